@@ -1,0 +1,1 @@
+"""What the services of Dream Forge agree on: events, decisions, subjects, limits."""

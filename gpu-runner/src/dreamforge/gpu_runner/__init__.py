@@ -1,0 +1,1 @@
+"""Paints: takes its assignments, runs diffusers in a child process, stores pictures."""

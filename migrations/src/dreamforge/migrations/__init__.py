@@ -1,0 +1,1 @@
+"""The read database's versions, importable so that every install can migrate."""

@@ -1,0 +1,1 @@
+"""Folds the log into the Postgres read tables."""
