@@ -1,0 +1,239 @@
+"""What can be asked of a job, imperative, with `now` as data; and the pure decision that answers."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from dreamforge.contracts.errors import Conflict, IdempotencyConflict, JobNotFound, StaleAttempt
+from dreamforge.contracts.events import (
+    ArtifactStored,
+    AttemptFailed,
+    CancelRequested,
+    Decision,
+    FailureReason,
+    JobAssigned,
+    JobCancelled,
+    JobEvent,
+    JobFailed,
+    JobRequested,
+    JobStarted,
+    JobSucceeded,
+    RenderRequest,
+)
+from dreamforge.contracts.job import JobState, Status
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how late a failed attempt is followed by another: base * 2**(n-1), capped."""
+
+    max_attempts: int = 4
+    base_seconds: float = 1.0
+    cap_seconds: float = 60.0
+
+    def delay(self, attempt: int) -> timedelta:
+        """The wait after the given attempt (from 1).
+
+        >>> RetryPolicy().delay(3).total_seconds()
+        4.0
+        """
+        return timedelta(seconds=min(self.cap_seconds, self.base_seconds * 2 ** min(attempt - 1, 30)))
+
+
+@dataclass(frozen=True, slots=True)
+class RequestJob:
+    """Make the job, or find it made already by the same request."""
+
+    job_id: str
+    now: datetime
+    tenant: str
+    priority: int
+    request: RenderRequest
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AssignJob:
+    """Give attempt `attempt` to a runner instance."""
+
+    now: datetime
+    attempt: int
+    runner_id: str
+    instance_id: str
+    estimated_vram_bytes: int
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class StartAttempt:
+    """A runner is about to spend GPU time on this attempt."""
+
+    now: datetime
+    attempt: int
+    runner_id: str
+    instance_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FinishAttempt:
+    """A runner has stored every picture of this attempt."""
+
+    now: datetime
+    attempt: int
+    artifacts: tuple[ArtifactStored, ...]
+    render_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FailAttempt:
+    """An attempt ended without its pictures: said by its runner, or by the scheduler for a lost one."""
+
+    now: datetime
+    attempt: int
+    reason: FailureReason
+    retryable: bool
+    message: str
+    policy: RetryPolicy = RetryPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCancel:
+    """Stop the job wherever it is."""
+
+    now: datetime
+    requested_by: str = "client"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmCancel:
+    """The runner has stopped rendering an attempt whose cancel was requested."""
+
+    now: datetime
+    attempt: int
+    stage: str = "running"
+
+
+Command = RequestJob | AssignJob | StartAttempt | FinishAttempt | FailAttempt | RequestCancel | ConfirmCancel
+Events = tuple[JobEvent, ...]
+
+
+def decide(state: JobState, command: Command) -> Events:
+    """What follows from a command, as events to append at the version `state` was read at; () when nothing does.
+
+    Total: every state answers every command with events or with a Conflict or NotFound.
+    Errors: IdempotencyConflict (same key, other request), StaleAttempt (fenced out), JobNotFound (no such job).
+    """
+    if isinstance(command, RequestJob):
+        return _request(state, command)
+    if state.status is Status.NONE:
+        raise JobNotFound(job_id="")
+    match command:
+        case AssignJob():
+            return _assign(state, command)
+        case StartAttempt():
+            return _start(state, command)
+        case FinishAttempt():
+            return _finish(state, command)
+        case FailAttempt():
+            return _fail(state, command)
+        case RequestCancel():
+            return _cancel(state, command)
+        case ConfirmCancel():
+            _require_current(state, command.attempt, Status.RUNNING, Status.ASSIGNED)
+            if not state.cancel_requested:
+                raise Conflict("no cancel was requested")
+            return (JobCancelled(at=command.now, attempt=command.attempt, stage=command.stage),)
+
+
+def _require_current(state: JobState, attempt: int, *statuses: Status) -> None:
+    if attempt != state.attempt or state.status not in statuses:
+        raise StaleAttempt(attempt=attempt, current_attempt=state.attempt, status=state.status)
+
+
+def _request(state: JobState, command: RequestJob) -> Events:
+    if state.status is not Status.NONE:
+        if state.request != command.request or state.tenant != command.tenant:
+            raise IdempotencyConflict(job_id=command.job_id)
+        return ()
+    return (
+        JobRequested(
+            at=command.now,
+            tenant=command.tenant,
+            priority=command.priority,
+            request=command.request,
+            idempotency_key=command.idempotency_key,
+        ),
+    )
+
+
+def _assign(state: JobState, command: AssignJob) -> Events:
+    too_early = state.retry_at is not None and command.now < state.retry_at
+    if state.status is not Status.QUEUED or command.attempt != state.attempt + 1 or too_early:
+        raise StaleAttempt(attempt=command.attempt, current_attempt=state.attempt, status=state.status)
+    assert state.request is not None
+    return (
+        JobAssigned(
+            at=command.now,
+            attempt=command.attempt,
+            runner_id=command.runner_id,
+            instance_id=command.instance_id,
+            preset=state.request.preset,
+            estimated_vram_bytes=command.estimated_vram_bytes,
+            decision=command.decision,
+        ),
+    )
+
+
+def _start(state: JobState, command: StartAttempt) -> Events:
+    _require_current(state, command.attempt, Status.ASSIGNED)
+    if (command.runner_id, command.instance_id) != (state.runner_id, state.instance_id):
+        raise StaleAttempt(attempt=command.attempt, current_attempt=state.attempt, status=state.status)
+    return (
+        JobStarted(
+            at=command.now,
+            attempt=command.attempt,
+            runner_id=command.runner_id,
+            instance_id=command.instance_id,
+        ),
+    )
+
+
+def _finish(state: JobState, command: FinishAttempt) -> Events:
+    _require_current(state, command.attempt, Status.RUNNING)
+    if state.cancel_requested:
+        return (JobCancelled(at=command.now, attempt=command.attempt, stage="uploading"),)
+    done = JobSucceeded(
+        at=command.now,
+        attempt=command.attempt,
+        artifacts=tuple(artifact.sha256 for artifact in command.artifacts),
+        render_seconds=command.render_seconds,
+    )
+    return (*command.artifacts, done)
+
+
+def _fail(state: JobState, command: FailAttempt) -> Events:
+    _require_current(state, command.attempt, Status.ASSIGNED, Status.RUNNING)
+    again = command.retryable and command.attempt < command.policy.max_attempts and not state.cancel_requested
+    failed = AttemptFailed(
+        at=command.now,
+        attempt=command.attempt,
+        runner_id=state.runner_id,
+        reason=command.reason,
+        retryable=command.retryable,
+        message=command.message,
+        retry_at=command.now + command.policy.delay(command.attempt) if again else None,
+    )
+    if state.cancel_requested:
+        return (failed, JobCancelled(at=command.now, attempt=command.attempt, stage=str(state.status)))
+    if again:
+        return (failed,)
+    end = JobFailed(at=command.now, attempt=command.attempt, reason=command.reason, message=command.message)
+    return (failed, end)
+
+
+def _cancel(state: JobState, command: RequestCancel) -> Events:
+    if state.terminal or state.cancel_requested:
+        return ()
+    asked = CancelRequested(at=command.now, attempt=state.attempt, requested_by=command.requested_by)
+    if state.status is Status.RUNNING:
+        return (asked,)
+    return (asked, JobCancelled(at=command.now, attempt=state.attempt, stage=str(state.status)))

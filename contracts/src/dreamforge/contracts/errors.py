@@ -1,0 +1,212 @@
+"""The one error tree. Each error carries fields; the gateway maps the tree to problem documents in one place."""
+
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+
+class ForgeError(Exception):
+    """Root of everything Dream Forge raises on purpose.
+
+    `code` is stable and machine-readable; `str(error)` says what was wrong, where, and what would be right.
+    """
+
+    code: ClassVar[str] = "internal"
+
+    def details(self) -> dict[str, object]:
+        """The error's own fields, for logs and problem documents."""
+        return (
+            {f.name: getattr(self, f.name) for f in fields(self)}
+            if hasattr(self, "__dataclass_fields__")
+            else {}
+        )
+
+
+class InvalidInput(ForgeError):
+    """What was sent cannot be right, whoever retries it."""
+
+    code = "invalid_input"
+
+
+class NotFound(ForgeError):
+    """The thing that was named does not exist."""
+
+    code = "not_found"
+
+
+class Conflict(ForgeError):
+    """The thing exists in a state that excludes what was asked."""
+
+    code = "conflict"
+
+
+class LimitReached(ForgeError):
+    """A configured bound was reached; later may be fine."""
+
+    code = "limit_reached"
+
+
+class Unavailable(ForgeError):
+    """Something we depend on is away; the caller should retry."""
+
+    code = "unavailable"
+
+
+@dataclass(eq=False)
+class SizeNotSupported(InvalidInput):
+    """A side of the picture is not a positive multiple of what the model's autoencoder needs."""
+
+    code = "size_not_supported"
+    height_px: int
+    width_px: int
+    multiple_px: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.width_px}x{self.height_px} px is not supported: "
+            f"each side must be a positive multiple of {self.multiple_px} px"
+        )
+
+
+@dataclass(eq=False)
+class UnknownModel(InvalidInput):
+    """No registered model has this id."""
+
+    code = "unknown_model"
+    model_id: str
+    known: tuple[str, ...]
+
+    def __str__(self) -> str:
+        known = ", ".join(self.known) or "none yet: start a runner that has one"
+        return f"unknown model {self.model_id!r}; known models: {known}"
+
+
+@dataclass(eq=False)
+class UnknownPreset(InvalidInput):
+    """The model has no preset of this name."""
+
+    code = "unknown_preset"
+    preset: str
+    model_id: str
+    known: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"model {self.model_id!r} has no preset {self.preset!r}; it has: {', '.join(self.known)}"
+
+
+@dataclass(eq=False)
+class OutOfBounds(InvalidInput):
+    """A value is outside its configured bound."""
+
+    code = "out_of_bounds"
+    field: str
+    value: float
+    minimum: float
+    maximum: float
+
+    def __str__(self) -> str:
+        return f"{self.field} is {self.value:g}, but must lie between {self.minimum:g} and {self.maximum:g}"
+
+
+@dataclass(eq=False)
+class JobNotFound(NotFound):
+    """No event of such a job is in the log."""
+
+    code = "job_not_found"
+    job_id: str
+
+    def __str__(self) -> str:
+        return f"there is no job {self.job_id!r}"
+
+
+@dataclass(eq=False)
+class ArtifactNotFound(NotFound):
+    """No succeeded job has stored such an artifact."""
+
+    code = "artifact_not_found"
+    artifact_id: str
+
+    def __str__(self) -> str:
+        return f"there is no artifact {self.artifact_id!r}"
+
+
+@dataclass(eq=False)
+class IdempotencyConflict(Conflict):
+    """The Idempotency-Key was used before, for something else."""
+
+    code = "idempotency_conflict"
+    job_id: str
+
+    def __str__(self) -> str:
+        return f"this Idempotency-Key already made job {self.job_id} from a different request: use a new key"
+
+
+@dataclass(eq=False)
+class StaleAttempt(Conflict):
+    """A runner or scheduler speaks for an attempt that the log has moved past: it is fenced out."""
+
+    code = "stale_attempt"
+    attempt: int
+    current_attempt: int
+    status: str
+
+    def __str__(self) -> str:
+        return f"attempt {self.attempt} is not current: the job is {self.status} at attempt {self.current_attempt}"
+
+
+@dataclass(eq=False)
+class VersionConflict(Conflict):
+    """Somebody appended to the aggregate after it was read: fold again, decide again."""
+
+    code = "version_conflict"
+    subject: str
+    expected_version: int
+
+    def __str__(self) -> str:
+        return f"{self.subject} has moved past version {self.expected_version}"
+
+
+@dataclass(eq=False)
+class MalformedEvent(ForgeError):
+    """A message in the log that no version of ours wrote."""
+
+    code = "malformed_event"
+    subject: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"malformed event on {self.subject}: {self.reason}"
+
+
+@dataclass(eq=False)
+class DependencyAway(Unavailable):
+    """NATS, Postgres or S3 did not answer."""
+
+    code = "dependency_away"
+    dependency: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.dependency} is not available: {self.reason}"
+
+
+@dataclass(eq=False)
+class BrokerUnfit(ForgeError):
+    """The NATS server cannot keep our promises (too old, no JetStream)."""
+
+    code = "broker_unfit"
+    reason: str
+
+    def __str__(self) -> str:
+        return f"this NATS server cannot be used: {self.reason}"
+
+
+@dataclass(eq=False)
+class QueueFull(LimitReached):
+    """As many jobs wait as the settings allow."""
+
+    code = "queue_full"
+    open_jobs: int
+    maximum: int
+
+    def __str__(self) -> str:
+        return f"{self.open_jobs} jobs are open and {self.maximum} are allowed: try again when some have finished"

@@ -1,0 +1,290 @@
+"""Every fact of Dream Forge, as a versioned frozen payload.
+
+An event's `TYPE` is its CloudEvents type and never changes meaning: a new shape is a new version with an
+upcaster in `envelope`. `TOKEN` is the word it has in its subject. `at` is when it was decided (UTC).
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AwareDatetime, Field
+
+from dreamforge.contracts.fleet import Device
+from dreamforge.contracts.models import ModelDescriptor, Sha256, Token, Value
+
+Seed = Annotated[int, Field(ge=0, le=2**53 - 1, description="exact in JSON and in every browser")]
+
+
+class FailureReason(StrEnum):
+    """Why an attempt, or a whole job, ended without its pictures."""
+
+    OUT_OF_MEMORY = "out_of_memory"
+    INVALID_REQUEST = "invalid_request"
+    MODEL_BROKEN = "model_broken"
+    MODEL_MISSING = "model_missing"
+    CHILD_CRASHED = "child_crashed"
+    STALLED = "stalled"
+    RUNNER_LOST = "runner_lost"
+    RUNNER_RESTARTED = "runner_restarted"
+    RUNNER_DRAINED = "runner_drained"
+    UPLOAD_FAILED = "upload_failed"
+    START_DEADLINE = "start_deadline"
+    RUN_DEADLINE = "run_deadline"
+    INTERNAL = "internal"
+
+
+class RenderRequest(Value):
+    """What to paint, with every default resolved at submission: the log never depends on later defaults."""
+
+    model_id: Token
+    preset: Token
+    prompt: str
+    negative_prompt: str = ""
+    width_px: int = Field(ge=8)
+    height_px: int = Field(ge=8)
+    steps: int = Field(ge=1)
+    guidance_scale: float = Field(ge=0)
+    seed: Seed
+    images: int = Field(default=1, ge=1)
+
+    def seeds(self) -> tuple[int, ...]:
+        """One seed an image: image i of a job is the job of one image with seed + i."""
+        return tuple((self.seed + i) % 2**53 for i in range(self.images))
+
+
+class Candidate(Value):
+    """One runner as the scheduler judged it for one job: a score, or the reason it was refused."""
+
+    runner_id: str
+    score: float | None = None
+    refused: str | None = None
+    reasons: tuple[str, ...] = ()
+
+
+class Decision(Value):
+    """Why a job went where it went: recorded with the assignment and never recomputed."""
+
+    waited_seconds: float
+    effective_priority: float
+    queue_length: int
+    required_bytes: int
+    candidates: tuple[Candidate, ...]
+
+
+class Event(Value):
+    """Base of every event payload."""
+
+    TYPE: ClassVar[str]
+    TOKEN: ClassVar[str]
+    at: AwareDatetime
+
+
+class JobEvent(Event):
+    """An event of the job aggregate, on `forge.jobs.{job_id}.{attempt}.{TOKEN}[.{detail}]`."""
+
+    attempt: int = Field(default=0, ge=0)
+
+    def detail(self) -> str | None:
+        """The subject's last token, where one attempt can have several events of this kind."""
+        return None
+
+
+class JobRequested(JobEvent):
+    """Somebody was promised (202) that this job reaches exactly one terminal state."""
+
+    TYPE = "dreamforge.job.requested.v1"
+    TOKEN = "requested"
+    tenant: Token
+    priority: int = Field(default=5, ge=0, le=9, description="9 is the most urgent")
+    request: RenderRequest
+    idempotency_key: str | None = None
+
+
+class JobAssigned(JobEvent):
+    """The scheduler gave an attempt to a runner instance; the subject ends in the runner."""
+
+    TYPE = "dreamforge.job.assigned.v1"
+    TOKEN = "assigned"
+    attempt: int = Field(ge=1)
+    runner_id: Token
+    instance_id: str
+    preset: Token
+    estimated_vram_bytes: int = Field(ge=0)
+    decision: Decision
+
+    def detail(self) -> str:
+        return self.runner_id
+
+
+class JobStarted(JobEvent):
+    """The runner's fence: from here on, only this attempt can finish the job."""
+
+    TYPE = "dreamforge.job.started.v1"
+    TOKEN = "started"
+    attempt: int = Field(ge=1)
+    runner_id: Token
+    instance_id: str
+
+
+class ArtifactStored(JobEvent):
+    """One picture is in the object store under its content hash, with the whole recipe to make it again."""
+
+    TYPE = "dreamforge.job.artifact-stored.v1"
+    TOKEN = "artifact"
+    attempt: int = Field(ge=1)
+    index: int = Field(ge=0)
+    sha256: Sha256
+    object_key: str
+    size_bytes: int = Field(ge=1)
+    content_type: str
+    width_px: int
+    height_px: int
+    seed: Seed
+    recipe: dict[str, Any]  # Any: free JSON; its shape belongs to the renderer and only grows
+
+    def detail(self) -> str:
+        return str(self.index)
+
+
+class AttemptFailed(JobEvent):
+    """One attempt ended without its pictures. `retry_at` is set when another one will follow."""
+
+    TYPE = "dreamforge.job.attempt-failed.v1"
+    TOKEN = "attempt-failed"
+    attempt: int = Field(ge=1)
+    runner_id: Token
+    reason: FailureReason
+    retryable: bool
+    message: str
+    retry_at: AwareDatetime | None = None
+
+
+class JobSucceeded(JobEvent):
+    """Terminal: every picture is stored and visible."""
+
+    TYPE = "dreamforge.job.succeeded.v1"
+    TOKEN = "succeeded"
+    attempt: int = Field(ge=1)
+    artifacts: tuple[Sha256, ...]
+    render_seconds: float = Field(ge=0)
+
+
+class JobFailed(JobEvent):
+    """Terminal: no further attempt will be made."""
+
+    TYPE = "dreamforge.job.failed.v1"
+    TOKEN = "failed"
+    reason: FailureReason
+    message: str
+
+
+class CancelRequested(JobEvent):
+    """Somebody asked for the job to stop. If it came before the finish in the log, it wins."""
+
+    TYPE = "dreamforge.job.cancel-requested.v1"
+    TOKEN = "cancel-requested"
+    requested_by: str = "client"
+
+
+class JobCancelled(JobEvent):
+    """Terminal: the job was stopped on request, at `stage`."""
+
+    TYPE = "dreamforge.job.cancelled.v1"
+    TOKEN = "cancelled"
+    stage: str
+
+
+class StepProgressed(JobEvent):
+    """One denoising step is done. Volatile by design: a lost step is allowed, a lost fact is not."""
+
+    TYPE = "dreamforge.step.progressed.v1"
+    TOKEN = "step"
+    attempt: int = Field(ge=1)
+    image_index: int = Field(ge=0)
+    images: int = Field(ge=1)
+    step: int = Field(ge=0)
+    steps: int = Field(ge=1)
+    elapsed_seconds: float = Field(ge=0)
+    eta_seconds: float = Field(ge=0)
+
+
+class RunnerEvent(Event):
+    """A fact about a runner, on `forge.runners.{runner_id}.{TOKEN}`."""
+
+    instance_id: str
+
+
+class RunnerRegistered(RunnerEvent):
+    """A runner process came up and said what it found."""
+
+    TYPE = "dreamforge.runner.registered.v1"
+    TOKEN = "registered"
+    renderer: str
+    device: Device
+    slots: int = Field(ge=1)
+    model_ids: tuple[str, ...]
+
+
+class RunnerStopped(RunnerEvent):
+    """A runner left on purpose."""
+
+    TYPE = "dreamforge.runner.stopped.v1"
+    TOKEN = "stopped"
+    reason: str = "shutdown"
+
+
+class RunnerLost(RunnerEvent):
+    """A runner was silent past its lease."""
+
+    TYPE = "dreamforge.runner.lost.v1"
+    TOKEN = "lost"
+    silent_seconds: float = Field(ge=0)
+
+
+class ModelEvent(Event):
+    """A fact about a model, on `forge.models.{model_id}.{TOKEN}`."""
+
+
+class ModelRegistered(ModelEvent):
+    """A model can be asked for: this is what it is, needs and offers."""
+
+    TYPE = "dreamforge.model.registered.v1"
+    TOKEN = "registered"
+    descriptor: ModelDescriptor
+
+
+class MessageParked(Event):
+    """A message nobody could read was set aside with its reason; the stream went on."""
+
+    TYPE = "dreamforge.message.parked.v1"
+    TOKEN = "parked"
+    stream: str
+    sequence: int
+    subject: str
+    service: str
+    reason: str
+    headers: dict[str, str] = {}
+    data: bytes = b""
+
+
+JOB_EVENTS: tuple[type[JobEvent], ...] = (
+    JobRequested,
+    JobAssigned,
+    JobStarted,
+    ArtifactStored,
+    AttemptFailed,
+    JobSucceeded,
+    JobFailed,
+    CancelRequested,
+    JobCancelled,
+)
+EVENTS: tuple[type[Event], ...] = (
+    *JOB_EVENTS,
+    StepProgressed,
+    RunnerRegistered,
+    RunnerStopped,
+    RunnerLost,
+    ModelRegistered,
+    MessageParked,
+)
+TERMINAL_EVENTS: tuple[type[JobEvent], ...] = (JobSucceeded, JobFailed, JobCancelled)

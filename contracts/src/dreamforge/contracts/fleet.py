@@ -1,0 +1,47 @@
+"""The fleet as values: what a runner is, what it says of itself, and the lease it lives under."""
+
+from pydantic import AwareDatetime, Field
+
+from dreamforge.contracts.models import Token, Value
+
+# A runner beats once a second and is lost when its key has expired: 5 beats, so that one lost beat is no alarm.
+HEARTBEAT_SECONDS = 1.0
+LEASE_SECONDS = 5
+
+
+class Device(Value):
+    """What a runner paints on. `note` says why it is a CPU when a GPU was expected."""
+
+    kind: str = Field(description="cuda, mps or cpu")
+    name: str
+    driver: str = ""
+    total_bytes: int = Field(ge=0)
+    note: str = ""
+
+
+class ActiveAttempt(Value):
+    """An attempt that a runner has taken and not finished."""
+
+    job_id: str
+    attempt: int
+
+
+class Heartbeat(Value):
+    """What a runner says of itself, kept in the KV bucket `runners` under its id until the lease ends.
+
+    `budget_bytes` is the memory that renders may use: what is free plus what the runner itself holds.
+    """
+
+    runner_id: Token
+    instance_id: str
+    at: AwareDatetime
+    renderer: str
+    device: Device
+    budget_bytes: int = Field(ge=0)
+    free_bytes: int = Field(ge=0)
+    slots: int = Field(ge=1)
+    draining: bool = False
+    model_ids: tuple[str, ...] = Field(default=(), description="what it can load")
+    resident_model_ids: tuple[str, ...] = Field(default=(), description="what is loaded now")
+    active: tuple[ActiveAttempt, ...] = ()
+    step_seconds: dict[str, float] = Field(default={}, description="mean seconds a step, by preset")

@@ -1,0 +1,93 @@
+"""Where each event lives. One place knows the shape of our subjects."""
+
+from dreamforge.contracts.errors import MalformedEvent
+from dreamforge.contracts.events import (
+    Event,
+    JobAssigned,
+    JobEvent,
+    MessageParked,
+    ModelEvent,
+    RunnerEvent,
+    StepProgressed,
+)
+
+JOBS_ALL = "forge.jobs.>"
+STEPS_ALL = "forge.steps.*"
+RUNNERS_ALL = "forge.runners.>"
+MODELS_ALL = "forge.models.>"
+PARKED_ALL = "forge.parked.>"
+
+
+def job_filter(job_id: str) -> str:
+    """All events of one job: the filter of its version and of its fold.
+
+    >>> job_filter("J")
+    'forge.jobs.J.>'
+    """
+    return f"forge.jobs.{job_id}.>"
+
+
+def steps_of(job_id: str) -> str:
+    """The subject of one job's progress."""
+    return f"forge.steps.{job_id}"
+
+
+def assignments_to(runner_id: str) -> str:
+    """Every assignment to one runner: the filter of its durable consumer.
+
+    >>> assignments_to("gpu-1")
+    'forge.jobs.*.*.assigned.gpu-1'
+    """
+    return f"forge.jobs.*.*.{JobAssigned.TOKEN}.{runner_id}"
+
+
+CANCEL_REQUESTS = "forge.jobs.*.*.cancel-requested"
+
+
+def aggregate_filter(event: Event, entity_id: str) -> str:
+    """The filter whose last sequence is the version of the aggregate that `event` belongs to."""
+    if isinstance(event, JobEvent):
+        return job_filter(entity_id)
+    return f"forge.runners.{entity_id}.>" if isinstance(event, RunnerEvent) else f"forge.models.{entity_id}.>"
+
+
+def subject_of(event: Event, entity_id: str) -> str:
+    """The subject an event is stored under; `entity_id` is its job, runner, model or parking service."""
+    match event:
+        case StepProgressed():
+            return steps_of(entity_id)
+        case JobEvent():
+            detail = event.detail()
+            tail = f"{event.attempt}.{event.TOKEN}" + (f".{detail}" if detail is not None else "")
+            return f"forge.jobs.{entity_id}.{tail}"
+        case RunnerEvent():
+            return f"forge.runners.{entity_id}.{event.TOKEN}"
+        case ModelEvent():
+            return f"forge.models.{entity_id}.{event.TOKEN}"
+        case MessageParked():
+            return f"forge.parked.{entity_id}"
+    raise TypeError(f"{type(event).__name__} has no subject")
+
+
+def entity_of(subject: str) -> str:
+    """The job, runner, model or service a subject speaks of.
+
+    >>> entity_of("forge.jobs.J.0.requested")
+    'J'
+    """
+    parts = subject.split(".", 3)
+    if len(parts) < 3 or parts[0] != "forge":
+        raise MalformedEvent(subject=subject, reason="not a subject of ours")
+    return parts[2]
+
+
+def token_of(subject: str) -> str:
+    """The event token of a job subject, without touching the payload.
+
+    >>> token_of("forge.jobs.J.1.assigned.gpu-1")
+    'assigned'
+    """
+    parts = subject.split(".")
+    if len(parts) < 5 or parts[1] != "jobs":
+        raise MalformedEvent(subject=subject, reason="not a job subject")
+    return parts[4]
