@@ -1,0 +1,45 @@
+"""Await an observable condition: for tests, where the moment itself cannot be awaited."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def eventually(
+    observe: Callable[[], T | Awaitable[T]],
+    timeout_seconds: float = 10.0,
+    *,
+    until: Callable[[T], bool] = bool,
+    interval_seconds: float = 0.01,
+) -> T:
+    """The first observation that satisfies `until`, so that a test waits exactly as long as it must.
+
+    `observe` may be plain or async; an AssertionError it raises counts as "not yet".
+    Errors: AssertionError naming what was observed last, after `timeout_seconds`. Any other exception of
+            `observe` passes through at once: it is a fault of the test, not a matter of time.
+
+    >>> values = iter([0, 0, 3])
+    >>> asyncio.run(eventually(lambda: next(values)))
+    3
+    """
+    last: object = "nothing: the first observation did not return"
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            while True:
+                try:
+                    value = observe()
+                    seen = await value if inspect.isawaitable(value) else value
+                    last = seen
+                    if until(seen):
+                        return seen
+                except AssertionError as not_yet:
+                    last = not_yet
+                await asyncio.sleep(interval_seconds)
+    except TimeoutError:
+        what = getattr(observe, "__qualname__", repr(observe))
+        raise AssertionError(
+            f"{what} did not come true within {timeout_seconds:g} s; last seen: {last!r}"
+        ) from None
