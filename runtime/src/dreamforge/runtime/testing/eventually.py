@@ -27,7 +27,7 @@ async def eventually(
     """
     last: object = "nothing: the first observation did not return"
     try:
-        async with asyncio.timeout(timeout_seconds):
+        async with asyncio.timeout(timeout_seconds) as bound:
             while True:
                 try:
                     value = observe()
@@ -39,7 +39,7 @@ async def eventually(
                     last = not_yet
                 await asyncio.sleep(interval_seconds)
     except TimeoutError:
+        if not bound.expired():
+            raise
         what = getattr(observe, "__qualname__", repr(observe))
-        raise AssertionError(
-            f"{what} did not come true within {timeout_seconds:g} s; last seen: {last!r}"
-        ) from None
+        raise AssertionError(f"{what} did not come true within {timeout_seconds:g} s; last seen: {last!r}") from None

