@@ -69,9 +69,7 @@ def unseal(subject: str, headers: Mapping[str, str] | None, data: bytes, *, sequ
     Errors: MalformedEvent(subject, reason) for anything that no version of ours wrote there, including a valid
     event on a subject that is not its own.
     """
-    found = {
-        key.lower(): value for key, value in (headers or {}).items() if key[:3].lower() in ("ce-", "tra")
-    }
+    found = {key.lower(): value for key, value in (headers or {}).items() if key[:3].lower() in ("ce-", "tra")}
     kind = found.get("ce-type")
     if kind is None:
         raise MalformedEvent(subject=subject, reason="header ce-type is missing")

@@ -1,6 +1,6 @@
 """The one error tree. Each error carries fields; the gateway maps the tree to problem documents in one place."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar
 
 
@@ -14,11 +14,7 @@ class ForgeError(Exception):
 
     def details(self) -> dict[str, object]:
         """The error's own fields, for logs and problem documents."""
-        return (
-            {f.name: getattr(self, f.name) for f in fields(self)}
-            if hasattr(self, "__dataclass_fields__")
-            else {}
-        )
+        return dict(vars(self))
 
 
 class InvalidInput(ForgeError):

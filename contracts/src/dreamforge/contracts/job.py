@@ -124,9 +124,7 @@ def _evolve_open(state: JobState, event: Event) -> JobState:
         case JobStarted():
             return replace(state, status=Status.RUNNING)
         case ArtifactStored():
-            return replace(
-                state, artifacts=(*state.artifacts, Artifact(event.index, event.sha256, event.object_key))
-            )
+            return replace(state, artifacts=(*state.artifacts, Artifact(event.index, event.sha256, event.object_key)))
         case AttemptFailed():
             return replace(
                 state,

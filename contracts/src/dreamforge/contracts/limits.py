@@ -49,9 +49,7 @@ def resolve(wish: Wish, models: dict[str, ModelDescriptor], limits: Limits) -> R
         raise UnknownModel(model_id=model_id, known=tuple(models))
     preset = model.presets[0] if wish.preset is None else model.preset(wish.preset)
     if preset is None:
-        raise UnknownPreset(
-            preset=str(wish.preset), model_id=model_id, known=tuple(p.name for p in model.presets)
-        )
+        raise UnknownPreset(preset=str(wish.preset), model_id=model_id, known=tuple(p.name for p in model.presets))
     request = RenderRequest(
         model_id=model_id,
         preset=preset.name,

@@ -20,9 +20,7 @@ class VramProfile(Value):
 
     resident_bytes: int = Field(ge=0, description="weights and persistent buffers in GPU memory")
     denoise_bytes_per_latent: int = Field(ge=0, description="peak activations of one step, per latent pixel")
-    decode_bytes_per_px: int = Field(
-        ge=0, description="peak activations of the image decoder, per output pixel"
-    )
+    decode_bytes_per_px: int = Field(ge=0, description="peak activations of the image decoder, per output pixel")
     overhead_bytes: int = Field(default=0, ge=0, description="context and workspace that any render needs")
     vae_scale: int = Field(default=8, ge=1, description="output pixels per latent pixel, along one side")
 

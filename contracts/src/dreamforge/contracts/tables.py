@@ -1,0 +1,161 @@
+"""The read tables, declared once: the projector writes them, the gateway reads them, migrations make them.
+
+Every row is a fold of the log and can be thrown away. Times are UTC; sequences are places in a stream.
+Needs the extra `sql`.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+_TIME = DateTime(timezone=True)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("job_id", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False, comment="sequence of the last event folded"),
+    Column("tenant", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("model_id", Text, nullable=False),
+    Column("preset", Text, nullable=False),
+    Column("request", JSONB, nullable=False),
+    Column("idempotency_key", Text),
+    Column("attempt", Integer, nullable=False),
+    Column("runner_id", Text),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("failure_reason", Text),
+    Column("failure_message", Text),
+    Column("retry_at", _TIME),
+    Column("requested_at", _TIME, nullable=False),
+    Column("assigned_at", _TIME),
+    Column("started_at", _TIME),
+    Column("finished_at", _TIME),
+    Column("render_seconds", Float),
+)
+Index(None, jobs.c.requested_at, jobs.c.job_id)
+Index(None, jobs.c.tenant, jobs.c.requested_at, jobs.c.job_id)
+Index(None, jobs.c.status, jobs.c.requested_at, jobs.c.job_id)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("job_id", Text, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("runner_id", Text, nullable=False),
+    Column("instance_id", Text, nullable=False),
+    Column("status", Text, nullable=False, comment="assigned, running, succeeded, failed or cancelled"),
+    Column("estimated_vram_bytes", BigInteger, nullable=False),
+    Column("decision", JSONB, nullable=False),
+    Column("assigned_at", _TIME, nullable=False),
+    Column("started_at", _TIME),
+    Column("ended_at", _TIME),
+    Column("reason", Text),
+    Column("message", Text),
+    Column("retryable", Boolean),
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    Column("job_id", Text, primary_key=True, comment="the latest step of each job only"),
+    Column("sequence", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("image_index", Integer, nullable=False),
+    Column("images", Integer, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("steps", Integer, nullable=False),
+    Column("elapsed_seconds", Float, nullable=False),
+    Column("eta_seconds", Float, nullable=False),
+    Column("at", _TIME, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("job_id", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("at", _TIME, nullable=False),
+    Column("payload", JSONB, nullable=False),
+)
+Index(None, events.c.job_id, events.c.sequence)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("artifact_id", Text, primary_key=True, comment="{job_id}-{attempt}-{index}"),
+    Column("job_id", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("index", Integer, nullable=False),
+    Column("visible", Boolean, nullable=False, comment="true once its attempt has succeeded"),
+    Column("sha256", Text, nullable=False),
+    Column("object_key", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("content_type", Text, nullable=False),
+    Column("width_px", Integer, nullable=False),
+    Column("height_px", Integer, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("recipe", JSONB, nullable=False),
+    Column("stored_at", _TIME, nullable=False),
+)
+Index(None, artifacts.c.job_id)
+Index(None, artifacts.c.sha256)
+
+models = Table(
+    "models",
+    metadata,
+    Column("model_id", Text, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("first_sequence", BigInteger, nullable=False, comment="the order in which models were registered"),
+    Column("family", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("descriptor", JSONB, nullable=False),
+    Column("registered_at", _TIME, nullable=False),
+)
+
+runners = Table(
+    "runners",
+    metadata,
+    Column("runner_id", Text, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("instance_id", Text, nullable=False),
+    Column("status", Text, nullable=False, comment="online, stopped or lost"),
+    Column("renderer", Text, nullable=False),
+    Column("device", JSONB, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("model_ids", JSONB, nullable=False),
+    Column("registered_at", _TIME, nullable=False),
+    Column("changed_at", _TIME, nullable=False),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("stream", Text, primary_key=True),
+    Column("sequence", BigInteger, nullable=False, comment="everything up to here is in the tables"),
+    Column("at", _TIME, nullable=False),
+)
+
+# PostgreSQL NOTIFY channel: the projector says "JOBS 1234" in the transaction that moves a checkpoint.
+CHECKPOINT_CHANNEL = "forge_checkpoint"

@@ -1,0 +1,171 @@
+"""Following a stream from any sequence, for ever: in order, in batches, with backpressure, across restarts.
+
+A raw pull consumer: about three times as fast as the client library's iterators, because it hands out what
+has arrived as one list. At most 1.5 pulls of messages are ever in memory.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from loguru import logger
+from nats.aio.msg import Msg
+
+from dreamforge.contracts.errors import DependencyAway
+from dreamforge.runtime import retry
+from dreamforge.runtime.bus import NATS_ERRORS, ApiError, Bus
+
+PULL_MESSAGES = 1_000
+PULL_EXPIRES_SECONDS = 5.0
+HEARTBEAT_SECONDS = 1.0
+# The server beats every second while a pull waits; three missed beats mean that nobody is there.
+SILENCE_SECONDS = 3.5
+INACTIVE_SECONDS = 15.0
+NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class LogMessage:
+    """A message of a stream. `headers` is {} when it had none."""
+
+    subject: str
+    headers: dict[str, str]
+    data: bytes
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What arrived, in stream order. `pending` messages were still behind it: 0 means caught up."""
+
+    messages: list[LogMessage]
+    pending: int
+
+
+class _SessionLost(Exception):
+    """The consumer is gone or silent: make another one where this one stopped."""
+
+
+@dataclass(slots=True)
+class Follower:
+    """Follows one stream after a sequence; `latest_only` starts with the last message of each subject (for KV)."""
+
+    bus: Bus
+    stream: str
+    filters: tuple[str, ...] = (">",)
+    after_sequence: int = 0
+    latest_only: bool = False
+    new_only: bool = False
+    _inbox: "asyncio.Queue[Msg]" = field(default_factory=asyncio.Queue, init=False)
+
+    async def batches(self) -> AsyncIterator[Batch]:
+        """Yield batches for ever. The first one comes at once (empty when there is nothing to catch up with)."""
+        async for attempt in retry.backoff(cap_seconds=1.0):
+            try:
+                async for batch in self._session():
+                    yield batch
+            except (_SessionLost, DependencyAway, ApiError, *NATS_ERRORS) as error:
+                if attempt > 1:
+                    logger.warning("following {} again from {}: {}", self.stream, self.after_sequence, error)
+
+    async def _session(self) -> AsyncIterator[Batch]:
+        self._inbox = asyncio.Queue()
+        inbox = self.bus.nc.new_inbox()
+        subscription = await self.bus.nc.subscribe(inbox, cb=self._inbox.put)
+        try:
+            info = await self.bus.request(f"$JS.API.CONSUMER.CREATE.{self.stream}", self._consumer())
+            self.new_only = False  # from here on we know where we are
+            pull = f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{info['name']}"
+            if info["num_pending"] == 0:
+                yield Batch([], 0)
+            async for batch in self._pulls(pull, inbox):
+                yield batch
+        finally:
+            if not self.bus.nc.is_closed and not self.bus.nc.is_draining:
+                await subscription.unsubscribe()
+
+    async def _pulls(self, pull: str, inbox: str) -> AsyncIterator[Batch]:
+        asked, delivered = 0, 0
+        while True:
+            if asked < PULL_MESSAGES // 2:
+                await self._ask(pull, inbox)
+                asked += PULL_MESSAGES
+            messages, ended = await self._arrived()
+            asked = 0 if ended else asked - len(messages)
+            if not messages:
+                continue
+            batch, delivered = self._batch(messages, delivered)
+            if batch.messages:
+                yield batch
+                self.after_sequence = batch.messages[-1].sequence
+
+    async def _ask(self, pull: str, inbox: str) -> None:
+        request = {
+            "batch": PULL_MESSAGES,
+            "expires": int(PULL_EXPIRES_SECONDS * NANOSECONDS),
+            "idle_heartbeat": int(HEARTBEAT_SECONDS * NANOSECONDS),
+        }
+        await self.bus.nc.publish(pull, json.dumps(request).encode(), reply=inbox)
+
+    async def _arrived(self) -> tuple[list[Msg], bool]:
+        """All that is there now, at least one thing. True when the open pulls have ended."""
+        try:
+            first = await asyncio.wait_for(self._inbox.get(), SILENCE_SECONDS)
+        except TimeoutError:
+            raise _SessionLost("the server is silent") from None
+        messages, ended = [], False
+        for message in (first, *self._rest()):
+            status = (message.headers or {}).get("Status") if not message.reply.startswith("$JS.ACK") else None
+            if status is None:
+                messages.append(message)
+            elif status in ("404", "408"):
+                ended = True
+            elif status != "100":
+                raise _SessionLost(f"{status} {(message.headers or {}).get('Description', '')}")
+        return messages, ended
+
+    def _rest(self) -> list[Msg]:
+        rest = []
+        while not self._inbox.empty():
+            rest.append(self._inbox.get_nowait())
+        return rest
+
+    def _batch(self, messages: list[Msg], delivered: int) -> tuple[Batch, int]:
+        """Decode a batch, refusing a gap. Reply: $JS.ACK.stream.consumer.deliveries.sequence.delivered.time.pending."""
+        found: list[LogMessage] = []
+        pending = 0
+        for message in messages:
+            parts = message.reply.split(".")
+            place, number, pending = int(parts[-4]), int(parts[-3]), int(parts[-1])
+            if number != delivered + 1:
+                raise _SessionLost(f"message {delivered + 1} of the consumer is missing")
+            delivered = number
+            found.append(LogMessage(message.subject, message.headers or {}, message.data, place))
+        return Batch(found, pending), delivered
+
+    def _consumer(self) -> dict[str, object]:
+        config: dict[str, object] = {
+            "ack_policy": "none",
+            "max_deliver": 1,
+            "mem_storage": True,
+            "num_replicas": 1,
+            "inactive_threshold": int(INACTIVE_SECONDS * NANOSECONDS),
+        }
+        if self.filters != (">",):
+            config["filter_subjects"] = list(self.filters)
+        if self.latest_only:
+            config |= {"deliver_policy": "last_per_subject"}
+            if not self.filters or self.filters == (">",):
+                config["filter_subjects"] = [">"]
+        elif self.new_only:
+            config |= {"deliver_policy": "new"}
+        else:
+            config |= {"deliver_policy": "by_start_sequence", "opt_start_seq": self.after_sequence + 1}
+        return {"stream_name": self.stream, "config": config}
+
+
+async def last_sequence(bus: Bus, stream: str) -> int:
+    """The sequence of the newest message of a stream. Errors: DependencyAway, ApiError."""
+    info = await bus.request(f"$JS.API.STREAM.INFO.{stream}", None)
+    return int(info["state"]["last_seq"])

@@ -1,0 +1,83 @@
+"""`/metrics`, `/healthz` and `/readyz` for services that are not web servers themselves."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable, Iterable
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from loguru import logger
+from prometheus_client import make_wsgi_app
+
+# What a readiness check may take before it counts as a no.
+CHECK_SECONDS = 2.0
+Check = Callable[[], Awaitable[object]]
+
+
+async def readiness(checks: dict[str, Check]) -> dict[str, str]:
+    """Run every check at once: "ok" or the reason, by name."""
+
+    async def one(check: Check) -> str:
+        try:
+            await asyncio.wait_for(check(), CHECK_SECONDS)
+        except TimeoutError:
+            return f"no answer in {CHECK_SECONDS:g} s"
+        except Exception as error:
+            return str(error) or type(error).__name__
+        return "ok"
+
+    results = await asyncio.gather(*(one(check) for check in checks.values()))
+    return dict(zip(checks, results, strict=True))
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: ARG002 the base class's signature
+        return None
+
+
+class HealthServer:
+    """A small HTTP server in a thread; checks run on the service's own event loop, so a stuck loop is not ready."""
+
+    def __init__(self, host: str, port: int, checks: dict[str, Check]) -> None:
+        self._checks = checks
+        self._loop = asyncio.get_running_loop()
+        self._metrics = make_wsgi_app()
+        self._server: WSGIServer = make_server(host, port, self._app, handler_class=_Quiet)
+        self.address = f"{host}:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.2,), name="health", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+        logger.info("health and metrics on http://{}", self.address)
+
+    def stop(self) -> None:
+        """Stop answering and free the port."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _app(self, environ: dict[str, object], start_response: Callable[..., object]) -> Iterable[bytes]:
+        match environ.get("PATH_INFO"):
+            case "/metrics":
+                body: Iterable[bytes] = self._metrics(environ, start_response)
+                return body
+            case "/healthz":
+                return _answer(start_response, "200 OK", {"status": "ok"})
+            case "/readyz":
+                return self._ready(start_response)
+            case path:
+                return _answer(start_response, "404 Not Found", {"detail": f"no {path}: try /metrics /healthz /readyz"})
+
+    def _ready(self, start_response: Callable[..., object]) -> Iterable[bytes]:
+        future = asyncio.run_coroutine_threadsafe(readiness(self._checks), self._loop)
+        try:
+            result = future.result(timeout=CHECK_SECONDS * 2)
+        except TimeoutError:
+            result = {"loop": "the service's event loop does not answer"}
+        ok = all(value == "ok" for value in result.values())
+        return _answer(start_response, "200 OK" if ok else "503 Service Unavailable", {"ready": ok, "checks": result})
+
+
+def _answer(start_response: Callable[..., object], status: str, body: dict[str, object]) -> Iterable[bytes]:
+    start_response(status, [("Content-Type", "application/json")])
+    return [json.dumps(body).encode()]

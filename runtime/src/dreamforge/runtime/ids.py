@@ -1,0 +1,52 @@
+"""The one place that makes ids, seeds and chance."""
+
+import random
+import secrets
+import uuid
+
+# Namespace of idempotent job ids. Any fixed UUID does; changing it would fork every retried POST.
+JOB_NAMESPACE = uuid.UUID("6f2c1c0e-7f0b-5b0a-9a53-0d5e4c6f7267")
+SEED_BITS = 53  # exact in JSON and in every browser
+
+
+def uuid7(unix_ms: int, entropy: int) -> uuid.UUID:
+    """A version 7 UUID (RFC 9562): 48 bits of milliseconds, then 74 bits of chance. Pure.
+
+    >>> uuid7(0x017F22E279B0, 0).version
+    7
+    """
+    value = (unix_ms & (1 << 48) - 1) << 80 | 0x7 << 76 | (entropy >> 62 & 0xFFF) << 64
+    return uuid.UUID(int=value | 0b10 << 62 | entropy & (1 << 62) - 1)
+
+
+def new_id() -> str:
+    """An id that sorts by time: for jobs without a key, for events, for runner instances."""
+    import time
+
+    return str(uuid7(time.time_ns() // 1_000_000, secrets.randbits(74)))
+
+
+def job_id_for(tenant: str, idempotency_key: str | None) -> str:
+    """The id of the job this key makes, for ever; a fresh one without a key.
+
+    >>> job_id_for("t", "k") == job_id_for("t", "k") != job_id_for("u", "k")
+    True
+    """
+    if idempotency_key is None:
+        return new_id()
+    return str(uuid.uuid5(JOB_NAMESPACE, f"{tenant}\x1f{idempotency_key}"))
+
+
+def new_seed() -> int:
+    """A seed for a request that did not bring one."""
+    return secrets.randbits(SEED_BITS)
+
+
+def new_secret() -> str:
+    """A password of 192 random bits for an embedded server."""
+    return secrets.token_urlsafe(24)
+
+
+def jitter(seconds: float) -> float:
+    """Between half and all of a delay, so that services do not retry in step."""
+    return seconds * (0.5 + random.random() / 2)

@@ -1,0 +1,125 @@
+"""The object store: pictures under their content hash, on any S3-compatible server, through the MinIO SDK.
+
+Content-addressed, so a put can be repeated for ever and two equal pictures are one object.
+"""
+
+import asyncio
+import hashlib
+import io
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeVar
+
+import urllib3
+from minio import Minio
+from minio.error import MinioException, S3Error
+
+from dreamforge.contracts.errors import ArtifactNotFound, DependencyAway
+from dreamforge.runtime.settings import CommonSettings
+
+T = TypeVar("T")
+# Presigned URLs cannot be revoked: minutes, not days.
+PRESIGNED_MINUTES = 15
+TIMEOUT_SECONDS = 10.0
+AWAY = (MinioException, urllib3.exceptions.HTTPError, OSError, ValueError)
+EXISTS = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
+MISSING = ("NoSuchKey", "NoSuchBucket", "NoSuchObject")
+
+
+def object_key(sha256: str) -> str:
+    """Where a picture lies: fanned out, because some stores list folders.
+
+    >>> object_key("ab" + "0" * 62)[:13]
+    'images/ab/ab0'
+    """
+    return f"images/{sha256[:2]}/{sha256}.png"
+
+
+class ObjectStore:
+    """Blocking SDK calls, each in a thread; every error becomes DependencyAway("s3")."""
+
+    def __init__(self, settings: CommonSettings) -> None:
+        self._bucket = settings.s3_bucket
+        self._client = Minio(
+            endpoint=settings.s3_endpoint,
+            access_key=settings.s3_access_key,
+            secret_key=settings.s3_secret_key.get_secret_value(),
+            secure=settings.s3_secure,
+            region=settings.s3_region,
+            http_client=urllib3.PoolManager(timeout=TIMEOUT_SECONDS, maxsize=16, retries=False),
+        )
+
+    async def ensure_bucket(self) -> None:
+        """Make the bucket if it is not there. Errors: DependencyAway."""
+        await asyncio.to_thread(self._guard, self._ensure)
+
+    async def put(self, key: str, data: bytes, content_type: str) -> None:
+        """Store bytes under a key. Errors: DependencyAway."""
+        await asyncio.to_thread(self._guard, lambda: self._put(key, data, content_type))
+
+    async def get(self, key: str) -> bytes:
+        """Read an object back. Errors: ArtifactNotFound(key), DependencyAway."""
+        return await asyncio.to_thread(self._guard, lambda: self._get(key))
+
+    async def exists(self, key: str) -> bool:
+        """True if the object is there. Errors: DependencyAway."""
+        try:
+            await asyncio.to_thread(
+                self._guard, lambda: self._client.stat_object(bucket_name=self._bucket, object_name=key)
+            )
+        except ArtifactNotFound:
+            return False
+        return True
+
+    def presigned_url(self, key: str) -> str:
+        """A URL that lets its holder read one object for PRESIGNED_MINUTES; computed, no request is made."""
+        url: str = self._client.presigned_get_object(
+            bucket_name=self._bucket, object_name=key, expires=timedelta(minutes=PRESIGNED_MINUTES)
+        )
+        return url
+
+    async def check(self) -> None:
+        """Ask the store for a sign of life. Errors: DependencyAway."""
+        await asyncio.to_thread(self._guard, lambda: self._client.bucket_exists(bucket_name=self._bucket))
+
+    @staticmethod
+    def _guard(call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except S3Error as error:
+            if error.code in MISSING:
+                raise ArtifactNotFound(artifact_id=str(error.object_name)) from error
+            raise DependencyAway(dependency="s3", reason=f"{error.code}: {error.message}") from error
+        except AWAY as error:
+            raise DependencyAway(dependency="s3", reason=str(error) or type(error).__name__) from error
+
+    def _ensure(self) -> None:
+        if not self._client.bucket_exists(bucket_name=self._bucket):
+            try:
+                self._client.make_bucket(bucket_name=self._bucket)
+            except S3Error as error:
+                if error.code not in EXISTS:
+                    raise
+
+    def _put(self, key: str, data: bytes, content_type: str) -> None:
+        self._client.put_object(
+            bucket_name=self._bucket,
+            object_name=key,
+            data=io.BytesIO(data),
+            length=len(data),
+            content_type=content_type,
+        )
+
+    def _get(self, key: str) -> bytes:
+        response = self._client.get_object(bucket_name=self._bucket, object_name=key)
+        try:
+            data: bytes = response.read()
+            return data
+        finally:
+            response.close()
+            response.release_conn()
+
+
+def sha256_of(data: bytes) -> str:
+    """The content hash that names a picture, in hex."""
+    return hashlib.sha256(data).hexdigest()

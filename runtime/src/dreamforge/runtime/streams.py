@@ -1,0 +1,88 @@
+"""Makes the server's streams and bucket agree with `contracts.streams`. The only place that declares them.
+
+Raw API requests, because neither nats-py nor FastStream can say all of today's options.
+"""
+
+from typing import Any
+
+from dreamforge.contracts.errors import BrokerUnfit
+from dreamforge.contracts.streams import RUNNERS_BUCKET, RUNNERS_BUCKET_TTL_SECONDS, STREAMS, StreamSpec
+from dreamforge.runtime.bus import ApiError, Bus
+
+NOT_FOUND = 10059
+NAME_IN_USE = 10058
+NANOSECONDS = 1_000_000_000
+# nats-server tracks message ids this long to drop a publisher's repeat; ours are refused by version anyway.
+DUPLICATE_WINDOW_SECONDS = 120
+
+
+def stream_config(spec: StreamSpec, *, replicas: int) -> dict[str, Any]:
+    """The server's configuration of one stream. Pure."""
+    config: dict[str, Any] = {
+        "name": spec.name,
+        "description": spec.title,
+        "subjects": list(spec.subjects),
+        "retention": "limits",
+        "storage": "file",
+        "num_replicas": replicas if spec.facts else 1,
+        "max_age": int(spec.max_age_seconds * NANOSECONDS),
+        "max_bytes": spec.max_bytes,
+        "discard": "new" if spec.facts else "old",
+        "duplicate_window": DUPLICATE_WINDOW_SECONDS * NANOSECONDS,
+        "allow_direct": True,
+    }
+    if spec.facts:
+        return config | {"allow_atomic": True, "deny_delete": True}
+    return config | {"persist_mode": "async"}
+
+
+def bucket_config(*, replicas: int) -> dict[str, Any]:
+    """The heartbeat bucket: memory, the latest beat of a runner, gone when its lease ends. Pure."""
+    return {
+        "name": f"KV_{RUNNERS_BUCKET}",
+        "description": "heartbeats of the fleet, each with the lease as its time to live",
+        "subjects": [f"$KV.{RUNNERS_BUCKET}.>"],
+        "retention": "limits",
+        "storage": "memory",
+        "num_replicas": replicas,
+        "max_msgs_per_subject": 1,
+        "discard": "new",
+        "allow_direct": True,
+        "allow_rollup_hdrs": True,
+        "deny_delete": True,
+        "allow_msg_ttl": True,
+        "subject_delete_marker_ttl": RUNNERS_BUCKET_TTL_SECONDS * NANOSECONDS,
+    }
+
+
+async def ensure_streams(bus: Bus, *, replicas: int = 1) -> None:
+    """Create what is missing and update what differs; every service calls it at start, so order is free."""
+    for config in (*(stream_config(spec, replicas=replicas) for spec in STREAMS), bucket_config(replicas=replicas)):
+        await _ensure(bus, config)
+
+
+async def _ensure(bus: Bus, config: dict[str, Any]) -> None:
+    name = config["name"]
+    try:
+        found = await bus.request(f"$JS.API.STREAM.INFO.{name}", None)
+    except ApiError as error:
+        if error.code != NOT_FOUND:
+            raise BrokerUnfit(reason=f"stream {name}: {error}") from error
+        await _create(bus, config)
+        return
+    # A server fills in defaults, so only what we state is compared.
+    if any(found["config"].get(key, _absent(value)) != value for key, value in config.items()):
+        await bus.request(f"$JS.API.STREAM.UPDATE.{name}", found["config"] | config)
+
+
+async def _create(bus: Bus, config: dict[str, Any]) -> None:
+    try:
+        await bus.request(f"$JS.API.STREAM.CREATE.{config['name']}", config)
+    except ApiError as error:
+        if error.code != NAME_IN_USE:  # another service was first
+            raise BrokerUnfit(reason=f"stream {config['name']}: {error}") from error
+
+
+def _absent(value: object) -> object:
+    """What leaving a field out of the server's answer means: its zero."""
+    return type(value)() if isinstance(value, bool | int | str) else None

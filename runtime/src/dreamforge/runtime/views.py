@@ -1,0 +1,84 @@
+"""Small live folds that several services hold in memory: the fleet's heartbeats and the registered models."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from loguru import logger
+from pydantic import ValidationError
+
+from dreamforge.contracts.envelope import unseal
+from dreamforge.contracts.errors import MalformedEvent
+from dreamforge.contracts.events import ModelRegistered
+from dreamforge.contracts.fleet import Heartbeat
+from dreamforge.contracts.models import ModelDescriptor
+from dreamforge.contracts.streams import MODELS, RUNNERS_BUCKET
+from dreamforge.runtime.bus import Bus
+from dreamforge.runtime.follow import Follower, LogMessage
+
+GONE_OPERATIONS = ("DEL", "PURGE")
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
+@dataclass(slots=True)
+class FleetView:
+    """The live runners, by id. `on_beat(runner_id)` and `on_lost(runner_id)` are called after each change."""
+
+    bus: Bus
+    on_beat: Callable[[str], None] = _nothing
+    on_lost: Callable[[str], None] = _nothing
+    runners: dict[str, Heartbeat] = field(default_factory=dict)
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Follow the bucket until cancelled; `ready` is set once it has been read."""
+        follower = Follower(self.bus, f"KV_{RUNNERS_BUCKET}", latest_only=True)
+        async for batch in follower.batches():
+            for message in batch.messages:
+                self._apply(message)
+            if batch.pending == 0:
+                self.ready.set()
+
+    def _apply(self, message: LogMessage) -> None:
+        runner_id = message.subject.rsplit(".", 1)[-1]
+        if "Nats-Marker-Reason" in message.headers or message.headers.get("KV-Operation") in GONE_OPERATIONS:
+            if self.runners.pop(runner_id, None) is not None:
+                self.on_lost(runner_id)
+            return
+        try:
+            self.runners[runner_id] = Heartbeat.model_validate_json(message.data)
+        except ValidationError as error:
+            logger.warning("ignoring a malformed heartbeat of {}: {}", runner_id, error.errors()[0]["msg"])
+            return
+        self.on_beat(runner_id)
+
+
+@dataclass(slots=True)
+class ModelsView:
+    """The registered models, by id, in the order in which they were first registered."""
+
+    bus: Bus
+    models: dict[str, ModelDescriptor] = field(default_factory=dict)
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: Callable[[str], None] = _nothing
+
+    async def run(self) -> None:
+        """Follow MODELS until cancelled; `ready` is set once it has been read."""
+        async for batch in Follower(self.bus, MODELS.name).batches():
+            for message in batch.messages:
+                self._apply(message)
+            if batch.pending == 0:
+                self.ready.set()
+
+    def _apply(self, message: LogMessage) -> None:
+        try:
+            recorded = unseal(message.subject, message.headers, message.data, sequence=message.sequence)
+        except MalformedEvent as error:
+            logger.warning("ignoring: {}", error)
+            return
+        if isinstance(recorded.event, ModelRegistered):
+            self.models[recorded.entity_id] = recorded.event.descriptor
+            self.changed(recorded.entity_id)
