@@ -12,7 +12,9 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 class Value(BaseModel):
     """Base of every frozen value that crosses a border."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64", protected_namespaces=()
+    )
 
 
 class VramProfile(Value):

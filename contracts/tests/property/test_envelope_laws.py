@@ -1,0 +1,50 @@
+"""What is sealed can be unsealed; what is not ours is refused with a reason, never with another error."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dreamforge.contracts.envelope import BY_TYPE, seal, unseal
+from dreamforge.contracts.errors import MalformedEvent
+from dreamforge.contracts.events import EVENTS, Event
+from dreamforge.contracts.subjects import subject_of
+
+
+@pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.TYPE)
+def test_seal_then_unseal_gives_the_event_back(kind: type[Event]) -> None:
+    from pathlib import Path
+
+    golden = Path(__file__).parent.parent / "unit" / "golden" / f"{kind.TYPE}.json"
+    event = kind.model_validate_json(golden.read_bytes())
+    sealed = seal(event, entity_id="thing-1", event_id="e1", source="/dreamforge/test", traceparent="00-a-b-01")
+    back = unseal(sealed.subject, sealed.headers, sealed.data, sequence=7)
+    assert (back.event, back.entity_id, back.sequence) == (event, "thing-1", 7)
+    assert (back.event_id, back.source, back.traceparent) == ("e1", "/dreamforge/test", "00-a-b-01")
+
+
+@given(
+    subject=st.one_of(st.text(max_size=60), st.just("forge.jobs.J.0.requested")),
+    kind=st.one_of(st.text(max_size=60), st.sampled_from(sorted(BY_TYPE))),
+    data=st.binary(max_size=200),
+)
+def test_whatever_is_on_the_bus_unseals_or_is_malformed(subject: str, kind: str, data: bytes) -> None:
+    with pytest.raises(MalformedEvent):
+        unseal(subject, {"ce-type": kind}, data, sequence=1)
+
+
+@pytest.mark.parametrize("headers", [None, {}, {"Nats-Msg-Id": "x"}])
+def test_a_message_without_a_type_is_malformed(headers: dict[str, str] | None) -> None:
+    with pytest.raises(MalformedEvent, match="ce-type is missing"):
+        unseal("forge.jobs.J.0.requested", headers, b"{}", sequence=1)
+
+
+def test_a_valid_event_on_a_foreign_subject_is_malformed() -> None:
+    from pathlib import Path
+
+    kind = BY_TYPE["dreamforge.job.started.v1"]
+    golden = Path(__file__).parent.parent / "unit" / "golden" / f"{kind.TYPE}.json"
+    event = kind.model_validate_json(golden.read_bytes())
+    sealed = seal(event, entity_id="J", event_id="e", source="s")
+    assert sealed.subject == subject_of(event, "J")
+    with pytest.raises(MalformedEvent, match="belongs on"):
+        unseal("forge.jobs.J.9.started", sealed.headers, sealed.data, sequence=1)
