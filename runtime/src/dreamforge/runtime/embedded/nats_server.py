@@ -21,6 +21,7 @@ class NatsServer(EmbeddedServer):
     """The durable log on this machine. `url` carries the token; `http_url` is the monitoring endpoint."""
 
     name: ClassVar[str] = "nats"
+    program: ClassVar[str] = "nats-server"
 
     def __init__(
         self,
@@ -74,8 +75,8 @@ class NatsServer(EmbeddedServer):
             "FORGE_NATS_MEMORY_LIMIT": str(self._limits_bytes[0]),
             "FORGE_NATS_FILE_LIMIT": str(self._limits_bytes[1]),
         }
-        command = (str(find_program("nats-server")), "--config", str(CONFIGURATION))
-        return Launch(command, self.folder, environment | {"PATH": os.defpath})
+        command = (str(find_program(self.program)), "--config", str(CONFIGURATION))
+        return Launch(command, environment | {"PATH": os.defpath})
 
     async def _check(self) -> None:
         """JetStream answers, so its streams are recovered.

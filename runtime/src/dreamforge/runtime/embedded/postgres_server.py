@@ -14,6 +14,7 @@ from dreamforge.runtime.embedded.errors import EmbeddedError
 from dreamforge.runtime.embedded.folder import kept_secrets, last_lines, new_secret, open_log
 from dreamforge.runtime.embedded.guard import RunAs, spawn
 from dreamforge.runtime.embedded.ports import LOOPBACK
+from dreamforge.runtime.embedded.processes import program_of
 from dreamforge.runtime.embedded.server import EmbeddedServer, Launch
 from dreamforge.runtime.embedded.unprivileged import give_to, unprivileged_user
 
@@ -26,6 +27,7 @@ class PostgresServer(EmbeddedServer):
     """The read tables' database. `url` is for a role that owns its database and may create others, no more."""
 
     name: ClassVar[str] = "postgres"
+    program: ClassVar[str] = "postgres"
     stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # "fast": disconnects clients, then a clean checkpoint
 
     def __init__(
@@ -59,6 +61,11 @@ class PostgresServer(EmbeddedServer):
     def data_folder(self) -> Path:
         return self.folder / "data"
 
+    @property
+    def _working_folder(self) -> Path:
+        """Postgres goes to its data folder by itself, children included."""
+        return self.data_folder
+
     async def _prepare(self) -> None:
         self._programs = find_postgres_folder()
         self._passwords = kept_secrets(
@@ -67,6 +74,7 @@ class PostgresServer(EmbeddedServer):
         self._run_as = unprivileged_user(self.data_folder, must_reach=(self.folder, self._programs))
         if not self.data_folder.exists():
             await self._initialise()
+        self._remove_stale_pid_file()
 
     async def _initialise(self) -> None:
         """Make the cluster beside its place and move it there when complete, so that a kill leaves no half."""
@@ -82,6 +90,18 @@ class PostgresServer(EmbeddedServer):
         finally:
             password_file.unlink()
         draft.rename(self.data_folder)
+
+    def _remove_stale_pid_file(self) -> None:
+        """Postgres refuses to start while the pid in its file lives, even as somebody else by now.
+
+        The file stays when that pid is dead (Postgres then also looks for its shared memory in use) and when
+        it is a postgres.
+        """
+        pid_file = self.data_folder / "postmaster.pid"
+        if pid_file.exists():
+            pid = int(pid_file.read_text(encoding="utf-8").split("\n")[0] or 0)
+            if program_of(pid) not in (None, self.program):
+                pid_file.unlink()
 
     async def _run_initdb(self, folder: Path, password_file: Path) -> None:
         """Collation and time zone are fixed, so that every machine sorts and prints alike."""
@@ -119,8 +139,8 @@ class PostgresServer(EmbeddedServer):
             **({} if self._fsync else WITHOUT_FSYNC),
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        command = (str(self._programs / "postgres"), "-D", str(self.data_folder), *options)
-        return Launch(command, self.data_folder, self._environment(), self._run_as)
+        command = (str(self._programs / self.program), "-D", str(self.data_folder), *options)
+        return Launch(command, self._environment(), self._run_as)
 
     async def _check(self) -> None:
         """Our role can ask a question of its database; on a first start, role and database are made here."""

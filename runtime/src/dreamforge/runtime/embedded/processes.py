@@ -34,6 +34,14 @@ def _answers(pid: int) -> bool:
     return True
 
 
+def program_of(pid: int) -> str | None:
+    """The first 15 letters of the program's name, which everybody may read; None when there is no such process."""
+    try:
+        return (PROC / str(pid) / "comm").read_text(errors="replace").strip()
+    except OSError:
+        return None
+
+
 def working_in(folder: Path) -> Iterator[int]:
     """Pids of the processes whose working folder is exactly this one, as far as we may look."""
     for entry in PROC.iterdir() if PROC.is_dir() else ():
@@ -48,7 +56,7 @@ def kill_strays(folder: Path, program: str) -> list[int]:
     strays = []
     for pid in working_in(folder.resolve()):
         with suppress(OSError):
-            if os.readlink(PROC / str(pid) / "exe").split("/")[-1].split(" ")[0] == program:
+            if program_of(pid) == program[:15]:
                 os.kill(pid, signal.SIGKILL)
                 strays.append(pid)
     return strays

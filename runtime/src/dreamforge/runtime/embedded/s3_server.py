@@ -24,6 +24,7 @@ class S3Server(EmbeddedServer):
     """
 
     name: ClassVar[str] = "s3"
+    program: ClassVar[str] = "rclone"
 
     def __init__(
         self,
@@ -62,7 +63,7 @@ class S3Server(EmbeddedServer):
     def _launch(self) -> Launch:
         """The key pair goes through the environment, where other users cannot read it, unlike a command line."""
         command = (
-            str(find_program("rclone")),
+            str(find_program(self.program)),
             *("serve", "s3", str(self.objects_folder)),
             *("--addr", self.address),
             *("--config", ""),  # no configuration file of the user may change what we start
@@ -70,7 +71,7 @@ class S3Server(EmbeddedServer):
             *("--log-level", "NOTICE"),
         )
         key_pair = json.dumps(f"{self.access_key},{self.secret_key}")  # CSV: quoted, for the comma in it
-        return Launch(command, self.folder, {"RCLONE_AUTH_KEY": key_pair, "PATH": os.defpath})
+        return Launch(command, {"RCLONE_AUTH_KEY": key_pair, "PATH": os.defpath})
 
     async def _check(self) -> None:
         """A signed request: it answers, and with our keys."""

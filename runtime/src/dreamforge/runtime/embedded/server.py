@@ -23,10 +23,9 @@ FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 0.005, 0.1  # between readiness checks, 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How to start a server: what to execute, with which environment, as whom, working where."""
+    """How to start a server: what to execute, with which environment, as whom."""
 
     command: tuple[str, ...]
-    folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     run_as: RunAs | None = None
 
@@ -49,6 +48,7 @@ class EmbeddedServer(ABC):
     """
 
     name: ClassVar[str]
+    program: ClassVar[str]
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
     def __init__(
@@ -81,6 +81,11 @@ class EmbeddedServer(ABC):
         self.port = free_port()
 
     @property
+    def _working_folder(self) -> Path:
+        """Where the program runs: no other process of that program does, so strays are known by it."""
+        return self.folder
+
+    @property
     def address(self) -> str:
         return f"{LOOPBACK}:{self.port}"
 
@@ -110,6 +115,7 @@ class EmbeddedServer(ABC):
             raise EmbeddedError(self.name, "it is already running")
         await self._lock.acquire()
         try:
+            await self._remove_strays()
             await self._prepare()
             await self._start_on_a_port()
         except BaseException:
@@ -132,13 +138,12 @@ class EmbeddedServer(ABC):
         if is_taken(self.port):
             raise PortInUse(self.name, f"port {self.port} is in use by another process", port=self.port)
         launch = self._launch()
-        await self._remove_strays(launch)
         log_start_byte = self.log_path.stat().st_size if self.log_path.exists() else 0
         with open_log(self.log_path) as log:
             process = await spawn(
                 launch.command,
                 environment=launch.environment,
-                folder=launch.folder,
+                folder=self._working_folder,
                 output=log,
                 run_as=launch.run_as,
                 held_fds=[self._lock.fileno()],
@@ -151,9 +156,10 @@ class EmbeddedServer(ABC):
         self._process = process
         self._port_is_given = True  # from now on: whoever knows our address must find us there again
 
-    async def _remove_strays(self, launch: Launch) -> None:
+    async def _remove_strays(self) -> None:
+        """Servers of an earlier life whose guardian was killed as well: the only ones that can be left."""
         async with asyncio.timeout(self._stop_seconds):
-            while kill_strays(launch.folder, Path(launch.command[0]).name):  # noqa: ASYNC110 - others' children
+            while kill_strays(self._working_folder, self.program):  # noqa: ASYNC110 - others' children
                 await asyncio.sleep(FIRST_POLL_SECONDS)
 
     async def _await_ready(self, process: GuardedProcess, log_start_byte: int) -> None:
