@@ -1,0 +1,230 @@
+"""The laws of append, against a real JetStream: one winner, no half batches, a lost ack is no loss."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+from nats.aio.msg import Msg
+
+from dreamforge.contracts.commands import AssignJob, FinishAttempt, RequestCancel, RequestJob, StartAttempt
+from dreamforge.contracts.errors import DependencyAway, JobNotFound, StaleAttempt, VersionConflict
+from dreamforge.contracts.events import ArtifactStored, Decision, JobRequested, RenderRequest, RunnerStopped
+from dreamforge.contracts.job import Status
+from dreamforge.runtime import bus as bus_module
+from dreamforge.runtime import clock, ids
+from dreamforge.runtime.bus import Bus
+from dreamforge.runtime.eventstore import EventStore, Loaded
+from dreamforge.runtime.streams import ensure_streams
+
+REQUEST = RenderRequest(
+    model_id="m", preset="p", prompt="a cat", width_px=64, height_px=64, steps=4, guidance_scale=1, seed=1
+)
+DECISION = Decision(waited_seconds=0, effective_priority=1, queue_length=0, required_bytes=0, candidates=())
+
+
+@pytest.fixture
+async def bus(nats_url: str) -> AsyncIterator[Bus]:
+    bus = await bus_module.connect(nats_url, "test")
+    await ensure_streams(bus)
+    yield bus
+    await bus.close()
+
+
+@pytest.fixture
+def store(bus: Bus) -> EventStore:
+    return EventStore(bus, "/dreamforge/test")
+
+
+def request(job_id: str) -> RequestJob:
+    return RequestJob(job_id=job_id, now=clock.now(), tenant="t", priority=5, request=REQUEST)
+
+
+def assign(runner_id: str = "r1") -> AssignJob:
+    return AssignJob(clock.now(), 1, runner_id, "i1", 0, DECISION)
+
+
+def finish(count: int = 2) -> FinishAttempt:
+    now = clock.now()
+    artifacts = tuple(
+        ArtifactStored(
+            at=now,
+            attempt=1,
+            index=index,
+            sha256=f"{index:064x}",
+            object_key=f"images/{index}",
+            size_bytes=1,
+            content_type="image/png",
+            width_px=64,
+            height_px=64,
+            seed=index,
+            recipe={},
+        )
+        for index in range(count)
+    )
+    return FinishAttempt(now, 1, artifacts, 1.0)
+
+
+async def started(store: EventStore) -> str:
+    job_id = ids.new_id()
+    for command in (request(job_id), assign(), StartAttempt(clock.now(), 1, "r1", "i1")):
+        await store.execute(job_id, command)
+    return job_id
+
+
+async def test_a_job_is_read_back_whole_and_in_order(store: EventStore) -> None:
+    job_id = await started(store)
+    outcome = await store.execute(job_id, finish())
+    loaded = await store.load(job_id)
+    assert loaded.state == outcome.state
+    assert loaded.version == outcome.version
+    tokens = [recorded.event.TOKEN for recorded in loaded.history]
+    assert tokens == ["requested", "assigned", "started", "artifact", "artifact", "succeeded"]
+
+
+async def test_of_twenty_racing_writers_exactly_one_wins(bus: Bus, store: EventStore) -> None:
+    job_id = ids.new_id()
+    await store.execute(job_id, request(job_id))
+    racers = [EventStore(bus, f"/dreamforge/racer/{number}") for number in range(20)]
+    results = await asyncio.gather(
+        *(racer.execute(job_id, assign(f"r{number}")) for number, racer in enumerate(racers)), return_exceptions=True
+    )
+    assert sum(not isinstance(result, BaseException) for result in results) == 1
+    assert all(isinstance(result, StaleAttempt) for result in results if isinstance(result, BaseException))
+    assert [r.event.TOKEN for r in (await store.load(job_id)).history] == ["requested", "assigned"]
+
+
+async def test_a_stale_version_is_refused_and_writes_nothing(store: EventStore) -> None:
+    job_id = await started(store)
+    before = await store.load(job_id)
+    events = (await store.execute(job_id, RequestCancel(clock.now()))).events
+    for stale in (before.version, 0):
+        with pytest.raises(VersionConflict):
+            await store.append(job_id, events, expected=stale)
+    assert len((await store.load(job_id)).history) == len(before.history) + 1
+
+
+async def test_a_stale_batch_writes_nothing_at_all(store: EventStore) -> None:
+    job_id = await started(store)
+    stale = await store.load(job_id)
+    await store.execute(job_id, RequestCancel(clock.now()))
+    with pytest.raises(VersionConflict):
+        await store.append(job_id, finish().artifacts, expected=stale.version)
+    tokens = [r.event.TOKEN for r in (await store.load(job_id)).history]
+    assert "artifact" not in tokens
+
+
+async def test_one_stale_append_does_not_spoil_the_group_it_waits_with(store: EventStore) -> None:
+    stale = ids.new_id()
+    await store.execute(stale, request(stale))
+    fresh = [ids.new_id() for _ in range(40)]
+    requested = (await store.load(stale)).history[0].event
+    results = await asyncio.gather(
+        *(store.append(job_id, [requested], expected=0) for job_id in [*fresh[:20], stale, *fresh[20:]]),
+        return_exceptions=True,
+    )
+    assert [type(r) for r in results if isinstance(r, BaseException)] == [VersionConflict]
+    assert len({r for r in results if isinstance(r, int)}) == 40
+    for job_id in fresh:
+        assert (await store.load(job_id)).state.status is Status.QUEUED
+
+
+async def test_a_group_gives_each_append_its_own_sequence(store: EventStore) -> None:
+    jobs = [ids.new_id() for _ in range(100)]
+    outcomes = await asyncio.gather(*(store.execute(job, request(job), known=Loaded()) for job in jobs))
+    for job_id, outcome in zip(jobs, outcomes, strict=True):
+        assert (await store.load(job_id)).version == outcome.version
+
+
+async def test_the_same_request_twice_is_one_job(store: EventStore) -> None:
+    job_id = ids.job_id_for("t", "key")
+    first, second = await asyncio.gather(*(store.execute(job_id, request(job_id), known=Loaded()) for _ in range(2)))
+    assert first.version == second.version
+    assert sorted(len(outcome.events) for outcome in (first, second)) == [0, 1]
+
+
+async def test_no_such_job_is_said_with_its_id(store: EventStore) -> None:
+    with pytest.raises(JobNotFound, match="nobody"):
+        await store.execute("nobody", RequestCancel(clock.now()))
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetfulBus(Bus):
+    """Loses the server's answer to the next publishes: what it sent was done, or was not."""
+
+    lose: list[bool] = field(default_factory=list)  # True: done but not heard; False: never sent
+
+    async def ask(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> Msg:
+        if subject.startswith("forge.") and self.lose:
+            if self.lose.pop(0):
+                await Bus.ask(self, subject, data, headers)
+            raise DependencyAway(dependency="nats", reason="timeout")
+        return await Bus.ask(self, subject, data, headers)
+
+
+@pytest.mark.parametrize("batch", [False, True])
+async def test_a_lost_ack_is_success_if_the_event_was_written(bus: Bus, store: EventStore, batch: bool) -> None:
+    job_id = await started(store)
+    forgetful = EventStore(ForgetfulBus(bus.nc, bus.js, [True]), "/dreamforge/forgetful")
+    outcome = await forgetful.execute(job_id, finish() if batch else RequestCancel(clock.now()))
+    assert outcome.version == (await store.load(job_id)).version
+
+
+async def test_a_lost_publish_is_an_error_and_can_be_repeated(bus: Bus, store: EventStore) -> None:
+    job_id = await started(store)
+    forgetful = EventStore(ForgetfulBus(bus.nc, bus.js, [False]), "/dreamforge/forgetful")
+    with pytest.raises(DependencyAway):
+        await forgetful.execute(job_id, finish())
+    assert (await forgetful.execute(job_id, finish())).state.status is Status.SUCCEEDED
+    assert (await store.load(job_id)).state.status is Status.SUCCEEDED
+
+
+async def test_an_unreadable_message_counts_as_version_and_stops_nothing(bus: Bus, store: EventStore) -> None:
+    job_id = ids.new_id()
+    await store.execute(job_id, request(job_id))
+    rogue = await bus.js.publish(f"forge.jobs.{job_id}.9.rogue", b"\xff not ours")
+    loaded = await store.load(job_id)
+    assert (loaded.version, loaded.state.status) == (rogue.seq, Status.QUEUED)
+    assert (await store.execute(job_id, RequestCancel(clock.now()))).state.status is Status.CANCELLED
+
+
+async def test_events_of_runners_have_versions_too(store: EventStore) -> None:
+    stopped = RunnerStopped(at=clock.now(), instance_id="i1")
+    await store.append("r1", [stopped], expected=0)
+    with pytest.raises(VersionConflict):
+        await store.append("r1", [stopped], expected=0)
+
+
+async def test_acknowledged_facts_survive_kill_9_of_the_server(nats_server: object, nats_url: str) -> None:
+    from dreamforge.runtime.embedded import NatsServer
+
+    assert isinstance(nats_server, NatsServer)
+    bus = await bus_module.connect(nats_url, "test")
+    await ensure_streams(bus)
+    store = EventStore(bus, "/dreamforge/test")
+    accepted: list[str] = []
+    enough = asyncio.Event()
+
+    async def submit() -> None:
+        while True:
+            job_id = ids.new_id()
+            await store.append(job_id, [_requested()], expected=0)
+            accepted.append(job_id)
+            if len(accepted) == 500:
+                enough.set()
+
+    writers = [asyncio.create_task(submit()) for _ in range(8)]
+    await enough.wait()
+    await nats_server.kill()
+    await asyncio.gather(*writers, return_exceptions=True)
+    await nats_server.restart()
+    fresh = await bus_module.connect(nats_url, "after")
+    survivors = EventStore(fresh, "/dreamforge/test")
+    for job_id in accepted:
+        assert (await survivors.load(job_id)).state.status is Status.QUEUED
+    await fresh.close()
+    await bus.nc.close()
+
+
+def _requested() -> JobRequested:
+    return JobRequested(at=clock.now(), tenant="t", request=REQUEST)

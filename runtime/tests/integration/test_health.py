@@ -1,0 +1,45 @@
+"""Health answers over HTTP: alive, ready or not and why, and metrics."""
+
+import asyncio
+import json
+import urllib.request
+from urllib.error import HTTPError
+
+import pytest
+
+from dreamforge.runtime.health import HealthServer, readiness
+
+
+def fetch(address: str, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://{address}{path}") as response:
+            return response.status, response.read().decode()
+    except HTTPError as error:
+        return error.code, error.read().decode()
+
+
+async def test_it_says_whether_and_why() -> None:
+    trouble: list[str] = ["postgres is away"]
+
+    async def check() -> None:
+        if trouble:
+            raise RuntimeError(trouble[0])
+
+    server = HealthServer("127.0.0.1", 0, {"postgres": check})
+    server.start()
+    try:
+        assert (await asyncio.to_thread(fetch, server.address, "/healthz"))[0] == 200
+        status, body = await asyncio.to_thread(fetch, server.address, "/readyz")
+        assert (status, json.loads(body)["checks"]) == (503, {"postgres": "postgres is away"})
+        trouble.clear()
+        assert (await asyncio.to_thread(fetch, server.address, "/readyz"))[0] == 200
+        assert "forge_appends_total" in (await asyncio.to_thread(fetch, server.address, "/metrics"))[1]
+        assert (await asyncio.to_thread(fetch, server.address, "/nothing"))[0] == 404
+    finally:
+        server.stop()
+
+
+async def test_a_check_that_hangs_is_a_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dreamforge.runtime.health.CHECK_SECONDS", 0.05)
+    results = await readiness({"s3": asyncio.Event().wait})
+    assert results == {"s3": "no answer in 0.05 s"}

@@ -1,0 +1,59 @@
+"""Pictures go in and come out of a real S3 endpoint; a store that is away says so."""
+
+import asyncio
+import urllib.request
+from urllib.error import HTTPError
+
+import pytest
+from pydantic import SecretStr
+
+from dreamforge.contracts.errors import ArtifactNotFound, DependencyAway
+from dreamforge.runtime.objects import ObjectStore, object_key, sha256_of
+from dreamforge.runtime.settings import CommonSettings
+from dreamforge.runtime.testing.buckets import S3Settings
+
+
+def settings(s3: S3Settings) -> CommonSettings:
+    return CommonSettings(
+        _env_file=None,
+        s3_endpoint=s3.endpoint,
+        s3_access_key=s3.access_key,
+        s3_secret_key=SecretStr(s3.secret_key),
+        s3_bucket=s3.bucket,
+    )
+
+
+def read(url: str) -> bytes:
+    with urllib.request.urlopen(url) as response:
+        data: bytes = response.read()
+        return data
+
+
+async def test_what_is_put_can_be_read_and_presigned(s3_settings: S3Settings) -> None:
+    store = ObjectStore(settings(s3_settings))
+    await store.ensure_bucket()
+    await store.ensure_bucket()
+    data = b"\x89PNG not really"
+    key = object_key(sha256_of(data))
+    assert not await store.exists(key)
+    for _ in range(2):
+        await store.put(key, data, "image/png")
+    assert await store.exists(key)
+    assert await store.get(key) == data
+    url = store.presigned_url(key)
+    assert await asyncio.to_thread(read, url) == data
+    with pytest.raises(HTTPError):
+        await asyncio.to_thread(read, url.replace("X-Amz-Signature=", "X-Amz-Signature=0"))
+
+
+async def test_a_missing_object_is_not_found(s3_settings: S3Settings) -> None:
+    store = ObjectStore(settings(s3_settings))
+    await store.ensure_bucket()
+    with pytest.raises(ArtifactNotFound):
+        await store.get(object_key("0" * 64))
+
+
+async def test_a_store_that_is_away_is_said_to_be_away() -> None:
+    away = CommonSettings(_env_file=None, s3_endpoint="127.0.0.1:9", s3_access_key="abc", s3_secret_key=SecretStr("x"))
+    with pytest.raises(DependencyAway, match="s3"):
+        await ObjectStore(away).check()

@@ -1,0 +1,43 @@
+"""Streams are declared once, by anyone, any number of times, and are what `contracts.streams` says."""
+
+import asyncio
+
+import pytest
+
+from dreamforge.contracts.streams import STREAMS
+from dreamforge.runtime import bus as bus_module
+from dreamforge.runtime.bus import ApiError
+from dreamforge.runtime.streams import bucket_config, ensure_streams, stream_config
+
+
+async def test_services_may_declare_streams_at_the_same_time(nats_url: str) -> None:
+    buses = await asyncio.gather(*(bus_module.connect(nats_url, str(number)) for number in range(5)))
+    await asyncio.gather(*(ensure_streams(bus) for bus in buses))
+    configs = [*(stream_config(spec, replicas=1) for spec in STREAMS), bucket_config(replicas=1)]
+    for wanted in configs:
+        found = (await buses[0].request(f"$JS.API.STREAM.INFO.{wanted['name']}", None))["config"]
+        assert {key: found.get(key, 0) for key in wanted} == wanted
+    for bus in buses:
+        await bus.close()
+
+
+async def test_a_changed_declaration_is_applied_and_keeps_the_messages(nats_url: str) -> None:
+    bus = await bus_module.connect(nats_url, "test")
+    await ensure_streams(bus)
+    config = (await bus.request("$JS.API.STREAM.INFO.STEPS", None))["config"]
+    await bus.request("$JS.API.STREAM.UPDATE.STEPS", config | {"max_age": 700_000_000_000, "description": "old"})
+    await bus.js.publish("forge.steps.J", b"1")
+    await ensure_streams(bus)
+    info = await bus.request("$JS.API.STREAM.INFO.STEPS", None)
+    assert info["config"]["max_age"] == 86_400 * 1_000_000_000
+    assert info["state"]["messages"] == 1
+    await bus.close()
+
+
+async def test_facts_cannot_be_deleted(nats_url: str) -> None:
+    bus = await bus_module.connect(nats_url, "test")
+    await ensure_streams(bus)
+    await bus.js.publish("forge.jobs.J.0.requested", b"{}")
+    with pytest.raises(ApiError):
+        await bus.request("$JS.API.STREAM.MSG.DELETE.JOBS", {"seq": 1})
+    await bus.close()
