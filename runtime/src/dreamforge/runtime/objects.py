@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import urllib3
 from minio import Minio
-from minio.error import MinioException, S3Error
+from minio.error import InvalidResponseError, MinioException, S3Error
 
 from dreamforge.contracts.errors import ArtifactNotFound, DependencyAway
 from dreamforge.runtime.settings import CommonSettings
@@ -23,6 +23,7 @@ PRESIGNED_MINUTES = 15
 TIMEOUT_SECONDS = 10.0
 AWAY = (MinioException, urllib3.exceptions.HTTPError, OSError, ValueError)
 EXISTS = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
+HTTP_NOT_FOUND = 404
 MISSING = ("NoSuchKey", "NoSuchBucket", "NoSuchObject")
 
 
@@ -90,6 +91,11 @@ class ObjectStore:
             if error.code in MISSING:
                 raise ArtifactNotFound(artifact_id=str(error.object_name)) from error
             raise DependencyAway(dependency="s3", reason=f"{error.code}: {error.message}") from error
+        except InvalidResponseError as error:
+            # Some stores (rclone) label their XML errors text/xml, which the SDK does not read; its reduce has the code.
+            if error.__reduce__()[1][0] == HTTP_NOT_FOUND:
+                raise ArtifactNotFound(artifact_id="") from error
+            raise DependencyAway(dependency="s3", reason=str(error)) from error
         except AWAY as error:
             raise DependencyAway(dependency="s3", reason=str(error) or type(error).__name__) from error
 
