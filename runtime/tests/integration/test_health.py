@@ -33,7 +33,7 @@ async def test_it_says_whether_and_why() -> None:
         assert (status, json.loads(body)["checks"]) == (503, {"postgres": "postgres is away"})
         trouble.clear()
         assert (await asyncio.to_thread(fetch, server.address, "/readyz"))[0] == 200
-        assert "forge_appends_total" in (await asyncio.to_thread(fetch, server.address, "/metrics"))[1]
+        assert "process_start_time_seconds" in (await asyncio.to_thread(fetch, server.address, "/metrics"))[1]
         assert (await asyncio.to_thread(fetch, server.address, "/nothing"))[0] == 404
     finally:
         server.stop()

@@ -14,7 +14,7 @@ from dreamforge.contracts.envelope import Recorded, seal, unseal
 from dreamforge.contracts.errors import DependencyAway, JobNotFound, MalformedEvent, VersionConflict
 from dreamforge.contracts.events import Event, JobEvent
 from dreamforge.contracts.job import INITIAL, JobState, evolve
-from dreamforge.runtime import directget, ids
+from dreamforge.runtime import clock, directget, ids, telemetry
 from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.commit import Append, GroupCommit
 
@@ -74,6 +74,20 @@ class EventStore:
             for event in events
         )
         append = Append(envelopes, subjects.aggregate_filter(events[0], entity_id), expected)
+        began = clock.monotonic_seconds()
+        outcome = "lost"
+        try:
+            sequence = await self._append(append)
+            outcome = "written"
+        except VersionConflict:
+            outcome = "conflict"
+            raise
+        finally:
+            telemetry.APPENDS.labels(outcome).inc()
+            telemetry.APPEND_SECONDS.observe(clock.monotonic_seconds() - began)
+        return sequence
+
+    async def _append(self, append: Append) -> int:
         try:
             return await self._commit.append(append)
         except DependencyAway:

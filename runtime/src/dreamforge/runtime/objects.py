@@ -92,8 +92,8 @@ class ObjectStore:
                 raise ArtifactNotFound(artifact_id=str(error.object_name)) from error
             raise DependencyAway(dependency="s3", reason=f"{error.code}: {error.message}") from error
         except InvalidResponseError as error:
-            # Some stores (rclone) label their XML errors text/xml, which the SDK does not read; its reduce has the code.
-            if error.__reduce__()[1][0] == HTTP_NOT_FOUND:
+            # Some stores (rclone) label their XML errors text/xml, which the SDK does not read.
+            if error._code == HTTP_NOT_FOUND:
                 raise ArtifactNotFound(artifact_id="") from error
             raise DependencyAway(dependency="s3", reason=str(error)) from error
         except AWAY as error:
