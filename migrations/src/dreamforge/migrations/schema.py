@@ -1,0 +1,85 @@
+"""Brings a database to the newest version, once, however many ask at the same time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, NullPool, create_engine, text
+
+from dreamforge.contracts.errors import ForgeError
+
+SCRIPTS = Path(__file__).with_name("script")
+# Any constant that nobody else in this database uses; ASCII of "forgemig".
+LOCK_KEY = 0x666F7267656D6967
+
+
+@dataclass(eq=False)
+class UnknownSchemaVersion(ForgeError):
+    """The database was migrated by a newer release than this one."""
+
+    code = "unknown_schema_version"
+    found: str
+    newest_known: str
+
+    def __str__(self) -> str:
+        return f"the database is at version {self.found}, and this release knows none past {self.newest_known}"
+
+
+def head() -> str:
+    """The newest version that this release knows.
+
+    >>> head() >= "0001"
+    True
+    """
+    newest = ScriptDirectory(str(SCRIPTS)).get_current_head()
+    assert newest is not None
+    return newest
+
+
+def current(database_url: str) -> str | None:
+    """The version a database is at; None when it was never migrated. Errors: sqlalchemy.exc.OperationalError."""
+    with connection(database_url) as open_connection:
+        return MigrationContext.configure(open_connection).get_current_revision()
+
+
+def upgrade(database_url: str) -> None:
+    """Bring the database to `head()`, all in one transaction; does nothing when it is there.
+
+    `database_url` is what psycopg takes (postgresql://...). An advisory lock makes simultaneous calls wait for
+    the first one.
+    Errors: UnknownSchemaVersion, sqlalchemy.exc.OperationalError when the database is away.
+    """
+    with connection(database_url) as open_connection:
+        open_connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
+        found = MigrationContext.configure(open_connection).get_current_revision()
+        if found == head():
+            return
+        if found is not None and not _known(found):
+            raise UnknownSchemaVersion(found=found, newest_known=head())
+        command.upgrade(config(open_connection), "head")
+
+
+def _known(version: str) -> bool:
+    return any(script.revision == version for script in ScriptDirectory(str(SCRIPTS)).walk_revisions())
+
+
+def config(open_connection: Connection) -> Config:
+    """Alembic's configuration over a connection of ours."""
+    made = Config()
+    made.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    made.attributes["connection"] = open_connection
+    return made
+
+
+@contextmanager
+def connection(database_url: str) -> Iterator[Connection]:
+    """One transaction on a connection made by psycopg itself, so that its URLs need no translation."""
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database_url), poolclass=NullPool)
+    with engine.begin() as open_connection:
+        yield open_connection
