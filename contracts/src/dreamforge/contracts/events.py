@@ -68,7 +68,8 @@ class Decision(Value):
     effective_priority: float
     queue_length: int
     required_bytes: int
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[Candidate, ...] = Field(description="best first, then the refused; the log keeps a bounded number")
+    candidates_total: int = Field(default=0, ge=0, description="runners there were, listed or not")
 
 
 class Event(Value):

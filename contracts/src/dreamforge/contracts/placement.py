@@ -4,9 +4,10 @@ Pure and small on purpose: the scheduler plans with it, the gateway explains wit
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from dreamforge.contracts.errors import SizeNotSupported
-from dreamforge.contracts.events import Candidate, RenderRequest
+from dreamforge.contracts.events import Candidate
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.models import ModelDescriptor
 from dreamforge.contracts.vram import estimate_vram_bytes
@@ -16,6 +17,17 @@ RESIDENT_SCORE = 100.0
 # Of two runners with the model, the one with more idle slots; of two equals, the tighter fit keeps big cards free.
 IDLE_SCORE = 10.0
 TIGHT_FIT_SCORE = 5.0
+
+
+class Needs(Protocol):
+    """All that placement asks of a request, so that a scheduler need not keep 100,000 prompts. RenderRequest has it."""
+
+    @property
+    def model_id(self) -> str: ...
+    @property
+    def height_px(self) -> int: ...
+    @property
+    def width_px(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +44,12 @@ class RunnerLoad:
         return max(0, self.beat.slots - self.committed_slots)
 
 
-def required_bytes(request: RenderRequest, model: ModelDescriptor) -> int:
+def required_bytes(request: Needs, model: ModelDescriptor) -> int:
     """Peak memory of one render of this request; images of a job are rendered one by one (batch 1)."""
     return estimate_vram_bytes(model.vram, batch=1, height_px=request.height_px, width_px=request.width_px)
 
 
-def judge(request: RenderRequest, model: ModelDescriptor | None, runner: RunnerLoad) -> Candidate:
+def judge(request: Needs, model: ModelDescriptor | None, runner: RunnerLoad) -> Candidate:
     """Score a runner for a request, or refuse it with the reason and the numbers. Higher scores are better."""
     beat = runner.beat
     refusal = _refusal(request, model, runner)
@@ -57,7 +69,7 @@ def judge(request: RenderRequest, model: ModelDescriptor | None, runner: RunnerL
     return Candidate(runner_id=beat.runner_id, score=round(score, 3), reasons=reasons)
 
 
-def _refusal(request: RenderRequest, model: ModelDescriptor | None, runner: RunnerLoad) -> str | None:
+def _refusal(request: Needs, model: ModelDescriptor | None, runner: RunnerLoad) -> str | None:
     beat = runner.beat
     if beat.draining:
         return "draining: it takes no new work"
