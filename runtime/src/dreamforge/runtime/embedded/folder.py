@@ -12,6 +12,7 @@ from dreamforge.runtime.embedded.errors import FolderInUse
 from dreamforge.runtime.embedded.processes import identity
 
 LOCK_NAME = "lock"
+DYING_OWNER_SECONDS = 0.5  # `kill -9` returns before its victim is dead: an owner must be seen alive for longer
 LOG_LIMIT_BYTES = 16 * 2**20  # a log past this is set aside at the next start; one older log is kept
 
 
@@ -36,32 +37,33 @@ class FolderLock:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         file = self._path.open("a+", encoding="utf-8")
         try:
-            async with asyncio.timeout(dead_owner_seconds):
-                while not self._try(file):  # noqa: ASYNC110 - flock has no event
-                    await asyncio.sleep(0.02)
-        except TimeoutError:
-            file.close()
-            raise self._refusal(0, "the servers of a process that died are still ending there") from None
+            if not await self._taken_within(file, DYING_OWNER_SECONDS):
+                self._refuse_if_owner_lives(file)
+                if not await self._taken_within(file, dead_owner_seconds):
+                    raise self._refusal(0, "the servers of a process that died are still ending there")
+            file.truncate(0)
+            file.write(identity(os.getpid()) or "")
+            file.flush()
         except BaseException:
             file.close()
             raise
         self._file = file
 
-    def _try(self, file: IO[str]) -> bool:
+    async def _taken_within(self, file: IO[str], seconds: float) -> bool:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            owner = file.read().strip()
-            pid = int(owner.partition("-")[0] or 0)
-            if pid and identity(pid) == owner:
-                raise self._refusal(pid, f"process {pid} runs its servers there; stop that one first") from None
+            async with asyncio.timeout(seconds):
+                while not _try_lock(file):  # noqa: ASYNC110 - flock has no event
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
             return False
-        file.seek(0)
-        file.truncate()
-        file.write(identity(os.getpid()) or "")
-        file.flush()
         return True
+
+    def _refuse_if_owner_lives(self, file: IO[str]) -> None:
+        file.seek(0)
+        owner = file.read().strip()
+        pid = int(owner.partition("-")[0] or 0)
+        if pid and identity(pid) == owner:
+            raise self._refusal(pid, f"process {pid} runs its servers there; stop that one first")
 
     def _refusal(self, owner_pid: int, why: str) -> FolderInUse:
         return FolderInUse(self._server, f"{self._path.parent} is in use: {why}", owner_pid=owner_pid)
@@ -70,6 +72,14 @@ class FolderLock:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def kept_secrets(path: Path, make: Callable[[], dict[str, str]]) -> dict[str, str]:

@@ -92,15 +92,15 @@ class PostgresServer(EmbeddedServer):
         draft.rename(self.data_folder)
 
     def _remove_stale_pid_file(self) -> None:
-        """Postgres refuses to start while the pid in its file lives, even as somebody else by now.
+        """Postgres refuses to start while the pid in its file exists, even as somebody else or as a zombie.
 
-        The file stays when that pid is dead (Postgres then also looks for its shared memory in use) and when
-        it is a postgres.
+        No postmaster can be alive here: we hold the lock and strays are gone. The file stays when nobody has
+        that pid: Postgres then looks for its shared memory in use, and removes the file itself.
         """
         pid_file = self.data_folder / "postmaster.pid"
         if pid_file.exists():
             pid = int(pid_file.read_text(encoding="utf-8").split("\n")[0] or 0)
-            if program_of(pid) not in (None, self.program):
+            if program_of(pid) is not None:
                 pid_file.unlink()
 
     async def _run_initdb(self, folder: Path, password_file: Path) -> None:

@@ -13,7 +13,7 @@ from dreamforge.runtime.embedded.binaries import find_program
 from dreamforge.runtime.embedded.folder import kept_secrets, new_secret
 from dreamforge.runtime.embedded.server import EmbeddedServer, Launch
 
-BUCKET = "forge"
+BUCKET = "forge-artifacts"
 
 
 class S3Server(EmbeddedServer):

@@ -65,6 +65,10 @@ class EmbeddedServer(ABC):
         self._process: GuardedProcess | None = None
 
     @abstractmethod
+    def settings_env(self) -> dict[str, str]:
+        """The FORGE_* variables that tell a service how to reach it; complete once it has been started."""
+
+    @abstractmethod
     async def _prepare(self) -> None:
         """Make the data folder ready; the folder is ours alone when this runs. Must be repeatable."""
 
