@@ -15,6 +15,11 @@ from dreamforge.contracts.models import ModelDescriptor, Sha256, Token, Value
 Seed = Annotated[int, Field(ge=0, le=2**53 - 1, description="exact in JSON and in every browser")]
 
 
+def _is_none(value: object) -> bool:
+    """Fields added after the first golden file stay out of the payload until they are used."""
+    return value is None
+
+
 class FailureReason(StrEnum):
     """Why an attempt, or a whole job, ended without its pictures."""
 
@@ -68,7 +73,7 @@ class Decision(Value):
     effective_priority: float
     queue_length: int
     required_bytes: int
-    candidates: tuple[Candidate, ...] = Field(description="best first, then the refused; the log keeps a bounded number")
+    candidates: tuple[Candidate, ...] = Field(description="best first, then the refused, up to a bound")
     candidates_total: int = Field(default=0, ge=0, description="runners there were, listed or not")
 
 
@@ -99,6 +104,11 @@ class JobRequested(JobEvent):
     priority: int = Field(default=5, ge=0, le=9, description="9 is the most urgent")
     request: RenderRequest
     idempotency_key: str | None = None
+    fingerprint: str | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="hash of the body sent with the key: recognises a repeat whatever the defaults are by then",
+    )
 
 
 class JobAssigned(JobEvent):
