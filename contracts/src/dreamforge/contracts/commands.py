@@ -49,6 +49,7 @@ class RequestJob:
     priority: int
     request: RenderRequest
     idempotency_key: str | None = None
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ def _require_current(state: JobState, attempt: int, *statuses: Status) -> None:
 
 def _request(state: JobState, command: RequestJob) -> Events:
     if state.status is not Status.NONE:
-        if state.request != command.request or state.tenant != command.tenant:
+        if not same_request(state, command):
             raise IdempotencyConflict(job_id=command.job_id)
         return ()
     return (
@@ -161,8 +162,21 @@ def _request(state: JobState, command: RequestJob) -> Events:
             priority=command.priority,
             request=command.request,
             idempotency_key=command.idempotency_key,
+            fingerprint=command.fingerprint,
         ),
     )
+
+
+def same_request(state: JobState, command: RequestJob) -> bool:
+    """True when a command repeats the request that made the job.
+
+    The same body (by fingerprint) is the same request even after a preset changed its defaults; the same resolved
+    request is, however its body was written.
+    """
+    if state.fingerprint is not None and state.fingerprint == command.fingerprint:
+        return state.tenant == command.tenant
+    said = (command.tenant, command.priority, command.request)
+    return (state.tenant, state.priority, state.request) == said
 
 
 def _assign(state: JobState, command: AssignJob) -> Events:

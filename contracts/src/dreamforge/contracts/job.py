@@ -63,6 +63,7 @@ class JobState:
     cancel_requested: bool = False
     artifacts: tuple[Artifact, ...] = ()
     failure: FailureReason | None = None
+    fingerprint: str | None = None
 
     @property
     def terminal(self) -> bool:
@@ -110,6 +111,7 @@ def _evolve_open(state: JobState, event: Event) -> JobState:
                 priority=event.priority,
                 request=event.request,
                 requested_at=event.at,
+                fingerprint=event.fingerprint,
             )
         case JobAssigned():
             return replace(
