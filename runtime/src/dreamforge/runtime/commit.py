@@ -6,7 +6,9 @@ under load batches grow by themselves and nobody waits for a timer.
 
 import asyncio
 from collections import deque
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 
 from dreamforge.contracts.envelope import Envelope
 from dreamforge.contracts.errors import DependencyAway, VersionConflict
@@ -20,6 +22,8 @@ BATCH_MESSAGES = 500
 # With fsync an atomic batch costs 3.5 ms plus 0.1 ms a message, pipelined single appends 0.33 ms each: below this
 # many messages, single appends are sooner done (2 cores, ext4, nats-server 2.15; bench/eventstore.py measures it).
 BATCH_FROM_MESSAGES = 12
+# The server handles no more than this many at once any faster (same measurement).
+SINGLES_IN_FLIGHT = 8
 
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_FILTER = "Nats-Expected-Last-Subject-Sequence-Subject"
@@ -49,33 +53,44 @@ class _Waiting:
 
 
 class GroupCommit:
-    """Serialises the appends of one process. Order between appends of one aggregate is kept."""
+    """Writes the appends of one process: a few pipelined, more of them as one batch, one batch at a time."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._queue: deque[_Waiting] = deque()
-        self._writer: asyncio.Task[None] | None = None
+        self._singles: set[asyncio.Task[None]] = set()
+        self._batches: set[asyncio.Task[None]] = set()
 
     async def append(self, append: Append) -> int:
         """Give the sequence of the last event. Errors: VersionConflict, DependencyAway."""
         waiting = _Waiting(append)
         self._queue.append(waiting)
-        if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write(), name="group-commit")
+        self._pump()
         return await waiting.done
 
     async def close(self) -> None:
         """Wait until everything queued was answered."""
-        if self._writer is not None:
-            await self._writer
+        while tasks := self._singles | self._batches:
+            await asyncio.wait(tasks)
 
-    async def _write(self) -> None:
-        while self._queue:
-            group = self._take()
-            if _worth_a_batch(group):
-                await self._together(group)
+    def _pump(self) -> None:
+        """Start what can be started now; called again whenever something ends."""
+        while self._queue and not self._batches:
+            if _worth_a_batch(self._queue):
+                self._start(self._batches, self._together(self._take()))
+            elif len(self._singles) < SINGLES_IN_FLIGHT:
+                self._start(self._singles, self._alone(self._queue.popleft()))
             else:
-                await asyncio.gather(*(self._alone(waiting) for waiting in group))
+                return
+
+    def _start(self, group: "set[asyncio.Task[None]]", work: Coroutine[None, None, None]) -> None:
+        def ended(task: asyncio.Task[None]) -> None:
+            group.discard(task)
+            self._pump()
+
+        task = asyncio.create_task(work, name="group-commit")
+        group.add(task)
+        task.add_done_callback(ended)
 
     def _take(self) -> list[_Waiting]:
         """The next group: one stream, one append an aggregate (a batch checks versions as they were before it)."""
@@ -149,10 +164,10 @@ class GroupCommit:
         return int(answer["seq"])
 
 
-def _worth_a_batch(group: list[_Waiting]) -> bool:
+def _worth_a_batch(queue: Iterable[_Waiting]) -> bool:
     """An append of several events must be a batch anyway, and what waits beside it then rides along for nothing."""
-    sizes = [len(waiting.append.envelopes) for waiting in group]
-    return len(group) > 1 and (sum(sizes) >= BATCH_FROM_MESSAGES or max(sizes) > 1)
+    sizes = [len(waiting.append.envelopes) for waiting in islice(queue, BATCH_FROM_MESSAGES)]
+    return sum(sizes) >= BATCH_FROM_MESSAGES or max(sizes) > 1
 
 
 def _marked(envelopes: tuple[Envelope, ...]) -> list[tuple[bool, Envelope]]:

@@ -1,0 +1,78 @@
+"""The event store against its ceiling: raw JetStream publishing on the same server, with the same fsync.
+
+Usage: python bench/eventstore.py [--events 4000]
+"""
+
+import argparse
+import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from dreamforge.contracts.events import JobRequested, RenderRequest
+from dreamforge.runtime import bus as bus_module
+from dreamforge.runtime import clock, ids
+from dreamforge.runtime.bus import Bus, ack
+from dreamforge.runtime.embedded import NatsServer
+from dreamforge.runtime.eventstore import EventStore
+from dreamforge.runtime.streams import ensure_streams
+
+REQUEST = RenderRequest(
+    model_id="m", preset="p", prompt="a red circle", width_px=64, height_px=64, steps=4, guidance_scale=1, seed=1
+)
+PAYLOAD = JobRequested(at=clock.now(), tenant="t", request=REQUEST).model_dump_json().encode()
+One = Callable[[], Awaitable[object]]
+
+
+async def rate(one: One, events: int, writers: int) -> float:
+    """Events a second with `writers` that each wait for their own acknowledgement."""
+
+    async def writer() -> None:
+        for _ in range(events // writers):
+            await one()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(writer() for _ in range(writers)))
+    return events // writers * writers / (time.perf_counter() - began)
+
+
+def raw(bus: Bus) -> One:
+    """A publish and its ack: no version, no envelope."""
+
+    async def one() -> object:
+        return ack(await bus.ask(f"forge.jobs.{ids.new_id()}.0.requested", PAYLOAD))
+
+    return one
+
+
+def stored(store: EventStore) -> One:
+    """What services do: seal, state the version, group commit."""
+
+    async def one() -> object:
+        event = JobRequested(at=clock.now(), tenant="t", request=REQUEST)
+        return await store.append(ids.new_id(), [event], expected=0)
+
+    return one
+
+
+async def main(events: int) -> None:
+    """Print the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with NatsServer(Path(folder)) as server:
+            bus = await bus_module.connect(server.url, "bench")
+            await ensure_streams(bus)
+            store = EventStore(bus, "/dreamforge/bench")
+            print("fsync on, one stream, facts of about 300 bytes")
+            print(f"{'writers':>8} {'raw publish/s':>14} {'event store/s':>14} {'ratio':>6}")
+            for writers in (1, 8, 64, 256):
+                ceiling = await rate(raw(bus), events, writers)
+                ours = await rate(stored(store), events, writers)
+                print(f"{writers:>8} {ceiling:>14.0f} {ours:>14.0f} {ours / ceiling:>6.2f}")
+            await bus.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=4_000)
+    asyncio.run(main(parser.parse_args().events))
