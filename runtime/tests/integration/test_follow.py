@@ -64,6 +64,14 @@ async def test_the_last_batch_of_a_history_says_that_nothing_is_pending(bus: Bus
     assert seen == 2_500
 
 
+async def test_new_only_knows_its_place_before_anything_came(bus: Bus) -> None:
+    await publish(bus, 0, 10)
+    follower = Follower(bus, "STEPS", new_only=True)
+    async for _ in follower.batches():
+        break
+    assert follower.after_sequence == 10  # where a session that is lost now would be taken up
+
+
 async def test_new_only_leaves_the_past_alone(bus: Bus) -> None:
     await publish(bus, 0, 10)
     follower = Follower(bus, "STEPS", new_only=True)

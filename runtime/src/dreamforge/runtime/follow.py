@@ -75,7 +75,8 @@ class Follower:
         subscription = await self.bus.nc.subscribe(inbox, cb=self._inbox.put)
         try:
             info = await self.bus.request(f"$JS.API.CONSUMER.CREATE.{self.stream}", self._consumer())
-            self.new_only = False  # from here on we know where we are
+            if self.new_only:  # from here on we know where we are, also if the session ends before a message came
+                self.new_only, self.after_sequence = False, int(info["delivered"]["stream_seq"])
             pull = f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{info['name']}"
             if info["num_pending"] == 0:
                 yield Batch([], 0)

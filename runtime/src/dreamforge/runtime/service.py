@@ -14,6 +14,7 @@ from dreamforge.runtime.telemetry import configure_logging
 
 EXIT_ERROR = 1
 Run = Callable[[asyncio.Event], Awaitable[None]]
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
 async def run_until_stopped(run: Run) -> None:
@@ -32,11 +33,15 @@ async def run_until_stopped(run: Run) -> None:
     await run(stop)
 
 
-def main(service: str, settings: CommonSettings, run: Run) -> None:
-    """The body of every `python -m dreamforge.<service>`: exits non-zero with one clear line on our own errors."""
+def main(service: str, settings: CommonSettings, run: Run, *, loop_factory: LoopFactory | None = None) -> None:
+    """The body of every `python -m dreamforge.<service>`: exits non-zero with one clear line on our own errors.
+
+    `loop_factory` brings another event loop than asyncio's own (uvloop, where HTTP volume is).
+    """
     configure_logging(service, level=settings.log_level, as_json=settings.log_json)
     try:
-        asyncio.run(run_until_stopped(run))
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(run_until_stopped(run))
     except ForgeError as error:
         logger.critical("{} cannot run: {}", service, error)
         sys.exit(EXIT_ERROR)
