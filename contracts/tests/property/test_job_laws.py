@@ -11,6 +11,7 @@ from dreamforge.contracts.commands import (
     AssignJob,
     Command,
     ConfirmCancel,
+    Expire,
     FailAttempt,
     FinishAttempt,
     RequestCancel,
@@ -18,12 +19,14 @@ from dreamforge.contracts.commands import (
     RetryPolicy,
     StartAttempt,
     decide,
+    overdue,
 )
 from dreamforge.contracts.errors import Conflict, ForgeError, NotFound
 from dreamforge.contracts.events import (
     TERMINAL_EVENTS,
     ArtifactStored,
     CancelRequested,
+    Deadlines,
     Decision,
     FailureReason,
     JobEvent,
@@ -70,6 +73,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
         tenant=st.just("t"),
         priority=st.integers(0, 9),
         request=st.sampled_from([REQUEST, OTHER]),
+        deadlines=st.sampled_from([None, Deadlines(start_within_seconds=50.0, run_within_seconds=5.0)]),
     ),
     st.builds(
         AssignJob,
@@ -92,6 +96,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
         policy=policies,
     ),
     st.builds(RequestCancel, now=times),
+    st.builds(Expire, now=times),
     st.builds(ConfirmCancel, now=times, attempt=attempts),
 )
 
@@ -193,6 +198,16 @@ def test_an_unknown_event_raises() -> None:
 def test_backoff_grows_and_is_capped(attempt: int) -> None:
     policy = RetryPolicy(base_seconds=1.0, cap_seconds=60.0)
     assert policy.delay(attempt) <= policy.delay(attempt + 1) <= timedelta(seconds=60)
+
+
+@given(st.lists(commands, max_size=40), times)
+def test_an_expired_job_is_over_and_one_in_time_goes_on(history: list[Command], now: datetime) -> None:
+    state = INITIAL
+    for command in history:
+        state, _ = step(state, command)
+    missed = overdue(state, now)
+    after, events = step(state, Expire(now))
+    assert after.terminal if missed else (after, events) == (state, ())
 
 
 class RacingWriters(RuleBasedStateMachine):

@@ -8,6 +8,7 @@ from dreamforge.contracts.events import (
     ArtifactStored,
     AttemptFailed,
     CancelRequested,
+    Deadlines,
     Decision,
     FailureReason,
     JobAssigned,
@@ -50,6 +51,7 @@ class RequestJob:
     request: RenderRequest
     idempotency_key: str | None = None
     fingerprint: str | None = None
+    deadlines: Deadlines | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,14 @@ class ConfirmCancel:
     stage: str = "running"
 
 
-Command = RequestJob | AssignJob | StartAttempt | FinishAttempt | FailAttempt | RequestCancel | ConfirmCancel
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """Look whether the job has missed a deadline of its owner's."""
+
+    now: datetime
+
+
+Command = RequestJob | AssignJob | StartAttempt | FinishAttempt | FailAttempt | RequestCancel | ConfirmCancel | Expire
 Events = tuple[JobEvent, ...]
 
 
@@ -138,6 +147,8 @@ def decide(state: JobState, command: Command) -> Events:
             return _fail(state, command)
         case RequestCancel():
             return _cancel(state, command)
+        case Expire():
+            return _expire(state, command)
         case ConfirmCancel():
             _require_current(state, command.attempt, Status.RUNNING, Status.ASSIGNED)
             if not state.cancel_requested:
@@ -163,6 +174,7 @@ def _request(state: JobState, command: RequestJob) -> Events:
             request=command.request,
             idempotency_key=command.idempotency_key,
             fingerprint=command.fingerprint,
+            deadlines=command.deadlines,
         ),
     )
 
@@ -251,3 +263,29 @@ def _cancel(state: JobState, command: RequestCancel) -> Events:
     if state.status is Status.RUNNING:
         return (asked,)
     return (asked, JobCancelled(at=command.now, attempt=state.attempt, stage=str(state.status)))
+
+
+def overdue(state: JobState, now: datetime) -> FailureReason | None:
+    """Which deadline of its owner's an open job has missed, if any."""
+    limits = state.deadlines
+    if limits is None or state.terminal or state.requested_at is None:
+        return None
+    if state.status is Status.RUNNING:
+        missed = _passed(state.started_at, limits.run_within_seconds, now)
+        return FailureReason.RUN_DEADLINE if missed else None
+    missed = _passed(state.requested_at, limits.start_within_seconds, now)
+    return FailureReason.START_DEADLINE if missed else None
+
+
+def _passed(since: datetime | None, seconds: float | None, now: datetime) -> bool:
+    return since is not None and seconds is not None and now >= since + timedelta(seconds=seconds)
+
+
+def _expire(state: JobState, command: Expire) -> Events:
+    reason = overdue(state, command.now)
+    if reason is None:
+        return ()
+    message = f"the job was {state.status} when its deadline passed"
+    if state.status is Status.QUEUED:
+        return (JobFailed(at=command.now, attempt=state.attempt, reason=reason, message=message),)
+    return _fail(state, FailAttempt(command.now, state.attempt, reason, False, message))

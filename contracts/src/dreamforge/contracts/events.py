@@ -57,6 +57,13 @@ class RenderRequest(Value):
         return tuple((self.seed + i) % 2**53 for i in range(self.images))
 
 
+class Deadlines(Value):
+    """How long its owner wants to wait, counted by the scheduler; None means for ever."""
+
+    start_within_seconds: float | None = Field(default=None, gt=0, description="from the request to the first step")
+    run_within_seconds: float | None = Field(default=None, gt=0, description="of one attempt, from its start")
+
+
 class Candidate(Value):
     """One runner as the scheduler judged it for one job: a score, or the reason it was refused."""
 
@@ -109,6 +116,7 @@ class JobRequested(JobEvent):
         exclude_if=_is_none,
         description="hash of the body sent with the key: recognises a repeat whatever the defaults are by then",
     )
+    deadlines: Deadlines | None = Field(default=None, exclude_if=_is_none)
 
 
 class JobAssigned(JobEvent):

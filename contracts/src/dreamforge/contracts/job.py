@@ -11,6 +11,7 @@ from dreamforge.contracts.events import (
     ArtifactStored,
     AttemptFailed,
     CancelRequested,
+    Deadlines,
     Event,
     FailureReason,
     JobAssigned,
@@ -64,6 +65,8 @@ class JobState:
     artifacts: tuple[Artifact, ...] = ()
     failure: FailureReason | None = None
     fingerprint: str | None = None
+    deadlines: Deadlines | None = None
+    started_at: datetime | None = None
 
     @property
     def terminal(self) -> bool:
@@ -112,6 +115,7 @@ def _evolve_open(state: JobState, event: Event) -> JobState:
                 request=event.request,
                 requested_at=event.at,
                 fingerprint=event.fingerprint,
+                deadlines=event.deadlines,
             )
         case JobAssigned():
             return replace(
@@ -121,10 +125,11 @@ def _evolve_open(state: JobState, event: Event) -> JobState:
                 runner_id=event.runner_id,
                 instance_id=event.instance_id,
                 retry_at=None,
+                started_at=None,
                 artifacts=(),
             )
         case JobStarted():
-            return replace(state, status=Status.RUNNING)
+            return replace(state, status=Status.RUNNING, started_at=event.at)
         case ArtifactStored():
             return replace(state, artifacts=(*state.artifacts, Artifact(event.index, event.sha256, event.object_key)))
         case AttemptFailed():
