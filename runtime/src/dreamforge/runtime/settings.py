@@ -2,8 +2,22 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from dreamforge.contracts.commands import RetryPolicy
+
+
+class RetrySettings(BaseModel):
+    """How failed attempts are followed by others (FORGE_RETRY_*); the same for every service of a fleet."""
+
+    max_attempts: int = Field(default=4, ge=1)
+    base_seconds: float = Field(default=1.0, gt=0)
+    cap_seconds: float = Field(default=60.0, gt=0)
+
+    def policy(self) -> RetryPolicy:
+        """The same as the value that `decide` takes."""
+        return RetryPolicy(self.max_attempts, self.base_seconds, self.cap_seconds)
 
 
 class CommonSettings(BaseSettings):
@@ -20,6 +34,10 @@ class CommonSettings(BaseSettings):
     )
 
     nats_url: str = Field(default="nats://127.0.0.1:4222", description="NATS servers, comma-separated")
+    nats_monitor_url: str = Field(
+        default="", description="monitoring addresses of the NATS servers (http://host:8222), to see that they fsync"
+    )
+    nats_allow_unsynced: bool = Field(default=False, description="accept a NATS that may lose jobs on a power failure")
     database_url: SecretStr = Field(
         default=SecretStr("postgresql://forge@127.0.0.1:5432/forge"), description="Postgres read database"
     )
@@ -30,6 +48,7 @@ class CommonSettings(BaseSettings):
     s3_secure: bool = Field(default=False, description="https to the store")
     s3_region: str = Field(default="us-east-1", description="set, so that the client never asks the store for it")
 
+    retry: RetrySettings = RetrySettings()
     stream_replicas: int = Field(default=1, ge=1, le=5, description="3 in a NATS cluster")
     log_level: str = "INFO"
     log_json: bool = Field(default=True, description="one JSON object a line; false prints for people")

@@ -5,9 +5,12 @@ Raw API requests, because neither nats-py nor FastStream can say all of today's 
 
 from typing import Any
 
-from dreamforge.contracts.errors import BrokerUnfit
+from dreamforge.contracts.errors import BrokerUnfit, DependencyAway
 from dreamforge.contracts.streams import RUNNERS_BUCKET, RUNNERS_BUCKET_TTL_SECONDS, STREAMS, StreamSpec
-from dreamforge.runtime.bus import ApiError, Bus
+from dreamforge.runtime import retry
+from dreamforge.runtime.bus import ApiError, Bus, connect
+from dreamforge.runtime.durability import require_durable
+from dreamforge.runtime.settings import CommonSettings
 
 NOT_FOUND = 10059
 NAME_IN_USE = 10058
@@ -53,6 +56,23 @@ def bucket_config(*, replicas: int) -> dict[str, Any]:
         "allow_msg_ttl": True,
         "subject_delete_marker_ttl": RUNNERS_BUCKET_TTL_SECONDS * NANOSECONDS,
     }
+
+
+async def open_log(settings: CommonSettings, name: str) -> Bus:
+    """What every service does first: connect, refuse a broker that may forget, declare the streams.
+
+    Waits for as long as NATS is away. Errors: BrokerUnfit.
+    """
+    bus = await connect(settings.nats_url, name)
+    try:
+        await require_durable(settings)
+        await retry.until_it_works(
+            "JetStream", lambda: ensure_streams(bus, replicas=settings.stream_replicas), DependencyAway
+        )
+    except BaseException:
+        await bus.close()
+        raise
+    return bus
 
 
 async def ensure_streams(bus: Bus, *, replicas: int = 1) -> None:

@@ -51,7 +51,7 @@ class NatsServer(EmbeddedServer):
         return f"http://{LOOPBACK}:{self._http_port}"
 
     def settings_env(self) -> dict[str, str]:
-        return {"FORGE_NATS_URL": self.url}
+        return {"FORGE_NATS_URL": self.url, "FORGE_NATS_MONITOR_URL": self.http_url}
 
     async def _prepare(self) -> None:
         (self.folder / "jetstream").mkdir(mode=0o700, exist_ok=True)

@@ -1,0 +1,38 @@
+"""A broker that may forget is refused, with what to do; unless that is known, and then it is said."""
+
+from pathlib import Path
+
+import pytest
+from loguru import logger
+
+from dreamforge.contracts.errors import BrokerUnfit
+from dreamforge.runtime.embedded import NatsServer
+from dreamforge.runtime.settings import CommonSettings
+from dreamforge.runtime.streams import open_log
+
+
+def settings(server: NatsServer, monitor_url: str = "", *, allow: bool = False) -> CommonSettings:
+    return CommonSettings(_env_file=None, nats_url=server.url, nats_monitor_url=monitor_url, nats_allow_unsynced=allow)
+
+
+async def test_a_broker_that_fsyncs_is_taken(nats_server: NatsServer) -> None:
+    bus = await open_log(settings(nats_server, nats_server.http_url), "test")
+    assert bus.connected
+    await bus.close()
+
+
+async def test_a_broker_that_does_not_fsync_is_refused(tmp_path: Path) -> None:
+    async with NatsServer(tmp_path, fsync=False) as server:
+        with pytest.raises(BrokerUnfit, match="sync_interval: always"):
+            await open_log(settings(server, server.http_url), "test")
+
+
+async def test_a_broker_nobody_can_judge_is_refused_unless_that_is_known(nats_server: NatsServer) -> None:
+    with pytest.raises(BrokerUnfit, match="FORGE_NATS_MONITOR_URL"):
+        await open_log(settings(nats_server), "test")
+    said: list[str] = []
+    sink = logger.add(said.append, format="{message}")
+    bus = await open_log(settings(nats_server, allow=True), "test")
+    logger.remove(sink)
+    assert any("may lose jobs" in line for line in said)
+    await bus.close()
