@@ -3,9 +3,29 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
+
+
+@overload
+async def eventually(
+    observe: Callable[[], Awaitable[T]],
+    timeout_seconds: float = ...,
+    *,
+    until: Callable[[T], bool] = ...,
+    interval_seconds: float = ...,
+) -> T: ...
+
+
+@overload
+async def eventually(
+    observe: Callable[[], T],
+    timeout_seconds: float = ...,
+    *,
+    until: Callable[[T], bool] = ...,
+    interval_seconds: float = ...,
+) -> T: ...
 
 
 async def eventually(
