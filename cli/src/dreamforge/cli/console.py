@@ -1,0 +1,57 @@
+"""The two ways this command speaks: for people on a terminal, for programs as JSON."""
+
+import asyncio
+import json
+from collections.abc import Coroutine, Iterable
+from contextvars import ContextVar
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+
+T = TypeVar("T")
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+_JSON = ContextVar("_JSON", default=False)
+
+
+def _remember(value: bool) -> bool:
+    """Let errors come out as JSON too, wherever they are reported."""
+    _JSON.set(value)
+    return value
+
+
+def speaks_json() -> bool:
+    """Whether this call was asked for JSON."""
+    return _JSON.get()
+
+
+Json = Annotated[bool, typer.Option("--json", callback=_remember, help="Print JSON, for scripts.")]
+
+
+def emit(value: object) -> None:
+    """One JSON document on stdout."""
+    out.file.write(json.dumps(value, default=_jsonable, indent=2) + "\n")
+
+
+def emit_line(value: object) -> None:
+    """One JSON document on one line, for streams of them; flushed, since somebody may wait for it."""
+    out.file.write(json.dumps(value, default=_jsonable) + "\n")
+    out.file.flush()
+
+
+def _jsonable(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Iterable):
+        return list(value)
+    return str(value)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:  # Any: what a coroutine yields and is sent is asyncio's affair
+    """Run an async command to its end."""
+    return asyncio.run(work)

@@ -1,0 +1,39 @@
+"""The command `dreamforge`: wiring only."""
+
+import sys
+from typing import Any
+
+import typer
+
+from dreamforge.cli import console
+from dreamforge.cli.commands import down, up
+from dreamforge.cli.failure import EXIT_MEANINGS, Exit, report
+from dreamforge.contracts.errors import ForgeError
+
+
+class ForgeTyper(typer.Typer):
+    """Says our own errors as one block and turns them into exit codes, for every command below."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # Any: the signature of typer's own
+        try:
+            return super().__call__(*args, **kwargs)
+        except ForgeError as error:
+            sys.exit(report(error, console.err, as_json=console.speaks_json()))
+        except KeyboardInterrupt:
+            sys.exit(Exit.INTERRUPTED)
+
+
+EPILOG = "\n\n".join(("Exit codes:", *(f"{code.value:>3}  {meaning}" for code, meaning in EXIT_MEANINGS.items())))
+
+app = ForgeTyper(
+    help="Image generation on your own GPUs, where every fact is an event in a durable log.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="rich",
+)
+app.command()(up.up)
+app.command()(down.down)
+app.command()(down.status)
+app.command()(down.env)
+app.command()(down.logs)

@@ -1,0 +1,39 @@
+"""Settings of the command, and where it finds the stack: what was said, else what runs here, else the defaults."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from dreamforge.cli.stack.record import StackRecord, read_record
+from dreamforge.runtime.settings import CommonSettings
+
+
+class CliSettings(CommonSettings):
+    """`FORGE_*` variables that the command reads, besides those of every service."""
+
+    gateway_host: str = "127.0.0.1"
+    gateway_port: int = Field(default=8080, ge=1, le=65535, description="where `up` puts the gateway")
+    gateway_url: str = Field(default="", description="the gateway to talk to; empty: the one that runs here")
+    tenant: str = Field(default="default", description="on whose behalf jobs are submitted")
+    output_dir: Path = Field(default=Path("out"), description="where `generate` saves pictures")
+
+
+def load() -> CliSettings:
+    """The settings of this call, filled from the stack that runs in this folder where nothing else was said."""
+    said = CliSettings()
+    record = read_record(said.state_dir)
+    return said if record is None else filled(said, record)
+
+
+def filled(said: CliSettings, record: StackRecord) -> CliSettings:
+    """What was said wins over what runs here."""
+    found = {name.removeprefix("FORGE_").lower(): value for name, value in record.settings.items()}
+    missing = {name: value for name, value in found.items() if name not in said.model_fields_set}
+    if not {"gateway_url", "gateway_port", "gateway_host"} & said.model_fields_set:
+        missing["gateway_url"] = record.gateway_url
+    return CliSettings(**missing)  # type: ignore[arg-type]  # pydantic parses the text of a variable
+
+
+def gateway_url(settings: CliSettings) -> str:
+    """The gateway's base URL, without a slash at its end."""
+    return (settings.gateway_url or f"http://{settings.gateway_host}:{settings.gateway_port}").rstrip("/")

@@ -1,0 +1,116 @@
+"""What a local stack consists of, as values: which services, with which environment, in which order. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+# Whoever stops a local stack waits for it: a render that is not done by then goes back to the queue.
+RUNNER_DRAIN_SECONDS = 5
+# Started together (each waits for what it needs), stopped in this order: first no new work, then no new facts.
+STOP_ORDER = ("gateway", "scheduler", "gpu-runner", "projector")
+
+
+@dataclass(frozen=True, slots=True)
+class StackOptions:
+    """What `dreamforge up` was asked for. A port of 0 takes a free one."""
+
+    gateway_port: int
+    gateway_host: str = "127.0.0.1"
+    runners: int = 1
+    renderer: str = "diffusers"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """One service process. `host:port` answers /readyz; `environment` is what it gets besides everyone's."""
+
+    name: str
+    kind: str
+    host: str
+    port: int
+    environment: Mapping[str, str]
+
+    @property
+    def module(self) -> str:
+        """What `python -m` runs."""
+        return f"dreamforge.{self.kind.replace('-', '_')}"
+
+    @property
+    def address(self) -> str:
+        """Where it answers HTTP."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def ready_url(self) -> str:
+        """200 once it works."""
+        return f"http://{self.address}/readyz"
+
+
+def runner_names(count: int) -> tuple[str, ...]:
+    """One runner is simply the runner.
+
+    >>> runner_names(1), runner_names(2)
+    (('gpu-runner',), ('gpu-runner-1', 'gpu-runner-2'))
+    """
+    return ("gpu-runner",) if count == 1 else tuple(f"gpu-runner-{i}" for i in range(1, count + 1))
+
+
+def service_names(options: StackOptions) -> tuple[str, ...]:
+    """Every service of the stack, in the order in which they are shown."""
+    return ("gateway", "scheduler", *runner_names(options.runners), "projector")
+
+
+def health_environment(host: str, port: int) -> dict[str, str]:
+    """Where a service that is no web server shows its health."""
+    return {"FORGE_HEALTH_HOST": host, "FORGE_HEALTH_PORT": str(port)}
+
+
+def gateway_spec(options: StackOptions, port: int) -> ServiceSpec:
+    """The gateway answers for its health itself."""
+    environment = {"FORGE_GATEWAY_HOST": options.gateway_host, "FORGE_GATEWAY_PORT": str(port)}
+    return ServiceSpec("gateway", "gateway", options.gateway_host, port, environment)
+
+
+def worker_spec(name: str, kind: str, port: int) -> ServiceSpec:
+    """A service that is no web server."""
+    return ServiceSpec(name, kind, "127.0.0.1", port, health_environment("127.0.0.1", port))
+
+
+def runner_spec(name: str, options: StackOptions, port: int) -> ServiceSpec:
+    """A runner under a name of its own, so that several live on one machine."""
+    spec = worker_spec(name, "gpu-runner", port)
+    own = {
+        "FORGE_RUNNER_RENDERER": options.renderer,
+        "FORGE_RUNNER_ID": name.replace("gpu-runner", "local"),
+        "FORGE_RUNNER_DRAIN_SECONDS": str(RUNNER_DRAIN_SECONDS),
+    }
+    return ServiceSpec(spec.name, spec.kind, spec.host, spec.port, {**spec.environment, **own})
+
+
+def service_specs(options: StackOptions, ports: Mapping[str, int]) -> tuple[ServiceSpec, ...]:
+    """All services. `ports` has one for each name in `service_names`."""
+    return (
+        gateway_spec(options, ports["gateway"]),
+        worker_spec("scheduler", "scheduler", ports["scheduler"]),
+        *(runner_spec(name, options, ports[name]) for name in runner_names(options.runners)),
+        worker_spec("projector", "projector", ports["projector"]),
+    )
+
+
+def restart_delay_seconds(ends_in_a_row: int) -> float:
+    """The pause before a service that ended is started again.
+
+    0.5 s lets a passing trouble pass; 15 s is as long as a person likes to wait for a service that was mended.
+
+    >>> [restart_delay_seconds(n) for n in (1, 2, 3, 10)]
+    [0.5, 1.0, 2.0, 15.0]
+    """
+    return min(15.0, 0.5 * float(2 ** min(ends_in_a_row - 1, 10)))
+
+
+def ending(code: int) -> str:
+    """How a process ended, in words.
+
+    >>> ending(1), ending(-9)
+    ('ended with code 1', 'was killed by signal 9')
+    """
+    return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
