@@ -1,0 +1,5 @@
+"""`python -m dreamforge.scheduler`."""
+
+from dreamforge.scheduler.main import main
+
+main()

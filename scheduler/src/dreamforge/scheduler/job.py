@@ -1,0 +1,121 @@
+"""One open job as the scheduler keeps it: what placement needs, and no prompt. Pure."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from dreamforge.contracts.events import (
+    AttemptFailed,
+    JobAssigned,
+    JobEvent,
+    JobRequested,
+    JobStarted,
+    RenderRequest,
+)
+from dreamforge.scheduler.fairness import work_of
+
+
+class Stage(StrEnum):
+    """Where an open job stands. PROMISED is ours alone: planned, its append not yet back through the log."""
+
+    QUEUED = "queued"
+    WAITING = "waiting"
+    PROMISED = "promised"
+    ASSIGNED = "assigned"
+    RUNNING = "running"
+
+
+HELD = frozenset({Stage.PROMISED, Stage.ASSIGNED, Stage.RUNNING})
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Shape:
+    """Jobs of one shape fit the same runners, so they are judged once for all (see placement.Needs)."""
+
+    model_id: str
+    height_px: int
+    width_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked for; never changes."""
+
+    tenant: str
+    priority: int
+    requested_at: datetime
+    shape: Shape
+    preset: str
+    work: int
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenJob:
+    """`version` is what the next append must state. `held_since` is when the current attempt was assigned."""
+
+    job_id: str
+    version: int
+    wanted: Wanted
+    stage: Stage = Stage.QUEUED
+    attempt: int = 0
+    runner_id: str = ""
+    instance_id: str = ""
+    held_bytes: int = 0
+    held_since: datetime | None = None
+    retry_at: datetime | None = None
+
+
+def wanted_of(event: JobRequested, traceparent: str = "") -> Wanted:
+    """The part of a request that scheduling needs."""
+    request = event.request
+    return Wanted(
+        event.tenant, event.priority, event.at, shape_of(request), request.preset, work_of(request), traceparent
+    )
+
+
+def shape_of(request: RenderRequest) -> Shape:
+    """The shape of a request."""
+    return Shape(request.model_id, request.height_px, request.width_px)
+
+
+def touched(job: OpenJob, sequence: int) -> OpenJob:
+    """After an event that changes the version only. A promise was made on the version before: it is void."""
+    stage = Stage.QUEUED if job.stage is Stage.PROMISED else job.stage
+    return released(job, sequence, stage) if stage is Stage.QUEUED else replace(job, version=sequence)
+
+
+def evolved(job: OpenJob, event: JobEvent, sequence: int) -> OpenJob:
+    """After one more event that leaves the job open: the same story as contracts.job.evolve, in fewer words."""
+    match event:
+        case JobAssigned():
+            return OpenJob(
+                job.job_id,
+                sequence,
+                job.wanted,
+                Stage.ASSIGNED,
+                event.attempt,
+                event.runner_id,
+                event.instance_id,
+                event.estimated_vram_bytes,
+                event.at,
+            )
+        case JobStarted():
+            return replace(job, version=sequence, stage=Stage.RUNNING)
+        case AttemptFailed():
+            waiting = Stage.QUEUED if event.retry_at is None else Stage.WAITING
+            return replace(released(job, sequence, waiting), retry_at=event.retry_at)
+        case JobRequested():
+            return replace(released(job, sequence, Stage.QUEUED), wanted=wanted_of(event, job.wanted.traceparent))
+        case _:
+            return touched(job, sequence)
+
+
+def released(job: OpenJob, version: int, stage: Stage) -> OpenJob:
+    """Off its runner."""
+    return OpenJob(job.job_id, version, job.wanted, stage, job.attempt)
+
+
+def promised(job: OpenJob, runner_id: str, instance_id: str, held_bytes: int) -> OpenJob:
+    """Held by a runner as far as planning goes, until the log says so or says otherwise."""
+    return replace(job, stage=Stage.PROMISED, runner_id=runner_id, instance_id=instance_id, held_bytes=held_bytes)

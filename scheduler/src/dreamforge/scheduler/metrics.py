@@ -1,0 +1,17 @@
+"""What the scheduler measures of itself."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from dreamforge.runtime.telemetry import LATENCY_BUCKETS
+
+QUEUED = Gauge("forge_scheduler_queued_jobs", "Jobs that could run now")
+OPEN = Gauge("forge_scheduler_open_jobs", "Jobs without a terminal event")
+PLAN_SECONDS = Histogram(
+    "forge_scheduler_plan_seconds", "Time of one plan", buckets=(0.0001, 0.0002, 0.0005, *LATENCY_BUCKETS)
+)
+ASSIGNMENTS = Counter("forge_scheduler_assignments_total", "Assignments, by outcome of their append", ["outcome"])
+WAIT_SECONDS = Histogram(
+    "forge_scheduler_wait_seconds", "From requested to assigned", buckets=(*LATENCY_BUCKETS, 300.0, 1800.0, 7200.0)
+)
+FAILED_ATTEMPTS = Counter("forge_scheduler_failed_attempts_total", "Attempts this scheduler gave up", ["reason"])
+ACTIVE = Gauge("forge_scheduler_active", "1 while this scheduler is the one that decides")

@@ -1,0 +1,53 @@
+"""Settings of the scheduler: `FORGE_SCHEDULER_*`. Units in the names."""
+
+from pydantic import Field
+
+from dreamforge.contracts.commands import RetryPolicy
+from dreamforge.runtime.settings import CommonSettings
+from dreamforge.scheduler.fairness import Ageing
+from dreamforge.scheduler.plan import PlanPolicy
+
+
+class SchedulerSettings(CommonSettings):
+    """How the scheduler weighs, waits and gives up."""
+
+    scheduler_ageing_level_seconds: float = Field(
+        default=60.0, gt=0, description="waiting that is worth one level of priority (0 to 9)"
+    )
+    scheduler_reserve_at_priority: float = Field(
+        default=7.0, gt=0, description="effective priority at which a runner is kept free for a job too big to slip in"
+    )
+    scheduler_candidates_max: int = Field(default=16, ge=1, description="runners written down in one decision")
+    scheduler_assignments_max: int = Field(default=256, ge=1, description="assignments of one plan")
+    scheduler_start_deadline_seconds: float = Field(
+        default=120.0, gt=0, description="from assigned to started; a runner may have to import torch first"
+    )
+    scheduler_lost_grace_seconds: float = Field(
+        default=0.3, ge=0, description="for a runner whose lease ran out to come back before its attempts are failed"
+    )
+    scheduler_recent_grace_seconds: float = Field(
+        default=2.0, ge=0, description="in which a fresh assignment is not lost: heartbeats may lag behind the log"
+    )
+    scheduler_startup_grace_seconds: float = Field(
+        default=3.0, ge=0, description="for runners to be heard after a scheduler, or the whole stack, has started"
+    )
+    retry_max_attempts: int = Field(default=4, ge=1, description="attempts before a job fails for good")
+    retry_base_seconds: float = Field(default=1.0, gt=0, description="wait after the first failure; it doubles")
+    retry_cap_seconds: float = Field(default=60.0, gt=0, description="the longest wait between attempts")
+
+    @property
+    def ageing(self) -> Ageing:
+        """As the queue wants it."""
+        return Ageing(self.scheduler_ageing_level_seconds)
+
+    @property
+    def plan_policy(self) -> PlanPolicy:
+        """As the plan wants it."""
+        return PlanPolicy(
+            self.scheduler_candidates_max, self.scheduler_assignments_max, self.scheduler_reserve_at_priority
+        )
+
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        """As `decide` wants it."""
+        return RetryPolicy(self.retry_max_attempts, self.retry_base_seconds, self.retry_cap_seconds)

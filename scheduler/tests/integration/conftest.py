@@ -1,0 +1,203 @@
+"""A real NATS, and runners that only say they live and answer their assignments: no torch, the real protocol."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import pytest
+
+from dreamforge.contracts.commands import FinishAttempt, RequestJob, StartAttempt
+from dreamforge.contracts.envelope import unseal
+from dreamforge.contracts.errors import Conflict
+from dreamforge.contracts.events import ArtifactStored, JobAssigned, ModelRegistered, RenderRequest
+from dreamforge.contracts.fleet import LEASE_SECONDS, ActiveAttempt, Device, Heartbeat
+from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.subjects import assignments_to
+from dreamforge.runtime import ids
+from dreamforge.runtime.bus import Bus, connect
+from dreamforge.runtime.eventstore import EventStore
+from dreamforge.runtime.follow import Follower
+from dreamforge.runtime.streams import ensure_streams
+from dreamforge.scheduler.loop import Scheduler
+from dreamforge.scheduler.settings import SchedulerSettings
+
+MODEL = ModelDescriptor(
+    model_id="tiny",
+    family="synthetic",
+    digest="0" * 64,
+    vram=VramProfile(resident_bytes=100, denoise_bytes_per_latent=0, decode_bytes_per_px=0),
+    presets=(Preset(name="fast", width_px=64, height_px=64, steps=2, guidance_scale=1.0),),
+)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def request(**changes: object) -> RenderRequest:
+    told = {
+        "model_id": "tiny",
+        "preset": "fast",
+        "prompt": "a fox",
+        "width_px": 64,
+        "height_px": 64,
+        "steps": 2,
+        "guidance_scale": 1.0,
+        "seed": 1,
+    }
+    return RenderRequest.model_validate(told | changes)
+
+
+@dataclass
+class FakeRunner:
+    """Beats, takes its assignments, finishes them at once unless told to `hold` (keep) or `ignore` (never start)."""
+
+    bus: Bus
+    runner_id: str
+    slots: int = 1
+    behaviour: str = "finish"
+    instance_id: str = field(default_factory=ids.new_id)
+    taken: list[JobAssigned] = field(default_factory=list)
+    times: dict[str, datetime] = field(default_factory=dict)
+    active: dict[str, int] = field(default_factory=dict)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
+
+    async def start(self) -> "FakeRunner":
+        self.store = EventStore(self.bus, f"/dreamforge/runner/{self.runner_id}")
+        await self.beat()
+        self._tasks = [asyncio.create_task(self._beats()), asyncio.create_task(self._work())]
+        return self
+
+    async def kill(self) -> None:
+        """Go silent, as after kill -9."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def beat(self, seconds: int = LEASE_SECONDS) -> None:
+        beat = Heartbeat(
+            runner_id=self.runner_id,
+            instance_id=self.instance_id,
+            at=now(),
+            renderer="fake",
+            device=Device(kind="cpu", name="fake", total_bytes=1000),
+            budget_bytes=1000,
+            free_bytes=1000,
+            slots=self.slots,
+            model_ids=("tiny",),
+            active=tuple(ActiveAttempt(job_id=job, attempt=attempt) for job, attempt in self.active.items()),
+        )
+        await self.bus.js.publish(f"$KV.runners.{self.runner_id}", beat.model_dump_json().encode(), msg_ttl=seconds)
+
+    async def _beats(self) -> None:
+        while True:
+            await self.beat()
+            await asyncio.sleep(1)
+
+    async def _work(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            follower = Follower(self.bus, "JOBS", (assignments_to(self.runner_id),), new_only=True)
+            async for batch in follower.batches():
+                for m in batch.messages:
+                    recorded = unseal(m.subject, m.headers, m.data, sequence=m.sequence)
+                    event = recorded.event
+                    assert isinstance(event, JobAssigned)
+                    if event.instance_id == self.instance_id:
+                        self.taken.append(event)
+                        self.times[recorded.entity_id] = now()
+                        group.create_task(self._attempt(recorded.entity_id, event))
+
+    async def _attempt(self, job_id: str, event: JobAssigned) -> None:
+        self.active[job_id] = event.attempt
+        self.changed.set()
+        if self.behaviour == "ignore":
+            return
+        with contextlib.suppress(Conflict):
+            start = StartAttempt(now(), event.attempt, self.runner_id, self.instance_id)
+            started = await self.store.execute(job_id, start)
+            if self.behaviour == "hold":
+                return
+            done = FinishAttempt(now(), event.attempt, (artifact(event.attempt),), 0.0)
+            assert started.state.attempt == event.attempt
+            await self.store.execute(job_id, done)
+        self.active.pop(job_id, None)
+        self.changed.set()
+
+
+def artifact(attempt: int) -> ArtifactStored:
+    return ArtifactStored(
+        at=now(),
+        attempt=attempt,
+        index=0,
+        sha256="0" * 64,
+        object_key="k",
+        size_bytes=1,
+        content_type="image/png",
+        width_px=64,
+        height_px=64,
+        seed=1,
+        recipe={},
+    )
+
+
+@dataclass
+class Forge:
+    """A NATS with our streams and one model, and whatever a test starts on it."""
+
+    url: str
+    bus: Bus
+    store: EventStore
+    runners: list[FakeRunner] = field(default_factory=list)
+    schedulers: list[tuple[Scheduler, Bus, "list[asyncio.Task[None]]"]] = field(default_factory=list)
+
+    async def runner(self, runner_id: str, **options: object) -> FakeRunner:
+        runner = FakeRunner(await connect(self.url, runner_id), runner_id, **options)  # type: ignore[arg-type]
+        self.runners.append(runner)
+        return await runner.start()
+
+    async def scheduler(self, **settings: object) -> Scheduler:
+        bus = await connect(self.url, "scheduler")
+        told = SchedulerSettings.model_validate({"nats_url": self.url, **settings})
+        scheduler = Scheduler(bus, told, ids.new_id())
+        self.schedulers.append((scheduler, bus, scheduler.tasks()))
+        await asyncio.wait_for(scheduler.ready.wait(), 10)
+        return scheduler
+
+    async def submit(self, **changes: object) -> str:
+        job_id = ids.new_id()
+        tenant = str(changes.pop("tenant", "default"))
+        priority = int(str(changes.pop("priority", 5)))
+        command = RequestJob(job_id, now(), tenant, priority, request(**changes))
+        await self.store.execute(job_id, command)
+        return job_id
+
+    async def status(self, job_id: str) -> str:
+        return str((await self.store.load(job_id)).state.status)
+
+    async def close(self) -> None:
+        for _, bus, tasks in self.schedulers:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await bus.close()
+        for runner in self.runners:
+            await runner.kill()
+            await runner.bus.close()
+        await self.bus.close()
+
+
+@pytest.fixture
+async def forge(nats_url: str) -> AsyncIterator[Forge]:
+    bus = await connect(nats_url, "test")
+    await ensure_streams(bus)
+    store = EventStore(bus, "/dreamforge/test/1")
+    forge = Forge(nats_url, bus, store)
+    await store.append("tiny", [ModelRegistered(at=now(), descriptor=MODEL)], expected=0)
+    yield forge
+    await forge.close()
+
+
+Check = Callable[[], Awaitable[bool]]

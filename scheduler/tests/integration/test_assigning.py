@@ -1,0 +1,60 @@
+"""From a request in the log to an assignment in the log, against a real JetStream."""
+
+import asyncio
+
+from dreamforge.contracts.events import JobAssigned
+from dreamforge.runtime.testing import eventually
+
+
+async def test_a_request_reaches_a_runner_and_ends(forge):
+    await forge.scheduler()
+    await forge.runner("gpu-1")
+    job_id = await forge.submit()
+    await eventually(lambda: forge.status(job_id), until=lambda status: status == "succeeded")
+
+
+async def test_the_assignment_says_why(forge):
+    await forge.scheduler()
+    await forge.runner("gpu-1", behaviour="ignore")
+    job_id = await forge.submit()
+    await eventually(lambda: forge.status(job_id), until=lambda status: status == "assigned")
+    assigned = (await forge.store.load(job_id)).history[-1].event
+    assert isinstance(assigned, JobAssigned)
+    assert assigned.estimated_vram_bytes == assigned.decision.required_bytes == 100
+    assert [candidate.runner_id for candidate in assigned.decision.candidates] == ["gpu-1"]
+
+
+async def test_a_job_waits_for_a_runner_and_goes_as_soon_as_one_comes(forge):
+    await forge.scheduler()
+    job_id = await forge.submit()
+    assert await forge.status(job_id) == "queued"
+    await forge.runner("gpu-1")
+    await eventually(lambda: forge.status(job_id), until=lambda status: status == "succeeded")
+
+
+async def test_a_runner_never_gets_more_than_its_slots(forge):
+    await forge.scheduler()
+    runner = await forge.runner("gpu-1", slots=3, behaviour="hold")
+    jobs = [await forge.submit() for _ in range(8)]
+    await eventually(lambda: len(runner.taken), until=lambda taken: taken == 3)
+    scheduler = forge.schedulers[0][0]
+    await eventually(lambda: len(scheduler.snapshot.queue), until=lambda queued: queued == 5)
+    assert sorted([await forge.status(job) for job in jobs])[-3:] == ["running"] * 3
+
+
+async def test_submit_to_runner_latency(forge, capsys):
+    """A measurement as much as a test: the bound is generous, the printed numbers are the point."""
+    await forge.scheduler()
+    runner = await forge.runner("gpu-1", slots=4)
+    waits_ms = []
+    for _ in range(100):
+        before = asyncio.get_running_loop().time()
+        job_id = await forge.submit()
+        while job_id not in runner.times:
+            runner.changed.clear()
+            await asyncio.wait_for(runner.changed.wait(), 5)
+        waits_ms.append((asyncio.get_running_loop().time() - before) * 1000)
+    waits_ms.sort()
+    with capsys.disabled():
+        print(f"\nsubmit -> runner has it: p50 {waits_ms[50]:.1f} ms, p99 {waits_ms[99]:.1f} ms (100 jobs, fsync)")
+    assert waits_ms[50] < 1000
