@@ -59,7 +59,8 @@ CHANNELS: dict[type[e.Event], tuple[str, StreamSpec, tuple[str, ...], tuple[str,
     e.RunnerStopped: ("forge.runners.{runner_id}.stopped", FLEET, (_RUNNER,), (_PROJECTOR,)),
     e.RunnerLost: ("forge.runners.{runner_id}.lost", FLEET, (_SCHEDULER,), (_PROJECTOR,)),
     e.ModelRegistered: ("forge.models.{model_id}.registered", MODELS, (_RUNNER,), _ALL),
-    e.MessageParked: ("forge.parked.{service}", PARKED, (_PROJECTOR,), ()),
+    e.MessageParked: ("forge.parked.{service}", PARKED, (_PROJECTOR,), ("cli",)),
+    e.ParkedSettled: ("forge.parked.{service}.settled", PARKED, ("cli",), (_PROJECTOR,)),
 }
 HEARTBEATS = "$KV.runners.{runner_id}"
 

@@ -5,7 +5,7 @@ upcaster in `envelope`. `TOKEN` is the word it has in its subject. `at` is when 
 """
 
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AwareDatetime, Field
 
@@ -284,6 +284,17 @@ class MessageParked(Event):
     reason: str
     headers: dict[str, str] = {}
     data: bytes = b""
+    deliveries: int = Field(default=1, ge=1, description="how often it was tried")
+
+
+class ParkedSettled(Event):
+    """Somebody dealt with a parked message: it shall be read once more, or be forgotten."""
+
+    TYPE = "dreamforge.parked.settled.v1"
+    TOKEN = "settled"
+    parked_sequence: int = Field(ge=1, description="place of the MessageParked in the stream PARKED")
+    action: Literal["retry", "drop"]
+    settled_by: str = "operator"
 
 
 JOB_EVENTS: tuple[type[JobEvent], ...] = (
@@ -305,5 +316,6 @@ EVENTS: tuple[type[Event], ...] = (
     RunnerLost,
     ModelRegistered,
     MessageParked,
+    ParkedSettled,
 )
 TERMINAL_EVENTS: tuple[type[JobEvent], ...] = (JobSucceeded, JobFailed, JobCancelled)

@@ -37,8 +37,14 @@ FLEET = StreamSpec(
 )
 MODELS = StreamSpec("MODELS", (subjects.MODELS_ALL,), "models that can be asked for, for ever")
 PARKED = StreamSpec("PARKED", (subjects.PARKED_ALL,), "messages nobody could read, with the reason, for ever")
+ADVISORIES = StreamSpec(
+    "ADVISORIES",
+    subjects.GIVEN_UP,
+    "messages that some consumer will not get again, 7 days: kept, so that none is dropped unseen",
+    max_age_seconds=7 * DAY_SECONDS,
+)
 
-STREAMS: tuple[StreamSpec, ...] = (JOBS, STEPS, FLEET, MODELS, PARKED)
+STREAMS: tuple[StreamSpec, ...] = (JOBS, STEPS, FLEET, MODELS, PARKED, ADVISORIES)
 
 RUNNERS_BUCKET = "runners"
 RUNNERS_BUCKET_TTL_SECONDS = LEASE_SECONDS

@@ -7,6 +7,7 @@ from dreamforge.contracts.events import (
     JobEvent,
     MessageParked,
     ModelEvent,
+    ParkedSettled,
     RunnerEvent,
     StepProgressed,
 )
@@ -16,6 +17,8 @@ STEPS_ALL = "forge.steps.*"
 RUNNERS_ALL = "forge.runners.>"
 MODELS_ALL = "forge.models.>"
 PARKED_ALL = "forge.parked.>"
+# nats-server's own words for a message that a consumer will not get again.
+GIVEN_UP = ("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>", "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.>")
 
 
 def job_filter(job_id: str) -> str:
@@ -66,6 +69,8 @@ def subject_of(event: Event, entity_id: str) -> str:
             return f"forge.models.{entity_id}.{event.TOKEN}"
         case MessageParked():
             return f"forge.parked.{entity_id}"
+        case ParkedSettled():
+            return f"forge.parked.{entity_id}.{event.TOKEN}"
     raise TypeError(f"{type(event).__name__} has no subject")
 
 
