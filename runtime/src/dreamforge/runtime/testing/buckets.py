@@ -36,7 +36,14 @@ class S3Settings:
         return replace(self, bucket=fresh_name("bucket").replace("_", "-"))
 
     def client(self) -> Minio:
-        return Minio(self.endpoint, access_key=self.access_key, secret_key=self.secret_key, secure=self.secure)
+        """With a region given, so that it never asks for the bucket's: rclone answers that in a way it rejects."""
+        return Minio(
+            self.endpoint,
+            access_key=self.access_key,
+            secret_key=self.secret_key,
+            secure=self.secure,
+            region="us-east-1",
+        )
 
     def remove_bucket(self) -> None:
         """With all that is in it; nothing to do when it was never made."""
