@@ -5,14 +5,16 @@ from pathlib import Path
 
 #: Read size; large enough that hashing (1 GB/s) and not system calls decides.
 CHUNK_BYTES = 1 << 20
+#: A `ModelDescriptor` as JSON, beside diffusers' own model_index.json.
+DESCRIPTOR_NAME = "dreamforge.json"
 
 
 def model_digest(folder: Path) -> str:
     """SHA-256 over every file of a model folder, so that a recipe names weights and not a path.
 
     Hashed in sorted order of relative path: the path's length and bytes, the content's length and bytes.
-    The lengths keep two different folders from ever spelling the same input. Hidden files and folders are
-    left out: they belong to download tools, not to the model.
+    The lengths keep two different folders from ever spelling the same input. Left out are hidden files and
+    folders, which belong to download tools, and our own descriptor, which states this digest.
 
     Units: 64 lower-case hex digits out. About 1 s per GB.
     Errors: FileNotFoundError if the folder is not there or holds no file.
@@ -38,8 +40,12 @@ def _files(folder: Path) -> list[Path]:
     return [
         path
         for path in folder.rglob("*")
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_file() and path != folder / DESCRIPTOR_NAME and not _is_hidden(path.relative_to(folder))
     ]
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _update_from_file(total: "hashlib._Hash", path: Path) -> None:

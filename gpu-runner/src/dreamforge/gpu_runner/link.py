@@ -38,20 +38,12 @@ class Outbox:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._lock = threading.Lock()
-        self._held = bytearray()
-
-    def hold(self, message: FromChild) -> None:
-        """Keep a frame until the next `send`: one system call for the steps of an instant render."""
-        with self._lock:
-            self._held += encode_frame(to_frame(message))
 
     def send(self, message: FromChild) -> None:
-        """Write a frame now, after those held. Errors: OSError once the supervisor is gone."""
+        """Write a frame. Errors: OSError once the supervisor is gone."""
         data = encode_frame(to_frame(message))
         with self._lock:
-            self._held += data
-            self._sock.sendall(self._held)
-            self._held.clear()
+            self._sock.sendall(data)
 
 
 class Inbox:

@@ -33,13 +33,11 @@ MAX_MESSAGE_CHARS = 500
 class Painter:
     """Drives a renderer through tasks and says what happens, through `send`.
 
-    hold: like `send`, for frames that may wait for the next one (see `Outbox.hold`).
     clock: seconds from a monotonic clock.
     """
 
-    def __init__(self, renderer: Renderer, *, send: Send, hold: Send, clock: Callable[[], float]) -> None:
+    def __init__(self, renderer: Renderer, *, send: Send, clock: Callable[[], float]) -> None:
         self._renderer, self._send, self._clock = renderer, send, clock
-        self._send_step = hold if renderer.instant else send
 
     def load(self, message: Load) -> None:
         """Have a model resident; a failure is told and is not the end of the child."""
@@ -77,15 +75,17 @@ class Painter:
         started = self._clock()
 
         def on_step(step: int, steps: int) -> None:
-            self._send_step(
-                Step(
-                    task_id=task.task_id,
-                    image_index=image_index,
-                    step=step,
-                    steps=steps,
-                    elapsed_seconds=self._clock() - started,
+            if step == steps or not self._renderer.instant:
+                elapsed_seconds = self._clock() - started
+                self._send(
+                    Step(
+                        task_id=task.task_id,
+                        image_index=image_index,
+                        step=step,
+                        steps=steps,
+                        elapsed_seconds=elapsed_seconds,
+                    )
                 )
-            )
             if is_cancelled():
                 raise RenderCancelled
 

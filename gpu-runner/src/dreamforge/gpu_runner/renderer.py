@@ -86,7 +86,7 @@ class Renderer(Protocol):
 
     @property
     def instant(self) -> bool:
-        """Whether steps take no time worth watching, so that their frames may travel together."""
+        """Whether steps take no time worth watching: then only the last one of an image is told."""
         ...
 
     def device_report(self) -> DeviceReport:

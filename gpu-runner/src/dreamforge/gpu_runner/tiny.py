@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
+from dreamforge.gpu_runner.digest import DESCRIPTOR_NAME, model_digest
 from dreamforge.gpu_runner.pipeline import Pipeline, part
 
 #: Changes with any change below, so that a cache never serves an older recipe of the model.
@@ -44,6 +46,8 @@ def ensure_tiny(cache_folder: Path) -> Path:
     building = Path(tempfile.mkdtemp(prefix=f".{TINY_NAME}-", dir=cache_folder))
     try:
         build_pipeline().save_pretrained(str(building), safe_serialization=True)
+        descriptor = tiny_descriptor(model_digest(building))
+        (building / DESCRIPTOR_NAME).write_text(descriptor.model_dump_json(indent=2))
         building.chmod(0o755)  # mkdtemp is private; a model is for whoever may read the cache
         _flush(building)
         _rename(building, final)
@@ -68,6 +72,36 @@ def build_pipeline() -> Pipeline:
             requires_safety_checker=False,
         )
     return pipeline
+
+
+def tiny_descriptor(digest: str) -> ModelDescriptor:
+    """What the registry should know of it.
+
+    Source of the memory coefficients: counted from the widths below for float32, doubled. Decoding holds about
+    four tensors of 32 channels at full size (512 bytes a pixel); a step holds ten of 64 channels and one
+    attention matrix of 4 heads over at most 32 x 32 latents (19 KiB a latent).
+    """
+    return ModelDescriptor(
+        model_id="tiny",
+        title="Tiny Stable Diffusion with random weights: paints noise, tries every part",
+        family="stable-diffusion",
+        licence="none needed: the weights are random",
+        digest=digest,
+        size_multiple_px=8,
+        side_px_min=32,
+        side_px_max=256,
+        vram=VramProfile(
+            resident_bytes=5_000_000,
+            denoise_bytes_per_latent=2 * 19 * 1024,
+            decode_bytes_per_px=2 * 512,
+            overhead_bytes=64 * 2**20,
+        ),
+        presets=(
+            Preset(name="standard", title="Standard", width_px=64, height_px=64, steps=20, guidance_scale=5.0),
+            Preset(name="draft", title="Draft", width_px=64, height_px=64, steps=6, guidance_scale=5.0),
+            Preset(name="large", title="Large", width_px=256, height_px=256, steps=20, guidance_scale=5.0),
+        ),
+    )
 
 
 def _autoencoder() -> Any:  # Any: see `part`

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     start_reader(sock, inbox)
     renderer = _start_renderer(options, outbox)
     _say_ready(renderer, outbox)
-    painter = Painter(renderer, send=outbox.send, hold=outbox.hold, clock=clock.monotonic_seconds)
+    painter = Painter(renderer, send=outbox.send, clock=clock.monotonic_seconds)
     _serve(painter, inbox, slots=options.slots)
     return 0
 

@@ -1,0 +1,37 @@
+"""An assignment as it reached us: the event, and the message that must be acknowledged for it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from dreamforge.contracts.events import JobAssigned
+
+
+class Delivery(Protocol):
+    """The message's own side: what the broker needs to hear."""
+
+    async def ack(self) -> None:
+        """Everything that follows from it is in the log."""
+        ...
+
+    async def nack(self, delay: float | None = None) -> None:
+        """Deliver it again, `delay` seconds from now."""
+        ...
+
+    async def in_progress(self) -> None:
+        """We are at it: do not deliver it to anybody meanwhile."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One JobAssigned for this runner."""
+
+    job_id: str
+    event: JobAssigned
+    delivery: Delivery
+    traceparent: str = ""
+
+    @property
+    def task_id(self) -> str:
+        """What the child calls it: unique, since a job has each attempt once."""
+        return f"{self.job_id}/{self.event.attempt}"

@@ -1,0 +1,10 @@
+"""What a graph of a runner shows."""
+
+from prometheus_client import Counter, Histogram
+
+#: 10 ms is a tiny model's step, 10 minutes a large one's many images on a CPU.
+RENDER_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
+
+ATTEMPTS = Counter("forge_runner_attempts_total", "Attempts this runner ended, by outcome", ["outcome"])
+RENDER_SECONDS = Histogram("forge_runner_render_seconds", "Time of one image in the child", buckets=RENDER_BUCKETS)
+CHILD_CRASHES = Counter("forge_runner_child_crashes_total", "Children that died without being asked to")

@@ -1,0 +1,50 @@
+"""The runner's own settings: `FORGE_RUNNER_*`. See `.env.example`."""
+
+import re
+import socket
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from dreamforge.contracts.models import Token
+from dreamforge.runtime.settings import CommonSettings
+
+
+def default_runner_id() -> str:
+    """The host's name as a token: the same after a restart, so that a runner is known again."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:64] or "runner"
+
+
+class RunnerSettings(CommonSettings):
+    """What a runner paints with, where its models are, and how patient it is."""
+
+    runner_id: Token = Field(default_factory=default_runner_id, description="unique in the fleet")
+    runner_renderer: Literal["diffusers", "synthetic"] = Field(
+        default="diffusers", description="synthetic paints mosaics without a model, for benchmarks"
+    )
+    runner_models_dir: Path | None = Field(
+        default=None, description="folders of diffusers models, each with a dreamforge.json; default STATE_DIR/models"
+    )
+    runner_tiny_model: bool = Field(default=True, description="build the tiny model where there is no other")
+    runner_device: Literal["auto", "cpu", "cuda"] = "auto"
+    runner_gpu_index: int = Field(default=0, ge=0, description="which GPU, as nvidia-smi counts them")
+    runner_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    runner_threads: int = Field(default=1, ge=1, le=256, description="CPU threads of torch; part of every recipe")
+    runner_resident_models: int = Field(default=2, ge=1, description="models kept loaded")
+    runner_slots: int = Field(default=1, ge=1, le=1024, description="attempts at a time; more than 1 only synthetic")
+    runner_step_delay_seconds: float = Field(default=0.0, ge=0, description="slows the synthetic renderer down")
+    runner_drain_seconds: float = Field(default=60.0, ge=0, description="time for running attempts after SIGTERM")
+    runner_stall_seconds: float = Field(default=120.0, gt=0, description="silence of a render that means it is stuck")
+    runner_load_seconds: float = Field(default=900.0, gt=0, description="silence of a load that means it is stuck")
+
+    @property
+    def models_dir(self) -> Path:
+        """Where the models are."""
+        return self.runner_models_dir or self.state_dir / "models"
+
+    @model_validator(mode="after")
+    def _one_render_at_a_time_on_a_device(self) -> Self:
+        if self.runner_renderer == "diffusers" and self.runner_slots != 1:
+            raise ValueError("FORGE_RUNNER_SLOTS must be 1 with the diffusers renderer: start a runner a GPU")
+        return self

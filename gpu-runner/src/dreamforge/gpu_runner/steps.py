@@ -1,0 +1,57 @@
+"""Publishes progress, and remembers how long steps take here."""
+
+from dataclasses import dataclass, field
+
+from dreamforge.contracts.envelope import seal
+from dreamforge.contracts.errors import DependencyAway
+from dreamforge.contracts.events import RenderRequest
+from dreamforge.gpu_runner.assignment import Assignment
+from dreamforge.gpu_runner.progress import Progress, running_mean
+from dreamforge.gpu_runner.protocol import Step
+from dreamforge.runtime import clock, ids
+from dreamforge.runtime.bus import Bus
+
+
+@dataclass(slots=True)
+class Steps:
+    """The course of every attempt of this runner goes through here."""
+
+    bus: Bus
+    source: str
+    #: Mean seconds a step takes, by preset, for the heartbeat.
+    mean_seconds: dict[str, float] = field(default_factory=dict)
+
+    def of(self, assignment: Assignment, request: RenderRequest) -> "AttemptSteps":
+        """The publisher for one attempt."""
+        return AttemptSteps(self, assignment, request, Progress(assignment.event.attempt, request.images))
+
+
+@dataclass(slots=True)
+class AttemptSteps:
+    """Progress of one attempt, on its job's step subject."""
+
+    steps: Steps
+    assignment: Assignment
+    request: RenderRequest
+    progress: Progress
+
+    async def publish(self, step: Step) -> None:
+        """Publish without waiting for an ack; a step that cannot be published is lost, by design."""
+        event = self.progress.event(step, clock.now())
+        if step.step == step.steps:
+            self._remember(step.elapsed_seconds / step.steps)
+        envelope = seal(
+            event,
+            entity_id=self.assignment.job_id,
+            event_id=ids.new_id(),
+            source=self.steps.source,
+            traceparent=self.assignment.traceparent,
+        )
+        try:
+            await self.steps.bus.publish(envelope.subject, envelope.data, envelope.headers)
+        except DependencyAway:
+            return
+
+    def _remember(self, seconds_a_step: float) -> None:
+        means, preset = self.steps.mean_seconds, self.request.preset
+        means[preset] = running_mean(means.get(preset), seconds_a_step)
