@@ -1,0 +1,55 @@
+"""A client that costs little, so that a benchmark measures the server: raw HTTP/1.1 over kept connections."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+
+@dataclass(slots=True)
+class Answer:
+    """Status, headers (lower case) and parsed body of one response."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any  # Any: JSON
+
+
+class Connection:
+    """One kept connection to the gateway; one request at a time."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
+        self._reader, self._writer, self._host = reader, writer, host
+
+    @classmethod
+    async def open(cls, url: str) -> Self:
+        """Connect to the host and port of a URL."""
+        parts = urlsplit(url)
+        host, port = parts.hostname or "127.0.0.1", parts.port or 80
+        reader, writer = await asyncio.open_connection(host, port)
+        return cls(reader, writer, f"{host}:{port}")
+
+    async def post(self, path: str, body: object, headers: dict[str, str] | None = None) -> Answer:
+        """One POST of a JSON body."""
+        data = json.dumps(body).encode()
+        extra = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+        self._writer.write(
+            f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: application/json\r\n{extra}"
+            f"Content-Length: {len(data)}\r\n\r\n".encode()
+            + data
+        )
+        return await self._answer()
+
+    async def _answer(self) -> Answer:
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
+        lines = head.split("\r\n")
+        pairs = (line.split(":", 1) for line in lines[1:] if ":" in line)
+        headers = {name.lower(): value.strip() for name, value in pairs}
+        body = await self._reader.readexactly(int(headers.get("content-length", "0")))
+        return Answer(int(lines[0].split(" ")[1]), headers, json.loads(body) if body else None)
+
+    async def close(self) -> None:
+        """Hang up."""
+        self._writer.close()
+        await self._writer.wait_closed()

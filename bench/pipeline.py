@@ -1,0 +1,178 @@
+"""The whole system with the synthetic renderer: how soon a job starts, how many a second are accepted and completed.
+
+Everything is real but the picture: HTTP, fsynced log, scheduler, runner and its child, S3, Postgres. The numbers of
+peers beside it are from docs/measurements (same class of machine, Celery 5.7 with Redis 7).
+
+Usage: python -m bench.pipeline [--jobs 2000] [--rate 20] [--seconds 15] [--distinct]
+"""
+
+import argparse
+import asyncio
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from bench.load import Connection
+
+from dreamforge.cli.settings import CliSettings
+from dreamforge.cli.stack.local import LocalStack
+from dreamforge.cli.stack.plan import StackOptions
+from dreamforge.contracts.envelope import unseal
+from dreamforge.contracts.events import JobStarted
+from dreamforge.runtime import bus as bus_module
+from dreamforge.runtime.embedded.ports import free_port
+from dreamforge.runtime.follow import Follower
+
+CONNECTIONS = 32
+WARM_UP_JOBS = 50
+CELERY_P50_MS, CELERY_P99_MS, CELERY_TASKS_PER_SECOND = 4.0, 7.4, 637
+
+
+class Watch:
+    """Follows the log beside the system: when each job started and when it was over."""
+
+    def __init__(self) -> None:
+        self.started: dict[str, float] = {}
+        self.decided: dict[str, float] = {}
+        self.ended: dict[str, float] = {}
+        self.reached = asyncio.Condition()
+
+    async def run(self, url: str) -> None:
+        """Until cancelled."""
+        bus = await bus_module.connect(url, "bench")
+        async for batch in Follower(bus, "JOBS", ("forge.jobs.*.*.started", "forge.jobs.*.*.succeeded")).batches():
+            now = time.time()
+            for message in batch.messages:
+                job_id = message.subject.split(".")[2]
+                if message.subject.endswith(".started"):
+                    event = unseal(message.subject, message.headers, message.data, sequence=1).event
+                    assert isinstance(event, JobStarted)
+                    self.started[job_id], self.decided[job_id] = now, event.at.timestamp()
+                else:
+                    self.ended[job_id] = now
+            async with self.reached:
+                self.reached.notify_all()
+
+    async def until_ended(self, count: int) -> None:
+        """Wait until so many jobs are over."""
+        async with self.reached:
+            await self.reached.wait_for(lambda: len(self.ended) >= count)
+
+
+def body(number: int, distinct: bool) -> dict[str, object]:
+    """A request; the same picture every time unless `distinct` (then each one is a new object in S3)."""
+    return {"model": "synthetic", "prompt": "a red circle", "seed": number if distinct else 7}
+
+
+async def submit(connection: Connection, number: int, distinct: bool) -> tuple[str, float, float]:
+    """One job: its id, when it was sent, when its 202 was there."""
+    sent = time.time()
+    answer = await connection.post("/v1/jobs", body(number, distinct))
+    assert answer.status == 202, answer
+    return answer.body["job_id"], sent, time.time()
+
+
+async def at_rate(url: str, rate: float, seconds: float, distinct: bool) -> dict[str, float]:
+    """Submit at a steady rate; when each job was sent."""
+    connections: asyncio.Queue[Connection] = asyncio.Queue()
+    for _ in range(8):
+        connections.put_nowait(await Connection.open(url))
+    sent: dict[str, float] = {}
+
+    async def one(number: int) -> None:
+        connection = await connections.get()
+        job_id, at, _ = await submit(connection, number, distinct)
+        sent[job_id] = at
+        connections.put_nowait(connection)
+
+    began = time.perf_counter()
+    tasks = []
+    for number in range(int(rate * seconds)):
+        await asyncio.sleep(max(0.0, began + number / rate - time.perf_counter()))
+        tasks.append(asyncio.create_task(one(number)))
+    await asyncio.gather(*tasks)
+    return sent
+
+
+async def flat_out(url: str, jobs: int, distinct: bool) -> tuple[float, float]:
+    """Submit all as fast as they are accepted: first sent, last accepted."""
+    left = iter(range(1_000_000, 1_000_000 + jobs))
+
+    async def worker() -> None:
+        connection = await Connection.open(url)
+        for number in left:
+            await submit(connection, number, distinct)
+        await connection.close()
+
+    began = time.time()
+    await asyncio.gather(*(worker() for _ in range(CONNECTIONS)))
+    return began, time.time()
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value that `share` of all values do not exceed."""
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+def print_latency(name: str, seconds: list[float]) -> None:
+    """One row in milliseconds, beside Celery's."""
+    p50, p99 = percentile(seconds, 0.5) * 1e3, percentile(seconds, 0.99) * 1e3
+    print(
+        f"{name:<46} p50 {p50:6.1f} ms ({p50 / CELERY_P50_MS:4.2f} of Celery's)"
+        f"   p99 {p99:6.1f} ms ({p99 / CELERY_P99_MS:4.2f})"
+    )
+
+
+def print_rate(name: str, rate: float) -> None:
+    """One row in jobs a second, beside Celery's."""
+    print(f"{name:<46} {rate:7.0f} jobs/s ({rate / CELERY_TASKS_PER_SECOND:4.2f} of Celery's no-op tasks)")
+
+
+async def measure(url: str, nats_url: str, arguments: argparse.Namespace) -> None:
+    """Warm up, then latency at a rate, then flat out."""
+    watch = Watch()
+    following = asyncio.create_task(watch.run(nats_url))
+    distinct: bool = arguments.distinct
+    await flat_out(url, WARM_UP_JOBS, distinct)
+    await watch.until_ended(WARM_UP_JOBS)
+    sent = await at_rate(url, arguments.rate, arguments.seconds, distinct)
+    done = WARM_UP_JOBS + len(sent)
+    await watch.until_ended(done)
+    print(f"synthetic renderer, fsync on, {'a new object each' if distinct else 'one object'}")
+    print_latency(f"submit to start decided, at {arguments.rate:g}/s", [watch.decided[j] - t for j, t in sent.items()])
+    print_latency("submit to start durable and seen in the log", [watch.started[j] - t for j, t in sent.items()])
+    print_latency("submit to picture stored and succeeded", [watch.ended[j] - t for j, t in sent.items()])
+    began, accepted = await flat_out(url, arguments.jobs, distinct)
+    print_rate(f"accepted, {CONNECTIONS} connections, the rest working", arguments.jobs / (accepted - began))
+    await watch.until_ended(done + arguments.jobs)
+    print_rate("completed end to end", arguments.jobs / (max(watch.ended.values()) - began))
+    following.cancel()
+
+
+async def main(arguments: argparse.Namespace) -> None:
+    """Start a stack of its own, measure, stop it."""
+    os.environ["FORGE_RUNNER_SLOTS"] = str(arguments.slots)
+    os.environ["FORGE_LOG_LEVEL"] = "WARNING"
+    with tempfile.TemporaryDirectory() as folder:
+        settings = CliSettings(_env_file=None, state_dir=Path(folder))
+        options = StackOptions(gateway_port=free_port(), runners=arguments.runners, renderer="synthetic")
+        async with LocalStack(settings, options) as stack:
+            record = stack.record()
+            await measure(record.gateway_url, record.settings["FORGE_NATS_URL"], arguments)
+
+
+def parse(words: list[str] | None = None) -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=2_000)
+    parser.add_argument("--rate", type=float, default=20.0)
+    parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--runners", type=int, default=1)
+    parser.add_argument("--slots", type=int, default=64)
+    parser.add_argument("--distinct", action="store_true", help="every picture a new object in S3")
+    return parser.parse_args(words)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(parse()))
