@@ -1,1 +1,1 @@
-"""Folds the log into the Postgres read tables."""
+"""Folds the log into the Postgres read tables: batches in, rows and checkpoint out in one transaction."""

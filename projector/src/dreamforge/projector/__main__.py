@@ -1,0 +1,5 @@
+"""`python -m dreamforge.projector`."""
+
+from dreamforge.projector.main import main
+
+main()

@@ -1,0 +1,79 @@
+"""Wiring of the projector process."""
+
+import asyncio
+
+from psycopg import OperationalError
+from sqlalchemy.exc import OperationalError as DatabaseAway
+
+from dreamforge import migrations
+from dreamforge.contracts.errors import DependencyAway
+from dreamforge.projector.parking import park_on
+from dreamforge.projector.projector import Projector
+from dreamforge.projector.settings import ProjectorSettings
+from dreamforge.runtime import ids, retry, service
+from dreamforge.runtime.bus import Bus
+from dreamforge.runtime.health import Check, HealthServer
+from dreamforge.runtime.streams import open_log
+
+SERVICE = "projector"
+
+
+async def run(settings: ProjectorSettings, stop: asyncio.Event) -> None:
+    """The projector, until `stop`: health from the beginning, everything else as soon as it is there."""
+    progress = _Progress()
+    health = HealthServer(settings.health_host, settings.health_port, progress.checks())
+    health.start()
+    work = asyncio.create_task(_project(settings, progress), name="project")
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+        elif progress.projector is not None:
+            await progress.projector.finish()
+    finally:
+        for task in (work, stopped):
+            task.cancel()
+        await asyncio.gather(work, stopped, return_exceptions=True)
+        health.stop()
+        if progress.bus is not None:
+            await progress.bus.close()
+
+
+class _Progress:
+    """How far the start has come, for the readiness checks."""
+
+    def __init__(self) -> None:
+        self.bus: Bus | None = None
+        self.projector: Projector | None = None
+
+    def checks(self) -> dict[str, Check]:
+        return {"nats": self._nats, "postgres": self._postgres}
+
+    async def _nats(self) -> None:
+        if self.bus is None or not self.bus.connected:
+            raise DependencyAway(dependency="nats", reason="not connected")
+
+    async def _postgres(self) -> None:
+        if self.projector is None:
+            raise DependencyAway(dependency="postgres", reason="not connected yet")
+        await self.projector.check()
+
+
+async def _project(settings: ProjectorSettings, progress: _Progress) -> None:
+    instance = ids.new_id()
+    progress.bus = bus = await open_log(settings, f"{SERVICE}-{instance}")
+    if settings.projector_migrate:
+        await retry.until_it_works("Postgres", lambda: _migrate(settings), DatabaseAway, OperationalError)
+    progress.projector = Projector(settings, bus, park_on(bus, f"/dreamforge/{SERVICE}/{instance}"))
+    await progress.projector.run()
+
+
+async def _migrate(settings: ProjectorSettings) -> None:
+    await asyncio.to_thread(migrations.upgrade, settings.database_url.get_secret_value())
+
+
+def main() -> None:
+    """`python -m dreamforge.projector`."""
+    settings = ProjectorSettings()
+    service.main(SERVICE, settings, lambda stop: run(settings, stop))

@@ -1,0 +1,64 @@
+"""Setting a message aside: what it was, where and why goes to the PARKED stream, and its own stream goes on."""
+
+from collections.abc import Awaitable, Callable
+
+from loguru import logger
+from nats.js.errors import Error as JetStreamError
+
+from dreamforge.contracts.envelope import seal
+from dreamforge.contracts.events import MessageParked
+from dreamforge.runtime import clock, ids, retry
+from dreamforge.runtime.bus import NATS_ERRORS, Bus
+from dreamforge.runtime.follow import LogMessage
+from dreamforge.runtime.telemetry import PARKED
+
+SERVICE = "projector"
+# A parked event must itself fit into a message (nats-server's max_payload is 1 MiB; base64 adds a third).
+MOST_DATA_BYTES = 512 * 1024
+MOST_HEADERS, MOST_TEXT = 64, 2_000
+
+Park = Callable[[str, LogMessage, str], Awaitable[None]]
+
+
+def parked_event(stream: str, message: LogMessage, reason: str) -> MessageParked:
+    """The message as a fact of its own, shortened where it would not fit."""
+    headers = list(message.headers.items())[:MOST_HEADERS]
+    return MessageParked(
+        at=clock.now(),
+        stream=stream,
+        sequence=message.sequence,
+        subject=_plain(message.subject),
+        service=SERVICE,
+        reason=_plain(reason),
+        headers={_plain(name): _plain(value) for name, value in headers},
+        data=message.data[:MOST_DATA_BYTES],
+    )
+
+
+def _plain(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()[:MOST_TEXT]
+
+
+def park_on(bus: Bus, source: str) -> Park:
+    """Park on the bus. Returns once the message is safe: only then may a checkpoint pass it.
+
+    The message id makes a second parking of the same message, after a crash, no message at all.
+    """
+
+    async def park(stream: str, message: LogMessage, reason: str) -> None:
+        event = parked_event(stream, message, reason)
+        envelope = seal(event, entity_id=SERVICE, event_id=ids.new_id(), source=source)
+        headers = envelope.headers | {"Nats-Msg-Id": f"{SERVICE}:{stream}:{message.sequence}"}
+
+        async def publish() -> None:
+            await bus.js.publish(envelope.subject, envelope.data, headers=headers)
+
+        await retry.until_it_works("a place to park a message", publish, JetStreamError, *NATS_ERRORS)
+        PARKED.labels(stream).inc()
+        logger.warning("parked {} {} on {}: {}", stream, message.sequence, event.subject, event.reason)
+
+    return park
+
+
+async def leave_out(stream: str, message: LogMessage, reason: str) -> None:
+    """Parks nothing: for rebuilding, since what is set aside there was parked when it was new."""

@@ -1,0 +1,144 @@
+"""The projector's life: get a session, become the writer, fold all streams, and again when something was lost."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+
+import psycopg
+from loguru import logger
+from prometheus_client import Gauge
+
+from dreamforge.contracts import streams
+from dreamforge.contracts.errors import DependencyAway, ForgeError
+from dreamforge.projector.folds import Fold, all_folds
+from dreamforge.projector.parking import Park
+from dreamforge.projector.session import Fenced, Session
+from dreamforge.projector.settings import ProjectorSettings
+from dreamforge.projector.stream_projection import StreamProjection
+from dreamforge.projector.together import together
+from dreamforge.runtime import clock, retry
+from dreamforge.runtime.bus import ApiError, Bus
+from dreamforge.runtime.follow import Follower, last_sequence
+
+WRITING = Gauge("forge_projector_writing", "1 while this process is the one that writes the read tables")
+# A session that lasted this long was sound: the next one is tried at once, without backoff.
+SOUND_SECONDS = 5.0
+# A batch takes well under a second; past this, Postgres is in trouble and the batch is folded again elsewhere.
+FINISH_SECONDS = 5.0
+
+
+class Role(StrEnum):
+    """What this process is doing about the read tables."""
+
+    AWAY = "away"
+    STANDBY = "standby"
+    WRITING = "writing"
+
+
+@dataclass(eq=False)
+class LogBehindTables(ForgeError):
+    """The tables hold more than the log: it is another log, or it was restored from an older copy."""
+
+    code = "log_behind_tables"
+    stream: str
+    checkpoint: int
+    last_sequence: int
+
+    def __str__(self) -> str:
+        return (
+            f"the read tables have folded {self.stream} up to {self.checkpoint}, but the log ends at "
+            f"{self.last_sequence}: they belong to another log; `dreamforge projection rebuild` makes them anew"
+        )
+
+
+LOST = (psycopg.Error, Fenced, DependencyAway, ApiError, LogBehindTables, OSError)
+
+
+class Projector:
+    """Keeps the read tables equal to the log for as long as it runs."""
+
+    def __init__(self, settings: ProjectorSettings, bus: Bus, park: Park) -> None:
+        self._settings = settings
+        self._bus = bus
+        self._park = park
+        self._session: Session | None = None
+        self.role = Role.AWAY
+        self.trouble = "not connected yet"
+        self.settled = asyncio.Event()
+
+    async def run(self) -> None:
+        """For ever: whatever is lost is waited for, and the fold goes on from where the tables are."""
+        while True:
+            async for attempt in retry.backoff():
+                began = clock.monotonic_seconds()
+                try:
+                    await self._hold_session()
+                except LOST as error:
+                    self._lost(error, attempt)
+                if clock.monotonic_seconds() - began > SOUND_SECONDS:
+                    break
+
+    async def finish(self) -> None:
+        """Let the batch that is being written be committed, and begin no other one; then `run` may be cancelled."""
+        if self._session is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._session.busy.acquire(), FINISH_SECONDS)
+
+    async def check(self) -> None:
+        """Readiness: whether we write, or could at any moment. Errors: DependencyAway."""
+        if self.role is Role.AWAY:
+            raise DependencyAway(dependency="postgres", reason=self.trouble)
+
+    def _lost(self, error: Exception, attempt: int) -> None:
+        self.trouble = " ".join(str(error).split()) or type(error).__name__
+        self.role, self._session = Role.AWAY, None
+        WRITING.set(0)
+        logger.warning("not projecting: {} (try {})", self.trouble, attempt)
+
+    async def _hold_session(self) -> None:
+        url = self._settings.database_url.get_secret_value()
+        async with Session.open(url, name="dreamforge-projector") as session:
+            if not await session.try_become_writer():
+                logger.info("standing by: another projector writes")
+                self._settle(Role.STANDBY)
+                await session.become_writer()
+            await self._write(session)
+
+    async def _write(self, session: Session) -> None:
+        await session.prepare()
+        projections = [await self._projection(session, fold) for fold in all_folds()]
+        self._session = session
+        WRITING.set(1)
+        places = ", ".join(f"{p.fold.stream} {p.sequence}" for p in projections)
+        logger.info("writing the read tables from {}", places)
+        self._settle(Role.WRITING)
+        await together(session.keep_lease(), *(projection.run() for projection in projections))
+
+    def _settle(self, role: Role) -> None:
+        self.role, self.trouble = role, ""
+        if not self.settled.is_set():
+            self.settled.set()
+            logger.info("projector is ready")
+
+    async def _projection(self, session: Session, fold: Fold) -> StreamProjection:
+        checkpoint = await session.checkpoint(fold.stream)
+        newest = await last_sequence(self._bus, fold.stream)
+        if checkpoint > newest:
+            checkpoint = await self._forgive(session, fold.stream, checkpoint, newest)
+        return StreamProjection(
+            session=session,
+            fold=fold,
+            follower=Follower(self._bus, fold.stream, after_sequence=checkpoint),
+            park=self._park,
+            batch_messages=self._settings.projector_batch_messages,
+            pause_seconds=self._settings.projector_step_seconds if fold.stream == streams.STEPS.name else 0.0,
+            sequence=checkpoint,
+        )
+
+    async def _forgive(self, session: Session, stream: str, checkpoint: int, newest: int) -> int:
+        """STEPS may lose its end in a crash of the broker, and then counts those places again."""
+        if stream != streams.STEPS.name:
+            raise LogBehindTables(stream=stream, checkpoint=checkpoint, last_sequence=newest)
+        await session.rewind_steps(checkpoint, newest)
+        return newest

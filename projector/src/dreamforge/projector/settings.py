@@ -1,0 +1,15 @@
+"""What can be set about a projector, beyond what every service shares."""
+
+from pydantic import Field
+
+from dreamforge.runtime.settings import CommonSettings
+
+
+class ProjectorSettings(CommonSettings):
+    """`FORGE_PROJECTOR_*` and the common `FORGE_*` settings."""
+
+    projector_migrate: bool = Field(default=True, description="bring the database to the newest version at start")
+    projector_batch_messages: int = Field(default=4_000, ge=1, description="most events folded in one transaction")
+    projector_step_seconds: float = Field(
+        default=0.1, ge=0, description="shortest time between two writes of step progress; the newest step wins"
+    )

@@ -1,0 +1,116 @@
+"""The projector's SQL, made from the declared tables. Names are not qualified: the session's search path decides."""
+
+from dataclasses import dataclass
+
+from psycopg import sql
+from sqlalchemy import Dialect, Table
+from sqlalchemy.dialects import postgresql
+
+from dreamforge.contracts import tables
+
+MOVE_CHECKPOINT = b"UPDATE checkpoints SET sequence = %s, at = %s WHERE stream = %s AND sequence = %s"
+NEW_CHECKPOINT = b"INSERT INTO checkpoints (stream, sequence, at) VALUES (%s, 0, %s) ON CONFLICT DO NOTHING"
+CHECKPOINT = b"SELECT sequence FROM checkpoints WHERE stream = %s"
+NOTIFY = b"SELECT pg_notify(%s, %s)"
+REVEAL = b"""UPDATE artifacts SET visible = true
+FROM unnest(%s::text[], %s::int[]) AS done (job_id, attempt)
+WHERE artifacts.job_id = done.job_id AND artifacts.attempt = done.attempt AND NOT visible"""
+DROP_STEPS = b"DELETE FROM steps WHERE job_id = ANY(%s)"
+
+
+_DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    """How rows get into one table: alone, or many at once through a temporary table of the same shape."""
+
+    one: bytes
+    make_staging: bytes
+    fill_staging: bytes
+    from_staging: bytes
+
+
+def copy_into(table: str, columns: tuple[str, ...]) -> bytes:
+    """COPY of whole rows, in the order of the declared columns."""
+    return sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), _names(columns)).as_bytes()
+
+
+def columns_of(table: Table) -> tuple[str, ...]:
+    """Declared order, which is the order of our row tuples."""
+    return tuple(column.name for column in table.columns)
+
+
+def upsert(table: Table, newer_by: str | None = None, unless: str | None = None) -> Upsert:
+    """Insert or replace by primary key; `newer_by` names the column that must grow, `unless` a condition on the
+    incoming row (as `new`) under which it is left out."""
+    staging, columns = f"new_{table.name}", columns_of(table)
+    names, target, conflict = _names(columns), sql.Identifier(table.name), _on_conflict(table, newer_by)
+    kept = sql.SQL(f" WHERE NOT ({unless})") if unless else sql.SQL("")
+    into = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM ").format(target, names, names)
+    values = sql.SQL("(VALUES ({})) AS new ({})").format(_typed_placeholders(table), names)
+    return Upsert(
+        one=(into + values + kept + conflict).as_bytes(),
+        make_staging=sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {}) ON COMMIT DELETE ROWS")
+        .format(sql.Identifier(staging), target)
+        .as_bytes(),
+        fill_staging=copy_into(staging, columns),
+        from_staging=(into + sql.SQL("{} AS new").format(sql.Identifier(staging)) + kept + conflict).as_bytes(),
+    )
+
+
+def insert(table: Table) -> bytes:
+    """One row that cannot be there yet."""
+    columns = columns_of(table)
+    form = sql.SQL("INSERT INTO {} ({}) VALUES ({})")
+    return form.format(sql.Identifier(table.name), _names(columns), _typed_placeholders(table)).as_bytes()
+
+
+def _on_conflict(table: Table, newer_by: str | None) -> sql.Composed:
+    keys = tuple(column.name for column in table.primary_key.columns)
+    replaced = sql.SQL(", ").join(
+        sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name)) for name in columns_of(table) if name not in keys
+    )
+    clause = sql.SQL(" ON CONFLICT ({}) DO UPDATE SET {}").format(_names(keys), replaced)
+    if newer_by is None:
+        return clause
+    newer = sql.SQL(" WHERE {0}.{1} < EXCLUDED.{1}").format(sql.Identifier(table.name), sql.Identifier(newer_by))
+    return clause + newer
+
+
+def _names(columns: tuple[str, ...]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(name) for name in columns)
+
+
+def _typed_placeholders(table: Table) -> sql.Composed:
+    """A cast each: inside VALUES, Postgres would take our JSON and nulls for text."""
+    casts = (column.type.compile(_DIALECT) for column in table.columns)
+    return sql.SQL(", ").join(sql.SQL(f"%s::{cast}") for cast in casts)
+
+
+JOBS = upsert(tables.jobs, newer_by="version")
+ATTEMPTS = upsert(tables.attempts)
+ARTIFACTS = upsert(tables.artifacts)
+RUNNERS = upsert(tables.runners, newer_by="sequence")
+MODELS = upsert(tables.models, newer_by="sequence")
+# The progress of a job that is over is of no use to anyone, and late steps must not bring it back.
+STEPS = upsert(
+    tables.steps,
+    newer_by="sequence",
+    unless="EXISTS (SELECT 1 FROM jobs WHERE jobs.job_id = new.job_id AND jobs.finished_at IS NOT NULL)",
+)
+COPY_EVENTS = copy_into("events", columns_of(tables.events))
+INSERT_EVENT = insert(tables.events)
+STAGED = (JOBS, ATTEMPTS, ARTIFACTS, STEPS, RUNNERS, MODELS)
+
+LOAD_JOBS = b"""SELECT j.job_id, j.version, j.status, j.tenant, j.priority, j.requested_at, j.attempt, j.runner_id,
+       j.retry_at, j.cancel_requested, j.failure_reason, j.started_at, j.model_id, j.preset, j.request::text,
+       j.idempotency_key, j.failure_message, j.assigned_at, j.finished_at, j.render_seconds,
+       a.runner_id, a.instance_id, a.status, a.estimated_vram_bytes, a.decision::text, a.assigned_at, a.started_at,
+       a.ended_at, a.reason, a.message, a.retryable
+FROM jobs AS j LEFT JOIN attempts AS a ON a.job_id = j.job_id AND a.attempt = j.attempt
+WHERE j.job_id = ANY(%s)"""
+LOAD_RUNNERS = b"""SELECT runner_id, sequence, instance_id, status, renderer, device::text, slots, model_ids::text,
+       registered_at, changed_at FROM runners WHERE runner_id = ANY(%s)"""
+LOAD_MODELS = b"""SELECT model_id, sequence, first_sequence, family, digest, descriptor::text, registered_at
+FROM models WHERE model_id = ANY(%s)"""
