@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from dreamforge.contracts.streams import STREAMS
+from dreamforge.contracts.streams import BUCKETS, STREAMS
 from dreamforge.runtime import bus as bus_module
 from dreamforge.runtime.bus import ApiError
 from dreamforge.runtime.streams import bucket_config, ensure_streams, stream_config
@@ -13,7 +13,8 @@ from dreamforge.runtime.streams import bucket_config, ensure_streams, stream_con
 async def test_services_may_declare_streams_at_the_same_time(nats_url: str) -> None:
     buses = await asyncio.gather(*(bus_module.connect(nats_url, str(number)) for number in range(5)))
     await asyncio.gather(*(ensure_streams(bus) for bus in buses))
-    configs = [*(stream_config(spec, replicas=1) for spec in STREAMS), bucket_config(replicas=1)]
+    configs = [*(stream_config(spec, replicas=1) for spec in STREAMS)]
+    configs += [bucket_config(spec, replicas=1) for spec in BUCKETS]
     for wanted in configs:
         found = (await buses[0].request(f"$JS.API.STREAM.INFO.{wanted['name']}", None))["config"]
         assert {key: found.get(key, 0) for key in wanted} == wanted

@@ -17,6 +17,8 @@ STEPS_ALL = "forge.steps.*"
 RUNNERS_ALL = "forge.runners.>"
 MODELS_ALL = "forge.models.>"
 PARKED_ALL = "forge.parked.>"
+TIMERS_ALL = "forge.timers.>"
+TIMERS_DUE = "forge.timers.due.*"
 # nats-server's own words for a message that a consumer will not get again.
 GIVEN_UP = ("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>", "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.>")
 
@@ -42,6 +44,20 @@ def assignments_to(runner_id: str) -> str:
     'forge.jobs.*.*.assigned.gpu-1'
     """
     return f"forge.jobs.*.*.{JobAssigned.TOKEN}.{runner_id}"
+
+
+def timer_schedule(job_id: str) -> str:
+    """Where a job's next wake-up is scheduled: one a job, a new one replaces it.
+
+    >>> timer_schedule("J")
+    'forge.timers.schedule.J'
+    """
+    return f"forge.timers.schedule.{job_id}"
+
+
+def timer_due(job_id: str) -> str:
+    """Where that wake-up arrives. Not below forge.jobs: it carries no expectation, so it must not move a version."""
+    return f"forge.timers.due.{job_id}"
 
 
 CANCEL_REQUESTS = "forge.jobs.*.*.cancel-requested"

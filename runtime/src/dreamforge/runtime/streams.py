@@ -6,7 +6,7 @@ Raw API requests, because neither nats-py nor FastStream can say all of today's 
 from typing import Any
 
 from dreamforge.contracts.errors import BrokerUnfit, DependencyAway
-from dreamforge.contracts.streams import RUNNERS_BUCKET, RUNNERS_BUCKET_TTL_SECONDS, STREAMS, StreamSpec
+from dreamforge.contracts.streams import BUCKETS, STREAMS, BucketSpec, StreamSpec
 from dreamforge.runtime import retry
 from dreamforge.runtime.bus import ApiError, Bus, connect
 from dreamforge.runtime.durability import require_durable
@@ -34,17 +34,19 @@ def stream_config(spec: StreamSpec, *, replicas: int) -> dict[str, Any]:
         "duplicate_window": DUPLICATE_WINDOW_SECONDS * NANOSECONDS,
         "allow_direct": True,
     }
+    if spec.schedules:  # which the server only does where it may discard the old
+        config |= {"allow_msg_schedules": True, "allow_msg_ttl": True, "discard": "old"}
     if spec.facts:
         return config | {"allow_atomic": True, "deny_delete": True}
     return config | {"persist_mode": "async"}
 
 
-def bucket_config(*, replicas: int) -> dict[str, Any]:
-    """The heartbeat bucket: memory, the latest beat of a runner, gone when its lease ends. Pure."""
+def bucket_config(spec: BucketSpec, *, replicas: int) -> dict[str, Any]:
+    """A bucket of leases: memory, the latest value of a key, gone when its lease ends. Pure."""
     return {
-        "name": f"KV_{RUNNERS_BUCKET}",
-        "description": "heartbeats of the fleet, each with the lease as its time to live",
-        "subjects": [f"$KV.{RUNNERS_BUCKET}.>"],
+        "name": f"KV_{spec.name}",
+        "description": spec.title,
+        "subjects": [f"$KV.{spec.name}.>"],
         "retention": "limits",
         "storage": "memory",
         "num_replicas": replicas,
@@ -54,7 +56,7 @@ def bucket_config(*, replicas: int) -> dict[str, Any]:
         "allow_rollup_hdrs": True,
         "deny_delete": True,
         "allow_msg_ttl": True,
-        "subject_delete_marker_ttl": RUNNERS_BUCKET_TTL_SECONDS * NANOSECONDS,
+        "subject_delete_marker_ttl": spec.marker_seconds * NANOSECONDS,
     }
 
 
@@ -77,8 +79,10 @@ async def open_log(settings: CommonSettings, name: str) -> Bus:
 
 async def ensure_streams(bus: Bus, *, replicas: int = 1) -> None:
     """Create what is missing and update what differs; every service calls it at start, so order is free."""
-    for config in (*(stream_config(spec, replicas=replicas) for spec in STREAMS), bucket_config(replicas=replicas)):
-        await _ensure(bus, config)
+    for spec in STREAMS:
+        await _ensure(bus, stream_config(spec, replicas=replicas))
+    for bucket in BUCKETS:
+        await _ensure(bus, bucket_config(bucket, replicas=replicas))
 
 
 async def _ensure(bus: Bus, config: dict[str, Any]) -> None:
