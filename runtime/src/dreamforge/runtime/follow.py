@@ -6,7 +6,7 @@ has arrived as one list. At most 1.5 pulls of messages are ever in memory.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
 from loguru import logger
@@ -59,7 +59,7 @@ class Follower:
     new_only: bool = False
     _inbox: "asyncio.Queue[Msg]" = field(default_factory=asyncio.Queue, init=False)
 
-    async def batches(self) -> AsyncIterator[Batch]:
+    async def batches(self) -> AsyncGenerator[Batch]:
         """Yield batches for ever. The first one comes at once (empty when there is nothing to catch up with)."""
         async for attempt in retry.backoff(cap_seconds=1.0):
             try:
@@ -69,7 +69,7 @@ class Follower:
                 if attempt > 1:
                     logger.warning("following {} again from {}: {}", self.stream, self.after_sequence, error)
 
-    async def _session(self) -> AsyncIterator[Batch]:
+    async def _session(self) -> AsyncGenerator[Batch]:
         self._inbox = asyncio.Queue()
         inbox = self.bus.nc.new_inbox()
         subscription = await self.bus.nc.subscribe(inbox, cb=self._inbox.put)
@@ -86,7 +86,7 @@ class Follower:
             if not self.bus.nc.is_closed and not self.bus.nc.is_draining:
                 await subscription.unsubscribe()
 
-    async def _pulls(self, pull: str, inbox: str) -> AsyncIterator[Batch]:
+    async def _pulls(self, pull: str, inbox: str) -> AsyncGenerator[Batch]:
         asked, delivered = 0, 0
         while True:
             if asked < PULL_MESSAGES // 2:
