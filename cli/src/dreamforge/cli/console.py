@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 from collections.abc import Coroutine, Iterable
 from contextvars import ContextVar
 from typing import Annotated, Any, TypeVar
@@ -53,5 +54,12 @@ def _jsonable(value: object) -> object:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:  # Any: what a coroutine yields and is sent is asyncio's affair
-    """Run an async command to its end."""
-    return asyncio.run(work)
+    """Run an async command to its end; Ctrl-C and SIGTERM cancel it, so that it ends in order."""
+    return asyncio.run(_cancelled_by_sigterm(work))
+
+
+async def _cancelled_by_sigterm(work: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work

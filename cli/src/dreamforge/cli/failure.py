@@ -85,7 +85,7 @@ def exit_code_of(error: ForgeError) -> Exit:
 
 
 # Members of a problem document that the block says in another way.
-_SAID = frozenset({"type", "title", "status", "detail", "instance", "errors"})
+_SAID = frozenset({"type", "title", "status", "detail", "code", "instance", "errors"})
 
 
 def facts_of(error: ForgeError) -> dict[str, str]:
@@ -105,12 +105,11 @@ def facts_of(error: ForgeError) -> dict[str, str]:
 def _validation_facts(errors: object) -> dict[str, str]:
     """One line for each field that a request got wrong."""
     found = [each for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
-    return {_field_name(each): str(each.get("detail") or each.get("msg") or each) for each in found}
+    return {_field_name(each): str(each.get("detail") or each) for each in found}
 
 
 def _field_name(each: dict[str, Any]) -> str:  # Any: an open JSON object
-    location = each.get("field") or each.get("pointer") or each.get("loc") or "body"
-    return ".".join(map(str, location)) if isinstance(location, list) else str(location)
+    return str(each.get("parameter") or each.get("pointer") or "body").removeprefix("/").replace("/", ".")
 
 
 def _plain(value: object) -> str:

@@ -1,12 +1,14 @@
 """The command `dreamforge`: wiring only."""
 
+import asyncio
 import sys
 from typing import Any
 
 import typer
+from loguru import logger
 
 from dreamforge.cli import console
-from dreamforge.cli.commands import down, up
+from dreamforge.cli.commands import demo, down, events, fleet, generate, jobs, up
 from dreamforge.cli.failure import EXIT_MEANINGS, Exit, report
 from dreamforge.contracts.errors import ForgeError
 
@@ -19,7 +21,7 @@ class ForgeTyper(typer.Typer):
             return super().__call__(*args, **kwargs)
         except ForgeError as error:
             sys.exit(report(error, console.err, as_json=console.speaks_json()))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, asyncio.CancelledError):
             sys.exit(Exit.INTERRUPTED)
 
 
@@ -32,8 +34,18 @@ app = ForgeTyper(
     pretty_exceptions_show_locals=False,
     rich_markup_mode="rich",
 )
+app.command()(demo.demo)
 app.command()(up.up)
 app.command()(down.down)
 app.command()(down.status)
-app.command()(down.env)
 app.command()(down.logs)
+app.command()(down.env)
+app.command()(generate.generate)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(events.app, name="events")
+app.add_typer(fleet.models_app, name="models")
+app.add_typer(fleet.runners_app, name="runners")
+
+# The libraries that we share with the services log; here only trouble is worth a line.
+logger.remove()
+logger.add(sys.stderr, level="WARNING", format="{message}")

@@ -159,7 +159,6 @@ class LocalStack:
     async def _one_ready(self, service: KeptService) -> None:
         if not await until_ready(service.spec.ready_url, lambda: service.ends_in_a_row >= ENDS_BEFORE_GIVING_UP):
             raise _not_ready(service, f"ended {service.ends_in_a_row} times before it was ready")
-        self._say(service.spec.name, "is ready")
 
     def _changed(self) -> None:
         """A pid is new: whoever reads the record must find it, unless it is not written yet."""

@@ -1,0 +1,71 @@
+"""`dreamforge demo`: the whole of it once, from an empty folder to a picture and its story."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dreamforge.cli.commands.generate import paint, raise_unless_succeeded
+from dreamforge.cli.console import err, out, run
+from dreamforge.cli.gateway import Gateway
+from dreamforge.cli.log import bus_of, story_of
+from dreamforge.cli.settings import CliSettings, filled
+from dreamforge.cli.stack.local import LocalStack
+from dreamforge.cli.stack.plan import StackOptions
+from dreamforge.cli.stack.record import read_record
+from dreamforge.cli.stack.show import stack_table
+from dreamforge.cli.story import story_table, tell
+from dreamforge.runtime import clock
+from dreamforge.runtime.embedded.ports import free_port
+
+PROMPT = "a lighthouse at dawn, long exposure, calm sea"
+
+
+def demo(
+    prompt: Annotated[str, typer.Argument(help="What the picture shows.")] = PROMPT,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the picture; out/.")] = None,
+) -> None:
+    """Start everything, paint one prompt, tell its story, stop everything.
+
+    Uses the stack that runs in this folder if there is one, and leaves it running.
+
+    Example: dreamforge demo "a fox in the snow"
+    """
+    run(_demo(CliSettings(), prompt, output))
+
+
+async def _demo(said: CliSettings, prompt: str, output: Path | None) -> None:
+    started = clock.monotonic_seconds()
+    async with _stack(said) as settings, Gateway(settings) as gateway:
+        accepted = await gateway.submit({"prompt": prompt})
+        job_id = accepted["job_id"]
+        out.print(f'\n[bold]painting[/bold] "{prompt}"', highlight=False)
+        view, paths = await paint(gateway, job_id, output or settings.output_dir, quiet=False)
+        async with bus_of(settings) as bus:
+            out.print("\n[bold]its story[/bold], as the log tells it")
+            out.print(story_table(tell(await story_of(bus, job_id))))
+        raise_unless_succeeded(job_id, view)
+    took = clock.monotonic_seconds() - started
+    out.print(f"\n[bold green]done[/bold green] in {took:.1f} s; the picture is in {paths[0]}", soft_wrap=True)
+
+
+@asynccontextmanager
+async def _stack(said: CliSettings) -> AsyncIterator[CliSettings]:
+    """The settings of the stack that runs here, or of one that runs as long as the demo."""
+    if (running := read_record(said.state_dir)) is not None:
+        err.print(f"using the stack that runs here as process {running.pid}", style="dim")
+        yield filled(said, running)
+        return
+    err.print("starting NATS, Postgres, S3 and the services ...", style="dim")
+    async with LocalStack(said, StackOptions(gateway_port=free_port()), say=_trouble) as stack:
+        record = stack.record()
+        out.print(stack_table(record))
+        yield filled(said, record)
+        err.print("stopping everything ...", style="dim")
+
+
+def _trouble(name: str, text: str) -> None:
+    if name != "stack":
+        err.print(f"{name} {text}", style="yellow", soft_wrap=True)

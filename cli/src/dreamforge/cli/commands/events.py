@@ -1,0 +1,138 @@
+"""`dreamforge events`: the log itself, live or told again."""
+
+import re
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from dreamforge.cli import settings as cli_settings
+from dreamforge.cli.console import Json, emit, emit_line, out, run
+from dreamforge.cli.failure import CommandError, Exit
+from dreamforge.cli.log import bus_of, first_sequence_at, follow, story_of
+from dreamforge.cli.settings import CliSettings
+from dreamforge.cli.story import in_words, service_of, story_table, tell
+from dreamforge.contracts.envelope import Recorded
+from dreamforge.contracts.errors import JobNotFound, MalformedEvent
+from dreamforge.runtime import clock
+from dreamforge.runtime.follow import Follower
+
+app = typer.Typer(help="Read the log: what happened, as it happened.", no_args_is_help=True)
+
+AGO = re.compile(r"(\d+)(s|m|h|d)")
+AGO_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class Stream(StrEnum):
+    """The streams of the log."""
+
+    JOBS = "JOBS"
+    STEPS = "STEPS"
+    FLEET = "FLEET"
+    MODELS = "MODELS"
+    PARKED = "PARKED"
+
+
+StreamOption = Annotated[Stream, typer.Option(help="Which stream.", case_sensitive=False)]
+
+
+@app.command()
+def tail(stream: StreamOption = Stream.JOBS, json: Json = False) -> None:
+    """Print every new event until Ctrl-C.
+
+    Examples:
+
+      dreamforge events tail
+      dreamforge events tail --stream STEPS --json | jq .event.step
+    """
+    run(_tell(cli_settings.load(), stream, start=None, to_the_end=False, json=json))
+
+
+@app.command()
+def replay(
+    start: Annotated[
+        str, typer.Option("--from", help="A sequence (1200), a time (2026-01-31T12:00Z) or how long ago (10m, 2h).")
+    ] = "1",
+    job: Annotated[str | None, typer.Option("--job", help="Tell one job's story instead, steps included.")] = None,
+    stream: StreamOption = Stream.JOBS,
+    json: Json = False,
+) -> None:
+    """Tell the log again from its start, a sequence or a time.
+
+    Examples:
+
+      dreamforge events replay --from 10m
+      dreamforge events replay --job 01a20638-499f-7288-a6c2-5e668ec21e03
+    """
+    settings = cli_settings.load()
+    if job is not None:
+        run(_story(settings, job, json=json))
+    else:
+        run(_tell(settings, stream, start=parse_start(start, clock.now()), to_the_end=True, json=json))
+
+
+def parse_start(text: str, now: datetime) -> int | datetime:
+    """Where to begin: a sequence or a time (UTC unless it says otherwise).
+
+    Errors: CommandError that shows how to write it.
+    """
+    if text.isdecimal():
+        return int(text)
+    if match := AGO.fullmatch(text):
+        return now - timedelta(**{AGO_UNITS[match[2]]: int(match[1])})
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        hint = "write a sequence (1200), a time (2026-01-31T12:00Z) or how long ago (10m, 2h, 1d)"
+        raise CommandError(f"--from is {text!r}", Exit.REFUSED, hint=hint) from None
+    return found if found.tzinfo else found.replace(tzinfo=now.tzinfo)
+
+
+async def _story(settings: CliSettings, job_id: str, *, json: bool) -> None:
+    async with bus_of(settings) as bus:
+        recorded = await story_of(bus, job_id)
+    if not recorded:
+        raise JobNotFound(job_id=job_id)
+    if json:
+        emit([as_json(each) for each in sorted(recorded, key=lambda each: (each.at, each.sequence))])
+    else:
+        out.print(story_table(tell(recorded)))
+
+
+async def _tell(
+    settings: CliSettings, stream: Stream, *, start: int | datetime | None, to_the_end: bool, json: bool
+) -> None:
+    async with bus_of(settings) as bus:
+        sequence = await first_sequence_at(bus, stream, start) if isinstance(start, datetime) else start
+        follower = Follower(bus, stream, after_sequence=(sequence or 1) - 1, new_only=sequence is None)
+        async for found in follow(follower, to_the_end=to_the_end):
+            _print(found, json=json)
+
+
+def _print(found: Recorded | MalformedEvent, *, json: bool) -> None:
+    if isinstance(found, MalformedEvent):
+        emit_line({"malformed": found.details()}) if json else out.print(str(found), style="red", soft_wrap=True)
+    elif json:
+        emit_line(as_json(found))
+    else:
+        out.print(line_of(found), markup=False, soft_wrap=True)
+
+
+def line_of(recorded: Recorded) -> str:
+    """An event on one line: place, time, what, whose, in words."""
+    head = f"{recorded.sequence:>8}  {recorded.at:%Y-%m-%d %H:%M:%S.%f}"[:-3]
+    who = service_of(recorded.source)
+    return f"{head}  {recorded.event.TOKEN:<16} {who:<10} {recorded.entity_id}  {in_words(recorded.event)}"
+
+
+def as_json(recorded: Recorded) -> dict[str, object]:
+    """An event with its envelope."""
+    return {
+        "sequence": recorded.sequence,
+        "id": recorded.event_id,
+        "type": recorded.event.TYPE,
+        "source": recorded.source,
+        "subject": recorded.entity_id,
+        "event": recorded.event.model_dump(mode="json"),
+    }

@@ -1,0 +1,61 @@
+"""`dreamforge models` and `dreamforge runners`: what can be painted, and by whom."""
+
+import typer
+from rich.table import Table
+
+from dreamforge.cli import settings as cli_settings
+from dreamforge.cli.console import Json, emit, out, run
+from dreamforge.cli.gateway import Gateway
+from dreamforge.cli.gateway import Json as JsonObject
+
+models_app = typer.Typer(help="What can be painted.", no_args_is_help=True)
+runners_app = typer.Typer(help="Who paints.", no_args_is_help=True)
+
+
+async def _read(path: str) -> JsonObject:
+    async with Gateway(cli_settings.load()) as gateway:
+        return await gateway.read(path)
+
+
+@models_app.command("list")
+def list_models(json: Json = False) -> None:
+    """Show the registered models, their presets and where they are loaded."""
+    answer = run(_read("/v1/models"))
+    if json:
+        emit(answer)
+        return
+    table = _table("model", "family", "presets", "runners", "loaded on", "title")
+    for model in answer["models"]:
+        found = model["descriptor"]
+        name = found["model_id"] + (" (default)" if model["default"] else "")
+        presets = ", ".join(preset["name"] for preset in found["presets"])
+        on, loaded = ", ".join(model["runners"]), ", ".join(model["resident_on"])
+        table.add_row(name, found["family"], presets, on or "none", loaded, found["title"])
+    out.print(table)
+
+
+@runners_app.command("list")
+def list_runners(json: Json = False) -> None:
+    """Show every runner, what it paints on, and what it is doing."""
+    answer = run(_read("/v1/runners"))
+    if json:
+        emit(answer)
+        return
+    table = _table("runner", "status", "renderer", "device", "busy", "free", "models")
+    for runner in answer["runners"]:
+        beat = runner["heartbeat"]
+        busy = f"{len(beat['active'])} of {runner['slots']}" if beat else ""
+        free = f"{beat['free_bytes'] / 2**30:.1f} GiB" if beat else ""
+        status = runner["status"] if beat or runner["status"] != "online" else "silent"
+        device = runner["device"]["name"]
+        table.add_row(
+            runner["runner_id"], status, runner["renderer"], device, busy, free, ", ".join(runner["model_ids"])
+        )
+    out.print(table)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

@@ -1,0 +1,158 @@
+"""`dreamforge jobs`: what was asked for, and what became of it."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from dreamforge.cli import settings as cli_settings
+from dreamforge.cli.commands.generate import paint, raise_unless_succeeded
+from dreamforge.cli.console import Json, emit, out, run
+from dreamforge.cli.gateway import Gateway
+from dreamforge.cli.gateway import Json as JsonObject
+from dreamforge.cli.settings import CliSettings
+from dreamforge.cli.watch import JsonDisplay, watch
+
+app = typer.Typer(help="List, show, watch, cancel and explain jobs.", no_args_is_help=True)
+JobId = Annotated[str, typer.Argument(help="The job's id.")]
+STATUS_COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
+
+
+@app.command("list")
+def list_jobs(
+    status: Annotated[str | None, typer.Option(help="Only those queued, running, succeeded ...")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="How many, newest first.")] = 20,
+    cursor: Annotated[str | None, typer.Option(help="The next_cursor of an earlier page.")] = None,
+    json: Json = False,
+) -> None:
+    """Show the newest jobs.
+
+    Example: dreamforge jobs list --status failed --json
+    """
+    run(_list(cli_settings.load(), {"status": status, "limit": limit, "cursor": cursor}, json=json))
+
+
+async def _list(settings: CliSettings, query: dict[str, str | int | None], *, json: bool) -> None:
+    async with Gateway(settings) as gateway:
+        page = await gateway.read("/v1/jobs", **query)
+    if json:
+        emit(page)
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("job", "status", "requested", "model", "runner", "prompt"):
+        table.add_column(column, no_wrap=column != "prompt", overflow="ellipsis" if column == "prompt" else "fold")
+    for job in page["jobs"]:
+        request = job["request"]
+        requested = job["requested_at"][:19].replace("T", " ")
+        model = f"{request['model_id']}/{request['preset']}"
+        prompt = request["prompt"].replace("[", r"\[")
+        table.add_row(job["job_id"], coloured(job["status"]), requested, model, job["runner_id"] or "", prompt)
+    out.print(table)
+    if page["next_cursor"]:
+        out.print(f"more: dreamforge jobs list --cursor {page['next_cursor']}", style="dim", soft_wrap=True)
+
+
+def coloured(status: str) -> str:
+    """A status in the colour of its kind."""
+    return f"[{STATUS_COLOURS[status]}]{status}[/]" if status in STATUS_COLOURS else status
+
+
+@app.command()
+def show(job_id: JobId, json: Json = False) -> None:
+    """Show one job: where it stands, its attempts and its pictures."""
+    run(_show(cli_settings.load(), job_id, json=json))
+
+
+async def _show(settings: CliSettings, job_id: str, *, json: bool) -> None:
+    async with Gateway(settings) as gateway:
+        job = await gateway.job(job_id)
+    if json:
+        emit(job)
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts_of(job, gateway.base_url):
+        table.add_row(name, value)
+    out.print(table)
+
+
+def facts_of(job: JsonObject, base_url: str) -> list[tuple[str, str]]:
+    """A job as lines of name and value."""
+    request = job["request"]
+    size = f"{request['width_px']}x{request['height_px']}"
+    facts = [
+        ("job", job["job_id"]),
+        ("status", coloured(job["status"])),
+        ("prompt", request["prompt"].replace("[", r"\[")),
+        ("model", f"{request['model_id']}/{request['preset']}, {size}, {request['steps']} steps"),
+        ("seed", str(request["seed"])),
+        ("requested", job["requested_at"]),
+        ("finished", job["finished_at"] or ""),
+        ("why not", f"{job['failure_reason']}: {job['failure_message']}" if job["failure_reason"] else ""),
+    ]
+    facts += [(f"attempt {each['attempt']}", _attempt(each)) for each in job["attempts"]]
+    facts += [(f"picture {each['index'] + 1}", base_url + each["url"]) for each in job["artifacts"]]
+    return [(name, value) for name, value in facts if value]
+
+
+def _attempt(attempt: JsonObject) -> str:
+    reason = f", {attempt['reason']}: {attempt['message']}" if attempt["reason"] else ""
+    return f"{attempt['status']} on {attempt['runner_id']}{reason}"
+
+
+@app.command("watch")
+def watch_job(job_id: JobId, json: Json = False) -> None:
+    """Watch a job live to its end, from wherever it is; save its pictures.
+
+    With --json, print its events instead, one a line, and save nothing.
+    """
+    run(_watch(cli_settings.load(), job_id, json=json))
+
+
+async def _watch(settings: CliSettings, job_id: str, *, json: bool) -> None:
+    async with Gateway(settings) as gateway:
+        if json:
+            view = await watch(gateway, job_id, JsonDisplay())
+        else:
+            view, _ = await paint(gateway, job_id, settings.output_dir, quiet=False)
+    raise_unless_succeeded(job_id, view)
+
+
+@app.command()
+def cancel(job_id: JobId, json: Json = False) -> None:
+    """Ask for a job to stop; a running one stops within one step."""
+    run(_cancel(cli_settings.load(), job_id, json=json))
+
+
+async def _cancel(settings: CliSettings, job_id: str, *, json: bool) -> None:
+    async with Gateway(settings) as gateway:
+        answer = await gateway.cancel(job_id)
+    emit(answer) if json else out.print(f"{job_id} is {coloured(answer['status'])}; its stop was asked for")
+
+
+@app.command()
+def why(job_id: JobId, json: Json = False) -> None:
+    """Say why a job waits, or why it ran where it ran, from the scheduler's own record."""
+    run(_why(cli_settings.load(), job_id, json=json))
+
+
+async def _why(settings: CliSettings, job_id: str, *, json: bool) -> None:
+    async with Gateway(settings) as gateway:
+        answer = await gateway.read(f"/v1/jobs/{job_id}/why")
+    if json:
+        emit(answer)
+        return
+    out.print(answer["summary"], markup=False)
+    for attempt in answer["attempts"]:
+        out.print(f"  attempt {attempt['attempt']}: {attempt['summary']}", markup=False)
+        _candidates(attempt["decision"]["candidates"])
+    if waiting := answer["waiting"]:
+        out.print(f"  {waiting['ahead']} waiting jobs are ahead")
+        _candidates(waiting["candidates"])
+
+
+def _candidates(candidates: list[JsonObject]) -> None:
+    for each in candidates:
+        verdict = each["refused"] or f"{each['score']}: {', '.join(each['reasons'])}"
+        out.print(f"    {each['runner_id']:<16} {verdict}", markup=False, soft_wrap=True)
