@@ -46,6 +46,18 @@ async def test_what_is_put_can_be_read_and_presigned(s3_settings: S3Settings) ->
         await asyncio.to_thread(read, url.replace("X-Amz-Signature=", "X-Amz-Signature=0"))
 
 
+async def test_objects_are_listed_and_removed(s3_settings: S3Settings) -> None:
+    store = ObjectStore(settings(s3_settings))
+    await store.ensure_bucket()
+    keys = sorted(object_key(sha256_of(bytes([number]))) for number in range(3))
+    for key in keys:
+        await store.put(key, b"x", "image/png")
+    assert sorted(found.key for found in await store.listed()) == keys
+    await store.remove(keys[0])
+    await store.remove(keys[0])
+    assert sorted(found.key for found in await store.listed()) == keys[1:]
+
+
 async def test_a_missing_object_is_not_found(s3_settings: S3Settings) -> None:
     store = ObjectStore(settings(s3_settings))
     await store.ensure_bucket()

@@ -7,7 +7,8 @@ import asyncio
 import hashlib
 import io
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import urllib3
@@ -18,6 +19,7 @@ from dreamforge.contracts.errors import ArtifactNotFound, DependencyAway
 from dreamforge.runtime.settings import CommonSettings
 
 T = TypeVar("T")
+IMAGES = "images/"
 # Presigned URLs cannot be revoked: minutes, not days.
 PRESIGNED_MINUTES = 15
 TIMEOUT_SECONDS = 10.0
@@ -27,13 +29,22 @@ HTTP_NOT_FOUND = 404
 MISSING = ("NoSuchKey", "NoSuchBucket", "NoSuchObject")
 
 
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object as the store lists it."""
+
+    key: str
+    size_bytes: int
+    modified_at: datetime
+
+
 def object_key(sha256: str) -> str:
     """Where a picture lies: fanned out, because some stores list folders.
 
     >>> object_key("ab" + "0" * 62)[:13]
     'images/ab/ab0'
     """
-    return f"images/{sha256[:2]}/{sha256}.png"
+    return f"{IMAGES}{sha256[:2]}/{sha256}.png"
 
 
 class ObjectStore:
@@ -71,6 +82,27 @@ class ObjectStore:
         except ArtifactNotFound:
             return False
         return True
+
+    async def listed(self, prefix: str = IMAGES) -> list[StoredObject]:
+        """Every object under a prefix. Errors: DependencyAway."""
+        return await asyncio.to_thread(self._guard, lambda: self._list(prefix))
+
+    async def modified_at(self, key: str) -> datetime | None:
+        """When an object was stored last; None if it is not there. Errors: DependencyAway."""
+
+        def stat() -> datetime | None:
+            return self._client.stat_object(bucket_name=self._bucket, object_name=key).last_modified
+
+        try:
+            return await asyncio.to_thread(self._guard, stat)
+        except ArtifactNotFound:
+            return None
+
+    async def remove(self, key: str) -> None:
+        """Delete one object; one that is not there is no error. Errors: DependencyAway."""
+        await asyncio.to_thread(
+            self._guard, lambda: self._client.remove_object(bucket_name=self._bucket, object_name=key)
+        )
 
     def presigned_url(self, key: str) -> str:
         """A URL that lets its holder read one object for PRESIGNED_MINUTES; computed, no request is made."""
@@ -115,6 +147,10 @@ class ObjectStore:
             length=len(data),
             content_type=content_type,
         )
+
+    def _list(self, prefix: str) -> list[StoredObject]:
+        found = self._client.list_objects(bucket_name=self._bucket, prefix=prefix, recursive=True)
+        return [StoredObject(str(o.object_name), o.size or 0, o.last_modified) for o in found if o.last_modified]
 
     def _get(self, key: str) -> bytes:
         response = self._client.get_object(bucket_name=self._bucket, object_name=key)
