@@ -1,0 +1,44 @@
+"""The application: routes, errors and the OpenAPI document, without anything running behind them."""
+
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from dreamforge.contracts.limits import Limits
+from dreamforge.gateway import handlers
+from dreamforge.gateway.edge import Edge
+from dreamforge.gateway.gate import Gate
+from dreamforge.gateway.openapi import describe
+from dreamforge.gateway.routes import artifacts, catalog, jobs, pages, system
+
+
+def api(limits: Limits) -> FastAPI:
+    """The routes. FastAPI's own documentation pages are off: they load scripts from a foreign host."""
+    app = FastAPI(
+        title="Dream Forge",
+        version=version("dreamforge-gateway"),
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+    )
+    for module in (jobs, artifacts, catalog, system, pages):
+        app.include_router(module.router)
+    handlers.install(app)
+    app.state.document = describe(app, limits)
+    return app
+
+
+def application(gate: Gate) -> ASGIApp:
+    """What uvicorn runs."""
+    app = api(gate.settings.limit)
+    app.state.gate = gate
+    app.state.pages = pages.Pages.of(app.state.document, s3_origin=_origin(gate))
+    return Edge(app)
+
+
+def _origin(gate: Gate) -> str:
+    scheme = "https" if gate.settings.s3_secure else "http"
+    return f"{scheme}://{gate.settings.s3_endpoint}"

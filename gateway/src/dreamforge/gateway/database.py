@@ -1,0 +1,62 @@
+"""Reading the read tables: one pool, bounded waits, every failure of Postgres as one error that says so."""
+
+from collections.abc import Sequence
+
+import psycopg
+from sqlalchemy import RowMapping, Select, exc, make_url, select
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from dreamforge.contracts.errors import DependencyAway
+from dreamforge.contracts.tables import checkpoints
+
+CONNECT_SECONDS = 2  # whole seconds, and 2 is the least libpq takes
+NOT_MIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidCatalogName)
+
+
+class Database:
+    """Reads only, each a single statement, so a reply is one consistent moment of the tables."""
+
+    def __init__(self, url: str, *, pool_size: int, timeout_seconds: float) -> None:
+        self._engine: AsyncEngine = create_async_engine(
+            make_url(url).set(drivername="postgresql+psycopg"),
+            isolation_level="AUTOCOMMIT",  # a single statement needs no transaction around it
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=timeout_seconds,
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": CONNECT_SECONDS,
+                "application_name": "dreamforge-gateway",
+                "options": f"-c statement_timeout={round(timeout_seconds * 1000)}",
+            },
+        )
+
+    async def rows(self, statement: Select[*tuple[object, ...]]) -> Sequence[RowMapping]:
+        """All rows of a statement. Errors: DependencyAway when Postgres is away, too slow, or not migrated."""
+        try:
+            async with self._engine.connect() as connection:
+                return (await connection.execute(statement)).mappings().all()
+        except exc.DBAPIError as error:
+            raise _away(error.orig or error) from error
+        except (exc.TimeoutError, psycopg.Error, OSError) as error:
+            raise _away(error) from error
+
+    async def row(self, statement: Select[*tuple[object, ...]]) -> RowMapping | None:
+        """The first row or None. Errors: as `rows`."""
+        found = await self.rows(statement)
+        return found[0] if found else None
+
+    async def check(self) -> None:
+        """A sign of life that also says whether the tables are there. Errors: DependencyAway."""
+        await self.rows(select(checkpoints.c.sequence).limit(1))
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._engine.dispose()
+
+
+def _away(error: BaseException) -> DependencyAway:
+    if isinstance(error, NOT_MIGRATED):
+        return DependencyAway(dependency="postgres", reason="the read tables are missing: migrate the database first")
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    return DependencyAway(dependency="postgres", reason=reason)

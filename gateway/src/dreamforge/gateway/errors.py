@@ -1,0 +1,103 @@
+"""What can go wrong at the door alone, as leaves of the one error tree."""
+
+from dataclasses import dataclass
+
+from dreamforge.contracts.errors import ForgeError, InvalidInput, NotFound, Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One thing that is wrong: where (a JSON pointer into the body, or a parameter), what, and what would be right."""
+
+    detail: str
+    pointer: str | None = None
+    parameter: str | None = None
+
+    def as_json(self) -> dict[str, str]:
+        """Only what is known."""
+        found = {"pointer": self.pointer, "parameter": self.parameter, "detail": self.detail}
+        return {key: value for key, value in found.items() if value is not None}
+
+
+@dataclass(eq=False)
+class InvalidRequest(InvalidInput):
+    """The request is well-formed, and one or more of its fields cannot be right."""
+
+    code = "invalid_request"
+    violations: tuple[Violation, ...]
+
+    def __str__(self) -> str:
+        first = self.violations[0]
+        where = first.pointer or first.parameter or "body"
+        more = f" (and {len(self.violations) - 1} more)" if len(self.violations) > 1 else ""
+        return f"{where}: {first.detail}{more}"
+
+
+@dataclass(eq=False)
+class NotJson(InvalidInput):
+    """The body is not a JSON document."""
+
+    code = "not_json"
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the body is not JSON: {self.reason}"
+
+
+@dataclass(eq=False)
+class Malformed(InvalidInput):
+    """A header or parameter that cannot be read at all."""
+
+    code = "malformed"
+    parameter: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.parameter} cannot be read: it must be {self.expected}"
+
+
+@dataclass(eq=False)
+class BodyTooLarge(InvalidInput):
+    """More bytes than a body may have."""
+
+    code = "body_too_large"
+    maximum_bytes: int
+
+    def __str__(self) -> str:
+        return f"the body is larger than {self.maximum_bytes} bytes"
+
+
+@dataclass(eq=False)
+class PageNotFound(NotFound):
+    """Something this installation does not have, with a hint how to get it."""
+
+    code = "not_found"
+    hint: str
+
+    def __str__(self) -> str:
+        return self.hint
+
+
+@dataclass(eq=False)
+class ProjectionBehind(Unavailable):
+    """The read tables have not reached the sequence that a read asked for."""
+
+    code = "projection_behind"
+    wanted: int
+    reached: int
+
+    def __str__(self) -> str:
+        return f"the read tables are at sequence {self.reached}, and {self.wanted} was asked for"
+
+
+@dataclass(eq=False)
+class PortInUse(ForgeError):
+    """Somebody else listens where the gateway should."""
+
+    code = "port_in_use"
+    host: str
+    port: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"cannot listen on {self.host}:{self.port} ({self.reason}); set FORGE_GATEWAY_PORT to another port"

@@ -1,0 +1,137 @@
+"""One reader of the log for all streams of this process: what arrives is handed to whoever watches that job."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from prometheus_client import Counter, Gauge
+
+from dreamforge.contracts.errors import DependencyAway
+from dreamforge.contracts.streams import JOBS, STEPS
+from dreamforge.gateway.moments import Moment, moment_of
+from dreamforge.runtime.bus import Bus
+from dreamforge.runtime.follow import Batch, Follower, last_sequence
+
+READY_SECONDS = 2.0
+
+CLIENTS = Gauge("forge_sse_clients", "Open event streams")
+EVENTS = Counter("forge_sse_events_total", "Events handed to open event streams")
+DROPPED = Counter("forge_sse_dropped_total", "Event streams closed because their client was too slow")
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(slots=True, eq=False)
+class Tap:
+    """What one client has not taken yet. Bounded: a client that falls behind is dropped, and resumes by its last id."""
+
+    job_id: str
+    limit_bytes: int
+    on_overflow: Callable[[], None] = _nothing
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    beat: bool = False
+    gone: bool = False
+    draining: bool = False
+    overflowed: bool = False
+    _moments: list[Moment] = field(default_factory=list)
+    _bytes: int = 0
+
+    def push(self, moment: Moment) -> None:
+        """Keep a moment until it is taken; past the limit, let go of everything and end."""
+        if self.overflowed:
+            return
+        self._bytes += len(moment.tail)
+        if self._bytes > self.limit_bytes:
+            self.overflowed = True
+            self._moments = []
+            DROPPED.inc()
+            self.on_overflow()
+        else:
+            self._moments.append(moment)
+        self.wake.set()
+
+    def take(self) -> list[Moment]:
+        """All that has arrived since the last time."""
+        taken, self._moments, self._bytes = self._moments, [], 0
+        return taken
+
+    def end(self, *, draining: bool = False) -> None:
+        """Wake the client's writer for the last time."""
+        self.gone, self.draining = True, draining
+        self.wake.set()
+
+
+class Hub:
+    """Follows JOBS and STEPS from now on. A tap that is opened gets everything that is stored after that moment."""
+
+    def __init__(self, bus: Bus, *, limit_bytes: int, heartbeat_seconds: float) -> None:
+        self.bus = bus
+        self._limit_bytes = limit_bytes
+        self._heartbeat_seconds = heartbeat_seconds
+        self._taps: dict[str, list[Tap]] = {}
+        self._placed = asyncio.Event()
+        self._draining = False
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        places = {stream.name: await last_sequence(self.bus, stream.name) for stream in (JOBS, STEPS)}
+        self._placed.set()  # what is stored from here on will come, whenever the consumers are made
+        async with asyncio.TaskGroup() as tasks:
+            for stream, place in places.items():
+                tasks.create_task(self._follow(Follower(self.bus, stream, after_sequence=place)), name=f"sse-{stream}")
+            tasks.create_task(self._beats(), name="sse-heartbeat")
+
+    async def open(self, job_id: str) -> Tap:
+        """A tap for a job. Errors: DependencyAway while the hub has no place in the log yet."""
+        try:
+            await asyncio.wait_for(self._placed.wait(), READY_SECONDS)
+        except TimeoutError:
+            raise DependencyAway(dependency="nats", reason="the event streams are not followed yet") from None
+        tap = Tap(job_id, self._limit_bytes)
+        self._taps.setdefault(job_id, []).append(tap)
+        CLIENTS.inc()
+        if self._draining:
+            tap.end(draining=True)
+        return tap
+
+    def close(self, tap: Tap) -> None:
+        """Forget a tap."""
+        taps = self._taps[tap.job_id]
+        taps.remove(tap)
+        if not taps:
+            del self._taps[tap.job_id]
+        CLIENTS.dec()
+
+    def drain(self) -> None:
+        """The process is about to end: tell every client to come back (another gateway will have it all)."""
+        self._draining = True
+        for taps in self._taps.values():
+            for tap in taps:
+                tap.end(draining=True)
+
+    @property
+    def ready(self) -> bool:
+        """True once streams can be served."""
+        return self._placed.is_set()
+
+    async def _follow(self, follower: Follower) -> None:
+        async for batch in follower.batches():
+            self._hand_out(batch)
+
+    def _hand_out(self, batch: Batch) -> None:
+        for message in batch.messages:
+            taps = self._taps.get(message.subject.split(".", 3)[2])
+            if taps and (moment := moment_of(message)) is not None:
+                EVENTS.inc(len(taps))
+                for tap in taps:
+                    tap.push(moment)
+
+    async def _beats(self) -> None:
+        while True:
+            await asyncio.sleep(self._heartbeat_seconds)
+            for taps in self._taps.values():
+                for tap in taps:
+                    tap.beat = True
+                    tap.wake.set()

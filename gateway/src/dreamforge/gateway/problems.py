@@ -1,0 +1,106 @@
+"""The one place where errors become RFC 9457 problem documents."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dreamforge.contracts import errors as e
+from dreamforge.gateway import errors as own
+from dreamforge.gateway.accept import pointer
+from dreamforge.gateway.errors import InvalidRequest, Violation
+
+MEDIA_TYPE = "application/problem+json"
+# How long a client should wait before it tries again: a dependency is back, or a job is done, within seconds.
+RETRY_AFTER_SECONDS = 2
+
+# First match wins, so leaves come before their parents.
+STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
+    (own.NotJson, 400, "The body is not JSON"),
+    (own.Malformed, 400, "A header or parameter cannot be read"),
+    (own.BodyTooLarge, 413, "The body is too large"),
+    (own.InvalidRequest, 422, "The request has wrong fields"),
+    (e.UnknownModel, 422, "There is no such model"),
+    (e.UnknownPreset, 422, "The model has no such preset"),
+    (e.OutOfBounds, 422, "A value is out of bounds"),
+    (e.SizeNotSupported, 422, "The size is not supported"),
+    (e.InvalidInput, 422, "The request is not valid"),
+    (e.JobNotFound, 404, "There is no such job"),
+    (e.ArtifactNotFound, 404, "There is no such artifact"),
+    (e.NotFound, 404, "Not found"),
+    (e.IdempotencyConflict, 409, "The Idempotency-Key was used for something else"),
+    (e.Conflict, 409, "The state does not allow that"),
+    (e.QueueFull, 429, "The queue is full"),
+    (e.LimitReached, 429, "A limit was reached"),
+    (own.ProjectionBehind, 503, "The read tables are behind"),
+    (e.DependencyAway, 503, "Something this needs is away"),
+    (e.Unavailable, 503, "Not available now"),
+    (e.ForgeError, 500, "Something went wrong here"),
+)
+# Codes of errors that are not ours: the framework's routing and our own bugs.
+HTTP_CODES = {404: "no_such_route", 405: "method_not_allowed", 500: "internal"}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A problem document and the headers that belong to it."""
+
+    status: int
+    code: str
+    title: str
+    detail: str
+    errors: tuple[Violation, ...] = ()
+    extra: Mapping[str, object] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def body(self, *, instance: str = "", request_id: str = "") -> bytes:
+        """The document as JSON. `instance` is the path that was asked for."""
+        document: dict[str, object] = {
+            "type": f"/docs#problem-{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+        }
+        optional = {"instance": instance, "request_id": request_id, "errors": [v.as_json() for v in self.errors]}
+        document |= {key: value for key, value in optional.items() if value}
+        return json.dumps(document | dict(self.extra)).encode()
+
+
+def problem_of(error: e.ForgeError) -> Problem:
+    """What a client is told about an error of ours: its fields, but never the inner words of a dependency."""
+    status, title = next((status, title) for kind, status, title in STATUS_OF if isinstance(error, kind))
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status in (429, 503) else {}
+    match error:
+        case InvalidRequest():
+            return Problem(status, error.code, title, str(error), error.violations)
+        case e.DependencyAway():
+            detail = f"{error.dependency} is not available; try again in {RETRY_AFTER_SECONDS} s"
+            return Problem(status, error.code, title, detail, (), {"dependency": error.dependency}, headers)
+        case own.BodyTooLarge():
+            headers = {"Connection": "close"}  # the rest of the body is not read
+    if status == 500:
+        return Problem(500, "internal", title, "The error was logged under the request id")
+    return Problem(status, error.code, title, str(error), _places(error), _fields(error), headers)
+
+
+def http_problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Problem:
+    """A problem that the framework found: no such route, method not allowed."""
+    code = HTTP_CODES.get(status, f"http_{status}")
+    return Problem(status, code, detail.rstrip(".") or code, detail, headers=headers or {})
+
+
+def _places(error: e.ForgeError) -> tuple[Violation, ...]:
+    """Where in the body the error lies, for those found after parsing."""
+    names = {
+        e.UnknownModel: ("model_id",),
+        e.UnknownPreset: ("preset",),
+        e.SizeNotSupported: ("width_px", "height_px"),
+    }.get(type(error), ())
+    if isinstance(error, e.OutOfBounds):
+        names = ("width_px", "height_px") if error.field == "pixels" else (error.field.split(" ")[0],)
+    return tuple(Violation(str(error), pointer((name,))) for name in names)
+
+
+def _fields(error: e.ForgeError) -> dict[str, object]:
+    taken = ("type", "title", "status", "detail", "code", "instance", "errors", "request_id")
+    return {key: value for key, value in error.details().items() if key not in taken}

@@ -1,0 +1,79 @@
+"""What can be asked for, and who paints it: models, presets, runners."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from sqlalchemy import RowMapping
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dreamforge.contracts.fleet import Heartbeat
+from dreamforge.contracts.models import Token
+from dreamforge.gateway import documents as doc
+from dreamforge.gateway import queries
+from dreamforge.gateway.replies import ModelList, ModelReply, PresetList, PresetReply, RunnerList, RunnerReply
+from dreamforge.gateway.routes.common import gate_of, reply
+
+router = APIRouter(prefix="/v1", tags=["catalog"])
+
+
+@router.get("/models", response_model=ModelList, responses=doc.problems(503))
+async def list_models(request: Request) -> Response:
+    """Every registered model, with the live runners that have it."""
+    gate = gate_of(request)
+    models, beats = gate.registry().models.values(), list(gate.live_fleet().runners.values())
+    found = tuple(
+        ModelReply(
+            descriptor=model,
+            default=index == 0,
+            runners=tuple(beat.runner_id for beat in beats if model.model_id in beat.model_ids),
+            resident_on=tuple(beat.runner_id for beat in beats if model.model_id in beat.resident_model_ids),
+        )
+        for index, model in enumerate(models)
+    )
+    return reply(ModelList(models=found))
+
+
+@router.get("/presets", response_model=PresetList, responses=doc.problems(422, 503))
+async def list_presets(
+    request: Request, model_id: Annotated[Token | None, Query(description="only of this model")] = None
+) -> Response:
+    """Every preset of every model."""
+    models = gate_of(request).registry().models.values()
+    found = tuple(
+        PresetReply(model_id=model.model_id, default=index == 0, preset=preset)
+        for model in models
+        if model_id in (None, model.model_id)
+        for index, preset in enumerate(model.presets)
+    )
+    return reply(PresetList(presets=found))
+
+
+@router.get("/runners", response_model=RunnerList, responses=doc.problems(503))
+async def list_runners(request: Request) -> Response:
+    """Every runner: what the log says of it, and what it says of itself now."""
+    gate = gate_of(request)
+    beats = gate.live_fleet().runners
+    rows = {row["runner_id"]: row for row in await gate.database.rows(queries.all_runners())}
+    names = sorted(rows.keys() | beats.keys())
+    return reply(RunnerList(runners=tuple(_runner(rows.get(name), beats.get(name)) for name in names)))
+
+
+def _runner(row: RowMapping | None, beat: Heartbeat | None) -> RunnerReply:
+    """The log's row wins; a runner that beats and is not in the tables yet is shown as it shows itself."""
+    if row is not None:
+        known = {name: row[name] for name in RunnerReply.model_fields if name != "heartbeat"}
+        return RunnerReply.model_validate(known | {"heartbeat": beat})
+    assert beat is not None
+    return RunnerReply(
+        runner_id=beat.runner_id,
+        instance_id=beat.instance_id,
+        status="online",
+        renderer=beat.renderer,
+        device=beat.device,
+        slots=beat.slots,
+        model_ids=beat.model_ids,
+        registered_at=None,
+        changed_at=None,
+        heartbeat=beat,
+    )

@@ -1,0 +1,90 @@
+"""What several routes need: the gate, shapes of ids, consistency, replies."""
+
+import re
+from typing import Annotated
+
+from fastapi import Depends, Header, Query
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dreamforge.contracts.errors import JobNotFound
+from dreamforge.gateway.cursor import SEQUENCE_MAX
+from dreamforge.gateway.edge import CONTEXT, Context
+from dreamforge.gateway.errors import Malformed
+from dreamforge.gateway.gate import Gate
+
+# An id goes into subjects and statements, so its shape is checked before anything else.
+_JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
+_TENANT = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_KEY = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?", re.ASCII)
+DEFAULT_TENANT = "default"
+
+
+def gate_of(request: Request) -> Gate:
+    """The application's dependencies."""
+    gate: Gate = request.app.state.gate
+    return gate
+
+
+def context_of(request: Request) -> Context:
+    """The ids of this request."""
+    context: Context = request.scope[CONTEXT]
+    return context
+
+
+def known_shape(job_id: str) -> str:
+    """The id, if it can be one at all. Errors: JobNotFound."""
+    if _JOB_ID.fullmatch(job_id) is None:
+        raise JobNotFound(job_id=job_id[:64])
+    return job_id
+
+
+def tenant_of(request: Request) -> str:
+    """On whose behalf. Errors: Malformed."""
+    tenant = request.headers.get("forge-tenant", DEFAULT_TENANT)
+    if _TENANT.fullmatch(tenant) is None:
+        raise Malformed(parameter="Forge-Tenant", expected="1 to 64 letters, digits, _ or -")
+    return tenant
+
+
+def key_of(request: Request) -> str | None:
+    """The idempotency key, if there is one. Errors: Malformed."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and _KEY.fullmatch(key) is None:
+        raise Malformed(parameter="Idempotency-Key", expected="1 to 255 printable ASCII characters")
+    return key
+
+
+def reply(value: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A value as JSON, serialised once."""
+    return Response(value.model_dump_json(), status, headers, "application/json")
+
+
+async def catch_up(gate: Gate, *sequences: int | None) -> None:
+    """Wait until the tables contain what the client has to see. Errors: ProjectionBehind."""
+    wanted = max((sequence for sequence in sequences if sequence is not None), default=0)
+    if wanted > gate.checkpoints.reached:
+        await gate.checkpoints.wait_for(wanted, gate.settings.gateway_consistency_seconds)
+
+
+Sequence = Annotated[int | None, Query(ge=0, le=SEQUENCE_MAX, description="as the header Forge-Min-Sequence")]
+SequenceHeader = Annotated[
+    int | None,
+    Header(
+        alias="Forge-Min-Sequence",
+        ge=0,
+        le=SEQUENCE_MAX,
+        description="the Forge-Sequence of a write that this read must see; waits for it, up to a bound",
+    ),
+]
+
+
+async def consistent(request: Request, min_sequence: Sequence = None, header: SequenceHeader = None) -> Gate:
+    """The gate, once the tables are where the client needs them. Errors: ProjectionBehind."""
+    gate = gate_of(request)
+    await catch_up(gate, min_sequence, header)
+    return gate
+
+
+ConsistentGate = Annotated[Gate, Depends(consistent)]

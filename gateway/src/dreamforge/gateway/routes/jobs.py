@@ -1,0 +1,227 @@
+"""Jobs: submit, read, cancel, watch, explain."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import RowMapping
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dreamforge.contracts.commands import RequestCancel
+from dreamforge.contracts.errors import JobNotFound
+from dreamforge.contracts.events import Decision
+from dreamforge.contracts.job import Status
+from dreamforge.contracts.models import Token
+from dreamforge.gateway import documents as doc
+from dreamforge.gateway import queries, why
+from dreamforge.gateway.cursor import SEQUENCE_MAX, EventCursor, PageCursor
+from dreamforge.gateway.gate import Gate
+from dreamforge.gateway.replies import (
+    Accepted,
+    Attempt,
+    JobPage,
+    JobReply,
+    JobSummary,
+    Links,
+    Waiting,
+    WhyReply,
+)
+from dreamforge.gateway.routes.common import (
+    ConsistentGate,
+    SequenceHeader,
+    catch_up,
+    context_of,
+    gate_of,
+    key_of,
+    known_shape,
+    reply,
+    tenant_of,
+)
+from dreamforge.gateway.rows import job_reply, job_summary
+from dreamforge.gateway.stream import open_stream
+from dreamforge.gateway.submit import body_of, submit
+from dreamforge.runtime import clock
+from dreamforge.runtime.eventstore import Outcome
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+PAGE_DEFAULT, PAGE_MAX = 50, 200
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=Accepted,
+    responses={
+        202: {
+            "description": "The job is in the log, durably, and will reach exactly one end",
+            "headers": doc.IDS
+            | doc.SEQUENCE
+            | {
+                "Location": {"schema": {"type": "string"}, "description": "the job"},
+                "Idempotent-Replayed": {"schema": {"type": "string"}, "description": "true if the job was there"},
+            },
+        },
+        **doc.problems(400, 409, 413, 422, 429, 503),
+    },
+    openapi_extra={
+        "parameters": [doc.TENANT, doc.KEY],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Submission"}}},
+        },
+    },
+)
+async def submit_job(request: Request) -> Response:
+    """Ask for pictures."""
+    gate = gate_of(request)
+    tenant, key = tenant_of(request), key_of(request)
+    body = await body_of(request, gate.settings.limit.body_bytes)
+    job_id, outcome = await submit(gate, body, tenant=tenant, key=key, context=context_of(request))
+    return _accepted(job_id, outcome, replayed=not outcome.events)
+
+
+@router.post(
+    "/{job_id}/cancel",
+    status_code=202,
+    response_model=Accepted,
+    responses={
+        202: {
+            "description": "The wish is in the log, or there was nothing left to cancel",
+            "headers": doc.IDS | doc.SEQUENCE,
+        },
+        **doc.problems(404, 422, 503),
+    },
+)
+async def cancel_job(request: Request, job_id: str) -> Response:
+    """Stop a job wherever it is. Repeating it changes nothing; a finished job stays as it is."""
+    store = gate_of(request).log.store
+    command = RequestCancel(now=clock.now())
+    outcome = await store.execute(known_shape(job_id), command, traceparent=context_of(request).traceparent)
+    return _accepted(job_id, outcome)
+
+
+def _accepted(job_id: str, outcome: Outcome, *, replayed: bool = False) -> Response:
+    links = Links.of(job_id)
+    body = Accepted(job_id=job_id, status=outcome.state.status, sequence=outcome.version, links=links)
+    headers = {"Location": links.self, "Forge-Sequence": str(outcome.version)}
+    if replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return reply(body, 202, headers)
+
+
+class Listing(BaseModel):
+    """Which jobs, and how many of them."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    status: Status | None = None
+    tenant: Token | None = None
+    model_id: Token | None = None
+    cursor: str | None = Field(default=None, max_length=64, description="next_cursor of the page before")
+    limit: int = Field(default=PAGE_DEFAULT, ge=1, le=PAGE_MAX)
+    min_sequence: int | None = Field(default=None, ge=0, le=SEQUENCE_MAX, description="as Forge-Min-Sequence")
+
+
+@router.get("", response_model=JobPage, responses=doc.problems(400, 422, 503))
+async def list_jobs(
+    request: Request, listing: Annotated[Listing, Query()], min_sequence: SequenceHeader = None
+) -> Response:
+    """Jobs, newest first, page by page. A cursor stays valid whatever is submitted meanwhile."""
+    gate = gate_of(request)
+    after = PageCursor.decode(listing.cursor) if listing.cursor is not None else None
+    await catch_up(gate, listing.min_sequence, min_sequence)
+    statement = queries.page(
+        status=listing.status,
+        tenant=listing.tenant,
+        model_id=listing.model_id,
+        after=after,
+        limit=listing.limit,
+    )
+    found = await gate.database.rows(statement)
+    rows, more = found[: listing.limit], len(found) > listing.limit
+    last = PageCursor(rows[-1]["requested_at"], rows[-1]["job_id"]).encode() if more else None
+    return reply(JobPage(jobs=tuple(job_summary(row) for row in rows), next_cursor=last))
+
+
+@router.get("/{job_id}", response_model=JobReply, responses=doc.problems(404, 422, 503))
+async def read_job(gate: ConsistentGate, job_id: str) -> Response:
+    """A job: where it stands, its latest step, its tries and its pictures."""
+    return reply(job_reply(await _row_of(gate, known_shape(job_id), queries.job(job_id))))
+
+
+async def _row_of(gate: Gate, job_id: str, statement: queries.Statement) -> RowMapping:
+    """The row of a job; one that is in the log and not yet in the tables is waited for. Errors: JobNotFound."""
+    row = await gate.database.row(statement)
+    if row is None:
+        loaded = await gate.log.store.load(job_id)
+        if not loaded.version:
+            raise JobNotFound(job_id=job_id)
+        await catch_up(gate, loaded.version)
+        row = await gate.database.row(statement)
+    if row is None:
+        raise JobNotFound(job_id=job_id)
+    return row
+
+
+@router.get(
+    "/{job_id}/events",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Server-sent events: history, then live. `event` is the short name, `id` resumes, `data` "
+            "is JSON with job_id, sequence, type, at and the event's own fields (see /asyncapi). Ends after the "
+            "terminal event; comments keep it alive.",
+            "headers": doc.IDS,
+            "content": {
+                "text/event-stream": {
+                    "schema": {"type": "string"},
+                    "example": 'id: 1042-77\nevent: step\ndata: {"job_id": "...", "sequence": 77, "step": 3}\n\n',
+                }
+            },
+        },
+        204: {"description": "You have seen the end: do not come back"},
+        **doc.problems(400, 404, 422, 503),
+    },
+)
+async def watch_job(
+    request: Request,
+    job_id: str,
+    last_event_id: Annotated[str | None, Query(description="for tools that cannot set the header")] = None,
+    header: Annotated[
+        str | None, Header(alias="Last-Event-ID", description="go on after this event, without gap or repeat")
+    ] = None,
+) -> Response:
+    """Every event of a job, from the beginning or from where you were."""
+    said = header or last_event_id
+    cursor = EventCursor.parse(said) if said else EventCursor()
+    return await open_stream(gate_of(request).log.hub, known_shape(job_id), cursor)
+
+
+@router.get("/{job_id}/why", response_model=WhyReply, responses=doc.problems(404, 422, 503))
+async def explain_job(gate: ConsistentGate, job_id: str) -> Response:
+    """Why a job waits, or why it went where it went."""
+    row = await _row_of(gate, known_shape(job_id), queries.job_decisions(job_id))
+    job = job_summary(row)
+    tries = [dict(each) for each in row["attempts"] or ()]
+    decisions = [Decision.model_validate(each.pop("decision")) for each in tries]
+    decided = tuple(
+        why.attempt_decision(Attempt.model_validate(each), decision)
+        for each, decision in zip(tries, decisions, strict=True)
+    )
+    waiting = await _waiting(gate, job) if job.status is Status.QUEUED else None
+    text = why.summary(job, waiting, clock.now())
+    return reply(WhyReply(job_id=job_id, status=job.status, summary=text, attempts=decided, waiting=waiting))
+
+
+async def _waiting(gate: Gate, job: JobSummary) -> Waiting:
+    model = gate.registry().models.get(job.request.model_id)
+    fleet = gate.live_fleet().runners.values()
+    given = await gate.database.rows(queries.commitments())
+    ahead = await gate.database.row(queries.ahead_of(job.job_id))
+    commitments = {row["runner_id"]: why.Commitment(row["slots"], int(row["bytes"])) for row in given}
+    return Waiting(
+        ahead=ahead["count_1"] if ahead else 0,
+        retry_at=job.retry_at,
+        candidates=why.judged(job.request, model, fleet, commitments),
+    )

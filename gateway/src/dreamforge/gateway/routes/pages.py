@@ -1,0 +1,106 @@
+"""Pages for people: the small studio, the API, the events. Everything they need is in them."""
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dreamforge.contracts import asyncapi
+from dreamforge.gateway import docs_page
+
+router = APIRouter(include_in_schema=False)
+HTML = "text/html; charset=utf-8"
+_INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A document and the policy that lets exactly its own script and style run."""
+
+    body: bytes
+    policy: str
+
+    @classmethod
+    def of(cls, text: str, *, images: str = "") -> "Page":
+        """`images` names a further origin that pictures may come from."""
+        allowed: dict[str, list[str]] = {"script": [], "style": []}
+        for kind, inline in _INLINE.findall(text):
+            digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+            allowed[kind].append(f"'sha256-{digest}'")
+        parts = (
+            "default-src 'none'",
+            f"script-src {' '.join(allowed['script']) or chr(39) + 'none' + chr(39)}",
+            f"style-src {' '.join(allowed['style']) or chr(39) + 'none' + chr(39)}",
+            f"img-src 'self' {images}".strip(),
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'self'",
+            "frame-ancestors 'none'",
+        )
+        return cls(text.encode(), "; ".join(parts))
+
+    def response(self) -> Response:
+        """The page with its policy."""
+        return Response(self.body, 200, {"Content-Security-Policy": self.policy, "Cache-Control": "no-cache"}, HTML)
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """All pages, made once."""
+
+    studio: Page
+    docs: Page
+    openapi: bytes
+
+    @classmethod
+    def of(cls, document: dict[str, Any], *, s3_origin: str) -> "Pages":  # Any: the OpenAPI document
+        """`s3_origin` is where pictures are redirected to."""
+        studio = (files("dreamforge.gateway") / "static" / "studio.html").read_text(encoding="utf-8")
+        openapi = json.dumps(document, sort_keys=True).encode()
+        return cls(Page.of(studio, images=s3_origin), Page.of(docs_page.render(document)), openapi)
+
+
+@cache
+def _events_page() -> Page:
+    return Page.of(asyncapi.files()["index.html"])
+
+
+@router.get("/")
+async def studio(request: Request) -> Response:
+    """Paint something."""
+    pages: Pages = request.app.state.pages
+    return pages.studio.response()
+
+
+@router.get("/docs")
+async def docs(request: Request) -> Response:
+    """The API, readable."""
+    pages: Pages = request.app.state.pages
+    return pages.docs.response()
+
+
+@router.get("/openapi.json")
+async def openapi(request: Request) -> Response:
+    """The API, for programs."""
+    pages: Pages = request.app.state.pages
+    return Response(pages.openapi, media_type="application/json")
+
+
+@router.get("/asyncapi")
+async def events() -> Response:
+    """The events, readable: computed from the events themselves, like the committed document."""
+    return _events_page().response()
+
+
+@router.get("/asyncapi.json")
+async def events_document() -> Response:
+    """The events, for programs."""
+    return Response(asyncapi.files()["asyncapi.json"], media_type="application/json")

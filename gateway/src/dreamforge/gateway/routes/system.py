@@ -1,0 +1,40 @@
+"""Health, readiness, metrics."""
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dreamforge.gateway import documents as doc
+from dreamforge.gateway.replies import Health, Readiness
+from dreamforge.gateway.routes.common import gate_of, reply
+
+router = APIRouter(tags=["system"])
+
+
+@router.get("/healthz", response_model=Health, responses=doc.problems())
+async def healthz() -> Response:
+    """The process answers."""
+    return reply(Health(status="ok"))
+
+
+@router.get(
+    "/readyz",
+    response_model=Readiness,
+    responses={503: {"model": Readiness, "description": "Not ready, with the reasons"}, **doc.problems()},
+)
+async def readyz(request: Request) -> Response:
+    """Whether requests can be served: NATS, Postgres with its tables, S3."""
+    checks = await gate_of(request).check()
+    ready = all(result == "ok" for result in checks.values())
+    return reply(Readiness(ready=ready, checks=checks), 200 if ready else 503)
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"description": "For Prometheus", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def metrics() -> Response:
+    """Counters and histograms of this process."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,74 @@
+"""The body of `POST /v1/jobs`: one strict model, whose bounds are the settings' own."""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, create_model
+
+from dreamforge.contracts.events import Seed
+from dreamforge.contracts.limits import Limits
+from dreamforge.contracts.models import Token
+
+# No picture has a longer side; the model's descriptor says less. Keeps every number small enough for arithmetic.
+SIDE_PX_MAX = 65_536
+
+
+def _without_nul(text: str) -> str:
+    """Postgres can store every character but this one, so it must not get into the log."""
+    if "\x00" in text:
+        raise ValueError("must not contain the character NUL (U+0000)")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+Side = Annotated[int, Field(ge=1, le=SIDE_PX_MAX, description="default: what the preset says")]
+
+
+class Submission(BaseModel):
+    """What to paint. What is left out (or null) is decided by the preset; a seed is chosen for you."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+
+    prompt: Text
+    negative_prompt: Text = ""
+    model_id: Annotated[Token | None, Field(description="default: the model that was registered first")] = None
+    preset: Annotated[Token | None, Field(description="default: the first preset of the model")] = None
+    width_px: Side | None = None
+    height_px: Side | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+    seed: Annotated[Seed | None, Field(description="picture i of the job is painted with seed + i")] = None
+    images: int = 1
+    priority: Annotated[int, Field(ge=0, le=9, description="9 is the most urgent")] = 5
+
+
+def submission_for(limits: Limits) -> type[Submission]:
+    """The model with these limits in it, so that validation and the OpenAPI document cannot disagree."""
+    fields: dict[str, Any] = {  # Any: types made at run time
+        "prompt": (
+            Annotated[
+                Text,
+                StringConstraints(min_length=1, max_length=limits.prompt_chars),
+                Field(description="what the picture shows", examples=["a red circle on a blue ground"]),
+            ],
+            ...,
+        ),
+        "negative_prompt": (
+            Annotated[
+                Text, StringConstraints(max_length=limits.prompt_chars), Field(description="what it must not show")
+            ],
+            "",
+        ),
+        "steps": (Annotated[int, Field(ge=1, le=limits.steps, description="denoising steps")] | None, None),
+        "guidance_scale": (
+            Annotated[
+                float,
+                Field(
+                    ge=0, le=limits.guidance_scale, allow_inf_nan=False, description="how closely to follow the prompt"
+                ),
+            ]
+            | None,
+            None,
+        ),
+        "images": (Annotated[int, Field(ge=1, le=limits.images, description="pictures of this job")], 1),
+    }
+    return create_model("Submission", __base__=Submission, __doc__=Submission.__doc__, **fields)
