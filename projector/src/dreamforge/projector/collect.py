@@ -56,7 +56,7 @@ async def collect(
         shown = await _shown(connection, [found.key for found in old])
     orphans = [found for found in old if found.key not in shown]
     for orphan in orphans if not dry_run else ():
-        if await store.modified_at(orphan.key) == orphan.modified_at:  # else somebody has just stored it again
+        if _same(await store.modified_at(orphan.key), orphan.modified_at):  # else somebody stored it again just now
             await store.remove(orphan.key)
             COLLECTED.inc()
     return Collection(len(objects), tuple(o.key for o in orphans), sum(o.size_bytes for o in orphans))
@@ -75,6 +75,11 @@ async def collect_for_ever(
             continue
         if done.orphans:
             logger.info("collected {} lost objects, {} bytes", len(done.orphans), done.freed_bytes)
+
+
+def _same(now: datetime | None, before: datetime) -> bool:
+    """A listing has milliseconds, the header of one object only seconds."""
+    return now is not None and abs(now - before) < timedelta(seconds=1)
 
 
 async def _folded(connection: AsyncConnection[tuple[object, ...]], newest: int) -> bool:

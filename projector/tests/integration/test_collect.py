@@ -1,0 +1,78 @@
+"""Objects of lost attempts go, pictures of succeeded jobs stay, and nothing is judged before the fold has caught up."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+
+from dreamforge.projector.collect import collect
+from dreamforge.runtime import bus as bus_module
+from dreamforge.runtime.bus import Bus
+from dreamforge.runtime.objects import ObjectStore
+from dreamforge.runtime.settings import CommonSettings
+from dreamforge.runtime.streams import ensure_streams
+
+
+@dataclass
+class World:
+    """A log, a database and a bucket of the test's own."""
+
+    bus: Bus
+    store: ObjectStore
+    database_url: str
+
+    def shows(self, key: str, *, visible: bool) -> None:
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            connection.execute(
+                'INSERT INTO artifacts (artifact_id, job_id, attempt, "index", visible, sha256, object_key, size_bytes,'
+                " content_type, width_px, height_px, seed, recipe, stored_at)"
+                " VALUES (%s, 'J', 1, 0, %s, '', %s, 1, 'image/png', 1, 1, 1, '{}', now())",
+                (key, visible, key),
+            )
+
+    def folded(self, sequence: int) -> None:
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            connection.execute("INSERT INTO checkpoints VALUES ('JOBS', %s, now())", (sequence,))
+
+    async def keys(self) -> set[str]:
+        return {found.key for found in await self.store.listed()}
+
+
+@pytest.fixture
+async def world(nats_url: str, database_url: str, forge_env: dict[str, str]) -> AsyncIterator[World]:
+    names = {name.removeprefix("FORGE_").lower(): value for name, value in forge_env.items()}
+    s3 = {name: value for name, value in names.items() if name.startswith("s3_")}
+    store = ObjectStore(CommonSettings(_env_file=None, **s3))  # type: ignore[arg-type]  # text of variables
+    await store.ensure_bucket()
+    bus = await bus_module.connect(nats_url, "test")
+    await ensure_streams(bus)
+    for key in ("images/aa/shown.png", "images/bb/hidden.png", "images/cc/unknown.png"):
+        await store.put(key, b"x", "image/png")
+    yield World(bus, store, database_url)
+    await bus.close()
+
+
+async def test_only_what_a_succeeded_job_shows_stays(world: World) -> None:
+    world.folded(0)
+    world.shows("images/aa/shown.png", visible=True)
+    world.shows("images/bb/hidden.png", visible=False)
+    dry = await collect(world.database_url, world.bus, world.store, grace_seconds=0, dry_run=True)
+    assert sorted(dry.orphans) == ["images/bb/hidden.png", "images/cc/unknown.png"]
+    assert len(await world.keys()) == 3
+    done = await collect(world.database_url, world.bus, world.store, grace_seconds=0)
+    assert (done.seen, done.freed_bytes) == (3, 2)
+    assert await world.keys() == {"images/aa/shown.png"}
+
+
+async def test_what_is_young_is_left_alone(world: World) -> None:
+    world.folded(0)
+    assert (await collect(world.database_url, world.bus, world.store, grace_seconds=3600)).orphans == ()
+
+
+async def test_nothing_is_judged_while_the_fold_is_behind(world: World) -> None:
+    world.folded(0)
+    await world.bus.js.publish("forge.jobs.J.0.requested", b"{}")
+    done = await collect(world.database_url, world.bus, world.store, grace_seconds=0)
+    assert done.behind
+    assert len(await world.keys()) == 3
