@@ -63,7 +63,7 @@ class StreamProjection:
     async def _write(self, buffer: Buffer) -> None:
         while not self._done():
             items, pending = await buffer.take()
-            await self.apply([item for item in items if self._wanted(item)])
+            await self.apply(items)
             LAG.labels(self.fold.stream).set(pending)
             if pending == 0:
                 LAG_SECONDS.labels(self.fold.stream).set(0)
@@ -79,7 +79,8 @@ class StreamProjection:
         return place > self.sequence and (self.until is None or place <= self.until)
 
     async def apply(self, items: Sequence[Decoded]) -> None:
-        """Write a batch; what cannot be read is parked first, for the checkpoint will pass it."""
+        """Write what is new in a batch; what cannot be read is parked first, for the checkpoint will pass it."""
+        items = [item for item in items if self._wanted(item)]
         if not items:
             return
         with COMMIT_SECONDS.time():
