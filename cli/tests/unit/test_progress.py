@@ -1,0 +1,103 @@
+"""A client's view of a job follows its events, and only them."""
+
+from datetime import UTC, datetime
+
+from dreamforge.cli.progress import JobView, fold
+from dreamforge.contracts.events import (
+    AttemptFailed,
+    Decision,
+    Event,
+    FailureReason,
+    JobAssigned,
+    JobCancelled,
+    JobFailed,
+    JobRequested,
+    JobStarted,
+    JobSucceeded,
+    RenderRequest,
+    StepProgressed,
+)
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+REQUEST = RenderRequest(
+    model_id="tiny", preset="p", prompt="a", width_px=64, height_px=64, steps=10, guidance_scale=1, seed=1, images=2
+)
+DECISION = Decision(waited_seconds=0, effective_priority=5, queue_length=1, required_bytes=1, candidates=())
+
+
+def view_of(*events: Event) -> JobView:
+    view = JobView()
+    for event in events:
+        view = fold(view, event)
+    return view
+
+
+def requested() -> JobRequested:
+    return JobRequested(at=AT, tenant="t", request=REQUEST)
+
+
+def assigned(attempt: int = 1) -> JobAssigned:
+    return JobAssigned(
+        at=AT,
+        attempt=attempt,
+        runner_id=f"r{attempt}",
+        instance_id="i",
+        preset="p",
+        estimated_vram_bytes=1,
+        decision=DECISION,
+    )
+
+
+def started(attempt: int = 1) -> JobStarted:
+    return JobStarted(at=AT, attempt=attempt, runner_id=f"r{attempt}", instance_id="i")
+
+
+def step(number: int, *, image: int = 0, attempt: int = 1) -> StepProgressed:
+    done = image * 10 + number
+    return StepProgressed(
+        at=AT,
+        attempt=attempt,
+        image_index=image,
+        images=2,
+        step=number,
+        steps=10,
+        elapsed_seconds=done / 4,
+        eta_seconds=(20 - done) / 4,
+    )
+
+
+def test_steps_count_over_all_images() -> None:
+    view = view_of(requested(), assigned(), started(), step(10), step(3, image=1))
+    assert (view.status, view.steps_done, view.steps_all) == ("running", 13, 20)
+    assert view.steps_per_second == 4.0
+    assert view.eta_seconds == 7 / 4
+
+
+def test_a_step_of_an_attempt_that_lost_changes_nothing() -> None:
+    before = view_of(requested(), assigned(), started(), step(4), assigned(2), started(2), step(1, attempt=2))
+    assert fold(before, step(9, attempt=1)) == before
+
+
+def test_progress_never_goes_back_within_an_attempt() -> None:
+    view = view_of(requested(), assigned(), started(), step(5))
+    assert fold(view, step(5)) == fold(view, step(2)) == view
+
+
+def test_a_new_attempt_starts_from_nothing_and_remembers_why() -> None:
+    failed = AttemptFailed(
+        at=AT, attempt=1, runner_id="r1", reason=FailureReason.STALLED, retryable=True, message="no step", retry_at=AT
+    )
+    view = view_of(requested(), assigned(), started(), step(5), failed, assigned(2))
+    assert (view.steps_done, view.attempt, view.runner_id) == (0, 2, "r2")
+    assert view.message == "stalled: no step"
+
+
+def test_each_end_is_terminal_and_said() -> None:
+    done = JobSucceeded(at=AT, attempt=1, artifacts=("0" * 64,), render_seconds=1)
+    failed = JobFailed(at=AT, reason=FailureReason.MODEL_BROKEN, message="no weights")
+    cancelled = JobCancelled(at=AT, stage="running")
+    ends = [view_of(requested(), assigned(), started(), step(5), end) for end in (done, failed, cancelled)]
+    assert [end.status for end in ends] == ["succeeded", "failed", "cancelled"]
+    assert all(end.terminal for end in ends)
+    assert ends[0].steps_done == 20
+    assert ends[1].message == "model_broken: no weights"

@@ -1,0 +1,65 @@
+"""stack.json is there complete or not at all, and a dead stack's record is no stack."""
+
+import json
+import os
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dreamforge.cli.settings import CliSettings, filled, gateway_url
+from dreamforge.cli.stack.record import RunningProcess, StackRecord, read_record, remove_record, write_record
+from dreamforge.runtime.embedded.processes import identity
+
+
+def record(folder: Path, **changes: object) -> StackRecord:
+    return StackRecord(
+        pid=os.getpid(),
+        identity=identity(os.getpid()) or "",
+        started_at=datetime(2026, 1, 1, tzinfo=UTC),
+        folder=folder,
+        gateway_url="http://127.0.0.1:9999",
+        settings={"FORGE_NATS_URL": "nats://secret@127.0.0.1:1", "FORGE_S3_SECURE": "false"},
+        processes=(RunningProcess(name="nats", pid=1, address="127.0.0.1:1", log=folder / "nats.log"),),
+    ).model_copy(update=changes)
+
+
+def test_what_is_written_is_read_until_it_is_removed(tmp_path: Path) -> None:
+    written = record(tmp_path)
+    write_record(written, tmp_path)
+    assert read_record(tmp_path) == written
+    assert stat.S_IMODE((tmp_path / "stack.json").stat().st_mode) == 0o600
+    remove_record(tmp_path)
+    assert read_record(tmp_path) is None
+
+
+def test_a_later_process_with_the_same_pid_is_not_the_stack(tmp_path: Path) -> None:
+    write_record(record(tmp_path, identity=f"{os.getpid()}-1"), tmp_path)
+    assert read_record(tmp_path) is None
+
+
+def test_half_a_file_is_no_stack(tmp_path: Path) -> None:
+    write_record(record(tmp_path), tmp_path)
+    text = (tmp_path / "stack.json").read_text()
+    (tmp_path / "stack.json").write_text(text[: len(text) // 2])
+    assert read_record(tmp_path) is None
+
+
+def test_what_runs_fills_in_what_was_not_said(tmp_path: Path) -> None:
+    settings = filled(CliSettings(_env_file=None), record(tmp_path))
+    assert settings.nats_url == "nats://secret@127.0.0.1:1"
+    assert settings.s3_secure is False
+    assert gateway_url(settings) == "http://127.0.0.1:9999"
+
+
+def test_what_was_said_wins(tmp_path: Path) -> None:
+    said = CliSettings(_env_file=None, nats_url="nats://mine:4222", gateway_port=1234)
+    settings = filled(said, record(tmp_path))
+    assert "nats_url" in said.model_fields_set
+    assert settings.gateway_url == ""
+
+
+def test_the_record_names_every_address_for_other_tools(tmp_path: Path) -> None:
+    write_record(record(tmp_path), tmp_path)
+    found = json.loads((tmp_path / "stack.json").read_text())
+    assert found["settings"]["FORGE_NATS_URL"].startswith("nats://")
+    assert found["processes"][0]["address"] == "127.0.0.1:1"
