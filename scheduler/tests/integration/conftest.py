@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -10,16 +10,17 @@ import pytest
 
 from dreamforge.contracts.commands import FinishAttempt, RequestJob, StartAttempt
 from dreamforge.contracts.envelope import unseal
-from dreamforge.contracts.errors import Conflict
-from dreamforge.contracts.events import ArtifactStored, JobAssigned, ModelRegistered, RenderRequest
+from dreamforge.contracts.errors import Conflict, DependencyAway
+from dreamforge.contracts.events import ArtifactStored, JobAssigned, ModelRegistered, RenderRequest, RunnerRegistered
 from dreamforge.contracts.fleet import LEASE_SECONDS, ActiveAttempt, Device, Heartbeat
 from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.subjects import assignments_to
-from dreamforge.runtime import ids
-from dreamforge.runtime.bus import Bus, connect
+from dreamforge.runtime import directget, ids
+from dreamforge.runtime.bus import NATS_ERRORS, Bus, connect
 from dreamforge.runtime.eventstore import EventStore
 from dreamforge.runtime.follow import Follower
 from dreamforge.runtime.streams import ensure_streams
+from dreamforge.runtime.testing import eventually
 from dreamforge.scheduler.loop import Scheduler
 from dreamforge.scheduler.settings import SchedulerSettings
 
@@ -71,6 +72,21 @@ class FakeRunner:
         self._tasks = [asyncio.create_task(self._beats()), asyncio.create_task(self._work())]
         return self
 
+    def now(self) -> datetime:
+        return now()
+
+    async def register(self) -> None:
+        device = Device(kind="cpu", name="fake", total_bytes=1000)
+        came = RunnerRegistered(
+            at=now(),
+            instance_id=self.instance_id,
+            renderer="fake",
+            device=device,
+            slots=self.slots,
+            model_ids=("tiny",),
+        )
+        await self.store.append(self.runner_id, [came], expected=0)
+
     async def kill(self) -> None:
         """Go silent, as after kill -9."""
         for task in self._tasks:
@@ -94,7 +110,8 @@ class FakeRunner:
 
     async def _beats(self) -> None:
         while True:
-            await self.beat()
+            with contextlib.suppress(*NATS_ERRORS):
+                await self.beat()
             await asyncio.sleep(1)
 
     async def _work(self) -> None:
@@ -168,21 +185,56 @@ class Forge:
 
     async def submit(self, **changes: object) -> str:
         job_id = ids.new_id()
+        deadlines = changes.pop("deadlines", None)
         tenant = str(changes.pop("tenant", "default"))
         priority = int(str(changes.pop("priority", 5)))
-        command = RequestJob(job_id, now(), tenant, priority, request(**changes))
+        command = RequestJob(job_id, now(), tenant, priority, request(**changes), deadlines=deadlines)
         await self.store.execute(job_id, command)
         return job_id
+
+    async def try_submit(self) -> str:
+        """A job id once the broker answers; "" until then."""
+        try:
+            return await self.submit()
+        except DependencyAway:
+            return ""
 
     async def status(self, job_id: str) -> str:
         return str((await self.store.load(job_id)).state.status)
 
+    async def stop(self, scheduler: Scheduler) -> None:
+        """As SIGTERM does."""
+        entry = next(entry for entry in self.schedulers if entry[0] is scheduler)
+        self.schedulers.remove(entry)
+        _, bus, tasks = entry
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await scheduler.close()
+        await bus.close()
+
+    async def kill(self, scheduler: Scheduler) -> None:
+        """As kill -9 does: the connection breaks, nothing is given back."""
+        bus = next(bus for found, bus, _ in self.schedulers if found is scheduler)
+        await bus.nc.close()
+
+    async def drop_beat(self, runner_id: str) -> None:
+        """End a runner's lease as if it had run out."""
+        await self.bus.js.publish(f"$KV.runners.{runner_id}", b"", headers={"KV-Operation": "PURGE"})
+
+    async def gone(self, runner_id: str) -> None:
+        """Wait for a runner's lease to run out."""
+        key = f"$KV.runners.{runner_id}"
+
+        async def alive() -> bool:
+            found = await directget.last_of_each(self.bus, "KV_runners", key)
+            return bool(found and found[-1].data)
+
+        await eventually(alive, 15, until=lambda still: not still)
+
     async def close(self) -> None:
-        for _, bus, tasks in self.schedulers:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await bus.close()
+        for scheduler in [entry[0] for entry in self.schedulers]:
+            await self.stop(scheduler)
         for runner in self.runners:
             await runner.kill()
             await runner.bus.close()
@@ -198,6 +250,3 @@ async def forge(nats_url: str) -> AsyncIterator[Forge]:
     await store.append("tiny", [ModelRegistered(at=now(), descriptor=MODEL)], expected=0)
     yield forge
     await forge.close()
-
-
-Check = Callable[[], Awaitable[bool]]

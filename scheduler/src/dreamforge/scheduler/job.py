@@ -1,8 +1,9 @@
 """One open job as the scheduler keeps it: what placement needs, and no prompt. Pure."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 
 from dreamforge.contracts.events import (
     AttemptFailed,
@@ -48,11 +49,13 @@ class Wanted:
     preset: str
     work: int
     traceparent: str = ""
+    start_by: datetime | None = None
+    run_within: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OpenJob:
-    """`version` is what the next append must state. `held_since` is when the current attempt was assigned."""
+    """`version` is what the next append must state. `since` is when a runner got it, or started it."""
 
     job_id: str
     version: int
@@ -62,21 +65,53 @@ class OpenJob:
     runner_id: str = ""
     instance_id: str = ""
     held_bytes: int = 0
-    held_since: datetime | None = None
+    since: datetime | None = None
     retry_at: datetime | None = None
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When its owner gives up on it, as it stands (see contracts.commands.overdue)."""
+        if self.stage is not Stage.RUNNING:
+            return self.wanted.start_by
+        within = self.wanted.run_within
+        return self.since + within if within is not None and self.since is not None else None
 
 
 def wanted_of(event: JobRequested, traceparent: str = "") -> Wanted:
     """The part of a request that scheduling needs."""
     request = event.request
     return Wanted(
-        event.tenant, event.priority, event.at, shape_of(request), request.preset, work_of(request), traceparent
+        event.tenant,
+        event.priority,
+        event.at,
+        shape_of(request),
+        request.preset,
+        work_of(request),
+        traceparent,
+        *_deadlines(event),
+    )
+
+
+def _deadlines(event: JobRequested) -> tuple[datetime | None, timedelta | None]:
+    limits = event.deadlines
+    if limits is None:
+        return None, None
+    start, run = limits.start_within_seconds, limits.run_within_seconds
+    return (
+        event.at + timedelta(seconds=start) if start is not None else None,
+        timedelta(seconds=run) if run is not None else None,
     )
 
 
 def shape_of(request: RenderRequest) -> Shape:
     """The shape of a request."""
-    return Shape(request.model_id, request.height_px, request.width_px)
+    return _shape(request.model_id, request.height_px, request.width_px)
+
+
+@lru_cache(maxsize=4096)
+def _shape(model_id: str, height_px: int, width_px: int) -> Shape:
+    """Equal shapes are one object: there are few of them and many jobs."""
+    return Shape(model_id, height_px, width_px)
 
 
 def touched(job: OpenJob, sequence: int) -> OpenJob:
@@ -101,7 +136,7 @@ def evolved(job: OpenJob, event: JobEvent, sequence: int) -> OpenJob:
                 event.at,
             )
         case JobStarted():
-            return replace(job, version=sequence, stage=Stage.RUNNING)
+            return replace(job, version=sequence, stage=Stage.RUNNING, since=event.at)
         case AttemptFailed():
             waiting = Stage.QUEUED if event.retry_at is None else Stage.WAITING
             return replace(released(job, sequence, waiting), retry_at=event.retry_at)

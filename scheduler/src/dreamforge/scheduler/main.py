@@ -5,43 +5,67 @@ import asyncio
 from loguru import logger
 
 from dreamforge.contracts.errors import DependencyAway
-from dreamforge.runtime import ids, retry
-from dreamforge.runtime.bus import NATS_ERRORS, ApiError, connect
+from dreamforge.runtime import ids
 from dreamforge.runtime.health import HealthServer
 from dreamforge.runtime.service import main as run_service
 from dreamforge.runtime.service import until_stopped_or_broken
-from dreamforge.runtime.streams import ensure_streams
+from dreamforge.runtime.streams import open_log
 from dreamforge.scheduler.loop import Scheduler
 from dreamforge.scheduler.settings import SchedulerSettings
+
+SERVICE = "scheduler"
 
 
 async def run(settings: SchedulerSettings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set. Health answers from the beginning; ready once the log has been folded."""
-    scheduler: Scheduler | None = None
-
-    async def folded() -> None:
-        if scheduler is None or not scheduler.caught_up:
-            raise DependencyAway(dependency="log", reason="not folded yet")
-
-    health = HealthServer(settings.health_host, settings.health_port, {"nats": folded})
+    service = _Service(settings)
+    health = HealthServer(
+        settings.health_host, settings.health_port, {"nats": service.connected, "log": service.folded}
+    )
     health.start()
     try:
-        bus = await retry.until_it_works("NATS", lambda: connect(settings.nats_url, "scheduler"), *NATS_ERRORS)
-        await retry.until_it_works(
-            "JetStream", lambda: ensure_streams(bus, replicas=settings.stream_replicas), DependencyAway, ApiError
-        )
-        scheduler = Scheduler(bus, settings, ids.new_id())
-        tasks = scheduler.tasks()
-        await scheduler.ready.wait()
-        logger.info("scheduler is ready")
-        await until_stopped_or_broken(stop, *tasks)
-        await scheduler.close()
-        await bus.close()
+        await until_stopped_or_broken(stop, asyncio.create_task(service.run(), name=SERVICE))
     finally:
         health.stop()
+
+
+class _Service:
+    """Connects, schedules until cancelled, and leaves in order: lease first, appends in flight next."""
+
+    def __init__(self, settings: SchedulerSettings) -> None:
+        self._settings = settings
+        self._scheduler: Scheduler | None = None
+        self._connected = lambda: False
+
+    async def connected(self) -> None:
+        """Readiness. Errors: DependencyAway."""
+        if not self._connected():
+            raise DependencyAway(dependency="nats", reason="not connected")
+
+    async def folded(self) -> None:
+        """Readiness. Errors: DependencyAway."""
+        if self._scheduler is None or not self._scheduler.caught_up:
+            raise DependencyAway(dependency="log", reason="not folded yet")
+
+    async def run(self) -> None:
+        bus = await open_log(self._settings, SERVICE)
+        self._connected = lambda: bus.connected
+        self._scheduler = scheduler = Scheduler(bus, self._settings, ids.new_id())
+        announce = asyncio.create_task(_announce(scheduler))
+        try:
+            await until_stopped_or_broken(asyncio.Event(), *scheduler.tasks())
+        finally:
+            announce.cancel()
+            await scheduler.close()
+            await bus.close()
+
+
+async def _announce(scheduler: Scheduler) -> None:
+    await scheduler.ready.wait()
+    logger.info("scheduler is ready")
 
 
 def main() -> None:
     """The body of `python -m dreamforge.scheduler`."""
     settings = SchedulerSettings()
-    run_service("scheduler", settings, lambda stop: run(settings, stop))
+    run_service(SERVICE, settings, lambda stop: run(settings, stop))

@@ -5,6 +5,7 @@ from pydantic import Field
 from dreamforge.contracts.commands import RetryPolicy
 from dreamforge.runtime.settings import CommonSettings
 from dreamforge.scheduler.fairness import Ageing
+from dreamforge.scheduler.leases import Patience
 from dreamforge.scheduler.plan import PlanPolicy
 
 
@@ -45,6 +46,16 @@ class SchedulerSettings(CommonSettings):
         """As the plan wants it."""
         return PlanPolicy(
             self.scheduler_candidates_max, self.scheduler_assignments_max, self.scheduler_reserve_at_priority
+        )
+
+    @property
+    def patience(self) -> Patience:
+        """As the leases want it."""
+        return Patience(
+            self.scheduler_lost_grace_seconds,
+            self.scheduler_recent_grace_seconds,
+            self.scheduler_startup_grace_seconds,
+            self.scheduler_start_deadline_seconds,
         )
 
     @property

@@ -4,10 +4,11 @@ A terminal event drops its job, so memory follows what is open, not what ever wa
 changes nothing but the version of its job, exactly as in EventStore.load.
 """
 
-from bisect import insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from operator import itemgetter
 
 from dreamforge.contracts.envelope import unseal
 from dreamforge.contracts.errors import MalformedEvent
@@ -20,7 +21,7 @@ from dreamforge.contracts.events import (
     JobRequested,
 )
 from dreamforge.scheduler.fairness import Ageing
-from dreamforge.scheduler.job import HELD, OpenJob, Shape, Stage, evolved, promised, released, touched, wanted_of
+from dreamforge.scheduler.job import HELD, OpenJob, Stage, evolved, promised, released, touched, wanted_of
 from dreamforge.scheduler.queue import Queue
 
 # These change nothing that placement asks: not even their payload is looked at.
@@ -36,7 +37,8 @@ class Snapshot:
         self.queue = Queue(ageing)
         self._held: dict[str, dict[str, OpenJob]] = {}
         self._waiting: list[tuple[datetime, str]] = []
-        self._shapes: dict[Shape, Shape] = {}
+        self._new_waits: list[str] = []
+        self._deadlines: list[tuple[datetime, str]] = []
 
     def held(self, runner_id: str) -> Mapping[str, OpenJob]:
         """Attempts promised or assigned to a runner, or running there, by job."""
@@ -71,9 +73,9 @@ class Snapshot:
         elif job is not None:
             if isinstance(event, JobAssigned) and job.stage is not Stage.PROMISED:
                 self.queue.charge(job.wanted.tenant, job.wanted.work)
-            self._put(job, self._thin(evolved(job, event, sequence)))
+            self._put(job, evolved(job, event, sequence))
         elif isinstance(event, JobRequested):
-            self._put(None, self._thin(OpenJob(job_id, sequence, wanted_of(event, traceparent))))
+            self._put(None, OpenJob(job_id, sequence, wanted_of(event, traceparent)))
 
     def promise(self, job_id: str, runner_id: str, instance_id: str, held_bytes: int) -> None:
         """Remember a planned assignment until the log tells. Errors: KeyError unless the job is queued."""
@@ -93,23 +95,30 @@ class Snapshot:
 
     def wake(self, now: datetime) -> int:
         """Queue the jobs whose retry is due; give their number."""
-        due = 0
-        while self._waiting and self._waiting[0][0] <= now:
-            job = self.jobs.get(self._waiting.pop(0)[1])
-            if job is not None and job.stage is Stage.WAITING and job.retry_at is not None and job.retry_at <= now:
-                self._put(job, replace(job, stage=Stage.QUEUED))
-                due += 1
-        return due
+        due = self._waiting[: bisect_right(self._waiting, now, key=itemgetter(0))]
+        for _, job_id in due:
+            job = self.jobs[job_id]
+            self._put(job, replace(job, stage=Stage.QUEUED))
+        return len(due)
 
     def waiting(self) -> list[OpenJob]:
         """Jobs whose retry is in the future, soonest first."""
-        found = (self.jobs.get(job_id) for _, job_id in self._waiting)
-        return [job for job in found if job is not None and job.stage is Stage.WAITING]
+        return [self.jobs[job_id] for _, job_id in self._waiting]
 
-    def _thin(self, job: OpenJob) -> OpenJob:
-        """Share equal shapes: there are few of them and many jobs."""
-        shape = self._shapes.setdefault(job.wanted.shape, job.wanted.shape)
-        return job if shape is job.wanted.shape else replace(job, wanted=replace(job.wanted, shape=shape))
+    def new_waits(self) -> list[OpenJob]:
+        """Those of `waiting` that came since this was last asked."""
+        found = [job for job_id in self._new_waits if (job := self.jobs.get(job_id)) and job.stage is Stage.WAITING]
+        self._new_waits.clear()
+        return found
+
+    def overdue(self, now: datetime) -> list[str]:
+        """Jobs that have missed a deadline of their owner's."""
+        return [job_id for _, job_id in self._deadlines[: bisect_right(self._deadlines, now, key=itemgetter(0))]]
+
+    @property
+    def next_deadline(self) -> datetime | None:
+        """The soonest deadline of any open job."""
+        return self._deadlines[0][0] if self._deadlines else None
 
     def _put(self, old: OpenJob | None, new: OpenJob | None) -> None:
         if old is not None:
@@ -121,16 +130,23 @@ class Snapshot:
             del self.jobs[old.job_id]
 
     def _index(self, job: OpenJob) -> None:
+        if job.deadline is not None:
+            insort(self._deadlines, (job.deadline, job.job_id))
         if job.stage is Stage.QUEUED:
             self.queue.add(job)
         elif job.stage is Stage.WAITING and job.retry_at is not None:
             insort(self._waiting, (job.retry_at, job.job_id))
+            self._new_waits.append(job.job_id)
         elif job.stage in HELD:
             self._held.setdefault(job.runner_id, {})[job.job_id] = job
 
     def _unindex(self, job: OpenJob) -> None:
+        if job.deadline is not None:
+            del self._deadlines[bisect_left(self._deadlines, (job.deadline, job.job_id))]
         if job.stage is Stage.QUEUED:
             self.queue.remove(job)
+        elif job.stage is Stage.WAITING and job.retry_at is not None:
+            del self._waiting[bisect_left(self._waiting, (job.retry_at, job.job_id))]
         elif job.stage in HELD:
             held = self._held[job.runner_id]
             del held[job.job_id]

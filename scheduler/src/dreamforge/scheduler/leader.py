@@ -1,0 +1,99 @@
+"""One active process of a service, decided by the server: a KV key with a time to live, renewed by its holder.
+
+It saves work and conflicts; it is not what keeps jobs safe, the log's version check is. So the simple thing is
+enough: every quarter of a second the holder renews its key and the others look whether it is free.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from loguru import logger
+
+from dreamforge.contracts.errors import BrokerUnfit, DependencyAway
+from dreamforge.contracts.streams import LEADER_LEASE_SECONDS, LEADER_RENEW_SECONDS, LEADERS_BUCKET
+from dreamforge.runtime import clock, directget
+from dreamforge.runtime.bus import ApiError, Bus, ack
+from dreamforge.runtime.commit import EXPECTED, WRONG_LAST_SEQUENCE
+from dreamforge.runtime.streams import ensure_streams
+
+STREAM = f"KV_{LEADERS_BUCKET}"
+OPERATION = "KV-Operation"
+
+
+class Leadership:
+    """`leads` is true while this process holds the key of `service`; `on_change(leads)` is called when that changes."""
+
+    def __init__(
+        self, bus: Bus, service: str, instance_id: str, on_change: Callable[[bool], None], *, replicas: int = 1
+    ) -> None:
+        self._bus = bus
+        self._replicas = replicas
+        self._key = f"$KV.{LEADERS_BUCKET}.{service}"
+        self._me = instance_id.encode()
+        self._on_change = on_change
+        self._revision = 0
+        self._until = 0.0
+        self._holds = False
+
+    @property
+    def leads(self) -> bool:
+        """False as soon as the lease may have run out, even while a renewal still waits for its answer."""
+        return self._holds and clock.monotonic_seconds() < self._until
+
+    async def run(self) -> None:
+        """Campaign until cancelled; then give the key back, so that another process takes over at once."""
+        try:
+            while True:
+                await self._step()
+                await asyncio.sleep(LEADER_RENEW_SECONDS)
+        finally:
+            await self._release()
+
+    async def _step(self) -> None:
+        asked = clock.monotonic_seconds()
+        try:
+            if not self._holds and not await self._vacant():
+                return
+            self._revision = await self._put(self._me, {"Nats-TTL": f"{LEADER_LEASE_SECONDS}s"})
+        except ApiError as error:
+            if error.code not in WRONG_LAST_SEQUENCE:
+                logger.warning("leadership: {}", error)
+            self._set(False)  # somebody else has it, or the server no longer knows us
+        except DependencyAway as error:
+            if not self.leads:
+                self._set(False)
+            await self._remind(error)
+        else:
+            self._until = asked + LEADER_LEASE_SECONDS
+            self._set(True)
+
+    async def _remind(self, error: DependencyAway) -> None:
+        """The bucket lives in memory: a broker that was restarted has forgotten it, and that of the fleet too."""
+        logger.warning("leadership: {}", error)
+        try:
+            await ensure_streams(self._bus, replicas=self._replicas)
+        except (DependencyAway, ApiError, BrokerUnfit) as still:
+            logger.warning("leadership: {}", still)
+
+    async def _vacant(self) -> bool:
+        """Whether the key is free, and at which revision."""
+        found = await directget.last_of_each(self._bus, STREAM, self._key)
+        self._revision = found[-1].sequence if found else 0
+        return not found or not found[-1].data
+
+    async def _put(self, data: bytes, headers: dict[str, str]) -> int:
+        answer = ack(await self._bus.ask(self._key, data, headers | {EXPECTED: str(self._revision)}))
+        return int(answer["seq"])
+
+    async def _release(self) -> None:
+        if self._holds:
+            self._set(False)
+            try:
+                await self._put(b"", {OPERATION: "DEL"})
+            except (ApiError, DependencyAway) as error:
+                logger.warning("leadership could not be given back, it will run out: {}", error)
+
+    def _set(self, leads: bool) -> None:
+        if leads != self._holds:
+            self._holds = leads
+            self._on_change(leads)

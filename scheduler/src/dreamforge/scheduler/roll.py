@@ -1,0 +1,65 @@
+"""The fleet's own log: a runner that came and is gone without a word gets its `RunnerLost`."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from dreamforge.contracts.envelope import Recorded, unseal
+from dreamforge.contracts.errors import MalformedEvent, VersionConflict
+from dreamforge.contracts.events import RunnerLost, RunnerRegistered
+from dreamforge.contracts.streams import FLEET
+from dreamforge.runtime import directget
+from dreamforge.runtime.bus import Bus
+from dreamforge.runtime.directget import Stored
+from dreamforge.runtime.eventstore import EventStore
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A runner that should be there. `version` is the last sequence of its log."""
+
+    runner_id: str
+    instance_id: str
+    version: int
+
+
+def missing(log: Iterable[Recorded], present: Mapping[str, str]) -> list[Missing]:
+    """Runners whose last word was that they came, and that are not present. Pure; `log` in stream order."""
+    last = {recorded.entity_id: recorded for recorded in log}
+    return [
+        Missing(runner_id, recorded.event.instance_id, recorded.sequence)
+        for runner_id, recorded in last.items()
+        if runner_id not in present and isinstance(recorded.event, RunnerRegistered)
+    ]
+
+
+async def declare_lost(
+    bus: Bus,
+    store: EventStore,
+    subject_filter: str,
+    present: Mapping[str, str],
+    *,
+    now: datetime,
+    silent_seconds: float,
+) -> None:
+    """Append RunnerLost for each missing runner under the filter; whoever else does so first is right too.
+
+    Errors: DependencyAway.
+    """
+    stored = await directget.last_of_each(bus, FLEET.name, subject_filter)
+    for runner in missing(_readable(stored), present):
+        lost = RunnerLost(at=now, instance_id=runner.instance_id, silent_seconds=silent_seconds)
+        try:
+            await store.append(runner.runner_id, [lost], expected=runner.version)
+        except VersionConflict:
+            continue
+
+
+def _readable(stored: Iterable[Stored]) -> list[Recorded]:
+    found = []
+    for message in stored:
+        try:
+            found.append(unseal(message.subject, message.headers, message.data, sequence=message.sequence))
+        except MalformedEvent:  # a later append would conflict on it, and say nothing: the projector parks it
+            continue
+    return found
