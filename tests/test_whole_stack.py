@@ -1,0 +1,231 @@
+"""The whole of Dream Forge as a user runs it: the command itself, in an empty folder, end to end."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+
+from dreamforge.cli.stack.record import StackRecord, read_record
+from dreamforge.gpu_runner.png import read_recipe
+from dreamforge.runtime.embedded.ports import free_port
+from dreamforge.runtime.embedded.processes import identity
+from dreamforge.runtime.testing import eventually
+
+# Torch is imported and the first model built, on two cores that others may use too.
+UP_SECONDS = 120.0
+
+
+class Stack:
+    """`dreamforge up` in a folder, and every other command beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.output = folder / "up.txt"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Ours without any FORGE_ setting, and with the port and folder of this stack."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("FORGE_")}
+        return {**kept, "FORGE_GATEWAY_PORT": str(self.port), "NO_COLOR": "1", "COLUMNS": "200"}
+
+    async def up(self) -> StackRecord:
+        with self.output.open("ab") as output:
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - awaited through its record
+                [sys.executable, "-m", "dreamforge.cli", "up"],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return await eventually(self._record_or_end, UP_SECONDS)
+
+    def _record_or_end(self) -> StackRecord | None:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise RuntimeError(f"up ended with {self._process.returncode}:\n{self.said()}")
+        return read_record(self.folder / ".forge")
+
+    def said(self) -> str:
+        """Everything that `up` printed so far."""
+        return self.output.read_text(errors="replace")
+
+    @property
+    def record(self) -> StackRecord:
+        found = read_record(self.folder / ".forge")
+        assert found is not None, "no stack runs"
+        return found
+
+    def pid_of(self, name: str) -> int:
+        return next(process.pid for process in self.record.processes if process.name == name)
+
+    def run(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """One `dreamforge` command in the stack's folder."""
+        return subprocess.run(
+            [sys.executable, "-m", "dreamforge.cli", *arguments],
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+
+    def json(self, *arguments: str) -> Any:  # Any: JSON
+        done = self.run(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def fetch(self, path: str) -> bytes:
+        """What the gateway leads to, redirects followed."""
+        with urlopen(self.record.gateway_url + path) as answer:
+            found: bytes = answer.read()
+            return found
+
+    def wait(self, seconds: float = 30) -> int:
+        """The exit code of `up`, once it has ended."""
+        assert self._process is not None
+        return self._process.wait(seconds)
+
+    def end(self) -> None:
+        """Whatever happened, nothing stays."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+
+
+pytestmark = [pytest.mark.torch, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("stack")
+
+
+@pytest.fixture(scope="module")
+def stopped_stack(folder: Path) -> Iterator[Stack]:
+    stack = Stack(folder)
+    yield stack
+    stack.end()
+
+
+@pytest.fixture
+async def stack(stopped_stack: Stack) -> Stack:
+    """The stack of these tests, up."""
+    if read_record(stopped_stack.folder / ".forge") is None:
+        await stopped_stack.up()
+    return stopped_stack
+
+
+def test_a_prompt_becomes_a_picture_with_its_recipe(stack: Stack) -> None:
+    prompt = "a red circle on a blue ground"
+    done = stack.json("generate", prompt, "--seed", "7", "--steps", "5", "--images", "2", "--output", "pictures")
+    job, files = done["job"], [stack.folder / name for name in done["files"]]
+    assert job["status"] == "succeeded"
+    assert len(files) == 2
+    for index, (file, artifact) in enumerate(zip(files, job["artifacts"], strict=True)):
+        data = file.read_bytes()
+        assert hashlib.sha256(data).hexdigest() == artifact["sha256"]
+        recipe = read_recipe(data)
+        assert (recipe.prompt, recipe.seed) == (prompt, 7 + index)
+
+
+def test_the_log_tells_the_whole_story_in_order(stack: Stack) -> None:
+    job_id = stack.json("generate", "a green square", "--steps", "4")["job"]["job_id"]
+    story = stack.json("events", "replay", "--job", job_id)
+    kinds = [event["type"].split(".", 1)[1].rsplit(".", 1)[0] for event in story]
+    facts = [kind for kind in kinds if kind != "step.progressed"]
+    assert facts == ["job.requested", "job.assigned", "job.started", "job.artifact-stored", "job.succeeded"]
+    assert [event["event"]["step"] for event in story if event["type"].startswith("dreamforge.step")] == [1, 2, 3, 4]
+    times = [event["event"]["at"] for event in story]
+    assert all(earlier <= later for earlier, later in pairwise(times))
+    told = stack.run("events", "replay", "--job", job_id).stdout
+    assert "step 4 of 4" in told
+    assert '"a green square"' in told
+
+
+def test_a_job_that_was_left_is_watched_to_its_end(stack: Stack) -> None:
+    job_id = stack.run("generate", "a fox", "--no-wait").stdout.strip()
+    watched = stack.run("jobs", "watch", job_id)
+    assert watched.returncode == 0, watched.stderr
+    assert Path(stack.folder / watched.stdout.strip()).read_bytes().startswith(b"\x89PNG")
+    again = [json.loads(line)["event"] for line in stack.run("jobs", "watch", job_id, "--json").stdout.splitlines()]
+    assert (again[0], again[-1]) == ("requested", "succeeded")
+    assert job_id in stack.run("jobs", "list").stdout
+    assert "attempt 1" in stack.run("jobs", "show", job_id).stdout
+    assert stack.run("jobs", "why", job_id).returncode == 0
+
+
+def test_what_can_be_painted_and_by_whom(stack: Stack) -> None:
+    assert stack.json("models", "list")["models"][0]["descriptor"]["model_id"] == "tiny"
+    (runner,) = stack.json("runners", "list")["runners"]
+    assert (runner["runner_id"], runner["status"], runner["renderer"]) == ("local", "online", "diffusers")
+
+
+def test_a_size_that_no_model_paints_is_refused_with_what_would_be_right(stack: Stack) -> None:
+    refused = stack.run("generate", "a fox", "--size", "9000x64")
+    assert refused.returncode == 2
+    assert "width_px is 9000, but must lie between 32 and 256" in refused.stderr
+    unknown = stack.run("jobs", "show", "01a20638-499f-7288-a6c2-5e668ec21e03")
+    assert unknown.returncode == 2
+    assert "there is no job" in unknown.stderr
+
+
+def test_a_second_stack_in_the_folder_is_refused_by_the_pid_of_the_first(stack: Stack) -> None:
+    second = stack.run("up", FORGE_GATEWAY_PORT=str(free_port()))
+    assert second.returncode == 5
+    assert f"as process {stack.record.pid}" in second.stderr
+    assert stack.record.lives
+
+
+def test_a_port_in_use_is_named_with_its_setting(stack: Stack, tmp_path: Path) -> None:
+    other = stack.run("up", FORGE_STATE_DIR=str(tmp_path))
+    assert other.returncode == 5
+    assert f"port {stack.port} is in use" in other.stderr
+    assert "FORGE_GATEWAY_PORT" in other.stderr
+
+
+@pytest.mark.parametrize("victim", ["gateway", "scheduler", "nats"])
+async def test_a_killed_process_comes_back_and_that_is_said(stack: Stack, victim: str) -> None:
+    killed = stack.pid_of(victim)
+    os.kill(killed, signal.SIGKILL)
+    await eventually(lambda: victim in {p.name for p in stack.record.processes if p.pid != killed}, 30)
+    assert "was killed by signal 9; starting it again in 0.5 s" in stack.said()
+    done = stack.json("generate", f"after {victim}", "--steps", "2")
+    assert done["job"]["status"] == "succeeded"
+
+
+async def test_data_survives_a_restart(stack: Stack) -> None:
+    job_id = stack.json("generate", "something to remember", "--steps", "2")["job"]["job_id"]
+    pids = [process.pid for process in stack.record.processes]
+    assert stack.run("down").returncode == 0
+    assert stack.wait() == 0
+    assert not (stack.folder / ".forge" / "stack.json").exists()
+    assert not [pid for pid in pids if identity(pid)]
+    assert stack.run("status").returncode == 3
+    await stack.up()
+    job = stack.json("jobs", "show", job_id)
+    assert job["status"] == "succeeded"
+    (artifact,) = job["artifacts"]
+    assert hashlib.sha256(stack.fetch(artifact["url"])).hexdigest() == artifact["sha256"]
+
+
+@pytest.mark.fault
+async def test_no_process_outlives_a_killed_stack(stack: Stack) -> None:
+    pids = [process.pid for process in stack.record.processes]
+    os.kill(stack.record.pid, signal.SIGKILL)
+    stack.wait()
+    await eventually(lambda: not [pid for pid in pids if identity(pid)], 30)
+    await stack.up()
+    assert stack.json("generate", "after all", "--steps", "2")["job"]["status"] == "succeeded"
