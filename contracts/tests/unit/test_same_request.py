@@ -7,7 +7,7 @@ import pytest
 
 from dreamforge.contracts.commands import RequestJob, decide
 from dreamforge.contracts.errors import IdempotencyConflict
-from dreamforge.contracts.events import JobRequested, RenderRequest
+from dreamforge.contracts.events import Deadlines, JobRequested, RenderRequest
 from dreamforge.contracts.job import INITIAL, JobState, evolve
 
 REQUEST = RenderRequest(
@@ -31,7 +31,7 @@ def test_the_same_resolved_request_is_a_repeat_however_it_was_written() -> None:
     assert decide(made(replace(COMMAND, fingerprint=None)), replace(COMMAND, fingerprint=None)) == ()
 
 
-@pytest.mark.parametrize("change", [{"request": OTHER}, {"priority": 9}, {"tenant": "u"}])
+@pytest.mark.parametrize("change", [{"request": OTHER}, {"priority": 9}, {"tenant": "u"}, {"deadlines": Deadlines()}])
 def test_anything_else_is_not(change: dict[str, object]) -> None:
     with pytest.raises(IdempotencyConflict):
         decide(made(COMMAND), replace(COMMAND, fingerprint="f2", **change))  # type: ignore[arg-type]

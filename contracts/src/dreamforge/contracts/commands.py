@@ -23,6 +23,9 @@ from dreamforge.contracts.events import (
 from dreamforge.contracts.job import JobState, Status
 
 
+RUNNERS_FAULT = frozenset({FailureReason.RUNNER_LOST, FailureReason.RUNNER_RESTARTED, FailureReason.RUNNER_DRAINED})
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How often and how late a failed attempt is followed by another: base * 2**(n-1), capped."""
@@ -38,6 +41,17 @@ class RetryPolicy:
         4.0
         """
         return timedelta(seconds=min(self.cap_seconds, self.base_seconds * 2 ** min(attempt - 1, 30)))
+
+    def delay_after(self, reason: FailureReason, attempt: int) -> timedelta:
+        """The wait after an attempt that failed for `reason`: none after the first one that its runner is to blame
+        for, since another runner can take the job at once; a job that takes runners down with it waits longer.
+
+        >>> RetryPolicy().delay_after(FailureReason.RUNNER_LOST, 1).total_seconds()
+        0.0
+        """
+        if reason not in RUNNERS_FAULT:
+            return self.delay(attempt)
+        return self.delay(attempt - 1) if attempt > 1 else timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +201,8 @@ def same_request(state: JobState, command: RequestJob) -> bool:
     """
     if state.fingerprint is not None and state.fingerprint == command.fingerprint:
         return state.tenant == command.tenant
-    said = (command.tenant, command.priority, command.request)
-    return (state.tenant, state.priority, state.request) == said
+    said = (command.tenant, command.priority, command.request, command.deadlines)
+    return (state.tenant, state.priority, state.request, state.deadlines) == said
 
 
 def _assign(state: JobState, command: AssignJob) -> Events:
@@ -246,7 +260,7 @@ def _fail(state: JobState, command: FailAttempt) -> Events:
         reason=command.reason,
         retryable=command.retryable,
         message=command.message,
-        retry_at=command.now + command.policy.delay(command.attempt) if again else None,
+        retry_at=command.now + command.policy.delay_after(command.reason, command.attempt) if again else None,
     )
     if state.cancel_requested:
         return (failed, JobCancelled(at=command.now, attempt=command.attempt, stage=str(state.status)))
