@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dreamforge.contracts.commands import RequestJob
+from dreamforge.contracts.events import Deadlines
 from dreamforge.contracts.limits import Limits, Wish, resolve
 from dreamforge.contracts.models import ModelDescriptor
 from dreamforge.gateway.errors import InvalidRequest, NotJson, Violation
@@ -63,6 +64,7 @@ def accept(
         request=resolve(wish, models, limits),
         idempotency_key=knock.idempotency_key,
         fingerprint=fingerprint(body) if keyed else None,
+        deadlines=Deadlines(**said.deadlines.model_dump()) if said.deadlines is not None else None,
     )
 
 

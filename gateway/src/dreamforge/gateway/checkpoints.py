@@ -4,6 +4,7 @@ import asyncio
 
 import psycopg
 from loguru import logger
+from psycopg import conninfo
 
 from dreamforge.contracts.streams import JOBS
 from dreamforge.contracts.tables import CHECKPOINT_CHANNEL, checkpoints
@@ -20,7 +21,7 @@ class Checkpoints:
     """The JOBS sequence that the tables have reached, live. One connection a process; no polling."""
 
     def __init__(self, database_url: str) -> None:
-        self._url = database_url
+        self._conninfo = conninfo.make_conninfo(database_url, **KEEPALIVE)
         self.reached = 0
         self.listening = False
         self._waiting: dict[asyncio.Future[None], int] = {}
@@ -55,7 +56,7 @@ class Checkpoints:
             future.set_result(None)
 
     async def _listen(self) -> None:
-        async with await psycopg.AsyncConnection.connect(self._url, autocommit=True, **KEEPALIVE) as connection:
+        async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
             await connection.execute(f"LISTEN {CHECKPOINT_CHANNEL}")  # first, so that no move is missed
             row = await (await connection.execute(_READ, (JOBS.name,))).fetchone()
             self.moved(int(row[0]) if row else 0)

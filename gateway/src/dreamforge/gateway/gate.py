@@ -13,13 +13,12 @@ from dreamforge.gateway.hub import Hub
 from dreamforge.gateway.room import Room
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.gateway.submission import submission_for
-from dreamforge.runtime import bus as bus_module
 from dreamforge.runtime import ids, retry
 from dreamforge.runtime.bus import ApiError, Bus
 from dreamforge.runtime.eventstore import EventStore
 from dreamforge.runtime.health import Check, readiness
 from dreamforge.runtime.objects import ObjectStore
-from dreamforge.runtime.streams import ensure_streams
+from dreamforge.runtime.streams import open_log
 from dreamforge.runtime.views import FleetView, ModelsView
 
 ANNOUNCE_SECONDS = 1.0
@@ -106,16 +105,14 @@ class Gate:
 
     async def _follow_log(self) -> None:
         settings = self.settings
-        bus = await bus_module.connect(settings.nats_url, "dreamforge-gateway")
-        await retry.until_it_works(
-            "NATS streams", lambda: ensure_streams(bus, replicas=settings.stream_replicas), Unavailable, ApiError
-        )
+        instance = ids.new_id()
+        bus = await open_log(settings, f"gateway-{instance}")
         hub = Hub(
             bus,
             limit_bytes=settings.gateway_stream_buffer_bytes,
             heartbeat_seconds=settings.gateway_heartbeat_seconds,
         )
-        store = EventStore(bus, f"/dreamforge/gateway/{ids.new_id()}")
+        store = EventStore(bus, f"/dreamforge/gateway/{instance}")
         log = self._log = Log(bus, store, FleetView(bus), ModelsView(bus), hub)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(log.fleet.run(), name="fleet")
@@ -151,4 +148,4 @@ class Gate:
 
     async def _count_open_jobs(self) -> int:
         row = await self.database.row(queries.open_jobs(self.settings.limit.open_jobs))
-        return int(row["count_1"]) if row else 0
+        return int(row["number"]) if row else 0

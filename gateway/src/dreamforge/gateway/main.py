@@ -47,8 +47,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
-    """Serve until `stop`. Errors: PortInUse, BrokerUnfit."""
-    listener = listen(settings.gateway_host, settings.gateway_port)
+    """The gateway, until `stop`. Errors: PortInUse, BrokerUnfit."""
+    await serve(settings, listen(settings.gateway_host, settings.gateway_port), stop)
+
+
+async def serve(settings: GatewaySettings, listener: socket.socket, stop: asyncio.Event) -> None:
+    """Answer on a listening socket until `stop`; then let open requests finish. Errors: BrokerUnfit."""
     host, port = listener.getsockname()[:2]
     gate = Gate(settings)
     config = uvicorn.Config(

@@ -64,7 +64,7 @@ def page(
 def open_jobs(maximum: int) -> Statement:
     """How many jobs are not finished, counted no further than one past `maximum`."""
     some = select(literal(1)).where(jobs.c.status.in_(OPEN)).limit(maximum + 1).subquery()
-    return select(func.count()).select_from(some)
+    return select(func.count().label("number")).select_from(some)
 
 
 def ahead_of(job_id: str) -> Statement:
@@ -73,7 +73,7 @@ def ahead_of(job_id: str) -> Statement:
     older = tuple_(jobs.c.requested_at, jobs.c.job_id) < tuple_(mine.c.requested_at, mine.c.job_id)
     before = or_(jobs.c.priority > mine.c.priority, and_(jobs.c.priority == mine.c.priority, older))
     waiting = jobs.c.status.in_(WAITING)
-    return select(func.count()).select_from(jobs).where(mine.c.job_id == job_id, waiting, before)
+    return select(func.count().label("number")).select_from(jobs).where(mine.c.job_id == job_id, waiting, before)
 
 
 def commitments() -> Statement:

@@ -23,6 +23,20 @@ Text = Annotated[str, AfterValidator(_without_nul)]
 Side = Annotated[int, Field(ge=1, le=SIDE_PX_MAX, description="default: what the preset says")]
 
 
+# A month: longer waits are no deadlines, and every bound must fit a timedelta.
+DEADLINE_SECONDS_MAX = 30 * 86_400.0
+Seconds = Annotated[float, Field(gt=0, le=DEADLINE_SECONDS_MAX, allow_inf_nan=False)]
+
+
+class DeadlineWish(BaseModel):
+    """How long you want to wait; the job fails when a bound is passed. Null means for ever."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    start_within_seconds: Annotated[Seconds | None, Field(description="from now to the first step")] = None
+    run_within_seconds: Annotated[Seconds | None, Field(description="of one attempt, from its start")] = None
+
+
 class Submission(BaseModel):
     """What to paint. What is left out (or null) is decided by the preset; a seed is chosen for you."""
 
@@ -39,6 +53,7 @@ class Submission(BaseModel):
     seed: Annotated[Seed | None, Field(description="picture i of the job is painted with seed + i")] = None
     images: int = 1
     priority: Annotated[int, Field(ge=0, le=9, description="9 is the most urgent")] = 5
+    deadlines: DeadlineWish | None = None
 
 
 def submission_for(limits: Limits) -> type[Submission]:

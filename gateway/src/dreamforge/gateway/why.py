@@ -69,11 +69,11 @@ def decision_summary(decision: Decision, runner_id: str) -> str:
         f" and was given to {runner_id}{why}."
     ]
     scored = [f"{c.runner_id} (score {c.score:g})" for c in others if c.score is not None]
-    refused = [f"{c.runner_id} was {c.refused}" for c in others if c.refused is not None]
+    refused = [f"{c.runner_id} ({c.refused})" for c in others if c.refused is not None]
     if scored:
         said.append(f"It fitted less well on {_listed(scored)}.")
     if refused:
-        said.append(f"Not possible: {'; '.join(refused)}.")
+        said.append(f"Not possible: {_listed(refused)}.")
     return readable(" ".join(said))
 
 
@@ -96,17 +96,15 @@ def _why_it_waits(job: JobSummary, waiting: Waiting, now: datetime) -> str:
         seconds = (waiting.retry_at - now).total_seconds()
         reason = f" after {job.failure_reason}" if job.failure_reason else ""
         return f"Attempt {job.attempt} failed{reason}; the next one may start in {seconds:.1f} s."
-    queue = f" {_count(waiting.ahead, 'job')} before it." if waiting.ahead else " It is next in the queue."
+    queue = f" {_count(waiting.ahead, 'waiting job')} before it." if waiting.ahead else " It is next in the queue."
     if not waiting.candidates:
         return f"It waits because no runner is alive.{queue}"
     able = [c for c in waiting.candidates if c.score is not None]
     if able:
         names = _listed([c.runner_id for c in able])
         return f"It waits for its turn: {names} could take it now.{queue}"
-    reasons = "; ".join(f"{c.runner_id} is {c.refused}" for c in waiting.candidates)
-    return readable(f"It waits because no runner can take it now: {reasons}.{queue}").replace(
-        " is does not", " does not"
-    )
+    reasons = _listed(f"{c.runner_id} ({c.refused})" for c in waiting.candidates)
+    return readable(f"It waits because no runner can take it now: {reasons}.{queue}")
 
 
 def readable(text: str) -> str:

@@ -221,7 +221,7 @@ async def _waiting(gate: Gate, job: JobSummary) -> Waiting:
     ahead = await gate.database.row(queries.ahead_of(job.job_id))
     commitments = {row["runner_id"]: why.Commitment(row["slots"], int(row["bytes"])) for row in given}
     return Waiting(
-        ahead=ahead["count_1"] if ahead else 0,
+        ahead=ahead["number"] if ahead else 0,
         retry_at=job.retry_at,
         candidates=why.judged(job.request, model, fleet, commitments),
     )
