@@ -4,9 +4,10 @@ from pydantic import AwareDatetime, Field
 
 from dreamforge.contracts.models import Token, Value
 
-# A runner beats once a second and is lost when its key has expired: 5 beats, so that one lost beat is no alarm.
-HEARTBEAT_SECONDS = 1.0
-LEASE_SECONDS = 5
+# A job must run elsewhere within 5 s of its runner's death: a lease of 3 s (the server may end it 0.3 s late) leaves
+# room for deciding and starting. Four beats a lease, so that one or two lost beats are no alarm.
+HEARTBEAT_SECONDS = 0.75
+LEASE_SECONDS = 3
 
 
 class Device(Value):
