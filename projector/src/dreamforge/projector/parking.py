@@ -13,9 +13,10 @@ from dreamforge.runtime.follow import LogMessage
 from dreamforge.runtime.telemetry import PARKED
 
 SERVICE = "projector"
-# A parked event must itself fit into a message (nats-server's max_payload is 1 MiB; base64 adds a third).
+# A parked event must itself fit into a message, nats-server's max_payload of 1 MiB: 512 KiB of data are 683 KiB as
+# base64, 32 headers of 500 characters at most 188 KiB as JSON escapes.
 MOST_DATA_BYTES = 512 * 1024
-MOST_HEADERS, MOST_TEXT = 64, 2_000
+MOST_HEADERS, MOST_CHARACTERS = 32, 500
 
 Park = Callable[[str, LogMessage, str], Awaitable[None]]
 
@@ -36,7 +37,7 @@ def parked_event(stream: str, message: LogMessage, reason: str) -> MessageParked
 
 
 def _plain(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()[:MOST_TEXT]
+    return text.encode("utf-8", "replace").decode()[:MOST_CHARACTERS]
 
 
 def park_on(bus: Bus, source: str) -> Park:
