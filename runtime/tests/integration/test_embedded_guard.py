@@ -150,6 +150,16 @@ async def test_a_command_that_cannot_be_executed_is_named() -> None:
         await spawn(["/no/such/program"])
 
 
+async def test_a_cancelled_spawn_leaves_nothing(tmp_path: Path) -> None:
+    starting = asyncio.create_task(spawn(["sh", "-c", "echo $$ > pid; exec sleep 300"], folder=tmp_path))
+    await asyncio.sleep(0)  # its guardian is being started now
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    if (tmp_path / "pid").exists():  # when it got as far as that
+        assert alive([int((tmp_path / "pid").read_text() or 0)]) == []
+
+
 async def test_output_goes_where_it_is_sent_and_standard_input_is_empty(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     process = await spawn(
@@ -202,7 +212,8 @@ async def test_the_command_inherits_no_descriptor_but_the_standard_ones(tmp_path
     await lock.acquire()
     process = await spawn(["sleep", "300"], held_fds=[lock.fileno()])
     try:
-        assert sorted(os.listdir(f"/proc/{process.pid}/fd")) == ["0", "1", "2"]
+        descriptors = Path(f"/proc/{process.pid}/fd")  # exec closes one after the other
+        await eventually(lambda: sorted(fd.name for fd in descriptors.iterdir()), until=["0", "1", "2"].__eq__)
     finally:
         await process.kill()
         lock.release()

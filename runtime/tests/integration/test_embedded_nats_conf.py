@@ -1,27 +1,21 @@
-"""Both NATS configurations are valid, and the production example does what it says: a real cluster of three."""
+"""Both NATS configurations are valid, and the production example lets each service do its own work only."""
 
 import asyncio
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nats
 import nats.errors
 import pytest
-from nats.js.api import StreamConfig
-from nats.js.errors import APIError
 
-from dreamforge.runtime.bus import Bus, connect
-from dreamforge.runtime.embedded import GuardedProcess, spawn
+from dreamforge.runtime.embedded import spawn
 from dreamforge.runtime.embedded.binaries import find_program
 from dreamforge.runtime.embedded.nats_server import CONFIGURATION
 from dreamforge.runtime.embedded.ports import free_port, is_taken
-from dreamforge.runtime.streams import ensure_streams
 from dreamforge.runtime.testing import eventually
 
 PRODUCTION = Path(__file__).parents[3] / "deploy" / "nats" / "nats.conf"
@@ -75,80 +69,6 @@ def test_the_production_configuration_is_valid(tmp_path: Path) -> None:
         assert check(PRODUCTION, without).returncode != 0, f"{user} must not be let in without a password"
 
 
-@asynccontextmanager
-async def cluster(folder: Path, size: int) -> AsyncIterator[dict[Node, GuardedProcess]]:
-    nodes = [node(f"nats-{number}") for number in range(size)]
-    routes = [f"nats://route:route-word@127.0.0.1:{n.route_port}" for n in nodes]
-    async with AsyncExitStack() as stack:
-        running = {}
-        for n in nodes:
-            command = [str(find_program("nats-server")), "-c", str(PRODUCTION)]
-            log = stack.enter_context((folder / f"{n.name}.log").open("wb"))
-            running[n] = await spawn(command, environment=n.environment(folder, routes), folder=folder, output=log)
-            stack.push_async_callback(running[n].kill)
-        yield running
-
-
-def urls(nodes: dict[Node, GuardedProcess], user: str) -> str:
-    return ",".join(f"nats://{user}:{user}-word@127.0.0.1:{n.port}" for n in nodes)
-
-
-@asynccontextmanager
-async def bus_of(nodes: dict[Node, GuardedProcess], user: str) -> AsyncIterator[Bus]:
-    bus = await connect(urls(nodes, user), user)
-    try:
-        yield bus
-    finally:
-        await bus.nc.close()
-
-
-async def cluster_has_a_leader(bus: Bus) -> bool:
-    with ignoring_absence():
-        await bus.js.account_info()
-        await bus.js.add_stream(StreamConfig(name="PROBE", subjects=["probe"], num_replicas=3))
-        return True
-    return False
-
-
-@contextmanager
-def ignoring_absence() -> Iterator[None]:
-    try:
-        yield
-    except (nats.errors.Error, APIError, TimeoutError):
-        return
-
-
-async def test_acknowledged_facts_survive_the_loss_of_any_one_of_three(tmp_path: Path) -> None:
-    async with cluster(tmp_path, 3) as nodes, bus_of(nodes, "admin") as bus:
-        await eventually(lambda: cluster_has_a_leader(bus), 30)
-        async with bus_of(nodes, "gateway") as gateway:
-            await ensure_streams(gateway, replicas=3)
-            for number in range(10):
-                await gateway.js.publish(f"forge.jobs.J{number}.0.requested", b"{}", timeout=5)
-        info: Any = await bus.js.stream_info("JOBS")
-        assert info.config.num_replicas == 3
-        leader = next(n for n in nodes if n.name == info.cluster.leader)
-        await nodes[leader].kill()
-        await eventually(lambda: append_fact(bus), 30)
-        assert (await bus.js.stream_info("JOBS")).state.messages == 11
-
-
-async def append_fact(bus: Bus) -> bool:
-    """With the version it was decided on, so that a repeat after a lost ack cannot append it twice."""
-    header = {"Nats-Expected-Last-Subject-Sequence": "0"}
-    with ignoring_absence():
-        await bus.js.publish("forge.jobs.LAST.0.requested", b"{}", timeout=1, headers=header)
-        return True
-    return bool(await last_fact_is_there(bus))
-
-
-async def last_fact_is_there(bus: Bus) -> bool:
-    with ignoring_absence():
-        await bus.js.get_last_msg("JOBS", "forge.jobs.LAST.>")
-        return True
-    return False
-
-
 @pytest.mark.parametrize(
     ("user", "subject", "allowed"),
     [
@@ -184,7 +104,13 @@ async def test_each_service_may_do_its_own_work_only(one_node: str, user: str, s
 @pytest.fixture
 async def one_node(tmp_path: Path) -> AsyncIterator[str]:
     """One server of the cluster: enough for permissions, which do not wait for a majority."""
-    async with cluster(tmp_path, 1) as nodes:
-        (n,) = nodes
-        await eventually(lambda: is_taken(n.port))
-        yield f"nats://USER:USER-word@127.0.0.1:{n.port}"
+    alone = node("nats-0")
+    command = [str(find_program("nats-server")), "-c", str(PRODUCTION)]
+    environment = alone.environment(tmp_path, [f"nats://route:route-word@127.0.0.1:{alone.route_port}"])
+    with (tmp_path / "nats.log").open("wb") as log:
+        process = await spawn(command, environment=environment, folder=tmp_path, output=log)
+    try:
+        await eventually(lambda: is_taken(alone.port))
+        yield f"nats://USER:USER-word@127.0.0.1:{alone.port}"
+    finally:
+        await process.kill()

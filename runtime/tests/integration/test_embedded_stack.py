@@ -92,6 +92,7 @@ async def test_it_says_what_a_service_needs_and_what_runs_where(tmp_path: Path) 
         env = stack.settings_env()
         assert set(env) == {
             "FORGE_NATS_URL",
+            "FORGE_NATS_MONITOR_URL",
             "FORGE_DATABASE_URL",
             *(f"FORGE_S3_{name}" for name in ("ENDPOINT", "ACCESS_KEY", "SECRET_KEY", "BUCKET", "SECURE")),
         }
@@ -164,7 +165,7 @@ async def test_a_start_right_after_a_kill_waits_for_the_old_servers_to_be_gone(t
     owner.kill()
     nats_port, postgres_port, s3_port = ports
     async with EmbeddedStack(tmp_path, nats_port=nats_port, postgres_port=postgres_port, s3_port=s3_port) as stack:
-        assert stack.settings_env() == env
+        assert stack.settings_env() | {"FORGE_NATS_MONITOR_URL": env["FORGE_NATS_MONITOR_URL"]} == env
         assert await read_everywhere(env) == ["a fact"] * 3
         assert not [pid for pid in pids if identity(pid)]
     owner.wait()

@@ -53,7 +53,7 @@ def _migrations_upgrade() -> Callable[[str], None] | None:
     """`dreamforge.migrations.upgrade(database_url)`; None where that distribution is not installed."""
     if find_spec("dreamforge.migrations") is None:
         return None
-    upgrade: Callable[[str], None] | None = getattr(import_module("dreamforge.migrations"), "upgrade", None)
+    upgrade: Callable[[str], None] = import_module("dreamforge.migrations").upgrade
     return upgrade
 
 

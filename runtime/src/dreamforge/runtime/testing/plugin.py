@@ -180,10 +180,15 @@ def s3_settings(_shared_s3_settings: "S3Settings") -> "Iterator[S3Settings]":
 
 
 @pytest.fixture
-def forge_env(nats_url: str, database_url: str, s3_settings: "S3Settings") -> dict[str, str]:
+def _nats_env(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Whether somebody else's server fsyncs is not what a test is about, so services must not refuse it."""
+    if chosen_servers() == "embedded":
+        own: NatsServer = request.getfixturevalue("nats_server")
+        return own.settings_env()
+    return {"FORGE_NATS_URL": request.getfixturevalue("nats_url"), "FORGE_NATS_ALLOW_UNSYNCED": "true"}
+
+
+@pytest.fixture
+def forge_env(_nats_env: dict[str, str], database_url: str, s3_settings: "S3Settings") -> dict[str, str]:
     """The FORGE_* settings of a complete stack that belongs to this test alone."""
-    return {
-        "FORGE_NATS_URL": nats_url,
-        "FORGE_DATABASE_URL": database_url,
-        **s3_settings.settings_env(),
-    }
+    return {**_nats_env, "FORGE_DATABASE_URL": database_url, **s3_settings.settings_env()}
