@@ -57,6 +57,7 @@ def assignments_broker(nats_url: str, runner_id: str, take: Callable[[Assignment
         logger=None,
         apply_types=False,  # `unseal` has validated already, and injection costs 200 us a message
         max_reconnect_attempts=-1,
+        reconnect_time_wait=1,
     )
     with warnings.catch_warnings():
         # FastStream advises against a durable push consumer because it does not scale out: ours must not.

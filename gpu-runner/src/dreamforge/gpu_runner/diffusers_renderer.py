@@ -131,6 +131,8 @@ def check_request(pipeline: Pipeline, task: RenderTask) -> None:
             raise RenderFailed(
                 FailureReason.INVALID_REQUEST, f"{name} {size_px} is not a multiple of {multiple} pixels"
             )
+    if task.steps > (limit := _step_limit(pipeline)):
+        raise RenderFailed(FailureReason.INVALID_REQUEST, f"{task.steps} steps, and this model has {limit}")
     parameters = inspect.signature(type(pipeline).__call__).parameters
     if "callback_on_step_end" not in parameters or "prompt" not in parameters:
         raise RenderFailed(
@@ -138,6 +140,12 @@ def check_request(pipeline: Pipeline, task: RenderTask) -> None:
         )
     if task.negative_prompt and "negative_prompt" not in parameters:
         raise RenderFailed(FailureReason.INVALID_REQUEST, f"{type(pipeline).__name__} takes no negative prompt")
+
+
+def _step_limit(pipeline: Pipeline) -> int:
+    """How many steps the model was trained in; more would read past the end of its noise schedule."""
+    configuration = pipeline.scheduler.config
+    return int(configuration.get("num_train_timesteps", 1000)) - int(configuration.get("steps_offset", 0))
 
 
 def _pixels(images: torch.Tensor) -> torch.Tensor:

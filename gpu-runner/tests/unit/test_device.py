@@ -1,0 +1,68 @@
+"""Without a usable GPU the runner degrades to the CPU and says why; with one it counts its memory."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pynvml
+import pytest
+
+from dreamforge.gpu_runner import memory
+from dreamforge.gpu_runner.device import probe, refresh
+
+
+def _no_driver() -> None:
+    raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A driver that answers: NVML is the border here, and this machine may have none."""
+    state = SimpleNamespace(free=7 * 2**30, broken=False)
+
+    def info(_handle: object, version: object) -> SimpleNamespace:
+        if state.broken:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
+        return SimpleNamespace(total=8 * 2**30, free=state.free)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlShutdown", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: index)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", info)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetName", lambda handle: "NVIDIA Test")
+    monkeypatch.setattr(pynvml, "nvmlSystemGetDriverVersion", lambda: b"600.1")
+    return state
+
+
+def test_no_driver_degrades_to_the_cpu_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pynvml, "nvmlInit", _no_driver)
+    device = probe("auto")
+    assert device.kind == "cpu"
+    assert "Not Found" in device.note or "not found" in device.note.lower()
+    assert 0 < device.free_bytes <= device.total_bytes
+
+
+def test_a_gpu_is_taken_and_its_memory_counted(gpu: SimpleNamespace) -> None:
+    device = probe("auto")
+    assert (device.kind, device.name, device.driver) == ("cuda", "NVIDIA Test", "600.1")
+    gpu.free = 5
+    assert refresh(device).free_bytes == 5
+
+
+def test_a_wish_for_the_cpu_needs_no_excuse(gpu: SimpleNamespace) -> None:
+    assert (probe("cpu").kind, probe("cpu").note) == ("cpu", "")
+
+
+def test_a_gpu_that_stops_answering_has_no_room(gpu: SimpleNamespace) -> None:
+    device = probe("auto")
+    gpu.broken = True
+    assert refresh(device).free_bytes == 0
+    assert refresh(device).note
+
+
+def test_a_containers_limit_counts_where_it_is_less(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("400000\n")
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    assert memory.system_memory() == memory.Memory(1_000_000, 600_000)
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.system_memory().total_bytes > 1_000_000

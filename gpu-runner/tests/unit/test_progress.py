@@ -1,0 +1,30 @@
+"""Progress never goes back, and its estimate reaches nothing exactly at the last step."""
+
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dreamforge.gpu_runner.progress import Progress
+from dreamforge.gpu_runner.protocol import Step
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@given(st.integers(1, 4), st.integers(1, 6), st.floats(0.001, 10))
+def test_elapsed_grows_and_eta_ends_at_zero(images: int, steps: int, step_seconds: float) -> None:
+    progress = Progress(attempt=1, images=images)
+    events = [
+        progress.event(
+            Step(task_id="t", image_index=image, step=step, steps=steps, elapsed_seconds=step * step_seconds),
+            NOW,
+        )
+        for image in range(images)
+        for step in range(1, steps + 1)
+    ]
+    elapsed = [event.elapsed_seconds for event in events]
+    assert elapsed == sorted(elapsed)
+    assert events[-1].eta_seconds == 0
+    assert all(event.eta_seconds > 0 for event in events[:-1])
+    first_estimate = events[0].elapsed_seconds + events[0].eta_seconds
+    assert abs(first_estimate - images * steps * step_seconds) < 1e-6 * images * steps * step_seconds

@@ -1,0 +1,69 @@
+"""The synthetic renderer: deterministic, plainly synthetic, fast, and without torch."""
+
+import subprocess
+import sys
+from time import perf_counter
+
+from dreamforge.gpu_runner.png import encode_png, read_recipe
+from dreamforge.gpu_runner.synthetic import SyntheticRenderer
+from dreamforge.gpu_runner.task import RenderTask
+
+TASK = RenderTask(
+    task_id="t",
+    model_id="synthetic",
+    model_path=".",
+    model_digest="0" * 64,
+    prompt="a red fox",
+    width_px=64,
+    height_px=64,
+    steps=4,
+    guidance_scale=1.0,
+    seeds=(1,),
+)
+
+
+def png(task: RenderTask, seed: int = 1) -> bytes:
+    painted = SyntheticRenderer().paint(task, seed, lambda step, steps: None)
+    return encode_png(painted.scanlines, width_px=task.width_px, height_px=task.height_px, recipe=painted.recipe)
+
+
+def test_the_same_request_gives_the_same_bytes_and_any_other_gives_others() -> None:
+    others = {png(TASK, 2), png(TASK.model_copy(update={"prompt": "x"})), png(TASK.model_copy(update={"steps": 5}))}
+    assert png(TASK) == png(TASK.model_copy(update={"task_id": "another"}))
+    assert len({png(TASK), *others}) == 4
+
+
+def test_it_says_what_it_is() -> None:
+    recipe = read_recipe(png(TASK))
+    assert (recipe.renderer, recipe.pipeline) == ("synthetic", "synthetic")
+
+
+def test_it_reports_each_step() -> None:
+    steps: list[tuple[int, int]] = []
+    SyntheticRenderer().paint(TASK, 1, lambda *step: steps.append(step))
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_an_image_takes_less_than_a_millisecond() -> None:
+    png(TASK)
+    fastest_seconds = min(_seconds() for _ in range(50))
+    assert fastest_seconds < 0.001
+
+
+def _seconds() -> float:
+    started = perf_counter()
+    png(TASK)
+    return perf_counter() - started
+
+
+def test_sizes_that_do_not_divide_by_the_cells_work() -> None:
+    assert png(TASK.model_copy(update={"width_px": 13, "height_px": 5})).startswith(b"\x89PNG")
+
+
+def test_neither_the_bus_side_nor_the_synthetic_child_imports_torch() -> None:
+    modules = ("main", "supervisor", "worker", "synthetic", "painter")
+    imports = "; ".join(f"import dreamforge.gpu_runner.{module}" for module in modules)
+    heavy = "[name for name in ('torch', 'diffusers', 'transformers', 'numpy') if name in sys.modules]"
+    command = f"import sys; {imports}; print({heavy})"
+    result = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True, timeout=60)
+    assert result.stdout.strip() == "[]"
