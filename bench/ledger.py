@@ -1,0 +1,109 @@
+"""The log as a bystander sees it: every fact of every job, who runs what, and when something happened again."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from dreamforge.contracts.envelope import unseal
+from dreamforge.contracts.errors import MalformedEvent
+from dreamforge.contracts.events import (
+    TERMINAL_EVENTS,
+    AttemptFailed,
+    JobAssigned,
+    JobEvent,
+    JobRequested,
+    JobStarted,
+    JobSucceeded,
+)
+from dreamforge.runtime.bus import Bus
+from dreamforge.runtime.follow import Follower, LogMessage
+
+Apply = Callable[[LogMessage], None]
+Condition = Callable[[], bool]
+
+
+@dataclass
+class Ledger:
+    """Follows JOBS and STEPS from the start. `changed` is notified after each batch."""
+
+    bus: Bus
+    facts: dict[str, list[tuple[int, JobEvent]]] = field(default_factory=lambda: defaultdict(list))
+    steps: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    holders: dict[str, tuple[str, int]] = field(default_factory=dict)  # job -> (runner, attempt), while it is held
+    latest: dict[str, float] = field(default_factory=dict)  # event token -> when one was seen last
+    unreadable: int = 0
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow("JOBS", self._fact))
+            group.create_task(self._follow("STEPS", self._step))
+
+    async def _follow(self, stream: str, apply: Apply) -> None:
+        async for batch in Follower(self.bus, stream).batches():
+            for message in batch.messages:
+                apply(message)
+            async with self.changed:
+                self.changed.notify_all()
+
+    def _step(self, message: LogMessage) -> None:
+        self.steps[message.subject.rsplit(".", 1)[-1]].append(message.sequence)
+
+    def _fact(self, message: LogMessage) -> None:
+        try:
+            record = unseal(message.subject, message.headers, message.data, sequence=message.sequence)
+        except MalformedEvent:
+            self.unreadable += 1
+            return
+        event, job_id = record.event, record.entity_id
+        assert isinstance(event, JobEvent)
+        self.facts[job_id].append((record.sequence, event))
+        self.latest[event.TOKEN] = time.monotonic()
+        if isinstance(event, JobAssigned):
+            self.holders[job_id] = (event.runner_id, event.attempt)
+        elif isinstance(event, AttemptFailed | TERMINAL_EVENTS):
+            self.holders.pop(job_id, None)
+
+    async def until(self, true: Condition, seconds: float) -> bool:
+        """Wait until a condition holds; False if it does not in time."""
+        try:
+            async with asyncio.timeout(seconds), self.changed:
+                await self.changed.wait_for(true)
+        except TimeoutError:
+            return False
+        return True
+
+    def held_by(self, runner_id: str) -> dict[str, int]:
+        """The attempt of each job that a runner has been given and not finished."""
+        return {job: attempt for job, (runner, attempt) in self.holders.items() if runner == runner_id}
+
+    def runs_again(self, job_id: str, attempt: int) -> bool:
+        """A later attempt of the job has started, or the job is over."""
+        return any(
+            isinstance(event, TERMINAL_EVENTS) or (isinstance(event, JobStarted) and event.attempt > attempt)
+            for _, event in self.facts[job_id]
+        )
+
+    def terminal(self, job_id: str) -> list[JobEvent]:
+        """The terminal events of a job: one, if all is well."""
+        return [event for _, event in self.facts[job_id] if isinstance(event, TERMINAL_EVENTS)]
+
+    def requested(self) -> set[str]:
+        """Every job there is."""
+        return {job for job, facts in self.facts.items() if any(isinstance(e, JobRequested) for _, e in facts)}
+
+    def open_jobs(self) -> set[str]:
+        """Jobs that are not over."""
+        return {job for job in self.requested() if not self.terminal(job)}
+
+    def attempts(self) -> list[int]:
+        """How many attempts each job took."""
+        return [sum(isinstance(e, JobAssigned) for _, e in facts) for facts in self.facts.values()]
+
+    def pictures(self, job_id: str) -> tuple[str, ...] | None:
+        """The content hashes that a succeeded job promises; None if it did not succeed."""
+        found = [event.artifacts for event in self.terminal(job_id) if isinstance(event, JobSucceeded)]
+        return found[0] if found else None

@@ -1,0 +1,142 @@
+"""Processes that are meant to be killed: each is started again at once, on the same port, like a supervisor would."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dreamforge.cli.stack.plan import ServiceSpec
+from dreamforge.runtime.embedded import EmbeddedServer, GuardedProcess, spawn
+
+# What a supervisor needs to notice and start again; KeptService's growing pauses are for people.
+RESTART_SECONDS = 0.1
+
+
+@dataclass
+class Service:
+    """One service process. `kills` counts what was done to it."""
+
+    spec: ServiceSpec
+    environment: Mapping[str, str]
+    log_path: Path
+    process: GuardedProcess | None = None
+    stopping: bool = False
+    kills: int = 0
+    keeper: "asyncio.Task[None] | None" = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """As logs and tables call it."""
+        return self.spec.name
+
+    @property
+    def kind(self) -> str:
+        """gateway, scheduler, runner or projector."""
+        return self.spec.kind.replace("gpu-", "")
+
+    def start(self) -> None:
+        """Keep it running until `stop`."""
+        self.keeper = asyncio.create_task(self._keep(), name=self.name)
+
+    async def _keep(self) -> None:
+        with self.log_path.open("ab") as log:
+            while not self.stopping:
+                self.process = await spawn(
+                    [sys.executable, "-m", self.spec.module],
+                    environment={**self.environment, **self.spec.environment},
+                    output=log,
+                )
+                await self.process.wait()
+                if not self.stopping:
+                    await asyncio.sleep(RESTART_SECONDS)
+
+    async def hurt(self, how: signal.Signals, pause_seconds: float) -> None:
+        """SIGKILL, SIGTERM, or SIGSTOP for a while."""
+        if self.process is None or self.process.returncode is not None:
+            return
+        self.kills += 1
+        process = self.process
+        process.send_signal(how)
+        if how is signal.SIGSTOP:
+            await asyncio.sleep(pause_seconds)
+            process.send_signal(signal.SIGCONT)
+
+    def child_pids(self) -> list[int]:
+        """The processes it started: a runner's renderers."""
+        if self.process is None:
+            return []
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        with contextlib.suppress(OSError):
+            return [int(word) for word in path.read_text().split()]
+        return []
+
+    async def stop(self) -> None:
+        """End it for good."""
+        self.stopping = True
+        if self.process is not None:
+            await self.process.stop(grace_seconds=15.0)
+        if self.keeper is not None:
+            await self.keeper
+
+
+@dataclass
+class Child:
+    """The renderer inside a runner: what dies when a kernel or a driver crashes."""
+
+    runner: Service
+    kills: int = 0
+    kind: str = "child"
+
+    @property
+    def name(self) -> str:
+        """As tables call it."""
+        return f"{self.runner.name}.child"
+
+    async def hurt(self, how: signal.Signals, pause_seconds: float) -> None:
+        """A signal to the renderer alone."""
+        for pid in self.runner.child_pids():
+            self.kills += 1
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, how)
+                if how is signal.SIGSTOP:
+                    await asyncio.sleep(pause_seconds)
+                    os.kill(pid, signal.SIGCONT)
+
+
+@dataclass
+class Server:
+    """NATS, Postgres or S3: killed and started again on the same data and port."""
+
+    server: EmbeddedServer
+    kills: int = 0
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def name(self) -> str:
+        """As tables call it."""
+        return self.server.name
+
+    @property
+    def kind(self) -> str:
+        """The same."""
+        return self.server.name
+
+    async def hurt(self, how: signal.Signals, pause_seconds: float) -> None:
+        """SIGKILL and a restart; SIGTERM is an orderly restart; SIGSTOP a partition that heals."""
+        async with self.busy:
+            self.kills += 1
+            if how is signal.SIGSTOP:
+                os.kill(self.server.pid, signal.SIGSTOP)
+                await asyncio.sleep(pause_seconds)
+                os.kill(self.server.pid, signal.SIGCONT)
+                return
+            if how is signal.SIGKILL:
+                await self.server.kill()
+            await self.server.restart()
+
+
+Victim = Service | Child | Server
