@@ -7,7 +7,7 @@ from dreamforge.contracts.events import AttemptFailed, Deadlines, FailureReason,
 from dreamforge.runtime import directget
 from dreamforge.runtime.testing import eventually
 
-QUICK = {"retry_base_seconds": 0.2}
+QUICK = {"retry": {"base_seconds": 0.2}}
 
 
 def failures(loaded):
@@ -75,6 +75,7 @@ async def test_an_attempt_that_is_never_started_is_given_to_somebody_else(forge)
     lazy = await forge.runner("gpu-1", behaviour="ignore")
     job_id = await forge.submit()
     await eventually(lambda: forge.status(job_id), until=lambda status: status == "assigned")
+    await eventually(lambda: lazy.taken)
     lazy.behaviour = "finish"
     await eventually(lambda: forge.status(job_id), until=lambda status: status == "succeeded")
     assert failures(await forge.store.load(job_id)) == [(1, FailureReason.START_DEADLINE)]

@@ -17,7 +17,8 @@ async def history(forge):
     async for batch in Follower(forge.bus, "JOBS").batches():
         found += [unseal(m.subject, m.headers, m.data, sequence=m.sequence) for m in batch.messages]
         if found and found[-1].sequence >= end:
-            return found
+            break
+    return found
 
 
 async def test_two_that_both_decide_never_assign_a_job_twice(forge, capsys):
@@ -74,7 +75,7 @@ async def test_the_fleet_is_seen_again_after_the_broker_was_restarted(forge, nat
     scheduler = await forge.scheduler()
     await forge.runner("gpu-1")
     await nats_server.kill()
-    await nats_server.start()
+    await nats_server.restart()
     await eventually(lambda: scheduler.leadership.leads, 30)
     job_id = await eventually(lambda: forge.try_submit(), 30)
     await eventually(lambda: forge.status(job_id), 30, until=lambda status: status == "succeeded")

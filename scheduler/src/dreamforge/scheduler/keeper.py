@@ -73,7 +73,7 @@ class Keeper:
         if not self._leads():
             return
         now = clock.now()
-        lapses = lapsed(self._snapshot, self.attendance, now, self._settings.patience, self._settings.retry_policy)
+        lapses = lapsed(self._snapshot, self.attendance, now, self._settings.patience)
         for lapse in lapses.now:
             self._settle(lapse.job_id, lapse.command)
         overdue = self._snapshot.overdue(now)

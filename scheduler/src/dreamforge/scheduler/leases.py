@@ -1,6 +1,6 @@
 """Which attempts have lost their runner, or were never started: decided from the fold and who is there. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from dreamforge.contracts.commands import FailAttempt, RetryPolicy
@@ -18,6 +18,7 @@ class Patience:
     recent_grace_seconds: float = 2.0
     startup_grace_seconds: float = 3.0
     start_deadline_seconds: float = 120.0
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,7 @@ class Lapses:
     next_at: datetime | None
 
 
-def lapsed(
-    snapshot: Snapshot, attendance: Attendance, now: datetime, patience: Patience, policy: RetryPolicy
-) -> Lapses:
+def lapsed(snapshot: Snapshot, attendance: Attendance, now: datetime, patience: Patience) -> Lapses:
     """Look at every attempt that a runner holds; promises are not looked at, the log has yet to tell of them."""
     lapses: list[Lapse] = []
     later: list[datetime] = []
@@ -51,7 +50,7 @@ def lapsed(
             if at > now:
                 later.append(at)
             else:
-                lapses.append(Lapse(job.job_id, FailAttempt(now, job.attempt, reason, True, message, policy)))
+                lapses.append(Lapse(job.job_id, FailAttempt(now, job.attempt, reason, True, message, patience.retry)))
     return Lapses(tuple(lapses), min(later, default=None))
 
 

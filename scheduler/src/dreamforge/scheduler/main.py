@@ -6,6 +6,7 @@ from loguru import logger
 
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.runtime import ids
+from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.health import HealthServer
 from dreamforge.runtime.service import main as run_service
 from dreamforge.runtime.service import until_stopped_or_broken
@@ -34,12 +35,12 @@ class _Service:
 
     def __init__(self, settings: SchedulerSettings) -> None:
         self._settings = settings
+        self._bus: Bus | None = None
         self._scheduler: Scheduler | None = None
-        self._connected = lambda: False
 
     async def connected(self) -> None:
         """Readiness. Errors: DependencyAway."""
-        if not self._connected():
+        if self._bus is None or not self._bus.connected:
             raise DependencyAway(dependency="nats", reason="not connected")
 
     async def folded(self) -> None:
@@ -48,8 +49,7 @@ class _Service:
             raise DependencyAway(dependency="log", reason="not folded yet")
 
     async def run(self) -> None:
-        bus = await open_log(self._settings, SERVICE)
-        self._connected = lambda: bus.connected
+        self._bus = bus = await open_log(self._settings, SERVICE)
         self._scheduler = scheduler = Scheduler(bus, self._settings, ids.new_id())
         announce = asyncio.create_task(_announce(scheduler))
         try:

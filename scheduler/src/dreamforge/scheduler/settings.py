@@ -2,7 +2,6 @@
 
 from pydantic import Field
 
-from dreamforge.contracts.commands import RetryPolicy
 from dreamforge.runtime.settings import CommonSettings
 from dreamforge.scheduler.fairness import Ageing
 from dreamforge.scheduler.leases import Patience
@@ -32,9 +31,6 @@ class SchedulerSettings(CommonSettings):
     scheduler_startup_grace_seconds: float = Field(
         default=3.0, ge=0, description="for runners to be heard after a scheduler, or the whole stack, has started"
     )
-    retry_max_attempts: int = Field(default=4, ge=1, description="attempts before a job fails for good")
-    retry_base_seconds: float = Field(default=1.0, gt=0, description="wait after the first failure; it doubles")
-    retry_cap_seconds: float = Field(default=60.0, gt=0, description="the longest wait between attempts")
 
     @property
     def ageing(self) -> Ageing:
@@ -56,9 +52,5 @@ class SchedulerSettings(CommonSettings):
             self.scheduler_recent_grace_seconds,
             self.scheduler_startup_grace_seconds,
             self.scheduler_start_deadline_seconds,
+            self.retry.policy(),
         )
-
-    @property
-    def retry_policy(self) -> RetryPolicy:
-        """As `decide` wants it."""
-        return RetryPolicy(self.retry_max_attempts, self.retry_base_seconds, self.retry_cap_seconds)
