@@ -56,7 +56,8 @@ async def _get(bus: Bus, stream: str, request: dict[str, object]) -> list[Stored
         subscription = await bus.nc.subscribe(inbox, cb=receive)
         try:
             await bus.nc.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), reply=inbox)
-            await asyncio.wait_for(done, REQUEST_TIMEOUT_SECONDS)
+            async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
+                await done
         finally:
             await subscription.unsubscribe()
     except NATS_ERRORS as error:

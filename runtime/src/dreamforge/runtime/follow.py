@@ -112,7 +112,8 @@ class Follower:
     async def _arrived(self) -> tuple[list[Msg], bool]:
         """All that is there now, at least one thing. True when the open pulls have ended."""
         try:
-            first = await asyncio.wait_for(self._inbox.get(), SILENCE_SECONDS)
+            async with asyncio.timeout(SILENCE_SECONDS):  # wait_for of Python 3.11 can swallow a cancellation
+                first = await self._inbox.get()
         except TimeoutError:
             raise _SessionLost("the server is silent") from None
         messages, ended = [], False

@@ -13,6 +13,8 @@ from dreamforge.runtime.settings import CommonSettings
 from dreamforge.runtime.telemetry import configure_logging
 
 EXIT_ERROR = 1
+# What a task may take to clean up before it is cancelled again.
+CANCEL_AGAIN_SECONDS = 1.0
 Run = Callable[[asyncio.Event], Awaitable[None]]
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -57,6 +59,18 @@ async def until_stopped_or_broken(stop: asyncio.Event, *tasks: "asyncio.Task[Non
             task.result()
             raise RuntimeError(f"background task {task.get_name()} ended")
     finally:
-        for task in (waiter, *tasks):
+        await cancel(waiter, *tasks)
+
+
+async def cancel(*tasks: "asyncio.Task[object]") -> None:
+    """Cancel tasks until they have ended, whatever they end with.
+
+    More than once, because libraries that use `asyncio.wait_for` on Python 3.11 can swallow a cancellation that
+    arrives together with their answer.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
             task.cancel()
-        await asyncio.gather(waiter, *tasks, return_exceptions=True)
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
+    await asyncio.gather(*tasks, return_exceptions=True)  # so that no error is reported as never looked at

@@ -1,0 +1,32 @@
+"""A service ends when it is told to, whatever its libraries do with a cancellation."""
+
+import asyncio
+
+from dreamforge.runtime import service
+
+
+async def test_a_task_that_swallows_a_cancellation_is_cancelled_again(monkeypatch) -> None:
+    monkeypatch.setattr(service, "CANCEL_AGAIN_SECONDS", 0.01)
+    swallowed = asyncio.Event()
+
+    async def deaf() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            swallowed.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(deaf())
+    await asyncio.sleep(0)
+    await asyncio.wait_for(service.cancel(task), 5)
+    assert swallowed.is_set()
+    assert task.cancelled()
+
+
+async def test_errors_of_cancelled_tasks_are_not_raised() -> None:
+    async def breaks() -> None:
+        raise ValueError("broken")
+
+    task = asyncio.create_task(breaks())
+    await asyncio.wait_for(service.cancel(task), 5)
+    assert isinstance(task.exception(), ValueError)
