@@ -8,17 +8,16 @@ from typing import Annotated
 import typer
 
 from dreamforge.cli.commands.generate import paint, raise_unless_succeeded
+from dreamforge.cli.commands.up import require_local_parts
 from dreamforge.cli.console import err, out, run
 from dreamforge.cli.gateway import Gateway
 from dreamforge.cli.log import bus_of, story_of
 from dreamforge.cli.settings import CliSettings, filled
-from dreamforge.cli.stack.local import LocalStack
 from dreamforge.cli.stack.plan import StackOptions
 from dreamforge.cli.stack.record import read_record
 from dreamforge.cli.stack.show import stack_table
 from dreamforge.cli.story import story_table, tell
 from dreamforge.runtime import clock
-from dreamforge.runtime.embedded.ports import free_port
 
 PROMPT = "a lighthouse at dawn, long exposure, calm sea"
 
@@ -58,6 +57,10 @@ async def _stack(said: CliSettings) -> AsyncIterator[CliSettings]:
         err.print(f"using the stack that runs here as process {running.pid}", style="dim")
         yield filled(said, running)
         return
+    require_local_parts()
+    from dreamforge.cli.stack.local import LocalStack
+    from dreamforge.runtime.embedded.ports import free_port
+
     err.print("starting NATS, Postgres, S3 and the services ...", style="dim")
     async with LocalStack(said, StackOptions(gateway_port=free_port()), say=_trouble) as stack:
         record = stack.record()

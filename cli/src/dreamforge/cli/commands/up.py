@@ -1,20 +1,18 @@
 """`dreamforge up`: the whole stack in the foreground until somebody stops it."""
 
-import asyncio
-import os
-import signal
 from enum import StrEnum
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
-from dreamforge.cli.console import out, run
-from dreamforge.cli.failure import Exit
+from dreamforge.cli.console import run
+from dreamforge.cli.failure import CommandError
 from dreamforge.cli.settings import CliSettings
-from dreamforge.cli.stack.local import LocalStack
-from dreamforge.cli.stack.plan import StackOptions, service_names
-from dreamforge.cli.stack.record import StackRecord
-from dreamforge.cli.stack.show import LivePrinter, stack_table
+from dreamforge.cli.stack.plan import StackOptions
+
+# A remote client has none of these; a local stack needs them all.
+LOCAL_PARTS = ("dreamforge.gateway", "dreamforge.scheduler", "dreamforge.gpu_runner", "dreamforge.projector", "psycopg")
 
 
 class Renderer(StrEnum):
@@ -45,6 +43,9 @@ def up(
       FORGE_GATEWAY_PORT=8090 dreamforge up
       dreamforge up --runners 4 --renderer synthetic
     """
+    require_local_parts()
+    from dreamforge.cli.stack.serve import serve
+
     settings = CliSettings()
     options = StackOptions(
         gateway_port=port if port is not None else settings.gateway_port,
@@ -55,45 +56,8 @@ def up(
     run(serve(settings, options, quiet=quiet))
 
 
-async def serve(settings: CliSettings, options: StackOptions, *, quiet: bool) -> None:
-    """Start, tell, wait for a signal, stop. A second signal ends everything at once."""
-    stop = stop_on_signals()
-    names = ("nats", "postgres", "s3", *service_names(options), "stack")
-    printer = LivePrinter(out, names)
-    heard = (lambda _service, _line: None) if quiet else printer.heard
-    stack = LocalStack(settings, options, say=printer.said, listen=heard)
-    starting = asyncio.create_task(stack.start())
-    stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    if not starting.done():
-        starting.cancel()
-        await asyncio.gather(starting, return_exceptions=True)
-        return
-    try:
-        _tell(starting.result())
-        await stopped
-    finally:
-        stopped.cancel()
-        if not starting.exception():
-            await stack.stop()
-
-
-def _tell(record: StackRecord) -> None:
-    out.print()
-    out.print(stack_table(record))
-    out.print(f"\n[bold]Dream Forge is up[/bold] at [link]{record.gateway_url}[/link]; Ctrl-C stops it. Try:")
-    out.print('  dreamforge generate "a lighthouse at dawn"\n', style="green")
-
-
-def stop_on_signals() -> asyncio.Event:
-    """An event that SIGINT, SIGTERM and SIGHUP set; a second one of them ends us, and our guardians the rest."""
-    stop = asyncio.Event()
-
-    def on_signal() -> None:
-        if stop.is_set():
-            os._exit(Exit.INTERRUPTED)
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, on_signal)
-    return stop
+def require_local_parts() -> None:
+    """Errors: CommandError when only the command itself is installed, without servers and services."""
+    if missing := [name for name in LOCAL_PARTS if find_spec(name) is None]:
+        hint = "pip install 'dreamforge-cli[local]', or run `task setup` in a checkout"
+        raise CommandError("this installation cannot run a stack", facts={"missing": ", ".join(missing)}, hint=hint)

@@ -5,8 +5,6 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from dreamforge.runtime.embedded.processes import identity
-
 RECORD_NAME = "stack.json"
 
 
@@ -40,7 +38,11 @@ class StackRecord(BaseModel):
 
     @property
     def lives(self) -> bool:
-        """Whether the process that wrote it still runs."""
+        """Whether the process that wrote it still runs; never where the servers of a stack are not installed."""
+        try:
+            from dreamforge.runtime.embedded.processes import identity
+        except ModuleNotFoundError:
+            return False
         return identity(self.pid) == self.identity
 
 
