@@ -23,7 +23,7 @@ from dreamforge.runtime.follow import Follower, last_sequence
 
 WRITING = Gauge("forge_projector_writing", "1 while this process is the one that writes the read tables")
 # A session that lasted this long was sound: the next one is tried at once, without backoff.
-SOUND_SECONDS = 5.0
+SOUND_SECONDS = 1.0
 # A batch takes well under a second; past this, Postgres is in trouble and the batch is folded again elsewhere.
 FINISH_SECONDS = 5.0
 

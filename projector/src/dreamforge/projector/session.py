@@ -23,6 +23,11 @@ from dreamforge.runtime import clock
 
 # Any constant that nobody else in this database uses; ASCII of "forgepro".
 WRITER_LOCK = 0x666F72676570726F
+# pg_locks shows a key of 64 bits in two halves.
+OF_ADVISORY_LOCK = (
+    "locktype = 'advisory' AND objsubid = 1 AND (classid::bigint << 32) + objid::bigint = %s"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 # A writer that hangs (stopped, cut off) loses its session, and the lock with it, after this long.
 LEASE_SECONDS = 10
 PING_SECONDS = 2.0

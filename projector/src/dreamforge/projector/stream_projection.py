@@ -50,6 +50,7 @@ class StreamProjection:
     until: int | None = None
     sequence: int = 0
     caught_up: asyncio.Event = field(default_factory=asyncio.Event)
+    _moved: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def run(self) -> None:
         """For ever; with `until`, up to that sequence. Errors: Fenced, psycopg.Error: start again, new session."""
@@ -78,6 +79,11 @@ class StreamProjection:
         place = item.message.sequence
         return place > self.sequence and (self.until is None or place <= self.until)
 
+    async def reached(self, place: int) -> None:
+        """Wait until the tables have passed a sequence."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self.sequence >= place)
+
     async def apply(self, items: Sequence[Decoded]) -> None:
         """Write what is new in a batch; what cannot be read is parked first, for the checkpoint will pass it."""
         items = [item for item in items if self._wanted(item)]
@@ -88,6 +94,8 @@ class StreamProjection:
                 if item.entry is None:
                     await self.park(self.fold.stream, item.message, item.problem)
             await self._commit([item for item in items if item.entry is not None], items[-1].message.sequence)
+        async with self._moved:
+            self._moved.notify_all()
         PROJECTED.labels(self.fold.stream).inc(len(items))
         if (entry := items[-1].entry) is not None:
             LAG_SECONDS.labels(self.fold.stream).set(max(0.0, (clock.now() - entry.recorded.at).total_seconds()))

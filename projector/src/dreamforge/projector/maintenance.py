@@ -1,0 +1,172 @@
+"""What rebuild and verify share: one of them at a time, a fresh fold beside the live one, the live one held still."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg import AsyncConnection, sql
+
+from dreamforge.contracts.errors import Conflict
+from dreamforge.contracts.streams import STEPS
+from dreamforge.projector.ddl import create_indexes, create_tables
+from dreamforge.projector.folds import Fold, all_folds
+from dreamforge.projector.parking import leave_out
+from dreamforge.projector.session import WRITER_LOCK, Connection, Session, patient
+from dreamforge.projector.stream_projection import StreamProjection
+from dreamforge.projector.together import all_done, together
+from dreamforge.runtime import clock
+from dreamforge.runtime.bus import Bus
+from dreamforge.runtime.follow import Follower, last_sequence
+from dreamforge.runtime.settings import CommonSettings
+
+# Next to the writer's: whoever holds it is the only one that builds tables beside the live ones.
+MAINTENANCE_LOCK = WRITER_LOCK + 1
+# Larger than a live batch: nobody waits for a single event here, and a merge costs less a row.
+BATCH_MESSAGES = 20_000
+REPORT_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a rebuild or a verification stands, for whoever waits for it. Sequences are those of JOBS."""
+
+    stage: str
+    sequence: int = 0
+    target: int = 0
+    elapsed_seconds: float = 0.0
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def silent(progress: Progress) -> None:
+    """Tells nobody."""
+
+
+class MaintenanceRunning(Conflict):
+    """A rebuild or a verification is at work already."""
+
+    code = "maintenance_running"
+
+    def __str__(self) -> str:
+        return "another rebuild or verification of the read tables is running: wait for it to end"
+
+
+@dataclass(slots=True)
+class Fresh:
+    """The same tables in a schema of their own, folded from the beginning of the log."""
+
+    session: Session
+    bus: Bus
+    schema: str
+    projections: list[StreamProjection] = field(default_factory=list)
+
+    async def fold_up_to(self, places: dict[str, int]) -> None:
+        """Fold each stream exactly up to a sequence (or to its end, if that comes first)."""
+        await self._begin([self._projection(fold, places.get(fold.stream, 0)) for fold in all_folds()])
+        await all_done(*(projection.run() for projection in self.projections))
+
+    async def follow(self) -> None:
+        """Fold all streams for ever."""
+        await self._begin([self._projection(fold, None) for fold in all_folds()])
+        await together(*(projection.run() for projection in self.projections))
+
+    async def _begin(self, projections: list[StreamProjection]) -> None:
+        for projection in projections:
+            projection.sequence = await self.session.checkpoint(projection.fold.stream)
+            projection.follower.after_sequence = projection.sequence
+        self.projections = projections
+
+    def _projection(self, fold: Fold, until: int | None) -> StreamProjection:
+        """Of STEPS only the newest step of a job makes a row, so nothing else is read from the beginning."""
+        follower = Follower(self.bus, fold.stream, latest_only=fold.stream == STEPS.name)
+        return StreamProjection(self.session, fold, follower, leave_out, BATCH_MESSAGES, until=until)
+
+    async def reached(self, places: dict[str, int]) -> None:
+        """Wait until every stream that `follow` follows has passed its place."""
+        for projection in self.projections:
+            stream = projection.fold.stream
+            await projection.reached(min(places.get(stream, 0), await last_message(self.bus, stream)))
+
+    @property
+    def jobs_sequence(self) -> int:
+        """How far JOBS is."""
+        return self.projections[0].sequence if self.projections else 0
+
+    async def index(self) -> None:
+        """Make the indexes that folding does without."""
+        async with self.session.busy:
+            await create_indexes(self.session.connection)
+
+
+@asynccontextmanager
+async def fresh_tables(settings: CommonSettings, bus: Bus, schema: str) -> AsyncIterator[Fresh]:
+    """Empty tables in `schema`, which is dropped in the end. Errors: MaintenanceRunning."""
+    url = settings.database_url.get_secret_value()
+    async with Session.open(url, name=f"dreamforge-{schema}", schema=schema) as session:
+        if not await session.try_become_writer(MAINTENANCE_LOCK):
+            raise MaintenanceRunning
+        drop = sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema))
+        await session.connection.execute(drop)
+        await session.connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+        await create_tables(session.connection)
+        await session.prepare()
+        lease = asyncio.create_task(session.keep_lease(), name=f"lease of {schema}")
+        try:
+            yield Fresh(session, bus, schema)
+        finally:
+            async with session.busy:
+                lease.cancel()
+            with suppress(psycopg.Error):
+                await session.connection.execute(drop)
+                # A closed session gives its locks back a little later: the next maintenance may not wait for that.
+                await session.connection.execute("SELECT pg_advisory_unlock(%s)", (MAINTENANCE_LOCK,))
+
+
+async def last_message(bus: Bus, stream: str) -> int:
+    """The sequence of the newest message that a stream still holds; 0 when it holds none (they may have aged)."""
+    state = (await bus.request(f"$JS.API.STREAM.INFO.{stream}", None))["state"]
+    return int(state["last_seq"]) if state["messages"] else 0
+
+
+async def live_places(connection: Connection, bus: Bus) -> dict[str, int]:
+    """Where the live tables are, stream by stream; never past the end of the log."""
+    found = await (await connection.execute("SELECT stream, sequence FROM checkpoints")).fetchall()
+    return {str(stream): min(int(str(place)), await last_sequence(bus, str(stream))) for stream, place in found}
+
+
+@asynccontextmanager
+async def held_still(settings: CommonSettings, lock_seconds: float) -> AsyncIterator[Connection]:
+    """A transaction during which no checkpoint, hence no row, of the live tables can move; readers go on.
+
+    Errors: psycopg.errors.LockNotAvailable when a lock does not come within `lock_seconds`.
+    """
+    url = patient(settings.database_url.get_secret_value())
+    connection = await AsyncConnection.connect(url, autocommit=True, application_name="dreamforge-hold")
+    async with connection, connection.transaction():
+        await connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{int(lock_seconds * 1000)}ms",))
+        await connection.execute("LOCK TABLE checkpoints IN EXCLUSIVE MODE")
+        yield connection
+
+
+@asynccontextmanager
+async def reporting(stage: str, fresh: Fresh, target: int, on_progress: OnProgress) -> AsyncIterator[None]:
+    """Say how far the fresh tables are, at once and twice a second, while the block runs."""
+    began = clock.monotonic_seconds()
+
+    def say() -> None:
+        on_progress(Progress(stage, fresh.jobs_sequence, target, clock.monotonic_seconds() - began))
+
+    async def tick() -> None:
+        while True:
+            say()
+            await asyncio.sleep(REPORT_SECONDS)
+
+    ticking = asyncio.create_task(tick())
+    try:
+        yield
+        say()
+    finally:
+        ticking.cancel()
