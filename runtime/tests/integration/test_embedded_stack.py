@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import nats
@@ -20,6 +21,7 @@ from dreamforge.runtime.testing.buckets import S3Settings
 
 OWNER = """
 import asyncio, json, sys
+from contextlib import suppress
 from pathlib import Path
 from dreamforge.runtime.embedded import EmbeddedStack
 
@@ -81,7 +83,7 @@ def family_of(pids: list[int]) -> list[int]:
     """These processes, their guardians and their children (Postgres has half a dozen)."""
     parents = {}
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
+        with suppress(OSError, ValueError):  # not a process, or one that ended while we looked
             parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
     children = [pid for pid, parent in parents.items() if parent in pids]
     return [*pids, *(parents[pid] for pid in pids), *children]
