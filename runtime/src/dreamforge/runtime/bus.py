@@ -89,6 +89,7 @@ async def connect(url: str, name: str) -> Bus:
         disconnected_cb=voice.disconnected,
         reconnected_cb=voice.reconnected,
     )
+    voice.nc = nc
     version = nc.connected_server_version
     if (version.major, version.minor) < MINIMUM_SERVER:
         await nc.close()
@@ -103,6 +104,7 @@ class _Voice:
     QUIET_SECONDS = 5.0
 
     def __init__(self) -> None:
+        self.nc: Client | None = None
         self._last: tuple[str, float] = ("", 0.0)
 
     async def error(self, error: Exception) -> None:
@@ -113,7 +115,8 @@ class _Voice:
             logger.warning("NATS: {} (trying again)", text)
 
     async def disconnected(self) -> None:
-        logger.warning("NATS: connection lost")
+        if self.nc is None or not self.nc.is_closed:  # the client calls this too when we leave on purpose
+            logger.warning("NATS: connection lost")
 
     async def reconnected(self) -> None:
         logger.info("NATS: connected again")
