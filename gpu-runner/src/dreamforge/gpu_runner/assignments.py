@@ -75,21 +75,22 @@ def assignments_broker(nats_url: str, runner_id: str, take: Callable[[Assignment
         )
 
     @subscriber
-    async def on_assigned(assignment: Assignment | None) -> None:
-        if assignment is not None:
-            take(assignment)
+    async def on_assigned(event: JobAssigned) -> None:
+        message: NatsMessage = broker.context.get_local("message")
+        traceparent = (message.raw_message.headers or {}).get("traceparent", "")
+        take(Assignment(subjects.entity_of(message.raw_message.subject), event, message, traceparent))
 
     return broker
 
 
-async def _decode(message: NatsMessage) -> Assignment | None:
-    """The assignment in a message; None, and terminated, if it cannot be read (the projector parks it)."""
+async def _decode(message: NatsMessage) -> JobAssigned:
+    """The event in a message. Errors: MalformedEvent, once the message is terminated (the projector parks it)."""
     raw = message.raw_message
     try:
         recorded = unseal(raw.subject, raw.headers, raw.data, sequence=raw.metadata.sequence.stream)
     except MalformedEvent as error:
         logger.warning("terminating what cannot be read: {}", error)
         await message.reject()
-        return None
+        raise
     assert isinstance(recorded.event, JobAssigned), "the consumer's filter lets nothing else through"
-    return Assignment(recorded.entity_id, recorded.event, message, recorded.traceparent)
+    return recorded.event

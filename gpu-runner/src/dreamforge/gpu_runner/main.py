@@ -9,11 +9,11 @@ from pydantic import ValidationError
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.gpu_runner.settings import RunnerSettings
 from dreamforge.gpu_runner.supervisor import Supervisor
-from dreamforge.runtime import retry, service
-from dreamforge.runtime.bus import NATS_ERRORS, Bus, connect
+from dreamforge.runtime import service
+from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.health import Check, HealthServer
 from dreamforge.runtime.objects import ObjectStore
-from dreamforge.runtime.streams import ensure_streams
+from dreamforge.runtime.streams import open_log
 
 NAME = "gpu-runner"
 
@@ -24,7 +24,7 @@ async def run(settings: RunnerSettings, stop: asyncio.Event) -> None:
     health = HealthServer(settings.health_host, settings.health_port, parts.checks())
     health.start()
     try:
-        parts.bus = await _unless_stopped(stop, _connect(settings))
+        parts.bus = await _unless_stopped(stop, open_log(settings, f"{NAME}-{settings.runner_id}"))
         if parts.bus is not None:
             parts.supervisor = Supervisor(settings, parts.bus, parts.objects)
             await parts.supervisor.run(stop)
@@ -41,14 +41,6 @@ def main() -> None:
     except ValidationError as error:
         raise SystemExit(f"gpu-runner cannot run: {error}") from None
     service.main(NAME, settings, lambda stop: run(settings, stop))
-
-
-async def _connect(settings: RunnerSettings) -> Bus:
-    bus = await retry.until_it_works("NATS", lambda: connect(settings.nats_url, NAME), *NATS_ERRORS)
-    await retry.until_it_works(
-        "JetStream", lambda: ensure_streams(bus, replicas=settings.stream_replicas), DependencyAway
-    )
-    return bus
 
 
 async def _unless_stopped(stop: asyncio.Event, connecting: Coroutine[Any, Any, Bus]) -> Bus | None:

@@ -46,9 +46,9 @@ class Talk:
         self.child.send(Render(task=task))
         async with asyncio.timeout(60):
             while True:
-                for kind in (Done, Failed, Cancelled):
-                    for end in self.said(kind, task.task_id):
-                        return end
+                for message in self.heard:
+                    if isinstance(message, Done | Failed | Cancelled) and message.task_id == task.task_id:
+                        return message
                 self._news.clear()
                 await self._news.wait()
 
