@@ -19,6 +19,7 @@ from dreamforge.runtime import directget, ids
 from dreamforge.runtime.bus import NATS_ERRORS, Bus, connect
 from dreamforge.runtime.eventstore import EventStore
 from dreamforge.runtime.follow import Follower
+from dreamforge.runtime.service import cancel
 from dreamforge.runtime.streams import ensure_streams
 from dreamforge.runtime.testing import eventually
 from dreamforge.scheduler.loop import Scheduler
@@ -89,9 +90,7 @@ class FakeRunner:
 
     async def kill(self) -> None:
         """Go silent, as after kill -9."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel(*self._tasks)
 
     async def beat(self, seconds: int = LEASE_SECONDS) -> None:
         beat = Heartbeat(
@@ -207,9 +206,7 @@ class Forge:
         entry = next(entry for entry in self.schedulers if entry[0] is scheduler)
         self.schedulers.remove(entry)
         _, bus, tasks = entry
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(*tasks)
         await scheduler.close()
         await bus.close()
 

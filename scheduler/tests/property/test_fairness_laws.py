@@ -1,0 +1,184 @@
+"""What fairness promises over time: nobody starves, equal tenants get equal shares."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dreamforge.contracts.events import JobRequested, JobSucceeded, RenderRequest
+from dreamforge.contracts.fleet import Device, Heartbeat
+from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.placement import RunnerLoad
+from dreamforge.scheduler.fairness import Ageing
+from dreamforge.scheduler.plan import PlanPolicy, plan
+from dreamforge.scheduler.snapshot import Snapshot
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+AGEING = Ageing(level_seconds=6.0)
+POLICY = PlanPolicy()
+MODEL = ModelDescriptor(
+    model_id="a",
+    family="f",
+    digest="0" * 64,
+    vram=VramProfile(resident_bytes=0, denoise_bytes_per_latent=0, decode_bytes_per_px=1),
+    presets=(Preset(name="p", width_px=64, height_px=64, steps=1, guidance_scale=0),),
+)
+
+
+class Shop:
+    """One runner, simulated second by second; a job takes `seconds`."""
+
+    def __init__(self, slots=1, budget=10**6):
+        self.snapshot = Snapshot(AGEING)
+        self.now = NOON
+        self.slots, self.budget = slots, budget
+        self.sequence = 0
+        self.running = {}
+        self.served = []
+
+    def request(self, tenant="t", priority=5, side=64, steps=1):
+        self.sequence += 1
+        request = RenderRequest(
+            model_id="a", preset="p", prompt="x", width_px=side, height_px=64, steps=steps, guidance_scale=0, seed=0
+        )
+        event = JobRequested(at=self.now, tenant=tenant, priority=priority, request=request)
+        job_id = f"job-{self.sequence:05}"
+        self.snapshot.observe(job_id, event, self.sequence)
+        return job_id
+
+    def second(self, job_seconds=1):
+        for job_id, since in list(self.running.items()):
+            if (self.now - since).total_seconds() >= job_seconds:
+                del self.running[job_id]
+                self.sequence += 1
+                done = JobSucceeded(at=self.now, attempt=1, artifacts=(), render_seconds=0)
+                self.snapshot.observe(job_id, done, self.sequence)
+        held = self.snapshot.held("r")
+        load = RunnerLoad(self.beat(), sum(job.held_bytes for job in held.values()), len(held))
+        for assignment in plan([load], self.snapshot, {"a": MODEL}, self.now, POLICY):
+            job = assignment.job
+            self.snapshot.promise(job.job_id, "r", "i", assignment.required_bytes)
+            self.snapshot.observe(job.job_id, assignment.event(self.now), self.sequence)
+            self.running[job.job_id] = self.now
+            self.served.append(job)
+        self.now += timedelta(seconds=1)
+
+    def beat(self):
+        return Heartbeat(
+            runner_id="r",
+            instance_id="i",
+            at=self.now,
+            renderer="x",
+            device=Device(kind="cpu", name="x", total_bytes=0),
+            budget_bytes=self.budget,
+            free_bytes=0,
+            slots=self.slots,
+            model_ids=("a",),
+        )
+
+    def served_ids(self):
+        return [job.job_id for job in self.served]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=90, max_size=90))
+def test_ageing_prevents_starvation(priorities):
+    """A job of the lowest priority against a stream of higher ones that alone keeps the runner busy."""
+    shop = Shop()
+    poor = shop.request(priority=0)
+    for priority in priorities:
+        shop.request(priority=priority)
+        shop.second()
+    waited = next(job for job in shop.served if job.job_id == poor)
+    bound_seconds = 9 * AGEING.level_seconds + 2  # when it outranks a fresh 9, and what was queued before that
+    assert shop.served_ids().index(poor) <= bound_seconds
+    assert waited.wanted.priority == 0
+
+
+def test_without_waiting_the_higher_priority_goes_first():
+    shop = Shop()
+    low, high = shop.request(priority=1), shop.request(priority=8)
+    shop.second()
+    shop.second()
+    assert shop.served_ids() == [high, low]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.integers(0, 9), min_size=2, max_size=5),
+    st.lists(st.integers(1, 3), min_size=2, max_size=5),
+)
+def test_equal_tenants_get_equal_shares(priorities, slots):
+    """Whatever priorities they claim and however the capacity changes: after every second they are within one job."""
+    shop = Shop()
+    tenants = [f"t{number}" for number in range(len(priorities))]
+    for tenant, priority in zip(tenants, priorities, strict=True):
+        for _ in range(40):
+            shop.request(tenant=tenant, priority=priority)
+    for number in range(20):
+        shop.slots = slots[number % len(slots)]
+        shop.second()
+        counts = Counter(job.wanted.tenant for job in shop.served)
+        assert max(counts[t] for t in tenants) - min(counts[t] for t in tenants) <= 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 20), min_size=2, max_size=4))
+def test_shares_are_of_work_not_of_jobs(steps):
+    shop = Shop()
+    tenants = [f"t{number}" for number in range(len(steps))]
+    for tenant, count in zip(tenants, steps, strict=True):
+        for _ in range(100):
+            shop.request(tenant=tenant, steps=count)
+    work = Counter()
+    for _ in range(60):
+        shop.second()
+        work = Counter()
+        for job in shop.served:
+            work[job.wanted.tenant] += job.wanted.work
+    largest = max(steps) * 64 * 64
+    assert max(work.values()) - min(work[t] for t in tenants) <= largest
+
+
+def test_who_was_away_does_not_save_up_turns():
+    shop = Shop()
+    for _ in range(50):
+        shop.request(tenant="busy")
+    for _ in range(20):
+        shop.second()
+    for _ in range(20):
+        shop.request(tenant="late")
+    for _ in range(10):
+        shop.second()
+    counts = Counter(job.wanted.tenant for job in shop.served[20:])
+    assert counts == {"busy": 5, "late": 5}
+
+
+def test_emptying_the_queue_is_no_way_to_get_ahead():
+    """A tenant that sends its jobs one at a time gets its share, not more."""
+    shop = Shop()
+    for _ in range(50):
+        shop.request(tenant="a-batch")
+    for _ in range(30):
+        if not any(shop.snapshot.jobs[job].wanted.tenant == "one-by-one" for job in shop.snapshot.queue):
+            shop.request(tenant="one-by-one")
+        shop.second()
+    counts = Counter(job.wanted.tenant for job in shop.served)
+    assert abs(counts["a-batch"] - counts["one-by-one"]) <= 1
+
+
+@pytest.mark.parametrize("tenant", ["small", "big"])
+def test_small_jobs_do_not_slip_past_a_large_one_for_ever(tenant):
+    """The large one needs the whole runner; small ones come faster than they leave and always fit."""
+    shop = Shop(slots=4, budget=64 * 64 * 4)
+    for _ in range(4):
+        shop.request(tenant="small")
+    shop.second(3)
+    large = shop.request(tenant=tenant, side=256)
+    for _ in range(60):
+        shop.request(tenant="small")
+        shop.request(tenant="small")
+        shop.second(3)
+    assert large in shop.served_ids()
