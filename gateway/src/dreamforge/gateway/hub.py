@@ -10,9 +10,11 @@ from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.streams import JOBS, STEPS
 from dreamforge.gateway.moments import Moment, moment_of
 from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.follow import Batch, Follower, last_sequence
+from dreamforge.runtime.follow import Follower, LogMessage, last_sequence
 
 READY_SECONDS = 2.0
+# So many messages are handed out before the writers get their turn: a burst must not look like a slow client.
+SLICE_MESSAGES = 100
 
 CLIENTS = Gauge("forge_sse_clients", "Open event streams")
 EVENTS = Counter("forge_sse_events_total", "Events handed to open event streams")
@@ -25,12 +27,18 @@ def _nothing() -> None:
 
 @dataclass(slots=True, eq=False)
 class Tap:
-    """What one client has not taken yet. Bounded: a client that falls behind is dropped, and resumes by its last id."""
+    """What one client has not taken yet. Bounded: a client that falls behind is dropped, and resumes by its last id.
+
+    While its history is still being read, falling behind is not the client's fault: what does not fit is let go, and
+    `missed` says that history must be read once more.
+    """
 
     job_id: str
     limit_bytes: int
     on_overflow: Callable[[], None] = _nothing
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    reading_history: bool = True
+    missed: bool = False
     beat: bool = False
     gone: bool = False
     draining: bool = False
@@ -43,14 +51,20 @@ class Tap:
         if self.overflowed:
             return
         self._bytes += len(moment.tail)
-        if self._bytes > self.limit_bytes:
-            self.overflowed = True
-            self._moments = []
-            DROPPED.inc()
-            self.on_overflow()
+        if self._moments and self._bytes > self.limit_bytes:  # one large event alone is not slowness
+            self._overflow()
         else:
             self._moments.append(moment)
         self.wake.set()
+
+    def _overflow(self) -> None:
+        self.take()
+        if self.reading_history:
+            self.missed = True
+        else:
+            self.overflowed = True
+            DROPPED.inc()
+            self.on_overflow()
 
     def take(self) -> list[Moment]:
         """All that has arrived since the last time."""
@@ -118,10 +132,12 @@ class Hub:
 
     async def _follow(self, follower: Follower) -> None:
         async for batch in follower.batches():
-            self._hand_out(batch)
+            for first in range(0, len(batch.messages), SLICE_MESSAGES):
+                self._hand_out(batch.messages[first : first + SLICE_MESSAGES])
+                await asyncio.sleep(0)
 
-    def _hand_out(self, batch: Batch) -> None:
-        for message in batch.messages:
+    def _hand_out(self, messages: list[LogMessage]) -> None:
+        for message in messages:
             taps = self._taps.get(message.subject.split(".", 3)[2])
             if taps and (moment := moment_of(message)) is not None:
                 EVENTS.inc(len(taps))

@@ -76,8 +76,6 @@ def problem_of(error: e.ForgeError) -> Problem:
         case e.DependencyAway():
             detail = f"{error.dependency} is not available; try again in {RETRY_AFTER_SECONDS} s"
             return Problem(status, error.code, title, detail, (), {"dependency": error.dependency}, headers)
-        case own.BodyTooLarge():
-            headers = {"Connection": "close"}  # the rest of the body is not read
     if status == 500:
         return Problem(500, "internal", title, "The error was logged under the request id")
     return Problem(status, error.code, title, str(error), _places(error), _fields(error), headers)

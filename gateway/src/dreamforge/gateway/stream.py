@@ -33,17 +33,28 @@ async def open_stream(hub: Hub, job_id: str, cursor: EventCursor) -> Response:
     """
     tap = await hub.open(job_id)
     try:
-        facts = moments_of(await directget.last_of_each(hub.bus, JOBS.name, job_filter(job_id)))
+        facts, steps = await _history(hub.bus, tap, cursor)
         if not facts:
             raise JobNotFound(job_id=job_id)
         if facts[-1].terminal and facts[-1].sequence <= cursor.facts:
             hub.close(tap)
             return Response(status_code=204, headers=HEADERS)
-        history = merge(facts, await _steps(hub.bus, job_id, cursor.steps))
     except BaseException:
         hub.close(tap)
         raise
-    return EventStream(hub, tap, history, cursor)
+    return EventStream(hub, tap, merge(facts, steps), cursor)
+
+
+async def _history(bus: Bus, tap: Tap, cursor: EventCursor) -> tuple[list[Moment], list[Moment]]:
+    """All facts, and the steps after a cursor, so that nothing is missing between them and what the tap holds."""
+    steps: list[Moment] = []
+    while True:
+        tap.missed = False
+        facts = moments_of(await directget.last_of_each(bus, JOBS.name, job_filter(tap.job_id)))
+        steps += await _steps(bus, tap.job_id, steps[-1].sequence if steps else cursor.steps)
+        if not tap.missed:
+            tap.reading_history = False
+            return facts, steps
 
 
 async def _steps(bus: Bus, job_id: str, after: int) -> list[Moment]:
@@ -72,12 +83,15 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         tap = self._tap
-        tap.on_overflow = scope.get("extensions", {}).get(ABORT, tap.end)
+        abort = scope.get("extensions", {}).get(ABORT)
+        tap.on_overflow = abort or tap.end
         watcher = asyncio.create_task(_until_gone(receive, tap), name="sse-disconnect")
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await self._tell_history(send)
             await self._tell_live(send)
+            if tap.overflowed and abort is not None:
+                await watcher  # until the server knows that the connection is cut
         finally:
             watcher.cancel()
             self._hub.close(tap)

@@ -12,7 +12,11 @@ from dreamforge.runtime.eventstore import Loaded, Outcome
 
 
 async def body_of(request: Request, maximum_bytes: int) -> bytes:
-    """The body, never keeping more than the maximum, whatever Content-Length says. Errors: BodyTooLarge."""
+    """The body, never keeping more than the maximum, whatever Content-Length says.
+
+    Errors: BodyTooLarge at once; the server then reads the rest and forgets it, because a client that is cut off
+    while it sends would not see the answer.
+    """
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced[:20]) > maximum_bytes:
         raise BodyTooLarge(maximum_bytes=maximum_bytes)

@@ -1,0 +1,248 @@
+"""A stream is the whole story of a job, once: whoever watches, from wherever, whatever happens on the way."""
+
+import asyncio
+import random
+import socket
+from typing import Any
+
+import httpx
+import pytest
+from gateway_world import MODEL, Seen, World, events, ready, running, watch
+
+from dreamforge.contracts.envelope import seal
+from dreamforge.contracts.events import ArtifactStored, StepProgressed
+from dreamforge.gateway import hub
+from dreamforge.gateway.settings import GatewaySettings
+from dreamforge.runtime import clock, ids
+from dreamforge.runtime.embedded import NatsServer
+from dreamforge.runtime.testing import eventually
+
+
+def names(seen: list[Seen]) -> list[str]:
+    return [each.event for each in seen]
+
+
+async def burst(world: World, job_id: str, first: int, count: int) -> None:
+    """Many steps at once, acknowledged as a whole."""
+    for number in range(first, first + count - 1):
+        event = StepProgressed(
+            at=clock.now(),
+            attempt=1,
+            image_index=0,
+            images=1,
+            step=number,
+            steps=10**6,
+            elapsed_seconds=1,
+            eta_seconds=1,
+        )
+        envelope = seal(event, entity_id=job_id, event_id=ids.new_id(), source="/test")
+        await world.bus.nc.publish(envelope.subject, envelope.data, headers=envelope.headers)
+    await world.step(job_id, first + count - 1, steps=10**6)
+
+
+async def test_history_then_live_to_the_end(client: httpx.AsyncClient, world: World, submit: Any) -> None:
+    job_id = await submit()
+    await world.start(job_id)
+    await world.step(job_id, 1)
+    seen: list[Seen] = []
+    async with client.stream("GET", f"/v1/jobs/{job_id}/events") as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        async for each in events(response):
+            seen.append(each)
+            if each.event == "step" and each.data["step"] == 1:  # history is told: now comes the rest
+                await world.step(job_id, 2)
+                version = await world.finish(job_id)
+    assert names(seen) == ["requested", "assigned", "started", "step", "step", "artifact", "succeeded"]
+    assert seen[0].data["type"] == "dreamforge.job.requested.v1"
+    assert seen[0].data["job_id"] == job_id
+    assert seen[0].data["request"]["prompt"] == "a red circle"
+    assert seen[-1].data["sequence"] == version
+    assert seen[-1].id.startswith(f"{version}-")
+    assert all({"at", "attempt", "sequence", "type", "job_id"} <= each.data.keys() for each in seen)
+
+
+async def test_whoever_saw_the_end_is_told_not_to_come_back(
+    client: httpx.AsyncClient, world: World, submit: Any
+) -> None:
+    job_id = await submit()
+    await world.cancel(job_id)
+    whole = await watch(client, job_id)
+    assert names(whole) == ["requested", "cancel-requested", "cancelled"]
+    response = await client.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": whole[-1].id})
+    assert (response.status_code, response.content) == (204, b"")
+    resumed = await client.get(f"/v1/jobs/{job_id}/events", params={"last_event_id": whole[0].id})
+    assert resumed.text.count("event: ") == 2
+
+
+async def test_malformed_ids_are_refused(client: httpx.AsyncClient, submit: Any) -> None:
+    job_id = await submit()
+    for last_id in ("x", "1", "-1-2", "1-2-3", "9" * 20 + "-1", "1.5-2", "١-٢"):
+        response = await client.get(f"/v1/jobs/{job_id}/events", params={"last_event_id": last_id})
+        assert (response.status_code, response.json()["code"]) == (400, "malformed"), last_id
+
+
+async def test_an_unknown_job_has_no_stream(client: httpx.AsyncClient) -> None:
+    for job_id in (ids.new_id(), "nope", ">", "*"):
+        response = await client.get(f"/v1/jobs/{job_id}/events")
+        assert (response.status_code, response.json()["code"]) == (404, "job_not_found")
+
+
+@pytest.mark.parametrize("change_settings", [{"gateway_heartbeat_seconds": 0.05}])
+async def test_a_quiet_stream_is_kept_alive(client: httpx.AsyncClient, submit: Any) -> None:
+    async with client.stream("GET", f"/v1/jobs/{await submit()}/events") as response:
+        comments = 0
+        async for line in response.aiter_lines():
+            comments += line.startswith(":")
+            if comments == 3:
+                return
+
+
+async def test_readers_that_break_and_resume_see_every_step_once(
+    client: httpx.AsyncClient, world: World, submit: Any
+) -> None:
+    """Many joins between history and live, while events arrive: the heart of the promise."""
+    job_id = await submit()
+    await world.start(job_id)
+    total = 2_000
+
+    async def read(seed: int) -> list[Seen]:
+        chance = random.Random(seed)
+        seen: list[Seen] = []
+        while not seen or seen[-1].event != "cancelled":
+            last_id = seen[-1].id if seen else ""
+            seen += await watch(client, job_id, last_id, count=chance.choice([1, 40, 300, 10**9]))
+        return seen
+
+    readers = [asyncio.create_task(read(seed)) for seed in range(5)]
+    for first in range(1, total, 100):
+        await burst(world, job_id, first, 100)
+    await world.cancel(job_id)
+    for seen in await asyncio.gather(*readers):
+        steps = [each.data["step"] for each in seen if each.event == "step"]
+        assert steps == list(range(1, total + 1))
+        facts = [each.data["sequence"] for each in seen if each.event != "step"]
+        assert facts == sorted(set(facts))
+        assert [name for name in names(seen) if name != "step"] == [
+            "requested",
+            "assigned",
+            "started",
+            "cancel-requested",
+            "cancelled",
+        ]
+
+
+async def test_the_end_never_overtakes_the_last_steps(client: httpx.AsyncClient, world: World, submit: Any) -> None:
+    for _ in range(10):
+        job_id = await submit()
+        await world.start(job_id)
+        reader = asyncio.create_task(watch(client, job_id))
+        await burst(world, job_id, 1, 50)
+        await world.finish(job_id)
+        seen = await reader
+        assert names(seen) == ["requested", "assigned", "started", *["step"] * 50, "artifact", "succeeded"]
+
+
+async def until_cut(client: socket.socket) -> bytes:
+    """What is still in the sockets' buffers for a client that was cut off in the middle of its stream."""
+    received = b""
+    with client:
+        while part := await asyncio.get_running_loop().sock_recv(client, 1 << 20):
+            received += part
+    assert not received.endswith(b"0\r\n\r\n"), "the stream was completed instead of cut"
+    return received
+
+
+@pytest.mark.parametrize("change_settings", [{"gateway_stream_buffer_bytes": 4096}])
+async def test_a_slow_client_is_dropped_and_can_resume(client: httpx.AsyncClient, world: World, submit: Any) -> None:
+    job_id = await submit()
+    await world.start(job_id)
+    slow = socket.socket()
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    slow.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(slow, (client.base_url.host, client.base_url.port))
+    await loop.sock_sendall(slow, f"GET /v1/jobs/{job_id}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    await loop.sock_recv(slow, 20)  # it has begun, and now stops reading
+    dropped = hub.DROPPED._value.get()
+    large = {"recipe": "x" * 200_000}
+    for index in range(60):  # 12 MB: more than all socket buffers between us
+        event = ArtifactStored(
+            at=clock.now(),
+            attempt=1,
+            index=index,
+            sha256="a" * 64,
+            object_key="k",
+            size_bytes=1,
+            content_type="image/png",
+            width_px=8,
+            height_px=8,
+            seed=1,
+            recipe=large,
+        )
+        await world.append(job_id, event)
+    await eventually(lambda: hub.DROPPED._value.get() == dropped + 1)
+    await eventually(lambda: hub.CLIENTS._value.get() == 0)
+    received = await until_cut(slow)
+    last_id = received.rpartition(b"\n\n")[0].rpartition(b"id: ")[2].split(b"\n")[0].decode() or "0-0"
+    await world.cancel(job_id)
+    rest = await watch(client, job_id, last_id)
+    first = [each for each in await watch(client, job_id) if int(each.id.split("-")[0]) <= int(last_id.split("-")[0])]
+    assert len(first) + len(rest) == 3 + 60 + 2
+
+
+async def test_an_open_stream_survives_a_restart_of_nats(
+    client: httpx.AsyncClient, world: World, submit: Any, nats_server: NatsServer
+) -> None:
+    job_id = await submit()
+    await world.start(job_id)
+    await world.step(job_id, 1)
+    seen: list[Seen] = []
+    async with client.stream("GET", f"/v1/jobs/{job_id}/events") as response:
+        async for each in events(response):
+            seen.append(each)
+            if each.event == "step" and each.data["step"] == 1:
+                await restart(client, world, nats_server)
+                await world.step(job_id, 2)
+                await world.finish(job_id)
+    assert names(seen) == ["requested", "assigned", "started", "step", "step", "artifact", "succeeded"]
+    assert (await client.post("/v1/jobs", json={"prompt": "a"})).status_code == 202
+
+
+async def restart(client: httpx.AsyncClient, world: World, nats_server: NatsServer) -> None:
+    """Kill NATS, see what the gateway says meanwhile, and bring it back."""
+    await nats_server.kill()
+    await eventually(lambda: not world.bus.connected)
+    away = await client.post("/v1/jobs", json={"prompt": "a"})
+    assert (away.status_code, away.json()["code"]) == (503, "dependency_away")
+    assert int(away.headers["retry-after"]) > 0
+    assert away.elapsed.total_seconds() < 2
+    assert (await client.get("/readyz")).json()["checks"]["nats"] != "ok"
+    assert (await client.get("/healthz")).status_code == 200
+    await nats_server.restart()
+    await eventually(lambda: world.bus.connected)
+    await ready(client)
+
+
+async def test_a_stopping_gateway_sends_its_clients_away_and_another_one_goes_on(
+    world: World, settings: GatewaySettings
+) -> None:
+    await world.register(MODEL)
+    async with (
+        running(settings) as (first_url, stop),
+        running(settings) as (second_url, _),
+        httpx.AsyncClient(base_url=first_url) as first,
+        httpx.AsyncClient(base_url=second_url) as second,
+    ):
+        await ready(first)
+        await ready(second)
+        job_id = (await first.post("/v1/jobs", json={"prompt": "a"})).json()["job_id"]
+        lines: list[str] = []
+        async with first.stream("GET", f"/v1/jobs/{job_id}/events") as response:
+            async for line in response.aiter_lines():
+                lines.append(line)
+                if line.startswith("data: "):
+                    stop.set()
+        assert any(line.startswith("retry: ") for line in lines)
+        last_id = next(line for line in lines if line.startswith("id: "))[4:]
+        await world.cancel(job_id)
+        assert names(await watch(second, job_id, last_id)) == ["cancel-requested", "cancelled"]
