@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -57,12 +59,18 @@ async def gone(pids: list[int]) -> None:
     await eventually(lambda: alive(pids), 5, until=lambda living: not living)
 
 
-def start_parent(folder: Path, *options: str) -> "tuple[subprocess.Popen[str], list[int]]":
+@contextmanager
+def running_parent(folder: Path, *options: str) -> "Iterator[tuple[subprocess.Popen[str], list[int]]]":
+    """A Python process that guards FAMILY, and the pids of the command and its guardian."""
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, FAMILY, str(folder), *options], stdout=subprocess.PIPE, text=True
     )
-    assert parent.stdout
-    return parent, json.loads(parent.stdout.readline())
+    try:
+        assert parent.stdout
+        yield parent, json.loads(parent.stdout.readline())
+    finally:
+        parent.kill()
+        parent.wait()
 
 
 async def family(folder: Path) -> tuple[GuardedProcess, list[int]]:
@@ -72,23 +80,21 @@ async def family(folder: Path) -> tuple[GuardedProcess, list[int]]:
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
 async def test_no_descendant_outlives_the_parent(tmp_path: Path, end: signal.Signals) -> None:
-    parent, guarded = start_parent(tmp_path)
-    pids = [*await family_of(tmp_path), *guarded]
-    assert alive(pids) == pids
-    parent.send_signal(end)
-    await gone(pids)
-    parent.wait()
+    with running_parent(tmp_path) as (parent, guarded):
+        pids = [*await family_of(tmp_path), *guarded]
+        assert alive(pids) == pids
+        parent.send_signal(end)
+        await gone(pids)
 
 
 async def test_a_fork_of_the_parent_that_lives_on_does_not_keep_the_family_alive(tmp_path: Path) -> None:
-    parent, guarded = start_parent(tmp_path, "fork")
-    pids = [*await family_of(tmp_path), *guarded]
-    parent.kill()
-    try:
-        await gone(pids)
-    finally:
-        os.kill(int((tmp_path / "forked").read_text()), signal.SIGKILL)
-        parent.wait()
+    with running_parent(tmp_path, "fork") as (parent, guarded):
+        try:
+            pids = [*await family_of(tmp_path), *guarded]
+            parent.kill()
+            await gone(pids)
+        finally:
+            os.kill(int((tmp_path / "forked").read_text()), signal.SIGKILL)
 
 
 async def test_killing_the_guardian_kills_the_command(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import nats
@@ -21,7 +23,9 @@ from dreamforge.runtime.testing.buckets import S3Settings
 
 OWNER = """
 import asyncio, json, sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from dreamforge.runtime.embedded import EmbeddedStack
 
@@ -35,14 +39,27 @@ asyncio.run(main())
 """
 
 
-def start_owner(folder: Path) -> "tuple[subprocess.Popen[str], dict[str, str], list[int], list[int]]":
-    """A Python process that runs the stack: it, the settings, the servers' pids and their ports."""
-    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(folder)], stdout=subprocess.PIPE, text=True)
-    assert owner.stdout
-    shown = json.loads(owner.stdout.readline())
-    pids = [pid for _, pid, _ in shown["processes"]]
-    ports = [int(address.rpartition(":")[2]) for _, _, address in shown["processes"]]
-    return owner, shown["env"], pids, ports
+@dataclass(frozen=True)
+class Owner:
+    """A Python process that runs the stack, what it said of it, and the servers' pids and ports."""
+
+    process: "subprocess.Popen[str]"
+    env: dict[str, str]
+    pids: list[int]
+    ports: list[int]
+
+
+@contextmanager
+def running_owner(folder: Path) -> Iterator[Owner]:
+    process = subprocess.Popen([sys.executable, "-c", OWNER, str(folder)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        shown = json.loads(process.stdout.readline())
+        ports = [int(address.rpartition(":")[2]) for _, _, address in shown["processes"]]
+        yield Owner(process, shown["env"], [pid for _, pid, _ in shown["processes"]], ports)
+    finally:
+        process.kill()
+        process.wait()
 
 
 async def write_everywhere(env: dict[str, str], word: str) -> None:
@@ -134,55 +151,49 @@ async def test_one_server_that_cannot_start_leaves_none_running(tmp_path: Path) 
 
 
 async def test_a_second_start_is_refused_by_the_pid_of_the_first(tmp_path: Path) -> None:
-    owner, env, pids, _ = start_owner(tmp_path)
-    try:
-        with pytest.raises(FolderInUse, match=f"process {owner.pid} runs its servers there") as caught:
+    with running_owner(tmp_path) as owner:
+        with pytest.raises(FolderInUse, match=f"process {owner.process.pid} runs its servers there") as caught:
             await EmbeddedStack(tmp_path).start()
-        assert caught.value.owner_pid == owner.pid
-        await write_everywhere(env, "the first is unharmed")
-    finally:
-        owner.kill()
-        owner.wait()
-    await eventually(lambda: [pid for pid in pids if identity(pid)], until=lambda living: not living)
+        assert caught.value.owner_pid == owner.process.pid
+        await write_everywhere(owner.env, "the first is unharmed")
 
 
 async def test_killing_the_owner_leaves_no_process_no_port_and_no_loss(tmp_path: Path) -> None:
-    owner, env, pids, ports = start_owner(tmp_path)
-    await write_everywhere(env, "a fact")
-    family = family_of(pids)
-    assert len(family) >= 3 + 3 + 4
-    assert all(is_taken(port) for port in ports)
-    os.kill(owner.pid, signal.SIGKILL)
-    await eventually(lambda: [pid for pid in family if identity(pid)], 5, until=lambda living: not living)
-    assert not [port for port in ports if is_taken(port)]
-    owner.wait()
-    async with EmbeddedStack(tmp_path) as stack:
-        assert await read_everywhere(stack.settings_env()) == ["a fact"] * 3
+    with running_owner(tmp_path) as owner:
+        await write_everywhere(owner.env, "a fact")
+        family = family_of(owner.pids)
+        assert len(family) >= 3 + 3 + 4
+        assert all(is_taken(port) for port in owner.ports)
+        os.kill(owner.process.pid, signal.SIGKILL)
+        await eventually(lambda: [pid for pid in family if identity(pid)], 5, until=lambda living: not living)
+        assert not [port for port in owner.ports if is_taken(port)]
+        async with EmbeddedStack(tmp_path) as stack:
+            assert await read_everywhere(stack.settings_env()) == ["a fact"] * 3
 
 
 async def test_a_start_right_after_a_kill_waits_for_the_old_servers_to_be_gone(tmp_path: Path) -> None:
     """On the same ports, with the old owner not even reaped: what a supervisor's restart looks like."""
-    owner, env, pids, ports = start_owner(tmp_path)
-    await write_everywhere(env, "a fact")
-    owner.kill()
-    nats_port, postgres_port, s3_port = ports
-    async with EmbeddedStack(tmp_path, nats_port=nats_port, postgres_port=postgres_port, s3_port=s3_port) as stack:
-        assert stack.settings_env() | {"FORGE_NATS_MONITOR_URL": env["FORGE_NATS_MONITOR_URL"]} == env
-        assert await read_everywhere(env) == ["a fact"] * 3
-        assert not [pid for pid in pids if identity(pid)]
-    owner.wait()
+    with running_owner(tmp_path) as owner:
+        await write_everywhere(owner.env, "a fact")
+        owner.process.kill()
+        nats_port, postgres_port, s3_port = owner.ports
+        stack = EmbeddedStack(tmp_path, nats_port=nats_port, postgres_port=postgres_port, s3_port=s3_port)
+        async with stack:
+            monitor = {"FORGE_NATS_MONITOR_URL": owner.env["FORGE_NATS_MONITOR_URL"]}
+            assert stack.settings_env() | monitor == owner.env
+            assert await read_everywhere(owner.env) == ["a fact"] * 3
+            assert not [pid for pid in owner.pids if identity(pid)]
 
 
 async def test_owner_and_guardians_killed_together_still_leave_nothing_in_the_way(tmp_path: Path) -> None:
-    owner, env, pids, _ = start_owner(tmp_path)
-    await write_everywhere(env, "a fact")
-    guardians = family_of(pids)[3:6]
-    for pid in (*guardians, owner.pid):
-        os.kill(pid, signal.SIGKILL)
-    async with EmbeddedStack(tmp_path) as stack:
-        assert await read_everywhere(stack.settings_env()) == ["a fact"] * 3
-        assert not [pid for pid in pids if identity(pid)]
-    owner.wait()
+    with running_owner(tmp_path) as owner:
+        await write_everywhere(owner.env, "a fact")
+        guardians = family_of(owner.pids)[3:6]
+        for pid in (*guardians, owner.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        async with EmbeddedStack(tmp_path) as stack:
+            assert await read_everywhere(stack.settings_env()) == ["a fact"] * 3
+            assert not [pid for pid in owner.pids if identity(pid)]
 
 
 async def test_strays_are_known_by_program_and_folder(tmp_path: Path) -> None:
