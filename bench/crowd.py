@@ -35,6 +35,7 @@ class Crowd:
     cancelled: set[str] = field(default_factory=set)
     readers: list[Seen] = field(default_factory=list)
     retries: int = 0
+    loaded: bool = False  # everything was submitted
     renamed: int = 0  # a retried key that came back as another job: must stay 0
 
     async def submit(self, key: str, body: dict[str, object]) -> str:

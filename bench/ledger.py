@@ -64,7 +64,7 @@ class Ledger:
         self.latest[event.TOKEN] = time.monotonic()
         if isinstance(event, JobAssigned):
             self.holders[job_id] = (event.runner_id, event.attempt)
-        elif isinstance(event, AttemptFailed | TERMINAL_EVENTS):
+        elif isinstance(event, (AttemptFailed, *TERMINAL_EVENTS)):
             self.holders.pop(job_id, None)
 
     async def until(self, true: Condition, seconds: float) -> bool:

@@ -62,7 +62,7 @@ class Watch:
 
 def body(number: int, distinct: bool) -> dict[str, object]:
     """A request; the same picture every time unless `distinct` (then each one is a new object in S3)."""
-    return {"model": "synthetic", "prompt": "a red circle", "seed": number if distinct else 7}
+    return {"model_id": "synthetic", "prompt": "a red circle", "seed": number if distinct else 7}
 
 
 async def submit(connection: Connection, number: int, distinct: bool) -> tuple[str, float, float]:
