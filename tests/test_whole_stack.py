@@ -55,7 +55,8 @@ class Stack:
         assert self._process is not None
         if self._process.poll() is not None:
             raise RuntimeError(f"up ended with {self._process.returncode}:\n{self.said()}")
-        return read_record(self.folder / ".forge")
+        record = read_record(self.folder / ".forge")
+        return record if record and record.ready else None
 
     def said(self) -> str:
         """Everything that `up` printed so far."""

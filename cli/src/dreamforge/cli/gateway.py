@@ -44,6 +44,8 @@ class Gateway:
         self._notice = notice
         self.base_url = gateway_url(settings)
         self._sequence = 0
+        # Nobody said that a gateway runs, and no stack does here: one look at the default address is enough.
+        self._tries = TRIES if settings.gateway_url else 1
         self._http = httpx.AsyncClient(
             base_url=self.base_url,
             headers={"Forge-Tenant": settings.tenant},
@@ -86,7 +88,7 @@ class Gateway:
     async def events(self, job_id: str) -> AsyncIterator[SseMessage]:
         """A job's history, then its life, to its end; resumed without gap or repeat when the connection breaks.
 
-        Errors: ProblemError, CommandError when nobody answers for TRIES tries in a row.
+        Errors: ProblemError, CommandError when nobody answers, try after try.
         """
         last_id, failures = "", 0
         while True:
@@ -101,12 +103,12 @@ class Gateway:
                 return
             except httpx.TransportError as error:
                 failures += 1
-                if failures >= TRIES:
+                if failures >= self._tries:
                     raise self._away(error) from error
                 self._notice(f"the stream from {self.base_url} broke; resuming after {last_id or 'its start'}")
             except ProblemError as error:
                 failures += 1
-                if error.status not in RETRIED or failures >= TRIES:
+                if error.status not in RETRIED or failures >= self._tries:
                     raise
             await asyncio.sleep(_pause_seconds(failures))
 
@@ -132,17 +134,18 @@ class Gateway:
 
     async def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:  # Any: httpx's own options
         """The answer, after retries. Errors: ProblemError, CommandError when nobody answers."""
-        for attempt in range(1, TRIES + 1):
+        for attempt in range(1, self._tries + 1):
             try:
                 response = await self._http.request(method, path, **options)
             except httpx.TransportError as error:
-                if attempt == TRIES:
+                if attempt == self._tries:
                     raise self._away(error) from error
-                self._notice(f"no answer from {self.base_url}; trying again")
+                if attempt == 1:
+                    self._notice(f"no answer from {self.base_url}; trying again")
             else:
                 if response.is_success:
                     return response
-                if response.status_code not in RETRIED or attempt == TRIES:
+                if response.status_code not in RETRIED or attempt == self._tries:
                     raise _problem(response)
             await asyncio.sleep(_pause_seconds(attempt))
         raise AssertionError("the last try ends in an answer or an error")

@@ -17,7 +17,7 @@ from dreamforge.runtime.bus import Bus, connect
 from dreamforge.runtime.follow import Batch, Follower, LogMessage
 
 # `connect` itself waits for as long as it takes; a person at a terminal does not.
-CONNECT_SECONDS = 5.0
+CONNECT_SECONDS = 3.0
 
 
 @asynccontextmanager
@@ -27,7 +27,9 @@ async def bus_of(settings: CliSettings) -> AsyncIterator[Bus]:
         async with asyncio.timeout(CONNECT_SECONDS):
             bus = await connect(settings.nats_url, "cli")
     except (NatsError, OSError, TimeoutError) as error:
-        raise DependencyAway(dependency="nats", reason=str(error) or type(error).__name__) from error
+        where = settings.nats_url.rpartition("@")[2].removeprefix("nats://")  # without its token
+        reason = f"no answer at {where} within {CONNECT_SECONDS:g} s"
+        raise DependencyAway(dependency="nats", reason=reason) from error
     try:
         yield bus
     finally:

@@ -46,6 +46,6 @@ app.add_typer(events.app, name="events")
 app.add_typer(fleet.models_app, name="models")
 app.add_typer(fleet.runners_app, name="runners")
 
-# The libraries that we share with the services log; here only trouble is worth a line.
+# The libraries that we share with the services log; here only errors are worth a line.
 logger.remove()
-logger.add(sys.stderr, level="WARNING", format="{message}")
+logger.add(sys.stderr, level="ERROR", format="{message}")

@@ -1,5 +1,6 @@
 """`dreamforge demo`: the whole of it once, from an empty folder to a picture and its story."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,15 +11,17 @@ import typer
 from dreamforge.cli.commands.generate import paint, raise_unless_succeeded
 from dreamforge.cli.commands.up import require_local_parts
 from dreamforge.cli.console import err, out, run
+from dreamforge.cli.failure import CommandError
 from dreamforge.cli.gateway import Gateway
 from dreamforge.cli.log import bus_of, story_of
 from dreamforge.cli.settings import CliSettings, filled
 from dreamforge.cli.stack.plan import StackOptions
-from dreamforge.cli.stack.record import read_record
+from dreamforge.cli.stack.record import StackRecord, read_record
 from dreamforge.cli.stack.show import stack_table
 from dreamforge.cli.story import story_table, tell
 from dreamforge.runtime import clock
 
+POLL_SECONDS = 0.1  # a file of another process has no event that we could await
 PROMPT = "a lighthouse at dawn, long exposure, calm sea"
 
 
@@ -55,7 +58,7 @@ async def _stack(said: CliSettings) -> AsyncIterator[CliSettings]:
     """The settings of the stack that runs here, or of one that runs as long as the demo."""
     if (running := read_record(said.state_dir)) is not None:
         err.print(f"using the stack that runs here as process {running.pid}", style="dim")
-        yield filled(said, running)
+        yield filled(said, await _when_ready(running, said.state_dir))
         return
     require_local_parts()
     from dreamforge.cli.stack.local import LocalStack
@@ -67,6 +70,16 @@ async def _stack(said: CliSettings) -> AsyncIterator[CliSettings]:
         out.print(stack_table(record))
         yield filled(said, record)
         err.print("stopping everything ...", style="dim")
+
+
+async def _when_ready(record: StackRecord, state_dir: Path) -> StackRecord:
+    """The record of a stack that another process is still starting, once that is done."""
+    while not record.ready:
+        await asyncio.sleep(POLL_SECONDS)
+        if (found := read_record(state_dir)) is None:
+            raise CommandError(f"the stack that process {record.pid} was starting has ended")
+        record = found
+    return record
 
 
 def _trouble(name: str, text: str) -> None:

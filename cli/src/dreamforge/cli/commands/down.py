@@ -56,6 +56,8 @@ def status(json: Json = False) -> None:
         emit(record.model_dump(mode="json", exclude={"settings", "identity"}))
     else:
         out.print(stack_table(record))
+        if not record.ready:
+            out.print("still starting", style="yellow")
 
 
 def env() -> None:

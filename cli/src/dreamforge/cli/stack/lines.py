@@ -41,7 +41,8 @@ def parse_line(raw: str) -> Line:
 
 def show_line(service: str, line: Line, colour: str) -> Text:
     """The line as `up` and `logs` print it."""
-    text = Text(f"{line.time or '        '} ", style="dim")
+    text = Text()
+    text.append(f"{line.time:8} ", style="dim")
     text.append(f"{service:<{NAME_WIDTH}} ", style=colour)
     text.append(line.message, style=TROUBLE.get(line.level, ""))
     for name, value in line.ids.items():

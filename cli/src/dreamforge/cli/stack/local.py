@@ -3,7 +3,6 @@
 import asyncio
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -51,6 +50,7 @@ class LocalStack:
         self._services: list[KeptService] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._started_at = clock.now()
+        self._ready = False
 
     async def start(self) -> StackRecord:
         """Returns once every service is ready.
@@ -65,7 +65,9 @@ class LocalStack:
             await start_all(self._servers)
             self._keep_servers()
             self._start_services()
+            self._write()
             await self._until_ready()
+            self._ready = True
             return self._write()
         except BaseException:
             await self.stop()
@@ -91,6 +93,7 @@ class LocalStack:
             pid=os.getpid(),
             identity=identity(os.getpid()) or "",
             started_at=self._started_at,
+            ready=self._ready,
             folder=self._state_dir,
             gateway_url=f"http://{self.options.gateway_host}:{self.options.gateway_port}",
             settings=self._addresses(),
@@ -161,10 +164,8 @@ class LocalStack:
             raise _not_ready(service, f"ended {service.ends_in_a_row} times before it was ready")
 
     def _changed(self) -> None:
-        """A pid is new: whoever reads the record must find it, unless it is not written yet."""
-        with suppress(FileNotFoundError):
-            if read_record(self._state_dir) is not None:
-                self._write()
+        """A pid is new: whoever reads the record must find it."""
+        self._write()
 
     def _write(self) -> StackRecord:
         record = self.record()

@@ -23,6 +23,7 @@ class RunningProcess(BaseModel):
 class StackRecord(BaseModel):
     """A running stack. `identity` tells its process from a later one with the same pid.
 
+    `ready` once every service has answered that it works.
     `settings` are the FORGE_* variables that reach its servers, credentials included: the file is 0600.
     """
 
@@ -31,6 +32,7 @@ class StackRecord(BaseModel):
     pid: int
     identity: str
     started_at: AwareDatetime
+    ready: bool = True
     folder: Path
     gateway_url: str
     settings: dict[str, str]
