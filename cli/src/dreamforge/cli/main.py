@@ -8,7 +8,7 @@ import typer
 from loguru import logger
 
 from dreamforge.cli import console
-from dreamforge.cli.commands import demo, down, events, fleet, generate, jobs, up
+from dreamforge.cli.commands import demo, down, events, fleet, generate, jobs, projection, up
 from dreamforge.cli.failure import EXIT_MEANINGS, Exit, report
 from dreamforge.contracts.errors import ForgeError
 
@@ -45,6 +45,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(events.app, name="events")
 app.add_typer(fleet.models_app, name="models")
 app.add_typer(fleet.runners_app, name="runners")
+app.add_typer(projection.app, name="projection")
 
 # The libraries that we share with the services log; here only errors are worth a line.
 logger.remove()
