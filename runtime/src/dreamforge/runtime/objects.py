@@ -51,6 +51,9 @@ class ObjectStore:
     """Blocking SDK calls, each in a thread; every error becomes DependencyAway("s3")."""
 
     def __init__(self, settings: CommonSettings) -> None:
+        """Makes no request. Errors: DependencyAway when there is no secret to sign requests with."""
+        if not settings.s3_secret_key.get_secret_value():
+            raise DependencyAway(dependency="s3", reason="FORGE_S3_SECRET_KEY is not set")
         self._bucket = settings.s3_bucket
         self._client = Minio(
             endpoint=settings.s3_endpoint,

@@ -1,8 +1,10 @@
 """Settings that every service shares: `FORGE_*` variables or a `.env` file. See `.env.example`."""
 
+import sys
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dreamforge.contracts.commands import RetryPolicy
@@ -55,3 +57,18 @@ class CommonSettings(BaseSettings):
     health_host: str = "127.0.0.1"
     health_port: int = Field(default=0, ge=0, le=65535, description="/metrics /healthz /readyz; 0 takes a free port")
     state_dir: Path = Field(default=Path(".forge"), description="what a local stack keeps")
+
+
+S = TypeVar("S", bound=CommonSettings)
+EXIT_USAGE = 2
+
+
+def load(kind: type[S]) -> S:
+    """The settings of a process; one clear line for each that is wrong, and exit 2."""
+    try:
+        return kind()
+    except ValidationError as error:
+        for each in error.errors(include_url=False):
+            name = "FORGE_" + "_".join(str(part) for part in each["loc"]).upper()
+            print(f"{name}: {each['msg'][:1].lower()}{each['msg'][1:]}", file=sys.stderr)  # noqa: T201 before any log
+        sys.exit(EXIT_USAGE)
