@@ -10,6 +10,7 @@ from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.tables import checkpoints
 
 CONNECT_SECONDS = 2  # whole seconds, and 2 is the least libpq takes
+AWAY = (psycopg.OperationalError, psycopg.InterfaceError)
 NOT_MIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidCatalogName)
 
 
@@ -32,13 +33,18 @@ class Database:
         )
 
     async def rows(self, statement: Select[*tuple[object, ...]]) -> Sequence[RowMapping]:
-        """All rows of a statement. Errors: DependencyAway when Postgres is away, too slow, or not migrated."""
+        """All rows of a statement.
+
+        Errors: DependencyAway when Postgres is away, too slow, or not migrated; anything else is a bug of ours.
+        """
         try:
             async with self._engine.connect() as connection:
                 return (await connection.execute(statement)).mappings().all()
         except exc.DBAPIError as error:
-            raise _away(error.orig or error) from error
-        except (exc.TimeoutError, psycopg.Error, OSError) as error:
+            if error.connection_invalidated or isinstance(error.orig, AWAY + NOT_MIGRATED):
+                raise _away(error.orig or error) from error
+            raise
+        except (exc.TimeoutError, *AWAY, OSError) as error:
             raise _away(error) from error
 
     async def row(self, statement: Select[*tuple[object, ...]]) -> RowMapping | None:

@@ -60,4 +60,12 @@ async def _http_error(request: Request, error: Exception) -> Response:
         405: f"{request.method[:16]} is not allowed here",
     }
     detail = details.get(error.status_code, str(error.detail))
-    return respond(request, http_problem(error.status_code, detail, error.headers))
+    headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
+    return respond(request, http_problem(error.status_code, detail, headers))
+
+
+def _allowed(request: Request) -> str:
+    """Every method of this path: the framework names only those of the first route that has it."""
+    document: dict[str, Any] = request.app.state.document
+    template = getattr(request.scope.get("route"), "path", "")
+    return ", ".join(sorted(method.upper() for method in document["paths"].get(template, {"get": None})))

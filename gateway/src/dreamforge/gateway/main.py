@@ -15,6 +15,7 @@ from dreamforge.gateway.gate import Gate
 from dreamforge.gateway.protocol import ForgeProtocol
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.runtime import service
+from dreamforge.runtime.settings import load
 
 BACKLOG = 2048
 # The kernel gives up on a peer that has taken nothing for this long; accepted sockets inherit it (Linux).
@@ -94,5 +95,5 @@ async def _until_stopped(stop: asyncio.Event, *tasks: "asyncio.Task[None]") -> N
 
 def main() -> None:
     """`python -m dreamforge.gateway`."""
-    settings = GatewaySettings()
+    settings = load(GatewaySettings)
     service.main("gateway", settings, lambda stop: run(settings, stop), loop_factory=uvloop.new_event_loop)

@@ -16,9 +16,10 @@ OPEN = (*WAITING, *PLACED)
 
 
 def _step() -> Any:  # Any: SQLAlchemy's expression types do not survive to_jsonb
-    row = func.to_jsonb(steps.table_valued(), type_=JSONB)
+    latest = steps.alias("latest")  # `steps` alone would be the column of that name
+    row = func.to_jsonb(latest.table_valued(), type_=JSONB)
     bare = row.op("-")(literal_column("'job_id'::text")).op("-")(literal_column("'sequence'::text"))
-    return select(bare).where(steps.c.job_id == jobs.c.job_id).scalar_subquery().label("step")
+    return select(bare).where(latest.c.job_id == jobs.c.job_id).scalar_subquery().label("step")
 
 
 def _attempts(without: str) -> Any:

@@ -1,0 +1,358 @@
+"""Reads show one consistent moment of the tables, as new as the client asks for, and never what is not visible."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from gateway_world import BODY, DECISION, MODEL, World
+
+from dreamforge.contracts.events import Candidate
+from dreamforge.contracts.fleet import LEASE_SECONDS, Device, Heartbeat
+from dreamforge.runtime import clock, ids
+from dreamforge.runtime.objects import ObjectStore, object_key, sha256_of
+from dreamforge.runtime.testing import eventually
+
+
+def heartbeat(
+    runner_id: str, *, budget_bytes: int = 8 * 2**30, slots: int = 1, models: tuple[str, ...] = ("m",)
+) -> Heartbeat:
+    return Heartbeat(
+        runner_id=runner_id,
+        instance_id="i1",
+        at=clock.now(),
+        renderer="synthetic",
+        device=Device(kind="cpu", name="test", total_bytes=budget_bytes),
+        budget_bytes=budget_bytes,
+        free_bytes=budget_bytes,
+        slots=slots,
+        model_ids=models,
+        resident_model_ids=models[:1],
+    )
+
+
+async def beat(world: World, client: httpx.AsyncClient, *beats: Heartbeat) -> None:
+    """Runners say what they are, and the gateway has heard it."""
+    for each in beats:
+        await world.bus.js.publish(
+            f"$KV.runners.{each.runner_id}", each.model_dump_json().encode(), msg_ttl=float(LEASE_SECONDS)
+        )
+
+    async def alive() -> bool:
+        runners = (await client.get("/v1/runners")).json()["runners"]
+        return {b.runner_id for b in beats} <= {r["runner_id"] for r in runners if r["heartbeat"]}
+
+    await eventually(alive)
+
+
+async def test_a_read_waits_for_the_write_it_must_see(client: httpx.AsyncClient, world: World) -> None:
+    written = await client.post("/v1/jobs", json=BODY)
+    job_id, sequence = written.json()["job_id"], int(written.headers["forge-sequence"])
+    by_header = asyncio.create_task(client.get(f"/v1/jobs/{job_id}", headers={"Forge-Min-Sequence": str(sequence)}))
+    by_query = asyncio.create_task(client.get("/v1/jobs", params={"min_sequence": sequence}))
+    without_a_word = asyncio.create_task(client.get(f"/v1/jobs/{job_id}"))
+    done, _ = await asyncio.wait({by_header, by_query, without_a_word}, timeout=0.3)
+    assert not done
+    await world.insert_job(job_id, version=sequence)
+    await world.project_to(sequence)
+    assert (await by_header).json()["version"] == sequence
+    assert [job["job_id"] for job in (await by_query).json()["jobs"]] == [job_id]
+    assert (await without_a_word).status_code == 200
+    again = await client.get(f"/v1/jobs/{job_id}", headers={"Forge-Min-Sequence": str(sequence)})
+    assert again.status_code == 200
+
+
+@pytest.mark.parametrize("change_settings", [{"gateway_consistency_seconds": 0.1}])
+async def test_a_projection_that_stays_behind_is_said(client: httpx.AsyncClient) -> None:
+    response = await client.get("/v1/jobs", headers={"Forge-Min-Sequence": "10"})
+    assert (response.status_code, response.json()["code"]) == (503, "projection_behind")
+    assert response.json()["wanted"] == 10
+    assert int(response.headers["retry-after"]) > 0
+
+
+async def test_a_job_with_all_that_belongs_to_it(client: httpx.AsyncClient, world: World) -> None:
+    job_id, now = ids.new_id(), clock.now()
+    await world.insert_job(job_id, status="succeeded", attempt=2, finished_at=now, render_seconds=1.5)
+    for attempt, status in ((1, "failed"), (2, "succeeded")):
+        await world.insert(
+            "attempts",
+            job_id=job_id,
+            attempt=attempt,
+            runner_id="r1",
+            instance_id="i1",
+            status=status,
+            estimated_vram_bytes=1,
+            decision=DECISION.model_dump(mode="json"),
+            assigned_at=now,
+            reason="stalled" if status == "failed" else None,
+        )
+    await world.insert(
+        "steps",
+        job_id=job_id,
+        sequence=3,
+        attempt=2,
+        image_index=0,
+        images=1,
+        step=4,
+        steps=4,
+        elapsed_seconds=1.0,
+        eta_seconds=0.0,
+        at=now,
+    )
+    for attempt, visible in ((1, False), (2, True)):
+        await insert_artifact(world, f"{job_id}-{attempt}-0", job_id, attempt, visible=visible)
+    response = await client.get(f"/v1/jobs/{job_id}")
+    job = response.json()
+    assert response.status_code == 200, job
+    assert [(each["attempt"], each["status"], each["reason"]) for each in job["attempts"]] == [
+        (1, "failed", "stalled"),
+        (2, "succeeded", None),
+    ]
+    assert [each["artifact_id"] for each in job["artifacts"]] == [f"{job_id}-2-0"]
+    assert job["artifacts"][0]["url"] == f"/v1/artifacts/{job_id}-2-0"
+    assert (job["step"]["step"], job["render_seconds"]) == (4, 1.5)
+    assert job["links"]["events"] == f"/v1/jobs/{job_id}/events"
+
+
+async def insert_artifact(
+    world: World, artifact_id: str, job_id: str, attempt: int, *, visible: bool, key: str = "images/k.png"
+) -> None:
+    await world.insert(
+        "artifacts",
+        artifact_id=artifact_id,
+        job_id=job_id,
+        attempt=attempt,
+        index=0,
+        visible=visible,
+        sha256="a" * 64,
+        object_key=key,
+        size_bytes=1,
+        content_type="image/png",
+        width_px=64,
+        height_px=64,
+        seed=7,
+        recipe={"prompt": "a red circle"},
+        stored_at=clock.now(),
+    )
+
+
+async def test_pages_cover_every_job_once_while_new_ones_arrive(client: httpx.AsyncClient, world: World) -> None:
+    at = clock.now()
+    expected = []
+    for number in range(12):  # pairs of equal times: the cursor must tell them apart
+        job_id = ids.new_id()
+        await world.insert_job(
+            job_id, requested_at=at + timedelta(seconds=number // 2), tenant="t", priority=number % 10
+        )
+        expected.append(job_id)
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        params = {"limit": 5, "tenant": "t"} | ({"cursor": cursor} if cursor else {})
+        page = (await client.get("/v1/jobs", params=params)).json()
+        seen += [job["job_id"] for job in page["jobs"]]
+        await world.insert_job(ids.new_id(), requested_at=at + timedelta(hours=1), tenant="t")
+        if (cursor := page["next_cursor"]) is None:
+            break
+    assert seen == sorted(expected, key=lambda job_id: (expected.index(job_id) // 2, job_id), reverse=True)
+
+
+async def test_filters(client: httpx.AsyncClient, world: World) -> None:
+    rows: list[dict[str, Any]] = [{}, {"status": "failed"}, {"tenant": "t2"}, {"model_id": "other"}]
+    names = [ids.new_id() for _ in rows]
+    for job_id, row in zip(names, rows, strict=True):
+        await world.insert_job(job_id, **row)
+    for number, params in enumerate(({"status": "failed"}, {"tenant": "t2"}, {"model_id": "other"}), 1):
+        jobs = (await client.get("/v1/jobs", params=params)).json()["jobs"]
+        assert [job["job_id"] for job in jobs] == [names[number]], params
+
+
+async def test_weird_parameters_are_refused_with_their_name(client: httpx.AsyncClient) -> None:
+    cases = (
+        ("/v1/jobs?limit=0", 422, "limit"),
+        ("/v1/jobs?limit=201", 422, "limit"),
+        ("/v1/jobs?limit=" + "9" * 5000, 422, "limit"),
+        ("/v1/jobs?limit=%00", 422, "limit"),
+        ("/v1/jobs?status=none%00", 422, "status"),
+        ("/v1/jobs?tenant=%ED%A0%80", 422, "tenant"),
+        ("/v1/jobs?statsu=queued", 422, "statsu"),
+        ("/v1/jobs?min_sequence=-1", 422, "min_sequence"),
+        ("/v1/jobs?min_sequence=99999999999999999999", 422, "min_sequence"),
+        ("/v1/jobs?cursor=x", 400, None),
+        ("/v1/jobs?cursor=%00", 400, None),
+        ("/v1/jobs?cursor=" + "_" * 32, 400, None),
+        ("/v1/jobs?cursor=" + "A" * 65, 422, "cursor"),
+        ("/v1/jobs?status=queued&status=x", 422, "status"),
+        ("/v1/presets?model_id=a.b", 422, "model_id"),
+    )
+    for url, status, parameter in cases:
+        response = await client.get(url)
+        problem = response.json()
+        assert response.status_code == status, (url, problem)
+        assert response.headers["content-type"] == "application/problem+json"
+        if parameter is not None:
+            assert parameter in {error["parameter"] for error in problem["errors"]}, url
+    header = await client.get("/v1/jobs", headers={"Forge-Min-Sequence": "soon"})
+    assert (header.status_code, header.json()["errors"][0]["parameter"]) == (422, "Forge-Min-Sequence")
+
+
+async def test_what_does_not_exist_is_a_problem_document(client: httpx.AsyncClient) -> None:
+    cases = [
+        ("GET", f"/v1/jobs/{ids.new_id()}", 404, "job_not_found"),
+        ("GET", "/v1/jobs/%00", 404, "job_not_found"),
+        ("GET", f"/v1/jobs/{ids.new_id()}/why", 404, "job_not_found"),
+        ("GET", "/v1/artifacts/nope", 404, "artifact_not_found"),
+        ("GET", f"/v1/artifacts/{ids.new_id()}-1-0", 404, "artifact_not_found"),
+        ("GET", "/nope", 404, "no_such_route"),
+        ("GET", "/v1/jobs/", 404, "no_such_route"),
+        ("PUT", "/v1/jobs", 405, "method_not_allowed"),
+        ("DELETE", "/v1/jobs", 405, "method_not_allowed"),
+    ]
+    for method, path, status, code in cases:
+        response = await client.request(method, path)
+        assert (response.status_code, response.json()["code"]) == (status, code), (method, path)
+        assert response.json()["instance"]
+    assert (await client.put("/v1/jobs")).headers["allow"] == "GET, POST"
+
+
+async def test_a_visible_picture_is_a_redirect_to_its_bytes(client: httpx.AsyncClient, world: World) -> None:
+    data = b"\x89PNG a picture"
+    key = object_key(sha256_of(data))
+    await ObjectStore(world.settings).put(key, data, "image/png")
+    job_id = ids.new_id()
+    await insert_artifact(world, f"{job_id}-1-0", job_id, 1, visible=True, key=key)
+    await insert_artifact(world, f"{job_id}-2-0", job_id, 2, visible=False, key=key)
+    await insert_artifact(world, f"{job_id}-3-0", job_id, 3, visible=True, key="images/gone.png")
+    response = await client.get(f"/v1/artifacts/{job_id}-1-0")
+    assert response.status_code == 307
+    async with httpx.AsyncClient() as anyone:
+        assert (await anyone.get(response.headers["location"])).content == data
+    for attempt in (2, 3):
+        hidden = await client.get(f"/v1/artifacts/{job_id}-{attempt}-0")
+        assert (hidden.status_code, hidden.json()["code"]) == (404, "artifact_not_found")
+
+
+async def test_why_a_job_waits(client: httpx.AsyncClient, world: World) -> None:
+    waiting, urgent, running = ids.new_id(), ids.new_id(), ids.new_id()
+    await world.insert_job(waiting)
+    alone = (await client.get(f"/v1/jobs/{waiting}/why")).json()
+    assert alone["summary"] == "It waits because no runner is alive. It is next in the queue."
+
+    await world.insert_job(urgent, priority=9)
+    await world.insert_job(running, status="running", attempt=1, runner_id="busy")
+    await world.insert(
+        "attempts",
+        job_id=running,
+        attempt=1,
+        runner_id="busy",
+        instance_id="i1",
+        status="running",
+        estimated_vram_bytes=2**30,
+        decision=DECISION.model_dump(mode="json"),
+        assigned_at=clock.now(),
+    )
+    await beat(
+        world,
+        client,
+        heartbeat("busy"),
+        heartbeat("small", budget_bytes=2**20),
+        heartbeat("other", models=()),
+    )
+    why = (await client.get(f"/v1/jobs/{waiting}/why")).json()
+    assert why["waiting"]["ahead"] == 1
+    assert {each["runner_id"] for each in why["waiting"]["candidates"]} == {"busy", "small", "other"}
+    assert "busy (busy: all 1 slots taken)" in why["summary"]
+    assert "small (too small: needs 1.0 GiB" in why["summary"]
+    assert "1 waiting job before it" in why["summary"]
+
+    await beat(world, client, heartbeat("free"))
+    able = (await client.get(f"/v1/jobs/{waiting}/why")).json()
+    assert "free could take it now" in able["summary"]
+
+
+async def test_why_a_job_went_where_it_went(client: httpx.AsyncClient, world: World) -> None:
+    job_id = ids.new_id()
+    decision = DECISION.model_copy(
+        update={
+            "candidates": (
+                Candidate(runner_id="r1", score=110.0, reasons=("model is loaded", "1 of 1 slots free")),
+                Candidate(runner_id="r2", refused="too small: needs 8589934592 bytes, can offer 1073741824"),
+            )
+        }
+    )
+    await world.insert_job(job_id, status="running", attempt=1, runner_id="r1")
+    await world.insert(
+        "attempts",
+        job_id=job_id,
+        attempt=1,
+        runner_id="r1",
+        instance_id="i1",
+        status="running",
+        estimated_vram_bytes=1,
+        decision=decision.model_dump(mode="json"),
+        assigned_at=clock.now(),
+    )
+    why = (await client.get(f"/v1/jobs/{job_id}/why")).json()
+    assert why["summary"] == "r1 is painting attempt 1."
+    assert why["waiting"] is None
+    (attempt,) = why["attempts"]
+    assert attempt["decision"]["candidates"][0]["score"] == 110.0
+    assert "given to r1 because model is loaded" in attempt["summary"]
+    assert "r2 (too small: needs 8.0 GiB, can offer 1.0 GiB)" in attempt["summary"]
+
+
+async def test_the_catalogue_is_the_registry_with_the_live_fleet(client: httpx.AsyncClient, world: World) -> None:
+    await beat(world, client, heartbeat("r1"), heartbeat("r2", models=()))
+    (model,) = (await client.get("/v1/models")).json()["models"]
+    assert model["descriptor"] == MODEL.model_dump(mode="json")
+    assert (model["default"], model["runners"], model["resident_on"]) == (True, ["r1"], ["r1"])
+    presets = (await client.get("/v1/presets")).json()["presets"]
+    assert [(each["preset"]["name"], each["default"]) for each in presets] == [("small", True), ("wide", False)]
+    assert (await client.get("/v1/presets", params={"model_id": "x"})).json() == {"presets": []}
+
+
+async def test_a_runner_that_fell_silent_stays_listed_without_a_heartbeat(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    await world.insert(
+        "runners",
+        runner_id="gone",
+        sequence=1,
+        instance_id="i0",
+        status="lost",
+        renderer="diffusers",
+        device={"kind": "cpu", "name": "c", "total_bytes": 1},
+        slots=1,
+        model_ids=["m"],
+        registered_at=clock.now(),
+        changed_at=clock.now(),
+    )
+    await beat(world, client, heartbeat("new"))
+    runners = {each["runner_id"]: each for each in (await client.get("/v1/runners")).json()["runners"]}
+    assert (runners["gone"]["status"], runners["gone"]["heartbeat"]) == ("lost", None)
+    assert (runners["new"]["status"], runners["new"]["heartbeat"]["slots"]) == ("online", 1)
+
+
+async def test_pages_load_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+    for path in ("/", "/docs", "/asyncapi"):
+        page = await client.get(path)
+        assert page.status_code == 200
+        assert page.headers["content-type"].startswith("text/html")
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert "unsafe" not in page.headers["content-security-policy"]
+        for word in ('src="http', "src=//", "<link", "@import", "url(http"):
+            assert word not in page.text, (path, word)
+    document = (await client.get("/openapi.json")).json()
+    assert document["paths"]["/v1/jobs"]["post"]["responses"]["429"]
+    assert (await client.get("/asyncapi.json")).json()["asyncapi"].startswith("3.")
+
+
+async def test_metrics_have_the_route_not_the_path(client: httpx.AsyncClient) -> None:
+    job_id = ids.new_id()
+    await client.get(f"/v1/jobs/{job_id}")
+    await client.get("/some/scanner/path")
+    text = (await client.get("/metrics")).text
+    assert 'route="/v1/jobs/{job_id}"' in text
+    assert job_id not in text
+    assert "scanner" not in text
