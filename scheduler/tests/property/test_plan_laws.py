@@ -110,7 +110,7 @@ def told(assignments):
     return [(a.job.job_id, a.runner_id, a.required_bytes) for a in assignments]
 
 
-@settings(max_examples=1000)
+@settings(max_examples=500)
 @given(FLEETS, QUEUES)
 def test_nothing_goes_where_it_may_not(fleet, queue):
     snapshot = fold(queue)
@@ -125,7 +125,7 @@ def test_nothing_goes_where_it_may_not(fleet, queue):
         loads[assignment.runner_id] = load
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(FLEETS, QUEUES)
 def test_no_job_twice_and_only_queued_ones(fleet, queue):
     snapshot = fold(queue)
@@ -134,7 +134,7 @@ def test_no_job_twice_and_only_queued_ones(fleet, queue):
     assert set(jobs) <= set(snapshot.queue)
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(FLEETS, QUEUES, st.randoms(use_true_random=False))
 def test_input_order_is_irrelevant(fleet, queue, chance: random.Random):
     first = plan(fleet, fold(queue), MODELS, NOON)
@@ -146,7 +146,7 @@ def test_input_order_is_irrelevant(fleet, queue, chance: random.Random):
     assert [a.decision for a in first] == [a.decision for a in second]
 
 
-@settings(max_examples=1000)
+@settings(max_examples=500)
 @given(FLEETS, QUEUES)
 def test_planning_the_applied_plan_yields_nothing(fleet, queue):
     snapshot = fold(queue)
@@ -154,7 +154,7 @@ def test_planning_the_applied_plan_yields_nothing(fleet, queue):
     assert plan(fleet, snapshot, MODELS, NOON) == ()
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(FLEETS, QUEUES)
 def test_nobody_waits_beside_room(fleet, queue):
     """Without reservations, a job that is left over is refused by every runner as the plan leaves it."""
@@ -165,7 +165,7 @@ def test_nobody_waits_beside_room(fleet, queue):
         assert all(judge(shape, MODELS.get(shape.model_id), load).refused for load in fleet)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(FLEETS, QUEUES)
 def test_one_plan_is_as_good_as_many_small_ones(fleet, queue):
     """So it does not matter how events are batched."""
@@ -178,7 +178,7 @@ def test_one_plan_is_as_good_as_many_small_ones(fleet, queue):
     assert one_by_one == at_once
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(FLEETS, QUEUES, st.integers(1, 4))
 def test_a_decision_says_who_could_have_had_it(fleet, queue, bound):
     policy = PlanPolicy(candidates_max=bound)

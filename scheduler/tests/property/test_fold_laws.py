@@ -1,0 +1,218 @@
+"""The scheduler's fold tells the same story as the aggregate itself, whatever comes in whatever mixture."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dreamforge.contracts import commands
+from dreamforge.contracts.envelope import seal
+from dreamforge.contracts.errors import Conflict, NotFound
+from dreamforge.contracts.events import ArtifactStored, Deadlines, Decision, FailureReason, RenderRequest
+from dreamforge.contracts.job import INITIAL, JobState, Status, evolve
+from dreamforge.scheduler.job import HELD, Stage
+from dreamforge.scheduler.snapshot import Snapshot
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+DECISION = Decision(waited_seconds=0, effective_priority=0, queue_length=0, required_bytes=0, candidates=())
+KINDS = ("finish", "fail", "lose", "cancel", "confirm", "expire", "garbage", "promise")
+USUAL = ("request", "assign", "start")  # most steps, or most stories would end before they begin
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["J1", "J2"]),
+        st.sampled_from(USUAL) | st.sampled_from(KINDS),
+        st.integers(0, 3),
+        st.booleans(),
+    ),
+    min_size=5,
+    max_size=60,
+)
+STAGES = {Status.ASSIGNED: Stage.ASSIGNED, Status.RUNNING: Stage.RUNNING}
+
+
+@dataclass
+class World:
+    """A log that is folded twice: by the aggregate, job by job, and by the scheduler."""
+
+    snapshot: Snapshot = field(default_factory=Snapshot)
+    states: dict[str, JobState] = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)
+    sequence: int = 0
+    now: datetime = NOON
+    promised: set[str] = field(default_factory=set)
+
+    def step(self, job_id, kind, number, flag):
+        self.now += timedelta(seconds=number)
+        if kind == "garbage":
+            self.write(job_id, f"forge.jobs.{job_id}.{number}.{'succeeded' if flag else 'nonsense'}", {}, b"\xff")
+        elif kind == "promise":
+            self.promise(job_id, flag)
+        else:
+            self.command(job_id, kind, number, flag)
+
+    def promise(self, job_id, keep):
+        if job_id in set(self.snapshot.queue):
+            self.snapshot.promise(job_id, "r9", "i9", 7)
+            if keep:
+                self.promised.add(job_id)
+            else:
+                self.snapshot.withdraw(job_id, self.versions[job_id])
+
+    def command(self, job_id, kind, number, flag):
+        state = self.states.get(job_id, INITIAL)
+        try:
+            events = commands.decide(state, self.made(job_id, kind, number, flag, state))
+        except (Conflict, NotFound):
+            return
+        for event in events:
+            sealed = seal(event, entity_id=job_id, event_id="e", source="s")
+            self.write(job_id, sealed.subject, sealed.headers, sealed.data)
+            self.states[job_id] = evolve(self.states.get(job_id, INITIAL), event)
+
+    def write(self, job_id, subject, headers, data):
+        self.sequence += 1
+        self.versions[job_id] = self.sequence
+        self.promised.discard(job_id)
+        error = self.snapshot.apply(subject, headers, data, self.sequence)
+        assert (error is None) == bool(headers)
+
+    def made(self, job_id, kind, number, flag, state):
+        now, attempt = self.now, state.attempt
+        policy = commands.RetryPolicy(max_attempts=3, base_seconds=2)
+        match kind:
+            case "request":
+                deadlines = Deadlines(start_within_seconds=5, run_within_seconds=3) if flag else None
+                request = RenderRequest(
+                    model_id="m", preset="p", prompt="x", width_px=64, height_px=64, steps=1, guidance_scale=0, seed=0
+                )
+                return commands.RequestJob(job_id, now, f"t{number}", number, request, deadlines=deadlines)
+            case "assign":
+                return commands.AssignJob(now, attempt + 1, f"r{number}", "i", 10 * number, DECISION)
+            case "start":
+                return commands.StartAttempt(now, attempt, state.runner_id, state.instance_id)
+            case "finish":
+                stored = ArtifactStored(
+                    at=now,
+                    attempt=max(1, attempt),
+                    index=0,
+                    sha256="0" * 64,
+                    object_key="k",
+                    size_bytes=1,
+                    content_type="image/png",
+                    width_px=1,
+                    height_px=1,
+                    seed=0,
+                    recipe={},
+                )
+                return commands.FinishAttempt(now, attempt, (stored,), 0.0)
+            case "fail":
+                return commands.FailAttempt(now, attempt, FailureReason.INTERNAL, flag, "m", policy)
+            case "lose":
+                return commands.FailAttempt(now, attempt, FailureReason.RUNNER_LOST, True, "m", policy)
+            case "cancel":
+                return commands.RequestCancel(now)
+            case "confirm":
+                return commands.ConfirmCancel(now, attempt)
+            case _:
+                return commands.Expire(now)
+
+
+def check(world):
+    open_jobs = {job_id: state for job_id, state in world.states.items() if not state.terminal}
+    assert set(world.snapshot.jobs) == set(open_jobs)
+    for job_id, state in open_jobs.items():
+        same_story(world, world.snapshot.jobs[job_id], state)
+    whole_index(world.snapshot)
+
+
+def same_story(world, job, state):
+    assert job.version == world.versions[job.job_id]
+    assert job.attempt == state.attempt
+    assert (job.wanted.tenant, job.wanted.priority) == (state.tenant, state.priority)
+    assert job.wanted.requested_at == state.requested_at
+    if job.job_id in world.promised:
+        assert job.stage is Stage.PROMISED
+        return
+    idle = Stage.QUEUED if state.retry_at is None else Stage.WAITING
+    assert job.stage is STAGES.get(state.status, idle)
+    assert (job.runner_id, job.instance_id) == (state.runner_id, state.instance_id)
+    assert job.retry_at == state.retry_at
+
+
+def whole_index(snapshot):
+    by_stage = {stage: {j.job_id for j in snapshot.jobs.values() if j.stage is stage} for stage in Stage}
+    assert set(snapshot.queue) == by_stage[Stage.QUEUED]
+    assert len(snapshot.queue) == len(by_stage[Stage.QUEUED])
+    assert {job.job_id for job in snapshot.waiting()} == by_stage[Stage.WAITING]
+    held = {job.job_id: name for name in snapshot.holders for job in snapshot.held(name).values()}
+    assert held == {job.job_id: job.runner_id for job in snapshot.jobs.values() if job.stage in HELD}
+    deadlines = sorted((job.deadline, job.job_id) for job in snapshot.jobs.values() if job.deadline is not None)
+    assert snapshot.overdue(datetime.max.replace(tzinfo=UTC)) == [job_id for _, job_id in deadlines]
+    assert snapshot.next_deadline == (deadlines[0][0] if deadlines else None)
+
+
+@settings(max_examples=400)
+@given(STEPS)
+def test_the_fold_tells_the_aggregates_story(steps):
+    world = World()
+    for step in steps:
+        world.step(*step)
+        check(world)
+
+
+@settings(max_examples=200)
+@given(STEPS)
+def test_overdue_is_what_the_aggregate_calls_overdue(steps):
+    world = World()
+    for step in steps:
+        world.step(*step)
+    overdue = {
+        job_id
+        for job_id, state in world.states.items()
+        if job_id not in world.promised and commands.overdue(state, world.now) is not None
+    }
+    assert set(world.snapshot.overdue(world.now)) - world.promised == overdue
+
+
+@settings(max_examples=200)
+@given(STEPS, st.integers(0, 10))
+def test_a_retry_waits_until_it_is_due_and_no_longer(steps, later):
+    world = World()
+    for step in steps:
+        world.step(*step)
+    now = world.now + timedelta(seconds=later)
+    due = {job.job_id for job in world.snapshot.waiting() if job.retry_at <= now}
+    before = set(world.snapshot.queue)
+    assert world.snapshot.wake(now) == len(due)
+    assert set(world.snapshot.queue) == before | due
+    whole_index(world.snapshot)
+
+
+def test_a_promise_holds_for_the_version_it_was_made_on_and_no_other():
+    world = World()
+    world.step("J1", "request", 0, False)
+    world.step("J1", "promise", 0, True)
+    assert world.snapshot.jobs["J1"].stage is Stage.PROMISED
+    world.step("J1", "garbage", 0, True)
+    assert world.snapshot.jobs["J1"].stage is Stage.QUEUED
+    world.step("J1", "promise", 0, True)
+    world.snapshot.withdraw("J1", 1)
+    assert world.snapshot.jobs["J1"].stage is Stage.PROMISED, "that promise was another one"
+    check(world)
+
+
+def test_a_run_deadline_counts_from_the_start():
+    world = World()
+    for kind, seconds in (("request", 0), ("assign", 1), ("start", 2)):
+        world.step("J1", kind, seconds, True)
+    assert world.snapshot.next_deadline == NOON + timedelta(seconds=1 + 2 + 3)
+
+
+def test_each_new_wait_is_told_once():
+    world = World()
+    for kind in ("request", "assign", "start", "fail"):
+        world.step("J1", kind, 0, True)
+    assert [job.job_id for job in world.snapshot.new_waits()] == ["J1"]
+    assert world.snapshot.new_waits() == []
+    assert [job.job_id for job in world.snapshot.waiting()] == ["J1"]

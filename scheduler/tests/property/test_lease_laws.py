@@ -1,0 +1,164 @@
+"""When an attempt is given up: never too early, never never."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dreamforge.contracts.events import Decision, FailureReason, JobAssigned, JobRequested, JobStarted, RenderRequest
+from dreamforge.contracts.fleet import Device, Heartbeat
+from dreamforge.scheduler.attendance import SILENCE, Attendance
+from dreamforge.scheduler.job import Stage
+from dreamforge.scheduler.leases import Patience, lapsed
+from dreamforge.scheduler.snapshot import Snapshot
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+PATIENCE = Patience(0.3, 2.0, 3.0, 60.0)
+LONGEST = timedelta(seconds=60)
+DECISION = Decision(waited_seconds=0, effective_priority=0, queue_length=0, required_bytes=0, candidates=())
+REQUEST = RenderRequest(
+    model_id="m", preset="p", prompt="x", width_px=64, height_px=64, steps=1, guidance_scale=0, seed=0
+)
+
+
+def at(seconds):
+    return NOON + timedelta(seconds=seconds)
+
+
+def snapshot_of(rows):
+    """Rows: runner, instance, stage, seconds at which it was assigned (and started)."""
+    snapshot = Snapshot()
+    for number, (runner, instance, stage, second) in enumerate(rows):
+        job_id = f"job-{number}"
+        snapshot.observe(job_id, JobRequested(at=NOON, tenant="t", request=REQUEST), number * 3 + 1)
+        if stage is Stage.PROMISED:
+            snapshot.promise(job_id, runner, instance, 1)
+            continue
+        assigned = JobAssigned(
+            at=at(second),
+            attempt=1,
+            runner_id=runner,
+            instance_id=instance,
+            preset="p",
+            estimated_vram_bytes=1,
+            decision=DECISION,
+        )
+        snapshot.observe(job_id, assigned, number * 3 + 2)
+        if stage is Stage.RUNNING:
+            started = JobStarted(at=at(second), attempt=1, runner_id=runner, instance_id=instance)
+            snapshot.observe(job_id, started, number * 3 + 3)
+    return snapshot
+
+
+def beat(runner, instance):
+    return Heartbeat(
+        runner_id=runner,
+        instance_id=instance,
+        at=NOON,
+        renderer="x",
+        device=Device(kind="cpu", name="x", total_bytes=0),
+        budget_bytes=1,
+        free_bytes=1,
+        slots=1,
+    )
+
+
+def attendance_of(rows):
+    """Rows: runner, instance, second at which it went (None: it is there)."""
+    attendance = Attendance(NOON)
+    for runner, instance, went in rows:
+        attendance.beat(beat(runner, instance), NOON)
+        if went is not None:
+            attendance.left(runner, at(went))
+    return attendance
+
+
+RUNNERS = st.sampled_from(["r1", "r2", "r3"])
+INSTANCES = st.sampled_from(["old", "new"])
+ROWS = st.lists(
+    st.tuples(RUNNERS, INSTANCES, st.sampled_from([Stage.ASSIGNED, Stage.RUNNING, Stage.PROMISED]), st.floats(0, 10)),
+    max_size=6,
+)
+ATTENDED = st.lists(
+    st.tuples(RUNNERS, INSTANCES, st.none() | st.floats(0, 10)), max_size=3, unique_by=lambda row: row[0]
+)
+MOMENTS = st.floats(0, 100).map(at)
+
+
+@settings(max_examples=300)
+@given(ROWS, ATTENDED, MOMENTS)
+def test_what_runs_on_a_living_runner_is_left_alone(rows, attended, now):
+    attendance = attendance_of(attended)
+    snapshot = snapshot_of(rows)
+    for lapse in lapsed(snapshot, attendance, now, PATIENCE).now:
+        job = snapshot.jobs[lapse.job_id]
+        alive = attendance.present.get(job.runner_id) == job.instance_id
+        assert job.stage is not Stage.PROMISED
+        assert not (alive and job.stage is Stage.RUNNING)
+        if alive:
+            assert lapse.command.reason is FailureReason.START_DEADLINE
+            assert now >= job.since + timedelta(seconds=60)
+        else:
+            assert lapse.command.reason is FailureReason.RUNNER_LOST
+            assert now >= job.since + timedelta(seconds=2), "heartbeats may lag behind the log"
+        assert lapse.command.retryable
+        assert lapse.command.attempt == job.attempt
+
+
+@settings(max_examples=300)
+@given(ROWS, ATTENDED)
+def test_no_attempt_of_a_lost_runner_is_held_for_ever(rows, attended):
+    attendance = attendance_of(attended)
+    snapshot = snapshot_of(rows)
+    late = at(10) + LONGEST
+    told = {lapse.job_id for lapse in lapsed(snapshot, attendance, late, PATIENCE).now}
+    for job in snapshot.jobs.values():
+        alive = attendance.present.get(job.runner_id) == job.instance_id
+        if job.stage is Stage.ASSIGNED or (job.stage is Stage.RUNNING and not alive):
+            assert job.job_id in told
+
+
+@settings(max_examples=300)
+@given(ROWS, ATTENDED, MOMENTS)
+def test_the_next_look_finds_something_and_none_before_it_would(rows, attended, now):
+    attendance = attendance_of(attended)
+    snapshot = snapshot_of(rows)
+    found = lapsed(snapshot, attendance, now, PATIENCE)
+    if found.next_at is None:
+        assert len(lapsed(snapshot, attendance, now + timedelta(days=1), PATIENCE).now) == len(found.now)
+        return
+    assert found.next_at > now
+    just_before = found.next_at - timedelta(microseconds=1)
+    assert len(lapsed(snapshot, attendance, max(now, just_before), PATIENCE).now) == len(found.now)
+    assert len(lapsed(snapshot, attendance, found.next_at, PATIENCE).now) > len(found.now)
+
+
+def test_a_runner_that_comes_back_within_the_grace_keeps_its_work():
+    snapshot = snapshot_of([("r1", "old", Stage.RUNNING, 0)])
+    attendance = attendance_of([("r1", "old", 5)])
+    assert lapsed(snapshot, attendance, at(5.2), PATIENCE).now == ()
+    attendance.beat(beat("r1", "old"), at(5.25))
+    assert lapsed(snapshot, attendance, at(50), PATIENCE) == lapsed(Snapshot(), attendance, at(50), PATIENCE)
+
+
+def test_a_scheduler_that_has_just_started_gives_runners_time_to_be_heard():
+    snapshot = snapshot_of([("r1", "old", Stage.RUNNING, -100)])
+    attendance = Attendance(NOON)
+    assert lapsed(snapshot, attendance, at(2.9), PATIENCE).now == ()
+    assert len(lapsed(snapshot, attendance, at(3), PATIENCE).now) == 1
+
+
+def test_silence_is_noticed_even_if_nobody_saw_the_lease_end():
+    attendance = attendance_of([("r1", "old", None), ("r2", "old", None)])
+    attendance.beat(beat("r2", "old"), at(2))
+    assert attendance.next_silence == NOON + SILENCE
+    assert attendance.silent(NOON + SILENCE) == ["r1"]
+    attendance.excuse("r1", NOON + SILENCE)
+    assert attendance.silent(NOON + SILENCE) == []
+
+
+def test_a_runner_that_went_is_told_of_once_and_not_at_all_if_it_came_back():
+    attendance = attendance_of([("r1", "old", 1), ("r2", "old", 1), ("r3", "old", 1)])
+    attendance.beat(beat("r2", "old"), at(2))
+    attendance.said("r3")
+    assert attendance.unsaid() == [("r1", at(1))]

@@ -1,0 +1,96 @@
+"""The queue is always in order, though it is never sorted."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dreamforge.scheduler.fairness import Ageing
+from dreamforge.scheduler.job import OpenJob, Shape, Wanted
+from dreamforge.scheduler.queue import Queue
+
+NOON = datetime(2026, 1, 1, tzinfo=UTC)
+JOBS = [
+    OpenJob(
+        f"job-{number:02}",
+        1,
+        Wanted(
+            f"t{number % 3}",
+            number % 10,
+            NOON + timedelta(seconds=number * 37 % 100),
+            Shape("m", 64 * (1 + number % 2), 64),
+            "p",
+            10 + number,
+        ),
+    )
+    for number in range(20)
+]
+ACTIONS = st.lists(st.tuples(st.sampled_from(["add", "remove", "serve"]), st.integers(0, len(JOBS) - 1)), max_size=60)
+
+
+@settings(max_examples=300)
+@given(ACTIONS)
+def test_order_survives_any_coming_and_going(actions):
+    queue, there = Queue(), set()
+    for action, number in actions:
+        job = JOBS[number]
+        if action == "add" and number not in there:
+            queue.add(job)
+            there.add(number)
+        elif action != "add" and number in there:
+            if action == "serve":
+                queue.charge(job.wanted.tenant, job.wanted.work)
+            queue.remove(job)
+            there.discard(number)
+        check(queue, [JOBS[n] for n in there])
+
+
+def check(queue, jobs):
+    assert sorted(queue) == sorted(job.job_id for job in jobs)
+    assert len(queue) == len(jobs)
+    assert set(queue.shapes()) == {job.wanted.shape for job in jobs}
+    turns = queue.turns()
+    assert turns == sorted(turns)
+    assert {turn[2] for turn in turns} == {job.wanted.tenant for job in jobs}
+    for _, best, tenant in turns:
+        own = [job for job in jobs if job.wanted.tenant == tenant]
+        assert best == min(queue.place_of(job) for job in own)
+        for shape, line in queue.lines(tenant).items():
+            assert line == sorted(queue.place_of(job) for job in own if job.wanted.shape == shape)
+    for shape in queue.shapes():
+        assert queue.best(shape) == min(queue.place_of(job) for job in jobs if job.wanted.shape == shape)
+
+
+@given(ACTIONS)
+def test_what_is_owed_is_forgotten_when_nobody_competes(actions):
+    queue, there = Queue(), set()
+    for action, number in actions:
+        if action == "add" and number not in there:
+            queue.add(JOBS[number])
+            there.add(number)
+        elif action == "serve" and number in there:
+            queue.charge(JOBS[number].wanted.tenant, JOBS[number].wanted.work)
+    for number in there:
+        queue.remove(JOBS[number])
+    for job in JOBS[:3]:
+        queue.add(job)
+    assert len({turn[0] for turn in queue.turns()}) == 1
+
+
+@given(st.integers(0, 9), st.integers(0, 9), st.floats(0, 5000), st.floats(0, 5000), st.floats(0, 10_000))
+def test_rank_orders_as_effective_priority_does_at_any_moment(one, two, age_one, age_two, later):
+    ageing = Ageing()
+    rank_one = ageing.rank(one, NOON - timedelta(seconds=age_one))
+    rank_two = ageing.rank(two, NOON - timedelta(seconds=age_two))
+    now_one = ageing.effective_priority(one, age_one + later)
+    now_two = ageing.effective_priority(two, age_two + later)
+    if abs(now_one - now_two) > 1e-6:
+        assert (rank_one < rank_two) == (now_one > now_two)
+
+
+def test_taking_out_what_is_not_there_is_an_error():
+    queue = Queue()
+    queue.add(JOBS[0])
+    with pytest.raises(KeyError):
+        queue.remove(JOBS[3])
