@@ -40,7 +40,10 @@ class PageCursor:
                 raise ValueError(microseconds)
         except (ValueError, struct.error, binascii.Error):
             raise Malformed(parameter="cursor", expected="the next_cursor of an earlier page") from None
-        return cls(_EPOCH + timedelta(microseconds=microseconds), str(UUID(bytes=job_id)))
+        cursor = cls(_EPOCH + timedelta(microseconds=microseconds), str(UUID(bytes=job_id)))
+        if cursor.encode() != text:  # one cursor, one spelling
+            raise Malformed(parameter="cursor", expected="the next_cursor of an earlier page")
+        return cursor
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,15 +61,19 @@ def submission_for(limits: Limits) -> type[Submission]:
     fields: dict[str, Any] = {  # Any: types made at run time
         "prompt": (
             Annotated[
-                Text,
+                str,
                 StringConstraints(min_length=1, max_length=limits.prompt_chars),
+                AfterValidator(_without_nul),
                 Field(description="what the picture shows", examples=["a red circle on a blue ground"]),
             ],
             ...,
         ),
         "negative_prompt": (
             Annotated[
-                Text, StringConstraints(max_length=limits.prompt_chars), Field(description="what it must not show")
+                str,
+                StringConstraints(max_length=limits.prompt_chars),
+                AfterValidator(_without_nul),
+                Field(description="what it must not show"),
             ],
             "",
         ),

@@ -1,0 +1,69 @@
+"""Whatever way history and live overlap, and wherever a client breaks off, it sees each event once and in order."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dreamforge.gateway.cursor import EventCursor
+from dreamforge.gateway.moments import Moment, Reader, merge
+
+T0 = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> tuple[list[Moment], list[Moment]]:
+    """A job's facts and steps, each with growing sequences and clocks that may disagree; the last fact is the end."""
+
+    def stream(is_step: bool) -> list[Moment]:
+        sequences = sorted(draw(st.sets(st.integers(1, 1000), min_size=1, max_size=20)))
+        seconds = [draw(st.integers(0, 50)) for _ in sequences]
+        return [
+            Moment(
+                s, is_step, not is_step and s == sequences[-1], T0 + timedelta(seconds=t), b"%d %d\n\n" % (is_step, s)
+            )
+            for s, t in zip(sequences, seconds, strict=True)
+        ]
+
+    return stream(False), stream(True)
+
+
+def tails(frames: list[bytes]) -> list[bytes]:
+    return [frame.partition(b"\n")[2] for frame in frames]
+
+
+@given(logs(), st.data())
+def test_any_overlap_of_history_and_live_is_told_once(
+    log: tuple[list[Moment], list[Moment]], data: st.DataObject
+) -> None:
+    facts, steps = log
+    in_history = data.draw(st.integers(1, len(facts))), data.draw(st.integers(0, len(steps)))
+    live_from = data.draw(st.integers(0, in_history[0])), data.draw(st.integers(0, in_history[1]))
+    reader = Reader(EventCursor())
+    frames = reader.frames(merge(facts[: in_history[0]], steps[: in_history[1]]))
+    if not reader.ended:
+        frames += reader.frames(merge(facts[live_from[0] :], steps[live_from[1] :]))
+        assert set(tails(frames)) == {m.tail for m in facts + steps}
+    assert len(frames) == len(set(tails(frames)))
+    assert tails(frames)[-1] == facts[-1].tail
+
+
+@given(logs(), st.lists(st.integers(1, 9), max_size=30))
+def test_any_resumption_sees_every_event_once(log: tuple[list[Moment], list[Moment]], breaks: list[int]) -> None:
+    facts, steps = log
+    cursor, seen = EventCursor(), []
+    for count in [*breaks, 10**6]:
+        reader = Reader(cursor)
+        for moment in merge(facts, [step for step in steps if step.sequence > cursor.steps]):
+            if count == 0 or reader.ended:
+                break
+            told = reader.frames([moment])
+            seen += tails(told)
+            count -= len(told)
+        cursor = reader.cursor
+        if reader.ended:
+            break
+    assert sorted(seen) == sorted(m.tail for m in facts + steps)
+    assert seen[-1] == facts[-1].tail
+    assert [t for t in seen if t.startswith(b"0")] == [m.tail for m in facts]
+    assert [t for t in seen if t.startswith(b"1")] == [m.tail for m in steps]

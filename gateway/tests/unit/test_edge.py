@@ -1,0 +1,37 @@
+"""Ids are taken over when they are well-formed, and never trusted otherwise."""
+
+import pytest
+
+from dreamforge.gateway.edge import context_of
+
+TRACE, SPAN = "a" * 32, "b" * 16
+
+
+def test_a_callers_trace_goes_on_with_a_span_of_ours() -> None:
+    context = context_of([(b"traceparent", f"00-{TRACE}-{SPAN}-00".encode()), (b"x-request-id", b"r-1")])
+    version, trace, span, flags = context.traceparent.split("-")
+    assert (version, trace, flags, context.request_id) == ("00", TRACE, "00", "r-1")
+    assert span != SPAN
+    assert len(span) == 16
+
+
+@pytest.mark.parametrize(
+    "traceparent",
+    [
+        "",
+        f"ff-{TRACE}-{SPAN}-00",
+        f"00-{'0' * 32}-{SPAN}-00",
+        f"00-{TRACE}-{'0' * 16}-00",
+        f"00-{TRACE.upper()}-{SPAN}-00",
+        "x" * 55,
+    ],
+)
+def test_what_is_not_a_trace_context_is_replaced(traceparent: str) -> None:
+    context = context_of([(b"traceparent", traceparent.encode())])
+    assert TRACE not in context.traceparent
+    assert len(context.traceparent) == 55
+
+
+@pytest.mark.parametrize("request_id", [b"", b"a b", b"\xff", b"x" * 129, b"a\x00"])
+def test_a_request_id_that_could_break_a_log_is_replaced(request_id: bytes) -> None:
+    assert context_of([(b"x-request-id", request_id)]).request_id.encode() != request_id

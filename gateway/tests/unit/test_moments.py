@@ -1,0 +1,98 @@
+"""History is one story, and each client gets each part of it once."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+from dreamforge.contracts.envelope import seal
+from dreamforge.contracts.events import CancelRequested, Event, JobCancelled, StepProgressed
+from dreamforge.gateway.cursor import EventCursor
+from dreamforge.gateway.hub import Tap
+from dreamforge.gateway.moments import Moment, Reader, merge, moment_of
+from dreamforge.runtime.directget import Stored
+
+T0 = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+def stored(event: Event, sequence: int) -> Stored:
+    envelope = seal(event, entity_id="J", event_id="e", source="/test")
+    return Stored(envelope.subject, envelope.headers, envelope.data, sequence)
+
+
+def moment(event: Event, sequence: int) -> Moment:
+    found = moment_of(stored(event, sequence))
+    assert found is not None
+    return found
+
+
+def step(sequence: int, seconds: float = 0) -> Moment:
+    at = T0 + timedelta(seconds=seconds)
+    event = StepProgressed(
+        at=at, attempt=1, image_index=0, images=1, step=sequence, steps=9, elapsed_seconds=0, eta_seconds=0
+    )
+    return moment(event, sequence)
+
+
+ASKED = moment(CancelRequested(at=T0 + timedelta(seconds=2)), 10)
+ENDED = moment(JobCancelled(at=T0, attempt=1, stage="running"), 20)  # its clock is behind, and it is still the end
+
+
+def test_a_frame_is_the_event_with_its_place() -> None:
+    head, event, data, *rest = Reader(EventCursor(3, 4)).frames([ASKED])[0].decode().split("\n")
+    assert (head, event, rest) == ("id: 10-4", "event: cancel-requested", ["", ""])
+    assert json.loads(data.removeprefix("data: ")) == {
+        "job_id": "J",
+        "sequence": 10,
+        "type": "dreamforge.job.cancel-requested.v1",
+        "at": "2026-11-23T00:00:02Z",
+        "attempt": 0,
+        "requested_by": "client",
+    }
+
+
+def test_time_interleaves_and_the_end_is_last() -> None:
+    first, second, third = step(1, 1), step(2, 3), step(3, 9)
+    assert merge([ASKED, ENDED], [first, second, third]) == [first, ASKED, second, third, ENDED]
+    assert merge([ASKED], [third]) == [ASKED, third]
+    assert merge([], [first]) == [first]
+
+
+def test_what_was_seen_is_not_sent_again_and_nothing_follows_the_end() -> None:
+    reader = Reader(EventCursor(10, 1))
+    frames = reader.frames([step(1), ASKED, step(2), step(2), ENDED, step(3)])
+    assert [frame.split(b"\n")[0] for frame in frames] == [b"id: 10-2", b"id: 20-2"]
+    assert reader.ended
+
+
+def test_an_end_that_was_seen_ends_all_the_same() -> None:
+    reader = Reader(EventCursor(10**6, 0))
+    assert reader.frames([ENDED]) == []
+    assert reader.ended
+
+
+def test_what_nobody_can_read_is_passed_over() -> None:
+    assert moment_of(Stored("forge.jobs.J.0.requested", {}, b"{}", 1)) is None
+    assert moment_of(Stored("forge.jobs.J.0.requested", {"ce-type": "x"}, b"not json", 1)) is None
+
+
+def test_a_tap_never_holds_more_than_its_limit() -> None:
+    cut: list[bool] = []
+    tap = Tap("J", limit_bytes=2 * len(ASKED.tail), on_overflow=lambda: cut.append(True), reading_history=False)
+    for _ in range(2):
+        tap.push(ASKED)
+    assert not cut
+    tap.push(ASKED)
+    tap.push(ASKED)
+    assert (cut, tap.overflowed, tap.take()) == ([True], True, [])
+
+
+def test_while_history_is_read_an_overflow_only_means_to_read_again() -> None:
+    tap = Tap("J", limit_bytes=len(ASKED.tail))
+    tap.push(ASKED)
+    tap.push(ASKED)
+    assert (tap.missed, tap.overflowed, tap.take()) == (True, False, [])
+
+
+def test_one_large_event_is_not_slowness() -> None:
+    tap = Tap("J", limit_bytes=1, reading_history=False)
+    tap.push(ASKED)
+    assert tap.take() == [ASKED]

@@ -1,0 +1,76 @@
+"""Every error of the tree has its problem document, and none says too much."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from dreamforge.contracts import errors as e
+from dreamforge.gateway import errors as own
+from dreamforge.gateway.errors import Violation
+from dreamforge.gateway.problems import http_problem, problem_of
+
+EXAMPLES: tuple[tuple[e.ForgeError, int], ...] = (
+    (own.NotJson(reason="x"), 400),
+    (own.Malformed(parameter="cursor", expected="x"), 400),
+    (own.BodyTooLarge(maximum_bytes=1), 413),
+    (own.InvalidRequest(violations=(Violation("x", "/a"),)), 422),
+    (own.PageNotFound(hint="x"), 404),
+    (own.ProjectionBehind(wanted=2, reached=1), 503),
+    (own.PortInUse(host="h", port=1, reason="x"), 500),
+    (e.SizeNotSupported(height_px=1, width_px=1, multiple_px=8), 422),
+    (e.UnknownModel(model_id="x", known=("m",)), 422),
+    (e.UnknownPreset(preset="x", model_id="m", known=("p",)), 422),
+    (e.OutOfBounds(field="width_px", value=1, minimum=8, maximum=9), 422),
+    (e.JobNotFound(job_id="x"), 404),
+    (e.ArtifactNotFound(artifact_id="x"), 404),
+    (e.IdempotencyConflict(job_id="x"), 409),
+    (e.StaleAttempt(attempt=1, current_attempt=2, status="running"), 409),
+    (e.VersionConflict(subject="x", expected_version=1), 409),
+    (e.MalformedEvent(subject="x", reason="y"), 500),
+    (e.DependencyAway(dependency="postgres", reason="password of 10.0.0.1"), 503),
+    (e.BrokerUnfit(reason="x"), 500),
+    (e.QueueFull(open_jobs=2, maximum=1), 429),
+)
+
+
+def leaves(kind: type[e.ForgeError]) -> Iterator[type[e.ForgeError]]:
+    below = kind.__subclasses__()
+    if not below:
+        yield kind
+    for each in below:
+        yield from leaves(each)
+
+
+def test_the_examples_cover_the_tree() -> None:
+    known = {kind for kind in leaves(e.ForgeError) if kind.__module__ in (e.__name__, own.__name__)}
+    assert known == {type(error) for error, _ in EXAMPLES}
+
+
+@pytest.mark.parametrize(("error", "status"), EXAMPLES, ids=lambda value: type(value).__name__)
+def test_every_error_has_its_document(error: e.ForgeError, status: int) -> None:
+    problem = problem_of(error)
+    document = json.loads(problem.body(instance="/x", request_id="r"))
+    assert problem.status == document["status"] == status
+    assert document["title"]
+    assert document["detail"]
+    assert (document["instance"], document["request_id"]) == ("/x", "r")
+    assert document["type"].endswith(document["code"])
+    assert ("Retry-After" in problem.headers) == (status in (429, 503))
+
+
+def test_the_words_of_a_dependency_stay_inside() -> None:
+    problem = problem_of(e.DependencyAway(dependency="postgres", reason="password of 10.0.0.1"))
+    assert b"password" not in problem.body()
+    assert json.loads(problem.body())["dependency"] == "postgres"
+
+
+def test_fields_of_the_error_are_members_and_point_into_the_body() -> None:
+    document = json.loads(problem_of(e.OutOfBounds(field="pixels", value=9, minimum=1, maximum=8)).body())
+    assert (document["field"], document["maximum"]) == ("pixels", 8)
+    assert [each["pointer"] for each in document["errors"]] == ["/width_px", "/height_px"]
+
+
+def test_the_frameworks_own_refusals() -> None:
+    assert http_problem(404, "x").code == "no_such_route"
+    assert http_problem(418, "x").code == "http_418"
