@@ -5,7 +5,6 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-import nats
 from loguru import logger
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -14,6 +13,7 @@ from nats.js import JetStreamContext
 
 from dreamforge.contracts.errors import BrokerUnfit, DependencyAway
 from dreamforge.runtime import clock
+from dreamforge.runtime.headers import FastClient
 
 # Atomic batches came with 2.12, schedules with 2.12, per-key TTL with 2.11; 2.14 is what we test against.
 MINIMUM_SERVER = (2, 14)
@@ -79,12 +79,13 @@ def ack(message: Msg) -> dict[str, Any]:  # Any: JSON
 async def connect(url: str, name: str) -> Bus:
     """Connect, waiting for as long as NATS is away. Errors: BrokerUnfit when the server is too old."""
     voice = _Voice()
-    nc = await nats.connect(
+    nc = FastClient()
+    await nc.connect(
         url.split(","),
         name=name,
         connect_timeout=2,
         max_reconnect_attempts=-1,
-        reconnect_time_wait=0.1,
+        reconnect_time_wait=0.1,  # type: ignore[arg-type]  # it sleeps for it, and says int
         error_cb=voice.error,
         disconnected_cb=voice.disconnected,
         reconnected_cb=voice.reconnected,

