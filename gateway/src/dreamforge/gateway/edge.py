@@ -31,16 +31,16 @@ class Context:
 
 
 def context_of(headers: list[tuple[bytes, bytes]]) -> Context:
-    """The caller's ids where they are well-formed, fresh ones where not; the span is always ours."""
+    """The caller's ids where they are well-formed, parts of one fresh id where not; the span is always ours."""
     sent = dict(headers)
     request_id = sent.get(b"x-request-id", b"")
     trace = _TRACEPARENT.fullmatch(sent.get(b"traceparent", b""))
-    span = ids.new_id().replace("-", "")[16:]
-    trace_id = trace[1].decode() if trace else ids.new_id().replace("-", "")
-    flags = trace[2].decode() if trace else "01"
+    fresh = ids.new_id()
+    digits = fresh.replace("-", "")
+    trace_id, flags = (trace[1].decode(), trace[2].decode()) if trace else (digits, "01")
     return Context(
-        request_id.decode() if _REQUEST_ID.fullmatch(request_id) else ids.new_id(),
-        f"00-{trace_id}-{span}-{flags}",
+        request_id.decode() if _REQUEST_ID.fullmatch(request_id) else fresh,
+        f"00-{trace_id}-{digits[16:]}-{flags}",  # the second half of a UUIDv7 is chance, 62 bits of it
     )
 
 
