@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
+from dreamforge.projector.session import OF_ADVISORY_LOCK, WRITER_LOCK
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.embedded import NatsServer, PostgresServer
@@ -23,13 +24,8 @@ from dreamforge.runtime.testing import eventually
 
 Rows = Callable[..., Awaitable[list[dict[str, Any]]]]
 Folded = Callable[..., Awaitable[None]]
-WRITERS = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()"
-WAITING = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-
-
-def here(query: str) -> str:
-    """The same, in this database only: others of the server belong to other tests."""
-    return query + " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+SESSIONS = "SELECT pid FROM pg_locks WHERE " + OF_ADVISORY_LOCK.replace("%s", str(WRITER_LOCK))
+WRITERS, WAITING = SESSIONS + " AND granted", SESSIONS + " AND NOT granted"
 
 
 async def read(url: str, query: str) -> list[Any]:
@@ -62,16 +58,16 @@ async def test_a_second_projector_waits_and_takes_over_when_the_first_is_killed(
     }
     first = await asyncio.create_subprocess_exec(sys.executable, "-m", "dreamforge.projector", env=environment)
     try:
-        await eventually(lambda: rows(here(WRITERS)), 30)
-        (writer,) = await rows(here(WRITERS))
+        await eventually(lambda: rows(WRITERS), 30)
+        (writer,) = await rows(WRITERS)
         async with projecting(settings):
-            await eventually(lambda: rows(here(WAITING)))
+            await eventually(lambda: rows(WAITING))
             await folded(await story.request("A"))
-            assert await rows(here(WRITERS)) == [writer]
+            assert await rows(WRITERS) == [writer]
 
             first.send_signal(signal.SIGKILL)
             await asyncio.wait_for(folded(await story.request("B")), 2)
-            assert await rows(here(WRITERS)) != [writer]
+            assert await rows(WRITERS) != [writer]
         assert len(await rows("SELECT * FROM events")) == 2
     finally:
         with suppress(ProcessLookupError):
@@ -84,7 +80,7 @@ async def test_a_writer_whose_session_was_ended_starts_again_from_the_tables(
 ) -> None:
     async with projecting(settings):
         await folded(await story.request("A"))
-        (writer,) = await rows(here(WRITERS))
+        (writer,) = await rows(WRITERS)
         await rows("SELECT pg_terminate_backend(%s)", writer["pid"])
         await story.start("A")
         await folded(await story.finish("A"))

@@ -66,6 +66,8 @@ class JobsFold:
 
 async def write_jobs(cursor: Cursor, changes: JobChanges) -> None:
     """Every row a batch of job events changed."""
+    if not changes.events:
+        return
     if len(changes.events) < COPY_FROM_ROWS:
         await cursor.executemany(statements.INSERT_EVENT, changes.events)
     else:

@@ -7,6 +7,7 @@ from sqlalchemy.exc import OperationalError as DatabaseAway
 
 from dreamforge import migrations
 from dreamforge.contracts.errors import DependencyAway
+from dreamforge.projector.collector import seldom_collecting
 from dreamforge.projector.parking import park_on
 from dreamforge.projector.projector import Projector
 from dreamforge.projector.settings import ProjectorSettings
@@ -76,4 +77,5 @@ async def _migrate(settings: ProjectorSettings) -> None:
 def main() -> None:
     """`python -m dreamforge.projector`."""
     settings = ProjectorSettings()
-    service.main(SERVICE, settings, lambda stop: run(settings, stop))
+    with seldom_collecting():
+        service.main(SERVICE, settings, lambda stop: run(settings, stop))

@@ -10,6 +10,7 @@ from psycopg import AsyncConnection, sql
 
 from dreamforge.contracts.errors import Conflict
 from dreamforge.contracts.streams import STEPS
+from dreamforge.projector.collector import seldom_collecting
 from dreamforge.projector.ddl import create_indexes, create_tables
 from dreamforge.projector.folds import Fold, all_folds
 from dreamforge.projector.parking import leave_out
@@ -68,10 +69,11 @@ class Fresh:
         await self._begin([self._projection(fold, places.get(fold.stream, 0)) for fold in all_folds()])
         await all_done(*(projection.run() for projection in self.projections))
 
-    async def follow(self) -> None:
-        """Fold all streams for ever."""
+    async def follow(self) -> "asyncio.Task[None]":
+        """Begin to fold all streams for ever; the task ends only by failing."""
         await self._begin([self._projection(fold, None) for fold in all_folds()])
-        await together(*(projection.run() for projection in self.projections))
+        runs = together(*(projection.run() for projection in self.projections))
+        return asyncio.create_task(runs, name=f"follow into {self.schema}")
 
     async def _begin(self, projections: list[StreamProjection]) -> None:
         for projection in projections:
@@ -115,7 +117,8 @@ async def fresh_tables(settings: CommonSettings, bus: Bus, schema: str) -> Async
         await session.prepare()
         lease = asyncio.create_task(session.keep_lease(), name=f"lease of {schema}")
         try:
-            yield Fresh(session, bus, schema)
+            with seldom_collecting():
+                yield Fresh(session, bus, schema)
         finally:
             async with session.busy:
                 lease.cancel()

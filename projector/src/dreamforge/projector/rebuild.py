@@ -36,6 +36,7 @@ SCHEMA = "forge_next"
 LOCK_SECONDS = 0.5
 CATCH_UP_SECONDS = 10.0
 SWAP_ATTEMPTS = 20
+GIVES_WAY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ async def _ends(bus: Bus) -> dict[str, int]:
 
 async def _take_over(settings: CommonSettings, fresh: Fresh, on_progress: OnProgress) -> float:
     """Follow the log until the swap succeeds; give the seconds that the live tables stood still."""
-    following = asyncio.create_task(fresh.follow(), name="follow")
+    following = await fresh.follow()
     reason = "the fresh tables never caught up"
     try:
         async for attempt in retry.backoff():
@@ -98,7 +99,7 @@ async def _take_over(settings: CommonSettings, fresh: Fresh, on_progress: OnProg
             on_progress(Progress("swapping", fresh.jobs_sequence, fresh.jobs_sequence))
             try:
                 return await _swap(settings, fresh)
-            except (psycopg.errors.LockNotAvailable, TimeoutError) as error:
+            except GIVES_WAY as error:
                 reason = str(error) or reason
                 logger.info("the swap gives way: {}", reason)
             if attempt >= SWAP_ATTEMPTS:
@@ -110,7 +111,7 @@ async def _take_over(settings: CommonSettings, fresh: Fresh, on_progress: OnProg
 
 
 async def _swap(settings: CommonSettings, fresh: Fresh) -> float:
-    """Errors: LockNotAvailable, TimeoutError: nothing has changed, try again."""
+    """Errors: GIVES_WAY: nothing has changed, try again."""
     async with held_still(settings, LOCK_SECONDS) as live:
         began = clock.monotonic_seconds()
         places = await live_places(live, fresh.bus)

@@ -136,6 +136,8 @@ class Session:
 
 async def put(cursor: Cursor, upsert: statements.Upsert, rows: list[Row]) -> None:
     """Insert or replace rows by primary key; each key at most once among them."""
+    if not rows:
+        return
     if len(rows) < COPY_FROM_ROWS:
         await cursor.executemany(upsert.one, rows)
         return

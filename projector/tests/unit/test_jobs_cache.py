@@ -1,0 +1,25 @@
+"""The cache holds open jobs only, and no more than it may."""
+
+from dreamforge.contracts.job import JobState, Status
+from dreamforge.projector.job import Job
+from dreamforge.projector.jobs_cache import JobsCache
+
+
+def open_job(job_id: str) -> Job:
+    return Job(job_id, state=JobState(status=Status.QUEUED))
+
+
+def test_the_least_recently_changed_job_goes_first() -> None:
+    cache = JobsCache(capacity=2)
+    for job_id in ("a", "b", "a", "c"):
+        cache.keep({job_id: open_job(job_id)})
+
+    assert cache.known(["a", "b", "c"]).keys() == {"a", "c"}
+
+
+def test_a_job_that_is_over_leaves() -> None:
+    cache = JobsCache()
+    cache.keep({"a": open_job("a")})
+    cache.keep({"a": Job("a", state=JobState(status=Status.SUCCEEDED))})
+
+    assert cache.known(["a"]) == {}

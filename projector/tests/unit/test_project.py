@@ -1,0 +1,111 @@
+"""The fold of job events into rows, without a database."""
+
+from datetime import UTC, datetime, timedelta
+
+from dreamforge.contracts.envelope import Recorded
+from dreamforge.contracts.events import (
+    ArtifactStored,
+    CancelRequested,
+    Decision,
+    JobAssigned,
+    JobCancelled,
+    JobEvent,
+    JobRequested,
+    JobStarted,
+    JobSucceeded,
+    RenderRequest,
+)
+from dreamforge.contracts.job import Status
+from dreamforge.projector.job import Job
+from dreamforge.projector.project import Entry, JobChanges, project_jobs
+
+T0 = datetime(2026, 11, 23, tzinfo=UTC)
+REQUEST = RenderRequest(
+    model_id="m", preset="p", prompt="a cat", width_px=64, height_px=64, steps=4, guidance_scale=1, seed=1
+)
+DECISION = Decision(waited_seconds=0, effective_priority=1, queue_length=0, required_bytes=0, candidates=())
+REQUESTED = JobRequested(at=T0, tenant="t", request=REQUEST)
+STARTED = JobStarted(at=T0, attempt=1, runner_id="r1", instance_id="i1")
+ARTIFACT = ArtifactStored(
+    at=T0, attempt=1, index=0, sha256="a" * 64, object_key="k", size_bytes=1, content_type="image/png", width_px=8,
+    height_px=8, seed=1, recipe={},
+)  # fmt: skip
+SUCCEEDED = JobSucceeded(at=T0, attempt=1, artifacts=("a" * 64,), render_seconds=1)
+CANCELLED = JobCancelled(at=T0 + timedelta(seconds=9), attempt=1, stage="running")
+
+
+def assigned(attempt: int = 1, at: datetime = T0) -> JobAssigned:
+    return JobAssigned(
+        at=at, attempt=attempt, runner_id="r1", instance_id="i1", preset="p", estimated_vram_bytes=1, decision=DECISION
+    )
+
+
+def entries(*events: JobEvent, first: int = 1) -> list[Entry]:
+    return [
+        Entry(Recorded(event, "J", sequence, f"e{sequence}"), event.model_dump_json())
+        for sequence, event in enumerate(events, first)
+    ]
+
+
+def fold(known: dict[str, Job], events: list[Entry]) -> JobChanges:
+    return project_jobs(known, events)
+
+
+def test_an_event_at_or_before_a_jobs_version_changes_nothing() -> None:
+    first = fold({}, entries(REQUESTED, assigned(), STARTED))
+
+    again = fold(first.jobs, entries(REQUESTED, assigned(), STARTED))
+    assert again == JobChanges()
+    twice = entries(REQUESTED, assigned())
+    assert [row[0] for row in fold({}, twice + twice).events] == [1, 2]
+
+
+def test_folding_leaves_the_jobs_it_was_given_as_they_were() -> None:
+    known = fold({}, entries(REQUESTED, assigned())).jobs
+    before = known["J"].working_copy()
+
+    after = fold(known, entries(STARTED, CANCELLED, first=3)).jobs["J"]
+    assert known["J"] == before
+    assert after.state.status is Status.CANCELLED
+    assert after.current is not None
+    assert after.current.status == "cancelled"
+
+
+def test_an_event_of_a_job_that_was_never_requested_is_refused_and_the_rest_goes_on() -> None:
+    changes = fold({}, entries(STARTED, REQUESTED, assigned()))
+
+    assert [refused.sequence for refused in changes.refused] == [1]
+    assert "no request of job J" in changes.refused[0].reason
+    assert (changes.jobs["J"].version, changes.jobs["J"].state.status) == (3, Status.ASSIGNED)
+
+
+def test_what_comes_after_the_end_moves_the_version_and_nothing_else() -> None:
+    over = fold({}, entries(REQUESTED, assigned(), STARTED, ARTIFACT, SUCCEEDED)).jobs
+    late = fold(over, entries(ARTIFACT, CANCELLED, assigned(2), first=6))
+
+    assert late.jobs["J"].version == 8
+    late.jobs["J"].version = over["J"].version
+    assert late.jobs == over
+    assert [row[0] for row in late.events] == [6, 7, 8]
+    assert (late.attempts, late.artifacts, late.ended) == ({}, {}, [])
+
+
+def test_pictures_become_visible_with_the_success_of_their_own_attempt() -> None:
+    changes = fold({}, entries(REQUESTED, assigned(), STARTED, ARTIFACT))
+    assert [row[4] for row in changes.artifact_rows()] == [False]
+
+    later = fold(changes.jobs, entries(SUCCEEDED, first=5))
+    assert later.artifact_rows() == []
+    assert list(later.succeeded) == [("J", 1)]
+
+    together = fold({}, entries(REQUESTED, assigned(), STARTED, ARTIFACT, SUCCEEDED))
+    assert [row[4] for row in together.artifact_rows()] == [True]
+
+
+def test_a_batch_gives_each_row_once_however_often_it_changed() -> None:
+    changes = fold({}, entries(REQUESTED, assigned(), STARTED, CancelRequested(at=T0, attempt=1), CANCELLED))
+
+    assert len(changes.job_rows()) == 1
+    assert len(changes.attempt_rows()) == 1
+    assert len(changes.events) == 5
+    assert changes.ended == ["J"]
