@@ -34,6 +34,7 @@ from dreamforge.contracts.events import (
 )
 from dreamforge.contracts.tables import CHECKPOINT_CHANNEL
 from dreamforge.migrations import upgrade
+from dreamforge.projector.collector import seldom_collecting
 from dreamforge.projector.main import run
 from dreamforge.projector.rebuild import rebuild
 from dreamforge.projector.settings import ProjectorSettings
@@ -43,6 +44,7 @@ from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.embedded import NatsServer, PostgresServer
 from dreamforge.runtime.follow import last_sequence
 from dreamforge.runtime.streams import ensure_streams
+from dreamforge.runtime.testing import eventually
 
 TABLES = ("jobs", "attempts", "artifacts", "events")
 OPEN_JOBS = 200  # how many jobs are under way at a time, so that a batch holds pieces of many
@@ -91,13 +93,16 @@ async def fill(bus: Bus, events: int) -> int:
         await bus.nc.publish(envelope.subject, envelope.data, headers=envelope.headers)
         if number % 1_000 == 0:
             await bus.nc.flush()
-            while await last_sequence(bus, "JOBS") < number - 5_000:
-                await asyncio.sleep(0.01)
+            await stored(bus, number - 5_000)
     await bus.nc.flush()
-    total = events // EVENTS_A_JOB // OPEN_JOBS * OPEN_JOBS * EVENTS_A_JOB
-    while await last_sequence(bus, "JOBS") < total:
-        await asyncio.sleep(0.01)
+    total = -(-(events // EVENTS_A_JOB) // OPEN_JOBS) * OPEN_JOBS * EVENTS_A_JOB
+    await stored(bus, total)
     return total
+
+
+async def stored(bus: Bus, sequence: int) -> None:
+    """Wait until the server has taken what was published without acknowledgements."""
+    await eventually(lambda: last_sequence(bus, "JOBS"), 60, until=lambda last: last >= sequence)
 
 
 async def heard(connection: "psycopg.AsyncConnection[tuple[object, ...]]", sequence: int) -> None:
@@ -115,8 +120,9 @@ async def live(settings: ProjectorSettings, bus: Bus, total: int) -> tuple[float
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as listener:
         await listener.execute(f"LISTEN {CHECKPOINT_CHANNEL}".encode())
         began = time.perf_counter()
-        service = asyncio.create_task(run(settings, stop))
-        await heard(listener, total)
+        with seldom_collecting():  # as `python -m dreamforge.projector` does
+            service = asyncio.create_task(run(settings, stop))
+            await heard(listener, total)
         seconds = time.perf_counter() - began
         latencies = [await latency(bus, listener) for _ in range(LATENCY_SAMPLES)]
         stop.set()
