@@ -12,6 +12,7 @@ from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.placement import RunnerLoad, judge
 from dreamforge.scheduler.fairness import Ageing
 from dreamforge.scheduler.plan import PlanPolicy, plan
+from dreamforge.scheduler.scene import Scene
 from dreamforge.scheduler.snapshot import Snapshot
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -176,6 +177,19 @@ def test_one_plan_is_as_good_as_many_small_ones(fleet, queue):
         one_by_one += told(found)
         fleet = applied(snapshot, fleet, found)
     assert one_by_one == at_once
+
+
+@settings(max_examples=100)
+@given(FLEETS, QUEUES, st.lists(st.tuples(st.sampled_from(["t1", "t2", "t3"]), st.integers(1, 10**6)), max_size=3))
+def test_a_captured_scene_decides_the_same_again(fleet, queue, served):
+    snapshot = fold(queue)
+    for tenant, work in served:
+        snapshot.queue.charge(tenant, work)
+    fleet = [RunnerLoad(load.beat) for load in fleet]
+    beats = tuple(load.beat for load in fleet)
+    scene = Scene.of(NOON, PlanPolicy(), beats, tuple(MODELS.values()), snapshot)
+    again = Scene.model_validate_json(scene.model_dump_json())
+    assert again.replay() == plan(fleet, snapshot, MODELS, NOON)
 
 
 @settings(max_examples=200)

@@ -9,7 +9,6 @@ from datetime import timedelta
 from loguru import logger
 
 from dreamforge.contracts.errors import DependencyAway, VersionConflict
-from dreamforge.contracts.placement import RunnerLoad
 from dreamforge.contracts.streams import JOBS
 from dreamforge.runtime import clock
 from dreamforge.runtime.bus import Bus
@@ -23,6 +22,7 @@ from dreamforge.scheduler.job import OpenJob
 from dreamforge.scheduler.keeper import Keeper
 from dreamforge.scheduler.leader import Leadership
 from dreamforge.scheduler.plan import Assignment, plan
+from dreamforge.scheduler.scene import loads_of
 from dreamforge.scheduler.settings import SchedulerSettings
 from dreamforge.scheduler.snapshot import Snapshot
 
@@ -151,20 +151,16 @@ class Scheduler:
         now, started = clock.now(), clock.monotonic_seconds()
         self.snapshot.wake(now)
         if len(self.snapshot.queue):
-            found = plan(self._loads(), self.snapshot, self.models.models, now, self._settings.plan_policy)
+            beats = tuple(self.fleet.runners.values())
+            found = plan(
+                loads_of(beats, self.snapshot), self.snapshot, self.models.models, now, self._settings.plan_policy
+            )
             for assignment in found:
                 self._promise(assignment)
             if len(found) == self._settings.scheduler_assignments_max:
                 self._wake.set()  # there may be room for more
             metrics.PLAN_SECONDS.observe(clock.monotonic_seconds() - started)
         metrics.QUEUED.set(len(self.snapshot.queue))
-
-    def _loads(self) -> list[RunnerLoad]:
-        loads = []
-        for runner_id, beat in self.fleet.runners.items():
-            held = self.snapshot.held(runner_id)
-            loads.append(RunnerLoad(beat, sum(job.held_bytes for job in held.values()), len(held)))
-        return loads
 
     def _promise(self, assignment: Assignment) -> None:
         """Count on an assignment from now on, and append it: appends of one plan go out together."""

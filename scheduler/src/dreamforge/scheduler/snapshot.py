@@ -89,6 +89,10 @@ class Snapshot:
         if job is not None and job.stage is Stage.PROMISED and job.version == version:
             self._put(job, released(job, version, Stage.QUEUED))
 
+    def restore(self, job: OpenJob) -> None:
+        """Put a job back as it was."""
+        self._put(self.jobs.get(job.job_id), job)
+
     def drop(self, job_id: str) -> None:
         """Forget a job that the whole log says is over."""
         self._put(self.jobs.get(job_id), None)
