@@ -148,20 +148,22 @@ class LocalStack:
         )
 
     async def _until_ready(self) -> None:
-        waits = {service.spec.name: asyncio.create_task(self._one_ready(service)) for service in self._services}
+        late = [service.spec.name for service in self._services]
+
+        async def one(service: KeptService) -> None:
+            await _until_service_ready(service)
+            late.remove(service.spec.name)
+
+        waits = [asyncio.create_task(one(service)) for service in self._services]
         try:
             async with asyncio.timeout(READY_SECONDS):
-                await asyncio.gather(*waits.values())
+                await asyncio.gather(*waits)
         except TimeoutError:
-            late = next(service for service in self._services if not waits[service.spec.name].done())
-            raise _not_ready(late, f"is not ready after {READY_SECONDS:g} s") from None
+            slow = next(service for service in self._services if service.spec.name in late)
+            raise _not_ready(slow, f"is not ready after {READY_SECONDS:g} s") from None
         finally:
-            for wait in waits.values():
+            for wait in waits:
                 wait.cancel()
-
-    async def _one_ready(self, service: KeptService) -> None:
-        if not await until_ready(service.spec.ready_url, lambda: service.ends_in_a_row >= ENDS_BEFORE_GIVING_UP):
-            raise _not_ready(service, f"ended {service.ends_in_a_row} times before it was ready")
 
     def _changed(self) -> None:
         """A pid is new: whoever reads the record must find it."""
@@ -180,6 +182,11 @@ class LocalStack:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
+
+
+async def _until_service_ready(service: KeptService) -> None:
+    if not await until_ready(service.spec.ready_url, lambda: service.ends_in_a_row >= ENDS_BEFORE_GIVING_UP):
+        raise _not_ready(service, f"ended {service.ends_in_a_row} times before it was ready")
 
 
 def _not_ready(service: KeptService, what: str) -> CommandError:
