@@ -7,14 +7,18 @@ from typing import Any
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
+from dreamforge.contracts.errors import DependencyAway
 from dreamforge.migrations.drift import drift
+from dreamforge.projector import maintenance
 from dreamforge.projector.maintenance import MaintenanceRunning, Progress, fresh_tables
 from dreamforge.projector.rebuild import SCHEMA, rebuild
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.projector.status import status
 from dreamforge.projector.verify import verify
 from dreamforge.runtime.bus import Bus
+from dreamforge.runtime.embedded.ports import free_port
 from dreamforge.runtime.testing import eventually
 
 Rows = Callable[..., Awaitable[list[dict[str, Any]]]]
@@ -101,7 +105,8 @@ async def test_readers_and_writers_go_on_during_rebuilds(
         await folded(await story.request("J0"))
         reading, writing = asyncio.create_task(read_on()), asyncio.create_task(write_on())
         for _ in range(3):
-            print(await rebuild(settings))
+            await rebuild(settings)
+            assert (await verify(settings)).equal
         over.set()
         await reading
         await folded(await writing + 1)
@@ -165,3 +170,24 @@ async def test_the_status_tells_the_lag_and_who_writes(
         now = await eventually(lambda: status(settings), until=lambda found: found.standing_by == 1)
         assert (now.writing, now.streams[0].stream, now.streams[0].lag_messages) == (1, "JOBS", 0)
         assert now.streams[0].moved_at is not None
+
+
+async def test_a_database_that_nobody_migrated_is_made_by_a_rebuild(
+    nats_url: str, empty_database_url: str, bus: Bus, story: Any
+) -> None:
+    settings = ProjectorSettings(
+        nats_url=nats_url, nats_allow_unsynced=True, database_url=SecretStr(empty_database_url)
+    )
+    last = await story.request("A")
+    assert (await status(settings)).streams[0].checkpoint == 0
+    await rebuild(settings)
+    assert (await status(settings)).streams[0].checkpoint == last
+    assert (await verify(settings)).equal
+
+
+async def test_nats_away_is_said_and_not_waited_for(
+    settings: ProjectorSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "CONNECT_SECONDS", 0.2)
+    with pytest.raises(DependencyAway, match="nats"):
+        await status(settings.model_copy(update={"nats_url": f"nats://127.0.0.1:{free_port()}"}))

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg import AsyncConnection, sql
 
-from dreamforge.contracts.errors import Conflict
+from dreamforge import migrations
+from dreamforge.contracts.errors import Conflict, DependencyAway
 from dreamforge.contracts.streams import STEPS
 from dreamforge.projector.collector import seldom_collecting
 from dreamforge.projector.ddl import create_indexes, create_tables
@@ -17,7 +18,8 @@ from dreamforge.projector.parking import leave_out
 from dreamforge.projector.session import WRITER_LOCK, Connection, Session, patient
 from dreamforge.projector.stream_projection import StreamProjection
 from dreamforge.projector.together import all_done, together
-from dreamforge.runtime import clock
+from dreamforge.runtime import bus as nats
+from dreamforge.runtime import clock, ids
 from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.follow import Follower, last_sequence
 from dreamforge.runtime.settings import CommonSettings
@@ -27,6 +29,7 @@ MAINTENANCE_LOCK = WRITER_LOCK + 1
 # Larger than a live batch: nobody waits for a single event here, and a merge costs less a row.
 BATCH_MESSAGES = 20_000
 REPORT_SECONDS = 0.5
+CONNECT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +107,29 @@ class Fresh:
 
 
 @asynccontextmanager
+async def log_of(settings: CommonSettings, purpose: str) -> AsyncIterator[Bus]:
+    """The log, for somebody who will not wait long. Errors: DependencyAway."""
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            bus = await nats.connect(settings.nats_url, f"{purpose}-{ids.new_id()}")
+    except TimeoutError:
+        reason = f"no connection within {CONNECT_SECONDS:g} s"
+        raise DependencyAway(dependency="nats", reason=reason) from None
+    try:
+        yield bus
+    finally:
+        await bus.close()
+
+
+@asynccontextmanager
 async def fresh_tables(settings: CommonSettings, bus: Bus, schema: str) -> AsyncIterator[Fresh]:
-    """Empty tables in `schema`, which is dropped in the end. Errors: MaintenanceRunning."""
+    """Empty tables in `schema`, which is dropped in the end; the live ones are brought to the same version first.
+
+    Errors: MaintenanceRunning, UnknownSchemaVersion.
+    """
     url = settings.database_url.get_secret_value()
     async with Session.open(url, name=f"dreamforge-{schema}", schema=schema) as session:
+        await asyncio.to_thread(migrations.upgrade, url)
         if not await session.try_become_writer(MAINTENANCE_LOCK):
             raise MaintenanceRunning
         drop = sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema))

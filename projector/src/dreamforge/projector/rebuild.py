@@ -14,6 +14,7 @@ from psycopg import sql
 
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.tables import metadata
+from dreamforge.projector.folds import all_folds
 from dreamforge.projector.maintenance import (
     Fresh,
     OnProgress,
@@ -21,13 +22,12 @@ from dreamforge.projector.maintenance import (
     fresh_tables,
     held_still,
     live_places,
+    log_of,
     reporting,
     silent,
 )
 from dreamforge.projector.session import OF_ADVISORY_LOCK, WRITER_LOCK, Connection
-from dreamforge.runtime import bus as nats
-from dreamforge.runtime import clock, ids, retry
-from dreamforge.runtime.bus import Bus
+from dreamforge.runtime import clock, retry
 from dreamforge.runtime.follow import last_sequence
 from dreamforge.runtime.settings import CommonSettings
 
@@ -67,25 +67,17 @@ async def rebuild(settings: CommonSettings, on_progress: OnProgress = silent) ->
     the live tables are then untouched.
     """
     began = clock.monotonic_seconds()
-    bus = await nats.connect(settings.nats_url, f"rebuild-{ids.new_id()}")
-    try:
-        async with fresh_tables(settings, bus, SCHEMA) as fresh:
-            target = await last_sequence(bus, "JOBS")
-            async with reporting("folding", fresh, target, on_progress):
-                await fresh.fold_up_to(await _ends(bus))
-            events = fresh.jobs_sequence
-            async with reporting("indexing", fresh, target, on_progress):
-                await fresh.index()
-            held_seconds = await _take_over(settings, fresh, on_progress)
-    finally:
-        await bus.close()
+    async with log_of(settings, "rebuild") as bus, fresh_tables(settings, bus, SCHEMA) as fresh:
+        ends = {fold.stream: await last_sequence(bus, fold.stream) for fold in all_folds()}
+        async with reporting("folding", fresh, ends["JOBS"], on_progress):
+            await fresh.fold_up_to(ends)
+        events = fresh.jobs_sequence
+        async with reporting("indexing", fresh, ends["JOBS"], on_progress):
+            await fresh.index()
+        held_seconds = await _take_over(settings, fresh, on_progress)
     seconds = clock.monotonic_seconds() - began
     on_progress(Progress("done", events, events, seconds))
     return Rebuilt(events, seconds, held_seconds)
-
-
-async def _ends(bus: Bus) -> dict[str, int]:
-    return {stream: await last_sequence(bus, stream) for stream in ("JOBS", "STEPS", "FLEET", "MODELS")}
 
 
 async def _take_over(settings: CommonSettings, fresh: Fresh, on_progress: OnProgress) -> float:

@@ -7,10 +7,8 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from dreamforge.projector.folds import all_folds
-from dreamforge.projector.maintenance import MAINTENANCE_LOCK
+from dreamforge.projector.maintenance import MAINTENANCE_LOCK, log_of
 from dreamforge.projector.session import OF_ADVISORY_LOCK, WRITER_LOCK, patient
-from dreamforge.runtime import bus as nats
-from dreamforge.runtime import ids
 from dreamforge.runtime.follow import last_sequence
 from dreamforge.runtime.settings import CommonSettings
 
@@ -44,22 +42,25 @@ async def status(settings: CommonSettings) -> ProjectionStatus:
     """Ask where the projection stands. Errors: DependencyAway, ApiError, psycopg.Error when something is away."""
     url = patient(settings.database_url.get_secret_value())
     async with await AsyncConnection.connect(url, autocommit=True, application_name="dreamforge-status") as connection:
-        cursor = await connection.execute("SELECT stream, sequence, at FROM checkpoints")
-        checkpoints: dict[str, tuple[int, datetime | None]] = {
-            row[0]: (row[1], row[2]) for row in await cursor.fetchall()
-        }
+        checkpoints = await _checkpoints(connection)
         writing, standing_by = await _sessions(connection, WRITER_LOCK)
         maintenance, _ = await _sessions(connection, MAINTENANCE_LOCK)
-    bus = await nats.connect(settings.nats_url, f"status-{ids.new_id()}")
-    try:
+    async with log_of(settings, "status") as bus:
         ends = {fold.stream: await last_sequence(bus, fold.stream) for fold in all_folds()}
-    finally:
-        await bus.close()
     streams = []
     for stream, end in ends.items():
         sequence, at = checkpoints.get(stream, (0, None))
         streams.append(StreamStatus(stream, sequence, end, at))
     return ProjectionStatus(tuple(streams), writing, standing_by, bool(maintenance))
+
+
+async def _checkpoints(connection: "AsyncConnection[Any]") -> dict[str, tuple[int, datetime | None]]:
+    """By stream; none in a database that nobody has migrated yet."""
+    row = await (await connection.execute("SELECT to_regclass('checkpoints')")).fetchone()
+    if row is None or row[0] is None:
+        return {}
+    cursor = await connection.execute("SELECT stream, sequence, at FROM checkpoints")
+    return {row[0]: (row[1], row[2]) for row in await cursor.fetchall()}
 
 
 async def _sessions(connection: "AsyncConnection[Any]", lock: int) -> tuple[int, int]:

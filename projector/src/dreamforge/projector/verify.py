@@ -18,13 +18,12 @@ from dreamforge.projector.maintenance import (
     fresh_tables,
     held_still,
     live_places,
+    log_of,
     reporting,
     silent,
 )
 from dreamforge.projector.session import Connection, patient
 from dreamforge.projector.statements import columns_of
-from dreamforge.runtime import bus as nats
-from dreamforge.runtime import ids
 from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.settings import CommonSettings
 
@@ -86,21 +85,21 @@ async def verify(settings: CommonSettings, on_progress: OnProgress = silent) -> 
     The live projector stands still only while the fresh tables catch up the last few events.
     Errors: MaintenanceRunning, DependencyAway, psycopg.OperationalError.
     """
-    bus = await nats.connect(settings.nats_url, f"verify-{ids.new_id()}")
-    try:
-        async with fresh_tables(settings, bus, SCHEMA) as fresh, _reader(settings) as reader:
-            places = await live_places(reader, bus)
-            async with reporting("folding", fresh, places.get("JOBS", 0), on_progress):
-                await fresh.fold_up_to(places)
-            async with held_still(settings, LOCK_SECONDS) as live:
-                places = await live_places(live, bus)
-                await fresh.fold_up_to(places)
-                await reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                await reader.execute("SELECT 1")  # takes the snapshot: both sides at the same sequences
-            on_progress(Progress("comparing", places.get("JOBS", 0), places.get("JOBS", 0)))
-            return await _compare(reader, fresh, bus, places)
-    finally:
-        await bus.close()
+    async with (
+        log_of(settings, "verify") as bus,
+        fresh_tables(settings, bus, SCHEMA) as fresh,
+        _reader(settings) as reader,
+    ):
+        places = await live_places(reader, bus)
+        async with reporting("folding", fresh, places.get("JOBS", 0), on_progress):
+            await fresh.fold_up_to(places)
+        async with held_still(settings, LOCK_SECONDS) as live:
+            places = await live_places(live, bus)
+            await fresh.fold_up_to(places)
+            await reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            await reader.execute("SELECT 1")  # takes the snapshot: both sides at the same sequences
+        on_progress(Progress("comparing", places.get("JOBS", 0), places.get("JOBS", 0)))
+        return await _compare(reader, fresh, bus, places)
 
 
 @asynccontextmanager
