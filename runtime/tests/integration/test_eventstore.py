@@ -165,14 +165,14 @@ class ForgetfulBus(Bus):
 @pytest.mark.parametrize("batch", [False, True])
 async def test_a_lost_ack_is_success_if_the_event_was_written(bus: Bus, store: EventStore, batch: bool) -> None:
     job_id = await started(store)
-    forgetful = EventStore(ForgetfulBus(bus.nc, bus.js, [True]), "/dreamforge/forgetful")
+    forgetful = EventStore(ForgetfulBus(bus.nc, bus.js, lose=[True]), "/dreamforge/forgetful")
     outcome = await forgetful.execute(job_id, finish() if batch else RequestCancel(clock.now()))
     assert outcome.version == (await store.load(job_id)).version
 
 
 async def test_a_lost_publish_is_an_error_and_can_be_repeated(bus: Bus, store: EventStore) -> None:
     job_id = await started(store)
-    forgetful = EventStore(ForgetfulBus(bus.nc, bus.js, [False]), "/dreamforge/forgetful")
+    forgetful = EventStore(ForgetfulBus(bus.nc, bus.js, lose=[False]), "/dreamforge/forgetful")
     with pytest.raises(DependencyAway):
         await forgetful.execute(job_id, finish())
     assert (await forgetful.execute(job_id, finish())).state.status is Status.SUCCEEDED

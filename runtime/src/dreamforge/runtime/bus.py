@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from loguru import logger
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import ConnectionClosedError
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
@@ -31,10 +33,14 @@ class ApiError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Bus:
-    """One connection. `request` speaks JetStream's API; `nc` and `js` are there for the rest."""
+    """One connection. `request` speaks JetStream's API; `nc` and `js` are there for the rest.
+
+    What was asked on a connection that broke fails at once; hooks in `on_reconnect` are called when there is another.
+    """
 
     nc: Client
     js: JetStreamContext = field(repr=False)
+    on_reconnect: set[Callable[[], None]] = field(default_factory=set, repr=False)
 
     async def request(self, subject: str, payload: object) -> dict[str, Any]:  # Any: JSON
         """One JetStream API call. Errors: ApiError(code), DependencyAway when NATS does not answer."""
@@ -78,8 +84,8 @@ def ack(message: Msg) -> dict[str, Any]:  # Any: JSON
 
 async def connect(url: str, name: str) -> Bus:
     """Connect, waiting for as long as NATS is away. Errors: BrokerUnfit when the server is too old."""
-    voice = _Voice()
     nc = FastClient()
+    voice = _Voice(nc)
     await nc.connect(
         url.split(","),
         name=name,
@@ -90,13 +96,12 @@ async def connect(url: str, name: str) -> Bus:
         disconnected_cb=voice.disconnected,
         reconnected_cb=voice.reconnected,
     )
-    voice.nc = nc
     version = nc.connected_server_version
     if (version.major, version.minor) < MINIMUM_SERVER:
         await nc.close()
         needed = ".".join(map(str, MINIMUM_SERVER))
         raise BrokerUnfit(reason=f"it is version {version.major}.{version.minor}, and {needed} or newer is needed")
-    return Bus(nc, nc.jetstream(timeout=REQUEST_TIMEOUT_SECONDS))
+    return Bus(nc, nc.jetstream(timeout=REQUEST_TIMEOUT_SECONDS), voice.on_reconnect)
 
 
 class _Voice:
@@ -104,8 +109,9 @@ class _Voice:
 
     QUIET_SECONDS = 5.0
 
-    def __init__(self) -> None:
-        self.nc: Client | None = None
+    def __init__(self, nc: FastClient) -> None:
+        self.on_reconnect: set[Callable[[], None]] = set()
+        self._nc = nc
         self._last: tuple[str, float] = ("", 0.0)
 
     async def error(self, error: Exception) -> None:
@@ -116,8 +122,11 @@ class _Voice:
             logger.warning("NATS: {} (trying again)", text)
 
     async def disconnected(self) -> None:
-        if self.nc is None or not self.nc.is_closed:  # the client calls this too when we leave on purpose
+        if not self._nc.is_closed:  # the client calls this too when we leave on purpose
             logger.warning("NATS: connection lost")
+        self._nc.give_up_requests(ConnectionClosedError())
 
     async def reconnected(self) -> None:
         logger.info("NATS: connected again")
+        for hook in tuple(self.on_reconnect):
+            hook()

@@ -57,22 +57,27 @@ class Follower:
     after_sequence: int = 0
     latest_only: bool = False
     new_only: bool = False
-    _inbox: "asyncio.Queue[Msg]" = field(default_factory=asyncio.Queue, init=False)
+    _inbox: "asyncio.Queue[Msg | None]" = field(default_factory=asyncio.Queue, init=False)  # None: reconnected
 
     async def batches(self) -> AsyncGenerator[Batch]:
         """Yield batches for ever. The first one comes at once (empty when there is nothing to catch up with)."""
-        async for attempt in retry.backoff(cap_seconds=1.0):
-            try:
-                async for batch in self._session():
-                    yield batch
-            except (_SessionLost, DependencyAway, ApiError, *NATS_ERRORS) as error:
-                if attempt > 1:
-                    logger.warning("following {} again from {}: {}", self.stream, self.after_sequence, error)
+        while True:
+            async for attempt in retry.backoff(cap_seconds=1.0):
+                began = self.after_sequence
+                try:
+                    async for batch in self._session():
+                        yield batch
+                except (_SessionLost, DependencyAway, ApiError, *NATS_ERRORS) as error:
+                    if attempt > 1:
+                        logger.warning("following {} again from {}: {}", self.stream, self.after_sequence, error)
+                if self.after_sequence > began:
+                    break  # it worked for a while: the next trouble is a first one again
 
     async def _session(self) -> AsyncGenerator[Batch]:
         self._inbox = asyncio.Queue()
         inbox = self.bus.nc.new_inbox()
         subscription = await self.bus.nc.subscribe(inbox, cb=self._inbox.put)
+        self.bus.on_reconnect.add(self._reconnected)
         try:
             info = await self.bus.request(f"$JS.API.CONSUMER.CREATE.{self.stream}", self._consumer())
             if self.new_only:  # from here on we know where we are, also if the session ends before a message came
@@ -83,8 +88,13 @@ class Follower:
             async for batch in self._pulls(pull, inbox):
                 yield batch
         finally:
+            self.bus.on_reconnect.discard(self._reconnected)
             if not self.bus.nc.is_closed and not self.bus.nc.is_draining:
                 await subscription.unsubscribe()
+
+    def _reconnected(self) -> None:
+        """Our consumer lived in the memory of the server that is gone, or will not know us in time."""
+        self._inbox.put_nowait(None)
 
     async def _pulls(self, pull: str, inbox: str) -> AsyncGenerator[Batch]:
         asked, delivered = 0, 0
@@ -116,8 +126,11 @@ class Follower:
                 first = await self._inbox.get()
         except TimeoutError:
             raise _SessionLost("the server is silent") from None
-        messages, ended = [], False
+        messages: list[Msg] = []
+        ended = False
         for message in (first, *self._rest()):
+            if message is None:
+                raise _SessionLost("connected to a server again")
             status = (message.headers or {}).get("Status") if not message.reply.startswith("$JS.ACK") else None
             if status is None:
                 messages.append(message)
@@ -127,7 +140,7 @@ class Follower:
                 raise _SessionLost(f"{status} {(message.headers or {}).get('Description', '')}")
         return messages, ended
 
-    def _rest(self) -> list[Msg]:
+    def _rest(self) -> list[Msg | None]:
         rest = []
         while not self._inbox.empty():
             rest.append(self._inbox.get_nowait())

@@ -12,11 +12,17 @@ BLANKS = " \t\n\r\x0b\x0c"
 
 
 class FastClient(Client):
-    """The client library's connection with our header reading."""
+    """The client library's connection with our header reading, and requests that fail when it breaks."""
 
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
         return parse_header_lines(raw)
+
+    def give_up_requests(self, reason: Exception) -> None:
+        """Fail every request that waits for an answer: it was asked on a connection that is gone."""
+        for answer in tuple(self._resp_map.values()):
+            if not answer.done():
+                answer.set_exception(reason)
 
 
 def parse_header_lines(raw: bytes) -> dict[str, str]:
