@@ -278,7 +278,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--targets", type=lambda text: text.split(","), default=list(TARGETS), help=",".join(TARGETS))
     parser.add_argument("--seconds", type=float, help="how long the storm lasts; default 1.5 s a kill")
     parser.add_argument("--real", type=int, default=1, help="runners with the real renderer")
-    parser.add_argument("--real-model", default="forge-tiny")
+    parser.add_argument("--real-model", default="tiny")
     parser.add_argument("--step-delay-seconds", type=float, default=0.03)
     parser.add_argument(
         "--settle-seconds", type=float, default=120.0, help="for open jobs and readers, after the storm"
