@@ -1,16 +1,18 @@
 """The migrated database is the declared one, whoever migrates and however often."""
 
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from dreamforge.contracts.tables import metadata
-from dreamforge.migrations import current, head, upgrade
+from dreamforge.migrations import current, head, schema, upgrade
 from dreamforge.migrations.__main__ import main
-from dreamforge.migrations.drift import drift
+from dreamforge.migrations.drift import draft, drift
 from dreamforge.migrations.schema import UnknownSchemaVersion
 
 
@@ -69,6 +71,20 @@ def test_the_command_upgrades_and_checks(empty_database_url: str, capsys: pytest
     assert main(["upgrade", empty_database_url]) == 0
     assert main(["check", empty_database_url]) == 0
     assert f"at version {head()}" in capsys.readouterr().out
+
+
+def test_a_draft_is_the_next_version(empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts = tmp_path / "script"
+    shutil.copytree(schema.SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(schema, "SCRIPTS", scripts)
+    before = head()
+
+    number = draft(empty_database_url, "nothing new")
+
+    assert (int(number), head()) == (int(before) + 1, number)
+    upgrade(empty_database_url)
+    assert current(empty_database_url) == number
+    assert drift(empty_database_url) == []
 
 
 def test_the_command_says_that_no_database_answers() -> None:

@@ -1,4 +1,7 @@
-"""`python -m dreamforge.migrations [upgrade|current|check] [DATABASE_URL]`; the URL defaults to FORGE_DATABASE_URL."""
+"""`python -m dreamforge.migrations [upgrade|current|check|draft] [DATABASE_URL]`.
+
+The URL defaults to FORGE_DATABASE_URL. `draft --message "why"` writes the next version, for developers.
+"""
 
 import argparse
 import os
@@ -7,7 +10,7 @@ import sys
 from sqlalchemy.exc import OperationalError
 
 from dreamforge.contracts.errors import ForgeError
-from dreamforge.migrations.drift import drift
+from dreamforge.migrations.drift import draft, drift
 from dreamforge.migrations.schema import current, head, upgrade
 
 # The default of every service's settings (dreamforge.runtime.settings).
@@ -17,14 +20,21 @@ DEFAULT_URL = "postgresql://forge@127.0.0.1:5432/forge"
 def main(arguments: list[str] | None = None) -> int:
     """0 when the database is (now) as this release wants it."""
     parser = argparse.ArgumentParser(prog="python -m dreamforge.migrations", description="The read database's schema.")
-    parser.add_argument("action", nargs="?", choices=("upgrade", "current", "check"), default="upgrade")
+    parser.add_argument("action", nargs="?", choices=("upgrade", "current", "check", "draft"), default="upgrade")
     parser.add_argument("database_url", nargs="?", default=os.environ.get("FORGE_DATABASE_URL", DEFAULT_URL))
+    parser.add_argument("--message", default="", help="of a draft: why the tables change")
     given = parser.parse_args(arguments)
     try:
-        return _do(given.action, given.database_url)
+        return _draft(given) if given.action == "draft" else _do(given.action, given.database_url)
     except (ForgeError, OperationalError) as error:
         print(f"cannot {given.action}: {error}", file=sys.stderr)  # noqa: T201 a command speaks
         return 1
+
+
+def _draft(given: argparse.Namespace) -> int:
+    number = draft(given.database_url, given.message)
+    print(f"version {number} is drafted: read it, and say what must happen to the rows")  # noqa: T201 a command speaks
+    return 0
 
 
 def _do(action: str, database_url: str) -> int:
