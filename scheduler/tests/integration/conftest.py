@@ -65,12 +65,15 @@ class FakeRunner:
     times: dict[str, datetime] = field(default_factory=dict)
     active: dict[str, int] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    listening: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
 
     async def start(self) -> "FakeRunner":
         self.store = EventStore(self.bus, f"/dreamforge/runner/{self.runner_id}")
+        self._tasks = [asyncio.create_task(self._work())]
+        await self.listening.wait()  # before anybody can know of it
         await self.beat()
-        self._tasks = [asyncio.create_task(self._beats()), asyncio.create_task(self._work())]
+        self._tasks.append(asyncio.create_task(self._beats()))
         return self
 
     def now(self) -> datetime:
@@ -117,6 +120,7 @@ class FakeRunner:
         async with asyncio.TaskGroup() as group:
             follower = Follower(self.bus, "JOBS", (assignments_to(self.runner_id),), new_only=True)
             async for batch in follower.batches():
+                self.listening.set()
                 for m in batch.messages:
                     recorded = unseal(m.subject, m.headers, m.data, sequence=m.sequence)
                     event = recorded.event

@@ -1,5 +1,6 @@
 """The scheduler's fold tells the same story as the aggregate itself, whatever comes in whatever mixture."""
 
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -9,13 +10,35 @@ from hypothesis import strategies as st
 from dreamforge.contracts import commands
 from dreamforge.contracts.envelope import seal
 from dreamforge.contracts.errors import Conflict, NotFound
-from dreamforge.contracts.events import ArtifactStored, Deadlines, Decision, FailureReason, RenderRequest
+from dreamforge.contracts.events import (
+    EVENTS,
+    ArtifactStored,
+    Deadlines,
+    Decision,
+    FailureReason,
+    JobAssigned,
+    JobRequested,
+    JobStarted,
+    RenderRequest,
+)
 from dreamforge.contracts.job import INITIAL, JobState, Status, evolve
 from dreamforge.scheduler.job import HELD, Stage
 from dreamforge.scheduler.snapshot import Snapshot
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 DECISION = Decision(waited_seconds=0, effective_priority=0, queue_length=0, required_bytes=0, candidates=())
+REQUEST = RenderRequest(
+    model_id="m", preset="p", prompt="x", width_px=64, height_px=64, steps=1, guidance_scale=0, seed=0
+)
+ASSIGNED = {
+    "at": NOON,
+    "attempt": 1,
+    "runner_id": "r",
+    "instance_id": "i",
+    "preset": "p",
+    "estimated_vram_bytes": 1,
+    "decision": DECISION,
+}
 KINDS = ("finish", "fail", "lose", "cancel", "confirm", "expire", "garbage", "promise")
 USUAL = ("request", "assign", "start")  # most steps, or most stories would end before they begin
 STEPS = st.lists(
@@ -83,10 +106,7 @@ class World:
         match kind:
             case "request":
                 deadlines = Deadlines(start_within_seconds=5, run_within_seconds=3) if flag else None
-                request = RenderRequest(
-                    model_id="m", preset="p", prompt="x", width_px=64, height_px=64, steps=1, guidance_scale=0, seed=0
-                )
-                return commands.RequestJob(job_id, now, f"t{number}", number, request, deadlines=deadlines)
+                return commands.RequestJob(job_id, now, f"t{number}", number, REQUEST, deadlines=deadlines)
             case "assign":
                 return commands.AssignJob(now, attempt + 1, f"r{number}", "i", 10 * number, DECISION)
             case "start":
@@ -187,6 +207,44 @@ def test_a_retry_waits_until_it_is_due_and_no_longer(steps, later):
     assert world.snapshot.wake(now) == len(due)
     assert set(world.snapshot.queue) == before | due
     whole_index(world.snapshot)
+
+
+TOKENS = st.sampled_from(
+    ["forge", "jobs", "J1", "0", "1", "requested", "assigned", "r0", "artifact", "succeeded", "", "x", "attempt-failed"]
+)
+TYPES = st.sampled_from([event.TYPE for event in EVENTS]) | st.text(max_size=10)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+).map(lambda value: json.dumps(value).encode())
+
+
+@settings(max_examples=500)
+@given(
+    st.lists(TOKENS, max_size=7).map(".".join),
+    st.dictionaries(st.sampled_from(["ce-type", "CE-TYPE", "ce-id", "traceparent"]), TYPES, max_size=3),
+    st.binary(max_size=30) | JSON,
+)
+def test_no_message_stops_the_fold(subject, headers, data):
+    world = World()
+    for kind in ("request", "assign"):
+        world.step("J1", kind, 0, False)
+    error = world.snapshot.apply(subject, headers, data, 3)
+    job = world.snapshot.jobs["J1"]
+    assert job.version == (3 if subject.split(".")[2:3] == ["J1"] else 2)
+    assert error is not None or ".artifact" in subject
+
+
+@given(st.sampled_from([1e11, 1e12, 1e300]) | st.floats(min_value=0, exclude_min=True), st.booleans())
+def test_no_deadline_stops_the_fold(seconds, start):
+    limits = Deadlines(start_within_seconds=seconds) if start else Deadlines(run_within_seconds=seconds)
+    event = JobRequested(at=NOON, tenant="t", request=REQUEST, deadlines=limits)
+    snapshot = Snapshot()
+    snapshot.observe("J1", event, 1)
+    snapshot.observe("J1", JobAssigned.model_validate(ASSIGNED), 2)
+    snapshot.observe("J1", JobStarted(at=NOON, attempt=1, runner_id="r", instance_id="i"), 3)
+    whole_index(snapshot)
 
 
 def test_a_promise_holds_for_the_version_it_was_made_on_and_no_other():

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from dreamforge.contracts.events import (
     AttemptFailed,
+    Deadlines,
     JobAssigned,
     JobEvent,
     JobRequested,
@@ -26,6 +27,7 @@ class Stage(StrEnum):
     RUNNING = "running"
 
 
+NO_DEADLINES = Deadlines()
 HELD = frozenset({Stage.PROMISED, Stage.ASSIGNED, Stage.RUNNING})
 
 
@@ -50,7 +52,7 @@ class Wanted:
     work: int
     traceparent: str = ""
     start_by: datetime | None = None
-    run_within: timedelta | None = None
+    run_within_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +75,12 @@ class OpenJob:
         """When its owner gives up on it, as it stands (see contracts.commands.overdue)."""
         if self.stage is not Stage.RUNNING:
             return self.wanted.start_by
-        within = self.wanted.run_within
-        return self.since + within if within is not None and self.since is not None else None
+        return _later(self.since, self.wanted.run_within_seconds)
 
 
 def wanted_of(event: JobRequested, traceparent: str = "") -> Wanted:
     """The part of a request that scheduling needs."""
-    request = event.request
+    request, limits = event.request, event.deadlines or NO_DEADLINES
     return Wanted(
         event.tenant,
         event.priority,
@@ -88,19 +89,19 @@ def wanted_of(event: JobRequested, traceparent: str = "") -> Wanted:
         request.preset,
         work_of(request),
         traceparent,
-        *_deadlines(event),
+        _later(event.at, limits.start_within_seconds),
+        limits.run_within_seconds,
     )
 
 
-def _deadlines(event: JobRequested) -> tuple[datetime | None, timedelta | None]:
-    limits = event.deadlines
-    if limits is None:
-        return None, None
-    start, run = limits.start_within_seconds, limits.run_within_seconds
-    return (
-        event.at + timedelta(seconds=start) if start is not None else None,
-        timedelta(seconds=run) if run is not None else None,
-    )
+def _later(at: datetime | None, seconds: float | None) -> datetime | None:
+    """None for what will not happen, which is also what lies beyond the calendar."""
+    if at is None or seconds is None:
+        return None
+    try:
+        return at + timedelta(seconds=seconds)
+    except OverflowError:
+        return None
 
 
 def shape_of(request: RenderRequest) -> Shape:

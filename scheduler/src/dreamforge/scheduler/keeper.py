@@ -1,6 +1,6 @@
 """Keeps what time takes: attempts whose runner is gone, jobs past their deadline, runners that left unsaid.
 
-It decides nothing itself (leases.py and contracts.commands do) and does nothing unless this scheduler leads.
+It decides nothing itself (leases.py and contracts.commands do) and is idle unless this scheduler decides.
 """
 
 from collections.abc import Callable
@@ -39,24 +39,26 @@ class Keeper:
         snapshot: Snapshot,
         fleet: FleetView,
         settings: SchedulerSettings,
-        leads: Callable[[], bool],
+        decides: Callable[[], bool],
     ) -> None:
         self._bus = bus
         self._store = store
         self._snapshot = snapshot
         self._fleet = fleet
         self._settings = settings
-        self._leads = leads
+        self._decides = decides
+        self._idle = True
         self._busy: set[str] = set()
         self._roll_called = False
         self.attendance = Attendance(clock.now())
         self.background = Background()
         self.alarm = Alarm(self.tend)
 
-    def lead(self) -> None:
-        """This scheduler has begun to lead: who is missing is its business now."""
-        self._roll_called = False
-        self.tend()
+    def resume(self) -> None:
+        """This scheduler decides (again): whatever fell due while it did not is its business now."""
+        if self._idle:
+            self._idle = self._roll_called = False
+            self.tend()
 
     def beat(self, runner_id: str) -> None:
         """A runner was heard."""
@@ -70,7 +72,8 @@ class Keeper:
 
     def tend(self) -> None:
         """Give up what is due now and set the alarm for what is due next."""
-        if not self._leads():
+        if not self._decides():
+            self._idle = True
             return
         now = clock.now()
         lapses = lapsed(self._snapshot, self.attendance, now, self._settings.patience)

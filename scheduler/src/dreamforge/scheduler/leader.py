@@ -21,7 +21,7 @@ OPERATION = "KV-Operation"
 
 
 class Leadership:
-    """`leads` is true while this process holds the key of `service`; `on_change(leads)` is called when that changes."""
+    """`leads` is true while this process holds the key of `service`; `on_change` is told when it begins and ends."""
 
     def __init__(
         self, bus: Bus, service: str, instance_id: str, on_change: Callable[[bool], None], *, replicas: int = 1
@@ -58,14 +58,16 @@ class Leadership:
         except ApiError as error:
             if error.code not in WRONG_LAST_SEQUENCE:
                 logger.warning("leadership: {}", error)
-            self._set(False)  # somebody else has it, or the server no longer knows us
+            self._resign()  # somebody else has it, or the server no longer knows us
         except DependencyAway as error:
             if not self.leads:
-                self._set(False)
+                self._resign()
             await self._remind(error)
         else:
-            self._until = asked + LEADER_LEASE_SECONDS
-            self._set(True)
+            led = self.leads  # a renewal that came late is a new beginning
+            self._holds, self._until = True, asked + LEADER_LEASE_SECONDS
+            if not led:
+                self._on_change(True)
 
     async def _remind(self, error: DependencyAway) -> None:
         """The bucket lives in memory: a broker that was restarted has forgotten it, and that of the fleet too."""
@@ -87,13 +89,13 @@ class Leadership:
 
     async def _release(self) -> None:
         if self._holds:
-            self._set(False)
+            self._resign()
             try:
                 await self._put(b"", {OPERATION: "DEL"})
             except (ApiError, DependencyAway) as error:
                 logger.warning("leadership could not be given back, it will run out: {}", error)
 
-    def _set(self, leads: bool) -> None:
-        if leads != self._holds:
-            self._holds = leads
-            self._on_change(leads)
+    def _resign(self) -> None:
+        if self._holds:
+            self._holds = False
+            self._on_change(False)

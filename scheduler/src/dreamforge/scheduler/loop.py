@@ -92,10 +92,7 @@ class Scheduler:
     def _led(self, leads: bool) -> None:
         logger.info("this scheduler {}", "leads" if leads else "stands by")
         metrics.ACTIVE.set(leads)
-        if leads:
-            self._arm(self.snapshot.waiting())
-            self.keeper.lead()
-            self._wake.set()
+        self._wake.set()
 
     def _changed(self, _: str) -> None:
         self._wake.set()
@@ -136,9 +133,9 @@ class Scheduler:
             self._wake.clear()
             if self.caught_up:
                 self.ready.set()
-            waits = self.snapshot.new_waits()
             if self.decides():
-                self._arm(waits)
+                self._arm(self.snapshot.new_waits())
+                self.keeper.resume()
                 self.keeper.alarm.at(self.snapshot.next_deadline)
                 self._plan()
 

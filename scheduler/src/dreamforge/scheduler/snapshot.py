@@ -37,7 +37,7 @@ class Snapshot:
         self.queue = Queue(ageing)
         self._held: dict[str, dict[str, OpenJob]] = {}
         self._waiting: list[tuple[datetime, str]] = []
-        self._new_waits: list[str] = []
+        self._new_waits: dict[str, None] = {}
         self._deadlines: list[tuple[datetime, str]] = []
 
     def held(self, runner_id: str) -> Mapping[str, OpenJob]:
@@ -111,7 +111,7 @@ class Snapshot:
 
     def new_waits(self) -> list[OpenJob]:
         """Those of `waiting` that came since this was last asked."""
-        found = [job for job_id in self._new_waits if (job := self.jobs.get(job_id)) and job.stage is Stage.WAITING]
+        found = [self.jobs[job_id] for job_id in self._new_waits]
         self._new_waits.clear()
         return found
 
@@ -140,7 +140,7 @@ class Snapshot:
             self.queue.add(job)
         elif job.stage is Stage.WAITING and job.retry_at is not None:
             insort(self._waiting, (job.retry_at, job.job_id))
-            self._new_waits.append(job.job_id)
+            self._new_waits[job.job_id] = None
         elif job.stage in HELD:
             self._held.setdefault(job.runner_id, {})[job.job_id] = job
 
@@ -151,6 +151,7 @@ class Snapshot:
             self.queue.remove(job)
         elif job.stage is Stage.WAITING and job.retry_at is not None:
             del self._waiting[bisect_left(self._waiting, (job.retry_at, job.job_id))]
+            self._new_waits.pop(job.job_id, None)
         elif job.stage in HELD:
             held = self._held[job.runner_id]
             del held[job.job_id]
