@@ -90,8 +90,10 @@ async def test_it_becomes_ready_by_itself_and_survives_each_loss(tmp_path: Path,
             await postgres.restart()
             await ready(client)
             assert (await client.get(f"/v1/jobs/{job_id}")).status_code == 200
-            waiting = asyncio.create_task(client.get("/v1/jobs", headers={"Forge-Min-Sequence": "50"}))
-            await world.project_to(50)  # the notices are heard again too
+            written = await client.post("/v1/jobs", json=BODY)
+            sequence = written.headers["forge-sequence"]
+            waiting = asyncio.create_task(client.get("/v1/jobs", headers={"Forge-Min-Sequence": sequence}))
+            await world.project_to(int(sequence))  # the notices are heard again too
             assert (await waiting).status_code == 200
 
             await s3.kill()

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamforge.gateway.cursor import SEQUENCE_MAX, EventCursor, PageCursor
+from dreamforge.gateway.cursor import PAGE_PATTERN, SEQUENCE_MAX, EventCursor, PageCursor
 from dreamforge.gateway.errors import Malformed
 
-times = st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC))
-sequences = st.integers(0, SEQUENCE_MAX)
+times = st.datetimes(datetime(1970, 1, 1), datetime(6500, 12, 31), timezones=st.just(UTC))
+sequences = st.integers(0, 10**18 - 1)
 
 
 @given(times, st.uuids().map(str))
@@ -18,6 +18,11 @@ def test_a_page_cursor_goes_round(at: datetime, job_id: str) -> None:
     cursor = PageCursor(at, job_id)
     assert PageCursor.decode(cursor.encode()) == cursor
     assert len(cursor.encode()) <= 64
+
+
+@given(st.from_regex(PAGE_PATTERN[:-1] + r"\Z"))
+def test_every_text_of_the_shape_is_a_cursor(text: str) -> None:
+    assert PageCursor.decode(text).encode() == text
 
 
 @given(st.text() | st.binary().map(lambda raw: raw.decode("latin-1")))

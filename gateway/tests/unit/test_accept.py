@@ -44,6 +44,12 @@ def test_a_seed_that_is_said_is_taken() -> None:
     assert command(b'{"prompt": "a", "seed": 0}', key="k").request.seed == 0
 
 
+def test_json_has_one_kind_of_number() -> None:
+    assert command(b'{"prompt": "a", "width_px": 64.0, "steps": 4e0}').request.steps == 4
+    with pytest.raises(InvalidRequest):
+        command(b'{"prompt": "a", "steps": 4.5}')
+
+
 def test_deadlines_are_carried() -> None:
     deadlines = command(b'{"prompt": "a", "deadlines": {"run_within_seconds": 5}}').deadlines
     assert deadlines is not None

@@ -86,7 +86,7 @@ def _observe(scope: Scope, status: int, seconds: float) -> None:
     route = getattr(scope.get("route"), "path", "none")
     method = scope["method"] if scope["method"] in METHODS else "other"
     REQUESTS.labels(method, route, str(status)).observe(seconds)
-    level = "WARNING" if status >= 500 else "DEBUG"
+    level = "WARNING" if status >= 500 and route != "/readyz" else "DEBUG"
     logger.log(level, "{} {} {} in {:.1f} ms", scope["method"], scope["path"], status, seconds * 1000)
 
 

@@ -84,6 +84,8 @@ class Hub:
         self.bus = bus
         self._limit_bytes = limit_bytes
         self._heartbeat_seconds = heartbeat_seconds
+        self.jobs_sequence = 0
+        """The newest fact that was seen: a sequence up to here is one that the log has given."""
         self._taps: dict[str, list[Tap]] = {}
         self._placed = asyncio.Event()
         self._draining = False
@@ -91,6 +93,7 @@ class Hub:
     async def run(self) -> None:
         """Follow until cancelled."""
         places = {stream.name: await last_sequence(self.bus, stream.name) for stream in (JOBS, STEPS)}
+        self.jobs_sequence = places[JOBS.name]
         self._placed.set()  # what is stored from here on will come, whenever the consumers are made
         async with asyncio.TaskGroup() as tasks:
             for stream, place in places.items():
@@ -135,6 +138,8 @@ class Hub:
             for first in range(0, len(batch.messages), SLICE_MESSAGES):
                 self._hand_out(batch.messages[first : first + SLICE_MESSAGES])
                 await asyncio.sleep(0)
+            if follower.stream == JOBS.name and batch.messages:
+                self.jobs_sequence = batch.messages[-1].sequence
 
     def _hand_out(self, messages: list[LogMessage]) -> None:
         for message in messages:

@@ -35,9 +35,21 @@ def describe(app: FastAPI, limits: Limits) -> Json:
         schema = model.model_json_schema(ref_template=REFERENCES)
         schemas |= schema.pop("$defs", {})
         schemas[schema["title"]] = schema
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for parameter in operation.get("parameters", ()):
+                parameter["schema"] = _not_null(parameter["schema"])
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     return document
+
+
+def _not_null(schema: Json) -> Json:
+    """An optional parameter is left out, never null: that is only how Python says it."""
+    kinds: list[Json] = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) != 1:
+        return schema
+    return {key: value for key, value in schema.items() if key not in ("anyOf", "default")} | kinds[0]
 
 
 def text() -> str:

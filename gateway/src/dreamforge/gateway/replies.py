@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from dreamforge.contracts.events import Candidate, Decision, RenderRequest
 from dreamforge.contracts.fleet import Device, Heartbeat
@@ -201,6 +201,8 @@ class RunnerList(Value):
 
 class ProblemReply(Value):
     """RFC 9457. Further members carry the error's own fields."""
+
+    model_config = ConfigDict(extra="allow")
 
     type: str
     title: str

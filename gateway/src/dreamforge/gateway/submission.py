@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, create_model
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, create_model
 
 from dreamforge.contracts.events import Seed
 from dreamforge.contracts.limits import Limits
@@ -19,8 +19,14 @@ def _without_nul(text: str) -> str:
     return text
 
 
+def _whole(value: object) -> object:
+    """JSON knows one kind of number: 64.0 is the integer 64."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = BeforeValidator(_whole)
 Text = Annotated[str, AfterValidator(_without_nul)]
-Side = Annotated[int, Field(ge=1, le=SIDE_PX_MAX, description="default: what the preset says")]
+Side = Annotated[int, Field(ge=1, le=SIDE_PX_MAX, description="default: what the preset says"), Whole]
 
 
 # A month: longer waits are no deadlines, and every bound must fit a timedelta.
@@ -50,9 +56,9 @@ class Submission(BaseModel):
     height_px: Side | None = None
     steps: int | None = None
     guidance_scale: float | None = None
-    seed: Annotated[Seed | None, Field(description="picture i of the job is painted with seed + i")] = None
+    seed: Annotated[Seed | None, Field(description="picture i of the job is painted with seed + i"), Whole] = None
     images: int = 1
-    priority: Annotated[int, Field(ge=0, le=9, description="9 is the most urgent")] = 5
+    priority: Annotated[int, Field(ge=0, le=9, description="9 is the most urgent"), Whole] = 5
     deadlines: DeadlineWish | None = None
 
 
@@ -77,7 +83,7 @@ def submission_for(limits: Limits) -> type[Submission]:
             ],
             "",
         ),
-        "steps": (Annotated[int, Field(ge=1, le=limits.steps, description="denoising steps")] | None, None),
+        "steps": (Annotated[int, Field(ge=1, le=limits.steps, description="denoising steps"), Whole] | None, None),
         "guidance_scale": (
             Annotated[
                 float,
@@ -88,6 +94,6 @@ def submission_for(limits: Limits) -> type[Submission]:
             | None,
             None,
         ),
-        "images": (Annotated[int, Field(ge=1, le=limits.images, description="pictures of this job")], 1),
+        "images": (Annotated[int, Field(ge=1, le=limits.images, description="pictures of this job"), Whole], 1),
     }
     return create_model("Submission", __base__=Submission, __doc__=Submission.__doc__, **fields)

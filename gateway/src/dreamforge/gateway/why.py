@@ -63,11 +63,9 @@ def decision_summary(decision: Decision, runner_id: str) -> str:
     """A recorded decision, worded for people."""
     chosen = next((c for c in decision.candidates if c.runner_id == runner_id), None)
     others = [c for c in decision.candidates if c.runner_id != runner_id]
-    why = f" because {_listed(chosen.reasons)}" if chosen is not None and chosen.reasons else ""
-    said = [
-        f"It had waited {decision.waited_seconds:.1f} s among {_count(decision.queue_length, 'job')}"
-        f" and was given to {runner_id}{why}."
-    ]
+    why = f" ({_listed(chosen.reasons)})" if chosen is not None and chosen.reasons else ""
+    queue = f"{decision.waited_seconds:.1f} s in a queue of {_count(decision.queue_length, 'job')}"
+    said = [f"After {queue} it was given to {runner_id}{why}."]
     scored = [f"{c.runner_id} (score {c.score:g})" for c in others if c.score is not None]
     refused = [f"{c.runner_id} ({c.refused})" for c in others if c.refused is not None]
     if scored:

@@ -8,11 +8,14 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dreamforge.contracts.errors import JobNotFound
+from dreamforge.contracts.errors import DependencyAway, JobNotFound
+from dreamforge.contracts.streams import JOBS
 from dreamforge.gateway.cursor import SEQUENCE_MAX
 from dreamforge.gateway.edge import CONTEXT, Context
-from dreamforge.gateway.errors import Malformed
+from dreamforge.gateway.errors import InvalidRequest, Malformed, Violation
 from dreamforge.gateway.gate import Gate
+from dreamforge.runtime.bus import ApiError
+from dreamforge.runtime.follow import last_sequence
 
 # An id goes into subjects and statements, so its shape is checked before anything else.
 _JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
@@ -62,10 +65,26 @@ def reply(value: BaseModel, status: int = 200, headers: dict[str, str] | None = 
 
 
 async def catch_up(gate: Gate, *sequences: int | None) -> None:
-    """Wait until the tables contain what the client has to see. Errors: ProjectionBehind."""
+    """Wait until the tables contain what the client has to see.
+
+    Errors: InvalidRequest if no write can have answered that sequence yet, ProjectionBehind after a bound.
+    """
     wanted = max((sequence for sequence in sequences if sequence is not None), default=0)
     if wanted > gate.checkpoints.reached:
+        await _require_given(gate, wanted)
         await gate.checkpoints.wait_for(wanted, gate.settings.gateway_consistency_seconds)
+
+
+async def _require_given(gate: Gate, sequence: int) -> None:
+    """Tell a sequence that the log has not given yet from one that the tables have not reached yet."""
+    try:
+        log = gate.log
+        if sequence <= log.hub.jobs_sequence or sequence <= (last := await last_sequence(log.bus, JOBS.name)):
+            return
+    except (DependencyAway, ApiError):
+        return  # nobody can tell now: wait, as for any other
+    wrong = f"no write has this sequence: the log is at {last}"
+    raise InvalidRequest(violations=(Violation(wrong, parameter="Forge-Min-Sequence"),))
 
 
 Sequence = Annotated[int | None, Query(ge=0, le=SEQUENCE_MAX, description="as the header Forge-Min-Sequence")]

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from sqlalchemy import RowMapping
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +15,7 @@ from dreamforge.contracts.job import Status
 from dreamforge.contracts.models import Token
 from dreamforge.gateway import documents as doc
 from dreamforge.gateway import queries, why
-from dreamforge.gateway.cursor import SEQUENCE_MAX, EventCursor, PageCursor
+from dreamforge.gateway.cursor import EVENT_ID_PATTERN, PAGE_PATTERN, SEQUENCE_MAX, EventCursor, PageCursor
 from dreamforge.gateway.gate import Gate
 from dreamforge.gateway.replies import (
     Accepted,
@@ -46,6 +46,7 @@ from dreamforge.runtime.eventstore import Outcome
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 PAGE_DEFAULT, PAGE_MAX = 50, 200
+EVENT_ID: dict[str, JsonValue] = {"pattern": EVENT_ID_PATTERN}
 
 
 @router.post(
@@ -118,7 +119,7 @@ class Listing(BaseModel):
     status: Status | None = None
     tenant: Token | None = None
     model_id: Token | None = None
-    cursor: str | None = Field(default=None, max_length=64, description="next_cursor of the page before")
+    cursor: str | None = Field(default=None, pattern=PAGE_PATTERN, description="next_cursor of the page before")
     limit: int = Field(default=PAGE_DEFAULT, ge=1, le=PAGE_MAX)
     min_sequence: int | None = Field(default=None, ge=0, le=SEQUENCE_MAX, description="as Forge-Min-Sequence")
 
@@ -187,9 +188,16 @@ async def _row_of(gate: Gate, job_id: str, statement: queries.Statement) -> RowM
 async def watch_job(
     request: Request,
     job_id: str,
-    last_event_id: Annotated[str | None, Query(description="for tools that cannot set the header")] = None,
+    last_event_id: Annotated[
+        str | None, Query(description="for tools that cannot set the header", json_schema_extra=EVENT_ID)
+    ] = None,
     header: Annotated[
-        str | None, Header(alias="Last-Event-ID", description="go on after this event, without gap or repeat")
+        str | None,
+        Header(
+            alias="Last-Event-ID",
+            description="go on after this event, without gap or repeat",
+            json_schema_extra=EVENT_ID,
+        ),
     ] = None,
 ) -> Response:
     """Every event of a job, from the beginning or from where you were."""
