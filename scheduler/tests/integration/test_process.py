@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from dreamforge.runtime import directget
+from dreamforge.runtime.bus import connect
 from dreamforge.runtime.embedded import NatsServer
 from dreamforge.runtime.testing import eventually
 
@@ -117,3 +119,31 @@ async def test_a_killed_leader_is_replaced_in_two_seconds(start, capsys):
     with capsys.disabled():
         print(f"\nkill -9 -> the other leads: {took_over:.2f} s")
     assert took_over < 2
+
+
+async def test_a_leader_frozen_past_its_lease_stands_by_when_it_wakes(start):
+    first = await start()
+    await eventually(lambda: first.said("this scheduler leads"), 20)
+    second = await start()
+    await eventually(lambda: second.said("scheduler is ready"), 20)
+    first.process.send_signal(signal.SIGSTOP)
+    await eventually(lambda: second.said("this scheduler leads"), 10)
+    first.process.send_signal(signal.SIGCONT)
+    await eventually(lambda: first.said("this scheduler stands by"), 10)
+    assert not second.said("this scheduler stands by")
+
+
+async def test_a_lone_leader_frozen_past_its_lease_leads_again(start, nats_server):
+    only = await start()
+    await eventually(lambda: only.said("this scheduler leads"), 20)
+    bus = await connect(nats_server.url, "test")
+    only.process.send_signal(signal.SIGSTOP)
+
+    async def holds():
+        found = await directget.last_of_each(bus, "KV_leaders", "$KV.leaders.scheduler")
+        return bool(found and found[-1].data)
+
+    await eventually(holds, 10, until=lambda held: not held)
+    only.process.send_signal(signal.SIGCONT)
+    await eventually(holds, 10)
+    await bus.close()
