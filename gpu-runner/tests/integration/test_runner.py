@@ -32,6 +32,7 @@ from dreamforge.contracts.job import JobState, Status
 from dreamforge.gpu_runner.png import read_recipe
 from dreamforge.runtime import clock, directget, ids
 from dreamforge.runtime.bus import Bus
+from dreamforge.runtime.embedded import NatsServer, S3Server
 from dreamforge.runtime.eventstore import EventStore
 from dreamforge.runtime.objects import ObjectStore, object_key
 from dreamforge.runtime.settings import CommonSettings
@@ -315,6 +316,54 @@ async def test_a_killed_runners_job_is_handed_back_by_its_next_life(stage: Stage
     # Delivered again once the server has waited for an ack: see assignments.ACK_WAIT_SECONDS.
     state = await stage.reaches(job_id, Status.QUEUED, seconds=20)
     assert state.failure is FailureReason.RUNNER_RESTARTED
+
+
+async def test_a_malformed_assignment_stops_nothing(stage: Stage) -> None:
+    await stage.start_runner(renderer="synthetic")
+    for headers in (None, {"ce-type": "dreamforge.job.assigned.v1"}, {"ce-type": "dreamforge.job.assigned.v9"}):
+        await stage.bus.publish("forge.jobs.nobody.1.assigned.r1", b"{\xff", headers)
+    job_id = await stage.submit()
+    await stage.reaches(job_id, Status.SUCCEEDED)
+    assert await eventually(stage.unacknowledged, until=lambda number: number == 0) == 0
+
+
+async def test_it_leaves_in_time_when_the_log_is_away(stage: Stage, nats_server: NatsServer) -> None:
+    process = await stage.start_runner(renderer="synthetic", step_delay_seconds=0.05, drain_seconds=0.1)
+    job_id = await stage.submit(steps=150)
+    await stage.reaches(job_id, Status.RUNNING)
+    await nats_server.stop()
+    process.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(process.wait(), 30) == 0
+
+
+async def test_a_log_that_went_away_is_waited_for(stage: Stage, nats_server: NatsServer) -> None:
+    process = await stage.start_runner(renderer="synthetic", step_delay_seconds=0.02)
+    job_id = await stage.submit(steps=50)
+    await stage.reaches(job_id, Status.RUNNING)
+    await nats_server.kill()
+    await nats_server.restart()
+    await stage.reaches(job_id, Status.SUCCEEDED)
+    another = await stage.submit()
+    await stage.reaches(another, Status.SUCCEEDED)
+    assert process.returncode is None
+
+
+async def test_a_rendered_picture_waits_for_the_object_store(stage: Stage, tmp_path: Path) -> None:
+    async with S3Server(tmp_path / "s3") as own_s3:
+        stage.environment |= own_s3.settings_env()
+        await stage.start_runner(renderer="synthetic", step_delay_seconds=0.05)
+        job_id = await stage.submit(steps=10)
+        await stage.reaches(job_id, Status.RUNNING)
+        await own_s3.kill()
+        messages = await eventually(
+            lambda: directget.after(stage.bus, "STEPS", subjects.steps_of(job_id), 0),
+            until=lambda steps: len(steps) == 10,
+        )
+        assert (await stage.state(job_id)).status is Status.RUNNING
+        await own_s3.restart()
+        await stage.reaches(job_id, Status.SUCCEEDED)
+        after = await directget.after(stage.bus, "STEPS", subjects.steps_of(job_id), 0)
+        assert len(after) == len(messages), "nothing was rendered twice"
 
 
 @pytest.mark.torch

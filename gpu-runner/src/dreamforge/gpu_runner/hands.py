@@ -18,6 +18,9 @@ NACK_SECONDS = 1.0
 #: A third of the consumer's ack_wait: two renewals may be lost before the server delivers again.
 RENEW_SECONDS = 3.0
 
+#: For what must still be said when we leave. With NATS away it cannot be, and the lease says it for us.
+LAST_WORDS_SECONDS = 5.0
+
 Key = tuple[str, int]
 
 
@@ -61,7 +64,10 @@ class Hands:
         for attempt in self._attempts.values():
             attempt.interrupt(Cause.DRAINED)
         if self._tasks:
-            await asyncio.wait(self._tasks)
+            _, left = await asyncio.wait(self._tasks, timeout=LAST_WORDS_SECONDS)
+            for task in left:
+                logger.error("{} is left to its lease: the log cannot be told", task.get_name())
+                task.cancel()
 
     async def renew(self) -> None:
         """Tell the server for ever that what we hold is being worked on."""

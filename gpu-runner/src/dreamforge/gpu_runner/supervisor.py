@@ -14,7 +14,7 @@ from dreamforge.gpu_runner.assignments import assignments_broker, ensure_consume
 from dreamforge.gpu_runner.attempt import Tools
 from dreamforge.gpu_runner.child import ChildOptions
 from dreamforge.gpu_runner.device import Device, probe, refresh
-from dreamforge.gpu_runner.hands import Hands
+from dreamforge.gpu_runner.hands import LAST_WORDS_SECONDS, Hands
 from dreamforge.gpu_runner.heartbeat import Heart, Load, beat_of, public_device
 from dreamforge.gpu_runner.interrupts import Interrupts
 from dreamforge.gpu_runner.keeper import Keeper
@@ -84,8 +84,7 @@ class Supervisor:
             for part in parts:
                 part.cancel()
             await asyncio.gather(*parts, return_exceptions=True)
-            await broker.stop()
-            await self.store.close()
+            await self._close(broker)
 
     async def _open(self, broker: NatsBroker) -> None:
         """Learn what there is to serve, say it, and open the door."""
@@ -113,9 +112,24 @@ class Supervisor:
     async def _leave(self) -> None:
         self.heart.quicken()
         await self.hands.drain(self.settings.runner_drain_seconds)
+        try:
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                await self._say_goodbye()
+        except TimeoutError:
+            logger.warning("leaving without a word: NATS is away")
+
+    async def _say_goodbye(self) -> None:
         await self.heart.stop()
         me = self.hands.me
         await self.registry.runner(me.runner_id, RunnerStopped(at=clock.now(), instance_id=me.instance_id))
+
+    async def _close(self, broker: NatsBroker) -> None:
+        try:
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                await broker.stop()
+                await self.store.close()
+        except (TimeoutError, *NATS_ERRORS) as error:
+            logger.warning("the connection did not close in order: {}", str(error) or type(error).__name__)
 
     def _tools(self) -> Tools:
         return Tools(
