@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import signal
+import sys
 from collections.abc import Coroutine, Iterable
 from contextvars import ContextVar
 from typing import Annotated, Any, TypeVar
@@ -13,7 +15,10 @@ from rich.console import Console
 
 T = TypeVar("T")
 
-out = Console(highlight=False)
+# A pipe has no width: wide enough that nothing is cut that somebody greps for.
+PIPE_COLUMNS = 160
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_COLUMNS)
 err = Console(stderr=True, highlight=False)
 
 

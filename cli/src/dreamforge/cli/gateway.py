@@ -35,12 +35,17 @@ class _SeenToItsEnd(Exception):
 
 
 class Gateway:
-    """One caller's connection. What it wrote it sees: reads name the sequence of its last write.
+    """One caller's connection. What it wrote or was told it sees: reads name the newest sequence it knows of.
 
-    `notice` hears of trouble that may pass.
+    `notice` hears of trouble that may pass. `transport` replaces the network.
     """
 
-    def __init__(self, settings: CliSettings, notice: Callable[[str], None] = err.print) -> None:
+    def __init__(
+        self,
+        settings: CliSettings,
+        notice: Callable[[str], None] = err.print,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self._notice = notice
         self.base_url = gateway_url(settings)
         self._sequence = 0
@@ -50,6 +55,7 @@ class Gateway:
             base_url=self.base_url,
             headers={"Forge-Tenant": settings.tenant},
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+            transport=transport,
         )
 
     async def __aenter__(self) -> Self:
@@ -95,6 +101,7 @@ class Gateway:
             try:
                 async for message in self._stream(job_id, last_id):
                     last_id, failures = message.id or last_id, 0
+                    self._sequence = max(self._sequence, facts_seen(last_id))
                     yield message
                     if message.event in TERMINAL_TOKENS:
                         return
@@ -165,6 +172,16 @@ def event_of(message: SseMessage) -> Event | None:
     kind = BY_TYPE.get(fields.pop("type", ""))
     own = {name: value for name, value in fields.items() if name not in ("job_id", "sequence")}
     return kind.model_validate(own) if kind else None
+
+
+def facts_seen(event_id: str) -> int:
+    """The log sequence in an event id: what a stream has told, a read after it must know too.
+
+    >>> facts_seen("1042-77"), facts_seen("")
+    (1042, 0)
+    """
+    facts = event_id.partition("-")[0]
+    return int(facts) if facts.isdecimal() else 0
 
 
 def _pause_seconds(attempt: int) -> float:

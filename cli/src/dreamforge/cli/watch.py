@@ -95,7 +95,11 @@ def display_on(console: Console) -> Iterator[Display]:
     if not console.is_terminal:
         yield PlainDisplay(console)
         return
-    columns = (TextColumn("[bold]{task.description:<9}[/]"), BarColumn(bar_width=32), PaceColumn())
+    columns = (
+        TextColumn("[bold]{task.description:<9}[/]"),
+        BarColumn(bar_width=32, complete_style="cyan", finished_style="green"),
+        PaceColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         yield BarDisplay(progress)
 

@@ -107,6 +107,7 @@ async def _show(tails: "list[Tail]", known: tuple[str, ...], *, follow: bool) ->
         found = [(parse_line(raw), tail.service) for tail in tails for raw in tail.new_lines()]
         for line, service in sorted(found, key=lambda each: each[0].time):
             out.print(show_line(service, line, colour_of(service, known)), soft_wrap=True)
+        out.file.flush()
         if not follow:
             return
         await asyncio.sleep(POLL_SECONDS)

@@ -117,6 +117,7 @@ def _print(found: Recorded | MalformedEvent, *, json: bool) -> None:
         emit_line(as_json(found))
     else:
         out.print(line_of(found), markup=False, soft_wrap=True)
+        out.file.flush()
 
 
 def line_of(recorded: Recorded) -> str:

@@ -24,13 +24,13 @@ def list_models(json: Json = False) -> None:
     if json:
         emit(answer)
         return
-    table = _table("model", "family", "presets", "runners", "loaded on", "title")
+    table = _table("model", "presets", "runners", "loaded on", "title")
     for model in answer["models"]:
         found = model["descriptor"]
         name = found["model_id"] + (" (default)" if model["default"] else "")
         presets = ", ".join(preset["name"] for preset in found["presets"])
-        on, loaded = ", ".join(model["runners"]), ", ".join(model["resident_on"])
-        table.add_row(name, found["family"], presets, on or "none", loaded, found["title"])
+        on = ", ".join(model["runners"]) or "nobody now"
+        table.add_row(name, presets, on, ", ".join(model["resident_on"]), found["title"])
     out.print(table)
 
 
@@ -57,5 +57,5 @@ def list_runners(json: Json = False) -> None:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in ("model", "runner", "status"))
     return table

@@ -1,5 +1,6 @@
 """`dreamforge jobs`: what was asked for, and what became of it."""
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -12,9 +13,12 @@ from dreamforge.cli.gateway import Gateway
 from dreamforge.cli.gateway import Json as JsonObject
 from dreamforge.cli.settings import CliSettings
 from dreamforge.cli.watch import JsonDisplay, watch
+from dreamforge.runtime import clock
 
 app = typer.Typer(help="List, show, watch, cancel and explain jobs.", no_args_is_help=True)
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
+# Of `jobs list`: id, status and age, with the blanks between all five columns. The prompt takes what is left.
+OTHER_COLUMNS = 36 + 9 + 6 + 4 * 2
 STATUS_COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
 
 
@@ -39,17 +43,31 @@ async def _list(settings: CliSettings, query: dict[str, str | int | None], *, js
         emit(page)
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("job", "status", "requested", "model", "runner", "prompt"):
-        table.add_column(column, no_wrap=column != "prompt", overflow="ellipsis" if column == "prompt" else "fold")
-    for job in page["jobs"]:
-        request = job["request"]
-        requested = job["requested_at"][:19].replace("T", " ")
-        model = f"{request['model_id']}/{request['preset']}"
-        prompt = request["prompt"].replace("[", r"\[")
-        table.add_row(job["job_id"], coloured(job["status"]), requested, model, job["runner_id"] or "", prompt)
+    for column in ("job", "status", "age", "model"):
+        table.add_column(column, no_wrap=True)
+    models = [f"{job['request']['model_id']}/{job['request']['preset']}" for job in page["jobs"]]
+    left = out.width - OTHER_COLUMNS - max(map(len, models), default=0)
+    table.add_column("prompt", no_wrap=True, overflow="ellipsis", max_width=max(8, left))
+    now = clock.now()
+    for job, model in zip(page["jobs"], models, strict=True):
+        age_seconds = (now - datetime.fromisoformat(job["requested_at"])).total_seconds()
+        prompt = job["request"]["prompt"].replace("[", r"\[")
+        table.add_row(job["job_id"], coloured(job["status"]), age(age_seconds), model, prompt)
     out.print(table)
     if page["next_cursor"]:
         out.print(f"more: dreamforge jobs list --cursor {page['next_cursor']}", style="dim", soft_wrap=True)
+
+
+def age(seconds: float) -> str:
+    """How long ago, in the largest unit that says something.
+
+    >>> age(42), age(150), age(7300), age(200_000)
+    ('42 s', '2 min', '2 h', '2 d')
+    """
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{max(0, int(seconds))} s"
 
 
 def coloured(status: str) -> str:
