@@ -25,6 +25,7 @@ class Service:
     log_path: Path
     process: GuardedProcess | None = None
     stopping: bool = False
+    restart_seconds: float = RESTART_SECONDS
     kills: int = 0
     keeper: "asyncio.Task[None] | None" = field(default=None, repr=False)
 
@@ -52,7 +53,7 @@ class Service:
                 )
                 await self.process.wait()
                 if not self.stopping:
-                    await asyncio.sleep(RESTART_SECONDS)
+                    await asyncio.sleep(self.restart_seconds)
 
     async def hurt(self, how: signal.Signals, pause_seconds: float) -> None:
         """SIGKILL, SIGTERM, or SIGSTOP for a while."""
