@@ -16,6 +16,7 @@ EXAMPLES: tuple[tuple[e.ForgeError, int], ...] = (
     (own.BodyTooLarge(maximum_bytes=1), 413),
     (own.InvalidRequest(violations=(Violation("x", "/a"),)), 422),
     (own.PageNotFound(hint="x"), 404),
+    (own.SequenceNotGiven(wanted=2, newest=1), 409),
     (own.ProjectionBehind(wanted=2, reached=1), 503),
     (own.PortInUse(host="h", port=1, reason="x"), 500),
     (e.SizeNotSupported(height_px=1, width_px=1, multiple_px=8), 422),

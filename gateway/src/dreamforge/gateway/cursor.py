@@ -12,7 +12,7 @@ from dreamforge.gateway.errors import Malformed
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PAGE = struct.Struct(">q16s")
 # 18 digits always fit a sequence (2**63 has 19).
-EVENT_ID_PATTERN = "^[0-9]{1,18}-[0-9]{1,18}$"
+EVENT_ID_PATTERN = "^([0-9]{1,18}-[0-9]{1,18})?$"
 _EVENT_ID = re.compile(r"([0-9]{1,18})-([0-9]{1,18})", re.ASCII)
 SEQUENCE_MAX = 2**63 - 1
 # Times below 2**57 microseconds (the year 6537) are times for Python and Postgres; and so every text of this shape

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from dreamforge.contracts.events import JOB_EVENTS, StepProgressed
+from dreamforge.gateway.cursor import EVENT_ID_PATTERN
 from dreamforge.gateway.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS
 
 Json = dict[str, Any]  # Any: parts of a JSON document
@@ -9,7 +11,7 @@ Json = dict[str, Any]  # Any: parts of a JSON document
 _STATUS = {
     400: ("A header, parameter or body cannot be read", "malformed"),
     404: ("There is no such thing", "job_not_found"),
-    409: ("The Idempotency-Key was used for a different request", "idempotency_conflict"),
+    409: ("The Idempotency-Key was used for a different request, or no write has that sequence", "conflict"),
     413: ("The body is too large", "body_too_large"),
     422: ("Something in the request cannot be right", "invalid_request"),
     429: ("The queue is full", "queue_full"),
@@ -32,6 +34,18 @@ TENANT: Json = {
     "in": "header",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$", "default": "default"},
     "description": "on whose behalf; part of the identity of an Idempotency-Key",
+}
+EVENT: Json = {
+    "schema": {
+        "type": "object",
+        "description": "one event of the stream",
+        "properties": {
+            "id": {"type": "string", "pattern": EVENT_ID_PATTERN},
+            "event": {"type": "string", "enum": [event.TOKEN for event in (*JOB_EVENTS, StepProgressed)]},
+            "data": {"type": "string", "description": "a JSON object"},
+        },
+    },
+    "example": {"id": "1042-77", "event": "step", "data": '{"job_id": "...", "sequence": 77, "step": 3, "steps": 20}'},
 }
 KEY: Json = {
     "name": "Idempotency-Key",

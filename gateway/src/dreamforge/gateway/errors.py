@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dreamforge.contracts.errors import ForgeError, InvalidInput, NotFound, Unavailable
+from dreamforge.contracts.errors import Conflict, ForgeError, InvalidInput, NotFound, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,18 @@ class PageNotFound(NotFound):
 
     def __str__(self) -> str:
         return self.hint
+
+
+@dataclass(eq=False)
+class SequenceNotGiven(Conflict):
+    """A read asks to see a write that nobody has made."""
+
+    code = "sequence_not_given"
+    wanted: int
+    newest: int
+
+    def __str__(self) -> str:
+        return f"no write has answered sequence {self.wanted}: the log is at {self.newest}"
 
 
 @dataclass(eq=False)

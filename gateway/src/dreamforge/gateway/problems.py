@@ -28,6 +28,7 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (e.ArtifactNotFound, 404, "There is no such artifact"),
     (e.NotFound, 404, "Not found"),
     (e.IdempotencyConflict, 409, "The Idempotency-Key was used for something else"),
+    (own.SequenceNotGiven, 409, "There is no such write yet"),
     (e.Conflict, 409, "The state does not allow that"),
     (e.QueueFull, 429, "The queue is full"),
     (e.LimitReached, 429, "A limit was reached"),

@@ -26,7 +26,7 @@ CACHE = f"private, max-age={PRESIGNED_MINUTES * 60 // 2}"
             "description": f"To the bytes; the address is good for {PRESIGNED_MINUTES} minutes",
             "headers": doc.IDS | {"Location": {"schema": {"type": "string", "format": "uri"}}},
         },
-        **doc.problems(404, 422, 503),
+        **doc.problems(404, 409, 422, 503),
     },
 )
 async def fetch_artifact(gate: ConsistentGate, artifact_id: str) -> Response:

@@ -12,7 +12,7 @@ from dreamforge.contracts.errors import DependencyAway, JobNotFound
 from dreamforge.contracts.streams import JOBS
 from dreamforge.gateway.cursor import SEQUENCE_MAX
 from dreamforge.gateway.edge import CONTEXT, Context
-from dreamforge.gateway.errors import InvalidRequest, Malformed, Violation
+from dreamforge.gateway.errors import Malformed, SequenceNotGiven
 from dreamforge.gateway.gate import Gate
 from dreamforge.runtime.bus import ApiError
 from dreamforge.runtime.follow import last_sequence
@@ -67,7 +67,7 @@ def reply(value: BaseModel, status: int = 200, headers: dict[str, str] | None = 
 async def catch_up(gate: Gate, *sequences: int | None) -> None:
     """Wait until the tables contain what the client has to see.
 
-    Errors: InvalidRequest if no write can have answered that sequence yet, ProjectionBehind after a bound.
+    Errors: SequenceNotGiven if no write has answered that sequence yet, ProjectionBehind after a bound.
     """
     wanted = max((sequence for sequence in sequences if sequence is not None), default=0)
     if wanted > gate.checkpoints.reached:
@@ -83,8 +83,7 @@ async def _require_given(gate: Gate, sequence: int) -> None:
             return
     except (DependencyAway, ApiError):
         return  # nobody can tell now: wait, as for any other
-    wrong = f"no write has this sequence: the log is at {last}"
-    raise InvalidRequest(violations=(Violation(wrong, parameter="Forge-Min-Sequence"),))
+    raise SequenceNotGiven(wanted=sequence, newest=last)
 
 
 Sequence = Annotated[int | None, Query(ge=0, le=SEQUENCE_MAX, description="as the header Forge-Min-Sequence")]

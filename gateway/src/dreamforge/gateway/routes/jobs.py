@@ -124,7 +124,7 @@ class Listing(BaseModel):
     min_sequence: int | None = Field(default=None, ge=0, le=SEQUENCE_MAX, description="as Forge-Min-Sequence")
 
 
-@router.get("", response_model=JobPage, responses=doc.problems(400, 422, 503))
+@router.get("", response_model=JobPage, responses=doc.problems(409, 422, 503))
 async def list_jobs(
     request: Request, listing: Annotated[Listing, Query()], min_sequence: SequenceHeader = None
 ) -> Response:
@@ -145,7 +145,7 @@ async def list_jobs(
     return reply(JobPage(jobs=tuple(job_summary(row) for row in rows), next_cursor=last))
 
 
-@router.get("/{job_id}", response_model=JobReply, responses=doc.problems(404, 422, 503))
+@router.get("/{job_id}", response_model=JobReply, responses=doc.problems(404, 409, 422, 503))
 async def read_job(gate: ConsistentGate, job_id: str) -> Response:
     """A job: where it stands, its latest step, its tries and its pictures."""
     return reply(job_reply(await _row_of(gate, known_shape(job_id), queries.job(job_id))))
@@ -174,12 +174,7 @@ async def _row_of(gate: Gate, job_id: str, statement: queries.Statement) -> RowM
             "is JSON with job_id, sequence, type, at and the event's own fields (see /asyncapi). Ends after the "
             "terminal event; comments keep it alive.",
             "headers": doc.IDS,
-            "content": {
-                "text/event-stream": {
-                    "schema": {"type": "string"},
-                    "example": 'id: 1042-77\nevent: step\ndata: {"job_id": "...", "sequence": 77, "step": 3}\n\n',
-                }
-            },
+            "content": {"text/event-stream": doc.EVENT},
         },
         204: {"description": "You have seen the end: do not come back"},
         **doc.problems(400, 404, 422, 503),
@@ -206,7 +201,7 @@ async def watch_job(
     return await open_stream(gate_of(request).log.hub, known_shape(job_id), cursor)
 
 
-@router.get("/{job_id}/why", response_model=WhyReply, responses=doc.problems(404, 422, 503))
+@router.get("/{job_id}/why", response_model=WhyReply, responses=doc.problems(404, 409, 422, 503))
 async def explain_job(gate: ConsistentGate, job_id: str) -> Response:
     """Why a job waits, or why it went where it went."""
     row = await _row_of(gate, known_shape(job_id), queries.job_decisions(job_id))
