@@ -22,7 +22,6 @@ from dreamforge.contracts.events import (
 )
 from dreamforge.contracts.job import JobState, Status
 
-
 RUNNERS_FAULT = frozenset({FailureReason.RUNNER_LOST, FailureReason.RUNNER_RESTARTED, FailureReason.RUNNER_DRAINED})
 
 

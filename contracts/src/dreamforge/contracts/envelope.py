@@ -69,7 +69,7 @@ def unseal(subject: str, headers: Mapping[str, str] | None, data: bytes, *, sequ
     Errors: MalformedEvent(subject, reason) for anything that no version of ours wrote there, including a valid
     event on a subject that is not its own.
     """
-    found = {key.lower(): value for key, value in (headers or {}).items() if key[:3].lower() in ("ce-", "tra")}
+    found = headers if headers and "ce-type" in headers else _lower(headers or {})
     kind = found.get("ce-type")
     if kind is None:
         raise MalformedEvent(subject=subject, reason="header ce-type is missing")
@@ -85,6 +85,11 @@ def unseal(subject: str, headers: Mapping[str, str] | None, data: bytes, *, sequ
         found.get("ce-source", ""),
         found.get("traceparent", ""),
     )
+
+
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    """Header names as we write them: others may have changed their case on the way."""
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def _parse(subject: str, kind: str, data: bytes) -> Event:

@@ -20,6 +20,10 @@ def _is_none(value: object) -> bool:
     return value is None
 
 
+# A year: longer is no deadline, and far longer overflows dates.
+DEADLINE_SECONDS_MAX = 366 * 86_400
+
+
 class FailureReason(StrEnum):
     """Why an attempt, or a whole job, ended without its pictures."""
 
@@ -60,8 +64,12 @@ class RenderRequest(Value):
 class Deadlines(Value):
     """How long its owner wants to wait, counted by the scheduler; None means for ever."""
 
-    start_within_seconds: float | None = Field(default=None, gt=0, description="from the request to the first step")
-    run_within_seconds: float | None = Field(default=None, gt=0, description="of one attempt, from its start")
+    start_within_seconds: float | None = Field(
+        default=None, gt=0, le=DEADLINE_SECONDS_MAX, description="from the request to the first step"
+    )
+    run_within_seconds: float | None = Field(
+        default=None, gt=0, le=DEADLINE_SECONDS_MAX, description="of one attempt, from its start"
+    )
 
 
 class Candidate(Value):
