@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dreamforge.contracts.events import JOB_EVENTS, StepProgressed
+from dreamforge.contracts.events import JOB_EVENTS, JobEvent, StepProgressed
 from dreamforge.gateway.cursor import EVENT_ID_PATTERN
 from dreamforge.gateway.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS
 
@@ -35,13 +35,15 @@ TENANT: Json = {
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$", "default": "default"},
     "description": "on whose behalf; part of the identity of an Idempotency-Key",
 }
+_KINDS: tuple[type[JobEvent], ...] = (*JOB_EVENTS, StepProgressed)
+_TOKENS = tuple(kind.TOKEN for kind in _KINDS)
 EVENT: Json = {
     "schema": {
         "type": "object",
         "description": "one event of the stream",
         "properties": {
             "id": {"type": "string", "pattern": EVENT_ID_PATTERN},
-            "event": {"type": "string", "enum": [event.TOKEN for event in (*JOB_EVENTS, StepProgressed)]},
+            "event": {"type": "string", "enum": list(_TOKENS)},
             "data": {"type": "string", "description": "a JSON object"},
         },
     },
