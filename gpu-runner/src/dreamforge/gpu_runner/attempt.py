@@ -107,7 +107,7 @@ class Attempt:
             self.tools.slots.release()
 
     async def _start_and_paint(self, request: RenderRequest, loaded: Loaded, me: Me) -> str:
-        if self.tools.keeper.ready is None:
+        if not self.tools.keeper.accepting:
             await self._or_interrupt(self._child_ready(), stage="assigned")
         if (started := await self._start(loaded, me)) is None:
             return "dropped: the job went another way before its start"

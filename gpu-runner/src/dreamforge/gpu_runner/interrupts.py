@@ -3,8 +3,12 @@
 import asyncio
 from dataclasses import dataclass, field
 
+from loguru import logger
+
 from dreamforge.contracts import subjects
-from dreamforge.contracts.events import AttemptFailed
+from dreamforge.contracts.envelope import unseal
+from dreamforge.contracts.errors import MalformedEvent
+from dreamforge.contracts.events import AttemptFailed, CancelRequested
 from dreamforge.gpu_runner.attempt import Cause
 from dreamforge.gpu_runner.hands import Hands
 from dreamforge.runtime.bus import Bus
@@ -32,9 +36,14 @@ class Interrupts:
             self.following.set()
 
     def _apply(self, message: LogMessage) -> None:
-        # The subject says it all: forge.jobs.{job_id}.{attempt}.{token}.
-        _, _, job_id, attempt, token = message.subject.split(".", 4)
-        if attempt.isdecimal():
-            # Our own AttemptFailed comes by as well, for an attempt that is ending anyway.
-            cause = Cause.SUPERSEDED if token == AttemptFailed.TOKEN else Cause.CANCELLED
-            self.hands.interrupt(job_id, int(attempt), cause)
+        try:
+            recorded = unseal(message.subject, message.headers, message.data, sequence=message.sequence)
+        except MalformedEvent as error:  # whatever lies there is no reason to stop anything
+            logger.debug("not an interrupt: {}", error)
+            return
+        event = recorded.event
+        # Our own AttemptFailed comes by as well, for an attempt that is ending anyway.
+        if isinstance(event, AttemptFailed):
+            self.hands.interrupt(recorded.entity_id, event.attempt, Cause.SUPERSEDED)
+        elif isinstance(event, CancelRequested):
+            self.hands.interrupt(recorded.entity_id, event.attempt, Cause.CANCELLED)

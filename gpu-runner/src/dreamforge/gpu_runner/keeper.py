@@ -29,7 +29,7 @@ from dreamforge.gpu_runner.task import RenderTask
 from dreamforge.runtime import retry
 
 #: How long a child may take to leave after Stop when it has nothing to do.
-STOP_SECONDS = 5.0
+STOP_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,8 @@ class Keeper:
     #: Whether a model is being read: the child says nothing else meanwhile.
     loading: bool = False
     _models: tuple[LocalModel, ...] = ()
+    #: Models that are to be loaded before tasks are taken; one that does not load is not waited for.
+    _to_load: set[str] = field(default_factory=set)
     _child: Child | None = None
     _is_ready: asyncio.Event = field(default_factory=asyncio.Event)
     _mailboxes: dict[str, "asyncio.Queue[OfTask]"] = field(default_factory=dict)
@@ -80,6 +82,12 @@ class Keeper:
         """Models to load before their first job comes, in every child, as many as stay resident."""
         self._models = models
         self._preload()
+        self._open_if_loaded()
+
+    @property
+    def accepting(self) -> bool:
+        """Whether the child is up and has loaded what it should have before its first task."""
+        return self._is_ready.is_set()
 
     async def wait_ready(self) -> None:
         """Wait until tasks can be given."""
@@ -118,6 +126,7 @@ class Keeper:
         self.crashes, self.loading = self.crashes + 1, False
         metrics.CHILD_CRASHES.inc()
         self.resident.clear()
+        self._to_load.clear()
         self._is_ready.clear()
         logger.error("the child is gone (exit status {}); starting another", status)
         for mailbox in self._mailboxes.values():
@@ -142,13 +151,17 @@ class Keeper:
 
     def _become_ready(self, message: Ready) -> None:
         self.ready = message
-        self._is_ready.set()
         engine = message.engine
         logger.info("child is ready: {} on {} {}", engine.renderer, engine.device, engine.device_name)
         if message.note:
             logger.warning("child: {}", message.note)
         self._preload()
+        self._open_if_loaded()
         self.on_change()
+
+    def _open_if_loaded(self) -> None:
+        if self.ready is not None and not self._to_load:
+            self._is_ready.set()
 
     def _preload(self) -> None:
         if self._child is None or self.ready is None or self.options.renderer == "synthetic":
@@ -156,9 +169,14 @@ class Keeper:
         for model in self._models[: self.options.resident_models]:
             descriptor = model.descriptor
             self._child.send(Load(model_id=descriptor.model_id, path=str(model.folder), digest=descriptor.digest))
+            self._to_load.add(descriptor.model_id)
+            self._is_ready.clear()
 
     def _note_model(self, message: Loaded | Unloaded | Loading | LoadFailed) -> None:
         self.loading = isinstance(message, Loading)
+        if isinstance(message, Loaded | LoadFailed):
+            self._to_load.discard(message.model_id)
+            self._open_if_loaded()
         match message:
             case Loaded():
                 logger.info("model {} loaded in {:.2f} s", message.model_id, message.seconds)

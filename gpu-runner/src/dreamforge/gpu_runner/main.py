@@ -71,5 +71,5 @@ class _Parts:
             raise DependencyAway(dependency="nats", reason="not connected")
 
     async def _child(self) -> None:
-        if self.supervisor is None or not self.supervisor.ready.is_set() or self.supervisor.keeper.ready is None:
+        if self.supervisor is None or not (self.supervisor.ready.is_set() and self.supervisor.keeper.accepting):
             raise DependencyAway(dependency="child", reason="the renderer is not up")

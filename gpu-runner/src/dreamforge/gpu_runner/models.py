@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 
 from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
 from dreamforge.gpu_runner.digest import DESCRIPTOR_NAME, model_digest
+from dreamforge.gpu_runner.libraries import ENVIRONMENT
 from dreamforge.gpu_runner.settings import RunnerSettings
 
 #: The synthetic renderer has no weights; its name and version are its identity.
@@ -55,7 +57,9 @@ async def build_tiny(models_dir: Path) -> None:
     """
     logger.info("no model in {}: building the tiny one (once, a few seconds)", models_dir)
     command = ("-m", "dreamforge.gpu_runner.tiny", str(models_dir))
-    process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=asyncio.subprocess.DEVNULL)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *command, stdout=asyncio.subprocess.DEVNULL, env={**ENVIRONMENT, **os.environ}
+    )
     try:
         if await process.wait() != 0:
             logger.error("building the tiny model failed with status {}", process.returncode)

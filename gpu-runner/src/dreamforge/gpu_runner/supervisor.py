@@ -158,7 +158,7 @@ class Supervisor:
         load = Load(
             renderer=self.settings.runner_renderer,
             slots=self.settings.runner_slots,
-            accepting=self.ready.is_set() and self.keeper.ready is not None,
+            accepting=self.ready.is_set() and self.keeper.accepting,
             resident=self.keeper.resident,
             active=self.hands.active,
             step_seconds=self.steps.mean_seconds,

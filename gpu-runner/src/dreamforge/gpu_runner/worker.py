@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from dreamforge.contracts.events import FailureReason
+from dreamforge.gpu_runner.libraries import ENVIRONMENT
 from dreamforge.gpu_runner.link import Inbox, Outbox, start_reader
 from dreamforge.gpu_runner.painter import Painter
 from dreamforge.gpu_runner.protocol import Ready, Render, Starting, Stop
@@ -103,20 +104,9 @@ def _ignore_signals_of_the_terminal() -> None:
 
 
 def _prepare_environment(gpu_index: int) -> None:
-    """What the libraries read once, when they are imported."""
-    # Two spinning OpenMP threads on a busy 2-core machine were measured up to 9 times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Weights come from folders that the supervisor names; nothing may be fetched behind its back.
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    # Nobody watches these bars: every step and every load is a frame of ours.
-    os.environ.setdefault("TQDM_DISABLE", "1")
-    # NVML counts GPUs in bus order; CUDA does so only when told.
-    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", str(gpu_index))
-    # cuBLAS is deterministic only with a fixed workspace (CUDA documentation, "Results reproducibility").
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,0 +1,17 @@
+"""What torch, diffusers and transformers read from the environment once, when they are imported."""
+
+#: For every process of ours that imports them; see `worker` and `models.build_tiny`.
+ENVIRONMENT = {
+    # Two spinning OpenMP threads on a busy 2-core machine were measured up to 9 times slower.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # Weights come from folders that the supervisor names; nothing may be fetched behind its back.
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+    # Nobody watches their bars: every step and every load is a frame of ours.
+    "TQDM_DISABLE": "1",
+    # NVML counts GPUs in bus order; CUDA does so only when told.
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    # cuBLAS is deterministic only with a fixed workspace (CUDA documentation, "Results reproducibility").
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+}
