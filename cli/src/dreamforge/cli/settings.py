@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import Field
 
 from dreamforge.cli.stack.record import StackRecord, read_record
+from dreamforge.runtime import settings as runtime_settings
 from dreamforge.runtime.settings import CommonSettings
 
 
@@ -12,24 +13,31 @@ class CliSettings(CommonSettings):
     """`FORGE_*` variables that the command reads, besides those of every service."""
 
     gateway_host: str = "127.0.0.1"
-    gateway_port: int = Field(default=8080, ge=1, le=65535, description="where `up` puts the gateway")
+    gateway_port: int = Field(
+        default=8080, ge=0, le=65535, description="where `up` puts the gateway; 0 takes a free port"
+    )
     gateway_url: str = Field(default="", description="the gateway to talk to; empty: the one that runs here")
     tenant: str = Field(default="default", description="on whose behalf jobs are submitted")
     output_dir: Path = Field(default=Path("out"), description="where `generate` saves pictures")
 
 
+def said() -> CliSettings:
+    """What the environment and .env say; exits with one clear line for each setting that cannot be right."""
+    return runtime_settings.load(CliSettings)
+
+
 def load() -> CliSettings:
     """The settings of this call, filled from the stack that runs in this folder where nothing else was said."""
-    said = CliSettings()
-    record = read_record(said.state_dir)
-    return said if record is None else filled(said, record)
+    found = said()
+    record = read_record(found.state_dir)
+    return found if record is None else filled(found, record)
 
 
-def filled(said: CliSettings, record: StackRecord) -> CliSettings:
+def filled(given: CliSettings, record: StackRecord) -> CliSettings:
     """What was said wins over what runs here."""
     found = {name.removeprefix("FORGE_").lower(): value for name, value in record.settings.items()}
-    missing = {name: value for name, value in found.items() if name not in said.model_fields_set}
-    if not {"gateway_url", "gateway_port", "gateway_host"} & said.model_fields_set:
+    missing = {name: value for name, value in found.items() if name not in given.model_fields_set}
+    if not {"gateway_url", "gateway_port", "gateway_host"} & given.model_fields_set:
         missing["gateway_url"] = record.gateway_url
     return CliSettings(**missing)  # type: ignore[arg-type]  # pydantic parses the text of a variable
 

@@ -14,7 +14,7 @@ from dreamforge.cli.console import err, out, run
 from dreamforge.cli.failure import CommandError
 from dreamforge.cli.gateway import Gateway
 from dreamforge.cli.log import bus_of, story_of
-from dreamforge.cli.settings import CliSettings, filled
+from dreamforge.cli.settings import CliSettings, filled, said
 from dreamforge.cli.stack.plan import StackOptions
 from dreamforge.cli.stack.record import StackRecord, read_record
 from dreamforge.cli.stack.show import stack_table
@@ -35,12 +35,12 @@ def demo(
 
     Example: dreamforge demo "a fox in the snow"
     """
-    run(_demo(CliSettings(), prompt, output))
+    run(_demo(said(), prompt, output))
 
 
-async def _demo(said: CliSettings, prompt: str, output: Path | None) -> None:
+async def _demo(given: CliSettings, prompt: str, output: Path | None) -> None:
     started = clock.monotonic_seconds()
-    async with _stack(said) as settings, Gateway(settings) as gateway:
+    async with _stack(given) as settings, Gateway(settings) as gateway:
         accepted = await gateway.submit({"prompt": prompt})
         job_id = accepted["job_id"]
         out.print(f'\n[bold]painting[/bold] "{prompt}"', highlight=False)
@@ -54,21 +54,20 @@ async def _demo(said: CliSettings, prompt: str, output: Path | None) -> None:
 
 
 @asynccontextmanager
-async def _stack(said: CliSettings) -> AsyncIterator[CliSettings]:
+async def _stack(given: CliSettings) -> AsyncIterator[CliSettings]:
     """The settings of the stack that runs here, or of one that runs as long as the demo."""
-    if (running := read_record(said.state_dir)) is not None:
+    if (running := read_record(given.state_dir)) is not None:
         err.print(f"using the stack that runs here as process {running.pid}", style="dim")
-        yield filled(said, await _when_ready(running, said.state_dir))
+        yield filled(given, await _when_ready(running, given.state_dir))
         return
     require_local_parts()
     from dreamforge.cli.stack.local import LocalStack
-    from dreamforge.runtime.embedded.ports import free_port
 
     err.print("starting NATS, Postgres, S3 and the services ...", style="dim")
-    async with LocalStack(said, StackOptions(gateway_port=free_port()), say=_trouble) as stack:
+    async with LocalStack(given, StackOptions(gateway_port=0), say=_trouble) as stack:
         record = stack.record()
         out.print(stack_table(record))
-        yield filled(said, record)
+        yield filled(given, record)
         err.print("stopping everything ...", style="dim")
 
 

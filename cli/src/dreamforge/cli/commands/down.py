@@ -11,7 +11,7 @@ import typer
 
 from dreamforge.cli.console import Json, emit, err, out, run
 from dreamforge.cli.failure import CommandError, Exit
-from dreamforge.cli.settings import CliSettings
+from dreamforge.cli.settings import said
 from dreamforge.cli.stack.lines import colour_of, parse_line, show_line
 from dreamforge.cli.stack.record import StackRecord, read_record
 from dreamforge.cli.stack.show import stack_table
@@ -26,7 +26,7 @@ def down() -> None:
 
     Exit code 0 also when none runs: the wish is fulfilled.
     """
-    record = read_record(CliSettings().state_dir)
+    record = read_record(said().state_dir)
     if record is None:
         err.print("no stack runs in this folder")
         return
@@ -72,7 +72,7 @@ def env() -> None:
 
 def running() -> StackRecord:
     """The stack of this folder. Errors: CommandError when none runs."""
-    state_dir = CliSettings().state_dir
+    state_dir = said().state_dir
     record = read_record(state_dir)
     if record is None:
         raise CommandError(
@@ -93,7 +93,7 @@ def logs(
       dreamforge logs
       dreamforge logs --follow gateway scheduler
     """
-    folder = CliSettings().state_dir / "logs"
+    folder = said().state_dir / "logs"
     known = tuple(sorted(path.stem for path in folder.glob("*.log")))
     chosen = tuple(services or known)
     if unknown := [name for name in chosen if name not in known]:

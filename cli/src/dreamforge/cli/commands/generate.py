@@ -1,5 +1,6 @@
 """`dreamforge generate`: a prompt in, a picture out."""
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Annotated
@@ -89,8 +90,7 @@ async def paint(gateway: Gateway, job_id: str, folder: Path, *, quiet: bool) -> 
         view = await watch(gateway, job_id, Silent())
     else:
         err.print(f"job {job_id}", style="dim")
-        with display_on(err) as display:
-            view = await watch(gateway, job_id, display)
+        view = await _watched(gateway, job_id)
     if view.status != "succeeded":
         return view, []
     paths = await save_pictures(gateway, await gateway.job(job_id), folder)
@@ -98,6 +98,16 @@ async def paint(gateway: Gateway, job_id: str, folder: Path, *, quiet: bool) -> 
         for path in paths:
             out.print(str(path), soft_wrap=True)
     return view, paths
+
+
+async def _watched(gateway: Gateway, job_id: str) -> JobView:
+    """Watch on stderr; whoever stops watching is told that the job goes on."""
+    try:
+        with display_on(err) as display:
+            return await watch(gateway, job_id, display)
+    except asyncio.CancelledError:
+        err.print(f"the job goes on: dreamforge jobs watch {job_id} (or jobs cancel)", soft_wrap=True)
+        raise
 
 
 def raise_unless_succeeded(job_id: str, view: JobView) -> None:

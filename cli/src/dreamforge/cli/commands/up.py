@@ -8,7 +8,7 @@ import typer
 
 from dreamforge.cli.console import run
 from dreamforge.cli.failure import CommandError
-from dreamforge.cli.settings import CliSettings
+from dreamforge.cli.settings import said
 from dreamforge.cli.stack.plan import StackOptions
 
 # A remote client has none of these; a local stack needs them all.
@@ -46,7 +46,7 @@ def up(
     require_local_parts()
     from dreamforge.cli.stack.serve import serve
 
-    settings = CliSettings()
+    settings = said()
     options = StackOptions(
         gateway_port=port if port is not None else settings.gateway_port,
         gateway_host=settings.gateway_host,

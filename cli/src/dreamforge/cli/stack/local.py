@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -41,7 +42,7 @@ class LocalStack:
     def __init__(
         self, settings: CliSettings, options: StackOptions, *, say: Say = nobody, listen: Say = nobody
     ) -> None:
-        self.options = options
+        self.options = replace(options, gateway_port=options.gateway_port or free_port())
         self._settings = settings
         self._state_dir = settings.state_dir.absolute()
         self._say, self._listen = say, listen
@@ -107,7 +108,7 @@ class LocalStack:
             raise already_up(self._state_dir, error.owner_pid) from error
 
     def _check_port(self) -> None:
-        if self.options.gateway_port and is_taken(self.options.gateway_port):
+        if is_taken(self.options.gateway_port):
             raise CommandError(
                 f"port {self.options.gateway_port} is in use by another process",
                 Exit.IN_USE,
