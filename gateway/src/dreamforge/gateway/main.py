@@ -6,7 +6,6 @@ import socket
 from collections.abc import Iterator
 
 import uvicorn
-import uvloop
 from loguru import logger
 
 from dreamforge.gateway.app import application
@@ -96,4 +95,4 @@ async def _until_stopped(stop: asyncio.Event, *tasks: "asyncio.Task[None]") -> N
 def main() -> None:
     """`python -m dreamforge.gateway`."""
     settings = load(GatewaySettings)
-    service.main("gateway", settings, lambda stop: run(settings, stop), loop_factory=uvloop.new_event_loop)
+    service.main("gateway", settings, lambda stop: run(settings, stop))

@@ -1,7 +1,7 @@
 """Removes what lost attempts left in the object store: objects that no succeeded job shows.
 
 An object is safe while it is young: a runner stores a picture first and appends the fact right after, storing it
-again if the append had to wait for long (`STORED_AGAIN_SECONDS` in the runner is well below the grace).
+again when it is painted again after `uploads.REMEMBERED_SECONDS`, which is well below the grace.
 """
 
 import asyncio

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 
+import uvloop
 from loguru import logger
 
 from dreamforge.contracts.errors import ForgeError
@@ -16,7 +17,6 @@ EXIT_ERROR = 1
 # What a task may take to clean up before it is cancelled again.
 CANCEL_AGAIN_SECONDS = 1.0
 Run = Callable[[asyncio.Event], Awaitable[None]]
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
 async def run_until_stopped(run: Run) -> None:
@@ -35,14 +35,11 @@ async def run_until_stopped(run: Run) -> None:
     await run(stop)
 
 
-def main(service: str, settings: CommonSettings, run: Run, *, loop_factory: LoopFactory | None = None) -> None:
-    """The body of every `python -m dreamforge.<service>`: exits non-zero with one clear line on our own errors.
-
-    `loop_factory` brings another event loop than asyncio's own (uvloop, where HTTP volume is).
-    """
+def main(service: str, settings: CommonSettings, run: Run) -> None:
+    """The body of every `python -m dreamforge.<service>`: exits non-zero with one clear line on our own errors."""
     configure_logging(service, level=settings.log_level, as_json=settings.log_json)
     try:
-        with asyncio.Runner(loop_factory=loop_factory) as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run_until_stopped(run))
     except ForgeError as error:
         logger.critical("{} cannot run: {}", service, error)
