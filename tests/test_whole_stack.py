@@ -83,6 +83,17 @@ class Stack:
             check=False,
         )
 
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """One `dreamforge` command that a test talks to while it runs."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "dreamforge.cli", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def json(self, *arguments: str) -> Any:  # Any: JSON
         done = self.run(*arguments, "--json")
         assert done.returncode == 0, done.stderr
@@ -166,6 +177,22 @@ def test_a_job_that_was_left_is_watched_to_its_end(stack: Stack) -> None:
     assert job_id in stack.run("jobs", "list").stdout
     assert "attempt 1" in stack.run("jobs", "show", job_id).stdout
     assert stack.run("jobs", "why", job_id).returncode == 0
+
+
+async def test_whoever_stops_watching_leaves_the_job_and_may_cancel_it(stack: Stack) -> None:
+    watching = stack.start("generate", "a long story", "--size", "256x256", "--steps", "150", "--images", "16")
+    assert watching.stderr is not None
+    lines = iter(watching.stderr.readline, "")
+    assert any(line.startswith("running") for line in lines)
+    watching.send_signal(signal.SIGINT)
+    _, rest = watching.communicate(timeout=20)
+    assert watching.returncode == 130
+    job_id = rest.partition("jobs watch ")[2].split()[0]
+    assert stack.json("jobs", "show", job_id)["status"] == "running"
+    assert stack.run("jobs", "cancel", job_id).returncode == 0
+    ended = stack.run("jobs", "watch", job_id)
+    assert ended.returncode == 4
+    assert "cancelled" in ended.stderr
 
 
 def test_what_can_be_painted_and_by_whom(stack: Stack) -> None:

@@ -21,8 +21,8 @@ CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 15.0
 # Heartbeats come every 15 s: silence three times as long means that nobody is there.
 SILENCE_SECONDS = 45.0
-# A restart of the gateway takes about 2 s; so many tries reach over 10 s.
-TRIES = 6
+# A restart of the gateway takes about 2 s, on a busy machine 5 s; so many tries reach over 10 s.
+TRIES = 8
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.2, 5.0
 RETRIED = frozenset({502, 503, 504})
 TERMINAL_TOKENS = frozenset(event.TOKEN for event in TERMINAL_EVENTS)

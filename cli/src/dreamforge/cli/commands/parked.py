@@ -1,0 +1,89 @@
+"""`dreamforge events parked`: messages that nobody could read, and what to do with them."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from dreamforge.cli import settings as cli_settings
+from dreamforge.cli.console import Json, emit, out, run
+from dreamforge.cli.failure import CommandError, Exit
+from dreamforge.cli.log import bus_of, follow
+from dreamforge.cli.settings import CliSettings
+from dreamforge.contracts.envelope import Recorded, seal
+from dreamforge.contracts.events import ParkedSettled
+from dreamforge.contracts.parking import Parked, standing
+from dreamforge.contracts.streams import PARKED
+from dreamforge.runtime import clock, ids
+from dreamforge.runtime.bus import Bus
+from dreamforge.runtime.follow import Follower
+
+app = typer.Typer(help="Messages that were set aside: see them, read them once more, or forget them.")
+
+SOURCE = "/dreamforge/cli"
+Number = Annotated[int, typer.Argument(min=1, help="The message, by the number that `events parked` shows.")]
+
+
+@app.callback(invoke_without_command=True)
+def parked(context: typer.Context, json: Json = False) -> None:
+    """Show every message that stands parked, with the reason and how often it was tried.
+
+    Examples:
+
+      dreamforge events parked
+      dreamforge events parked retry 3
+      dreamforge events parked drop 3
+    """
+    if context.invoked_subcommand is not None:
+        return
+    found = run(_standing(cli_settings.load()))
+    if json:
+        emit([{"number": each.sequence, "count": each.count, **each.event.model_dump(mode="json")} for each in found])
+    elif not found:
+        out.print("nothing is parked")
+    else:
+        out.print(_table(found))
+
+
+@app.command()
+def retry(number: Number) -> None:
+    """Have a message read once more, after what it needs was mended or upgraded."""
+    run(_settle(cli_settings.load(), number, "retry"))
+    out.print(f"parked message {number} will be read once more; it is parked again if that fails")
+
+
+@app.command()
+def drop(number: Number) -> None:
+    """Forget a message: it stays in its stream, but nobody asks for it again."""
+    run(_settle(cli_settings.load(), number, "drop"))
+    out.print(f"parked message {number} is forgotten")
+
+
+async def _standing(settings: CliSettings) -> list[Parked]:
+    async with bus_of(settings) as bus:
+        return list((await _read(bus)).values())
+
+
+async def _read(bus: Bus) -> dict[int, Parked]:
+    records = [found async for found in follow(Follower(bus, PARKED.name), to_the_end=True)]
+    return standing(record for record in records if isinstance(record, Recorded))
+
+
+async def _settle(settings: CliSettings, number: int, action: str) -> None:
+    async with bus_of(settings) as bus:
+        found = await _read(bus)
+        if number not in found:
+            known = ", ".join(map(str, found)) or "none"
+            raise CommandError(f"no message stands parked under {number}", Exit.REFUSED, {"parked": known})
+        event = ParkedSettled.model_validate({"at": clock.now(), "parked_sequence": number, "action": action})
+        sealed = seal(event, entity_id=found[number].event.service, event_id=ids.new_id(), source=SOURCE)
+        await bus.js.publish(sealed.subject, sealed.data, headers=sealed.headers)
+
+
+def _table(found: list[Parked]) -> Table:
+    table = Table("number", "parked at", "where", "times", "reason", box=None)
+    for each in found:
+        event = each.event
+        where = f"{event.stream} {event.sequence}\n{event.subject}"
+        table.add_row(str(each.sequence), f"{event.at:%Y-%m-%d %H:%M:%S}", where, str(each.count), event.reason)
+    return table
