@@ -7,6 +7,7 @@ from dreamforge.contracts.events import (
     JobEvent,
     MessageParked,
     ModelEvent,
+    ModelRegistered,
     ParkedSettled,
     RunnerEvent,
     StepProgressed,
@@ -65,9 +66,16 @@ CANCEL_REQUESTS = "forge.jobs.*.*.cancel-requested"
 
 def aggregate_filter(event: Event, entity_id: str) -> str:
     """The filter whose last sequence is the version of the aggregate that `event` belongs to."""
-    if isinstance(event, JobEvent):
-        return job_filter(entity_id)
-    return f"forge.runners.{entity_id}.>" if isinstance(event, RunnerEvent) else f"forge.models.{entity_id}.>"
+    match event:
+        case StepProgressed():
+            raise TypeError("steps have no version")
+        case JobEvent():
+            return job_filter(entity_id)
+        case RunnerEvent():
+            return f"forge.runners.{entity_id}.>"
+        case ModelEvent():
+            return f"forge.models.{entity_id}.>"
+    raise TypeError(f"{type(event).__name__} has no version")
 
 
 def subject_of(event: Event, entity_id: str) -> str:
@@ -81,6 +89,8 @@ def subject_of(event: Event, entity_id: str) -> str:
             return f"forge.jobs.{entity_id}.{tail}"
         case RunnerEvent():
             return f"forge.runners.{entity_id}.{event.TOKEN}"
+        case ModelRegistered():  # says itself whose it is: under another name it would be a model that is none
+            return f"forge.models.{event.descriptor.model_id}.{event.TOKEN}"
         case ModelEvent():
             return f"forge.models.{entity_id}.{event.TOKEN}"
         case MessageParked():
