@@ -17,6 +17,7 @@ from dreamforge.gateway.moments import HEARTBEAT, Moment, Reader, merge, moments
 from dreamforge.gateway.protocol import ABORT
 from dreamforge.runtime import directget, ids
 from dreamforge.runtime.bus import Bus
+from dreamforge.runtime.readable import last_readable
 
 # A write of this size keeps the transport's buffer near its high-water mark (64 KiB), so a slow client is seen early.
 CHUNK_EVENTS = 64
@@ -50,7 +51,8 @@ async def _history(bus: Bus, tap: Tap, cursor: EventCursor) -> tuple[list[Moment
     steps: list[Moment] = []
     while True:
         tap.missed = False
-        facts = moments_of(await directget.last_of_each(bus, JOBS.name, job_filter(tap.job_id)))
+        found, _ = await last_readable(bus, JOBS.name, job_filter(tap.job_id))
+        facts = moments_of(message for message, _ in found)
         steps += await _steps(bus, tap.job_id, steps[-1].sequence if steps else cursor.steps)
         if not tap.missed:
             tap.reading_history = False

@@ -196,8 +196,8 @@ async def watch_job(
     ] = None,
 ) -> Response:
     """Every event of a job, from the beginning or from where you were."""
-    said = header or last_event_id
-    cursor = EventCursor.parse(said) if said else EventCursor()
+    said = [EventCursor.parse(text) for text in (header, last_event_id) if text]
+    cursor = said[0] if said else EventCursor()
     return await open_stream(gate_of(request).log.hub, known_shape(job_id), cursor)
 
 
