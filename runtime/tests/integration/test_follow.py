@@ -96,6 +96,15 @@ async def test_no_gap_and_no_repeat_when_the_server_is_killed(bus: Bus, nats_ser
     assert found == list(range(len(found)))
 
 
+async def test_a_stream_that_lost_its_end_is_followed_from_where_it_ends_now(bus: Bus) -> None:
+    await publish(bus, 0, 10)
+    follower = Follower(bus, "STEPS", after_sequence=500)
+    batches = follower.batches()
+    assert (await anext(batches)).messages == []
+    await publish(bus, 10, 1)
+    assert [int(message.data) for message in (await anext(batches)).messages] == [10]
+
+
 async def test_direct_get_reads_one_subject_past_a_sequence(bus: Bus) -> None:
     await publish(bus, 0, 5, job="A")
     await publish(bus, 5, 5, job="B")

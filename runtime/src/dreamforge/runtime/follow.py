@@ -79,6 +79,7 @@ class Follower:
         subscription = await self.bus.nc.subscribe(inbox, cb=self._inbox.put)
         self.bus.on_reconnect.add(self._reconnected)
         try:
+            await self._not_past_the_end()
             info = await self.bus.request(f"$JS.API.CONSUMER.CREATE.{self.stream}", self._consumer())
             if self.new_only:  # from here on we know where we are, also if the session ends before a message came
                 self.new_only, self.after_sequence = False, int(info["delivered"]["stream_seq"])
@@ -91,6 +92,14 @@ class Follower:
             self.bus.on_reconnect.discard(self._reconnected)
             if not self.bus.nc.is_closed and not self.bus.nc.is_draining:
                 await subscription.unsubscribe()
+
+    async def _not_past_the_end(self) -> None:
+        """A stream without fsync may lose its end with its server, and then counts those places again."""
+        if self.after_sequence:
+            newest = await last_sequence(self.bus, self.stream)
+            if newest < self.after_sequence:
+                logger.warning("{} ends at {} now, we had read up to {}", self.stream, newest, self.after_sequence)
+                self.after_sequence = newest
 
     def _reconnected(self) -> None:
         """Our consumer lived in the memory of the server that is gone, or will not know us in time."""
