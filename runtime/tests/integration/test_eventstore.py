@@ -188,6 +188,17 @@ async def test_an_unreadable_message_counts_as_version_and_stops_nothing(bus: Bu
     assert (await store.execute(job_id, RequestCancel(clock.now()))).state.status is Status.CANCELLED
 
 
+async def test_bytes_laid_over_a_fact_do_not_undo_it(bus: Bus, store: EventStore) -> None:
+    """A direct get gives only the last message of a subject; the fact below it still stands."""
+    job_id = await started(store)
+    for tail in ("0.requested", "1.assigned.r1", "1.started"):
+        rogue = await bus.js.publish(f"forge.jobs.{job_id}.{tail}", b"\xff not ours")
+    loaded = await store.load(job_id)
+    assert (loaded.version, loaded.state.status, loaded.state.attempt) == (rogue.seq, Status.RUNNING, 1)
+    assert [recorded.sequence for recorded in loaded.history] == [1, 2, 3]
+    assert (await store.execute(job_id, finish())).state.status is Status.SUCCEEDED
+
+
 async def test_events_of_runners_have_versions_too(store: EventStore) -> None:
     stopped = RunnerStopped(at=clock.now(), instance_id="i1")
     await store.append("r1", [stopped], expected=0)

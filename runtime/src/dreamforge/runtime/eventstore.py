@@ -7,16 +7,15 @@ as one atomic batch: the group commit that JetStream does not have of itself (on
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loguru import logger
-
 from dreamforge.contracts import commands, subjects
-from dreamforge.contracts.envelope import Recorded, seal, unseal
-from dreamforge.contracts.errors import DependencyAway, JobNotFound, MalformedEvent, VersionConflict
+from dreamforge.contracts.envelope import Recorded, seal
+from dreamforge.contracts.errors import DependencyAway, JobNotFound, VersionConflict
 from dreamforge.contracts.events import Event, JobEvent
 from dreamforge.contracts.job import INITIAL, JobState, evolve
 from dreamforge.runtime import clock, directget, ids, telemetry
 from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.commit import Append, GroupCommit
+from dreamforge.runtime.readable import last_readable
 
 # A job has few writers (gateway, scheduler, one runner): more conflicts in a row than this is a bug, not a race.
 MAX_DECISIONS = 8
@@ -49,19 +48,13 @@ class EventStore:
         self._commit = GroupCommit(bus)
 
     async def load(self, job_id: str) -> Loaded:
-        """Read a whole job in one request. A message that nobody can read is skipped, but counts as version."""
-        messages = await directget.last_of_each(self._bus, "JOBS", subjects.job_filter(job_id))
-        state, history, version = INITIAL, [], 0
-        for message in messages:
-            version = max(version, message.sequence)
-            try:
-                recorded = unseal(message.subject, message.headers, message.data, sequence=message.sequence)
-            except MalformedEvent as error:
-                logger.warning("skipping at sequence {}: {}", message.sequence, error)
-                continue
+        """Read a whole job in one request. A message that nobody can read is passed over, but counts as version."""
+        found, version = await last_readable(self._bus, "JOBS", subjects.job_filter(job_id))
+        history = tuple(recorded for _, recorded in found)
+        state = INITIAL
+        for recorded in history:
             state = evolve(state, recorded.event)
-            history.append(recorded)
-        return Loaded(state, version, tuple(history))
+        return Loaded(state, version, history)
 
     async def append(self, entity_id: str, events: Sequence[Event], *, expected: int, traceparent: str = "") -> int:
         """Append events of one aggregate, all or none, if its version is still `expected`; give the new version.

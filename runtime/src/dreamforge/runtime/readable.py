@@ -1,0 +1,49 @@
+"""The newest readable message of every subject, whatever was laid on top of it.
+
+A batched direct get gives the last message of each subject. Where that one cannot be read (anybody with the right to
+publish can put bytes there), the fact below it still stands: it is in the tables and in every follower's fold.
+"""
+
+from loguru import logger
+
+from dreamforge.contracts.envelope import Recorded, unseal
+from dreamforge.contracts.errors import MalformedEvent
+from dreamforge.runtime import directget
+from dreamforge.runtime.bus import Bus
+from dreamforge.runtime.directget import Stored
+
+Read = tuple[Stored, Recorded]
+
+
+async def last_readable(bus: Bus, stream: str, subject_filter: str) -> tuple[list[Read], int]:
+    """What stands under a filter, in stream order, and the last sequence there, readable or not (0: nothing).
+
+    Errors: DependencyAway when NATS does not answer.
+    """
+    found: list[Read] = []
+    messages = await directget.last_of_each(bus, stream, subject_filter)
+    covered = False
+    for message in messages:
+        read = _read(message)
+        if read is None:
+            covered = True
+            read = await _below(bus, stream, message)
+        if read is not None:
+            found.append(read)
+    if covered:
+        found.sort(key=lambda each: each[0].sequence)
+    return found, max((message.sequence for message in messages), default=0)
+
+
+async def _below(bus: Bus, stream: str, message: Stored) -> Read | None:
+    """The newest that can be read among the first messages of this subject; a fact of ours is written there once."""
+    messages = await directget.after(bus, stream, message.subject, 0)
+    return next((read for older in reversed(messages) if (read := _read(older)) is not None), None)
+
+
+def _read(message: Stored) -> Read | None:
+    try:
+        return message, unseal(message.subject, message.headers, message.data, sequence=message.sequence)
+    except MalformedEvent as error:
+        logger.warning("passing over {}: {}", message.sequence, error)
+        return None
