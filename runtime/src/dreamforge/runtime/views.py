@@ -16,6 +16,7 @@ from dreamforge.contracts.streams import MODELS, RUNNERS_BUCKET
 from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.follow import Follower, LogMessage
 
+KEYS = f"$KV.{RUNNERS_BUCKET}."
 GONE_OPERATIONS = ("DEL", "PURGE")
 
 
@@ -43,16 +44,20 @@ class FleetView:
                 self.ready.set()
 
     def _apply(self, message: LogMessage) -> None:
-        runner_id = message.subject.rsplit(".", 1)[-1]
+        runner_id = message.subject.removeprefix(KEYS)
         if "Nats-Marker-Reason" in message.headers or message.headers.get("KV-Operation") in GONE_OPERATIONS:
             if self.runners.pop(runner_id, None) is not None:
                 self.on_lost(runner_id)
             return
         try:
-            self.runners[runner_id] = Heartbeat.model_validate_json(message.data)
+            beat = Heartbeat.model_validate_json(message.data)
         except ValidationError as error:
             logger.warning("ignoring a malformed heartbeat of {}: {}", runner_id, error.errors()[0]["msg"])
             return
+        if beat.runner_id != runner_id:  # nobody listens under that name: jobs would be sent to nowhere
+            logger.warning("ignoring a heartbeat of {} under the key of {}", beat.runner_id, runner_id)
+            return
+        self.runners[runner_id] = beat
         self.on_beat(runner_id)
 
 
