@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from dreamforge.contracts.envelope import BY_TYPE, seal, unseal
 from dreamforge.contracts.errors import MalformedEvent
-from dreamforge.contracts.events import EVENTS, Event
+from dreamforge.contracts.events import EVENTS, Event, ModelRegistered
 from dreamforge.contracts.subjects import subject_of
 
 
@@ -16,9 +16,10 @@ def test_seal_then_unseal_gives_the_event_back(kind: type[Event]) -> None:
 
     golden = Path(__file__).parent.parent / "unit" / "golden" / f"{kind.TYPE}.json"
     event = kind.model_validate_json(golden.read_bytes())
-    sealed = seal(event, entity_id="thing-1", event_id="e1", source="/dreamforge/test", traceparent="00-a-b-01")
+    whose = event.descriptor.model_id if isinstance(event, ModelRegistered) else "thing-1"
+    sealed = seal(event, entity_id=whose, event_id="e1", source="/dreamforge/test", traceparent="00-a-b-01")
     back = unseal(sealed.subject, sealed.headers, sealed.data, sequence=7)
-    assert (back.event, back.entity_id, back.sequence) == (event, "thing-1", 7)
+    assert (back.event, back.entity_id, back.sequence) == (event, whose, 7)
     assert (back.event_id, back.source, back.traceparent) == ("e1", "/dreamforge/test", "00-a-b-01")
 
 
@@ -48,3 +49,12 @@ def test_a_valid_event_on_a_foreign_subject_is_malformed() -> None:
     assert sealed.subject == subject_of(event, "J")
     with pytest.raises(MalformedEvent, match="belongs on"):
         unseal("forge.jobs.J.9.started", sealed.headers, sealed.data, sequence=1)
+
+
+def test_a_model_under_another_models_name_is_malformed() -> None:
+    from pathlib import Path
+
+    kind = "dreamforge.model.registered.v1"
+    golden = Path(__file__).parent.parent / "unit" / "golden" / f"{kind}.json"
+    with pytest.raises(MalformedEvent, match=r"belongs on forge\.models\.forge-tiny"):
+        unseal("forge.models.other.registered", {"ce-type": kind}, golden.read_bytes(), sequence=1)
