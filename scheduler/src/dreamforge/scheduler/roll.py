@@ -8,6 +8,7 @@ from dreamforge.contracts.envelope import Recorded, unseal
 from dreamforge.contracts.errors import MalformedEvent, VersionConflict
 from dreamforge.contracts.events import RunnerLost, RunnerRegistered
 from dreamforge.contracts.streams import FLEET
+from dreamforge.contracts.subjects import entity_of
 from dreamforge.runtime import directget
 from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.directget import Stored
@@ -16,18 +17,17 @@ from dreamforge.runtime.eventstore import EventStore
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A runner that should be there. `version` is the last sequence of its log."""
+    """A runner that should be there."""
 
     runner_id: str
     instance_id: str
-    version: int
 
 
 def missing(log: Iterable[Recorded], present: Mapping[str, str]) -> list[Missing]:
     """Runners whose last word was that they came, and that are not present. Pure; `log` in stream order."""
     last = {recorded.entity_id: recorded for recorded in log}
     return [
-        Missing(runner_id, recorded.event.instance_id, recorded.sequence)
+        Missing(runner_id, recorded.event.instance_id)
         for runner_id, recorded in last.items()
         if runner_id not in present and isinstance(recorded.event, RunnerRegistered)
     ]
@@ -46,20 +46,24 @@ async def declare_lost(
 
     Errors: DependencyAway.
     """
-    stored = await directget.last_of_each(bus, FLEET.name, subject_filter)
-    for runner in missing(_readable(stored), present):
+    stored, versions = await _log(bus, subject_filter)
+    for runner in missing(stored, present):
         lost = RunnerLost(at=now, instance_id=runner.instance_id, silent_seconds=silent_seconds)
         try:
-            await store.append(runner.runner_id, [lost], expected=runner.version)
+            await store.append(runner.runner_id, [lost], expected=versions[runner.runner_id])
         except VersionConflict:
             continue
 
 
-def _readable(stored: Iterable[Stored]) -> list[Recorded]:
-    found = []
-    for message in stored:
-        try:
-            found.append(unseal(message.subject, message.headers, message.data, sequence=message.sequence))
-        except MalformedEvent:  # a later append would conflict on it, and say nothing: the projector parks it
-            continue
-    return found
+async def _log(bus: Bus, subject_filter: str) -> tuple[list[Recorded], dict[str, int]]:
+    """What can be read, and the version of every runner: what nobody can read (it is parked) counts there too."""
+    stored = await directget.last_of_each(bus, FLEET.name, subject_filter)
+    versions = {entity_of(message.subject): message.sequence for message in stored}  # in stream order: the last wins
+    return [recorded for message in stored if (recorded := _readable(message)) is not None], versions
+
+
+def _readable(message: Stored) -> Recorded | None:
+    try:
+        return unseal(message.subject, message.headers, message.data, sequence=message.sequence)
+    except MalformedEvent:
+        return None
