@@ -112,7 +112,7 @@ async def live_stack(folder: Path, **own: str) -> AsyncIterator[LiveStack]:
         named = {name.removeprefix("FORGE_").lower(): value for name, value in environment.items()}
         url = f"http://{specs[0].address}"
         client = await exits.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30.0))
-        settings = CommonSettings(_env_file=None, **named)  # type: ignore[call-arg, arg-type]
+        settings = CommonSettings(_env_file=None, **named)  # type: ignore[arg-type]
         stack = LiveStack(settings, environment, specs, {}, folder, client)
         exits.push_async_callback(_stop, stack)
         for spec in specs:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from garbage import Garbage, garbage
-from live_stack import LiveStack
+from live_stack import LiveStack, Seen
 
 from dreamforge.contracts.envelope import unseal
 from dreamforge.contracts.errors import MalformedEvent
@@ -77,7 +77,7 @@ async def folded(stack: LiveStack, bus: Bus) -> bool:
     """Whether the read tables have passed everything in the log."""
     sequence = await last_sequence(bus, "JOBS")
     answer = await stack.client.get("/v1/jobs", params={"min_sequence": sequence, "limit": 1})
-    return answer.status_code == 200
+    return bool(answer.status_code == 200)
 
 
 async def test_nothing_on_the_bus_stops_anything(stack: LiveStack) -> None:
@@ -90,7 +90,7 @@ async def test_nothing_on_the_bus_stops_anything(stack: LiveStack) -> None:
 
     blowing = asyncio.create_task(storm.blow(MESSAGES))
     during: list[str] = []
-    watching: list[asyncio.Task[object]] = []
+    watching: list[asyncio.Task[list[Seen]]] = []
     while not blowing.done():
         job_id = await stack.submit(seed=len(during), images=2, steps=10)
         during.append(job_id)
@@ -117,9 +117,7 @@ async def test_nothing_on_the_bus_stops_anything(stack: LiveStack) -> None:
     wrong = {place: parked["JOBS", place] for place in unreadable if parked["JOBS", place] != 1}
     assert not wrong, {place: (times, storm.taken[place].subject) for place, times in wrong.items()}
     assert max(parked.values()) == 1
-    print(
-        f"{len(storm.taken)} in JOBS, {len(unreadable)} of them unreadable, refused by the broker: {dict(storm.refused)}"
-    )
+    print(f"{len(storm.taken)} in JOBS, {len(unreadable)} unreadable; refused by the broker: {dict(storm.refused)}")
     verified = await verify(stack.settings)
     assert verified.equal, verified.first_difference
     await bus.close()
