@@ -94,7 +94,7 @@ async def test_where_nobody_said_that_a_gateway_runs_one_look_is_enough() -> Non
         asked.append(request)
         raise httpx.ConnectError("refused")
 
-    async with gateway(answer, CliSettings(_env_file=None, gateway_url="")) as client:
+    async with gateway(answer, CliSettings(_env_file=None)) as client:
         with pytest.raises(CommandError, match="no gateway answers"):
             await client.job("J")
     assert len(asked) == 1

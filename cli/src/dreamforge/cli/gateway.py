@@ -50,7 +50,8 @@ class Gateway:
         self.base_url = gateway_url(settings)
         self._sequence = 0
         # Nobody said that a gateway runs, and no stack does here: one look at the default address is enough.
-        self._tries = TRIES if settings.gateway_url else 1
+        expected = {"gateway_url", "gateway_port"} & settings.model_fields_set
+        self._tries = TRIES if expected else 1
         self._http = httpx.AsyncClient(
             base_url=self.base_url,
             headers={"Forge-Tenant": settings.tenant},
