@@ -10,12 +10,15 @@ from datetime import datetime, timedelta
 
 from loguru import logger
 from prometheus_client import Counter
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, OperationalError
 
+from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.streams import JOBS
+from dreamforge.projector.projector import Projector, Role
 from dreamforge.projector.session import patient
+from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.runtime import clock
-from dreamforge.runtime.bus import Bus
+from dreamforge.runtime.bus import ApiError, Bus
 from dreamforge.runtime.follow import last_sequence
 from dreamforge.runtime.objects import ObjectStore, StoredObject
 
@@ -62,15 +65,17 @@ async def collect(
     return Collection(len(objects), tuple(o.key for o in orphans), sum(o.size_bytes for o in orphans))
 
 
-async def collect_for_ever(
-    database_url: str, bus: Bus, store: ObjectStore, *, every_seconds: float, grace_seconds: float
-) -> None:
-    """Collect now and then, until cancelled; trouble is said and tried again at the next time."""
+async def collect_for_ever(settings: ProjectorSettings, bus: Bus, projector: Projector) -> None:
+    """Collect now and then where the tables are written, until cancelled; trouble is said and tried again later."""
+    url = settings.database_url.get_secret_value()
     while True:
-        await asyncio.sleep(every_seconds)
+        await asyncio.sleep(settings.projector_collect_seconds)
+        if projector.role is not Role.WRITING:
+            continue
         try:
-            done = await collect(database_url, bus, store, grace_seconds=grace_seconds)
-        except Exception as error:  # anything: a collector must never stop a projector
+            store = ObjectStore(settings)
+            done = await collect(url, bus, store, grace_seconds=settings.projector_collect_grace_seconds)
+        except (ForgeError, ApiError, OperationalError) as error:
             logger.warning("could not collect lost objects: {}", error)
             continue
         if done.orphans:

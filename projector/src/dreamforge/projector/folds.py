@@ -54,6 +54,17 @@ class JobsFold:
 
         return Folded(write, changes.refused, lambda: self._cache.keep(changes.jobs))
 
+    def refold(self, job_id: str, entries: Sequence[Entry]) -> Folded:
+        """One job from nothing, whatever its rows say; `entries` are all of its events up to the checkpoint."""
+        changes = project_jobs({}, entries)
+
+        async def write(cursor: Cursor) -> None:
+            for statement in statements.FORGET_JOB:
+                await cursor.execute(statement, (job_id,))
+            await write_jobs(cursor, changes)
+
+        return Folded(write, changes.refused, lambda: self._cache.keep(changes.jobs))
+
     async def _jobs(self, connection: Connection, entries: Sequence[Entry]) -> dict[str, Job]:
         concerned = {entry.recorded.entity_id for entry in entries}
         jobs = self._cache.known(concerned)

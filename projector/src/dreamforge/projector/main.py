@@ -7,10 +7,14 @@ from sqlalchemy.exc import OperationalError as DatabaseAway
 
 from dreamforge import migrations
 from dreamforge.contracts.errors import DependencyAway
+from dreamforge.contracts.streams import ADVISORIES, PARKED
+from dreamforge.projector.collect import collect_for_ever
 from dreamforge.projector.collector import seldom_collecting
 from dreamforge.projector.parking import park_on
 from dreamforge.projector.projector import Projector
+from dreamforge.projector.reactions import park_what_was_given_up, react, read_once_more
 from dreamforge.projector.settings import ProjectorSettings
+from dreamforge.projector.together import together
 from dreamforge.runtime import ids, retry, service
 from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.health import Check, HealthServer
@@ -66,8 +70,14 @@ async def _project(settings: ProjectorSettings, progress: _Progress) -> None:
     progress.bus = bus = await open_log(settings, f"{SERVICE}-{instance}")
     if settings.projector_migrate:
         await retry.until_it_works("Postgres", lambda: _migrate(settings), DatabaseAway, OperationalError)
-    progress.projector = Projector(settings, bus, park_on(bus, f"/dreamforge/{SERVICE}/{instance}"))
-    await progress.projector.run()
+    park = park_on(bus, f"/dreamforge/{SERVICE}/{instance}")
+    progress.projector = projector = Projector(settings, bus, park)
+    await together(
+        projector.run(),
+        react(bus, ADVISORIES.name, "parking", park_what_was_given_up(bus, park)),
+        react(bus, PARKED.name, "rereading", read_once_more(bus, projector, park)),
+        collect_for_ever(settings, bus, projector),
+    )
 
 
 async def _migrate(settings: ProjectorSettings) -> None:

@@ -1,6 +1,7 @@
 """Setting a message aside: what it was, where and why goes to the PARKED stream, and its own stream goes on."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
+from typing import Protocol
 
 from loguru import logger
 from nats.js.errors import Error as JetStreamError
@@ -18,10 +19,14 @@ SERVICE = "projector"
 MOST_DATA_BYTES = 512 * 1024
 MOST_HEADERS, MOST_CHARACTERS = 32, 500
 
-Park = Callable[[str, LogMessage, str], Awaitable[None]]
+
+class Park(Protocol):
+    """Sets a message aside for a reason; `tries` says how often it was tried."""
+
+    def __call__(self, stream: str, message: LogMessage, reason: str, *, tries: int = 1) -> Awaitable[None]: ...
 
 
-def parked_event(stream: str, message: LogMessage, reason: str) -> MessageParked:
+def parked_event(stream: str, message: LogMessage, reason: str, tries: int = 1) -> MessageParked:
     """The message as a fact of its own, shortened where it would not fit."""
     headers = list(message.headers.items())[:MOST_HEADERS]
     return MessageParked(
@@ -33,6 +38,7 @@ def parked_event(stream: str, message: LogMessage, reason: str) -> MessageParked
         reason=_plain(reason),
         headers={_plain(name): _plain(value) for name, value in headers},
         data=message.data[:MOST_DATA_BYTES],
+        deliveries=max(1, tries),
     )
 
 
@@ -46,10 +52,10 @@ def park_on(bus: Bus, source: str) -> Park:
     The message id makes a second parking of the same message, after a crash, no message at all.
     """
 
-    async def park(stream: str, message: LogMessage, reason: str) -> None:
-        event = parked_event(stream, message, reason)
+    async def park(stream: str, message: LogMessage, reason: str, *, tries: int = 1) -> None:
+        event = parked_event(stream, message, reason, tries)
         envelope = seal(event, entity_id=SERVICE, event_id=ids.new_id(), source=source)
-        headers = envelope.headers | {"Nats-Msg-Id": f"{SERVICE}:{stream}:{message.sequence}"}
+        headers = envelope.headers | {"Nats-Msg-Id": f"{SERVICE}:{stream}:{message.sequence}:{tries}"}
 
         async def publish() -> None:
             await bus.js.publish(envelope.subject, envelope.data, headers=headers)
@@ -61,5 +67,5 @@ def park_on(bus: Bus, source: str) -> Park:
     return park
 
 
-async def leave_out(stream: str, message: LogMessage, reason: str) -> None:
+async def leave_out(stream: str, message: LogMessage, reason: str, *, tries: int = 1) -> None:
     """Parks nothing: for rebuilding, since what is set aside there was parked when it was new."""

@@ -11,7 +11,9 @@ from prometheus_client import Gauge
 
 from dreamforge.contracts import streams
 from dreamforge.contracts.errors import DependencyAway, ForgeError
-from dreamforge.projector.folds import Fold, all_folds
+from dreamforge.contracts.subjects import job_filter
+from dreamforge.projector.decode import Decoded, decode
+from dreamforge.projector.folds import Fold, JobsFold, all_folds
 from dreamforge.projector.parking import Park
 from dreamforge.projector.session import Fenced, Session
 from dreamforge.projector.settings import ProjectorSettings
@@ -19,7 +21,8 @@ from dreamforge.projector.stream_projection import StreamProjection
 from dreamforge.projector.together import together
 from dreamforge.runtime import clock, retry
 from dreamforge.runtime.bus import ApiError, Bus
-from dreamforge.runtime.follow import Follower, last_sequence
+from dreamforge.runtime.directget import last_of_each
+from dreamforge.runtime.follow import Follower, LogMessage, last_sequence
 
 WRITING = Gauge("forge_projector_writing", "1 while this process is the one that writes the read tables")
 # A session that lasted this long was sound: the next one is tried at once, without backoff.
@@ -63,6 +66,7 @@ class Projector:
         self._bus = bus
         self._park = park
         self._session: Session | None = None
+        self._jobs: StreamProjection | None = None
         self.role = Role.AWAY
         self.trouble = "not connected yet"
         self.settled = asyncio.Event()
@@ -90,9 +94,29 @@ class Projector:
         if self.role is Role.AWAY:
             raise DependencyAway(dependency="postgres", reason=self.trouble)
 
+    async def refold(self, job_id: str) -> list[Decoded]:
+        """Fold one job anew from the log, after what stood in its way was mended; what still cannot be read.
+
+        Errors: DependencyAway when this process is not the one that writes, or NATS is away; psycopg.Error.
+        """
+        session, projection = self._session, self._jobs
+        if session is None or projection is None:
+            raise DependencyAway(dependency="postgres", reason="another projector writes")
+        found = await last_of_each(self._bus, streams.JOBS.name, job_filter(job_id))
+        decoded = decode(LogMessage(m.subject, m.headers, m.data, m.sequence) for m in found)
+        fold = projection.fold
+        assert isinstance(fold, JobsFold)
+        async with session.busy:
+            entries = [item.entry for item in decoded if item.entry and item.message.sequence <= projection.sequence]
+            folded = fold.refold(job_id, entries)
+            async with session.connection.transaction(), session.connection.cursor() as cursor:
+                await folded.write(cursor)
+            folded.committed()
+        return [item for item in decoded if item.entry is None]
+
     def _lost(self, error: Exception, attempt: int) -> None:
         self.trouble = " ".join(str(error).split()) or type(error).__name__
-        self.role, self._session = Role.AWAY, None
+        self.role, self._session, self._jobs = Role.AWAY, None, None
         WRITING.set(0)
         logger.warning("not projecting: {} (try {})", self.trouble, attempt)
 
@@ -108,7 +132,7 @@ class Projector:
     async def _write(self, session: Session) -> None:
         await session.prepare()
         projections = [await self._projection(session, fold) for fold in all_folds()]
-        self._session = session
+        self._session, self._jobs = session, projections[0]
         WRITING.set(1)
         places = ", ".join(f"{p.fold.stream} {p.sequence}" for p in projections)
         logger.info("writing the read tables from {}", places)

@@ -13,3 +13,7 @@ class ProjectorSettings(CommonSettings):
     projector_step_seconds: float = Field(
         default=0.1, ge=0, description="shortest time between two writes of step progress; the newest step wins"
     )
+    projector_collect_seconds: float = Field(default=600, gt=0, description="between two collections of lost objects")
+    projector_collect_grace_seconds: float = Field(
+        default=3_600, ge=0, description="age below which an object is never collected; a runner may be about to use it"
+    )

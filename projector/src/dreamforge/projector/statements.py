@@ -114,3 +114,8 @@ LOAD_RUNNERS = b"""SELECT runner_id, sequence, instance_id, status, renderer, de
        registered_at, changed_at FROM runners WHERE runner_id = ANY(%s)"""
 LOAD_MODELS = b"""SELECT model_id, sequence, first_sequence, family, digest, descriptor::text, registered_at
 FROM models WHERE model_id = ANY(%s)"""
+
+# Everything that a fold of one job's events makes, in tables that other jobs share.
+FORGET_JOB = tuple(
+    f"DELETE FROM {table} WHERE job_id = %s".encode() for table in ("events", "artifacts", "attempts", "jobs")
+)

@@ -20,6 +20,8 @@ from dreamforge.runtime.headers import FastClient
 # Atomic batches came with 2.12, schedules with 2.12, per-key TTL with 2.11; 2.14 is what we test against.
 MINIMUM_SERVER = (2, 14)
 REQUEST_TIMEOUT_SECONDS = 5.0
+# What leaving waits for messages that nobody takes any more; nothing that matters is only there.
+DRAIN_SECONDS = 2
 NATS_ERRORS = (NatsError, OSError, asyncio.TimeoutError)
 
 
@@ -90,6 +92,7 @@ async def connect(url: str, name: str) -> Bus:
         url.split(","),
         name=name,
         connect_timeout=2,
+        drain_timeout=DRAIN_SECONDS,
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.1,  # type: ignore[arg-type]  # it sleeps for it, and says int
         error_cb=voice.error,

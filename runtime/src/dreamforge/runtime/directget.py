@@ -40,6 +40,13 @@ async def after(bus: Bus, stream: str, subject: str, sequence: int, *, count: in
     return await _get(bus, stream, {"seq": sequence + 1, "next_by_subj": subject, "batch": count})
 
 
+async def one(bus: Bus, stream: str, sequence: int) -> Stored | None:
+    """The message at a sequence; None if it is not (any more) in the stream. Errors: DependencyAway."""
+    answer = await bus.ask(f"$JS.API.DIRECT.GET.{stream}", json.dumps({"seq": sequence}).encode())
+    headers = answer.headers or {}
+    return _stored(answer, headers) if headers.get("Nats-Sequence") == str(sequence) else None
+
+
 async def _get(bus: Bus, stream: str, request: dict[str, object]) -> list[Stored]:
     inbox = bus.nc.new_inbox()
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -1,0 +1,109 @@
+"""What a projector does besides folding: parks what consumers gave up on, and reads parked messages once more.
+
+Reactions, not folds: each message is handled by one projector, whichever, and acknowledged when that is done; the
+server remembers how far they got.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import psycopg
+from loguru import logger
+from nats.aio.msg import Msg
+from nats.errors import TimeoutError as NatsTimeout
+
+from dreamforge.contracts import streams
+from dreamforge.contracts.envelope import unseal
+from dreamforge.contracts.errors import DependencyAway, MalformedEvent
+from dreamforge.contracts.events import MessageParked, ParkedSettled
+from dreamforge.contracts.subjects import entity_of
+from dreamforge.projector.parking import Park
+from dreamforge.projector.projector import Projector
+from dreamforge.runtime import directget, retry
+from dreamforge.runtime.bus import NATS_ERRORS, ApiError, Bus
+from dreamforge.runtime.follow import LogMessage
+
+Handle = Callable[[Msg], Awaitable[None]]
+NANOSECONDS = 1_000_000_000
+ACK_SECONDS = 30
+AGAIN_SECONDS = 1.0
+FETCH_MESSAGES, FETCH_SECONDS = 50, 5.0
+
+
+async def react(bus: Bus, stream: str, durable: str, handle: Handle) -> None:
+    """Handle each message of a stream once, for ever; one whose handling fails comes again a second later."""
+    while True:
+        async for attempt in retry.backoff():
+            try:
+                await _react(bus, stream, durable, handle)
+            except (DependencyAway, ApiError, *NATS_ERRORS) as error:
+                if attempt > 1:
+                    logger.warning("not reacting to {}: {}", stream, error)
+
+
+async def _react(bus: Bus, stream: str, durable: str, handle: Handle) -> None:
+    config = {"durable_name": durable, "ack_policy": "explicit", "ack_wait": ACK_SECONDS * NANOSECONDS}
+    request = {"stream_name": stream, "config": config, "action": ""}
+    await bus.request(f"$JS.API.CONSUMER.DURABLE.CREATE.{stream}.{durable}", request)
+    subscription = await bus.js.pull_subscribe_bind(consumer=durable, stream=stream)
+    try:
+        while True:
+            with suppress(NatsTimeout):
+                for message in await subscription.fetch(FETCH_MESSAGES, timeout=FETCH_SECONDS):
+                    await _handled(message, handle)
+    finally:
+        if bus.connected:
+            await subscription.unsubscribe()
+
+
+async def _handled(message: Msg, handle: Handle) -> None:
+    try:
+        await handle(message)
+    except (DependencyAway, psycopg.Error) as error:
+        logger.warning("will try again: {}", error)
+        await message.nak(delay=AGAIN_SECONDS)
+    else:
+        await message.ack()
+
+
+def park_what_was_given_up(bus: Bus, park: Park) -> Handle:
+    """nats-server says that a consumer will not get a message again: set it aside, where somebody sees it."""
+
+    async def handle(message: Msg) -> None:
+        advisory = json.loads(message.data)
+        stream, sequence = str(advisory["stream"]), int(advisory["stream_seq"])
+        found = await directget.one(bus, stream, sequence)
+        lost = LogMessage(found.subject, found.headers, found.data, sequence) if found else None
+        tries = int(advisory.get("deliveries", 1))
+        reason = f"consumer {advisory['consumer']} will not get it again after {tries} deliveries"
+        await park(stream, lost or LogMessage("", {}, b"", sequence), reason, tries=tries)
+
+    return handle
+
+
+def read_once_more(bus: Bus, projector: Projector, park: Park) -> Handle:
+    """Somebody asked for a parked message to be read again: fold its job anew; what still fails is parked again."""
+
+    async def handle(message: Msg) -> None:
+        try:
+            event = unseal(message.subject, message.headers, message.data, sequence=1).event
+        except MalformedEvent:
+            return
+        if not isinstance(event, ParkedSettled) or event.action != "retry":
+            return
+        parked = await _parked(bus, event.parked_sequence)
+        if parked is None or parked.stream != streams.JOBS.name:
+            return
+        for item in await projector.refold(entity_of(parked.subject)):
+            await park(parked.stream, item.message, item.problem, tries=parked.deliveries + 1)
+
+    return handle
+
+
+async def _parked(bus: Bus, sequence: int) -> MessageParked | None:
+    found = await directget.one(bus, streams.PARKED.name, sequence)
+    if found is None:
+        return None
+    event = unseal(found.subject, found.headers, found.data, sequence=sequence).event
+    return event if isinstance(event, MessageParked) else None
