@@ -181,3 +181,16 @@ async def test_a_full_queue_says_when_to_come_back(client: httpx.AsyncClient) ->
     assert (refused.status_code, refused.json()["code"], refused.json()["maximum"]) == (429, "queue_full", 3)
     assert int(refused.headers["retry-after"]) > 0
     assert (await client.post("/v1/jobs", json=BODY, headers=key)).headers["idempotent-replayed"] == "true"
+
+
+@pytest.mark.parametrize("change_settings", [{"limit": {"open_jobs_per_tenant": 1}}])
+async def test_a_tenant_that_has_its_share_is_told_and_others_go_on(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/v1/jobs", json=BODY, headers={"Forge-Tenant": "greedy"})).status_code == 202
+    refused = await client.post("/v1/jobs", json=BODY, headers={"Forge-Tenant": "greedy"})
+    assert (refused.status_code, refused.json()["code"], refused.json()["tenant"]) == (
+        429,
+        "tenant_queue_full",
+        "greedy",
+    )
+    assert int(refused.headers["retry-after"]) > 0
+    assert (await client.post("/v1/jobs", json=BODY, headers={"Forge-Tenant": "modest"})).status_code == 202

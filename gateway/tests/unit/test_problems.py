@@ -32,6 +32,7 @@ EXAMPLES: tuple[tuple[e.ForgeError, int], ...] = (
     (e.DependencyAway(dependency="postgres", reason="password of 10.0.0.1"), 503),
     (e.BrokerUnfit(reason="x"), 500),
     (e.QueueFull(open_jobs=2, maximum=1), 429),
+    (e.TenantQueueFull(tenant="t", open_jobs=2, maximum=1), 429),
 )
 
 

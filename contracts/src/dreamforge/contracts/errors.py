@@ -206,3 +206,19 @@ class QueueFull(LimitReached):
 
     def __str__(self) -> str:
         return f"{self.open_jobs} jobs are open and {self.maximum} are allowed: try again when some have finished"
+
+
+@dataclass(eq=False)
+class TenantQueueFull(LimitReached):
+    """As many jobs of one tenant wait as the settings allow."""
+
+    code = "tenant_queue_full"
+    tenant: str
+    open_jobs: int
+    maximum: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.open_jobs} jobs of tenant {self.tenant!r} are open and {self.maximum} are allowed:"
+            " try again when some have finished"
+        )

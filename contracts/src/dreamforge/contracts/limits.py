@@ -19,6 +19,7 @@ class Limits(BaseModel):
     guidance_scale: float = Field(default=50.0, ge=0)
     body_bytes: int = Field(default=64 * 1024, ge=1024)
     open_jobs: int = Field(default=100_000, ge=1)
+    open_jobs_per_tenant: int = Field(default=50_000, ge=1)
 
 
 @dataclass(frozen=True, slots=True)

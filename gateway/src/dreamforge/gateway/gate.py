@@ -46,7 +46,7 @@ class Gate:
         self.checkpoints = Checkpoints(url)
         self.objects = ObjectStore(settings)
         self.schema = submission_for(settings.limit)
-        self.room = Room(self._count_open_jobs, settings.limit.open_jobs)
+        self.room = Room(self._count_open_jobs, settings.limit)
         self._log: Log | None = None
 
     @property
@@ -146,6 +146,5 @@ class Gate:
         if not self.checkpoints.listening:
             raise DependencyAway(dependency="postgres", reason="not listening to the projection yet")
 
-    async def _count_open_jobs(self) -> int:
-        row = await self.database.row(queries.open_jobs(self.settings.limit.open_jobs))
-        return int(row["number"]) if row else 0
+    async def _count_open_jobs(self) -> dict[str, int]:
+        return {str(row["tenant"]): int(row["number"]) for row in await self.database.rows(queries.open_jobs())}

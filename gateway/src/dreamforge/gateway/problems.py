@@ -31,6 +31,7 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (own.SequenceNotGiven, 409, "There is no such write yet"),
     (e.Conflict, 409, "The state does not allow that"),
     (e.QueueFull, 429, "The queue is full"),
+    (e.TenantQueueFull, 429, "The tenant's queue is full"),
     (e.LimitReached, 429, "A limit was reached"),
     (own.ProjectionBehind, 503, "The read tables are behind"),
     (e.DependencyAway, 503, "Something this needs is away"),

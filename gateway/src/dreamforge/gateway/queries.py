@@ -62,10 +62,9 @@ def page(
     return select(jobs, _step()).where(*wanted).order_by(*newest).limit(limit + 1)
 
 
-def open_jobs(maximum: int) -> Statement:
-    """How many jobs are not finished, counted no further than one past `maximum`."""
-    some = select(literal(1)).where(jobs.c.status.in_(OPEN)).limit(maximum + 1).subquery()
-    return select(func.count().label("number")).select_from(some)
+def open_jobs() -> Statement:
+    """How many jobs of each tenant are not finished."""
+    return select(jobs.c.tenant, func.count().label("number")).where(jobs.c.status.in_(OPEN)).group_by(jobs.c.tenant)
 
 
 def ahead_of(job_id: str) -> Statement:

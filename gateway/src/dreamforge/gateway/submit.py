@@ -35,13 +35,13 @@ async def submit(gate: Gate, body: bytes, *, tenant: str, key: str | None, conte
 
     Without a key the id is new, so there is nothing to load. With one, the append itself finds out: a repeat
     conflicts with version 0 and only then is the job read.
-    Errors: InvalidInput of `accept`, QueueFull, IdempotencyConflict, DependencyAway.
+    Errors: InvalidInput of `accept`, QueueFull, TenantQueueFull, IdempotencyConflict, DependencyAway.
     """
     store = gate.log.store
     job_id = ids.job_id_for(tenant, key)
     knock = Knock(job_id, clock.now(), tenant, key, ids.new_seed())
     try:
-        gate.room.require()
+        gate.room.require(tenant)
         command = accept(body, knock, schema=gate.schema, models=gate.registry().models, limits=gate.settings.limit)
     except (InvalidInput, LimitReached):
         # What was accepted once stays accepted, even if its model is gone or the limits are lower by now.
@@ -50,7 +50,7 @@ async def submit(gate: Gate, body: bytes, *, tenant: str, key: str | None, conte
         raise
     outcome = await store.execute(job_id, command, known=Loaded(), traceparent=context.traceparent)
     if outcome.events:
-        gate.room.taken()
+        gate.room.taken(tenant)
     return job_id, outcome
 
 

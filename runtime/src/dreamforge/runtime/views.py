@@ -10,13 +10,16 @@ from pydantic import ValidationError
 from dreamforge.contracts.envelope import unseal
 from dreamforge.contracts.errors import MalformedEvent
 from dreamforge.contracts.events import ModelRegistered
-from dreamforge.contracts.fleet import Heartbeat
+from dreamforge.contracts.fleet import LEASE_SECONDS, Heartbeat
 from dreamforge.contracts.models import ModelDescriptor
 from dreamforge.contracts.streams import MODELS, RUNNERS_BUCKET
+from dreamforge.runtime import clock
 from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.follow import Follower, LogMessage
 
 KEYS = f"$KV.{RUNNERS_BUCKET}."
+# Whoever asks for live runners is not told of one whose lease must have ended twice over.
+SILENT_SECONDS = 2.0 * LEASE_SECONDS
 GONE_OPERATIONS = ("DEL", "PURGE")
 
 
@@ -33,6 +36,12 @@ class FleetView:
     on_lost: Callable[[str], None] = _nothing
     runners: dict[str, Heartbeat] = field(default_factory=dict)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+    _heard: dict[str, float] = field(default_factory=dict)
+
+    def live(self) -> dict[str, Heartbeat]:
+        """Runners heard of lately. A bucket that was lost with its server never says who has gone."""
+        oldest = clock.monotonic_seconds() - SILENT_SECONDS
+        return {name: beat for name, beat in self.runners.items() if self._heard[name] >= oldest}
 
     async def run(self) -> None:
         """Follow the bucket until cancelled; `ready` is set once it has been read."""
@@ -57,7 +66,7 @@ class FleetView:
         if beat.runner_id != runner_id:  # nobody listens under that name: jobs would be sent to nowhere
             logger.warning("ignoring a heartbeat of {} under the key of {}", beat.runner_id, runner_id)
             return
-        self.runners[runner_id] = beat
+        self.runners[runner_id], self._heard[runner_id] = beat, clock.monotonic_seconds()
         self.on_beat(runner_id)
 
 

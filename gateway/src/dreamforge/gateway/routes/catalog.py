@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1", tags=["catalog"])
 async def list_models(request: Request) -> Response:
     """Every registered model, with the live runners that have it."""
     gate = gate_of(request)
-    models, beats = gate.registry().models.values(), list(gate.live_fleet().runners.values())
+    models, beats = gate.registry().models.values(), list(gate.live_fleet().live().values())
     found = tuple(
         ModelReply(
             descriptor=model,
@@ -53,7 +53,7 @@ async def list_presets(
 async def list_runners(request: Request) -> Response:
     """Every runner: what the log says of it, and what it says of itself now."""
     gate = gate_of(request)
-    beats = gate.live_fleet().runners
+    beats = gate.live_fleet().live()
     rows = {row["runner_id"]: row for row in await gate.database.rows(queries.all_runners())}
     names = sorted(rows.keys() | beats.keys())
     return reply(RunnerList(runners=tuple(_runner(rows.get(name), beats.get(name)) for name in names)))

@@ -219,7 +219,7 @@ async def explain_job(gate: ConsistentGate, job_id: str) -> Response:
 
 async def _waiting(gate: Gate, job: JobSummary) -> Waiting:
     model = gate.registry().models.get(job.request.model_id)
-    fleet = gate.live_fleet().runners.values()
+    fleet = gate.live_fleet().live().values()
     given = await gate.database.rows(queries.commitments())
     ahead = await gate.database.row(queries.ahead_of(job.job_id))
     commitments = {row["runner_id"]: why.Commitment(row["slots"], int(row["bytes"])) for row in given}
