@@ -9,7 +9,14 @@ from nats.aio.msg import Msg
 
 from dreamforge.contracts.commands import AssignJob, FinishAttempt, RequestCancel, RequestJob, StartAttempt
 from dreamforge.contracts.errors import DependencyAway, JobNotFound, StaleAttempt, VersionConflict
-from dreamforge.contracts.events import ArtifactStored, Decision, JobRequested, RenderRequest, RunnerStopped
+from dreamforge.contracts.events import (
+    ArtifactStored,
+    Decision,
+    JobAssigned,
+    JobRequested,
+    RenderRequest,
+    RunnerStopped,
+)
 from dreamforge.contracts.job import Status
 from dreamforge.runtime import bus as bus_module
 from dreamforge.runtime import clock, ids
@@ -80,6 +87,20 @@ async def test_a_job_is_read_back_whole_and_in_order(store: EventStore) -> None:
     assert loaded.version == outcome.version
     tokens = [recorded.event.TOKEN for recorded in loaded.history]
     assert tokens == ["requested", "assigned", "started", "artifact", "artifact", "succeeded"]
+
+
+async def test_an_assigned_job_is_known_from_its_request_and_its_assignment(store: EventStore) -> None:
+    job_id = ids.new_id()
+    await store.execute(job_id, request(job_id))
+    outcome = await store.execute(job_id, assign())
+    assigned = outcome.events[0]
+    assert isinstance(assigned, JobAssigned)
+    quick, whole = await store.load_assigned(job_id, assigned, outcome.version), await store.load(job_id)
+    assert (quick.state, quick.version) == (whole.state, whole.version)
+    await store.execute(job_id, RequestCancel(clock.now()))
+    stale = await store.load_assigned(job_id, assigned, outcome.version)
+    with pytest.raises(StaleAttempt):
+        await store.execute(job_id, StartAttempt(clock.now(), 1, "r1", "i1"), known=stale)
 
 
 async def test_of_twenty_racing_writers_exactly_one_wins(bus: Bus, store: EventStore) -> None:

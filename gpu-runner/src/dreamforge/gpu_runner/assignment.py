@@ -30,6 +30,10 @@ class Assignment:
     event: JobAssigned
     delivery: Delivery
     traceparent: str = ""
+    sequence: int = 0
+    """Its place in the log: the job's version, as long as nothing came after it."""
+    is_first: bool = False
+    """It was never delivered before, so nobody here can have begun it."""
 
     @property
     def task_id(self) -> str:

@@ -77,8 +77,10 @@ def assignments_broker(nats_url: str, runner_id: str, take: Callable[[Assignment
     @subscriber
     async def on_assigned(event: JobAssigned) -> None:
         message: NatsMessage = broker.context.get_local("message")
-        traceparent = (message.raw_message.headers or {}).get("traceparent", "")
-        take(Assignment(subjects.entity_of(message.raw_message.subject), event, message, traceparent))
+        raw = message.raw_message
+        traceparent = (raw.headers or {}).get("traceparent", "")
+        place, is_first = raw.metadata.sequence.stream, raw.metadata.num_delivered == 1
+        take(Assignment(subjects.entity_of(raw.subject), event, message, traceparent, place, is_first))
 
     return broker
 

@@ -79,7 +79,7 @@ class Attempt:
 
         Waits for as long as the log or the object store is away. Errors: what nobody foresaw.
         """
-        loaded = await self._log(lambda: self.tools.store.load(self.assignment.job_id))
+        loaded = await self._log(self._read)
         verdict = admit(loaded.state, self.assignment.event, me)
         if isinstance(verdict, Drop):
             return f"dropped: {verdict.why}"
@@ -89,6 +89,13 @@ class Attempt:
             return await self._in_a_slot(verdict.request, loaded, me)
         except Interrupted as interruption:
             return await self._give_up(interruption)
+
+    async def _read(self) -> Loaded:
+        """The job; for a new assignment as it was right after it: the append of the start finds out if it still is."""
+        of = self.assignment
+        if of.is_first:
+            return await self.tools.store.load_assigned(of.job_id, of.event, of.sequence)
+        return await self.tools.store.load(of.job_id)
 
     async def fail(self, message: str) -> str:
         """End it in the log after an error that nobody foresaw."""

@@ -47,6 +47,13 @@ async def one(bus: Bus, stream: str, sequence: int) -> Stored | None:
     return _stored(answer, headers) if headers.get("Nats-Sequence") == str(sequence) else None
 
 
+async def last(bus: Bus, stream: str, subject: str) -> Stored | None:
+    """The newest message of one subject; None if there is none. Errors: DependencyAway."""
+    answer = await bus.ask(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"")
+    headers = answer.headers or {}
+    return _stored(answer, headers) if "Nats-Sequence" in headers else None
+
+
 async def _get(bus: Bus, stream: str, request: dict[str, object]) -> list[Stored]:
     inbox = bus.nc.new_inbox()
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

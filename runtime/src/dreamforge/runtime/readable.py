@@ -35,6 +35,12 @@ async def last_readable(bus: Bus, stream: str, subject_filter: str) -> tuple[lis
     return found, max((message.sequence for message in messages), default=0)
 
 
+def readable(message: Stored) -> Recorded | None:
+    """What one message says; None, with a line in the log, if nobody can read it."""
+    read = _read(message)
+    return read[1] if read else None
+
+
 async def _below(bus: Bus, stream: str, message: Stored) -> Read | None:
     """The newest that can be read among the first messages of this subject; a fact of ours is written there once."""
     messages = await directget.after(bus, stream, message.subject, 0)
