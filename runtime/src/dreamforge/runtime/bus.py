@@ -1,6 +1,7 @@
 """The connection to NATS: made with patience, checked for fitness, never silent about its state."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -68,11 +69,13 @@ class Bus:
         return bool(self.nc.is_connected)
 
     async def close(self) -> None:
-        """Flush what was published and leave."""
-        if not self.nc.is_closed:
-            try:
-                await self.nc.drain() if self.nc.is_connected else await self.nc.close()
-            except NATS_ERRORS:
+        """Flush what was published and leave; on a broken connection, just leave."""
+        if self.nc.is_closed:
+            return
+        try:
+            await self.nc.drain() if self.nc.is_connected else await self.nc.close()
+        except (*NATS_ERRORS, RuntimeError):  # RuntimeError: uvloop's word for writing to a closed transport
+            with contextlib.suppress(*NATS_ERRORS, RuntimeError):
                 await self.nc.close()
 
 
