@@ -1,0 +1,26 @@
+"""A short storm in every run of the fault tests; `python -m bench.chaos` makes longer ones."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.mark.fault
+@pytest.mark.timeout(280)
+def test_nothing_is_lost_and_nothing_happens_twice_while_everything_is_killed(tmp_path: Path) -> None:
+    seed = os.environ.get("FORGE_CHAOS_SEED", "1")
+    storm = subprocess.run(
+        [sys.executable, "-m", "bench.chaos", "--jobs", "80", "--kills", "16", "--seconds", "25", "--seed", seed]
+        + ["--settle-seconds", "90", "--folder", str(tmp_path / "storm"), "--keep"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(storm.stdout)
+    assert storm.returncode == 0, storm.stdout[-6000:] + storm.stderr[-3000:]
