@@ -14,9 +14,9 @@ REPOSITORY = Path(__file__).parents[2]
 @pytest.mark.timeout(280)
 def test_nothing_is_lost_and_nothing_happens_twice_while_everything_is_killed(tmp_path: Path) -> None:
     seed = os.environ.get("FORGE_CHAOS_SEED", "1")
+    options = f"--jobs 80 --kills 16 --seconds 25 --settle-seconds 90 --seed {seed} --keep --folder {tmp_path}/storm"
     storm = subprocess.run(
-        [sys.executable, "-m", "bench.chaos", "--jobs", "80", "--kills", "16", "--seconds", "25", "--seed", seed]
-        + ["--settle-seconds", "90", "--folder", str(tmp_path / "storm"), "--keep"],
+        [sys.executable, "-m", "bench.chaos", *options.split()],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
