@@ -18,7 +18,7 @@ from dreamforge.contracts.errors import JobNotFound, MalformedEvent
 from dreamforge.runtime import clock
 from dreamforge.runtime.follow import Follower
 
-app = typer.Typer(help="Read the log: what happened, as it happened.", no_args_is_help=True)
+app = typer.Typer(help="Read the log: what happened, as it happened.", no_args_is_help=True, rich_markup_mode="rich")
 
 AGO = re.compile(r"(\d+)(s|m|h|d)")
 AGO_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

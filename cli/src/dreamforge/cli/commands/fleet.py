@@ -8,8 +8,8 @@ from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.cli.gateway import Gateway
 from dreamforge.cli.gateway import Json as JsonObject
 
-models_app = typer.Typer(help="What can be painted.", no_args_is_help=True)
-runners_app = typer.Typer(help="Who paints.", no_args_is_help=True)
+models_app = typer.Typer(help="What can be painted.", no_args_is_help=True, rich_markup_mode="rich")
+runners_app = typer.Typer(help="Who paints.", no_args_is_help=True, rich_markup_mode="rich")
 
 
 async def _read(path: str) -> JsonObject:

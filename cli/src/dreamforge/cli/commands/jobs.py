@@ -15,7 +15,7 @@ from dreamforge.cli.settings import CliSettings
 from dreamforge.cli.watch import JsonDisplay, watch
 from dreamforge.runtime import clock
 
-app = typer.Typer(help="List, show, watch, cancel and explain jobs.", no_args_is_help=True)
+app = typer.Typer(help="List, show, watch, cancel and explain jobs.", no_args_is_help=True, rich_markup_mode="rich")
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
 # Of `jobs list`: id, status and age, with the blanks between all five columns. The prompt takes what is left.
 OTHER_COLUMNS = 36 + 9 + 6 + 4 * 2

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from dreamforge.projector import maintenance
     from dreamforge.projector.verify import Verified
 
-app = typer.Typer(help="The read tables: where they stand, made anew, proved.", no_args_is_help=True)
+app = typer.Typer(
+    help="The read tables: where they stand, made anew, proved.", no_args_is_help=True, rich_markup_mode="rich"
+)
 T = TypeVar("T")
 
 
