@@ -30,14 +30,20 @@ class Line:
         return self.wanted is None or self.found == self.wanted
 
 
-async def verdict(ledger: Ledger, crowd: Crowd, settings: CommonSettings, images: int) -> list[Line]:
-    """Every line, after everything is over and the projection has caught up."""
+async def verdict(
+    ledger: Ledger, crowd: Crowd, settings: CommonSettings, images: int, *, steps_survive: bool
+) -> list[Line]:
+    """Every line, after everything is over and the projection has caught up.
+
+    `steps_survive`: no broker was hurt. A killed one may forget the last steps and number new ones in their place,
+    which is not promised otherwise (docs/guarantees.md); facts have no such excuse.
+    """
     await projected(ledger, settings)
     accepted = set(crowd.accepted)
     ends = [ledger.terminal(job) for job in accepted]
     outcomes = Counter(end[0].TOKEN for end in ends if end)
     store = ObjectStore(settings)
-    gaps, repeats = streams(ledger, crowd.readers)
+    facts, steps, repeats = streams(ledger, crowd.readers)
     orphans_before, orphans_after = await orphans(ledger, settings, store)
     attempts = Counter(ledger.attempts())
     return [
@@ -56,7 +62,8 @@ async def verdict(ledger: Ledger, crowd: Crowd, settings: CommonSettings, images
         Line("orphan objects after collection", orphans_after, 0),
         Line("SSE readers that saw the end", sum(r.ended for r in crowd.readers), len(crowd.readers)),
         Line("SSE connections", sum(r.connections for r in crowd.readers)),
-        Line("SSE gaps", gaps, 0),
+        Line("SSE gaps", facts, 0),
+        Line("SSE gaps in steps", steps, 0 if steps_survive else None),
         Line("SSE repeats", repeats, 0),
         Line("client retries", crowd.retries),
         Line("unreadable events in the log", ledger.unreadable, 0),
@@ -117,26 +124,28 @@ async def orphans(ledger: Ledger, settings: CommonSettings, store: ObjectStore) 
     return before, sum(found.key not in shown for found in await store.listed())
 
 
-def streams(ledger: Ledger, readers: list[Seen]) -> tuple[int, int]:
-    """Gaps and repeats over all readers: every fact once and in order, every step once and in order.
+def streams(ledger: Ledger, readers: list[Seen]) -> tuple[int, int, int]:
+    """Gaps in facts, gaps in steps, and repeats, over all readers: everything once and in order.
 
     An event's id is "<jobs sequence>-<steps sequence>": exactly one of the two moves with each event.
     """
-    gaps = repeats = 0
+    fact_gaps = step_gaps = repeats = 0
     for reader in readers:
         facts, steps, last = [], [], (0, 0)
         for _, event_id in reader.events:
-            place = tuple(int(part) for part in event_id.split("-"))
+            jobs, _, steps_place = event_id.partition("-")
+            place = (int(jobs), int(steps_place))
             facts += [place[0]] if place[0] != last[0] else []
             steps += [place[1]] if place[1] != last[1] else []
             repeats += place == last
-            last = (place[0], place[1])
-        wanted = [sequence for sequence, _ in ledger.facts[reader.job_id]]
-        seen_steps, all_steps = set(steps), ledger.steps[reader.job_id]
-        repeats += len(facts) - len(set(facts)) + len(steps) - len(seen_steps)
-        gaps += len(set(wanted) - set(facts)) + (facts != sorted(facts)) + (steps != sorted(steps))
-        gaps += sum(step not in seen_steps for step in all_steps if step <= max(seen_steps, default=0))
-    return gaps, repeats
+            last = place
+        wanted = {sequence for sequence, _ in ledger.facts[reader.job_id]}
+        seen = set(steps)
+        repeats += len(facts) - len(set(facts)) + len(steps) - len(seen)
+        fact_gaps += len(wanted - set(facts)) + (facts != sorted(facts))
+        missing = [step for step in ledger.steps[reader.job_id] if step <= max(seen, default=0) and step not in seen]
+        step_gaps += len(missing) + (steps != sorted(steps))
+    return fact_gaps, step_gaps, repeats
 
 
 def print_table(lines: list[Line], seconds: float) -> bool:
