@@ -1,0 +1,54 @@
+"""A broker that cannot keep our promises is refused at the door, and a lost one is waited for."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from dreamforge.contracts.errors import BrokerUnfit, DependencyAway
+from dreamforge.runtime import bus as bus_module
+from dreamforge.runtime import clock
+from dreamforge.runtime.embedded import NatsServer
+
+INFO = {"server_id": "old", "version": "2.9.25", "proto": 1, "max_payload": 1_048_576, "headers": True}
+
+
+@asynccontextmanager
+async def old_server() -> AsyncIterator[str]:
+    """Speaks as much of the protocol as a client hears before it asks for JetStream."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"INFO {json.dumps(INFO)}\r\n".encode())
+        while line := await reader.readline():
+            if line.startswith(b"PING"):
+                writer.write(b"PONG\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_a_server_that_is_too_old_is_refused_with_what_is_needed() -> None:
+    async with old_server() as url:
+        with pytest.raises(BrokerUnfit, match=r"version 2\.9, and 2\.14 or newer is needed"):
+            await bus_module.connect(url, "test")
+
+
+async def test_a_request_on_a_connection_that_breaks_fails_at_once(nats_server: NatsServer) -> None:
+    bus = await bus_module.connect(nats_server.url, "test")
+
+    async def never(_: object) -> None:
+        return None
+
+    await bus.nc.subscribe("silence", cb=never)
+    asking = asyncio.create_task(bus.ask("silence", b""))
+    await bus.nc.flush()
+    began = clock.monotonic_seconds()
+    await nats_server.kill()
+    with pytest.raises(DependencyAway):
+        await asking
+    assert clock.monotonic_seconds() - began < bus_module.REQUEST_TIMEOUT_SECONDS / 2
+    await bus.close()
