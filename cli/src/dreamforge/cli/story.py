@@ -1,5 +1,6 @@
 """A job's story: its events in order, with times and in words. Pure, but for the table it makes."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ from dreamforge.contracts.events import (
 )
 
 PROMPT_CHARS = 60
+# Byte counts in the reasons of decisions; smaller numbers are slots and scores. A trailing unit goes with them.
+_BYTES = re.compile(r"\b(\d{6,})\b( bytes)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,20 @@ def _in_words_of_the_fleet(event: Event) -> str:
 
 def _why(decision: Decision, runner_id: str) -> str:
     chosen = next((each for each in decision.candidates if each.runner_id == runner_id), None)
-    return ", ".join(chosen.reasons) if chosen else f"waited {decision.waited_seconds:.1f} s"
+    return readable(", ".join(chosen.reasons)) if chosen else f"waited {decision.waited_seconds:.1f} s"
+
+
+def readable(text: str) -> str:
+    """Large byte counts as people say them.
+
+    >>> readable("needs 76303168 of 23957497708 bytes")
+    'needs 72.8 MiB of 22.3 GiB'
+    """
+    return _BYTES.sub(lambda match: _size(int(match[1])), text)
+
+
+def _size(number_bytes: int) -> str:
+    return f"{number_bytes / 2**30:.1f} GiB" if number_bytes >= 2**30 else f"{number_bytes / 2**20:.1f} MiB"
 
 
 def _count(number: int, thing: str) -> str:

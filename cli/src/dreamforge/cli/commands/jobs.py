@@ -12,6 +12,7 @@ from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.cli.gateway import Gateway
 from dreamforge.cli.gateway import Json as JsonObject
 from dreamforge.cli.settings import CliSettings
+from dreamforge.cli.story import readable
 from dreamforge.cli.watch import JsonDisplay, watch
 from dreamforge.runtime import clock
 
@@ -19,6 +20,7 @@ app = typer.Typer(help="List, show, watch, cancel and explain jobs.", no_args_is
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
 # Of `jobs list`: id, status and age, with the blanks between all five columns. The prompt takes what is left.
 OTHER_COLUMNS = 36 + 9 + 6 + 4 * 2
+TERMINAL = ("succeeded", "failed", "cancelled")
 STATUS_COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
 
 
@@ -146,7 +148,12 @@ def cancel(job_id: JobId, json: Json = False) -> None:
 async def _cancel(settings: CliSettings, job_id: str, *, json: bool) -> None:
     async with Gateway(settings) as gateway:
         answer = await gateway.cancel(job_id)
-    emit(answer) if json else out.print(f"{job_id} is {coloured(answer['status'])}; its stop was asked for")
+    if json:
+        emit(answer)
+        return
+    over = answer["status"] in TERMINAL
+    what = "there is nothing left to stop" if over else "its stop was asked for"
+    out.print(f"{job_id} is {coloured(answer['status'])}; {what}", soft_wrap=True)
 
 
 @app.command()
@@ -173,4 +180,4 @@ async def _why(settings: CliSettings, job_id: str, *, json: bool) -> None:
 def _candidates(candidates: list[JsonObject]) -> None:
     for each in candidates:
         verdict = each["refused"] or f"{each['score']}: {', '.join(each['reasons'])}"
-        out.print(f"    {each['runner_id']:<16} {verdict}", markup=False, soft_wrap=True)
+        out.print(f"    {each['runner_id']:<16} {readable(verdict)}", markup=False, soft_wrap=True)

@@ -40,7 +40,9 @@ def _tell(record: StackRecord) -> None:
     out.print()
     out.print(stack_table(record))
     out.print(f"\n[bold]Dream Forge is up[/bold] at [link]{record.gateway_url}[/link]; Ctrl-C stops it. Try:")
-    out.print('  dreamforge generate "a lighthouse at dawn"\n', style="green")
+    # uv names itself to what it runs; whoever started us through it has no `dreamforge` on the path of another shell.
+    prefix = "uv run " if "UV" in os.environ else ""
+    out.print(f'  {prefix}dreamforge generate "a lighthouse at dawn"\n', style="green")
 
 
 def stop_on_signals() -> asyncio.Event:
