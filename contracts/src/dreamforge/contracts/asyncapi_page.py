@@ -17,6 +17,7 @@ code,pre{font:.88em/1.5 ui-monospace,monospace;background:var(--code);border-rad
 code{padding:.1em .35em}pre{padding:.8rem 1rem;overflow:auto}
 .address{color:var(--mark)}.soft{color:var(--soft)}
 table{border-collapse:collapse;width:100%;margin:.6rem 0;font-size:.92rem}
+td,.address,p{overflow-wrap:anywhere}
 th,td{text-align:left;padding:.35rem .6rem;border-top:1px solid var(--line);vertical-align:top}th{color:var(--soft)}
 nav a{display:inline-block;margin:.15rem .8rem .15rem 0}a{color:inherit}
 section{border-bottom:1px solid var(--line);padding-bottom:1.4rem}
