@@ -22,11 +22,11 @@ class Batch:
     pixels: torch.Tensor
 
 
-def make_batch(seed: int, step: int, size: int, max_tokens: int, shapes_first: float) -> Batch:
+def make_batch(seed: int, step: int, size: int, max_tokens: int, shapes_first: float, mix: Mix) -> Batch:
     """The batch of one step; `shapes_first` is the share of it that the curriculum takes from its first mix."""
     rng = np.random.default_rng((seed, step))
-    mixes = [SHAPES_FIRST if rng.random() < shapes_first else Mix() for _ in range(size)]
-    captions = [sample(rng, mix) for mix in mixes]
+    mixes = [SHAPES_FIRST if rng.random() < shapes_first else mix for _ in range(size)]
+    captions = [sample(rng, chosen) for chosen in mixes]
     pictures = np.stack([draw(arrange(caption, rng)) for caption in captions])
     tokens = [encode_words(vary(caption.text(), rng), max_tokens) for caption in captions]
     return Batch(torch.tensor(tokens), to_pixels(pictures))

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from data import Batch, make_batch
+from grammar import Mix
 from model import build_denoiser, build_scheduler, build_text_encoder, signal_and_noise
 from patches import Basis
 from safetensors import safe_open
@@ -85,7 +86,7 @@ def shapes_first_at(settings: Settings, step: int) -> float:
 
 def _batch(run: Training) -> Batch:
     s = run.settings
-    return make_batch(s.seed, run.step, s.batch, s.max_tokens, shapes_first_at(s, run.step))
+    return make_batch(s.seed, run.step, s.batch, s.max_tokens, shapes_first_at(s, run.step), Mix(*s.mix))
 
 
 def _loss(run: Training, batch: Batch) -> torch.Tensor:

@@ -27,6 +27,8 @@ class Settings:
     head_width: int = 32
     autoencoder_width: int = 48
 
+    #: Shares of captions with one thing, several of a kind, two different things, a scene.
+    mix: tuple[float, float, float, float] = (0.5, 0.15, 0.2, 0.15)
     steps: int = 12_000
     batch: int = 32
     learning_rate: float = 1.5e-3

@@ -52,7 +52,7 @@ def test_an_unknown_word_is_one_unknown_token() -> None:
 
 
 def test_a_batch_is_a_function_of_seed_and_step() -> None:
-    first, same, other = (make_batch(1, step, 4, MAX_TOKENS, 0.0) for step in (7, 7, 8))
+    first, same, other = (make_batch(1, step, 4, MAX_TOKENS, 0.0, Mix()) for step in (7, 7, 8))
     assert (first.tokens == same.tokens).all()
     assert (first.pixels == same.pixels).all()
     assert (first.pixels != other.pixels).any()
