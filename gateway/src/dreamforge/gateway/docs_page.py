@@ -14,7 +14,8 @@ STYLE = """
 code,pre{font:13px/1.4 ui-monospace,monospace}pre{overflow:auto;padding:.75rem;border:1px solid #8885;border-radius:6px}
 h2{margin-top:2.5rem;border-top:1px solid #8885;padding-top:1rem;font-size:1.1rem}table{border-collapse:collapse}
 a{color:inherit}
-td,th{text-align:left;overflow-wrap:anywhere;vertical-align:top;padding:.2rem .8rem .2rem 0}.m{font-weight:700}summary{cursor:pointer}
+td,th{text-align:left;overflow-wrap:anywhere;vertical-align:top;padding:.2rem .8rem .2rem 0}
+.m{font-weight:700}summary{cursor:pointer}
 """
 
 
@@ -29,7 +30,7 @@ def render(document: Json) -> str:
     schemas = "".join(_schema(name, schema) for name, schema in sorted(document["components"]["schemas"].items()))
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(info['title'])} API</title>"
-        '<meta name=viewport content="width=device-width,initial-scale=1">'
+        '<meta name=viewport content="width=device-width,initial-scale=1"><link rel=icon href="data:,">'
         f"<style>{STYLE}</style><h1>{escape(info['title'])} API {escape(info['version'])}</h1>"
         f"<p><a href=/>Paint</a> · <a href=/openapi.json>openapi.json</a> · <a href=/asyncapi>events</a></p>"
         + "".join(f"<p>{_prose(part)}</p>" for part in info["description"].strip().split("\n\n"))
