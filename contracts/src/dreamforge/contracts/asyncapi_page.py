@@ -32,7 +32,7 @@ def page(document: Json) -> str:
     body = "".join(_channel(document, name, channel) for name, channel in channels.items())
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{escape(info['title'])}</title><style>{STYLE}</style></head><body><main>"
         f'<h1>{escape(info["title"])}</h1><p class="soft">AsyncAPI {document["asyncapi"]}, '
         f"version {escape(info['version'])}</p><p>{escape(info['description'])}</p><nav>{links}</nav>"

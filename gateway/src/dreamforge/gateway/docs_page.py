@@ -30,7 +30,7 @@ def render(document: Json) -> str:
     schemas = "".join(_schema(name, schema) for name, schema in sorted(document["components"]["schemas"].items()))
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(info['title'])} API</title>"
-        '<meta name=viewport content="width=device-width,initial-scale=1"><link rel=icon href="data:,">'
+        '<meta name=viewport content="width=device-width,initial-scale=1">'
         f"<style>{STYLE}</style><h1>{escape(info['title'])} API {escape(info['version'])}</h1>"
         f"<p><a href=/>Paint</a> · <a href=/openapi.json>openapi.json</a> · <a href=/asyncapi>events</a></p>"
         + "".join(f"<p>{_prose(part)}</p>" for part in info["description"].strip().split("\n\n"))

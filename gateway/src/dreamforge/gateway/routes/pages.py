@@ -39,7 +39,7 @@ class Page:
             "default-src 'none'",
             f"script-src {' '.join(allowed['script']) or chr(39) + 'none' + chr(39)}",
             f"style-src {' '.join(allowed['style']) or chr(39) + 'none' + chr(39)}",
-            f"img-src 'self' data: {images}".strip(),  # data: is the icon in the tab
+            f"img-src 'self' {images}".strip(),
             "connect-src 'self'",
             "base-uri 'none'",
             "form-action 'self'",
