@@ -16,7 +16,7 @@ from functools import partial
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.gpu_runner.libraries import ENVIRONMENT
-from dreamforge.gpu_runner.link import Inbox, Outbox, start_reader
+from dreamforge.gpu_runner.link import EXIT_OK, Inbox, Outbox, start_reader
 from dreamforge.gpu_runner.painter import Painter
 from dreamforge.gpu_runner.protocol import Ready, Render, Starting, Stop
 from dreamforge.gpu_runner.renderer import Renderer
@@ -35,11 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     sock = socket.socket(fileno=options.fd)
     inbox, outbox = Inbox(), Outbox(sock)
     start_reader(sock, inbox)
-    renderer = _start_renderer(options, outbox)
-    _say_ready(renderer, outbox)
-    painter = Painter(renderer, send=outbox.send, clock=clock.monotonic_seconds)
-    _serve(painter, inbox, slots=options.slots)
-    return 0
+    try:
+        renderer = _start_renderer(options, outbox)
+        _say_ready(renderer, outbox)
+        painter = Painter(renderer, send=outbox.send, clock=clock.monotonic_seconds)
+        _serve(painter, inbox, slots=options.slots)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the supervisor is gone, and we heard of it before the reader did
+    return EXIT_OK
 
 
 def _start_renderer(options: argparse.Namespace, outbox: Outbox) -> Renderer:
