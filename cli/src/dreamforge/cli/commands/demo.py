@@ -22,7 +22,7 @@ from dreamforge.cli.story import story_table, tell
 from dreamforge.runtime import clock
 
 POLL_SECONDS = 0.1  # a file of another process has no event that we could await
-PROMPT = "a lighthouse at dawn, long exposure, calm sea"
+PROMPT = "a red house and a tree at night"
 
 
 def demo(
@@ -33,7 +33,7 @@ def demo(
 
     Uses the stack that runs in this folder if there is one, and leaves it running.
 
-    Example: dreamforge demo "a fox in the snow"
+    Example: dreamforge demo "three yellow stars on a blue background"
     """
     run(_demo(said(), prompt, output))
 

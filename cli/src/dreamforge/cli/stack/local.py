@@ -28,6 +28,17 @@ ENDS_BEFORE_GIVING_UP = 4
 
 Say = Callable[[str, str], None]
 
+# The models that come with a checkout, where `up` is run in one.
+SHIPPED_MODELS = Path("models")
+DESCRIPTORS = "*/dreamforge.json"
+
+
+def shipped_models(state_dir: Path) -> dict[str, str]:
+    """Use the models of the checkout, unless the stack has models of its own."""
+    if any((state_dir / "models").glob(DESCRIPTORS)) or not any(SHIPPED_MODELS.glob(DESCRIPTORS)):
+        return {}
+    return {"FORGE_RUNNER_MODELS_DIR": str(SHIPPED_MODELS.absolute())}
+
 
 def nobody(_service: str, _line: str) -> None:
     """A listener that does not care."""
@@ -122,7 +133,7 @@ class LocalStack:
 
     def _environment(self) -> dict[str, str]:
         own = {"FORGE_STATE_DIR": str(self._state_dir), "FORGE_LOG_JSON": "true"}
-        return {**os.environ, **self._addresses(), **own}
+        return {**shipped_models(self._state_dir), **os.environ, **self._addresses(), **own}
 
     def _keep_servers(self) -> None:
         for server in self._servers:
