@@ -88,4 +88,5 @@ def main() -> None:
     """`python -m dreamforge.projector`."""
     settings = ProjectorSettings()
     with seldom_collecting():
-        service.main(SERVICE, settings, lambda stop: run(settings, stop))
+        # Not on uvloop: a session that Postgres ended while we were stopped was seen to hang there, one time in three.
+        service.main(SERVICE, settings, lambda stop: run(settings, stop), uv=False)
