@@ -34,7 +34,8 @@ def listen(host: str, port: int) -> socket.socket:
     """Take the port before anything else is done. Errors: PortInUse."""
     try:
         address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(address[0], socket.SOCK_STREAM)
+        # The protocol is named, for asyncio turns Nagle's algorithm off only where it reads TCP: 40 ms a reply else.
+        listener = socket.socket(*address[:3])
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MILLISECONDS)
