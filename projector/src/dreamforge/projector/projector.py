@@ -25,7 +25,7 @@ from dreamforge.runtime.directget import last_of_each
 from dreamforge.runtime.follow import Follower, LogMessage, last_sequence
 
 WRITING = Gauge("forge_projector_writing", "1 while this process is the one that writes the read tables")
-# A session that lasted this long was sound: the next one is tried at once, without backoff.
+# A session that wrote something or lasted this long was sound: the next one is tried at once, without backoff.
 SOUND_SECONDS = 1.0
 # A batch takes well under a second; past this, Postgres is in trouble and the batch is folded again elsewhere.
 FINISH_SECONDS = 5.0
@@ -67,6 +67,7 @@ class Projector:
         self._park = park
         self._session: Session | None = None
         self._jobs: StreamProjection | None = None
+        self._wrote = False
         self.role = Role.AWAY
         self.trouble = "not connected yet"
         self.settled = asyncio.Event()
@@ -75,12 +76,12 @@ class Projector:
         """For ever: whatever is lost is waited for, and the fold goes on from where the tables are."""
         while True:
             async for attempt in retry.backoff():
-                began = clock.monotonic_seconds()
+                began, self._wrote = clock.monotonic_seconds(), False
                 try:
                     await self._hold_session()
                 except LOST as error:
                     self._lost(error, attempt)
-                if clock.monotonic_seconds() - began > SOUND_SECONDS:
+                if self._wrote or clock.monotonic_seconds() - began > SOUND_SECONDS:
                     break
 
     async def finish(self) -> None:
@@ -137,7 +138,11 @@ class Projector:
         places = ", ".join(f"{p.fold.stream} {p.sequence}" for p in projections)
         logger.info("writing the read tables from {}", places)
         self._settle(Role.WRITING)
-        await together(session.keep_lease(), *(projection.run() for projection in projections))
+        began = [projection.sequence for projection in projections]
+        try:
+            await together(session.keep_lease(), *(projection.run() for projection in projections))
+        finally:
+            self._wrote = began != [projection.sequence for projection in projections]
 
     def _settle(self, role: Role) -> None:
         self.role, self.trouble = role, ""
