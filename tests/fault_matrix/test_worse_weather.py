@@ -1,0 +1,96 @@
+"""Where one lost answer is not enough: nothing can be looked up, or a fault stays."""
+
+import asyncio
+
+import pytest
+from injection import Case
+from whole_system import System
+
+from dreamforge.contracts.streams import LEADER_LEASE_SECONDS
+from dreamforge.runtime import bus as bus_module
+from dreamforge.runtime import ids
+from dreamforge.runtime.service import cancel
+from dreamforge.runtime.testing import eventually
+from dreamforge.scheduler.leader import Leadership
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+SUCCEEDED = ["requested", "assigned", "started", "artifact", "artifact", "succeeded"]
+LOOKUP = r"\$JS\.API\.DIRECT\.GET\.JOBS$"
+FOR_LONG = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("service", "fact", "told"),
+    [
+        ("gateway", "requested", ["nats"]),
+        ("scheduler", r"assigned\.r1", []),
+        ("gpu-runner", "started", []),
+        ("gpu-runner", "succeeded", []),
+    ],
+)
+async def test_a_fact_whose_writing_cannot_even_be_looked_up_is_written_once(
+    system: System, service: str, fact: str, told: list[str]
+) -> None:
+    await eventually(system.ready, 30)
+    system.told.clear()
+    with system.weather.bad(Case.DONE, rf"^{service}\S* (forge\.jobs\..*\.{fact}|{LOOKUP})$", times=2) as fault:
+        job = await system.ended(await system.submit())
+        assert fault.met == 2
+    assert [each.dependency for each in system.told] == told
+    assert (job["status"], await system.facts(job["job_id"])) == ("succeeded", SUCCEEDED)
+
+
+async def test_a_repeated_submission_says_that_it_is_one(system: System) -> None:
+    await eventually(system.ready, 30)
+    body, key = {"prompt": "a blue square", "model_id": "synthetic"}, {"Idempotency-Key": ids.new_id()}
+    with system.weather.bad(Case.DONE, rf"^gateway\S* (forge\.jobs\..*\.requested|{LOOKUP})$", times=2):
+        assert (await system.client.post("/v1/jobs", json=body, headers=key)).status_code == 503
+        again = await system.client.post("/v1/jobs", json=body, headers=key)
+    assert (again.status_code, again.headers["idempotent-replayed"]) == (202, "true")
+    assert (await system.ended(again.json()["job_id"]))["status"] == "succeeded"
+
+
+async def test_a_runner_that_cannot_beat_is_lost_and_comes_back(system: System) -> None:
+    await eventually(system.ready, 30)
+
+    async def fleet() -> list[str]:
+        runners = (await system.client.get("/v1/runners")).json()["runners"]
+        return [each["runner_id"] for each in runners if each["heartbeat"]]
+
+    with system.weather.bad(Case.TIMEOUT, r"^gpu-runner\S* \$KV\.runners\.r1$", times=FOR_LONG):
+        job_id = await system.submit(steps=150, images=8)
+        await eventually(fleet, 15, until=lambda alive: not alive)
+        facts = await eventually(lambda: system.facts(job_id), 15, until=lambda facts: "attempt-failed" in facts)
+    assert facts == ["requested", "assigned", "started", "attempt-failed"]
+    await eventually(fleet, 15)
+    job = await system.ended(job_id)
+    facts = await system.facts(job_id)
+    assert (job["status"], job["attempt"], len(job["artifacts"])) == ("succeeded", 2, 8)
+    assert (facts.count("artifact"), facts.count("succeeded")) == (8, 1)
+    await system.tables_equal_the_log()
+
+
+@pytest.mark.parametrize("case", Case)
+async def test_of_two_that_want_to_lead_never_both_do_and_soon_one_does(system: System, case: Case) -> None:
+    leaders: dict[str, Leadership] = {}
+
+    def one_at_most(_: bool) -> None:
+        assert sum(each.leads for each in leaders.values()) <= 1
+
+    names = ("candidate-a", "candidate-b")
+    buses = {name: await bus_module.connect(system.settings.nats_url, name) for name in names}
+    leaders |= {name: Leadership(bus, "matrix", name, one_at_most) for name, bus in buses.items()}
+    campaigns = {name: asyncio.create_task(each.run()) for name, each in leaders.items()}
+
+    def leading() -> str:
+        assert not [task for task in campaigns.values() if task.done()]
+        return next((name for name, each in leaders.items() if each.leads), "")
+
+    first = await eventually(leading)
+    other = next(name for name in names if name != first)
+    with system.weather.bad(case, rf"^{first} \$KV\.leaders\.matrix$", times=FOR_LONG):
+        await eventually(leading, 20 * LEADER_LEASE_SECONDS, until=lambda name: name == other)
+    assert leaders[other].leads
+    await cancel(*campaigns.values())
+    for bus in buses.values():
+        await bus.close()
