@@ -38,7 +38,7 @@ objects = st.fixed_dictionaries({}, optional=dict.fromkeys((*Submission.model_fi
 plausible = st.fixed_dictionaries(
     {"prompt": st.text(min_size=1, max_size=30)},
     optional={
-        "width_px": st.sampled_from([64, 128, 60, None]),
+        "width_px": st.sampled_from([64, 128, 60, 8, 7, 1, 0, None]),
         "steps": st.integers(-1, 200) | st.none(),
         "seed": st.integers(0, 2**53 - 1) | st.none(),
         "images": st.integers(0, 20),

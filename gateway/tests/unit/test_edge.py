@@ -1,8 +1,12 @@
-"""Ids are taken over when they are well-formed, and never trusted otherwise."""
+"""Ids are taken over when they are well-formed, and never trusted otherwise; a bug is answered like any problem."""
 
+import httpx
 import pytest
 
-from dreamforge.gateway.edge import context_of
+from dreamforge.contracts.limits import Limits
+from dreamforge.gateway.app import api
+from dreamforge.gateway.edge import Edge, context_of
+from dreamforge.gateway.problems import MEDIA_TYPE
 
 TRACE, SPAN = "a" * 32, "b" * 16
 
@@ -35,3 +39,17 @@ def test_what_is_not_a_trace_context_is_replaced(traceparent: str) -> None:
 @pytest.mark.parametrize("request_id", [b"", b"a b", b"\xff", b"x" * 129, b"a\x00"])
 def test_a_request_id_that_could_break_a_log_is_replaced(request_id: bytes) -> None:
     assert context_of([(b"x-request-id", request_id)]).request_id.encode() != request_id
+
+
+async def test_a_bug_of_ours_is_a_problem_document_without_its_reason() -> None:
+    app = api(Limits())
+
+    @app.get("/bug")
+    async def bug() -> None:
+        raise KeyError("a secret")
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(Edge(app)), base_url="http://test") as client:
+        answer = await client.get("/bug", headers={"X-Request-Id": "r-1"})
+    assert (answer.status_code, answer.headers["content-type"]) == (500, MEDIA_TYPE)
+    assert (answer.json()["code"], answer.json()["request_id"]) == ("internal", "r-1")
+    assert "secret" not in answer.text

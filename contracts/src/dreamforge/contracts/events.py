@@ -20,6 +20,8 @@ def _is_none(value: object) -> bool:
     return value is None
 
 
+# A picture has at least one latent a side.
+SIDE_PX_MIN = 8
 # A year: longer is no deadline, and far longer overflows dates.
 DEADLINE_SECONDS_MAX = 366 * 86_400
 
@@ -49,8 +51,8 @@ class RenderRequest(Value):
     preset: Token
     prompt: str
     negative_prompt: str = ""
-    width_px: int = Field(ge=8)
-    height_px: int = Field(ge=8)
+    width_px: int = Field(ge=SIDE_PX_MIN)
+    height_px: int = Field(ge=SIDE_PX_MIN)
     steps: int = Field(ge=1)
     guidance_scale: float = Field(ge=0)
     seed: Seed

@@ -19,7 +19,7 @@ CONTEXT = "dreamforge.context"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
 _SAFE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
-_BUG = Problem(500, "internal", "Something went wrong here", "The error was logged under the request id")
+BUG = Problem(500, "internal", "Something went wrong here", "The error was logged under the request id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Edge:
             except Exception as error:
                 logger.opt(exception=error).error("a bug: {} {}", scope["method"], scope["path"])
                 if status == 0:
-                    await _answer(send_with_ids, _BUG, scope["path"], context.request_id)
+                    await _answer(send_with_ids, BUG, scope["path"], context.request_id)
             _observe(scope, status, clock.monotonic_seconds() - started)
 
 

@@ -11,16 +11,18 @@ from starlette.responses import Response
 
 from dreamforge.contracts.errors import DependencyAway, ForgeError
 from dreamforge.gateway.accept import VIOLATIONS_MAX
+from dreamforge.gateway.edge import BUG
 from dreamforge.gateway.errors import InvalidRequest, Violation
 from dreamforge.gateway.problems import MEDIA_TYPE, Problem, http_problem, problem_of
 from dreamforge.gateway.routes.common import context_of
 
 
 def install(app: FastAPI) -> None:
-    """Handle our own tree, the framework's validation and the framework's routing; bugs are left to the edge."""
+    """Handle our own tree, the framework's validation and its routing; the edge logs what is left, our bugs."""
     app.add_exception_handler(ForgeError, _forge_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _bug)
 
 
 def respond(request: Request, problem: Problem) -> Response:
@@ -37,6 +39,11 @@ async def _forge_error(request: Request, error: Exception) -> Response:
     elif problem.status >= 500 and problem.status != 503:
         logger.error("{}: {}", type(error).__name__, error)
     return respond(request, problem)
+
+
+async def _bug(request: Request, error: Exception) -> Response:  # noqa: ARG001 the edge logs it
+    """Said here, or the framework would say it in plain text before the edge can."""
+    return respond(request, BUG)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, create_model
 
-from dreamforge.contracts.events import Seed
+from dreamforge.contracts.events import SIDE_PX_MIN, Seed
 from dreamforge.contracts.limits import Limits
 from dreamforge.contracts.models import Token
 
@@ -26,7 +26,7 @@ def _whole(value: object) -> object:
 
 Whole = BeforeValidator(_whole)
 Text = Annotated[str, AfterValidator(_without_nul)]
-Side = Annotated[int, Field(ge=1, le=SIDE_PX_MAX, description="default: what the preset says"), Whole]
+Side = Annotated[int, Field(ge=SIDE_PX_MIN, le=SIDE_PX_MAX, description="default: what the preset says"), Whole]
 
 
 # A month: longer waits are no deadlines, and every bound must fit a timedelta.
