@@ -14,6 +14,7 @@ import pytest
 from injection import Case
 from whole_system import System
 
+from dreamforge.runtime.follow import last_sequence
 from dreamforge.runtime.objects import object_key
 from dreamforge.runtime.testing import eventually
 
@@ -103,6 +104,7 @@ async def test_every_call_ends_in_a_correct_state(system: System, call: Call, ca
     assert objects - objects_before == {object_key(picture["sha256"]) for picture in pictures}
     await eventually(system.ready, 30)
     await system.tables_equal_the_log()
+    assert await last_sequence(system.bus, "PARKED") == 0, "a healthy event was set aside"
 
 
 async def cancel_another(system: System) -> str:
