@@ -13,14 +13,6 @@ from live_stack import LiveStack, live_stack
 from dreamforge.runtime.testing.choice import chosen_servers
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Each operation of the API gets an id of its own: with pytest 9.2 schemathesis gives all of them one, and
-    pytest-xdist then runs only the first."""
-    label = getattr(item, "operation_label", None)
-    if label is not None and not item.nodeid.endswith("]"):
-        item._nodeid = f"{item.nodeid}[{label}]"
-
-
 @pytest.fixture
 async def stack(tmp_path: Path) -> AsyncIterator[LiveStack]:
     """One of every service, ready, with the synthetic renderer."""
