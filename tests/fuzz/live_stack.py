@@ -17,9 +17,8 @@ from dreamforge.runtime.embedded.ports import free_port
 from dreamforge.runtime.settings import CommonSettings
 from dreamforge.runtime.testing import eventually
 
-# Five interpreters start at once on two cores that others may use too.
-READY_SECONDS = 60.0
-OPTIONS = StackOptions(gateway_port=0, renderer="synthetic")
+# Five interpreters start at once on two cores that others may use too, one of them perhaps with torch.
+READY_SECONDS = 120.0
 ENDS = ("succeeded", "failed", "cancelled")
 
 
@@ -102,13 +101,14 @@ class LiveStack:
 
 
 @asynccontextmanager
-async def live_stack(folder: Path, **own: str) -> AsyncIterator[LiveStack]:
+async def live_stack(folder: Path, renderer: str = "synthetic", **own: str) -> AsyncIterator[LiveStack]:
     """Servers and services, ready. `own` are further settings (FORGE_...) of every service."""
+    options = StackOptions(gateway_port=0, renderer=renderer)
     async with AsyncExitStack() as exits:
         servers = await exits.enter_async_context(EmbeddedStack(folder / "servers"))
         environment = servers.settings_env() | {"FORGE_LOG_JSON": "false", "FORGE_STATE_DIR": str(folder)} | own
-        ports = {name: free_port() for name in service_names(OPTIONS)}
-        specs = service_specs(OPTIONS, ports)
+        ports = {name: free_port() for name in service_names(options)}
+        specs = service_specs(options, ports)
         named = {name.removeprefix("FORGE_").lower(): value for name, value in environment.items()}
         url = f"http://{specs[0].address}"
         client = await exits.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30.0))
