@@ -18,6 +18,7 @@ from dreamforge.contracts.commands import (
     RequestJob,
     RetryPolicy,
     StartAttempt,
+    WarnAttempt,
     decide,
     overdue,
 )
@@ -31,8 +32,10 @@ from dreamforge.contracts.events import (
     FailureReason,
     JobEvent,
     JobSucceeded,
+    JobWarned,
     RenderRequest,
     StepProgressed,
+    WarningCode,
 )
 from dreamforge.contracts.job import INITIAL, JobState, Status, UnknownEvent, evolve
 
@@ -42,6 +45,10 @@ REQUEST = RenderRequest(
 )
 OTHER = REQUEST.model_copy(update={"prompt": "a blue square"})
 DECISION = Decision(waited_seconds=0, effective_priority=5, queue_length=1, required_bytes=1, candidates=())
+
+
+def warning(attempt: int, now: datetime) -> JobWarned:
+    return JobWarned(at=now, attempt=attempt, code=WarningCode.PROMPT_CUT, message="cut")
 
 
 def artifact(attempt: int, now: datetime) -> ArtifactStored:
@@ -85,6 +92,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
         decision=st.just(DECISION),
     ),
     st.builds(StartAttempt, now=times, attempt=attempts, runner_id=runners, instance_id=instances),
+    st.builds(lambda now, n: WarnAttempt(now, n, (warning(n, now),)), times, attempts),
     st.builds(lambda now, n: FinishAttempt(now, n, (artifact(n, now),), 1.0), times, attempts),
     st.builds(
         FailAttempt,

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from dreamforge.contracts.events import RenderRequest
 from dreamforge.contracts.fleet import Device, Heartbeat
-from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
-from dreamforge.contracts.placement import RunnerLoad, judge, required_bytes
+from dreamforge.contracts.models import ModelDescriptor, Preset, Tier, VramProfile
+from dreamforge.contracts.placement import Needs, RunnerLoad, judge, needs_of, required_bytes, tier_for
 
 PRESET = Preset(name="p", width_px=64, height_px=64, steps=1, guidance_scale=0)
 MODELS = st.builds(
@@ -27,8 +27,17 @@ MODELS = st.builds(
 )
 SIDES = st.integers(1, 40).map(lambda eighths: eighths * 8) | st.integers(8, 100)
 REQUESTS = st.builds(
-    lambda model_id, width, height: RenderRequest(
-        model_id=model_id, preset="p", prompt="x", width_px=width, height_px=height, steps=1, guidance_scale=0, seed=0
+    lambda model_id, width, height: needs_of(
+        RenderRequest(
+            model_id=model_id,
+            preset="p",
+            prompt="x",
+            width_px=width,
+            height_px=height,
+            steps=1,
+            guidance_scale=0,
+            seed=0,
+        )
     ),
     st.sampled_from(["m", "other"]),
     SIDES,
@@ -64,31 +73,31 @@ LOADS = st.builds(
 
 @given(REQUESTS, MODELS, LOADS)
 def test_a_runner_is_either_scored_or_refused_with_a_reason(request_, model, load):
-    candidate = judge(request_, model, load)
+    candidate = judge(request_, {"m": model}, load)
     assert (candidate.score is None) == bool(candidate.refused)
 
 
 @given(REQUESTS, MODELS, LOADS)
 def test_whoever_is_scored_can_take_the_job(request_, model, load):
-    if judge(request_, model, load).score is None:
+    if judge(request_, {"m": model}, load).score is None:
         return
     beat = load.beat
     assert not beat.draining
     assert request_.model_id in beat.model_ids
     assert load.committed_slots < beat.slots
-    assert load.committed_bytes + required_bytes(request_, model) <= beat.budget_bytes
+    assert load.committed_bytes + required_bytes(request_, {"m": model}) <= beat.budget_bytes
 
 
 @given(REQUESTS, LOADS)
 def test_nobody_runs_a_model_that_is_not_registered(request_, load):
-    assert judge(request_, None, load).refused
+    assert judge(request_, {}, load).refused
 
 
 @given(REQUESTS, MODELS, LOADS, st.integers(1, 10_000))
 def test_more_load_never_makes_a_runner_fit(request_, model, load, more):
     heavier = RunnerLoad(load.beat, load.committed_bytes + more, load.committed_slots + 1)
-    if judge(request_, model, load).refused:
-        assert judge(request_, model, heavier).refused
+    if judge(request_, {"m": model}, load).refused:
+        assert judge(request_, {"m": model}, heavier).refused
 
 
 @given(REQUESTS, MODELS, LOADS)
@@ -97,6 +106,55 @@ def test_a_loaded_model_is_worth_more_than_anything_else(request_, model, load):
     busy = RunnerLoad(
         load.beat.model_copy(update={"resident_model_ids": ("m",)}), load.committed_bytes, load.beat.slots - 1
     )
-    scores = judge(request_, model, cold).score, judge(request_, model, busy).score
+    scores = judge(request_, {"m": model}, cold).score, judge(request_, {"m": model}, busy).score
     if None not in scores:
         assert scores[0] < scores[1]
+
+
+TIERED = st.lists(st.tuples(st.integers(0, 9000), st.integers(0, 50)), min_size=1, max_size=4).map(
+    lambda sizes: ModelDescriptor(
+        model_id="m",
+        family="f",
+        digest="0" * 64,
+        vram=VramProfile(resident_bytes=0, denoise_bytes_per_latent=0, decode_bytes_per_px=0),
+        presets=(PRESET,),
+        tiers=tuple(
+            Tier(
+                name=f"t{i}",
+                vram=VramProfile(resident_bytes=resident, denoise_bytes_per_latent=denoise, decode_bytes_per_px=0),
+            )
+            for i, (resident, denoise) in enumerate(sizes)
+        ),
+    )
+)
+ASSET = ModelDescriptor(
+    model_id="lora",
+    family="f",
+    kind="lora",
+    digest="1" * 64,
+    vram=VramProfile(resident_bytes=700, denoise_bytes_per_latent=0, decode_bytes_per_px=0),
+)
+
+
+@given(TIERED, LOADS)
+def test_a_runner_takes_the_first_tier_that_fits_its_budget(model, load):
+    needs, models = Needs("m", 64, 64), {"m": model}
+    tier = tier_for(needs, models, load.beat.budget_bytes)
+    fits = [t for t in model.tiers if required_bytes(needs, models, t) <= load.beat.budget_bytes]
+    assert tier == (fits[0] if fits else None)
+    candidate = judge(needs, models, load)
+    if candidate.score is not None:
+        assert candidate.tier == tier.name
+        assert required_bytes(needs, models, tier) + load.committed_bytes <= load.beat.budget_bytes
+
+
+@given(MODELS, LOADS)
+def test_an_asset_counts_and_must_be_there(model, load):
+    with_lora, models = Needs("m", 64, 64, ("lora",)), {"m": model, "lora": ASSET}
+    assert required_bytes(with_lora, models) == required_bytes(Needs("m", 64, 64), models) + 700
+    assert judge(with_lora, models, load).refused
+    has_both = RunnerLoad(
+        load.beat.model_copy(update={"model_ids": (*load.beat.model_ids, "lora")}), load.committed_bytes
+    )
+    if judge(with_lora, models, has_both).score is not None:
+        assert judge(Needs("m", 64, 64), models, has_both).score is not None

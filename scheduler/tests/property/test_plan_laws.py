@@ -119,7 +119,7 @@ def test_nothing_goes_where_it_may_not(fleet, queue):
     for assignment in plan(fleet, snapshot, MODELS, NOON):
         load = loads[assignment.runner_id]
         shape = assignment.job.wanted.shape
-        assert judge(shape, MODELS[shape.model_id], load).score is not None
+        assert judge(shape, MODELS, load).score is not None
         load = RunnerLoad(load.beat, load.committed_bytes + assignment.required_bytes, load.committed_slots + 1)
         assert load.committed_bytes <= load.beat.budget_bytes
         assert load.committed_slots <= load.beat.slots
@@ -163,7 +163,7 @@ def test_nobody_waits_beside_room(fleet, queue):
     fleet = applied(snapshot, fleet, plan(fleet, snapshot, MODELS, NOON, NO_RESERVE))
     for job_id in snapshot.queue:
         shape = snapshot.jobs[job_id].wanted.shape
-        assert all(judge(shape, MODELS.get(shape.model_id), load).refused for load in fleet)
+        assert all(judge(shape, MODELS, load).refused for load in fleet)
 
 
 @settings(max_examples=150)

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dreamforge.contracts.placement import Needs
 from dreamforge.scheduler.fairness import Ageing
-from dreamforge.scheduler.job import OpenJob, Shape, Wanted
+from dreamforge.scheduler.job import OpenJob, Wanted
 from dreamforge.scheduler.queue import Queue
 
 NOON = datetime(2026, 1, 1, tzinfo=UTC)
@@ -19,7 +20,7 @@ JOBS = [
             f"t{number % 3}",
             number % 10,
             NOON + timedelta(seconds=number * 37 % 100),
-            Shape("m", 64 * (1 + number % 2), 64),
+            Needs("m", 64 * (1 + number % 2), 64),
             "p",
             10 + number,
         ),

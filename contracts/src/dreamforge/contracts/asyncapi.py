@@ -24,11 +24,12 @@ PARAMETERS = {
     "runner_id": "the runner's own name",
     "index": "which picture of the job, from 0",
     "model_id": "the model's id",
+    "warning": "the code, with `-` and the picture's index where it is about one of them",
     "service": "the service that could not read the message",
 }
 # event -> (address, stream, who appends it, who reads it)
 _ALL = ("scheduler", "projector", "gateway")
-_SCHEDULER, _RUNNER, _GATEWAY, _PROJECTOR = "scheduler", "gpu-runner", "gateway", "projector"
+_SCHEDULER, _RUNNER, _GATEWAY, _PROJECTOR, _CLI = "scheduler", "gpu-runner", "gateway", "projector", "cli"
 CHANNELS: dict[type[e.Event], tuple[str, StreamSpec, tuple[str, ...], tuple[str, ...]]] = {
     e.JobRequested: ("forge.jobs.{job_id}.{attempt}.requested", JOBS, (_GATEWAY,), _ALL),
     e.JobAssigned: (
@@ -44,6 +45,7 @@ CHANNELS: dict[type[e.Event], tuple[str, StreamSpec, tuple[str, ...], tuple[str,
         (_RUNNER,),
         (_PROJECTOR, _GATEWAY),
     ),
+    e.JobWarned: ("forge.jobs.{job_id}.{attempt}.warned.{warning}", JOBS, (_RUNNER,), (_PROJECTOR, _GATEWAY)),
     e.AttemptFailed: ("forge.jobs.{job_id}.{attempt}.attempt-failed", JOBS, (_RUNNER, _SCHEDULER), _ALL),
     e.JobSucceeded: ("forge.jobs.{job_id}.{attempt}.succeeded", JOBS, (_RUNNER,), _ALL),
     e.JobFailed: ("forge.jobs.{job_id}.{attempt}.failed", JOBS, (_RUNNER, _SCHEDULER), _ALL),
@@ -58,7 +60,9 @@ CHANNELS: dict[type[e.Event], tuple[str, StreamSpec, tuple[str, ...], tuple[str,
     e.RunnerRegistered: ("forge.runners.{runner_id}.registered", FLEET, (_RUNNER,), (_PROJECTOR,)),
     e.RunnerStopped: ("forge.runners.{runner_id}.stopped", FLEET, (_RUNNER,), (_PROJECTOR,)),
     e.RunnerLost: ("forge.runners.{runner_id}.lost", FLEET, (_SCHEDULER,), (_PROJECTOR,)),
-    e.ModelRegistered: ("forge.models.{model_id}.registered", MODELS, (_RUNNER,), _ALL),
+    e.ModelRegistered: ("forge.models.{model_id}.registered", MODELS, (_RUNNER, _CLI), (*_ALL, _RUNNER)),
+    e.ModelVerified: ("forge.models.{model_id}.verified", MODELS, (_CLI,), (_PROJECTOR,)),
+    e.ModelRemoved: ("forge.models.{model_id}.removed", MODELS, (_CLI,), (*_ALL, _RUNNER)),
     e.MessageParked: ("forge.parked.{service}", PARKED, (_PROJECTOR,), ("cli",)),
     e.ParkedSettled: ("forge.parked.{service}.settled", PARKED, ("cli",), (_PROJECTOR,)),
 }

@@ -18,6 +18,7 @@ from dreamforge.contracts.events import (
     JobRequested,
     JobStarted,
     JobSucceeded,
+    JobWarned,
     RenderRequest,
 )
 from dreamforge.contracts.job import JobState, Status
@@ -77,6 +78,7 @@ class AssignJob:
     instance_id: str
     estimated_vram_bytes: int
     decision: Decision
+    tier: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,15 @@ class StartAttempt:
     attempt: int
     runner_id: str
     instance_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WarnAttempt:
+    """A runner saw something that the job's owner should know; the attempt goes on."""
+
+    now: datetime
+    attempt: int
+    warnings: tuple[JobWarned, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +146,17 @@ class Expire:
     now: datetime
 
 
-Command = RequestJob | AssignJob | StartAttempt | FinishAttempt | FailAttempt | RequestCancel | ConfirmCancel | Expire
+Command = (
+    RequestJob
+    | AssignJob
+    | StartAttempt
+    | WarnAttempt
+    | FinishAttempt
+    | FailAttempt
+    | RequestCancel
+    | ConfirmCancel
+    | Expire
+)
 Events = tuple[JobEvent, ...]
 
 
@@ -154,6 +175,8 @@ def decide(state: JobState, command: Command) -> Events:
             return _assign(state, command)
         case StartAttempt():
             return _start(state, command)
+        case WarnAttempt():
+            return _warn(state, command)
         case FinishAttempt():
             return _finish(state, command)
         case FailAttempt():
@@ -218,6 +241,7 @@ def _assign(state: JobState, command: AssignJob) -> Events:
             preset=state.request.preset,
             estimated_vram_bytes=command.estimated_vram_bytes,
             decision=command.decision,
+            tier=command.tier,
         ),
     )
 
@@ -234,6 +258,13 @@ def _start(state: JobState, command: StartAttempt) -> Events:
             instance_id=command.instance_id,
         ),
     )
+
+
+def _warn(state: JobState, command: WarnAttempt) -> Events:
+    _require_current(state, command.attempt, Status.RUNNING)
+    said = {warning.detail() for warning in state.warnings}
+    fresh = {w.detail(): w for w in command.warnings if w.detail() not in said}
+    return tuple(warning.model_copy(update={"attempt": command.attempt}) for warning in fresh.values())
 
 
 def _finish(state: JobState, command: FinishAttempt) -> Events:

@@ -10,14 +10,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AwareDatetime, Field
 
 from dreamforge.contracts.fleet import Device
-from dreamforge.contracts.models import ModelDescriptor, Sha256, Token, Value
+from dreamforge.contracts.models import Mode, ModelDescriptor, SamplerName, Sha256, Token, Value, is_empty, is_none
 
 Seed = Annotated[int, Field(ge=0, le=2**53 - 1, description="exact in JSON and in every browser")]
-
-
-def _is_none(value: object) -> bool:
-    """Fields added after the first golden file stay out of the payload until they are used."""
-    return value is None
 
 
 # A picture has at least one latent a side.
@@ -44,8 +39,34 @@ class FailureReason(StrEnum):
     INTERNAL = "internal"
 
 
+class LoraUse(Value):
+    """A registered LoRA, laid over the model with a weight."""
+
+    model_id: Token
+    weight: float = Field(default=1.0, ge=-4, le=4, allow_inf_nan=False)
+
+
+class ControlUse(Value):
+    """A registered ControlNet and the uploaded picture that it holds the render to."""
+
+    model_id: Token
+    image: Sha256
+    scale: float = Field(default=1.0, ge=0, le=4, allow_inf_nan=False)
+
+
+class Upscale(Value):
+    """A second pass: the picture is enlarged and painted over at this size."""
+
+    width_px: int = Field(ge=8)
+    height_px: int = Field(ge=8)
+    strength: float = Field(default=0.35, gt=0, le=1, description="share of the steps that the second pass repeats")
+
+
 class RenderRequest(Value):
-    """What to paint, with every default resolved at submission: the log never depends on later defaults."""
+    """What to paint, with every default resolved at submission: the log never depends on later defaults.
+
+    Uploaded pictures are named by the SHA-256 of their bytes.
+    """
 
     model_id: Token
     preset: Token
@@ -57,6 +78,35 @@ class RenderRequest(Value):
     guidance_scale: float = Field(ge=0)
     seed: Seed
     images: int = Field(default=1, ge=1)
+    sampler: SamplerName | None = Field(default=None, exclude_if=is_none, description="None: the model's own")
+    init_image: Sha256 | None = Field(default=None, exclude_if=is_none, description="upload to start from")
+    mask_image: Sha256 | None = Field(default=None, exclude_if=is_none, description="upload; white is painted anew")
+    strength: float | None = Field(
+        default=None, gt=0, le=1, exclude_if=is_none, description="how much of `init_image` is painted over"
+    )
+    loras: tuple[LoraUse, ...] = Field(default=(), exclude_if=is_empty)
+    control: ControlUse | None = Field(default=None, exclude_if=is_none)
+    upscale: Upscale | None = Field(default=None, exclude_if=is_none)
+
+    @property
+    def mode(self) -> Mode:
+        """What it starts from."""
+        if self.init_image is None:
+            return "text"
+        return "image" if self.mask_image is None else "inpaint"
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """Ids of the LoRAs and the ControlNet that it needs beside its model."""
+        control = (self.control.model_id,) if self.control is not None else ()
+        return (*(lora.model_id for lora in self.loras), *control)
+
+    @property
+    def uploads(self) -> tuple[str, ...]:
+        """Hashes of the uploads it needs, each once."""
+        control = self.control.image if self.control is not None else None
+        named = (self.init_image, self.mask_image, control)
+        return tuple(dict.fromkeys(sha256 for sha256 in named if sha256 is not None))
 
     def seeds(self) -> tuple[int, ...]:
         """One seed an image: image i of a job is the job of one image with seed + i."""
@@ -80,6 +130,7 @@ class Candidate(Value):
     runner_id: str
     score: float | None = None
     refused: str | None = None
+    tier: str | None = Field(default=None, exclude_if=is_none, description="how the model would fit there")
     reasons: tuple[str, ...] = ()
 
 
@@ -123,10 +174,10 @@ class JobRequested(JobEvent):
     idempotency_key: str | None = None
     fingerprint: str | None = Field(
         default=None,
-        exclude_if=_is_none,
+        exclude_if=is_none,
         description="hash of the body sent with the key: recognises a repeat whatever the defaults are by then",
     )
-    deadlines: Deadlines | None = Field(default=None, exclude_if=_is_none)
+    deadlines: Deadlines | None = Field(default=None, exclude_if=is_none)
 
 
 class JobAssigned(JobEvent):
@@ -140,6 +191,7 @@ class JobAssigned(JobEvent):
     preset: Token
     estimated_vram_bytes: int = Field(ge=0)
     decision: Decision
+    tier: Token | None = Field(default=None, exclude_if=is_none, description="which tier of the model to load")
 
     def detail(self) -> str:
         return self.runner_id
@@ -173,6 +225,30 @@ class ArtifactStored(JobEvent):
 
     def detail(self) -> str:
         return str(self.index)
+
+
+class WarningCode(StrEnum):
+    """What a picture's owner should know although the job goes on."""
+
+    UNKNOWN_WORDS = "unknown_words"
+    PROMPT_CUT = "prompt_cut"
+    PRECISION_RAISED = "precision_raised"
+    IMAGE_BLACK = "image_black"
+
+
+class JobWarned(JobEvent):
+    """The job goes on, but not quite as its owner may think. At most one of a code for each picture of an attempt."""
+
+    TYPE = "dreamforge.job.warned.v1"
+    TOKEN = "warned"
+    attempt: int = Field(ge=1)
+    code: WarningCode
+    message: str
+    image_index: int | None = Field(default=None, ge=0, description="None: all of them")
+    words: tuple[str, ...] = Field(default=(), description="the words that it is about")
+
+    def detail(self) -> str:
+        return self.code if self.image_index is None else f"{self.code}-{self.image_index}"
 
 
 class AttemptFailed(JobEvent):
@@ -235,6 +311,9 @@ class StepProgressed(JobEvent):
     steps: int = Field(ge=1)
     elapsed_seconds: float = Field(ge=0)
     eta_seconds: float = Field(ge=0)
+    preview: str | None = Field(
+        default=None, exclude_if=is_none, description="what it looks like so far: a small JPEG as a data URI"
+    )
 
 
 class RunnerEvent(Event):
@@ -282,6 +361,24 @@ class ModelRegistered(ModelEvent):
     descriptor: ModelDescriptor
 
 
+class ModelVerified(ModelEvent):
+    """Somebody read every file of a model and found what its descriptor says."""
+
+    TYPE = "dreamforge.model.verified.v1"
+    TOKEN = "verified"
+    digest: Sha256
+    size_bytes: int = Field(ge=0)
+    verified_by: str = Field(description="the host whose files were read")
+
+
+class ModelRemoved(ModelEvent):
+    """A model can no longer be asked for; jobs that were promised it still get it where it is."""
+
+    TYPE = "dreamforge.model.removed.v1"
+    TOKEN = "removed"
+    removed_by: str = "operator"
+
+
 class MessageParked(Event):
     """A message nobody could read was set aside with its reason; the stream went on."""
 
@@ -317,6 +414,7 @@ JOB_EVENTS: tuple[type[JobEvent], ...] = (
     JobFailed,
     CancelRequested,
     JobCancelled,
+    JobWarned,
 )
 EVENTS: tuple[type[Event], ...] = (
     *JOB_EVENTS,
@@ -325,6 +423,8 @@ EVENTS: tuple[type[Event], ...] = (
     RunnerStopped,
     RunnerLost,
     ModelRegistered,
+    ModelVerified,
+    ModelRemoved,
     MessageParked,
     ParkedSettled,
 )

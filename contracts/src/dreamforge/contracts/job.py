@@ -20,6 +20,7 @@ from dreamforge.contracts.events import (
     JobRequested,
     JobStarted,
     JobSucceeded,
+    JobWarned,
     RenderRequest,
 )
 
@@ -67,6 +68,8 @@ class JobState:
     fingerprint: str | None = None
     deadlines: Deadlines | None = None
     started_at: datetime | None = None
+    warnings: tuple[JobWarned, ...] = ()
+    """Of the current attempt, or of the one that ended the job."""
 
     @property
     def terminal(self) -> bool:
@@ -101,6 +104,7 @@ _FACTS = (
     JobFailed,
     CancelRequested,
     JobCancelled,
+    JobWarned,
 )
 
 
@@ -127,6 +131,7 @@ def _evolve_open(state: JobState, event: Event) -> JobState:
                 retry_at=None,
                 started_at=None,
                 artifacts=(),
+                warnings=(),
             )
         case JobStarted():
             return replace(state, status=Status.RUNNING, started_at=event.at)
@@ -148,5 +153,7 @@ def _evolve_open(state: JobState, event: Event) -> JobState:
             return replace(state, status=Status.FAILED, failure=event.reason)
         case CancelRequested():
             return replace(state, cancel_requested=True)
+        case JobWarned():
+            return replace(state, warnings=(*state.warnings, event))
         case _:
             return replace(state, status=Status.CANCELLED)

@@ -1,8 +1,9 @@
 """What can be painted: model descriptors, their presets and what they need of a GPU, as values."""
 
-from typing import Annotated
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 # One token of a NATS subject: no dots, blanks or wildcards. 64 characters is our bound, not NATS's.
 Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -15,6 +16,28 @@ class Value(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64", protected_namespaces=()
     )
+
+
+# What a model is: a pipeline paints, the others change how one paints.
+Kind = Literal["pipeline", "lora", "controlnet"]
+# What a job starts from: noise, a picture, or a picture with a hole in it.
+Mode = Literal["text", "image", "inpaint"]
+# Samplers by the names their users know; `gpu_runner.samplers` maps each to a diffusers scheduler.
+SamplerName = Literal[
+    "ddim", "ddpm", "dpmpp_2m", "dpmpp_2m_karras", "dpmpp_2m_sde", "dpmpp_sde", "euler", "euler_a", "flow_euler",
+    "flow_heun", "heun", "lcm", "pndm", "unipc",
+]  # fmt: skip
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+def is_none(value: object) -> bool:
+    """Fields that came after the first golden file stay out of the payload until they are used."""
+    return value is None
+
+
+def is_empty(value: object) -> bool:
+    """The same for tuples."""
+    return value == ()
 
 
 class VramProfile(Value):
@@ -38,8 +61,67 @@ class Preset(Value):
     guidance_scale: float = Field(ge=0)
 
 
+class Tier(Value):
+    """One way to fit a model into memory. A runner takes the first tier of a model that fits its budget."""
+
+    name: Token
+    vram: VramProfile
+    dtype: Dtype | None = Field(default=None, description="None: what the runner uses anyway")
+    offload: Literal["none", "model", "sequential"] = Field(
+        default="none", description="what waits in the host's memory: nothing, idle parts, or every layer"
+    )
+    vae_tiling: bool = Field(default=False, description="decode tile by tile: less memory, faint seams")
+
+
+class Parameters(Value):
+    """What a request may set for this model; the rest of its bounds are sizes and the gateway's limits."""
+
+    modes: Annotated[tuple[Mode, ...], Field(min_length=1)] = ("text",)
+    negative_prompt: bool = True
+    steps_max: int = Field(default=1000, ge=1, description="steps the noise schedule was trained with")
+    guidance_scale_min: float = Field(default=0.0, ge=0)
+    guidance_scale_max: float = Field(default=100.0, ge=0)
+    samplers: tuple[SamplerName, ...] = Field(default=(), description="besides the model's own")
+    loras_max: int = Field(default=0, ge=0)
+    controlnet: bool = False
+    upscale_max: float = Field(default=1.0, ge=1, description="largest factor of the second pass; 1: none")
+
+
+def _relative(path: str) -> str:
+    """A file's place in a model folder: never outside of it, on no system."""
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or "\\" in path or ":" in path or {"..", "."} & set(path.split("/")):
+        raise ValueError("must be a relative path without '.', '..', ':' or '\\'")
+    return path
+
+
+class ModelFile(Value):
+    """One file of a model, pinned by content."""
+
+    path: Annotated[str, StringConstraints(min_length=1, max_length=512), AfterValidator(_relative)]
+    size_bytes: int = Field(ge=0)
+    sha256: Sha256
+
+
+class ModelSource(Value):
+    """Where a model's files come from, and what they must be."""
+
+    kind: Literal["folder", "hub", "single_file"]
+    location: str = Field(min_length=1, max_length=1024, description="a folder, a repository `owner/name`, or an URL")
+    revision: str = Field(default="", max_length=128, description="of a repository: a commit, never a branch")
+    files: tuple[ModelFile, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes on disk."""
+        return sum(file.size_bytes for file in self.files)
+
+
 class ModelDescriptor(Value):
-    """A model as the registry knows it. The first preset is the default one."""
+    """A model as the registry knows it. The first preset is the default one.
+
+    A LoRA or ControlNet is registered like a model: it has no presets, and fits pipelines of its `family`.
+    """
 
     model_id: Token
     title: str = ""
@@ -50,7 +132,26 @@ class ModelDescriptor(Value):
     side_px_min: int = Field(default=32, ge=8)
     side_px_max: int = Field(default=1024, ge=8)
     vram: VramProfile
-    presets: Annotated[tuple[Preset, ...], Field(min_length=1)]
+    presets: tuple[Preset, ...] = ()
+    kind: Kind = Field(default="pipeline", exclude_if=lambda kind: kind == "pipeline")
+    parameters: Parameters | None = Field(default=None, exclude_if=is_none)
+    tiers: tuple[Tier, ...] = Field(default=(), exclude_if=is_empty, description="the most comfortable one first")
+    source: ModelSource | None = Field(default=None, exclude_if=is_none)
+
+    @model_validator(mode="after")
+    def _a_pipeline_has_presets(self) -> Self:
+        if self.kind == "pipeline" and not self.presets:
+            raise ValueError("a pipeline needs at least one preset")
+        return self
+
+    @property
+    def all_tiers(self) -> tuple[Tier, ...]:
+        """Its tiers; a model that names none has one, all of it in memory."""
+        return self.tiers or (Tier(name="full", vram=self.vram),)
+
+    def tier(self, name: str) -> Tier | None:
+        """The tier of this name, or None."""
+        return next((tier for tier in self.all_tiers if tier.name == name), None)
 
     def preset(self, name: str) -> Preset | None:
         """The preset of this name, or None."""

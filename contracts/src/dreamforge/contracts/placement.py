@@ -3,13 +3,14 @@
 Pure and small on purpose: the scheduler plans with it, the gateway explains with it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from functools import lru_cache
 
 from dreamforge.contracts.errors import SizeNotSupported
-from dreamforge.contracts.events import Candidate
+from dreamforge.contracts.events import Candidate, RenderRequest
 from dreamforge.contracts.fleet import Heartbeat
-from dreamforge.contracts.models import ModelDescriptor
+from dreamforge.contracts.models import ModelDescriptor, Tier
 from dreamforge.contracts.vram import estimate_vram_bytes
 
 # A resident model saves its load, which takes longer than any other difference between two idle runners.
@@ -19,15 +20,33 @@ IDLE_SCORE = 10.0
 TIGHT_FIT_SCORE = 5.0
 
 
-class Needs(Protocol):
-    """All that placement asks of a request, so that a scheduler need not keep 100,000 prompts. RenderRequest has it."""
+Models = Mapping[str, ModelDescriptor]
 
-    @property
-    def model_id(self) -> str: ...
-    @property
-    def height_px(self) -> int: ...
-    @property
-    def width_px(self) -> int: ...
+
+@dataclass(frozen=True, slots=True, order=True)
+class Needs:
+    """All that placement asks of a request, so that a scheduler need not keep 100,000 prompts.
+
+    The size is the largest that is painted, which is that of a second pass where there is one. `assets` are LoRAs
+    and ControlNets. Jobs of equal needs fit the same runners, so they are judged once for all.
+    """
+
+    model_id: str
+    height_px: int
+    width_px: int
+    assets: tuple[str, ...] = ()
+
+
+def needs_of(request: RenderRequest) -> Needs:
+    """What a request needs."""
+    size = request.upscale or request
+    return _needs(request.model_id, size.height_px, size.width_px, request.assets)
+
+
+@lru_cache(maxsize=4096)
+def _needs(model_id: str, height_px: int, width_px: int, assets: tuple[str, ...]) -> Needs:
+    """Equal needs are one object: there are few of them and many jobs."""
+    return Needs(model_id, height_px, width_px, assets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,45 +63,83 @@ class RunnerLoad:
         return max(0, self.beat.slots - self.committed_slots)
 
 
-def required_bytes(request: Needs, model: ModelDescriptor) -> int:
-    """Peak memory of one render of this request; images of a job are rendered one by one (batch 1)."""
-    return estimate_vram_bytes(model.vram, batch=1, height_px=request.height_px, width_px=request.width_px)
+def required_bytes(needs: Needs, models: Models, tier: Tier | None = None) -> int:
+    """Peak memory of one render in a tier of its model (None: the most comfortable one), assets included.
+
+    Images of a job are rendered one by one (batch 1).
+    Errors: KeyError for a model or an asset that is not registered; SizeNotSupported.
+    """
+    model = models[needs.model_id]
+    profile = (tier or model.all_tiers[0]).vram
+    assets_bytes = sum(models[asset].vram.resident_bytes for asset in needs.assets)
+    return assets_bytes + estimate_vram_bytes(profile, batch=1, height_px=needs.height_px, width_px=needs.width_px)
 
 
-def judge(request: Needs, model: ModelDescriptor | None, runner: RunnerLoad) -> Candidate:
+def tier_for(needs: Needs, models: Models, budget_bytes: int) -> Tier | None:
+    """The most comfortable tier that fits a budget; None if none does. By budget and not by what is free now, so that
+    the same runner renders the same request the same way whatever else it does.
+
+    Errors: as `required_bytes`.
+    """
+    tiers = models[needs.model_id].all_tiers
+    return next((tier for tier in tiers if required_bytes(needs, models, tier) <= budget_bytes), None)
+
+
+def least_bytes(needs: Needs, models: Models) -> int:
+    """What the most frugal tier takes. Errors: as `required_bytes`."""
+    return min(required_bytes(needs, models, tier) for tier in models[needs.model_id].all_tiers)
+
+
+def judge(needs: Needs, models: Models, runner: RunnerLoad) -> Candidate:
     """Score a runner for a request, or refuse it with the reason and the numbers. Higher scores are better."""
     beat = runner.beat
-    refusal = _refusal(request, model, runner)
-    if refusal:
+    if refusal := _cannot(needs, models, beat):
         return Candidate(runner_id=beat.runner_id, refused=refusal)
-    assert model is not None
-    need = required_bytes(request, model)
-    resident = request.model_id in beat.resident_model_ids
-    idle = runner.free_slots / beat.slots
-    fit = need / max(1, beat.budget_bytes - runner.committed_bytes)
+    tier = tier_for(needs, models, beat.budget_bytes)
+    if tier is None:
+        need = least_bytes(needs, models)
+        return Candidate(
+            runner_id=beat.runner_id, refused=f"too small: needs {need} bytes, can offer {beat.budget_bytes}"
+        )
+    need = required_bytes(needs, models, tier)
+    named = tier.name if models[needs.model_id].tiers else None
+    if refusal := _has_no_room(need, runner):
+        return Candidate(runner_id=beat.runner_id, refused=refusal, tier=named)
+    return _scored(needs, need, runner, named)
+
+
+def _scored(needs: Needs, need: int, runner: RunnerLoad, tier: str | None) -> Candidate:
+    beat = runner.beat
+    resident = needs.model_id in beat.resident_model_ids
+    left = beat.budget_bytes - runner.committed_bytes
     reasons = (
         "model is loaded" if resident else "model must be loaded",
         f"{runner.free_slots} of {beat.slots} slots free",
-        f"needs {need} of {beat.budget_bytes - runner.committed_bytes} bytes",
+        f"needs {need} of {left} bytes" + (f" in tier {tier!r}" if tier else ""),
     )
-    score = RESIDENT_SCORE * resident + IDLE_SCORE * idle + TIGHT_FIT_SCORE * fit
-    return Candidate(runner_id=beat.runner_id, score=round(score, 3), reasons=reasons)
+    score = (
+        RESIDENT_SCORE * resident + IDLE_SCORE * runner.free_slots / beat.slots + TIGHT_FIT_SCORE * need / max(1, left)
+    )
+    return Candidate(runner_id=beat.runner_id, score=round(score, 3), reasons=reasons, tier=tier)
 
 
-def _refusal(request: Needs, model: ModelDescriptor | None, runner: RunnerLoad) -> str | None:
-    beat = runner.beat
+def _cannot(needs: Needs, models: Models, beat: Heartbeat) -> str | None:
     if beat.draining:
         return "draining: it takes no new work"
-    if model is None or request.model_id not in beat.model_ids:
-        return f"does not have model {request.model_id!r}"
+    for wanted in (needs.model_id, *needs.assets):
+        if wanted not in models or wanted not in beat.model_ids:
+            return f"does not have model {wanted!r}"
     try:
-        need = required_bytes(request, model)
+        required_bytes(needs, models)
     except SizeNotSupported as error:
         return str(error)
-    if need > beat.budget_bytes:
-        return f"too small: needs {need} bytes, can offer {beat.budget_bytes}"
+    return None
+
+
+def _has_no_room(need: int, runner: RunnerLoad) -> str | None:
+    beat, left = runner.beat, runner.beat.budget_bytes - runner.committed_bytes
     if runner.free_slots < 1:
         return f"busy: all {beat.slots} slots taken"
-    if need > beat.budget_bytes - runner.committed_bytes:
-        return f"no headroom: needs {need} bytes, {beat.budget_bytes - runner.committed_bytes} left"
+    if need > left:
+        return f"no headroom: needs {need} bytes, {left} left"
     return None

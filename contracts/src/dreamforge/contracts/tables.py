@@ -131,6 +131,7 @@ models = Table(
     Column("family", Text, nullable=False),
     Column("digest", Text, nullable=False),
     Column("descriptor", JSONB, nullable=False),
+    Column("status", Text, nullable=False, server_default="registered", comment="registered, verified or removed"),
     Column("registered_at", _TIME, nullable=False),
 )
 

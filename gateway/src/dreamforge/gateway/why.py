@@ -8,8 +8,7 @@ from datetime import datetime
 from dreamforge.contracts.events import Candidate, Decision
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.job import Status
-from dreamforge.contracts.models import ModelDescriptor
-from dreamforge.contracts.placement import Needs, RunnerLoad, judge
+from dreamforge.contracts.placement import Models, Needs, RunnerLoad, judge
 from dreamforge.gateway.replies import Attempt, AttemptDecision, JobSummary, Waiting
 
 _LARGE_NUMBER = re.compile(r"\b(\d{6,})\b(?: bytes)?")
@@ -24,15 +23,15 @@ class Commitment:
 
 
 def judged(
-    request: Needs,
-    model: ModelDescriptor | None,
+    needs: Needs,
+    models: Models,
     fleet: Iterable[Heartbeat],
     commitments: Mapping[str, Commitment],
 ) -> tuple[Candidate, ...]:
     """Every live runner as the scheduler would judge it for this request now, best first, then the refused."""
     none = Commitment()
     found = [
-        judge(request, model, RunnerLoad(beat, given.bytes, given.slots))
+        judge(needs, models, RunnerLoad(beat, given.bytes, given.slots))
         for beat in fleet
         for given in (commitments.get(beat.runner_id, none),)
     ]

@@ -24,6 +24,7 @@ from dreamforge.gpu_runner.protocol import (
     Render,
     Step,
     Unloaded,
+    Warned,
 )
 from dreamforge.gpu_runner.task import RenderTask
 from dreamforge.runtime import retry
@@ -39,7 +40,7 @@ class ChildGone:
     status: int | None
 
 
-OfTask = Step | Image | Done | Failed | Cancelled | Loading | Loaded | LoadFailed | ChildGone
+OfTask = Step | Warned | Image | Done | Failed | Cancelled | Loading | Loaded | LoadFailed | ChildGone
 
 
 @dataclass(slots=True)
@@ -141,7 +142,7 @@ class Keeper:
                 self._become_ready(message)
             case Loaded() | Unloaded() | Loading() | LoadFailed():
                 self._note_model(message)
-            case Step() | Image():
+            case Step() | Image() | Warned():
                 self._deliver(message.task_id, message)
             case Done() | Failed() | Cancelled():
                 self._deliver(message.task_id, message)
@@ -192,6 +193,6 @@ class Keeper:
             for mailbox in self._mailboxes.values():
                 mailbox.put_nowait(message)
 
-    def _deliver(self, task_id: str, message: Step | Image | Done | Failed | Cancelled) -> None:
+    def _deliver(self, task_id: str, message: Step | Warned | Image | Done | Failed | Cancelled) -> None:
         if (mailbox := self._mailboxes.get(task_id)) is not None:
             mailbox.put_nowait(message)

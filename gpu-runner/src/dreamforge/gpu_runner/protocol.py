@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from dreamforge.contracts.events import FailureReason
-from dreamforge.contracts.models import Sha256, Value
+from dreamforge.contracts.events import FailureReason, WarningCode
+from dreamforge.contracts.models import Sha256, Tier, Value
 from dreamforge.gpu_runner.frames import Frame, FrameError
 from dreamforge.gpu_runner.recipe import Engine, Recipe
 from dreamforge.gpu_runner.task import RenderTask
@@ -36,6 +36,8 @@ class Load(Value):
     model_id: str
     path: str
     digest: Sha256
+    #: How to hold it in memory; None: whole, in the runner's own precision.
+    tier: Tier | None = None
 
 
 class Render(Value):
@@ -123,6 +125,20 @@ class Step(Value):
     steps: int
     #: Since this image was begun.
     elapsed_seconds: float
+    #: What it looked like a step or so ago: a small JPEG as a data URI. Made beside the render, so never waited for.
+    preview: str | None = None
+
+
+class Warned(Value):
+    """The render goes on, but not quite as its owner may think."""
+
+    kind: Literal["warned"] = "warned"
+    task_id: str
+    code: WarningCode
+    message: str
+    #: None: every image of the task.
+    image_index: int | None = None
+    words: tuple[str, ...] = ()
 
 
 class Timings(Value):
@@ -175,7 +191,9 @@ class Cancelled(Value):
 
 
 ToChild = Load | Render | Cancel | Stop
-FromChild = Starting | Ready | Loading | Loaded | Unloaded | LoadFailed | Step | Image | Done | Failed | Cancelled
+FromChild = (
+    Starting | Ready | Loading | Loaded | Unloaded | LoadFailed | Step | Warned | Image | Done | Failed | Cancelled
+)
 
 _TO_CHILD: TypeAdapter[ToChild] = TypeAdapter(Annotated[ToChild, Field(discriminator="kind")])
 _FROM_CHILD: TypeAdapter[FromChild] = TypeAdapter(Annotated[FromChild, Field(discriminator="kind")])

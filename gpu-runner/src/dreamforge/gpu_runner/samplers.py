@@ -5,8 +5,8 @@ from typing import Any
 import diffusers
 
 from dreamforge.contracts.events import FailureReason
+from dreamforge.contracts.models import SamplerName
 from dreamforge.gpu_runner.renderer import RenderFailed
-from dreamforge.gpu_runner.task import SamplerName
 
 _CLASS_NAMES: dict[SamplerName, str] = {
     "ddim": "DDIMScheduler",

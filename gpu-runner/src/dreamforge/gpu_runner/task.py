@@ -1,14 +1,43 @@
 """What the child is asked to paint: a value with everything a render depends on, and nothing of the bus."""
 
-from typing import Literal
-
 from pydantic import Field
 
 from dreamforge.contracts.events import Seed
-from dreamforge.contracts.models import Sha256, Value
+from dreamforge.contracts.models import SamplerName, Sha256, Tier, Value
 
-#: Sampler names we accept, each mapped to a diffusers scheduler in `samplers`.
-SamplerName = Literal["ddim", "dpmpp_2m", "euler", "euler_a", "unipc"]
+
+class InputImage(Value):
+    """An uploaded picture on this runner's disk, checked against its hash before it got there."""
+
+    path: str
+    sha256: Sha256
+
+
+class LoraTask(Value):
+    """A LoRA to lay over the model for this task."""
+
+    model_id: str
+    path: str
+    digest: Sha256
+    weight: float
+
+
+class ControlTask(Value):
+    """A ControlNet, and the picture that it holds the render to."""
+
+    model_id: str
+    path: str
+    digest: Sha256
+    image: InputImage
+    scale: float
+
+
+class UpscaleTask(Value):
+    """A second pass at this size."""
+
+    width_px: int = Field(gt=0, le=16384)
+    height_px: int = Field(gt=0, le=16384)
+    strength: float = Field(gt=0, le=1)
 
 
 class RenderTask(Value):
@@ -31,3 +60,14 @@ class RenderTask(Value):
     seeds: tuple[Seed, ...] = Field(min_length=1, max_length=1000)
     #: None takes the scheduler that the model was saved with.
     sampler: SamplerName | None = None
+    init_image: InputImage | None = None
+    mask_image: InputImage | None = None
+    #: How much of `init_image` is painted over; None takes DEFAULT_STRENGTH.
+    strength: float | None = Field(default=None, gt=0, le=1)
+    loras: tuple[LoraTask, ...] = ()
+    control: ControlTask | None = None
+    upscale: UpscaleTask | None = None
+    #: How the model is held in memory; None: whole, in the runner's own precision.
+    tier: Tier | None = None
+    #: Least time between two previews of an image; None: no previews.
+    preview_seconds: float | None = Field(default=None, gt=0)

@@ -7,7 +7,14 @@ from datetime import datetime
 from pydantic import TypeAdapter
 
 from dreamforge.contracts.envelope import Recorded
-from dreamforge.contracts.events import ModelRegistered, RunnerEvent, RunnerRegistered, RunnerStopped
+from dreamforge.contracts.events import (
+    ModelEvent,
+    ModelRegistered,
+    ModelVerified,
+    RunnerEvent,
+    RunnerRegistered,
+    RunnerStopped,
+)
 
 MODEL_IDS = TypeAdapter(tuple[str, ...])
 
@@ -38,6 +45,7 @@ class Model:
     family: str
     digest: str
     descriptor: str
+    status: str
     registered_at: datetime
 
 
@@ -78,17 +86,34 @@ def project_models(models: Mapping[str, Model], records: Iterable[Recorded]) -> 
     changed: dict[str, Model] = {}
     for recorded in records:
         event, model_id = recorded.event, recorded.entity_id
-        assert isinstance(event, ModelRegistered)
+        assert isinstance(event, ModelEvent)
         before = changed.get(model_id) or models.get(model_id)
         if before is not None and recorded.sequence <= before.sequence:
             continue
-        changed[model_id] = Model(
-            model_id=model_id,
-            sequence=recorded.sequence,
-            first_sequence=before.first_sequence if before else recorded.sequence,
-            family=event.descriptor.family,
-            digest=event.descriptor.digest,
-            descriptor=event.descriptor.model_dump_json(),
-            registered_at=before.registered_at if before else event.at,
-        )
+        if isinstance(event, ModelRegistered):
+            changed[model_id] = _described(before, recorded.sequence, event)
+        elif before is not None:
+            changed[model_id] = replace(before, sequence=recorded.sequence, status=_status(before, event))
     return changed
+
+
+def _described(before: Model | None, sequence: int, event: ModelRegistered) -> Model:
+    descriptor = event.descriptor
+    unchanged = before is not None and before.status == "verified" and before.digest == descriptor.digest
+    return Model(
+        model_id=descriptor.model_id,
+        sequence=sequence,
+        first_sequence=before.first_sequence if before else sequence,
+        family=descriptor.family,
+        digest=descriptor.digest,
+        descriptor=descriptor.model_dump_json(),
+        status="verified" if unchanged else "registered",
+        registered_at=before.registered_at if before else event.at,
+    )
+
+
+def _status(before: Model, event: ModelEvent) -> str:
+    """After a fact that changes no descriptor; files of another digest that were verified say nothing."""
+    if not isinstance(event, ModelVerified):
+        return "removed"
+    return "verified" if event.digest == before.digest and before.status != "removed" else before.status

@@ -112,7 +112,7 @@ FROM jobs AS j LEFT JOIN attempts AS a ON a.job_id = j.job_id AND a.attempt = j.
 WHERE j.job_id = ANY(%s)"""
 LOAD_RUNNERS = b"""SELECT runner_id, sequence, instance_id, status, renderer, device::text, slots, model_ids::text,
        registered_at, changed_at FROM runners WHERE runner_id = ANY(%s)"""
-LOAD_MODELS = b"""SELECT model_id, sequence, first_sequence, family, digest, descriptor::text, registered_at
+LOAD_MODELS = b"""SELECT model_id, sequence, first_sequence, family, digest, descriptor::text, status, registered_at
 FROM models WHERE model_id = ANY(%s)"""
 
 # Everything that a fold of one job's events makes, in tables that other jobs share.

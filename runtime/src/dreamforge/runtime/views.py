@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from dreamforge.contracts.envelope import unseal
 from dreamforge.contracts.errors import MalformedEvent
-from dreamforge.contracts.events import ModelRegistered
+from dreamforge.contracts.events import ModelRegistered, ModelRemoved
 from dreamforge.contracts.fleet import LEASE_SECONDS, Heartbeat
 from dreamforge.contracts.models import ModelDescriptor
 from dreamforge.contracts.streams import MODELS, RUNNERS_BUCKET
@@ -72,7 +72,7 @@ class FleetView:
 
 @dataclass(slots=True)
 class ModelsView:
-    """The registered models, by id, in the order in which they were first registered."""
+    """The models that can be asked for, by id, in the order in which they came to the registry."""
 
     bus: Bus
     models: dict[str, ModelDescriptor] = field(default_factory=dict)
@@ -95,4 +95,6 @@ class ModelsView:
             return
         if isinstance(recorded.event, ModelRegistered):
             self.models[recorded.entity_id] = recorded.event.descriptor
-            self.changed(recorded.entity_id)
+        elif isinstance(recorded.event, ModelRemoved):
+            self.models.pop(recorded.entity_id, None)
+        self.changed(recorded.entity_id)

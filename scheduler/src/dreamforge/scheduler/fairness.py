@@ -34,4 +34,5 @@ class Ageing:
 
 def work_of(request: RenderRequest) -> int:
     """What a tenant is charged for one attempt: pixel-steps, exact integers so that shares never drift."""
-    return request.images * request.steps * request.width_px * request.height_px
+    second = request.upscale.width_px * request.upscale.height_px if request.upscale else 0
+    return request.images * request.steps * (request.width_px * request.height_px + second)

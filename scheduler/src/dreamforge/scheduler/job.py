@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import lru_cache
 
 from dreamforge.contracts.events import (
     AttemptFailed,
@@ -12,8 +11,8 @@ from dreamforge.contracts.events import (
     JobEvent,
     JobRequested,
     JobStarted,
-    RenderRequest,
 )
+from dreamforge.contracts.placement import Needs, needs_of
 from dreamforge.scheduler.fairness import work_of
 
 
@@ -31,15 +30,6 @@ NO_DEADLINES = Deadlines()
 HELD = frozenset({Stage.PROMISED, Stage.ASSIGNED, Stage.RUNNING})
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Shape:
-    """Jobs of one shape fit the same runners, so they are judged once for all (see placement.Needs)."""
-
-    model_id: str
-    height_px: int
-    width_px: int
-
-
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What was asked for; never changes."""
@@ -47,7 +37,7 @@ class Wanted:
     tenant: str
     priority: int
     requested_at: datetime
-    shape: Shape
+    shape: Needs
     preset: str
     work: int
     traceparent: str = ""
@@ -85,7 +75,7 @@ def wanted_of(event: JobRequested, traceparent: str = "") -> Wanted:
         event.tenant,
         event.priority,
         event.at,
-        shape_of(request),
+        needs_of(request),
         request.preset,
         work_of(request),
         traceparent,
@@ -102,17 +92,6 @@ def _later(at: datetime | None, seconds: float | None) -> datetime | None:
         return at + timedelta(seconds=seconds)
     except OverflowError:
         return None
-
-
-def shape_of(request: RenderRequest) -> Shape:
-    """The shape of a request."""
-    return _shape(request.model_id, request.height_px, request.width_px)
-
-
-@lru_cache(maxsize=4096)
-def _shape(model_id: str, height_px: int, width_px: int) -> Shape:
-    """Equal shapes are one object: there are few of them and many jobs."""
-    return Shape(model_id, height_px, width_px)
 
 
 def touched(job: OpenJob, sequence: int) -> OpenJob:

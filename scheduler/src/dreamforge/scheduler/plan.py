@@ -5,20 +5,17 @@ that fits a runner only once others have finished does not hold up smaller ones,
 the roomiest runner that could take it is kept free for it, or smaller jobs would slip past it for ever.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import heappop, heappush, nsmallest
 from itertools import islice
 
 from dreamforge.contracts.events import Candidate, Decision, JobAssigned
-from dreamforge.contracts.models import ModelDescriptor
-from dreamforge.contracts.placement import RunnerLoad, judge, required_bytes
-from dreamforge.scheduler.job import OpenJob, Shape
+from dreamforge.contracts.placement import Models, Needs, RunnerLoad, judge, required_bytes
+from dreamforge.scheduler.job import OpenJob
 from dreamforge.scheduler.queue import Place
 from dreamforge.scheduler.snapshot import Snapshot
-
-Models = Mapping[str, ModelDescriptor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +37,7 @@ class Assignment:
     instance_id: str
     required_bytes: int
     decision: Decision
+    tier: str | None = None
 
     def event(self, now: datetime) -> JobAssigned:
         """The fact to append."""
@@ -51,6 +49,7 @@ class Assignment:
             preset=self.job.wanted.preset,
             estimated_vram_bytes=self.required_bytes,
             decision=self.decision,
+            tier=self.tier,
         )
 
 
@@ -80,25 +79,25 @@ class _Room:
         self.loads = {load.beat.runner_id: load for load in sorted(fleet, key=lambda load: load.beat.runner_id)}
         self.open = {name for name, load in self.loads.items() if load.free_slots and not load.beat.draining}
         self.kept: set[str] = set()
-        self._judged: dict[Shape, dict[str, Candidate]] = {}
+        self._judged: dict[Needs, dict[str, Candidate]] = {}
 
-    def candidate(self, shape: Shape, runner_id: str) -> Candidate:
+    def candidate(self, shape: Needs, runner_id: str) -> Candidate:
         """How well a runner suits a shape, as it stands now."""
         judged = self._judged.setdefault(shape, {})
         if runner_id in self.kept:
             return Candidate(runner_id=runner_id, refused="kept free for a larger job that has become urgent")
         if runner_id not in judged:
-            judged[runner_id] = judge(shape, self.models.get(shape.model_id), self.loads[runner_id])
+            judged[runner_id] = judge(shape, self.models, self.loads[runner_id])
         return judged[runner_id]
 
-    def best(self, shape: Shape) -> Candidate | None:
+    def best(self, shape: Needs) -> Candidate | None:
         """The open runner with the highest score, the first by name of equals; None if none can take it now."""
         found = [c for name in self.open if (c := self.candidate(shape, name)).score is not None]
         return min(found, key=_best_first, default=None)
 
-    def need(self, shape: Shape) -> int:
-        """Memory of a shape whose model is known."""
-        return required_bytes(shape, self.models[shape.model_id])
+    def need(self, shape: Needs, tier: str | None) -> int:
+        """Memory of a shape whose model is known, in a tier of it."""
+        return required_bytes(shape, self.models, self.models[shape.model_id].tier(tier) if tier else None)
 
     def fill(self, runner_id: str, need_bytes: int) -> None:
         """One attempt more on a runner."""
@@ -110,13 +109,12 @@ class _Room:
         if not load.free_slots:
             self.open.discard(runner_id)
 
-    def able(self, shape: Shape) -> list[RunnerLoad]:
+    def able(self, shape: Needs) -> list[RunnerLoad]:
         """Open runners that could take the shape if nothing else were on them."""
-        model = self.models.get(shape.model_id)
         loads = [self.loads[name] for name in self.open]
-        return [load for load in loads if judge(shape, model, RunnerLoad(load.beat)).score is not None]
+        return [load for load in loads if judge(shape, self.models, RunnerLoad(load.beat)).score is not None]
 
-    def reserve(self, shape: Shape) -> None:
+    def reserve(self, shape: Needs) -> None:
         """Keep the roomiest runner that could take the shape when empty from being filled with anything else."""
         able = sorted(
             self.able(shape), key=lambda load: (load.committed_bytes - load.beat.budget_bytes, load.beat.runner_id)
@@ -125,7 +123,7 @@ class _Room:
             self.kept.add(able[0].beat.runner_id)
             self.open -= self.kept
 
-    def candidates(self, shape: Shape, bound: int) -> tuple[Candidate, ...]:
+    def candidates(self, shape: Needs, bound: int) -> tuple[Candidate, ...]:
         """Open runners best first, then as many of the others, with their refusals, as the bound allows."""
         best = nsmallest(bound, (self.candidate(shape, name) for name in self.open), key=_best_first)
         closed = (name for name in self.loads if name not in self.open)
@@ -141,7 +139,7 @@ class _Planner:
         self._queue = snapshot.queue
         self._now = now
         self._policy = policy
-        self._taken: dict[tuple[str, Shape], int] = {}  # how far into each line the plan has come
+        self._taken: dict[tuple[str, Needs], int] = {}  # how far into each line the plan has come
         self._reserve()
         self._going = {shape for shape in self._queue.shapes() if room.best(shape)}
 
@@ -167,7 +165,7 @@ class _Planner:
             if heads := self._heads(tenant):
                 heappush(turns, (tag + job.wanted.work, min(heads)[0], tenant))
 
-    def _heads(self, tenant: str) -> list[tuple[Place, Shape]]:
+    def _heads(self, tenant: str) -> list[tuple[Place, Needs]]:
         """The next job of each of a tenant's lines that may have somewhere to go."""
         heads = []
         for shape, line in self._queue.lines(tenant).items():
@@ -189,10 +187,11 @@ class _Planner:
         shape, runner_id = job.wanted.shape, chosen.runner_id
         key = (job.wanted.tenant, shape)
         self._taken[key] = self._taken.get(key, 0) + 1
-        need = self._room.need(shape)
+        need = self._room.need(shape, chosen.tier)
         decision = self._decision(job, need)
         self._room.fill(runner_id, need)
-        return Assignment(job, runner_id, self._room.loads[runner_id].beat.instance_id, need, decision)
+        instance_id = self._room.loads[runner_id].beat.instance_id
+        return Assignment(job, runner_id, instance_id, need, decision, chosen.tier)
 
     def _decision(self, job: OpenJob, need: int) -> Decision:
         return Decision(

@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from dreamforge.contracts.placement import Needs
 from dreamforge.scheduler.fairness import Ageing
-from dreamforge.scheduler.job import OpenJob, Shape
+from dreamforge.scheduler.job import OpenJob
 
 Place = tuple[float, str]  # rank, then job id: a total order whatever order jobs came in
 Turn = tuple[int, Place, str]  # tag, best place, tenant: of equal tags, whose best job ranks first
@@ -21,7 +22,7 @@ Turn = tuple[int, Place, str]  # tag, best place, tenant: of equal tags, whose b
 @dataclass(slots=True)
 class _Tenant:
     turn: Turn
-    lines: dict[Shape, list[Place]] = field(default_factory=dict)
+    lines: dict[Needs, list[Place]] = field(default_factory=dict)
 
     def best(self) -> Place:
         return min(line[0] for line in self.lines.values())
@@ -33,7 +34,7 @@ class Queue:
     def __init__(self, ageing: Ageing = Ageing()) -> None:
         self.ageing = ageing
         self._size = 0
-        self._shapes: Counter[Shape] = Counter()
+        self._shapes: Counter[Needs] = Counter()
         self._tenants: dict[str, _Tenant] = {}
         self._turns: list[Turn] = []
         self._virtual = 0
@@ -46,15 +47,15 @@ class Queue:
         """Tenants with queued jobs, whose turn it is first: sorted, hence a heap as it is. The caller's own copy."""
         return self._turns.copy()
 
-    def lines(self, tenant: str) -> dict[Shape, list[Place]]:
+    def lines(self, tenant: str) -> dict[Needs, list[Place]]:
         """A tenant's queued jobs by shape, best rank first. To be read, not changed."""
         return self._tenants[tenant].lines
 
-    def shapes(self) -> list[Shape]:
+    def shapes(self) -> list[Needs]:
         """The shapes of all queued jobs."""
         return list(self._shapes)
 
-    def best(self, shape: Shape) -> Place:
+    def best(self, shape: Needs) -> Place:
         """The best-ranked job of a queued shape, over all tenants."""
         return min(tenant.lines[shape][0] for tenant in self._tenants.values() if shape in tenant.lines)
 
@@ -108,7 +109,7 @@ class Queue:
             for line in tenant.lines.values():
                 yield from (job_id for _, job_id in line)
 
-    def _forget(self, shape: Shape) -> None:
+    def _forget(self, shape: Needs) -> None:
         self._shapes[shape] -= 1
         if not self._shapes[shape]:
             del self._shapes[shape]

@@ -19,13 +19,14 @@ from dreamforge.contracts.events import (
     JobAssigned,
     JobEvent,
     JobRequested,
+    JobWarned,
 )
 from dreamforge.scheduler.fairness import Ageing
 from dreamforge.scheduler.job import HELD, OpenJob, Stage, evolved, promised, released, touched, wanted_of
 from dreamforge.scheduler.queue import Queue
 
 # These change nothing that placement asks: not even their payload is looked at.
-VERSION_ONLY = frozenset({ArtifactStored.TOKEN, CancelRequested.TOKEN})
+VERSION_ONLY = frozenset({ArtifactStored.TOKEN, CancelRequested.TOKEN, JobWarned.TOKEN})
 NO_JOBS: Mapping[str, OpenJob] = {}
 
 

@@ -13,6 +13,7 @@ from dreamforge.contracts.errors import JobNotFound
 from dreamforge.contracts.events import Decision
 from dreamforge.contracts.job import Status
 from dreamforge.contracts.models import Token
+from dreamforge.contracts.placement import needs_of
 from dreamforge.gateway import documents as doc
 from dreamforge.gateway import queries, why
 from dreamforge.gateway.cursor import EVENT_ID_PATTERN, PAGE_PATTERN, SEQUENCE_MAX, EventCursor, PageCursor
@@ -218,7 +219,7 @@ async def explain_job(gate: ConsistentGate, job_id: str) -> Response:
 
 
 async def _waiting(gate: Gate, job: JobSummary) -> Waiting:
-    model = gate.registry().models.get(job.request.model_id)
+    models = gate.registry().models
     fleet = gate.live_fleet().live().values()
     given = await gate.database.rows(queries.commitments())
     ahead = await gate.database.row(queries.ahead_of(job.job_id))
@@ -226,5 +227,5 @@ async def _waiting(gate: Gate, job: JobSummary) -> Waiting:
     return Waiting(
         ahead=ahead["number"] if ahead else 0,
         retry_at=job.retry_at,
-        candidates=why.judged(job.request, model, fleet, commitments),
+        candidates=why.judged(needs_of(job.request), models, fleet, commitments),
     )
