@@ -153,6 +153,17 @@ def test_a_prompt_becomes_a_picture_with_its_recipe(stack: Stack) -> None:
         assert (recipe.prompt, recipe.seed) == (prompt, 7 + index)
 
 
+def test_a_picture_is_rendered_again_to_the_byte(stack: Stack) -> None:
+    job = stack.json("generate", "a lighthouse", "--seed", "3", "--steps", "4", "--images", "2")["job"]
+    first, second = (artifact["artifact_id"] for artifact in job["artifacts"])
+    found = stack.json("rerun", second)
+    assert (found["same_bytes"], found["differing_pixels"], found["changes"]) == (True, 0, [])
+    assert "identical" in stack.run("rerun", first).stdout
+    nowhere = stack.run("rerun", first[:-1] + "7")
+    assert nowhere.returncode == 2
+    assert first in nowhere.stderr
+
+
 def test_the_log_tells_the_whole_story_in_order(stack: Stack) -> None:
     job_id = stack.json("generate", "a green square", "--steps", "4")["job"]["job_id"]
     story = stack.json("events", "replay", "--job", job_id)

@@ -8,7 +8,7 @@ import typer
 from loguru import logger
 
 from dreamforge.cli import console
-from dreamforge.cli.commands import demo, down, events, fleet, generate, jobs, parked, projection, up
+from dreamforge.cli.commands import demo, down, events, fleet, generate, jobs, parked, projection, rerun, up
 from dreamforge.cli.failure import EXIT_MEANINGS, Exit, report
 from dreamforge.contracts.errors import ForgeError
 
@@ -41,6 +41,7 @@ app.command()(down.status)
 app.command()(down.logs)
 app.command()(down.env)
 app.command()(generate.generate)
+app.command()(rerun.rerun)
 app.add_typer(jobs.app, name="jobs")
 events.app.add_typer(parked.app, name="parked")
 app.add_typer(events.app, name="events")

@@ -1,0 +1,99 @@
+"""`dreamforge rerun`: an artifact rendered again from its own event, and compared."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from dreamforge.cli import settings as cli_settings
+from dreamforge.cli.again import Comparison, compare, submission
+from dreamforge.cli.commands.generate import paint, raise_unless_succeeded
+from dreamforge.cli.console import Json, emit, out, run
+from dreamforge.cli.failure import CommandError, Exit
+from dreamforge.cli.gateway import Gateway
+from dreamforge.cli.gateway import Json as JsonObject
+from dreamforge.cli.settings import CliSettings
+from dreamforge.contracts.events import RenderRequest
+
+ARTIFACT_ID = re.compile(r"(?P<job_id>[0-9a-f-]{36})-\d+-\d+")
+
+
+def rerun(
+    artifact: Annotated[str, typer.Argument(help="The artifact's id; `dreamforge jobs show JOB` lists them.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the new picture; out/.")] = None,
+    json: Json = False,
+) -> None:
+    """Render a picture again from its own event, and say whether the pixels are the same.
+
+    Everything that the picture was made from is in the log: the request as it was resolved, and the recipe with the
+    model's digest, the device, its precision and the versions of all packages whose code decides pixels. Where the
+    pixels differ, what differs in the recipes is shown. Exit status 0: the same pixels; 1: other pixels.
+
+    Example: dreamforge rerun 01a20638-499f-7288-a6c2-5e668ec21e03-1-0
+    """
+    settings = cli_settings.load()
+    run(_rerun(settings, artifact, output or settings.output_dir, as_json=json))
+
+
+async def _rerun(settings: CliSettings, artifact_id: str, folder: Path, *, as_json: bool) -> None:
+    async with Gateway(settings) as gateway:
+        before = await _artifact(gateway, artifact_id)
+        accepted = await gateway.submit(before["body"])
+        view, paths = await paint(gateway, accepted["job_id"], folder, quiet=as_json)
+        raise_unless_succeeded(accepted["job_id"], view)
+        after = (await gateway.job(accepted["job_id"]))["artifacts"][0]
+        original = await gateway.picture(before["url"])
+    found = compare(original, paths[0].read_bytes(), before["recipe"], after["recipe"])
+    if as_json:
+        emit(_as_json(artifact_id, after["artifact_id"], found))
+    else:
+        _tell(found)
+    if not found.same_pixels:
+        raise CommandError("the pixels differ", Exit.FAILED, {"first": artifact_id, "again": after["artifact_id"]})
+
+
+async def _artifact(gateway: Gateway, artifact_id: str) -> JsonObject:
+    """The artifact with the body that asks for it again. Errors: CommandError, ProblemError."""
+    match = ARTIFACT_ID.fullmatch(artifact_id)
+    if match is None:
+        hint = "it is a job's id, the attempt and the picture's index: dreamforge jobs show JOB lists them"
+        raise CommandError(f"{artifact_id!r} is no artifact's id", Exit.REFUSED, hint=hint)
+    job = await gateway.job(match["job_id"])
+    for artifact in job["artifacts"]:
+        if artifact["artifact_id"] == artifact_id:
+            body = submission(RenderRequest.model_validate(job["request"]), artifact["seed"])
+            return {**artifact, "body": body}
+    known = ", ".join(each["artifact_id"] for each in job["artifacts"]) or "none"
+    raise CommandError(f"the job has no artifact {artifact_id}", Exit.REFUSED, {"its artifacts": known})
+
+
+def _as_json(first: str, again: str, found: Comparison) -> JsonObject:
+    return {
+        "artifact_id": first,
+        "again": again,
+        "same_bytes": found.same_bytes,
+        "same_pixels": found.same_pixels,
+        "pixels": found.pixels,
+        "differing_pixels": found.differing,
+        "changes": [{"name": name, "was": was, "is": now} for name, was, now in found.changes],
+    }
+
+
+def _tell(found: Comparison) -> None:
+    if found.same_bytes:
+        out.print("identical, byte for byte", style="green")
+        return
+    if found.same_pixels:
+        out.print("the same pixels; the recipes differ:", style="green")
+    elif found.differing is None:
+        out.print("the sizes differ", style="red")
+    else:
+        out.print(f"{found.differing} of {found.pixels} pixels differ; what the recipes say:", style="red")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("what", "was", "is now"):
+        table.add_column(column)
+    for change in found.changes:
+        table.add_row(*change)
+    out.print(table if found.changes else "nothing differs in the recipes: the same environment gave other pixels")

@@ -1,0 +1,66 @@
+"""A second render is compared pixel by pixel, and what changed between two recipes is named."""
+
+import struct
+import zlib
+
+import pytest
+
+from dreamforge.cli.again import FILTER_NONE, FILTER_SUB, SIGNATURE, compare, submission
+from dreamforge.cli.failure import CommandError
+from dreamforge.contracts.events import LoraUse, RenderRequest, Upscale
+
+ROWS = [bytes([10, 20, 30, 200, 100, 50]), bytes([0, 0, 0, 255, 255, 255])]
+RECIPE = {"seed": 1, "versions": {"torch": "2.13.0"}}
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(rows: list[bytes], filtered: int = FILTER_SUB, note: bytes = b"") -> bytes:
+    lines = b""
+    for row in rows:
+        before = bytes(3) + row[:-3]
+        coded = bytes((a - b) % 256 for a, b in zip(row, before, strict=True)) if filtered == FILTER_SUB else row
+        lines += bytes([filtered]) + coded
+    header = struct.pack(">II5B", len(rows[0]) // 3, len(rows), 8, 2, 0, 0, 0)
+    parts = (chunk(b"IHDR", header), chunk(b"iTXt", note), chunk(b"IDAT", zlib.compress(lines)), chunk(b"IEND", b""))
+    return SIGNATURE + b"".join(parts)
+
+
+def test_the_same_bytes_are_the_same_pixels() -> None:
+    found = compare(png(ROWS), png(ROWS), RECIPE, RECIPE)
+    assert (found.same_bytes, found.same_pixels, found.pixels, found.changes) == (True, True, 4, ())
+
+
+def test_another_recipe_or_filter_around_the_same_pixels_is_seen_as_such() -> None:
+    newer = {"seed": 1, "versions": {"torch": "2.14.0", "triton": "3"}}
+    found = compare(png(ROWS), png(ROWS, FILTER_NONE, note=b"newer"), RECIPE, newer)
+    assert not found.same_bytes
+    assert found.same_pixels
+    assert found.changes == (("versions.torch", "2.13.0", "2.14.0"), ("versions.triton", "nothing", "3"))
+
+
+def test_differing_pixels_are_counted() -> None:
+    other = [ROWS[0], bytes([0, 0, 1, 255, 255, 255])]
+    assert compare(png(ROWS), png(other), RECIPE, RECIPE).differing == 1
+    assert compare(png(ROWS), png(ROWS[:1]), RECIPE, RECIPE).differing is None
+
+
+@pytest.mark.parametrize("data", [b"JFIF", png(ROWS)[:60], png(ROWS, filtered=4)])
+def test_a_file_of_somebody_else_is_named_so(data: bytes) -> None:
+    with pytest.raises(CommandError, match="not a PNG that a runner of ours wrote"):
+        compare(png(ROWS), data, RECIPE, RECIPE)
+
+
+def test_what_is_asked_for_again_says_all_that_a_preset_could_change() -> None:
+    request = RenderRequest(
+        model_id="m", preset="p", prompt="x", width_px=64, height_px=32, steps=4, guidance_scale=0, seed=9, images=3,
+        sampler="euler", loras=(LoraUse(model_id="l", weight=0.5),),
+        upscale=Upscale(width_px=128, height_px=64, strength=0.4),
+    )  # fmt: skip
+    body = submission(request, seed=11)
+    assert (body["seed"], body["images"], body["guidance_scale"]) == (11, 1, 0)
+    assert body["upscale"] == {"factor": 2.0, "strength": 0.4}
+    assert body["loras"] == [{"model_id": "l", "weight": 0.5}]
+    assert "init_image" not in body
