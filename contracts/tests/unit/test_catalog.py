@@ -1,0 +1,103 @@
+"""A descriptor file is read as it is meant, or refused with the file, the field and what would be right."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dreamforge.contracts.catalog import (
+    FAMILIES,
+    CatalogEntry,
+    DescriptorInvalid,
+    PickleRefused,
+    UnknownFamily,
+    is_pickle,
+    parse_entry,
+)
+
+SHIPPED = sorted((Path(__file__).parents[3] / "models").glob("*.yaml"))
+PROFILE = {"resident_bytes": 1, "denoise_bytes_per_latent": 1, "decode_bytes_per_px": 1}
+PRESET = {"name": "standard", "width_px": 64, "height_px": 64, "steps": 4, "guidance_scale": 1}
+FILE = {"path": "unet/model.safetensors", "size_bytes": 3, "sha256": "a" * 64}
+
+
+def described(**changes: object) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "model_id": "m",
+        "family": "stable-diffusion",
+        "licence": "MIT",
+        "vram": PROFILE,
+        "presets": [PRESET],
+        "source": {"kind": "folder", "location": "m"},
+    }
+    return values | changes
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_every_shipped_descriptor_is_right(file: Path) -> None:
+    entry = parse_entry(yaml.safe_load(file.read_text()), file.name)
+    assert entry.model_id == file.stem
+    assert entry.describe("0" * 64).licence != "unknown"
+
+
+def test_a_file_that_leaves_its_files_open_is_not_pinned() -> None:
+    assert not parse_entry(described(), "m.yaml").pinned
+    assert parse_entry(described(source={"kind": "folder", "location": "m", "files": [FILE]}), "m.yaml").pinned
+
+
+def test_a_description_has_every_field_of_the_descriptor() -> None:
+    entry = parse_entry(described(title="M", side_px_max=128), "m.yaml")
+    found = entry.describe("1" * 64)
+    assert found.digest == "1" * 64
+    for name in type(found).model_fields.keys() - {"digest"}:
+        assert getattr(found, name) == getattr(entry, name), name
+    assert type(found).model_fields.keys() <= CatalogEntry.model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"model_id": "a b"}, "model_id"),
+        ({"licence": ""}, "licence"),
+        ({"presets": []}, "file"),
+        ({"colour": "red"}, "colour"),
+        ({"vram": PROFILE | {"resident_bytes": -1}}, "vram.resident_bytes"),
+        ({"presets": [PRESET | {"width_px": 60}]}, "presets.0.width_px"),
+        ({"side_px_min": 256, "side_px_max": 128}, "side_px_max"),
+        ({"source": {"kind": "torrent", "location": "m"}}, "source.kind"),
+        ({"source": {"kind": "hub", "location": "m", "files": [FILE | {"path": "../x"}]}}, "source.files.0.path"),
+        ({"source": {"kind": "hub", "location": "m", "files": [FILE | {"sha256": "x"}]}}, "source.files.0.sha256"),
+        ({"source": {"kind": "hub", "location": "m", "files": [FILE, FILE]}}, "source.files"),
+    ],
+)
+def test_what_is_wrong_is_named_by_file_and_field(changes: dict[str, object], field: str) -> None:
+    with pytest.raises(DescriptorInvalid) as refused:
+        parse_entry(described(**changes), "m.yaml")
+    assert field in [name for name, _ in refused.value.problems]
+    assert f"m.yaml: {field}: " in str(refused.value)
+
+
+def test_a_missing_field_is_said_to_be_missing() -> None:
+    with pytest.raises(DescriptorInvalid, match=r"m\.yaml: vram: is missing"):
+        parse_entry({key: value for key, value in described().items() if key != "vram"}, "m.yaml")
+
+
+@pytest.mark.parametrize("content", [None, [], "text", 3])
+def test_a_file_of_something_else_is_refused(content: object) -> None:
+    with pytest.raises(DescriptorInvalid, match="mapping"):
+        parse_entry(content, "m.yaml")
+
+
+def test_an_unknown_family_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UnknownFamily) as refused:
+        parse_entry(described(family="dall-e"), "m.yaml")
+    assert all(family in str(refused.value) for family in FAMILIES)
+
+
+@pytest.mark.parametrize("name", ["x.bin", "unet/x.PT", "x.ckpt", "x.pkl", "x.pth"])
+def test_a_pickle_is_refused_with_the_reason(name: str) -> None:
+    files = [FILE | {"path": name}]
+    with pytest.raises(PickleRefused, match="runs whatever code"):
+        parse_entry(described(source={"kind": "folder", "location": "m", "files": files}), "m.yaml")
+    assert is_pickle(name)
