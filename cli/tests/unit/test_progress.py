@@ -1,8 +1,13 @@
 """A client's view of a job follows its events, and only them."""
 
+import io
 from datetime import UTC, datetime
 
+from rich.console import Console
+
 from dreamforge.cli.progress import JobView, fold
+from dreamforge.cli.sse import SseMessage
+from dreamforge.cli.watch import PlainDisplay
 from dreamforge.contracts.events import (
     AttemptFailed,
     Decision,
@@ -14,8 +19,10 @@ from dreamforge.contracts.events import (
     JobRequested,
     JobStarted,
     JobSucceeded,
+    JobWarned,
     RenderRequest,
     StepProgressed,
+    WarningCode,
 )
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -101,3 +108,27 @@ def test_each_end_is_terminal_and_said() -> None:
     assert all(end.terminal for end in ends)
     assert ends[0].steps_done == 20
     assert ends[1].message == "model_broken: no weights"
+
+
+def warned(image_index: int | None = None) -> JobWarned:
+    return JobWarned(
+        at=AT,
+        attempt=1,
+        code=WarningCode.UNKNOWN_WORDS,
+        message="the model does not know: giraffe",
+        image_index=image_index,
+    )
+
+
+def test_a_warning_is_kept_and_the_job_goes_on() -> None:
+    view = view_of(requested(), assigned(), started(), step(3), warned(), step(4), warned(1))
+    assert view.warnings == ("the model does not know: giraffe", "image 2: the model does not know: giraffe")
+    assert (view.status, view.steps_done) == ("running", 4)
+    assert fold(view, assigned(2)).warnings == ()
+
+
+def test_a_warning_has_a_line_of_its_own_in_a_log() -> None:
+    console = Console(record=True, width=80, force_terminal=False, file=io.StringIO())
+    view = view_of(requested(), assigned(), started(), warned())
+    PlainDisplay(console).show(SseMessage(id="1", event=JobWarned.TOKEN, data="{}"), view)
+    assert console.export_text().startswith("warning: the model does not know: giraffe\n")

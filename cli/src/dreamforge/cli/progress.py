@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from dreamforge.cli.story import warning_of
 from dreamforge.contracts.events import (
     ArtifactStored,
     AttemptFailed,
@@ -13,6 +14,7 @@ from dreamforge.contracts.events import (
     JobRequested,
     JobStarted,
     JobSucceeded,
+    JobWarned,
     StepProgressed,
 )
 
@@ -21,7 +23,10 @@ TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """One job as far as its events have arrived. `images_stored` are the indexes of this attempt's pictures."""
+    """One job as far as its events have arrived. `images_stored` are the indexes of this attempt's pictures.
+
+    `warnings` are its warnings, in words.
+    """
 
     status: str = "unknown"
     attempt: int = 0
@@ -33,6 +38,7 @@ class JobView:
     eta_seconds: float | None = None
     images_stored: tuple[int, ...] = ()
     message: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def terminal(self) -> bool:
@@ -60,6 +66,8 @@ def fold(view: JobView, event: Event) -> JobView:
             return _step(view, event)
         case ArtifactStored():
             return replace(view, images_stored=(*view.images_stored, event.index))
+        case JobWarned():
+            return replace(view, warnings=(*view.warnings, warning_of(event)))
         case AttemptFailed():
             return replace(view, status="queued", message=f"{event.reason}: {event.message}", eta_seconds=None)
         case JobSucceeded():

@@ -19,6 +19,7 @@ from dreamforge.contracts.events import (
     JobRequested,
     JobStarted,
     JobSucceeded,
+    JobWarned,
     MessageParked,
     ModelRegistered,
     RunnerLost,
@@ -105,11 +106,18 @@ def in_words(event: Event) -> str:
             return f"{_count(len(event.artifacts), 'picture')}, {event.render_seconds:.2f} s of rendering"
         case JobFailed():
             return f"{event.reason}: {event.message}"
+        case JobWarned():
+            return warning_of(event)
         case CancelRequested():
             return f"by {event.requested_by}"
         case JobCancelled():
             return f"while {event.stage}"
     return _in_words_of_the_fleet(event)
+
+
+def warning_of(event: JobWarned) -> str:
+    """A warning for people, with the picture that it is about."""
+    return event.message if event.image_index is None else f"image {event.image_index + 1}: {event.message}"
 
 
 def _in_words_of_the_fleet(event: Event) -> str:
@@ -155,7 +163,13 @@ def _short(text: str) -> str:
     return line if len(line) <= PROMPT_CHARS else line[: PROMPT_CHARS - 1] + "…"
 
 
-STORY_COLOURS = {"succeeded": "green", "failed": "red", "attempt-failed": "yellow", "cancelled": "yellow"}
+STORY_COLOURS = {
+    "succeeded": "green",
+    "failed": "red",
+    "attempt-failed": "yellow",
+    "cancelled": "yellow",
+    "warned": "yellow",
+}
 
 
 def story_table(lines: Sequence[Line]) -> Table:

@@ -13,6 +13,7 @@ from dreamforge.cli.console import emit_line
 from dreamforge.cli.gateway import Gateway, event_of
 from dreamforge.cli.progress import JobView, fold
 from dreamforge.cli.sse import SseMessage
+from dreamforge.contracts.events import JobWarned
 
 # Without a terminal, a line for every fifth of the steps is enough to see that it goes on.
 PLAIN_LINES = 5
@@ -49,6 +50,12 @@ class Silent:
         return None
 
 
+def show_warning(console: Console, message: SseMessage, view: JobView) -> None:
+    """A line of its own when the event is a warning: it must outlast the bar."""
+    if message.event == JobWarned.TOKEN and view.warnings:
+        console.print(f"warning: {view.warnings[-1]}", style="yellow", markup=False, soft_wrap=True)
+
+
 class PlainDisplay:
     """Lines, for logs and pipes: every change of status, and a few steps."""
 
@@ -56,7 +63,8 @@ class PlainDisplay:
         self._console = console
         self._last = ("", 0)
 
-    def show(self, _message: SseMessage, view: JobView, /) -> None:
+    def show(self, message: SseMessage, view: JobView, /) -> None:
+        show_warning(self._console, message, view)
         now = (view.status, view.steps_done * PLAIN_LINES // max(1, view.steps_all))
         if now != self._last:
             self._last = now
@@ -70,7 +78,8 @@ class BarDisplay:
         self._progress = progress
         self._task = progress.add_task("waiting", total=None, view=JobView())
 
-    def show(self, _message: SseMessage, view: JobView, /) -> None:
+    def show(self, message: SseMessage, view: JobView, /) -> None:
+        show_warning(self._progress.console, message, view)
         self._progress.update(
             self._task,
             description=view.status,

@@ -23,6 +23,7 @@ from dreamforge.gpu_runner.protocol import Image
 from dreamforge.gpu_runner.steps import Steps
 from dreamforge.gpu_runner.task import RenderTask
 from dreamforge.gpu_runner.uploads import Uploads
+from dreamforge.gpu_runner.warner import Warner
 from dreamforge.runtime import clock, retry
 from dreamforge.runtime.eventstore import EventStore, Loaded, Outcome
 
@@ -118,13 +119,16 @@ class Attempt:
             await self._or_interrupt(self._child_ready(), stage="assigned")
         if (started := await self._start(loaded, me)) is None:
             return "dropped: the job went another way before its start"
-        listening = self._listening(request)
+        warner = Warner(self.assignment.event.attempt, self._execute, started)
+        listening = self._listening(request, warner)
         try:
             render_seconds = await self._or_interrupt(listening.rendered(), stop=listening.stop)
             artifacts = await self._or_interrupt(listening.stored(), stage="uploading")
+            known = await self._or_interrupt(warner.told(), stage="uploading")
         finally:
             listening.forget()
-        return await self._finish(artifacts, render_seconds, started)
+            warner.forget()
+        return await self._finish(artifacts, render_seconds, known)
 
     async def _child_ready(self) -> None:
         try:
@@ -143,11 +147,12 @@ class Attempt:
             return now if is_running_here(now.state, command.attempt, me) else None
         return Loaded(outcome.state, outcome.version)
 
-    def _listening(self, request: RenderRequest) -> Listening:
+    def _listening(self, request: RenderRequest, warner: Warner) -> Listening:
         return Listening(
             self.tools.keeper,
             self._task(request),
             on_step=self.tools.steps.of(self.assignment, request).publish,
+            on_warning=warner.warn,
             store=self._store_image,
             stall_seconds=self.tools.stall_seconds,
             load_seconds=self.tools.load_seconds,
@@ -176,11 +181,11 @@ class Attempt:
             recipe=image.recipe.model_dump(mode="json"),
         )
 
-    async def _finish(self, artifacts: tuple[ArtifactStored, ...], render_seconds: float, started: Loaded) -> str:
+    async def _finish(self, artifacts: tuple[ArtifactStored, ...], render_seconds: float, known: Loaded | None) -> str:
         attempt = self.assignment.event.attempt
         command = commands.FinishAttempt(clock.now(), attempt, artifacts, render_seconds)
         try:
-            return _name(await self._execute(command, started))
+            return _name(await self._execute(command, known))
         except Conflict as conflict:
             now = (await self._log(lambda: self.tools.store.load(self.assignment.job_id))).state
             if now.status is Status.SUCCEEDED and now.attempt == attempt:

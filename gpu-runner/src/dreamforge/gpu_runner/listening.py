@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.events import ArtifactStored, FailureReason
 from dreamforge.gpu_runner.keeper import ChildGone, Keeper, OfTask
-from dreamforge.gpu_runner.protocol import Cancelled, Done, Failed, Image, Step
+from dreamforge.gpu_runner.protocol import Cancelled, Done, Failed, Image, Step, Warned
 from dreamforge.gpu_runner.task import RenderTask
 from dreamforge.runtime import clock
 
 OnStep = Callable[[Step], Awaitable[None]]
+OnWarning = Callable[[Warned], Awaitable[None]]
 Store = Callable[[Image, int], Awaitable[ArtifactStored]]
 #: A step this many times as long as the longest before it is no longer slow, it is stuck.
 STALL_FACTOR = 30.0
@@ -37,6 +38,7 @@ class Listening:
     keeper: Keeper
     task: RenderTask
     on_step: OnStep
+    on_warning: OnWarning
     store: Store
     stall_seconds: float
     load_seconds: float
@@ -100,6 +102,8 @@ class Listening:
         match message:
             case Step():
                 await self.on_step(message)
+            case Warned():
+                await self.on_warning(message)
             case Image():
                 seed = self.task.seeds[message.image_index]
                 self._uploads.append(asyncio.ensure_future(self.store(message, seed)))

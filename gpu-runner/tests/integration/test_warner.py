@@ -1,0 +1,108 @@
+"""What the child warns of becomes facts of its attempt, on a real log, and never costs the attempt."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from dreamforge.contracts import commands
+from dreamforge.contracts.events import Decision, FailureReason, JobSucceeded, JobWarned, RenderRequest, WarningCode
+from dreamforge.contracts.job import Status
+from dreamforge.gpu_runner.protocol import Warned
+from dreamforge.gpu_runner.warner import MAX_WORDS, Warner
+from dreamforge.runtime import clock, ids
+from dreamforge.runtime.eventstore import EventStore, Loaded, Outcome
+from dreamforge.runtime.settings import CommonSettings
+from dreamforge.runtime.streams import open_log
+
+REQUEST = RenderRequest(
+    model_id="m", preset="standard", prompt="a fox", width_px=64, height_px=64, steps=4, guidance_scale=1.0, seed=1
+)
+DECISION = Decision(waited_seconds=0, effective_priority=5, queue_length=0, required_bytes=0, candidates=())
+
+
+class Job:
+    """One running job in a real log, and how its runner appends to it."""
+
+    def __init__(self, store: EventStore) -> None:
+        self.store, self.job_id = store, ids.new_id()
+
+    async def execute(self, command: commands.Command, known: Loaded | None = None) -> Outcome:
+        return await self.store.execute(self.job_id, command, known=known)
+
+    async def start(self) -> Loaded:
+        now = clock.now()
+        await self.execute(commands.RequestJob(self.job_id, now, "default", 5, REQUEST))
+        await self.execute(commands.AssignJob(now, 1, "r1", "i1", 0, DECISION))
+        outcome = await self.execute(commands.StartAttempt(now, 1, "r1", "i1"))
+        return Loaded(outcome.state, outcome.version)
+
+    async def history(self) -> list[object]:
+        return [recorded.event for recorded in (await self.store.load(self.job_id)).history]
+
+
+@pytest.fixture
+async def job(nats_url: str) -> AsyncIterator[Job]:
+    settings = CommonSettings.model_validate({"nats_url": nats_url, "nats_allow_unsynced": True})
+    bus = await open_log(settings, "test")
+    store = EventStore(bus, "/dreamforge/test")
+    yield Job(store)
+    await store.close()
+    await bus.close()
+
+
+def warned(code: WarningCode, image_index: int | None = None, words: tuple[str, ...] = ()) -> Warned:
+    return Warned(task_id="t", code=code, message="look", image_index=image_index, words=words)
+
+
+async def test_the_finish_is_decided_on_the_version_after_the_warnings(job: Job) -> None:
+    warner = Warner(1, job.execute, await job.start())
+    await warner.warn(warned(WarningCode.UNKNOWN_WORDS, words=("giraffe",)))
+    await warner.warn(warned(WarningCode.IMAGE_BLACK, image_index=0))
+    await warner.warn(warned(WarningCode.IMAGE_BLACK, image_index=1))
+    known = await warner.told()
+    assert known is not None
+    assert known.version == (await job.store.load(job.job_id)).version
+    await job.execute(commands.FinishAttempt(clock.now(), 1, (), 0.1), known)
+    said = [event for event in await job.history() if isinstance(event, JobWarned)]
+    assert [(event.code, event.image_index) for event in said] == [
+        (WarningCode.UNKNOWN_WORDS, None),
+        (WarningCode.IMAGE_BLACK, 0),
+        (WarningCode.IMAGE_BLACK, 1),
+    ]
+    assert said[0].words == ("giraffe",)
+    assert isinstance((await job.history())[-1], JobSucceeded)
+
+
+async def test_a_warning_said_twice_is_one_fact(job: Job) -> None:
+    warner = Warner(1, job.execute, await job.start())
+    for _ in range(3):
+        await warner.warn(warned(WarningCode.PROMPT_CUT))
+        await warner.told()
+    assert sum(isinstance(event, JobWarned) for event in await job.history()) == 1
+
+
+async def test_a_race_on_the_version_is_decided_again(job: Job) -> None:
+    warner = Warner(1, job.execute, await job.start())
+    await job.execute(commands.RequestCancel(clock.now()))
+    await warner.warn(warned(WarningCode.PROMPT_CUT))
+    known = await warner.told()
+    assert known is not None
+    assert known.state.cancel_requested
+    assert len(known.state.warnings) == 1
+
+
+async def test_a_warning_of_an_attempt_that_is_over_is_dropped_in_peace(job: Job) -> None:
+    warner = Warner(1, job.execute, await job.start())
+    await job.execute(commands.FailAttempt(clock.now(), 1, FailureReason.RUNNER_LOST, True, "silent"))
+    await warner.warn(warned(WarningCode.PROMPT_CUT))
+    assert await warner.told() is None
+    assert (await job.store.load(job.job_id)).state.status is Status.QUEUED
+    assert not any(isinstance(event, JobWarned) for event in await job.history())
+
+
+async def test_the_words_of_a_very_long_prompt_fit_into_an_event(job: Job) -> None:
+    warner = Warner(1, job.execute, await job.start())
+    await warner.warn(warned(WarningCode.PROMPT_CUT, words=("w" * 1000,) * 10_000))
+    known = await warner.told()
+    assert known is not None
+    assert len(known.state.warnings[0].words) == MAX_WORDS
