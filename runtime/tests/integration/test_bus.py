@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from nats.aio.msg import Msg
 
 from dreamforge.contracts.errors import BrokerUnfit, DependencyAway
 from dreamforge.runtime import bus as bus_module
 from dreamforge.runtime import clock
 from dreamforge.runtime.embedded import NatsServer
+from dreamforge.runtime.testing import eventually
 
 INFO = {"server_id": "old", "version": "2.9.25", "proto": 1, "max_payload": 1_048_576, "headers": True}
 
@@ -51,4 +53,17 @@ async def test_a_request_on_a_connection_that_breaks_fails_at_once(nats_server: 
     with pytest.raises(DependencyAway):
         await asking
     assert clock.monotonic_seconds() - began < bus_module.REQUEST_TIMEOUT_SECONDS / 2
+    await bus.close()
+
+
+async def test_a_cancellation_that_comes_together_with_an_answer_is_not_lost(nats_url: str) -> None:
+    """It was, with the client's own time-out on Python 3.11: a follower then went on for ever."""
+    bus = await bus_module.connect(nats_url, "test")
+    await bus.nc.subscribe("silent")
+    asking = asyncio.create_task(bus.ask("silent", b""))
+    (answer,) = (await eventually(lambda: bus.nc._resp_map)).values()
+    answer.set_result(Msg(_client=bus.nc))
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
     await bus.close()

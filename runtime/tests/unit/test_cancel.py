@@ -30,3 +30,26 @@ async def test_errors_of_cancelled_tasks_are_not_raised() -> None:
     task = asyncio.create_task(breaks())
     await asyncio.wait_for(service.cancel(task), 5)
     assert isinstance(task.exception(), ValueError)
+
+
+async def test_whoever_is_cancelled_while_it_cancels_leaves_nobody_behind() -> None:
+    leaving, left = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            leaving.set()
+            await left.wait()
+
+    task = asyncio.create_task(slow())
+    await asyncio.sleep(0)
+    canceller = asyncio.create_task(service.cancel(task))
+    await leaving.wait()
+    canceller.cancel()
+    await asyncio.sleep(0)
+    assert not canceller.done()
+    left.set()
+    await asyncio.wait({canceller}, timeout=5)
+    assert canceller.cancelled()
+    assert task.done()

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Coroutine
 
+from dreamforge.runtime.service import cancel
+
 
 async def together(*coroutines: Coroutine[object, object, None]) -> None:
     """Until one of them ends or fails; then the others are cancelled and the first failure is raised."""
@@ -12,9 +14,7 @@ async def together(*coroutines: Coroutine[object, object, None]) -> None:
         for task in done:
             task.result()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(*tasks)
 
 
 async def all_done(*coroutines: Coroutine[object, object, None]) -> None:

@@ -52,7 +52,10 @@ class Bus:
     async def ask(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> Msg:
         """Request and reply. Errors: DependencyAway."""
         try:
-            return await self.nc.request(subject, data, timeout=REQUEST_TIMEOUT_SECONDS, headers=headers)
+            # Our own time-out, because the client's is wait_for, which on Python 3.11 swallows a cancellation that
+            # arrives together with the answer.
+            async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
+                return await self.nc.request(subject, data, timeout=None, headers=headers)  # type: ignore[arg-type]
         except NATS_ERRORS as error:
             raise DependencyAway(dependency="nats", reason=str(error) or type(error).__name__) from error
 

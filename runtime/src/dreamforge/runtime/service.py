@@ -63,14 +63,21 @@ async def until_stopped_or_broken(stop: asyncio.Event, *tasks: "asyncio.Task[Non
 
 
 async def cancel(*tasks: "asyncio.Task[object]") -> None:
-    """Cancel tasks until they have ended, whatever they end with.
+    """Cancel tasks until they have ended, whatever they end with; whoever is cancelled meanwhile ends after them.
 
     More than once, because libraries that use `asyncio.wait_for` on Python 3.11 can swallow a cancellation that
     arrives together with their answer.
     """
     pending = set(tasks)
+    interruption: asyncio.CancelledError | None = None
     while pending:
         for task in pending:
             task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
+        try:
+            await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
+        except asyncio.CancelledError as error:
+            interruption = error
+        pending = {task for task in pending if not task.done()}
     await asyncio.gather(*tasks, return_exceptions=True)  # so that no error is reported as never looked at
+    if interruption is not None:
+        raise interruption
