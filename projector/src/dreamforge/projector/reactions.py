@@ -39,7 +39,7 @@ async def react(bus: Bus, stream: str, durable: str, handle: Handle) -> None:
                 await _react(bus, stream, durable, handle)
             except (DependencyAway, ApiError, *NATS_ERRORS) as error:
                 if attempt > 1:
-                    logger.warning("not reacting to {}: {}", stream, error)
+                    logger.warning("not reacting to {}: {}", stream, str(error) or type(error).__name__)
 
 
 async def _react(bus: Bus, stream: str, durable: str, handle: Handle) -> None:
