@@ -16,7 +16,7 @@ from dreamforge.gpu_runner.pipeline import Pipeline
 from dreamforge.gpu_runner.recipe import Engine, recipe_for
 from dreamforge.gpu_runner.renderer import DeviceReport, ModelKey, OnStep, Painted, RenderFailed
 from dreamforge.gpu_runner.residents import Residents
-from dreamforge.gpu_runner.samplers import sampler_for
+from dreamforge.gpu_runner.samplers import sampler_for, steps_limit
 from dreamforge.gpu_runner.scanlines import sub_filtered
 from dreamforge.gpu_runner.task import RenderTask
 from dreamforge.gpu_runner.torch_device import TorchDevice
@@ -125,13 +125,13 @@ def step_callback(on_step: OnStep, steps: int) -> Callable[[Any, int, Any, dict[
 
 def check_request(pipeline: Pipeline, task: RenderTask) -> None:
     """Refuse what diffusers would take badly, or silently. Errors: RenderFailed(invalid_request)."""
-    multiple = int(getattr(pipeline, "vae_scale_factor", DEFAULT_SIZE_MULTIPLE))
+    multiple = size_multiple(pipeline)
     for name, size_px in (("width", task.width_px), ("height", task.height_px)):
         if size_px % multiple:
             raise RenderFailed(
                 FailureReason.INVALID_REQUEST, f"{name} {size_px} is not a multiple of {multiple} pixels"
             )
-    if task.steps > (limit := _step_limit(pipeline)):
+    if task.steps > (limit := steps_limit(pipeline.scheduler)):
         raise RenderFailed(FailureReason.INVALID_REQUEST, f"{task.steps} steps, and this model has {limit}")
     parameters = inspect.signature(type(pipeline).__call__).parameters
     if "callback_on_step_end" not in parameters or "prompt" not in parameters:
@@ -142,10 +142,12 @@ def check_request(pipeline: Pipeline, task: RenderTask) -> None:
         raise RenderFailed(FailureReason.INVALID_REQUEST, f"{type(pipeline).__name__} takes no negative prompt")
 
 
-def _step_limit(pipeline: Pipeline) -> int:
-    """How many steps the model was trained in; more would read past the end of its noise schedule."""
-    configuration = pipeline.scheduler.config
-    return int(configuration.get("num_train_timesteps", 1000)) - int(configuration.get("steps_offset", 0))
+def size_multiple(pipeline: Pipeline) -> int:
+    """What both sides must be multiples of, in pixels; a transformer packs several latents into one token."""
+    scale = int(getattr(pipeline, "vae_scale_factor", DEFAULT_SIZE_MULTIPLE))
+    processor = getattr(pipeline, "image_processor", None)
+    packed = int(processor.config.vae_scale_factor) if processor is not None else scale
+    return max(scale * int(getattr(pipeline, "patch_size", 1)), packed)
 
 
 def _pixels(images: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """A complete Stable Diffusion pipeline of a few megabytes, built here from configuration alone.
 
-    python -m dreamforge.gpu_runner.tiny FOLDER
+    python -m dreamforge.gpu_runner.tiny FOLDER [--family stable-diffusion|stable-diffusion-2|sdxl|sd3|flux]
 
 Every part is the real one (text encoder, tokenizer, U-Net, autoencoder, scheduler), with random weights from
 a fixed seed: it runs the same code as a large model, in milliseconds, without a download. What it paints is
@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +35,26 @@ SAMPLE_SIZE = 8
 
 
 def ensure_tiny(cache_folder: Path) -> Path:
-    """The model's folder inside `cache_folder`, built if it is not there yet (about a second).
+    """The model's folder inside `cache_folder`, built if it is not there yet (about a second)."""
+    return ensure_folder(cache_folder, TINY_NAME, build_pipeline, tiny_descriptor)
+
+
+def ensure_folder(
+    cache_folder: Path, name: str, build: Callable[[], Pipeline], describe: Callable[[str], ModelDescriptor]
+) -> Path:
+    """A model's folder `name` inside `cache_folder`, built and described (from its digest) if it is not there yet.
 
     Built beside its place and then renamed, so a folder of that name is always whole; of two processes
     that build at once, one wins and both get the same bytes.
     """
-    final = cache_folder / TINY_NAME
+    final = cache_folder / name
     if final.is_dir():
         return final
     cache_folder.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{TINY_NAME}-", dir=cache_folder))
+    building = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=cache_folder))
     try:
-        build_pipeline().save_pretrained(str(building), safe_serialization=True)
-        descriptor = tiny_descriptor(model_digest(building))
+        build().save_pretrained(str(building), safe_serialization=True)
+        descriptor = describe(model_digest(building))
         (building / DESCRIPTOR_NAME).write_text(descriptor.model_dump_json(indent=2))
         building.chmod(0o755)  # mkdtemp is private; a model is for whoever may read the cache
         _flush(building)
@@ -62,11 +70,11 @@ def build_pipeline() -> Pipeline:
         torch.manual_seed(WEIGHTS_SEED)
         pipeline: Pipeline = part(
             "StableDiffusionPipeline",
-            vae=_autoencoder(),
-            text_encoder=_text_encoder(),
-            tokenizer=_tokenizer(),
-            unet=_unet(),
-            scheduler=_scheduler(),
+            vae=autoencoder(),
+            text_encoder=clip_text_encoder(),
+            tokenizer=clip_tokenizer(),
+            unet=unet(),
+            scheduler=ddim_scheduler(),
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
@@ -104,63 +112,71 @@ def tiny_descriptor(digest: str) -> ModelDescriptor:
     )
 
 
-def _autoencoder() -> Any:  # Any: see `part`
+def autoencoder(**configuration: Any) -> Any:  # Any: see `part`
+    """A small autoencoder; `configuration` is laid over its own."""
     # Four levels halve three times: 8 pixels a latent, as in every Stable Diffusion.
-    return part(
-        "AutoencoderKL",
-        in_channels=3,
-        out_channels=3,
-        latent_channels=LATENT_CHANNELS,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(16, 16, 32, 32),
-        layers_per_block=1,
-        norm_num_groups=8,
-        sample_size=SAMPLE_SIZE * 8,
+    small: dict[str, Any] = {  # Any: as `configuration`
+        "in_channels": 3,
+        "out_channels": 3,
+        "latent_channels": LATENT_CHANNELS,
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "block_out_channels": (16, 16, 32, 32),
+        "layers_per_block": 1,
+        "norm_num_groups": 8,
+        "sample_size": SAMPLE_SIZE * 8,
+    }
+    return part("AutoencoderKL", **small | configuration)
+
+
+def unet(**configuration: Any) -> Any:  # Any: see `part`
+    """A small U-Net; `configuration` is laid over its own."""
+    small: dict[str, Any] = {  # Any: as `configuration`
+        "sample_size": SAMPLE_SIZE,
+        "in_channels": LATENT_CHANNELS,
+        "out_channels": LATENT_CHANNELS,
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+        "block_out_channels": (32, 64),
+        "layers_per_block": 1,
+        "norm_num_groups": 8,
+        "cross_attention_dim": TEXT_WIDTH,
+        "attention_head_dim": 4,  # here diffusers means the number of heads
+    }
+    return part("UNet2DConditionModel", **small | configuration)
+
+
+def clip_text_encoder() -> CLIPTextModel:
+    """A small text encoder, `TEXT_WIDTH` wide."""
+    return CLIPTextModel(clip_text_configuration())
+
+
+def clip_text_configuration() -> CLIPTextConfig:
+    """Two layers over one token a byte."""
+    tokens = clip_vocabulary()
+    return CLIPTextConfig(
+        vocab_size=len(tokens),
+        hidden_size=TEXT_WIDTH,
+        intermediate_size=2 * TEXT_WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=MAX_TOKENS,
+        bos_token_id=tokens["<|startoftext|>"],
+        eos_token_id=tokens["<|endoftext|>"],
+        pad_token_id=tokens["<|endoftext|>"],
     )
 
 
-def _unet() -> Any:  # Any: see `part`
-    return part(
-        "UNet2DConditionModel",
-        sample_size=SAMPLE_SIZE,
-        in_channels=LATENT_CHANNELS,
-        out_channels=LATENT_CHANNELS,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        block_out_channels=(32, 64),
-        layers_per_block=1,
-        norm_num_groups=8,
-        cross_attention_dim=TEXT_WIDTH,
-        attention_head_dim=4,  # here diffusers means the number of heads
-    )
+def clip_tokenizer() -> CLIPTokenizer:
+    """One token a byte."""
+    return CLIPTokenizer(vocab=clip_vocabulary(), merges=[], model_max_length=MAX_TOKENS)
 
 
-def _text_encoder() -> CLIPTextModel:
-    tokens = _vocabulary()
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokens),
-            hidden_size=TEXT_WIDTH,
-            intermediate_size=2 * TEXT_WIDTH,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_position_embeddings=MAX_TOKENS,
-            bos_token_id=tokens["<|startoftext|>"],
-            eos_token_id=tokens["<|endoftext|>"],
-            pad_token_id=tokens["<|endoftext|>"],
-        )
-    )
-
-
-def _tokenizer() -> CLIPTokenizer:
-    return CLIPTokenizer(vocab=_vocabulary(), merges=[], model_max_length=MAX_TOKENS)
-
-
-def _scheduler() -> Any:  # Any: see `part`
-    # Stable Diffusion's own noise schedule (its scheduler_config.json).
+def ddim_scheduler(**configuration: Any) -> Any:  # Any: see `part`
+    """Stable Diffusion's own noise schedule (its scheduler_config.json)."""
     return part(
         "DDIMScheduler",
+        **configuration,
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
@@ -170,14 +186,14 @@ def _scheduler() -> Any:  # Any: see `part`
     )
 
 
-def _vocabulary() -> dict[str, int]:
+def clip_vocabulary() -> dict[str, int]:
     """One token for each byte, as byte-level BPE spells them, inside a word and at its end."""
-    symbols = _byte_symbols()
+    symbols = byte_symbols()
     tokens = [*symbols, *(symbol + "</w>" for symbol in symbols), "<|startoftext|>", "<|endoftext|>"]
     return {token: number for number, token in enumerate(tokens)}
 
 
-def _byte_symbols() -> list[str]:
+def byte_symbols() -> list[str]:
     """Byte-level BPE's alphabet: printable bytes as themselves, the others moved up past 255."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     moved = iter(range(256, 512))
@@ -203,9 +219,14 @@ def _rename(building: Path, final: Path) -> None:
 
 def main() -> int:
     """Build the model into a folder and print where it is."""
+    # Here, because the families are built from the parts above.
+    from dreamforge.gpu_runner.tiny_families import FAMILIES, ensure_family
+
     parser = argparse.ArgumentParser(prog="dreamforge.gpu_runner.tiny", description="Build the tiny model.")
     parser.add_argument("folder", type=Path, help="cache folder; the model becomes a folder inside it")
-    print(ensure_tiny(parser.parse_args().folder))  # noqa: T201 - the answer of this command
+    parser.add_argument("--family", choices=sorted(FAMILIES), default="stable-diffusion")
+    options = parser.parse_args()
+    print(ensure_family(options.folder, options.family))  # noqa: T201 - the answer of this command
     return 0
 
 
