@@ -104,6 +104,92 @@ class OutOfBounds(InvalidInput):
 
 
 @dataclass(eq=False)
+class NotAPipeline(InvalidInput):
+    """A LoRA or ControlNet was asked to paint by itself."""
+
+    code = "not_a_pipeline"
+    model_id: str
+    kind: str
+    known: tuple[str, ...]
+
+    def __str__(self) -> str:
+        known = ", ".join(self.known) or "none yet"
+        return f"{self.model_id!r} is a {self.kind}, which is laid over a model; models that paint: {known}"
+
+
+@dataclass(eq=False)
+class NotAllowed(InvalidInput):
+    """A field has a value that this model does not take; `allowed` is empty where it does not take the field at all."""
+
+    code = "not_allowed_by_model"
+    field: str
+    value: str
+    model_id: str
+    allowed: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        may = f"it takes: {', '.join(self.allowed)}" if self.allowed else "it takes none"
+        return f"{self.field} is {self.value!r}, which model {self.model_id!r} does not take; {may}"
+
+
+@dataclass(eq=False)
+class FieldNeeded(InvalidInput):
+    """One field makes sense only with another."""
+
+    code = "field_needed"
+    field: str
+    because: str
+
+    def __str__(self) -> str:
+        return f"{self.field} is needed: {self.because}"
+
+
+@dataclass(eq=False)
+class NamedTwice(InvalidInput):
+    """The same asset stands twice in one request."""
+
+    code = "named_twice"
+    field: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.field} is {self.value!r}, which is named before: name it once, with the sum of the weights"
+
+
+@dataclass(eq=False)
+class UnknownAsset(InvalidInput):
+    """No registered LoRA or ControlNet has this id."""
+
+    code = "unknown_asset"
+    field: str
+    value: str
+    kind: str
+    known: tuple[str, ...]
+
+    def __str__(self) -> str:
+        known = ", ".join(self.known) or "none"
+        return f"{self.field} is {self.value!r}, which is no registered {self.kind}; those that fit: {known}"
+
+
+@dataclass(eq=False)
+class AssetMismatch(InvalidInput):
+    """A LoRA or ControlNet was made for models of another family."""
+
+    code = "asset_mismatch"
+    field: str
+    value: str
+    asset_family: str
+    model_id: str
+    model_family: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.field} is {self.value!r}, made for models of family {self.asset_family!r},"
+            f" but model {self.model_id!r} is of family {self.model_family!r}"
+        )
+
+
+@dataclass(eq=False)
 class JobNotFound(NotFound):
     """No event of such a job is in the log."""
 

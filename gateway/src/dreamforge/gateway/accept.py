@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from dreamforge.contracts.commands import RequestJob
-from dreamforge.contracts.events import Deadlines
-from dreamforge.contracts.limits import Limits, Wish, resolve
+from dreamforge.contracts.events import ControlUse, Deadlines, LoraUse
+from dreamforge.contracts.limits import Limits, UpscaleWish, Wish, resolve
 from dreamforge.contracts.models import ModelDescriptor
 from dreamforge.gateway.errors import InvalidRequest, NotJson, Violation
 from dreamforge.gateway.submission import Submission
@@ -39,23 +39,12 @@ def accept(
     """The command that a body asks for.
 
     A repeat with the same key and no seed gets the same seed again, so it is the same request.
-    Errors: NotJson, InvalidRequest, UnknownModel, UnknownPreset, OutOfBounds, SizeNotSupported.
+    Errors: NotJson, InvalidRequest, and those of `resolve`.
     """
     said = parse(body, schema)
     keyed = knock.idempotency_key is not None
     chosen = seed_of(knock.job_id) if keyed else knock.chance_seed
-    wish = Wish(
-        prompt=said.prompt,
-        seed=chosen if said.seed is None else said.seed,
-        model_id=said.model_id,
-        preset=said.preset,
-        negative_prompt=said.negative_prompt,
-        width_px=said.width_px,
-        height_px=said.height_px,
-        steps=said.steps,
-        guidance_scale=said.guidance_scale,
-        images=said.images,
-    )
+    wish = wish_of(said, chosen if said.seed is None else said.seed)
     return RequestJob(
         job_id=knock.job_id,
         now=knock.now,
@@ -65,6 +54,32 @@ def accept(
         idempotency_key=knock.idempotency_key,
         fingerprint=fingerprint(body) if keyed else None,
         deadlines=Deadlines(**said.deadlines.model_dump()) if said.deadlines is not None else None,
+    )
+
+
+def wish_of(said: Submission, seed: int) -> Wish:
+    """A body as the wish that contracts know."""
+    control, upscale = said.control, said.upscale
+    return Wish(
+        prompt=said.prompt,
+        seed=seed,
+        model_id=said.model_id,
+        preset=said.preset,
+        negative_prompt=said.negative_prompt,
+        width_px=said.width_px,
+        height_px=said.height_px,
+        steps=said.steps,
+        guidance_scale=said.guidance_scale,
+        images=said.images,
+        sampler=said.sampler,
+        init_image=said.init_image,
+        mask_image=said.mask_image,
+        strength=said.strength,
+        loras=tuple(LoraUse(model_id=lora.model_id, weight=lora.weight) for lora in said.loras),
+        control=None
+        if control is None
+        else ControlUse(model_id=control.model_id, image=control.image, scale=control.scale),
+        upscale=None if upscale is None else UpscaleWish(upscale.factor, upscale.strength),
     )
 
 

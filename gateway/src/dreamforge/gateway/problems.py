@@ -21,6 +21,12 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (own.InvalidRequest, 422, "The request has wrong fields"),
     (e.UnknownModel, 422, "There is no such model"),
     (e.UnknownPreset, 422, "The model has no such preset"),
+    (e.NotAPipeline, 422, "This does not paint by itself"),
+    (e.NotAllowed, 422, "The model does not take that"),
+    (e.FieldNeeded, 422, "A field is missing"),
+    (e.UnknownAsset, 422, "There is no such LoRA or ControlNet"),
+    (e.AssetMismatch, 422, "The LoRA or ControlNet is for other models"),
+    (e.NamedTwice, 422, "The same asset stands twice in the request"),
     (e.OutOfBounds, 422, "A value is out of bounds"),
     (e.SizeNotSupported, 422, "The size is not supported"),
     (e.InvalidInput, 422, "The request is not valid"),
@@ -38,6 +44,8 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (e.Unavailable, 503, "Not available now"),
     (e.ForgeError, 500, "Something went wrong here"),
 )
+# Those that name the field they are about.
+FIELD_ERRORS = (e.OutOfBounds, e.NotAllowed, e.FieldNeeded, e.UnknownAsset, e.AssetMismatch, e.NamedTwice)
 # Codes of errors that are not ours: the framework's routing and our own bugs.
 HTTP_CODES = {404: "no_such_route", 405: "method_not_allowed", 500: "internal"}
 
@@ -91,14 +99,15 @@ def http_problem(status: int, detail: str, headers: Mapping[str, str] | None = N
 
 def _places(error: e.ForgeError) -> tuple[Violation, ...]:
     """Where in the body the error lies, for those found after parsing."""
-    names = {
+    names: tuple[str, ...] = {
         e.UnknownModel: ("model_id",),
+        e.NotAPipeline: ("model_id",),
         e.UnknownPreset: ("preset",),
         e.SizeNotSupported: ("width_px", "height_px"),
     }.get(type(error), ())
-    if isinstance(error, e.OutOfBounds):
+    if isinstance(error, FIELD_ERRORS):  # "loras/1/model_id", or "prompt (characters)"
         names = ("width_px", "height_px") if error.field == "pixels" else (error.field.split(" ")[0],)
-    return tuple(Violation(str(error), pointer((name,))) for name in names)
+    return tuple(Violation(str(error), pointer(tuple(name.split("/")))) for name in names)
 
 
 def _fields(error: e.ForgeError) -> dict[str, object]:

@@ -6,7 +6,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from dreamforge.contracts.events import SIDE_PX_MIN, Seed
 from dreamforge.contracts.limits import Limits
-from dreamforge.contracts.models import Token
+from dreamforge.contracts.models import SamplerName, Sha256, Token
+from dreamforge.contracts.parameters import CONTROL_SCALE_MAX, LORA_WEIGHT_MAX, STRENGTH_MIN, UPSCALE_STRENGTH
 
 # No picture has a longer side; the model's descriptor says less. Keeps every number small enough for arithmetic.
 SIDE_PX_MAX = 65_536
@@ -43,6 +44,43 @@ class DeadlineWish(BaseModel):
     run_within_seconds: Annotated[Seconds | None, Field(description="of one attempt, from its start")] = None
 
 
+# More than any model takes: keeps a body's list short before anything is looked up.
+LORAS_MAX = 64
+Strength = Annotated[float, Field(ge=STRENGTH_MIN, le=1, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=-LORA_WEIGHT_MAX, le=LORA_WEIGHT_MAX, allow_inf_nan=False)]
+Scale = Annotated[float, Field(ge=0, le=CONTROL_SCALE_MAX, allow_inf_nan=False)]
+# What a model's own bound is, `/v1/models` says; no model goes beyond this.
+Factor = Annotated[float, Field(ge=1, le=16, allow_inf_nan=False, description="of each side")]
+
+
+class LoraWish(BaseModel):
+    """A registered LoRA, laid over the model with a weight."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+
+    model_id: Token
+    weight: Weight = 1.0
+
+
+class ControlWish(BaseModel):
+    """A registered ControlNet, and the upload that holds the picture to its lines, depth or pose."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+
+    model_id: Token
+    image: Annotated[Sha256, Field(description="sha256 of an upload")]
+    scale: Scale = 1.0
+
+
+class EnlargeWish(BaseModel):
+    """A second pass: the picture is enlarged and painted over at its new size."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    factor: Factor
+    strength: Annotated[Strength, Field(description="share of the steps that are repeated")] = UPSCALE_STRENGTH
+
+
 class Submission(BaseModel):
     """What to paint. What is left out (or null) is decided by the preset; a seed is chosen for you."""
 
@@ -58,6 +96,13 @@ class Submission(BaseModel):
     guidance_scale: float | None = None
     seed: Annotated[Seed | None, Field(description="picture i of the job is painted with seed + i"), Whole] = None
     images: int = 1
+    sampler: Annotated[SamplerName | None, Field(description="default: the model's own")] = None
+    init_image: Annotated[Sha256 | None, Field(description="sha256 of an upload to start from")] = None
+    mask_image: Annotated[Sha256 | None, Field(description="sha256 of an upload; what is white is painted anew")] = None
+    strength: Annotated[Strength | None, Field(description="how much of init_image is painted over")] = None
+    loras: Annotated[tuple[LoraWish, ...], Field(max_length=LORAS_MAX)] = ()
+    control: ControlWish | None = None
+    upscale: EnlargeWish | None = None
     priority: Annotated[int, Field(ge=0, le=9, description="9 is the most urgent"), Whole] = 5
     deadlines: DeadlineWish | None = None
 

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.models import Token
+from dreamforge.contracts.parameters import request_schema
 from dreamforge.gateway import documents as doc
 from dreamforge.gateway import queries
 from dreamforge.gateway.replies import ModelList, ModelReply, PresetList, PresetReply, RunnerList, RunnerReply
@@ -22,14 +23,17 @@ async def list_models(request: Request) -> Response:
     """Every registered model, with the live runners that have it."""
     gate = gate_of(request)
     models, beats = gate.registry().models.values(), list(gate.live_fleet().live().values())
+    default = next((model.model_id for model in models if model.kind == "pipeline"), None)
+    limits = gate.settings.limit
     found = tuple(
         ModelReply(
             descriptor=model,
-            default=index == 0,
+            default=model.model_id == default,
+            parameters=request_schema(model, limits) if model.kind == "pipeline" else None,
             runners=tuple(beat.runner_id for beat in beats if model.model_id in beat.model_ids),
             resident_on=tuple(beat.runner_id for beat in beats if model.model_id in beat.resident_model_ids),
         )
-        for index, model in enumerate(models)
+        for model in models
     )
     return reply(ModelList(models=found))
 

@@ -1,0 +1,107 @@
+"""What a family can do, and that a wish beyond it is refused with the field, the value and what would be right."""
+
+import pytest
+
+from dreamforge.contracts.errors import (
+    AssetMismatch,
+    FieldNeeded,
+    InvalidInput,
+    NamedTwice,
+    NotAllowed,
+    NotAPipeline,
+    OutOfBounds,
+    UnknownAsset,
+)
+from dreamforge.contracts.events import ControlUse, LoraUse, Upscale
+from dreamforge.contracts.limits import Limits, UpscaleWish, Wish, resolve
+from dreamforge.contracts.models import Kind, ModelDescriptor, Parameters, Preset, VramProfile
+from dreamforge.contracts.parameters import parameters_of, request_schema
+
+VRAM = VramProfile(resident_bytes=1, denoise_bytes_per_latent=1, decode_bytes_per_px=1)
+PRESET = Preset(name="p", width_px=64, height_px=96, steps=4, guidance_scale=2.0)
+PICTURE, MASK = "a" * 64, "b" * 64
+
+
+def pipeline(family: str, **changes: object) -> ModelDescriptor:
+    model = ModelDescriptor(model_id=family, family=family, digest="0" * 64, vram=VRAM, presets=(PRESET,))
+    return model.model_copy(update=changes)
+
+
+def asset(model_id: str, family: str, kind: Kind) -> ModelDescriptor:
+    return ModelDescriptor(model_id=model_id, family=family, kind=kind, digest="1" * 64, vram=VRAM)
+
+
+MODELS = {
+    model.model_id: model
+    for model in (
+        asset("early", "flux", "lora"),  # registered first, and still not the default model
+        pipeline("stable-diffusion"),
+        pipeline("flux"),
+        pipeline("synthetic"),
+        asset("l", "stable-diffusion", "lora"),
+        asset("c", "stable-diffusion", "controlnet"),
+    )
+}
+
+
+def wish(model_id: str | None = "stable-diffusion", **changes: object) -> Wish:
+    return Wish(prompt="a", seed=1, model_id=model_id, **changes)  # type: ignore[arg-type]  # of every type
+
+
+def test_a_model_says_more_than_its_family() -> None:
+    own = Parameters(modes=("image",))
+    assert parameters_of(pipeline("flux", parameters=own)) == own
+    assert parameters_of(pipeline("something-new")) == Parameters()
+    assert "inpaint" in parameters_of(pipeline("flux")).modes
+
+
+def test_the_default_model_paints() -> None:
+    assert resolve(wish(None), MODELS, Limits()).model_id == "stable-diffusion"
+    with pytest.raises(ValueError, match="lora"):
+        request_schema(MODELS["l"], Limits())
+
+
+def test_a_whole_wish_is_resolved_with_every_default_said() -> None:
+    said = wish(
+        init_image=PICTURE,
+        mask_image=MASK,
+        sampler="euler_a",
+        loras=(LoraUse(model_id="l", weight=0.5),),
+        control=ControlUse(model_id="c", image=PICTURE),
+        upscale=UpscaleWish(1.55),
+    )
+    request = resolve(said, MODELS, Limits())
+    assert (request.mode, request.strength, request.assets) == ("inpaint", 1.0, ("l", "c"))
+    assert request.upscale == Upscale(width_px=96, height_px=152, strength=0.35)
+    assert request.uploads == (PICTURE, MASK)
+    assert resolve(wish(init_image=PICTURE), MODELS, Limits()).strength == 0.8
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "field", "words"),
+    [
+        (wish("l"), NotAPipeline, None, "'l' is a lora"),
+        (wish("flux", negative_prompt="bad"), NotAllowed, "negative_prompt", "takes none"),
+        (wish("flux", sampler="ddim"), NotAllowed, "sampler", "flow_euler, flow_heun"),
+        (wish("synthetic", init_image=PICTURE), NotAllowed, "init_image", "'synthetic' does not take"),
+        (wish("synthetic", loras=(LoraUse(model_id="l"),)), NotAllowed, "loras", "takes none"),
+        (wish("synthetic", upscale=UpscaleWish(2)), NotAllowed, "upscale", "takes none"),
+        (wish("flux", control=ControlUse(model_id="c", image=PICTURE)), NotAllowed, "control", "takes none"),
+        (wish(mask_image=MASK), FieldNeeded, "init_image", "mask_image"),
+        (wish(strength=0.5), FieldNeeded, "init_image", "strength"),
+        (wish(upscale=UpscaleWish(4.5)), OutOfBounds, "upscale/factor", "between 1 and 4"),
+        (wish(width_px=1024, height_px=1024, upscale=UpscaleWish(4)), OutOfBounds, "upscale (pixels)", "4.1943e+06"),
+        (wish(loras=(LoraUse(model_id="x"),)), UnknownAsset, "loras/0/model_id", "those that fit: l"),
+        (wish(loras=(LoraUse(model_id="c"),)), UnknownAsset, "loras/0/model_id", "no registered lora"),
+        (wish(loras=(LoraUse(model_id="l"),) * 2), NamedTwice, "loras/1/model_id", "named before"),
+        (wish("flux", loras=(LoraUse(model_id="l"),)), AssetMismatch, "loras/0/model_id", "'flux'"),
+        (wish("flux", loras=(LoraUse(model_id="l"),)), AssetMismatch, "loras/0/model_id", "'stable-diffusion'"),
+    ],
+)
+def test_what_a_model_does_not_take_is_refused(
+    said: Wish, kind: type[InvalidInput], field: str | None, words: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        resolve(said, MODELS, Limits())
+    assert words in str(caught.value)
+    assert caught.value.details().get("field") == field
