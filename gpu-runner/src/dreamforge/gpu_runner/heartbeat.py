@@ -8,10 +8,11 @@ from datetime import datetime
 from loguru import logger
 
 from dreamforge.contracts import fleet
+from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.streams import RUNNERS_BUCKET
 from dreamforge.gpu_runner.admit import Me
 from dreamforge.gpu_runner.device import Device
-from dreamforge.runtime.bus import NATS_ERRORS, Bus
+from dreamforge.runtime.bus import ApiError, Bus, ack
 
 #: Changes closer together than this share one beat: hundreds of short attempts a second need no more.
 MIN_INTERVAL_SECONDS = 0.1
@@ -92,20 +93,18 @@ class Heart:
     async def once(self) -> None:
         """One beat, now; one that does not arrive is followed by the next."""
         self._changed.clear()
-        data = self.beat().model_dump_json().encode()
         try:
-            await self.bus.js.publish(self._subject, data, msg_ttl=float(fleet.LEASE_SECONDS))
-        except NATS_ERRORS as error:
-            logger.warning("the heartbeat did not arrive: {}", str(error) or type(error).__name__)
+            await self._put(self.beat().model_dump_json().encode(), {})
+        except (DependencyAway, ApiError) as error:
+            logger.warning("the heartbeat did not arrive: {}", error)
 
     async def stop(self) -> None:
         """Leave the fleet at once instead of by silence."""
-        headers = {"KV-Operation": "PURGE", "Nats-Rollup": "sub"}
         try:
-            await self.bus.js.publish(self._subject, b"", headers=headers, msg_ttl=float(fleet.LEASE_SECONDS))
-        except NATS_ERRORS as error:
-            logger.warning("the fleet will notice by our silence: {}", str(error) or type(error).__name__)
+            await self._put(b"", {"KV-Operation": "PURGE", "Nats-Rollup": "sub"})
+        except (DependencyAway, ApiError) as error:
+            logger.warning("the fleet will notice by our silence: {}", error)
 
-    @property
-    def _subject(self) -> str:
-        return f"$KV.{RUNNERS_BUCKET}.{self.runner_id}"
+    async def _put(self, data: bytes, headers: dict[str, str]) -> None:
+        subject, lease = f"$KV.{RUNNERS_BUCKET}.{self.runner_id}", {"Nats-TTL": f"{fleet.LEASE_SECONDS}s"}
+        ack(await self.bus.ask(subject, data, headers | lease))
