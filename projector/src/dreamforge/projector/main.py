@@ -88,5 +88,4 @@ def main() -> None:
     """`python -m dreamforge.projector`."""
     settings = ProjectorSettings()
     with seldom_collecting():
-        # Not on uvloop: a session that Postgres ended while we were stopped was seen to hang there, one time in three.
-        service.main(SERVICE, settings, lambda stop: run(settings, stop), uv=False)
+        service.main(SERVICE, settings, lambda stop: run(settings, stop))

@@ -35,14 +35,11 @@ async def run_until_stopped(run: Run) -> None:
     await run(stop)
 
 
-def main(service: str, settings: CommonSettings, run: Run, *, uv: bool = True) -> None:
-    """The body of every `python -m dreamforge.<service>`: exits non-zero with one clear line on our own errors.
-
-    `uv` runs it on uvloop, which is quicker; False on asyncio's own loop.
-    """
+def main(service: str, settings: CommonSettings, run: Run) -> None:
+    """The body of every `python -m dreamforge.<service>`: exits non-zero with one clear line on our own errors."""
     configure_logging(service, level=settings.log_level, as_json=settings.log_json)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop if uv else None) as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run_until_stopped(run))
     except ForgeError as error:
         logger.critical("{} cannot run: {}", service, error)
