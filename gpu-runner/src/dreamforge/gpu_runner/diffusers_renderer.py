@@ -13,8 +13,9 @@ import torch
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.gpu_runner.pipeline import Pipeline
+from dreamforge.gpu_runner.prompts import prompt_arguments, remarks_on
 from dreamforge.gpu_runner.recipe import Engine, recipe_for
-from dreamforge.gpu_runner.renderer import DeviceReport, ModelKey, OnStep, Painted, RenderFailed
+from dreamforge.gpu_runner.renderer import DeviceReport, ModelKey, OnStep, Painted, Remark, RenderFailed
 from dreamforge.gpu_runner.residents import Residents
 from dreamforge.gpu_runner.samplers import sampler_for, steps_limit
 from dreamforge.gpu_runner.scanlines import sub_filtered
@@ -56,6 +57,10 @@ class DiffusersRenderer:
         with self._device_errors():
             return self._residents.load(model)
 
+    def remarks(self, task: RenderTask) -> tuple[Remark, ...]:
+        """What its prompts lose in this model."""
+        return remarks_on(self._residents.get(ModelKey(task.model_id, Path(task.model_path), task.model_digest)), task)
+
     def paint(self, task: RenderTask, seed: int, on_step: OnStep) -> Painted:
         """One image, alone, from its own generator, so that its bytes depend on its recipe only."""
         pipeline = self._residents.get(ModelKey(task.model_id, Path(task.model_path), task.model_digest))
@@ -77,7 +82,7 @@ class DiffusersRenderer:
 
     def _call(self, pipeline: Pipeline, task: RenderTask, seed: int, on_step: OnStep) -> torch.Tensor:
         arguments: dict[str, Any] = {  # Any: every pipeline class has its own keyword types
-            "prompt": task.prompt,
+            **prompt_arguments(pipeline, task),
             "width": task.width_px,
             "height": task.height_px,
             "num_inference_steps": task.steps,
@@ -87,8 +92,6 @@ class DiffusersRenderer:
             "callback_on_step_end": step_callback(on_step, task.steps),
             "output_type": "pt",
         }
-        if task.negative_prompt:
-            arguments["negative_prompt"] = task.negative_prompt
         images: torch.Tensor = pipeline(**arguments).images
         return images
 

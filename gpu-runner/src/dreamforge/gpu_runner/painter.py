@@ -1,7 +1,7 @@
 """One task from its Render message to its last frame: the child's main job, apart from any socket or torch."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from loguru import logger
@@ -21,8 +21,9 @@ from dreamforge.gpu_runner.protocol import (
     Step,
     Timings,
     Unloaded,
+    Warned,
 )
-from dreamforge.gpu_runner.renderer import ModelKey, RenderCancelled, Renderer, RenderFailed
+from dreamforge.gpu_runner.renderer import ModelKey, Remark, RenderCancelled, Renderer, RenderFailed
 from dreamforge.gpu_runner.task import RenderTask
 
 Send = Callable[[FromChild], None]
@@ -68,6 +69,7 @@ class Painter:
         if is_cancelled():
             raise RenderCancelled
         self._load(ModelKey(task.model_id, Path(task.model_path), task.model_digest))
+        self._warn(task, self._renderer.remarks(task), None)
         for image_index, seed in enumerate(task.seeds):
             self._send(self._paint_image(task, image_index, seed, is_cancelled))
 
@@ -93,6 +95,7 @@ class Painter:
         rendered = self._clock()
         if is_cancelled():  # decoding the latents can take as long as several steps
             raise RenderCancelled
+        self._warn(task, painted.remarks, image_index)
         png = encode_png(painted.scanlines, width_px=task.width_px, height_px=task.height_px, recipe=painted.recipe)
         return Image(
             task_id=task.task_id,
@@ -104,6 +107,18 @@ class Painter:
             timings=Timings(render_seconds=rendered - started, encode_seconds=self._clock() - rendered),
             body=png,
         )
+
+    def _warn(self, task: RenderTask, remarks: Iterable[Remark], image_index: int | None) -> None:
+        for remark in remarks:
+            self._send(
+                Warned(
+                    task_id=task.task_id,
+                    code=remark.code,
+                    message=_short(remark.message),
+                    image_index=image_index,
+                    words=remark.words,
+                )
+            )
 
     def _load(self, model: ModelKey) -> None:
         if self._renderer.is_resident(model):

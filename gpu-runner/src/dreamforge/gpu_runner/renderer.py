@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dreamforge.contracts.errors import ForgeError
-from dreamforge.contracts.events import FailureReason
+from dreamforge.contracts.events import FailureReason, WarningCode
 from dreamforge.gpu_runner.recipe import Engine, Recipe
 from dreamforge.gpu_runner.task import RenderTask
 
@@ -49,12 +49,22 @@ class RenderFailed(ForgeError):
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """What the owner of a task should know, although it goes on."""
+
+    code: WarningCode
+    message: str
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Painted:
     """One image as rows ready for `encode_png`, and what it was painted from."""
 
     #: height_px rows of 1 + 3 * width_px bytes, see `png.encode_png`.
     scanlines: bytes
     recipe: Recipe
+    remarks: tuple[Remark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +109,10 @@ class Renderer(Protocol):
 
     def load(self, model: ModelKey) -> tuple[int, tuple[str, ...]]:
         """Make a model resident; bytes it takes, and ids of models that had to leave. Errors: RenderFailed."""
+        ...
+
+    def remarks(self, task: RenderTask) -> tuple[Remark, ...]:
+        """What can be said of a task before its first image, once its model is resident. Errors: RenderFailed."""
         ...
 
     def paint(self, task: RenderTask, seed: int, on_step: OnStep) -> Painted:

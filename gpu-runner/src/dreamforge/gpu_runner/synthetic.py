@@ -14,7 +14,7 @@ from importlib.metadata import version
 from dreamforge.gpu_runner.memory import system_memory
 from dreamforge.gpu_runner.png import FILTER_NONE
 from dreamforge.gpu_runner.recipe import Engine, recipe_for
-from dreamforge.gpu_runner.renderer import DeviceReport, ModelKey, OnStep, Painted
+from dreamforge.gpu_runner.renderer import DeviceReport, ModelKey, OnStep, Painted, Remark
 from dreamforge.gpu_runner.task import RenderTask
 
 CELLS = 8
@@ -62,6 +62,10 @@ class SyntheticRenderer:
     def load(self, model: ModelKey) -> tuple[int, tuple[str, ...]]:  # noqa: ARG002 - any model will do
         """Nothing to do."""
         return 0, ()
+
+    def remarks(self, task: RenderTask) -> tuple[Remark, ...]:  # noqa: ARG002 - any task will do
+        """None: a mosaic shows nothing of its prompt."""
+        return ()
 
     def paint(self, task: RenderTask, seed: int, on_step: OnStep) -> Painted:
         """The mosaic of one seed, after as many steps as asked."""
