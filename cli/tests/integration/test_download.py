@@ -1,0 +1,214 @@
+"""A model's file is in its place only when it is right, whatever the server and the disk do meanwhile."""
+
+import errno
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import BinaryIO
+
+import httpx
+import pytest
+
+from dreamforge.cli.store.download import Downloader, Order, _alone
+from dreamforge.cli.store.errors import DiskFull, DownloadFailed, DownloadRunning
+from dreamforge.cli.store.fetch import TRIES, Fetcher, Pause
+from dreamforge.cli.store.partial import Partial, Wanted
+from dreamforge.contracts.catalog import PickleRefused
+
+from .unhelpful import Unhelpful, serving
+
+WEIGHTS = "unet/model.safetensors"
+FILES = {WEIGHTS: bytes(range(256)) * 4096, "model_index.json": b"{}", "empty.txt": b""}
+NO_PAUSE = Pause(first_seconds=0, cap_seconds=0)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Unhelpful]:
+    async with serving(dict(FILES)) as server:
+        yield server
+
+
+@pytest.fixture
+async def downloader() -> AsyncIterator[Downloader]:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        yield Downloader(Fetcher(client, pause=NO_PAUSE))
+
+
+def pinned(path: str) -> Wanted:
+    return Wanted(path, len(FILES[path]), hashlib.sha256(FILES[path]).hexdigest())
+
+
+def order(server: Unhelpful, path: str = WEIGHTS, *, pin: bool = True) -> Order:
+    return Order(pinned(path) if pin else Wanted(path), f"{server.url}/{path}")
+
+
+def visible(folder: Path) -> set[str]:
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {path.as_posix() for path in found if not path.name.startswith(".")}
+
+
+async def test_every_file_arrives_as_it_is(server: Unhelpful, downloader: Downloader, tmp_path: Path) -> None:
+    found = await downloader.download([order(server, path) for path in FILES], tmp_path)
+    assert {file.path for file in found} == FILES.keys() == visible(tmp_path)
+    assert all((tmp_path / path).read_bytes() == content for path, content in FILES.items())
+
+
+async def test_what_is_there_and_right_is_not_fetched_again(
+    server: Unhelpful, downloader: Downloader, tmp_path: Path
+) -> None:
+    first = await downloader.download([order(server)], tmp_path)
+    assert await downloader.download([order(server)], tmp_path) == first
+    assert len(server.requests) == 1
+
+
+async def test_a_broken_file_is_mended(server: Unhelpful, downloader: Downloader, tmp_path: Path) -> None:
+    await downloader.download([order(server)], tmp_path)
+    (tmp_path / WEIGHTS).write_bytes(b"x" * len(FILES[WEIGHTS]))
+    await downloader.download([order(server)], tmp_path)
+    assert (tmp_path / WEIGHTS).read_bytes() == FILES[WEIGHTS]
+
+
+@pytest.mark.parametrize("pin", [True, False], ids=["pinned", "open"])
+async def test_a_dropped_connection_is_gone_on_from(
+    server: Unhelpful, downloader: Downloader, tmp_path: Path, pin: bool
+) -> None:
+    server.troubles[WEIGHTS] = lambda number: "drop" if number <= 2 * TRIES else "fine"  # each brings something
+    await downloader.download([order(server, pin=pin)], tmp_path)
+    assert (tmp_path / WEIGHTS).read_bytes() == FILES[WEIGHTS]
+    assert server.requests[1].headers["range"] == f"bytes={len(FILES[WEIGHTS]) // 2}-"
+    assert server.requests[1].headers["if-range"]
+
+
+async def test_an_open_file_without_an_etag_is_begun_again(
+    server: Unhelpful, downloader: Downloader, tmp_path: Path
+) -> None:
+    server.etags = False
+    server.troubles[WEIGHTS] = lambda number: "drop" if number == 1 else "fine"
+    await downloader.download([order(server, pin=False)], tmp_path)
+    assert "range" not in server.requests[1].headers
+    assert (tmp_path / WEIGHTS).read_bytes() == FILES[WEIGHTS]
+
+
+async def test_a_download_goes_on_after_a_crash(server: Unhelpful, downloader: Downloader, tmp_path: Path) -> None:
+    server.troubles[WEIGHTS] = lambda number: "drop" if number == 1 else "404"
+    with pytest.raises(DownloadFailed):
+        await downloader.download([order(server)], tmp_path)
+    assert visible(tmp_path) == set()
+    del server.troubles[WEIGHTS]
+    await downloader.download([order(server)], tmp_path)
+    assert server.requests[-1].headers["range"] == f"bytes={len(FILES[WEIGHTS]) // 2}-"
+    assert (tmp_path / WEIGHTS).read_bytes() == FILES[WEIGHTS]
+
+
+@pytest.mark.parametrize("words", [("drop", "ignore-range"), ("drop", "500", "fine"), ("429", "503", "fine")])
+async def test_passing_trouble_passes(
+    server: Unhelpful, downloader: Downloader, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    server.troubles[WEIGHTS] = lambda number: words[min(number, len(words)) - 1]
+    await downloader.download([order(server)], tmp_path)
+    assert (tmp_path / WEIGHTS).read_bytes() == FILES[WEIGHTS]
+
+
+async def test_content_that_changed_between_two_parts_is_not_glued(
+    server: Unhelpful, downloader: Downloader, tmp_path: Path
+) -> None:
+    server.troubles[WEIGHTS] = lambda number: "drop" if number == 1 else "changed"
+    await downloader.download([order(server, pin=False)], tmp_path)
+    assert (tmp_path / WEIGHTS).read_bytes() == b"?" * len(FILES[WEIGHTS])
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("wrong", "sha256"),
+        ("short", f"must have {len(FILES[WEIGHTS])}"),
+        ("long", f"must have {len(FILES[WEIGHTS])}"),
+        ("gzip", "encoded as gzip"),
+        ("404", "404"),
+        ("403", "FORGE_HUB_TOKEN"),
+        ("500", "500"),
+        ("redirect:ftp://127.0.0.1/x", "only http and https"),
+        ("redirect:file:///etc/hostname", "only http and https"),
+    ],
+)
+async def test_lasting_trouble_is_told_and_nothing_becomes_visible(
+    server: Unhelpful, downloader: Downloader, tmp_path: Path, word: str, reason: str
+) -> None:
+    server.troubles[WEIGHTS] = lambda _: word
+    with pytest.raises(DownloadFailed, match=reason) as refused:
+        await downloader.download([order(server)], tmp_path)
+    assert refused.value.path == WEIGHTS
+    assert len(server.requests) <= TRIES
+    assert visible(tmp_path) == set()
+
+
+async def test_a_redirect_is_followed(server: Unhelpful, downloader: Downloader, tmp_path: Path) -> None:
+    server.troubles["elsewhere"] = lambda _: f"redirect:{server.url}/{WEIGHTS}"
+    await downloader.download([Order(pinned(WEIGHTS), f"{server.url}/elsewhere")], tmp_path)
+    assert visible(tmp_path) == {WEIGHTS}
+
+
+async def test_one_failure_ends_the_whole_and_keeps_what_is_right(
+    server: Unhelpful, downloader: Downloader, tmp_path: Path
+) -> None:
+    downloader._turn._value = 1  # one after the other, so that the order is known
+    server.troubles[WEIGHTS] = lambda _: "404"
+    with pytest.raises(DownloadFailed):
+        await downloader.download([order(server, "model_index.json"), order(server)], tmp_path)
+    assert visible(tmp_path) == {"model_index.json"}
+
+
+async def test_no_more_connections_than_allowed(server: Unhelpful, downloader: Downloader, tmp_path: Path) -> None:
+    server.files |= {f"{number}.json": b"1" * 100_000 for number in range(20)}
+    orders = [Order(Wanted(f"{number}.json"), f"{server.url}/{number}.json") for number in range(20)]
+    await downloader.download(orders, tmp_path)
+    assert server.open_most <= downloader.parallel
+
+
+async def test_a_pickle_is_refused_before_anything_is_asked(
+    server: Unhelpful, downloader: Downloader, tmp_path: Path
+) -> None:
+    with pytest.raises(PickleRefused, match="safetensors"):
+        await downloader.download([order(server), Order(Wanted("unet/model.bin"), f"{server.url}/x")], tmp_path)
+    assert server.requests == []
+
+
+async def test_room_is_asked_for_first(server: Unhelpful, downloader: Downloader, tmp_path: Path) -> None:
+    downloader.room = lambda _: len(FILES[WEIGHTS]) - 1
+    with pytest.raises(DiskFull) as refused:
+        await downloader.download([order(server)], tmp_path)
+    assert (refused.value.needed_bytes, refused.value.free_bytes) == (len(FILES[WEIGHTS]), len(FILES[WEIGHTS]) - 1)
+    assert server.requests == []
+
+
+async def test_a_disk_that_fills_up_meanwhile_says_what_is_needed(
+    server: Unhelpful, downloader: Downloader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(partial: Partial, _file: BinaryIO, _chunk: bytes) -> None:
+        raise partial.explained(OSError(errno.ENOSPC, "No space left on device"))
+
+    monkeypatch.setattr(Partial, "write", full)
+    with pytest.raises(DiskFull) as refused:
+        await downloader.download([order(server)], tmp_path)
+    assert refused.value.needed_bytes == len(FILES[WEIGHTS])
+    assert visible(tmp_path) == set()
+
+
+async def test_a_folder_is_a_mirror_too(downloader: Downloader, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "unet").mkdir(parents=True)
+    (source / WEIGHTS).write_bytes(FILES[WEIGHTS])
+    await downloader.download([Order(pinned(WEIGHTS), source / WEIGHTS)], tmp_path / "models")
+    (source / WEIGHTS).write_bytes(b"wrong")
+    with pytest.raises(DownloadFailed, match="must have"):
+        await downloader.download([Order(pinned(WEIGHTS), source / WEIGHTS)], tmp_path / "others")
+    with pytest.raises(DownloadFailed, match="no such file"):
+        await downloader.download([Order(pinned("empty.txt"), source / "empty.txt")], tmp_path / "others")
+    assert visible(tmp_path / "others") == set()
+
+
+async def test_two_downloads_to_one_place_are_not_mixed(
+    server: Unhelpful, downloader: Downloader, tmp_path: Path
+) -> None:
+    with _alone(tmp_path), pytest.raises(DownloadRunning):
+        await downloader.download([order(server)], tmp_path)
