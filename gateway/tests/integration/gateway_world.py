@@ -22,6 +22,7 @@ from dreamforge.contracts.events import (
     JobStarted,
     JobSucceeded,
     ModelRegistered,
+    ModelRemoved,
     StepProgressed,
 )
 from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
@@ -61,6 +62,11 @@ class World:
         """A runner registers a model."""
         event = ModelRegistered(at=clock.now(), descriptor=model)
         envelope = seal(event, entity_id=model.model_id, event_id=ids.new_id(), source="/test")
+        await self.bus.js.publish(envelope.subject, envelope.data, headers=envelope.headers)
+
+    async def unregister(self, model_id: str) -> None:
+        """Somebody removes a model."""
+        envelope = seal(ModelRemoved(at=clock.now()), entity_id=model_id, event_id=ids.new_id(), source="/test")
         await self.bus.js.publish(envelope.subject, envelope.data, headers=envelope.headers)
 
     async def append(self, job_id: str, *events: Event) -> int:

@@ -10,6 +10,7 @@ from gateway_world import BODY, DECISION, MODEL, World
 
 from dreamforge.contracts.events import Candidate
 from dreamforge.contracts.fleet import LEASE_SECONDS, Device, Heartbeat
+from dreamforge.contracts.models import Tier, VramProfile
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.objects import ObjectStore, object_key, sha256_of
 from dreamforge.runtime.testing import eventually
@@ -312,6 +313,30 @@ async def test_the_catalogue_is_the_registry_with_the_live_fleet(client: httpx.A
     presets = (await client.get("/v1/presets")).json()["presets"]
     assert [(each["preset"]["name"], each["default"]) for each in presets] == [("small", True), ("wide", False)]
     assert (await client.get("/v1/presets", params={"model_id": "x"})).json() == {"presets": []}
+    assert model["parameters"]["properties"]["width_px"]["maximum"] == MODEL.side_px_max
+
+
+async def test_presets_say_where_they_fit_in_which_tier_and_why_not(client: httpx.AsyncClient, world: World) -> None:
+    frugal = VramProfile(resident_bytes=2**28, denoise_bytes_per_latent=1, decode_bytes_per_px=1)
+    tiers = (Tier(name="full", vram=MODEL.vram), Tier(name="frugal", vram=frugal, offload="model"))
+    await world.register(MODEL.model_copy(update={"model_id": "tiered", "tiers": tiers}))
+    both = ("m", "tiered")
+    large, middle = heartbeat("large", models=both), heartbeat("middle", models=both, budget_bytes=2**29)
+    await beat(world, client, large, middle, heartbeat("without", models=()))
+
+    async def presets() -> list[Any]:
+        return list((await client.get("/v1/presets", params={"model_id": "tiered"})).json()["presets"])
+
+    await eventually(presets)
+    found = {each["runner_id"]: each for each in (await presets())[0]["runners"]}
+    assert {name: each["tier"] for name, each in found.items()} == {
+        "large": "full",
+        "middle": "frugal",
+        "without": None,
+    }
+    assert "does not have model 'tiered'" in found["without"]["refused"]
+    plain = (await client.get("/v1/presets", params={"model_id": "m"})).json()["presets"][0]["runners"]
+    assert next(each for each in plain if each["runner_id"] == "middle")["refused"].startswith("too small")
 
 
 async def test_a_runner_that_fell_silent_stays_listed_without_a_heartbeat(

@@ -28,6 +28,10 @@ EXAMPLES: tuple[tuple[e.ForgeError, int], ...] = (
     (e.UnknownAsset(field="loras/0/model_id", value="x", kind="lora", known=()), 422),
     (e.AssetMismatch(field="loras/0/model_id", value="x", asset_family="a", model_id="m", model_family="b"), 422),
     (e.NamedTwice(field="loras/1/model_id", value="x"), 422),
+    (
+        e.ModelTooLarge(model_id="m", width_px=8, height_px=8, needed_bytes=2, largest_bytes=1, runner_id="r"),
+        422,
+    ),
     (e.OutOfBounds(field="width_px", value=1, minimum=8, maximum=9), 422),
     (e.JobNotFound(job_id="x"), 404),
     (e.ArtifactNotFound(artifact_id="x"), 404),

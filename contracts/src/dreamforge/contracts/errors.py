@@ -190,6 +190,25 @@ class AssetMismatch(InvalidInput):
 
 
 @dataclass(eq=False)
+class ModelTooLarge(InvalidInput):
+    """No live runner that has the model could ever hold this render. Sizes in bytes."""
+
+    code = "model_too_large"
+    model_id: str
+    width_px: int
+    height_px: int
+    needed_bytes: int
+    largest_bytes: int
+    runner_id: str
+
+    def __str__(self) -> str:
+        return (
+            f"model {self.model_id!r} at {self.width_px}x{self.height_px} px needs {self.needed_bytes} bytes at the"
+            f" least, and the largest runner that has it, {self.runner_id!r}, can offer {self.largest_bytes}"
+        )
+
+
+@dataclass(eq=False)
 class JobNotFound(NotFound):
     """No event of such a job is in the log."""
 

@@ -29,6 +29,7 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (e.NamedTwice, 422, "The same asset stands twice in the request"),
     (e.OutOfBounds, 422, "A value is out of bounds"),
     (e.SizeNotSupported, 422, "The size is not supported"),
+    (e.ModelTooLarge, 422, "No runner is large enough"),
     (e.InvalidInput, 422, "The request is not valid"),
     (e.JobNotFound, 404, "There is no such job"),
     (e.ArtifactNotFound, 404, "There is no such artifact"),
@@ -102,6 +103,7 @@ def _places(error: e.ForgeError) -> tuple[Violation, ...]:
     names: tuple[str, ...] = {
         e.UnknownModel: ("model_id",),
         e.NotAPipeline: ("model_id",),
+        e.ModelTooLarge: ("model_id",),
         e.UnknownPreset: ("preset",),
         e.SizeNotSupported: ("width_px", "height_px"),
     }.get(type(error), ())

@@ -167,12 +167,21 @@ class ModelList(Value):
     models: tuple[ModelReply, ...]
 
 
+class Fit(Value):
+    """Whether one live runner could paint with a preset if it had nothing else to do."""
+
+    runner_id: str
+    tier: str | None = Field(description="how the model would be held there; null where it cannot be")
+    refused: str | None = Field(description="why it cannot; null where it can")
+
+
 class PresetReply(Value):
     """A way to use a model."""
 
     model_id: str
     default: bool = Field(description="taken when a request names this model and no preset")
     preset: Preset
+    runners: tuple[Fit, ...] = Field(description="every live runner")
 
 
 class PresetList(Value):

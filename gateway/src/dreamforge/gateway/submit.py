@@ -3,9 +3,11 @@
 from starlette.requests import Request
 
 from dreamforge.contracts.errors import InvalidInput, LimitReached
+from dreamforge.contracts.placement import needs_of
 from dreamforge.gateway.accept import Knock, accept, fingerprint
 from dreamforge.gateway.edge import Context
 from dreamforge.gateway.errors import BodyTooLarge
+from dreamforge.gateway.fit import require_fit
 from dreamforge.gateway.gate import Gate
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.eventstore import Loaded, Outcome
@@ -35,14 +37,16 @@ async def submit(gate: Gate, body: bytes, *, tenant: str, key: str | None, conte
 
     Without a key the id is new, so there is nothing to load. With one, the append itself finds out: a repeat
     conflicts with version 0 and only then is the job read.
-    Errors: InvalidInput of `accept`, QueueFull, TenantQueueFull, IdempotencyConflict, DependencyAway.
+    Errors: InvalidInput of `accept`, ModelTooLarge, QueueFull, TenantQueueFull, IdempotencyConflict, DependencyAway.
     """
     store = gate.log.store
     job_id = ids.job_id_for(tenant, key)
     knock = Knock(job_id, clock.now(), tenant, key, ids.new_seed())
     try:
         gate.room.require(tenant)
-        command = accept(body, knock, schema=gate.schema, models=gate.registry().models, limits=gate.settings.limit)
+        models = gate.registry().models
+        command = accept(body, knock, schema=gate.schema, models=models, limits=gate.settings.limit)
+        require_fit(needs_of(command.request), models, gate.live_fleet().live().values())
     except (InvalidInput, LimitReached):
         # What was accepted once stays accepted, even if its model is gone or the limits are lower by now.
         if key is not None and (repeat := await _repeat(gate, job_id, body)) is not None:

@@ -10,8 +10,10 @@ from starlette.responses import Response
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.models import Token
 from dreamforge.contracts.parameters import request_schema
+from dreamforge.contracts.placement import Needs
 from dreamforge.gateway import documents as doc
 from dreamforge.gateway import queries
+from dreamforge.gateway.fit import fits
 from dreamforge.gateway.replies import ModelList, ModelReply, PresetList, PresetReply, RunnerList, RunnerReply
 from dreamforge.gateway.routes.common import gate_of, reply
 
@@ -42,11 +44,17 @@ async def list_models(request: Request) -> Response:
 async def list_presets(
     request: Request, model_id: Annotated[Token | None, Query(description="only of this model")] = None
 ) -> Response:
-    """Every preset of every model."""
-    models = gate_of(request).registry().models.values()
+    """Every preset of every model, and on which live runners it fits."""
+    gate = gate_of(request)
+    models, beats = gate.registry().models, list(gate.live_fleet().live().values())
     found = tuple(
-        PresetReply(model_id=model.model_id, default=index == 0, preset=preset)
-        for model in models
+        PresetReply(
+            model_id=model.model_id,
+            default=index == 0,
+            preset=preset,
+            runners=fits(Needs(model.model_id, preset.height_px, preset.width_px), models, beats),
+        )
+        for model in models.values()
         if model_id in (None, model.model_id)
         for index, preset in enumerate(model.presets)
     )

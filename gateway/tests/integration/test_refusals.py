@@ -1,0 +1,66 @@
+"""What can never be painted is refused at the door, with the numbers and names; what can be later is accepted."""
+
+from typing import Any
+
+import httpx
+from gateway_world import BODY, MODEL, World, models
+from test_reads import beat, heartbeat
+
+from dreamforge.contracts.models import ModelDescriptor
+from dreamforge.runtime.testing import eventually
+
+LORA = ModelDescriptor(
+    model_id="other-lora", family="flux", kind="lora", digest="1" * 64, vram=MODEL.vram.model_copy(deep=True)
+)
+
+
+async def test_a_model_larger_than_every_runner_that_has_it_is_refused(client: httpx.AsyncClient, world: World) -> None:
+    await beat(world, client, heartbeat("elsewhere", models=()))
+    assert (await client.post("/v1/jobs", json=BODY)).status_code == 202  # one that has it may be on its way
+    await beat(world, client, heartbeat("tiny", budget_bytes=2**20), heartbeat("small", budget_bytes=2**29))
+    refused = await client.post("/v1/jobs", json=BODY)
+    problem = refused.json()
+    assert (refused.status_code, problem["code"], problem["largest_bytes"]) == (422, "model_too_large", 2**29)
+    assert problem["needed_bytes"] > 2**30
+    assert problem["errors"][0]["pointer"] == "/model_id"
+    assert str(problem["needed_bytes"]) in problem["detail"]
+    await beat(world, client, heartbeat("large"))
+    assert (await client.post("/v1/jobs", json=BODY)).status_code == 202
+
+
+async def test_assets_are_listed_and_refused_where_they_do_not_fit(client: httpx.AsyncClient, world: World) -> None:
+    sdxl = MODEL.model_copy(update={"model_id": "xl", "family": "stable-diffusion-xl"})
+    for model in (LORA, sdxl):
+        await world.register(model)
+    await eventually(lambda: models(client), until=lambda found: len(found) == 3)
+    shown = {each["descriptor"]["model_id"]: each for each in await models(client)}
+    assert shown["other-lora"]["parameters"] is None
+    assert [name for name, each in shown.items() if each["default"]] == ["m"]
+    cases: tuple[tuple[dict[str, Any], str, str], ...] = (
+        ({"model_id": "other-lora"}, "not_a_pipeline", "/model_id"),
+        ({"model_id": "xl", "loras": [{"model_id": "other-lora"}]}, "asset_mismatch", "/loras/0/model_id"),
+        ({"model_id": "xl", "loras": [{"model_id": "nope"}]}, "unknown_asset", "/loras/0/model_id"),
+        ({"model_id": "xl", "sampler": "flow_euler"}, "not_allowed_by_model", "/sampler"),
+        ({"model_id": "xl", "sampler": "Euler"}, "invalid_request", "/sampler"),
+        ({"model_id": "m", "loras": [{"model_id": "other-lora"}]}, "not_allowed_by_model", "/loras"),
+        ({"model_id": "xl", "upscale": {"factor": 5}}, "out_of_bounds", "/upscale/factor"),
+    )
+    for change, code, pointer in cases:
+        response = await client.post("/v1/jobs", json=BODY | change)
+        problem = response.json()
+        assert (response.status_code, problem["code"]) == (422, code), problem
+        assert problem["errors"][0]["pointer"] == pointer, problem
+    mismatch = await client.post("/v1/jobs", json=BODY | cases[1][0])
+    assert "'flux'" in mismatch.json()["detail"]
+    assert "'stable-diffusion-xl'" in mismatch.json()["detail"]
+
+
+async def test_a_removed_model_is_unknown(client: httpx.AsyncClient, world: World) -> None:
+    await world.register(MODEL.model_copy(update={"model_id": "stays"}))
+    await world.unregister("m")
+    await eventually(
+        lambda: models(client), until=lambda found: [each["descriptor"]["model_id"] for each in found] == ["stays"]
+    )
+    refused = await client.post("/v1/jobs", json=BODY | {"model_id": "m"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "unknown_model")
+    assert "known models: stays" in refused.json()["detail"]
