@@ -6,7 +6,7 @@ Content-addressed, so a put can be repeated for ever and two equal pictures are 
 import asyncio
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -20,6 +20,7 @@ from dreamforge.runtime.settings import CommonSettings
 
 T = TypeVar("T")
 IMAGES = "images/"
+UPLOADS = "uploads/"
 # Presigned URLs cannot be revoked: minutes, not days.
 PRESIGNED_MINUTES = 15
 TIMEOUT_SECONDS = 10.0
@@ -47,6 +48,15 @@ def object_key(sha256: str) -> str:
     return f"{IMAGES}{sha256[:2]}/{sha256}.png"
 
 
+def upload_key(sha256: str) -> str:
+    """Where an uploaded picture lies, whatever its type: apart from ours, which are collected when nobody shows them.
+
+    >>> upload_key("ab" + "0" * 62)[:14]
+    'uploads/ab/ab0'
+    """
+    return f"{UPLOADS}{sha256[:2]}/{sha256}"
+
+
 class ObjectStore:
     """Blocking SDK calls, each in a thread; every error becomes DependencyAway("s3")."""
 
@@ -68,9 +78,9 @@ class ObjectStore:
         """Make the bucket if it is not there. Errors: DependencyAway."""
         await asyncio.to_thread(self._guard, self._ensure)
 
-    async def put(self, key: str, data: bytes, content_type: str) -> None:
-        """Store bytes under a key. Errors: DependencyAway."""
-        await asyncio.to_thread(self._guard, lambda: self._put(key, data, content_type))
+    async def put(self, key: str, data: bytes, content_type: str, metadata: Mapping[str, str] | None = None) -> None:
+        """Store bytes under a key, with words about them in the object's own metadata. Errors: DependencyAway."""
+        await asyncio.to_thread(self._guard, lambda: self._put(key, data, content_type, metadata or {}))
 
     async def get(self, key: str) -> bytes:
         """Read an object back. Errors: ArtifactNotFound(key), DependencyAway."""
@@ -142,13 +152,14 @@ class ObjectStore:
                 if error.code not in EXISTS:
                     raise
 
-    def _put(self, key: str, data: bytes, content_type: str) -> None:
+    def _put(self, key: str, data: bytes, content_type: str, metadata: Mapping[str, str]) -> None:
         self._client.put_object(
             bucket_name=self._bucket,
             object_name=key,
             data=io.BytesIO(data),
             length=len(data),
             content_type=content_type,
+            metadata=dict(metadata),
         )
 
     def _list(self, prefix: str) -> list[StoredObject]:
