@@ -62,8 +62,9 @@ def _capable(state: JobState, me: Me) -> Verdict:
         return Refuse(FailureReason.RUNNER_DRAINED, "the runner is leaving")
     if state.request is None:
         return Refuse(FailureReason.INTERNAL, "the log has no request for this job", retryable=False)
-    if state.request.model_id not in me.model_ids:
-        return Refuse(FailureReason.MODEL_MISSING, f"this runner does not have model {state.request.model_id!r}")
+    for model_id in (state.request.model_id, *state.request.assets):
+        if model_id not in me.model_ids:
+            return Refuse(FailureReason.MODEL_MISSING, f"this runner does not have model {model_id!r}")
     return Start(state.request)
 
 

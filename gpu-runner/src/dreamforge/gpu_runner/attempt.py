@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from loguru import logger
-from pydantic import ValidationError
 
 from dreamforge.contracts import commands
 from dreamforge.contracts.errors import Conflict, DependencyAway, VersionConflict
@@ -18,10 +17,10 @@ from dreamforge.gpu_runner.admit import Drop, Me, Refuse, admit, is_running_here
 from dreamforge.gpu_runner.assignment import Assignment
 from dreamforge.gpu_runner.keeper import Keeper
 from dreamforge.gpu_runner.listening import AttemptLost, Listening
-from dreamforge.gpu_runner.models import LocalModel
 from dreamforge.gpu_runner.protocol import Image
 from dreamforge.gpu_runner.steps import Steps
 from dreamforge.gpu_runner.task import RenderTask
+from dreamforge.gpu_runner.tasks import Tasks
 from dreamforge.gpu_runner.uploads import Uploads
 from dreamforge.gpu_runner.warner import Warner
 from dreamforge.runtime import clock, retry
@@ -56,7 +55,7 @@ class Tools:
     keeper: Keeper
     uploads: Uploads
     steps: Steps
-    models: dict[str, LocalModel]
+    tasks: Tasks
     slots: asyncio.Semaphore
     stall_seconds: float
     load_seconds: float
@@ -120,7 +119,7 @@ class Attempt:
         if (started := await self._start(loaded, me)) is None:
             return "dropped: the job went another way before its start"
         warner = Warner(self.assignment.event.attempt, self._execute, started)
-        listening = self._listening(request, warner)
+        listening = self._listening(request, await self._task(request), warner)
         try:
             render_seconds = await self._or_interrupt(listening.rendered(), stop=listening.stop)
             artifacts = await self._or_interrupt(listening.stored(), stage="uploading")
@@ -147,10 +146,10 @@ class Attempt:
             return now if is_running_here(now.state, command.attempt, me) else None
         return Loaded(outcome.state, outcome.version)
 
-    def _listening(self, request: RenderRequest, warner: Warner) -> Listening:
+    def _listening(self, request: RenderRequest, task: RenderTask, warner: Warner) -> Listening:
         return Listening(
             self.tools.keeper,
-            self._task(request),
+            task,
             on_step=self.tools.steps.of(self.assignment, request).publish,
             on_warning=warner.warn,
             store=self._store_image,
@@ -158,11 +157,9 @@ class Attempt:
             load_seconds=self.tools.load_seconds,
         )
 
-    def _task(self, request: RenderRequest) -> RenderTask:
-        try:
-            return task_for(self.assignment.task_id, request, self.tools.models[request.model_id])
-        except ValidationError as error:
-            raise AttemptLost(FailureReason.INVALID_REQUEST, str(error), retryable=False) from None
+    async def _task(self, request: RenderRequest) -> RenderTask:
+        making = self.tools.tasks.task_for(self.assignment.task_id, request, self.assignment.event)
+        return await (self._or_interrupt(making, stage="assigned") if request.uploads else making)
 
     async def _store_image(self, image: Image, seed: int) -> ArtifactStored:
         metrics.RENDER_SECONDS.observe(image.timings.render_seconds)
@@ -247,23 +244,6 @@ class Attempt:
 
     async def _log(self, call: Callable[[], Awaitable[T]]) -> T:
         return await retry.until_it_works("the log", call, DependencyAway, VersionConflict)
-
-
-def task_for(task_id: str, request: RenderRequest, model: LocalModel) -> RenderTask:
-    """What the child is asked for one request. Errors: pydantic.ValidationError outside of the child's bounds."""
-    return RenderTask(
-        task_id=task_id,
-        model_id=request.model_id,
-        model_path=str(model.folder),
-        model_digest=model.descriptor.digest,
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt,
-        width_px=request.width_px,
-        height_px=request.height_px,
-        steps=request.steps,
-        guidance_scale=request.guidance_scale,
-        seeds=request.seeds(),
-    )
 
 
 def _name(outcome: Outcome) -> str:

@@ -16,12 +16,14 @@ from dreamforge.gpu_runner.child import ChildOptions
 from dreamforge.gpu_runner.device import Device, probe, refresh
 from dreamforge.gpu_runner.hands import LAST_WORDS_SECONDS, Hands
 from dreamforge.gpu_runner.heartbeat import Heart, Load, beat_of, public_device
+from dreamforge.gpu_runner.inputs import Inputs
 from dreamforge.gpu_runner.interrupts import Interrupts
 from dreamforge.gpu_runner.keeper import Keeper
 from dreamforge.gpu_runner.models import LocalModel, find_models
 from dreamforge.gpu_runner.registry import Registry
 from dreamforge.gpu_runner.settings import RunnerSettings
 from dreamforge.gpu_runner.steps import Steps
+from dreamforge.gpu_runner.tasks import Tasks
 from dreamforge.gpu_runner.uploads import Uploads
 from dreamforge.runtime import clock, ids, retry
 from dreamforge.runtime.bus import NATS_ERRORS, ApiError, Bus
@@ -88,8 +90,8 @@ class Supervisor:
 
     async def _open(self, broker: NatsBroker) -> None:
         """Learn what there is to serve, say it, and open the door."""
-        self.models, _ = await asyncio.gather(find_models(self.settings), self._bucket())
-        self.hands.tools.models.update(self.models)
+        found, _ = await asyncio.gather(find_models(self.settings), self._bucket())
+        self.models.update(found)
         self.hands.me = replace(self.hands.me, model_ids=frozenset(self.models))
         self.keeper.offer(tuple(self.models.values()))
         for model in self.models.values():
@@ -137,7 +139,7 @@ class Supervisor:
             keeper=self.keeper,
             uploads=Uploads(self.objects),
             steps=self.steps,
-            models={},
+            tasks=Tasks(self.models, Inputs(self.objects, self.settings.state_dir / "uploads")),
             slots=asyncio.Semaphore(self.settings.runner_slots),
             stall_seconds=self.settings.runner_stall_seconds,
             load_seconds=self.settings.runner_load_seconds,
