@@ -7,9 +7,9 @@ import pytest
 
 from dreamforge.cli.commands.down import Tail
 from dreamforge.cli.commands.events import parse_start
-from dreamforge.cli.commands.generate import _size
 from dreamforge.cli.failure import CommandError
 from dreamforge.cli.pictures import file_name
+from dreamforge.cli.wishes import size
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -35,10 +35,10 @@ def test_another_start_is_refused_with_how_to_write_it() -> None:
 
 
 def test_a_size_is_two_numbers() -> None:
-    assert _size("512x768") == {"width_px": 512, "height_px": 768}
-    assert _size(None) == {}
+    assert size("512x768") == {"width_px": 512, "height_px": 768}
+    assert size(None) == {}
     with pytest.raises(CommandError):
-        _size("512")
+        size("512")
 
 
 def test_a_prompt_of_signs_still_names_a_file() -> None:

@@ -75,6 +75,13 @@ class Gateway:
         """Ask for a job to stop; asking twice is asking once."""
         return await self._write(f"/v1/jobs/{job_id}/cancel", None, {})
 
+    async def upload(self, data: bytes, content_type: str) -> Json:
+        """Give the gateway a picture to paint from; what it is called from then on is its hash."""
+        headers = {"Content-Type": content_type}
+        response = await self._answer("POST", "/v1/uploads", headers=headers, content=data)
+        found: Json = response.json()
+        return found
+
     async def read(self, path: str, **query: str | int | None) -> Json:
         """One document, at least as new as our last write."""
         headers = {"Forge-Min-Sequence": str(self._sequence)} if self._sequence else {}

@@ -1,13 +1,14 @@
 """`dreamforge generate`: a prompt in, a picture out."""
 
 import asyncio
-import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dreamforge.cli import settings as cli_settings
+from dreamforge.cli import wishes
 from dreamforge.cli.console import Json, emit, err, out, run
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.gateway import Gateway
@@ -16,7 +17,8 @@ from dreamforge.cli.pictures import save_pictures
 from dreamforge.cli.progress import JobView
 from dreamforge.cli.watch import Silent, display_on, line_of, watch
 
-SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
+FROM = "Starting from pictures"
+HOW = "How it is painted"
 
 
 def generate(
@@ -29,6 +31,24 @@ def generate(
     seed: Annotated[int | None, typer.Option(help="Same seed, same picture; chosen for you without.")] = None,
     images: Annotated[int, typer.Option("--images", "-n", help="How many pictures, each with the next seed.")] = 1,
     negative: Annotated[str, typer.Option(help="What the picture must not show.")] = "",
+    sampler: Annotated[str | None, typer.Option(help="euler, dpmpp_2m, ...", rich_help_panel=HOW)] = None,
+    lora: Annotated[
+        list[str] | None, typer.Option(metavar="ID[:WEIGHT]", help="A LoRA; may be repeated.", rich_help_panel=HOW)
+    ] = None,
+    upscale: Annotated[
+        float | None, typer.Option(help="Second pass at so many times the size.", rich_help_panel=HOW)
+    ] = None,
+    init_image: Annotated[Path | None, typer.Option(help="Picture to start from.", rich_help_panel=FROM)] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="What to paint anew: white in this picture.", rich_help_panel=FROM)
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="How much of it is painted over, 0 to 1.", rich_help_panel=FROM)
+    ] = None,
+    control: Annotated[
+        str | None, typer.Option(metavar="ID[:SCALE]", help="A ControlNet.", rich_help_panel=FROM)
+    ] = None,
+    control_image: Annotated[Path | None, typer.Option(help="The picture it follows.", rich_help_panel=FROM)] = None,
     priority: Annotated[int, typer.Option(help="0 to 9, 9 is the most urgent.")] = 5,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the pictures; out/.")] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and leave.")] = False,
@@ -42,6 +62,7 @@ def generate(
 
       dreamforge generate "a lighthouse at dawn"
       dreamforge generate "a fox" --size 256x256 --steps 30 --seed 7 --images 4 -o foxes
+      dreamforge generate "the same at night" --init-image fox.png --strength 0.5
       dreamforge jobs watch $(dreamforge generate "a fox" --no-wait)
     """
     body: JsonObject = {
@@ -54,26 +75,39 @@ def generate(
         "seed": seed,
         "images": images,
         "priority": priority,
-        **_size(size),
+        "sampler": sampler,
+        "loras": wishes.loras(lora) if lora else None,
+        "upscale": {"factor": upscale} if upscale is not None else None,
+        "strength": strength,
+        **wishes.size(size),
     }
+    pictures = Pictures(init_image, mask, control, control_image)
     settings = cli_settings.load()
     said = {name: value for name, value in body.items() if value is not None}
-    run(_generate(settings, said, None if no_wait else output or settings.output_dir, json=json))
+    run(_generate(settings, said, pictures, None if no_wait else output or settings.output_dir, json=json))
 
 
-def _size(text: str | None) -> dict[str, int]:
-    """Width and height. Errors: CommandError that shows how a size is written."""
-    if text is None:
-        return {}
-    match = SIZE.fullmatch(text.lower())
-    if match is None:
-        raise CommandError(f"--size is {text!r}", Exit.REFUSED, hint="write it as WIDTHxHEIGHT, for example 512x768")
-    return {"width_px": int(match[1]), "height_px": int(match[2])}
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Files that a request starts from."""
+
+    init_image: Path | None
+    mask: Path | None
+    control: str | None
+    control_image: Path | None
+
+    async def fields(self, gateway: Gateway) -> JsonObject:
+        """Upload them; the fields that name them. Errors: CommandError, ProblemError."""
+        named = {"init_image": self.init_image, "mask_image": self.mask}
+        hashes = {name: await wishes.uploaded(gateway, path) for name, path in named.items() if path is not None}
+        return {**hashes, **await wishes.control(gateway, self.control, self.control_image)}
 
 
-async def _generate(settings: cli_settings.CliSettings, body: JsonObject, folder: Path | None, *, json: bool) -> None:
+async def _generate(
+    settings: cli_settings.CliSettings, body: JsonObject, pictures: Pictures, folder: Path | None, *, json: bool
+) -> None:
     async with Gateway(settings) as gateway:
-        accepted = await gateway.submit(body)
+        accepted = await gateway.submit(body | await pictures.fields(gateway))
         job_id = accepted["job_id"]
         if folder is None:
             emit(accepted) if json else out.print(job_id)

@@ -1,0 +1,53 @@
+"""What is written on the command line becomes fields, or an error that shows how it is written."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from dreamforge.cli.failure import CommandError
+from dreamforge.cli.gateway import Gateway
+from dreamforge.cli.settings import CliSettings
+from dreamforge.cli.wishes import control, loras, uploaded
+
+SETTINGS = CliSettings(_env_file=None, gateway_url="http://gateway")
+
+
+def gateway(asked: list[httpx.Request]) -> Gateway:
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(201, json={"sha256": "a" * 64})
+
+    return Gateway(SETTINGS, lambda _text: None, httpx.MockTransport(answer))
+
+
+async def test_a_picture_is_uploaded_as_what_its_name_says(tmp_path: Path) -> None:
+    picture, asked = tmp_path / "fox.JPG", list[httpx.Request]()
+    picture.write_bytes(b"jpeg")
+    async with gateway(asked) as client:
+        assert await uploaded(client, picture) == "a" * 64
+        assert await control(client, "canny:0.7", picture) == {
+            "control": {"model_id": "canny", "scale": 0.7, "image": "a" * 64}
+        }
+    (first, _) = asked
+    assert (first.url.path, first.headers["content-type"], first.content) == ("/v1/uploads", "image/jpeg", b"jpeg")
+
+
+@pytest.mark.parametrize(("name", "said"), [("fox.txt", "no picture that can be uploaded"), ("no.png", "cannot read")])
+async def test_a_file_that_is_no_picture_is_refused_before_anything_is_sent(
+    tmp_path: Path, name: str, said: str
+) -> None:
+    asked: list[httpx.Request] = []
+    (tmp_path / "fox.txt").write_text("a fox")
+    async with gateway(asked) as client:
+        with pytest.raises(CommandError, match=said):
+            await uploaded(client, tmp_path / name)
+        with pytest.raises(CommandError, match="needs its picture"):
+            await control(client, "canny", None)
+    assert not asked
+
+
+def test_a_weight_that_is_no_number_is_refused_with_how_it_is_written() -> None:
+    with pytest.raises(CommandError, match="ink:much") as refused:
+        loras(["ink:much"])
+    assert "ink:0.8" in refused.value.hint
