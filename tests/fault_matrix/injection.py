@@ -9,10 +9,11 @@ The servers are real and so is every answer that is not lost. A call is known by
 
 import re
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -64,12 +65,15 @@ class Weather:
     """The fault of the moment, and the NATS connections that there are."""
 
     fault: Fault | None = None
+    #: Publishes that timed out, still on their way somewhere: they may be let arrive long after nobody waits for them.
+    late: "list[Callable[[], Awaitable[None]]]" = field(default_factory=list)
     connections: "list[FastClient]" = field(default_factory=list)
 
     @contextmanager
     def bad(self, case: Case, call: str, times: int = 1) -> Iterator[Fault]:
         """Let a fault strike while the block runs."""
         self.fault = Fault(case, re.compile(call, re.DOTALL), times)
+        self.late.clear()
         try:
             yield self.fault
         finally:
@@ -123,6 +127,8 @@ def _break_nats(patch: pytest.MonkeyPatch, weather: Weather) -> None:
         async def _struck(
             self, case: Case, subject: str, payload: bytes, reply: str, headers: dict[str, str] | None
         ) -> None:
+            if case is Case.TIMEOUT:
+                weather.late.append(partial(super().publish, subject, payload, reply, headers))
             if case is Case.ERROR:  # the server itself answers "503 no responders"
                 await super().publish("nobody.listens.here", b"", reply)
                 return

@@ -40,6 +40,25 @@ async def test_a_fact_whose_writing_cannot_even_be_looked_up_is_written_once(
     assert (job["status"], await system.facts(job["job_id"])) == ("succeeded", SUCCEEDED)
 
 
+@pytest.mark.parametrize(
+    ("service", "fact"),
+    [("gateway", "requested"), ("scheduler", r"assigned\.r1"), ("gpu-runner", "started"), ("gpu-runner", "succeeded")],
+)
+async def test_a_fact_that_arrives_long_after_it_was_written_again_is_refused(
+    system: System, service: str, fact: str
+) -> None:
+    await eventually(system.ready, 30)
+    with system.weather.bad(Case.TIMEOUT, rf"^{service}\S* forge\.jobs\..*\.{fact}$"):
+        job = await system.ended(await system.submit())
+        (arrive,) = system.weather.late
+        await arrive()
+        await system.bus.nc.flush()
+    assert (job["status"], await system.facts(job["job_id"])) == ("succeeded", SUCCEEDED)
+    assert (await system.ended(await system.submit()))["status"] == "succeeded"
+    assert await system.facts(job["job_id"]) == SUCCEEDED
+    await system.tables_equal_the_log()
+
+
 async def test_a_repeated_submission_says_that_it_is_one(system: System) -> None:
     await eventually(system.ready, 30)
     body, key = {"prompt": "a blue square", "model_id": "synthetic"}, {"Idempotency-Key": ids.new_id()}
