@@ -9,7 +9,7 @@ import pytest
 from dreamforge.projector.collect import collect
 from dreamforge.runtime import bus as bus_module
 from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.objects import ObjectStore
+from dreamforge.runtime.objects import ObjectStore, upload_key
 from dreamforge.runtime.settings import CommonSettings
 from dreamforge.runtime.streams import ensure_streams
 
@@ -63,6 +63,14 @@ async def test_only_what_a_succeeded_job_shows_stays(world: World) -> None:
     done = await collect(world.database_url, world.bus, world.store, grace_seconds=0)
     assert (done.seen, done.freed_bytes) == (3, 2)
     assert await world.keys() == {"images/aa/shown.png"}
+
+
+async def test_uploads_are_nobodys_orphans(world: World) -> None:
+    world.folded(0)
+    await world.store.put(upload_key("d" * 64), b"x", "image/png")
+    await collect(world.database_url, world.bus, world.store, grace_seconds=0)
+    assert await world.store.exists(upload_key("d" * 64))
+    assert await world.keys() == set()
 
 
 async def test_what_is_young_is_left_alone(world: World) -> None:

@@ -39,6 +39,8 @@ class Limits(BaseModel):
     images: int = Field(default=16, ge=1)
     guidance_scale: float = Field(default=50.0, ge=0)
     body_bytes: int = Field(default=64 * 1024, ge=1024)
+    upload_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    upload_pixels: int = Field(default=4096 * 4096, ge=64)
     open_jobs: int = Field(default=100_000, ge=1)
     open_jobs_per_tenant: int = Field(default=50_000, ge=1)
 

@@ -10,7 +10,7 @@ from dreamforge.gateway import handlers
 from dreamforge.gateway.edge import Edge
 from dreamforge.gateway.gate import Gate
 from dreamforge.gateway.openapi import describe
-from dreamforge.gateway.routes import artifacts, catalog, jobs, pages, system
+from dreamforge.gateway.routes import artifacts, catalog, jobs, pages, system, uploads
 
 
 def api(limits: Limits) -> FastAPI:
@@ -24,7 +24,7 @@ def api(limits: Limits) -> FastAPI:
         redirect_slashes=False,
         separate_input_output_schemas=False,
     )
-    for module in (jobs, artifacts, catalog, system, pages):
+    for module in (jobs, artifacts, uploads, catalog, system, pages):
         app.include_router(module.router)
     handlers.install(app)
     app.state.document = describe(app, limits)

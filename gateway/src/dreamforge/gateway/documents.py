@@ -13,6 +13,7 @@ _STATUS = {
     404: ("There is no such thing", "job_not_found"),
     409: ("The Idempotency-Key was used for a different request, or no write has that sequence", "conflict"),
     413: ("The body is too large", "body_too_large"),
+    415: ("The upload has a type that is not taken", "unsupported_media_type"),
     422: ("Something in the request cannot be right", "invalid_request"),
     429: ("The queue is full", "queue_full"),
     500: ("A bug of ours; it was logged under the request id", "internal"),

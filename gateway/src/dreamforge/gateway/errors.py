@@ -68,6 +68,53 @@ class BodyTooLarge(InvalidInput):
 
 
 @dataclass(eq=False)
+class UnsupportedMedia(InvalidInput):
+    """An upload of a type that we do not take."""
+
+    code = "unsupported_media_type"
+    given: str
+    allowed: tuple[str, ...]
+
+    def __str__(self) -> str:
+        given = f"Content-Type is {self.given!r}" if self.given else "Content-Type is missing"
+        return f"{given}, but must be one of: {', '.join(self.allowed)}"
+
+
+@dataclass(eq=False)
+class BadPicture(InvalidInput):
+    """An upload is not the picture that it says it is."""
+
+    code = "bad_picture"
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the upload is not a picture we can take: {self.reason}"
+
+
+@dataclass(eq=False)
+class UnknownUpload(InvalidInput):
+    """A request names an upload that nobody has brought."""
+
+    code = "unknown_upload"
+    field: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.field} names upload {self.value}, which is not there: POST it to /v1/uploads first"
+
+
+@dataclass(eq=False)
+class UploadNotFound(NotFound):
+    """Nobody has brought this picture."""
+
+    code = "upload_not_found"
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"there is no upload {self.sha256!r}"
+
+
+@dataclass(eq=False)
 class PageNotFound(NotFound):
     """Something this installation does not have, with a hint how to get it."""
 

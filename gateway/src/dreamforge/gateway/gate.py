@@ -13,6 +13,7 @@ from dreamforge.gateway.hub import Hub
 from dreamforge.gateway.room import Room
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.gateway.submission import submission_for
+from dreamforge.gateway.uploads import Uploads
 from dreamforge.runtime import ids, retry
 from dreamforge.runtime.bus import ApiError, Bus
 from dreamforge.runtime.eventstore import EventStore
@@ -45,6 +46,7 @@ class Gate:
         self.database = Database(url, pool_size=settings.gateway_database_pool, timeout_seconds=seconds)
         self.checkpoints = Checkpoints(url)
         self.objects = ObjectStore(settings)
+        self.uploads = Uploads(self.objects, settings.limit)
         self.schema = submission_for(settings.limit)
         self.room = Room(self._count_open_jobs, settings.limit)
         self._log: Log | None = None

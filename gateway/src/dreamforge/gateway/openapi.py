@@ -18,8 +18,8 @@ REFERENCES = "#/components/schemas/{model}"
 ABOUT = """Image generation on your own GPUs, where every fact is an event in a durable log.
 
 Limits of this installation: a prompt has at most {prompt_chars} characters, a picture at most {pixels} pixels,
-a render at most {steps} steps, a job at most {images} images, a body at most {body_bytes} bytes, and at most
-{open_jobs} jobs may be open.
+a render at most {steps} steps, a job at most {images} images, a body at most {body_bytes} bytes, an upload at most
+{upload_bytes} bytes and {upload_pixels} pixels, and at most {open_jobs} jobs may be open.
 
 Every write answers `Forge-Sequence`; a read that sends it back as `Forge-Min-Sequence` sees that write.
 Every error is an RFC 9457 problem document. Every response carries `X-Request-Id` and `traceparent`.

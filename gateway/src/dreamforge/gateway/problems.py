@@ -18,6 +18,9 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (own.NotJson, 400, "The body is not JSON"),
     (own.Malformed, 400, "A header or parameter cannot be read"),
     (own.BodyTooLarge, 413, "The body is too large"),
+    (own.UnsupportedMedia, 415, "The upload has a type that is not taken"),
+    (own.BadPicture, 422, "The upload is not what it says"),
+    (own.UnknownUpload, 422, "There is no such upload"),
     (own.InvalidRequest, 422, "The request has wrong fields"),
     (e.UnknownModel, 422, "There is no such model"),
     (e.UnknownPreset, 422, "The model has no such preset"),
@@ -33,6 +36,7 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (e.InvalidInput, 422, "The request is not valid"),
     (e.JobNotFound, 404, "There is no such job"),
     (e.ArtifactNotFound, 404, "There is no such artifact"),
+    (own.UploadNotFound, 404, "There is no such upload"),
     (e.NotFound, 404, "Not found"),
     (e.IdempotencyConflict, 409, "The Idempotency-Key was used for something else"),
     (own.SequenceNotGiven, 409, "There is no such write yet"),
@@ -46,7 +50,15 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (e.ForgeError, 500, "Something went wrong here"),
 )
 # Those that name the field they are about.
-FIELD_ERRORS = (e.OutOfBounds, e.NotAllowed, e.FieldNeeded, e.UnknownAsset, e.AssetMismatch, e.NamedTwice)
+FIELD_ERRORS = (
+    e.OutOfBounds,
+    e.NotAllowed,
+    e.FieldNeeded,
+    e.UnknownAsset,
+    e.AssetMismatch,
+    e.NamedTwice,
+    own.UnknownUpload,
+)
 # Codes of errors that are not ours: the framework's routing and our own bugs.
 HTTP_CODES = {404: "no_such_route", 405: "method_not_allowed", 500: "internal"}
 

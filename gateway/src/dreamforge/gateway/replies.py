@@ -149,6 +149,17 @@ class WhyReply(Value):
     waiting: Waiting | None = Field(default=None, description="only while the job waits for a runner")
 
 
+class UploadReply(Value):
+    """A picture that can be named by its hash in `init_image`, `mask_image` and `control`."""
+
+    sha256: str
+    width_px: int
+    height_px: int
+    size_bytes: int
+    content_type: str
+    url: str = Field(description="redirects to the bytes")
+
+
 class ModelReply(Value):
     """A registered model and where it is now."""
 

@@ -37,7 +37,8 @@ async def submit(gate: Gate, body: bytes, *, tenant: str, key: str | None, conte
 
     Without a key the id is new, so there is nothing to load. With one, the append itself finds out: a repeat
     conflicts with version 0 and only then is the job read.
-    Errors: InvalidInput of `accept`, ModelTooLarge, QueueFull, TenantQueueFull, IdempotencyConflict, DependencyAway.
+    Errors: InvalidInput of `accept`, ModelTooLarge, UnknownUpload, QueueFull, TenantQueueFull, IdempotencyConflict,
+    DependencyAway.
     """
     store = gate.log.store
     job_id = ids.job_id_for(tenant, key)
@@ -47,6 +48,7 @@ async def submit(gate: Gate, body: bytes, *, tenant: str, key: str | None, conte
         models = gate.registry().models
         command = accept(body, knock, schema=gate.schema, models=models, limits=gate.settings.limit)
         require_fit(needs_of(command.request), models, gate.live_fleet().live().values())
+        await gate.uploads.require(command.request)
     except (InvalidInput, LimitReached):
         # What was accepted once stays accepted, even if its model is gone or the limits are lower by now.
         if key is not None and (repeat := await _repeat(gate, job_id, body)) is not None:

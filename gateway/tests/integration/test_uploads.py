@@ -1,0 +1,80 @@
+"""What was brought can be named and read again; what is named must have been brought."""
+
+import asyncio
+import io
+from typing import Any
+
+import httpx
+import pytest
+from gateway_world import BODY, MODEL, World, models
+from PIL import Image
+
+from dreamforge.runtime.objects import sha256_of
+from dreamforge.runtime.testing import eventually
+
+
+def picture(kind: str = "PNG", size: tuple[int, int] = (24, 16)) -> bytes:
+    out = io.BytesIO()
+    Image.effect_mandelbrot(size, (-2, -1.5, 1, 1.5), 20).save(out, kind)
+    return out.getvalue()
+
+
+async def bring(client: httpx.AsyncClient, data: bytes, content_type: str = "image/png") -> httpx.Response:
+    return await client.post("/v1/uploads", content=data, headers={"Content-Type": content_type})
+
+
+async def test_a_picture_is_kept_under_its_hash_however_often_it_comes(client: httpx.AsyncClient) -> None:
+    data = picture()
+    answers = await asyncio.gather(*(bring(client, data) for _ in range(4)))
+    assert {each.status_code for each in answers} == {201}
+    assert len({each.text for each in answers}) == 1
+    sha256 = sha256_of(data)
+    assert answers[0].json() == {
+        "sha256": sha256,
+        "width_px": 24,
+        "height_px": 16,
+        "size_bytes": len(data),
+        "content_type": "image/png",
+        "url": f"/v1/uploads/{sha256}",
+    }
+    assert answers[0].headers["location"] == f"/v1/uploads/{sha256}"
+    redirect = await client.get(f"/v1/uploads/{sha256}")
+    assert redirect.status_code == 307
+    async with httpx.AsyncClient() as anyone:
+        read = await anyone.get(redirect.headers["location"])
+    assert (read.content, read.headers["content-type"]) == (data, "image/png")
+
+
+@pytest.mark.parametrize("change_settings", [{"limit": {"upload_bytes": 4096, "upload_pixels": 1000}}])
+async def test_what_is_no_picture_within_bounds_is_refused(client: httpx.AsyncClient) -> None:
+    cases = (
+        (b"", "image/png", 422, "bad_picture"),
+        (picture()[:-5], "image/png", 422, "bad_picture"),
+        (picture() + b"#!/bin/sh", "image/png", 422, "bad_picture"),
+        (picture("JPEG"), "image/png", 422, "bad_picture"),
+        (picture("GIF"), "image/png", 422, "bad_picture"),
+        (picture("GIF"), "image/gif", 415, "unsupported_media_type"),
+        (picture(), "application/octet-stream", 415, "unsupported_media_type"),
+        (picture(size=(40, 40)), "image/png", 422, "out_of_bounds"),
+        (bytes(4097), "image/png", 413, "body_too_large"),
+    )
+    for data, content_type, status, code in cases:
+        response = await bring(client, data, content_type)
+        assert (response.status_code, response.json()["code"]) == (status, code), (content_type, response.text)
+        assert (await client.get(f"/v1/uploads/{sha256_of(data)}")).status_code == 404
+    for name in ("nope", "A" * 64, "%00"):
+        missing = await client.get(f"/v1/uploads/{name}")
+        assert (missing.status_code, missing.json()["code"]) == (404, "upload_not_found")
+
+
+async def test_a_request_names_only_uploads_that_are_there(client: httpx.AsyncClient, world: World) -> None:
+    await world.register(MODEL.model_copy(update={"model_id": "sd", "family": "stable-diffusion"}))
+    await eventually(lambda: models(client), until=lambda found: len(found) == 2)
+    first = (await bring(client, picture())).json()["sha256"]
+    body: dict[str, Any] = BODY | {"model_id": "sd", "init_image": first}
+    accepted = await client.post("/v1/jobs", json=body)
+    assert accepted.status_code == 202, accepted.text
+    refused = await client.post("/v1/jobs", json=body | {"mask_image": "0" * 64})
+    problem = refused.json()
+    assert (refused.status_code, problem["code"], problem["field"]) == (422, "unknown_upload", "mask_image")
+    assert problem["errors"][0]["pointer"] == "/mask_image"

@@ -1,0 +1,129 @@
+"""An upload is what it says, whole, one still picture within bounds: or it is refused before it costs anything."""
+
+import io
+import struct
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from dreamforge.contracts.errors import InvalidInput, OutOfBounds
+from dreamforge.contracts.limits import Limits
+from dreamforge.gateway import uploads
+from dreamforge.gateway.errors import BadPicture, UnsupportedMedia
+from dreamforge.gateway.pictures import read_header
+from dreamforge.gateway.uploads import FORMATS, inspect, media_type
+
+LIMITS = Limits(upload_pixels=64 * 64)
+PICTURE = Image.effect_mandelbrot((24, 16), (-2, -1.5, 1, 1.5), 20).convert("RGB")
+
+
+def encoded(kind: str, picture: Image.Image = PICTURE, **options: object) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, FORMATS[kind], **options)  # type: ignore[arg-type]  # of every encoder
+    return out.getvalue()
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def png(width_px: int, height_px: int, pixels: bytes) -> bytes:
+    head = struct.pack(">IIBBBBB", width_px, height_px, 8, 0, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+WHOLE = [
+    ("image/png", encoded("image/png")),
+    ("image/png", encoded("image/png", PICTURE.convert("RGBA"))),
+    ("image/png", encoded("image/png", PICTURE.convert("P"))),
+    ("image/jpeg", encoded("image/jpeg")),
+    ("image/jpeg", encoded("image/jpeg", progressive=True)),
+    ("image/jpeg", encoded("image/jpeg", PICTURE.convert("L"))),
+    ("image/webp", encoded("image/webp")),
+    ("image/webp", encoded("image/webp", lossless=True)),
+    ("image/webp", encoded("image/webp", PICTURE.convert("RGBA"), exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x00")),
+]
+
+
+@pytest.mark.parametrize(("kind", "data"), WHOLE)
+def test_whole_pictures_are_taken_with_their_size(kind: str, data: bytes) -> None:
+    header = inspect(data, kind, LIMITS)
+    assert (header.content_type, header.width_px, header.height_px) == (kind, 24, 16)
+
+
+@pytest.mark.parametrize(("kind", "data"), WHOLE)
+def test_no_part_of_a_picture_is_a_picture_and_nothing_may_follow_it(kind: str, data: bytes) -> None:
+    for cut in (*range(0, len(data), max(1, len(data) // 50)), len(data) - 1):
+        with pytest.raises(BadPicture):
+            inspect(data[:cut], kind, LIMITS)
+    for garbage in (b"\x00", b"\xff\xd9", b"GIF89a", data):
+        with pytest.raises(BadPicture, match=f"{len(garbage)} bytes after its end"):
+            inspect(data + garbage, kind, LIMITS)
+
+
+def test_a_picture_of_another_type_is_said_so() -> None:
+    with pytest.raises(BadPicture, match=r"says image/png, and its content is image/jpeg"):
+        inspect(encoded("image/jpeg"), "image/png", LIMITS)
+    for other in (b"GIF89a" + bytes(20), b"<svg/>", b"%PDF-1.7", b"RIFF\x04\x00\x00\x00WAVE"):
+        with pytest.raises(BadPicture, match="no PNG, JPEG or WebP"):
+            inspect(other, "image/png", LIMITS)
+    with pytest.raises(BadPicture, match="empty"):
+        inspect(b"", "image/png", LIMITS)
+
+
+def test_a_bomb_is_refused_before_a_decoder_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("the decoder was asked")
+
+    monkeypatch.setattr(uploads.Image, "open", never)
+    flat = Image.new("RGB", (65, 64))
+    bombs = [("image/png", png(2**31 - 1, 2**31 - 1, bytes(2**16)))]
+    bombs += [(kind, encoded(kind, flat)) for kind in FORMATS]
+    for kind, data in bombs:
+        with pytest.raises(OutOfBounds) as caught:
+            inspect(data, kind, LIMITS)
+        assert (caught.value.field, caught.value.maximum) == ("pixels", 64 * 64)
+
+
+def test_slivers_frames_scans_and_lies_are_refused() -> None:
+    with pytest.raises(OutOfBounds, match="height_px is 1"):
+        inspect(encoded("image/png", Image.new("L", (64, 1))), "image/png", LIMITS)
+    frames = [PICTURE, PICTURE.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+    for kind in ("image/png", "image/webp"):
+        with pytest.raises(BadPicture, match="2 frames"):
+            inspect(encoded(kind, save_all=True, append_images=frames[1:]), kind, LIMITS)
+    with pytest.raises(BadPicture, match="cannot be decoded"):
+        inspect(png(16, 16, bytes(20)), "image/png", LIMITS)  # says 16 rows and has one
+    progressive = encoded("image/jpeg", progressive=True)
+    scan = progressive[progressive.index(b"\xff\xda") : -2]
+    with pytest.raises(BadPicture, match="scans"):
+        inspect(progressive[:-2] + scan * 100 + progressive[-2:], "image/jpeg", LIMITS)
+
+
+@given(st.sampled_from(WHOLE), st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=8))
+def test_any_bytes_are_a_picture_or_a_refusal(whole: tuple[str, bytes], changes: list[tuple[int, int]]) -> None:
+    kind, data = whole[0], bytearray(whole[1])
+    for place, value in changes:
+        data[place % len(data)] = value
+    try:
+        inspect(bytes(data), kind, LIMITS)
+    except InvalidInput:
+        return
+    assert read_header(bytes(data)).end == len(data)
+
+
+@given(st.sampled_from([b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\x10\x00\x00\x00WEBP", b""]), st.binary())
+def test_any_beginning_is_a_refusal(magic: bytes, rest: bytes) -> None:
+    with pytest.raises(InvalidInput):
+        inspect(magic + rest, "image/png", LIMITS)
+
+
+def test_only_three_types_are_taken() -> None:
+    assert media_type("Image/PNG; charset=x") == "image/png"
+    for other in (None, "", "image/gif", "application/octet-stream", "image/svg+xml"):
+        with pytest.raises(UnsupportedMedia, match="image/png, image/jpeg, image/webp"):
+            media_type(other)
