@@ -8,7 +8,7 @@ import typer
 from loguru import logger
 
 from dreamforge.cli import console
-from dreamforge.cli.commands import demo, down, events, fleet, generate, jobs, parked, projection, rerun, up
+from dreamforge.cli.commands import demo, down, events, fleet, generate, jobs, models, parked, projection, rerun, up
 from dreamforge.cli.failure import EXIT_MEANINGS, Exit, report
 from dreamforge.contracts.errors import ForgeError
 
@@ -45,7 +45,7 @@ app.command()(rerun.rerun)
 app.add_typer(jobs.app, name="jobs")
 events.app.add_typer(parked.app, name="parked")
 app.add_typer(events.app, name="events")
-app.add_typer(fleet.models_app, name="models")
+app.add_typer(models.app, name="models")
 app.add_typer(fleet.runners_app, name="runners")
 app.add_typer(projection.app, name="projection")
 

@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from dreamforge.cli.stack.record import StackRecord, read_record
 from dreamforge.runtime import settings as runtime_settings
 from dreamforge.runtime.settings import CommonSettings
+
+# The models that come with a checkout, where the command is run in one.
+SHIPPED_MODELS = Path("models")
+DESCRIPTORS = "*/dreamforge.json"
 
 
 class CliSettings(CommonSettings):
@@ -19,6 +23,17 @@ class CliSettings(CommonSettings):
     gateway_url: str = Field(default="", description="the gateway to talk to; empty: the one that runs here")
     tenant: str = Field(default="default", description="on whose behalf jobs are submitted")
     output_dir: Path = Field(default=Path("out"), description="where `generate` saves pictures")
+    runner_models_dir: Path | None = None
+    hub_url: str = Field(default="https://huggingface.co", description="where `models download` finds repositories")
+    hub_token: SecretStr = Field(default=SecretStr(""), description="for repositories that ask who you are")
+
+    @property
+    def models_dir(self) -> Path:
+        """Where the runner of this machine looks for models: as `up` tells it, unless something else was said."""
+        if self.runner_models_dir is not None:
+            return self.runner_models_dir
+        own = self.state_dir / "models"
+        return own if any(own.glob(DESCRIPTORS)) or not any(SHIPPED_MODELS.glob(DESCRIPTORS)) else SHIPPED_MODELS
 
 
 def said() -> CliSettings:

@@ -1,4 +1,4 @@
-"""`dreamforge models` and `dreamforge runners`: what can be painted, and by whom."""
+"""`dreamforge runners`: who paints."""
 
 import typer
 from rich.table import Table
@@ -8,30 +8,12 @@ from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.cli.gateway import Gateway
 from dreamforge.cli.gateway import Json as JsonObject
 
-models_app = typer.Typer(help="What can be painted.", no_args_is_help=True, rich_markup_mode="rich")
 runners_app = typer.Typer(help="Who paints.", no_args_is_help=True, rich_markup_mode="rich")
 
 
 async def _read(path: str) -> JsonObject:
     async with Gateway(cli_settings.load()) as gateway:
         return await gateway.read(path)
-
-
-@models_app.command("list")
-def list_models(json: Json = False) -> None:
-    """Show the registered models, their presets and where they are loaded."""
-    answer = run(_read("/v1/models"))
-    if json:
-        emit(answer)
-        return
-    table = _table("model", "presets", "runners", "loaded on", "title")
-    for model in answer["models"]:
-        found = model["descriptor"]
-        name = found["model_id"] + (" (default)" if model["default"] else "")
-        presets = ", ".join(preset["name"] for preset in found["presets"])
-        on = ", ".join(model["runners"]) or "nobody now"
-        table.add_row(name, presets, on, ", ".join(model["resident_on"]), found["title"])
-    out.print(table)
 
 
 @runners_app.command("list")
@@ -41,7 +23,7 @@ def list_runners(json: Json = False) -> None:
     if json:
         emit(answer)
         return
-    table = _table("runner", "status", "renderer", "device", "busy", "free", "models")
+    table = table_of("runner", "status", "renderer", "device", "busy", "free", "models")
     for runner in answer["runners"]:
         beat = runner["heartbeat"]
         busy = f"{len(beat['active'])} of {runner['slots']}" if beat else ""
@@ -54,7 +36,8 @@ def list_runners(json: Json = False) -> None:
     out.print(table)
 
 
-def _table(*columns: str) -> Table:
+def table_of(*columns: str) -> Table:
+    """A table without a frame, whose names are never folded."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column in ("model", "runner", "status"))
