@@ -1,12 +1,14 @@
 """Every family of models, whole and tiny: painting by the same code as the large ones."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from PIL import Image
 
 from dreamforge.contracts.events import FailureReason
-from dreamforge.gpu_runner.task import RenderTask
+from dreamforge.contracts.models import SamplerName
+from dreamforge.gpu_runner.task import InputImage, RenderTask, UpscaleTask
 
 pytestmark = pytest.mark.torch
 FAMILIES = ("stable-diffusion", "stable-diffusion-2", "sdxl", "sd3", "flux")
@@ -83,3 +85,98 @@ def test_a_side_that_a_latent_does_not_fill_is_refused(renderer: Any, cache: Pat
     with pytest.raises(RenderFailed, match="not a multiple") as refused:
         paint(renderer, a_task(cache, family, width_px=72 if family in ("sd3", "flux") else 68))
     assert refused.value.reason is FailureReason.INVALID_REQUEST
+
+
+def a_picture(folder: Path, name: str, mode: str, size: tuple[int, int], colour: Any) -> InputImage:
+    """An uploaded picture: one half of a colour."""
+    picture = Image.new(mode, size)
+    picture.paste(colour, (0, 0, size[0] // 2, size[1]))
+    picture.save(folder / name)
+    return InputImage(path=str(folder / name), sha256="a" * 64)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_picture_is_painted_over_in_its_share_of_the_steps(
+    renderer: Any, cache: Path, tmp_path: Path, family: str
+) -> None:
+    start = a_picture(tmp_path, "start.png", "RGBA", (100, 40), (200, 40, 40, 255))
+    task = a_task(cache, family, init_image=start, strength=0.5, steps=4, seeds=(1, 2))
+    (one, two), steps = paint(renderer, task)
+    assert steps == [(1, 2), (2, 2)] * 2
+    assert one != two
+    (again,), _ = paint(renderer, task.model_copy(update={"seeds": (2,)}))
+    assert again == two
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_hole_in_a_picture_is_painted_by_the_prompt(renderer: Any, cache: Path, tmp_path: Path, family: str) -> None:
+    start = a_picture(tmp_path, "start.png", "RGB", (64, 64), (30, 200, 90))
+    mask = a_picture(tmp_path, "mask.png", "L", (64, 64), 255)
+    task = a_task(cache, family, init_image=start, mask_image=mask, strength=1.0, steps=2)
+    (rows,), steps = paint(renderer, task)
+    assert len(rows) == 64 * (1 + 3 * 64)
+    assert steps[-1] == (2, 2)
+    (other,), _ = paint(renderer, task.model_copy(update={"prompt": "a dog"}))
+    assert rows != other
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_next_picture_from_a_prompt_knows_nothing_of_the_other_modes(
+    renderer: Any, cache: Path, tmp_path: Path, family: str
+) -> None:
+    before, _ = paint(renderer, a_task(cache, family))
+    paint(renderer, a_task(cache, family, init_image=a_picture(tmp_path, "p.png", "RGB", (64, 64), (9, 9, 9))))
+    after, _ = paint(renderer, a_task(cache, family))
+    assert before == after
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_upscaled_picture_is_painted_over_at_its_new_size(renderer: Any, cache: Path, family: str) -> None:
+    upscale = UpscaleTask(width_px=128, height_px=96, strength=0.5)
+    task = a_task(cache, family, steps=4, upscale=upscale)
+    (rows,), steps = paint(renderer, task)
+    assert len(rows) == 96 * (1 + 3 * 128)
+    assert steps == [(step, 6) for step in range(1, 7)]
+    assert paint(renderer, task)[0] == [rows]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"strength": 0.1}, "leaves no step"),
+        ({"init_image": InputImage(path="/nowhere", sha256="a" * 64)}, "not a picture"),
+        ({"init_image": None, "mask": True}, "needs the picture"),
+        ({"upscale": UpscaleTask(width_px=130, height_px=128, strength=0.5)}, "upscale width 130"),
+    ],
+)
+def test_a_wish_that_cannot_be_met_is_refused(
+    renderer: Any, cache: Path, tmp_path: Path, changes: dict[str, Any], why: str
+) -> None:
+    from dreamforge.gpu_runner.renderer import RenderFailed
+
+    start = a_picture(tmp_path, "p.png", "L", (64, 64), 255)
+    wish = {"init_image": start} | changes
+    if wish.pop("mask", False):
+        wish["mask_image"] = start
+    with pytest.raises(RenderFailed, match=why) as refused:
+        paint(renderer, a_task(cache, "stable-diffusion", **wish))
+    assert refused.value.reason is FailureReason.INVALID_REQUEST
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "stable-diffusion-2"])
+@pytest.mark.parametrize("name", get_args(SamplerName))
+def test_every_sampler_paints_or_says_that_it_does_not_fit(
+    renderer: Any, cache: Path, family: str, name: SamplerName
+) -> None:
+    from dreamforge.gpu_runner.renderer import RenderFailed
+
+    fits = name.startswith("flow") == (family in ("sd3", "flux")) and (family, name) != ("flux", "flow_heun")
+    task = a_task(cache, family, sampler=name, steps=3)
+    if not fits:
+        with pytest.raises(RenderFailed, match=name) as refused:
+            paint(renderer, task)
+        assert refused.value.reason is FailureReason.INVALID_REQUEST
+        return
+    first, steps = paint(renderer, task)
+    assert steps[-1][0] == steps[-1][1] >= 3
+    assert paint(renderer, task)[0] == first

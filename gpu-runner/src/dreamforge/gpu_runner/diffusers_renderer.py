@@ -3,8 +3,7 @@
 Import this only in the child: it costs seconds and hundreds of megabytes.
 """
 
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,19 @@ from typing import Any
 import torch
 
 from dreamforge.contracts.events import FailureReason
+from dreamforge.gpu_runner.checks import check_request
+from dreamforge.gpu_runner.counting import Counter
+from dreamforge.gpu_runner.passes import Pass, first_pass, pass_arguments, pipeline_for, second_pass, steps_made
+from dreamforge.gpu_runner.pictures import as_picture
 from dreamforge.gpu_runner.pipeline import Pipeline
 from dreamforge.gpu_runner.prompts import prompt_arguments, remarks_on
 from dreamforge.gpu_runner.recipe import Engine, recipe_for
 from dreamforge.gpu_runner.renderer import DeviceReport, ModelKey, OnStep, Painted, Remark, RenderFailed
 from dreamforge.gpu_runner.residents import Residents
-from dreamforge.gpu_runner.samplers import sampler_for, steps_limit
+from dreamforge.gpu_runner.samplers import sampler_for
 from dreamforge.gpu_runner.scanlines import sub_filtered
 from dreamforge.gpu_runner.task import RenderTask
 from dreamforge.gpu_runner.torch_device import TorchDevice
-
-#: Side in pixels that one latent stands for, where a pipeline does not say: Stable Diffusion's.
-DEFAULT_SIZE_MULTIPLE = 8
 
 
 class DiffusersRenderer:
@@ -63,37 +63,47 @@ class DiffusersRenderer:
 
     def paint(self, task: RenderTask, seed: int, on_step: OnStep) -> Painted:
         """One image, alone, from its own generator, so that its bytes depend on its recipe only."""
-        pipeline = self._residents.get(ModelKey(task.model_id, Path(task.model_path), task.model_digest))
-        check_request(pipeline, task)
-        native = pipeline.scheduler
-        try:
-            pipeline.scheduler = sampler_for(native, task.sampler)
-            sampler = type(pipeline.scheduler).__name__
-            with self._device_errors(), torch.inference_mode():
-                pixels = _pixels(self._call(pipeline, task, seed, on_step))
-        finally:
-            pipeline.scheduler = native
-        recipe = recipe_for(task, seed, self._engine, pipeline=type(pipeline).__name__, sampler=sampler)
+        base = self._residents.get(ModelKey(task.model_id, Path(task.model_path), task.model_digest))
+        check_request(base, task, sampler_for(base.scheduler, task.sampler))
+        with self._device_errors(), torch.inference_mode():
+            pixels, pipeline, sampler = self._passes(base, task, seed, on_step)
+        recipe = recipe_for(task, seed, self._engine, pipeline=pipeline, sampler=sampler)
         return Painted(sub_filtered(pixels.numpy()), recipe)
+
+    def _passes(self, base: Pipeline, task: RenderTask, seed: int, on_step: OnStep) -> tuple[torch.Tensor, str, str]:
+        """The pixels (height, width, 3) of the last pass; the pipeline's and the sampler's class of the first."""
+        upscale = task.upscale
+        later = steps_made(task.steps, upscale.strength) if upscale else 0
+        counter = Counter(on_step, task.steps, later)
+        pixels, pipeline, sampler = self._run(base, task, first_pass(task, None), seed, counter)
+        if upscale is not None:
+            counter.next_pass()
+            pixels, _, _ = self._run(base, task, second_pass(upscale, as_picture(pixels.numpy())), seed, counter)
+        return pixels, pipeline, sampler
+
+    def _run(
+        self, base: Pipeline, task: RenderTask, a_pass: Pass, seed: int, counter: Counter
+    ) -> tuple[torch.Tensor, str, str]:
+        scheduler = sampler_for(base.scheduler, task.sampler)
+        net = a_pass.control.net if a_pass.control else None
+        with pipeline_for(base, a_pass.mode, net, scheduler) as pipeline:
+            arguments: dict[str, Any] = {  # Any: every pipeline class has its own keyword types
+                **prompt_arguments(pipeline, task),
+                **pass_arguments(pipeline, a_pass),
+                "num_inference_steps": task.steps,
+                "guidance_scale": task.guidance_scale,
+                # On the CPU whatever the device: a GPU's generator gives other noise, and so another picture.
+                "generator": torch.Generator("cpu").manual_seed(seed),
+                "callback_on_step_end": counter.callback,
+                "output_type": "pt",
+            }
+            with _sampler_errors(task):
+                images = pipeline(**arguments).images
+            return _pixels(images), type(pipeline).__name__, type(scheduler).__name__
 
     def peak_bytes(self) -> int:
         """Peak memory of the device."""
         return self._device.peak_bytes()
-
-    def _call(self, pipeline: Pipeline, task: RenderTask, seed: int, on_step: OnStep) -> torch.Tensor:
-        arguments: dict[str, Any] = {  # Any: every pipeline class has its own keyword types
-            **prompt_arguments(pipeline, task),
-            "width": task.width_px,
-            "height": task.height_px,
-            "num_inference_steps": task.steps,
-            "guidance_scale": task.guidance_scale,
-            # On the CPU whatever the device: a GPU's generator gives other noise, and so another picture.
-            "generator": torch.Generator("cpu").manual_seed(seed),
-            "callback_on_step_end": step_callback(on_step, task.steps),
-            "output_type": "pt",
-        }
-        images: torch.Tensor = pipeline(**arguments).images
-        return images
 
     @contextmanager
     def _device_errors(self) -> Iterator[None]:
@@ -110,47 +120,16 @@ class DiffusersRenderer:
             raise
 
 
-# Any: the callback's first argument is whichever pipeline runs, its last a dict of tensors.
-def step_callback(on_step: OnStep, steps: int) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
-    """diffusers' callback (step from 0) as ours (step from 1, of all).
-
-    What `on_step` raises unwinds the pipeline, which stays usable; its own `_interrupt` flag would still
-    decode and return an image.
-    """
-
-    def callback(pipeline: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        # A scheduler of second order takes more steps than were asked for.
-        on_step(step + 1, max(steps, int(getattr(pipeline, "num_timesteps", steps))))
-        return tensors
-
-    return callback
-
-
-def check_request(pipeline: Pipeline, task: RenderTask) -> None:
-    """Refuse what diffusers would take badly, or silently. Errors: RenderFailed(invalid_request)."""
-    multiple = size_multiple(pipeline)
-    for name, size_px in (("width", task.width_px), ("height", task.height_px)):
-        if size_px % multiple:
-            raise RenderFailed(
-                FailureReason.INVALID_REQUEST, f"{name} {size_px} is not a multiple of {multiple} pixels"
-            )
-    if task.steps > (limit := steps_limit(pipeline.scheduler)):
-        raise RenderFailed(FailureReason.INVALID_REQUEST, f"{task.steps} steps, and this model has {limit}")
-    parameters = inspect.signature(type(pipeline).__call__).parameters
-    if "callback_on_step_end" not in parameters or "prompt" not in parameters:
-        raise RenderFailed(
-            FailureReason.INVALID_REQUEST, f"{type(pipeline).__name__} does not paint from a prompt in steps"
-        )
-    if task.negative_prompt and "negative_prompt" not in parameters:
-        raise RenderFailed(FailureReason.INVALID_REQUEST, f"{type(pipeline).__name__} takes no negative prompt")
-
-
-def size_multiple(pipeline: Pipeline) -> int:
-    """What both sides must be multiples of, in pixels; a transformer packs several latents into one token."""
-    scale = int(getattr(pipeline, "vae_scale_factor", DEFAULT_SIZE_MULTIPLE))
-    processor = getattr(pipeline, "image_processor", None)
-    packed = int(processor.config.vae_scale_factor) if processor is not None else scale
-    return max(scale * int(getattr(pipeline, "patch_size", 1)), packed)
+@contextmanager
+def _sampler_errors(task: RenderTask) -> Iterator[None]:
+    """A pipeline that drives its scheduler in a way that the wished sampler does not know says so in these words."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        if task.sampler is None or "set_timesteps" not in str(error):
+            raise
+        message = f"sampler {task.sampler} does not fit {task.model_id}: {_first_line(error)}"
+        raise RenderFailed(FailureReason.INVALID_REQUEST, message) from error
 
 
 def _pixels(images: torch.Tensor) -> torch.Tensor:

@@ -96,13 +96,14 @@ class Painter:
         if is_cancelled():  # decoding the latents can take as long as several steps
             raise RenderCancelled
         self._warn(task, painted.remarks, image_index)
-        png = encode_png(painted.scanlines, width_px=task.width_px, height_px=task.height_px, recipe=painted.recipe)
+        width_px, height_px = task.output_px
+        png = encode_png(painted.scanlines, width_px=width_px, height_px=height_px, recipe=painted.recipe)
         return Image(
             task_id=task.task_id,
             image_index=image_index,
             sha256=hashlib.sha256(png).hexdigest(),
-            width_px=task.width_px,
-            height_px=task.height_px,
+            width_px=width_px,
+            height_px=height_px,
             recipe=painted.recipe,
             timings=Timings(render_seconds=rendered - started, encode_seconds=self._clock() - rendered),
             body=png,

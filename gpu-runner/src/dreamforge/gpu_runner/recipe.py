@@ -6,9 +6,11 @@ content hash of an image is also the hash of its recipe's result.
 
 from typing import Literal
 
+from pydantic import Field
+
 from dreamforge.contracts.events import Seed
-from dreamforge.contracts.models import Sha256, Value
-from dreamforge.gpu_runner.task import RenderTask
+from dreamforge.contracts.models import Sha256, Tier, Value, is_empty, is_none
+from dreamforge.gpu_runner.task import RenderTask, UpscaleTask
 
 RendererName = Literal["diffusers", "synthetic"]
 
@@ -29,8 +31,36 @@ class Engine(Value):
     versions: dict[str, str]
 
 
+class LoraUsed(Value):
+    """A LoRA by content."""
+
+    model_id: str
+    digest: Sha256
+    weight: float
+
+
+class ControlUsed(Value):
+    """A ControlNet and its picture, by content."""
+
+    model_id: str
+    digest: Sha256
+    image: Sha256
+    scale: float
+
+
+class TierUsed(Value):
+    """How the model was held, as far as pixels can show it; its precision is the recipe's `dtype`."""
+
+    name: str
+    offload: str
+    vae_tiling: bool
+
+
 class Recipe(Value):
-    """All that is needed to paint one image again, byte for byte."""
+    """All that is needed to paint one image again, byte for byte.
+
+    What a picture does not use is left out, so that recipes from before it was offered stay as they are.
+    """
 
     format: Literal[1] = 1
     renderer: RendererName
@@ -51,6 +81,15 @@ class Recipe(Value):
     dtype: str
     threads: int
     versions: dict[str, str]
+    #: Hashes of the uploaded pictures.
+    init_image: Sha256 | None = Field(default=None, exclude_if=is_none)
+    mask_image: Sha256 | None = Field(default=None, exclude_if=is_none)
+    strength: float | None = Field(default=None, exclude_if=is_none)
+    loras: tuple[LoraUsed, ...] = Field(default=(), exclude_if=is_empty)
+    control: ControlUsed | None = Field(default=None, exclude_if=is_none)
+    #: The size of the finished picture; width_px and height_px are those of the first pass.
+    upscale: UpscaleTask | None = Field(default=None, exclude_if=is_none)
+    tier: TierUsed | None = Field(default=None, exclude_if=is_none)
 
 
 def recipe_for(task: RenderTask, seed: int, engine: Engine, *, pipeline: str, sampler: str) -> Recipe:
@@ -70,7 +109,29 @@ def recipe_for(task: RenderTask, seed: int, engine: Engine, *, pipeline: str, sa
         pipeline=pipeline,
         device=engine.device,
         device_name=engine.device_name,
-        dtype=engine.dtype,
+        dtype=(task.tier.dtype if task.tier else None) or engine.dtype,
         threads=engine.threads,
         versions=engine.versions,
+        init_image=task.init_image.sha256 if task.init_image else None,
+        mask_image=task.mask_image.sha256 if task.mask_image else None,
+        strength=task.strength_used,
+        loras=tuple(LoraUsed(model_id=lora.model_id, digest=lora.digest, weight=lora.weight) for lora in task.loras),
+        control=_control(task),
+        upscale=task.upscale,
+        tier=_tier(task.tier),
     )
+
+
+def _control(task: RenderTask) -> ControlUsed | None:
+    if (control := task.control) is None:
+        return None
+    return ControlUsed(
+        model_id=control.model_id, digest=control.digest, image=control.image.sha256, scale=control.scale
+    )
+
+
+def _tier(tier: Tier | None) -> TierUsed | None:
+    # A model that is whole in memory paints as it would without tiers; that is most of them.
+    if tier is None or (tier.offload == "none" and not tier.vae_tiling):
+        return None
+    return TierUsed(name=tier.name, offload=tier.offload, vae_tiling=tier.vae_tiling)

@@ -75,7 +75,8 @@ class SyntheticRenderer:
             on_step(step, task.steps)
         recipe = recipe_for(task, seed, self._engine, pipeline=NAME, sampler=task.sampler or NAME)
         digest = hashlib.sha256(recipe.model_dump_json().encode()).digest()
-        return Painted(mosaic_scanlines(digest, width_px=task.width_px, height_px=task.height_px), recipe)
+        width_px, height_px = task.output_px
+        return Painted(mosaic_scanlines(digest, width_px=width_px, height_px=height_px), recipe)
 
     def peak_bytes(self) -> int:
         """Peak of the process; ru_maxrss is in KiB on Linux."""

@@ -3,7 +3,10 @@
 from pydantic import Field
 
 from dreamforge.contracts.events import Seed
-from dreamforge.contracts.models import SamplerName, Sha256, Tier, Value
+from dreamforge.contracts.models import Mode, SamplerName, Sha256, Tier, Value
+
+#: Paints over a little more than half: the picture is still known, its faults are gone.
+DEFAULT_STRENGTH = 0.6
 
 
 class InputImage(Value):
@@ -71,3 +74,23 @@ class RenderTask(Value):
     tier: Tier | None = None
     #: Least time between two previews of an image; None: no previews.
     preview_seconds: float | None = Field(default=None, gt=0)
+
+    @property
+    def mode(self) -> Mode:
+        """What it starts from."""
+        if self.mask_image is not None:
+            return "inpaint"
+        return "text" if self.init_image is None else "image"
+
+    @property
+    def strength_used(self) -> float | None:
+        """How much of `init_image` is painted over; None without one."""
+        if self.init_image is None:
+            return None
+        return DEFAULT_STRENGTH if self.strength is None else self.strength
+
+    @property
+    def output_px(self) -> tuple[int, int]:
+        """Width and height of the finished picture."""
+        last = self.upscale or self
+        return last.width_px, last.height_px

@@ -1,0 +1,77 @@
+"""A recipe names everything that a picture came from, and nothing that it did not use."""
+
+from typing import Any
+
+import pytest
+
+from dreamforge.contracts.models import Tier, VramProfile
+from dreamforge.gpu_runner.recipe import Engine, Recipe, recipe_for
+from dreamforge.gpu_runner.task import ControlTask, InputImage, LoraTask, RenderTask, UpscaleTask
+
+A, B, C, D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
+ENGINE = Engine(renderer="diffusers", device="cpu", device_name="AVX2", dtype="float32", threads=1, versions={})
+TASK = RenderTask(
+    task_id="t",
+    model_id="m",
+    model_path="/m",
+    model_digest=A,
+    prompt="a fox",
+    width_px=64,
+    height_px=64,
+    steps=4,
+    guidance_scale=3.0,
+    seeds=(1,),
+)
+
+
+def recipe(**changes: Any) -> Recipe:
+    """The recipe of a task."""
+    return recipe_for(TASK.model_copy(update=changes), 1, ENGINE, pipeline="P", sampler="S")
+
+
+def tier(**settings: Any) -> Tier:
+    """A tier of these settings."""
+    vram = VramProfile(resident_bytes=1, denoise_bytes_per_latent=1, decode_bytes_per_px=1)
+    return Tier(name="lean", vram=vram, **settings)
+
+
+def test_a_picture_from_a_prompt_has_the_recipe_that_it_always_had() -> None:
+    assert list(recipe().model_dump()) == [
+        "format", "renderer", "prompt", "negative_prompt", "seed", "width_px", "height_px", "steps", "guidance_scale",
+        "sampler", "model_id", "model_digest", "pipeline", "device", "device_name", "dtype", "threads", "versions",
+    ]  # fmt: skip
+
+
+def test_all_that_was_used_is_named_by_its_content() -> None:
+    picture, mask = InputImage(path="/p", sha256=B), InputImage(path="/q", sha256=C)
+    whole = recipe(
+        init_image=picture,
+        mask_image=mask,
+        loras=(LoraTask(model_id="l", path="/l", digest=D, weight=0.5),),
+        control=ControlTask(model_id="c", path="/c", digest=D, image=picture, scale=0.75),
+        upscale=UpscaleTask(width_px=128, height_px=128, strength=0.3),
+    ).model_dump()
+    assert (whole["init_image"], whole["mask_image"], whole["strength"]) == (B, C, 0.6)
+    assert whole["loras"] == ({"model_id": "l", "digest": D, "weight": 0.5},)
+    assert whole["control"] == {"model_id": "c", "digest": D, "image": B, "scale": 0.75}
+    assert whole["upscale"] == {"width_px": 128, "height_px": 128, "strength": 0.3}
+    assert "/" not in str([whole[name] for name in ("init_image", "mask_image", "loras", "control")])
+
+
+@pytest.mark.parametrize(
+    ("settings", "dtype", "told"),
+    [
+        ({}, "float32", None),
+        ({"dtype": "bfloat16"}, "bfloat16", None),
+        ({"offload": "model"}, "float32", {"name": "lean", "offload": "model", "vae_tiling": False}),
+        ({"vae_tiling": True}, "float32", {"name": "lean", "offload": "none", "vae_tiling": True}),
+    ],
+)
+def test_a_tier_shows_where_it_can_change_pixels(settings: Any, dtype: str, told: Any) -> None:
+    made = recipe(tier=tier(**settings)).model_dump()
+    assert (made["dtype"], made.get("tier")) == (dtype, told)
+
+
+def test_a_recipe_is_read_back_as_it_was_written() -> None:
+    made = recipe(init_image=InputImage(path="/p", sha256=B), strength=0.4)
+    assert Recipe.model_validate_json(made.model_dump_json()) == made
