@@ -8,7 +8,7 @@ import httpx
 import pytest
 from gateway_world import BODY, DECISION, MODEL, World
 
-from dreamforge.contracts.events import Candidate
+from dreamforge.contracts.events import Candidate, JobStarted, JobWarned, WarningCode
 from dreamforge.contracts.fleet import LEASE_SECONDS, Device, Heartbeat
 from dreamforge.contracts.models import Tier, VramProfile
 from dreamforge.runtime import clock, ids
@@ -115,6 +115,33 @@ async def test_a_job_with_all_that_belongs_to_it(client: httpx.AsyncClient, worl
     assert job["artifacts"][0]["url"] == f"/v1/artifacts/{job_id}-2-0"
     assert (job["step"]["step"], job["render_seconds"]) == (4, 1.5)
     assert job["links"]["events"] == f"/v1/jobs/{job_id}/events"
+
+
+async def test_a_job_shows_what_its_current_attempt_was_warned_of(client: httpx.AsyncClient, world: World) -> None:
+    job_id, at = ids.new_id(), clock.now()
+    await world.insert_job(job_id, status="running", attempt=2)
+    warned = [
+        JobWarned(at=at, attempt=1, code=WarningCode.PROMPT_CUT, message="of an attempt that is over"),
+        JobWarned(at=at, attempt=2, code=WarningCode.UNKNOWN_WORDS, message="not known: blorb", words=("blorb",)),
+        JobWarned(at=at, attempt=2, code=WarningCode.PRECISION_RAISED, message="painted again", image_index=1),
+    ]
+    for sequence, event in enumerate((*warned, JobStarted(at=at, attempt=2, runner_id="r1", instance_id="i")), 10):
+        await world.insert(
+            "events",
+            sequence=sequence,
+            job_id=job_id,
+            attempt=event.attempt,
+            type=event.TYPE,
+            event_id=str(sequence),
+            source="/t",
+            at=at,
+            payload=event.model_dump(mode="json"),
+        )
+    found = (await client.get(f"/v1/jobs/{job_id}")).json()["warnings"]
+    assert [(each["code"], each["words"], each["image_index"]) for each in found] == [
+        ("unknown_words", ["blorb"], None),
+        ("precision_raised", [], 1),
+    ]
 
 
 async def insert_artifact(

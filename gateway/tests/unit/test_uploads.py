@@ -11,7 +11,6 @@ from PIL import Image
 
 from dreamforge.contracts.errors import InvalidInput, OutOfBounds
 from dreamforge.contracts.limits import Limits
-from dreamforge.gateway import uploads
 from dreamforge.gateway.errors import BadPicture, UnsupportedMedia
 from dreamforge.gateway.pictures import read_header
 from dreamforge.gateway.uploads import FORMATS, inspect, media_type
@@ -79,7 +78,7 @@ def test_a_bomb_is_refused_before_a_decoder_sees_it(monkeypatch: pytest.MonkeyPa
     def never(*_: object, **__: object) -> None:
         raise AssertionError("the decoder was asked")
 
-    monkeypatch.setattr(uploads.Image, "open", never)
+    monkeypatch.setattr(Image, "open", never)
     flat = Image.new("RGB", (65, 64))
     bombs = [("image/png", png(2**31 - 1, 2**31 - 1, bytes(2**16)))]
     bombs += [(kind, encoded(kind, flat)) for kind in FORMATS]

@@ -5,8 +5,9 @@ from typing import Any
 from sqlalchemy import Select, and_, func, literal, literal_column, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 
+from dreamforge.contracts.events import JobWarned
 from dreamforge.contracts.job import Status
-from dreamforge.contracts.tables import artifacts, attempts, jobs, runners, steps
+from dreamforge.contracts.tables import artifacts, attempts, events, jobs, runners, steps
 from dreamforge.gateway.cursor import PageCursor
 
 Statement = Select[*tuple[Any, ...]]  # Any: rows are validated by the replies they become
@@ -36,9 +37,16 @@ def _artifacts() -> Any:
     return select(gathered).where(mine).scalar_subquery().label("artifacts")
 
 
+def _warnings() -> Any:
+    """Of the current attempt: what an earlier one was warned of is not about the picture that comes."""
+    gathered = func.jsonb_agg(aggregate_order_by(events.c.payload, events.c.sequence), type_=JSONB)
+    mine = and_(events.c.job_id == jobs.c.job_id, events.c.type == JobWarned.TYPE, events.c.attempt == jobs.c.attempt)
+    return select(gathered).where(mine).scalar_subquery().label("warnings")
+
+
 def job(job_id: str) -> Statement:
-    """A job with its latest step, attempts (without decisions) and visible artifacts, in one row."""
-    return select(jobs, _step(), _attempts("decision"), _artifacts()).where(jobs.c.job_id == job_id)
+    """A job with its latest step, attempts (without decisions), warnings and visible artifacts, in one row."""
+    return select(jobs, _step(), _attempts("decision"), _warnings(), _artifacts()).where(jobs.c.job_id == job_id)
 
 
 def job_decisions(job_id: str) -> Statement:

@@ -104,10 +104,21 @@ class JobSummary(Value):
     links: Links
 
 
+class WarningReply(Value):
+    """The job went on, but not quite as you may think."""
+
+    code: str = Field(description="stable, for programs")
+    message: str
+    image_index: int | None = Field(default=None, description="null: all pictures")
+    words: tuple[str, ...] = Field(default=(), description="the words that it is about")
+    at: datetime
+
+
 class JobReply(JobSummary):
-    """A job with its tries and its pictures."""
+    """A job with its tries, what its current attempt was warned of, and its pictures."""
 
     attempts: tuple[Attempt, ...] = ()
+    warnings: tuple[WarningReply, ...] = ()
     artifacts: tuple[ArtifactReply, ...] = ()
 
 

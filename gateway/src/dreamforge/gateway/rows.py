@@ -5,9 +5,10 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
-from dreamforge.gateway.replies import ArtifactReply, JobReply, JobSummary, Links
+from dreamforge.gateway.replies import ArtifactReply, JobReply, JobSummary, Links, WarningReply
 
 _SUMMARY = tuple(name for name in JobSummary.model_fields if name not in ("links", "step"))
+_WARNING = tuple(WarningReply.model_fields)
 _ARTIFACT = tuple(name for name in ArtifactReply.model_fields if name != "url")
 
 
@@ -23,7 +24,10 @@ def job_summary(row: RowMapping) -> JobSummary:
 def job_reply(row: RowMapping) -> JobReply:
     """A row of `queries.job`."""
     pictures = tuple(_artifact(each) for each in row["artifacts"] or ())
-    return JobReply.model_validate(_fields(row) | {"attempts": row["attempts"] or (), "artifacts": pictures})
+    # Unused fields are not in a payload, and later ones are not in a reply.
+    warnings = [{name: each[name] for name in _WARNING if name in each} for each in row["warnings"] or ()]
+    more = {"attempts": row["attempts"] or (), "warnings": warnings, "artifacts": pictures}
+    return JobReply.model_validate(_fields(row) | more)
 
 
 def _artifact(row: Mapping[str, Any]) -> ArtifactReply:

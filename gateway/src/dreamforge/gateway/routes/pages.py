@@ -30,7 +30,7 @@ class Page:
 
     @classmethod
     def of(cls, text: str, *, images: str = "") -> "Page":
-        """`images` names a further origin that pictures may come from."""
+        """`images` names further sources that pictures may come from."""
         allowed: dict[str, list[str]] = {"script": [], "style": []}
         for kind, inline in _INLINE.findall(text):
             digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
@@ -62,10 +62,10 @@ class Pages:
 
     @classmethod
     def of(cls, document: dict[str, Any], *, s3_origin: str) -> "Pages":  # Any: the OpenAPI document
-        """`s3_origin` is where pictures are redirected to."""
+        """`s3_origin` is where pictures are redirected to; previews come as data in events."""
         studio = (files("dreamforge.gateway") / "static" / "studio.html").read_text(encoding="utf-8")
         openapi = json.dumps(document, sort_keys=True).encode()
-        return cls(Page.of(studio, images=s3_origin), Page.of(docs_page.render(document)), openapi)
+        return cls(Page.of(studio, images=f"data: {s3_origin}"), Page.of(docs_page.render(document)), openapi)
 
 
 @cache
