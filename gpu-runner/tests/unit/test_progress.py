@@ -28,3 +28,11 @@ def test_elapsed_grows_and_eta_ends_at_zero(images: int, steps: int, step_second
     assert all(event.eta_seconds > 0 for event in events[:-1])
     first_estimate = events[0].elapsed_seconds + events[0].eta_seconds
     assert abs(first_estimate - images * steps * step_seconds) < 1e-6 * images * steps * step_seconds
+
+
+def test_a_preview_goes_along_with_its_step_and_is_left_out_where_there_is_none() -> None:
+    progress = Progress(attempt=1, images=1)
+    step = Step(task_id="t", image_index=0, step=1, steps=2, elapsed_seconds=1.0)
+    seen = progress.event(step.model_copy(update={"preview": "data:image/jpeg;base64,AA"}), NOW)
+    assert seen.preview == "data:image/jpeg;base64,AA"
+    assert "preview" not in progress.event(step, NOW).model_dump_json()

@@ -38,6 +38,7 @@ class Progress:
             steps=step.steps,
             elapsed_seconds=elapsed_seconds,
             eta_seconds=elapsed_seconds / done * left if done else 0.0,
+            preview=step.preview,
         )
 
 

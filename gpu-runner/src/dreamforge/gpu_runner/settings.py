@@ -34,6 +34,7 @@ class RunnerSettings(CommonSettings):
     runner_resident_models: int = Field(default=2, ge=1, description="models kept loaded")
     runner_slots: int = Field(default=1, ge=1, le=1024, description="attempts at a time; more than 1 only synthetic")
     runner_step_delay_seconds: float = Field(default=0.0, ge=0, description="slows the synthetic renderer down")
+    runner_preview_seconds: float = Field(default=0.5, ge=0, description="least time between two previews; 0: none")
     runner_drain_seconds: float = Field(default=60.0, ge=0, description="time for running attempts after SIGTERM")
     runner_stall_seconds: float = Field(default=120.0, gt=0, description="silence of a render that means it is stuck")
     runner_load_seconds: float = Field(default=900.0, gt=0, description="silence of a load that means it is stuck")

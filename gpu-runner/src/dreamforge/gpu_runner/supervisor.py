@@ -19,7 +19,8 @@ from dreamforge.gpu_runner.heartbeat import Heart, Load, beat_of, public_device
 from dreamforge.gpu_runner.inputs import Inputs
 from dreamforge.gpu_runner.interrupts import Interrupts
 from dreamforge.gpu_runner.keeper import Keeper
-from dreamforge.gpu_runner.models import LocalModel, find_models
+from dreamforge.gpu_runner.lookout import Lookout
+from dreamforge.gpu_runner.models import LocalModel, Seen, find_models
 from dreamforge.gpu_runner.registry import Registry
 from dreamforge.gpu_runner.settings import RunnerSettings
 from dreamforge.gpu_runner.steps import Steps
@@ -49,6 +50,9 @@ class Supervisor:
     device: Device = field(init=False)
     #: Set once the first assignment can be taken.
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+    seen: Seen = field(default_factory=dict)
+    #: One look into the models folder at a time.
+    looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -76,6 +80,7 @@ class Supervisor:
                 ("heartbeat", self.heart.run()),
                 ("interrupts", self.interrupts.run()),
                 ("renewals", self.hands.renew()),
+                ("lookout", Lookout(self.bus, self._look_again).run()),
                 ("opening", self._open(broker)),
             )
         }
@@ -90,12 +95,8 @@ class Supervisor:
 
     async def _open(self, broker: NatsBroker) -> None:
         """Learn what there is to serve, say it, and open the door."""
-        found, _ = await asyncio.gather(find_models(self.settings), self._bucket())
-        self.models.update(found)
-        self.hands.me = replace(self.hands.me, model_ids=frozenset(self.models))
-        self.keeper.offer(tuple(self.models.values()))
-        for model in self.models.values():
-            await self.registry.model(model.descriptor)
+        await asyncio.gather(self._discover(build=True), self._bucket())
+        self.keeper.offer(self._offered())
         await self.registry.runner(self.settings.runner_id, self._registered())
         await self.keeper.wait_ready()
         await self.interrupts.following.wait()
@@ -103,6 +104,28 @@ class Supervisor:
         self.ready.set()
         self.heart.quicken()
         logger.info("gpu-runner is ready: {} with {}", self.settings.runner_id, ", ".join(self.models) or "no model")
+
+    async def _discover(self, *, build: bool = False) -> None:
+        """Know the models that are on the disk now, and offer those that nobody removed by hand."""
+        async with self.looking:
+            found = await find_models(self.settings, self.seen, build=build)
+            offered = [model_id for model_id, model in found.items() if await self.registry.model(model.descriptor)]
+            for model_id in self.models.keys() - found.keys():
+                del self.models[model_id]
+            self.models.update(found)
+            self.hands.me = replace(self.hands.me, model_ids=frozenset(offered))
+
+    async def _look_again(self) -> None:
+        before, held = self.hands.me.model_ids, dict(self.models)
+        await self._discover()
+        if self.ready.is_set() and (self.hands.me.model_ids, self.models) != (before, held):
+            self.keeper.know(self._offered())
+            await self.registry.runner(self.settings.runner_id, self._registered())
+            self.heart.quicken()
+            logger.info("the models changed: {}", ", ".join(sorted(self.hands.me.model_ids)) or "none is left")
+
+    def _offered(self) -> tuple[LocalModel, ...]:
+        return tuple(model for name, model in self.models.items() if name in self.hands.me.model_ids)
 
     async def _subscribe(self, broker: NatsBroker) -> None:
         await ensure_consumer(self.bus, self.settings.runner_id, slots=self.settings.runner_slots)
@@ -139,7 +162,11 @@ class Supervisor:
             keeper=self.keeper,
             uploads=Uploads(self.objects),
             steps=self.steps,
-            tasks=Tasks(self.models, Inputs(self.objects, self.settings.state_dir / "uploads")),
+            tasks=Tasks(
+                self.models,
+                Inputs(self.objects, self.settings.state_dir / "uploads"),
+                self.settings.runner_preview_seconds or None,
+            ),
             slots=asyncio.Semaphore(self.settings.runner_slots),
             stall_seconds=self.settings.runner_stall_seconds,
             load_seconds=self.settings.runner_load_seconds,
