@@ -67,6 +67,8 @@ def test_what_was_removed_by_hand_is_not_brought_back_by_a_runner(history: list[
     gone = evolve_model(state, ModelRemoved(at=now))
     assert gone.descriptor is not None
     assert decide_model(gone, RegisterModel(now, gone.descriptor)) == ()
+    described_otherwise = gone.descriptor.model_copy(update={"title": "another"})
+    assert decide_model(gone, RegisterModel(now, described_otherwise)) == ()
     assert decide_model(gone, RegisterModel(now, gone.descriptor, by_hand=True))
 
 

@@ -95,8 +95,10 @@ def _known(state: ModelState) -> ModelDescriptor:
 
 
 def _register(state: ModelState, command: RegisterModel) -> tuple[ModelEvent, ...]:
-    same = state.descriptor == command.descriptor
-    if same and (not state.removed or not command.by_hand):
+    known = state.descriptor
+    if state.removed and not command.by_hand and known is not None and known.digest == command.descriptor.digest:
+        return ()  # described otherwise, it is still what was removed
+    if known == command.descriptor and not state.removed:
         return ()
     return (ModelRegistered(at=command.now, descriptor=command.descriptor),)
 

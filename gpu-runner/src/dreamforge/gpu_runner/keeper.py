@@ -85,6 +85,10 @@ class Keeper:
         self._preload()
         self._open_if_loaded()
 
+    def know(self, models: tuple[LocalModel, ...]) -> None:
+        """The models to load from the next child on; this one loads what is new when a job asks for it."""
+        self._models = models
+
     @property
     def accepting(self) -> bool:
         """Whether the child is up and has loaded what it should have before its first task."""

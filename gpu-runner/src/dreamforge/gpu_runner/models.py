@@ -10,10 +10,20 @@ from pathlib import Path
 from loguru import logger
 from pydantic import ValidationError
 
+from dreamforge.contracts.catalog import DescriptorInvalid, check_family, problems_of, refuse_pickle
+from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
-from dreamforge.gpu_runner.digest import DESCRIPTOR_NAME, model_digest
 from dreamforge.gpu_runner.libraries import ENVIRONMENT
 from dreamforge.gpu_runner.settings import RunnerSettings
+from dreamforge.runtime.model_folder import (
+    DESCRIPTOR_NAME,
+    Fault,
+    ModelFilesWrong,
+    faults_of,
+    files_of,
+    model_digest,
+    survey,
+)
 
 #: The synthetic renderer has no weights; its name and version are its identity.
 SYNTHETIC_DIGEST = hashlib.sha256(b"dreamforge synthetic renderer 1").hexdigest()
@@ -27,21 +37,28 @@ class LocalModel:
     folder: Path
 
 
-async def find_models(settings: RunnerSettings) -> dict[str, LocalModel]:
-    """The models this runner can serve, by id; builds the tiny one where there is none and that is wished."""
+#: Of a folder: its files with sizes and times of change, and what was read when they were so.
+Seen = dict[Path, tuple[tuple[object, ...], LocalModel]]
+
+
+async def find_models(settings: RunnerSettings, seen: Seen, *, build: bool = True) -> dict[str, LocalModel]:
+    """The models this runner can serve, by id; builds the tiny one where there is none and that is wished.
+
+    `seen` is kept between calls: a folder that did not change since is not hashed again.
+    """
     if settings.runner_renderer == "synthetic":
         return {"synthetic": LocalModel(synthetic_descriptor(), Path("."))}
-    if settings.runner_tiny_model and not _folders(settings.models_dir):
+    if build and settings.runner_tiny_model and not _folders(settings.models_dir):
         await build_tiny(settings.models_dir)
     # Hashing gigabytes blocks; the heartbeat must not wait for it.
-    return await asyncio.to_thread(read_models, settings.models_dir)
+    return await asyncio.to_thread(read_models, settings.models_dir, seen)
 
 
-def read_models(models_dir: Path) -> dict[str, LocalModel]:
-    """Every model below `models_dir` whose content is what its descriptor says; the others with a warning."""
+def read_models(models_dir: Path, seen: Seen | None = None) -> dict[str, LocalModel]:
+    """Every model below `models_dir` whose content is what its descriptor says; the others with the reason."""
     models: dict[str, LocalModel] = {}
     for folder in _folders(models_dir):
-        if (model := _read_model(folder)) is None:
+        if (model := _read_once(folder, {} if seen is None else seen)) is None:
             continue
         if model.descriptor.model_id in models:
             logger.warning("{}: there is another model {!r}; skipped", folder, model.descriptor.model_id)
@@ -88,14 +105,45 @@ def _folders(models_dir: Path) -> list[Path]:
     return sorted(path.parent for path in models_dir.glob(f"*/{DESCRIPTOR_NAME}"))
 
 
-def _read_model(folder: Path) -> LocalModel | None:
+def _read_once(folder: Path, seen: Seen) -> LocalModel | None:
     try:
-        descriptor = ModelDescriptor.model_validate_json((folder / DESCRIPTOR_NAME).read_bytes())
-        found = model_digest(folder)
-    except (OSError, ValidationError) as error:
-        logger.warning("{}: not a model that can be served: {}", folder, error)
+        now = _signature(folder)
+        if folder in seen and seen[folder][0] == now:
+            return seen[folder][1]
+        model = read_model(folder)
+    except (OSError, ForgeError) as error:
+        logger.error("{}: not a model that can be served: {}", folder, error)
+        seen.pop(folder, None)
         return None
-    if found != descriptor.digest:
-        logger.error("{}: its content is not what {} says (sha256 {}); skipped", folder, DESCRIPTOR_NAME, found)
-        return None
+    seen[folder] = (now, model)
+    return model
+
+
+def _signature(folder: Path) -> tuple[object, ...]:
+    states = ((path, path.stat()) for path in (folder / DESCRIPTOR_NAME, *files_of(folder)))
+    return tuple((str(path), state.st_size, state.st_mtime_ns, state.st_ino) for path, state in states)
+
+
+def read_model(folder: Path) -> LocalModel:
+    """One model's folder, read as a whole and compared with what it says of itself.
+
+    Errors: DescriptorInvalid, UnknownFamily, PickleRefused, ModelFilesWrong with each file that is wrong, OSError.
+    """
+    path = folder / DESCRIPTOR_NAME
+    try:
+        descriptor = ModelDescriptor.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise DescriptorInvalid(str(path), problems_of(error)) from None
+    check_family(descriptor.family, str(path))
+    for file in files_of(folder):
+        refuse_pickle(file.relative_to(folder).as_posix())
+    if (found := model_digest(folder)) != descriptor.digest:
+        raise ModelFilesWrong(str(folder), _faults(descriptor, folder, found))
     return LocalModel(descriptor, folder)
+
+
+def _faults(descriptor: ModelDescriptor, folder: Path, found: str) -> tuple[Fault, ...]:
+    """Which files are wrong, where they were pinned one by one."""
+    pinned = descriptor.source.files if descriptor.source else ()
+    faults = faults_of(pinned, survey(folder).files) if pinned else ()
+    return faults or (Fault("all files", f"have digest {found}, but must have {descriptor.digest}"),)

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from loguru import logger
 
 from dreamforge.contracts import subjects
-from dreamforge.contracts.envelope import unseal
-from dreamforge.contracts.errors import DependencyAway, MalformedEvent, VersionConflict
-from dreamforge.contracts.events import Event, ModelRegistered, RunnerEvent
+from dreamforge.contracts.errors import DependencyAway, VersionConflict
+from dreamforge.contracts.events import Event, RunnerEvent
 from dreamforge.contracts.models import ModelDescriptor
+from dreamforge.contracts.registry import ModelState, RegisterModel
 from dreamforge.runtime import clock, directget, retry
 from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.directget import Stored
 from dreamforge.runtime.eventstore import EventStore
+from dreamforge.runtime.model_log import ModelLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,33 +32,23 @@ class Registry:
 
         await retry.until_it_works("the log", append, DependencyAway, VersionConflict)
 
-    async def model(self, descriptor: ModelDescriptor) -> None:
-        """Register a model, unless it is registered just so. Waits while NATS is away."""
-        event = ModelRegistered(at=clock.now(), descriptor=descriptor)
+    async def model(self, descriptor: ModelDescriptor) -> bool:
+        """Offer a model to the registry; False if somebody removed it by hand. Waits while NATS is away."""
+        command = RegisterModel(clock.now(), descriptor)
 
-        async def append() -> None:
-            stored, version = await self._read("MODELS", event, descriptor.model_id)
-            known = _descriptor(stored)
-            if known == descriptor:
-                return
-            if known is not None:
-                logger.warning("model {!r} was registered otherwise before; this is now the valid one", known.model_id)
-            await self.store.append(descriptor.model_id, [event], expected=version)
+        async def offer() -> ModelState:
+            state, events = await ModelLog(self.bus, self.store).execute(descriptor.model_id, command)
+            if events:
+                logger.info("model {!r} is registered as it is described here", descriptor.model_id)
+            return state
 
-        await retry.until_it_works("the log", append, DependencyAway, VersionConflict)
+        state = await retry.until_it_works("the log", offer, DependencyAway, VersionConflict)
+        if not state.available:
+            logger.warning(
+                "model {0!r} was removed by hand: `dreamforge models add` brings it back", descriptor.model_id
+            )
+        return state.available
 
     async def _read(self, stream: str, event: Event, entity_id: str) -> tuple[list[Stored], int]:
         stored = await directget.last_of_each(self.bus, stream, subjects.aggregate_filter(event, entity_id))
         return stored, max((message.sequence for message in stored), default=0)
-
-
-def _descriptor(stored: list[Stored]) -> ModelDescriptor | None:
-    for message in reversed(stored):
-        try:
-            recorded = unseal(message.subject, message.headers, message.data, sequence=message.sequence)
-        except MalformedEvent as error:
-            logger.warning("ignoring: {}", error)
-            continue
-        if isinstance(recorded.event, ModelRegistered):
-            return recorded.event.descriptor
-    return None
