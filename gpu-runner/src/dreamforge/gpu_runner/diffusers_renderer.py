@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from dreamforge.contracts.events import FailureReason
+from dreamforge.gpu_runner.adapters import Adapters
 from dreamforge.gpu_runner.checks import check_request
 from dreamforge.gpu_runner.counting import Counter
 from dreamforge.gpu_runner.passes import Pass, first_pass, pass_arguments, pipeline_for, second_pass, steps_made
@@ -33,6 +34,7 @@ class DiffusersRenderer:
         self._device = TorchDevice.settle(device, dtype, threads)
         self._engine = self._device.engine()
         self._residents = Residents(self._device, capacity=resident_models)
+        self._adapters = Adapters()
 
     @property
     def engine(self) -> Engine:
@@ -65,6 +67,8 @@ class DiffusersRenderer:
         """One image, alone, from its own generator, so that its bytes depend on its recipe only."""
         base = self._residents.get(ModelKey(task.model_id, Path(task.model_path), task.model_digest))
         check_request(base, task, sampler_for(base.scheduler, task.sampler))
+        with self._device_errors():
+            self._adapters.lay(base, task.loras, task.model_id)
         with self._device_errors(), torch.inference_mode():
             pixels, pipeline, sampler = self._passes(base, task, seed, on_step)
         recipe = recipe_for(task, seed, self._engine, pipeline=pipeline, sampler=sampler)
