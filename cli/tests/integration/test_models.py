@@ -1,0 +1,216 @@
+"""A model comes, is checked and goes, as a person does it, on a real log; each change is an event."""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dreamforge.cli.commands import models
+from dreamforge.cli.settings import CliSettings
+from dreamforge.cli.store.errors import NothingListed
+from dreamforge.cli.store.registry import Registry, registry_of
+from dreamforge.cli.store.shelf import NoDescriptor
+from dreamforge.contracts.catalog import DescriptorInvalid, PickleRefused, UnknownFamily
+from dreamforge.contracts.errors import UnknownModel
+from dreamforge.runtime.model_folder import DESCRIPTOR_NAME, ModelFilesWrong, model_digest
+from dreamforge.runtime.settings import CommonSettings
+from dreamforge.runtime.streams import open_log
+
+from .unhelpful import serving
+
+FILES = {
+    "model_index.json": b'{"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}',
+    "unet/config.json": b"{}",
+    "unet/diffusion_pytorch_model.safetensors": bytes(range(256)) * 64,
+}
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+PINNED = [
+    {"path": path, "size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    for path, content in FILES.items()
+]
+DESCRIBED: dict[str, Any] = {
+    "model_id": "m",
+    "family": "stable-diffusion",
+    "licence": "MIT",
+    "vram": {"resident_bytes": 1, "denoise_bytes_per_latent": 1, "decode_bytes_per_px": 1},
+    "presets": [{"name": "standard", "width_px": 64, "height_px": 64, "steps": 4, "guidance_scale": 1}],
+}
+
+
+@pytest.fixture
+async def settings(nats_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CliSettings:
+    monkeypatch.chdir(tmp_path)
+    common = CommonSettings(nats_url=nats_url, nats_allow_unsynced=True)
+    await (await open_log(common, "test")).close()
+    return CliSettings(nats_url=nats_url, runner_models_dir=tmp_path / "models")
+
+
+@pytest.fixture
+async def registry(settings: CliSettings) -> AsyncIterator[Registry]:
+    async with registry_of(settings) as registry:
+        yield registry
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """The model, as somebody has it on a disk."""
+    folder = tmp_path / "given"
+    for path, content in FILES.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    return folder
+
+
+def described(folder: Path, source: dict[str, object], **changes: object) -> Path:
+    path = folder / "m.yaml"
+    path.write_text(yaml.safe_dump(DESCRIBED | {"source": source} | changes))
+    return path
+
+
+async def downloaded(settings: CliSettings, weights: Path, tmp_path: Path) -> Path:
+    source = {"kind": "folder", "location": "nowhere", "files": PINNED}
+    await models._add_file(settings, described(tmp_path, source), quiet=True)
+    await models._download(settings, "m", str(weights), quiet=True)
+    return settings.models_dir / "m"
+
+
+async def test_a_downloaded_model_is_registered_with_every_file(
+    settings: CliSettings, registry: Registry, weights: Path, tmp_path: Path
+) -> None:
+    folder = await downloaded(settings, weights, tmp_path)
+    state = await registry.state("m")
+    assert state.available
+    assert state.descriptor is not None
+    assert state.descriptor.source is not None
+    assert [file.model_dump() for file in state.descriptor.source.files] == PINNED
+    assert state.descriptor.digest == model_digest(weights)
+    assert json.loads((folder / DESCRIPTOR_NAME).read_text())["digest"] == state.descriptor.digest
+
+
+async def test_open_files_of_a_hub_are_pinned_to_what_came(
+    settings: CliSettings, registry: Registry, tmp_path: Path
+) -> None:
+    siblings = [{"rfilename": path, "size": len(content)} for path, content in FILES.items()]
+    hub = {f"o/m/resolve/c0ffee/{path}": content for path, content in FILES.items()}
+    hub["api/models/o/m/revision/main"] = json.dumps({"sha": "c0ffee", "siblings": siblings}).encode()
+    await models._add_file(settings, described(tmp_path, {"kind": "hub", "location": "o/m"}), quiet=True)
+    async with serving(hub) as server:
+        await models._download(settings.model_copy(update={"hub_url": server.url}), "m", "", quiet=True)
+    descriptor = (await registry.state("m")).descriptor
+    assert descriptor is not None
+    assert descriptor.source is not None
+    assert descriptor.source.revision == "c0ffee"
+    assert [file.model_dump() for file in descriptor.source.files] == PINNED
+
+
+async def test_a_mirror_serves_what_was_pinned(settings: CliSettings, registry: Registry, tmp_path: Path) -> None:
+    source = {"kind": "hub", "location": "o/m", "revision": "c0ffee", "files": PINNED}
+    await models._add_file(settings, described(tmp_path, source), quiet=True)
+    async with serving(dict(FILES)) as server:
+        await models._download(settings, "m", server.url, quiet=True)
+    assert (await registry.state("m")).available
+
+
+async def test_a_mirror_that_lists_nothing_is_refused(settings: CliSettings, tmp_path: Path) -> None:
+    await models._add_file(settings, described(tmp_path, {"kind": "hub", "location": "o/m"}), quiet=True)
+    listed = json.dumps(DESCRIBED | {"digest": "0" * 64}).encode()
+    async with serving({**FILES, DESCRIPTOR_NAME: listed}) as server:
+        with pytest.raises(NothingListed, match="lists no files"):
+            await models._download(settings, "m", server.url, quiet=True)
+
+
+async def test_verified_removed_and_brought_back(
+    settings: CliSettings, registry: Registry, weights: Path, tmp_path: Path
+) -> None:
+    folder = await downloaded(settings, weights, tmp_path)
+    await models._verify(settings, "m", quiet=True)
+    assert (await registry.state("m")).verified
+    await models._remove(settings, "m", keep_files=True)
+    assert not (await registry.state("m")).available
+    await models._add_folder(settings, folder, quiet=True)
+    assert (await registry.state("m")).available
+    await models._remove(settings, "m", keep_files=False)
+    assert not folder.exists()
+    with pytest.raises(UnknownModel, match="'m'"):
+        await models._remove(settings, "m", keep_files=False)
+
+
+async def test_a_folder_says_itself_what_it_is(settings: CliSettings, registry: Registry, weights: Path) -> None:
+    with pytest.raises(NoDescriptor, match=DESCRIPTOR_NAME):
+        await models._add_folder(settings, weights, quiet=True)
+    descriptor = DESCRIBED | {"digest": model_digest(weights)}
+    (weights / DESCRIPTOR_NAME).write_text(json.dumps(descriptor))
+    answer = await models._add_folder(settings, weights, quiet=True)
+    assert (await registry.state("m")).available
+    assert str(weights) in answer["next"]  # it is not where a runner looks
+
+
+def corrupt(folder: Path) -> None:
+    (folder / WEIGHTS).write_bytes(b"x" * len(FILES[WEIGHTS]))
+
+
+def cut(folder: Path) -> None:
+    (folder / WEIGHTS).write_bytes(FILES[WEIGHTS][:-1])
+
+
+def lose(folder: Path) -> None:
+    (folder / WEIGHTS).unlink()
+
+
+def swap(folder: Path) -> None:
+    (folder / "unet/config.json").write_bytes(FILES["model_index.json"])
+    (folder / "model_index.json").write_bytes(FILES["unet/config.json"])
+
+
+def add_one(folder: Path) -> None:
+    (folder / "unet" / "more.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (corrupt, f"{WEIGHTS}: has sha256 .* must have"),
+        (cut, f"{WEIGHTS}: has 16383 bytes, but must have 16384"),
+        (lose, f"{WEIGHTS}: is missing"),
+        (swap, "model_index.json: has the content of unet/config.json"),
+        (add_one, "unet/more.json: does not belong"),
+    ],
+)
+async def test_wrong_files_are_named_and_nothing_is_verified(
+    settings: CliSettings, registry: Registry, weights: Path, tmp_path: Path, harm: Any, told: str
+) -> None:
+    harm(await downloaded(settings, weights, tmp_path))
+    with pytest.raises(ModelFilesWrong, match=told):
+        await models._verify(settings, "m", quiet=True)
+    assert not (await registry.state("m")).verified
+
+
+async def test_a_pickle_in_the_folder_is_refused(settings: CliSettings, weights: Path, tmp_path: Path) -> None:
+    folder = await downloaded(settings, weights, tmp_path)
+    (folder / "unet" / "weights.ckpt").write_bytes(b"\x80\x04")
+    with pytest.raises(PickleRefused, match=r"unet/weights\.ckpt"):
+        await models._verify(settings, "m", quiet=True)
+
+
+async def test_a_descriptor_file_that_is_wrong_says_where(settings: CliSettings, tmp_path: Path) -> None:
+    source = {"kind": "hub", "location": "o/m"}
+    with pytest.raises(UnknownFamily, match="known are"):
+        await models._add_file(settings, described(tmp_path, source, family="dall-e"), quiet=True)
+    with pytest.raises(DescriptorInvalid, match=r"m\.yaml: licence"):
+        await models._add_file(settings, described(tmp_path, source, licence=""), quiet=True)
+    (tmp_path / "broken.yaml").write_text("a: [")
+    with pytest.raises(DescriptorInvalid, match="neither YAML nor JSON"):
+        await models._add_file(settings, tmp_path / "broken.yaml", quiet=True)
+    with pytest.raises(NoDescriptor, match="No such file"):
+        await models._add_file(settings, tmp_path / "none.yaml", quiet=True)
+
+
+async def test_show_knows_what_is_only_described(settings: CliSettings, tmp_path: Path) -> None:
+    await models._add_file(settings, described(tmp_path, {"kind": "hub", "location": "o/m"}), quiet=True)
+    assert (await models._show(settings, "m"))["status"] == "not registered"
+    with pytest.raises(UnknownModel, match="known models: m"):
+        await models._show(settings, "n")
