@@ -49,18 +49,18 @@ def test_a_fit_is_the_same_each_time_and_uses_up_nobodys_chance(vae: Any) -> Non
 
 def watcher(every_seconds: float) -> Watcher:
     projection = Projection(torch.ones(4, 3), torch.zeros(3))
-    return Watcher(projection, every_seconds, ThreadPoolExecutor(1))
+    return Watcher(projection, every_seconds, ThreadPoolExecutor(1), **SIZE)
 
 
 def test_a_preview_is_given_out_once_and_is_a_small_picture() -> None:
     watch, latents = watcher(1e-9), torch.ones(1, 4, 6, 8)
-    assert watch.see(None, latents, **SIZE) is None
+    assert watch.see(None, latents) is None
     assert watch._making is not None
     wait([watch._making])
     watch.every_seconds = 3600
-    uri = watch.see(None, latents, **SIZE)
+    uri = watch.see(None, latents)
     assert uri is not None
-    assert watch.see(None, latents, **SIZE) is None
+    assert watch.see(None, latents) is None
     head, _, body = uri.partition(",")
     assert head == "data:image/jpeg;base64"
     with Image.open(io.BytesIO(base64.b64decode(body))) as image:
@@ -69,14 +69,14 @@ def test_a_preview_is_given_out_once_and_is_a_small_picture() -> None:
 
 def test_nothing_is_looked_at_before_its_time() -> None:
     watch = watcher(3600)
-    assert watch.see(None, torch.ones(1, 4, 8, 8), **SIZE) is None
+    assert watch.see(None, torch.ones(1, 4, 8, 8)) is None
     assert watch._making is None
 
 
 def test_latents_of_an_unknown_shape_cost_the_previews_and_not_the_picture() -> None:
     watch = watcher(1e-9)
     for latents in (torch.ones(1, 4, 2, 8, 8), torch.ones(1, 4, 8, 8)):
-        assert watch.see(None, latents, **SIZE) is None
+        assert watch.see(None, latents) is None
     assert watch._making is None
 
 

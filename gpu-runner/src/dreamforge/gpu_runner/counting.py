@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from dreamforge.gpu_runner.previews import Watcher
 from dreamforge.gpu_runner.renderer import OnStep
 
 
@@ -19,6 +20,7 @@ class Counter:
     steps: int
     #: Steps of passes still to come, as far as they can be foreseen.
     later: int = 0
+    watcher: Watcher | None = None
     _before: int = 0
     _made: int = 0
 
@@ -28,7 +30,8 @@ class Counter:
         # A sampler of second order makes more steps than were asked for; a weak strength makes fewer.
         in_pass = int(getattr(pipeline, "num_timesteps", 0) or self.steps)
         self._made = self._before + step + 1
-        self.on_step(self._made, max(self._made, self._before + in_pass) + self.later)
+        preview = self.watcher.see(pipeline, tensors["latents"]) if self.watcher and step + 1 < in_pass else None
+        self.on_step(self._made, max(self._made, self._before + in_pass) + self.later, preview)
         return tensors
 
     def next_pass(self) -> None:

@@ -17,7 +17,9 @@ from dreamforge.gpu_runner.counting import Counter
 from dreamforge.gpu_runner.passes import Pass, first_pass, pass_arguments, pipeline_for, second_pass, steps_made
 from dreamforge.gpu_runner.pictures import as_picture
 from dreamforge.gpu_runner.pipeline import Pipeline
+from dreamforge.gpu_runner.previews import Previews
 from dreamforge.gpu_runner.prompts import prompt_arguments, remarks_on
+from dreamforge.gpu_runner.quality import Sound, soundly
 from dreamforge.gpu_runner.recipe import Engine, recipe_for
 from dreamforge.gpu_runner.renderer import DeviceReport, ModelKey, OnStep, Painted, Remark, RenderFailed
 from dreamforge.gpu_runner.residents import Residents
@@ -34,6 +36,7 @@ class DiffusersRenderer:
         self._device = TorchDevice.settle(device, dtype, threads)
         self._engine = self._device.engine()
         self._residents = Residents(self._device, capacity=resident_models)
+        self._previews = Previews()
         self._adapters = Adapters()
 
     @property
@@ -70,40 +73,48 @@ class DiffusersRenderer:
         with self._device_errors():
             self._adapters.lay(base, task.loras, task.model_id)
         with self._device_errors(), torch.inference_mode():
-            pixels, pipeline, sampler = self._passes(base, task, seed, on_step)
-        recipe = recipe_for(task, seed, self._engine, pipeline=pipeline, sampler=sampler)
-        return Painted(sub_filtered(pixels.numpy()), recipe)
+            sound, pipeline, sampler = self._passes(base, task, seed, on_step)
+        engine = self._engine if sound.dtype is None else self._engine.model_copy(update={"dtype": sound.dtype})
+        recipe = recipe_for(task, seed, engine, pipeline=pipeline, sampler=sampler)
+        return Painted(sub_filtered(sound.pixels.numpy()), recipe, sound.remarks)
 
-    def _passes(self, base: Pipeline, task: RenderTask, seed: int, on_step: OnStep) -> tuple[torch.Tensor, str, str]:
-        """The pixels (height, width, 3) of the last pass; the pipeline's and the sampler's class of the first."""
+    def _passes(self, base: Pipeline, task: RenderTask, seed: int, on_step: OnStep) -> tuple[Sound, str, str]:
+        """What came of the last pass; the pipeline's and the sampler's class of the first."""
         upscale = task.upscale
         later = steps_made(task.steps, upscale.strength) if upscale else 0
         counter = Counter(on_step, task.steps, later)
-        pixels, pipeline, sampler = self._run(base, task, first_pass(task, None), seed, counter)
+        sound, pipeline, sampler = self._run(base, task, first_pass(task, None), seed, counter)
         if upscale is not None:
             counter.next_pass()
-            pixels, _, _ = self._run(base, task, second_pass(upscale, as_picture(pixels.numpy())), seed, counter)
-        return pixels, pipeline, sampler
+            enlarged = second_pass(upscale, as_picture(sound.pixels.numpy()))
+            sound = sound.then(self._run(base, task, enlarged, seed, counter)[0])
+        return sound, pipeline, sampler
 
     def _run(
         self, base: Pipeline, task: RenderTask, a_pass: Pass, seed: int, counter: Counter
-    ) -> tuple[torch.Tensor, str, str]:
+    ) -> tuple[Sound, str, str]:
         scheduler = sampler_for(base.scheduler, task.sampler)
         net = a_pass.control.net if a_pass.control else None
         with pipeline_for(base, a_pass.mode, net, scheduler) as pipeline:
-            arguments: dict[str, Any] = {  # Any: every pipeline class has its own keyword types
-                **prompt_arguments(pipeline, task),
-                **pass_arguments(pipeline, a_pass),
-                "num_inference_steps": task.steps,
-                "guidance_scale": task.guidance_scale,
-                # On the CPU whatever the device: a GPU's generator gives other noise, and so another picture.
-                "generator": torch.Generator("cpu").manual_seed(seed),
-                "callback_on_step_end": counter.callback,
-                "output_type": "pt",
-            }
-            with _sampler_errors(task):
-                images = pipeline(**arguments).images
-            return _pixels(images), type(pipeline).__name__, type(scheduler).__name__
+
+            def paint() -> torch.Tensor:
+                arguments: dict[str, Any] = {  # Any: every pipeline class has its own keyword types
+                    **prompt_arguments(pipeline, task),
+                    **pass_arguments(pipeline, a_pass),
+                    "num_inference_steps": task.steps,
+                    "guidance_scale": task.guidance_scale,
+                    # On the CPU whatever the device: a GPU's generator gives other noise, and so another picture.
+                    "generator": torch.Generator("cpu").manual_seed(seed),
+                    "callback_on_step_end": counter.callback,
+                    "output_type": "pt",
+                }
+                with _sampler_errors(task):
+                    images: torch.Tensor = pipeline(**arguments).images
+                return images
+
+            size = {"width_px": a_pass.width_px, "height_px": a_pass.height_px}
+            counter.watcher = self._previews.of(pipeline, task.preview_seconds, **size)
+            return soundly(pipeline, paint), type(pipeline).__name__, type(scheduler).__name__
 
     def peak_bytes(self) -> int:
         """Peak memory of the device."""
@@ -134,14 +145,6 @@ def _sampler_errors(task: RenderTask) -> Iterator[None]:
             raise
         message = f"sampler {task.sampler} does not fit {task.model_id}: {_first_line(error)}"
         raise RenderFailed(FailureReason.INVALID_REQUEST, message) from error
-
-
-def _pixels(images: torch.Tensor) -> torch.Tensor:
-    """Bytes (height, width, 3) of the first image of (1, 3, height, width) floats in [0, 1]."""
-    image = images[0].float().cpu()
-    if not bool(torch.isfinite(image).all()):
-        raise RenderFailed(FailureReason.MODEL_BROKEN, "the model gave pixels that are not numbers")
-    return (image * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous()
 
 
 def _cpu_memory_reason(error: RuntimeError) -> FailureReason | None:

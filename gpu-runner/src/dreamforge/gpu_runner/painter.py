@@ -76,7 +76,7 @@ class Painter:
     def _paint_image(self, task: RenderTask, image_index: int, seed: int, is_cancelled: Callable[[], bool]) -> Image:
         started = self._clock()
 
-        def on_step(step: int, steps: int) -> None:
+        def on_step(step: int, steps: int, preview: str | None = None, /) -> None:
             if step == steps or not self._renderer.instant:
                 elapsed_seconds = self._clock() - started
                 self._send(
@@ -86,6 +86,7 @@ class Painter:
                         step=step,
                         steps=steps,
                         elapsed_seconds=elapsed_seconds,
+                        preview=preview,
                     )
                 )
             if is_cancelled():

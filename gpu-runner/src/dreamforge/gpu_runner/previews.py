@@ -31,7 +31,7 @@ JPEG_QUALITY = 70
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """From latents to colours in [0, 1]. Shapes: matrix (channels, 3), offset (3,); float32 on the model's device."""
+    """From latents to colours in [0, 1]. Shapes: matrix (channels, 3), offset (3,); float32."""
 
     matrix: torch.Tensor
     offset: torch.Tensor
@@ -41,7 +41,8 @@ class Projection:
         latent = latents[0].float()
         # Some samplers start from noise many times as strong as a picture: that would be all black and white.
         latent = latent / latent.std().clamp(min=1.0)
-        colours = torch.einsum("chw,ck->hwk", latent, self.matrix) + self.offset
+        matrix, offset = (each.to(latent.device, non_blocking=True) for each in (self.matrix, self.offset))
+        colours = torch.einsum("chw,ck->hwk", latent, matrix) + offset
         return (colours.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
@@ -52,15 +53,15 @@ class Previews:
         self._projections: WeakKeyDictionary[torch.nn.Module, Projection | None] = WeakKeyDictionary()
         self._side = ThreadPoolExecutor(max_workers=1, thread_name_prefix="preview")
 
-    def of(self, pipeline: Pipeline, every_seconds: float | None) -> "Watcher | None":
+    def of(self, pipeline: Pipeline, every_seconds: float | None, *, width_px: int, height_px: int) -> "Watcher | None":
         """For one image; None where previews are not wanted or this model's latents cannot be looked at."""
         vae = pipeline.components.get("vae")
         if every_seconds is None or not isinstance(vae, torch.nn.Module):
             return None
         if vae not in self._projections:
-            self._projections[vae] = _fit_or_none(vae)
+            self._projections[vae] = _fit_or_none(vae, getattr(pipeline, "_execution_device", None))
         projection = self._projections[vae]
-        return None if projection is None else Watcher(projection, every_seconds, self._side)
+        return None if projection is None else Watcher(projection, every_seconds, self._side, width_px, height_px)
 
 
 @dataclass(slots=True)
@@ -70,11 +71,13 @@ class Watcher:
     projection: Projection
     every_seconds: float
     side: ThreadPoolExecutor
+    width_px: int
+    height_px: int
     _looked_at: float = field(default_factory=clock.monotonic_seconds)
     _making: "Future[str] | None" = None
     _broken: bool = False
 
-    def see(self, pipeline: Any, latents: torch.Tensor, *, width_px: int, height_px: int) -> str | None:
+    def see(self, pipeline: Any, latents: torch.Tensor) -> str | None:
         """Look, if it is time; the preview that has become ready since the last call, as a data URI.
 
         Any: pipelines that pack their latents have a method of their own to unpack them. Never waits, never raises
@@ -85,7 +88,9 @@ class Watcher:
         if self._making is None and not self._broken and now - self._looked_at >= self.every_seconds:
             self._looked_at = now
             try:
-                colours = self.projection.look(unpacked(pipeline, latents, width_px=width_px, height_px=height_px))
+                colours = self.projection.look(
+                    unpacked(pipeline, latents, width_px=self.width_px, height_px=self.height_px)
+                )
             except Exception as error:
                 self._broken = True
                 logger.warning("no previews of {}: {}", type(pipeline).__name__, error)
@@ -112,7 +117,7 @@ def unpacked(
     return latents[:1]
 
 
-def fit(vae: Any) -> Projection:  # Any: diffusers' autoencoders have no common type
+def fit(vae: Any, device: torch.device | None = None) -> Projection:  # Any: diffusers' autoencoders have no common type
     """The projection that comes nearest, by least squares, to what this autoencoder decodes.
 
     Errors: whatever an autoencoder of another kind raises; ValueError if what it gives are no numbers.
@@ -127,19 +132,19 @@ def fit(vae: Any) -> Projection:  # Any: diffusers' autoencoders have no common 
     latents = 0.8**0.5 * interpolate(coarse, size=FIT_SIDE, mode="nearest") + 0.2**0.5 * fine
     scaled = latents / float(config.get("scaling_factor") or 1.0) + float(config.get("shift_factor") or 0.0)
     with torch.inference_mode():
-        decoded = vae.decode(scaled.to(parameter.device, parameter.dtype), return_dict=False)[0]
+        decoded = vae.decode(scaled.to(device or parameter.device, parameter.dtype), return_dict=False)[0]
     # An autoencoder gives [-1, 1].
     colours = interpolate(decoded.float().cpu() / 2 + 0.5, size=FIT_SIDE, mode="area").clamp(0, 1)
     if not bool(torch.isfinite(colours).all()):
         raise ValueError("decoding gives no numbers")
     known = torch.cat([latents, torch.ones(1, 1, FIT_SIDE, FIT_SIDE)], dim=1)[0].flatten(1).T
-    solution = torch.linalg.lstsq(known, colours[0].flatten(1).T).solution.to(parameter.device)
+    solution = torch.linalg.lstsq(known, colours[0].flatten(1).T).solution
     return Projection(solution[:-1].contiguous(), solution[-1].contiguous())
 
 
-def _fit_or_none(vae: torch.nn.Module) -> Projection | None:
+def _fit_or_none(vae: torch.nn.Module, device: torch.device | None) -> Projection | None:
     try:
-        return fit(vae)
+        return fit(vae, device)
     except Exception as error:
         logger.warning("no previews with {}: {}", type(vae).__name__, error)
         return None

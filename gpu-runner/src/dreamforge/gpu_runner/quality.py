@@ -29,6 +29,10 @@ class Sound:
     remarks: tuple[Remark, ...] = ()
     dtype: str | None = None
 
+    def then(self, later: "Sound") -> "Sound":
+        """A later pass over this picture: its pixels, and what is to be said of both."""
+        return Sound(later.pixels, tuple(dict.fromkeys((*self.remarks, *later.remarks))), later.dtype or self.dtype)
+
 
 def soundly(pipeline: Pipeline, paint: Callable[[], torch.Tensor]) -> Sound:
     """What `paint` gives, (1, 3, height, width) floats in [0, 1], or what it gives in float32 if that is better.

@@ -3,7 +3,6 @@
 A renderer paints one image at a time and knows nothing of frames, sockets or jobs.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,8 +12,13 @@ from dreamforge.contracts.events import FailureReason, WarningCode
 from dreamforge.gpu_runner.recipe import Engine, Recipe
 from dreamforge.gpu_runner.task import RenderTask
 
-#: Called after each step with (step from 1, steps in all); raises RenderCancelled to stop the render.
-OnStep = Callable[[int, int], None]
+
+class OnStep(Protocol):
+    """Called after each step; raises RenderCancelled to stop the render."""
+
+    def __call__(self, step: int, steps: int, preview: str | None = None, /) -> None:
+        """Step from 1, steps in all, and what the picture looked like a little earlier: a data URI."""
+
 
 #: Whether the same task may succeed at another time or on another runner.
 RETRYABLE: dict[FailureReason, bool] = {
