@@ -72,6 +72,8 @@ CALLS = (
     # Pictures.
     Call("runner puts a picture", r"^PUT /\S+/images/"),
     Call("gateway looks for a picture", r"^HEAD /\S+/images/", EVERY, "s3"),
+    Call("gateway looks for an upload", r"^HEAD /\S+/uploads/", EVERY, "s3"),
+    Call("gateway puts an upload", r"^PUT /\S+/uploads/", EVERY, "s3"),
 )
 
 
@@ -90,6 +92,7 @@ async def test_every_call_ends_in_a_correct_state(system: System, call: Call, ca
         jobs = [await system.ended(await system.submit())]
         cancelled = await cancel_another(system)
         await see(system, jobs[0])
+        await system.bring()
         while not fault.met:  # some calls are made only now and then
             jobs.append(await system.ended(await system.submit()))
 

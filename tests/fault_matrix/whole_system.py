@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import io
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,6 +12,7 @@ from typing import Any
 
 import httpx
 from injection import Weather
+from PIL import Image
 
 from dreamforge.contracts.envelope import unseal
 from dreamforge.contracts.subjects import job_filter
@@ -107,6 +110,16 @@ class System:
         async with httpx.AsyncClient() as anybody:
             body = (await anybody.get(redirect.headers["location"])).raise_for_status().content
         assert hashlib.sha256(body).hexdigest() == artifact["sha256"]
+
+    async def bring(self) -> None:
+        """Bring a picture that nobody has brought before, and read it back."""
+        out = io.BytesIO()
+        Image.frombytes("RGB", (16, 16), os.urandom(16 * 16 * 3)).save(out, "PNG")
+        headers = {"Content-Type": "image/png"}
+        kept = (await self.ask("POST", "/v1/uploads", content=out.getvalue(), headers=headers)).json()
+        redirect = await self.ask("GET", kept["url"])
+        async with httpx.AsyncClient() as anybody:
+            assert (await anybody.get(redirect.headers["location"])).content == out.getvalue()
 
     async def ready(self) -> bool:
         """Whether every service lives, the gateway has all it needs and the fleet is whole."""
