@@ -15,7 +15,7 @@ from dreamforge.contracts.errors import (
 from dreamforge.contracts.events import ControlUse, LoraUse, Upscale
 from dreamforge.contracts.limits import Limits, UpscaleWish, Wish, resolve
 from dreamforge.contracts.models import Kind, ModelDescriptor, Parameters, Preset, VramProfile
-from dreamforge.contracts.parameters import parameters_of, request_schema
+from dreamforge.contracts.parameters import least_strength, parameters_of, request_schema
 
 VRAM = VramProfile(resident_bytes=1, denoise_bytes_per_latent=1, decode_bytes_per_px=1)
 PRESET = Preset(name="p", width_px=64, height_px=96, steps=4, guidance_scale=2.0)
@@ -77,6 +77,16 @@ def test_a_whole_wish_is_resolved_with_every_default_said() -> None:
     assert resolve(wish(init_image=PICTURE), MODELS, Limits()).strength == 0.8
 
 
+@pytest.mark.parametrize("steps", range(1, 151))
+def test_every_default_strength_leaves_a_step_to_make(steps: int) -> None:
+    request = resolve(wish(init_image=PICTURE, steps=steps, upscale=UpscaleWish(2)), MODELS, Limits())
+    assert request.strength is not None
+    assert request.upscale is not None
+    assert int(steps * request.strength) >= 1
+    assert int(steps * request.upscale.strength) >= 1
+    assert int(steps * least_strength(steps)) >= 1
+
+
 @pytest.mark.parametrize(
     ("said", "kind", "field", "words"),
     [
@@ -89,6 +99,8 @@ def test_a_whole_wish_is_resolved_with_every_default_said() -> None:
         (wish("flux", control=ControlUse(model_id="c", image=PICTURE)), NotAllowed, "control", "takes none"),
         (wish(mask_image=MASK), FieldNeeded, "init_image", "mask_image"),
         (wish(strength=0.5), FieldNeeded, "init_image", "strength"),
+        (wish(init_image=PICTURE, strength=0.2), OutOfBounds, "strength", "between 0.25 and 1"),
+        (wish(steps=2, upscale=UpscaleWish(2, 0.35)), OutOfBounds, "upscale/strength", "between 0.5 and 1"),
         (wish(upscale=UpscaleWish(4.5)), OutOfBounds, "upscale/factor", "between 1 and 4"),
         (wish(width_px=1024, height_px=1024, upscale=UpscaleWish(4)), OutOfBounds, "upscale (pixels)", "4.1943e+06"),
         (wish(loras=(LoraUse(model_id="x"),)), UnknownAsset, "loras/0/model_id", "those that fit: l"),

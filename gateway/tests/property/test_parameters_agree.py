@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dreamforge.contracts.errors import AssetMismatch, InvalidInput, NamedTwice, OutOfBounds, UnknownAsset
 from dreamforge.contracts.limits import Limits
 from dreamforge.contracts.models import ModelDescriptor, Parameters, Preset, SamplerName, VramProfile
-from dreamforge.contracts.parameters import request_schema
+from dreamforge.contracts.parameters import STRENGTH_MIN, request_schema
 from dreamforge.gateway.accept import Knock, accept
 from dreamforge.gateway.submission import submission_for
 
@@ -96,7 +96,8 @@ def refusal(body: dict[str, Any], model: ModelDescriptor) -> InvalidInput | None
 def beyond_schemas(error: InvalidInput) -> bool:
     """What no schema can say."""
     if isinstance(error, OutOfBounds):
-        return error.field in ("pixels", "upscale (pixels)")
+        too_few_steps = error.field in ("strength", "upscale/strength") and error.value >= STRENGTH_MIN
+        return too_few_steps or error.field in ("pixels", "upscale (pixels)")
     return isinstance(error, UnknownAsset | AssetMismatch | NamedTwice)
 
 

@@ -22,6 +22,7 @@ from dreamforge.contracts.parameters import (
     STRENGTH_MIN,
     UPSCALE_STRENGTH,
     guidance_bounds,
+    least_strength,
     parameters_of,
     steps_bound,
 )
@@ -50,7 +51,7 @@ class UpscaleWish:
     """A second pass as the client said it; `resolve` makes it a size."""
 
     factor: float
-    strength: float = UPSCALE_STRENGTH
+    strength: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ def resolve(wish: Wish, models: dict[str, ModelDescriptor], limits: Limits) -> R
     _within("images", wish.images, 1, limits.images)
     _within("guidance_scale", guidance_scale, *guidance_bounds(parameters, limits))
     _check_features(wish, model, parameters)
+    _check_strengths(wish, steps)
     check_assets(wish.loras, wish.control, model, models)
     return RenderRequest(
         model_id=model.model_id,
@@ -111,10 +113,10 @@ def resolve(wish: Wish, models: dict[str, ModelDescriptor], limits: Limits) -> R
         sampler=wish.sampler,
         init_image=wish.init_image,
         mask_image=wish.mask_image,
-        strength=_strength(wish),
+        strength=_strength(wish, steps),
         loras=wish.loras,
         control=wish.control,
-        upscale=_upscale(wish.upscale, width_px, height_px, model, limits),
+        upscale=_upscale(wish.upscale, (width_px, height_px), steps, model, limits),
     )
 
 
@@ -166,7 +168,6 @@ def _check_features(wish: Wish, model: ModelDescriptor, parameters: Parameters) 
         raise NotAllowed("upscale", f"{wish.upscale.factor:g}", model_id)
     if wish.upscale is not None:
         _within("upscale/factor", wish.upscale.factor, 1, parameters.upscale_max)
-        _within("upscale/strength", wish.upscale.strength, STRENGTH_MIN, 1)
 
 
 def _check_picture_fields(wish: Wish, parameters: Parameters) -> None:
@@ -178,23 +179,32 @@ def _check_picture_fields(wish: Wish, parameters: Parameters) -> None:
             raise FieldNeeded("init_image", because="this model starts from a picture")
     elif wish.mask_image is None and "image" not in parameters.modes:
         raise FieldNeeded("mask_image", because="this model only fills a part of a picture")
-    if wish.strength is not None:
-        _within("strength", wish.strength, STRENGTH_MIN, 1)
 
 
-def _strength(wish: Wish) -> float | None:
+def _check_strengths(wish: Wish, steps: int) -> None:
+    second = wish.upscale.strength if wish.upscale is not None else None
+    for field, strength in (("strength", wish.strength), ("upscale/strength", second)):
+        if strength is not None:
+            _within(field, strength, STRENGTH_MIN, 1)
+            if int(steps * strength) < 1:  # nothing would be painted
+                _within(field, strength, least_strength(steps), 1)
+
+
+def _strength(wish: Wish, steps: int) -> float | None:
     if wish.init_image is None or wish.strength is not None:
         return wish.strength
-    return IMAGE_STRENGTH if wish.mask_image is None else INPAINT_STRENGTH
+    usual = IMAGE_STRENGTH if wish.mask_image is None else INPAINT_STRENGTH
+    return max(usual, least_strength(steps))
 
 
 def _upscale(
-    wish: UpscaleWish | None, width_px: int, height_px: int, model: ModelDescriptor, limits: Limits
+    wish: UpscaleWish | None, size_px: tuple[int, int], steps: int, model: ModelDescriptor, limits: Limits
 ) -> Upscale | None:
     """The size of the second pass: each side times the factor, to the nearest multiple that the model takes."""
     if wish is None:
         return None
     multiple = model.size_multiple_px
-    width, height = (round(side * wish.factor / multiple) * multiple for side in (width_px, height_px))
+    width, height = (round(side * wish.factor / multiple) * multiple for side in size_px)
     _within("upscale (pixels)", width * height, 1, limits.pixels)
-    return Upscale(width_px=width, height_px=height, strength=wish.strength)
+    usual = max(UPSCALE_STRENGTH, least_strength(steps))
+    return Upscale(width_px=width, height_px=height, strength=usual if wish.strength is None else wish.strength)

@@ -1,7 +1,8 @@
 """What a request may set for a model: its own `Parameters`, or what is known of its family; and that as JSON Schema.
 
 `limits.resolve` checks with the same values, so a request that the schema allows is refused only for what a schema
-cannot say: the product of two sides, which assets and uploads there are, and one LoRA named twice. Pure.
+cannot say: the product of two sides or of steps and strength, which assets and uploads there are, and one LoRA named
+twice. Pure.
 """
 
 from typing import TYPE_CHECKING, Any, get_args
@@ -50,6 +51,15 @@ _OTHERS = Parameters()
 def parameters_of(model: ModelDescriptor) -> Parameters:
     """What the model's descriptor says, else what its family can do, else plain text-to-image."""
     return model.parameters or _OF_FAMILY.get(model.family, _OTHERS)
+
+
+def least_strength(steps: int) -> float:
+    """The least hundredth of the schedule that leaves one step to make; models of few steps need more.
+
+    >>> least_strength(20), least_strength(3), least_strength(1), least_strength(500)
+    (0.05, 0.34, 1.0, 0.01)
+    """
+    return max(STRENGTH_MIN, -(-100 // steps) / 100)
 
 
 def guidance_bounds(parameters: Parameters, limits: "Limits") -> tuple[float, float]:

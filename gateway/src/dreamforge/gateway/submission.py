@@ -78,7 +78,10 @@ class EnlargeWish(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     factor: Factor
-    strength: Annotated[Strength, Field(description="share of the steps that are repeated")] = UPSCALE_STRENGTH
+    strength: Annotated[
+        Strength | None,
+        Field(description=f"share of the steps that are repeated; default {UPSCALE_STRENGTH}, or what makes one step"),
+    ] = None
 
 
 class Submission(BaseModel):
