@@ -13,13 +13,15 @@ CHANGES = tuple(f"forge.models.*.{event.TOKEN}" for event in (ModelRegistered, M
 
 @dataclass(frozen=True, slots=True)
 class Lookout:
-    """`look` is awaited after every batch of changes, our own among them: it must be cheap when nothing is new."""
+    """`look` is awaited once nothing can be missed any more, and after every batch of changes.
+
+    Our own changes are among them: it must be cheap when nothing is new.
+    """
 
     bus: Bus
     look: Callable[[], Awaitable[None]]
 
     async def run(self) -> None:
         """Follow until cancelled; after a break from where it was."""
-        async for batch in Follower(self.bus, MODELS.name, filters=CHANGES, new_only=True).batches():
-            if batch.messages:
-                await self.look()
+        async for _ in Follower(self.bus, MODELS.name, filters=CHANGES, new_only=True).batches():
+            await self.look()

@@ -43,10 +43,6 @@ class Registry:
             return state
 
         state = await retry.until_it_works("the log", offer, DependencyAway, VersionConflict)
-        if not state.available:
-            logger.warning(
-                "model {0!r} was removed by hand: `dreamforge models add` brings it back", descriptor.model_id
-            )
         return state.available
 
     async def _read(self, stream: str, event: Event, entity_id: str) -> tuple[list[Stored], int]:

@@ -53,6 +53,8 @@ class Supervisor:
     seen: Seen = field(default_factory=dict)
     #: One look into the models folder at a time.
     looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    #: Models that are here and that somebody removed by hand.
+    removed: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -113,6 +115,10 @@ class Supervisor:
             for model_id in self.models.keys() - found.keys():
                 del self.models[model_id]
             self.models.update(found)
+            if removed := found.keys() - set(offered) - self.removed:
+                names = ", ".join(sorted(removed))
+                logger.warning("not offered, since removed by hand: {} (`dreamforge models add` brings it back)", names)
+            self.removed = found.keys() - set(offered)
             self.hands.me = replace(self.hands.me, model_ids=frozenset(offered))
 
     async def _look_again(self) -> None:

@@ -127,7 +127,7 @@ def flux() -> Pipeline:
     return pipeline
 
 
-#: The family's name in descriptors, to what builds it.
+#: A short name of each family, to what builds it.
 FAMILIES: Mapping[str, Callable[[], Pipeline]] = {
     "stable-diffusion": build_pipeline,
     "stable-diffusion-2": stable_diffusion_2,
@@ -135,6 +135,8 @@ FAMILIES: Mapping[str, Callable[[], Pipeline]] = {
     "sd3": sd3,
     "flux": flux,
 }
+#: What descriptors call a family, where that is longer; see `contracts.catalog.FAMILIES`.
+DESCRIPTOR_FAMILIES = {"sdxl": "stable-diffusion-xl", "sd3": "stable-diffusion-3"}
 #: Sides of a picture are multiples of this; 8 where the latents are not packed.
 SIZE_MULTIPLES = {"sd3": 16, "flux": 16}
 
@@ -165,7 +167,7 @@ def family_descriptor(family: str, digest: str) -> ModelDescriptor:
         update={
             "model_id": f"tiny-{family}",
             "title": f"Tiny {family} with random weights: paints noise, tries every part",
-            "family": family,
+            "family": DESCRIPTOR_FAMILIES.get(family, family),
             "size_multiple_px": SIZE_MULTIPLES.get(family, 8),
             "presets": (
                 Preset(

@@ -1,0 +1,99 @@
+"""A runner offers what is on its disk, what came while it runs, and nothing that was removed by hand."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from dreamforge.contracts.events import ModelRemoved
+from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.registry import RegisterModel, RemoveModel
+from dreamforge.gpu_runner.lookout import Lookout
+from dreamforge.gpu_runner.registry import Registry
+from dreamforge.gpu_runner.settings import RunnerSettings
+from dreamforge.gpu_runner.supervisor import Supervisor
+from dreamforge.runtime import clock
+from dreamforge.runtime.bus import Bus
+from dreamforge.runtime.eventstore import EventStore
+from dreamforge.runtime.model_folder import DESCRIPTOR_NAME, model_digest
+from dreamforge.runtime.model_log import ModelLog
+from dreamforge.runtime.objects import ObjectStore
+from dreamforge.runtime.settings import CommonSettings
+from dreamforge.runtime.streams import open_log
+from dreamforge.runtime.testing import eventually
+
+
+@pytest.fixture
+async def bus(nats_url: str) -> AsyncIterator[Bus]:
+    bus = await open_log(CommonSettings(nats_url=nats_url, nats_allow_unsynced=True), "test")
+    yield bus
+    await bus.close()
+
+
+@pytest.fixture
+async def log(bus: Bus) -> AsyncIterator[ModelLog]:
+    store = EventStore(bus, "/dreamforge/test")
+    yield ModelLog(bus, store)
+    await store.close()
+
+
+def put_model(models_dir: Path, model_id: str) -> ModelDescriptor:
+    folder = models_dir / model_id
+    folder.mkdir(parents=True)
+    (folder / "model_index.json").write_text(json.dumps({"name": model_id}))
+    descriptor = ModelDescriptor(
+        model_id=model_id,
+        family="diffusers",
+        digest=model_digest(folder),
+        vram=VramProfile(resident_bytes=0, denoise_bytes_per_latent=0, decode_bytes_per_px=0),
+        presets=(Preset(name="p", width_px=64, height_px=64, steps=1, guidance_scale=0),),
+    )
+    (folder / DESCRIPTOR_NAME).write_text(descriptor.model_dump_json())
+    return descriptor
+
+
+async def test_a_removed_model_is_not_brought_back_by_a_runner(bus: Bus, log: ModelLog, tmp_path: Path) -> None:
+    registry, descriptor = Registry(bus, log.store), put_model(tmp_path, "m")
+    assert await registry.model(descriptor)
+    await log.execute("m", RemoveModel(clock.now()))
+    assert not await registry.model(descriptor)
+    assert not await registry.model(descriptor.model_copy(update={"title": "described otherwise"}))
+    await log.execute("m", RegisterModel(clock.now(), descriptor, by_hand=True))
+    assert await registry.model(descriptor)
+
+
+async def test_a_runner_that_says_the_same_writes_nothing(bus: Bus, log: ModelLog, tmp_path: Path) -> None:
+    registry, descriptor = Registry(bus, log.store), put_model(tmp_path, "m")
+    await registry.model(descriptor)
+    _, version = await log.load("m")
+    await registry.model(descriptor)
+    assert (await log.load("m"))[1] == version
+
+
+async def test_what_came_and_what_was_removed_is_seen_without_a_restart(
+    bus: Bus, log: ModelLog, tmp_path: Path
+) -> None:
+    put_model(tmp_path, "first")
+    secret = SecretStr("never used")
+    settings = RunnerSettings(s3_secret_key=secret, runner_models_dir=tmp_path, state_dir=tmp_path / "state")
+    runner = Supervisor(settings, bus, ObjectStore(settings))
+    following = asyncio.create_task(Lookout(bus, runner._look_again).run())
+    try:
+
+        async def offered(*names: str) -> None:
+            await eventually(lambda: runner.hands.me.model_ids == set(names))
+
+        await offered("first")
+        second = put_model(tmp_path, "second")
+        await log.execute("second", RegisterModel(clock.now(), second, by_hand=True))
+        await offered("first", "second")
+        _, events = await log.execute("first", RemoveModel(clock.now()))
+        assert isinstance(events[0], ModelRemoved)
+        await offered("second")
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await runner.store.close()
