@@ -4,13 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.gpu_runner.renderer import ModelKey, RenderFailed
-from dreamforge.gpu_runner.task import LoraTask, RenderTask
+from dreamforge.gpu_runner.task import ControlTask, InputImage, LoraTask, RenderTask, UpscaleTask
 
 pytestmark = pytest.mark.torch
 FAMILIES = ("stable-diffusion", "sdxl", "sd3", "flux")
+#: Those that a ControlNet of diffusers' first kind is for.
+NETS = ("stable-diffusion", "sdxl")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,7 @@ def paint(renderer: Any, cache: Path, family: str, **changes: Any) -> bytes:
     key = ModelKey(task.model_id, folder, task.model_digest)
     if not renderer.is_resident(key):
         renderer.load(key)
-    rows: bytes = renderer.paint(task, 1, lambda step, of: None).scanlines
+    rows: bytes = renderer.paint(task, 1, lambda step, of, preview: None).scanlines
     return rows
 
 
@@ -93,4 +96,69 @@ def test_a_lora_without_a_file_is_missing(renderer: Any, cache: Path, tmp_path: 
     nothing = LoraTask(model_id="nothing", path=str(tmp_path), digest="1" * 64, weight=1.0)
     with pytest.raises(RenderFailed, match="nothing: 0 safetensors") as missing:
         paint(renderer, cache, "sdxl", loras=(nothing,))
+    assert missing.value.reason is FailureReason.MODEL_MISSING
+
+
+def a_control(cache: Path, folder: Path, family: str, *, level: int = 255, scale: float = 1.0) -> ControlTask:
+    """A ControlNet made for a family's tiny model, and a picture with one bright half."""
+    from dreamforge.gpu_runner.tiny_assets import ensure_controlnet
+
+    net = ensure_controlnet(cache, family)
+    picture = Image.new("RGB", (96, 64))
+    picture.paste((level,) * 3, (0, 0, 48, 64))
+    picture.save(folder / f"{level}.png")
+    image = InputImage(path=str(folder / f"{level}.png"), sha256="2" * 64)
+    return ControlTask(model_id=net.name, path=str(net), digest="3" * 64, image=image, scale=scale)
+
+
+@pytest.mark.parametrize("family", NETS)
+def test_a_controlnet_holds_the_picture_and_leaves_no_trace_in_the_next(
+    renderer: Any, cache: Path, tmp_path: Path, family: str
+) -> None:
+    before = paint(renderer, cache, family)
+    bright = paint(renderer, cache, family, control=a_control(cache, tmp_path, family))
+    dim = paint(renderer, cache, family, control=a_control(cache, tmp_path, family, level=60))
+    weak = paint(renderer, cache, family, control=a_control(cache, tmp_path, family, scale=0.3))
+    assert len({before, bright, dim, weak}) == 4
+    assert paint(renderer, cache, family, control=a_control(cache, tmp_path, family)) == bright
+    assert paint(renderer, cache, family) == before
+
+
+@pytest.mark.parametrize("family", NETS)
+def test_a_controlnet_works_in_every_mode_and_with_a_lora(
+    renderer: Any, cache: Path, tmp_path: Path, family: str
+) -> None:
+    control = a_control(cache, tmp_path, family)
+    start: dict[str, Any] = {"init_image": control.image, "strength": 0.5, "steps": 4}
+    wishes: list[dict[str, Any]] = [
+        start,
+        start | {"control": control},
+        start | {"control": control, "mask_image": control.image},
+        start | {"control": control, "loras": (a_lora(cache, family),)},
+    ]
+    assert len({paint(renderer, cache, family, **wish) for wish in wishes}) == len(wishes)
+
+
+def test_an_upscaled_picture_is_held_in_its_first_pass(renderer: Any, cache: Path, tmp_path: Path) -> None:
+    upscale = UpscaleTask(width_px=128, height_px=128, strength=0.5)
+    control = a_control(cache, tmp_path, "sdxl")
+    rows = paint(renderer, cache, "sdxl", control=control, upscale=upscale, steps=4)
+    assert len(rows) == 128 * (1 + 3 * 128)
+
+
+@pytest.mark.parametrize(
+    ("family", "other"), [("sdxl", "stable-diffusion"), ("stable-diffusion", "sdxl"), ("flux", "sdxl")]
+)
+def test_a_controlnet_of_another_base_is_refused_by_name(
+    renderer: Any, cache: Path, tmp_path: Path, family: str, other: str
+) -> None:
+    with pytest.raises(RenderFailed, match=f"tiny-controlnet-{other}-v1 does not fit tiny-") as refused:
+        paint(renderer, cache, family, control=a_control(cache, tmp_path, other))
+    assert refused.value.reason is FailureReason.INVALID_REQUEST
+
+
+def test_a_controlnet_that_is_not_there_is_missing(renderer: Any, cache: Path, tmp_path: Path) -> None:
+    gone = a_control(cache, tmp_path, "sdxl").model_copy(update={"path": str(tmp_path / "gone")})
+    with pytest.raises(RenderFailed, match=r"no config\.json") as missing:
+        paint(renderer, cache, "sdxl", control=gone)
     assert missing.value.reason is FailureReason.MODEL_MISSING

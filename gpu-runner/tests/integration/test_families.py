@@ -57,7 +57,7 @@ def paint(renderer: Any, task: RenderTask) -> tuple[list[bytes], list[tuple[int,
     if not renderer.is_resident(key):
         renderer.load(key)
     steps: list[tuple[int, int]] = []
-    painted = [renderer.paint(task, seed, lambda step, of: steps.append((step, of))) for seed in task.seeds]
+    painted = [renderer.paint(task, seed, lambda step, of, preview: steps.append((step, of))) for seed in task.seeds]
     return [image.scanlines for image in painted], steps
 
 

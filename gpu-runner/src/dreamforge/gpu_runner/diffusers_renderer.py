@@ -13,6 +13,7 @@ import torch
 from dreamforge.contracts.events import FailureReason
 from dreamforge.gpu_runner.adapters import Adapters
 from dreamforge.gpu_runner.checks import check_request
+from dreamforge.gpu_runner.controls import Controls
 from dreamforge.gpu_runner.counting import Counter
 from dreamforge.gpu_runner.passes import Pass, first_pass, pass_arguments, pipeline_for, second_pass, steps_made
 from dreamforge.gpu_runner.pictures import as_picture
@@ -38,6 +39,7 @@ class DiffusersRenderer:
         self._residents = Residents(self._device, capacity=resident_models)
         self._previews = Previews()
         self._adapters = Adapters()
+        self._controls = Controls(self._device.device)
 
     @property
     def engine(self) -> Engine:
@@ -74,7 +76,7 @@ class DiffusersRenderer:
             self._adapters.lay(base, task.loras, task.model_id)
         with self._device_errors(), torch.inference_mode():
             sound, pipeline, sampler = self._passes(base, task, seed, on_step)
-        engine = self._engine if sound.dtype is None else self._engine.model_copy(update={"dtype": sound.dtype})
+        engine = self._engine.model_copy(update={"dtype": sound.dtype or _dtype(task) or self._engine.dtype})
         recipe = recipe_for(task, seed, engine, pipeline=pipeline, sampler=sampler)
         return Painted(sub_filtered(sound.pixels.numpy()), recipe, sound.remarks)
 
@@ -83,7 +85,8 @@ class DiffusersRenderer:
         upscale = task.upscale
         later = steps_made(task.steps, upscale.strength) if upscale else 0
         counter = Counter(on_step, task.steps, later)
-        sound, pipeline, sampler = self._run(base, task, first_pass(task, None), seed, counter)
+        first = first_pass(task, self._controls.control_for(base, task))
+        sound, pipeline, sampler = self._run(base, task, first, seed, counter)
         if upscale is not None:
             counter.next_pass()
             enlarged = second_pass(upscale, as_picture(sound.pixels.numpy()))
@@ -125,6 +128,7 @@ class DiffusersRenderer:
         try:
             yield
         except torch.OutOfMemoryError as error:
+            self._controls.clear()
             self._residents.clear()
             raise RenderFailed(FailureReason.OUT_OF_MEMORY, _first_line(error)) from error
         except torch.AcceleratorError as error:
@@ -145,6 +149,10 @@ def _sampler_errors(task: RenderTask) -> Iterator[None]:
             raise
         message = f"sampler {task.sampler} does not fit {task.model_id}: {_first_line(error)}"
         raise RenderFailed(FailureReason.INVALID_REQUEST, message) from error
+
+
+def _dtype(task: RenderTask) -> str | None:
+    return task.tier.dtype if task.tier else None
 
 
 def _cpu_memory_reason(error: RuntimeError) -> FailureReason | None:

@@ -93,7 +93,7 @@ class Recipe(Value):
 
 
 def recipe_for(task: RenderTask, seed: int, engine: Engine, *, pipeline: str, sampler: str) -> Recipe:
-    """The recipe of the image that `seed` gives in `task` on `engine`."""
+    """The recipe of the image that `seed` gives in `task` on `engine`, whose dtype is the one it was painted in."""
     return Recipe(
         renderer=engine.renderer,
         prompt=task.prompt,
@@ -109,7 +109,7 @@ def recipe_for(task: RenderTask, seed: int, engine: Engine, *, pipeline: str, sa
         pipeline=pipeline,
         device=engine.device,
         device_name=engine.device_name,
-        dtype=(task.tier.dtype if task.tier else None) or engine.dtype,
+        dtype=engine.dtype,
         threads=engine.threads,
         versions=engine.versions,
         init_image=task.init_image.sha256 if task.init_image else None,
