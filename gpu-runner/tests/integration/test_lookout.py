@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -80,7 +81,7 @@ async def test_what_came_and_what_was_removed_is_seen_without_a_restart(
     secret = SecretStr("never used")
     settings = RunnerSettings(s3_secret_key=secret, runner_models_dir=tmp_path, state_dir=tmp_path / "state")
     runner = Supervisor(settings, bus, ObjectStore(settings))
-    following = asyncio.create_task(Lookout(bus, runner._look_again).run())
+    following = asyncio.create_task(Lookout(bus, runner._look_again, runner._disk_changed, glance_seconds=0.05).run())
     try:
 
         async def offered(*names: str) -> None:
@@ -93,6 +94,10 @@ async def test_what_came_and_what_was_removed_is_seen_without_a_restart(
         _, events = await log.execute("first", RemoveModel(clock.now()))
         assert isinstance(events[0], ModelRemoved)
         await offered("second")
+        put_model(tmp_path, "third")  # nobody told the registry
+        await offered("second", "third")
+        shutil.rmtree(tmp_path / "second")
+        await offered("third")
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)

@@ -37,8 +37,8 @@ class LocalModel:
     folder: Path
 
 
-#: Of a folder: its files with sizes and times of change, and what was read when they were so.
-Seen = dict[Path, tuple[tuple[object, ...], LocalModel]]
+#: Of a folder: its files with sizes and times of change, and what was read when they were so; None: no model.
+Seen = dict[Path, tuple[tuple[object, ...], LocalModel | None]]
 
 
 async def find_models(settings: RunnerSettings, seen: Seen, *, build: bool = True) -> dict[str, LocalModel]:
@@ -57,8 +57,12 @@ async def find_models(settings: RunnerSettings, seen: Seen, *, build: bool = Tru
 def read_models(models_dir: Path, seen: Seen | None = None) -> dict[str, LocalModel]:
     """Every model below `models_dir` whose content is what its descriptor says; the others with the reason."""
     models: dict[str, LocalModel] = {}
-    for folder in _folders(models_dir):
-        if (model := _read_once(folder, {} if seen is None else seen)) is None:
+    seen = {} if seen is None else seen
+    folders = _folders(models_dir)
+    for gone in seen.keys() - set(folders):
+        del seen[gone]
+    for folder in folders:
+        if (model := _read_once(folder, seen)) is None:
             continue
         if model.descriptor.model_id in models:
             logger.warning("{}: there is another model {!r}; skipped", folder, model.descriptor.model_id)
@@ -105,22 +109,32 @@ def _folders(models_dir: Path) -> list[Path]:
     return sorted(path.parent for path in models_dir.glob(f"*/{DESCRIPTOR_NAME}"))
 
 
+def changed(settings: RunnerSettings, seen: Seen) -> bool:
+    """Whether another look would find other folders than those in `seen`. Blocking, and cheap: it reads no file."""
+    if settings.runner_renderer == "synthetic":
+        return False
+    folders = _folders(settings.models_dir)
+    return set(folders) != seen.keys() or any(_signature(folder) != seen[folder][0] for folder in folders)
+
+
 def _read_once(folder: Path, seen: Seen) -> LocalModel | None:
+    now = _signature(folder)
+    if folder in seen and seen[folder][0] == now:
+        return seen[folder][1]
+    model = None
     try:
-        now = _signature(folder)
-        if folder in seen and seen[folder][0] == now:
-            return seen[folder][1]
         model = read_model(folder)
     except (OSError, ForgeError) as error:
         logger.error("{}: not a model that can be served: {}", folder, error)
-        seen.pop(folder, None)
-        return None
     seen[folder] = (now, model)
     return model
 
 
 def _signature(folder: Path) -> tuple[object, ...]:
-    states = ((path, path.stat()) for path in (folder / DESCRIPTOR_NAME, *files_of(folder)))
+    try:
+        states = [(path, path.stat()) for path in (folder / DESCRIPTOR_NAME, *files_of(folder))]
+    except OSError:  # it is just being written or removed: the next look tells
+        return ()
     return tuple((str(path), state.st_size, state.st_mtime_ns, state.st_ino) for path, state in states)
 
 

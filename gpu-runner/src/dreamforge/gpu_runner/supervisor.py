@@ -20,7 +20,7 @@ from dreamforge.gpu_runner.inputs import Inputs
 from dreamforge.gpu_runner.interrupts import Interrupts
 from dreamforge.gpu_runner.keeper import Keeper
 from dreamforge.gpu_runner.lookout import Lookout
-from dreamforge.gpu_runner.models import LocalModel, Seen, find_models
+from dreamforge.gpu_runner.models import LocalModel, Seen, changed, find_models
 from dreamforge.gpu_runner.registry import Registry
 from dreamforge.gpu_runner.settings import RunnerSettings
 from dreamforge.gpu_runner.steps import Steps
@@ -82,7 +82,7 @@ class Supervisor:
                 ("heartbeat", self.heart.run()),
                 ("interrupts", self.interrupts.run()),
                 ("renewals", self.hands.renew()),
-                ("lookout", Lookout(self.bus, self._look_again).run()),
+                ("lookout", Lookout(self.bus, self._look_again, self._disk_changed).run()),
                 ("opening", self._open(broker)),
             )
         }
@@ -129,6 +129,9 @@ class Supervisor:
             await self.registry.runner(self.settings.runner_id, self._registered())
             self.heart.quicken()
             logger.info("the models changed: {}", ", ".join(sorted(self.hands.me.model_ids)) or "none is left")
+
+    def _disk_changed(self) -> bool:
+        return not self.looking.locked() and changed(self.settings, self.seen)
 
     def _offered(self) -> tuple[LocalModel, ...]:
         return tuple(model for name, model in self.models.items() if name in self.hands.me.model_ids)

@@ -225,7 +225,8 @@ def _refuse_other_files(descriptor: ModelDescriptor, folder: Path, files: tuple[
 async def _add_here(settings: CliSettings, entry: CatalogEntry, folder: Path, *, quiet: bool) -> JsonObject:
     found = await read_with_bar(folder, quiet=quiet)
     descriptor = checked(entry, entry.source, folder, found)
-    describe(folder, descriptor)
+    if Shelf(settings.models_dir).holds(folder):  # elsewhere no runner would read it
+        describe(folder, descriptor)
     return await _register(settings, descriptor, folder)
 
 
