@@ -1,10 +1,10 @@
 """A model's file is in its place only when it is right, whatever the server and the disk do meanwhile."""
 
-import errno
 import hashlib
-from collections.abc import AsyncIterator
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import httpx
 import pytest
@@ -12,13 +12,13 @@ import pytest
 from dreamforge.cli.store.download import Downloader, Order, _alone
 from dreamforge.cli.store.errors import DiskFull, DownloadFailed, DownloadRunning
 from dreamforge.cli.store.fetch import TRIES, Fetcher, Pause
-from dreamforge.cli.store.partial import Partial, Wanted
+from dreamforge.cli.store.partial import Wanted
 from dreamforge.contracts.catalog import PickleRefused
 
-from .unhelpful import Unhelpful, serving
+from .unhelpful import Unhelpful, serving, weights_of
 
 WEIGHTS = "unet/model.safetensors"
-FILES = {WEIGHTS: bytes(range(256)) * 4096, "model_index.json": b"{}", "empty.txt": b""}
+FILES = {WEIGHTS: weights_of(bytes(range(256)) * 4096), "model_index.json": b"{}", "empty.txt": b""}
 NO_PAUSE = Pause(first_seconds=0, cap_seconds=0)
 
 
@@ -114,7 +114,18 @@ async def test_content_that_changed_between_two_parts_is_not_glued(
 ) -> None:
     server.troubles[WEIGHTS] = lambda number: "drop" if number == 1 else "changed"
     await downloader.download([order(server, pin=False)], tmp_path)
-    assert (tmp_path / WEIGHTS).read_bytes() == b"?" * len(FILES[WEIGHTS])
+    half = len(FILES[WEIGHTS]) // 2
+    assert server.requests[1].headers["range"] == f"bytes={half}-"
+    assert (tmp_path / WEIGHTS).read_bytes() == FILES[WEIGHTS][:half] + bytes(x ^ 1 for x in FILES[WEIGHTS][half:])
+
+
+async def test_an_open_file_that_ends_early_unnoticed_is_told_by_its_own_header(
+    server: Unhelpful, downloader: Downloader, tmp_path: Path
+) -> None:
+    server.troubles[WEIGHTS] = lambda _: "unsaid"
+    with pytest.raises(DownloadFailed, match="its own header tells of"):
+        await downloader.download([order(server, pin=False)], tmp_path)
+    assert visible(tmp_path) == set()
 
 
 @pytest.mark.parametrize(
@@ -181,17 +192,31 @@ async def test_room_is_asked_for_first(server: Unhelpful, downloader: Downloader
     assert server.requests == []
 
 
-async def test_a_disk_that_fills_up_meanwhile_says_what_is_needed(
-    server: Unhelpful, downloader: Downloader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(partial: Partial, _file: BinaryIO, _chunk: bytes) -> None:
-        raise partial.explained(OSError(errno.ENOSPC, "No space left on device"))
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real disk of 512 KiB: half of the weights."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("a file system cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
 
-    monkeypatch.setattr(Partial, "write", full)
+
+@pytest.mark.parametrize("offline", [False, True], ids=["server", "folder"])
+async def test_a_disk_that_fills_up_meanwhile_says_what_is_needed(
+    server: Unhelpful, downloader: Downloader, tmp_path: Path, small_disk: Path, offline: bool
+) -> None:
+    source = tmp_path / "weights"
+    source.write_bytes(FILES[WEIGHTS])
+    downloader.room = lambda _: len(FILES[WEIGHTS])  # there was room when we asked; somebody else took it
+    ordered = Order(pinned(WEIGHTS), source) if offline else order(server)
     with pytest.raises(DiskFull) as refused:
-        await downloader.download([order(server)], tmp_path)
-    assert refused.value.needed_bytes == len(FILES[WEIGHTS])
-    assert visible(tmp_path) == set()
+        await downloader.download([ordered], small_disk)
+    assert len(FILES[WEIGHTS]) // 2 <= refused.value.needed_bytes < len(FILES[WEIGHTS])
+    assert refused.value.free_bytes < 2**19
+    assert visible(small_disk) == set()
 
 
 async def test_a_folder_is_a_mirror_too(downloader: Downloader, tmp_path: Path) -> None:

@@ -20,12 +20,12 @@ from dreamforge.runtime.model_folder import DESCRIPTOR_NAME, ModelFilesWrong, mo
 from dreamforge.runtime.settings import CommonSettings
 from dreamforge.runtime.streams import open_log
 
-from .unhelpful import serving
+from .unhelpful import serving, weights_of
 
 FILES = {
     "model_index.json": b'{"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}',
     "unet/config.json": b"{}",
-    "unet/diffusion_pytorch_model.safetensors": bytes(range(256)) * 64,
+    "unet/diffusion_pytorch_model.safetensors": weights_of(bytes(range(256)) * 64),
 }
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 PINNED = [
@@ -174,7 +174,7 @@ def add_one(folder: Path) -> None:
     ("harm", "told"),
     [
         (corrupt, f"{WEIGHTS}: has sha256 .* must have"),
-        (cut, f"{WEIGHTS}: has 16383 bytes, but must have 16384"),
+        (cut, f"{WEIGHTS}: has {len(FILES[WEIGHTS]) - 1} bytes, but must have {len(FILES[WEIGHTS])}"),
         (lose, f"{WEIGHTS}: is missing"),
         (swap, "model_index.json: has the content of unet/config.json"),
         (add_one, "unet/more.json: does not belong"),

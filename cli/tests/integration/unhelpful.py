@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,9 +23,9 @@ class Request:
 class Unhelpful:
     """Serves `files`; `troubles[path]` says by a word what goes wrong with the n-th request for it.
 
-    Words: drop (half of the body, then a closed connection), short and long (a length that is not the body's),
-    ignore-range, wrong (other bytes), changed (other bytes and another ETag), gzip, a status such as 404, 429 or 500,
-    redirect:URL, and fine.
+    Words: drop (half of the body, then a closed connection), unsaid (the same without a length), short and long
+    (a length that is not the body's), ignore-range, wrong (other bytes), changed (other bytes and another ETag), gzip,
+    a status such as 404, 429 or 500, redirect:URL, and fine.
     """
 
     files: dict[str, bytes]
@@ -62,7 +63,9 @@ class Unhelpful:
         return self._content(path, word, request)
 
     def _content(self, path: str, word: str, request: Request) -> bytes:
-        body = self.files[path] if word not in ("wrong", "changed") else b"?" * len(self.files[path])
+        body = self.files[path]
+        if word in ("wrong", "changed"):
+            body = body[: len(body) // 2] + bytes(byte ^ 1 for byte in body[len(body) // 2 :])
         etag = f'"{hashlib.sha256(body).hexdigest()[:8]}"'
         headers = {"ETag": etag} if self.etags else {}
         status, start = "200 OK", _start(request, etag)
@@ -71,9 +74,11 @@ class Unhelpful:
             status, body = "206 Partial Content", body[start:]
         length = len(body) + {"short": -3, "long": 3}.get(word, 0)
         headers["Content-Length"] = str(length)
+        if word == "unsaid":
+            del headers["Content-Length"]
         if word == "gzip":
             headers["Content-Encoding"] = "gzip"
-        return _head(status, headers) + (body[: len(body) // 2] if word == "drop" else body)
+        return _head(status, headers) + (body[: len(body) // 2] if word in ("drop", "unsaid") else body)
 
 
 def _start(request: Request, etag: str) -> int:
@@ -92,6 +97,12 @@ def _parse(text: str) -> Request:
 def _head(status: str, headers: dict[str, str]) -> bytes:
     lines = [f"HTTP/1.1 {status}", *(f"{key}: {value}" for key, value in headers.items()), "Connection: close"]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def weights_of(data: bytes) -> bytes:
+    """A safetensors file of one tensor."""
+    header = json.dumps({"w": {"dtype": "U8", "shape": [len(data)], "data_offsets": [0, len(data)]}}).encode()
+    return len(header).to_bytes(8, "little") + header + data
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """`dreamforge models`: what can be painted, and how a model gets here, is checked, and goes."""
 
 import platform
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated
 
@@ -102,7 +103,7 @@ def add(
       dreamforge models add /data/models/my-model
     """
     add_it = _add_folder if path.is_dir() else _add_file
-    _done(run(add_it(cli_settings.load(), path, quiet=json)), json)
+    _done(add_it(cli_settings.load(), path, quiet=json), json)
 
 
 @app.command()
@@ -124,7 +125,7 @@ def download(
       dreamforge models download sdxl-turbo --from https://mirror.example/sdxl-turbo
       dreamforge models download sdxl-turbo --from /media/usb/sdxl-turbo
     """
-    _done(run(_download(cli_settings.load(), model_id, mirror, quiet=json)), json)
+    _done(_download(cli_settings.load(), model_id, mirror, quiet=json), json)
 
 
 @app.command()
@@ -135,7 +136,7 @@ def verify(model_id: ModelId, json: Json = False) -> None:
 
       dreamforge models verify forge-shapes
     """
-    _done(run(_verify(cli_settings.load(), model_id, quiet=json)), json)
+    _done(_verify(cli_settings.load(), model_id, quiet=json), json)
 
 
 @app.command()
@@ -153,7 +154,7 @@ def remove(
       dreamforge models remove sdxl-turbo
       dreamforge models remove sdxl-turbo --keep-files
     """
-    _done(run(_remove(cli_settings.load(), model_id, keep_files=keep_files)), json)
+    _done(_remove(cli_settings.load(), model_id, keep_files=keep_files), json)
 
 
 async def _read(path: str) -> JsonObject:
@@ -300,7 +301,12 @@ def _answer(model: ModelDescriptor | CatalogEntry, said: str, hint: str = "") ->
     return {"model": model.model_dump(mode="json"), "licence": model.licence, "said": said, "next": hint}
 
 
-def _done(answer: JsonObject, json: bool) -> None:
+def _done(work: Coroutine[None, None, JsonObject], json: bool) -> None:
+    """See a command to its end and say what came of it. Errors: CommandError for a disk that cannot be used."""
+    try:
+        answer = run(work)
+    except OSError as error:
+        raise CommandError(f"{error.filename or 'the disk'}: {error.strerror or error}", Exit.FAILED) from error
     if json:
         emit(answer)
         return

@@ -6,10 +6,11 @@ import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from dreamforge.cli.store.errors import DiskFull
+from dreamforge.cli.store.safetensors import safetensors_fault
 from dreamforge.contracts.models import ModelFile
 from dreamforge.runtime.model_folder import CHUNK_BYTES
 
@@ -54,10 +55,10 @@ class Partial:
         """What the server called the content these bytes are of; "" if it did not."""
         return self._etag.read_text() if self._etag.exists() else ""
 
-    def open(self, offset: int, etag: str) -> BinaryIO:
-        """Go on at `offset`, forgetting what lies behind it. Errors: DiskFull."""
+    def open(self, offset: int, etag: str) -> FileIO:
+        """Go on at `offset`, forgetting what lies behind it. Not buffered: a full disk shows in `write`, not later."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = self.path.open("r+b" if self.path.exists() else "w+b")
+        file = FileIO(self.path, "r+" if self.path.exists() else "w+")
         file.truncate(offset)
         file.seek(offset)
         if etag:
@@ -66,11 +67,12 @@ class Partial:
             self._etag.unlink(missing_ok=True)
         return file
 
-    def write(self, file: BinaryIO, chunk: bytes) -> None:
+    def write(self, file: FileIO, chunk: bytes) -> None:
         """Errors: DiskFull, with what is still needed and what is free."""
+        rest = memoryview(chunk)
         try:
-            file.write(chunk)
-            file.flush()
+            while rest:
+                rest = rest[file.write(rest) :]
         except OSError as error:
             raise self.explained(error) from error
 
@@ -87,12 +89,14 @@ class Partial:
         self._etag.unlink(missing_ok=True)
 
     def fault(self, found: ModelFile) -> str:
-        """What is wrong with what came; "" if it is right."""
+        """What is wrong with what came; "" if it is right, as far as anybody can tell. Reads a header at most."""
         wanted = self.wanted
         if wanted.size_bytes not in (None, found.size_bytes):
             return f"{found.size_bytes} bytes came, but it must have {wanted.size_bytes}"
         if wanted.sha256 not in (None, found.sha256):
             return f"what came has sha256 {found.sha256}, but it must have {wanted.sha256}"
+        if wanted.sha256 is None and self.final.suffix == ".safetensors":
+            return safetensors_fault(self.path)
         return ""
 
     def measured(self, path: Path | None = None) -> ModelFile:
@@ -115,8 +119,11 @@ class Partial:
 
     def commit(self) -> None:
         """Put it in its place: on the disk first, so that a name never stands for bytes that may be lost. Blocking."""
-        with self.path.open("rb") as file:
-            os.fsync(file.fileno())
+        try:
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise self.explained(error) from error
         self.path.replace(self.final)
         self._etag.unlink(missing_ok=True)
         sync_folder(self.final.parent)
