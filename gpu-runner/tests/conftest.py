@@ -21,6 +21,15 @@ def torch_installed() -> None:
 
 
 @pytest.fixture(scope="session")
+def torch_gpu(torch_installed: None) -> None:
+    """Skips where there is nothing to render on: most machines have no GPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no GPU here")
+
+
+@pytest.fixture(scope="session")
 def models_dir(tmp_path_factory: pytest.TempPathFactory, torch_installed: None) -> Path:
     """A models folder with the tiny model, built once for the whole run, in another process."""
     folder = tmp_path_factory.mktemp("models")

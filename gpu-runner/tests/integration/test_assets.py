@@ -27,7 +27,7 @@ def renderer() -> Any:
     """A renderer on the CPU. Any: its module imports torch."""
     from dreamforge.gpu_runner.diffusers_renderer import DiffusersRenderer
 
-    return DiffusersRenderer(device="cpu", dtype="auto", threads=1, resident_models=2)
+    return DiffusersRenderer(device="cpu", dtype="auto", threads=1)
 
 
 def a_lora(cache: Path, family: str, weight: float = 1.0) -> LoraTask:
@@ -56,7 +56,7 @@ def paint(renderer: Any, cache: Path, family: str, **changes: Any) -> bytes:
         "seeds": (1,),
     }
     task = RenderTask(**values | changes)
-    key = ModelKey(task.model_id, folder, task.model_digest)
+    key = ModelKey.of_task(task)
     if not renderer.is_resident(key):
         renderer.load(key)
     rows: bytes = renderer.paint(task, 1, lambda step, of, preview: None).scanlines

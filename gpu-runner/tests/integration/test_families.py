@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from dreamforge.contracts.events import FailureReason
-from dreamforge.contracts.models import SamplerName
+from dreamforge.contracts.models import SamplerName, Tier, VramProfile
+from dreamforge.gpu_runner.renderer import ModelKey
 from dreamforge.gpu_runner.task import InputImage, RenderTask, UpscaleTask
 
 pytestmark = pytest.mark.torch
@@ -23,10 +24,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def renderer() -> Any:
-    """A renderer on the CPU that may keep two models. Any: its module imports torch."""
+    """A renderer on the CPU. Any: its module imports torch."""
     from dreamforge.gpu_runner.diffusers_renderer import DiffusersRenderer
 
-    return DiffusersRenderer(device="cpu", dtype="auto", threads=1, resident_models=2)
+    return DiffusersRenderer(device="cpu", dtype="auto", threads=1)
 
 
 def a_task(cache: Path, family: str, **changes: Any) -> RenderTask:
@@ -51,9 +52,7 @@ def a_task(cache: Path, family: str, **changes: Any) -> RenderTask:
 
 def paint(renderer: Any, task: RenderTask) -> tuple[list[bytes], list[tuple[int, int]]]:
     """The rows of each image of a task, and every step that was told."""
-    from dreamforge.gpu_runner.renderer import ModelKey
-
-    key = ModelKey(task.model_id, Path(task.model_path), task.model_digest)
+    key = ModelKey.of_task(task)
     if not renderer.is_resident(key):
         renderer.load(key)
     steps: list[tuple[int, int]] = []
@@ -180,3 +179,31 @@ def test_every_sampler_paints_or_says_that_it_does_not_fit(
     first, steps = paint(renderer, task)
     assert steps[-1][0] == steps[-1][1] >= 3
     assert paint(renderer, task)[0] == first
+
+
+def a_tier(**settings: Any) -> Tier:
+    """A tier of these settings."""
+    vram = VramProfile(resident_bytes=1, denoise_bytes_per_latent=1, decode_bytes_per_px=1)
+    return Tier(name="lean", vram=vram, **settings)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_tier_is_how_the_model_is_held_and_none_is_the_runners_own(renderer: Any, cache: Path, family: str) -> None:
+    plain, _ = paint(renderer, a_task(cache, family))
+    assert renderer.is_resident(ModelKey.of_task(a_task(cache, family, tier=a_tier(dtype="float32", offload="model"))))
+    half = a_task(cache, family, tier=a_tier(dtype="bfloat16"))
+    assert not renderer.is_resident(ModelKey.of_task(half))
+    assert paint(renderer, half)[0] != plain
+    assert not renderer.is_resident(ModelKey.of_task(a_task(cache, family)))
+    assert renderer.paint(half, 1, lambda step, of, preview: None).recipe.dtype == "bfloat16"
+    assert paint(renderer, a_task(cache, family))[0] == plain
+
+
+def test_tiles_join_into_a_picture_of_the_same_size(renderer: Any, cache: Path) -> None:
+    task = a_task(cache, "sdxl", width_px=128, height_px=128)
+    tiled = task.model_copy(update={"tier": a_tier(vae_tiling=True)})
+    (whole,), _ = paint(renderer, task)
+    (joined,), _ = paint(renderer, tiled)
+    assert len(whole) == len(joined)
+    assert whole != joined
+    assert paint(renderer, task)[0] == [whole]

@@ -63,12 +63,18 @@ def test_all_that_was_used_is_named_by_its_content() -> None:
     [
         ({}, None),
         ({"dtype": "bfloat16"}, None),
-        ({"offload": "model"}, {"name": "lean", "offload": "model", "vae_tiling": False}),
+        ({"offload": "model"}, None),
         ({"vae_tiling": True}, {"name": "lean", "offload": "none", "vae_tiling": True}),
     ],
 )
 def test_a_tier_shows_where_it_can_change_pixels(settings: Any, told: Any) -> None:
     assert recipe(tier=tier(**settings)).model_dump().get("tier") == told
+
+
+def test_what_waits_in_the_hosts_memory_is_told_of_a_gpu() -> None:
+    task = TASK.model_copy(update={"tier": tier(offload="model")})
+    made = recipe_for(task, 1, ENGINE.model_copy(update={"device": "cuda"}), pipeline="P", sampler="S")
+    assert made.model_dump()["tier"] == {"name": "lean", "offload": "model", "vae_tiling": False}
 
 
 def test_a_recipe_is_read_back_as_it_was_written() -> None:

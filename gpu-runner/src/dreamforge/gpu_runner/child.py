@@ -19,7 +19,7 @@ OnMessage = Callable[[FromChild], None]
 
 @dataclass(frozen=True, slots=True)
 class ChildOptions:
-    """How to start a child; every field is an option of `worker`."""
+    """How to start a child: options of `worker`, but for one."""
 
     renderer: str = "diffusers"
     device: str = "auto"
@@ -27,7 +27,9 @@ class ChildOptions:
     dtype: str = "auto"
     threads: int = 1
     slots: int = 1
+    #: Not told to the child: how many models it is asked to load before its first task.
     resident_models: int = 2
+    resident_bytes: int = 0
     step_delay_seconds: float = 0.0
     log_level: str = "INFO"
     log_json: bool = True
@@ -43,6 +45,7 @@ class ChildOptions:
             threads=settings.runner_threads,
             slots=settings.runner_slots,
             resident_models=settings.runner_resident_models,
+            resident_bytes=settings.runner_resident_bytes,
             step_delay_seconds=settings.runner_step_delay_seconds,
             log_level=settings.log_level,
             log_json=settings.log_json,
@@ -57,7 +60,7 @@ class ChildOptions:
             f"--dtype={self.dtype}",
             f"--threads={self.threads}",
             f"--slots={self.slots}",
-            f"--resident-models={self.resident_models}",
+            f"--resident-bytes={self.resident_bytes}",
             f"--step-delay-seconds={self.step_delay_seconds}",
             f"--log-level={self.log_level}",
             "--log-json" if self.log_json else "--no-log-json",

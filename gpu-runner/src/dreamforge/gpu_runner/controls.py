@@ -57,8 +57,9 @@ class Controls:
         key = ModelKey(wish.model_id, Path(wish.path), wish.digest)
         if self._held is None or (self._held.key, self._held.dtype) != (key, dtype):
             self.clear()
-            self._held = _Held(key, dtype, _read(key, dtype).to(self._device))
-        return self._held.net
+            self._held = _Held(key, dtype, _read(key, dtype))
+        # Each time: a pipeline that offloads its parts leaves this one in the host's memory too.
+        return self._held.net.to(self._device)
 
 
 def _read(key: ModelKey, dtype: torch.dtype) -> Any:  # Any: see _Held

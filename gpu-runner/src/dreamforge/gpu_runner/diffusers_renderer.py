@@ -5,7 +5,6 @@ Import this only in the child: it costs seconds and hundreds of megabytes.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,12 +30,12 @@ from dreamforge.gpu_runner.torch_device import TorchDevice
 
 
 class DiffusersRenderer:
-    """Paints with diffusers; keeps its pipelines resident."""
+    """Paints with diffusers; keeps pipelines of `resident_bytes` in memory, 0: of a share of the device's."""
 
-    def __init__(self, *, device: str, dtype: str, threads: int, resident_models: int) -> None:
+    def __init__(self, *, device: str, dtype: str, threads: int, resident_bytes: int = 0) -> None:
         self._device = TorchDevice.settle(device, dtype, threads)
         self._engine = self._device.engine()
-        self._residents = Residents(self._device, capacity=resident_models)
+        self._residents = Residents(self._device, budget_bytes=resident_bytes or self._device.resident_bytes())
         self._previews = Previews()
         self._adapters = Adapters()
         self._controls = Controls(self._device.device)
@@ -66,15 +65,16 @@ class DiffusersRenderer:
 
     def remarks(self, task: RenderTask) -> tuple[Remark, ...]:
         """What its prompts lose in this model."""
-        return remarks_on(self._residents.get(ModelKey(task.model_id, Path(task.model_path), task.model_digest)), task)
+        return remarks_on(self._residents.get(ModelKey.of_task(task)), task)
 
     def paint(self, task: RenderTask, seed: int, on_step: OnStep) -> Painted:
         """One image, alone, from its own generator, so that its bytes depend on its recipe only."""
-        base = self._residents.get(ModelKey(task.model_id, Path(task.model_path), task.model_digest))
+        base = self._residents.get(ModelKey.of_task(task))
         check_request(base, task, sampler_for(base.scheduler, task.sampler))
         with self._device_errors():
             self._adapters.lay(base, task.loras, task.model_id)
-        with self._device_errors(), torch.inference_mode():
+        # Not inference mode: a layer that waits in the host's memory could not come back to it.
+        with self._device_errors(), torch.no_grad():
             sound, pipeline, sampler = self._passes(base, task, seed, on_step)
         engine = self._engine.model_copy(update={"dtype": sound.dtype or _dtype(task) or self._engine.dtype})
         recipe = recipe_for(task, seed, engine, pipeline=pipeline, sampler=sampler)

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from loguru import logger
 
@@ -43,7 +42,7 @@ class Painter:
     def load(self, message: Load) -> None:
         """Have a model resident; a failure is told and is not the end of the child."""
         try:
-            self._load(ModelKey(message.model_id, Path(message.path), message.digest))
+            self._load(ModelKey.of(message.model_id, message.path, message.digest, message.tier))
         except Exception as error:
             failure = as_failure(error)
             self._send(LoadFailed(model_id=message.model_id, reason=failure.reason, message=_short(failure.message)))
@@ -68,7 +67,7 @@ class Painter:
     def _paint_images(self, task: RenderTask, is_cancelled: Callable[[], bool]) -> None:
         if is_cancelled():
             raise RenderCancelled
-        self._load(ModelKey(task.model_id, Path(task.model_path), task.model_digest))
+        self._load(ModelKey.of_task(task))
         self._warn(task, self._renderer.remarks(task), None)
         for image_index, seed in enumerate(task.seeds):
             self._send(self._paint_image(task, image_index, seed, is_cancelled))

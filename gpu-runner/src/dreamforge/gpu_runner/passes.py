@@ -74,15 +74,34 @@ def pipeline_for(base: Pipeline, mode: Mode, net: Any, scheduler: Any) -> Iterat
     Errors: RenderFailed(invalid_request) where diffusers has none for this family.
     """
     if mode != "text" or net is not None:
-        yield _variant(base, mode, net, scheduler)
+        with _offloaded_like(base, _variant(base, mode, net, scheduler)) as variant:
+            yield variant
         return
     # As it is, so that also a pipeline paints that diffusers has no variants of.
     native = base.scheduler
     base.scheduler = scheduler
     try:
         yield base
+    except BaseException:
+        # A render that was cut short leaves parts on the device that should wait in the host's memory.
+        base.maybe_free_model_hooks()
+        raise
     finally:
         base.scheduler = native
+
+
+@contextmanager
+def _offloaded_like(base: Any, variant: Any) -> Iterator[Pipeline]:  # Any: see Control
+    """The hooks that move shared parts to and from the device belong to one pipeline at a time."""
+    if not getattr(base, "_all_hooks", ()):
+        yield variant
+        return
+    variant.enable_model_cpu_offload(device=base._offload_device)
+    try:
+        yield variant
+    finally:
+        variant.remove_all_hooks()
+        base.maybe_free_model_hooks()  # which hooks its parts again
 
 
 def _variant(base: Pipeline, mode: Mode, net: Any, scheduler: Any) -> Pipeline:  # Any: see Control

@@ -26,6 +26,10 @@ class Pipeline(Protocol):
         """Move its models to a device; itself."""
         ...
 
+    def maybe_free_model_hooks(self) -> None:
+        """Move parts that wait in the host's memory back there; nothing where none do."""
+        ...
+
     def set_progress_bar_config(self, *, disable: bool) -> None:
         """Whether it draws a bar on the terminal."""
         ...

@@ -118,7 +118,7 @@ def recipe_for(task: RenderTask, seed: int, engine: Engine, *, pipeline: str, sa
         loras=tuple(LoraUsed(model_id=lora.model_id, digest=lora.digest, weight=lora.weight) for lora in task.loras),
         control=_control(task),
         upscale=task.upscale,
-        tier=_tier(task.tier),
+        tier=_tier(task.tier, engine),
     )
 
 
@@ -130,8 +130,12 @@ def _control(task: RenderTask) -> ControlUsed | None:
     )
 
 
-def _tier(tier: Tier | None) -> TierUsed | None:
-    # A model that is whole in memory paints as it would without tiers; that is most of them.
-    if tier is None or (tier.offload == "none" and not tier.vae_tiling):
+def _tier(tier: Tier | None, engine: Engine) -> TierUsed | None:
+    if tier is None:
         return None
-    return TierUsed(name=tier.name, offload=tier.offload, vae_tiling=tier.vae_tiling)
+    # On a CPU nothing waits elsewhere: there is one memory.
+    offload = tier.offload if engine.device == "cuda" else "none"
+    # A model that is whole in memory paints as it would without tiers; that is most of them.
+    if offload == "none" and not tier.vae_tiling:
+        return None
+    return TierUsed(name=tier.name, offload=offload, vae_tiling=tier.vae_tiling)

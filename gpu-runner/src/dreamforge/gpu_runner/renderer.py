@@ -5,10 +5,11 @@ A renderer paints one image at a time and knows nothing of frames, sockets or jo
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.events import FailureReason, WarningCode
+from dreamforge.contracts.models import Dtype, Tier
 from dreamforge.gpu_runner.recipe import Engine, Recipe
 from dreamforge.gpu_runner.task import RenderTask
 
@@ -72,12 +73,33 @@ class Painted:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """A tier without its name and its arithmetic: how a model is held in memory. None: the runner's own precision."""
+
+    dtype: Dtype | None = None
+    offload: Literal["none", "model", "sequential"] = "none"
+    vae_tiling: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ModelKey:
     """Which weights: two folders with the same content are still two, the same folder changed is another."""
 
     model_id: str
     path: Path
     digest: str
+    hold: Hold = Hold()
+
+    @classmethod
+    def of(cls, model_id: str, path: str, digest: str, tier: Tier | None) -> "ModelKey":
+        """A model as a message names it."""
+        hold = Hold(tier.dtype, tier.offload, tier.vae_tiling) if tier else Hold()
+        return cls(model_id, Path(path), digest, hold)
+
+    @classmethod
+    def of_task(cls, task: RenderTask) -> "ModelKey":
+        """The model that a task is painted with."""
+        return cls.of(task.model_id, task.model_path, task.model_digest, task.tier)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,10 @@ class RunnerSettings(CommonSettings):
     runner_gpu_index: int = Field(default=0, ge=0, description="which GPU, as nvidia-smi counts them")
     runner_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     runner_threads: int = Field(default=1, ge=1, le=256, description="CPU threads of torch; part of every recipe")
-    runner_resident_models: int = Field(default=2, ge=1, description="models kept loaded")
+    runner_resident_models: int = Field(default=2, ge=1, description="models loaded before the first job comes")
+    runner_resident_bytes: int = Field(
+        default=0, ge=0, description="memory for models that stay loaded; 0: a share of the device's"
+    )
     runner_slots: int = Field(default=1, ge=1, le=1024, description="attempts at a time; more than 1 only synthetic")
     runner_step_delay_seconds: float = Field(default=0.0, ge=0, description="slows the synthetic renderer down")
     runner_preview_seconds: float = Field(default=0.5, ge=0, description="least time between two previews; 0: none")

@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from dreamforge.contracts.models import Dtype
 from dreamforge.gpu_runner.memory import system_memory
 from dreamforge.gpu_runner.recipe import Engine
 from dreamforge.gpu_runner.renderer import DeviceReport
@@ -20,6 +21,15 @@ PIXEL_PACKAGES = {
     "dreamforge": "dreamforge-gpu-runner",
     "torch": "torch",
     "transformers": "transformers",
+}
+#: A choice, not a measurement: a running render needs memory beside the weights. FORGE_RUNNER_RESIDENT_BYTES overrides.
+RESIDENT_SHARE_CUDA = 0.8
+#: Less, because a machine's memory is everybody's: other processes, the page cache, the pictures on their way.
+RESIDENT_SHARE_CPU = 0.5
+DTYPE_NAMES: dict[torch.dtype, Dtype] = {
+    torch.float32: "float32",
+    torch.bfloat16: "bfloat16",
+    torch.float16: "float16",
 }
 
 
@@ -48,6 +58,16 @@ class TorchDevice:
         """The device's kind as recipes spell it."""
         return "cuda" if self.device.type == "cuda" else "cpu"
 
+    @property
+    def dtype_name(self) -> Dtype:
+        """The precision as recipes and tiers spell it."""
+        return DTYPE_NAMES[self.dtype]
+
+    def resident_bytes(self) -> int:
+        """What models may take when nobody says: the rest is for the numbers of a running render."""
+        share = RESIDENT_SHARE_CUDA if self.kind == "cuda" else RESIDENT_SHARE_CPU
+        return int(self.report().total_bytes * share)
+
     def engine(self) -> Engine:
         """What goes into every recipe painted here."""
         versions = {name: version(package) for name, package in PIXEL_PACKAGES.items()}
@@ -57,7 +77,7 @@ class TorchDevice:
             renderer="diffusers",
             device=self.kind,
             device_name=self._name(),
-            dtype=str(self.dtype).removeprefix("torch."),
+            dtype=self.dtype_name,
             threads=self.threads,
             versions=versions | {"python": platform.python_version()},
         )

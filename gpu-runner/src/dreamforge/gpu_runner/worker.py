@@ -61,7 +61,7 @@ def _start_renderer(options: argparse.Namespace, outbox: Outbox) -> Renderer:
         device=options.device,
         dtype=options.dtype,
         threads=options.threads,
-        resident_models=options.resident_models,
+        resident_bytes=options.resident_bytes,
     )
 
 
@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--slots", type=int, default=1)
-    parser.add_argument("--resident-models", type=int, default=2)
+    parser.add_argument("--resident-bytes", type=int, default=0)
     parser.add_argument("--step-delay-seconds", type=float, default=0.0)
     parser.add_argument("--log-level", default="INFO")
     parser.add_argument("--log-json", action=argparse.BooleanOptionalAction, default=True)

@@ -1,0 +1,115 @@
+"""The same recipe gives the same pixels: from process to process, and from release to release where it was recorded.
+
+    FORGE_TEST_RECORD_GOLDEN=1 pytest gpu-runner/tests/integration/test_golden.py
+
+writes this machine's hashes into golden.json. A class of machines that is not in there is compared with itself only.
+"""
+
+import hashlib
+import io
+import json
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image as Pil
+
+from dreamforge.gpu_runner.child import ChildOptions
+from dreamforge.gpu_runner.digest import model_digest
+from dreamforge.gpu_runner.protocol import Image, Ready
+from dreamforge.gpu_runner.recipe import Engine
+from dreamforge.gpu_runner.task import RenderTask
+from dreamforge.gpu_runner.testing import Talk, talking
+
+pytestmark = [pytest.mark.torch, pytest.mark.timeout(240)]
+MakeTask = Callable[..., RenderTask]
+GOLDEN = Path(__file__).with_name("golden.json")
+CPUINFO = Path("/proc/cpuinfo")
+VECTORS = ("avx", "amx", "fma")
+SHAPES = Path(__file__).parents[3] / "models" / "forge-shapes"
+
+
+def tasks(make: MakeTask) -> dict[str, RenderTask]:
+    """What is painted, by a name that says it."""
+    shapes = {
+        "model_id": "forge-shapes",
+        "model_path": str(SHAPES),
+        "model_digest": model_digest(SHAPES),
+        "steps": 8,
+        "guidance_scale": 3.0,
+    }
+    return {
+        "tiny: a red fox": make(prompt="a red fox", seeds=(7,)),
+        "tiny: a very long prompt": make(prompt="a red fox under a paper moon, " * 12, seeds=(8,)),
+        "forge-shapes: a small red star": make(**shapes, prompt="a small red star on a blue background", seeds=(7,)),
+        "forge-shapes: mountains": make(**shapes, prompt="mountains at sunset", negative_prompt="night", seeds=(8,)),
+    }
+
+
+def class_of(engine: Engine) -> dict[str, str | int]:
+    """What decides pixels besides the recipe: the kernels, their order of additions and their precision."""
+    return {
+        "renderer": engine.renderer,
+        "device": engine.device,
+        "device_name": engine.device_name,
+        "dtype": engine.dtype,
+        "threads": engine.threads,
+        "torch": engine.versions["torch"],
+        # Kernels are chosen, and their loops cut, by more than the instruction set that a recipe names.
+        "processor": processor() if engine.device == "cpu" else "",
+    }
+
+
+def processor() -> str:
+    """The CPU's model and the vector extensions that it says it has."""
+    if not CPUINFO.is_file():
+        return platform.processor()
+    facts = dict(line.split(":", 1) for line in CPUINFO.read_text().splitlines() if ":" in line)
+    said = {name.strip(): value.strip() for name, value in facts.items()}
+    vectors = sorted(flag for flag in said.get("flags", "").split() if flag.startswith(VECTORS))
+    return " ".join([said.get("model name", platform.machine()), *vectors])
+
+
+def pixel_hash(image: Image) -> str:
+    """Of the pixels alone: the file's recipe names versions that need not change a picture."""
+    with Pil.open(io.BytesIO(image.body)) as decoded:
+        return hashlib.sha256(f"{decoded.mode}{decoded.size}".encode() + decoded.tobytes()).hexdigest()
+
+
+async def painted(options: ChildOptions, make: MakeTask) -> tuple[dict[str, str | int], dict[str, str], list[bytes]]:
+    """From a child of its own: its class, the hash of every picture's pixels, and the files."""
+    async with talking(options) as talk:
+        images = {name: await _one(talk, task) for name, task in tasks(make).items()}
+        engine = (await talk.until(Ready)).engine
+    hashes = {name: pixel_hash(image) for name, image in images.items()}
+    return class_of(engine), hashes, [image.body for image in images.values()]
+
+
+async def _one(talk: Talk, task: RenderTask) -> Image:
+    (image,) = await talk.images(task)
+    return image
+
+
+async def check(options: ChildOptions, make: MakeTask) -> None:
+    this_class, hashes, files = await painted(options, make)
+    _, _, again = await painted(options, make)
+    assert files == again, "two processes, the same bytes"
+    recorded = json.loads(GOLDEN.read_text())
+    known = [entry for entry in recorded if entry["class"] == this_class]
+    if os.environ.get("FORGE_TEST_RECORD_GOLDEN"):
+        rest = [entry for entry in recorded if entry not in known]
+        GOLDEN.write_text(json.dumps([*rest, {"class": this_class, "pixels": hashes}], indent=2) + "\n")
+    elif known:
+        assert hashes == known[0]["pixels"], "the pictures of an earlier release"
+
+
+async def test_the_same_recipe_gives_the_same_pixels_on_a_cpu(tiny_task: MakeTask) -> None:
+    await check(ChildOptions(device="cpu", dtype="float32"), tiny_task)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+async def test_the_same_recipe_gives_the_same_pixels_on_a_gpu(tiny_task: MakeTask, torch_gpu: None, dtype: str) -> None:
+    await check(ChildOptions(device="cuda", dtype=dtype), tiny_task)

@@ -1,0 +1,151 @@
+"""What stays in memory, and where its parts wait."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from dreamforge.gpu_runner.renderer import Hold, ModelKey, RenderCancelled
+from dreamforge.gpu_runner.task import ControlTask, InputImage, RenderTask
+
+pytestmark = pytest.mark.torch
+FAMILIES = ("stable-diffusion", "sdxl", "sd3", "flux")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tiny models are built, once."""
+    return tmp_path_factory.mktemp("models")
+
+
+def key(cache: Path, family: str, hold: Hold | None = None) -> ModelKey:
+    """A family's tiny model."""
+    from dreamforge.gpu_runner.tiny_families import ensure_family
+
+    return ModelKey(family, ensure_family(cache, family), "0" * 64, hold or Hold())
+
+
+def residents(budget_bytes: int) -> Any:
+    """Residents on the CPU. Any: its module imports torch."""
+    from dreamforge.gpu_runner.residents import Residents
+    from dreamforge.gpu_runner.torch_device import TorchDevice
+
+    return Residents(TorchDevice.settle("cpu", "float32", 1), budget_bytes=budget_bytes)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_headers_tell_the_bytes_before_anything_is_loaded(cache: Path, family: str) -> None:
+    from dreamforge.gpu_runner.weights import loaded_bytes
+
+    size_bytes, _ = residents(10**9).load(key(cache, family))
+    # Buffers that are not saved come on top: position numbers and the like.
+    assert loaded_bytes(key(cache, family).path, 4) == pytest.approx(size_bytes, rel=0.05)
+    half_bytes, _ = residents(10**9).load(key(cache, family, Hold("float16")))
+    assert loaded_bytes(key(cache, family).path, 2) == pytest.approx(half_bytes, rel=0.05)
+
+
+def test_models_stay_until_their_bytes_do_not_fit_and_the_least_recently_used_leaves(cache: Path) -> None:
+    sizes = {family: residents(10**9).load(key(cache, family))[0] for family in FAMILIES}
+    held = residents(sum(sizes.values()) - sizes[FAMILIES[1]] // 2)
+    assert [held.load(key(cache, family))[1] for family in FAMILIES[:3]] == [(), (), ()]
+    held.get(key(cache, FAMILIES[0]))
+    assert held.load(key(cache, FAMILIES[3]))[1] == (FAMILIES[1],)
+    assert [key(cache, family) in held for family in FAMILIES] == [True, False, True, True]
+
+
+def test_a_model_larger_than_the_budget_is_loaded_alone(cache: Path) -> None:
+    held = residents(1)
+    held.load(key(cache, "sd3"))
+    assert held.load(key(cache, "flux"))[1] == ("sd3",)
+    assert key(cache, "flux") in held
+
+
+def test_a_model_is_never_held_in_two_ways_at_once(cache: Path) -> None:
+    held = residents(10**9)
+    held.load(key(cache, "flux"))
+    assert key(cache, "flux", Hold("float32", "model")) in held
+    assert held.load(key(cache, "flux", Hold("bfloat16")))[1] == ("flux",)
+    assert key(cache, "flux") not in held
+
+
+def a_render(
+    cache: Path, base: Any, family: str, on_step: Any, tmp_path: Path | None = None, device: str = "cpu"
+) -> bytes:
+    """The rows that a renderer paints with a pipeline that was placed by the test."""
+    from dreamforge.gpu_runner.diffusers_renderer import DiffusersRenderer
+    from dreamforge.gpu_runner.tiny_assets import ensure_controlnet
+
+    renderer: Any = DiffusersRenderer(device=device, dtype="float32", threads=1)
+    renderer._residents = type("One", (), {"get": lambda self, key: base})()
+    changes: dict[str, Any] = {}
+    if tmp_path is not None:
+        Image.new("RGB", (64, 64), (200, 30, 30)).save(tmp_path / "p.png")
+        picture = InputImage(path=str(tmp_path / "p.png"), sha256="1" * 64)
+        changes = {"init_image": picture, "strength": 0.5, "steps": 4}
+        if family in ("stable-diffusion", "sdxl"):
+            net = ensure_controlnet(cache, family)
+            changes["control"] = ControlTask(model_id="c", path=str(net), digest="2" * 64, image=picture, scale=1.0)
+    values: dict[str, Any] = {
+        "task_id": "t",
+        "model_id": family,
+        "model_path": "/",
+        "model_digest": "0" * 64,
+        "prompt": "a fox",
+        "width_px": 64,
+        "height_px": 64,
+        "steps": 2,
+        "guidance_scale": 3.0,
+        "seeds": (1,),
+    }
+    rows: bytes = renderer.paint(RenderTask(**values | changes), 1, on_step).scanlines
+    return rows
+
+
+def quiet(step: int, steps: int, preview: Any) -> None:
+    """Nobody watches."""
+
+
+def cancelling(step: int, steps: int, preview: Any) -> None:
+    """Somebody cancels at once."""
+    raise RenderCancelled
+
+
+def check_parts_that_wait(cache: Path, tmp_path: Path, family: str, apart: Hold, device: str) -> None:
+    """A model that is held whole and one whose parts wait paint the same, also after a render was cut short."""
+    import torch
+
+    from dreamforge.gpu_runner.pipeline import read_pipeline
+    from dreamforge.gpu_runner.residents import hold
+
+    def placed(how: Hold) -> Any:
+        pipeline = read_pipeline(str(key(cache, family).path), dtype=torch.float32, variant=None)
+        pipeline.set_progress_bar_config(disable=True)
+        return hold(pipeline, how, torch.device(device))
+
+    def painted(base: Any) -> list[bytes]:
+        return [a_render(cache, base, family, quiet, place, device) for place in (None, tmp_path)]
+
+    waiting, pictures = placed(apart), painted(placed(Hold()))
+    assert painted(waiting) == pictures
+    for place in (None, tmp_path):
+        with pytest.raises(RenderCancelled):
+            a_render(cache, waiting, family, cancelling, place, device)
+        assert painted(waiting) == pictures
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_parts_that_wait_elsewhere_paint_the_same_picture_in_every_mode(
+    cache: Path, tmp_path: Path, family: str
+) -> None:
+    """The hooks are the ones of a GPU; that both memories are the CPU's is all that differs."""
+    check_parts_that_wait(cache, tmp_path, family, Hold(offload="model"), "cpu")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("offload", ["model", "sequential"])
+def test_parts_that_wait_in_the_hosts_memory_paint_the_same_picture(
+    cache: Path, tmp_path: Path, torch_gpu: None, family: str, offload: Any
+) -> None:
+    check_parts_that_wait(cache, tmp_path, family, Hold(offload=offload), "cuda")
