@@ -1,7 +1,7 @@
 """What rebuild and verify share: one of them at a time, a fresh fold beside the live one, the live one held still."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -30,6 +30,9 @@ MAINTENANCE_LOCK = WRITER_LOCK + 1
 BATCH_MESSAGES = 20_000
 REPORT_SECONDS = 0.5
 CONNECT_SECONDS = 5.0
+# Postgres makes autovacuum leave a table for whoever has waited deadlock_timeout (1 s) for it. Its lock stands in the
+# way of no reader and no writer, so nobody waits for us meanwhile; holding it keeps the next vacuum away.
+VACUUM_LEAVES_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,17 +166,28 @@ async def live_places(connection: Connection, bus: Bus) -> dict[str, int]:
 
 
 @asynccontextmanager
-async def held_still(settings: CommonSettings, lock_seconds: float) -> AsyncIterator[Connection]:
+async def held_still(
+    settings: CommonSettings, lock_seconds: float, *, not_vacuumed: Sequence[sql.Composable] = ()
+) -> AsyncIterator[Connection]:
     """A transaction during which no checkpoint, hence no row, of the live tables can move; readers go on.
 
+    `not_vacuumed`: tables that the caller is going to lock for itself alone.
     Errors: psycopg.errors.LockNotAvailable when a lock does not come within `lock_seconds`.
     """
     url = patient(settings.database_url.get_secret_value())
     connection = await AsyncConnection.connect(url, autocommit=True, application_name="dreamforge-hold")
     async with connection, connection.transaction():
-        await connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{int(lock_seconds * 1000)}ms",))
+        await _wait_at_most(connection, VACUUM_LEAVES_SECONDS)
+        for table in not_vacuumed:
+            await connection.execute(sql.SQL("LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE").format(table))
+        await _wait_at_most(connection, lock_seconds)
         await connection.execute("LOCK TABLE checkpoints IN EXCLUSIVE MODE")
         yield connection
+
+
+async def _wait_at_most(connection: Connection, seconds: float) -> None:
+    """For each lock that this transaction asks for from now on."""
+    await connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{int(seconds * 1000)}ms",))
 
 
 @asynccontextmanager

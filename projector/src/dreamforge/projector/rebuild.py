@@ -104,7 +104,8 @@ async def _take_over(settings: CommonSettings, fresh: Fresh, on_progress: OnProg
 
 async def _swap(settings: CommonSettings, fresh: Fresh) -> float:
     """Errors: GIVES_WAY: nothing has changed, try again."""
-    async with held_still(settings, LOCK_SECONDS) as live:
+    both = [sql.Identifier(*place) for name in _tables() for place in ((name,), (fresh.schema, name))]
+    async with held_still(settings, LOCK_SECONDS, not_vacuumed=both) as live:
         began = clock.monotonic_seconds()
         places = await live_places(live, fresh.bus)
         async with asyncio.timeout(CATCH_UP_SECONDS):
@@ -114,16 +115,20 @@ async def _swap(settings: CommonSettings, fresh: Fresh) -> float:
     return clock.monotonic_seconds() - began
 
 
+def _tables() -> list[str]:
+    """Every table; checkpoints last, since who reads it is to be locked out for the shortest time."""
+    return sorted(metadata.tables, key=lambda name: name == "checkpoints")
+
+
 async def _put_in_place(live: Connection, schema: str, places: dict[str, int]) -> None:
-    """Within the holding transaction. Checkpoints go last: until then, readers of them are not locked out."""
-    tables = sorted(metadata.tables, key=lambda name: name == "checkpoints")
+    """Within the holding transaction."""
     row = await (await live.execute("SELECT current_schema()")).fetchone()
     assert row is not None
     home = sql.Identifier(str(row[0]))
     for stream, place in places.items():
         raised = sql.SQL("UPDATE {}.checkpoints SET sequence = %s WHERE stream = %s AND sequence < %s")
         await live.execute(raised.format(sql.Identifier(schema)), (place, stream, place))
-    for name in tables:
+    for name in _tables():
         table = sql.Identifier(name)
         grants = await _grants(live, name)
         await live.execute(sql.SQL("DROP TABLE {}.{}").format(home, table))
