@@ -23,7 +23,7 @@ from pathlib import Path
 
 import httpx
 from bench.crowd import Crowd
-from bench.ledger import Ledger
+from bench.ledger import PROJECTED, Ledger
 from bench.verdict import Line, clock, print_table, verdict
 from bench.victims import Child, Server, Service, Victim
 
@@ -120,8 +120,8 @@ class Storm:
         name = f"{victim.kind} {how.name}"
         if held:
             await asyncio.gather(*(self._runs_again(name, ledger, job, n, began) for job, n in held.items()))
-        elif victim.kind in PROGRESS:
-            await self._progress(name, ledger, PROGRESS[victim.kind], began)
+        elif token := _progress_of(victim):
+            await self._progress(name, ledger, token, began)
         await hurting
 
     async def _runs_again(self, name: str, ledger: Ledger, job_id: str, attempt: int, began: float) -> None:
@@ -138,12 +138,26 @@ class Storm:
             self.recoveries[name].append(clock() - began)
 
 
-# The fact that shows that a service of this kind is at work again.
-PROGRESS = {"scheduler": "assigned", "nats": "started", "s3": "succeeded"}
+# What shows that a victim of this kind is at work again: a fact, or something noted.
+PROGRESS = {
+    "scheduler": "assigned",
+    "nats": "started",
+    "s3": "succeeded",
+    "projector": PROJECTED,
+    "postgres": PROJECTED,
+}
+
+
+def _progress_of(victim: Victim) -> str:
+    """The word of `Ledger.latest` to wait for; a gateway's own address, where jobs are accepted again."""
+    if isinstance(victim, Service) and victim.kind == "gateway":
+        return f"http://{victim.spec.address}"
+    return PROGRESS.get(victim.kind, "")
 
 
 def _runner_id(victim: Victim) -> str:
-    return victim.spec.environment.get("FORGE_RUNNER_ID", "") if isinstance(victim, Service) else ""
+    service = victim.runner if isinstance(victim, Child) else victim
+    return service.spec.environment.get("FORGE_RUNNER_ID", "") if isinstance(service, Service) else ""
 
 
 async def load(crowd: Crowd, arguments: argparse.Namespace, seconds: float) -> None:
@@ -199,13 +213,16 @@ async def run(arguments: argparse.Namespace, folder: Path) -> bool:
         bus = await bus_module.connect(settings.nats_url, "chaos")
         ledger = Ledger(bus)
         async with httpx.AsyncClient(timeout=10.0, limits=httpx.Limits(max_connections=None)) as client:
-            crowd = Crowd(storm.gateways(), random.Random(arguments.seed + 1), client)
+            crowd = Crowd(storm.gateways(), random.Random(arguments.seed + 1), client, ledger.note)
             try:
                 await until_ready(storm, crowd, 1 + bool(arguments.real))
-                following = asyncio.create_task(ledger.run())
-                following.add_done_callback(_said)
+                tables = ledger.watch_tables(settings.database_url.get_secret_value())
+                following = [asyncio.create_task(ledger.run()), asyncio.create_task(tables)]
+                for task in following:
+                    task.add_done_callback(_said)
                 held = await blow(storm, crowd, ledger, settings)
-                following.cancel()
+                for task in following:
+                    task.cancel()
             finally:
                 await asyncio.gather(*(service.stop() for service in storm.services))
         await bus.close()

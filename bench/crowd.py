@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import json
 import random
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import httpx
@@ -11,6 +13,7 @@ import httpx
 # Gateways die under them; what matters is that a client which keeps trying is served in the end.
 GIVE_UP_SECONDS = 120.0
 TERMINAL = ("succeeded", "failed", "cancelled")
+OnAnswer = Callable[[str, float], Awaitable[None]]
 TROUBLE = (httpx.HTTPError, OSError, json.JSONDecodeError)
 
 
@@ -31,6 +34,7 @@ class Crowd:
     gateways: tuple[str, ...]
     chance: random.Random
     client: httpx.AsyncClient
+    on_answer: OnAnswer  # a gateway, and when the submission was sent that it has accepted
     accepted: dict[str, str] = field(default_factory=dict)  # job id -> idempotency key
     cancelled: set[str] = field(default_factory=set)
     readers: list[Seen] = field(default_factory=list)
@@ -42,9 +46,11 @@ class Crowd:
         """POST until a 202, always with the same key. Errors: TimeoutError after GIVE_UP_SECONDS."""
         async with asyncio.timeout(GIVE_UP_SECONDS):
             while True:
+                gateway, sent = self.chance.choice(self.gateways), time.monotonic()
                 with contextlib.suppress(*TROUBLE):
-                    answer = await self.client.post(self._url("/v1/jobs"), json=body, headers={"Idempotency-Key": key})
+                    answer = await self.client.post(f"{gateway}/v1/jobs", json=body, headers={"Idempotency-Key": key})
                     if answer.status_code == 202:
+                        await self.on_answer(gateway, sent)
                         return self._accept(key, answer.json()["job_id"])
                     if answer.status_code < 500 and answer.status_code != 429:
                         raise AssertionError(f"{answer.status_code}: {answer.text}")

@@ -4,7 +4,10 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+
+import psycopg
 
 from dreamforge.contracts.envelope import unseal
 from dreamforge.contracts.errors import MalformedEvent
@@ -17,11 +20,16 @@ from dreamforge.contracts.events import (
     JobStarted,
     JobSucceeded,
 )
+from dreamforge.contracts.tables import CHECKPOINT_CHANNEL
 from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.follow import Follower, LogMessage
 
 Apply = Callable[[LogMessage], None]
 Condition = Callable[[], bool]
+# Between two tries to hear from a database that is away.
+RECONNECT_SECONDS = 0.05
+# What `Ledger.latest` calls a commit of the read tables.
+PROJECTED = "projected"
 
 
 @dataclass
@@ -32,7 +40,7 @@ class Ledger:
     facts: dict[str, list[tuple[int, JobEvent]]] = field(default_factory=lambda: defaultdict(list))
     steps: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     holders: dict[str, tuple[str, int]] = field(default_factory=dict)  # job -> (runner, attempt), while it is held
-    latest: dict[str, float] = field(default_factory=dict)  # event token -> when one was seen last
+    latest: dict[str, float] = field(default_factory=dict)  # event token, or what was noted -> when it was seen last
     unreadable: int = 0
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -41,6 +49,22 @@ class Ledger:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow("JOBS", self._fact))
             group.create_task(self._follow("STEPS", self._step))
+
+    async def watch_tables(self, database_url: str) -> None:
+        """Note each commit of the read tables, on one connection after the other, until cancelled."""
+        while True:
+            with suppress(psycopg.Error, OSError):
+                async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+                    await connection.execute(f"LISTEN {CHECKPOINT_CHANNEL}".encode())
+                    async for _ in connection.notifies():
+                        await self.note(PROJECTED, time.monotonic())
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def note(self, what: str, moment: float) -> None:
+        """Something happened, at a moment of the monotonic clock."""
+        self.latest[what] = max(moment, self.latest.get(what, 0.0))
+        async with self.changed:
+            self.changed.notify_all()
 
     async def _follow(self, stream: str, apply: Apply) -> None:
         async for batch in Follower(self.bus, stream).batches():

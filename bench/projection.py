@@ -177,10 +177,12 @@ async def main(events: int) -> None:
             total = await fill(bus, events)
             live_seconds, latencies = await live(settings, bus, total)
             copy_seconds, rows = await plain_copy(tables_server.url)
-            rebuilt = await rebuild(settings)
+            stages: dict[str, float] = {}
+            rebuilt = await rebuild(settings, lambda told: stages.update({told.stage: told.elapsed_seconds}))
             with suppress(Exception):
                 await bus.close()
     say(total, rows, live_seconds, copy_seconds, rebuilt.seconds, latencies)
+    print("of the rebuild           " + ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in stages.items()))
 
 
 def say(
