@@ -107,6 +107,52 @@ async def test_open_files_of_a_hub_are_pinned_to_what_came(
     assert [file.model_dump() for file in descriptor.source.files] == PINNED
 
 
+@pytest.mark.parametrize(
+    ("url", "path"), [("files/one.safetensors", "one.safetensors"), ("download/models/7", "m.safetensors")]
+)
+async def test_a_single_file_comes_with_the_configurations_of_its_repository(
+    settings: CliSettings, registry: Registry, tmp_path: Path, url: str, path: str
+) -> None:
+    siblings = [{"rfilename": name, "size": len(content)} for name, content in FILES.items()]
+    served = {f"o/m/resolve/c0ffee/{name}": content for name, content in FILES.items() if name != WEIGHTS}
+    served["api/models/o/m/revision/main"] = json.dumps({"sha": "c0ffee", "siblings": siblings}).encode()
+    served[url] = FILES[WEIGHTS]
+    async with serving(served) as server:
+        settings = settings.model_copy(update={"hub_url": server.url})
+        source = {"kind": "single_file", "location": f"{server.url}/{url}", "configuration": "o/m"}
+        await models._add_file(settings, described(tmp_path, source), quiet=True)
+        for _ in range(2):  # at first as it is, then as it was pinned
+            await models._download(settings, "m", "", quiet=True)
+            folder = settings.models_dir / "m"
+            (folder / path).unlink()
+            (folder / DESCRIPTOR_NAME).unlink()
+        await models._download(settings, "m", "", quiet=True)
+    state = await registry.state("m")
+    assert state.descriptor is not None
+    assert state.descriptor.source is not None
+    assert [file.path for file in state.descriptor.source.files] == sorted(
+        [path, "model_index.json", "unet/config.json"]
+    )
+    assert (state.descriptor.source.revision, (folder / path).read_bytes()) == ("c0ffee", FILES[WEIGHTS])
+
+
+async def test_a_lone_file_that_cannot_be_a_model_is_refused(settings: CliSettings, tmp_path: Path) -> None:
+    source = {"kind": "single_file", "location": "https://mirror.example/m.safetensors"}
+    with pytest.raises(DescriptorInvalid, match=r"source.configuration: is missing: .* owner/name"):
+        await models._add_file(settings, described(tmp_path, source), quiet=True)
+    source = {"kind": "single_file", "location": "https://mirror.example/m.ckpt", "configuration": "o/m"}
+    await models._add_file(settings, described(tmp_path, source), quiet=True)
+    with pytest.raises(PickleRefused, match=r"m\.ckpt"):
+        await models._download(settings, "m", "", quiet=True)
+    with_no_index = {"api/models/o/m/revision/main": b'{"sha": "c0ffee", "siblings": []}'}
+    async with serving(with_no_index) as server:
+        source |= {"location": f"{server.url}/m.safetensors"}
+        settings = settings.model_copy(update={"hub_url": server.url})
+        await models._add_file(settings, described(tmp_path, source), quiet=True)
+        with pytest.raises(NothingListed, match=r"no model_index\.json"):
+            await models._download(settings, "m", "", quiet=True)
+
+
 async def test_a_mirror_serves_what_was_pinned(settings: CliSettings, registry: Registry, tmp_path: Path) -> None:
     source = {"kind": "hub", "location": "o/m", "revision": "c0ffee", "files": PINNED}
     await models._add_file(settings, described(tmp_path, source), quiet=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dreamforge.cli.store.origin import chosen
+from dreamforge.cli.store.origin import chosen, configurations
 from dreamforge.cli.store.partial import Wanted
 from dreamforge.contracts.catalog import PickleRefused
 
@@ -63,3 +63,8 @@ def test_weights_that_are_only_a_pickle_are_refused() -> None:
 
 def test_what_is_no_pipeline_lies_at_the_top() -> None:
     assert paths(("lora.safetensors", "x/other.safetensors"), parts=None) == {"lora.safetensors"}
+
+
+def test_around_a_single_file_everything_but_weights_is_taken() -> None:
+    names = (*REPOSITORY, "unet/diffusion_pytorch_model.safetensors.index.json")
+    assert {each.path for each in configurations([Wanted(name) for name in names], PARTS)} == BESIDES

@@ -119,7 +119,7 @@ def check_parts_that_wait(cache: Path, tmp_path: Path, family: str, apart: Hold,
     from dreamforge.gpu_runner.residents import hold
 
     def placed(how: Hold) -> Any:
-        pipeline = read_pipeline(str(key(cache, family).path), dtype=torch.float32, variant=None)
+        pipeline = read_pipeline(key(cache, family).path, dtype=torch.float32, variant=None)
         pipeline.set_progress_bar_config(disable=True)
         return hold(pipeline, how, torch.device(device))
 

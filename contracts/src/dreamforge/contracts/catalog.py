@@ -122,6 +122,7 @@ def parse_entry(data: object, file: str) -> CatalogEntry:
     for each in entry.source.files:
         refuse_pickle(each.path)
     _check_once(entry.source.files, file)
+    _check_configuration(entry, file)
     _check_side(entry, file)
     return entry
 
@@ -169,6 +170,12 @@ def _check_once(files: tuple[ModelFile, ...], file: str) -> None:
     paths = [each.path for each in files]
     if twice := sorted({path for path in paths if paths.count(path) > 1}):
         raise DescriptorInvalid(file, tuple(("source.files", f"{path} is listed more than once") for path in twice))
+
+
+def _check_configuration(entry: CatalogEntry, file: str) -> None:
+    if entry.kind == "pipeline" and entry.source.kind == "single_file" and not entry.source.configuration:
+        right = "one file holds weights only; name the repository whose configurations go with it, as owner/name"
+        raise DescriptorInvalid(file, (("source.configuration", f"is missing: {right}"),))
 
 
 def _check_side(entry: CatalogEntry, file: str) -> None:

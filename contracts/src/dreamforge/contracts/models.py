@@ -40,6 +40,11 @@ def is_empty(value: object) -> bool:
     return value == ()
 
 
+def is_blank(value: object) -> bool:
+    """The same for texts."""
+    return value == ""
+
+
 class VramProfile(Value):
     """Coefficients of the memory a model needs; see `vram.estimate_vram_bytes`."""
 
@@ -109,6 +114,12 @@ class ModelSource(Value):
     kind: Literal["folder", "hub", "single_file"]
     location: str = Field(min_length=1, max_length=1024, description="a folder, a repository `owner/name`, or an URL")
     revision: str = Field(default="", max_length=128, description="of a repository: a commit, never a branch")
+    configuration: str = Field(
+        default="",
+        max_length=256,
+        exclude_if=is_blank,
+        description="for a single file of weights: the repository whose configurations and vocabularies go with it",
+    )
     files: tuple[ModelFile, ...] = ()
 
     @property

@@ -10,12 +10,11 @@ import torch
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.models import Dtype
-from dreamforge.gpu_runner.pipeline import Pipeline, read_pipeline
+from dreamforge.gpu_runner.pipeline import INDEX_NAME, Pipeline, read_pipeline
 from dreamforge.gpu_runner.renderer import Hold, ModelKey, RenderFailed
 from dreamforge.gpu_runner.torch_device import TorchDevice
 from dreamforge.gpu_runner.weights import HALF, loaded_bytes, weight_files
 
-INDEX_NAME = "model_index.json"
 DTYPES: dict[Dtype, torch.dtype] = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -100,7 +99,7 @@ class Residents:
 
     def _read(self, key: ModelKey) -> Pipeline:
         try:
-            pipeline = read_pipeline(str(key.path), dtype=_dtype(key), variant=variant_of(key.path))
+            pipeline = read_pipeline(key.path, dtype=_dtype(key), variant=variant_of(key.path))
         except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise

@@ -18,8 +18,8 @@ HALF = ".fp16."
 def loaded_bytes(folder: Path, float_bytes: int) -> int:
     """Bytes of a pipeline's parameters once they are loaded as floats of `float_bytes`.
 
-    Counts what diffusers reads: safetensors files inside the folders of its parts, in one variant. A file that
-    is none counts as what it takes on disk: loading it says what is wrong.
+    Counts what diffusers reads: safetensors files inside the folders of its parts, in one variant, or one file for
+    all of them. A file that is none counts as what it takes on disk: loading it says what is wrong.
 
     Units: bytes in and out. About 10 ms a folder.
     """
@@ -28,8 +28,17 @@ def loaded_bytes(folder: Path, float_bytes: int) -> int:
 
 def weight_files(folder: Path) -> list[Path]:
     """The weight files of one variant; the half-precision one only where a folder holds no other."""
+    if (checkpoint := checkpoint_of(folder)) is not None:
+        return [checkpoint]
     files = sorted(folder.glob("*/*.safetensors"))
     return [path for path in files if HALF not in path.name] or files
+
+
+def checkpoint_of(folder: Path) -> Path | None:
+    """The one file at the top that holds what the parts below it have no weights for; None where they have all."""
+    bare = [part for part in folder.glob("*/config.json") if not any(part.parent.glob("*.safetensors"))]
+    files = list(folder.glob("*.safetensors"))
+    return files[0] if bare and len(files) == 1 else None
 
 
 def _file_bytes(path: Path, float_bytes: int) -> int:

@@ -21,6 +21,7 @@ from dreamforge.runtime.model_folder import DESCRIPTOR_NAME, files_of
 INDEX = "model_index.json"
 #: What a pipeline needs besides its weights: configurations, vocabularies, SentencePiece models.
 BESIDES = frozenset({".json", ".txt", ".model"})
+SAFETENSORS = ".safetensors"
 #: diffusers' and transformers' own names: NAME(.VARIANT)(-00001-of-00002)(.VARIANT).safetensors
 WEIGHTS = re.compile(
     r"(?:model|diffusion_pytorch_model)(?:\.(?P<before>\w+))?(?:-\d+-of-\d+)?(?:\.(?P<after>\w+))?\.safetensors"
@@ -33,6 +34,20 @@ class Plan:
 
     orders: tuple[Order, ...]
     source: ModelSource
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A hub's repository at one commit: its files, and of a pipeline the folders that it is made of."""
+
+    base: str
+    revision: str
+    listed: tuple[Wanted, ...] = ()
+    parts: frozenset[str] | None = None
+
+    def order(self, wanted: Wanted) -> Order:
+        """One of its files."""
+        return Order(wanted, f"{self.base}/{quote(wanted.path)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +68,7 @@ class Origins:
             case "folder":
                 return _folder(entry, beside / entry.source.location)
             case "single_file":
-                return _single(entry)
+                return await self._single(entry)
             case "hub":
                 return await self._hub(entry)
 
@@ -77,23 +92,37 @@ class Origins:
         return source
 
     async def _hub(self, entry: CatalogEntry) -> Plan:
-        source = entry.source
-        repository = quote(source.location)
-        if not (entry.pinned and source.revision):
-            revision = quote(source.revision or "main", safe="")
-            api = f"{self.hub_url}/api/models/{repository}/revision/{revision}?blobs=true"
-            found = await self._json(api, source.location)
-            source = source.model_copy(update={"revision": str(found["sha"])})
-        base = f"{self.hub_url}/{repository}/resolve/{source.revision}"
-        if entry.pinned:
-            wanted = _wanted(source)
-        else:
-            listed = [_listed(each) for each in found["siblings"]]
-            parts = await self._parts(base) if any(each.path == INDEX for each in listed) else None
-            wanted = chosen(listed, parts, entry.variant)
+        repository = await self._repository(entry.source.location, entry.source.revision, pinned=entry.pinned)
+        source = entry.source.model_copy(update={"revision": repository.revision})
+        wanted = _wanted(source) if entry.pinned else chosen(repository.listed, repository.parts, entry.variant)
         if not wanted:
             raise NothingListed(entry.model_id, source.location, "it holds no file that a pipeline could use")
-        return Plan(tuple(Order(each, f"{base}/{quote(each.path)}") for each in wanted), source)
+        return Plan(tuple(repository.order(each) for each in wanted), source)
+
+    async def _single(self, entry: CatalogEntry) -> Plan:
+        """One file of weights, and for a pipeline the small files around it from a repository."""
+        url, source = entry.source.location, entry.source
+        weights = _weights_of(entry)
+        if not source.configuration:
+            return Plan((Order(weights, url),), source)
+        repository = await self._repository(source.configuration, source.revision, pinned=entry.pinned)
+        source = source.model_copy(update={"revision": repository.revision})
+        around = [each for each in _wanted(source) if each != weights]
+        around = around or list(configurations(repository.listed, repository.parts or frozenset()))
+        if not any(each.path == INDEX for each in around):
+            raise NothingListed(entry.model_id, source.configuration, f"it has no {INDEX}, so it is no pipeline's")
+        return Plan((Order(weights, url), *(repository.order(each) for each in around)), source)
+
+    async def _repository(self, name: str, revision: str, *, pinned: bool) -> "Repository":
+        """What a repository holds at a commit; one that is known to the last file is not asked."""
+        base = f"{self.hub_url}/{quote(name)}/resolve"
+        if pinned and revision:
+            return Repository(f"{base}/{revision}", revision)
+        api = f"{self.hub_url}/api/models/{quote(name)}/revision/{quote(revision or 'main', safe='')}?blobs=true"
+        found = await self._json(api, name)
+        base, listed = f"{base}/{found['sha']}", tuple(_listed(each) for each in found["siblings"])
+        is_pipeline = not pinned and any(each.path == INDEX for each in listed)
+        return Repository(base, str(found["sha"]), listed, await self._parts(base) if is_pipeline else None)
 
     async def _parts(self, base: str) -> frozenset[str]:
         """The folders that the pipeline is made of; a repository often holds others besides."""
@@ -128,14 +157,24 @@ def chosen(listed: Iterable[Wanted], parts: frozenset[str] | None, variant: str 
     Errors: PickleRefused for a part whose weights are there only as a pickle.
     """
     mine = [each for each in listed if _belongs(each.path, parts)]
-    weights = [each for each in mine if each.path.endswith(".safetensors")]
+    weights = [each for each in mine if each.path.endswith(SAFETENSORS)]
     _refuse_only_pickles(mine, weights)
     folders = {_folder_of(each) for each in weights}
     named = [each for each in weights if variant and _variant(each) == variant]
     if not variant or {_folder_of(each) for each in named} != folders:
         named = [each for each in weights if _variant(each) == ""]
-    besides = [each for each in mine if PurePosixPath(each.path).suffix in BESIDES and ".bin." not in each.path]
+    besides = [each for each in mine if _is_beside(each) and ".bin." not in each.path]
     return tuple(sorted((*named, *besides), key=lambda each: each.path))
+
+
+def configurations(listed: Iterable[Wanted], parts: frozenset[str]) -> tuple[Wanted, ...]:
+    """What a pipeline's repository holds besides weights; not the lists of a weight's shards. Pure."""
+    mine = [each for each in listed if _belongs(each.path, parts) and _is_beside(each)]
+    return tuple(sorted((each for each in mine if ".index." not in each.path), key=lambda each: each.path))
+
+
+def _is_beside(wanted: Wanted) -> bool:
+    return PurePosixPath(wanted.path).suffix in BESIDES
 
 
 def _belongs(path: str, parts: frozenset[str] | None) -> bool:
@@ -185,13 +224,13 @@ def _folder(entry: CatalogEntry, folder: Path) -> Plan:
     return Plan(tuple(Order(each, folder / each.path) for each in wanted), source)
 
 
+def _weights_of(entry: CatalogEntry) -> Wanted:
+    """The one file of weights: as it was pinned, else by the URL's name for it, else by the model's."""
+    name = PurePosixPath(httpx.URL(entry.source.location).path).name
+    refuse_pickle(name)
+    pinned = (each for each in _wanted(entry.source) if PurePosixPath(each.path).match(f"*{SAFETENSORS}"))
+    return next(pinned, Wanted(name if name.endswith(SAFETENSORS) else entry.model_id + SAFETENSORS))
+
+
 def _here(folder: Path) -> Iterable[Wanted]:
     return (Wanted(path.relative_to(folder).as_posix(), path.stat().st_size) for path in files_of(folder))
-
-
-def _single(entry: CatalogEntry) -> Plan:
-    url = entry.source.location
-    name = PurePosixPath(httpx.URL(url).path).name
-    wanted = _wanted(entry.source) or (Wanted(name),)
-    refuse_pickle(wanted[0].path)
-    return Plan((Order(wanted[0], url),), entry.source)

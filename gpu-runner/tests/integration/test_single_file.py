@@ -1,0 +1,89 @@
+"""A checkpoint of one file paints what the same weights paint as a folder of parts."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dreamforge.contracts.events import FailureReason
+from dreamforge.gpu_runner.renderer import ModelKey, RenderFailed
+from dreamforge.gpu_runner.task import RenderTask
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture(scope="module")
+def renderer() -> Any:
+    """A renderer on the CPU. Any: its module imports torch."""
+    from dreamforge.gpu_runner.diffusers_renderer import DiffusersRenderer
+
+    return DiffusersRenderer(device="cpu", dtype="auto", threads=1)
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory, torch_installed: None) -> Path:
+    """The tiny Stable Diffusion as diffusers saves it."""
+    from dreamforge.gpu_runner.tiny_families import ensure_family
+
+    return ensure_family(tmp_path_factory.mktemp("models"), "stable-diffusion")
+
+
+@pytest.fixture
+def one_file(parts: Path, tmp_path: Path) -> Path:
+    """The same weights in one file, beside the configurations of its parts."""
+    import torch
+
+    from dreamforge.gpu_runner.pipeline import read_pipeline
+
+    from .original_layout import save_as_one_file
+
+    folder = tmp_path / "one"
+    shutil.copytree(parts, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    save_as_one_file(read_pipeline(parts, dtype=torch.float32, variant=None), folder / "model.safetensors")
+    return folder
+
+
+def paint(renderer: Any, folder: Path) -> bytes:
+    """The rows of one picture."""
+    task = RenderTask(
+        task_id="t",
+        model_id=folder.name,
+        model_path=str(folder),
+        model_digest="0" * 64,
+        prompt="a fox",
+        width_px=64,
+        height_px=64,
+        steps=3,
+        guidance_scale=3.0,
+        seeds=(1,),
+    )
+    renderer.load(ModelKey.of_task(task))
+    rows: bytes = renderer.paint(task, 1, lambda step, of, preview: None).scanlines
+    return rows
+
+
+def test_a_single_file_paints_the_pixels_of_its_parts(renderer: Any, parts: Path, one_file: Path) -> None:
+    assert paint(renderer, one_file) == paint(renderer, parts)
+
+
+def test_the_header_of_a_single_file_tells_its_bytes(parts: Path, one_file: Path) -> None:
+    from dreamforge.gpu_runner.weights import loaded_bytes
+
+    assert loaded_bytes(one_file, 4) == loaded_bytes(parts, 4)
+
+
+def test_a_file_that_holds_other_weights_is_broken_and_says_so(renderer: Any, one_file: Path) -> None:
+    (one_file / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    with pytest.raises(RenderFailed, match="one does not load") as refused:
+        paint(renderer, one_file)
+    assert refused.value.reason is FailureReason.MODEL_BROKEN
+
+
+def test_a_pipeline_that_cannot_be_read_from_one_file_says_what_can(renderer: Any, one_file: Path) -> None:
+    index = json.loads((one_file / "model_index.json").read_text())
+    (one_file / "model_index.json").write_text(json.dumps(index | {"_class_name": "DDPMPipeline"}))
+    with pytest.raises(RenderFailed, match="cannot be read from one file") as refused:
+        paint(renderer, one_file)
+    assert refused.value.reason is FailureReason.MODEL_BROKEN
