@@ -251,7 +251,7 @@ if __name__ == "__main__":
     parser.add_argument("--trials", type=int, default=5)
     parser.add_argument(
         "--runner",
-        default='{"FORGE_RUNNER_RESIDENT_MODELS": "1"}',
+        default='{"FORGE_RUNNER_RESIDENT_MODELS": "1", "FORGE_RUNNER_RESIDENT_BYTES": "1"}',
         help="settings of the runner, as JSON; room for one model, so that a switch has to load",
     )
     sys.exit(asyncio.run(main(parser.parse_args())))
