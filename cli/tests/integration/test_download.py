@@ -1,9 +1,7 @@
 """A model's file is in its place only when it is right, whatever the server and the disk do meanwhile."""
 
 import hashlib
-import shutil
-import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -14,6 +12,7 @@ from dreamforge.cli.store.errors import DiskFull, DownloadFailed, DownloadRunnin
 from dreamforge.cli.store.fetch import TRIES, Fetcher, Pause
 from dreamforge.cli.store.partial import Wanted
 from dreamforge.contracts.catalog import PickleRefused
+from dreamforge.runtime.testing.disks import small_disk
 
 from .unhelpful import Unhelpful, serving, weights_of
 
@@ -192,31 +191,20 @@ async def test_room_is_asked_for_first(server: Unhelpful, downloader: Downloader
     assert server.requests == []
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real disk of 512 KiB: half of the weights."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("a file system cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 @pytest.mark.parametrize("offline", [False, True], ids=["server", "folder"])
 async def test_a_disk_that_fills_up_meanwhile_says_what_is_needed(
-    server: Unhelpful, downloader: Downloader, tmp_path: Path, small_disk: Path, offline: bool
+    server: Unhelpful, downloader: Downloader, tmp_path: Path, offline: bool
 ) -> None:
     source = tmp_path / "weights"
     source.write_bytes(FILES[WEIGHTS])
     downloader.room = lambda _: len(FILES[WEIGHTS])  # there was room when we asked; somebody else took it
     ordered = Order(pinned(WEIGHTS), source) if offline else order(server)
-    with pytest.raises(DiskFull) as refused:
-        await downloader.download([ordered], small_disk)
+    with small_disk(tmp_path / "disk", 2**19) as disk:
+        with pytest.raises(DiskFull) as refused:
+            await downloader.download([ordered], disk)
+        assert visible(disk) == set()
     assert len(FILES[WEIGHTS]) // 2 <= refused.value.needed_bytes < len(FILES[WEIGHTS])
     assert refused.value.free_bytes < 2**19
-    assert visible(small_disk) == set()
 
 
 async def test_a_folder_is_a_mirror_too(downloader: Downloader, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The whole runner as a process, on a real log and a real object store; the test speaks as the scheduler does."""
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import signal
@@ -14,6 +15,7 @@ import pytest
 
 from dreamforge.contracts import commands, subjects
 from dreamforge.contracts.envelope import unseal
+from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.events import (
     AttemptFailed,
     Decision,
@@ -39,6 +41,7 @@ from dreamforge.runtime.settings import CommonSettings
 from dreamforge.runtime.streams import open_log
 from dreamforge.runtime.testing import eventually
 from dreamforge.runtime.testing.buckets import S3Settings
+from dreamforge.runtime.testing.disks import small_disk
 from dreamforge.runtime.views import FleetView
 
 DECISION = Decision(waited_seconds=0, effective_priority=5, queue_length=0, required_bytes=0, candidates=())
@@ -364,6 +367,32 @@ async def test_a_rendered_picture_waits_for_the_object_store(stage: Stage, tmp_p
         await stage.reaches(job_id, Status.SUCCEEDED)
         after = await directget.after(stage.bus, "STEPS", subjects.steps_of(job_id), 0)
         assert len(after) == len(messages), "nothing was rendered twice"
+
+
+def own_store(server: S3Server) -> ObjectStore:
+    """A client of a server that a test started."""
+    names = {name.removeprefix("FORGE_").lower(): value for name, value in server.settings_env().items()}
+    return ObjectStore(CommonSettings.model_validate(names))
+
+
+async def test_a_rendered_picture_waits_for_room_on_the_object_stores_disk(stage: Stage, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "s3" / "objects", 64 * 1024) as disk:
+        async with S3Server(tmp_path / "s3") as own_s3:
+            stage.environment |= own_s3.settings_env()
+            await stage.start_runner(renderer="synthetic", step_delay_seconds=0.05)
+            with contextlib.suppress(OSError):
+                (disk / "ballast").write_bytes(bytes(64 * 1024))
+            job_id = await stage.submit(steps=10)
+            await eventually(
+                lambda: directget.after(stage.bus, "STEPS", subjects.steps_of(job_id), 0),
+                until=lambda steps: len(steps) == 10,
+            )
+            with pytest.raises(DependencyAway, match="500"):
+                await own_store(own_s3).put("images/another", b"?" * 4096, "image/png")
+            assert (await stage.state(job_id)).status is Status.RUNNING
+            (disk / "ballast").unlink()
+            state = await stage.reaches(job_id, Status.SUCCEEDED)
+            assert state.attempt == 1, "nothing was rendered twice"
 
 
 @pytest.mark.torch

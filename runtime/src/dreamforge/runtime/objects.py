@@ -6,6 +6,7 @@ Content-addressed, so a put can be repeated for ever and two equal pictures are 
 import asyncio
 import hashlib
 import io
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -140,7 +141,7 @@ class ObjectStore:
             # Some stores (rclone) label their XML errors text/xml, which the SDK does not read.
             if error._code == HTTP_NOT_FOUND:
                 raise ArtifactNotFound(artifact_id="") from error
-            raise DependencyAway(dependency="s3", reason=str(error)) from error
+            raise DependencyAway(dependency="s3", reason=_said(error)) from error
         except AWAY as error:
             raise DependencyAway(dependency="s3", reason=str(error) or type(error).__name__) from error
 
@@ -174,6 +175,12 @@ class ObjectStore:
         finally:
             response.close()
             response.release_conn()
+
+
+def _said(error: InvalidResponseError) -> str:
+    """The status and what the store's XML says, on one line."""
+    words = re.findall(r"<(?:Code|Message)>([^<]+)", str(error._body))
+    return ": ".join([f"status {error._code}", *words])
 
 
 def sha256_of(data: bytes) -> str:
