@@ -18,6 +18,12 @@ from dreamforge.gateway import docs_page
 
 router = APIRouter(include_in_schema=False)
 HTML = "text/html; charset=utf-8"
+# A browser asks for it by itself, so that no page has to name it.
+ICON = (
+    b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="4" fill="#c2401b"/>'
+    b'<path d="M3 5h10v2q-3 0-3 3l2 2H4l2-2q0-3-3-3z" fill="#fff"/></svg>'
+)
+_NAMED = re.compile(r"/\* ([a-z]+\.(?:css|js)) \*/")
 _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
@@ -63,9 +69,18 @@ class Pages:
     @classmethod
     def of(cls, document: dict[str, Any], *, s3_origin: str) -> "Pages":  # Any: the OpenAPI document
         """`s3_origin` is where pictures are redirected to; previews come as data in events."""
-        studio = (files("dreamforge.gateway") / "static" / "studio.html").read_text(encoding="utf-8")
         openapi = json.dumps(document, sort_keys=True).encode()
-        return cls(Page.of(studio, images=f"data: {s3_origin}"), Page.of(docs_page.render(document)), openapi)
+        return cls(Page.of(studio_text(), images=f"data: {s3_origin}"), Page.of(docs_page.render(document)), openapi)
+
+
+def studio_text() -> str:
+    """The studio as one document: each `/* name */` in it stands for the file of that name beside it."""
+    folder = files("dreamforge.gateway") / "static" / "studio"
+
+    def text(name: str) -> str:
+        return (folder / name).read_text(encoding="utf-8")
+
+    return _NAMED.sub(lambda found: text(found[1]), text("page.html"))
 
 
 @cache
@@ -78,6 +93,12 @@ async def studio(request: Request) -> Response:
     """Paint something."""
     pages: Pages = request.app.state.pages
     return pages.studio.response()
+
+
+@router.get("/favicon.ico")
+async def icon() -> Response:
+    """An anvil."""
+    return Response(ICON, 200, {"Cache-Control": "max-age=86400"}, "image/svg+xml")
 
 
 @router.get("/docs")

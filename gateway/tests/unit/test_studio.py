@@ -1,0 +1,126 @@
+"""The studio is one closed document, and what it names exists: routes, fields, events, its own elements.
+
+How it behaves is seen in a browser; no browser or script engine is among what we depend on.
+"""
+
+import re
+from html.parser import HTMLParser
+from importlib.resources import files
+from typing import Any, get_args
+
+import pytest
+
+from dreamforge.contracts.events import JOB_EVENTS, TERMINAL_EVENTS, JobEvent, StepProgressed
+from dreamforge.contracts.job import Status
+from dreamforge.contracts.limits import Limits
+from dreamforge.contracts.models import Mode
+from dreamforge.gateway.app import api
+from dreamforge.gateway.routes.pages import Page, studio_text
+
+CALL = re.compile(r"""(?:call|read|fetch)\([`"](/v1/[^`"?]*)[^`"]*[`"](?:, \{ method: "(\w+)")?""")
+
+
+class Elements(HTMLParser):
+    """Ids, classes, names of fields, and every address that a browser would follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.classes: set[str] = set()
+        self.fields: set[str] = set()
+        self.addresses: set[str] = set()
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        has = {name: value or "" for name, value in attrs}
+        self.tags.add(tag)
+        self.ids += [has["id"]] if "id" in has else []
+        self.classes.update(has.get("class", "").split())
+        self.fields.update(has[key] for key in ("data-picture", "data-field") if key in has)
+        self.fields.update({has["name"]} if "name" in has and tag != "meta" else ())
+        self.addresses.update(has[key] for key in ("src", "href", "action") if key in has)
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    return studio_text()
+
+
+@pytest.fixture(scope="module")
+def script(text: str) -> str:
+    return "\n".join(re.findall(r"<script>(.*?)</script>", text, re.DOTALL))
+
+
+@pytest.fixture(scope="module")
+def elements(text: str) -> Elements:
+    found = Elements()
+    found.feed(text)
+    return found
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return dict(api(Limits()).state.document)
+
+
+def leaves(schema: dict[str, Any], document: dict[str, Any], place: str = "") -> set[str]:
+    """Every place that a request may set; a list is one place."""
+    found = set()
+    for name, part in schema["properties"].items():
+        inner = next((each["$ref"] for each in (part, *part.get("anyOf", ())) if "$ref" in each), None)
+        if inner is None:
+            found.add(place + name)
+        else:
+            found |= leaves(document["components"]["schemas"][inner.split("/")[-1]], document, f"{place}{name}/")
+    return found
+
+
+def test_every_file_of_it_is_in_the_page_and_may_run(text: str) -> None:
+    folder = files("dreamforge.gateway") / "static" / "studio"
+    parts = [part for part in folder.iterdir() if part.name != "page.html"]
+    for part in parts:
+        assert part.read_text(encoding="utf-8") in text, part.name
+        assert "</script" not in part.read_text(encoding="utf-8")
+    assert Page.of(text).policy.count("'sha256-") == len(parts)
+
+
+def test_it_leads_nowhere_else(text: str, elements: Elements) -> None:
+    assert not elements.tags & {"link", "iframe", "object", "embed", "base"}
+    assert elements.addresses == {"/docs", "/asyncapi"}
+    for word in ("http:", "https:", "@import", "url(", "import(", "eval(", "innerHTML", " style=", "onclick="):
+        assert word not in text, word
+
+
+def test_every_route_it_calls_is_in_the_api(script: str, document: dict[str, Any]) -> None:
+    routes = {
+        (re.sub(r"\{\w+\}", "{}", path), method) for path, methods in document["paths"].items() for method in methods
+    }
+    calls = {(re.sub(r"\$\{.*?\}", "{}", path), (method or "get").lower()) for path, method in CALL.findall(script)}
+    assert calls >= {("/v1/jobs", "post"), ("/v1/jobs/{}", "get"), ("/v1/jobs/{}/cancel", "post")}
+    assert calls <= routes
+
+
+def test_everything_that_a_request_may_set_has_its_field(elements: Elements, document: dict[str, Any]) -> None:
+    submission = document["components"]["schemas"]["Submission"]
+    assert elements.fields == leaves(submission, document)
+    assert get_args(Mode) == ("text", "image", "inpaint")  # a new one needs new fields
+
+
+def test_every_event_of_a_job_and_every_state_has_its_words(script: str) -> None:
+    told = set(re.findall(r'case "([a-z-]+)": return', script[: script.index("function stepped")]))
+    known: tuple[type[JobEvent], ...] = (*JOB_EVENTS, StepProgressed)
+    assert told == {event.TOKEN for event in known}
+    states = re.search(r"const STATES = \{(.*?)\};", script, re.DOTALL)
+    assert states is not None
+    assert set(re.findall(r"(\w+): \"", states[1])) == {status.value for status in Status if status is not Status.NONE}
+    ends = re.search(r"const TERMINAL = \[(.*?)\]", script)
+    assert ends is not None
+    assert set(re.findall(r"\w+", ends[1])) == {event.TOKEN for event in TERMINAL_EVENTS}
+
+
+def test_every_element_it_reaches_for_is_there_once(script: str, elements: Elements) -> None:
+    assert len(elements.ids) == len(set(elements.ids))
+    assert set(re.findall(r'\$\("([^"]+)"\)', script)) <= set(elements.ids)
+    parts = re.findall(r'(?:part|on)\("\.([\w-]+)', script)
+    assert set(parts) <= elements.classes
+    assert set(re.findall(r'control\("([^"]+)"\)', script)) <= elements.fields
