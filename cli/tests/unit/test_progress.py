@@ -7,7 +7,7 @@ from rich.console import Console
 
 from dreamforge.cli.progress import JobView, fold
 from dreamforge.cli.sse import SseMessage
-from dreamforge.cli.watch import PlainDisplay
+from dreamforge.cli.watch import PlainDisplay, pace_of
 from dreamforge.contracts.events import (
     AttemptFailed,
     Decision,
@@ -30,6 +30,12 @@ REQUEST = RenderRequest(
     model_id="tiny", preset="p", prompt="a", width_px=64, height_px=64, steps=10, guidance_scale=1, seed=1, images=2
 )
 DECISION = Decision(waited_seconds=0, effective_priority=5, queue_length=1, required_bytes=1, candidates=())
+
+
+def loading() -> StepProgressed:
+    return StepProgressed(
+        at=AT, attempt=1, image_index=0, images=2, step=0, steps=10, elapsed_seconds=0, eta_seconds=0, loading="tiny"
+    )
 
 
 def view_of(*events: Event) -> JobView:
@@ -97,6 +103,13 @@ def test_a_new_attempt_starts_from_nothing_and_remembers_why() -> None:
     view = view_of(requested(), assigned(), started(), step(5), failed, assigned(2))
     assert (view.steps_done, view.attempt, view.runner_id) == (0, 2, "r2")
     assert view.message == "stalled: no step"
+
+
+def test_a_model_that_is_being_read_is_said_until_the_first_step() -> None:
+    view = view_of(requested(), assigned(), started(), loading())
+    assert (view.status, view.loading, pace_of(view)) == ("running", "tiny", "loading tiny")
+    assert fold(view, step(1)).loading == ""
+    assert view_of(requested(), assigned(), assigned(2), loading()).loading == "", "an earlier attempt's"
 
 
 def test_each_end_is_terminal_and_said() -> None:

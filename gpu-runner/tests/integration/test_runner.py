@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import hashlib
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,6 +38,7 @@ from dreamforge.runtime import clock, directget, ids
 from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.embedded import NatsServer, S3Server
 from dreamforge.runtime.eventstore import EventStore
+from dreamforge.runtime.model_folder import DESCRIPTOR_NAME
 from dreamforge.runtime.objects import ObjectStore, object_key
 from dreamforge.runtime.settings import CommonSettings
 from dreamforge.runtime.streams import open_log
@@ -393,6 +396,26 @@ async def test_a_rendered_picture_waits_for_room_on_the_object_stores_disk(stage
             (disk / "ballast").unlink()
             state = await stage.reaches(job_id, Status.SUCCEEDED)
             assert state.attempt == 1, "nothing was rendered twice"
+
+
+@pytest.mark.torch
+@pytest.mark.timeout(240)
+async def test_a_model_that_has_to_be_read_first_is_told_as_progress(
+    stage: Stage, tiny_folder: Path, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        shutil.copytree(tiny_folder, tmp_path / "models" / name)
+        described = tmp_path / "models" / name / DESCRIPTOR_NAME
+        described.write_text(json.dumps(json.loads(described.read_text()) | {"model_id": name}))
+    await stage.start_runner(renderer="diffusers", models_dir=tmp_path / "models", resident_models=1)
+    told = {}
+    for model_id in ("a", "b"):
+        job_id = await stage.submit(model_id=model_id, steps=3, guidance_scale=5.0)
+        await stage.reaches(job_id, Status.SUCCEEDED, seconds=60)
+        steps = await directget.after(stage.bus, "STEPS", subjects.steps_of(job_id), 0)
+        told[model_id] = [(json.loads(each.data)["step"], json.loads(each.data).get("loading")) for each in steps]
+    assert told["a"][0][1] is None, "it was loaded before its first job"
+    assert told["b"][:2] == [(0, "b"), (1, None)]
 
 
 @pytest.mark.torch

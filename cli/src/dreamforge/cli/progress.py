@@ -25,7 +25,7 @@ TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 class JobView:
     """One job as far as its events have arrived. `images_stored` are the indexes of this attempt's pictures.
 
-    `warnings` are its warnings, in words.
+    `warnings` are its warnings, in words; `loading` is the model that is being read before the first step.
     """
 
     status: str = "unknown"
@@ -38,6 +38,7 @@ class JobView:
     eta_seconds: float | None = None
     images_stored: tuple[int, ...] = ()
     message: str = ""
+    loading: str = ""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -83,11 +84,14 @@ def fold(view: JobView, event: Event) -> JobView:
 
 def _step(view: JobView, event: StepProgressed) -> JobView:
     done = event.image_index * event.steps + event.step
+    if event.loading and event.attempt == view.attempt and not view.terminal:
+        return replace(view, status="running", loading=event.loading)
     if event.attempt != view.attempt or done <= view.steps_done or view.terminal:
         return view
     return replace(
         view,
         status="running",
+        loading="",
         steps_all=event.steps * event.images,
         steps_done=done,
         elapsed_seconds=event.elapsed_seconds,

@@ -1,6 +1,5 @@
 """A job's story: its events in order, with times and in words. Pure, but for the table it makes."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,10 +26,10 @@ from dreamforge.contracts.events import (
     RunnerStopped,
     StepProgressed,
 )
+from dreamforge.contracts.sizes import readable_sizes
 
 PROMPT_CHARS = 60
 # Byte counts in the reasons of decisions; smaller numbers are slots and scores. A trailing unit goes with them.
-_BYTES = re.compile(r"\b(\d{6,})\b( bytes)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +92,8 @@ def in_words(event: Event) -> str:
             return f"attempt {event.attempt} to {event.runner_id}: {_why(event.decision, event.runner_id)}"
         case JobStarted():
             return f"attempt {event.attempt} on {event.runner_id}"
+        case StepProgressed(loading=str() as model_id):
+            return f"loading {model_id}"
         case StepProgressed():
             image = f"image {event.image_index + 1} of {event.images}, " if event.images > 1 else ""
             return f"{image}step {event.step} of {event.steps}, {event.elapsed_seconds:.2f} s so far"
@@ -138,20 +139,7 @@ def _in_words_of_the_fleet(event: Event) -> str:
 
 def _why(decision: Decision, runner_id: str) -> str:
     chosen = next((each for each in decision.candidates if each.runner_id == runner_id), None)
-    return readable(", ".join(chosen.reasons)) if chosen else f"waited {decision.waited_seconds:.1f} s"
-
-
-def readable(text: str) -> str:
-    """Large byte counts as people say them.
-
-    >>> readable("needs 76303168 of 23957497708 bytes")
-    'needs 72.8 MiB of 22.3 GiB'
-    """
-    return _BYTES.sub(lambda match: _size(int(match[1])), text)
-
-
-def _size(number_bytes: int) -> str:
-    return f"{number_bytes / 2**30:.1f} GiB" if number_bytes >= 2**30 else f"{number_bytes / 2**20:.1f} MiB"
+    return readable_sizes(", ".join(chosen.reasons)) if chosen else f"waited {decision.waited_seconds:.1f} s"
 
 
 def _count(number: int, thing: str) -> str:

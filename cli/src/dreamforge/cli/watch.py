@@ -61,11 +61,11 @@ class PlainDisplay:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._last = ("", 0)
+        self._last = ("", "", 0)
 
     def show(self, message: SseMessage, view: JobView, /) -> None:
         show_warning(self._console, message, view)
-        now = (view.status, view.steps_done * PLAIN_LINES // max(1, view.steps_all))
+        now = (view.status, view.loading, view.steps_done * PLAIN_LINES // max(1, view.steps_all))
         if now != self._last:
             self._last = now
             self._console.print(line_of(view), soft_wrap=True)
@@ -119,6 +119,8 @@ def pace_of(view: JobView) -> str:
     >>> pace_of(JobView("running", 1, "r", 1, 20, 5, 0.5, 1.5))
     'step 5/20  10.0 it/s  ETA 1.5 s'
     """
+    if view.loading and not view.terminal:
+        return f"loading {view.loading}"
     if not view.steps_all:
         return ""
     parts = [f"step {view.steps_done}/{view.steps_all}"]

@@ -100,7 +100,9 @@ class OutOfBounds(InvalidInput):
     maximum: float
 
     def __str__(self) -> str:
-        return f"{self.field} is {self.value:g}, but must lie between {self.minimum:g} and {self.maximum:g}"
+        both = f"lie between {self.minimum:g} and {self.maximum:g}"
+        right = both if self.minimum < self.maximum else f"be {self.minimum:g}"
+        return f"{self.field} is {self.value:g}, but must {right}"
 
 
 @dataclass(eq=False)

@@ -314,6 +314,9 @@ class StepProgressed(JobEvent):
     preview: str | None = Field(
         default=None, exclude_if=is_none, description="what it looks like so far: a small JPEG as a data URI"
     )
+    loading: str | None = Field(
+        default=None, exclude_if=is_none, description="the model that is being read into memory before the first step"
+    )
 
 
 class RunnerEvent(Event):

@@ -1,6 +1,5 @@
 """Why a job is where it is, in sentences. Pure: rows, live heartbeats and the scheduler's own rule go in."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,9 +8,8 @@ from dreamforge.contracts.events import Candidate, Decision
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.job import Status
 from dreamforge.contracts.placement import Models, Needs, RunnerLoad, judge
+from dreamforge.contracts.sizes import readable_sizes
 from dreamforge.gateway.replies import Attempt, AttemptDecision, JobSummary, Waiting
-
-_LARGE_NUMBER = re.compile(r"\b(\d{6,})\b(?: bytes)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ def decision_summary(decision: Decision, runner_id: str) -> str:
         said.append(f"It fitted less well on {_listed(scored)}.")
     if refused:
         said.append(f"Not possible: {_listed(refused)}.")
-    return readable(" ".join(said))
+    return readable_sizes(" ".join(said))
 
 
 def attempt_decision(attempt: Attempt, decision: Decision) -> AttemptDecision:
@@ -101,20 +99,7 @@ def _why_it_waits(job: JobSummary, waiting: Waiting, now: datetime) -> str:
         names = _listed([c.runner_id for c in able])
         return f"It waits for its turn: {names} could take it now.{queue}"
     reasons = _listed(f"{c.runner_id} ({c.refused})" for c in waiting.candidates)
-    return readable(f"It waits because no runner can take it now: {reasons}.{queue}")
-
-
-def readable(text: str) -> str:
-    """Large byte counts as people say them.
-
-    >>> readable("needs 8589934592 bytes, can offer 4294967296")
-    'needs 8.0 GiB, can offer 4.0 GiB'
-    """
-    return _LARGE_NUMBER.sub(lambda match: _size(int(match[1])), text)
-
-
-def _size(number_bytes: int) -> str:
-    return f"{number_bytes / 2**30:.1f} GiB" if number_bytes >= 2**30 else f"{number_bytes / 2**20:.1f} MiB"
+    return readable_sizes(f"It waits because no runner can take it now: {reasons}.{queue}")
 
 
 def _after(job: JobSummary) -> str:

@@ -147,10 +147,12 @@ class Attempt:
         return Loaded(outcome.state, outcome.version)
 
     def _listening(self, request: RenderRequest, task: RenderTask, warner: Warner) -> Listening:
+        steps = self.tools.steps.of(self.assignment, request)
         return Listening(
             self.tools.keeper,
             task,
-            on_step=self.tools.steps.of(self.assignment, request).publish,
+            on_step=steps.publish,
+            on_loading=steps.loading,
             on_warning=warner.warn,
             store=self._store_image,
             stall_seconds=self.tools.stall_seconds,

@@ -9,6 +9,7 @@ from typing import Literal
 
 import pynvml
 
+from dreamforge.contracts.sizes import readable_size
 from dreamforge.gpu_runner.memory import system_memory
 
 DeviceWish = Literal["auto", "cpu", "cuda"]
@@ -26,6 +27,16 @@ class Device:
     free_bytes: int
     #: Why it is this device and not a GPU; empty if it is what was wished for.
     note: str = ""
+
+    def __str__(self) -> str:
+        """What it is, in words.
+
+        >>> str(Device("cuda", "NVIDIA H100", "580.65", 80 * 2**30, 79 * 2**30))
+        'cuda on NVIDIA H100, driver 580.65, 79.0 GiB of 80.0 GiB free'
+        """
+        driver = f", driver {self.driver}" if self.driver else ""
+        room = f"{readable_size(self.free_bytes)} of {readable_size(self.total_bytes)} free"
+        return f"{self.kind} on {self.name}{driver}, {room}"
 
 
 def probe(wish: DeviceWish = "auto", *, gpu_index: int = 0) -> Device:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from loguru import logger
 
+from dreamforge.contracts.sizes import readable_size
 from dreamforge.gpu_runner import metrics
 from dreamforge.gpu_runner.child import Child, ChildOptions
 from dreamforge.gpu_runner.models import LocalModel
@@ -157,7 +158,8 @@ class Keeper:
     def _become_ready(self, message: Ready) -> None:
         self.ready = message
         engine = message.engine
-        logger.info("child is ready: {} on {} {}", engine.renderer, engine.device, engine.device_name)
+        how = f"{engine.device} ({engine.device_name}), {engine.dtype}"
+        logger.info("child is ready: {} on {}, {} free", engine.renderer, how, readable_size(message.free_bytes))
         if message.note:
             logger.warning("child: {}", message.note)
         self._preload()

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.events import ArtifactStored, FailureReason
 from dreamforge.gpu_runner.keeper import ChildGone, Keeper, OfTask
-from dreamforge.gpu_runner.protocol import Cancelled, Done, Failed, Image, Step, Warned
+from dreamforge.gpu_runner.protocol import Cancelled, Done, Failed, Image, Loading, Step, Warned
 from dreamforge.gpu_runner.task import RenderTask
 from dreamforge.runtime import clock
 
 OnStep = Callable[[Step], Awaitable[None]]
+OnLoading = Callable[[str], Awaitable[None]]
 OnWarning = Callable[[Warned], Awaitable[None]]
 Store = Callable[[Image, int], Awaitable[ArtifactStored]]
 #: A step this many times as long as the longest before it is no longer slow, it is stuck.
@@ -38,6 +39,7 @@ class Listening:
     keeper: Keeper
     task: RenderTask
     on_step: OnStep
+    on_loading: OnLoading
     on_warning: OnWarning
     store: Store
     stall_seconds: float
@@ -102,6 +104,8 @@ class Listening:
         match message:
             case Step():
                 await self.on_step(message)
+            case Loading() if message.model_id == self.task.model_id:
+                await self.on_loading(message.model_id)
             case Warned():
                 await self.on_warning(message)
             case Image():

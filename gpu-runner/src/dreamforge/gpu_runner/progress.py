@@ -41,6 +41,20 @@ class Progress:
             preview=step.preview,
         )
 
+    def loading(self, model_id: str, steps: int, at: datetime) -> StepProgressed:
+        """The event of a model that has to be read first: no step is done, and nobody knows how long it takes."""
+        return StepProgressed(
+            at=at,
+            attempt=self.attempt,
+            image_index=0,
+            images=self.images,
+            step=0,
+            steps=steps,
+            elapsed_seconds=0.0,
+            eta_seconds=0.0,
+            loading=model_id,
+        )
+
 
 def running_mean(mean: float | None, value: float) -> float:
     """The mean after one more value; the first value is the mean.

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from dreamforge.contracts.envelope import seal
 from dreamforge.contracts.errors import DependencyAway
-from dreamforge.contracts.events import RenderRequest
+from dreamforge.contracts.events import RenderRequest, StepProgressed
 from dreamforge.gpu_runner.assignment import Assignment
 from dreamforge.gpu_runner.progress import Progress, running_mean
 from dreamforge.gpu_runner.protocol import Step
@@ -37,9 +37,15 @@ class AttemptSteps:
 
     async def publish(self, step: Step) -> None:
         """Publish without waiting for an ack; a step that cannot be published is lost, by design."""
-        event = self.progress.event(step, clock.now())
         if step.step == step.steps:
             self._remember(step.elapsed_seconds / step.steps)
+        await self._publish(self.progress.event(step, clock.now()))
+
+    async def loading(self, model_id: str) -> None:
+        """Say that a model is being read before the first step."""
+        await self._publish(self.progress.loading(model_id, self.request.steps, clock.now()))
+
+    async def _publish(self, event: StepProgressed) -> None:
         envelope = seal(
             event,
             entity_id=self.assignment.job_id,

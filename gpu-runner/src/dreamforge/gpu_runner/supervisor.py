@@ -71,7 +71,7 @@ class Supervisor:
     async def run(self, stop: asyncio.Event) -> None:
         """From the first heartbeat to the last. Errors: those of a part that ended by itself."""
         self.device = await asyncio.to_thread(self._probe)
-        logger.info("{} on {}, {} bytes free", self.device.kind, self.device.name, self.device.free_bytes)
+        logger.info("found {}", self.device)
         if self.device.note:
             logger.warning("{}", self.device.note)
         broker = assignments_broker(self.settings.nats_url, self.settings.runner_id, self.hands.take)

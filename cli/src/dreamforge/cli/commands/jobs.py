@@ -12,8 +12,8 @@ from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.cli.gateway import Gateway
 from dreamforge.cli.gateway import Json as JsonObject
 from dreamforge.cli.settings import CliSettings
-from dreamforge.cli.story import readable
 from dreamforge.cli.watch import JsonDisplay, watch
+from dreamforge.contracts.sizes import readable_sizes
 from dreamforge.runtime import clock
 
 app = typer.Typer(help="List, show, watch, cancel and explain jobs.", no_args_is_help=True, rich_markup_mode="rich")
@@ -180,4 +180,4 @@ async def _why(settings: CliSettings, job_id: str, *, json: bool) -> None:
 def _candidates(candidates: list[JsonObject]) -> None:
     for each in candidates:
         verdict = each["refused"] or f"{each['score']}: {', '.join(each['reasons'])}"
-        out.print(f"    {each['runner_id']:<16} {readable(verdict)}", markup=False, soft_wrap=True)
+        out.print(f"    {each['runner_id']:<16} {readable_sizes(verdict)}", markup=False, soft_wrap=True)
