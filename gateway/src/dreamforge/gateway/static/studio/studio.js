@@ -116,7 +116,7 @@ $("wish").addEventListener("submit", async event => {
     if (body) await paint(body, error => show($("problem"), `${error.message} Trying again.`));
     if (body) show($("problem"), "");
   } catch (error) { wish.complain(error); }
-  $("paint").disabled = false;
+  wish.shape();
 });
 $("wish").addEventListener("keydown", event => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("wish").requestSubmit($("paint"));
