@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import os
-import platform
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 from PIL import Image as Pil
 
 from dreamforge.gpu_runner.child import ChildOptions
+from dreamforge.gpu_runner.device import CPUINFO
 from dreamforge.gpu_runner.digest import model_digest
 from dreamforge.gpu_runner.protocol import Image, Ready
 from dreamforge.gpu_runner.recipe import Engine
@@ -26,7 +26,6 @@ from dreamforge.gpu_runner.testing import Talk, talking
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(240)]
 MakeTask = Callable[..., RenderTask]
 GOLDEN = Path(__file__).with_name("golden.json")
-CPUINFO = Path("/proc/cpuinfo")
 VECTORS = ("avx", "amx", "fma")
 SHAPES = Path(__file__).parents[3] / "models" / "forge-shapes"
 
@@ -57,19 +56,16 @@ def class_of(engine: Engine) -> dict[str, str | int]:
         "dtype": engine.dtype,
         "threads": engine.threads,
         "torch": engine.versions["torch"],
-        # Kernels are chosen, and their loops cut, by more than the instruction set that a recipe names.
-        "processor": processor() if engine.device == "cpu" else "",
+        # Kernels are chosen by more extensions than the one that a recipe names.
+        "vectors": vectors() if engine.device == "cpu" else "",
     }
 
 
-def processor() -> str:
-    """The CPU's model and the vector extensions that it says it has."""
-    if not CPUINFO.is_file():
-        return platform.processor()
-    facts = dict(line.split(":", 1) for line in CPUINFO.read_text().splitlines() if ":" in line)
-    said = {name.strip(): value.strip() for name, value in facts.items()}
-    vectors = sorted(flag for flag in said.get("flags", "").split() if flag.startswith(VECTORS))
-    return " ".join([said.get("model name", platform.machine()), *vectors])
+def vectors() -> str:
+    """The vector extensions that the CPU says it has."""
+    lines = CPUINFO.read_text().splitlines() if CPUINFO.is_file() else []
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
+    return " ".join(sorted(flag for flag in flags if flag.startswith(VECTORS)))
 
 
 def pixel_hash(image: Image) -> str:

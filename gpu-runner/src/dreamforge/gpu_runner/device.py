@@ -4,7 +4,9 @@ The supervisor calls this at every heartbeat, and it must neither import torch n
 """
 
 import platform
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import pynvml
@@ -12,6 +14,7 @@ import pynvml
 from dreamforge.contracts.sizes import readable_size
 from dreamforge.gpu_runner.memory import system_memory
 
+CPUINFO = Path("/proc/cpuinfo")
 DeviceWish = Literal["auto", "cpu", "cuda"]
 
 
@@ -64,9 +67,18 @@ def refresh(device: Device, *, gpu_index: int = 0) -> Device:
         return replace(device, free_bytes=0, note=f"the GPU does not answer ({error})")
 
 
+def cpu_name() -> str:
+    """The processor's model; kernels, and with them pixels, depend on it."""
+    with suppress(OSError):
+        for line in CPUINFO.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
 def _cpu(note: str) -> Device:
     memory = system_memory()
-    return Device("cpu", platform.processor() or platform.machine(), "", memory.total_bytes, memory.free_bytes, note)
+    return Device("cpu", cpu_name(), "", memory.total_bytes, memory.free_bytes, note)
 
 
 def _gpu(index: int) -> Device:

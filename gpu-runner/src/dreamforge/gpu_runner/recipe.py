@@ -23,7 +23,7 @@ class Engine(Value):
 
     renderer: RendererName
     device: Literal["cpu", "cuda"]
-    #: GPU name, or on a CPU the instruction set that its kernels use ("AVX512").
+    #: GPU name; of a CPU its model and the instruction set that kernels use ("AMD EPYC, AVX512").
     device_name: str
     dtype: str
     threads: int

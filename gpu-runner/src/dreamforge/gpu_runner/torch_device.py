@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from dreamforge.contracts.models import Dtype
+from dreamforge.gpu_runner.device import cpu_name
 from dreamforge.gpu_runner.memory import system_memory
 from dreamforge.gpu_runner.recipe import Engine
 from dreamforge.gpu_runner.renderer import DeviceReport
@@ -104,7 +105,7 @@ class TorchDevice:
     def _name(self) -> str:
         if self.kind == "cuda":
             return str(torch.cuda.get_device_name())
-        return str(torch.backends.cpu.get_cpu_capability())
+        return f"{cpu_name()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _kind(wish: str) -> tuple[str, str]:
