@@ -4,16 +4,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from denoiser import TextToLatents
 from model import build_scheduler, build_tokenizer
 from settings import Settings
 
-from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
-from dreamforge.gpu_runner.digest import DESCRIPTOR_NAME, model_digest
+from dreamforge.contracts.models import ModelDescriptor, ModelSource, Parameters, Preset, SamplerName, VramProfile
 from dreamforge.gpu_runner.pipeline import part
+from dreamforge.runtime.model_folder import DESCRIPTOR_NAME, survey
 
 #: What the pipeline paints when no size is given: 8 latents of 8 pixels.
 SIDE_PX = 64
+#: Those that know a schedule which ends in pure noise.
+SAMPLERS: tuple[SamplerName, ...] = ("ddim", "ddpm", "dpmpp_2m", "dpmpp_2m_sde", "euler", "euler_a", "lcm", "unipc")
+CATALOG_HEAD = """\
+# The small model that this project trained itself; its files lie beside this one. Written by gpu-runner/train.
+"""
 CARD = Path(__file__).with_name("card.md")
 
 
@@ -41,11 +47,15 @@ def export(model: TextToLatents, autoencoder: Any, settings: Settings, folder: P
 
 
 def seal(folder: Path) -> None:
-    """Write the descriptor; again after any other file of the folder has changed, for it states their digest."""
-    (folder / DESCRIPTOR_NAME).write_text(descriptor(model_digest(folder)).model_dump_json(indent=2) + "\n")
+    """Write the descriptor, and its file beside the folder; again after any other file has changed: it states them."""
+    found = survey(folder)
+    described = descriptor(found.digest, ModelSource(kind="folder", location=folder.name, files=found.files))
+    (folder / DESCRIPTOR_NAME).write_text(described.model_dump_json(indent=2) + "\n")
+    entry = described.model_dump(mode="json", exclude_defaults=True)
+    folder.with_suffix(".yaml").write_text(CATALOG_HEAD + yaml.safe_dump(entry, sort_keys=False, width=120))
 
 
-def descriptor(digest: str) -> ModelDescriptor:
+def descriptor(digest: str, source: ModelSource) -> ModelDescriptor:
     """What the registry should know of it.
 
     Source of the memory coefficients: counted from the widths, float32, doubled. A step holds about ten tensors
@@ -70,4 +80,7 @@ def descriptor(digest: str) -> ModelDescriptor:
             Preset(name="standard", title="Standard", width_px=64, height_px=64, steps=20, guidance_scale=3.0),
             Preset(name="draft", title="Draft", width_px=64, height_px=64, steps=8, guidance_scale=3.0),
         ),
+        # No second pass and no inpainting: it paints one size, and its latents have 16 channels, not 4.
+        parameters=Parameters(modes=("text", "image"), samplers=SAMPLERS),
+        source=source,
     )

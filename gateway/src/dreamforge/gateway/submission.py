@@ -118,7 +118,7 @@ def submission_for(limits: Limits) -> type[Submission]:
                 str,
                 StringConstraints(min_length=1, max_length=limits.prompt_chars),
                 AfterValidator(_without_nul),
-                Field(description="what the picture shows", examples=["a red circle on a blue ground"]),
+                Field(description="what the picture shows", examples=["a red circle on a blue background"]),
             ],
             ...,
         ),

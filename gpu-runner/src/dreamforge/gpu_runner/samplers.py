@@ -63,7 +63,7 @@ def sampler_for(native: Any, name: SamplerName | None) -> Any:
         return type(native).from_config(native.config)
     sampler = SAMPLERS[name]
     wanted = getattr(diffusers, sampler.class_name)
-    if sampler.noise != noise_of(native) or not _knows_zero_snr(native, wanted):
+    if sampler.noise != noise_of(native) or not _knows_zero_snr(native, wanted, sampler):
         raise RenderFailed(
             FailureReason.INVALID_REQUEST, f"sampler {name} does not fit a {type(native).__name__} model"
         )
@@ -92,7 +92,10 @@ def _is_lcm(scheduler: Any) -> bool:
     return type(scheduler).__name__ == "LCMScheduler"
 
 
-def _knows_zero_snr(native: Any, wanted: Any) -> bool:
-    # A model trained down to pure noise gives grey pictures from a schedule that stops short of it.
-    known = "rescale_betas_zero_snr" in inspect.signature(wanted.__init__).parameters
-    return known or not native.config.get("rescale_betas_zero_snr", False)
+def _knows_zero_snr(native: Any, wanted: Any, sampler: Sampler) -> bool:
+    if not native.config.get("rescale_betas_zero_snr", False):
+        return True
+    # A model trained down to pure noise gives grey pictures from a schedule that stops short of it, and Karras' spacing
+    # puts several steps at its very end, which diffusers takes for one (IndexError at the last step).
+    karras = bool(sampler.settings.get("use_karras_sigmas"))
+    return "rescale_betas_zero_snr" in inspect.signature(wanted.__init__).parameters and not karras
