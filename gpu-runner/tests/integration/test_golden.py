@@ -31,7 +31,7 @@ SHAPES = Path(__file__).parents[3] / "models" / "forge-shapes"
 
 
 def tasks(make: MakeTask) -> dict[str, RenderTask]:
-    """What is painted, by a name that says it."""
+    """What is painted, by the model's content and a prompt: other weights are another picture."""
     shapes = {
         "model_id": "forge-shapes",
         "model_path": str(SHAPES),
@@ -39,12 +39,13 @@ def tasks(make: MakeTask) -> dict[str, RenderTask]:
         "steps": 8,
         "guidance_scale": 3.0,
     }
-    return {
-        "tiny: a red fox": make(prompt="a red fox", seeds=(7,)),
-        "tiny: a very long prompt": make(prompt="a red fox under a paper moon, " * 12, seeds=(8,)),
-        "forge-shapes: a small red star": make(**shapes, prompt="a small red star on a blue background", seeds=(7,)),
-        "forge-shapes: mountains": make(**shapes, prompt="mountains at sunset", negative_prompt="night", seeds=(8,)),
+    made = {
+        "a red fox": make(prompt="a red fox", seeds=(7,)),
+        "a very long prompt": make(prompt="a red fox under a paper moon, " * 12, seeds=(8,)),
+        "a small red star": make(**shapes, prompt="a small red star on a blue background", seeds=(7,)),
+        "mountains": make(**shapes, prompt="mountains at sunset", negative_prompt="night", seeds=(8,)),
     }
+    return {f"{task.model_id}@{task.model_digest[:8]}: {name}": task for name, task in made.items()}
 
 
 def class_of(engine: Engine) -> dict[str, str | int]:
@@ -98,7 +99,9 @@ async def check(options: ChildOptions, make: MakeTask) -> None:
         rest = [entry for entry in recorded if entry not in known]
         GOLDEN.write_text(json.dumps([*rest, {"class": this_class, "pixels": hashes}], indent=2) + "\n")
     elif known:
-        assert hashes == known[0]["pixels"], "the pictures of an earlier release"
+        before = {name: value for name, value in known[0]["pixels"].items() if name in hashes}
+        assert before, "no picture of this class is recorded with these weights: record them"
+        assert {name: hashes[name] for name in before} == before, "the pictures of an earlier release"
 
 
 async def test_the_same_recipe_gives_the_same_pixels_on_a_cpu(tiny_task: MakeTask) -> None:
