@@ -41,6 +41,8 @@ class ChildGone:
     status: int | None
 
 
+#: What a child does before it is ready.
+STAGES = {"import": "importing torch and diffusers", "device": "looking for a device"}
 OfTask = Step | Warned | Image | Done | Failed | Cancelled | Loading | Loaded | LoadFailed | ChildGone
 
 
@@ -153,7 +155,7 @@ class Keeper:
                 self._deliver(message.task_id, message)
                 self._mailboxes.pop(message.task_id, None)
             case _:
-                logger.info("child: {}", message.stage)
+                logger.info("the child is starting: {}", STAGES[message.stage])
 
     def _become_ready(self, message: Ready) -> None:
         self.ready = message
