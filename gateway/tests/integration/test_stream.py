@@ -1,8 +1,11 @@
 """A stream is the whole story of a job, once: whoever watches, from wherever, whatever happens on the way."""
 
 import asyncio
+import itertools
 import random
+import shutil
 import socket
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -11,6 +14,7 @@ from gateway_world import MODEL, Seen, World, events, ready, running, watch
 
 from dreamforge.contracts.envelope import seal
 from dreamforge.contracts.events import ArtifactStored, StepProgressed
+from dreamforge.contracts.streams import STEPS
 from dreamforge.gateway import hub
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.runtime import clock, ids
@@ -221,6 +225,48 @@ async def restart(client: httpx.AsyncClient, world: World, nats_server: NatsServ
     await nats_server.restart()
     await eventually(lambda: world.bus.connected)
     await ready(client)
+
+
+async def test_progress_goes_on_when_the_log_of_steps_has_lost_its_end(
+    client: httpx.AsyncClient, world: World, submit: Any, nats_server: NatsServer
+) -> None:
+    """Steps are not fsynced: a broker that is killed may forget some, and then gives their numbers once more."""
+    job_id = await submit()
+    await world.start(job_id)
+    await burst(world, job_id, 1, 1_000)
+    async with client.stream("GET", f"/v1/jobs/{job_id}/events") as open_all_the_time:
+        told = events(open_all_the_time)
+        last_id = [(await anext(told)).id for _ in range(3 + 1_000)][-1]
+        await nats_server.kill()
+        shutil.rmtree(next(nats_server.folder.rglob(f"{STEPS.name}/msgs")))
+        await nats_server.restart()
+        await eventually(lambda: world.bus.connected)
+        await ready(client)
+        headers = {"Last-Event-ID": last_id}
+        async with client.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers) as resumed:
+            streams = told, events(resumed)
+            for stream in streams:
+                first = await seen_after(stream, world, job_id)
+                assert (first.event, first.data["step"] > 1_000, first.data["sequence"] < 1_000) == ("step", True, True)
+            await world.finish(job_id)
+            for stream in streams:
+                rest = [each async for each in stream]
+                assert [each.event for each in rest if each.event != "step"] == ["artifact", "succeeded"]
+                places = [each.data["sequence"] for each in rest if each.event == "step"]
+                assert places == sorted(set(places))
+
+
+async def seen_after(stream: AsyncIterator[Seen], world: World, job_id: str) -> Seen:
+    """The next event of a stream; a step more is made until it comes, for those at the moment of a loss are lost."""
+    seen = asyncio.ensure_future(anext(stream))
+    steps = itertools.count(1_001)
+
+    async def another() -> bool:
+        await world.step(job_id, next(steps), steps=10**6)
+        return seen.done()
+
+    await eventually(another)
+    return await seen
 
 
 async def test_a_stopping_gateway_sends_its_clients_away_and_another_one_goes_on(

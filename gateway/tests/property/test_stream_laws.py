@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamforge.gateway.cursor import EventCursor
+from dreamforge.gateway.hub import Tap
 from dreamforge.gateway.moments import Moment, Reader, merge
 
 T0 = datetime(2026, 11, 23, tzinfo=UTC)
@@ -67,3 +68,40 @@ def test_any_resumption_sees_every_event_once(log: tuple[list[Moment], list[Mome
     assert seen[-1] == facts[-1].tail
     assert [t for t in seen if t.startswith(b"0")] == [m.tail for m in facts]
     assert [t for t in seen if t.startswith(b"1")] == [m.tail for m in steps]
+
+
+def told(tap: Tap, reader: Reader) -> list[bytes]:
+    """What a client's writer does when it is woken."""
+    if (end := tap.lost()) is not None:
+        reader.lose(end)
+    return tails(reader.frames(tap.take()))
+
+
+def some(sequence: int, word: str) -> Moment:
+    return Moment(sequence, word != "fact", False, T0, f"{word} {sequence}".encode())
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=4), st.integers(0, 10), st.data())
+def test_a_log_of_steps_that_loses_its_end_hides_no_new_step_and_repeats_no_fact(
+    ends: list[int], resumed_at: int, data: st.DataObject
+) -> None:
+    tap, reader = Tap("J", 10**6), Reader(EventCursor(0, resumed_at))
+    seen, step, facts = [], resumed_at, 0
+    for era, end in enumerate([*ends, None]):
+        written = []
+        for number in range(data.draw(st.integers(0, 8))):
+            step, facts = step + 1, facts + 1
+            written.append(f"era{era} {step}".encode())
+            for moment in (some(step, f"era{era}"), some(facts, "fact")):
+                tap.push(moment)
+            if data.draw(st.booleans(), label=f"woken after {number}"):
+                seen += told(tap, reader)
+        if end is not None and end < step:
+            step = end
+            tap.lose(step)
+    seen += told(tap, reader)
+    assert [tail for tail in seen if tail.startswith(b"fact")] == [
+        b"fact %d" % number for number in range(1, facts + 1)
+    ]
+    assert len(seen) == len(set(seen))
+    assert [tail for tail in seen if tail.startswith(b"era%d " % len(ends))] == written

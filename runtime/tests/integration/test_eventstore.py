@@ -6,28 +6,17 @@ from dataclasses import dataclass, field
 
 import pytest
 from nats.aio.msg import Msg
+from some_jobs import REQUEST, assign, finish, request, started
 
-from dreamforge.contracts.commands import AssignJob, FinishAttempt, RequestCancel, RequestJob, StartAttempt
+from dreamforge.contracts.commands import RequestCancel, StartAttempt
 from dreamforge.contracts.errors import DependencyAway, JobNotFound, StaleAttempt, VersionConflict
-from dreamforge.contracts.events import (
-    ArtifactStored,
-    Decision,
-    JobAssigned,
-    JobRequested,
-    RenderRequest,
-    RunnerStopped,
-)
+from dreamforge.contracts.events import JobAssigned, JobRequested, RunnerStopped
 from dreamforge.contracts.job import Status
 from dreamforge.runtime import bus as bus_module
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.eventstore import EventStore, Loaded
 from dreamforge.runtime.streams import ensure_streams
-
-REQUEST = RenderRequest(
-    model_id="m", preset="p", prompt="a cat", width_px=64, height_px=64, steps=4, guidance_scale=1, seed=1
-)
-DECISION = Decision(waited_seconds=0, effective_priority=1, queue_length=0, required_bytes=0, candidates=())
 
 
 @pytest.fixture
@@ -41,42 +30,6 @@ async def bus(nats_url: str) -> AsyncIterator[Bus]:
 @pytest.fixture
 def store(bus: Bus) -> EventStore:
     return EventStore(bus, "/dreamforge/test")
-
-
-def request(job_id: str) -> RequestJob:
-    return RequestJob(job_id=job_id, now=clock.now(), tenant="t", priority=5, request=REQUEST)
-
-
-def assign(runner_id: str = "r1") -> AssignJob:
-    return AssignJob(clock.now(), 1, runner_id, "i1", 0, DECISION)
-
-
-def finish(count: int = 2) -> FinishAttempt:
-    now = clock.now()
-    artifacts = tuple(
-        ArtifactStored(
-            at=now,
-            attempt=1,
-            index=index,
-            sha256=f"{index:064x}",
-            object_key=f"images/{index}",
-            size_bytes=1,
-            content_type="image/png",
-            width_px=64,
-            height_px=64,
-            seed=index,
-            recipe={},
-        )
-        for index in range(count)
-    )
-    return FinishAttempt(now, 1, artifacts, 1.0)
-
-
-async def started(store: EventStore) -> str:
-    job_id = ids.new_id()
-    for command in (request(job_id), assign(), StartAttempt(clock.now(), 1, "r1", "i1")):
-        await store.execute(job_id, command)
-    return job_id
 
 
 async def test_a_job_is_read_back_whole_and_in_order(store: EventStore) -> None:

@@ -45,6 +45,7 @@ class Tap:
     overflowed: bool = False
     _moments: list[Moment] = field(default_factory=list)
     _bytes: int = 0
+    _steps_end: int | None = None
 
     def push(self, moment: Moment) -> None:
         """Keep a moment until it is taken; past the limit, let go of everything and end."""
@@ -71,6 +72,17 @@ class Tap:
         taken, self._moments, self._bytes = self._moments, [], 0
         return taken
 
+    def lose(self, steps_after: int) -> None:
+        """STEPS has forgotten its steps past a sequence, and gives those numbers again."""
+        self._moments = [each for each in self._moments if not each.is_step or each.sequence <= steps_after]
+        self._bytes = sum(len(each.tail) for each in self._moments)
+        self._steps_end = steps_after if self._steps_end is None else min(self._steps_end, steps_after)
+
+    def lost(self) -> int | None:
+        """Where STEPS has lost its end since the last time; to be asked before `take`, which gives what came since."""
+        end, self._steps_end = self._steps_end, None
+        return end
+
     def end(self, *, draining: bool = False) -> None:
         """Wake the client's writer for the last time."""
         self.gone, self.draining = True, draining
@@ -84,19 +96,18 @@ class Hub:
         self.bus = bus
         self._limit_bytes = limit_bytes
         self._heartbeat_seconds = heartbeat_seconds
-        self.jobs_sequence = 0
-        """The newest fact that was seen: a sequence up to here is one that the log has given."""
+        self.places = {JOBS.name: 0, STEPS.name: 0}
+        """Each log up to where it was handed out: a tap that is opened now gets whatever comes after."""
         self._taps: dict[str, list[Tap]] = {}
         self._placed = asyncio.Event()
         self._draining = False
 
     async def run(self) -> None:
         """Follow until cancelled."""
-        places = {stream.name: await last_sequence(self.bus, stream.name) for stream in (JOBS, STEPS)}
-        self.jobs_sequence = places[JOBS.name]
+        self.places = {stream: await last_sequence(self.bus, stream) for stream in self.places}
         self._placed.set()  # what is stored from here on will come, whenever the consumers are made
         async with asyncio.TaskGroup() as tasks:
-            for stream, place in places.items():
+            for stream, place in self.places.items():
                 tasks.create_task(self._follow(Follower(self.bus, stream, after_sequence=place)), name=f"sse-{stream}")
             tasks.create_task(self._beats(), name="sse-heartbeat")
 
@@ -134,12 +145,22 @@ class Hub:
         return self._placed.is_set()
 
     async def _follow(self, follower: Follower) -> None:
+        stream = follower.stream
         async for batch in follower.batches():
+            self._begin(stream, batch.messages[0].sequence - 1 if batch.messages else follower.after_sequence)
             for first in range(0, len(batch.messages), SLICE_MESSAGES):
-                self._hand_out(batch.messages[first : first + SLICE_MESSAGES])
+                messages = batch.messages[first : first + SLICE_MESSAGES]
+                self._hand_out(messages)
+                self.places[stream] = messages[-1].sequence
                 await asyncio.sleep(0)
-            if follower.stream == JOBS.name and batch.messages:
-                self.jobs_sequence = batch.messages[-1].sequence
+
+    def _begin(self, stream: str, place: int) -> None:
+        """What comes next comes after `place`. Only a log that has lost its end goes back: steps may, facts do not."""
+        if stream == STEPS.name and place < self.places[stream]:
+            for taps in self._taps.values():
+                for tap in taps:
+                    tap.lose(place)
+        self.places[stream] = place
 
     def _hand_out(self, messages: list[LogMessage]) -> None:
         for message in messages:

@@ -87,6 +87,10 @@ class Reader:
     cursor: EventCursor
     ended: bool = False
 
+    def lose(self, steps_after: int) -> None:
+        """STEPS has forgotten its steps past a sequence: what has these numbers from now on was not seen."""
+        self.cursor = EventCursor(self.cursor.facts, min(self.cursor.steps, steps_after))
+
     def frames(self, moments: Iterable[Moment]) -> list[bytes]:
         """The frames of what is new to this client, each with its id."""
         return [frame for moment in moments if (frame := self._frame(moment)) is not None]

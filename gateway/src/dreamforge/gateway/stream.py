@@ -16,7 +16,8 @@ from dreamforge.gateway.hub import Hub, Tap
 from dreamforge.gateway.moments import HEARTBEAT, Moment, Reader, merge, moments_of
 from dreamforge.gateway.protocol import ABORT
 from dreamforge.runtime import directget, ids
-from dreamforge.runtime.bus import Bus
+from dreamforge.runtime.bus import ApiError, Bus
+from dreamforge.runtime.follow import last_sequence
 from dreamforge.runtime.readable import last_readable
 
 # A write of this size keeps the transport's buffer near its high-water mark (64 KiB), so a slow client is seen early.
@@ -29,12 +30,14 @@ HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 async def open_stream(hub: Hub, job_id: str, cursor: EventCursor) -> Response:
     """The stream of a job after a cursor; 204 if the client has seen the end, so that it does not come back.
 
-    The tap is opened before history is read, and both are numbered by the log: what is in both is sent once.
+    The tap is opened before history is read, and both are numbered by the log: what is in both is sent once. History
+    is read as far as was handed out before there was the tap, whichever replica answers: what is in neither is no fact.
     Errors: JobNotFound, DependencyAway.
     """
     tap = await hub.open(job_id)
     try:
-        facts, steps = await _history(hub.bus, tap, cursor)
+        cursor = await _within(hub, cursor)
+        facts, steps = await _history(hub, tap, cursor)
         if not facts:
             raise JobNotFound(job_id=job_id)
         if facts[-1].terminal and facts[-1].sequence <= cursor.facts:
@@ -46,14 +49,25 @@ async def open_stream(hub: Hub, job_id: str, cursor: EventCursor) -> Response:
     return EventStream(hub, tap, merge(facts, steps), cursor)
 
 
-async def _history(bus: Bus, tap: Tap, cursor: EventCursor) -> tuple[list[Moment], list[Moment]]:
+async def _within(hub: Hub, cursor: EventCursor) -> EventCursor:
+    """The cursor, if STEPS has come so far; one that stands past an end that was lost would hide all that follows."""
+    if cursor.steps <= hub.places[STEPS.name]:
+        return cursor
+    try:
+        return EventCursor(cursor.facts, min(cursor.steps, await last_sequence(hub.bus, STEPS.name)))
+    except ApiError as error:
+        raise DependencyAway(dependency="nats", reason=str(error)) from error
+
+
+async def _history(hub: Hub, tap: Tap, cursor: EventCursor) -> tuple[list[Moment], list[Moment]]:
     """All facts, and the steps after a cursor, so that nothing is missing between them and what the tap holds."""
     steps: list[Moment] = []
     while True:
         tap.missed = False
-        found, _ = await last_readable(bus, JOBS.name, job_filter(tap.job_id))
+        covering = hub.places[JOBS.name]
+        found, _ = await last_readable(hub.bus, JOBS.name, job_filter(tap.job_id), covering=covering)
         facts = moments_of(message for message, _ in found)
-        steps += await _steps(bus, tap.job_id, steps[-1].sequence if steps else cursor.steps)
+        steps += await _steps(hub.bus, tap.job_id, steps[-1].sequence if steps else cursor.steps)
         if not tap.missed:
             tap.reading_history = False
             return facts, steps
@@ -114,6 +128,8 @@ class EventStream(Response):
         while not reader.ended and not tap.overflowed:
             await tap.wake.wait()
             tap.wake.clear()
+            if (steps_end := tap.lost()) is not None:
+                reader.lose(steps_end)
             frames = reader.frames(await self._arrived())
             if tap.beat:
                 tap.beat = False

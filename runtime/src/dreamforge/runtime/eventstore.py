@@ -15,7 +15,7 @@ from dreamforge.contracts.job import INITIAL, JobState, evolve
 from dreamforge.runtime import clock, directget, ids, telemetry
 from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.commit import Append, GroupCommit
-from dreamforge.runtime.readable import last_readable, readable
+from dreamforge.runtime.readable import newest_readable, readable
 
 # A job has few writers (gateway, scheduler, one runner): more conflicts in a row than this is a bug, not a race.
 MAX_DECISIONS = 8
@@ -48,8 +48,11 @@ class EventStore:
         self._commit = GroupCommit(bus)
 
     async def load(self, job_id: str) -> Loaded:
-        """Read a whole job in one request. A message that nobody can read is passed over, but counts as version."""
-        found, version = await last_readable(self._bus, "JOBS", subjects.job_filter(job_id))
+        """Read a whole job, with everything that was acknowledged before, in two requests.
+
+        A message that nobody can read is passed over, but counts as version. Errors: DependencyAway.
+        """
+        found, version = await newest_readable(self._bus, "JOBS", subjects.job_filter(job_id))
         history = tuple(recorded for _, recorded in found)
         state = INITIAL
         for recorded in history:

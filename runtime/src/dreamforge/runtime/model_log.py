@@ -8,7 +8,7 @@ from dreamforge.contracts.registry import ModelCommand, ModelState, decide_model
 from dreamforge.contracts.streams import MODELS
 from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.eventstore import MAX_DECISIONS, EventStore
-from dreamforge.runtime.readable import last_readable
+from dreamforge.runtime.readable import newest_readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class ModelLog:
 
     async def load(self, model_id: str) -> tuple[ModelState, int]:
         """One model as the log has it, and its version. Errors: DependencyAway."""
-        found, version = await last_readable(self.bus, MODELS.name, subject_filter(model_id))
+        found, version = await newest_readable(self.bus, MODELS.name, subject_filter(model_id))
         state = ModelState()
         for _, recorded in found:
             if isinstance(recorded.event, ModelEvent):

@@ -8,20 +8,29 @@ from loguru import logger
 
 from dreamforge.contracts.envelope import Recorded, unseal
 from dreamforge.contracts.errors import MalformedEvent
-from dreamforge.runtime import directget
+from dreamforge.runtime import directget, leaderget
 from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.directget import Stored
+from dreamforge.runtime.stored import Stored
 
 Read = tuple[Stored, Recorded]
 
 
-async def last_readable(bus: Bus, stream: str, subject_filter: str) -> tuple[list[Read], int]:
-    """What stands under a filter, in stream order, and the last sequence there, readable or not (0: nothing).
+async def newest_readable(bus: Bus, stream: str, subject_filter: str) -> tuple[list[Read], int]:
+    """As `last_readable`, with everything that was acknowledged before: the leader says how far that is.
 
     Errors: DependencyAway when NATS does not answer.
     """
+    version = await leaderget.version(bus, stream, subject_filter)
+    return await last_readable(bus, stream, subject_filter, covering=version) if version else ([], 0)
+
+
+async def last_readable(bus: Bus, stream: str, subject_filter: str, *, covering: int) -> tuple[list[Read], int]:
+    """What stands under a filter, in stream order, and the last sequence there, readable or not (0: nothing).
+
+    Everything up to the sequence `covering` is in it. Errors: DependencyAway when NATS does not answer.
+    """
     found: list[Read] = []
-    messages = await directget.last_of_each(bus, stream, subject_filter)
+    messages = await directget.last_of_each(bus, stream, subject_filter, covering=covering)
     covered = False
     for message in messages:
         read = _read(message)

@@ -79,7 +79,7 @@ async def _require_given(gate: Gate, sequence: int) -> None:
     """Tell a sequence that the log has not given yet from one that the tables have not reached yet."""
     try:
         log = gate.log
-        if sequence <= log.hub.jobs_sequence or sequence <= (last := await last_sequence(log.bus, JOBS.name)):
+        if sequence <= log.hub.places[JOBS.name] or sequence <= (last := await last_sequence(log.bus, JOBS.name)):
             return
     except (DependencyAway, ApiError):
         return  # nobody can tell now: wait, as for any other
