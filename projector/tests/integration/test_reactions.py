@@ -1,10 +1,11 @@
 """What a consumer gave up on is parked within a second; what was parked can be read once more, or forgotten."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
 import psycopg
+import pytest
 from nats.errors import TimeoutError as NatsTimeout
 
 from dreamforge.contracts.envelope import Recorded, seal, unseal
@@ -15,9 +16,16 @@ from dreamforge.runtime import clock
 from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.follow import Follower
 from dreamforge.runtime.testing import eventually
+from dreamforge.runtime.testing.replica import Replica, lagging_replica
 
 Rows = Callable[..., Awaitable[list[dict[str, Any]]]]
 Folded = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture
+def replica() -> Iterator[Replica]:
+    with lagging_replica(of="projector") as replica:
+        yield replica
 
 
 async def records(bus: Bus) -> list[Recorded]:
@@ -80,6 +88,22 @@ async def test_a_retry_folds_the_job_anew_and_parks_what_still_fails(
         assert len(await rows("SELECT * FROM artifacts WHERE visible")) == 2
         following = await story.request("B")
         await folded(following)
+
+
+async def test_a_retry_folds_the_whole_job_though_a_replica_that_is_behind_answers(
+    replica: Replica, settings: ProjectorSettings, bus: Bus, story: Any, rows: Rows, folded: Folded, projecting: Any
+) -> None:
+    await story.request("A")
+    await bus.js.publish("forge.jobs.A.7.rogue", b"not ours")
+    await story.start("A")
+    async with projecting(settings):
+        await folded(await story.finish("A"))
+        before = await rows("SELECT * FROM jobs")
+        (parked,) = await eventually(lambda: stands(bus), 5, until=bool)
+        replica.ends_at = 2
+        await settle(bus, parked.sequence, "retry")
+        await eventually(lambda: stands(bus), 5, until=lambda now: bool(now) and now[0] != parked)
+        assert await rows("SELECT * FROM jobs") == before
 
 
 async def test_what_was_dropped_stands_no_more(

@@ -103,12 +103,13 @@ class Projector:
         session, projection = self._session, self._jobs
         if session is None or projection is None:
             raise DependencyAway(dependency="postgres", reason="another projector writes")
-        found = await last_of_each(self._bus, streams.JOBS.name, job_filter(job_id))
-        decoded = decode(LogMessage(m.subject, m.headers, m.data, m.sequence) for m in found)
         fold = projection.fold
         assert isinstance(fold, JobsFold)
-        async with session.busy:
-            entries = [item.entry for item in decoded if item.entry and item.message.sequence <= projection.sequence]
+        async with session.busy:  # before it is read: what is folded meanwhile would be missing in what was read
+            covering = projection.sequence
+            found = await last_of_each(self._bus, streams.JOBS.name, job_filter(job_id), covering=covering)
+            decoded = decode(LogMessage(m.subject, m.headers, m.data, m.sequence) for m in found)
+            entries = [item.entry for item in decoded if item.entry and item.message.sequence <= covering]
             folded = fold.refold(job_id, entries)
             async with session.connection.transaction(), session.connection.cursor() as cursor:
                 await folded.write(cursor)
