@@ -45,6 +45,7 @@ CALLS = (
     Call("runner appends pictures and success, the commit", rf"^gpu-runner\S* {JOB}succeeded$"),
     Call("runner appends JobCancelled", rf"^gpu-runner\S* {JOB}cancelled$"),
     # Reading the log.
+    Call("gateway asks the leader for the version of a job", r"^gateway\S* \$JS\.API\.STREAM\.MSG\.GET\.JOBS$", EVERY),
     Call("gateway loads a job", r"^gateway\S* \$JS\.API\.DIRECT\.GET\.JOBS$", EVERY),
     Call("gateway reads the steps of a job", r"^gateway\S* \$JS\.API\.DIRECT\.GET\.STEPS$", EVERY),
     Call("runner reads the request of its assignment", r"^gpu-runner\S* \$JS\.API\.DIRECT\.GET\.JOBS\."),
