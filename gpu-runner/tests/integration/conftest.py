@@ -1,0 +1,41 @@
+"""What a runner process is tested on."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from dreamforge.runtime.objects import ObjectStore
+from dreamforge.runtime.settings import CommonSettings
+from dreamforge.runtime.streams import open_log
+from dreamforge.runtime.testing.buckets import S3Settings
+from dreamforge.runtime.views import FleetView
+
+from .stage import Stage
+
+
+@pytest.fixture
+async def stage(nats_url: str, s3_settings: S3Settings, tmp_path: Path) -> AsyncIterator[Stage]:
+    servers = s3_settings.settings_env() | {
+        "FORGE_NATS_URL": nats_url,
+        # Whatever server the tests were given: that it fsyncs is shown elsewhere.
+        "FORGE_NATS_ALLOW_UNSYNCED": "true",
+    }
+    environment = os.environ | servers | {"FORGE_RUNNER_ID": "r1", "FORGE_STATE_DIR": str(tmp_path)}
+    settings = CommonSettings.model_validate(
+        {name.removeprefix("FORGE_").lower(): value for name, value in servers.items()}
+    )
+    bus = await open_log(settings, "test")
+    fleet = FleetView(bus)
+    following = asyncio.create_task(fleet.run())
+    stage = Stage(bus, ObjectStore(settings), fleet, environment)
+    yield stage
+    for process in stage.processes:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    following.cancel()
+    await stage.store.close()
+    await bus.close()

@@ -1,0 +1,111 @@
+"""A stage for a runner: a real log and a real object store; the test speaks as the scheduler does."""
+
+import asyncio
+import subprocess
+import sys
+from dataclasses import dataclass, field
+
+from dreamforge.contracts import commands
+from dreamforge.contracts.events import (
+    Decision,
+    RenderRequest,
+)
+from dreamforge.contracts.fleet import Heartbeat
+from dreamforge.contracts.job import JobState, Status
+from dreamforge.runtime import clock, ids
+from dreamforge.runtime.bus import Bus
+from dreamforge.runtime.eventstore import EventStore
+from dreamforge.runtime.objects import ObjectStore
+from dreamforge.runtime.testing import eventually
+from dreamforge.runtime.views import FleetView
+
+DECISION = Decision(waited_seconds=0, effective_priority=5, queue_length=0, required_bytes=0, candidates=())
+#: A diffusers child imports torch before it is ready.
+READY_SECONDS = 90.0
+
+
+@dataclass
+class Stage:
+    """The rest of the system, as far as a runner can tell."""
+
+    bus: Bus
+    objects: ObjectStore
+    fleet: FleetView
+    environment: dict[str, str]
+    processes: list[asyncio.subprocess.Process] = field(default_factory=list)
+    store: EventStore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.store = EventStore(self.bus, "/dreamforge/test")
+
+    async def start_runner(self, **settings: object) -> asyncio.subprocess.Process:
+        """A runner process; returns when it takes assignments."""
+        environment = self.environment | {
+            f"FORGE_RUNNER_{name.upper()}": str(value) for name, value in settings.items()
+        }
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "dreamforge.gpu_runner", env=environment)
+        self.processes.append(process)
+        beat = self.fleet.runners.get("r1")
+        before = beat.instance_id if beat is not None else ""
+
+        def accepts() -> bool:
+            if process.returncode is not None:
+                raise ChildProcessError(f"the runner ended with status {process.returncode}")
+            beat = self.beat()
+            return beat is not None and beat.instance_id != before and not beat.draining
+
+        await eventually(accepts, READY_SECONDS)
+        return process
+
+    def beat(self) -> Heartbeat | None:
+        return self.fleet.runners.get("r1")
+
+    async def request(self, **changes: object) -> str:
+        """A job in the log."""
+        values: dict[str, object] = {
+            "model_id": "synthetic",
+            "preset": "standard",
+            "prompt": "a red fox",
+            "width_px": 64,
+            "height_px": 64,
+            "steps": 4,
+            "guidance_scale": 1.0,
+            "seed": 1,
+        }
+        job_id = ids.new_id()
+        request = RenderRequest.model_validate(values | changes)
+        await self.store.execute(job_id, commands.RequestJob(job_id, clock.now(), "default", 5, request))
+        return job_id
+
+    async def assign(self, job_id: str, *, instance_id: str | None = None) -> int:
+        """Give its next attempt to the runner; the attempt's number."""
+        beat = self.beat()
+        assert beat is not None
+        attempt = (await self.state(job_id)).attempt + 1
+        command = commands.AssignJob(clock.now(), attempt, "r1", instance_id or beat.instance_id, 0, DECISION)
+        await self.store.execute(job_id, command)
+        return attempt
+
+    async def submit(self, **changes: object) -> str:
+        job_id = await self.request(**changes)
+        await self.assign(job_id)
+        return job_id
+
+    async def state(self, job_id: str) -> JobState:
+        return (await self.store.load(job_id)).state
+
+    async def reaches(self, job_id: str, *statuses: Status, seconds: float = 30.0) -> JobState:
+        return await eventually(lambda: self.state(job_id), seconds, until=lambda state: state.status in statuses)
+
+    async def events(self, job_id: str) -> list[object]:
+        return [recorded.event for recorded in (await self.store.load(job_id)).history]
+
+    async def unacknowledged(self) -> int:
+        info = await self.bus.request("$JS.API.CONSUMER.INFO.JOBS.runner-r1", None)
+        return int(info["num_ack_pending"]) + int(info["num_pending"])
+
+
+def child_of(pid: int) -> int:
+    """The one process that another has started (Linux; macOS has pgrep)."""
+    (child,) = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=True).stdout.split()
+    return int(child)
