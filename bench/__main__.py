@@ -1,5 +1,9 @@
-"""Every benchmark of the system in one run: `task bench` or `python -m bench`."""
+"""Every benchmark of the system in one run: `task bench` or `python -m bench`.
 
+Others have a command of their own, each with --help: `python -m bench.runner`, `bench.recovery`, `bench.chaos`.
+"""
+
+import argparse
 import asyncio
 import subprocess
 import sys
@@ -9,6 +13,7 @@ from bench import eventstore, pipeline
 
 def main() -> None:
     """Print one section after the other; a benchmark that cannot run says so and fails the run."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print("== the event store against raw JetStream publishing ==")
     asyncio.run(eventstore.main(events=4_000))
     print("\n== the whole pipeline ==")
