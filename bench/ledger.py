@@ -22,7 +22,8 @@ from dreamforge.contracts.events import (
 )
 from dreamforge.contracts.tables import CHECKPOINT_CHANNEL
 from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.follow import Follower, LogMessage
+from dreamforge.runtime.follow import Follower
+from dreamforge.runtime.log_message import LogMessage
 
 Apply = Callable[[LogMessage], None]
 Condition = Callable[[], bool]

@@ -8,14 +8,14 @@ from dreamforge.contracts.events import CancelRequested, Event, JobCancelled, St
 from dreamforge.gateway.cursor import EventCursor
 from dreamforge.gateway.hub import Tap
 from dreamforge.gateway.moments import Moment, Reader, merge, moment_of
-from dreamforge.runtime.directget import Stored
+from dreamforge.runtime.log_message import LogMessage
 
 T0 = datetime(2026, 11, 23, tzinfo=UTC)
 
 
-def stored(event: Event, sequence: int) -> Stored:
+def stored(event: Event, sequence: int) -> LogMessage:
     envelope = seal(event, entity_id="J", event_id="e", source="/test")
-    return Stored(envelope.subject, envelope.headers, envelope.data, sequence)
+    return LogMessage(envelope.subject, envelope.headers, envelope.data, sequence)
 
 
 def moment(event: Event, sequence: int) -> Moment:
@@ -70,8 +70,8 @@ def test_an_end_that_was_seen_ends_all_the_same() -> None:
 
 
 def test_what_nobody_can_read_is_passed_over() -> None:
-    assert moment_of(Stored("forge.jobs.J.0.requested", {}, b"{}", 1)) is None
-    assert moment_of(Stored("forge.jobs.J.0.requested", {"ce-type": "x"}, b"not json", 1)) is None
+    assert moment_of(LogMessage("forge.jobs.J.0.requested", {}, b"{}", 1)) is None
+    assert moment_of(LogMessage("forge.jobs.J.0.requested", {"ce-type": "x"}, b"not json", 1)) is None
 
 
 def test_a_tap_never_holds_more_than_its_limit() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dreamforge.contracts.events import JobRequested
 from dreamforge.projector.decode import decode
 from dreamforge.projector.parking import MOST_DATA_BYTES, parked_event
-from dreamforge.runtime.follow import LogMessage
+from dreamforge.runtime.log_message import LogMessage
 
 # nats-server's default max_payload
 MOST_MESSAGE_BYTES = 2**20

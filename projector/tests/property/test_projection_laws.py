@@ -43,7 +43,7 @@ from dreamforge.projector.folds import JobsFold, StepsFold
 from dreamforge.projector.parking import leave_out
 from dreamforge.projector.session import Session
 from dreamforge.projector.stream_projection import StreamProjection
-from dreamforge.runtime.follow import LogMessage
+from dreamforge.runtime.log_message import LogMessage
 
 T0 = datetime(2026, 11, 23, tzinfo=UTC)
 DECISION = Decision(waited_seconds=0, effective_priority=5, queue_length=1, required_bytes=1, candidates=())

@@ -6,7 +6,7 @@ import pytest
 
 from dreamforge.projector.buffer import Buffer
 from dreamforge.projector.decode import Decoded
-from dreamforge.runtime.follow import LogMessage
+from dreamforge.runtime.log_message import LogMessage
 
 
 def some(*sequences: int) -> list[Decoded]:

@@ -1,7 +1,6 @@
 """The laws of append, against a real JetStream: one winner, no half batches, a lost ack is no loss."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -17,19 +16,6 @@ from dreamforge.runtime import clock, ids
 from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.eventstore import EventStore, Loaded
 from dreamforge.runtime.streams import ensure_streams
-
-
-@pytest.fixture
-async def bus(nats_url: str) -> AsyncIterator[Bus]:
-    bus = await bus_module.connect(nats_url, "test")
-    await ensure_streams(bus)
-    yield bus
-    await bus.close()
-
-
-@pytest.fixture
-def store(bus: Bus) -> EventStore:
-    return EventStore(bus, "/dreamforge/test")
 
 
 async def test_a_job_is_read_back_whole_and_in_order(store: EventStore) -> None:

@@ -1,6 +1,6 @@
 """Whichever replica answers, a read sees what was written before it: a lagging one says no more than it knows."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 from some_jobs import assign, finish, request, started
@@ -11,32 +11,18 @@ from dreamforge.contracts.events import JobAssigned
 from dreamforge.contracts.job import Status
 from dreamforge.contracts.streams import JOBS
 from dreamforge.contracts.subjects import job_filter
-from dreamforge.runtime import bus as bus_module
 from dreamforge.runtime import clock, directget, ids, leaderget
 from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.eventstore import EventStore
 from dreamforge.runtime.follow import last_sequence
-from dreamforge.runtime.streams import ensure_streams
 from dreamforge.runtime.testing.replica import Replica, lagging_replica
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def replica() -> Iterator[Replica]:
+    """In force before anything connects."""
     with lagging_replica() as replica:
         yield replica
-
-
-@pytest.fixture
-async def bus(nats_url: str, replica: Replica) -> AsyncIterator[Bus]:
-    bus = await bus_module.connect(nats_url, "test")
-    await ensure_streams(bus)
-    yield bus
-    await bus.close()
-
-
-@pytest.fixture
-def store(bus: Bus) -> EventStore:
-    return EventStore(bus, "/dreamforge/test")
 
 
 async def test_a_job_is_read_whole_from_a_replica_that_has_only_its_beginning(

@@ -14,7 +14,8 @@ from dreamforge.contracts.streams import JOBS, STEPS
 from dreamforge.contracts.subjects import job_filter, steps_of
 from dreamforge.runtime import directget
 from dreamforge.runtime.bus import Bus, connect
-from dreamforge.runtime.follow import Batch, Follower, LogMessage
+from dreamforge.runtime.follow import Batch, Follower
+from dreamforge.runtime.log_message import LogMessage
 
 # `connect` itself waits for as long as it takes; a person at a terminal does not.
 CONNECT_SECONDS = 3.0
@@ -43,14 +44,14 @@ async def story_of(bus: Bus, job_id: str) -> list[Recorded]:
     return [recorded for message in found if (recorded := _readable(message))]
 
 
-async def _steps(bus: Bus, job_id: str) -> list[directget.Stored]:
-    found: list[directget.Stored] = []
+async def _steps(bus: Bus, job_id: str) -> list[LogMessage]:
+    found: list[LogMessage] = []
     while page := await directget.after(bus, STEPS.name, steps_of(job_id), found[-1].sequence if found else 0):
         found += page
     return found
 
 
-def _readable(message: directget.Stored | LogMessage) -> Recorded | None:
+def _readable(message: LogMessage) -> Recorded | None:
     try:
         return unseal(message.subject, message.headers, message.data, sequence=message.sequence)
     except MalformedEvent:

@@ -10,7 +10,8 @@ from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.streams import JOBS, STEPS
 from dreamforge.gateway.moments import Moment, moment_of
 from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.follow import Follower, LogMessage, last_sequence
+from dreamforge.runtime.follow import Follower, last_sequence
+from dreamforge.runtime.log_message import LogMessage
 
 READY_SECONDS = 2.0
 # So many messages are handed out before the writers get their turn: a burst must not look like a slow client.

@@ -12,7 +12,8 @@ from dreamforge.contracts.events import AttemptFailed, CancelRequested
 from dreamforge.gpu_runner.attempt import Cause
 from dreamforge.gpu_runner.hands import Hands
 from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.follow import Follower, LogMessage
+from dreamforge.runtime.follow import Follower
+from dreamforge.runtime.log_message import LogMessage
 
 FAILURES = f"forge.jobs.*.*.{AttemptFailed.TOKEN}"
 

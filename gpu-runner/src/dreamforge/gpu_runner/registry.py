@@ -11,8 +11,8 @@ from dreamforge.contracts.models import ModelDescriptor
 from dreamforge.contracts.registry import ModelState, RegisterModel
 from dreamforge.runtime import clock, directget, retry
 from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.directget import Stored
 from dreamforge.runtime.eventstore import EventStore
+from dreamforge.runtime.log_message import LogMessage
 from dreamforge.runtime.model_log import ModelLog
 
 
@@ -45,6 +45,6 @@ class Registry:
         state = await retry.until_it_works("the log", offer, DependencyAway, VersionConflict)
         return state.available
 
-    async def _read(self, stream: str, event: Event, entity_id: str) -> tuple[list[Stored], int]:
+    async def _read(self, stream: str, event: Event, entity_id: str) -> tuple[list[LogMessage], int]:
         stored = await directget.last_of_each(self.bus, stream, subjects.aggregate_filter(event, entity_id))
         return stored, max((message.sequence for message in stored), default=0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dreamforge.contracts.envelope import unseal
 from dreamforge.contracts.errors import MalformedEvent
 from dreamforge.projector.project import Entry
-from dreamforge.runtime.follow import LogMessage
+from dreamforge.runtime.log_message import LogMessage
 
 
 @dataclass(frozen=True, slots=True)

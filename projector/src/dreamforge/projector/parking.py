@@ -10,7 +10,7 @@ from dreamforge.contracts.envelope import seal
 from dreamforge.contracts.events import MessageParked
 from dreamforge.runtime import clock, ids, retry
 from dreamforge.runtime.bus import NATS_ERRORS, Bus
-from dreamforge.runtime.follow import LogMessage
+from dreamforge.runtime.log_message import LogMessage
 from dreamforge.runtime.telemetry import PARKED
 
 SERVICE = "projector"

@@ -22,7 +22,7 @@ from dreamforge.projector.together import together
 from dreamforge.runtime import clock, retry
 from dreamforge.runtime.bus import ApiError, Bus
 from dreamforge.runtime.directget import last_of_each
-from dreamforge.runtime.follow import Follower, LogMessage, last_sequence
+from dreamforge.runtime.follow import Follower, last_sequence
 
 WRITING = Gauge("forge_projector_writing", "1 while this process is the one that writes the read tables")
 # A session that wrote something or lasted this long was sound: the next one is tried at once, without backoff.
@@ -108,7 +108,7 @@ class Projector:
         async with session.busy:  # before it is read: what is folded meanwhile would be missing in what was read
             covering = projection.sequence
             found = await last_of_each(self._bus, streams.JOBS.name, job_filter(job_id), covering=covering)
-            decoded = decode(LogMessage(m.subject, m.headers, m.data, m.sequence) for m in found)
+            decoded = decode(found)
             entries = [item.entry for item in decoded if item.entry and item.message.sequence <= covering]
             folded = fold.refold(job_id, entries)
             async with session.connection.transaction(), session.connection.cursor() as cursor:

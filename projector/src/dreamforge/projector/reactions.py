@@ -22,7 +22,7 @@ from dreamforge.projector.parking import Park
 from dreamforge.projector.projector import Projector
 from dreamforge.runtime import directget, retry
 from dreamforge.runtime.bus import NATS_ERRORS, ApiError, Bus
-from dreamforge.runtime.follow import LogMessage
+from dreamforge.runtime.log_message import LogMessage
 
 Handle = Callable[[Msg], Awaitable[None]]
 NANOSECONDS = 1_000_000_000
@@ -74,10 +74,9 @@ def park_what_was_given_up(bus: Bus, park: Park) -> Handle:
         advisory = json.loads(message.data)
         stream, sequence = str(advisory["stream"]), int(advisory["stream_seq"])
         found = await directget.one(bus, stream, sequence)
-        lost = LogMessage(found.subject, found.headers, found.data, sequence) if found else None
         tries = int(advisory.get("deliveries", 1))
         reason = f"consumer {advisory['consumer']} will not get it again after {tries} deliveries"
-        await park(stream, lost or LogMessage("", {}, b"", sequence), reason, tries=tries)
+        await park(stream, found or LogMessage("", {}, b"", sequence), reason, tries=tries)
 
     return handle
 

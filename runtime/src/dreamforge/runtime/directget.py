@@ -12,14 +12,13 @@ from nats.aio.msg import Msg
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.runtime import leaderget
 from dreamforge.runtime.bus import NATS_ERRORS, REQUEST_TIMEOUT_SECONDS, Bus
-from dreamforge.runtime.stored import Stored as Stored  # what is read here, for whoever reads here
-from dreamforge.runtime.stored import writers_own
+from dreamforge.runtime.log_message import LogMessage, writers_own
 
 # The server sends no more than this many in answer to one request; a job has a few dozen events.
 MAX_MESSAGES = 1024
 
 
-async def last_of_each(bus: Bus, stream: str, subject_filter: str, *, covering: int = 0) -> list[Stored]:
+async def last_of_each(bus: Bus, stream: str, subject_filter: str, *, covering: int = 0) -> list[LogMessage]:
     """The latest message of each subject, in stream order, with all up to the sequence `covering`; [] if none is there.
 
     Since each event of a job has a subject of its own, this is the whole job, however long the log.
@@ -32,7 +31,7 @@ async def last_of_each(bus: Bus, stream: str, subject_filter: str, *, covering: 
     return _latest(found + await leaderget.after(bus, stream, subject_filter, up_to, covering=covering))
 
 
-async def after(bus: Bus, stream: str, subject: str, sequence: int, *, count: int = MAX_MESSAGES) -> list[Stored]:
+async def after(bus: Bus, stream: str, subject: str, sequence: int, *, count: int = MAX_MESSAGES) -> list[LogMessage]:
     """Up to `count` messages of a subject past a sequence, in stream order.
 
     Errors: DependencyAway when NATS does not answer.
@@ -41,7 +40,7 @@ async def after(bus: Bus, stream: str, subject: str, sequence: int, *, count: in
     return found
 
 
-async def one(bus: Bus, stream: str, sequence: int) -> Stored | None:
+async def one(bus: Bus, stream: str, sequence: int) -> LogMessage | None:
     """The message at a sequence; None if it is not (any more) in the stream. Errors: DependencyAway."""
     answer = await bus.ask(f"$JS.API.DIRECT.GET.{stream}", json.dumps({"seq": sequence}).encode())
     headers = answer.headers or {}
@@ -50,18 +49,18 @@ async def one(bus: Bus, stream: str, sequence: int) -> Stored | None:
     return await leaderget.one(bus, stream, sequence)
 
 
-async def last(bus: Bus, stream: str, subject: str) -> Stored | None:
+async def last(bus: Bus, stream: str, subject: str) -> LogMessage | None:
     """The newest message of one subject; None if whoever answered has none (yet). Errors: DependencyAway."""
     answer = await bus.ask(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"")
     headers = answer.headers or {}
     return _stored(answer, headers) if "Nats-Sequence" in headers else None
 
 
-async def _get(bus: Bus, stream: str, request: dict[str, object]) -> tuple[list[Stored], dict[str, str]]:
+async def _get(bus: Bus, stream: str, request: dict[str, object]) -> tuple[list[LogMessage], dict[str, str]]:
     """What was found, and the headers of the message that closes the answer."""
     inbox = bus.nc.new_inbox()
     done: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
-    found: list[Stored] = []
+    found: list[LogMessage] = []
 
     async def receive(message: Msg) -> None:
         headers = message.headers or {}
@@ -83,7 +82,7 @@ async def _get(bus: Bus, stream: str, request: dict[str, object]) -> tuple[list[
     return found, closing
 
 
-def _latest(messages: list[Stored]) -> list[Stored]:
+def _latest(messages: list[LogMessage]) -> list[LogMessage]:
     latest = {message.subject: message for message in messages}
     return sorted(latest.values(), key=lambda message: message.sequence)
 
@@ -97,5 +96,5 @@ def _finish(done: "asyncio.Future[dict[str, str]]", headers: dict[str, str]) -> 
         done.set_exception(DependencyAway(dependency="nats", reason=reason))
 
 
-def _stored(message: Msg, headers: dict[str, str]) -> Stored:
-    return Stored(headers["Nats-Subject"], writers_own(headers), message.data, int(headers["Nats-Sequence"]))
+def _stored(message: Msg, headers: dict[str, str]) -> LogMessage:
+    return LogMessage(headers["Nats-Subject"], writers_own(headers), message.data, int(headers["Nats-Sequence"]))

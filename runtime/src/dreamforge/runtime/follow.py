@@ -15,6 +15,7 @@ from nats.aio.msg import Msg
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.runtime import retry
 from dreamforge.runtime.bus import NATS_ERRORS, ApiError, Bus
+from dreamforge.runtime.log_message import LogMessage
 
 PULL_MESSAGES = 1_000
 PULL_EXPIRES_SECONDS = 5.0
@@ -23,16 +24,6 @@ HEARTBEAT_SECONDS = 1.0
 SILENCE_SECONDS = 3.5
 INACTIVE_SECONDS = 15.0
 NANOSECONDS = 1_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class LogMessage:
-    """A message of a stream. `headers` is {} when it had none."""
-
-    subject: str
-    headers: dict[str, str]
-    data: bytes
-    sequence: int
 
 
 @dataclass(frozen=True, slots=True)

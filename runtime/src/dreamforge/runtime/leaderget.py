@@ -11,7 +11,7 @@ from dreamforge.contracts.errors import DependencyAway
 from dreamforge.runtime.bus import ApiError, Bus
 from dreamforge.runtime.follow import last_sequence
 from dreamforge.runtime.headers import parse_header_lines
-from dreamforge.runtime.stored import Stored, writers_own
+from dreamforge.runtime.log_message import LogMessage, writers_own
 
 # err_code of nats-server: there is no such message.
 NO_MESSAGE = 10037
@@ -23,13 +23,13 @@ async def version(bus: Bus, stream: str, subject_filter: str) -> int:
     return int(found["seq"]) if found else 0
 
 
-async def one(bus: Bus, stream: str, sequence: int) -> Stored | None:
+async def one(bus: Bus, stream: str, sequence: int) -> LogMessage | None:
     """The message at a sequence; None if it is not (any more) in the stream. Errors: DependencyAway."""
     found = await _message(bus, stream, {"seq": sequence})
     return _stored(found) if found else None
 
 
-async def after(bus: Bus, stream: str, subject_filter: str, sequence: int, *, covering: int) -> list[Stored]:
+async def after(bus: Bus, stream: str, subject_filter: str, sequence: int, *, covering: int) -> list[LogMessage]:
     """Every message under a filter past a sequence, in stream order, with everything up to the sequence `covering`.
 
     One by one: for the few that a replica had not applied yet, or an aggregate with its few dozen events.
@@ -37,7 +37,7 @@ async def after(bus: Bus, stream: str, subject_filter: str, sequence: int, *, co
     """
     if covering:
         await _reaches(bus, stream, covering)
-    found: list[Stored] = []
+    found: list[LogMessage] = []
     while message := await _message(bus, stream, {"seq": sequence + 1, "next_by_subj": subject_filter}):
         found.append(_stored(message))
         sequence = found[-1].sequence
@@ -63,7 +63,7 @@ async def _message(bus: Bus, stream: str, request: dict[str, object]) -> dict[st
     return found
 
 
-def _stored(message: dict[str, Any]) -> Stored:  # Any: JSON
+def _stored(message: dict[str, Any]) -> LogMessage:  # Any: JSON
     _, _, lines = b64decode(message.get("hdrs", "")).partition(b"\r\n")  # the first one names the protocol
     headers = writers_own(parse_header_lines(lines))
-    return Stored(message["subject"], headers, b64decode(message.get("data", "")), int(message["seq"]))
+    return LogMessage(message["subject"], headers, b64decode(message.get("data", "")), int(message["seq"]))

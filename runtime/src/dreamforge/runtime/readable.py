@@ -10,9 +10,9 @@ from dreamforge.contracts.envelope import Recorded, unseal
 from dreamforge.contracts.errors import MalformedEvent
 from dreamforge.runtime import directget, leaderget
 from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.stored import Stored
+from dreamforge.runtime.log_message import LogMessage
 
-Read = tuple[Stored, Recorded]
+Read = tuple[LogMessage, Recorded]
 
 
 async def newest_readable(bus: Bus, stream: str, subject_filter: str) -> tuple[list[Read], int]:
@@ -44,19 +44,19 @@ async def last_readable(bus: Bus, stream: str, subject_filter: str, *, covering:
     return found, max((message.sequence for message in messages), default=0)
 
 
-def readable(message: Stored) -> Recorded | None:
+def readable(message: LogMessage) -> Recorded | None:
     """What one message says; None, with a line in the log, if nobody can read it."""
     read = _read(message)
     return read[1] if read else None
 
 
-async def _below(bus: Bus, stream: str, message: Stored) -> Read | None:
+async def _below(bus: Bus, stream: str, message: LogMessage) -> Read | None:
     """The newest that can be read among the first messages of this subject; a fact of ours is written there once."""
     messages = await directget.after(bus, stream, message.subject, 0)
     return next((read for older in reversed(messages) if (read := _read(older)) is not None), None)
 
 
-def _read(message: Stored) -> Read | None:
+def _read(message: LogMessage) -> Read | None:
     try:
         return message, unseal(message.subject, message.headers, message.data, sequence=message.sequence)
     except MalformedEvent as error:

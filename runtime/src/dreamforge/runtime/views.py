@@ -15,7 +15,8 @@ from dreamforge.contracts.models import ModelDescriptor
 from dreamforge.contracts.streams import MODELS, RUNNERS_BUCKET
 from dreamforge.runtime import clock
 from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.follow import Follower, LogMessage
+from dreamforge.runtime.follow import Follower
+from dreamforge.runtime.log_message import LogMessage
 
 KEYS = f"$KV.{RUNNERS_BUCKET}."
 # Whoever asks for live runners is not told of one whose lease must have ended twice over.

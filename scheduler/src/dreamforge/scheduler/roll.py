@@ -11,8 +11,8 @@ from dreamforge.contracts.streams import FLEET
 from dreamforge.contracts.subjects import entity_of
 from dreamforge.runtime import directget
 from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.directget import Stored
 from dreamforge.runtime.eventstore import EventStore
+from dreamforge.runtime.log_message import LogMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ async def _log(bus: Bus, subject_filter: str) -> tuple[list[Recorded], dict[str,
     return [recorded for message in stored if (recorded := _readable(message)) is not None], versions
 
 
-def _readable(message: Stored) -> Recorded | None:
+def _readable(message: LogMessage) -> Recorded | None:
     try:
         return unseal(message.subject, message.headers, message.data, sequence=message.sequence)
     except MalformedEvent:

@@ -228,7 +228,7 @@ def _weights_of(entry: CatalogEntry) -> Wanted:
     """The one file of weights: as it was pinned, else by the URL's name for it, else by the model's."""
     name = PurePosixPath(httpx.URL(entry.source.location).path).name
     refuse_pickle(name)
-    pinned = (each for each in _wanted(entry.source) if PurePosixPath(each.path).match(f"*{SAFETENSORS}"))
+    pinned = (each for each in _wanted(entry.source) if each.path.endswith(SAFETENSORS))
     return next(pinned, Wanted(name if name.endswith(SAFETENSORS) else entry.model_id + SAFETENSORS))
 
 

@@ -1,4 +1,4 @@
-"""A message as its stream holds it, however it was read."""
+"""A message as its stream holds it, however it was read: followed, or asked for."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,8 @@ SERVERS_OWN = "Nats-"
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A message of a stream. `headers` are the writer's own."""
+class LogMessage:
+    """A message of a stream. `headers` are the writer's own, {} when it had none."""
 
     subject: str
     headers: dict[str, str]
