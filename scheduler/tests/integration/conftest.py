@@ -128,17 +128,18 @@ class FakeRunner:
                     if event.instance_id == self.instance_id:
                         self.taken.append(event)
                         self.times[recorded.entity_id] = now()
-                        group.create_task(self._attempt(recorded.entity_id, event))
+                        group.create_task(self._attempt(recorded.entity_id, event, self.behaviour))
 
-    async def _attempt(self, job_id: str, event: JobAssigned) -> None:
+    async def _attempt(self, job_id: str, event: JobAssigned, behaviour: str) -> None:
+        """As the runner behaved when it took the assignment, whatever a test tells it afterwards."""
         self.active[job_id] = event.attempt
         self.changed.set()
-        if self.behaviour == "ignore":
+        if behaviour == "ignore":
             return
         with contextlib.suppress(Conflict):
             start = StartAttempt(now(), event.attempt, self.runner_id, self.instance_id)
             started = await self.store.execute(job_id, start)
-            if self.behaviour == "hold":
+            if behaviour == "hold":
                 return
             done = FinishAttempt(now(), event.attempt, (artifact(event.attempt),), 0.0)
             assert started.state.attempt == event.attempt
