@@ -8,7 +8,7 @@ import pytest
 from dreamforge.cli.failure import CommandError
 from dreamforge.cli.gateway import Gateway
 from dreamforge.cli.settings import CliSettings
-from dreamforge.cli.wishes import control, loras, uploaded
+from dreamforge.cli.wishes import control, loras, picture
 
 SETTINGS = CliSettings(_env_file=None, gateway_url="http://gateway")
 
@@ -22,11 +22,11 @@ def gateway(asked: list[httpx.Request]) -> Gateway:
 
 
 async def test_a_picture_is_uploaded_as_what_its_name_says(tmp_path: Path) -> None:
-    picture, asked = tmp_path / "fox.JPG", list[httpx.Request]()
-    picture.write_bytes(b"jpeg")
+    fox, asked = tmp_path / "fox.JPG", list[httpx.Request]()
+    fox.write_bytes(b"jpeg")
     async with gateway(asked) as client:
-        assert await uploaded(client, picture) == "a" * 64
-        assert await control(client, "canny:0.7", picture) == {
+        assert await picture(client, fox) == "a" * 64
+        assert await control(client, "canny:0.7", fox) == {
             "control": {"model_id": "canny", "scale": 0.7, "image": "a" * 64}
         }
     (first, _) = asked
@@ -41,10 +41,26 @@ async def test_a_file_that_is_no_picture_is_refused_before_anything_is_sent(
     (tmp_path / "fox.txt").write_text("a fox")
     async with gateway(asked) as client:
         with pytest.raises(CommandError, match=said):
-            await uploaded(client, tmp_path / name)
+            await picture(client, tmp_path / name)
         with pytest.raises(CommandError, match="needs its picture"):
             await control(client, "canny", None)
     assert not asked
+
+
+async def test_a_picture_that_was_painted_here_is_named_and_not_sent() -> None:
+    job_id = "01a20638-499f-7288-a6c2-5e668ec21e03"
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(f"{request.method} {request.url.path}")
+        return httpx.Response(200, json={"artifacts": [{"artifact_id": f"{job_id}-1-0", "sha256": "b" * 64}]})
+
+    async with Gateway(SETTINGS, lambda _text: None, httpx.MockTransport(answer)) as client:
+        assert await picture(client, Path(f"{job_id}-1-0")) == "b" * 64
+        with pytest.raises(CommandError, match="no artifact") as refused:
+            await picture(client, Path(f"{job_id}-2-0"))
+    assert refused.value.facts == {"its artifacts": f"{job_id}-1-0"}
+    assert asked == [f"GET /v1/jobs/{job_id}"] * 2
 
 
 def test_a_weight_that_is_no_number_is_refused_with_how_it_is_written() -> None:

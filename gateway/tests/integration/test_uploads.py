@@ -9,7 +9,7 @@ import pytest
 from gateway_world import BODY, MODEL, World, models
 from PIL import Image
 
-from dreamforge.runtime.objects import sha256_of
+from dreamforge.runtime.objects import ObjectStore, object_key, sha256_of, upload_key
 from dreamforge.runtime.testing import eventually
 
 
@@ -65,6 +65,19 @@ async def test_what_is_no_picture_within_bounds_is_refused(client: httpx.AsyncCl
     for name in ("nope", "A" * 64, "%00"):
         missing = await client.get(f"/v1/uploads/{name}")
         assert (missing.status_code, missing.json()["code"]) == (404, "upload_not_found")
+
+
+async def test_a_picture_that_was_painted_here_can_be_started_from(client: httpx.AsyncClient, world: World) -> None:
+    objects = ObjectStore(world.settings)
+    await world.register(MODEL.model_copy(update={"model_id": "sd", "family": "stable-diffusion"}))
+    await eventually(lambda: models(client), until=lambda found: len(found) == 2)
+    painted, sha256 = picture(), sha256_of(picture())
+    body = BODY | {"model_id": "sd", "init_image": sha256}
+    assert (await client.post("/v1/jobs", json=body)).json()["code"] == "unknown_upload"
+    await objects.put(object_key(sha256), painted, "image/png")
+    assert (await client.post("/v1/jobs", json=body)).status_code == 202
+    await objects.remove(object_key(sha256))  # whoever collects objects does not take it from the job
+    assert await objects.get(upload_key(sha256)) == painted
 
 
 async def test_a_request_names_only_uploads_that_are_there(client: httpx.AsyncClient, world: World) -> None:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from dreamforge.contracts.errors import ArtifactNotFound, DependencyAway
-from dreamforge.runtime.objects import ObjectStore, object_key, sha256_of
+from dreamforge.runtime.objects import ObjectStore, object_key, sha256_of, upload_key
 from dreamforge.runtime.settings import CommonSettings
 from dreamforge.runtime.testing.buckets import S3Settings
 
@@ -44,6 +44,19 @@ async def test_what_is_put_can_be_read_and_presigned(s3_settings: S3Settings) ->
     assert await asyncio.to_thread(read, url) == data
     with pytest.raises(HTTPError):
         await asyncio.to_thread(read, url.replace("X-Amz-Signature=", "X-Amz-Signature=0"))
+
+
+async def test_an_object_is_copied_inside_the_store(s3_settings: S3Settings) -> None:
+    store = ObjectStore(settings(s3_settings))
+    await store.ensure_bucket()
+    painted, kept = object_key("1" * 64), upload_key("1" * 64)
+    with pytest.raises(ArtifactNotFound):
+        await store.copy(painted, kept)
+    await store.put(painted, b"x", "image/png")
+    for _ in range(2):
+        await store.copy(painted, kept)
+    await store.remove(painted)
+    assert await store.get(kept) == b"x"
 
 
 async def test_objects_are_listed_and_removed(s3_settings: S3Settings) -> None:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from dreamforge.cli import artifacts
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.gateway import Gateway
 
@@ -45,12 +46,24 @@ def _weighted(text: str, option: str, name: str) -> dict[str, Any]:
         ) from None
 
 
-async def uploaded(gateway: Gateway, path: Path) -> str:
-    """A picture given to the gateway; its hash. Errors: CommandError for a file that cannot be one."""
+async def picture(gateway: Gateway, said: Path) -> str:
+    """The hash of a picture: one that was painted here, named by its artifact's id, or a file, given to the gateway.
+
+    Errors: CommandError for an artifact that is not there and for a file that cannot be a picture; ProblemError.
+    """
+    if artifacts.ARTIFACT_ID.fullmatch(str(said)):
+        _, artifact = await artifacts.find(gateway, str(said))
+        return str(artifact["sha256"])
+    return await _uploaded(gateway, said)
+
+
+async def _uploaded(gateway: Gateway, path: Path) -> str:
     content_type = CONTENT_TYPES.get(path.suffix.lower())
     if content_type is None:
         raise CommandError(
-            f"{path} is no picture that can be uploaded", Exit.REFUSED, hint=f"these can: {', '.join(CONTENT_TYPES)}"
+            f"{path} is no picture that can be uploaded",
+            Exit.REFUSED,
+            hint=f"these can: {', '.join(CONTENT_TYPES)}; an artifact's id names a picture that was painted here",
         )
     try:
         data = await asyncio.to_thread(path.read_bytes)
@@ -59,14 +72,14 @@ async def uploaded(gateway: Gateway, path: Path) -> str:
     return str((await gateway.upload(data, content_type))["sha256"])
 
 
-async def control(gateway: Gateway, text: str | None, picture: Path | None) -> dict[str, Any]:
+async def control(gateway: Gateway, text: str | None, image: Path | None) -> dict[str, Any]:
     """A ControlNet as `ID` or `ID:SCALE`, with its picture. Errors: CommandError when one of the two is missing."""
-    if text is None and picture is None:
+    if text is None and image is None:
         return {}
-    if text is None or picture is None:
+    if text is None or image is None:
         raise CommandError(
             "a ControlNet needs its picture, and a picture its ControlNet",
             Exit.REFUSED,
             hint="give both: --control ID --control-image FILE",
         )
-    return {"control": {**_weighted(text, "--control", "scale"), "image": await uploaded(gateway, picture)}}
+    return {"control": {**_weighted(text, "--control", "scale"), "image": await picture(gateway, image)}}

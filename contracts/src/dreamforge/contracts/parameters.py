@@ -153,7 +153,7 @@ def _object(required: list[str], **properties: Json) -> Json:
 
 
 def _upload() -> Json:
-    return {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "sha256 of an upload"}
+    return {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "sha256 of an upload or of an artifact"}
 
 
 def _strength() -> Json:

@@ -93,14 +93,17 @@ class BadPicture(InvalidInput):
 
 @dataclass(eq=False)
 class UnknownUpload(InvalidInput):
-    """A request names an upload that nobody has brought."""
+    """A request names a picture that nobody has brought, and that was not painted here."""
 
     code = "unknown_upload"
     field: str
     value: str
 
     def __str__(self) -> str:
-        return f"{self.field} names upload {self.value}, which is not there: POST it to /v1/uploads first"
+        return (
+            f"{self.field} names {self.value}, which is neither an upload nor a picture that was painted here: "
+            "POST it to /v1/uploads first"
+        )
 
 
 @dataclass(eq=False)

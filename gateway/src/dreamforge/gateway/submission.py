@@ -68,7 +68,7 @@ class ControlWish(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
 
     model_id: Token
-    image: Annotated[Sha256, Field(description="sha256 of an upload")]
+    image: Annotated[Sha256, Field(description="sha256 of an upload or of an artifact")]
     scale: Scale = 1.0
 
 
@@ -100,8 +100,12 @@ class Submission(BaseModel):
     seed: Annotated[Seed | None, Field(description="picture i of the job is painted with seed + i"), Whole] = None
     images: int = 1
     sampler: Annotated[SamplerName | None, Field(description="default: the model's own")] = None
-    init_image: Annotated[Sha256 | None, Field(description="sha256 of an upload to start from")] = None
-    mask_image: Annotated[Sha256 | None, Field(description="sha256 of an upload; what is white is painted anew")] = None
+    init_image: Annotated[Sha256 | None, Field(description="sha256 of an upload or of an artifact, to start from")] = (
+        None
+    )
+    mask_image: Annotated[
+        Sha256 | None, Field(description="sha256 of an upload or of an artifact; what is white is painted anew")
+    ] = None
     strength: Annotated[Strength | None, Field(description="how much of init_image is painted over")] = None
     loras: Annotated[tuple[LoraWish, ...], Field(max_length=LORAS_MAX)] = ()
     control: ControlWish | None = None

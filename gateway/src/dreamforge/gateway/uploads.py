@@ -1,4 +1,4 @@
-"""Pictures that clients bring: checked by content, kept under their hash, named by it in requests."""
+"""Pictures to start from: checked by content, kept under their hash, named by it in requests."""
 
 import asyncio
 import io
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-from dreamforge.contracts.errors import OutOfBounds
+from dreamforge.contracts.errors import ArtifactNotFound, OutOfBounds
 from dreamforge.contracts.events import SIDE_PX_MIN, RenderRequest
 from dreamforge.contracts.limits import Limits
 from dreamforge.gateway.errors import BadPicture, UnknownUpload, UnsupportedMedia
 from dreamforge.gateway.pictures import Header, read_header
 from dreamforge.gateway.replies import UploadReply
-from dreamforge.runtime.objects import ObjectStore, sha256_of, upload_key
+from dreamforge.runtime.objects import ObjectStore, object_key, sha256_of, upload_key
 
 FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
 # Each decode may hold four bytes a pixel: two of the default largest are 128 MiB.
@@ -93,10 +93,21 @@ class Uploads:
         return self._objects.presigned_url(key) if await self._objects.exists(key) else None
 
     async def require(self, request: RenderRequest) -> None:
-        """Errors: UnknownUpload(field, value), DependencyAway."""
+        """See that each named picture is kept. Errors: UnknownUpload(field, value), DependencyAway."""
         for field, sha256 in _named(request):
-            if not await self._objects.exists(upload_key(sha256)):
+            if not (await self._objects.exists(upload_key(sha256)) or await self._adopt(sha256)):
                 raise UnknownUpload(field=field, value=sha256)
+
+    async def _adopt(self, sha256: str) -> bool:
+        """Keep a picture that was painted here as if it had been brought: those that nobody shows are collected.
+
+        False if there is none. Errors: DependencyAway.
+        """
+        try:
+            await self._objects.copy(object_key(sha256), upload_key(sha256))
+        except ArtifactNotFound:
+            return False
+        return True
 
 
 def _named(request: RenderRequest) -> Iterator[tuple[str, str]]:

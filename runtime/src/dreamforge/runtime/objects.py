@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import urllib3
 from minio import Minio
+from minio.commonconfig import CopySource
 from minio.error import InvalidResponseError, MinioException, S3Error
 
 from dreamforge.contracts.errors import ArtifactNotFound, DependencyAway
@@ -111,6 +112,17 @@ class ObjectStore:
             return await asyncio.to_thread(self._guard, stat)
         except ArtifactNotFound:
             return None
+
+    async def copy(self, source: str, key: str) -> None:
+        """Store an object under another key too, inside the store. Errors: ArtifactNotFound(source), DependencyAway."""
+        await asyncio.to_thread(
+            self._guard,
+            lambda: self._client.copy_object(
+                bucket_name=self._bucket,
+                object_name=key,
+                source=CopySource(bucket_name=self._bucket, object_name=source),
+            ),
+        )
 
     async def remove(self, key: str) -> None:
         """Delete one object; one that is not there is no error. Errors: DependencyAway."""

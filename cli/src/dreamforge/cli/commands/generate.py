@@ -17,7 +17,8 @@ from dreamforge.cli.pictures import save_pictures
 from dreamforge.cli.progress import JobView
 from dreamforge.cli.watch import Silent, display_on, line_of, watch
 
-FROM = "Starting from pictures"
+FROM = "Starting from pictures (a file, or the id of an artifact)"
+PICTURE = "FILE|ARTIFACT"
 HOW = "How it is painted"
 
 
@@ -38,9 +39,12 @@ def generate(
     upscale: Annotated[
         float | None, typer.Option(help="Second pass at so many times the size.", rich_help_panel=HOW)
     ] = None,
-    init_image: Annotated[Path | None, typer.Option(help="Picture to start from.", rich_help_panel=FROM)] = None,
+    init_image: Annotated[
+        Path | None, typer.Option(metavar=PICTURE, help="Picture to start from.", rich_help_panel=FROM)
+    ] = None,
     mask: Annotated[
-        Path | None, typer.Option(help="What to paint anew: white in this picture.", rich_help_panel=FROM)
+        Path | None,
+        typer.Option(metavar=PICTURE, help="What to paint anew: white in this picture.", rich_help_panel=FROM),
     ] = None,
     strength: Annotated[
         float | None, typer.Option(help="How much of it is painted over, 0 to 1.", rich_help_panel=FROM)
@@ -48,7 +52,9 @@ def generate(
     control: Annotated[
         str | None, typer.Option(metavar="ID[:SCALE]", help="A ControlNet.", rich_help_panel=FROM)
     ] = None,
-    control_image: Annotated[Path | None, typer.Option(help="The picture it follows.", rich_help_panel=FROM)] = None,
+    control_image: Annotated[
+        Path | None, typer.Option(metavar=PICTURE, help="The picture it follows.", rich_help_panel=FROM)
+    ] = None,
     priority: Annotated[int, typer.Option(help="0 to 9, 9 is the most urgent.")] = 5,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the pictures; out/.")] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and leave.")] = False,
@@ -63,6 +69,7 @@ def generate(
       dreamforge generate "a lighthouse at dawn"
       dreamforge generate "a fox" --size 256x256 --steps 30 --seed 7 --images 4 -o foxes
       dreamforge generate "the same at night" --init-image fox.png --strength 0.5
+      dreamforge generate "the same in winter" --init-image 01a20638-499f-7288-a6c2-5e668ec21e03-1-0
       dreamforge jobs watch $(dreamforge generate "a fox" --no-wait)
     """
     body: JsonObject = {
@@ -89,7 +96,7 @@ def generate(
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Files that a request starts from."""
+    """What a request starts from: files, or artifacts by their ids."""
 
     init_image: Path | None
     mask: Path | None
@@ -97,9 +104,9 @@ class Pictures:
     control_image: Path | None
 
     async def fields(self, gateway: Gateway) -> JsonObject:
-        """Upload them; the fields that name them. Errors: CommandError, ProblemError."""
+        """Upload the files; the fields that name them all. Errors: CommandError, ProblemError."""
         named = {"init_image": self.init_image, "mask_image": self.mask}
-        hashes = {name: await wishes.uploaded(gateway, path) for name, path in named.items() if path is not None}
+        hashes = {name: await wishes.picture(gateway, path) for name, path in named.items() if path is not None}
         return {**hashes, **await wishes.control(gateway, self.control, self.control_image)}
 
 

@@ -1,12 +1,12 @@
 """`dreamforge rerun`: an artifact rendered again from its own event, and compared."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
+from dreamforge.cli import artifacts
 from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.again import Comparison, compare, submission
 from dreamforge.cli.commands.generate import paint, raise_unless_succeeded
@@ -16,8 +16,6 @@ from dreamforge.cli.gateway import Gateway
 from dreamforge.cli.gateway import Json as JsonObject
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.events import RenderRequest
-
-ARTIFACT_ID = re.compile(r"(?P<job_id>[0-9a-f-]{36})-\d+-\d+")
 
 
 def rerun(
@@ -39,8 +37,9 @@ def rerun(
 
 async def _rerun(settings: CliSettings, artifact_id: str, folder: Path, *, as_json: bool) -> None:
     async with Gateway(settings) as gateway:
-        before = await _artifact(gateway, artifact_id)
-        accepted = await gateway.submit(before["body"])
+        job, before = await artifacts.find(gateway, artifact_id)
+        body = submission(RenderRequest.model_validate(job["request"]), before["seed"])
+        accepted = await gateway.submit(body)
         view, paths = await paint(gateway, accepted["job_id"], folder, quiet=as_json)
         raise_unless_succeeded(accepted["job_id"], view)
         after = (await gateway.job(accepted["job_id"]))["artifacts"][0]
@@ -52,21 +51,6 @@ async def _rerun(settings: CliSettings, artifact_id: str, folder: Path, *, as_js
         _tell(found)
     if not found.same_pixels:
         raise CommandError("the pixels differ", Exit.FAILED, {"first": artifact_id, "again": after["artifact_id"]})
-
-
-async def _artifact(gateway: Gateway, artifact_id: str) -> JsonObject:
-    """The artifact with the body that asks for it again. Errors: CommandError, ProblemError."""
-    match = ARTIFACT_ID.fullmatch(artifact_id)
-    if match is None:
-        hint = "it is a job's id, the attempt and the picture's index: dreamforge jobs show JOB lists them"
-        raise CommandError(f"{artifact_id!r} is no artifact's id", Exit.REFUSED, hint=hint)
-    job = await gateway.job(match["job_id"])
-    for artifact in job["artifacts"]:
-        if artifact["artifact_id"] == artifact_id:
-            body = submission(RenderRequest.model_validate(job["request"]), artifact["seed"])
-            return {**artifact, "body": body}
-    known = ", ".join(each["artifact_id"] for each in job["artifacts"]) or "none"
-    raise CommandError(f"the job has no artifact {artifact_id}", Exit.REFUSED, {"its artifacts": known})
 
 
 def _as_json(first: str, again: str, found: Comparison) -> JsonObject:

@@ -1,5 +1,6 @@
 "use strict";
-// A field that takes a picture: chosen, dropped or pasted, sent once, then named by its hash.
+// A field that takes a picture: chosen, dropped or pasted, sent once, then named by its hash. One that was painted
+// here has its hash already.
 class PictureField {
   constructor(block, changed) {
     this.changed = changed;
@@ -35,11 +36,12 @@ class PictureField {
     }
   }
 
-  set(sha256) {
+  // `from` is where the picture can be seen, if it was not sent.
+  set(sha256, from = `/v1/uploads/${sha256}`) {
     this.coming = undefined;
     this.hash.value = sha256;
     if (!sha256) this.file.value = "";
-    if (sha256) this.image.src = `/v1/uploads/${sha256}`;
+    if (sha256) this.image.src = from;
     this.frame.hidden = !sha256;
     mark(this.file, "");
     this.changed();

@@ -8,6 +8,8 @@ let next = null, registry = "", registered = 0;
 
 const studio = {
   reuse(request) { wish.fill(request); $("wish").scrollIntoView({ block: "nearest" }); },
+  startable(request) { return wish.startable(request); },
+  start(request, picture) { wish.start(request, picture); $("wish").scrollIntoView({ block: "nearest" }); },
   async repeat(card) {
     try {
       const repeated = await paint(wish.again(card.job.request), error => card.say(error.message));
@@ -15,7 +17,7 @@ const studio = {
     } catch (error) { card.say(error.message); }
   },
 };
-studio.viewer = new Viewer($("viewer"), request => studio.reuse(request));
+studio.viewer = new Viewer($("viewer"), studio);
 
 // What is far down is read when it comes near.
 const near = new IntersectionObserver(entries => {

@@ -5,7 +5,7 @@ const inOrder = recipe =>
   ({ ...Object.fromEntries(FIRST.filter(name => name in recipe).map(name => [name, recipe[name]])), ...recipe });
 
 class Viewer {
-  constructor(dialog, reuse) {
+  constructor(dialog, studio) {
     this.dialog = dialog;
     const part = name => dialog.querySelector(name);
     part(".close").addEventListener("click", () => dialog.close());
@@ -16,8 +16,13 @@ class Viewer {
       copy(JSON.stringify(this.picture.recipe, null, 2), event.target));
     part(".use").addEventListener("click", () => {
       dialog.close();
-      reuse({ ...this.job.request, seed: this.picture.seed, images: 1 });
+      studio.reuse({ ...this.job.request, seed: this.picture.seed, images: 1 });
     });
+    part(".start").addEventListener("click", () => {
+      dialog.close();
+      studio.start(this.job.request, this.picture);
+    });
+    this.startable = () => studio.startable(this.job.request);
     dialog.addEventListener("click", event => event.target === dialog && dialog.close());
     dialog.addEventListener("keydown", event => {
       if (event.key === "ArrowLeft") this.turn(-1);
@@ -46,6 +51,7 @@ class Viewer {
     Object.assign(part("img"), { src: picture.url, alt: job.request.prompt });
     part("h2").textContent = job.request.prompt;
     part(".file").href = picture.url;
+    part(".start").hidden = !this.startable();
     part(".back").disabled = this.index === 0;
     part(".next").disabled = this.index === job.artifacts.length - 1;
     const rows = [["picture", `${this.index + 1} of ${job.artifacts.length}`], ...pairs(inOrder(picture.recipe)),

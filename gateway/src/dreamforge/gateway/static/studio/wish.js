@@ -190,6 +190,20 @@ class Wish {
     announce("The form has these settings now.");
   }
 
+  // Whether the model of a request can start from a picture.
+  startable({ model_id }) {
+    const schema = this.models.find(each => each.descriptor.model_id === model_id)?.parameters;
+    return Boolean(schema) && offered(within(schema, "init_image"));
+  }
+
+  // The settings of a request, with a picture that was painted by it to start from: at its size, by a new seed.
+  start(request, { sha256, url, width_px, height_px }) {
+    const { mask_image, upscale, strength, seed, ...rest } = request;
+    this.fill({ ...rest, images: 1, width_px, height_px });
+    this.pictures.init_image.set(sha256, url);
+    $("start").open = true;
+  }
+
   // The body that asks for the very same pictures.
   again(request) {
     const body = { ...request, upscale: this.factored(request) };
