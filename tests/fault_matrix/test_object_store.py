@@ -18,6 +18,7 @@ CALLS: dict[str, tuple[str, Callable[[ObjectStore], Awaitable[object]]]] = {
     "stat": ("HEAD", lambda store: store.exists(KEY)),
     "when": ("HEAD", lambda store: store.modified_at(KEY)),
     "list": ("GET", lambda store: store.listed(PREFIX)),
+    "copy": ("PUT", lambda store: store.copy(KEY, f"copies/{KEY}")),
     "remove": ("DELETE", lambda store: store.remove(KEY)),
     "check": ("HEAD", lambda store: store.check()),
 }

@@ -212,6 +212,22 @@ async def test_an_open_stream_survives_a_restart_of_nats(
     assert (await client.post("/v1/jobs", json={"prompt": "a"})).status_code == 202
 
 
+@pytest.mark.parametrize("change_settings", [{"gateway_streams": 2}])
+async def test_streams_past_the_bound_are_refused_until_one_ends(client: httpx.AsyncClient, submit: Any) -> None:
+    url = f"/v1/jobs/{await submit()}/events"
+    async with client.stream("GET", url):
+        async with client.stream("GET", url):
+            refused = await client.get(url)
+            assert (refused.status_code, refused.json()["code"]) == (503, "streams_full")
+            assert (refused.json()["maximum"], int(refused.headers["retry-after"]) > 0) == (2, True)
+
+        async def open_again() -> int:
+            async with client.stream("GET", url) as response:
+                return response.status_code
+
+        await eventually(open_again, until=lambda status: status == 200)
+
+
 async def restart(client: httpx.AsyncClient, world: World, nats_server: NatsServer) -> None:
     """Kill NATS, see what the gateway says meanwhile, and bring it back."""
     await nats_server.kill()

@@ -153,6 +153,17 @@ class ProjectionBehind(Unavailable):
 
 
 @dataclass(eq=False)
+class StreamsFull(Unavailable):
+    """This gateway has as many event streams open as it may."""
+
+    code = "streams_full"
+    maximum: int
+
+    def __str__(self) -> str:
+        return f"{self.maximum} event streams are open here, as many as may be; another gateway may have room"
+
+
+@dataclass(eq=False)
 class PortInUse(ForgeError):
     """Somebody else listens where the gateway should."""
 

@@ -111,6 +111,7 @@ class Gate:
         bus = await open_log(settings, f"gateway-{instance}")
         hub = Hub(
             bus,
+            limit_streams=settings.gateway_streams,
             limit_bytes=settings.gateway_stream_buffer_bytes,
             heartbeat_seconds=settings.gateway_heartbeat_seconds,
         )

@@ -8,6 +8,7 @@ from prometheus_client import Counter, Gauge
 
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.streams import JOBS, STEPS
+from dreamforge.gateway.errors import StreamsFull
 from dreamforge.gateway.moments import Moment, moment_of
 from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.follow import Follower, last_sequence
@@ -93,8 +94,9 @@ class Tap:
 class Hub:
     """Follows JOBS and STEPS from now on. A tap that is opened gets everything that is stored after that moment."""
 
-    def __init__(self, bus: Bus, *, limit_bytes: int, heartbeat_seconds: float) -> None:
+    def __init__(self, bus: Bus, *, limit_streams: int, limit_bytes: int, heartbeat_seconds: float) -> None:
         self.bus = bus
+        self._limit_streams = limit_streams
         self._limit_bytes = limit_bytes
         self._heartbeat_seconds = heartbeat_seconds
         self.places = {JOBS.name: 0, STEPS.name: 0}
@@ -113,11 +115,13 @@ class Hub:
             tasks.create_task(self._beats(), name="sse-heartbeat")
 
     async def open(self, job_id: str) -> Tap:
-        """A tap for a job. Errors: DependencyAway while the hub has no place in the log yet."""
+        """A tap for a job. Errors: StreamsFull, DependencyAway while the hub has no place in the log yet."""
         try:
             await asyncio.wait_for(self._placed.wait(), READY_SECONDS)
         except TimeoutError:
             raise DependencyAway(dependency="nats", reason="the event streams are not followed yet") from None
+        if sum(map(len, self._taps.values())) >= self._limit_streams:
+            raise StreamsFull(maximum=self._limit_streams)
         tap = Tap(job_id, self._limit_bytes)
         self._taps.setdefault(job_id, []).append(tap)
         CLIENTS.inc()

@@ -45,6 +45,7 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (e.TenantQueueFull, 429, "The tenant's queue is full"),
     (e.LimitReached, 429, "A limit was reached"),
     (own.ProjectionBehind, 503, "The read tables are behind"),
+    (own.StreamsFull, 503, "Too many event streams are open"),
     (e.DependencyAway, 503, "Something this needs is away"),
     (e.Unavailable, 503, "Not available now"),
     (e.ForgeError, 500, "Something went wrong here"),

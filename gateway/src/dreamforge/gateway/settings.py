@@ -13,6 +13,7 @@ class GatewaySettings(CommonSettings):
     gateway_port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free port")
     gateway_consistency_seconds: float = Field(default=5.0, gt=0, description="longest wait for Forge-Min-Sequence")
     gateway_heartbeat_seconds: float = Field(default=15.0, gt=0, description="between SSE comments")
+    gateway_streams: int = Field(default=4096, ge=1, description="event streams that may be open at once")
     gateway_stream_buffer_bytes: int = Field(
         default=256 * 1024, ge=1024, description="what one SSE client may be behind before it is dropped"
     )

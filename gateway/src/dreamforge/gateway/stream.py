@@ -32,7 +32,7 @@ async def open_stream(hub: Hub, job_id: str, cursor: EventCursor) -> Response:
 
     The tap is opened before history is read, and both are numbered by the log: what is in both is sent once. History
     is read as far as was handed out before there was the tap, whichever replica answers: what is in neither is no fact.
-    Errors: JobNotFound, DependencyAway.
+    Errors: JobNotFound, StreamsFull, DependencyAway.
     """
     tap = await hub.open(job_id)
     try:
