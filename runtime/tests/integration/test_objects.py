@@ -46,6 +46,17 @@ async def test_what_is_put_can_be_read_and_presigned(s3_settings: S3Settings) ->
         await asyncio.to_thread(read, url.replace("X-Amz-Signature=", "X-Amz-Signature=0"))
 
 
+async def test_browsers_are_sent_to_the_public_address(s3_settings: S3Settings) -> None:
+    port = s3_settings.endpoint.rsplit(":", 1)[1]
+    public = f"http://localhost:{port}"
+    store = ObjectStore(settings(s3_settings).model_copy(update={"s3_public_url": public}))
+    await store.ensure_bucket()
+    await store.put(object_key("1" * 64), b"x", "image/png")
+    url = store.presigned_url(object_key("1" * 64))
+    assert url.startswith(f"{public}/")
+    assert await asyncio.to_thread(read, url) == b"x", "the signature is for the host that is asked"
+
+
 async def test_an_object_is_copied_inside_the_store(s3_settings: S3Settings) -> None:
     store = ObjectStore(settings(s3_settings))
     await store.ensure_bucket()

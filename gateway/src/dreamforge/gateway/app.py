@@ -35,10 +35,5 @@ def application(gate: Gate) -> ASGIApp:
     """What uvicorn runs."""
     app = api(gate.settings.limit)
     app.state.gate = gate
-    app.state.pages = pages.Pages.of(app.state.document, s3_origin=_origin(gate))
+    app.state.pages = pages.Pages.of(app.state.document, s3_origin=gate.settings.s3_origin)
     return Edge(app)
-
-
-def _origin(gate: Gate) -> str:
-    scheme = "https" if gate.settings.s3_secure else "http"
-    return f"{scheme}://{gate.settings.s3_endpoint}"

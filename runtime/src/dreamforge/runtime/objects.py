@@ -67,14 +67,9 @@ class ObjectStore:
         if not settings.s3_secret_key.get_secret_value():
             raise DependencyAway(dependency="s3", reason="FORGE_S3_SECRET_KEY is not set")
         self._bucket = settings.s3_bucket
-        self._client = Minio(
-            endpoint=settings.s3_endpoint,
-            access_key=settings.s3_access_key,
-            secret_key=settings.s3_secret_key.get_secret_value(),
-            secure=settings.s3_secure,
-            region=settings.s3_region,
-            http_client=urllib3.PoolManager(timeout=TIMEOUT_SECONDS, maxsize=16, retries=False),
-        )
+        scheme = "https" if settings.s3_secure else "http"
+        self._client = _client(settings, f"{scheme}://{settings.s3_endpoint}")
+        self._signer = _client(settings, settings.s3_origin)
 
     async def ensure_bucket(self) -> None:
         """Make the bucket if it is not there. Errors: DependencyAway."""
@@ -131,8 +126,8 @@ class ObjectStore:
         )
 
     def presigned_url(self, key: str) -> str:
-        """A URL that lets its holder read one object for PRESIGNED_MINUTES; computed, no request is made."""
-        url: str = self._client.presigned_get_object(
+        """A URL under `s3_origin` that lets its holder read one object for PRESIGNED_MINUTES; no request is made."""
+        url: str = self._signer.presigned_get_object(
             bucket_name=self._bucket, object_name=key, expires=timedelta(minutes=PRESIGNED_MINUTES)
         )
         return url
@@ -187,6 +182,18 @@ class ObjectStore:
         finally:
             response.close()
             response.release_conn()
+
+
+def _client(settings: CommonSettings, url: str) -> Minio:
+    scheme, _, endpoint = url.partition("://")
+    return Minio(
+        endpoint=endpoint,
+        access_key=settings.s3_access_key,
+        secret_key=settings.s3_secret_key.get_secret_value(),
+        secure=scheme == "https",
+        region=settings.s3_region,
+        http_client=urllib3.PoolManager(timeout=TIMEOUT_SECONDS, maxsize=16, retries=False),
+    )
 
 
 def _said(error: InvalidResponseError) -> str:

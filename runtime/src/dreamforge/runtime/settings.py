@@ -1,10 +1,11 @@
 """Settings that every service shares: `FORGE_*` variables or a `.env` file. See `.env.example`."""
 
+import re
 import sys
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dreamforge.contracts.commands import RetryPolicy
@@ -48,7 +49,28 @@ class CommonSettings(BaseSettings):
     s3_secret_key: SecretStr = SecretStr("")
     s3_bucket: str = "forge-artifacts"
     s3_secure: bool = Field(default=False, description="https to the store")
+    s3_public_url: str = Field(
+        default="",
+        description="where browsers reach the store, if not at s3_endpoint (https://pictures.example.org)",
+    )
     s3_region: str = Field(default="us-east-1", description="set, so that the client never asks the store for it")
+
+    @field_validator("s3_public_url")
+    @classmethod
+    def _is_an_origin(cls, url: str) -> str:
+        if url and re.fullmatch(r"https?://[^/\s]+", url) is None:
+            raise ValueError("must be https://host or https://host:port (or http), without a path")
+        return url
+
+    @property
+    def s3_origin(self) -> str:
+        """Scheme, host and port under which pictures are fetched.
+
+        >>> CommonSettings(_env_file=None).s3_origin
+        'http://127.0.0.1:9000'
+        """
+        scheme = "https" if self.s3_secure else "http"
+        return self.s3_public_url or f"{scheme}://{self.s3_endpoint}"
 
     retry: RetrySettings = RetrySettings()
     stream_replicas: int = Field(default=1, ge=1, le=5, description="3 in a NATS cluster")
@@ -70,5 +92,6 @@ def load(kind: type[S]) -> S:
     except ValidationError as error:
         for each in error.errors(include_url=False):
             name = "FORGE_" + "_".join(str(part) for part in each["loc"]).upper()
-            print(f"{name}: {each['msg'][:1].lower()}{each['msg'][1:]}", file=sys.stderr)  # noqa: T201 before any log
+            said = each["msg"].removeprefix("Value error, ")
+            print(f"{name}: {said[:1].lower()}{said[1:]}", file=sys.stderr)  # noqa: T201 before any log
         sys.exit(EXIT_USAGE)

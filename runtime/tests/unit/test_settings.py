@@ -1,0 +1,26 @@
+"""Settings that are wrong are said by the name that a person has set, with what would be right."""
+
+import pytest
+
+from dreamforge.runtime.settings import EXIT_USAGE, CommonSettings, load
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("FORGE_S3_PUBLIC_URL", "pictures.example.org", "must be https://host or https://host:port"),
+        ("FORGE_S3_PUBLIC_URL", "https://example.org/pictures", "without a path"),
+        ("FORGE_HEALTH_PORT", "70000", "less than or equal to 65535"),
+        ("FORGE_RETRY_CAP_SECONDS", "0", "greater than 0"),
+    ],
+)
+def test_what_is_wrong_is_said_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        load(CommonSettings)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ended.value.code == EXIT_USAGE
+    assert line.startswith(f"{name}: ")
+    assert said in line
