@@ -10,7 +10,8 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from dreamforge.contracts.events import JobRequested, RenderRequest
+from dreamforge.contracts.events import JobRequested
+from dreamforge.contracts.requests import RenderRequest
 from dreamforge.runtime import bus as bus_module
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.bus import Bus, ack

@@ -30,8 +30,8 @@ from dreamforge.contracts.events import (
     JobRequested,
     JobStarted,
     JobSucceeded,
-    RenderRequest,
 )
+from dreamforge.contracts.requests import RenderRequest
 from dreamforge.contracts.tables import CHECKPOINT_CHANNEL
 from dreamforge.migrations import upgrade
 from dreamforge.projector.collector import seldom_collecting

@@ -18,7 +18,8 @@ from bench.verdict import clock
 from bench.victims import Service
 
 from dreamforge.cli.stack.plan import ServiceSpec
-from dreamforge.contracts.events import JobRequested, RenderRequest
+from dreamforge.contracts.events import JobRequested
+from dreamforge.contracts.requests import RenderRequest
 from dreamforge.runtime import bus as bus_module
 from dreamforge.runtime import clock as wall
 from dreamforge.runtime import ids

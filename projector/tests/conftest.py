@@ -11,7 +11,8 @@ from psycopg.rows import dict_row
 from pydantic import SecretStr
 
 from dreamforge.contracts.commands import AssignJob, FinishAttempt, RequestJob, StartAttempt
-from dreamforge.contracts.events import ArtifactStored, Decision, RenderRequest
+from dreamforge.contracts.events import ArtifactStored, Decision
+from dreamforge.contracts.requests import RenderRequest
 from dreamforge.projector.main import run
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.runtime import clock

@@ -1,7 +1,8 @@
 """What the tests of the event store share: commands that lead a job through its life."""
 
 from dreamforge.contracts.commands import AssignJob, FinishAttempt, RequestJob, StartAttempt
-from dreamforge.contracts.events import ArtifactStored, Decision, RenderRequest
+from dreamforge.contracts.events import ArtifactStored, Decision
+from dreamforge.contracts.requests import RenderRequest
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.eventstore import EventStore
 

@@ -20,10 +20,10 @@ from dreamforge.contracts.events import (
     JobStarted,
     JobSucceeded,
     JobWarned,
-    RenderRequest,
     StepProgressed,
     WarningCode,
 )
+from dreamforge.contracts.requests import RenderRequest
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 REQUEST = RenderRequest(

@@ -4,15 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 from dreamforge.cli.story import in_words, tell
 from dreamforge.contracts.envelope import Recorded
-from dreamforge.contracts.events import (
-    ArtifactStored,
-    Candidate,
-    Decision,
-    JobAssigned,
-    JobRequested,
-    RenderRequest,
-    StepProgressed,
-)
+from dreamforge.contracts.events import ArtifactStored, Candidate, Decision, JobAssigned, JobRequested, StepProgressed
+from dreamforge.contracts.requests import RenderRequest
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 REQUEST = RenderRequest(

@@ -27,17 +27,16 @@ from dreamforge.contracts.events import (
     TERMINAL_EVENTS,
     ArtifactStored,
     CancelRequested,
-    Deadlines,
     Decision,
     FailureReason,
     JobEvent,
     JobSucceeded,
     JobWarned,
-    RenderRequest,
     StepProgressed,
     WarningCode,
 )
 from dreamforge.contracts.job import INITIAL, JobState, Status, UnknownEvent, evolve
+from dreamforge.contracts.requests import Deadlines, RenderRequest
 
 T0 = datetime(2026, 11, 23, tzinfo=UTC)
 REQUEST = RenderRequest(

@@ -12,10 +12,10 @@ from dreamforge.contracts.errors import (
     OutOfBounds,
     UnknownAsset,
 )
-from dreamforge.contracts.events import ControlUse, LoraUse, Upscale
 from dreamforge.contracts.limits import Limits, UpscaleWish, Wish, resolve
 from dreamforge.contracts.models import Kind, ModelDescriptor, Parameters, Preset, VramProfile
 from dreamforge.contracts.parameters import least_strength, parameters_of, request_schema
+from dreamforge.contracts.requests import ControlUse, LoraUse, Upscale
 
 VRAM = VramProfile(resident_bytes=1, denoise_bytes_per_latent=1, decode_bytes_per_px=1)
 PRESET = Preset(name="p", width_px=64, height_px=96, steps=4, guidance_scale=2.0)

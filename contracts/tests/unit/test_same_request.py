@@ -7,8 +7,9 @@ import pytest
 
 from dreamforge.contracts.commands import RequestJob, decide
 from dreamforge.contracts.errors import IdempotencyConflict
-from dreamforge.contracts.events import Deadlines, JobRequested, RenderRequest
+from dreamforge.contracts.events import JobRequested
 from dreamforge.contracts.job import INITIAL, JobState, evolve
+from dreamforge.contracts.requests import Deadlines, RenderRequest
 
 REQUEST = RenderRequest(
     model_id="m", preset="p", prompt="a", width_px=64, height_px=64, steps=4, guidance_scale=1, seed=1

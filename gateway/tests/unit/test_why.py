@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from dreamforge.contracts.events import Candidate, RenderRequest
+from dreamforge.contracts.events import Candidate
 from dreamforge.contracts.job import Status
+from dreamforge.contracts.requests import RenderRequest
 from dreamforge.gateway.replies import JobSummary, Links, Waiting
 from dreamforge.gateway.why import summary
 

@@ -6,12 +6,10 @@ import sys
 from dataclasses import dataclass, field
 
 from dreamforge.contracts import commands
-from dreamforge.contracts.events import (
-    Decision,
-    RenderRequest,
-)
+from dreamforge.contracts.events import Decision
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.job import JobState, Status
+from dreamforge.contracts.requests import RenderRequest
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.eventstore import EventStore

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from dreamforge.contracts import commands
-from dreamforge.contracts.events import Decision, FailureReason, JobSucceeded, JobWarned, RenderRequest, WarningCode
+from dreamforge.contracts.events import Decision, FailureReason, JobSucceeded, JobWarned, WarningCode
 from dreamforge.contracts.job import Status
+from dreamforge.contracts.requests import RenderRequest
 from dreamforge.gpu_runner.protocol import Warned
 from dreamforge.gpu_runner.warner import MAX_WORDS, Warner
 from dreamforge.runtime import clock, ids

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamforge.contracts.events import Decision, FailureReason, JobAssigned, RenderRequest
+from dreamforge.contracts.events import Decision, FailureReason, JobAssigned
 from dreamforge.contracts.job import JobState, Status
+from dreamforge.contracts.requests import RenderRequest
 from dreamforge.gpu_runner.admit import Drop, Me, Refuse, Start, admit, is_running_here
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

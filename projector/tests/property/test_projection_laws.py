@@ -34,10 +34,10 @@ from dreamforge.contracts.events import (
     FailureReason,
     JobAssigned,
     JobSucceeded,
-    RenderRequest,
     StepProgressed,
 )
 from dreamforge.contracts.job import INITIAL, JobState, Status, evolve
+from dreamforge.contracts.requests import RenderRequest
 from dreamforge.projector.decode import Decoded, decode
 from dreamforge.projector.folds import JobsFold, StepsFold
 from dreamforge.projector.parking import leave_out

@@ -13,9 +13,9 @@ from dreamforge.contracts.events import (
     JobRequested,
     JobStarted,
     JobSucceeded,
-    RenderRequest,
 )
 from dreamforge.contracts.job import Status
+from dreamforge.contracts.requests import RenderRequest
 from dreamforge.projector.job import Job
 from dreamforge.projector.project import Entry, JobChanges, project_jobs
 

@@ -11,9 +11,10 @@ import pytest
 from dreamforge.contracts.commands import FinishAttempt, RequestJob, StartAttempt
 from dreamforge.contracts.envelope import unseal
 from dreamforge.contracts.errors import Conflict, DependencyAway
-from dreamforge.contracts.events import ArtifactStored, JobAssigned, ModelRegistered, RenderRequest, RunnerRegistered
+from dreamforge.contracts.events import ArtifactStored, JobAssigned, ModelRegistered, RunnerRegistered
 from dreamforge.contracts.fleet import LEASE_SECONDS, ActiveAttempt, Device, Heartbeat
 from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.requests import RenderRequest
 from dreamforge.contracts.subjects import assignments_to
 from dreamforge.runtime import directget, ids
 from dreamforge.runtime.bus import NATS_ERRORS, Bus, connect

@@ -3,7 +3,8 @@
 import asyncio
 
 from dreamforge.contracts.commands import FailAttempt, RetryPolicy
-from dreamforge.contracts.events import AttemptFailed, Deadlines, FailureReason, JobFailed
+from dreamforge.contracts.events import AttemptFailed, FailureReason, JobFailed
+from dreamforge.contracts.requests import Deadlines
 from dreamforge.runtime import directget
 from dreamforge.runtime.testing import eventually
 

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dreamforge.contracts.events import JobRequested, JobSucceeded, RenderRequest
+from dreamforge.contracts.events import JobRequested, JobSucceeded
 from dreamforge.contracts.fleet import Device, Heartbeat
 from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.placement import RunnerLoad
+from dreamforge.contracts.requests import RenderRequest
 from dreamforge.scheduler.fairness import Ageing
 from dreamforge.scheduler.plan import PlanPolicy, plan
 from dreamforge.scheduler.snapshot import Snapshot

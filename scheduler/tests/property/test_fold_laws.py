@@ -11,18 +11,16 @@ from dreamforge.contracts import commands
 from dreamforge.contracts.envelope import seal
 from dreamforge.contracts.errors import Conflict, NotFound
 from dreamforge.contracts.events import (
-    DEADLINE_SECONDS_MAX,
     EVENTS,
     ArtifactStored,
-    Deadlines,
     Decision,
     FailureReason,
     JobAssigned,
     JobRequested,
     JobStarted,
-    RenderRequest,
 )
 from dreamforge.contracts.job import INITIAL, JobState, Status, evolve
+from dreamforge.contracts.requests import DEADLINE_SECONDS_MAX, Deadlines, RenderRequest
 from dreamforge.scheduler.job import HELD, Stage
 from dreamforge.scheduler.snapshot import Snapshot
 

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dreamforge.contracts.events import Decision, FailureReason, JobAssigned, JobRequested, JobStarted, RenderRequest
+from dreamforge.contracts.events import Decision, FailureReason, JobAssigned, JobRequested, JobStarted
 from dreamforge.contracts.fleet import Device, Heartbeat
+from dreamforge.contracts.requests import RenderRequest
 from dreamforge.scheduler.attendance import SILENCE, Attendance
 from dreamforge.scheduler.job import Stage
 from dreamforge.scheduler.leases import Patience, lapsed

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dreamforge.contracts.events import JobRequested, RenderRequest
+from dreamforge.contracts.events import JobRequested
 from dreamforge.contracts.fleet import Device, Heartbeat
 from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.placement import RunnerLoad, judge
+from dreamforge.contracts.requests import RenderRequest
 from dreamforge.scheduler.fairness import Ageing
 from dreamforge.scheduler.plan import PlanPolicy, plan
 from dreamforge.scheduler.scene import Scene

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dreamforge.cli.failure import CommandError, Exit
-from dreamforge.contracts.events import RenderRequest
+from dreamforge.contracts.requests import RenderRequest
 
 Json = dict[str, Any]  # Any: JSON
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from dreamforge.contracts.errors import AssetMismatch, NamedTwice, UnknownAsset
-from dreamforge.contracts.events import ControlUse, LoraUse
 from dreamforge.contracts.models import Kind, ModelDescriptor
+from dreamforge.contracts.requests import ControlUse, LoraUse
 
 Models = Mapping[str, ModelDescriptor]
 

@@ -8,7 +8,6 @@ from dreamforge.contracts.events import (
     ArtifactStored,
     AttemptFailed,
     CancelRequested,
-    Deadlines,
     Decision,
     FailureReason,
     JobAssigned,
@@ -19,9 +18,9 @@ from dreamforge.contracts.events import (
     JobStarted,
     JobSucceeded,
     JobWarned,
-    RenderRequest,
 )
 from dreamforge.contracts.job import JobState, Status
+from dreamforge.contracts.requests import Deadlines, RenderRequest
 
 RUNNERS_FAULT = frozenset({FailureReason.RUNNER_LOST, FailureReason.RUNNER_RESTARTED, FailureReason.RUNNER_DRAINED})
 

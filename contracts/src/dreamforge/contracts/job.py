@@ -11,7 +11,6 @@ from dreamforge.contracts.events import (
     ArtifactStored,
     AttemptFailed,
     CancelRequested,
-    Deadlines,
     Event,
     FailureReason,
     JobAssigned,
@@ -21,8 +20,8 @@ from dreamforge.contracts.events import (
     JobStarted,
     JobSucceeded,
     JobWarned,
-    RenderRequest,
 )
+from dreamforge.contracts.requests import Deadlines, RenderRequest
 
 
 class Status(StrEnum):

@@ -14,7 +14,6 @@ from dreamforge.contracts.errors import (
     UnknownModel,
     UnknownPreset,
 )
-from dreamforge.contracts.events import ControlUse, LoraUse, RenderRequest, Upscale
 from dreamforge.contracts.models import ModelDescriptor, Parameters, Preset, SamplerName
 from dreamforge.contracts.parameters import (
     IMAGE_STRENGTH,
@@ -26,6 +25,7 @@ from dreamforge.contracts.parameters import (
     parameters_of,
     steps_bound,
 )
+from dreamforge.contracts.requests import ControlUse, LoraUse, RenderRequest, Upscale
 
 # An error that quotes a prompt quotes this much of it.
 SHOWN_CHARS = 40

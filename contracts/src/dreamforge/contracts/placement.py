@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from dreamforge.contracts.errors import SizeNotSupported
-from dreamforge.contracts.events import Candidate, RenderRequest
+from dreamforge.contracts.events import Candidate
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.models import ModelDescriptor, Tier
+from dreamforge.contracts.requests import RenderRequest
 from dreamforge.contracts.vram import estimate_vram_bytes
 
 # A resident model saves its load, which takes longer than any other difference between two idle runners.

@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from dreamforge.contracts.commands import RequestJob
-from dreamforge.contracts.events import ControlUse, Deadlines, LoraUse
 from dreamforge.contracts.limits import Limits, UpscaleWish, Wish, resolve
 from dreamforge.contracts.models import ModelDescriptor
+from dreamforge.contracts.requests import ControlUse, Deadlines, LoraUse
 from dreamforge.gateway.errors import InvalidRequest, NotJson, Violation
 from dreamforge.gateway.submission import Submission
 

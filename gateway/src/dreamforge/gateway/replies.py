@@ -5,10 +5,11 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from dreamforge.contracts.events import Candidate, Decision, RenderRequest
+from dreamforge.contracts.events import Candidate, Decision
 from dreamforge.contracts.fleet import Device, Heartbeat
 from dreamforge.contracts.job import Status
 from dreamforge.contracts.models import ModelDescriptor, Preset, Value
+from dreamforge.contracts.requests import RenderRequest
 
 
 class Links(Value):

@@ -4,10 +4,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, create_model
 
-from dreamforge.contracts.events import SIDE_PX_MIN, Seed
 from dreamforge.contracts.limits import Limits
 from dreamforge.contracts.models import SamplerName, Sha256, Token
 from dreamforge.contracts.parameters import CONTROL_SCALE_MAX, LORA_WEIGHT_MAX, STRENGTH_MIN, UPSCALE_STRENGTH
+from dreamforge.contracts.requests import SIDE_PX_MIN, Seed
 
 # No picture has a longer side; the model's descriptor says less. Keeps every number small enough for arithmetic.
 SIDE_PX_MAX = 65_536

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from PIL import Image
 
 from dreamforge.contracts.errors import ArtifactNotFound, OutOfBounds
-from dreamforge.contracts.events import SIDE_PX_MIN, RenderRequest
 from dreamforge.contracts.limits import Limits
+from dreamforge.contracts.requests import SIDE_PX_MIN, RenderRequest
 from dreamforge.gateway.errors import BadPicture, UnknownUpload, UnsupportedMedia
 from dreamforge.gateway.pictures import Header, read_header
 from dreamforge.gateway.replies import UploadReply

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from dreamforge.contracts.events import FailureReason, JobAssigned, RenderRequest
+from dreamforge.contracts.events import FailureReason, JobAssigned
 from dreamforge.contracts.job import JobState, Status
+from dreamforge.contracts.requests import RenderRequest
 
 
 @dataclass(frozen=True, slots=True)

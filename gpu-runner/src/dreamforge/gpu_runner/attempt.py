@@ -10,8 +10,9 @@ from loguru import logger
 
 from dreamforge.contracts import commands
 from dreamforge.contracts.errors import Conflict, DependencyAway, VersionConflict
-from dreamforge.contracts.events import ArtifactStored, FailureReason, RenderRequest
+from dreamforge.contracts.events import ArtifactStored, FailureReason
 from dreamforge.contracts.job import Status
+from dreamforge.contracts.requests import RenderRequest
 from dreamforge.gpu_runner import metrics
 from dreamforge.gpu_runner.admit import Drop, Me, Refuse, admit, is_running_here
 from dreamforge.gpu_runner.assignment import Assignment

@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from dreamforge.contracts.events import Seed
 from dreamforge.contracts.models import Sha256, Tier, Value, is_empty, is_none
+from dreamforge.contracts.requests import Seed
 from dreamforge.gpu_runner.task import RenderTask, UpscaleTask
 
 RendererName = Literal["diffusers", "synthetic"]

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 from dreamforge.contracts.envelope import seal
 from dreamforge.contracts.errors import DependencyAway
-from dreamforge.contracts.events import RenderRequest, StepProgressed
+from dreamforge.contracts.events import StepProgressed
+from dreamforge.contracts.requests import RenderRequest
 from dreamforge.gpu_runner.assignment import Assignment
 from dreamforge.gpu_runner.progress import Progress, running_mean
 from dreamforge.gpu_runner.protocol import Step

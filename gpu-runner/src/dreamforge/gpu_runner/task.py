@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from dreamforge.contracts.events import Seed
 from dreamforge.contracts.models import Mode, SamplerName, Sha256, Tier, Value
+from dreamforge.contracts.requests import Seed
 
 #: Paints over a little more than half: the picture is still known, its faults are gone.
 DEFAULT_STRENGTH = 0.6

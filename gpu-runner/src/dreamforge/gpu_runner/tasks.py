@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from dreamforge.contracts.events import FailureReason, JobAssigned, RenderRequest
+from dreamforge.contracts.events import FailureReason, JobAssigned
 from dreamforge.contracts.models import Tier
+from dreamforge.contracts.requests import RenderRequest
 from dreamforge.gpu_runner.inputs import Inputs
 from dreamforge.gpu_runner.listening import AttemptLost
 from dreamforge.gpu_runner.models import LocalModel

@@ -7,7 +7,7 @@ effective priority grows with its wait, without bound, while that of a fresh job
 from dataclasses import dataclass
 from datetime import datetime
 
-from dreamforge.contracts.events import RenderRequest
+from dreamforge.contracts.requests import RenderRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from dreamforge.contracts.events import (
-    AttemptFailed,
-    Deadlines,
-    JobAssigned,
-    JobEvent,
-    JobRequested,
-    JobStarted,
-)
+from dreamforge.contracts.events import AttemptFailed, JobAssigned, JobEvent, JobRequested, JobStarted
 from dreamforge.contracts.placement import Needs, needs_of
+from dreamforge.contracts.requests import Deadlines
 from dreamforge.scheduler.fairness import work_of
 
 

@@ -15,7 +15,7 @@ from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.gateway import Gateway
 from dreamforge.cli.gateway import Json as JsonObject
 from dreamforge.cli.settings import CliSettings
-from dreamforge.contracts.events import RenderRequest
+from dreamforge.contracts.requests import RenderRequest
 
 
 def rerun(
