@@ -89,6 +89,8 @@ class Stack:
             [sys.executable, "-m", "dreamforge.cli", *arguments],
             cwd=self.folder,
             env=self.environment,
+            # Where the tests are a shell's background job, SIGINT is ignored, and a child would inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
