@@ -63,9 +63,8 @@ class FakeRunner:
     behaviour: str = "finish"
     instance_id: str = field(default_factory=ids.new_id)
     taken: list[JobAssigned] = field(default_factory=list)
-    times: dict[str, datetime] = field(default_factory=dict)
+    job_ids: set[str] = field(default_factory=set)
     active: dict[str, int] = field(default_factory=dict)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
     listening: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
 
@@ -128,13 +127,12 @@ class FakeRunner:
                     assert isinstance(event, JobAssigned)
                     if event.instance_id == self.instance_id:
                         self.taken.append(event)
-                        self.times[recorded.entity_id] = now()
+                        self.job_ids.add(recorded.entity_id)
                         group.create_task(self._attempt(recorded.entity_id, event, self.behaviour))
 
     async def _attempt(self, job_id: str, event: JobAssigned, behaviour: str) -> None:
         """As the runner behaved when it took the assignment, whatever a test tells it afterwards."""
         self.active[job_id] = event.attempt
-        self.changed.set()
         if behaviour == "ignore":
             return
         with contextlib.suppress(Conflict):
@@ -146,7 +144,6 @@ class FakeRunner:
             assert started.state.attempt == event.attempt
             await self.store.execute(job_id, done)
         self.active.pop(job_id, None)
-        self.changed.set()
 
 
 def artifact(attempt: int) -> ArtifactStored:

@@ -24,7 +24,7 @@ async def test_a_killed_runners_job_runs_elsewhere(forge, capsys):
     clock = asyncio.get_running_loop().time
     killed = clock()
     await dead.kill()
-    await eventually(lambda: job_id in alive.times, 15)
+    await eventually(lambda: job_id in alive.job_ids, 15)
     with capsys.disabled():
         print(f"\nrunner killed -> job elsewhere: {clock() - killed:.2f} s")
     await eventually(lambda: forge.status(job_id), until=lambda status: status == "succeeded")

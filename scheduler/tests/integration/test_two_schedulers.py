@@ -28,7 +28,7 @@ async def test_two_that_both_decide_never_assign_a_job_twice(forge, capsys):
         scheduler.decides = lambda scheduler=scheduler: scheduler.caught_up
     runners = [await forge.runner(f"gpu-{number}", slots=8) for number in range(3)]
     jobs = await asyncio.gather(*(forge.submit(tenant=f"t{number % 5}") for number in range(JOBS)))
-    await eventually(lambda: sum(len(runner.times) for runner in runners), 60, until=lambda taken: taken == JOBS)
+    await eventually(lambda: sum(len(runner.job_ids) for runner in runners), 60, until=lambda taken: taken == JOBS)
     for job_id in jobs:
         await eventually(lambda: forge.status(job_id), until=lambda status: status == "succeeded")  # noqa: B023
     events = await history(forge)
