@@ -16,9 +16,7 @@ from dreamforge.contracts.requests import RenderRequest
 from dreamforge.projector.main import run
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.runtime import clock
-from dreamforge.runtime.bus import Bus, connect
 from dreamforge.runtime.eventstore import EventStore
-from dreamforge.runtime.streams import ensure_streams
 from dreamforge.runtime.testing import eventually
 
 Rows = Callable[..., Awaitable[list[dict[str, Any]]]]
@@ -27,19 +25,6 @@ Rows = Callable[..., Awaitable[list[dict[str, Any]]]]
 @pytest.fixture
 def settings(nats_url: str, database_url: str) -> ProjectorSettings:
     return ProjectorSettings(nats_url=nats_url, nats_allow_unsynced=True, database_url=SecretStr(database_url))
-
-
-@pytest.fixture
-async def bus(nats_url: str) -> AsyncIterator[Bus]:
-    connected = await connect(nats_url, "test")
-    await ensure_streams(connected)
-    yield connected
-    await connected.close()
-
-
-@pytest.fixture
-def store(bus: Bus) -> EventStore:
-    return EventStore(bus, "/dreamforge/test")
 
 
 @pytest.fixture

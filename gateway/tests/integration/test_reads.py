@@ -6,45 +6,11 @@ from typing import Any
 
 import httpx
 import pytest
-from gateway_world import BODY, DECISION, MODEL, World
+from gateway_world import BODY, DECISION, World
 
-from dreamforge.contracts.events import Candidate, JobStarted, JobWarned, WarningCode
-from dreamforge.contracts.fleet import LEASE_SECONDS, Device, Heartbeat
-from dreamforge.contracts.models import Tier, VramProfile
+from dreamforge.contracts.events import JobStarted, JobWarned, WarningCode
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.objects import ObjectStore, object_key, sha256_of
-from dreamforge.runtime.testing import eventually
-
-
-def heartbeat(
-    runner_id: str, *, budget_bytes: int = 8 * 2**30, slots: int = 1, models: tuple[str, ...] = ("m",)
-) -> Heartbeat:
-    return Heartbeat(
-        runner_id=runner_id,
-        instance_id="i1",
-        at=clock.now(),
-        renderer="synthetic",
-        device=Device(kind="cpu", name="test", total_bytes=budget_bytes),
-        budget_bytes=budget_bytes,
-        free_bytes=budget_bytes,
-        slots=slots,
-        model_ids=models,
-        resident_model_ids=models[:1],
-    )
-
-
-async def beat(world: World, client: httpx.AsyncClient, *beats: Heartbeat) -> None:
-    """Runners say what they are, and the gateway has heard it."""
-    for each in beats:
-        await world.bus.js.publish(
-            f"$KV.runners.{each.runner_id}", each.model_dump_json().encode(), msg_ttl=float(LEASE_SECONDS)
-        )
-
-    async def alive() -> bool:
-        runners = (await client.get("/v1/runners")).json()["runners"]
-        return {b.runner_id for b in beats} <= {r["runner_id"] for r in runners if r["heartbeat"]}
-
-    await eventually(alive)
 
 
 async def test_a_read_waits_for_the_write_it_must_see(client: httpx.AsyncClient, world: World) -> None:
@@ -261,131 +227,6 @@ async def test_a_visible_picture_is_a_redirect_to_its_bytes(client: httpx.AsyncC
     for attempt in (2, 3):
         hidden = await client.get(f"/v1/artifacts/{job_id}-{attempt}-0")
         assert (hidden.status_code, hidden.json()["code"]) == (404, "artifact_not_found")
-
-
-async def test_why_a_job_waits(client: httpx.AsyncClient, world: World) -> None:
-    waiting, urgent, running = ids.new_id(), ids.new_id(), ids.new_id()
-    await world.insert_job(waiting)
-    alone = (await client.get(f"/v1/jobs/{waiting}/why")).json()
-    assert alone["summary"] == "It waits because no runner is alive. It is next in the queue."
-
-    await world.insert_job(urgent, priority=9)
-    await world.insert_job(running, status="running", attempt=1, runner_id="busy")
-    await world.insert(
-        "attempts",
-        job_id=running,
-        attempt=1,
-        runner_id="busy",
-        instance_id="i1",
-        status="running",
-        estimated_vram_bytes=2**30,
-        decision=DECISION.model_dump(mode="json"),
-        assigned_at=clock.now(),
-    )
-    await beat(
-        world,
-        client,
-        heartbeat("busy"),
-        heartbeat("small", budget_bytes=2**20),
-        heartbeat("other", models=()),
-    )
-    why = (await client.get(f"/v1/jobs/{waiting}/why")).json()
-    assert why["waiting"]["ahead"] == 1
-    assert {each["runner_id"] for each in why["waiting"]["candidates"]} == {"busy", "small", "other"}
-    assert "busy (busy: all 1 slots taken)" in why["summary"]
-    assert "small (too small: needs 1.0 GiB" in why["summary"]
-    assert "1 waiting job before it" in why["summary"]
-
-    await beat(world, client, heartbeat("free"))
-    able = (await client.get(f"/v1/jobs/{waiting}/why")).json()
-    assert "free could take it now" in able["summary"]
-
-
-async def test_why_a_job_went_where_it_went(client: httpx.AsyncClient, world: World) -> None:
-    job_id = ids.new_id()
-    decision = DECISION.model_copy(
-        update={
-            "candidates": (
-                Candidate(runner_id="r1", score=110.0, reasons=("model is loaded", "1 of 1 slots free")),
-                Candidate(runner_id="r2", refused="too small: needs 8589934592 bytes, can offer 1073741824"),
-            )
-        }
-    )
-    await world.insert_job(job_id, status="running", attempt=1, runner_id="r1")
-    await world.insert(
-        "attempts",
-        job_id=job_id,
-        attempt=1,
-        runner_id="r1",
-        instance_id="i1",
-        status="running",
-        estimated_vram_bytes=1,
-        decision=decision.model_dump(mode="json"),
-        assigned_at=clock.now(),
-    )
-    why = (await client.get(f"/v1/jobs/{job_id}/why")).json()
-    assert why["summary"] == "r1 is painting attempt 1."
-    assert why["waiting"] is None
-    (attempt,) = why["attempts"]
-    assert attempt["decision"]["candidates"][0]["score"] == 110.0
-    assert "given to r1 (model is loaded, 1 of 1 slots free)" in attempt["summary"]
-    assert "r2 (too small: needs 8.0 GiB, can offer 1.0 GiB)" in attempt["summary"]
-
-
-async def test_the_catalogue_is_the_registry_with_the_live_fleet(client: httpx.AsyncClient, world: World) -> None:
-    await beat(world, client, heartbeat("r1"), heartbeat("r2", models=()))
-    (model,) = (await client.get("/v1/models")).json()["models"]
-    assert model["descriptor"] == MODEL.model_dump(mode="json")
-    assert (model["default"], model["runners"], model["resident_on"]) == (True, ["r1"], ["r1"])
-    presets = (await client.get("/v1/presets")).json()["presets"]
-    assert [(each["preset"]["name"], each["default"]) for each in presets] == [("small", True), ("wide", False)]
-    assert (await client.get("/v1/presets", params={"model_id": "x"})).json() == {"presets": []}
-    assert model["parameters"]["properties"]["width_px"]["maximum"] == MODEL.side_px_max
-
-
-async def test_presets_say_where_they_fit_in_which_tier_and_why_not(client: httpx.AsyncClient, world: World) -> None:
-    frugal = VramProfile(resident_bytes=2**28, denoise_bytes_per_latent=1, decode_bytes_per_px=1)
-    tiers = (Tier(name="full", vram=MODEL.vram), Tier(name="frugal", vram=frugal, offload="model"))
-    await world.register(MODEL.model_copy(update={"model_id": "tiered", "tiers": tiers}))
-    both = ("m", "tiered")
-    large, middle = heartbeat("large", models=both), heartbeat("middle", models=both, budget_bytes=2**29)
-    await beat(world, client, large, middle, heartbeat("without", models=()))
-
-    async def presets() -> list[Any]:
-        return list((await client.get("/v1/presets", params={"model_id": "tiered"})).json()["presets"])
-
-    await eventually(presets)
-    found = {each["runner_id"]: each for each in (await presets())[0]["runners"]}
-    assert {name: each["tier"] for name, each in found.items()} == {
-        "large": "full",
-        "middle": "frugal",
-        "without": None,
-    }
-    assert "does not have model 'tiered'" in found["without"]["refused"]
-    plain = (await client.get("/v1/presets", params={"model_id": "m"})).json()["presets"][0]["runners"]
-    assert next(each for each in plain if each["runner_id"] == "middle")["refused"].startswith("too small")
-
-
-async def test_a_runner_that_fell_silent_stays_listed_without_a_heartbeat(
-    client: httpx.AsyncClient, world: World
-) -> None:
-    await world.insert(
-        "runners",
-        runner_id="gone",
-        sequence=1,
-        instance_id="i0",
-        status="lost",
-        renderer="diffusers",
-        device={"kind": "cpu", "name": "c", "total_bytes": 1},
-        slots=1,
-        model_ids=["m"],
-        registered_at=clock.now(),
-        changed_at=clock.now(),
-    )
-    await beat(world, client, heartbeat("new"))
-    runners = {each["runner_id"]: each for each in (await client.get("/v1/runners")).json()["runners"]}
-    assert (runners["gone"]["status"], runners["gone"]["heartbeat"]) == ("lost", None)
-    assert (runners["new"]["status"], runners["new"]["heartbeat"]["slots"]) == ("online", 1)
 
 
 async def test_pages_load_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:

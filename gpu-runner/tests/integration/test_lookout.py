@@ -22,16 +22,7 @@ from dreamforge.runtime.eventstore import EventStore
 from dreamforge.runtime.model_folder import DESCRIPTOR_NAME, model_digest
 from dreamforge.runtime.model_log import ModelLog
 from dreamforge.runtime.objects import ObjectStore
-from dreamforge.runtime.settings import CommonSettings
-from dreamforge.runtime.streams import open_log
 from dreamforge.runtime.testing import eventually
-
-
-@pytest.fixture
-async def bus(nats_url: str) -> AsyncIterator[Bus]:
-    bus = await open_log(CommonSettings(nats_url=nats_url, nats_allow_unsynced=True), "test")
-    yield bus
-    await bus.close()
 
 
 @pytest.fixture

@@ -1,24 +1,12 @@
 """A follower sees every message once and in order, whatever happens to the server."""
 
 import asyncio
-from collections.abc import AsyncIterator
-
-import pytest
 
 from dreamforge.runtime import bus as bus_module
 from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.directget import after, last_of_each
 from dreamforge.runtime.embedded import NatsServer
 from dreamforge.runtime.follow import Follower, last_sequence
-from dreamforge.runtime.streams import ensure_streams
-
-
-@pytest.fixture
-async def bus(nats_server: NatsServer) -> AsyncIterator[Bus]:
-    bus = await bus_module.connect(nats_server.url, "test")
-    await ensure_streams(bus)
-    yield bus
-    await bus.nc.close()
 
 
 async def publish(bus: Bus, first: int, count: int, job: str = "J") -> None:

@@ -3,7 +3,7 @@
 Not a pytest11 entry point: a production install of the runtime must not carry a pytest plugin.
 
 For a test that needs ...              ask for
-- a JetStream of its own               nats_url
+- a JetStream of its own               nats_url; with our streams: bus, and the store of events on it
 - a database with our schema           database_url   (without: empty_database_url)
 - a bucket of its own                  s3_settings
 - all of that as settings              forge_env
@@ -16,7 +16,7 @@ takes 0.25 ms instead of 0.5: not worth testing something else than what runs).
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,9 @@ import pytest
 from dreamforge.runtime.testing.choice import chosen_servers, external_setting
 
 if TYPE_CHECKING:  # imported lazily below: most tests need no server, and must not need their libraries
+    from dreamforge.runtime.bus import Bus
     from dreamforge.runtime.embedded import NatsServer, PostgresServer, S3Server
+    from dreamforge.runtime.eventstore import EventStore
     from dreamforge.runtime.testing.buckets import S3Settings
 
 
@@ -109,6 +111,26 @@ def nats_url(request: pytest.FixtureRequest) -> Iterator[str]:
     url: str = request.getfixturevalue("_shared_nats_url")
     yield url
     run_blocking(delete_streams(url))
+
+
+@pytest.fixture
+async def bus(nats_url: str) -> "AsyncIterator[Bus]":
+    """A connection to a log of the test's own."""
+    from dreamforge.runtime.bus import connect
+    from dreamforge.runtime.streams import ensure_streams
+
+    connected = await connect(nats_url, "test")
+    await ensure_streams(connected)
+    yield connected
+    await connected.close()
+
+
+@pytest.fixture
+def store(bus: "Bus") -> "EventStore":
+    """The event store on that log."""
+    from dreamforge.runtime.eventstore import EventStore
+
+    return EventStore(bus, "/dreamforge/test")
 
 
 @pytest.fixture(scope="session")
