@@ -72,7 +72,7 @@ def test_a_whole_wish_is_resolved_with_every_default_said() -> None:
     )
     request = resolve(said, MODELS, Limits())
     assert (request.mode, request.strength, request.assets) == ("inpaint", 1.0, ("l", "c"))
-    assert request.upscale == Upscale(width_px=96, height_px=152, strength=0.35)
+    assert request.upscale == Upscale(width_px=96, height_px=152, strength=0.35, factor=1.55)
     assert request.uploads == (PICTURE, MASK)
     assert resolve(wish(init_image=PICTURE), MODELS, Limits()).strength == 0.8
 

@@ -34,9 +34,9 @@ def submission(request: RenderRequest, seed: int) -> Json:
     """The body that asks for one picture of a request again, with everything said that a preset could change."""
     said = request.model_dump(mode="json", exclude={"seed", "images", "upscale"})
     body = {name: value for name, value in said.items() if value not in (None, [], ())}
-    if request.upscale is not None:
-        factor = request.upscale.width_px / request.width_px
-        body["upscale"] = {"factor": factor, "strength": request.upscale.strength}
+    if (upscale := request.upscale) is not None:
+        factor = upscale.factor or upscale.width_px / request.width_px  # requests before 2026-11-25 do not say it
+        body["upscale"] = {"factor": factor, "strength": upscale.strength}
     return body | {"seed": seed, "images": 1}
 
 

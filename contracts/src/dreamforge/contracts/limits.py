@@ -207,4 +207,5 @@ def _upscale(
     width, height = (round(side * wish.factor / multiple) * multiple for side in size_px)
     _within("upscale (pixels)", width * height, 1, limits.pixels)
     usual = max(UPSCALE_STRENGTH, least_strength(steps))
-    return Upscale(width_px=width, height_px=height, strength=usual if wish.strength is None else wish.strength)
+    strength = usual if wish.strength is None else wish.strength
+    return Upscale(width_px=width, height_px=height, strength=strength, factor=wish.factor)

@@ -34,6 +34,9 @@ class Upscale(Value):
     width_px: int = Field(ge=8)
     height_px: int = Field(ge=8)
     strength: float = Field(default=0.35, gt=0, le=1, description="share of the steps that the second pass repeats")
+    factor: float | None = Field(
+        default=None, ge=1, exclude_if=is_none, description="as it was asked for, before the sides were rounded"
+    )
 
 
 class RenderRequest(Value):

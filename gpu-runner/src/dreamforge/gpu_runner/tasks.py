@@ -52,7 +52,7 @@ class Tasks:
             strength=request.strength,
             loras=tuple(self._lora(use.model_id, use.weight) for use in request.loras),
             control=self._control(request, files),
-            upscale=UpscaleTask(**request.upscale.model_dump()) if request.upscale else None,
+            upscale=UpscaleTask(**request.upscale.model_dump(exclude={"factor"})) if request.upscale else None,
             tier=_tier(model, assigned.tier),
             preview_seconds=self.preview_seconds,
         )

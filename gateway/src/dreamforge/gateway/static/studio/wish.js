@@ -166,7 +166,7 @@ class Wish {
   fill(request) {
     this.clear();
     this.mask.use(false);
-    const wanted = { ...request, upscale: this.factored(request) };
+    const wanted = { ...request, upscale: factored(request) };
     for (const name of ["model_id", "preset"]) { select(this.control(name), request[name]); this.choose(); }
     for (const [name, field] of Object.entries(this.pictures)) field.set(value(wanted, name) || "");
     for (const control of this.named) {
@@ -206,21 +206,8 @@ class Wish {
 
   // The body that asks for the very same pictures.
   again(request) {
-    const body = { ...request, upscale: this.factored(request) };
+    const body = { ...request, upscale: factored(request) };
     return Object.fromEntries(Object.entries(body).filter(([, each]) => each !== undefined && each !== null));
-  }
-
-  // A second pass is recorded as a size and asked for as a factor: one that rounds to both sides of that size.
-  factored({ model_id, upscale, width_px, height_px }) {
-    if (!upscale) return undefined;
-    const model = this.models.find(each => each.descriptor.model_id === model_id);
-    const half = (model?.descriptor.size_multiple_px || 1) / 2;
-    const sides = [[upscale.width_px, width_px], [upscale.height_px, height_px]];
-    const least = Math.max(1, ...sides.map(([large, small]) => (large - half) / small));
-    const most = Math.min(...sides.map(([large, small]) => (large + half) / small));
-    const plain = upscale.width_px / width_px;
-    const fits = least < plain && plain < most && plain * height_px === upscale.height_px;
-    return { factor: fits ? plain : (least + most) / 2, strength: upscale.strength };
   }
 }
 
@@ -228,6 +215,10 @@ const value = (request, name) => name.split("/").reduce((inner, part) => inner?.
 const within = (schema, name) => name.split("/").reduce((inner, part) => inner?.properties?.[part], schema);
 const fixed = rule => rule.maxLength === 0 || (rule.minimum !== undefined && rule.minimum === rule.maximum);
 const offered = rule => Boolean(rule) && !fixed(rule);
+
+// A second pass is recorded as the size it came to, and, since 2026-11-25, with the factor that was asked for.
+const factored = ({ upscale, width_px }) =>
+  upscale && { factor: upscale.factor ?? upscale.width_px / width_px, strength: upscale.strength };
 
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 

@@ -1,0 +1,53 @@
+"""Whatever was asked for, asking for it again resolves to the same request: the same sizes, to the pixel."""
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from dreamforge.cli.again import submission
+from dreamforge.contracts.errors import OutOfBounds
+from dreamforge.contracts.limits import Limits, UpscaleWish, Wish, resolve
+from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.parameters import parameters_of
+from dreamforge.contracts.requests import RenderRequest
+
+MODEL = ModelDescriptor(
+    model_id="m",
+    family="stable-diffusion",
+    digest="0" * 64,
+    size_multiple_px=8,
+    side_px_max=1024,
+    vram=VramProfile(resident_bytes=1, denoise_bytes_per_latent=1, decode_bytes_per_px=1),
+    presets=(Preset(name="p", width_px=512, height_px=512, steps=20, guidance_scale=5.0),),
+)
+LIMITS = Limits(pixels=2**24)
+SIDES = st.integers(1, 128).map(lambda cells: cells * MODEL.size_multiple_px)
+
+
+def resolved(wish: Wish) -> RenderRequest:
+    return resolve(wish, {"m": MODEL}, LIMITS)
+
+
+def again(request: RenderRequest) -> RenderRequest:
+    body = submission(request, request.seed)
+    upscale = UpscaleWish(**body.pop("upscale"))
+    said = {name: value for name, value in body.items() if name not in ("images", "loras")}
+    return resolved(Wish(**said, upscale=upscale))
+
+
+@given(SIDES, SIDES, st.floats(1, parameters_of(MODEL).upscale_max))
+def test_an_enlarged_picture_is_asked_for_again_at_its_very_size(width: int, height: int, factor: float) -> None:
+    wish = Wish(prompt="a fox", seed=1, width_px=width, height_px=height, upscale=UpscaleWish(factor))
+    try:
+        request = resolved(wish)
+    except OutOfBounds:
+        assume(False)
+    assert again(request) == request
+
+
+def test_a_request_from_before_the_factor_was_kept_is_asked_for_by_its_width() -> None:
+    request = resolved(Wish(prompt="a fox", seed=1, upscale=UpscaleWish(1.5)))
+    assert request.upscale is not None
+    old = request.model_copy(update={"upscale": request.upscale.model_copy(update={"factor": None})})
+    assert "factor" not in old.model_dump_json()
+    assert submission(old, 1)["upscale"]["factor"] == pytest.approx(1.5)
