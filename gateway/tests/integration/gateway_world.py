@@ -25,6 +25,7 @@ from dreamforge.contracts.events import (
     ModelRemoved,
     StepProgressed,
 )
+from dreamforge.contracts.fleet import LEASE_SECONDS, Device, Heartbeat
 from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.tables import CHECKPOINT_CHANNEL
 from dreamforge.gateway.main import listen, serve
@@ -241,3 +242,34 @@ async def models(client: httpx.AsyncClient) -> list[Any]:
     """The catalogue as it is now."""
     found: list[Any] = (await client.get("/v1/models")).json()["models"]
     return found
+
+
+def heartbeat(
+    runner_id: str, *, budget_bytes: int = 8 * 2**30, slots: int = 1, models: tuple[str, ...] = ("m",)
+) -> Heartbeat:
+    return Heartbeat(
+        runner_id=runner_id,
+        instance_id="i1",
+        at=clock.now(),
+        renderer="synthetic",
+        device=Device(kind="cpu", name="test", total_bytes=budget_bytes),
+        budget_bytes=budget_bytes,
+        free_bytes=budget_bytes,
+        slots=slots,
+        model_ids=models,
+        resident_model_ids=models[:1],
+    )
+
+
+async def beat(world: World, client: httpx.AsyncClient, *beats: Heartbeat) -> None:
+    """Runners say what they are, and the gateway has heard it."""
+    for each in beats:
+        await world.bus.js.publish(
+            f"$KV.runners.{each.runner_id}", each.model_dump_json().encode(), msg_ttl=float(LEASE_SECONDS)
+        )
+
+    async def alive() -> bool:
+        runners = (await client.get("/v1/runners")).json()["runners"]
+        return {b.runner_id for b in beats} <= {r["runner_id"] for r in runners if r["heartbeat"]}
+
+    await eventually(alive)

@@ -3,44 +3,12 @@
 from typing import Any
 
 import httpx
-from gateway_world import DECISION, MODEL, World
+from gateway_world import DECISION, MODEL, World, beat, heartbeat
 
 from dreamforge.contracts.events import Candidate
-from dreamforge.contracts.fleet import LEASE_SECONDS, Device, Heartbeat
 from dreamforge.contracts.models import Tier, VramProfile
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.testing import eventually
-
-
-def heartbeat(
-    runner_id: str, *, budget_bytes: int = 8 * 2**30, slots: int = 1, models: tuple[str, ...] = ("m",)
-) -> Heartbeat:
-    return Heartbeat(
-        runner_id=runner_id,
-        instance_id="i1",
-        at=clock.now(),
-        renderer="synthetic",
-        device=Device(kind="cpu", name="test", total_bytes=budget_bytes),
-        budget_bytes=budget_bytes,
-        free_bytes=budget_bytes,
-        slots=slots,
-        model_ids=models,
-        resident_model_ids=models[:1],
-    )
-
-
-async def beat(world: World, client: httpx.AsyncClient, *beats: Heartbeat) -> None:
-    """Runners say what they are, and the gateway has heard it."""
-    for each in beats:
-        await world.bus.js.publish(
-            f"$KV.runners.{each.runner_id}", each.model_dump_json().encode(), msg_ttl=float(LEASE_SECONDS)
-        )
-
-    async def alive() -> bool:
-        runners = (await client.get("/v1/runners")).json()["runners"]
-        return {b.runner_id for b in beats} <= {r["runner_id"] for r in runners if r["heartbeat"]}
-
-    await eventually(alive)
 
 
 async def test_why_a_job_waits(client: httpx.AsyncClient, world: World) -> None:

@@ -3,8 +3,7 @@
 from typing import Any
 
 import httpx
-from gateway_world import BODY, MODEL, World, models
-from test_reads import beat, heartbeat
+from gateway_world import BODY, MODEL, World, beat, heartbeat, models
 
 from dreamforge.contracts.models import ModelDescriptor
 from dreamforge.runtime.testing import eventually

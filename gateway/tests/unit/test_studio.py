@@ -1,6 +1,6 @@
 """The studio is one closed document, and what it names exists: routes, fields, events, its own elements.
 
-How it behaves is seen in a browser; no browser or script engine is among what we depend on.
+What its scripts say and hear is in test_studio_scripts; how it looks is seen in a browser.
 """
 
 import re
