@@ -82,7 +82,7 @@ CALLS = (
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name.replace(" ", "-"))
 async def test_every_call_ends_in_a_correct_state(system: System, call: Call, case: Case) -> None:
     await eventually(system.ready, 30)
-    objects_before = {found.key for found in await system.objects.listed()}
+    objects_before = await system.collected()
     system.told.clear()
 
     with system.weather.bad(case, call.wire) as fault:
@@ -103,11 +103,10 @@ async def test_every_call_ends_in_a_correct_state(system: System, call: Call, ca
     facts = await system.facts(cancelled)
     assert (facts[0], facts[-2:]) == ("requested", ["cancel-requested", "cancelled"])
     assert len(facts) == len(set(facts))
-    objects = {found.key for found in await system.objects.listed()}
-    pictures = [picture for job in jobs for picture in job["artifacts"]]
-    assert objects - objects_before == {object_key(picture["sha256"]) for picture in pictures}
     await eventually(system.ready, 30)
     await system.tables_equal_the_log()
+    pictures = [picture for job in jobs for picture in job["artifacts"]]
+    assert await system.collected() - objects_before == {object_key(picture["sha256"]) for picture in pictures}
     assert await last_sequence(system.bus, "PARKED") == 0, "a healthy event was set aside"
 
 

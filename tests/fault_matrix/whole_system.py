@@ -21,6 +21,7 @@ from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.gpu_runner import main as runner
 from dreamforge.gpu_runner.settings import RunnerSettings
 from dreamforge.projector import main as projector
+from dreamforge.projector.collect import collect
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.projector.verify import verify
 from dreamforge.runtime import bus as bus_module
@@ -130,6 +131,13 @@ class System:
         assert (await self.client.get("/readyz")).status_code == runners.status_code == models.status_code == 200
         alive = [each["runner_id"] for each in runners.json()["runners"] if each["heartbeat"]]
         return alive == ["r1"] and bool(models.json()["models"])
+
+    async def collected(self) -> set[str]:
+        """The keys of all pictures that are there once what a cancelled job left is collected."""
+        url = self.settings.database_url.get_secret_value()
+        done = await collect(url, self.bus, self.objects, grace_seconds=0)
+        assert not done.behind
+        return {found.key for found in await self.objects.listed()}
 
     async def tables_equal_the_log(self) -> None:
         """Rows and checkpoints are what a fresh fold gives."""

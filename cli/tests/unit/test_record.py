@@ -6,6 +6,8 @@ import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from dreamforge.cli.settings import CliSettings, filled, gateway_url
 from dreamforge.cli.stack.record import RunningProcess, StackRecord, read_record, remove_record, write_record
 from dreamforge.runtime.embedded.processes import identity
@@ -44,7 +46,9 @@ def test_half_a_file_is_no_stack(tmp_path: Path) -> None:
     assert read_record(tmp_path) is None
 
 
-def test_what_runs_fills_in_what_was_not_said(tmp_path: Path) -> None:
+def test_what_runs_fills_in_what_was_not_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("FORGE_")]:  # as where the tests' servers are named
+        monkeypatch.delenv(name)
     settings = filled(CliSettings(_env_file=None), record(tmp_path))
     assert settings.nats_url == "nats://secret@127.0.0.1:1"
     assert settings.s3_secure is False

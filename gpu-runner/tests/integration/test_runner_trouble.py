@@ -48,12 +48,12 @@ async def test_a_past_lifes_assignment_is_handed_back(stage: Stage) -> None:
 
 
 async def test_a_stale_attempt_is_given_up(stage: Stage) -> None:
-    await stage.start_runner(renderer="synthetic", step_delay_seconds=0.02)
+    await stage.start_runner(renderer="synthetic", step_delay_seconds=0.2)
     job_id = await stage.submit(steps=150)
     await stage.reaches(job_id, Status.RUNNING)
     lost = commands.FailAttempt(clock.now(), 1, FailureReason.RUNNER_LOST, True, "silent")
     await stage.store.execute(job_id, lost)
-    await eventually(stage.unacknowledged, 1.5, until=lambda number: number == 0)
+    await eventually(stage.unacknowledged, until=lambda number: number == 0)  # its 150 steps would take 30 s
     assert (await stage.state(job_id)).failure is FailureReason.RUNNER_LOST
 
 

@@ -101,7 +101,7 @@ def is_on_cpu(pid: int) -> bool:
 async def test_postgres_cut_off_while_it_is_first_made_is_made_anew(tmp_path: Path) -> None:
     server = PostgresServer(tmp_path, fsync=False)
     starting = asyncio.create_task(server.start())
-    await eventually((tmp_path / "data.draft" / "base").exists)
+    await eventually((tmp_path / "data.draft" / "base").exists, interval_seconds=0)  # it is there for a moment only
     starting.cancel()
     await asyncio.wait({starting})
     assert not server.data_folder.exists()
