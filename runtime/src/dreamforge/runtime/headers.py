@@ -23,6 +23,7 @@ class FastClient(Client):
         for answer in tuple(self._resp_map.values()):
             if not answer.done():
                 answer.set_exception(reason)
+                answer.exception()  # seen, even if whoever asked has given up: else it is complained about at the end
 
 
 def parse_header_lines(raw: bytes) -> dict[str, str]:
