@@ -65,7 +65,7 @@ def public_device(device: Device) -> fleet.Device:
 
 @dataclass(slots=True)
 class Heart:
-    """Beats every HEARTBEAT_SECONDS, and soon after `quicken`."""
+    """Beats every HEARTBEAT_SECONDS, and soon after `quicken`, until `stop`."""
 
     bus: Bus
     runner_id: str
@@ -73,15 +73,18 @@ class Heart:
     #: Asks the device anew; may block, so it runs in a thread.
     refresh: Callable[[], None]
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _left: bool = False
 
     def quicken(self) -> None:
         """Something changed: do not wait for the next second."""
         self._changed.set()
 
     async def run(self) -> None:
-        """Beat until cancelled."""
+        """Beat until stopped or cancelled."""
         while True:
             await asyncio.to_thread(self.refresh)
+            if self._left:  # a beat now would have a runner that is gone live for one more lease
+                return
             await self.once()
             await asyncio.sleep(MIN_INTERVAL_SECONDS)
             try:
@@ -99,7 +102,8 @@ class Heart:
             logger.warning("the heartbeat did not arrive: {}", error)
 
     async def stop(self) -> None:
-        """Leave the fleet at once instead of by silence."""
+        """Leave the fleet at once instead of by silence; no beat follows."""
+        self._left = True
         try:
             await self._put(b"", {"KV-Operation": "PURGE", "Nats-Rollup": "sub"})
         except (DependencyAway, ApiError) as error:

@@ -1,0 +1,61 @@
+"""A runner that leaves is gone at once, whatever its heart was about to say."""
+
+import asyncio
+import threading
+from dataclasses import dataclass, field
+
+from dreamforge.contracts.fleet import Device, Heartbeat
+from dreamforge.gpu_runner.heartbeat import Heart
+from dreamforge.runtime import clock, directget
+from dreamforge.runtime.bus import Bus
+from dreamforge.runtime.testing import eventually
+
+DEVICE = Device(kind="cpu", name="a cpu", total_bytes=1)
+
+
+def beat() -> Heartbeat:
+    return Heartbeat(
+        runner_id="r1",
+        instance_id="i1",
+        at=clock.now(),
+        renderer="synthetic",
+        device=DEVICE,
+        budget_bytes=1,
+        free_bytes=1,
+        slots=1,
+        model_ids=(),
+    )
+
+
+@dataclass
+class SlowDevice:
+    """Answers when it is let to, as a driver that is busy does."""
+
+    asked: int = 0
+    may_answer: threading.Event = field(default_factory=threading.Event)
+
+    def refresh(self) -> None:
+        self.asked += 1
+        self.may_answer.wait(30)
+
+
+async def test_no_beat_follows_the_last_word(bus: Bus) -> None:
+    device = SlowDevice()
+    device.may_answer.set()
+    heart = Heart(bus, "r1", beat=beat, refresh=device.refresh)
+    beating = asyncio.create_task(heart.run())
+
+    async def said() -> list[str]:
+        stored = await directget.last_of_each(bus, "KV_runners", "$KV.runners.r1")
+        return [message.headers.get("KV-Operation", "beat") for message in stored]
+
+    await eventually(said, until=lambda found: found == ["beat"])
+    device.may_answer.clear()
+    before = device.asked
+    heart.quicken()
+    await eventually(lambda: device.asked > before)
+    await heart.stop()
+    assert await said() == ["PURGE"]
+    device.may_answer.set()
+    await asyncio.wait_for(beating, 10)
+    assert await said() == ["PURGE"]
