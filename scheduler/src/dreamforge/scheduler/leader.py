@@ -18,6 +18,8 @@ from dreamforge.runtime.streams import ensure_streams
 
 STREAM = f"KV_{LEADERS_BUCKET}"
 OPERATION = "KV-Operation"
+# One renewal may be under way, and a look may be answered before it is stored.
+DELETE_TRIES = 3
 
 
 class Leadership:
@@ -52,7 +54,7 @@ class Leadership:
     async def _step(self) -> None:
         asked = clock.monotonic_seconds()
         try:
-            if not self._holds and not await self._vacant():
+            if not self._holds and await self._holder():
                 return
             self._revision = await self._put(self._me, {"Nats-TTL": f"{LEADER_LEASE_SECONDS}s"})
         except ApiError as error:
@@ -77,11 +79,11 @@ class Leadership:
         except (DependencyAway, ApiError, BrokerUnfit) as still:
             logger.warning("leadership: {}", still)
 
-    async def _vacant(self) -> bool:
-        """Whether the key is free, and at which revision."""
+    async def _holder(self) -> bytes:
+        """Who has the key, empty if nobody has; its revision is known from here on."""
         found = await directget.last_of_each(self._bus, STREAM, self._key)
         self._revision = found[-1].sequence if found else 0
-        return not found or not found[-1].data
+        return found[-1].data if found else b""
 
     async def _put(self, data: bytes, headers: dict[str, str]) -> int:
         answer = ack(await self._bus.ask(self._key, data, headers | {EXPECTED: str(self._revision)}))
@@ -91,9 +93,21 @@ class Leadership:
         if self._holds:
             self._resign()
             try:
-                await self._put(b"", {OPERATION: "DEL"})
+                await self._delete()
             except (ApiError, DependencyAway) as error:
                 logger.warning("leadership could not be given back, it will run out: {}", error)
+
+    async def _delete(self) -> None:
+        """A renewal whose answer was not awaited has given the key a revision that we do not know: then look again."""
+        for tries_left in reversed(range(DELETE_TRIES)):
+            try:
+                await self._put(b"", {OPERATION: "DEL"})
+                return
+            except ApiError as error:
+                if error.code not in WRONG_LAST_SEQUENCE or not tries_left:
+                    raise
+            if await self._holder() != self._me:
+                return
 
     def _resign(self) -> None:
         if self._holds:

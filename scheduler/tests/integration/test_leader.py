@@ -1,0 +1,46 @@
+"""The key that says who is active is given back whole, whatever was under way."""
+
+import asyncio
+
+from dreamforge.runtime import directget
+from dreamforge.runtime.bus import Bus
+from dreamforge.runtime.service import cancel
+from dreamforge.scheduler.leader import STREAM, Leadership
+
+KEY = "$KV.leaders.scheduler"
+
+
+def nothing(_leads: bool) -> None:
+    return None
+
+
+async def test_a_leader_that_stops_while_it_renews_gives_the_key_back(bus: Bus, monkeypatch) -> None:
+    """The renewal has reached the server, and its answer will never be seen: the key has a revision we do not know."""
+    began, renewed = asyncio.Event(), asyncio.Event()
+    leader = Leadership(bus, "scheduler", "first", lambda _leads: began.set())
+    leading = asyncio.create_task(leader.run())
+    await began.wait()
+    ask = type(bus).ask
+
+    async def unanswered(self: Bus, *args: object) -> object:
+        await ask(self, *args)
+        renewed.set()
+        return await asyncio.get_running_loop().create_future()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(bus), "ask", unanswered)
+        await renewed.wait()
+    await cancel(leading)
+    (last,) = await directget.last_of_each(bus, STREAM, KEY)
+    assert (last.data, last.headers.get("KV-Operation")) == (b"", "DEL")
+
+
+async def test_the_key_of_somebody_else_is_left_alone(bus: Bus) -> None:
+    began = asyncio.Event()
+    leader = Leadership(bus, "scheduler", "first", lambda _leads: began.set())
+    leading = asyncio.create_task(leader.run())
+    await began.wait()
+    await bus.js.publish(KEY, b"second")  # as after a lease that ran out unseen
+    await cancel(leading)
+    (last,) = await directget.last_of_each(bus, STREAM, KEY)
+    assert last.data == b"second"
