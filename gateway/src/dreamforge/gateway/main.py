@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import resource
 import socket
 from collections.abc import Iterator
 
@@ -17,6 +18,8 @@ from dreamforge.runtime import service
 from dreamforge.runtime.settings import load
 
 BACKLOG = 2048
+# Files beside those of event streams: other requests, the log, the database, the object store.
+OTHER_FILES = 512
 # The kernel gives up on a peer that has taken nothing for this long; accepted sockets inherit it (Linux).
 UNREAD_MILLISECONDS = 60_000
 
@@ -47,8 +50,24 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def allow_files(wanted: int) -> None:
+    """Each stream is an open file, and most systems allow 1,024 unless a process asks for more: ask."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed == resource.RLIM_INFINITY or allowed >= wanted:
+        return
+    granted = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (granted, most))
+    if granted < wanted:
+        logger.warning(
+            "only {} files may be open, and {} are wanted: raise the limit (ulimit -Hn) or lower FORGE_GATEWAY_STREAMS",
+            granted,
+            wanted,
+        )
+
+
 async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
     """The gateway, until `stop`. Errors: PortInUse, BrokerUnfit."""
+    allow_files(settings.gateway_streams + OTHER_FILES)
     await serve(settings, listen(settings.gateway_host, settings.gateway_port), stop)
 
 
