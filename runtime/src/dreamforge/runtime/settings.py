@@ -66,8 +66,8 @@ class CommonSettings(BaseSettings):
     def s3_origin(self) -> str:
         """Scheme, host and port under which pictures are fetched.
 
-        >>> CommonSettings(_env_file=None).s3_origin
-        'http://127.0.0.1:9000'
+        >>> CommonSettings(_env_file=None, s3_endpoint="s3:9000", s3_secure=True, s3_public_url="").s3_origin
+        'https://s3:9000'
         """
         scheme = "https" if self.s3_secure else "http"
         return self.s3_public_url or f"{scheme}://{self.s3_endpoint}"
