@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +136,8 @@ class System:
     async def collected(self) -> set[str]:
         """The keys of all pictures that are there once what a cancelled job left is collected."""
         url = self.settings.database_url.get_secret_value()
-        done = await collect(url, self.bus, self.objects, grace_seconds=0)
-        assert not done.behind
+        collection = partial(collect, url, self.bus, self.objects, grace_seconds=0)
+        await eventually(collection, until=lambda done: not done.behind)
         return {found.key for found in await self.objects.listed()}
 
     async def tables_equal_the_log(self) -> None:
