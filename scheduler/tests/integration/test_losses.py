@@ -142,6 +142,7 @@ async def test_a_message_that_nobody_can_read_changes_a_version_and_stops_nothin
     await forge.bus.js.publish(f"forge.jobs.{job_id}.1.succeeded", b"\xff not json")
     await forge.bus.js.publish("forge.jobs.x", b"")
     await forge.bus.js.publish(f"forge.jobs.{job_id}.0.nonsense", b"{}", headers={"ce-type": "nobody"})
+    await forge.bus.js.publish(f"forge.jobs.{job_id}", b"beside the job's subjects: no version of it")
     await eventually(lambda: scheduler.snapshot.jobs[job_id].version, until=lambda version: version == 4)
     await forge.runner("gpu-1")
     await eventually(lambda: forge.status(job_id), until=lambda status: status == "succeeded")
