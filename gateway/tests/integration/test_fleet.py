@@ -5,10 +5,25 @@ from typing import Any
 import httpx
 from gateway_world import DECISION, MODEL, World, beat, heartbeat
 
-from dreamforge.contracts.events import Candidate
+from dreamforge.contracts.events import Candidate, Decision
 from dreamforge.contracts.models import Tier, VramProfile
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.testing import eventually
+
+
+async def first_attempt(world: World, job_id: str, runner_id: str, decision: Decision) -> None:
+    """A runner is at work on a job."""
+    await world.insert(
+        "attempts",
+        job_id=job_id,
+        attempt=1,
+        runner_id=runner_id,
+        instance_id="i1",
+        status="running",
+        estimated_vram_bytes=2**30,
+        decision=decision.model_dump(mode="json"),
+        assigned_at=clock.now(),
+    )
 
 
 async def test_why_a_job_waits(client: httpx.AsyncClient, world: World) -> None:
@@ -19,17 +34,7 @@ async def test_why_a_job_waits(client: httpx.AsyncClient, world: World) -> None:
 
     await world.insert_job(urgent, priority=9)
     await world.insert_job(running, status="running", attempt=1, runner_id="busy")
-    await world.insert(
-        "attempts",
-        job_id=running,
-        attempt=1,
-        runner_id="busy",
-        instance_id="i1",
-        status="running",
-        estimated_vram_bytes=2**30,
-        decision=DECISION.model_dump(mode="json"),
-        assigned_at=clock.now(),
-    )
+    await first_attempt(world, running, "busy", DECISION)
     await beat(
         world,
         client,
@@ -60,17 +65,7 @@ async def test_why_a_job_went_where_it_went(client: httpx.AsyncClient, world: Wo
         }
     )
     await world.insert_job(job_id, status="running", attempt=1, runner_id="r1")
-    await world.insert(
-        "attempts",
-        job_id=job_id,
-        attempt=1,
-        runner_id="r1",
-        instance_id="i1",
-        status="running",
-        estimated_vram_bytes=1,
-        decision=decision.model_dump(mode="json"),
-        assigned_at=clock.now(),
-    )
+    await first_attempt(world, job_id, "r1", decision)
     why = (await client.get(f"/v1/jobs/{job_id}/why")).json()
     assert why["summary"] == "r1 is painting attempt 1."
     assert why["waiting"] is None
