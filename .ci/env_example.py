@@ -15,7 +15,7 @@ from dreamforge.cli.settings import CliSettings
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.gpu_runner.settings import RunnerSettings
 from dreamforge.projector.settings import ProjectorSettings
-from dreamforge.runtime.settings import CommonSettings
+from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.scheduler.settings import SchedulerSettings
 
 HEAD = """\

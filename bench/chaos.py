@@ -29,10 +29,10 @@ from bench.victims import Child, Server, Service, Victim
 
 from dreamforge.cli.stack.plan import ServiceSpec
 from dreamforge.contracts.fleet import LEASE_SECONDS
-from dreamforge.runtime import bus as bus_module
 from dreamforge.runtime.embedded import EmbeddedStack
 from dreamforge.runtime.embedded.ports import free_port
-from dreamforge.runtime.settings import CommonSettings
+from dreamforge.runtime.log import bus as bus_module
+from dreamforge.runtime.service.settings import CommonSettings
 
 TARGETS = ("gateway", "scheduler", "runner", "child", "projector", "nats", "postgres", "s3")
 # Shares of the signals: mostly the worst one.

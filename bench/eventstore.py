@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from dreamforge.contracts.events import JobRequested
-from dreamforge.contracts.requests import RenderRequest
-from dreamforge.runtime import bus as bus_module
+from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.runtime import clock, ids
-from dreamforge.runtime.bus import Bus, ack
 from dreamforge.runtime.embedded import NatsServer
-from dreamforge.runtime.eventstore import EventStore
-from dreamforge.runtime.streams import ensure_streams
+from dreamforge.runtime.log import bus as bus_module
+from dreamforge.runtime.log.bus import Bus, ack
+from dreamforge.runtime.log.event_store import EventStore
+from dreamforge.runtime.log.streams import ensure_streams
 
 REQUEST = RenderRequest(
     model_id="m", preset="p", prompt="a red circle", width_px=64, height_px=64, steps=4, guidance_scale=1, seed=1

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from dreamforge.contracts.envelope import unseal
 from dreamforge.contracts.errors import MalformedEvent
 from dreamforge.contracts.events import (
     TERMINAL_EVENTS,
@@ -20,10 +19,11 @@ from dreamforge.contracts.events import (
     JobStarted,
     JobSucceeded,
 )
+from dreamforge.contracts.log.envelope import unseal
 from dreamforge.contracts.tables import CHECKPOINT_CHANNEL
-from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.follow import Follower
-from dreamforge.runtime.log_message import LogMessage
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.follow import Follower
+from dreamforge.runtime.log.message import LogMessage
 
 Apply = Callable[[LogMessage], None]
 Condition = Callable[[], bool]

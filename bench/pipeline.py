@@ -18,11 +18,11 @@ from bench.load import Connection
 from dreamforge.cli.settings import CliSettings
 from dreamforge.cli.stack.local import LocalStack
 from dreamforge.cli.stack.plan import StackOptions
-from dreamforge.contracts.envelope import unseal
 from dreamforge.contracts.events import JobStarted
-from dreamforge.runtime import bus as bus_module
+from dreamforge.contracts.log.envelope import unseal
 from dreamforge.runtime.embedded.ports import free_port
-from dreamforge.runtime.follow import Follower
+from dreamforge.runtime.log import bus as bus_module
+from dreamforge.runtime.log.follow import Follower
 
 CONNECTIONS = 32
 WARM_UP_JOBS = 50

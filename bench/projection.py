@@ -20,7 +20,6 @@ from pathlib import Path
 import psycopg
 from pydantic import SecretStr
 
-from dreamforge.contracts.envelope import Envelope, seal
 from dreamforge.contracts.events import (
     ArtifactStored,
     Candidate,
@@ -31,19 +30,20 @@ from dreamforge.contracts.events import (
     JobStarted,
     JobSucceeded,
 )
-from dreamforge.contracts.requests import RenderRequest
+from dreamforge.contracts.log.envelope import Envelope, seal
+from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.contracts.tables import CHECKPOINT_CHANNEL
 from dreamforge.migrations import upgrade
-from dreamforge.projector.collector import seldom_collecting
+from dreamforge.projector.gc_pause import seldom_collecting
 from dreamforge.projector.main import run
-from dreamforge.projector.rebuild import rebuild
+from dreamforge.projector.maintenance.rebuild import rebuild
 from dreamforge.projector.settings import ProjectorSettings
-from dreamforge.runtime import bus as nats
 from dreamforge.runtime import clock, ids
-from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.embedded import NatsServer, PostgresServer
-from dreamforge.runtime.follow import last_sequence
-from dreamforge.runtime.streams import ensure_streams
+from dreamforge.runtime.log import bus as nats
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.follow import last_sequence
+from dreamforge.runtime.log.streams import ensure_streams
 from dreamforge.runtime.testing import eventually
 
 TABLES = ("jobs", "attempts", "artifacts", "events")

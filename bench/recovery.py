@@ -19,14 +19,14 @@ from bench.victims import Service
 
 from dreamforge.cli.stack.plan import ServiceSpec
 from dreamforge.contracts.events import JobRequested
-from dreamforge.contracts.requests import RenderRequest
-from dreamforge.runtime import bus as bus_module
+from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.runtime import clock as wall
 from dreamforge.runtime import ids
 from dreamforge.runtime.embedded import EmbeddedStack
 from dreamforge.runtime.embedded.ports import free_port
-from dreamforge.runtime.eventstore import EventStore
-from dreamforge.runtime.streams import ensure_streams
+from dreamforge.runtime.log import bus as bus_module
+from dreamforge.runtime.log.event_store import EventStore
+from dreamforge.runtime.log.streams import ensure_streams
 
 WAIT_SECONDS = 60.0
 # What the design promises; dramatiq took 83 s, arq 309 s, Celery and taskiq more than 330 s for the first.
@@ -187,7 +187,7 @@ async def stack_killed(stack: EmbeddedStack, folder: Path, open_jobs: int) -> li
 
 
 async def _first_start(bus: bus_module.Bus) -> None:
-    from dreamforge.runtime.follow import Follower
+    from dreamforge.runtime.log.follow import Follower
 
     async for batch in Follower(bus, "JOBS", ("forge.jobs.*.*.started",)).batches():
         if batch.messages:

@@ -27,9 +27,9 @@ from bench.verdict import clock
 from bench.victims import Service
 
 from dreamforge.contracts.events import JobCancelled, JobStarted
-from dreamforge.runtime import bus as bus_module
 from dreamforge.runtime.embedded import EmbeddedStack
-from dreamforge.runtime.streams import ensure_streams
+from dreamforge.runtime.log import bus as bus_module
+from dreamforge.runtime.log.streams import ensure_streams
 
 MODELS = Path("models")
 MODEL_ID = "forge-shapes"
@@ -206,7 +206,11 @@ async def main(arguments: argparse.Namespace) -> int:
         folder = Path(text)
         models = models_in(folder / "models")
         tiny = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "dreamforge.gpu_runner.tiny", str(models), stdout=asyncio.subprocess.DEVNULL
+            sys.executable,
+            "-m",
+            "dreamforge.gpu_runner.rendering.tiny_model",
+            str(models),
+            stdout=asyncio.subprocess.DEVNULL,
         )
         await tiny.wait()
         async with EmbeddedStack(folder / "servers") as stack:

@@ -9,10 +9,10 @@ import psycopg
 from bench.crowd import Crowd, Seen
 from bench.ledger import Ledger
 
-from dreamforge.projector.collect import collect
-from dreamforge.runtime.follow import last_sequence
-from dreamforge.runtime.objects import ObjectStore, object_key, sha256_of
-from dreamforge.runtime.settings import CommonSettings
+from dreamforge.projector.maintenance.artifact_collector import collect
+from dreamforge.runtime.log.follow import last_sequence
+from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_of
 from dreamforge.runtime.testing import eventually
 
 

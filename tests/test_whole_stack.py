@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import pytest
 
 from dreamforge.cli.stack.record import StackRecord, read_record
-from dreamforge.gpu_runner.png import read_recipe
+from dreamforge.gpu_runner.rendering.png import read_recipe
 from dreamforge.runtime.embedded.ports import free_port
 from dreamforge.runtime.embedded.processes import identity
 from dreamforge.runtime.testing import eventually

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dreamforge.gpu_runner.digest import model_digest
-from dreamforge.gpu_runner.task import RenderTask
+from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.runtime.storage.model_folder import model_digest
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +33,9 @@ def torch_gpu(torch_installed: None) -> None:
 def models_dir(tmp_path_factory: pytest.TempPathFactory, torch_installed: None) -> Path:
     """A models folder with the tiny model, built once for the whole run, in another process."""
     folder = tmp_path_factory.mktemp("models")
-    subprocess.run([sys.executable, "-m", "dreamforge.gpu_runner.tiny", str(folder)], check=True, timeout=120)
+    subprocess.run(
+        [sys.executable, "-m", "dreamforge.gpu_runner.rendering.tiny_model", str(folder)], check=True, timeout=120
+    )
     return folder
 
 

@@ -21,9 +21,9 @@ from layout import arrange
 from PIL import Image
 from scoring import Score, held_out_captions
 
-from dreamforge.gpu_runner.digest import folder_bytes
-from dreamforge.gpu_runner.pipeline import Pipeline, read_pipeline
+from dreamforge.gpu_runner.rendering.pipeline import Pipeline, read_pipeline
 from dreamforge.runtime.clock import monotonic_seconds
+from dreamforge.runtime.storage.model_folder import folder_bytes
 
 #: Pictures painted at once while scoring.
 BATCH = 25

@@ -9,9 +9,16 @@ from denoiser import TextToLatents
 from model import build_scheduler, build_tokenizer
 from settings import Settings
 
-from dreamforge.contracts.models import ModelDescriptor, ModelSource, Parameters, Preset, SamplerName, VramProfile
-from dreamforge.gpu_runner.pipeline import part
-from dreamforge.runtime.model_folder import DESCRIPTOR_NAME, survey
+from dreamforge.contracts.models.descriptor import (
+    ModelDescriptor,
+    ModelSource,
+    Parameters,
+    Preset,
+    SamplerName,
+    VramProfile,
+)
+from dreamforge.gpu_runner.rendering.pipeline import part
+from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, survey
 
 #: What the pipeline paints when no size is given: 8 latents of 8 pixels.
 SIDE_PX = 64

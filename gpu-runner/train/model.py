@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 from words import COLOURS, NUMBERS, PLACES, PLURALS, RELATIONS, SHAPES, SIZES, SKIES
 
-from dreamforge.gpu_runner.pipeline import part
+from dreamforge.gpu_runner.rendering.pipeline import part
 
 BEGIN, END, UNKNOWN = "<|startoftext|>", "<|endoftext|>", "<|unknown|>"
 #: Words of the grammar that are in none of the lists, and a few that mean nothing here and are ignored.

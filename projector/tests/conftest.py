@@ -10,13 +10,13 @@ import pytest
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
-from dreamforge.contracts.commands import AssignJob, FinishAttempt, RequestJob, StartAttempt
 from dreamforge.contracts.events import ArtifactStored, Decision
-from dreamforge.contracts.requests import RenderRequest
+from dreamforge.contracts.jobs.decisions import AssignJob, FinishAttempt, RequestJob, StartAttempt
+from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.projector.main import run
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.runtime import clock
-from dreamforge.runtime.eventstore import EventStore
+from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.testing import eventually
 
 Rows = Callable[..., Awaitable[list[dict[str, Any]]]]

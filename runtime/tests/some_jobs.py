@@ -1,10 +1,10 @@
 """What the tests of the event store share: commands that lead a job through its life."""
 
-from dreamforge.contracts.commands import AssignJob, FinishAttempt, RequestJob, StartAttempt
 from dreamforge.contracts.events import ArtifactStored, Decision
-from dreamforge.contracts.requests import RenderRequest
+from dreamforge.contracts.jobs.decisions import AssignJob, FinishAttempt, RequestJob, StartAttempt
+from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.runtime import clock, ids
-from dreamforge.runtime.eventstore import EventStore
+from dreamforge.runtime.log.event_store import EventStore
 
 REQUEST = RenderRequest(
     model_id="m", preset="p", prompt="a cat", width_px=64, height_px=64, steps=4, guidance_scale=1, seed=1

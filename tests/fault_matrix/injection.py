@@ -23,8 +23,8 @@ import pytest
 import urllib3
 from urllib3.exceptions import ReadTimeoutError
 
-from dreamforge.runtime import bus
-from dreamforge.runtime.headers import FastClient
+from dreamforge.runtime.log import bus
+from dreamforge.runtime.log.headers import FastClient
 
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate</Message></Error>"
 ANSWER_SECONDS = 10.0

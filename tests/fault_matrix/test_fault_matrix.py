@@ -14,8 +14,8 @@ import pytest
 from injection import Case
 from whole_system import System
 
-from dreamforge.runtime.follow import last_sequence
-from dreamforge.runtime.objects import object_key
+from dreamforge.runtime.log.follow import last_sequence
+from dreamforge.runtime.storage.objects import object_key
 from dreamforge.runtime.testing import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]

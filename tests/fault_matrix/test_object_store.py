@@ -7,7 +7,7 @@ from injection import Case
 from whole_system import System
 
 from dreamforge.contracts.errors import DependencyAway
-from dreamforge.runtime.objects import ObjectStore
+from dreamforge.runtime.storage.objects import ObjectStore
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 # Its own: the services look at theirs now and then, and would be struck instead.

@@ -6,12 +6,12 @@ import pytest
 from injection import Case
 from whole_system import System
 
-from dreamforge.contracts.streams import LEADER_LEASE_SECONDS
-from dreamforge.runtime import bus as bus_module
+from dreamforge.contracts.log.streams import LEADER_LEASE_SECONDS
 from dreamforge.runtime import ids
-from dreamforge.runtime.service import cancel
+from dreamforge.runtime.log import bus as bus_module
+from dreamforge.runtime.service.lifecycle import cancel
 from dreamforge.runtime.testing import eventually
-from dreamforge.scheduler.leader import Leadership
+from dreamforge.scheduler.liveness.leadership import Leadership
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 SUCCEEDED = ["requested", "assigned", "started", "artifact", "artifact", "succeeded"]

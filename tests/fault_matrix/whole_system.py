@@ -15,23 +15,23 @@ import httpx
 from injection import Weather
 from PIL import Image
 
-from dreamforge.contracts.envelope import unseal
-from dreamforge.contracts.subjects import job_filter
+from dreamforge.contracts.log.envelope import unseal
+from dreamforge.contracts.log.subjects import job_filter
 from dreamforge.gateway import main as gateway
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.gpu_runner import main as runner
 from dreamforge.gpu_runner.settings import RunnerSettings
 from dreamforge.projector import main as projector
-from dreamforge.projector.collect import collect
+from dreamforge.projector.maintenance.artifact_collector import collect
+from dreamforge.projector.maintenance.verify import verify
 from dreamforge.projector.settings import ProjectorSettings
-from dreamforge.projector.verify import verify
-from dreamforge.runtime import bus as bus_module
 from dreamforge.runtime import ids
-from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.embedded import EmbeddedStack
-from dreamforge.runtime.follow import Follower
-from dreamforge.runtime.objects import ObjectStore
-from dreamforge.runtime.settings import CommonSettings
+from dreamforge.runtime.log import bus as bus_module
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.follow import Follower
+from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.storage.objects import ObjectStore
 from dreamforge.runtime.testing import eventually
 from dreamforge.scheduler import main as scheduler
 from dreamforge.scheduler.settings import SchedulerSettings

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dreamforge.contracts.envelope import BY_TYPE, seal, unseal
 from dreamforge.contracts.errors import MalformedEvent
 from dreamforge.contracts.events import Event, JobFailed, JobRequested, ModelRegistered, RunnerLost
 from dreamforge.contracts.fleet import Device, Heartbeat
-from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
-from dreamforge.contracts.requests import RenderRequest
+from dreamforge.contracts.log.envelope import BY_TYPE, seal, unseal
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.request.render_request import RenderRequest
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 REQUEST = RenderRequest(

@@ -14,7 +14,7 @@ import httpx
 from dreamforge.cli.stack.plan import ServiceSpec, StackOptions, service_names, service_specs
 from dreamforge.runtime.embedded import EmbeddedStack, GuardedProcess, spawn
 from dreamforge.runtime.embedded.ports import free_port
-from dreamforge.runtime.settings import CommonSettings
+from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.testing import eventually
 
 # Five interpreters start at once on two cores that others may use too, one of them perhaps with torch.

@@ -18,7 +18,7 @@ from anyio.from_thread import start_blocking_portal
 from live_stack import LiveStack, live_stack
 from schemathesis import Case, GenerationMode
 
-from dreamforge.contracts.limits import Limits
+from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.app import api
 from dreamforge.runtime.testing.choice import chosen_servers
 

@@ -10,13 +10,13 @@ import pytest
 from garbage import Garbage, garbage
 from live_stack import LiveStack, Seen
 
-from dreamforge.contracts.envelope import unseal
 from dreamforge.contracts.errors import MalformedEvent
 from dreamforge.contracts.events import MessageParked
-from dreamforge.projector.verify import verify
-from dreamforge.runtime import bus as bus_module
-from dreamforge.runtime.bus import ApiError, Bus, ack
-from dreamforge.runtime.follow import Follower, last_sequence
+from dreamforge.contracts.log.envelope import unseal
+from dreamforge.projector.maintenance.verify import verify
+from dreamforge.runtime.log import bus as bus_module
+from dreamforge.runtime.log.bus import ApiError, Bus, ack
+from dreamforge.runtime.log.follow import Follower, last_sequence
 from dreamforge.runtime.testing import eventually
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]

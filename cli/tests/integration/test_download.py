@@ -7,11 +7,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dreamforge.cli.store.download import Downloader, Order, _alone
-from dreamforge.cli.store.errors import DiskFull, DownloadFailed, DownloadRunning
-from dreamforge.cli.store.fetch import TRIES, Fetcher, Pause
-from dreamforge.cli.store.partial import Wanted
-from dreamforge.contracts.catalog import PickleRefused
+from dreamforge.cli.models.download import Downloader, Order, _alone
+from dreamforge.cli.models.errors import DiskFull, DownloadFailed, DownloadRunning
+from dreamforge.cli.models.fetch import TRIES, Fetcher, Pause
+from dreamforge.cli.models.partial_file import Wanted
+from dreamforge.contracts.models.descriptor_file import PickleRefused
 from dreamforge.runtime.testing.disks import small_disk
 
 from .unhelpful import Unhelpful, serving, weights_of

@@ -10,15 +10,15 @@ import pytest
 import yaml
 
 from dreamforge.cli.commands import models
+from dreamforge.cli.models.errors import NothingListed
+from dreamforge.cli.models.library import NoDescriptor
+from dreamforge.cli.models.registry import Registry, registry_of
 from dreamforge.cli.settings import CliSettings
-from dreamforge.cli.store.errors import NothingListed
-from dreamforge.cli.store.registry import Registry, registry_of
-from dreamforge.cli.store.shelf import NoDescriptor
-from dreamforge.contracts.catalog import DescriptorInvalid, PickleRefused, UnknownFamily
 from dreamforge.contracts.errors import UnknownModel
-from dreamforge.runtime.model_folder import DESCRIPTOR_NAME, ModelFilesWrong, model_digest
-from dreamforge.runtime.settings import CommonSettings
-from dreamforge.runtime.streams import open_log
+from dreamforge.contracts.models.descriptor_file import DescriptorInvalid, PickleRefused, UnknownFamily
+from dreamforge.runtime.log.streams import open_log
+from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, ModelFilesWrong, model_digest
 
 from .unhelpful import serving, weights_of
 

@@ -4,12 +4,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dreamforge.cli.again import submission
+from dreamforge.cli.jobs.rerun import submission
 from dreamforge.contracts.errors import OutOfBounds
-from dreamforge.contracts.limits import Limits, UpscaleWish, Wish, resolve
-from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
-from dreamforge.contracts.parameters import parameters_of
-from dreamforge.contracts.requests import RenderRequest
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.request.capabilities import parameters_of
+from dreamforge.contracts.request.limits import Limits
+from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.contracts.request.resolve import UpscaleWish, Wish, resolve
 
 MODEL = ModelDescriptor(
     model_id="m",

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamforge.cli.sse import SseMessage, parse
+from dreamforge.cli.client.sse import SseMessage, parse
 
 # What can stand on one line of a stream.
 LINE = st.text(st.characters(blacklist_characters="\r\n\0", codec="utf-8"))

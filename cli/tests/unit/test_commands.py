@@ -8,8 +8,8 @@ import pytest
 from dreamforge.cli.commands.down import Tail
 from dreamforge.cli.commands.events import parse_start
 from dreamforge.cli.failure import CommandError
-from dreamforge.cli.pictures import file_name
-from dreamforge.cli.wishes import size
+from dreamforge.cli.jobs.pictures import file_name
+from dreamforge.cli.jobs.request_options import size
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 

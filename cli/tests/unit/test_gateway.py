@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 import pytest
 
+from dreamforge.cli.client.gateway import Gateway
 from dreamforge.cli.failure import CommandError, ProblemError
-from dreamforge.cli.gateway import Gateway
 from dreamforge.cli.settings import CliSettings
 
 SETTINGS = CliSettings(_env_file=None, gateway_url="http://gateway")

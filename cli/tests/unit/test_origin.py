@@ -2,9 +2,9 @@
 
 import pytest
 
-from dreamforge.cli.store.origin import chosen, configurations
-from dreamforge.cli.store.partial import Wanted
-from dreamforge.contracts.catalog import PickleRefused
+from dreamforge.cli.models.partial_file import Wanted
+from dreamforge.cli.models.source import chosen, configurations
+from dreamforge.contracts.models.descriptor_file import PickleRefused
 
 PARTS = frozenset({"unet", "vae", "tokenizer", "scheduler"})
 REPOSITORY = (

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from dreamforge.cli.progress import JobView, fold
-from dreamforge.cli.sse import SseMessage
-from dreamforge.cli.watch import PlainDisplay, pace_of
+from dreamforge.cli.client.sse import SseMessage
+from dreamforge.cli.jobs.progress import JobView, fold
+from dreamforge.cli.jobs.watch import PlainDisplay, pace_of
 from dreamforge.contracts.events import (
     AttemptFailed,
     Decision,
@@ -23,7 +23,7 @@ from dreamforge.contracts.events import (
     StepProgressed,
     WarningCode,
 )
-from dreamforge.contracts.requests import RenderRequest
+from dreamforge.contracts.request.render_request import RenderRequest
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 REQUEST = RenderRequest(

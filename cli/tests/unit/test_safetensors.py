@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dreamforge.cli.store.safetensors import safetensors_fault
+from dreamforge.cli.models.safetensors import safetensors_fault
 
 
 def tensors(data: bytes, end: int | None = None) -> bytes:

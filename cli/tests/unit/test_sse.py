@@ -1,6 +1,6 @@
 """The parser reads what the standard allows a server to send."""
 
-from dreamforge.cli.sse import SseMessage, SseParser, parse
+from dreamforge.cli.client.sse import SseMessage, SseParser, parse
 
 
 def test_a_message_ends_at_its_blank_line() -> None:

@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
-from dreamforge.cli.story import in_words, tell
-from dreamforge.contracts.envelope import Recorded
+from dreamforge.cli.jobs.story import in_words, tell
 from dreamforge.contracts.events import ArtifactStored, Candidate, Decision, JobAssigned, JobRequested, StepProgressed
-from dreamforge.contracts.requests import RenderRequest
+from dreamforge.contracts.log.envelope import Recorded
+from dreamforge.contracts.request.render_request import RenderRequest
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 REQUEST = RenderRequest(

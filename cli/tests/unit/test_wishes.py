@@ -5,10 +5,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from dreamforge.cli.client.gateway import Gateway
 from dreamforge.cli.failure import CommandError
-from dreamforge.cli.gateway import Gateway
+from dreamforge.cli.jobs.request_options import control, loras, picture
 from dreamforge.cli.settings import CliSettings
-from dreamforge.cli.wishes import control, loras, picture
 
 SETTINGS = CliSettings(_env_file=None, gateway_url="http://gateway")
 

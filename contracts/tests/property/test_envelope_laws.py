@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamforge.contracts.envelope import BY_TYPE, seal, unseal
 from dreamforge.contracts.errors import MalformedEvent
 from dreamforge.contracts.events import EVENTS, Event, ModelRegistered
-from dreamforge.contracts.subjects import subject_of
+from dreamforge.contracts.log.envelope import BY_TYPE, seal, unseal
+from dreamforge.contracts.log.subjects import subject_of
 
 
 @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.TYPE)

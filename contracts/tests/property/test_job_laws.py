@@ -7,7 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from dreamforge.contracts.commands import (
+from dreamforge.contracts.errors import Conflict, ForgeError, NotFound
+from dreamforge.contracts.events import (
+    TERMINAL_EVENTS,
+    ArtifactStored,
+    CancelRequested,
+    Decision,
+    FailureReason,
+    JobEvent,
+    JobSucceeded,
+    JobWarned,
+    StepProgressed,
+    WarningCode,
+)
+from dreamforge.contracts.jobs.decisions import (
     AssignJob,
     Command,
     ConfirmCancel,
@@ -22,21 +35,8 @@ from dreamforge.contracts.commands import (
     decide,
     overdue,
 )
-from dreamforge.contracts.errors import Conflict, ForgeError, NotFound
-from dreamforge.contracts.events import (
-    TERMINAL_EVENTS,
-    ArtifactStored,
-    CancelRequested,
-    Decision,
-    FailureReason,
-    JobEvent,
-    JobSucceeded,
-    JobWarned,
-    StepProgressed,
-    WarningCode,
-)
-from dreamforge.contracts.job import INITIAL, JobState, Status, UnknownEvent, evolve
-from dreamforge.contracts.requests import Deadlines, RenderRequest
+from dreamforge.contracts.jobs.state import INITIAL, JobState, Status, UnknownEvent, evolve
+from dreamforge.contracts.request.render_request import Deadlines, RenderRequest
 
 T0 = datetime(2026, 11, 23, tzinfo=UTC)
 REQUEST = RenderRequest(
@@ -249,7 +249,7 @@ class RacingWriters(RuleBasedStateMachine):
 
     @invariant()
     def every_event_of_a_job_has_a_subject_of_its_own(self) -> None:
-        from dreamforge.contracts.subjects import subject_of
+        from dreamforge.contracts.log.subjects import subject_of
 
         subjects = [subject_of(event, "J") for event in self.log]
         assert len(subjects) == len(set(subjects))

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamforge.contracts.fleet import Device, Heartbeat
-from dreamforge.contracts.models import ModelDescriptor, Preset, Tier, VramProfile
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, Tier, VramProfile
 from dreamforge.contracts.placement import Needs, RunnerLoad, judge, needs_of, required_bytes, tier_for
-from dreamforge.contracts.requests import RenderRequest
+from dreamforge.contracts.request.render_request import RenderRequest
 
 PRESET = Preset(name="p", width_px=64, height_px=64, steps=1, guidance_scale=0)
 MODELS = st.builds(

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from dreamforge.contracts.errors import Conflict, UnknownModel
 from dreamforge.contracts.events import ModelRemoved
-from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
-from dreamforge.contracts.registry import (
+from dreamforge.contracts.model_registry import (
     ModelCommand,
     ModelState,
     RegisterModel,
@@ -17,6 +16,7 @@ from dreamforge.contracts.registry import (
     decide_model,
     evolve_model,
 )
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 
 DIGESTS = st.sampled_from(["a" * 64, "b" * 64])
 TIMES = st.integers(0, 100).map(lambda s: datetime(2026, 11, 24, tzinfo=UTC) + timedelta(seconds=s))

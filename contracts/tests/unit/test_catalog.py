@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dreamforge.contracts.catalog import (
+from dreamforge.contracts.models.descriptor_file import (
     FAMILIES,
     CatalogEntry,
     DescriptorInvalid,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dreamforge.contracts.envelope import BY_TYPE, UPCASTERS, _parse
 from dreamforge.contracts.events import EVENTS
+from dreamforge.contracts.log.envelope import BY_TYPE, UPCASTERS, _parse
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -3,8 +3,9 @@
 import pytest
 
 from dreamforge.contracts.errors import OutOfBounds, SizeNotSupported, UnknownModel, UnknownPreset
-from dreamforge.contracts.limits import Limits, Wish, resolve
-from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.request.limits import Limits
+from dreamforge.contracts.request.resolve import Wish, resolve
 
 MODEL = ModelDescriptor(
     model_id="m",

@@ -12,10 +12,11 @@ from dreamforge.contracts.errors import (
     OutOfBounds,
     UnknownAsset,
 )
-from dreamforge.contracts.limits import Limits, UpscaleWish, Wish, resolve
-from dreamforge.contracts.models import Kind, ModelDescriptor, Parameters, Preset, VramProfile
-from dreamforge.contracts.parameters import least_strength, parameters_of, request_schema
-from dreamforge.contracts.requests import ControlUse, LoraUse, Upscale
+from dreamforge.contracts.models.descriptor import Kind, ModelDescriptor, Parameters, Preset, VramProfile
+from dreamforge.contracts.request.capabilities import least_strength, parameters_of, request_schema
+from dreamforge.contracts.request.limits import Limits
+from dreamforge.contracts.request.render_request import ControlUse, LoraUse, Upscale
+from dreamforge.contracts.request.resolve import UpscaleWish, Wish, resolve
 
 VRAM = VramProfile(resident_bytes=1, denoise_bytes_per_latent=1, decode_bytes_per_px=1)
 PRESET = Preset(name="p", width_px=64, height_px=96, steps=4, guidance_scale=2.0)

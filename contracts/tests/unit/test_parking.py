@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime
 
-from dreamforge.contracts.envelope import Recorded
 from dreamforge.contracts.events import MessageParked, ParkedSettled
-from dreamforge.contracts.parking import standing
+from dreamforge.contracts.log.envelope import Recorded
+from dreamforge.contracts.log.parking import standing
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dreamforge.contracts.commands import RequestJob, decide
 from dreamforge.contracts.errors import IdempotencyConflict
 from dreamforge.contracts.events import JobRequested
-from dreamforge.contracts.job import INITIAL, JobState, evolve
-from dreamforge.contracts.requests import Deadlines, RenderRequest
+from dreamforge.contracts.jobs.decisions import RequestJob, decide
+from dreamforge.contracts.jobs.state import INITIAL, JobState, evolve
+from dreamforge.contracts.request.render_request import Deadlines, RenderRequest
 
 REQUEST = RenderRequest(
     model_id="m", preset="p", prompt="a", width_px=64, height_px=64, steps=4, guidance_scale=1, seed=1

@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # tests are imported by path; wh
 from gateway_world import BODY, MODEL, World, models, ready, running, settings_of
 
 from dreamforge.gateway.settings import GatewaySettings
-from dreamforge.runtime.eventstore import EventStore
-from dreamforge.runtime.streams import open_log
+from dreamforge.runtime.log.event_store import EventStore
+from dreamforge.runtime.log.streams import open_log
 from dreamforge.runtime.testing import eventually
 
 

@@ -11,7 +11,6 @@ import httpx
 import psycopg
 from psycopg.types.json import Jsonb
 
-from dreamforge.contracts.envelope import seal
 from dreamforge.contracts.events import (
     ArtifactStored,
     CancelRequested,
@@ -26,13 +25,14 @@ from dreamforge.contracts.events import (
     StepProgressed,
 )
 from dreamforge.contracts.fleet import LEASE_SECONDS, Device, Heartbeat
-from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.log.envelope import seal
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.tables import CHECKPOINT_CHANNEL
 from dreamforge.gateway.main import listen, serve
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.runtime import clock, ids
-from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.eventstore import EventStore
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.testing import eventually
 
 MODEL = ModelDescriptor(

@@ -6,7 +6,7 @@ import httpx
 from gateway_world import DECISION, MODEL, World, beat, heartbeat
 
 from dreamforge.contracts.events import Candidate, Decision
-from dreamforge.contracts.models import Tier, VramProfile
+from dreamforge.contracts.models.descriptor import Tier, VramProfile
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.testing import eventually
 

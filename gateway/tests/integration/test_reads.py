@@ -10,7 +10,7 @@ from gateway_world import BODY, DECISION, World
 
 from dreamforge.contracts.events import JobStarted, JobWarned, WarningCode
 from dreamforge.runtime import clock, ids
-from dreamforge.runtime.objects import ObjectStore, object_key, sha256_of
+from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_of
 
 
 async def test_a_read_waits_for_the_write_it_must_see(client: httpx.AsyncClient, world: World) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 from gateway_world import BODY, MODEL, World, beat, heartbeat, models
 
-from dreamforge.contracts.models import ModelDescriptor
+from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.runtime.testing import eventually
 
 LORA = ModelDescriptor(

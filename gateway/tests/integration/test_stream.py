@@ -12,10 +12,10 @@ import httpx
 import pytest
 from gateway_world import MODEL, Seen, World, events, ready, running, watch
 
-from dreamforge.contracts.envelope import seal
 from dreamforge.contracts.events import ArtifactStored, StepProgressed
-from dreamforge.contracts.streams import STEPS
-from dreamforge.gateway import hub
+from dreamforge.contracts.log.envelope import seal
+from dreamforge.contracts.log.streams import STEPS
+from dreamforge.gateway.events import hub
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.embedded import NatsServer

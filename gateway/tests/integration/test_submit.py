@@ -7,7 +7,7 @@ import pytest
 from gateway_world import BODY, MODEL, World
 
 from dreamforge.contracts.events import JobRequested
-from dreamforge.contracts.models import Preset
+from dreamforge.contracts.models.descriptor import Preset
 
 PROBLEM = "application/problem+json"
 

@@ -13,8 +13,8 @@ from gateway_world import BODY, MODEL, World, models, ready, running, settings_o
 from dreamforge.gateway.main import listen
 from dreamforge.runtime.embedded import NatsServer, PostgresServer, S3Server
 from dreamforge.runtime.embedded.ports import free_port
-from dreamforge.runtime.eventstore import EventStore
-from dreamforge.runtime.streams import open_log
+from dreamforge.runtime.log.event_store import EventStore
+from dreamforge.runtime.log.streams import open_log
 from dreamforge.runtime.testing import eventually
 
 

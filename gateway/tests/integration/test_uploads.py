@@ -9,7 +9,7 @@ import pytest
 from gateway_world import BODY, MODEL, World, models
 from PIL import Image
 
-from dreamforge.runtime.objects import ObjectStore, object_key, sha256_of, upload_key
+from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_of, upload_key
 from dreamforge.runtime.testing import eventually
 
 

@@ -7,15 +7,15 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamforge.contracts.commands import RequestJob, decide
-from dreamforge.contracts.envelope import seal, unseal
 from dreamforge.contracts.errors import InvalidInput
-from dreamforge.contracts.job import INITIAL
-from dreamforge.contracts.limits import Limits
-from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
-from dreamforge.gateway.accept import Knock, accept, fingerprint
-from dreamforge.gateway.problems import problem_of
-from dreamforge.gateway.submission import Submission, submission_for
+from dreamforge.contracts.jobs.decisions import RequestJob, decide
+from dreamforge.contracts.jobs.state import INITIAL
+from dreamforge.contracts.log.envelope import seal, unseal
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.request.limits import Limits
+from dreamforge.gateway.http.problems import problem_of
+from dreamforge.gateway.submit.accept import Knock, accept, fingerprint
+from dreamforge.gateway.submit.body import Submission, submission_for
 
 MODEL = ModelDescriptor(
     model_id="m",

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamforge.gateway.cursor import PAGE_PATTERN, SEQUENCE_MAX, EventCursor, PageCursor
-from dreamforge.gateway.errors import Malformed
+from dreamforge.gateway.http.cursor import PAGE_PATTERN, SEQUENCE_MAX, EventCursor, PageCursor
+from dreamforge.gateway.http.errors import Malformed
 
 times = st.datetimes(datetime(1970, 1, 1), datetime(6500, 12, 31), timezones=st.just(UTC))
 sequences = st.integers(0, 10**18 - 1)

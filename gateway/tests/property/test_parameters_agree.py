@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dreamforge.contracts.errors import AssetMismatch, InvalidInput, NamedTwice, OutOfBounds, UnknownAsset
-from dreamforge.contracts.limits import Limits
-from dreamforge.contracts.models import ModelDescriptor, Parameters, Preset, SamplerName, VramProfile
-from dreamforge.contracts.parameters import STRENGTH_MIN, request_schema
-from dreamforge.gateway.accept import Knock, accept
-from dreamforge.gateway.submission import submission_for
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Parameters, Preset, SamplerName, VramProfile
+from dreamforge.contracts.request.capabilities import STRENGTH_MIN, request_schema
+from dreamforge.contracts.request.limits import Limits
+from dreamforge.gateway.submit.accept import Knock, accept
+from dreamforge.gateway.submit.body import submission_for
 
 VRAM = VramProfile(resident_bytes=1, denoise_bytes_per_latent=1, decode_bytes_per_px=1)
 LIMITS = Limits(steps=20, images=3, prompt_chars=5, guidance_scale=9, pixels=128 * 128 * 4)

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamforge.gateway.cursor import EventCursor
-from dreamforge.gateway.hub import Tap
-from dreamforge.gateway.moments import Moment, Reader, merge
+from dreamforge.gateway.events.hub import Tap
+from dreamforge.gateway.events.sse import Moment, Reader, merge
+from dreamforge.gateway.http.cursor import EventCursor
 
 T0 = datetime(2026, 11, 23, tzinfo=UTC)
 

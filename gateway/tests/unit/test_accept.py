@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dreamforge.contracts.commands import RequestJob
-from dreamforge.contracts.limits import Limits
-from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
-from dreamforge.gateway.accept import Knock, accept, fingerprint, parse
-from dreamforge.gateway.errors import InvalidRequest
-from dreamforge.gateway.submission import submission_for
+from dreamforge.contracts.jobs.decisions import RequestJob
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.request.limits import Limits
+from dreamforge.gateway.http.errors import InvalidRequest
+from dreamforge.gateway.submit.accept import Knock, accept, fingerprint, parse
+from dreamforge.gateway.submit.body import submission_for
 
 MODEL = ModelDescriptor(
     model_id="m",

@@ -3,10 +3,10 @@
 import httpx
 import pytest
 
-from dreamforge.contracts.limits import Limits
+from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.app import api
-from dreamforge.gateway.edge import Edge, context_of
-from dreamforge.gateway.problems import MEDIA_TYPE
+from dreamforge.gateway.http.middleware import Edge, context_of
+from dreamforge.gateway.http.problems import MEDIA_TYPE
 
 TRACE, SPAN = "a" * 32, "b" * 16
 

@@ -3,12 +3,12 @@
 import json
 from datetime import UTC, datetime, timedelta
 
-from dreamforge.contracts.envelope import seal
 from dreamforge.contracts.events import CancelRequested, Event, JobCancelled, StepProgressed
-from dreamforge.gateway.cursor import EventCursor
-from dreamforge.gateway.hub import Tap
-from dreamforge.gateway.moments import Moment, Reader, merge, moment_of
-from dreamforge.runtime.log_message import LogMessage
+from dreamforge.contracts.log.envelope import seal
+from dreamforge.gateway.events.hub import Tap
+from dreamforge.gateway.events.sse import Moment, Reader, merge, moment_of
+from dreamforge.gateway.http.cursor import EventCursor
+from dreamforge.runtime.log.message import LogMessage
 
 T0 = datetime(2026, 11, 23, tzinfo=UTC)
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from dreamforge.contracts.limits import Limits
+from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.app import api
-from dreamforge.gateway.docs_page import render
-from dreamforge.gateway.openapi import main, text
+from dreamforge.gateway.documents.openapi import main, text
+from dreamforge.gateway.documents.openapi_page import render
 
 COMMITTED = Path(__file__).parents[3] / "docs" / "openapi" / "openapi.json"
 

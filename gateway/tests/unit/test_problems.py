@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from dreamforge.contracts import errors as e
-from dreamforge.gateway import errors as own
-from dreamforge.gateway.errors import Violation
-from dreamforge.gateway.problems import http_problem, problem_of
+from dreamforge.gateway.http import errors as own
+from dreamforge.gateway.http.errors import Violation
+from dreamforge.gateway.http.problems import http_problem, problem_of
 
 EXAMPLES: tuple[tuple[e.ForgeError, int], ...] = (
     (own.NotJson(reason="x"), 400),

@@ -3,8 +3,8 @@
 import pytest
 
 from dreamforge.contracts.errors import DependencyAway, QueueFull, TenantQueueFull
-from dreamforge.contracts.limits import Limits
-from dreamforge.gateway.room import Room
+from dreamforge.contracts.request.limits import Limits
+from dreamforge.gateway.submit.open_job_limits import Room
 
 
 async def test_what_was_accepted_since_the_count_counts() -> None:

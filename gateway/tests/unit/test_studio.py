@@ -11,9 +11,9 @@ from typing import Any, get_args
 import pytest
 
 from dreamforge.contracts.events import JOB_EVENTS, TERMINAL_EVENTS, JobEvent, StepProgressed
-from dreamforge.contracts.job import Status
-from dreamforge.contracts.limits import Limits
-from dreamforge.contracts.models import Mode
+from dreamforge.contracts.jobs.state import Status
+from dreamforge.contracts.models.descriptor import Mode
+from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.app import api
 from dreamforge.gateway.routes.pages import Page, studio_text
 

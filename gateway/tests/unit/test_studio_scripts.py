@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamforge.contracts.events import JOB_EVENTS, TERMINAL_EVENTS, JobEvent, StepProgressed
-from dreamforge.contracts.job import Status
+from dreamforge.contracts.jobs.state import Status
 from dreamforge.gateway.routes.pages import studio_text
 
 GOLDEN = Path(__file__).parents[3] / "contracts" / "tests" / "unit" / "golden"

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from dreamforge.contracts.events import Candidate
-from dreamforge.contracts.job import Status
-from dreamforge.contracts.requests import RenderRequest
-from dreamforge.gateway.replies import JobSummary, Links, Waiting
-from dreamforge.gateway.why import summary
+from dreamforge.contracts.jobs.state import Status
+from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.gateway.read.replies import JobSummary, Links, Waiting
+from dreamforge.gateway.read.why import summary
 
 T0 = datetime(2026, 11, 23, tzinfo=UTC)
 REQUEST = RenderRequest(

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dreamforge.runtime.objects import ObjectStore
-from dreamforge.runtime.settings import CommonSettings
-from dreamforge.runtime.streams import open_log
+from dreamforge.runtime.log.streams import open_log
+from dreamforge.runtime.log.views import FleetView
+from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.storage.objects import ObjectStore
 from dreamforge.runtime.testing.buckets import S3Settings
-from dreamforge.runtime.views import FleetView
 
 from .stage import Stage
 

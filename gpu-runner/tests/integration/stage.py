@@ -5,17 +5,17 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 
-from dreamforge.contracts import commands
 from dreamforge.contracts.events import Decision
 from dreamforge.contracts.fleet import Heartbeat
-from dreamforge.contracts.job import JobState, Status
-from dreamforge.contracts.requests import RenderRequest
+from dreamforge.contracts.jobs import decisions
+from dreamforge.contracts.jobs.state import JobState, Status
+from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.runtime import clock, ids
-from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.eventstore import EventStore
-from dreamforge.runtime.objects import ObjectStore
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.event_store import EventStore
+from dreamforge.runtime.log.views import FleetView
+from dreamforge.runtime.storage.objects import ObjectStore
 from dreamforge.runtime.testing import eventually
-from dreamforge.runtime.views import FleetView
 
 DECISION = Decision(waited_seconds=0, effective_priority=5, queue_length=0, required_bytes=0, candidates=())
 #: A diffusers child imports torch before it is ready.
@@ -72,7 +72,7 @@ class Stage:
         }
         job_id = ids.new_id()
         request = RenderRequest.model_validate(values | changes)
-        await self.store.execute(job_id, commands.RequestJob(job_id, clock.now(), "default", 5, request))
+        await self.store.execute(job_id, decisions.RequestJob(job_id, clock.now(), "default", 5, request))
         return job_id
 
     async def assign(self, job_id: str, *, instance_id: str | None = None) -> int:
@@ -80,7 +80,7 @@ class Stage:
         beat = self.beat()
         assert beat is not None
         attempt = (await self.state(job_id)).attempt + 1
-        command = commands.AssignJob(clock.now(), attempt, "r1", instance_id or beat.instance_id, 0, DECISION)
+        command = decisions.AssignJob(clock.now(), attempt, "r1", instance_id or beat.instance_id, 0, DECISION)
         await self.store.execute(job_id, command)
         return attempt
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from dreamforge.contracts.events import FailureReason
-from dreamforge.gpu_runner.renderer import ModelKey, RenderFailed
-from dreamforge.gpu_runner.task import ControlTask, InputImage, LoraTask, RenderTask, UpscaleTask
+from dreamforge.gpu_runner.protocol.render_task import ControlTask, InputImage, LoraTask, RenderTask, UpscaleTask
+from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderFailed
 
 pytestmark = pytest.mark.torch
 FAMILIES = ("stable-diffusion", "sdxl", "sd3", "flux")
@@ -25,14 +25,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def renderer() -> Any:
     """A renderer on the CPU. Any: its module imports torch."""
-    from dreamforge.gpu_runner.diffusers_renderer import DiffusersRenderer
+    from dreamforge.gpu_runner.rendering.diffusers_renderer import DiffusersRenderer
 
     return DiffusersRenderer(device="cpu", dtype="auto", threads=1)
 
 
 def a_lora(cache: Path, family: str, weight: float = 1.0) -> LoraTask:
     """A LoRA made for a family's tiny model."""
-    from dreamforge.gpu_runner.tiny_assets import ensure_lora
+    from runner_testkit.assets import ensure_lora
 
     folder = ensure_lora(cache, family)
     return LoraTask(model_id=folder.name, path=str(folder), digest="1" * 64, weight=weight)
@@ -40,7 +40,7 @@ def a_lora(cache: Path, family: str, weight: float = 1.0) -> LoraTask:
 
 def paint(renderer: Any, cache: Path, family: str, **changes: Any) -> bytes:
     """The rows of one picture."""
-    from dreamforge.gpu_runner.tiny_families import ensure_family
+    from runner_testkit.families import ensure_family
 
     folder = ensure_family(cache, family)
     values: dict[str, Any] = {
@@ -101,7 +101,7 @@ def test_a_lora_without_a_file_is_missing(renderer: Any, cache: Path, tmp_path: 
 
 def a_control(cache: Path, folder: Path, family: str, *, level: int = 255, scale: float = 1.0) -> ControlTask:
     """A ControlNet made for a family's tiny model, and a picture with one bright half."""
-    from dreamforge.gpu_runner.tiny_assets import ensure_controlnet
+    from runner_testkit.assets import ensure_controlnet
 
     net = ensure_controlnet(cache, family)
     picture = Image.new("RGB", (96, 64))

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from PIL import Image as Pil
+from runner_testkit.child import Talk, talking
 
 from dreamforge.contracts.events import FailureReason
-from dreamforge.gpu_runner.png import read_recipe
-from dreamforge.gpu_runner.protocol import (
+from dreamforge.gpu_runner.protocol.messages import (
     Cancel,
     Cancelled,
     Done,
@@ -26,8 +26,8 @@ from dreamforge.gpu_runner.protocol import (
     Render,
     Step,
 )
-from dreamforge.gpu_runner.task import RenderTask
-from dreamforge.gpu_runner.testing import Talk, talking
+from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.rendering.png import read_recipe
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 MakeTask = Callable[..., RenderTask]

@@ -7,13 +7,14 @@ import socket
 import subprocess
 import sys
 
-from dreamforge.gpu_runner.child import ChildOptions
-from dreamforge.gpu_runner.frames import Frame, encode_frame
-from dreamforge.gpu_runner.link import EXIT_PROTOCOL
-from dreamforge.gpu_runner.models import SYNTHETIC_DIGEST
-from dreamforge.gpu_runner.protocol import Done, Image, Render, Step
-from dreamforge.gpu_runner.task import RenderTask
-from dreamforge.gpu_runner.testing import talking
+from runner_testkit.child import talking
+
+from dreamforge.gpu_runner.protocol.frames import Frame, encode_frame
+from dreamforge.gpu_runner.protocol.messages import Done, Image, Render, Step
+from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.supervisor.child_process import ChildOptions
+from dreamforge.gpu_runner.supervisor.local_models import SYNTHETIC_DIGEST
+from dreamforge.gpu_runner.worker.connection import EXIT_PROTOCOL
 
 SLOW = ChildOptions(renderer="synthetic", step_delay_seconds=0.05)
 
@@ -74,7 +75,7 @@ async def test_an_instant_render_tells_only_its_last_step() -> None:
 
 def _bare_child() -> tuple["subprocess.Popen[bytes]", socket.socket]:
     ours, theirs = socket.socketpair()
-    command = [sys.executable, "-m", "dreamforge.gpu_runner.worker", "--fd", str(theirs.fileno())]
+    command = [sys.executable, "-m", "dreamforge.gpu_runner.worker.process", "--fd", str(theirs.fileno())]
     process = subprocess.Popen([*command, "--renderer", "synthetic"], pass_fds=(theirs.fileno(),))
     theirs.close()
     return process, ours

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from dreamforge.contracts.events import FailureReason
-from dreamforge.contracts.models import SamplerName, Tier, VramProfile
-from dreamforge.gpu_runner.renderer import ModelKey
-from dreamforge.gpu_runner.task import InputImage, RenderTask, UpscaleTask
+from dreamforge.contracts.models.descriptor import SamplerName, Tier, VramProfile
+from dreamforge.gpu_runner.protocol.render_task import InputImage, RenderTask, UpscaleTask
+from dreamforge.gpu_runner.rendering.renderer import ModelKey
 
 pytestmark = pytest.mark.torch
 FAMILIES = ("stable-diffusion", "stable-diffusion-2", "sdxl", "sd3", "flux")
@@ -25,14 +25,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def renderer() -> Any:
     """A renderer on the CPU. Any: its module imports torch."""
-    from dreamforge.gpu_runner.diffusers_renderer import DiffusersRenderer
+    from dreamforge.gpu_runner.rendering.diffusers_renderer import DiffusersRenderer
 
     return DiffusersRenderer(device="cpu", dtype="auto", threads=1)
 
 
 def a_task(cache: Path, family: str, **changes: Any) -> RenderTask:
     """A task for a family's tiny model."""
-    from dreamforge.gpu_runner.tiny_families import ensure_family
+    from runner_testkit.families import ensure_family
 
     folder = ensure_family(cache, family)
     values: dict[str, Any] = {
@@ -79,7 +79,7 @@ def test_an_image_is_the_same_alone_and_in_a_job_of_several(renderer: Any, cache
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_side_that_a_latent_does_not_fill_is_refused(renderer: Any, cache: Path, family: str) -> None:
-    from dreamforge.gpu_runner.renderer import RenderFailed
+    from dreamforge.gpu_runner.rendering.renderer import RenderFailed
 
     with pytest.raises(RenderFailed, match="not a multiple") as refused:
         paint(renderer, a_task(cache, family, width_px=72 if family in ("sd3", "flux") else 68))
@@ -151,7 +151,7 @@ def test_an_upscaled_picture_is_painted_over_at_its_new_size(renderer: Any, cach
 def test_a_wish_that_cannot_be_met_is_refused(
     renderer: Any, cache: Path, tmp_path: Path, changes: dict[str, Any], why: str
 ) -> None:
-    from dreamforge.gpu_runner.renderer import RenderFailed
+    from dreamforge.gpu_runner.rendering.renderer import RenderFailed
 
     start = a_picture(tmp_path, "p.png", "L", (64, 64), 255)
     wish = {"init_image": start} | changes
@@ -167,7 +167,7 @@ def test_a_wish_that_cannot_be_met_is_refused(
 def test_every_sampler_paints_or_says_that_it_does_not_fit(
     renderer: Any, cache: Path, family: str, name: SamplerName
 ) -> None:
-    from dreamforge.gpu_runner.renderer import RenderFailed
+    from dreamforge.gpu_runner.rendering.renderer import RenderFailed
 
     fits = name.startswith("flow") == (family in ("sd3", "flux")) and (family, name) != ("flux", "flow_heun")
     task = a_task(cache, family, sampler=name, steps=3)

@@ -5,9 +5,10 @@ import threading
 from dataclasses import dataclass, field
 
 from dreamforge.contracts.fleet import Device, Heartbeat
-from dreamforge.gpu_runner.heartbeat import Heart
-from dreamforge.runtime import clock, directget
-from dreamforge.runtime.bus import Bus
+from dreamforge.gpu_runner.supervisor.heartbeat import Heart
+from dreamforge.runtime import clock
+from dreamforge.runtime.log import direct_get
+from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.testing import eventually
 
 DEVICE = Device(kind="cpu", name="a cpu", total_bytes=1)
@@ -46,7 +47,7 @@ async def test_no_beat_follows_the_last_word(bus: Bus) -> None:
     beating = asyncio.create_task(heart.run())
 
     async def said() -> list[str]:
-        stored = await directget.last_of_each(bus, "KV_runners", "$KV.runners.r1")
+        stored = await direct_get.last_of_each(bus, "KV_runners", "$KV.runners.r1")
         return [message.headers.get("KV-Operation", "beat") for message in stored]
 
     await eventually(said, until=lambda found: found == ["beat"])

@@ -8,10 +8,10 @@ import pytest
 from pydantic import SecretStr
 
 from dreamforge.contracts.events import FailureReason
-from dreamforge.gpu_runner.inputs import Inputs
-from dreamforge.gpu_runner.listening import AttemptLost
-from dreamforge.runtime.objects import ObjectStore, upload_key
-from dreamforge.runtime.settings import CommonSettings
+from dreamforge.gpu_runner.supervisor.input_cache import Inputs
+from dreamforge.gpu_runner.supervisor.task_monitor import AttemptLost
+from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.storage.objects import ObjectStore, upload_key
 from dreamforge.runtime.testing.buckets import S3Settings
 
 PICTURE = b"any bytes: the gateway has looked into them"

@@ -10,18 +10,18 @@ import pytest
 from pydantic import SecretStr
 
 from dreamforge.contracts.events import ModelRemoved
-from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
-from dreamforge.contracts.registry import RegisterModel, RemoveModel
-from dreamforge.gpu_runner.lookout import Lookout
-from dreamforge.gpu_runner.registry import Registry
+from dreamforge.contracts.model_registry import RegisterModel, RemoveModel
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.gpu_runner.settings import RunnerSettings
-from dreamforge.gpu_runner.supervisor import Supervisor
+from dreamforge.gpu_runner.supervisor.models_watcher import Lookout
+from dreamforge.gpu_runner.supervisor.registration import Registry
+from dreamforge.gpu_runner.supervisor.supervisor import Supervisor
 from dreamforge.runtime import clock
-from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.eventstore import EventStore
-from dreamforge.runtime.model_folder import DESCRIPTOR_NAME, model_digest
-from dreamforge.runtime.model_log import ModelLog
-from dreamforge.runtime.objects import ObjectStore
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.event_store import EventStore
+from dreamforge.runtime.log.model_store import ModelLog
+from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, model_digest
+from dreamforge.runtime.storage.objects import ObjectStore
 from dreamforge.runtime.testing import eventually
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 from PIL import Image as Pil
+from runner_testkit.child import talking
 
-from dreamforge.gpu_runner.task import RenderTask
-from dreamforge.gpu_runner.testing import talking
+from dreamforge.gpu_runner.protocol.render_task import RenderTask
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(240)]
 

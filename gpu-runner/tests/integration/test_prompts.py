@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from runner_testkit.child import Talk, talking
 
 from dreamforge.contracts.events import WarningCode
-from dreamforge.gpu_runner.digest import model_digest
-from dreamforge.gpu_runner.protocol import Image, Warned
-from dreamforge.gpu_runner.task import RenderTask
-from dreamforge.gpu_runner.testing import Talk, talking
+from dreamforge.gpu_runner.protocol.messages import Image, Warned
+from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.runtime.storage.model_folder import model_digest
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 MakeTask = Callable[..., RenderTask]

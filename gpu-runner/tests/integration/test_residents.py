@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dreamforge.gpu_runner.renderer import Hold, ModelKey, RenderCancelled
-from dreamforge.gpu_runner.task import ControlTask, InputImage, RenderTask
+from dreamforge.gpu_runner.protocol.render_task import ControlTask, InputImage, RenderTask
+from dreamforge.gpu_runner.rendering.renderer import Hold, ModelKey, RenderCancelled
 
 pytestmark = pytest.mark.torch
 FAMILIES = ("stable-diffusion", "sdxl", "sd3", "flux")
@@ -21,22 +21,22 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def key(cache: Path, family: str, hold: Hold | None = None) -> ModelKey:
     """A family's tiny model."""
-    from dreamforge.gpu_runner.tiny_families import ensure_family
+    from runner_testkit.families import ensure_family
 
     return ModelKey(family, ensure_family(cache, family), "0" * 64, hold or Hold())
 
 
 def residents(budget_bytes: int) -> Any:
     """Residents on the CPU. Any: its module imports torch."""
-    from dreamforge.gpu_runner.residents import Residents
-    from dreamforge.gpu_runner.torch_device import TorchDevice
+    from dreamforge.gpu_runner.rendering.pipeline_cache import Residents
+    from dreamforge.gpu_runner.rendering.torch_device import TorchDevice
 
     return Residents(TorchDevice.settle("cpu", "float32", 1), budget_bytes=budget_bytes)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_headers_tell_the_bytes_before_anything_is_loaded(cache: Path, family: str) -> None:
-    from dreamforge.gpu_runner.weights import loaded_bytes
+    from dreamforge.gpu_runner.rendering.weights import loaded_bytes
 
     size_bytes, _ = residents(10**9).load(key(cache, family))
     # Buffers that are not saved come on top: position numbers and the like.
@@ -73,8 +73,9 @@ def a_render(
     cache: Path, base: Any, family: str, on_step: Any, tmp_path: Path | None = None, device: str = "cpu"
 ) -> bytes:
     """The rows that a renderer paints with a pipeline that was placed by the test."""
-    from dreamforge.gpu_runner.diffusers_renderer import DiffusersRenderer
-    from dreamforge.gpu_runner.tiny_assets import ensure_controlnet
+    from runner_testkit.assets import ensure_controlnet
+
+    from dreamforge.gpu_runner.rendering.diffusers_renderer import DiffusersRenderer
 
     renderer: Any = DiffusersRenderer(device=device, dtype="float32", threads=1)
     renderer._residents = type("One", (), {"get": lambda self, key: base})()
@@ -115,8 +116,8 @@ def check_parts_that_wait(cache: Path, tmp_path: Path, family: str, apart: Hold,
     """A model that is held whole and one whose parts wait paint the same, also after a render was cut short."""
     import torch
 
-    from dreamforge.gpu_runner.pipeline import read_pipeline
-    from dreamforge.gpu_runner.residents import hold
+    from dreamforge.gpu_runner.rendering.pipeline import read_pipeline
+    from dreamforge.gpu_runner.rendering.pipeline_cache import hold
 
     def placed(how: Hold) -> Any:
         pipeline = read_pipeline(key(cache, family).path, dtype=torch.float32, variant=None)

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from dreamforge.contracts import commands, subjects
-from dreamforge.contracts.envelope import unseal
 from dreamforge.contracts.events import (
     JobCancelled,
     JobStarted,
@@ -20,11 +18,15 @@ from dreamforge.contracts.events import (
     RunnerStopped,
     StepProgressed,
 )
-from dreamforge.contracts.job import Status
-from dreamforge.gpu_runner.png import read_recipe
-from dreamforge.runtime import clock, directget
-from dreamforge.runtime.model_folder import DESCRIPTOR_NAME
-from dreamforge.runtime.objects import object_key
+from dreamforge.contracts.jobs import decisions
+from dreamforge.contracts.jobs.state import Status
+from dreamforge.contracts.log import subjects
+from dreamforge.contracts.log.envelope import unseal
+from dreamforge.gpu_runner.rendering.png import read_recipe
+from dreamforge.runtime import clock
+from dreamforge.runtime.log import direct_get
+from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME
+from dreamforge.runtime.storage.objects import object_key
 from dreamforge.runtime.testing import eventually
 
 from .stage import Stage
@@ -55,7 +57,7 @@ async def test_progress_is_told_on_the_jobs_own_subject(stage: Stage) -> None:
     await stage.start_runner(renderer="synthetic", step_delay_seconds=0.01)
     job_id = await stage.submit(images=2, steps=3)
     await stage.reaches(job_id, Status.SUCCEEDED)
-    messages = await directget.after(stage.bus, "STEPS", subjects.steps_of(job_id), 0)
+    messages = await direct_get.after(stage.bus, "STEPS", subjects.steps_of(job_id), 0)
     steps = [unseal(m.subject, m.headers, m.data, sequence=m.sequence).event for m in messages]
     assert all(isinstance(step, StepProgressed) for step in steps)
     told = [(step.image_index, step.step, step.steps) for step in steps if isinstance(step, StepProgressed)]
@@ -72,11 +74,11 @@ async def test_a_runner_says_what_it_is_and_leaves_at_once_when_asked(stage: Sta
     assert 0 < beat.free_bytes <= beat.budget_bytes <= beat.device.total_bytes
     process.send_signal(signal.SIGTERM)
     assert await asyncio.wait_for(process.wait(), 10) == 0
-    (gone,) = await directget.last_of_each(stage.bus, "KV_runners", "$KV.runners.r1")
+    (gone,) = await direct_get.last_of_each(stage.bus, "KV_runners", "$KV.runners.r1")
     assert gone.headers["KV-Operation"] == "PURGE", "it said so itself: no lease had to run out"
     facts = [
-        *await directget.last_of_each(stage.bus, "FLEET", "forge.runners.r1.>"),
-        *await directget.last_of_each(stage.bus, "MODELS", "forge.models.>"),
+        *await direct_get.last_of_each(stage.bus, "FLEET", "forge.runners.r1.>"),
+        *await direct_get.last_of_each(stage.bus, "MODELS", "forge.models.>"),
     ]
     kinds = [type(unseal(m.subject, m.headers, m.data, sequence=m.sequence).event) for m in facts]
     assert kinds == [RunnerRegistered, RunnerStopped, ModelRegistered]
@@ -86,7 +88,7 @@ async def test_a_running_job_is_cancelled_within_a_step(stage: Stage) -> None:
     await stage.start_runner(renderer="synthetic", step_delay_seconds=0.2)
     job_id = await stage.submit(steps=150)
     await stage.reaches(job_id, Status.RUNNING)
-    await stage.store.execute(job_id, commands.RequestCancel(clock.now()))
+    await stage.store.execute(job_id, decisions.RequestCancel(clock.now()))
     await stage.reaches(job_id, Status.CANCELLED, seconds=10)  # its 150 steps would take 30 s
     events = await stage.events(job_id)
     assert isinstance(events[-1], JobCancelled)
@@ -125,7 +127,7 @@ async def test_a_model_that_has_to_be_read_first_is_told_as_progress(
     for model_id in ("a", "b"):
         job_id = await stage.submit(model_id=model_id, steps=3, guidance_scale=5.0)
         await stage.reaches(job_id, Status.SUCCEEDED, seconds=60)
-        steps = await directget.after(stage.bus, "STEPS", subjects.steps_of(job_id), 0)
+        steps = await direct_get.after(stage.bus, "STEPS", subjects.steps_of(job_id), 0)
         told[model_id] = [(json.loads(each.data)["step"], json.loads(each.data).get("loading")) for each in steps]
     assert told["a"][0][1] is None, "it was loaded before its first job"
     assert told["b"][:2] == [(0, "b"), (1, None)]

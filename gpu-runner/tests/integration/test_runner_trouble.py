@@ -8,17 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from dreamforge.contracts import commands, subjects
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.events import (
     AttemptFailed,
     FailureReason,
 )
-from dreamforge.contracts.job import Status
-from dreamforge.runtime import clock, directget
+from dreamforge.contracts.jobs import decisions
+from dreamforge.contracts.jobs.state import Status
+from dreamforge.contracts.log import subjects
+from dreamforge.runtime import clock
 from dreamforge.runtime.embedded import NatsServer, S3Server
-from dreamforge.runtime.objects import ObjectStore
-from dreamforge.runtime.settings import CommonSettings
+from dreamforge.runtime.log import direct_get
+from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.storage.objects import ObjectStore
 from dreamforge.runtime.testing import eventually
 from dreamforge.runtime.testing.disks import small_disk
 
@@ -51,7 +53,7 @@ async def test_a_stale_attempt_is_given_up(stage: Stage) -> None:
     await stage.start_runner(renderer="synthetic", step_delay_seconds=0.2)
     job_id = await stage.submit(steps=150)
     await stage.reaches(job_id, Status.RUNNING)
-    lost = commands.FailAttempt(clock.now(), 1, FailureReason.RUNNER_LOST, True, "silent")
+    lost = decisions.FailAttempt(clock.now(), 1, FailureReason.RUNNER_LOST, True, "silent")
     await stage.store.execute(job_id, lost)
     await eventually(stage.unacknowledged, until=lambda number: number == 0)  # its 150 steps would take 30 s
     assert (await stage.state(job_id)).failure is FailureReason.RUNNER_LOST
@@ -143,13 +145,13 @@ async def test_a_rendered_picture_waits_for_the_object_store(stage: Stage, tmp_p
         await stage.reaches(job_id, Status.RUNNING)
         await own_s3.kill()
         messages = await eventually(
-            lambda: directget.after(stage.bus, "STEPS", subjects.steps_of(job_id), 0),
+            lambda: direct_get.after(stage.bus, "STEPS", subjects.steps_of(job_id), 0),
             until=lambda steps: len(steps) == 10,
         )
         assert (await stage.state(job_id)).status is Status.RUNNING
         await own_s3.restart()
         await stage.reaches(job_id, Status.SUCCEEDED)
-        after = await directget.after(stage.bus, "STEPS", subjects.steps_of(job_id), 0)
+        after = await direct_get.after(stage.bus, "STEPS", subjects.steps_of(job_id), 0)
         assert len(after) == len(messages), "nothing was rendered twice"
 
 
@@ -168,7 +170,7 @@ async def test_a_rendered_picture_waits_for_room_on_the_object_stores_disk(stage
                 (disk / "ballast").write_bytes(bytes(64 * 1024))
             job_id = await stage.submit(steps=10)
             await eventually(
-                lambda: directget.after(stage.bus, "STEPS", subjects.steps_of(job_id), 0),
+                lambda: direct_get.after(stage.bus, "STEPS", subjects.steps_of(job_id), 0),
                 until=lambda steps: len(steps) == 10,
             )
             with pytest.raises(DependencyAway, match="500"):

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dreamforge.contracts.events import FailureReason
-from dreamforge.gpu_runner.renderer import ModelKey, RenderFailed
-from dreamforge.gpu_runner.task import RenderTask
+from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderFailed
 
 pytestmark = pytest.mark.torch
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.torch
 @pytest.fixture(scope="module")
 def renderer() -> Any:
     """A renderer on the CPU. Any: its module imports torch."""
-    from dreamforge.gpu_runner.diffusers_renderer import DiffusersRenderer
+    from dreamforge.gpu_runner.rendering.diffusers_renderer import DiffusersRenderer
 
     return DiffusersRenderer(device="cpu", dtype="auto", threads=1)
 
@@ -25,7 +25,7 @@ def renderer() -> Any:
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory, torch_installed: None) -> Path:
     """The tiny Stable Diffusion as diffusers saves it."""
-    from dreamforge.gpu_runner.tiny_families import ensure_family
+    from runner_testkit.families import ensure_family
 
     return ensure_family(tmp_path_factory.mktemp("models"), "stable-diffusion")
 
@@ -35,7 +35,7 @@ def one_file(parts: Path, tmp_path: Path) -> Path:
     """The same weights in one file, beside the configurations of its parts."""
     import torch
 
-    from dreamforge.gpu_runner.pipeline import read_pipeline
+    from dreamforge.gpu_runner.rendering.pipeline import read_pipeline
 
     from .original_layout import save_as_one_file
 
@@ -69,7 +69,7 @@ def test_a_single_file_paints_the_pixels_of_its_parts(renderer: Any, parts: Path
 
 
 def test_the_header_of_a_single_file_tells_its_bytes(parts: Path, one_file: Path) -> None:
-    from dreamforge.gpu_runner.weights import loaded_bytes
+    from dreamforge.gpu_runner.rendering.weights import loaded_bytes
 
     assert loaded_bytes(one_file, 4) == loaded_bytes(parts, 4)
 

@@ -4,16 +4,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from dreamforge.contracts import commands
 from dreamforge.contracts.events import Decision, FailureReason, JobSucceeded, JobWarned, WarningCode
-from dreamforge.contracts.job import Status
-from dreamforge.contracts.requests import RenderRequest
-from dreamforge.gpu_runner.protocol import Warned
-from dreamforge.gpu_runner.warner import MAX_WORDS, Warner
+from dreamforge.contracts.jobs import decisions
+from dreamforge.contracts.jobs.state import Status
+from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.gpu_runner.protocol.messages import Warned
+from dreamforge.gpu_runner.supervisor.warning_recorder import MAX_WORDS, Warner
 from dreamforge.runtime import clock, ids
-from dreamforge.runtime.eventstore import EventStore, Loaded, Outcome
-from dreamforge.runtime.settings import CommonSettings
-from dreamforge.runtime.streams import open_log
+from dreamforge.runtime.log.event_store import EventStore, Loaded, Outcome
+from dreamforge.runtime.log.streams import open_log
+from dreamforge.runtime.service.settings import CommonSettings
 
 REQUEST = RenderRequest(
     model_id="m", preset="standard", prompt="a fox", width_px=64, height_px=64, steps=4, guidance_scale=1.0, seed=1
@@ -27,14 +27,14 @@ class Job:
     def __init__(self, store: EventStore) -> None:
         self.store, self.job_id = store, ids.new_id()
 
-    async def execute(self, command: commands.Command, known: Loaded | None = None) -> Outcome:
+    async def execute(self, command: decisions.Command, known: Loaded | None = None) -> Outcome:
         return await self.store.execute(self.job_id, command, known=known)
 
     async def start(self) -> Loaded:
         now = clock.now()
-        await self.execute(commands.RequestJob(self.job_id, now, "default", 5, REQUEST))
-        await self.execute(commands.AssignJob(now, 1, "r1", "i1", 0, DECISION))
-        outcome = await self.execute(commands.StartAttempt(now, 1, "r1", "i1"))
+        await self.execute(decisions.RequestJob(self.job_id, now, "default", 5, REQUEST))
+        await self.execute(decisions.AssignJob(now, 1, "r1", "i1", 0, DECISION))
+        outcome = await self.execute(decisions.StartAttempt(now, 1, "r1", "i1"))
         return Loaded(outcome.state, outcome.version)
 
     async def history(self) -> list[object]:
@@ -63,7 +63,7 @@ async def test_the_finish_is_decided_on_the_version_after_the_warnings(job: Job)
     known = await warner.told()
     assert known is not None
     assert known.version == (await job.store.load(job.job_id)).version
-    await job.execute(commands.FinishAttempt(clock.now(), 1, (), 0.1), known)
+    await job.execute(decisions.FinishAttempt(clock.now(), 1, (), 0.1), known)
     said = [event for event in await job.history() if isinstance(event, JobWarned)]
     assert [(event.code, event.image_index) for event in said] == [
         (WarningCode.UNKNOWN_WORDS, None),
@@ -84,7 +84,7 @@ async def test_a_warning_said_twice_is_one_fact(job: Job) -> None:
 
 async def test_a_race_on_the_version_is_decided_again(job: Job) -> None:
     warner = Warner(1, job.execute, await job.start())
-    await job.execute(commands.RequestCancel(clock.now()))
+    await job.execute(decisions.RequestCancel(clock.now()))
     await warner.warn(warned(WarningCode.PROMPT_CUT))
     known = await warner.told()
     assert known is not None
@@ -94,7 +94,7 @@ async def test_a_race_on_the_version_is_decided_again(job: Job) -> None:
 
 async def test_a_warning_of_an_attempt_that_is_over_is_dropped_in_peace(job: Job) -> None:
     warner = Warner(1, job.execute, await job.start())
-    await job.execute(commands.FailAttempt(clock.now(), 1, FailureReason.RUNNER_LOST, True, "silent"))
+    await job.execute(decisions.FailAttempt(clock.now(), 1, FailureReason.RUNNER_LOST, True, "silent"))
     await warner.warn(warned(WarningCode.PROMPT_CUT))
     assert await warner.told() is None
     assert (await job.store.load(job.job_id)).state.status is Status.QUEUED

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamforge.contracts.events import Decision, FailureReason, JobAssigned
-from dreamforge.contracts.job import JobState, Status
-from dreamforge.contracts.requests import RenderRequest
-from dreamforge.gpu_runner.admit import Drop, Me, Refuse, Start, admit, is_running_here
+from dreamforge.contracts.jobs.state import JobState, Status
+from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.gpu_runner.supervisor.admission import Drop, Me, Refuse, Start, admit, is_running_here
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ME = Me("gpu-1", "this-life", frozenset({"tiny"}))

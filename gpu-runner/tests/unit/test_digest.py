@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dreamforge.gpu_runner.digest import DESCRIPTOR_NAME, model_digest
+from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, model_digest
 
 
 @pytest.fixture

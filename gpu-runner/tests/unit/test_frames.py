@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamforge.gpu_runner.frames import (
+from dreamforge.gpu_runner.protocol.frames import (
     MAX_BODY_BYTES,
     MAX_HEADER_BYTES,
     Frame,

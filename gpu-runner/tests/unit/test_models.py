@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from dreamforge.contracts.catalog import FAMILIES, DescriptorInvalid, PickleRefused, UnknownFamily
-from dreamforge.gpu_runner import models
-from dreamforge.gpu_runner.models import Seen, read_model, read_models
-from dreamforge.runtime.model_folder import DESCRIPTOR_NAME, ModelFilesWrong, model_digest
+from dreamforge.contracts.models.descriptor_file import FAMILIES, DescriptorInvalid, PickleRefused, UnknownFamily
+from dreamforge.gpu_runner.supervisor import local_models
+from dreamforge.gpu_runner.supervisor.local_models import Seen, read_model, read_models
+from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, ModelFilesWrong, model_digest
 
 FILES = {"model_index.json": b"{}", "unet/model.safetensors": b"w" * 1000, "vae/model.safetensors": b"v" * 1000}
 
@@ -113,7 +113,7 @@ def test_a_folder_that_did_not_change_is_not_hashed_again(
     seen: Seen = {}
     first = read_models(tmp_path, seen)
     with monkeypatch.context() as patched:
-        patched.setattr(models, "model_digest", lambda _: pytest.fail("hashed again"))
+        patched.setattr(local_models, "model_digest", lambda _: pytest.fail("hashed again"))
         assert read_models(tmp_path, seen) == first
     corrupt(folder)
     os.utime(folder / "vae/model.safetensors", ns=(1, 1))
@@ -122,7 +122,7 @@ def test_a_folder_that_did_not_change_is_not_hashed_again(
 
 @pytest.mark.torch
 def test_the_tiny_models_are_of_known_families(torch_installed: None) -> None:
-    from dreamforge.gpu_runner.tiny_families import FAMILIES as TINY
-    from dreamforge.gpu_runner.tiny_families import family_descriptor
+    from runner_testkit.families import FAMILIES as TINY
+    from runner_testkit.families import family_descriptor
 
     assert {family_descriptor(family, "0" * 64).family for family in TINY} <= set(FAMILIES)

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pil
 
-from dreamforge.gpu_runner.png import FILTER_NONE, BadPng, encode_png, read_recipe
-from dreamforge.gpu_runner.recipe import Recipe
-from dreamforge.gpu_runner.scanlines import sub_filtered
+from dreamforge.gpu_runner.protocol.recipe import Recipe
+from dreamforge.gpu_runner.rendering.png import FILTER_NONE, BadPng, encode_png, read_recipe
+from dreamforge.gpu_runner.rendering.scanlines import sub_filtered
 
 RECIPE = Recipe(
     renderer="diffusers",

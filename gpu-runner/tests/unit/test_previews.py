@@ -16,7 +16,7 @@ from diffusers import AutoencoderTiny  # noqa: E402
 from PIL import Image  # noqa: E402
 from torch.nn.functional import interpolate  # noqa: E402
 
-from dreamforge.gpu_runner.previews import Projection, Watcher, fit, unpacked  # noqa: E402
+from dreamforge.gpu_runner.rendering.features.previews import Projection, Watcher, fit, unpacked  # noqa: E402
 
 SHAPES = Path(__file__).parents[3] / "models" / "forge-shapes"
 SIZE = {"width_px": 64, "height_px": 64}

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamforge.gpu_runner.progress import Progress
-from dreamforge.gpu_runner.protocol import Step
+from dreamforge.gpu_runner.protocol.messages import Step
+from dreamforge.gpu_runner.supervisor.progress import Progress
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

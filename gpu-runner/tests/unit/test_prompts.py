@@ -7,7 +7,7 @@ import pytest
 pytestmark = pytest.mark.torch
 pytest.importorskip("torch", reason="the child's modules need torch")
 
-from dreamforge.gpu_runner.prompts import Reader, cut_words, split, unknown_words  # noqa: E402
+from dreamforge.gpu_runner.rendering.features.prompts import Reader, cut_words, split, unknown_words  # noqa: E402
 
 
 class Letters:

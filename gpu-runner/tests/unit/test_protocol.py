@@ -7,11 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamforge.contracts.events import FailureReason
-from dreamforge.gpu_runner import protocol
-from dreamforge.gpu_runner.frames import Frame, FrameDecoder, encode_frame
-from dreamforge.gpu_runner.protocol import BadMessage, from_child_from_frame, to_child_from_frame, to_frame
-from dreamforge.gpu_runner.recipe import Engine, Recipe
-from dreamforge.gpu_runner.task import RenderTask
+from dreamforge.gpu_runner.protocol.frames import Frame, FrameDecoder, encode_frame
+from dreamforge.gpu_runner.protocol.messages import (
+    BadMessage,
+    from_child_from_frame,
+    messages,
+    to_child_from_frame,
+    to_frame,
+)
+from dreamforge.gpu_runner.protocol.recipe import Engine, Recipe
+from dreamforge.gpu_runner.protocol.render_task import RenderTask
 
 text = st.text(max_size=40)
 name = st.text(min_size=1, max_size=20)
@@ -66,22 +71,22 @@ recipes = st.builds(
     versions=versions,
 )
 to_child = st.one_of(
-    st.builds(protocol.Load, model_id=name, path=text, digest=sha256),
-    st.builds(protocol.Render, task=tasks),
-    st.builds(protocol.Cancel, task_id=name),
-    st.just(protocol.Stop()),
+    st.builds(messages.Load, model_id=name, path=text, digest=sha256),
+    st.builds(messages.Render, task=tasks),
+    st.builds(messages.Cancel, task_id=name),
+    st.just(messages.Stop()),
 )
 from_child = st.one_of(
-    st.builds(protocol.Starting, stage=st.sampled_from(["import", "device"]), elapsed_seconds=seconds),
+    st.builds(messages.Starting, stage=st.sampled_from(["import", "device"]), elapsed_seconds=seconds),
     st.builds(
-        protocol.Ready, engine=engines, total_bytes=st.integers(0), free_bytes=st.integers(0), driver=text, note=text
+        messages.Ready, engine=engines, total_bytes=st.integers(0), free_bytes=st.integers(0), driver=text, note=text
     ),
-    st.builds(protocol.Loading, model_id=name),
-    st.builds(protocol.Loaded, model_id=name, seconds=seconds, bytes=st.integers(0)),
-    st.builds(protocol.Unloaded, model_id=name),
-    st.builds(protocol.LoadFailed, model_id=name, reason=st.sampled_from(FailureReason), message=text),
+    st.builds(messages.Loading, model_id=name),
+    st.builds(messages.Loaded, model_id=name, seconds=seconds, bytes=st.integers(0)),
+    st.builds(messages.Unloaded, model_id=name),
+    st.builds(messages.LoadFailed, model_id=name, reason=st.sampled_from(FailureReason), message=text),
     st.builds(
-        protocol.Step,
+        messages.Step,
         task_id=name,
         image_index=st.integers(0),
         step=st.integers(1),
@@ -89,40 +94,40 @@ from_child = st.one_of(
         elapsed_seconds=seconds,
     ),
     st.builds(
-        protocol.Image,
+        messages.Image,
         task_id=name,
         image_index=st.integers(0),
         sha256=sha256,
         width_px=side,
         height_px=side,
         recipe=recipes,
-        timings=st.builds(protocol.Timings, render_seconds=seconds, encode_seconds=seconds),
+        timings=st.builds(messages.Timings, render_seconds=seconds, encode_seconds=seconds),
         body=st.binary(max_size=100),
     ),
-    st.builds(protocol.Done, task_id=name, seconds=seconds, peak_bytes=st.integers(0)),
+    st.builds(messages.Done, task_id=name, seconds=seconds, peak_bytes=st.integers(0)),
     st.builds(
-        protocol.Failed,
+        messages.Failed,
         task_id=name,
         reason=st.sampled_from(FailureReason),
         message=text,
         retryable=st.booleans(),
     ),
-    st.builds(protocol.Cancelled, task_id=name),
+    st.builds(messages.Cancelled, task_id=name),
 )
 
 
-def over_the_wire(message: protocol.ToChild | protocol.FromChild) -> Frame:
+def over_the_wire(message: messages.ToChild | messages.FromChild) -> Frame:
     (frame,) = FrameDecoder().feed(encode_frame(to_frame(message)))
     return frame
 
 
 @given(to_child)
-def test_what_is_said_to_the_child_arrives(message: protocol.ToChild) -> None:
+def test_what_is_said_to_the_child_arrives(message: messages.ToChild) -> None:
     assert to_child_from_frame(over_the_wire(message)) == message
 
 
 @given(from_child)
-def test_what_the_child_says_arrives(message: protocol.FromChild) -> None:
+def test_what_the_child_says_arrives(message: messages.FromChild) -> None:
     assert from_child_from_frame(over_the_wire(message)) == message
 
 
@@ -142,4 +147,4 @@ def test_a_field_that_nobody_knows_is_refused() -> None:
 
 def test_only_an_image_has_a_body() -> None:
     with pytest.raises(BadMessage):
-        from_child_from_frame(Frame(to_frame(protocol.Cancelled(task_id="t")).header, b"more"))
+        from_child_from_frame(Frame(to_frame(messages.Cancelled(task_id="t")).header, b"more"))

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from dreamforge.contracts.models import Tier, VramProfile
-from dreamforge.gpu_runner.recipe import Engine, Recipe, recipe_for
-from dreamforge.gpu_runner.task import ControlTask, InputImage, LoraTask, RenderTask, UpscaleTask
+from dreamforge.contracts.models.descriptor import Tier, VramProfile
+from dreamforge.gpu_runner.protocol.recipe import Engine, Recipe, recipe_for
+from dreamforge.gpu_runner.protocol.render_task import ControlTask, InputImage, LoraTask, RenderTask, UpscaleTask
 
 A, B, C, D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
 ENGINE = Engine(renderer="diffusers", device="cpu", device_name="AVX2", dtype="float32", threads=1, versions={})

@@ -5,7 +5,7 @@ from typing import Any, get_args
 import pytest
 
 from dreamforge.contracts.events import FailureReason
-from dreamforge.contracts.models import SamplerName
+from dreamforge.contracts.models.descriptor import SamplerName
 
 pytestmark = pytest.mark.torch
 NAMES: tuple[SamplerName, ...] = get_args(SamplerName)
@@ -20,7 +20,7 @@ def scheduler(class_name: str, **configuration: Any) -> Any:
 
 
 def test_every_name_of_the_contract_is_mapped() -> None:
-    from dreamforge.gpu_runner.samplers import SAMPLERS
+    from dreamforge.gpu_runner.rendering.features.samplers import SAMPLERS
 
     assert set(SAMPLERS) == set(NAMES)
 
@@ -28,7 +28,7 @@ def test_every_name_of_the_contract_is_mapped() -> None:
 @pytest.mark.parametrize("native", ["DDIMScheduler", "EulerDiscreteScheduler", "PNDMScheduler", "LCMScheduler"])
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in FLOW])
 def test_a_sampler_takes_over_the_noise_schedule_of_the_model(native: str, name: SamplerName) -> None:
-    from dreamforge.gpu_runner.samplers import SAMPLERS, sampler_for
+    from dreamforge.gpu_runner.rendering.features.samplers import SAMPLERS, sampler_for
 
     own = scheduler(native, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
     sampler = sampler_for(own, name)
@@ -40,8 +40,8 @@ def test_a_sampler_takes_over_the_noise_schedule_of_the_model(native: str, name:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_flow_and_beta_do_not_mix(name: SamplerName) -> None:
-    from dreamforge.gpu_runner.renderer import RenderFailed
-    from dreamforge.gpu_runner.samplers import sampler_for
+    from dreamforge.gpu_runner.rendering.features.samplers import sampler_for
+    from dreamforge.gpu_runner.rendering.renderer import RenderFailed
 
     other = scheduler("DDIMScheduler") if name in FLOW else scheduler("FlowMatchEulerDiscreteScheduler")
     with pytest.raises(RenderFailed, match=f"sampler {name} does not fit") as refused:
@@ -50,8 +50,8 @@ def test_flow_and_beta_do_not_mix(name: SamplerName) -> None:
 
 
 def test_a_model_trained_down_to_pure_noise_refuses_samplers_that_stop_short_of_it() -> None:
-    from dreamforge.gpu_runner.renderer import RenderFailed
-    from dreamforge.gpu_runner.samplers import sampler_for
+    from dreamforge.gpu_runner.rendering.features.samplers import sampler_for
+    from dreamforge.gpu_runner.rendering.renderer import RenderFailed
 
     own = scheduler("DDIMScheduler", rescale_betas_zero_snr=True)
     assert sampler_for(own, "euler").config.rescale_betas_zero_snr
@@ -61,14 +61,14 @@ def test_a_model_trained_down_to_pure_noise_refuses_samplers_that_stop_short_of_
 
 
 def test_the_own_sampler_is_a_new_one_each_time() -> None:
-    from dreamforge.gpu_runner.samplers import sampler_for
+    from dreamforge.gpu_runner.rendering.features.samplers import sampler_for
 
     own = scheduler("DDIMScheduler")
     assert sampler_for(own, None) is not own
 
 
 def test_a_consistency_sampler_makes_no_more_steps_than_its_teacher() -> None:
-    from dreamforge.gpu_runner.samplers import sampler_for, steps_limit
+    from dreamforge.gpu_runner.rendering.features.samplers import sampler_for, steps_limit
 
     own = scheduler("DDIMScheduler", steps_offset=1)
     assert steps_limit(own) == 999
@@ -76,7 +76,7 @@ def test_a_consistency_sampler_makes_no_more_steps_than_its_teacher() -> None:
 
 
 def test_samplers_of_one_class_differ_by_their_settings() -> None:
-    from dreamforge.gpu_runner.samplers import sampler_for
+    from dreamforge.gpu_runner.rendering.features.samplers import sampler_for
 
     own = scheduler("DDIMScheduler")
     names: tuple[SamplerName, ...] = ("dpmpp_2m", "dpmpp_2m_karras", "dpmpp_2m_sde")

@@ -3,9 +3,9 @@
 import subprocess
 import sys
 
-from dreamforge.gpu_runner.png import encode_png, read_recipe
-from dreamforge.gpu_runner.synthetic import SyntheticRenderer
-from dreamforge.gpu_runner.task import RenderTask
+from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.rendering.png import encode_png, read_recipe
+from dreamforge.gpu_runner.rendering.synthetic import SyntheticRenderer
 
 TASK = RenderTask(
     task_id="t",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from dreamforge.contracts.errors import DependencyAway
-from dreamforge.gpu_runner.uploads import Uploads
+from dreamforge.gpu_runner.supervisor.artifact_uploader import Uploads
 
 
 @dataclass

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from dreamforge.projector.session import LEASE_SECONDS
+from dreamforge.projector.maintenance.status import status
+from dreamforge.projector.maintenance.verify import verify
 from dreamforge.projector.settings import ProjectorSettings
-from dreamforge.projector.status import status
-from dreamforge.projector.verify import verify
+from dreamforge.projector.writing.session import LEASE_SECONDS
 from dreamforge.runtime.testing import eventually
 
 Folded = Callable[..., Awaitable[None]]

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from dreamforge.contracts.commands import FinishAttempt
-from dreamforge.contracts.envelope import unseal
 from dreamforge.contracts.events import JobRequested, MessageParked
+from dreamforge.contracts.jobs.decisions import FinishAttempt
+from dreamforge.contracts.log.envelope import unseal
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.runtime import clock
-from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.follow import Follower
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.follow import Follower
 
 Rows = Callable[..., Awaitable[list[dict[str, Any]]]]
 Folded = Callable[..., Awaitable[None]]

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 
-from dreamforge.projector.collect import collect
-from dreamforge.runtime import bus as bus_module
-from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.objects import ObjectStore, upload_key
-from dreamforge.runtime.settings import CommonSettings
-from dreamforge.runtime.streams import ensure_streams
+from dreamforge.projector.maintenance.artifact_collector import collect
+from dreamforge.runtime.log import bus as bus_module
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.streams import ensure_streams
+from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.storage.objects import ObjectStore, upload_key
 
 
 @dataclass

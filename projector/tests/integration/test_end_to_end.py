@@ -6,8 +6,6 @@ from typing import Any
 
 import psycopg
 
-from dreamforge.contracts.commands import FailAttempt, RequestCancel, RetryPolicy
-from dreamforge.contracts.envelope import seal
 from dreamforge.contracts.events import (
     Event,
     FailureReason,
@@ -17,12 +15,14 @@ from dreamforge.contracts.events import (
     StepProgressed,
 )
 from dreamforge.contracts.fleet import Device
-from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.jobs.decisions import FailAttempt, RequestCancel, RetryPolicy
+from dreamforge.contracts.log.envelope import seal
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.tables import CHECKPOINT_CHANNEL
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.runtime import clock, ids
-from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.eventstore import EventStore
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.event_store import EventStore
 
 Rows = Callable[..., Awaitable[list[dict[str, Any]]]]
 Folded = Callable[..., Awaitable[None]]

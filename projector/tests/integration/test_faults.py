@@ -15,11 +15,11 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from dreamforge.projector.session import OF_ADVISORY_LOCK, WRITER_LOCK
 from dreamforge.projector.settings import ProjectorSettings
-from dreamforge.runtime.bus import Bus
+from dreamforge.projector.writing.session import OF_ADVISORY_LOCK, WRITER_LOCK
 from dreamforge.runtime.embedded import NatsServer, PostgresServer
 from dreamforge.runtime.embedded.ports import free_port
+from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.testing import eventually
 
 Rows = Callable[..., Awaitable[list[dict[str, Any]]]]
@@ -181,8 +181,8 @@ async def test_tables_of_another_log_are_not_touched(
 async def test_steps_whose_end_was_lost_with_the_broker_go_on(
     settings: ProjectorSettings, bus: Bus, story: Any, rows: Rows, folded: Folded, projecting: Any
 ) -> None:
-    from dreamforge.contracts.envelope import seal
     from dreamforge.contracts.events import StepProgressed
+    from dreamforge.contracts.log.envelope import seal
     from dreamforge.runtime import clock
 
     await rows("INSERT INTO checkpoints VALUES ('STEPS', 9, now()) RETURNING 1")

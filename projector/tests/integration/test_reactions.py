@@ -8,13 +8,13 @@ import psycopg
 import pytest
 from nats.errors import TimeoutError as NatsTimeout
 
-from dreamforge.contracts.envelope import Recorded, seal, unseal
 from dreamforge.contracts.events import MessageParked, ParkedSettled
-from dreamforge.contracts.parking import Parked, standing
+from dreamforge.contracts.log.envelope import Recorded, seal, unseal
+from dreamforge.contracts.log.parking import Parked, standing
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.runtime import clock
-from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.follow import Follower
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.testing import eventually
 from dreamforge.runtime.testing.replica import Replica, lagging_replica
 

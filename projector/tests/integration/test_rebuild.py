@@ -11,14 +11,14 @@ from pydantic import SecretStr
 
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.migrations.drift import drift
-from dreamforge.projector import maintenance
-from dreamforge.projector.maintenance import MaintenanceRunning, Progress, fresh_tables
-from dreamforge.projector.rebuild import SCHEMA, rebuild
+from dreamforge.projector.maintenance import exclusive
+from dreamforge.projector.maintenance.exclusive import MaintenanceRunning, Progress, fresh_tables
+from dreamforge.projector.maintenance.rebuild import SCHEMA, rebuild
+from dreamforge.projector.maintenance.status import status
+from dreamforge.projector.maintenance.verify import verify
 from dreamforge.projector.settings import ProjectorSettings
-from dreamforge.projector.status import status
-from dreamforge.projector.verify import verify
-from dreamforge.runtime.bus import Bus
 from dreamforge.runtime.embedded.ports import free_port
+from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.testing import eventually
 
 Rows = Callable[..., Awaitable[list[dict[str, Any]]]]
@@ -188,6 +188,6 @@ async def test_a_database_that_nobody_migrated_is_made_by_a_rebuild(
 async def test_nats_away_is_said_and_not_waited_for(
     settings: ProjectorSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maintenance, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(exclusive, "CONNECT_SECONDS", 0.2)
     with pytest.raises(DependencyAway, match="nats"):
         await status(settings.model_copy(update={"nats_url": f"nats://127.0.0.1:{free_port()}"}))

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from dreamforge.migrations import upgrade
-from dreamforge.projector.rebuild import rebuild
+from dreamforge.projector.maintenance.rebuild import rebuild
+from dreamforge.projector.maintenance.verify import verify
 from dreamforge.projector.settings import ProjectorSettings
-from dreamforge.projector.verify import verify
 from dreamforge.runtime.embedded import PostgresServer
 from dreamforge.runtime.testing import eventually
 

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamforge.contracts.events import JobRequested
-from dreamforge.projector.decode import decode
+from dreamforge.projector.folding.decode import decode
 from dreamforge.projector.parking import MOST_DATA_BYTES, parked_event
-from dreamforge.runtime.log_message import LogMessage
+from dreamforge.runtime.log.message import LogMessage
 
 # nats-server's default max_payload
 MOST_MESSAGE_BYTES = 2**20

@@ -11,19 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.rows import dict_row
 
-from dreamforge.contracts.commands import (
-    AssignJob,
-    Command,
-    ConfirmCancel,
-    FailAttempt,
-    FinishAttempt,
-    RequestCancel,
-    RequestJob,
-    RetryPolicy,
-    StartAttempt,
-    decide,
-)
-from dreamforge.contracts.envelope import seal
 from dreamforge.contracts.errors import Conflict, NotFound
 from dreamforge.contracts.events import (
     TERMINAL_EVENTS,
@@ -36,14 +23,27 @@ from dreamforge.contracts.events import (
     JobSucceeded,
     StepProgressed,
 )
-from dreamforge.contracts.job import INITIAL, JobState, Status, evolve
-from dreamforge.contracts.requests import RenderRequest
-from dreamforge.projector.decode import Decoded, decode
-from dreamforge.projector.folds import JobsFold, StepsFold
+from dreamforge.contracts.jobs.decisions import (
+    AssignJob,
+    Command,
+    ConfirmCancel,
+    FailAttempt,
+    FinishAttempt,
+    RequestCancel,
+    RequestJob,
+    RetryPolicy,
+    StartAttempt,
+    decide,
+)
+from dreamforge.contracts.jobs.state import INITIAL, JobState, Status, evolve
+from dreamforge.contracts.log.envelope import seal
+from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.projector.folding.decode import Decoded, decode
+from dreamforge.projector.folding.folds import JobsFold, StepsFold
 from dreamforge.projector.parking import leave_out
-from dreamforge.projector.session import Session
-from dreamforge.projector.stream_projection import StreamProjection
-from dreamforge.runtime.log_message import LogMessage
+from dreamforge.projector.writing.session import Session
+from dreamforge.projector.writing.stream_projection import StreamProjection
+from dreamforge.runtime.log.message import LogMessage
 
 T0 = datetime(2026, 11, 23, tzinfo=UTC)
 DECISION = Decision(waited_seconds=0, effective_priority=5, queue_length=1, required_bytes=1, candidates=())

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from dreamforge.projector.buffer import Buffer
-from dreamforge.projector.decode import Decoded
-from dreamforge.runtime.log_message import LogMessage
+from dreamforge.projector.folding.decode import Decoded
+from dreamforge.projector.writing.buffer import Buffer
+from dreamforge.runtime.log.message import LogMessage
 
 
 def some(*sequences: int) -> list[Decoded]:

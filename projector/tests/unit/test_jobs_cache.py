@@ -1,8 +1,8 @@
 """The cache holds open jobs only, and no more than it may."""
 
-from dreamforge.contracts.job import JobState, Status
-from dreamforge.projector.job import Job
-from dreamforge.projector.jobs_cache import JobsCache
+from dreamforge.contracts.jobs.state import JobState, Status
+from dreamforge.projector.folding.job import Job
+from dreamforge.projector.writing.jobs_cache import JobsCache
 
 
 def open_job(job_id: str) -> Job:

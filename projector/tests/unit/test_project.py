@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 
-from dreamforge.contracts.envelope import Recorded
 from dreamforge.contracts.events import (
     ArtifactStored,
     CancelRequested,
@@ -14,10 +13,11 @@ from dreamforge.contracts.events import (
     JobStarted,
     JobSucceeded,
 )
-from dreamforge.contracts.job import Status
-from dreamforge.contracts.requests import RenderRequest
-from dreamforge.projector.job import Job
-from dreamforge.projector.project import Entry, JobChanges, project_jobs
+from dreamforge.contracts.jobs.state import Status
+from dreamforge.contracts.log.envelope import Recorded
+from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.projector.folding.job import Job
+from dreamforge.projector.folding.project import Entry, JobChanges, project_jobs
 
 T0 = datetime(2026, 11, 23, tzinfo=UTC)
 REQUEST = RenderRequest(

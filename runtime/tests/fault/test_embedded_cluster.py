@@ -16,14 +16,15 @@ from nats.js.errors import APIError
 from some_jobs import request
 
 from dreamforge.contracts.events import CancelRequested
-from dreamforge.contracts.subjects import job_filter
-from dreamforge.runtime import clock, directget, ids
-from dreamforge.runtime.bus import Bus, connect
+from dreamforge.contracts.log.subjects import job_filter
+from dreamforge.runtime import clock, ids
 from dreamforge.runtime.embedded import GuardedProcess, spawn
 from dreamforge.runtime.embedded.binaries import find_program
 from dreamforge.runtime.embedded.ports import free_port
-from dreamforge.runtime.eventstore import EventStore, Loaded
-from dreamforge.runtime.streams import ensure_streams
+from dreamforge.runtime.log import direct_get
+from dreamforge.runtime.log.bus import Bus, connect
+from dreamforge.runtime.log.event_store import EventStore, Loaded
+from dreamforge.runtime.log.streams import ensure_streams
 from dreamforge.runtime.testing import eventually
 
 PRODUCTION = Path(__file__).parents[3] / "deploy" / "nats" / "nats.conf"
@@ -156,7 +157,7 @@ async def test_a_read_sees_every_write_before_it_whichever_replica_answers(tmp_p
                     job_id = ids.new_id()
                     await asyncio.sleep(IDLE_SECONDS)
                     written = (await store.execute(job_id, request(job_id), known=Loaded())).version
-                    found = await directget.last_of_each(bus, "JOBS", job_filter(job_id), covering=written)
+                    found = await direct_get.last_of_each(bus, "JOBS", job_filter(job_id), covering=written)
                     assert [message.sequence for message in found] == [written]
                     await asyncio.sleep(IDLE_SECONDS)
                     cancelled = await store.append(job_id, [CancelRequested(at=clock.now())], expected=written)

@@ -9,9 +9,9 @@ import pytest
 from nats.aio.msg import Msg
 
 from dreamforge.contracts.errors import BrokerUnfit, DependencyAway
-from dreamforge.runtime import bus as bus_module
 from dreamforge.runtime import clock
 from dreamforge.runtime.embedded import NatsServer
+from dreamforge.runtime.log import bus as bus_module
 from dreamforge.runtime.testing import eventually
 
 INFO = {"server_id": "old", "version": "2.9.25", "proto": 1, "max_payload": 1_048_576, "headers": True}

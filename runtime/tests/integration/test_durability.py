@@ -7,8 +7,8 @@ from loguru import logger
 
 from dreamforge.contracts.errors import BrokerUnfit
 from dreamforge.runtime.embedded import NatsServer
-from dreamforge.runtime.settings import CommonSettings
-from dreamforge.runtime.streams import open_log
+from dreamforge.runtime.log.streams import open_log
+from dreamforge.runtime.service.settings import CommonSettings
 
 
 def settings(server: NatsServer, monitor_url: str = "", *, allow: bool = False) -> CommonSettings:

@@ -7,15 +7,15 @@ import pytest
 from nats.aio.msg import Msg
 from some_jobs import REQUEST, assign, finish, request, started
 
-from dreamforge.contracts.commands import RequestCancel, StartAttempt
 from dreamforge.contracts.errors import DependencyAway, JobNotFound, StaleAttempt, VersionConflict
 from dreamforge.contracts.events import JobAssigned, JobRequested, RunnerStopped
-from dreamforge.contracts.job import Status
-from dreamforge.runtime import bus as bus_module
+from dreamforge.contracts.jobs.decisions import RequestCancel, StartAttempt
+from dreamforge.contracts.jobs.state import Status
 from dreamforge.runtime import clock, ids
-from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.eventstore import EventStore, Loaded
-from dreamforge.runtime.streams import ensure_streams
+from dreamforge.runtime.log import bus as bus_module
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.event_store import EventStore, Loaded
+from dreamforge.runtime.log.streams import ensure_streams
 
 
 async def test_a_job_is_read_back_whole_and_in_order(store: EventStore) -> None:

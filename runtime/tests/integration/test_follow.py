@@ -2,11 +2,11 @@
 
 import asyncio
 
-from dreamforge.runtime import bus as bus_module
-from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.directget import after, last_of_each
 from dreamforge.runtime.embedded import NatsServer
-from dreamforge.runtime.follow import Follower, last_sequence
+from dreamforge.runtime.log import bus as bus_module
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.direct_get import after, last_of_each
+from dreamforge.runtime.log.follow import Follower, last_sequence
 
 
 async def publish(bus: Bus, first: int, count: int, job: str = "J") -> None:

@@ -7,7 +7,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from dreamforge.runtime.health import HealthServer, readiness
+from dreamforge.runtime.service.health import HealthServer, readiness
 
 
 def fetch(address: str, path: str) -> tuple[int, str]:
@@ -40,6 +40,6 @@ async def test_it_says_whether_and_why() -> None:
 
 
 async def test_a_check_that_hangs_is_a_no(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dreamforge.runtime.health.CHECK_SECONDS", 0.05)
+    monkeypatch.setattr("dreamforge.runtime.service.health.CHECK_SECONDS", 0.05)
     results = await readiness({"s3": asyncio.Event().wait})
     assert results == {"s3": "no answer in 0.05 s"}

@@ -5,16 +5,17 @@ from collections.abc import Iterator
 import pytest
 from some_jobs import assign, finish, request, started
 
-from dreamforge.contracts.commands import RequestCancel, StartAttempt
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.events import JobAssigned
-from dreamforge.contracts.job import Status
-from dreamforge.contracts.streams import JOBS
-from dreamforge.contracts.subjects import job_filter
-from dreamforge.runtime import clock, directget, ids, leaderget
-from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.eventstore import EventStore
-from dreamforge.runtime.follow import last_sequence
+from dreamforge.contracts.jobs.decisions import RequestCancel, StartAttempt
+from dreamforge.contracts.jobs.state import Status
+from dreamforge.contracts.log.streams import JOBS
+from dreamforge.contracts.log.subjects import job_filter
+from dreamforge.runtime import clock, ids
+from dreamforge.runtime.log import direct_get, leader_get
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.event_store import EventStore
+from dreamforge.runtime.log.follow import last_sequence
 from dreamforge.runtime.testing.replica import Replica, lagging_replica
 
 
@@ -67,28 +68,28 @@ async def test_however_far_a_replica_is_the_answer_is_the_same(bus: Bus, store: 
     job_id, _ = await started(store), await started(store)
     await bus.js.publish(f"forge.jobs.{job_id}.1.started", b"laid over")
     under = JOBS.name, job_filter(job_id)
-    whole = await directget.last_of_each(bus, *under)
+    whole = await direct_get.last_of_each(bus, *under)
     assert [message.sequence for message in whole] == [1, 2, 7]
     for replica.ends_at in range(1, 8):
-        assert await directget.last_of_each(bus, *under, covering=7) == whole
+        assert await direct_get.last_of_each(bus, *under, covering=7) == whole
 
 
 async def test_the_leader_says_what_is_there_and_what_is_not(bus: Bus, store: EventStore, replica: Replica) -> None:
     job_id = await started(store)
-    found = await directget.one(bus, JOBS.name, 2)
+    found = await direct_get.one(bus, JOBS.name, 2)
     replica.ends_at = 1
     assert found is not None
-    assert await directget.one(bus, JOBS.name, 2) == await leaderget.one(bus, JOBS.name, 2) == found
-    assert await directget.one(bus, JOBS.name, 99) is None
-    assert await leaderget.version(bus, JOBS.name, job_filter(job_id)) == 3
-    assert await leaderget.version(bus, JOBS.name, job_filter("nobody")) == 0
-    assert await directget.last_of_each(bus, JOBS.name, job_filter("nobody")) == []
+    assert await direct_get.one(bus, JOBS.name, 2) == await leader_get.one(bus, JOBS.name, 2) == found
+    assert await direct_get.one(bus, JOBS.name, 99) is None
+    assert await leader_get.version(bus, JOBS.name, job_filter(job_id)) == 3
+    assert await leader_get.version(bus, JOBS.name, job_filter("nobody")) == 0
+    assert await direct_get.last_of_each(bus, JOBS.name, job_filter("nobody")) == []
 
 
 async def test_nobody_says_less_than_was_seen(bus: Bus, store: EventStore, replica: Replica) -> None:
     """A leader that was cut off ends earlier than others: then there is no answer, rather than one with a gap."""
     under = JOBS.name, job_filter(await started(store))
     newest = await last_sequence(bus, JOBS.name)
-    assert len(await directget.last_of_each(bus, *under, covering=newest)) == 3
+    assert len(await direct_get.last_of_each(bus, *under, covering=newest)) == 3
     with pytest.raises(DependencyAway, match="was seen already"):
-        await directget.last_of_each(bus, *under, covering=newest + 1)
+        await direct_get.last_of_each(bus, *under, covering=newest + 1)

@@ -8,8 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from dreamforge.contracts.errors import ArtifactNotFound, DependencyAway
-from dreamforge.runtime.objects import ObjectStore, object_key, sha256_of, upload_key
-from dreamforge.runtime.settings import CommonSettings
+from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_of, upload_key
 from dreamforge.runtime.testing.buckets import S3Settings
 
 

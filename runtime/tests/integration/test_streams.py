@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from dreamforge.contracts.streams import BUCKETS, STREAMS
-from dreamforge.runtime import bus as bus_module
-from dreamforge.runtime.bus import ApiError
-from dreamforge.runtime.streams import bucket_config, ensure_streams, stream_config
+from dreamforge.contracts.log.streams import BUCKETS, STREAMS
+from dreamforge.runtime.log import bus as bus_module
+from dreamforge.runtime.log.bus import ApiError
+from dreamforge.runtime.log.streams import bucket_config, ensure_streams, stream_config
 
 
 async def test_services_may_declare_streams_at_the_same_time(nats_url: str) -> None:

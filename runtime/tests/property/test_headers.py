@@ -4,7 +4,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from dreamforge.runtime.headers import parse_header_lines
+from dreamforge.runtime.log.headers import parse_header_lines
 
 PIECES = st.sampled_from(
     [b"ce-id", b"A b", b":", b": ", b" ", b"\t", b"\r", b"\n", b"\r\n", b"\x0b", b"\x1c", b"\xa0", b"\x85", b"\xc3",

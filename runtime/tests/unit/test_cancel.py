@@ -2,11 +2,11 @@
 
 import asyncio
 
-from dreamforge.runtime import service
+from dreamforge.runtime.service import lifecycle
 
 
 async def test_a_task_that_swallows_a_cancellation_is_cancelled_again(monkeypatch) -> None:
-    monkeypatch.setattr(service, "CANCEL_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(lifecycle, "CANCEL_AGAIN_SECONDS", 0.01)
     swallowed = asyncio.Event()
 
     async def deaf() -> None:
@@ -18,7 +18,7 @@ async def test_a_task_that_swallows_a_cancellation_is_cancelled_again(monkeypatc
 
     task = asyncio.create_task(deaf())
     await asyncio.sleep(0)
-    await asyncio.wait_for(service.cancel(task), 5)
+    await asyncio.wait_for(lifecycle.cancel(task), 5)
     assert swallowed.is_set()
     assert task.cancelled()
 
@@ -28,7 +28,7 @@ async def test_errors_of_cancelled_tasks_are_not_raised() -> None:
         raise ValueError("broken")
 
     task = asyncio.create_task(breaks())
-    await asyncio.wait_for(service.cancel(task), 5)
+    await asyncio.wait_for(lifecycle.cancel(task), 5)
     assert isinstance(task.exception(), ValueError)
 
 
@@ -44,7 +44,7 @@ async def test_whoever_is_cancelled_while_it_cancels_leaves_nobody_behind() -> N
 
     task = asyncio.create_task(slow())
     await asyncio.sleep(0)
-    canceller = asyncio.create_task(service.cancel(task))
+    canceller = asyncio.create_task(lifecycle.cancel(task))
     await leaving.wait()
     canceller.cancel()
     await asyncio.sleep(0)

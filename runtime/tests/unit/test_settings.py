@@ -2,7 +2,7 @@
 
 import pytest
 
-from dreamforge.runtime.settings import EXIT_USAGE, CommonSettings, load
+from dreamforge.runtime.service.settings import EXIT_USAGE, CommonSettings, load
 
 
 @pytest.mark.parametrize(

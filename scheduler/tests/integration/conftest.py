@@ -8,22 +8,23 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dreamforge.contracts.commands import FinishAttempt, RequestJob, StartAttempt
-from dreamforge.contracts.envelope import unseal
 from dreamforge.contracts.errors import Conflict, DependencyAway
 from dreamforge.contracts.events import ArtifactStored, JobAssigned, ModelRegistered, RunnerRegistered
 from dreamforge.contracts.fleet import LEASE_SECONDS, ActiveAttempt, Device, Heartbeat
-from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
-from dreamforge.contracts.requests import RenderRequest
-from dreamforge.contracts.subjects import assignments_to
-from dreamforge.runtime import directget, ids
-from dreamforge.runtime.bus import NATS_ERRORS, Bus, connect
-from dreamforge.runtime.eventstore import EventStore
-from dreamforge.runtime.follow import Follower
-from dreamforge.runtime.service import cancel
-from dreamforge.runtime.streams import ensure_streams
+from dreamforge.contracts.jobs.decisions import FinishAttempt, RequestJob, StartAttempt
+from dreamforge.contracts.log.envelope import unseal
+from dreamforge.contracts.log.subjects import assignments_to
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.runtime import ids
+from dreamforge.runtime.log import direct_get
+from dreamforge.runtime.log.bus import NATS_ERRORS, Bus, connect
+from dreamforge.runtime.log.event_store import EventStore
+from dreamforge.runtime.log.follow import Follower
+from dreamforge.runtime.log.streams import ensure_streams
+from dreamforge.runtime.service.lifecycle import cancel
 from dreamforge.runtime.testing import eventually
-from dreamforge.scheduler.loop import Scheduler
+from dreamforge.scheduler.scheduler import Scheduler
 from dreamforge.scheduler.settings import SchedulerSettings
 
 MODEL = ModelDescriptor(
@@ -227,7 +228,7 @@ class Forge:
         key = f"$KV.runners.{runner_id}"
 
         async def alive() -> bool:
-            found = await directget.last_of_each(self.bus, "KV_runners", key)
+            found = await direct_get.last_of_each(self.bus, "KV_runners", key)
             return bool(found and found[-1].data)
 
         await eventually(alive, 15, until=lambda still: not still)

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from dreamforge.runtime import directget
-from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.service import cancel
-from dreamforge.scheduler.leader import STREAM, Leadership
+from dreamforge.runtime.log import direct_get
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.service.lifecycle import cancel
+from dreamforge.scheduler.liveness.leadership import STREAM, Leadership
 
 KEY = "$KV.leaders.scheduler"
 
@@ -31,7 +31,7 @@ async def test_a_leader_that_stops_while_it_renews_gives_the_key_back(bus: Bus, 
         patch.setattr(type(bus), "ask", unanswered)
         await renewed.wait()
     await cancel(leading)
-    (last,) = await directget.last_of_each(bus, STREAM, KEY)
+    (last,) = await direct_get.last_of_each(bus, STREAM, KEY)
     assert (last.data, last.headers.get("KV-Operation")) == (b"", "DEL")
 
 
@@ -42,5 +42,5 @@ async def test_the_key_of_somebody_else_is_left_alone(bus: Bus) -> None:
     await began.wait()
     await bus.js.publish(KEY, b"second")  # as after a lease that ran out unseen
     await cancel(leading)
-    (last,) = await directget.last_of_each(bus, STREAM, KEY)
+    (last,) = await direct_get.last_of_each(bus, STREAM, KEY)
     assert last.data == b"second"

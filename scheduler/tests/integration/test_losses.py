@@ -2,10 +2,10 @@
 
 import asyncio
 
-from dreamforge.contracts.commands import FailAttempt, RetryPolicy
 from dreamforge.contracts.events import AttemptFailed, FailureReason, JobFailed
-from dreamforge.contracts.requests import Deadlines
-from dreamforge.runtime import directget
+from dreamforge.contracts.jobs.decisions import FailAttempt, RetryPolicy
+from dreamforge.contracts.request.render_request import Deadlines
+from dreamforge.runtime.log import direct_get
 from dreamforge.runtime.testing import eventually
 
 QUICK = {"retry": {"base_seconds": 0.2}}
@@ -38,7 +38,7 @@ async def test_a_lost_runner_is_written_down_once(forge):
     await runner.kill()
 
     async def words():
-        stored = await directget.last_of_each(forge.bus, "FLEET", "forge.runners.gpu-1.>")
+        stored = await direct_get.last_of_each(forge.bus, "FLEET", "forge.runners.gpu-1.>")
         return [message.subject.rsplit(".", 1)[-1] for message in stored]
 
     await eventually(words, 15, until=lambda said: said == ["registered", "lost"])
@@ -56,7 +56,7 @@ async def test_a_runner_lost_while_no_scheduler_lived_is_noticed_by_the_next(for
     await forge.runner("gpu-2")
     await forge.scheduler(**QUICK, scheduler_startup_grace_seconds=0.5)
     await eventually(lambda: forge.status(job_id), 15, until=lambda status: status == "succeeded")
-    stored = await directget.last_of_each(forge.bus, "FLEET", "forge.runners.gpu-1.>")
+    stored = await direct_get.last_of_each(forge.bus, "FLEET", "forge.runners.gpu-1.>")
     assert [message.subject.rsplit(".", 1)[-1] for message in stored] == ["registered", "lost"]
 
 

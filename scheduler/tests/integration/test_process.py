@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from dreamforge.runtime import directget
-from dreamforge.runtime.bus import connect
 from dreamforge.runtime.embedded import NatsServer
+from dreamforge.runtime.log import direct_get
+from dreamforge.runtime.log.bus import connect
 from dreamforge.runtime.testing import eventually
 
 
@@ -140,7 +140,7 @@ async def test_a_lone_leader_frozen_past_its_lease_leads_again(start, nats_serve
     only.process.send_signal(signal.SIGSTOP)
 
     async def holds():
-        found = await directget.last_of_each(bus, "KV_leaders", "$KV.leaders.scheduler")
+        found = await direct_get.last_of_each(bus, "KV_leaders", "$KV.leaders.scheduler")
         return bool(found and found[-1].data)
 
     await eventually(holds, 10, until=lambda held: not held)

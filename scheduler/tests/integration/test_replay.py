@@ -10,7 +10,7 @@ from dreamforge.runtime.testing import eventually
 
 
 def replay(*arguments, **options):
-    command = [sys.executable, "-m", "dreamforge.scheduler.replay", *arguments]
+    command = [sys.executable, "-m", "dreamforge.scheduler.planning.replay", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 

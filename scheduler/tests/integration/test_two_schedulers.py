@@ -3,9 +3,9 @@
 import asyncio
 from collections import Counter
 
-from dreamforge.contracts.envelope import unseal
 from dreamforge.contracts.events import AttemptFailed, JobAssigned
-from dreamforge.runtime.follow import Follower, last_sequence
+from dreamforge.contracts.log.envelope import unseal
+from dreamforge.runtime.log.follow import Follower, last_sequence
 from dreamforge.runtime.testing import eventually
 
 JOBS = 300

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from dreamforge.contracts.events import JobRequested, JobSucceeded
 from dreamforge.contracts.fleet import Device, Heartbeat
-from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.placement import RunnerLoad
-from dreamforge.contracts.requests import RenderRequest
-from dreamforge.scheduler.fairness import Ageing
-from dreamforge.scheduler.plan import PlanPolicy, plan
-from dreamforge.scheduler.snapshot import Snapshot
+from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.scheduler.planning.fairness import Ageing
+from dreamforge.scheduler.planning.plan import PlanPolicy, plan
+from dreamforge.scheduler.planning.snapshot import Snapshot
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 AGEING = Ageing(level_seconds=6.0)

@@ -7,8 +7,6 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dreamforge.contracts import commands
-from dreamforge.contracts.envelope import seal
 from dreamforge.contracts.errors import Conflict, NotFound
 from dreamforge.contracts.events import (
     EVENTS,
@@ -19,10 +17,12 @@ from dreamforge.contracts.events import (
     JobRequested,
     JobStarted,
 )
-from dreamforge.contracts.job import INITIAL, JobState, Status, evolve
-from dreamforge.contracts.requests import DEADLINE_SECONDS_MAX, Deadlines, RenderRequest
-from dreamforge.scheduler.job import HELD, Stage
-from dreamforge.scheduler.snapshot import Snapshot
+from dreamforge.contracts.jobs import decisions
+from dreamforge.contracts.jobs.state import INITIAL, JobState, Status, evolve
+from dreamforge.contracts.log.envelope import seal
+from dreamforge.contracts.request.render_request import DEADLINE_SECONDS_MAX, Deadlines, RenderRequest
+from dreamforge.scheduler.planning.open_job import HELD, Stage
+from dreamforge.scheduler.planning.snapshot import Snapshot
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 DECISION = Decision(waited_seconds=0, effective_priority=0, queue_length=0, required_bytes=0, candidates=())
@@ -87,7 +87,7 @@ class World:
     def command(self, job_id, kind, number, flag):
         state = self.states.get(job_id, INITIAL)
         try:
-            events = commands.decide(state, self.made(job_id, kind, number, flag, state))
+            events = decisions.decide(state, self.made(job_id, kind, number, flag, state))
         except (Conflict, NotFound):
             return
         for event in events:
@@ -104,15 +104,15 @@ class World:
 
     def made(self, job_id, kind, number, flag, state):
         now, attempt = self.now, state.attempt
-        policy = commands.RetryPolicy(max_attempts=3, base_seconds=2)
+        policy = decisions.RetryPolicy(max_attempts=3, base_seconds=2)
         match kind:
             case "request":
                 deadlines = Deadlines(start_within_seconds=5, run_within_seconds=3) if flag else None
-                return commands.RequestJob(job_id, now, f"t{number}", number, REQUEST, deadlines=deadlines)
+                return decisions.RequestJob(job_id, now, f"t{number}", number, REQUEST, deadlines=deadlines)
             case "assign":
-                return commands.AssignJob(now, attempt + 1, f"r{number}", "i", 10 * number, DECISION)
+                return decisions.AssignJob(now, attempt + 1, f"r{number}", "i", 10 * number, DECISION)
             case "start":
-                return commands.StartAttempt(now, attempt, state.runner_id, state.instance_id)
+                return decisions.StartAttempt(now, attempt, state.runner_id, state.instance_id)
             case "finish":
                 stored = ArtifactStored(
                     at=now,
@@ -127,17 +127,17 @@ class World:
                     seed=0,
                     recipe={},
                 )
-                return commands.FinishAttempt(now, attempt, (stored,), 0.0)
+                return decisions.FinishAttempt(now, attempt, (stored,), 0.0)
             case "fail":
-                return commands.FailAttempt(now, attempt, FailureReason.INTERNAL, flag, "m", policy)
+                return decisions.FailAttempt(now, attempt, FailureReason.INTERNAL, flag, "m", policy)
             case "lose":
-                return commands.FailAttempt(now, attempt, FailureReason.RUNNER_LOST, True, "m", policy)
+                return decisions.FailAttempt(now, attempt, FailureReason.RUNNER_LOST, True, "m", policy)
             case "cancel":
-                return commands.RequestCancel(now)
+                return decisions.RequestCancel(now)
             case "confirm":
-                return commands.ConfirmCancel(now, attempt)
+                return decisions.ConfirmCancel(now, attempt)
             case _:
-                return commands.Expire(now)
+                return decisions.Expire(now)
 
 
 def check(world):
@@ -192,7 +192,7 @@ def test_overdue_is_what_the_aggregate_calls_overdue(steps):
     overdue = {
         job_id
         for job_id, state in world.states.items()
-        if job_id not in world.promised and commands.overdue(state, world.now) is not None
+        if job_id not in world.promised and decisions.overdue(state, world.now) is not None
     }
     assert set(world.snapshot.overdue(world.now)) - world.promised == overdue
 

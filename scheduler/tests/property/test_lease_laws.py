@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from dreamforge.contracts.events import Decision, FailureReason, JobAssigned, JobRequested, JobStarted
 from dreamforge.contracts.fleet import Device, Heartbeat
-from dreamforge.contracts.requests import RenderRequest
-from dreamforge.scheduler.attendance import SILENCE, Attendance
-from dreamforge.scheduler.job import Stage
-from dreamforge.scheduler.leases import Patience, lapsed
-from dreamforge.scheduler.snapshot import Snapshot
+from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.scheduler.liveness.leases import Patience, lapsed
+from dreamforge.scheduler.liveness.liveness import SILENCE, Attendance
+from dreamforge.scheduler.planning.open_job import Stage
+from dreamforge.scheduler.planning.snapshot import Snapshot
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PATIENCE = Patience(0.3, 2.0, 3.0, 60.0)

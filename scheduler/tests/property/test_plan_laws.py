@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from dreamforge.contracts.events import JobRequested
 from dreamforge.contracts.fleet import Device, Heartbeat
-from dreamforge.contracts.models import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.placement import RunnerLoad, judge
-from dreamforge.contracts.requests import RenderRequest
-from dreamforge.scheduler.fairness import Ageing
-from dreamforge.scheduler.plan import PlanPolicy, plan
-from dreamforge.scheduler.scene import Scene
-from dreamforge.scheduler.snapshot import Snapshot
+from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.scheduler.planning.fairness import Ageing
+from dreamforge.scheduler.planning.plan import PlanPolicy, plan
+from dreamforge.scheduler.planning.planning_input import Scene
+from dreamforge.scheduler.planning.snapshot import Snapshot
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PRESET = Preset(name="p", width_px=64, height_px=64, steps=1, guidance_scale=0)

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreamforge.contracts.placement import Needs
-from dreamforge.scheduler.fairness import Ageing
-from dreamforge.scheduler.job import OpenJob, Wanted
-from dreamforge.scheduler.queue import Queue
+from dreamforge.scheduler.planning.fairness import Ageing
+from dreamforge.scheduler.planning.open_job import OpenJob, Wanted
+from dreamforge.scheduler.planning.queue import Queue
 
 NOON = datetime(2026, 1, 1, tzinfo=UTC)
 JOBS = [

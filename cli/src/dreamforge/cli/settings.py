@@ -5,8 +5,8 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 
 from dreamforge.cli.stack.record import StackRecord, read_record
-from dreamforge.runtime import settings as runtime_settings
-from dreamforge.runtime.settings import CommonSettings
+from dreamforge.runtime.service import settings as runtime_settings
+from dreamforge.runtime.service.settings import CommonSettings
 
 # The models that come with a checkout, where the command is run in one.
 SHIPPED_MODELS = Path("models")

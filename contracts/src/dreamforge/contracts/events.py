@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import AwareDatetime, Field
 
 from dreamforge.contracts.fleet import Device
-from dreamforge.contracts.models import ModelDescriptor, Sha256, Token, Value, is_none
-from dreamforge.contracts.requests import Deadlines, RenderRequest, Seed
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Sha256, Token, Value, is_none
+from dreamforge.contracts.request.render_request import Deadlines, RenderRequest, Seed
 
 
 class FailureReason(StrEnum):

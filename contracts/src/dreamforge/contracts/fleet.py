@@ -2,7 +2,7 @@
 
 from pydantic import AwareDatetime, Field
 
-from dreamforge.contracts.models import Token, Value
+from dreamforge.contracts.models.descriptor import Token, Value
 
 # A job must run elsewhere within 5 s of its runner's death: a lease of 3 s (the server may end it 0.3 s late) leaves
 # room for deciding and starting. Four beats a lease, so that one or two lost beats are no alarm.

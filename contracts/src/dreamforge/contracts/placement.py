@@ -10,9 +10,9 @@ from functools import lru_cache
 from dreamforge.contracts.errors import SizeNotSupported
 from dreamforge.contracts.events import Candidate
 from dreamforge.contracts.fleet import Heartbeat
-from dreamforge.contracts.models import ModelDescriptor, Tier
-from dreamforge.contracts.requests import RenderRequest
-from dreamforge.contracts.vram import estimate_vram_bytes
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Tier
+from dreamforge.contracts.models.vram import estimate_vram_bytes
+from dreamforge.contracts.request.render_request import RenderRequest
 
 # A resident model saves its load, which takes longer than any other difference between two idle runners.
 RESIDENT_SCORE = 100.0

@@ -3,7 +3,7 @@
 import sys
 
 if sys.argv[1:2] == ["openapi"]:
-    from dreamforge.gateway.openapi import main as openapi
+    from dreamforge.gateway.documents.openapi import main as openapi
 
     sys.exit(openapi(sys.argv[2:]))
 else:

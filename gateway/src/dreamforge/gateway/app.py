@@ -5,12 +5,12 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from dreamforge.contracts.limits import Limits
-from dreamforge.gateway import handlers
-from dreamforge.gateway.edge import Edge
-from dreamforge.gateway.gate import Gate
-from dreamforge.gateway.openapi import describe
-from dreamforge.gateway.routes import artifacts, catalog, jobs, pages, system, uploads
+from dreamforge.contracts.request.limits import Limits
+from dreamforge.gateway.dependencies import Gate
+from dreamforge.gateway.documents.openapi import describe
+from dreamforge.gateway.http import exception_handlers
+from dreamforge.gateway.http.middleware import Edge
+from dreamforge.gateway.routes import artifacts, fleet, jobs, pages, system, uploads
 
 
 def api(limits: Limits) -> FastAPI:
@@ -24,9 +24,9 @@ def api(limits: Limits) -> FastAPI:
         redirect_slashes=False,
         separate_input_output_schemas=False,
     )
-    for module in (jobs, artifacts, uploads, catalog, system, pages):
+    for module in (jobs, artifacts, uploads, fleet, system, pages):
         app.include_router(module.router)
-    handlers.install(app)
+    exception_handlers.install(app)
     app.state.document = describe(app, limits)
     return app
 

@@ -10,12 +10,12 @@ import uvicorn
 from loguru import logger
 
 from dreamforge.gateway.app import application
-from dreamforge.gateway.errors import PortInUse
-from dreamforge.gateway.gate import Gate
-from dreamforge.gateway.protocol import ForgeProtocol
+from dreamforge.gateway.dependencies import Gate
+from dreamforge.gateway.http.errors import PortInUse
+from dreamforge.gateway.http.server_protocol import ForgeProtocol
 from dreamforge.gateway.settings import GatewaySettings
-from dreamforge.runtime import service
-from dreamforge.runtime.settings import load
+from dreamforge.runtime.service import lifecycle
+from dreamforge.runtime.service.settings import load
 
 BACKLOG = 2048
 # Files beside those of event streams: other requests, the log, the database, the object store.
@@ -115,4 +115,4 @@ async def _until_stopped(stop: asyncio.Event, *tasks: "asyncio.Task[None]") -> N
 def main() -> None:
     """`python -m dreamforge.gateway`."""
     settings = load(GatewaySettings)
-    service.main("gateway", settings, lambda stop: run(settings, stop))
+    lifecycle.main("gateway", settings, lambda stop: run(settings, stop))

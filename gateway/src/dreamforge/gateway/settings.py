@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from dreamforge.contracts.limits import Limits
-from dreamforge.runtime.settings import CommonSettings
+from dreamforge.contracts.request.limits import Limits
+from dreamforge.runtime.service.settings import CommonSettings
 
 
 class GatewaySettings(CommonSettings):

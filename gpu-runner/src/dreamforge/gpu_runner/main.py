@@ -8,12 +8,12 @@ from pydantic import ValidationError
 
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.gpu_runner.settings import RunnerSettings
-from dreamforge.gpu_runner.supervisor import Supervisor
-from dreamforge.runtime import service
-from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.health import Check, HealthServer
-from dreamforge.runtime.objects import ObjectStore
-from dreamforge.runtime.streams import open_log
+from dreamforge.gpu_runner.supervisor.supervisor import Supervisor
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.streams import open_log
+from dreamforge.runtime.service import lifecycle
+from dreamforge.runtime.service.health import Check, HealthServer
+from dreamforge.runtime.storage.objects import ObjectStore
 
 NAME = "gpu-runner"
 
@@ -40,7 +40,7 @@ def main() -> None:
         settings = RunnerSettings()
     except ValidationError as error:
         raise SystemExit(f"gpu-runner cannot run: {error}") from None
-    service.main(NAME, settings, lambda stop: run(settings, stop))
+    lifecycle.main(NAME, settings, lambda stop: run(settings, stop))
 
 
 async def _unless_stopped(stop: asyncio.Event, connecting: Coroutine[Any, Any, Bus]) -> Bus | None:

@@ -7,8 +7,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from dreamforge.contracts.models import Token
-from dreamforge.runtime.settings import CommonSettings
+from dreamforge.contracts.models.descriptor import Token
+from dreamforge.runtime.service.settings import CommonSettings
 
 
 def default_runner_id() -> str:

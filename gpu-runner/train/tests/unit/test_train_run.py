@@ -11,9 +11,9 @@ from export import export
 from patches import Basis, compute_basis
 from settings import Settings, load_settings
 
-from dreamforge.contracts.models import ModelDescriptor
-from dreamforge.gpu_runner.digest import DESCRIPTOR_NAME, model_digest
-from dreamforge.gpu_runner.pipeline import read_pipeline
+from dreamforge.contracts.models.descriptor import ModelDescriptor
+from dreamforge.gpu_runner.rendering.pipeline import read_pipeline
+from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, model_digest
 
 SMALL = Settings(channels=(16, 32), head_width=16, text_width=32, batch=2, autoencoder_width=16, latent_channels=8)
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from dreamforge.contracts.errors import ForgeError
 from dreamforge.migrations.drift import draft, drift
 from dreamforge.migrations.schema import current, head, upgrade
 
-# The default of every service's settings (dreamforge.runtime.settings).
+# The default of every service's settings (dreamforge.runtime.service.settings).
 DEFAULT_URL = "postgresql://forge@127.0.0.1:5432/forge"
 
 

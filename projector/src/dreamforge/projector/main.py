@@ -7,18 +7,19 @@ from sqlalchemy.exc import OperationalError as DatabaseAway
 
 from dreamforge import migrations
 from dreamforge.contracts.errors import DependencyAway
-from dreamforge.contracts.streams import ADVISORIES, PARKED
-from dreamforge.projector.collect import collect_for_ever
-from dreamforge.projector.collector import seldom_collecting
+from dreamforge.contracts.log.streams import ADVISORIES, PARKED
+from dreamforge.projector.gc_pause import seldom_collecting
+from dreamforge.projector.maintenance.artifact_collector import collect_for_ever
 from dreamforge.projector.parking import park_on
 from dreamforge.projector.projector import Projector
 from dreamforge.projector.reactions import park_what_was_given_up, react, read_once_more
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.projector.together import together
-from dreamforge.runtime import ids, retry, service
-from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.health import Check, HealthServer
-from dreamforge.runtime.streams import open_log
+from dreamforge.runtime import ids
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.streams import open_log
+from dreamforge.runtime.service import lifecycle, retry
+from dreamforge.runtime.service.health import Check, HealthServer
 
 SERVICE = "projector"
 
@@ -88,4 +89,4 @@ def main() -> None:
     """`python -m dreamforge.projector`."""
     settings = ProjectorSettings()
     with seldom_collecting():
-        service.main(SERVICE, settings, lambda stop: run(settings, stop))
+        lifecycle.main(SERVICE, settings, lambda stop: run(settings, stop))

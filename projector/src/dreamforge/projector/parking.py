@@ -6,12 +6,13 @@ from typing import Protocol
 from loguru import logger
 from nats.js.errors import Error as JetStreamError
 
-from dreamforge.contracts.envelope import seal
 from dreamforge.contracts.events import MessageParked
-from dreamforge.runtime import clock, ids, retry
-from dreamforge.runtime.bus import NATS_ERRORS, Bus
-from dreamforge.runtime.log_message import LogMessage
-from dreamforge.runtime.telemetry import PARKED
+from dreamforge.contracts.log.envelope import seal
+from dreamforge.runtime import clock, ids
+from dreamforge.runtime.log.bus import NATS_ERRORS, Bus
+from dreamforge.runtime.log.message import LogMessage
+from dreamforge.runtime.service import retry
+from dreamforge.runtime.service.telemetry import PARKED
 
 SERVICE = "projector"
 # A parked event must itself fit into a message, nats-server's max_payload of 1 MiB: 512 KiB of data are 683 KiB as

@@ -9,20 +9,21 @@ import psycopg
 from loguru import logger
 from prometheus_client import Gauge
 
-from dreamforge.contracts import streams
 from dreamforge.contracts.errors import DependencyAway, ForgeError
-from dreamforge.contracts.subjects import job_filter
-from dreamforge.projector.decode import Decoded, decode
-from dreamforge.projector.folds import Fold, JobsFold, all_folds
+from dreamforge.contracts.log import streams
+from dreamforge.contracts.log.subjects import job_filter
+from dreamforge.projector.folding.decode import Decoded, decode
+from dreamforge.projector.folding.folds import Fold, JobsFold, all_folds
 from dreamforge.projector.parking import Park
-from dreamforge.projector.session import Fenced, Session
 from dreamforge.projector.settings import ProjectorSettings
-from dreamforge.projector.stream_projection import StreamProjection
 from dreamforge.projector.together import together
-from dreamforge.runtime import clock, retry
-from dreamforge.runtime.bus import ApiError, Bus
-from dreamforge.runtime.directget import last_of_each
-from dreamforge.runtime.follow import Follower, last_sequence
+from dreamforge.projector.writing.session import Fenced, Session
+from dreamforge.projector.writing.stream_projection import StreamProjection
+from dreamforge.runtime import clock
+from dreamforge.runtime.log.bus import ApiError, Bus
+from dreamforge.runtime.log.direct_get import last_of_each
+from dreamforge.runtime.log.follow import Follower, last_sequence
+from dreamforge.runtime.service import retry
 
 WRITING = Gauge("forge_projector_writing", "1 while this process is the one that writes the read tables")
 # A session that wrote something or lasted this long was sound: the next one is tried at once, without backoff.

@@ -13,16 +13,17 @@ from loguru import logger
 from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeout
 
-from dreamforge.contracts import streams
-from dreamforge.contracts.envelope import unseal
 from dreamforge.contracts.errors import DependencyAway, MalformedEvent
 from dreamforge.contracts.events import MessageParked, ParkedSettled
-from dreamforge.contracts.subjects import entity_of
+from dreamforge.contracts.log import streams
+from dreamforge.contracts.log.envelope import unseal
+from dreamforge.contracts.log.subjects import entity_of
 from dreamforge.projector.parking import Park
 from dreamforge.projector.projector import Projector
-from dreamforge.runtime import directget, retry
-from dreamforge.runtime.bus import NATS_ERRORS, ApiError, Bus
-from dreamforge.runtime.log_message import LogMessage
+from dreamforge.runtime.log import direct_get
+from dreamforge.runtime.log.bus import NATS_ERRORS, ApiError, Bus
+from dreamforge.runtime.log.message import LogMessage
+from dreamforge.runtime.service import retry
 
 Handle = Callable[[Msg], Awaitable[None]]
 NANOSECONDS = 1_000_000_000
@@ -73,7 +74,7 @@ def park_what_was_given_up(bus: Bus, park: Park) -> Handle:
     async def handle(message: Msg) -> None:
         advisory = json.loads(message.data)
         stream, sequence = str(advisory["stream"]), int(advisory["stream_seq"])
-        found = await directget.one(bus, stream, sequence)
+        found = await direct_get.one(bus, stream, sequence)
         tries = int(advisory.get("deliveries", 1))
         reason = f"consumer {advisory['consumer']} will not get it again after {tries} deliveries"
         await park(stream, found or LogMessage("", {}, b"", sequence), reason, tries=tries)
@@ -101,7 +102,7 @@ def read_once_more(bus: Bus, projector: Projector, park: Park) -> Handle:
 
 
 async def _parked(bus: Bus, sequence: int) -> MessageParked | None:
-    found = await directget.one(bus, streams.PARKED.name, sequence)
+    found = await direct_get.one(bus, streams.PARKED.name, sequence)
     if found is None:
         return None
     event = unseal(found.subject, found.headers, found.data, sequence=sequence).event

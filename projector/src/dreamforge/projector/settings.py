@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from dreamforge.runtime.settings import CommonSettings
+from dreamforge.runtime.service.settings import CommonSettings
 
 
 class ProjectorSettings(CommonSettings):

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Coroutine
 
-from dreamforge.runtime.service import cancel
+from dreamforge.runtime.service.lifecycle import cancel
 
 
 async def together(*coroutines: Coroutine[object, object, None]) -> None:

@@ -6,12 +6,12 @@ from loguru import logger
 
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.runtime import ids
-from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.health import HealthServer
-from dreamforge.runtime.service import main as run_service
-from dreamforge.runtime.service import until_stopped_or_broken
-from dreamforge.runtime.streams import open_log
-from dreamforge.scheduler.loop import Scheduler
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.streams import open_log
+from dreamforge.runtime.service.health import HealthServer
+from dreamforge.runtime.service.lifecycle import main as run_service
+from dreamforge.runtime.service.lifecycle import until_stopped_or_broken
+from dreamforge.scheduler.scheduler import Scheduler
 from dreamforge.scheduler.settings import SchedulerSettings
 
 SERVICE = "scheduler"

@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from dreamforge.runtime.telemetry import LATENCY_BUCKETS
+from dreamforge.runtime.service.telemetry import LATENCY_BUCKETS
 
 QUEUED = Gauge("forge_scheduler_queued_jobs", "Jobs that could run now")
 OPEN = Gauge("forge_scheduler_open_jobs", "Jobs without a terminal event")

@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from dreamforge.runtime.settings import CommonSettings
-from dreamforge.scheduler.fairness import Ageing
-from dreamforge.scheduler.leases import Patience
-from dreamforge.scheduler.plan import PlanPolicy
+from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.scheduler.liveness.leases import Patience
+from dreamforge.scheduler.planning.fairness import Ageing
+from dreamforge.scheduler.planning.plan import PlanPolicy
 
 
 class SchedulerSettings(CommonSettings):

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from dreamforge.contracts.errors import DependencyAway
-from dreamforge.contracts.streams import TIMERS
-from dreamforge.contracts.subjects import TIMERS_DUE, timer_due, timer_schedule
-from dreamforge.runtime import retry
-from dreamforge.runtime.bus import ApiError, Bus, ack
-from dreamforge.runtime.follow import Follower
+from dreamforge.contracts.log.streams import TIMERS
+from dreamforge.contracts.log.subjects import TIMERS_DUE, timer_due, timer_schedule
+from dreamforge.runtime.log.bus import ApiError, Bus, ack
+from dreamforge.runtime.log.follow import Follower
+from dreamforge.runtime.service import retry
 
 # A fired wake-up is of no use later: whoever was away then looks at the fold anyway.
 FIRED_TTL = "60s"

@@ -8,17 +8,17 @@ from typing import Annotated
 
 import typer
 
+from dreamforge.cli.client.gateway import Gateway
+from dreamforge.cli.client.log import bus_of, story_of
 from dreamforge.cli.commands.generate import paint, raise_unless_succeeded
 from dreamforge.cli.commands.up import require_local_parts
 from dreamforge.cli.console import err, out, run
 from dreamforge.cli.failure import CommandError
-from dreamforge.cli.gateway import Gateway
-from dreamforge.cli.log import bus_of, story_of
+from dreamforge.cli.jobs.story import story_table, tell
 from dreamforge.cli.settings import CliSettings, filled, said
 from dreamforge.cli.stack.plan import StackOptions
 from dreamforge.cli.stack.record import StackRecord, read_record
 from dreamforge.cli.stack.show import stack_table
-from dreamforge.cli.story import story_table, tell
 from dreamforge.runtime import clock
 
 POLL_SECONDS = 0.1  # a file of another process has no event that we could await

@@ -8,15 +8,15 @@ from typing import Annotated
 import typer
 
 from dreamforge.cli import settings as cli_settings
+from dreamforge.cli.client.log import bus_of, first_sequence_at, follow, story_of
 from dreamforge.cli.console import Json, emit, emit_line, out, run
 from dreamforge.cli.failure import CommandError, Exit
-from dreamforge.cli.log import bus_of, first_sequence_at, follow, story_of
+from dreamforge.cli.jobs.story import in_words, service_of, story_table, tell
 from dreamforge.cli.settings import CliSettings
-from dreamforge.cli.story import in_words, service_of, story_table, tell
-from dreamforge.contracts.envelope import Recorded
 from dreamforge.contracts.errors import JobNotFound, MalformedEvent
+from dreamforge.contracts.log.envelope import Recorded
 from dreamforge.runtime import clock
-from dreamforge.runtime.follow import Follower
+from dreamforge.runtime.log.follow import Follower
 
 app = typer.Typer(help="Read the log: what happened, as it happened.", no_args_is_help=True, rich_markup_mode="rich")
 

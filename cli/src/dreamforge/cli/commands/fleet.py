@@ -4,9 +4,9 @@ import typer
 from rich.table import Table
 
 from dreamforge.cli import settings as cli_settings
+from dreamforge.cli.client.gateway import Gateway
+from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.console import Json, emit, out, run
-from dreamforge.cli.gateway import Gateway
-from dreamforge.cli.gateway import Json as JsonObject
 
 runners_app = typer.Typer(help="Who paints.", no_args_is_help=True, rich_markup_mode="rich")
 

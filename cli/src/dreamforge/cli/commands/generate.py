@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from dreamforge.cli import settings as cli_settings
-from dreamforge.cli import wishes
+from dreamforge.cli.client.gateway import Gateway
+from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.console import Json, emit, err, out, run
 from dreamforge.cli.failure import CommandError, Exit
-from dreamforge.cli.gateway import Gateway
-from dreamforge.cli.gateway import Json as JsonObject
-from dreamforge.cli.pictures import save_pictures
-from dreamforge.cli.progress import JobView
-from dreamforge.cli.watch import Silent, display_on, line_of, watch
+from dreamforge.cli.jobs import request_options
+from dreamforge.cli.jobs.pictures import save_pictures
+from dreamforge.cli.jobs.progress import JobView
+from dreamforge.cli.jobs.watch import Silent, display_on, line_of, watch
 
 FROM = "Starting from pictures (a file, or the id of an artifact)"
 PICTURE = "FILE|ARTIFACT"
@@ -83,10 +83,10 @@ def generate(
         "images": images,
         "priority": priority,
         "sampler": sampler,
-        "loras": wishes.loras(lora) if lora else None,
+        "loras": request_options.loras(lora) if lora else None,
         "upscale": {"factor": upscale} if upscale is not None else None,
         "strength": strength,
-        **wishes.size(size),
+        **request_options.size(size),
     }
     pictures = Pictures(init_image, mask, control, control_image)
     settings = cli_settings.load()
@@ -106,8 +106,10 @@ class Pictures:
     async def fields(self, gateway: Gateway) -> JsonObject:
         """Upload the files; the fields that name them all. Errors: CommandError, ProblemError."""
         named = {"init_image": self.init_image, "mask_image": self.mask}
-        hashes = {name: await wishes.picture(gateway, path) for name, path in named.items() if path is not None}
-        return {**hashes, **await wishes.control(gateway, self.control, self.control_image)}
+        hashes = {
+            name: await request_options.picture(gateway, path) for name, path in named.items() if path is not None
+        }
+        return {**hashes, **await request_options.control(gateway, self.control, self.control_image)}
 
 
 async def _generate(

@@ -7,13 +7,13 @@ import typer
 from rich.table import Table
 
 from dreamforge.cli import settings as cli_settings
+from dreamforge.cli.client.gateway import Gateway
+from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.commands.generate import paint, raise_unless_succeeded
 from dreamforge.cli.console import Json, emit, out, run
-from dreamforge.cli.gateway import Gateway
-from dreamforge.cli.gateway import Json as JsonObject
+from dreamforge.cli.jobs.watch import JsonDisplay, watch
 from dreamforge.cli.settings import CliSettings
-from dreamforge.cli.watch import JsonDisplay, watch
-from dreamforge.contracts.sizes import readable_sizes
+from dreamforge.contracts.readable_sizes import readable_sizes
 from dreamforge.runtime import clock
 
 app = typer.Typer(help="List, show, watch, cancel and explain jobs.", no_args_is_help=True, rich_markup_mode="rich")

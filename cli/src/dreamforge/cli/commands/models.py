@@ -10,21 +10,21 @@ from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
 
 from dreamforge.cli import settings as cli_settings
+from dreamforge.cli.client.gateway import Gateway
+from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.commands.fleet import table_of
 from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.cli.failure import CommandError, Exit
-from dreamforge.cli.gateway import Gateway
-from dreamforge.cli.gateway import Json as JsonObject
+from dreamforge.cli.models.install import bring, describe, read_with_bar
+from dreamforge.cli.models.library import NoDescriptor, Shelf, checked, entry_of, read_descriptor, read_entry
+from dreamforge.cli.models.registry import Registry, registry_of
 from dreamforge.cli.settings import CliSettings
-from dreamforge.cli.store.bring import bring, describe, read_with_bar
-from dreamforge.cli.store.registry import Registry, registry_of
-from dreamforge.cli.store.shelf import NoDescriptor, Shelf, checked, entry_of, read_descriptor, read_entry
-from dreamforge.contracts.catalog import CatalogEntry, check_family
 from dreamforge.contracts.errors import DependencyAway
-from dreamforge.contracts.models import ModelDescriptor, ModelFile, Token
-from dreamforge.contracts.registry import ModelState, RegisterModel, RemoveModel, VerifyModel
+from dreamforge.contracts.model_registry import ModelState, RegisterModel, RemoveModel, VerifyModel
+from dreamforge.contracts.models.descriptor import ModelDescriptor, ModelFile, Token
+from dreamforge.contracts.models.descriptor_file import CatalogEntry, check_family
 from dreamforge.runtime import clock
-from dreamforge.runtime.model_folder import DESCRIPTOR_NAME, Fault, ModelFilesWrong, faults_of
+from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, Fault, ModelFilesWrong, faults_of
 
 app = typer.Typer(
     help="What can be painted: see, add, download, verify and remove models.",

@@ -6,17 +6,17 @@ import typer
 from rich.table import Table
 
 from dreamforge.cli import settings as cli_settings
+from dreamforge.cli.client.log import bus_of, follow
 from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.cli.failure import CommandError, Exit
-from dreamforge.cli.log import bus_of, follow
 from dreamforge.cli.settings import CliSettings
-from dreamforge.contracts.envelope import Recorded, seal
 from dreamforge.contracts.events import ParkedSettled
-from dreamforge.contracts.parking import Parked, standing
-from dreamforge.contracts.streams import PARKED
+from dreamforge.contracts.log.envelope import Recorded, seal
+from dreamforge.contracts.log.parking import Parked, standing
+from dreamforge.contracts.log.streams import PARKED
 from dreamforge.runtime import clock, ids
-from dreamforge.runtime.bus import Bus
-from dreamforge.runtime.follow import Follower
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.follow import Follower
 
 app = typer.Typer(help="Messages that were set aside: see them, read them once more, or forget them.")
 

@@ -17,8 +17,8 @@ from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.errors import DependencyAway
 
 if TYPE_CHECKING:
-    from dreamforge.projector import maintenance
-    from dreamforge.projector.verify import Verified
+    from dreamforge.projector.maintenance import exclusive
+    from dreamforge.projector.maintenance.verify import Verified
 
 app = typer.Typer(
     help="The read tables: where they stand, made anew, proved.", no_args_is_help=True, rich_markup_mode="rich"
@@ -30,7 +30,7 @@ T = TypeVar("T")
 def status(json: Json = False) -> None:
     """Show how far the read tables are behind the log."""
     require_local_parts()
-    from dreamforge.projector.status import status as ask
+    from dreamforge.projector.maintenance.status import status as ask
 
     found = run(_guarded(ask, cli_settings.load()))
     if json:
@@ -55,7 +55,7 @@ def rebuild(json: Json = False) -> None:
     The new tables take the place of the old ones in one transaction.
     """
     require_local_parts()
-    from dreamforge.projector.rebuild import rebuild as fold_anew
+    from dreamforge.projector.maintenance.rebuild import rebuild as fold_anew
 
     with _progress(quiet=json) as on_progress:
         done = run(_guarded(lambda settings: fold_anew(settings, on_progress), cli_settings.load()))
@@ -73,7 +73,7 @@ def verify(json: Json = False) -> None:
     Exit code 1 when they differ; the first row that does is shown.
     """
     require_local_parts()
-    from dreamforge.projector.verify import verify as prove
+    from dreamforge.projector.maintenance.verify import verify as prove
 
     with _progress(quiet=json) as on_progress:
         found = run(_guarded(lambda settings: prove(settings, on_progress), cli_settings.load()))
@@ -138,13 +138,13 @@ def _postgres_away(error: Exception) -> DependencyAway:
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> "Iterator[Callable[[maintenance.Progress], None]]":
+def _progress(*, quiet: bool) -> "Iterator[Callable[[exclusive.Progress], None]]":
     """A bar for work that takes a while; nothing where scripts read or no terminal is."""
     columns = (TextColumn("{task.description:<10}"), BarColumn(), TextColumn("{task.completed}/{task.total} events"))
     with Progress(*columns, console=err, disable=quiet or not err.is_terminal) as bar:
         task = bar.add_task("starting", total=None)
 
-        def show(progress: "maintenance.Progress") -> None:
+        def show(progress: "exclusive.Progress") -> None:
             bar.update(task, description=progress.stage, completed=progress.sequence, total=progress.target or None)
 
         yield show

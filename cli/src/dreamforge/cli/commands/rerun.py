@@ -6,16 +6,16 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from dreamforge.cli import artifacts
 from dreamforge.cli import settings as cli_settings
-from dreamforge.cli.again import Comparison, compare, submission
+from dreamforge.cli.client.gateway import Gateway
+from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.commands.generate import paint, raise_unless_succeeded
 from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.cli.failure import CommandError, Exit
-from dreamforge.cli.gateway import Gateway
-from dreamforge.cli.gateway import Json as JsonObject
+from dreamforge.cli.jobs import artifacts
+from dreamforge.cli.jobs.rerun import Comparison, compare, submission
 from dreamforge.cli.settings import CliSettings
-from dreamforge.contracts.requests import RenderRequest
+from dreamforge.contracts.request.render_request import RenderRequest
 
 
 def rerun(

@@ -6,10 +6,10 @@ from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
 from dreamforge.contracts.errors import ArtifactNotFound
-from dreamforge.gateway import documents as doc
-from dreamforge.gateway import queries
+from dreamforge.gateway.documents import route_descriptions as doc
+from dreamforge.gateway.read import queries
 from dreamforge.gateway.routes.common import ConsistentGate
-from dreamforge.runtime.objects import PRESIGNED_MINUTES
+from dreamforge.runtime.storage.objects import PRESIGNED_MINUTES
 
 router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"])
 _ARTIFACT_ID = re.compile(r"[0-9a-f-]{36}-[0-9]{1,9}-[0-9]{1,9}", re.ASCII)

@@ -9,13 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dreamforge.contracts.errors import DependencyAway, JobNotFound
-from dreamforge.contracts.streams import JOBS
-from dreamforge.gateway.cursor import SEQUENCE_MAX
-from dreamforge.gateway.edge import CONTEXT, Context
-from dreamforge.gateway.errors import Malformed, SequenceNotGiven
-from dreamforge.gateway.gate import Gate
-from dreamforge.runtime.bus import ApiError
-from dreamforge.runtime.follow import last_sequence
+from dreamforge.contracts.log.streams import JOBS
+from dreamforge.gateway.dependencies import Gate
+from dreamforge.gateway.http.cursor import SEQUENCE_MAX
+from dreamforge.gateway.http.errors import Malformed, SequenceNotGiven
+from dreamforge.gateway.http.middleware import CONTEXT, Context
+from dreamforge.runtime.log.bus import ApiError
+from dreamforge.runtime.log.follow import last_sequence
 
 # An id goes into subjects and statements, so its shape is checked before anything else.
 _JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)

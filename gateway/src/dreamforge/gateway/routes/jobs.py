@@ -8,17 +8,18 @@ from sqlalchemy import RowMapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dreamforge.contracts.commands import RequestCancel
 from dreamforge.contracts.errors import JobNotFound
 from dreamforge.contracts.events import Decision
-from dreamforge.contracts.job import Status
-from dreamforge.contracts.models import Token
+from dreamforge.contracts.jobs.decisions import RequestCancel
+from dreamforge.contracts.jobs.state import Status
+from dreamforge.contracts.models.descriptor import Token
 from dreamforge.contracts.placement import needs_of
-from dreamforge.gateway import documents as doc
-from dreamforge.gateway import queries, why
-from dreamforge.gateway.cursor import EVENT_ID_PATTERN, PAGE_PATTERN, SEQUENCE_MAX, EventCursor, PageCursor
-from dreamforge.gateway.gate import Gate
-from dreamforge.gateway.replies import (
+from dreamforge.gateway.dependencies import Gate
+from dreamforge.gateway.documents import route_descriptions as doc
+from dreamforge.gateway.events.stream import open_stream
+from dreamforge.gateway.http.cursor import EVENT_ID_PATTERN, PAGE_PATTERN, SEQUENCE_MAX, EventCursor, PageCursor
+from dreamforge.gateway.read import queries, why
+from dreamforge.gateway.read.replies import (
     Accepted,
     Attempt,
     JobPage,
@@ -28,6 +29,7 @@ from dreamforge.gateway.replies import (
     Waiting,
     WhyReply,
 )
+from dreamforge.gateway.read.rows import job_reply, job_summary
 from dreamforge.gateway.routes.common import (
     ConsistentGate,
     SequenceHeader,
@@ -39,11 +41,9 @@ from dreamforge.gateway.routes.common import (
     reply,
     tenant_of,
 )
-from dreamforge.gateway.rows import job_reply, job_summary
-from dreamforge.gateway.stream import open_stream
-from dreamforge.gateway.submit import body_of, submit
+from dreamforge.gateway.submit.submit import body_of, submit
 from dreamforge.runtime import clock
-from dreamforge.runtime.eventstore import Outcome
+from dreamforge.runtime.log.event_store import Outcome
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 PAGE_DEFAULT, PAGE_MAX = 50, 200

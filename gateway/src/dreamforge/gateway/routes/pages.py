@@ -13,8 +13,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dreamforge.contracts import asyncapi
-from dreamforge.gateway import docs_page
+from dreamforge.gateway.documents import asyncapi, openapi_page
 
 router = APIRouter(include_in_schema=False)
 HTML = "text/html; charset=utf-8"
@@ -70,7 +69,7 @@ class Pages:
     def of(cls, document: dict[str, Any], *, s3_origin: str) -> "Pages":  # Any: the OpenAPI document
         """`s3_origin` is where pictures are redirected to; previews come as data in events."""
         openapi = json.dumps(document, sort_keys=True).encode()
-        return cls(Page.of(studio_text(), images=f"data: {s3_origin}"), Page.of(docs_page.render(document)), openapi)
+        return cls(Page.of(studio_text(), images=f"data: {s3_origin}"), Page.of(openapi_page.render(document)), openapi)
 
 
 def studio_text() -> str:

@@ -7,14 +7,14 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from dreamforge.gateway import documents as doc
-from dreamforge.gateway.errors import UploadNotFound
-from dreamforge.gateway.replies import UploadReply
+from dreamforge.gateway.documents import route_descriptions as doc
+from dreamforge.gateway.http.errors import UploadNotFound
+from dreamforge.gateway.read.replies import UploadReply
 from dreamforge.gateway.routes.artifacts import CACHE
 from dreamforge.gateway.routes.common import gate_of, reply
-from dreamforge.gateway.submit import body_of
-from dreamforge.gateway.uploads import FORMATS, media_type
-from dreamforge.runtime.objects import PRESIGNED_MINUTES
+from dreamforge.gateway.submit.submit import body_of
+from dreamforge.gateway.submit.uploads import FORMATS, media_type
+from dreamforge.runtime.storage.objects import PRESIGNED_MINUTES
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)

@@ -25,9 +25,9 @@ import pytest
 from dreamforge.runtime.testing.choice import chosen_servers, external_setting
 
 if TYPE_CHECKING:  # imported lazily below: most tests need no server, and must not need their libraries
-    from dreamforge.runtime.bus import Bus
     from dreamforge.runtime.embedded import NatsServer, PostgresServer, S3Server
-    from dreamforge.runtime.eventstore import EventStore
+    from dreamforge.runtime.log.bus import Bus
+    from dreamforge.runtime.log.event_store import EventStore
     from dreamforge.runtime.testing.buckets import S3Settings
 
 
@@ -116,8 +116,8 @@ def nats_url(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture
 async def bus(nats_url: str) -> "AsyncIterator[Bus]":
     """A connection to a log of the test's own."""
-    from dreamforge.runtime.bus import connect
-    from dreamforge.runtime.streams import ensure_streams
+    from dreamforge.runtime.log.bus import connect
+    from dreamforge.runtime.log.streams import ensure_streams
 
     connected = await connect(nats_url, "test")
     await ensure_streams(connected)
@@ -128,7 +128,7 @@ async def bus(nats_url: str) -> "AsyncIterator[Bus]":
 @pytest.fixture
 def store(bus: "Bus") -> "EventStore":
     """The event store on that log."""
-    from dreamforge.runtime.eventstore import EventStore
+    from dreamforge.runtime.log.event_store import EventStore
 
     return EventStore(bus, "/dreamforge/test")
 

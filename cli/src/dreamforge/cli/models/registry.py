@@ -1,0 +1,56 @@
+"""The registry as the command speaks to it: each change is decided, and appended at the version it was decided on."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from dreamforge.cli.client.log import bus_of
+from dreamforge.cli.settings import CliSettings
+from dreamforge.contracts.errors import UnknownModel
+from dreamforge.contracts.events import ModelEvent
+from dreamforge.contracts.log.streams import MODELS
+from dreamforge.contracts.log.subjects import MODELS_ALL, entity_of
+from dreamforge.contracts.model_registry import ModelCommand, ModelState
+from dreamforge.runtime.log import direct_get
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.event_store import EventStore
+from dreamforge.runtime.log.model_store import ModelLog
+
+SOURCE = "/dreamforge/cli"
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """One connection's view of MODELS."""
+
+    bus: Bus
+    log: ModelLog
+
+    async def state(self, model_id: str) -> ModelState:
+        """One model. Errors: DependencyAway."""
+        return (await self.log.load(model_id))[0]
+
+    async def tell(self, model_id: str, command: ModelCommand) -> tuple[ModelEvent, ...]:
+        """What followed. Errors: UnknownModel with the known ones, Conflict, DependencyAway."""
+        try:
+            return (await self.log.execute(model_id, command))[1]
+        except UnknownModel:
+            raise await self.unknown(model_id) from None
+
+    async def unknown(self, model_id: str, also: tuple[str, ...] = ()) -> UnknownModel:
+        """The error that says which ones there are."""
+        stored = await direct_get.last_of_each(self.bus, MODELS.name, MODELS_ALL)
+        named = sorted({entity_of(message.subject) for message in stored})
+        known = [name for name in named if (await self.state(name)).available]
+        return UnknownModel(model_id=model_id, known=tuple(sorted({*known, *also})))
+
+
+@asynccontextmanager
+async def registry_of(settings: CliSettings) -> AsyncIterator[Registry]:
+    """For one command. Errors: DependencyAway."""
+    async with bus_of(settings) as bus:
+        store = EventStore(bus, SOURCE)
+        try:
+            yield Registry(bus, ModelLog(bus, store))
+        finally:
+            await store.close()

@@ -1,0 +1,1 @@
+"""The job aggregate: its state, its commands and the decisions that answer them. Pure."""

@@ -1,0 +1,1 @@
+"""The shape of the event log: subjects, streams, envelopes. Pure."""

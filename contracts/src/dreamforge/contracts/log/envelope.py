@@ -1,0 +1,114 @@
+"""CloudEvents 1.0 in binary mode: attributes in `ce-*` headers, the payload plain JSON.
+
+So `nats stream view` reads like a story, and any CloudEvents consumer understands us.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from dreamforge.contracts.errors import MalformedEvent
+from dreamforge.contracts.events import EVENTS, Event
+from dreamforge.contracts.log.subjects import entity_of, subject_of
+
+Upcaster = Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]  # Any: JSON of versions past
+
+BY_TYPE: dict[str, type[Event]] = {event.TYPE: event for event in EVENTS}
+# Old type -> function giving (newer type, newer payload). Entries are only ever added.
+UPCASTERS: dict[str, Upcaster] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A message ready to be published."""
+
+    subject: str
+    headers: dict[str, str]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event as the log has it. `sequence` is its place in its stream."""
+
+    event: Event
+    entity_id: str
+    sequence: int
+    event_id: str
+    source: str = ""
+    traceparent: str = ""
+
+    @property
+    def at(self) -> datetime:
+        """When it was decided."""
+        return self.event.at
+
+
+def seal(event: Event, *, entity_id: str, event_id: str, source: str, traceparent: str = "") -> Envelope:
+    """Wrap an event for the bus. Pure: ids come from the shell."""
+    headers = {
+        "ce-specversion": "1.0",
+        "ce-id": event_id,
+        "ce-type": event.TYPE,
+        "ce-source": source,
+        "ce-time": event.at.isoformat(),
+        "ce-subject": entity_id,
+        "content-type": "application/json",
+    }
+    if traceparent:
+        headers["traceparent"] = traceparent
+    return Envelope(subject_of(event, entity_id), headers, event.model_dump_json().encode())
+
+
+def unseal(subject: str, headers: Mapping[str, str] | None, data: bytes, *, sequence: int) -> Recorded:
+    """Read a message back, upcasting versions past.
+
+    Errors: MalformedEvent(subject, reason) for anything that no version of ours wrote there, including a valid
+    event on a subject that is not its own.
+    """
+    found = headers if headers and "ce-type" in headers else _lower(headers or {})
+    kind = found.get("ce-type")
+    if kind is None:
+        raise MalformedEvent(subject=subject, reason="header ce-type is missing")
+    event = _parse(subject, kind, data)
+    entity_id = entity_of(subject)
+    if subject_of(event, entity_id) != subject:
+        raise MalformedEvent(subject=subject, reason=f"{kind} belongs on {subject_of(event, entity_id)}")
+    return Recorded(
+        event,
+        entity_id,
+        sequence,
+        found.get("ce-id", ""),
+        found.get("ce-source", ""),
+        found.get("traceparent", ""),
+    )
+
+
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    """Header names as we write them: others may have changed their case on the way."""
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _parse(subject: str, kind: str, data: bytes) -> Event:
+    try:
+        if kind in UPCASTERS:
+            return _upcast(kind, data)
+        return BY_TYPE[kind].model_validate_json(data)
+    except KeyError:
+        raise MalformedEvent(subject=subject, reason=f"unknown type {kind[:120]!r}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "payload"
+        raise MalformedEvent(subject=subject, reason=f"{kind}: {where}: {first['msg']}") from None
+
+
+def _upcast(kind: str, data: bytes) -> Event:
+    import json
+
+    payload = json.loads(data)
+    while kind in UPCASTERS:
+        kind, payload = UPCASTERS[kind](payload)
+    return BY_TYPE[kind].model_validate(payload)

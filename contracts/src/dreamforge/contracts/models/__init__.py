@@ -1,0 +1,1 @@
+"""The model aggregate: descriptors, descriptor files, and the decisions about them. Pure."""

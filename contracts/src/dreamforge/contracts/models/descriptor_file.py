@@ -1,0 +1,190 @@
+"""A descriptor file (`models/*.yaml`) as a value: what somebody wrote of a model before its files were at hand. Pure.
+
+It says the same as a `ModelDescriptor`, but may leave the digest and the files open: whoever downloads such a model
+pins what came, and registers that.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from pydantic import Field, ValidationError
+
+from dreamforge.contracts.errors import InvalidInput
+from dreamforge.contracts.models.descriptor import (
+    Kind,
+    ModelDescriptor,
+    ModelFile,
+    ModelSource,
+    Parameters,
+    Preset,
+    Sha256,
+    Tier,
+    Token,
+    Value,
+    VramProfile,
+)
+
+#: Every family that a runner can paint with. `diffusers` is any folder that `DiffusionPipeline` reads by itself.
+FAMILIES = (
+    "stable-diffusion", "stable-diffusion-2", "stable-diffusion-xl", "stable-diffusion-3", "flux", "diffusers",
+    "synthetic",
+)  # fmt: skip
+#: Weights in these are pickles: reading one runs code (CVE-2025-32434, CVE-2026-24747), so none is ever read.
+PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
+
+
+@dataclass(eq=False)
+class DescriptorInvalid(InvalidInput):
+    """A descriptor file that cannot be right; `problems` are (field, what is wrong with it)."""
+
+    code = "descriptor_invalid"
+    file: str
+    problems: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        return "\n".join(f"{self.file}: {field}: {what}" for field, what in self.problems)
+
+
+@dataclass(eq=False)
+class UnknownFamily(InvalidInput):
+    """No runner knows how to paint with this kind of model."""
+
+    code = "unknown_family"
+    file: str
+    family: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.file}: family: {self.family!r} is unknown; known are {', '.join(FAMILIES)}"
+            " (`diffusers` is for any folder that DiffusionPipeline can read)"
+        )
+
+
+@dataclass(eq=False)
+class PickleRefused(InvalidInput):
+    """A file of a model whose reading would run code."""
+
+    code = "pickle_refused"
+    path: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} is a pickle: reading it runs whatever code it holds, so it is refused;"
+            " take the same weights as .safetensors"
+        )
+
+
+class CatalogEntry(Value):
+    """A model as its descriptor file describes it; field for field a `ModelDescriptor`, but for what may be open."""
+
+    model_id: Token
+    title: str = ""
+    family: Token
+    licence: str = Field(min_length=1)
+    licence_url: str = ""
+    digest: Sha256 | None = Field(default=None, description="of the whole folder; None: not known before a download")
+    size_multiple_px: int = Field(default=8, ge=1)
+    side_px_min: int = Field(default=32, ge=8)
+    side_px_max: int = Field(default=1024, ge=8)
+    vram: VramProfile
+    presets: tuple[Preset, ...] = ()
+    kind: Kind = "pipeline"
+    parameters: Parameters | None = None
+    tiers: tuple[Tier, ...] = ()
+    source: ModelSource
+    variant: str = Field(default="", max_length=32, description="weights to prefer in a repository, such as fp16")
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it says of every file what it must be."""
+        return bool(self.source.files)
+
+    def describe(self, digest: str, source: ModelSource | None = None) -> ModelDescriptor:
+        """What the registry is told once the folder's digest is known; `source` is what was found, when it was open."""
+        values = {name: getattr(self, name) for name in ModelDescriptor.model_fields if name in type(self).model_fields}
+        return ModelDescriptor.model_validate(values | {"digest": digest, "source": source or self.source})
+
+
+def parse_entry(data: object, file: str) -> CatalogEntry:
+    """A descriptor file's content, checked. `file` is its name, for the errors.
+
+    Errors: DescriptorInvalid with every field that is wrong, UnknownFamily, PickleRefused.
+    """
+    if not isinstance(data, Mapping):
+        raise DescriptorInvalid(file, (("file", "must be a mapping of fields, such as `model_id: my-model`"),))
+    try:
+        entry = CatalogEntry.model_validate(dict(data))
+        entry.describe("0" * 64)  # what only the whole can tell, such as a pipeline without presets
+    except ValidationError as error:
+        raise DescriptorInvalid(file, problems_of(error)) from None
+    check_family(entry.family, file)
+    for each in entry.source.files:
+        refuse_pickle(each.path)
+    _check_once(entry.source.files, file)
+    _check_configuration(entry, file)
+    _check_side(entry, file)
+    return entry
+
+
+def check_family(family: str, file: str) -> None:
+    """Errors: UnknownFamily."""
+    if family not in FAMILIES:
+        raise UnknownFamily(file, family)
+
+
+def is_pickle(path: str) -> bool:
+    """Whether a file's name says that it holds pickled objects.
+
+    >>> is_pickle("unet/diffusion_pytorch_model.bin"), is_pickle("unet/diffusion_pytorch_model.safetensors")
+    (True, False)
+    """
+    return PurePosixPath(path).suffix.lower() in PICKLES
+
+
+def refuse_pickle(path: str) -> None:
+    """Errors: PickleRefused."""
+    if is_pickle(path):
+        raise PickleRefused(path)
+
+
+def problems_of(error: ValidationError) -> tuple[tuple[str, str], ...]:
+    """(field, what is wrong and what would be right), one for each."""
+    return tuple(
+        (".".join(map(str, each["loc"])) or "file", _said(each["type"], each["msg"], each.get("input")))
+        for each in error.errors(include_url=False)
+    )
+
+
+def _said(kind: str, message: str, given: object) -> str:
+    match kind:
+        case "missing":
+            return "is missing"
+        case "extra_forbidden":
+            return f"is not a field; fields here are those of {CatalogEntry.__name__} in docs/models.md"
+    said = message.removeprefix("Value error, ")
+    return f"{said[:1].lower()}{said[1:]}" + ("" if isinstance(given, dict | list) else f" (it is {given!r})")
+
+
+def _check_once(files: tuple[ModelFile, ...], file: str) -> None:
+    paths = [each.path for each in files]
+    if twice := sorted({path for path in paths if paths.count(path) > 1}):
+        raise DescriptorInvalid(file, tuple(("source.files", f"{path} is listed more than once") for path in twice))
+
+
+def _check_configuration(entry: CatalogEntry, file: str) -> None:
+    if entry.kind == "pipeline" and entry.source.kind == "single_file" and not entry.source.configuration:
+        right = "one file holds weights only; name the repository whose configurations go with it, as owner/name"
+        raise DescriptorInvalid(file, (("source.configuration", f"is missing: {right}"),))
+
+
+def _check_side(entry: CatalogEntry, file: str) -> None:
+    low, high = entry.side_px_min, entry.side_px_max
+    wrong = [("side_px_max", f"is {high}, but must be at least side_px_min, {low}")] if high < low else []
+    for number, preset in enumerate(entry.presets):
+        for name, side in (("width_px", preset.width_px), ("height_px", preset.height_px)):
+            if not low <= side <= high or side % entry.size_multiple_px:
+                right = f"a multiple of {entry.size_multiple_px} between {low} and {high}"
+                wrong.append((f"presets.{number}.{name}", f"is {side}, but must be {right}"))
+    if wrong:
+        raise DescriptorInvalid(file, tuple(wrong))

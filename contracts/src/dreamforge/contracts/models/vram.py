@@ -1,0 +1,25 @@
+"""VRAM arithmetic: what a render needs, computed without touching a GPU."""
+
+from dreamforge.contracts.errors import SizeNotSupported
+from dreamforge.contracts.models.descriptor import VramProfile
+
+
+def estimate_vram_bytes(profile: VramProfile, *, batch: int, height_px: int, width_px: int) -> int:
+    """Peak GPU memory that one render needs, so that `plan` can place it.
+
+    peak = overhead + resident + batch * max(denoise_per_latent * h * w, decode_per_px * H * W)
+
+    Shapes: latent (batch, C, h, w) with h = H / vae_scale; decoded image (batch, 3, H, W).
+    Units:  pixels in, bytes out, integer arithmetic; 1 GiB = 2**30.
+    Errors: SizeNotSupported unless each side is a positive multiple of vae_scale.
+
+    >>> estimate_vram_bytes(VramProfile(resident_bytes=100, denoise_bytes_per_latent=10,
+    ...     decode_bytes_per_px=1, vae_scale=8), batch=2, height_px=16, width_px=8)
+    356
+    """
+    scale = profile.vae_scale
+    if min(height_px, width_px) <= 0 or height_px % scale or width_px % scale:
+        raise SizeNotSupported(height_px=height_px, width_px=width_px, multiple_px=scale)
+    denoise = profile.denoise_bytes_per_latent * (height_px // scale) * (width_px // scale)
+    decode = profile.decode_bytes_per_px * height_px * width_px
+    return profile.overhead_bytes + profile.resident_bytes + batch * max(denoise, decode)

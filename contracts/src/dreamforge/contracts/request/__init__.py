@@ -1,0 +1,1 @@
+"""What a job asks for: parameters, their bounds, and how a request is resolved. Pure."""

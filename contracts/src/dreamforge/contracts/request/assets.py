@@ -1,0 +1,39 @@
+"""Do these LoRAs and this ControlNet fit that model? Pure."""
+
+from collections.abc import Mapping
+
+from dreamforge.contracts.errors import AssetMismatch, NamedTwice, UnknownAsset
+from dreamforge.contracts.models.descriptor import Kind, ModelDescriptor
+from dreamforge.contracts.request.render_request import ControlUse, LoraUse
+
+Models = Mapping[str, ModelDescriptor]
+
+
+def check_assets(
+    loras: tuple[LoraUse, ...], control: ControlUse | None, model: ModelDescriptor, models: Models
+) -> None:
+    """Errors: UnknownAsset, NamedTwice, AssetMismatch; each names the field (`loras/1/model_id`)."""
+    before: set[str] = set()
+    for index, lora in enumerate(loras):
+        field = f"loras/{index}/model_id"
+        _check(field, lora.model_id, "lora", model, models)
+        if lora.model_id in before:
+            raise NamedTwice(field=field, value=lora.model_id)
+        before.add(lora.model_id)
+    if control is not None:
+        _check("control/model_id", control.model_id, "controlnet", model, models)
+
+
+def _check(field: str, asset_id: str, kind: Kind, model: ModelDescriptor, models: Models) -> None:
+    asset = models.get(asset_id)
+    if asset is None or asset.kind != kind:
+        fitting = (each for each in models.values() if each.kind == kind and each.family == model.family)
+        raise UnknownAsset(field=field, value=asset_id, kind=kind, known=tuple(each.model_id for each in fitting))
+    if asset.family != model.family:
+        raise AssetMismatch(
+            field=field,
+            value=asset_id,
+            asset_family=asset.family,
+            model_id=model.model_id,
+            model_family=model.family,
+        )

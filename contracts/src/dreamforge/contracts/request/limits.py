@@ -1,0 +1,18 @@
+"""The bounds of a request, explicit and configurable (`FORGE_LIMIT_*`)."""
+
+from pydantic import BaseModel, Field
+
+
+class Limits(BaseModel):
+    """What one request may ask for. Defaults fit one card; every one is a setting."""
+
+    prompt_chars: int = Field(default=2_000, ge=1)
+    pixels: int = Field(default=2048 * 2048, ge=64)
+    steps: int = Field(default=150, ge=1)
+    images: int = Field(default=16, ge=1)
+    guidance_scale: float = Field(default=50.0, ge=0)
+    body_bytes: int = Field(default=64 * 1024, ge=1024)
+    upload_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    upload_pixels: int = Field(default=4096 * 4096, ge=64)
+    open_jobs: int = Field(default=100_000, ge=1)
+    open_jobs_per_tenant: int = Field(default=50_000, ge=1)

@@ -1,0 +1,154 @@
+"""Everything the routes stand on. It can be built with nothing running, and comes to life by itself."""
+
+import asyncio
+from dataclasses import dataclass
+
+from loguru import logger
+
+from dreamforge.contracts.errors import DependencyAway, Unavailable
+from dreamforge.gateway.events.hub import Hub
+from dreamforge.gateway.read import queries
+from dreamforge.gateway.read.checkpoints import Checkpoints
+from dreamforge.gateway.read.database import Database
+from dreamforge.gateway.settings import GatewaySettings
+from dreamforge.gateway.submit.body import submission_for
+from dreamforge.gateway.submit.open_job_limits import Room
+from dreamforge.gateway.submit.uploads import Uploads
+from dreamforge.runtime import ids
+from dreamforge.runtime.log.bus import ApiError, Bus
+from dreamforge.runtime.log.event_store import EventStore
+from dreamforge.runtime.log.streams import open_log
+from dreamforge.runtime.log.views import FleetView, ModelsView
+from dreamforge.runtime.service import retry
+from dreamforge.runtime.service.health import Check, readiness
+from dreamforge.runtime.storage.objects import ObjectStore
+
+ANNOUNCE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What there is once NATS was reached."""
+
+    bus: Bus
+    store: EventStore
+    fleet: FleetView
+    models: ModelsView
+    hub: Hub
+
+
+class Gate:
+    """The gateway's dependencies, each of which may be away at any time."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        url = settings.database_url.get_secret_value()
+        seconds = settings.gateway_database_timeout_seconds
+        self.settings = settings
+        self.database = Database(url, pool_size=settings.gateway_database_pool, timeout_seconds=seconds)
+        self.checkpoints = Checkpoints(url)
+        self.objects = ObjectStore(settings)
+        self.uploads = Uploads(self.objects, settings.limit)
+        self.schema = submission_for(settings.limit)
+        self.room = Room(self._count_open_jobs, settings.limit)
+        self._log: Log | None = None
+
+    @property
+    def log(self) -> Log:
+        """Errors: DependencyAway at once, rather than after a time-out, while NATS is not connected."""
+        if self._log is None or not self._log.bus.connected:
+            raise DependencyAway(dependency="nats", reason="not connected")
+        return self._log
+
+    def registry(self) -> ModelsView:
+        """The registered models. Errors: DependencyAway until the registry was read once."""
+        models = self.log.models
+        if not models.ready.is_set():
+            raise DependencyAway(dependency="nats", reason="the registry of models has not been read yet")
+        return models
+
+    def live_fleet(self) -> FleetView:
+        """The heartbeats. Errors: DependencyAway until they were read once."""
+        fleet = self.log.fleet
+        if not fleet.ready.is_set():
+            raise DependencyAway(dependency="nats", reason="the heartbeats have not been read yet")
+        return fleet
+
+    async def run(self) -> None:
+        """Connect to everything and follow it until cancelled. Errors: BrokerUnfit."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.checkpoints.run(), name="checkpoints")
+                tasks.create_task(self._follow_log(), name="log")
+                tasks.create_task(self._make_bucket(), name="bucket")
+                tasks.create_task(self._announce(), name="announce")
+        except* Exception as group:
+            raise group.exceptions[0] from None  # one clear line for whoever started us
+
+    async def check(self) -> dict[str, str]:
+        """Ready or the reason why not, by dependency."""
+        checks: dict[str, Check] = {
+            "nats": self._check_nats,
+            "postgres": self._check_postgres,
+            "s3": self.objects.check,
+        }
+        return await readiness(checks)
+
+    def drain(self) -> None:
+        """Tell the event streams' clients to come back later."""
+        if self._log is not None:
+            self._log.hub.drain()
+
+    async def close(self) -> None:
+        """Finish what is in flight and let go."""
+        await self.room.close()
+        if self._log is not None:
+            await self._log.store.close()
+            await self._log.bus.close()
+        await self.database.close()
+
+    async def _follow_log(self) -> None:
+        settings = self.settings
+        instance = ids.new_id()
+        bus = await open_log(settings, f"gateway-{instance}")
+        hub = Hub(
+            bus,
+            limit_streams=settings.gateway_streams,
+            limit_bytes=settings.gateway_stream_buffer_bytes,
+            heartbeat_seconds=settings.gateway_heartbeat_seconds,
+        )
+        store = EventStore(bus, f"/dreamforge/gateway/{instance}")
+        log = self._log = Log(bus, store, FleetView(bus), ModelsView(bus), hub)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(log.fleet.run(), name="fleet")
+            tasks.create_task(log.models.run(), name="models")
+            tasks.create_task(retry.until_it_works("the event streams", hub.run, Unavailable, ApiError), name="hub")
+
+    async def _make_bucket(self) -> None:
+        await retry.until_it_works("S3", self.objects.ensure_bucket, DependencyAway)
+
+    async def _announce(self) -> None:
+        said: dict[str, str] = {}
+        async for _ in retry.backoff(cap_seconds=ANNOUNCE_SECONDS):
+            away = {name: reason for name, reason in (await self.check()).items() if reason != "ok"}
+            if not away:
+                logger.info("gateway is ready")
+                return
+            if away.keys() != said.keys():
+                logger.warning("not ready: {}", "; ".join(f"{name}: {reason}" for name, reason in away.items()))
+            said = away
+
+    async def _check_nats(self) -> None:
+        log = self.log
+        self.live_fleet()
+        self.registry()
+        if not log.hub.ready:
+            raise DependencyAway(dependency="nats", reason="the event streams are not followed yet")
+        await log.bus.nc.flush(timeout=1)
+
+    async def _check_postgres(self) -> None:
+        await self.database.check()
+        if not self.checkpoints.listening:
+            raise DependencyAway(dependency="postgres", reason="not listening to the projection yet")
+
+    async def _count_open_jobs(self) -> dict[str, int]:
+        return {str(row["tenant"]): int(row["number"]) for row in await self.database.rows(queries.open_jobs())}

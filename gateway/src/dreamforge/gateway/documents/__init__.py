@@ -1,0 +1,1 @@
+"""Documents that are generated: OpenAPI, AsyncAPI, and their pages for people."""

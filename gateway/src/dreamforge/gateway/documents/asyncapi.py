@@ -1,0 +1,210 @@
+"""The AsyncAPI 3.0 document of every channel, computed from the events themselves, so it cannot drift from them.
+
+`python -m dreamforge.gateway.documents.asyncapi docs/asyncapi` writes it (JSON and a page for people); with `--check`
+it fails when what is there differs.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from dreamforge.contracts import events as e
+from dreamforge.contracts.fleet import LEASE_SECONDS, Heartbeat
+from dreamforge.contracts.log.streams import FLEET, JOBS, MODELS, PARKED, STEPS, StreamSpec
+from dreamforge.contracts.models.descriptor import Value
+from dreamforge.gateway.documents.asyncapi_page import page
+
+Json = dict[str, Any]  # Any: a JSON document
+
+PARAMETERS = {
+    "job_id": "UUIDv7, or UUIDv5 of (tenant, Idempotency-Key)",
+    "attempt": "0 before the first assignment, then 1, 2, ...",
+    "runner_id": "the runner's own name",
+    "index": "which picture of the job, from 0",
+    "model_id": "the model's id",
+    "warning": "the code, with `-` and the picture's index where it is about one of them",
+    "service": "the service that could not read the message",
+}
+# event -> (address, stream, who appends it, who reads it)
+_ALL = ("scheduler", "projector", "gateway")
+_SCHEDULER, _RUNNER, _GATEWAY, _PROJECTOR, _CLI = "scheduler", "gpu-runner", "gateway", "projector", "cli"
+CHANNELS: dict[type[e.Event], tuple[str, StreamSpec, tuple[str, ...], tuple[str, ...]]] = {
+    e.JobRequested: ("forge.jobs.{job_id}.{attempt}.requested", JOBS, (_GATEWAY,), _ALL),
+    e.JobAssigned: (
+        "forge.jobs.{job_id}.{attempt}.assigned.{runner_id}",
+        JOBS,
+        (_SCHEDULER,),
+        (*_ALL, _RUNNER),
+    ),
+    e.JobStarted: ("forge.jobs.{job_id}.{attempt}.started", JOBS, (_RUNNER,), _ALL),
+    e.ArtifactStored: (
+        "forge.jobs.{job_id}.{attempt}.artifact.{index}",
+        JOBS,
+        (_RUNNER,),
+        (_PROJECTOR, _GATEWAY),
+    ),
+    e.JobWarned: ("forge.jobs.{job_id}.{attempt}.warned.{warning}", JOBS, (_RUNNER,), (_PROJECTOR, _GATEWAY)),
+    e.AttemptFailed: ("forge.jobs.{job_id}.{attempt}.attempt-failed", JOBS, (_RUNNER, _SCHEDULER), _ALL),
+    e.JobSucceeded: ("forge.jobs.{job_id}.{attempt}.succeeded", JOBS, (_RUNNER,), _ALL),
+    e.JobFailed: ("forge.jobs.{job_id}.{attempt}.failed", JOBS, (_RUNNER, _SCHEDULER), _ALL),
+    e.CancelRequested: (
+        "forge.jobs.{job_id}.{attempt}.cancel-requested",
+        JOBS,
+        (_GATEWAY,),
+        (*_ALL, _RUNNER),
+    ),
+    e.JobCancelled: ("forge.jobs.{job_id}.{attempt}.cancelled", JOBS, (_GATEWAY, _RUNNER, _SCHEDULER), _ALL),
+    e.StepProgressed: ("forge.steps.{job_id}", STEPS, (_RUNNER,), (_PROJECTOR, _GATEWAY)),
+    e.RunnerRegistered: ("forge.runners.{runner_id}.registered", FLEET, (_RUNNER,), (_PROJECTOR,)),
+    e.RunnerStopped: ("forge.runners.{runner_id}.stopped", FLEET, (_RUNNER,), (_PROJECTOR,)),
+    e.RunnerLost: ("forge.runners.{runner_id}.lost", FLEET, (_SCHEDULER,), (_PROJECTOR,)),
+    e.ModelRegistered: ("forge.models.{model_id}.registered", MODELS, (_RUNNER, _CLI), (*_ALL, _RUNNER)),
+    e.ModelVerified: ("forge.models.{model_id}.verified", MODELS, (_CLI,), (_PROJECTOR,)),
+    e.ModelRemoved: ("forge.models.{model_id}.removed", MODELS, (_CLI,), (*_ALL, _RUNNER)),
+    e.MessageParked: ("forge.parked.{service}", PARKED, (_PROJECTOR,), ("cli",)),
+    e.ParkedSettled: ("forge.parked.{service}.settled", PARKED, ("cli",), (_PROJECTOR,)),
+}
+HEARTBEATS = "$KV.runners.{runner_id}"
+
+
+def document() -> Json:
+    """The whole document. Pure and deterministic."""
+    channels: Json = {}
+    operations: Json = {}
+    messages: Json = {}
+    schemas: Json = {}
+    for kind, (address, stream, senders, receivers) in CHANNELS.items():
+        name = kind.__name__
+        messages[name] = _message(kind, schemas)
+        channels[name] = _channel(address, f"{_summary(kind)} Stream {stream.name}: {stream.title}.", name)
+        _operations(operations, name, senders, receivers)
+    messages["Heartbeat"] = {
+        "name": "Heartbeat",
+        "summary": _summary(Heartbeat),
+        "contentType": "application/json",
+        "headers": {
+            "type": "object",
+            "properties": {"Nats-TTL": {"const": f"{LEASE_SECONDS}s", "description": "the lease"}},
+        },
+        "payload": _schema(Heartbeat, schemas),
+    }
+    channels["Heartbeat"] = _channel(HEARTBEATS, "A KV bucket in memory: the latest beat of each runner.", "Heartbeat")
+    _operations(operations, "Heartbeat", (_RUNNER,), (_SCHEDULER, _GATEWAY))
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Dream Forge events",
+            "version": "1.0.0",
+            "description": "Every fact is an event in a durable log; everything else is a fold of that log. "
+            "Events are CloudEvents 1.0 in binary mode: attributes in ce-* headers, the payload plain JSON.",
+        },
+        "defaultContentType": "application/json",
+        "servers": {
+            "nats": {
+                "host": "127.0.0.1:4222",
+                "protocol": "nats",
+                "description": "NATS JetStream 2.14 or newer (FORGE_NATS_URL)",
+            }
+        },
+        "channels": channels,
+        "operations": operations,
+        "components": {
+            "messages": messages,
+            "schemas": schemas,
+            "messageTraits": {"cloudEvent": {"headers": _cloud_event_headers()}},
+        },
+    }
+
+
+def _channel(address: str, description: str, message: str) -> Json:
+    names = re.findall(r"\{(\w+)\}", address)
+    return {
+        "address": address,
+        "description": description,
+        "messages": {message: {"$ref": f"#/components/messages/{message}"}},
+        "parameters": {name: {"description": PARAMETERS[name]} for name in names},
+    }
+
+
+def _operations(operations: Json, name: str, senders: tuple[str, ...], receivers: tuple[str, ...]) -> None:
+    for action, services in (("send", senders), ("receive", receivers)):
+        for service in services:
+            operations[f"{service}.{action}.{name}"] = {
+                "action": action,
+                "channel": {"$ref": f"#/channels/{name}"},
+                "messages": [{"$ref": f"#/channels/{name}/messages/{name}"}],
+                "tags": [{"name": service}],
+            }
+
+
+def _message(kind: type[e.Event], schemas: Json) -> Json:
+    return {
+        "name": kind.TYPE,
+        "title": kind.__name__,
+        "summary": _summary(kind),
+        "contentType": "application/json",
+        "traits": [{"$ref": "#/components/messageTraits/cloudEvent"}],
+        "payload": _schema(kind, schemas),
+    }
+
+
+def _schema(kind: type[Value], schemas: Json) -> Json:
+    """Move a model's schema and its parts into the shared components, and refer to it."""
+    schema = kind.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+    for name, part in schema.pop("$defs", {}).items():
+        if schemas.setdefault(name, part) != part:
+            raise ValueError(f"two different schemas are called {name}")
+    schemas[kind.__name__] = schema
+    return {"$ref": f"#/components/schemas/{kind.__name__}"}
+
+
+def _summary(kind: type[Value]) -> str:
+    return (kind.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ").replace("    ", "")
+
+
+def _cloud_event_headers() -> Json:
+    text = {"type": "string"}
+    return {
+        "type": "object",
+        "required": ["ce-specversion", "ce-id", "ce-type", "ce-source", "ce-time", "ce-subject"],
+        "properties": {
+            "ce-specversion": {"const": "1.0"},
+            "ce-id": text | {"description": "unique for each append; a UUIDv7"},
+            "ce-type": text | {"description": "the event's versioned type"},
+            "ce-source": text | {"description": "/dreamforge/<service>/<instance>"},
+            "ce-time": text | {"format": "date-time"},
+            "ce-subject": text | {"description": "the job, runner or model it speaks of"},
+            "content-type": {"const": "application/json"},
+            "traceparent": text | {"description": "W3C trace context of the request that led to it, if any"},
+        },
+    }
+
+
+def files() -> dict[str, str]:
+    """What belongs into `docs/asyncapi`, by file name."""
+    found = document()
+    return {"asyncapi.json": json.dumps(found, indent=2, ensure_ascii=False) + "\n", "index.html": page(found)}
+
+
+def main(arguments: list[str]) -> int:
+    """Write or check the documents. Gives the exit status."""
+    folder = Path(next((word for word in arguments if not word.startswith("-")), "docs/asyncapi"))
+    if "--check" in arguments:
+        stale = [
+            name
+            for name, text in files().items()
+            if not (folder / name).exists() or (folder / name).read_text() != text
+        ]
+        if stale:
+            print(f"{folder}: {', '.join(stale)} differ from the events; run `task asyncapi`", file=sys.stderr)  # noqa: T201
+        return 1 if stale else 0
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files().items():
+        (folder / name).write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,82 @@
+"""The OpenAPI document, made without a server.
+
+`python -m dreamforge.gateway.documents.openapi docs/openapi/openapi.json` writes it, `--check` fails when what is
+committed differs, and without a path it is printed.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+
+from dreamforge.contracts.request.limits import Limits
+from dreamforge.gateway.read.replies import ProblemReply
+from dreamforge.gateway.submit.body import submission_for
+
+Json = dict[str, Any]  # Any: a JSON document
+REFERENCES = "#/components/schemas/{model}"
+
+ABOUT = """Image generation on your own GPUs, where every fact is an event in a durable log.
+
+Limits of this installation: a prompt has at most {prompt_chars} characters, a picture at most {pixels} pixels,
+a render at most {steps} steps, a job at most {images} images, a body at most {body_bytes} bytes, an upload at most
+{upload_bytes} bytes and {upload_pixels} pixels, and at most {open_jobs} jobs may be open.
+
+Every write answers `Forge-Sequence`; a read that sends it back as `Forge-Min-Sequence` sees that write.
+Every error is an RFC 9457 problem document. Every response carries `X-Request-Id` and `traceparent`.
+"""
+
+
+def describe(app: FastAPI, limits: Limits) -> Json:
+    """The document of the routes, with the limits in it."""
+    app.description = ABOUT.format(**limits.model_dump())
+    document = app.openapi()
+    schemas: Json = document["components"]["schemas"]
+    for model in (submission_for(limits), ProblemReply):
+        schema = model.model_json_schema(ref_template=REFERENCES)
+        schemas |= schema.pop("$defs", {})
+        schemas[schema["title"]] = schema
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for parameter in operation.get("parameters", ()):
+                parameter["schema"] = _not_null(parameter["schema"])
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    return document
+
+
+def _not_null(schema: Json) -> Json:
+    """An optional parameter is left out, never null: that is only how Python says it."""
+    kinds: list[Json] = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) != 1:
+        return schema
+    return {key: value for key, value in schema.items() if key not in ("anyOf", "default")} | kinds[0]
+
+
+def text() -> str:
+    """The document with default limits, sorted, so that a difference is a change."""
+    from dreamforge.gateway.app import api  # the application includes this module
+
+    return json.dumps(api(Limits()).state.document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Print, write or check. Gives the exit status."""
+    path = next((Path(word) for word in arguments if not word.startswith("-")), None)
+    if path is None:
+        sys.stdout.write(text())
+        return 0
+    if "--check" in arguments:
+        if path.is_file() and path.read_text() == text():
+            return 0
+        sys.stderr.write(f"{path} differs from the gateway's routes; run `task openapi`\n")
+        return 1
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,83 @@
+"""What the OpenAPI document says of every route: headers, problems, examples. Values only."""
+
+from typing import Any
+
+from dreamforge.contracts.events import JOB_EVENTS, JobEvent, StepProgressed
+from dreamforge.gateway.http.cursor import EVENT_ID_PATTERN
+from dreamforge.gateway.http.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS
+
+Json = dict[str, Any]  # Any: parts of a JSON document
+
+_STATUS = {
+    400: ("A header, parameter or body cannot be read", "malformed"),
+    404: ("There is no such thing", "job_not_found"),
+    409: ("The Idempotency-Key was used for a different request, or no write has that sequence", "conflict"),
+    413: ("The body is too large", "body_too_large"),
+    415: ("The upload has a type that is not taken", "unsupported_media_type"),
+    422: ("Something in the request cannot be right", "invalid_request"),
+    429: ("The queue is full", "queue_full"),
+    500: ("A bug of ours; it was logged under the request id", "internal"),
+    503: ("NATS, Postgres or S3 is away, or the read tables are behind", "dependency_away"),
+}
+IDS: Json = {
+    "X-Request-Id": {"schema": {"type": "string"}, "description": "yours if you sent one; in every log line"},
+    "traceparent": {"schema": {"type": "string"}, "description": "W3C trace context of this request"},
+}
+SEQUENCE: Json = {
+    "Forge-Sequence": {
+        "schema": {"type": "integer", "minimum": 1},
+        "description": "log sequence of this write; send it as Forge-Min-Sequence to read your own write",
+    }
+}
+RETRY: Json = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds", "example": RETRY_AFTER_SECONDS}}
+TENANT: Json = {
+    "name": "Forge-Tenant",
+    "in": "header",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$", "default": "default"},
+    "description": "on whose behalf; part of the identity of an Idempotency-Key",
+}
+_KINDS: tuple[type[JobEvent], ...] = (*JOB_EVENTS, StepProgressed)
+_TOKENS = tuple(kind.TOKEN for kind in _KINDS)
+EVENT: Json = {
+    "schema": {
+        "type": "object",
+        "description": "one event of the stream",
+        "properties": {
+            "id": {"type": "string", "pattern": EVENT_ID_PATTERN},
+            "event": {"type": "string", "enum": list(_TOKENS)},
+            "data": {"type": "string", "description": "a JSON object"},
+        },
+    },
+    "example": {"id": "1042-77", "event": "step", "data": '{"job_id": "...", "sequence": 77, "step": 3, "steps": 20}'},
+}
+KEY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
+    "description": "makes a retried POST the same job, for ever: the answer then says `Idempotent-Replayed: true`",
+    "example": "order-4711",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, Json]:
+    """The `responses` of a route: these problems, each with an example; 500 is always possible."""
+    return {status: _problem(status) for status in (*statuses, 500)}
+
+
+def _problem(status: int) -> Json:
+    description, code = _STATUS[status]
+    example: Json = {
+        "type": f"/docs#problem-{code}",
+        "title": description,
+        "status": status,
+        "detail": description,
+        "code": code,
+        "request_id": "0198a0c4-5f00-7abc-8def-0123456789ab",
+    }
+    if status == 422:
+        example["errors"] = [{"pointer": "/steps", "detail": "input should be less than or equal to 150 (it is 900)"}]
+    return {
+        "description": description,
+        "headers": IDS | (RETRY if status in (429, 503) else {}),
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemReply"}, "example": example}},
+    }

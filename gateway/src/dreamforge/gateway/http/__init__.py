@@ -1,0 +1,1 @@
+"""HTTP itself: middleware, errors and problem documents, cursors, the server protocol."""

@@ -1,0 +1,70 @@
+"""Places to go on from: opaque page cursors for lists, and event ids for streams. Pure."""
+
+import base64
+import re
+import struct
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from dreamforge.gateway.http.errors import Malformed
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PAGE = struct.Struct(">q16s")
+# 18 digits always fit a sequence (2**63 has 19).
+EVENT_ID_PATTERN = "^([0-9]{1,18}-[0-9]{1,18})?$"
+_EVENT_ID = re.compile(r"([0-9]{1,18})-([0-9]{1,18})", re.ASCII)
+SEQUENCE_MAX = 2**63 - 1
+# Times below 2**57 microseconds (the year 6537) are times for Python and Postgres; and so every text of this shape
+# is a cursor, which makes the shape all that has to be checked.
+_MICROSECONDS_BITS = 57
+PAGE_PATTERN = "^A[A-Za-f][A-Za-z0-9_-]{30}$"
+_PAGE_SHAPE = re.compile(PAGE_PATTERN[1:-1], re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class PageCursor:
+    """The last job of a page; the next page is what comes after it in (requested_at, job_id), newest first."""
+
+    requested_at: datetime
+    job_id: str
+
+    def encode(self) -> str:
+        """Opaque to clients, so that we may change it."""
+        microseconds = (self.requested_at - _EPOCH) // timedelta(microseconds=1)
+        if microseconds >> _MICROSECONDS_BITS:
+            raise ValueError(f"{self.requested_at} is out of range")
+        return base64.urlsafe_b64encode(_PAGE.pack(microseconds, UUID(self.job_id).bytes)).decode()
+
+    @classmethod
+    def decode(cls, text: str) -> "PageCursor":
+        """Errors: Malformed for anything that `encode` did not make."""
+        if _PAGE_SHAPE.fullmatch(text) is None:
+            raise Malformed(parameter="cursor", expected="the next_cursor of an earlier page")
+        microseconds, job_id = _PAGE.unpack(base64.urlsafe_b64decode(text))
+        return cls(_EPOCH + timedelta(microseconds=microseconds), str(UUID(bytes=job_id)))
+
+
+@dataclass(frozen=True, slots=True)
+class EventCursor:
+    """What a stream's client has seen: every fact up to `facts` (JOBS) and every step up to `steps` (STEPS)."""
+
+    facts: int = 0
+    steps: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.facts}-{self.steps}"
+
+    @classmethod
+    def parse(cls, text: str) -> "EventCursor":
+        """Read an event id back.
+
+        Errors: Malformed for anything that is not one.
+
+        >>> EventCursor.parse("12-34")
+        EventCursor(facts=12, steps=34)
+        """
+        match = _EVENT_ID.fullmatch(text)
+        if match is None:
+            raise Malformed(parameter="Last-Event-ID", expected="the id of an event, like 1042-77")
+        return cls(int(match[1]), int(match[2]))

@@ -1,0 +1,78 @@
+"""Every exception of a route as its problem document."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from loguru import logger
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dreamforge.contracts.errors import DependencyAway, ForgeError
+from dreamforge.gateway.http.errors import InvalidRequest, Violation
+from dreamforge.gateway.http.middleware import BUG
+from dreamforge.gateway.http.problems import MEDIA_TYPE, Problem, http_problem, problem_of
+from dreamforge.gateway.routes.common import context_of
+from dreamforge.gateway.submit.accept import VIOLATIONS_MAX
+
+
+def install(app: FastAPI) -> None:
+    """Handle our own tree, the framework's validation and its routing; the edge logs what is left, our bugs."""
+    app.add_exception_handler(ForgeError, _forge_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _bug)
+
+
+def respond(request: Request, problem: Problem) -> Response:
+    """A problem document as a response."""
+    body = problem.body(instance=request.url.path, request_id=context_of(request).request_id)
+    return Response(body, problem.status, dict(problem.headers), MEDIA_TYPE)
+
+
+async def _forge_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ForgeError)
+    problem = problem_of(error)
+    if isinstance(error, DependencyAway):
+        logger.warning("{}", error)  # the reason is for us, not for clients
+    elif problem.status >= 500 and problem.status != 503:
+        logger.error("{}: {}", type(error).__name__, error)
+    return respond(request, problem)
+
+
+async def _bug(request: Request, error: Exception) -> Response:  # noqa: ARG001 the edge logs it
+    """Said here, or the framework would say it in plain text before the edge can."""
+    return respond(request, BUG)
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found = tuple(_violation(each) for each in error.errors()[:VIOLATIONS_MAX])
+    return respond(request, problem_of(InvalidRequest(violations=found)))
+
+
+def _violation(error: dict[str, Any]) -> Violation:  # Any: pydantic's own error dictionaries
+    name = str(error["loc"][-1])[:80]
+    if error["type"] == "extra_forbidden":
+        return Violation("there is no such parameter here", parameter=name)
+    text = str(error["msg"])
+    return Violation(text[:1].lower() + text[1:], parameter=name)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    details = {
+        404: "There is nothing here; /docs lists what there is",
+        405: f"{request.method[:16]} is not allowed here",
+    }
+    detail = details.get(error.status_code, str(error.detail))
+    headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
+    return respond(request, http_problem(error.status_code, detail, headers))
+
+
+def _allowed(request: Request) -> str:
+    """Every method of this path: the framework names only those of the first route that has it."""
+    document: dict[str, Any] = request.app.state.document
+    template = getattr(request.scope.get("route"), "path", "")
+    return ", ".join(sorted(method.upper() for method in document["paths"].get(template, {"get": None})))

@@ -1,0 +1,97 @@
+"""The outermost layer, pure ASGI: ids on everything, times of everything, and no error without its document."""
+
+import re
+from dataclasses import dataclass
+
+from loguru import logger
+from prometheus_client import Histogram
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dreamforge.gateway.http.problems import MEDIA_TYPE, Problem
+from dreamforge.runtime import clock, ids
+from dreamforge.runtime.service.telemetry import LATENCY_BUCKETS, log_context, trace_id_of
+
+REQUESTS = Histogram("forge_http_seconds", "Time to answer", ["method", "route", "status"], buckets=LATENCY_BUCKETS)
+METHODS = frozenset(("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"))
+CONTEXT = "dreamforge.context"
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
+_SAFE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+BUG = Problem(500, "internal", "Something went wrong here", "The error was logged under the request id")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Under which ids a request is logged, answered and recorded in the events it causes."""
+
+    request_id: str
+    traceparent: str
+
+
+def context_of(headers: list[tuple[bytes, bytes]]) -> Context:
+    """The caller's ids where they are well-formed, parts of one fresh id where not; the span is always ours."""
+    sent = dict(headers)
+    request_id = sent.get(b"x-request-id", b"")
+    trace = _TRACEPARENT.fullmatch(sent.get(b"traceparent", b""))
+    fresh = ids.new_id()
+    digits = fresh.replace("-", "")
+    trace_id, flags = (trace[1].decode(), trace[2].decode()) if trace else (digits, "01")
+    return Context(
+        request_id.decode() if _REQUEST_ID.fullmatch(request_id) else fresh,
+        f"00-{trace_id}-{digits[16:]}-{flags}",  # the second half of a UUIDv7 is chance, 62 bits of it
+    )
+
+
+class Edge:
+    """Wraps the application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        context = scope[CONTEXT] = context_of(scope["headers"])
+        added = [
+            (b"x-request-id", context.request_id.encode()),
+            (b"traceparent", context.traceparent.encode()),
+            *_SAFE,
+        ]
+        started = clock.monotonic_seconds()
+        status = 0
+
+        async def send_with_ids(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *added]
+            await send(message)
+
+        with log_context(request_id=context.request_id, trace_id=trace_id_of(context.traceparent)):
+            try:
+                await self._app(scope, receive, send_with_ids)
+            except ClientDisconnect:
+                logger.debug("the client left before its request was complete")
+            except Exception as error:
+                logger.opt(exception=error).error("a bug: {} {}", scope["method"], scope["path"])
+                if status == 0:
+                    await _answer(send_with_ids, BUG, scope["path"], context.request_id)
+            _observe(scope, status, clock.monotonic_seconds() - started)
+
+
+def _observe(scope: Scope, status: int, seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", "none")
+    method = scope["method"] if scope["method"] in METHODS else "other"
+    REQUESTS.labels(method, route, str(status)).observe(seconds)
+    level = "WARNING" if status >= 500 and route != "/readyz" else "DEBUG"
+    logger.log(level, "{} {} {} in {:.1f} ms", scope["method"], scope["path"], status, seconds * 1000)
+
+
+async def _answer(send: Send, problem: Problem, path: str, request_id: str) -> None:
+    body = problem.body(instance=path, request_id=request_id)
+    headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

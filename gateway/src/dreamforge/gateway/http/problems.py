@@ -1,0 +1,130 @@
+"""The one place where errors become RFC 9457 problem documents."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dreamforge.contracts import errors as e
+from dreamforge.gateway.http import errors as own
+from dreamforge.gateway.http.errors import InvalidRequest, Violation
+from dreamforge.gateway.submit.accept import pointer
+
+MEDIA_TYPE = "application/problem+json"
+# How long a client should wait before it tries again: a dependency is back, or a job is done, within seconds.
+RETRY_AFTER_SECONDS = 2
+
+# First match wins, so leaves come before their parents.
+STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
+    (own.NotJson, 400, "The body is not JSON"),
+    (own.Malformed, 400, "A header or parameter cannot be read"),
+    (own.BodyTooLarge, 413, "The body is too large"),
+    (own.UnsupportedMedia, 415, "The upload has a type that is not taken"),
+    (own.BadPicture, 422, "The upload is not what it says"),
+    (own.UnknownUpload, 422, "There is no such upload"),
+    (own.InvalidRequest, 422, "The request has wrong fields"),
+    (e.UnknownModel, 422, "There is no such model"),
+    (e.UnknownPreset, 422, "The model has no such preset"),
+    (e.NotAPipeline, 422, "This does not paint by itself"),
+    (e.NotAllowed, 422, "The model does not take that"),
+    (e.FieldNeeded, 422, "A field is missing"),
+    (e.UnknownAsset, 422, "There is no such LoRA or ControlNet"),
+    (e.AssetMismatch, 422, "The LoRA or ControlNet is for other models"),
+    (e.NamedTwice, 422, "The same asset stands twice in the request"),
+    (e.OutOfBounds, 422, "A value is out of bounds"),
+    (e.SizeNotSupported, 422, "The size is not supported"),
+    (e.ModelTooLarge, 422, "No runner is large enough"),
+    (e.InvalidInput, 422, "The request is not valid"),
+    (e.JobNotFound, 404, "There is no such job"),
+    (e.ArtifactNotFound, 404, "There is no such artifact"),
+    (own.UploadNotFound, 404, "There is no such upload"),
+    (e.NotFound, 404, "Not found"),
+    (e.IdempotencyConflict, 409, "The Idempotency-Key was used for something else"),
+    (own.SequenceNotGiven, 409, "There is no such write yet"),
+    (e.Conflict, 409, "The state does not allow that"),
+    (e.QueueFull, 429, "The queue is full"),
+    (e.TenantQueueFull, 429, "The tenant's queue is full"),
+    (e.LimitReached, 429, "A limit was reached"),
+    (own.ProjectionBehind, 503, "The read tables are behind"),
+    (own.StreamsFull, 503, "Too many event streams are open"),
+    (e.DependencyAway, 503, "Something this needs is away"),
+    (e.Unavailable, 503, "Not available now"),
+    (e.ForgeError, 500, "Something went wrong here"),
+)
+# Those that name the field they are about.
+FIELD_ERRORS = (
+    e.OutOfBounds,
+    e.NotAllowed,
+    e.FieldNeeded,
+    e.UnknownAsset,
+    e.AssetMismatch,
+    e.NamedTwice,
+    own.UnknownUpload,
+)
+# Codes of errors that are not ours: the framework's routing and our own bugs.
+HTTP_CODES = {404: "no_such_route", 405: "method_not_allowed", 500: "internal"}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A problem document and the headers that belong to it."""
+
+    status: int
+    code: str
+    title: str
+    detail: str
+    errors: tuple[Violation, ...] = ()
+    extra: Mapping[str, object] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def body(self, *, instance: str = "", request_id: str = "") -> bytes:
+        """The document as JSON. `instance` is the path that was asked for."""
+        document: dict[str, object] = {
+            "type": f"/docs#problem-{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+        }
+        optional = {"instance": instance, "request_id": request_id, "errors": [v.as_json() for v in self.errors]}
+        document |= {key: value for key, value in optional.items() if value}
+        return json.dumps(document | dict(self.extra)).encode()
+
+
+def problem_of(error: e.ForgeError) -> Problem:
+    """What a client is told about an error of ours: its fields, but never the inner words of a dependency."""
+    status, title = next((status, title) for kind, status, title in STATUS_OF if isinstance(error, kind))
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status in (429, 503) else {}
+    match error:
+        case InvalidRequest():
+            return Problem(status, error.code, title, str(error), error.violations)
+        case e.DependencyAway():
+            detail = f"{error.dependency} is not available; try again in {RETRY_AFTER_SECONDS} s"
+            return Problem(status, error.code, title, detail, (), {"dependency": error.dependency}, headers)
+    if status == 500:
+        return Problem(500, "internal", title, "The error was logged under the request id")
+    return Problem(status, error.code, title, str(error), _places(error), _fields(error), headers)
+
+
+def http_problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Problem:
+    """A problem that the framework found: no such route, method not allowed."""
+    code = HTTP_CODES.get(status, f"http_{status}")
+    return Problem(status, code, detail.rstrip(".") or code, detail, headers=headers or {})
+
+
+def _places(error: e.ForgeError) -> tuple[Violation, ...]:
+    """Where in the body the error lies, for those found after parsing."""
+    names: tuple[str, ...] = {
+        e.UnknownModel: ("model_id",),
+        e.NotAPipeline: ("model_id",),
+        e.ModelTooLarge: ("model_id",),
+        e.UnknownPreset: ("preset",),
+        e.SizeNotSupported: ("width_px", "height_px"),
+    }.get(type(error), ())
+    if isinstance(error, FIELD_ERRORS):  # "loras/1/model_id", or "prompt (characters)"
+        names = ("width_px", "height_px") if error.field == "pixels" else (error.field.split(" ")[0],)
+    return tuple(Violation(str(error), pointer(tuple(name.split("/")))) for name in names)
+
+
+def _fields(error: e.ForgeError) -> dict[str, object]:
+    taken = ("type", "title", "status", "detail", "code", "instance", "errors", "request_id")
+    return {key: value for key, value in error.details().items() if key not in taken}

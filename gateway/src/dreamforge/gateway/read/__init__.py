@@ -1,0 +1,1 @@
+"""Reads of the projected tables, and the replies made of them."""

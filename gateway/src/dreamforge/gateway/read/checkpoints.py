@@ -1,0 +1,67 @@
+"""How far the read tables are, told by the projector's NOTIFY: reads can wait for what a write has promised."""
+
+import asyncio
+
+import psycopg
+from loguru import logger
+from psycopg import conninfo
+
+from dreamforge.contracts.log.streams import JOBS
+from dreamforge.contracts.tables import CHECKPOINT_CHANNEL, checkpoints
+from dreamforge.gateway.http.errors import ProjectionBehind
+from dreamforge.runtime.service import retry
+
+# A dead peer is noticed within keepalives_idle + count * interval = 8 s, also when nobody closes the connection.
+KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 1, "keepalives_count": 3, "connect_timeout": 2}
+RECONNECT_SECONDS = 1.0
+_READ = f"SELECT sequence FROM {checkpoints.name} WHERE stream = %s"
+
+
+class Checkpoints:
+    """The JOBS sequence that the tables have reached, live. One connection a process; no polling."""
+
+    def __init__(self, database_url: str) -> None:
+        self._conninfo = conninfo.make_conninfo(database_url, **KEEPALIVE)
+        self.reached = 0
+        self.listening = False
+        self._waiting: dict[asyncio.Future[None], int] = {}
+
+    async def run(self) -> None:
+        """Listen until cancelled, reconnecting when Postgres went away."""
+        async for _ in retry.backoff(cap_seconds=RECONNECT_SECONDS):
+            try:
+                await self._listen()
+            except (psycopg.Error, OSError) as error:
+                if self.listening:
+                    logger.warning("lost the projection's notices: {}", str(error).partition("\n")[0])
+            self.listening = False
+
+    async def wait_for(self, sequence: int, timeout_seconds: float) -> None:
+        """Return once the tables contain everything up to a sequence. Errors: ProjectionBehind at the time-out."""
+        if self.reached >= sequence:
+            return
+        future = asyncio.get_running_loop().create_future()
+        self._waiting[future] = sequence
+        try:
+            await asyncio.wait_for(future, timeout_seconds)
+        except TimeoutError:
+            raise ProjectionBehind(wanted=sequence, reached=self.reached) from None
+        finally:
+            self._waiting.pop(future, None)
+
+    def moved(self, sequence: int) -> None:
+        """The checkpoint is now here. It goes back only when the tables are built anew."""
+        self.reached = sequence
+        for future in [f for f, wanted in self._waiting.items() if wanted <= sequence and not f.done()]:
+            future.set_result(None)
+
+    async def _listen(self) -> None:
+        async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
+            await connection.execute(f"LISTEN {CHECKPOINT_CHANNEL}")  # first, so that no move is missed
+            row = await (await connection.execute(_READ, (JOBS.name,))).fetchone()
+            self.moved(int(row[0]) if row else 0)
+            self.listening = True
+            async for notice in connection.notifies():
+                stream, _, sequence = notice.payload.partition(" ")
+                if stream == JOBS.name and sequence.isdecimal():
+                    self.moved(int(sequence))

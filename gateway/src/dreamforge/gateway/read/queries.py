@@ -1,0 +1,106 @@
+"""The reads, as statements: pure SQL values, each consistent by being one statement."""
+
+from typing import Any
+
+from sqlalchemy import Select, and_, func, literal, literal_column, or_, select, tuple_
+from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
+
+from dreamforge.contracts.events import JobWarned
+from dreamforge.contracts.jobs.state import Status
+from dreamforge.contracts.tables import artifacts, attempts, events, jobs, runners, steps
+from dreamforge.gateway.http.cursor import PageCursor
+
+Statement = Select[*tuple[Any, ...]]  # Any: rows are validated by the replies they become
+WAITING = (Status.QUEUED,)
+PLACED = (Status.ASSIGNED, Status.RUNNING)
+OPEN = (*WAITING, *PLACED)
+
+
+def _step() -> Any:  # Any: SQLAlchemy's expression types do not survive to_jsonb
+    latest = steps.alias("latest")  # `steps` alone would be the column of that name
+    row = func.to_jsonb(latest.table_valued(), type_=JSONB)
+    bare = row.op("-")(literal_column("'job_id'::text")).op("-")(literal_column("'sequence'::text"))
+    return select(bare).where(latest.c.job_id == jobs.c.job_id).scalar_subquery().label("step")
+
+
+def _attempts(without: str) -> Any:
+    row = func.to_jsonb(attempts.table_valued(), type_=JSONB)
+    bare = row.op("-")(literal_column("'job_id'::text")).op("-")(literal_column(f"'{without}'::text"))
+    gathered = func.jsonb_agg(aggregate_order_by(bare, attempts.c.attempt), type_=JSONB)
+    return select(gathered).where(attempts.c.job_id == jobs.c.job_id).scalar_subquery().label("attempts")
+
+
+def _artifacts() -> Any:
+    row = func.to_jsonb(artifacts.table_valued(), type_=JSONB)
+    gathered = func.jsonb_agg(aggregate_order_by(row, artifacts.c.index), type_=JSONB)
+    mine = and_(artifacts.c.job_id == jobs.c.job_id, artifacts.c.visible)
+    return select(gathered).where(mine).scalar_subquery().label("artifacts")
+
+
+def _warnings() -> Any:
+    """Of the current attempt: what an earlier one was warned of is not about the picture that comes."""
+    gathered = func.jsonb_agg(aggregate_order_by(events.c.payload, events.c.sequence), type_=JSONB)
+    mine = and_(events.c.job_id == jobs.c.job_id, events.c.type == JobWarned.TYPE, events.c.attempt == jobs.c.attempt)
+    return select(gathered).where(mine).scalar_subquery().label("warnings")
+
+
+def job(job_id: str) -> Statement:
+    """A job with its latest step, attempts (without decisions), warnings and visible artifacts, in one row."""
+    return select(jobs, _step(), _attempts("decision"), _warnings(), _artifacts()).where(jobs.c.job_id == job_id)
+
+
+def job_decisions(job_id: str) -> Statement:
+    """A job and all its attempts with their decisions, in one row."""
+    return select(jobs, _attempts("nothing")).where(jobs.c.job_id == job_id)
+
+
+def page(
+    *, status: Status | None, tenant: str | None, model_id: str | None, after: PageCursor | None, limit: int
+) -> Statement:
+    """One page of jobs, newest first, and one row more, which says whether there is another page."""
+    wanted = [
+        column == value
+        for column, value in ((jobs.c.status, status), (jobs.c.tenant, tenant), (jobs.c.model_id, model_id))
+        if value is not None
+    ]
+    if after is not None:
+        place = tuple_(jobs.c.requested_at, jobs.c.job_id)
+        wanted.append(place < tuple_(literal(after.requested_at), literal(after.job_id)))
+    newest = (jobs.c.requested_at.desc(), jobs.c.job_id.desc())
+    return select(jobs, _step()).where(*wanted).order_by(*newest).limit(limit + 1)
+
+
+def open_jobs() -> Statement:
+    """How many jobs of each tenant are not finished."""
+    return select(jobs.c.tenant, func.count().label("number")).where(jobs.c.status.in_(OPEN)).group_by(jobs.c.tenant)
+
+
+def ahead_of(job_id: str) -> Statement:
+    """How many waiting jobs are before this one: more urgent, or as urgent and older."""
+    mine = jobs.alias("mine")
+    older = tuple_(jobs.c.requested_at, jobs.c.job_id) < tuple_(mine.c.requested_at, mine.c.job_id)
+    before = or_(jobs.c.priority > mine.c.priority, and_(jobs.c.priority == mine.c.priority, older))
+    waiting = jobs.c.status.in_(WAITING)
+    return select(func.count().label("number")).select_from(jobs).where(mine.c.job_id == job_id, waiting, before)
+
+
+def commitments() -> Statement:
+    """What each runner has already been given: attempts and bytes. Found through the jobs that are placed now."""
+    return (
+        select(
+            attempts.c.runner_id, func.count().label("slots"), func.sum(attempts.c.estimated_vram_bytes).label("bytes")
+        )
+        .join(jobs, and_(jobs.c.job_id == attempts.c.job_id, jobs.c.attempt == attempts.c.attempt))
+        .where(jobs.c.status.in_(PLACED))
+        .group_by(attempts.c.runner_id)
+    )
+
+
+def artifact(artifact_id: str) -> Statement:
+    """Where a visible picture lies."""
+    return select(artifacts.c.object_key).where(artifacts.c.artifact_id == artifact_id, artifacts.c.visible)
+
+
+def all_runners() -> Statement:
+    """Every runner that ever registered."""
+    return select(runners).order_by(runners.c.runner_id)

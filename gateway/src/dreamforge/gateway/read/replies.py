@@ -1,0 +1,264 @@
+"""What the gateway answers, as values: the OpenAPI document is made of these."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import ConfigDict, Field
+
+from dreamforge.contracts.events import Candidate, Decision
+from dreamforge.contracts.fleet import Device, Heartbeat
+from dreamforge.contracts.jobs.state import Status
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, Value
+from dreamforge.contracts.request.render_request import RenderRequest
+
+
+class Links(Value):
+    """Where to go from a job."""
+
+    self: str
+    events: str
+    why: str
+    cancel: str
+
+    @classmethod
+    def of(cls, job_id: str) -> "Links":
+        """The links of one job."""
+        here = f"/v1/jobs/{job_id}"
+        return cls(self=here, events=f"{here}/events", why=f"{here}/why", cancel=f"{here}/cancel")
+
+
+class Accepted(Value):
+    """A write is in the log, durably. `sequence` is also in the header Forge-Sequence."""
+
+    job_id: str
+    status: Status
+    sequence: int = Field(description="give it as Forge-Min-Sequence to a read that must see this write")
+    links: Links
+
+
+class Step(Value):
+    """The latest step that was reported."""
+
+    attempt: int
+    image_index: int
+    images: int
+    step: int
+    steps: int
+    elapsed_seconds: float
+    eta_seconds: float
+    at: datetime
+
+
+class Attempt(Value):
+    """One try at a job."""
+
+    attempt: int
+    runner_id: str
+    instance_id: str
+    status: str
+    estimated_vram_bytes: int
+    assigned_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    reason: str | None = None
+    message: str | None = None
+    retryable: bool | None = None
+
+
+class ArtifactReply(Value):
+    """A picture. Only those of the attempt that succeeded are ever shown."""
+
+    artifact_id: str
+    url: str = Field(description="redirects to the bytes")
+    index: int
+    sha256: str
+    size_bytes: int
+    content_type: str
+    width_px: int
+    height_px: int
+    seed: int
+    recipe: dict[str, Any]  # Any: free JSON, as in the event
+    stored_at: datetime
+
+
+class JobSummary(Value):
+    """Where a job stands."""
+
+    job_id: str
+    version: int = Field(description="log sequence of the last event that is in this reply")
+    tenant: str
+    status: Status
+    priority: int
+    request: RenderRequest
+    attempt: int
+    runner_id: str | None
+    cancel_requested: bool
+    failure_reason: str | None
+    failure_message: str | None
+    retry_at: datetime | None
+    requested_at: datetime
+    assigned_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    render_seconds: float | None
+    step: Step | None = None
+    links: Links
+
+
+class WarningReply(Value):
+    """The job went on, but not quite as you may think."""
+
+    code: str = Field(description="stable, for programs")
+    message: str
+    image_index: int | None = Field(default=None, description="null: all pictures")
+    words: tuple[str, ...] = Field(default=(), description="the words that it is about")
+    at: datetime
+
+
+class JobReply(JobSummary):
+    """A job with its tries, what its current attempt was warned of, and its pictures."""
+
+    attempts: tuple[Attempt, ...] = ()
+    warnings: tuple[WarningReply, ...] = ()
+    artifacts: tuple[ArtifactReply, ...] = ()
+
+
+class JobPage(Value):
+    """Some jobs, newest first."""
+
+    jobs: tuple[JobSummary, ...]
+    next_cursor: str | None = Field(description="give it as `cursor` for the next page; null on the last one")
+
+
+class AttemptDecision(Value):
+    """Why an attempt went where it went: recorded when it was decided, never recomputed."""
+
+    attempt: int
+    runner_id: str
+    status: str
+    assigned_at: datetime
+    decision: Decision
+    reason: str | None = None
+    message: str | None = None
+    summary: str = Field(description="the decision, worded for people")
+
+
+class Waiting(Value):
+    """Why a job waits, judged now with the scheduler's own rule."""
+
+    ahead: int = Field(ge=0, description="waiting jobs with higher priority, or the same and older; ageing may differ")
+    retry_at: datetime | None = None
+    candidates: tuple[Candidate, ...]
+
+
+class WhyReply(Value):
+    """Why a job is where it is."""
+
+    job_id: str
+    status: Status
+    summary: str = Field(description="one or two sentences for people")
+    attempts: tuple[AttemptDecision, ...]
+    waiting: Waiting | None = Field(default=None, description="only while the job waits for a runner")
+
+
+class UploadReply(Value):
+    """A picture that can be named by its hash in `init_image`, `mask_image` and `control`."""
+
+    sha256: str
+    width_px: int
+    height_px: int
+    size_bytes: int
+    content_type: str
+    url: str = Field(description="redirects to the bytes")
+
+
+class ModelReply(Value):
+    """A registered model and where it is now."""
+
+    descriptor: ModelDescriptor
+    default: bool = Field(description="taken when a request names no model")
+    parameters: dict[str, Any] | None = Field(  # Any: a JSON document
+        description="JSON Schema of what a request for it may set; null for LoRAs and ControlNets"
+    )
+    runners: tuple[str, ...] = Field(description="live runners that can load it")
+    resident_on: tuple[str, ...] = Field(description="live runners that have it loaded")
+
+
+class ModelList(Value):
+    """Models in the order in which they were registered."""
+
+    models: tuple[ModelReply, ...]
+
+
+class Fit(Value):
+    """Whether one live runner could paint with a preset if it had nothing else to do."""
+
+    runner_id: str
+    tier: str | None = Field(description="how the model would be held there; null where it cannot be")
+    refused: str | None = Field(description="why it cannot; null where it can")
+
+
+class PresetReply(Value):
+    """A way to use a model."""
+
+    model_id: str
+    default: bool = Field(description="taken when a request names this model and no preset")
+    preset: Preset
+    runners: tuple[Fit, ...] = Field(description="every live runner")
+
+
+class PresetList(Value):
+    """All presets of all models."""
+
+    presets: tuple[PresetReply, ...]
+
+
+class RunnerReply(Value):
+    """A runner as the log knows it, and what it says of itself now."""
+
+    runner_id: str
+    instance_id: str
+    status: str = Field(description="online, stopped or lost, from the log")
+    renderer: str
+    device: Device
+    slots: int
+    model_ids: tuple[str, ...]
+    registered_at: datetime | None
+    changed_at: datetime | None
+    heartbeat: Heartbeat | None = Field(description="null when its lease has expired")
+
+
+class RunnerList(Value):
+    """Every runner that ever registered."""
+
+    runners: tuple[RunnerReply, ...]
+
+
+class ProblemReply(Value):
+    """RFC 9457. Further members carry the error's own fields."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="stable, for programs")
+    instance: str = ""
+    request_id: str = ""
+    errors: tuple[dict[str, str], ...] = Field(
+        default=(), description="each with `detail`, and a `pointer` into the body or a `parameter`"
+    )
+
+
+class Health(Value):
+    """The process answers."""
+
+    status: str
+
+
+class Readiness(Value):
+    """Whether requests can be served, and what is in the way."""
+
+    ready: bool
+    checks: dict[str, str] = Field(description="ok or the reason, by dependency")

@@ -1,0 +1,35 @@
+"""From rows of the read tables to replies. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import RowMapping
+
+from dreamforge.gateway.read.replies import ArtifactReply, JobReply, JobSummary, Links, WarningReply
+
+_SUMMARY = tuple(name for name in JobSummary.model_fields if name not in ("links", "step"))
+_WARNING = tuple(WarningReply.model_fields)
+_ARTIFACT = tuple(name for name in ArtifactReply.model_fields if name != "url")
+
+
+def _fields(row: RowMapping) -> dict[str, Any]:  # Any: columns of every type
+    return {name: row[name] for name in _SUMMARY} | {"links": Links.of(row["job_id"]), "step": row.get("step")}
+
+
+def job_summary(row: RowMapping) -> JobSummary:
+    """A row of `queries.page` or `queries.job_decisions`."""
+    return JobSummary.model_validate(_fields(row))
+
+
+def job_reply(row: RowMapping) -> JobReply:
+    """A row of `queries.job`."""
+    pictures = tuple(_artifact(each) for each in row["artifacts"] or ())
+    # Unused fields are not in a payload, and later ones are not in a reply.
+    warnings = [{name: each[name] for name in _WARNING if name in each} for each in row["warnings"] or ()]
+    more = {"attempts": row["attempts"] or (), "warnings": warnings, "artifacts": pictures}
+    return JobReply.model_validate(_fields(row) | more)
+
+
+def _artifact(row: Mapping[str, Any]) -> ArtifactReply:
+    url = f"/v1/artifacts/{row['artifact_id']}"
+    return ArtifactReply.model_validate({name: row[name] for name in _ARTIFACT} | {"url": url})

@@ -1,0 +1,1 @@
+"""From an HTTP body to a durable job: validation, limits, uploads, append."""

@@ -1,0 +1,160 @@
+"""From the bytes of a body to the command that makes the job. Pure and total: a command, or an InvalidInput."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from dreamforge.contracts.jobs.decisions import RequestJob
+from dreamforge.contracts.models.descriptor import ModelDescriptor
+from dreamforge.contracts.request.limits import Limits
+from dreamforge.contracts.request.render_request import ControlUse, Deadlines, LoraUse
+from dreamforge.contracts.request.resolve import UpscaleWish, Wish, resolve
+from dreamforge.gateway.http.errors import InvalidRequest, NotJson, Violation
+from dreamforge.gateway.submit.body import Submission
+
+# A body with ten thousand unknown fields must not be answered with ten thousand explanations.
+VIOLATIONS_MAX = 20
+SHOWN_CHARS = 80
+SEED_BITS = 53
+
+
+@dataclass(frozen=True, slots=True)
+class Knock:
+    """Who asks, and under which id: everything about a submission that is not in its body."""
+
+    job_id: str
+    now: datetime
+    tenant: str
+    idempotency_key: str | None
+    chance_seed: int
+    """The seed when the body has none and there is no key; with a key it follows from the job id."""
+
+
+def accept(
+    body: bytes, knock: Knock, *, schema: type[Submission], models: dict[str, ModelDescriptor], limits: Limits
+) -> RequestJob:
+    """The command that a body asks for.
+
+    A repeat with the same key and no seed gets the same seed again, so it is the same request.
+    Errors: NotJson, InvalidRequest, and those of `resolve`.
+    """
+    said = parse(body, schema)
+    keyed = knock.idempotency_key is not None
+    chosen = seed_of(knock.job_id) if keyed else knock.chance_seed
+    wish = wish_of(said, chosen if said.seed is None else said.seed)
+    return RequestJob(
+        job_id=knock.job_id,
+        now=knock.now,
+        tenant=knock.tenant,
+        priority=said.priority,
+        request=resolve(wish, models, limits),
+        idempotency_key=knock.idempotency_key,
+        fingerprint=fingerprint(body) if keyed else None,
+        deadlines=Deadlines(**said.deadlines.model_dump()) if said.deadlines is not None else None,
+    )
+
+
+def wish_of(said: Submission, seed: int) -> Wish:
+    """A body as the wish that contracts know."""
+    control, upscale = said.control, said.upscale
+    return Wish(
+        prompt=said.prompt,
+        seed=seed,
+        model_id=said.model_id,
+        preset=said.preset,
+        negative_prompt=said.negative_prompt,
+        width_px=said.width_px,
+        height_px=said.height_px,
+        steps=said.steps,
+        guidance_scale=said.guidance_scale,
+        images=said.images,
+        sampler=said.sampler,
+        init_image=said.init_image,
+        mask_image=said.mask_image,
+        strength=said.strength,
+        loras=tuple(LoraUse(model_id=lora.model_id, weight=lora.weight) for lora in said.loras),
+        control=None
+        if control is None
+        else ControlUse(model_id=control.model_id, image=control.image, scale=control.scale),
+        upscale=None if upscale is None else UpscaleWish(upscale.factor, upscale.strength),
+    )
+
+
+def parse(body: bytes, schema: type[Submission]) -> Submission:
+    """Validate once, all fields. Errors: NotJson, InvalidRequest with what is wrong in each field."""
+    try:
+        return schema.model_validate_json(body)
+    except ValidationError as error:
+        raise refusal(error, schema) from None
+
+
+def refusal(error: ValidationError, schema: type[Submission]) -> NotJson | InvalidRequest:
+    """Pydantic's verdict in our words."""
+    found: list[Any] = error.errors(include_url=False)[:VIOLATIONS_MAX]  # Any: pydantic's own error dictionaries
+    if found[0]["type"] == "json_invalid":
+        return NotJson(reason=str(found[0]["ctx"]["error"]))
+    return InvalidRequest(violations=tuple(_violation(each, schema) for each in found))
+
+
+def _violation(error: dict[str, Any], schema: type[Submission]) -> Violation:
+    where = pointer(tuple(error["loc"]))
+    match error["type"]:
+        case "missing":
+            return Violation("this field is required", where)
+        case "extra_forbidden":
+            return Violation(f"unknown field; known fields: {', '.join(schema.model_fields)}", where)
+        case "model_type":
+            return Violation("the body must be a JSON object", "")
+    text = str(error["msg"]).removeprefix("Value error, ")
+    value = error.get("input")
+    shown = f" (it is {_shown(value)})" if isinstance(value, str | int | float | None) else ""
+    return Violation(text[:1].lower() + text[1:] + shown, where)
+
+
+def pointer(location: tuple[str | int, ...]) -> str:
+    """A JSON pointer (RFC 6901) to a field.
+
+    >>> pointer(("a/b", 0))
+    '/a~1b/0'
+    """
+    parts = (str(part)[:SHOWN_CHARS].replace("~", "~0").replace("/", "~1") for part in location)
+    return "".join(f"/{part}" for part in parts)
+
+
+def _shown(value: str | float | None) -> str:
+    """A value as its sender wrote it, shortened."""
+    try:
+        text = json.dumps(value)
+    except ValueError:  # an integer of thousands of digits
+        return "a very large number"
+    return text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + "..."
+
+
+def seed_of(job_id: str) -> int:
+    """The seed of a keyed request that names none: the same for every repeat.
+
+    >>> seed_of("J") == seed_of("J") != seed_of("K")
+    True
+    """
+    return int.from_bytes(hashlib.sha256(job_id.encode()).digest()[:8]) >> (64 - SEED_BITS)
+
+
+def fingerprint(body: bytes) -> str | None:
+    """What a body says, whatever its order, blanks and nulls: the identity of a repeat. None if it is not an object.
+
+    >>> fingerprint(b'{"a": 1, "b": null}') == fingerprint(b'{ "a":1 }') != fingerprint(b'{"a": 2}')
+    True
+    """
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(said, dict):
+        return None
+    given = {key: value for key, value in said.items() if value is not None}
+    text = json.dumps(given, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,54 @@
+"""The AsyncAPI document covers every event, on the subject it really has, with references that resolve."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dreamforge.contracts.events import EVENTS, Event
+from dreamforge.contracts.log.subjects import subject_of
+from dreamforge.gateway.documents.asyncapi import CHANNELS, document, files, main
+
+GOLDEN = Path(__file__).parent / "golden"
+REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
+def test_the_address_is_where_the_event_really_goes(kind: type[Event]) -> None:
+    event = kind.model_validate_json((GOLDEN / f"{kind.TYPE}.json").read_bytes())
+    address = CHANNELS[kind][0]
+    pattern = re.sub(r"\\\{\w+\\\}", "[^.]+", re.escape(address))
+    assert re.fullmatch(pattern, subject_of(event, "thing"))
+
+
+def references(part: Any) -> list[str]:
+    if isinstance(part, dict):
+        own = [part["$ref"]] if "$ref" in part else []
+        return own + [ref for value in part.values() for ref in references(value)]
+    return [ref for value in part for ref in references(value)] if isinstance(part, list) else []
+
+
+def test_every_reference_resolves() -> None:
+    whole = document()
+    for reference in references(whole):
+        part: Any = whole
+        for key in reference.removeprefix("#/").split("/"):
+            part = part[key]
+
+
+def test_every_event_is_sent_by_somebody() -> None:
+    sent = {op["channel"]["$ref"] for op in document()["operations"].values() if op["action"] == "send"}
+    assert {f"#/channels/{kind.__name__}" for kind in EVENTS} <= sent
+
+
+def test_check_fails_on_drift(tmp_path: Path) -> None:
+    assert main([str(tmp_path)]) == 0
+    assert main([str(tmp_path), "--check"]) == 0
+    (tmp_path / "asyncapi.json").write_text("{}")
+    assert main([str(tmp_path), "--check"]) == 1
+
+
+def test_what_is_committed_is_current() -> None:
+    for name, text in files().items():
+        assert (REPOSITORY / "docs" / "asyncapi" / name).read_text() == text

@@ -1,0 +1,1 @@
+"""This machine, asked without torch: its devices, its memory, and the environment of the libraries."""

@@ -1,0 +1,98 @@
+"""Which device there is and how much room it has, asked of the driver and never of torch.
+
+The supervisor calls this at every heartbeat, and it must neither import torch nor hold a CUDA context.
+"""
+
+import platform
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import pynvml
+
+from dreamforge.contracts.readable_sizes import readable_size
+from dreamforge.gpu_runner.machine.memory import system_memory
+
+CPUINFO = Path("/proc/cpuinfo")
+DeviceWish = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One device as the driver sees it, now."""
+
+    kind: Literal["cpu", "cuda"]
+    name: str
+    #: Driver version; empty on a CPU.
+    driver: str
+    total_bytes: int
+    free_bytes: int
+    #: Why it is this device and not a GPU; empty if it is what was wished for.
+    note: str = ""
+
+    def __str__(self) -> str:
+        """What it is, in words.
+
+        >>> str(Device("cuda", "NVIDIA H100", "580.65", 80 * 2**30, 79 * 2**30))
+        'cuda on NVIDIA H100, driver 580.65, 79.0 GiB of 80.0 GiB free'
+        """
+        driver = f", driver {self.driver}" if self.driver else ""
+        room = f"{readable_size(self.free_bytes)} of {readable_size(self.total_bytes)} free"
+        return f"{self.kind} on {self.name}{driver}, {room}"
+
+
+def probe(wish: DeviceWish = "auto", *, gpu_index: int = 0) -> Device:
+    """The device to render on: GPU `gpu_index` if there is one and it is wished for, else the CPU.
+
+    Without a driver, or with a broken one, this degrades to the CPU and says why in `note`: a runner
+    that paints slowly is worth more than one that does not start.
+    """
+    if wish == "cpu":
+        return _cpu("")
+    try:
+        return _gpu(gpu_index)
+    except pynvml.NVMLError as error:
+        return _cpu(f"no usable NVIDIA GPU ({error}); rendering on the CPU")
+
+
+def refresh(device: Device, *, gpu_index: int = 0) -> Device:
+    """The same device with its memory as of now; unchanged, with a note, if it stopped answering."""
+    if device.kind == "cpu":
+        memory = system_memory()
+        return replace(device, total_bytes=memory.total_bytes, free_bytes=memory.free_bytes)
+    try:
+        return _gpu(gpu_index)
+    except pynvml.NVMLError as error:
+        return replace(device, free_bytes=0, note=f"the GPU does not answer ({error})")
+
+
+def cpu_name() -> str:
+    """The processor's model; kernels, and with them pixels, depend on it."""
+    with suppress(OSError):
+        for line in CPUINFO.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _cpu(note: str) -> Device:
+    memory = system_memory()
+    return Device("cpu", cpu_name(), "", memory.total_bytes, memory.free_bytes, note)
+
+
+def _gpu(index: int) -> Device:
+    pynvml.nvmlInit()
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        # Version 2 counts memory that the driver keeps for itself apart from what is in use.
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
+        name, driver = pynvml.nvmlDeviceGetName(handle), pynvml.nvmlSystemGetDriverVersion()
+        return Device("cuda", _text(name), _text(driver), int(memory.total), int(memory.free))
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _text(value: str | bytes) -> str:
+    # NVML bindings before 12 gave bytes.
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,228 @@
+"""What supervisor and child say to each other: typed messages and their frames.
+
+Every message is a frozen model whose `kind` names it on the wire; `Image` alone has a body, its PNG.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from dreamforge.contracts.events import FailureReason, WarningCode
+from dreamforge.contracts.models.descriptor import Sha256, Tier, Value
+from dreamforge.gpu_runner.protocol.frames import Frame, FrameError
+from dreamforge.gpu_runner.protocol.recipe import Engine, Recipe
+from dreamforge.gpu_runner.protocol.render_task import RenderTask
+
+
+@dataclass(eq=False)
+class BadMessage(FrameError):
+    """A frame whose header is not one of our messages."""
+
+    code = "bad_message"
+    reason: str
+
+    def __str__(self) -> str:
+        return f"not a message of ours: {self.reason}"
+
+
+# To the child
+
+
+class Load(Value):
+    """Have this model ready before its first job comes."""
+
+    kind: Literal["load"] = "load"
+    model_id: str
+    path: str
+    digest: Sha256
+    #: How to hold it in memory; None: whole, in the runner's own precision.
+    tier: Tier | None = None
+
+
+class Render(Value):
+    """Paint this; answered by Step and Image frames and one of Done, Failed, Cancelled."""
+
+    kind: Literal["render"] = "render"
+    task: RenderTask
+
+
+class Cancel(Value):
+    """Stop this task within one step; no answer if it is not known (any more)."""
+
+    kind: Literal["cancel"] = "cancel"
+    task_id: str
+
+
+class Stop(Value):
+    """Finish what has been asked, then leave with exit status 0."""
+
+    kind: Literal["stop"] = "stop"
+
+
+# From the child
+
+
+class Starting(Value):
+    """Where the start is: importing torch takes seconds and would look like a hang."""
+
+    kind: Literal["starting"] = "starting"
+    stage: Literal["import", "device"]
+    elapsed_seconds: float
+
+
+class Ready(Value):
+    """The child takes tasks from here on."""
+
+    kind: Literal["ready"] = "ready"
+    engine: Engine
+    total_bytes: int
+    free_bytes: int
+    driver: str
+    #: Why this device and not the one wished for; empty if it is as wished.
+    note: str = ""
+
+
+class Loading(Value):
+    """A model is being read."""
+
+    kind: Literal["loading"] = "loading"
+    model_id: str
+
+
+class Loaded(Value):
+    """A model is resident; `bytes` is what its parameters and buffers take."""
+
+    kind: Literal["loaded"] = "loaded"
+    model_id: str
+    seconds: float
+    bytes: int
+
+
+class Unloaded(Value):
+    """A model left the resident set, to make room for another or after running out of memory."""
+
+    kind: Literal["unloaded"] = "unloaded"
+    model_id: str
+
+
+class LoadFailed(Value):
+    """A model asked for by Load is not to be had; tasks that name it will fail the same way."""
+
+    kind: Literal["load-failed"] = "load-failed"
+    model_id: str
+    reason: FailureReason
+    message: str
+
+
+class Step(Value):
+    """One denoising step of one image is over; `step` counts from 1, `image_index` from 0."""
+
+    kind: Literal["step"] = "step"
+    task_id: str
+    image_index: int
+    step: int
+    steps: int
+    #: Since this image was begun.
+    elapsed_seconds: float
+    #: What it looked like a step or so ago: a small JPEG as a data URI. Made beside the render, so never waited for.
+    preview: str | None = None
+
+
+class Warned(Value):
+    """The render goes on, but not quite as its owner may think."""
+
+    kind: Literal["warned"] = "warned"
+    task_id: str
+    code: WarningCode
+    message: str
+    #: None: every image of the task.
+    image_index: int | None = None
+    words: tuple[str, ...] = ()
+
+
+class Timings(Value):
+    """Where the seconds of one image went."""
+
+    render_seconds: float
+    encode_seconds: float
+
+
+class Image(Value):
+    """One finished image; the PNG is the frame's body."""
+
+    kind: Literal["image"] = "image"
+    task_id: str
+    image_index: int
+    sha256: Sha256
+    width_px: int
+    height_px: int
+    content_type: Literal["image/png"] = "image/png"
+    recipe: Recipe
+    timings: Timings
+    body: bytes = Field(default=b"", exclude=True, repr=False)
+
+
+class Done(Value):
+    """Every image of the task has been sent."""
+
+    kind: Literal["done"] = "done"
+    task_id: str
+    seconds: float
+    #: Peak of device memory so far; on a CPU the peak of the process.
+    peak_bytes: int
+
+
+class Failed(Value):
+    """The task ended without its images; the child lives on unless the reason is child_crashed."""
+
+    kind: Literal["failed"] = "failed"
+    task_id: str
+    reason: FailureReason
+    message: str
+    retryable: bool
+
+
+class Cancelled(Value):
+    """The task ended because it was cancelled."""
+
+    kind: Literal["cancelled"] = "cancelled"
+    task_id: str
+
+
+ToChild = Load | Render | Cancel | Stop
+FromChild = (
+    Starting | Ready | Loading | Loaded | Unloaded | LoadFailed | Step | Warned | Image | Done | Failed | Cancelled
+)
+
+_TO_CHILD: TypeAdapter[ToChild] = TypeAdapter(Annotated[ToChild, Field(discriminator="kind")])
+_FROM_CHILD: TypeAdapter[FromChild] = TypeAdapter(Annotated[FromChild, Field(discriminator="kind")])
+
+
+def to_frame(message: ToChild | FromChild) -> Frame:
+    """The frame that carries a message."""
+    body = message.body if isinstance(message, Image) else b""
+    return Frame(message.model_dump_json().encode(), body)
+
+
+def to_child_from_frame(frame: Frame) -> ToChild:
+    """The supervisor's message in a frame. Errors: BadMessage."""
+    if frame.body:
+        raise BadMessage(reason="no message to the child has a body")
+    try:
+        return _TO_CHILD.validate_json(frame.header)
+    except ValidationError as error:
+        raise BadMessage(reason=str(error)) from error
+
+
+def from_child_from_frame(frame: Frame) -> FromChild:
+    """The child's message in a frame, with its body where it has one. Errors: BadMessage."""
+    try:
+        message = _FROM_CHILD.validate_json(frame.header)
+    except ValidationError as error:
+        raise BadMessage(reason=str(error)) from error
+    if isinstance(message, Image):
+        return message.model_copy(update={"body": frame.body})
+    if frame.body:
+        raise BadMessage(reason=f"{message.kind} has no body")
+    return message

@@ -1,0 +1,1 @@
+"""Render features, one file each."""

@@ -1,0 +1,101 @@
+"""Samplers by name: a small vocabulary of ours over diffusers' scheduler classes."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+import diffusers
+
+from dreamforge.contracts.events import FailureReason
+from dreamforge.contracts.models.descriptor import SamplerName
+from dreamforge.gpu_runner.rendering.renderer import RenderFailed
+
+#: How a model was trained to be denoised: along a schedule of betas (Stable Diffusion), or along a flow (SD3, FLUX).
+Noise = Literal["beta", "flow"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """A scheduler class and what its configuration must say for it to be the sampler of that name."""
+
+    class_name: str
+    noise: Noise = "beta"
+    settings: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def _dpmpp(class_name: str, algorithm: str, *, karras: bool = False) -> Sampler:
+    settings = {"algorithm_type": algorithm, "use_karras_sigmas": karras, "solver_order": 2}
+    return Sampler(class_name, settings=settings)
+
+
+#: Source of the names: the table "Schedulers" in diffusers' documentation, which maps those of k-diffusion.
+#: `dpmpp_sde` is the singlestep solver and not DPMSolverSDEScheduler: that one draws from torchsde, with a seed
+#: of its own beside the generator.
+SAMPLERS: Mapping[SamplerName, Sampler] = {
+    "ddim": Sampler("DDIMScheduler"),
+    "ddpm": Sampler("DDPMScheduler"),
+    "dpmpp_2m": _dpmpp("DPMSolverMultistepScheduler", "dpmsolver++"),
+    "dpmpp_2m_karras": _dpmpp("DPMSolverMultistepScheduler", "dpmsolver++", karras=True),
+    "dpmpp_2m_sde": _dpmpp("DPMSolverMultistepScheduler", "sde-dpmsolver++"),
+    "dpmpp_sde": _dpmpp("DPMSolverSinglestepScheduler", "sde-dpmsolver++"),
+    "euler": Sampler("EulerDiscreteScheduler"),
+    "euler_a": Sampler("EulerAncestralDiscreteScheduler"),
+    "flow_euler": Sampler("FlowMatchEulerDiscreteScheduler", "flow"),
+    "flow_heun": Sampler("FlowMatchHeunDiscreteScheduler", "flow"),
+    "heun": Sampler("HeunDiscreteScheduler"),
+    "lcm": Sampler("LCMScheduler"),
+    # Without it, twelve more evaluations by Runge-Kutta come first; Stable Diffusion's configuration says so too.
+    "pndm": Sampler("PNDMScheduler", settings={"skip_prk_steps": True}),
+    "unipc": Sampler("UniPCMultistepScheduler"),
+}
+
+
+# Any: diffusers' schedulers share a mixin that has neither `timesteps` nor `step` in its type.
+def sampler_for(native: Any, name: SamplerName | None) -> Any:
+    """A new scheduler for one render: the model's own (None) or another with the model's configuration.
+
+    New each time, because a scheduler keeps the state of its last run and pipelines share theirs.
+    Errors: RenderFailed(invalid_request) where this model cannot be sampled that way.
+    """
+    if name is None:
+        return type(native).from_config(native.config)
+    sampler = SAMPLERS[name]
+    wanted = getattr(diffusers, sampler.class_name)
+    if sampler.noise != noise_of(native) or not _knows_zero_snr(native, wanted, sampler):
+        raise RenderFailed(
+            FailureReason.INVALID_REQUEST, f"sampler {name} does not fit a {type(native).__name__} model"
+        )
+    # Clipping belongs to models that paint pixels; a scheduler that never clips leaves the word out.
+    configuration = {"clip_sample": False, **native.config, **sampler.settings}
+    return wanted.from_config(configuration)
+
+
+def noise_of(native: Any) -> Noise | None:  # Any: see `sampler_for`
+    """What the model's own scheduler follows; None: neither, and no other sampler fits."""
+    if type(native).__name__.startswith("FlowMatch") or native.config.get("use_flow_sigmas"):
+        return "flow"
+    return "beta" if "beta_schedule" in native.config else None
+
+
+def steps_limit(scheduler: Any) -> int:  # Any: see `sampler_for`
+    """How many steps it can make: more would read past the end of the noise schedule the model was trained in."""
+    configuration = scheduler.config
+    trained = int(configuration.get("num_train_timesteps", 1000)) - int(configuration.get("steps_offset", 0))
+    # A consistency model skips along the steps of the teacher it was distilled from.
+    distilled = int(configuration["original_inference_steps"]) if _is_lcm(scheduler) else trained
+    return min(trained, distilled)
+
+
+def _is_lcm(scheduler: Any) -> bool:
+    return type(scheduler).__name__ == "LCMScheduler"
+
+
+def _knows_zero_snr(native: Any, wanted: Any, sampler: Sampler) -> bool:
+    if not native.config.get("rescale_betas_zero_snr", False):
+        return True
+    # A model trained down to pure noise gives grey pictures from a schedule that stops short of it, and Karras' spacing
+    # puts several steps at its very end, which diffusers takes for one (IndexError at the last step).
+    karras = bool(sampler.settings.get("use_karras_sigmas"))
+    return "rescale_betas_zero_snr" in inspect.signature(wanted.__init__).parameters and not karras

@@ -1,0 +1,139 @@
+"""Pipelines kept in memory: loaded once, the least recently used leaves first. Import this only in the child."""
+
+import gc
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dreamforge.contracts.events import FailureReason
+from dreamforge.contracts.models.descriptor import Dtype
+from dreamforge.gpu_runner.rendering.pipeline import INDEX_NAME, Pipeline, read_pipeline
+from dreamforge.gpu_runner.rendering.renderer import Hold, ModelKey, RenderFailed
+from dreamforge.gpu_runner.rendering.torch_device import TorchDevice
+from dreamforge.gpu_runner.rendering.weights import HALF, loaded_bytes, weight_files
+
+DTYPES: dict[Dtype, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Resident:
+    pipeline: Pipeline
+    size_bytes: int
+
+
+class Residents:
+    """Pipelines of at most `budget_bytes` on one device, each as `from_pretrained` gave it.
+
+    A model larger than the budget is loaded all the same, alone. One that waits in the host's memory counts
+    as what it takes there.
+    """
+
+    def __init__(self, device: TorchDevice, *, budget_bytes: int) -> None:
+        self._device, self._budget_bytes = device, budget_bytes
+        self._residents: OrderedDict[ModelKey, _Resident] = OrderedDict()
+
+    def __contains__(self, model: ModelKey) -> bool:
+        return self._settled(model) in self._residents
+
+    def get(self, model: ModelKey) -> Pipeline:
+        """A resident pipeline, now the most recently used. Errors: KeyError."""
+        key = self._settled(model)
+        self._residents.move_to_end(key)
+        return self._residents[key].pipeline
+
+    def load(self, model: ModelKey) -> tuple[int, tuple[str, ...]]:
+        """Load a model, making room first; its bytes, and the ids of models that had to leave.
+
+        The same model held in another way leaves as well. Out of memory with others resident: all of them leave
+        and the load is tried once more.
+        Errors: RenderFailed (model_missing, model_broken, out_of_memory).
+        """
+        key = self._settled(model)
+        if not (key.path / INDEX_NAME).is_file():
+            raise RenderFailed(FailureReason.MODEL_MISSING, f"{key.model_id}: no {INDEX_NAME} in its folder")
+        unloaded = self._drop([other for other in self._residents if other.path == key.path])
+        unloaded += self._make_room(loaded_bytes(key.path, _dtype(key).itemsize))
+        try:
+            pipeline = self._read(key)
+        except torch.OutOfMemoryError:
+            if not self._residents:
+                raise
+            unloaded += self.clear()
+            pipeline = self._read(key)
+        self._residents[key] = _Resident(pipeline, _parameter_bytes(pipeline))
+        return self._residents[key].size_bytes, unloaded
+
+    def clear(self) -> tuple[str, ...]:
+        """Let every model go; their ids."""
+        return self._drop(list(self._residents))
+
+    def _settled(self, model: ModelKey) -> ModelKey:
+        """The same, with what a hold leaves open as this device has it: two names of one way are one model."""
+        offload = model.hold.offload if self._device.kind == "cuda" else "none"
+        dtype = model.hold.dtype or self._device.dtype_name
+        return replace(model, hold=replace(model.hold, dtype=dtype, offload=offload))
+
+    def _make_room(self, needed_bytes: int) -> tuple[str, ...]:
+        leaving, held_bytes = [], sum(resident.size_bytes for resident in self._residents.values())
+        for key, resident in self._residents.items():
+            if held_bytes + needed_bytes <= self._budget_bytes:
+                break
+            leaving.append(key)
+            held_bytes -= resident.size_bytes
+        return self._drop(leaving)
+
+    def _drop(self, leaving: list[ModelKey]) -> tuple[str, ...]:
+        for key in leaving:
+            del self._residents[key]
+        if leaving:
+            gc.collect()
+            self._device.release()
+        return tuple(key.model_id for key in leaving)
+
+    def _read(self, key: ModelKey) -> Pipeline:
+        try:
+            pipeline = read_pipeline(key.path, dtype=_dtype(key), variant=variant_of(key.path))
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise RenderFailed(FailureReason.MODEL_BROKEN, f"{key.model_id} does not load: {error}") from error
+        pipeline.set_progress_bar_config(disable=True)
+        return hold(pipeline, key.hold, self._device.device)
+
+
+def hold(pipeline: Pipeline, how: Hold, device: torch.device) -> Pipeline:
+    """Place a pipeline as a tier says; itself."""
+    whole: Any = pipeline  # Any: what only some pipelines can do is in no type
+    vae = whole.components.get("vae")
+    if how.vae_tiling and hasattr(vae, "enable_tiling"):
+        vae.enable_tiling()
+    if how.offload == "model":
+        whole.enable_model_cpu_offload(device=device)
+    elif how.offload == "sequential":
+        whole.enable_sequential_cpu_offload(device=device)
+    else:
+        return pipeline.to(device)
+    return pipeline
+
+
+def variant_of(folder: Path) -> str | None:
+    """`fp16` for a folder that holds its weights only so: diffusers does not find them unless told."""
+    files = weight_files(folder) or sorted(folder.glob("*.safetensors"))
+    return "fp16" if files and all(HALF in path.name for path in files) else None
+
+
+def _dtype(key: ModelKey) -> torch.dtype:
+    return DTYPES[key.hold.dtype or "float32"]
+
+
+def _parameter_bytes(pipeline: Pipeline) -> int:
+    modules = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -1,0 +1,150 @@
+"""What every renderer offers the worker, and how it says that it cannot.
+
+A renderer paints one image at a time and knows nothing of frames, sockets or jobs.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from dreamforge.contracts.errors import ForgeError
+from dreamforge.contracts.events import FailureReason, WarningCode
+from dreamforge.contracts.models.descriptor import Dtype, Tier
+from dreamforge.gpu_runner.protocol.recipe import Engine, Recipe
+from dreamforge.gpu_runner.protocol.render_task import RenderTask
+
+
+class OnStep(Protocol):
+    """Called after each step; raises RenderCancelled to stop the render."""
+
+    def __call__(self, step: int, steps: int, preview: str | None = None, /) -> None:
+        """Step from 1, steps in all, and what the picture looked like a little earlier: a data URI."""
+
+
+#: Whether the same task may succeed at another time or on another runner.
+RETRYABLE: dict[FailureReason, bool] = {
+    FailureReason.OUT_OF_MEMORY: True,
+    FailureReason.INVALID_REQUEST: False,
+    FailureReason.MODEL_MISSING: True,
+    FailureReason.MODEL_BROKEN: False,
+    FailureReason.CHILD_CRASHED: True,
+    FailureReason.INTERNAL: True,
+}
+
+
+class RenderCancelled(Exception):
+    """Raised from the step callback: it unwinds the pipeline and leaves it usable for the next task."""
+
+
+@dataclass(eq=False)
+class RenderFailed(ForgeError):
+    """A task cannot be finished, with the reason as the log will have it."""
+
+    code = "render_failed"
+    reason: FailureReason
+    message: str
+
+    @property
+    def retryable(self) -> bool:
+        """Whether another attempt makes sense."""
+        return RETRYABLE[self.reason]
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What the owner of a task should know, although it goes on."""
+
+    code: WarningCode
+    message: str
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Painted:
+    """One image as rows ready for `encode_png`, and what it was painted from."""
+
+    #: height_px rows of 1 + 3 * width_px bytes, see `png.encode_png`.
+    scanlines: bytes
+    recipe: Recipe
+    remarks: tuple[Remark, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A tier without its name and its arithmetic: how a model is held in memory. None: the runner's own precision."""
+
+    dtype: Dtype | None = None
+    offload: Literal["none", "model", "sequential"] = "none"
+    vae_tiling: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelKey:
+    """Which weights: two folders with the same content are still two, the same folder changed is another."""
+
+    model_id: str
+    path: Path
+    digest: str
+    hold: Hold = Hold()
+
+    @classmethod
+    def of(cls, model_id: str, path: str, digest: str, tier: Tier | None) -> "ModelKey":
+        """A model as a message names it."""
+        hold = Hold(tier.dtype, tier.offload, tier.vae_tiling) if tier else Hold()
+        return cls(model_id, Path(path), digest, hold)
+
+    @classmethod
+    def of_task(cls, task: RenderTask) -> "ModelKey":
+        """The model that a task is painted with."""
+        return cls.of(task.model_id, task.model_path, task.model_digest, task.tier)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceReport:
+    """The device in use when the child became ready, for its Ready message."""
+
+    total_bytes: int
+    free_bytes: int
+    driver: str
+    note: str
+
+
+class Renderer(Protocol):
+    """Turns tasks into pixels."""
+
+    @property
+    def engine(self) -> Engine:
+        """What paints: goes into every recipe."""
+        ...
+
+    @property
+    def instant(self) -> bool:
+        """Whether steps take no time worth watching: then only the last one of an image is told."""
+        ...
+
+    def device_report(self) -> DeviceReport:
+        """What the device is and has, now."""
+        ...
+
+    def is_resident(self, model: ModelKey) -> bool:
+        """Whether `paint` would begin at once."""
+        ...
+
+    def load(self, model: ModelKey) -> tuple[int, tuple[str, ...]]:
+        """Make a model resident; bytes it takes, and ids of models that had to leave. Errors: RenderFailed."""
+        ...
+
+    def remarks(self, task: RenderTask) -> tuple[Remark, ...]:
+        """What can be said of a task before its first image, once its model is resident. Errors: RenderFailed."""
+        ...
+
+    def paint(self, task: RenderTask, seed: int, on_step: OnStep) -> Painted:
+        """One image, alone. Errors: RenderFailed; whatever `on_step` raises passes through."""
+        ...
+
+    def peak_bytes(self) -> int:
+        """The most memory the device has held for us so far."""
+        ...

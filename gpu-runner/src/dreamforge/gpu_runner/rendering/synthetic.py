@@ -1,0 +1,105 @@
+"""A renderer without a model and without torch, for benchmarks of everything around the painting.
+
+It draws a mirrored 8 x 8 mosaic from the hash of the recipe: a picture that is the same for the same
+request, different for any other, and plainly not a painting. Its recipe says `renderer: synthetic`.
+It is never the default.
+"""
+
+import hashlib
+import platform
+import resource
+import threading
+from importlib.metadata import version
+
+from dreamforge.gpu_runner.machine.memory import system_memory
+from dreamforge.gpu_runner.protocol.recipe import Engine, recipe_for
+from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.rendering.png import FILTER_NONE
+from dreamforge.gpu_runner.rendering.renderer import DeviceReport, ModelKey, OnStep, Painted, Remark
+
+CELLS = 8
+NAME = "synthetic"
+
+
+class SyntheticRenderer:
+    """Fast and deterministic; `step_delay_seconds` makes it behave like a GPU of that speed."""
+
+    def __init__(self, *, step_delay_seconds: float = 0.0) -> None:
+        self._step_delay_seconds = step_delay_seconds
+        # Waiting on an event that nobody sets sleeps without holding the interpreter lock.
+        self._never = threading.Event()
+        self._engine = Engine(
+            renderer="synthetic",
+            device="cpu",
+            device_name=NAME,
+            dtype="uint8",
+            threads=1,
+            versions={
+                "dreamforge": version("dreamforge-gpu-runner"),
+                "python": platform.python_version(),
+            },
+        )
+
+    @property
+    def engine(self) -> Engine:
+        """What paints: no device at all."""
+        return self._engine
+
+    @property
+    def instant(self) -> bool:
+        """True unless a step delay was asked for."""
+        return self._step_delay_seconds <= 0
+
+    def device_report(self) -> DeviceReport:
+        """The memory of this machine."""
+        memory = system_memory()
+        return DeviceReport(memory.total_bytes, memory.free_bytes, driver="", note="synthetic: no model is loaded")
+
+    def is_resident(self, model: ModelKey) -> bool:  # noqa: ARG002 - any model will do
+        """Always: there is nothing to load."""
+        return True
+
+    def load(self, model: ModelKey) -> tuple[int, tuple[str, ...]]:  # noqa: ARG002 - any model will do
+        """Nothing to do."""
+        return 0, ()
+
+    def remarks(self, task: RenderTask) -> tuple[Remark, ...]:  # noqa: ARG002 - any task will do
+        """None: a mosaic shows nothing of its prompt."""
+        return ()
+
+    def paint(self, task: RenderTask, seed: int, on_step: OnStep) -> Painted:
+        """The mosaic of one seed, after as many steps as asked."""
+        for step in range(1, task.steps + 1):
+            if self._step_delay_seconds > 0:
+                self._never.wait(self._step_delay_seconds)
+            on_step(step, task.steps)
+        recipe = recipe_for(task, seed, self._engine, pipeline=NAME, sampler=task.sampler or NAME)
+        digest = hashlib.sha256(recipe.model_dump_json().encode()).digest()
+        width_px, height_px = task.output_px
+        return Painted(mosaic_scanlines(digest, width_px=width_px, height_px=height_px), recipe)
+
+    def peak_bytes(self) -> int:
+        """Peak of the process; ru_maxrss is in KiB on Linux."""
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def mosaic_scanlines(digest: bytes, *, width_px: int, height_px: int) -> bytes:
+    """Rows of a left-right mirrored mosaic: 6 bytes of the digest give two colours, 32 bits the cells.
+
+    Shapes: height_px rows of 1 + 3 * width_px bytes, as `png.encode_png` wants them.
+    """
+    colours = digest[0:3], digest[3:6]
+    bits = int.from_bytes(digest[6:10], "big")
+    rows = []
+    for cell_row in range(CELLS):
+        half = [(bits >> (cell_row * CELLS // 2 + column)) & 1 for column in range(CELLS // 2)]
+        cells = half + half[::-1]
+        row = b"".join(
+            colours[bit] * (_edge(column + 1, width_px) - _edge(column, width_px)) for column, bit in enumerate(cells)
+        )
+        rows.append((bytes((FILTER_NONE,)) + row) * (_edge(cell_row + 1, height_px) - _edge(cell_row, height_px)))
+    return b"".join(rows)
+
+
+def _edge(cell: int, size_px: int) -> int:
+    return cell * size_px // CELLS

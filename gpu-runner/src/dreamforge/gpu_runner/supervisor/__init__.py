@@ -1,0 +1,1 @@
+"""The bus side of a runner (asyncio): assignments, attempts, heartbeats, the child process. Never imports torch."""

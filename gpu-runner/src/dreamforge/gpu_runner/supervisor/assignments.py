@@ -1,0 +1,98 @@
+"""The door through which assignments come: a FastStream subscriber on this runner's own durable consumer.
+
+A push consumer: nobody waits for a pull, and the server refuses a second process with the same runner id.
+"""
+
+import warnings
+from collections.abc import Callable
+
+from faststream import AckPolicy
+from faststream.nats import ConsumerConfig, JStream, NatsBroker, NatsMessage
+from loguru import logger
+
+from dreamforge.contracts.errors import MalformedEvent
+from dreamforge.contracts.events import JobAssigned
+from dreamforge.contracts.log import subjects
+from dreamforge.contracts.log.envelope import unseal
+from dreamforge.contracts.log.streams import JOBS, runner_consumer
+from dreamforge.gpu_runner.supervisor.assignment import Assignment
+from dreamforge.runtime.log.bus import Bus
+
+#: Silence after which the server delivers again. Renewed while an attempt is in our hands (see `hands`).
+ACK_WAIT_SECONDS = 10
+#: Deliveries beyond the slots: those that are dropped or refused, and the next one while the last is acked.
+HEADROOM = 8
+NANOSECONDS = 1_000_000_000
+
+
+async def ensure_consumer(bus: Bus, runner_id: str, *, slots: int) -> None:
+    """Make the durable consumer, or give the one that is there our settings. Errors: DependencyAway, ApiError."""
+    name, subject = runner_consumer(runner_id), subjects.assignments_to(runner_id)
+    config = {
+        "durable_name": name,
+        "name": name,
+        "description": f"assignments to runner {runner_id}",
+        "deliver_subject": f"forge.deliver.{runner_id}",
+        "deliver_policy": "all",
+        "ack_policy": "explicit",
+        "ack_wait": ACK_WAIT_SECONDS * NANOSECONDS,
+        "max_deliver": -1,
+        "max_ack_pending": slots + HEADROOM,
+        "filter_subject": subject,
+        "replay_policy": "instant",
+    }
+    await bus.request(
+        f"$JS.API.CONSUMER.CREATE.{JOBS.name}.{name}.{subject}", {"stream_name": JOBS.name, "config": config}
+    )
+
+
+def assignments_broker(nats_url: str, runner_id: str, take: Callable[[Assignment], None]) -> NatsBroker:
+    """A broker whose one subscriber hands every assignment to `take`, which answers for its message.
+
+    No acknowledgement is FastStream's: by default it would terminate a message whose handler raised.
+    """
+    broker = NatsBroker(
+        nats_url.split(","),
+        name=f"assignments of {runner_id}",
+        logger=None,
+        apply_types=False,  # `unseal` has validated already, and injection costs 200 us a message
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=1,
+    )
+    with warnings.catch_warnings():
+        # FastStream advises against a durable push consumer because it does not scale out: ours must not.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        subscriber = broker.subscriber(
+            subjects.assignments_to(runner_id),
+            stream=JStream(JOBS.name, declare=False),
+            durable=runner_consumer(runner_id),
+            config=ConsumerConfig(max_ack_pending=HEADROOM),
+            ack_policy=AckPolicy.MANUAL,
+            decoder=_decode,
+            no_reply=True,
+            title="JobAssigned to this runner",
+            description="Attempts that the scheduler gave to this runner; acknowledged once the log has their outcome",
+        )
+
+    @subscriber
+    async def on_assigned(event: JobAssigned) -> None:
+        message: NatsMessage = broker.context.get_local("message")
+        raw = message.raw_message
+        traceparent = (raw.headers or {}).get("traceparent", "")
+        place, is_first = raw.metadata.sequence.stream, raw.metadata.num_delivered == 1
+        take(Assignment(subjects.entity_of(raw.subject), event, message, traceparent, place, is_first))
+
+    return broker
+
+
+async def _decode(message: NatsMessage) -> JobAssigned:
+    """The event in a message. Errors: MalformedEvent, once the message is terminated (the projector parks it)."""
+    raw = message.raw_message
+    try:
+        recorded = unseal(raw.subject, raw.headers, raw.data, sequence=raw.metadata.sequence.stream)
+    except MalformedEvent as error:
+        logger.warning("terminating what cannot be read: {}", error)
+        await message.reject()
+        raise
+    assert isinstance(recorded.event, JobAssigned), "the consumer's filter lets nothing else through"
+    return recorded.event

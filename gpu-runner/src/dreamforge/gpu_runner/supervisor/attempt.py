@@ -1,0 +1,254 @@
+"""The life of one attempt: fence, paint, store, finish. Every way out of it is a fact in the log."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from loguru import logger
+
+from dreamforge.contracts.errors import Conflict, DependencyAway, VersionConflict
+from dreamforge.contracts.events import ArtifactStored, FailureReason
+from dreamforge.contracts.jobs import decisions
+from dreamforge.contracts.jobs.state import Status
+from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.gpu_runner import metrics
+from dreamforge.gpu_runner.protocol.messages import Image
+from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.supervisor.admission import Drop, Me, Refuse, admit, is_running_here
+from dreamforge.gpu_runner.supervisor.artifact_uploader import Uploads
+from dreamforge.gpu_runner.supervisor.assignment import Assignment
+from dreamforge.gpu_runner.supervisor.child_supervisor import Keeper
+from dreamforge.gpu_runner.supervisor.progress_publisher import Steps
+from dreamforge.gpu_runner.supervisor.render_tasks import Tasks
+from dreamforge.gpu_runner.supervisor.task_monitor import AttemptLost, Listening
+from dreamforge.gpu_runner.supervisor.warning_recorder import Warner
+from dreamforge.runtime import clock
+from dreamforge.runtime.log.event_store import EventStore, Loaded, Outcome
+from dreamforge.runtime.service import retry
+
+T = TypeVar("T")
+
+
+class Cause(StrEnum):
+    """Why an attempt is to be given up from outside."""
+
+    CANCELLED = "cancelled"
+    #: The log has moved past it: a lease that was lost, a deadline.
+    SUPERSEDED = "superseded"
+    #: The runner leaves and its patience is over.
+    DRAINED = "drained"
+
+
+@dataclass(eq=False)
+class Interrupted(Exception):
+    """The attempt is given up, at this stage of it."""
+
+    cause: Cause
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What attempts are made with; the same for all of them."""
+
+    store: EventStore
+    keeper: Keeper
+    uploads: Uploads
+    steps: Steps
+    tasks: Tasks
+    slots: asyncio.Semaphore
+    stall_seconds: float
+    load_seconds: float
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt in our hands. `run` ends when the log has its outcome; only then may its message be acked."""
+
+    assignment: Assignment
+    tools: Tools
+    interrupted: "asyncio.Future[Cause]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def interrupt(self, cause: Cause) -> None:
+        """Give it up; the first cause counts."""
+        if not self.interrupted.done():
+            self.interrupted.set_result(cause)
+
+    async def run(self, me: Me) -> str:
+        """Do what the assignment asks, or say in the log why not; the outcome in a word, for people and metrics.
+
+        Waits for as long as the log or the object store is away. Errors: what nobody foresaw.
+        """
+        loaded = await self._log(self._read)
+        verdict = admit(loaded.state, self.assignment.event, me)
+        if isinstance(verdict, Drop):
+            return f"dropped: {verdict.why}"
+        if isinstance(verdict, Refuse):
+            return await self._fail(AttemptLost(verdict.reason, verdict.message, verdict.retryable), loaded)
+        try:
+            return await self._in_a_slot(verdict.request, loaded, me)
+        except Interrupted as interruption:
+            return await self._give_up(interruption)
+
+    async def _read(self) -> Loaded:
+        """The job; for a new assignment as it was right after it: the append of the start finds out if it still is."""
+        of = self.assignment
+        if of.is_first:
+            return await self.tools.store.load_assigned(of.job_id, of.event, of.sequence)
+        return await self.tools.store.load(of.job_id)
+
+    async def fail(self, message: str) -> str:
+        """End it in the log after an error that nobody foresaw."""
+        return await self._fail(AttemptLost(FailureReason.INTERNAL, message), None)
+
+    async def _in_a_slot(self, request: RenderRequest, loaded: Loaded, me: Me) -> str:
+        if self.tools.slots.locked():
+            await self._or_interrupt(self.tools.slots.acquire(), stage="assigned")
+        else:
+            await self.tools.slots.acquire()  # does not wait
+        try:
+            return await self._start_and_paint(request, loaded, me)
+        except AttemptLost as lost:
+            return await self._fail(lost, None)
+        finally:
+            self.tools.slots.release()
+
+    async def _start_and_paint(self, request: RenderRequest, loaded: Loaded, me: Me) -> str:
+        if not self.tools.keeper.accepting:
+            await self._or_interrupt(self._child_ready(), stage="assigned")
+        if (started := await self._start(loaded, me)) is None:
+            return "dropped: the job went another way before its start"
+        warner = Warner(self.assignment.event.attempt, self._execute, started)
+        listening = self._listening(request, await self._task(request), warner)
+        try:
+            render_seconds = await self._or_interrupt(listening.rendered(), stop=listening.stop)
+            artifacts = await self._or_interrupt(listening.stored(), stage="uploading")
+            known = await self._or_interrupt(warner.told(), stage="uploading")
+        finally:
+            listening.forget()
+            warner.forget()
+        return await self._finish(artifacts, render_seconds, known)
+
+    async def _child_ready(self) -> None:
+        try:
+            async with asyncio.timeout(self.tools.load_seconds):
+                await self.tools.keeper.wait_ready()
+        except TimeoutError:
+            raise AttemptLost(FailureReason.CHILD_CRASHED, "the child does not come up") from None
+
+    async def _start(self, loaded: Loaded, me: Me) -> Loaded | None:
+        """Append JobStarted; the job after it, or None if the log says no."""
+        command = decisions.StartAttempt(clock.now(), self.assignment.event.attempt, me.runner_id, me.instance_id)
+        try:
+            outcome = await self._execute(command, loaded)
+        except Conflict:
+            now = await self._log(lambda: self.tools.store.load(self.assignment.job_id))
+            return now if is_running_here(now.state, command.attempt, me) else None
+        return Loaded(outcome.state, outcome.version)
+
+    def _listening(self, request: RenderRequest, task: RenderTask, warner: Warner) -> Listening:
+        steps = self.tools.steps.of(self.assignment, request)
+        return Listening(
+            self.tools.keeper,
+            task,
+            on_step=steps.publish,
+            on_loading=steps.loading,
+            on_warning=warner.warn,
+            store=self._store_image,
+            stall_seconds=self.tools.stall_seconds,
+            load_seconds=self.tools.load_seconds,
+        )
+
+    async def _task(self, request: RenderRequest) -> RenderTask:
+        making = self.tools.tasks.task_for(self.assignment.task_id, request, self.assignment.event)
+        return await (self._or_interrupt(making, stage="assigned") if request.uploads else making)
+
+    async def _store_image(self, image: Image, seed: int) -> ArtifactStored:
+        metrics.RENDER_SECONDS.observe(image.timings.render_seconds)
+        key = await self.tools.uploads.store(image.sha256, image.body, image.content_type)
+        return ArtifactStored(
+            at=clock.now(),
+            attempt=self.assignment.event.attempt,
+            index=image.image_index,
+            sha256=image.sha256,
+            object_key=key,
+            size_bytes=len(image.body),
+            content_type=image.content_type,
+            width_px=image.width_px,
+            height_px=image.height_px,
+            seed=seed,
+            recipe=image.recipe.model_dump(mode="json"),
+        )
+
+    async def _finish(self, artifacts: tuple[ArtifactStored, ...], render_seconds: float, known: Loaded | None) -> str:
+        attempt = self.assignment.event.attempt
+        command = decisions.FinishAttempt(clock.now(), attempt, artifacts, render_seconds)
+        try:
+            return _name(await self._execute(command, known))
+        except Conflict as conflict:
+            now = (await self._log(lambda: self.tools.store.load(self.assignment.job_id))).state
+            if now.status is Status.SUCCEEDED and now.attempt == attempt:
+                return "succeeded"  # our own append, whose ack was lost
+            return f"refused by the log: {conflict}"
+
+    async def _fail(self, lost: AttemptLost, known: Loaded | None) -> str:
+        logger.warning("attempt {} failed: {}", self.assignment.task_id, lost)
+        command = decisions.FailAttempt(
+            clock.now(), self.assignment.event.attempt, lost.reason, lost.retryable, lost.message
+        )
+        try:
+            await self._execute(command, known)
+        except Conflict as conflict:
+            return f"refused by the log: {conflict}"
+        return f"failed: {lost.reason}"
+
+    async def _give_up(self, interruption: Interrupted) -> str:
+        match interruption.cause:
+            case Cause.DRAINED:
+                return await self._fail(AttemptLost(FailureReason.RUNNER_DRAINED, "the runner is leaving"), None)
+            case Cause.SUPERSEDED:
+                return "dropped: the log moved past it"
+            case Cause.CANCELLED:
+                command = decisions.ConfirmCancel(clock.now(), self.assignment.event.attempt, interruption.stage)
+        try:
+            return _name(await self._execute(command, None))
+        except Conflict as conflict:
+            return f"refused by the log: {conflict}"
+
+    async def _or_interrupt(
+        self,
+        work: Coroutine[Any, Any, T],  # Any: what a coroutine is sent and yields is asyncio's affair
+        *,
+        stage: str = "running",
+        stop: Callable[[], Awaitable[None]] | None = None,
+    ) -> T:
+        """What `work` gives. Errors: Interrupted, once `stop` has ended what was going on."""
+        task = asyncio.create_task(work)
+        try:
+            waiting: set[asyncio.Future[Any]] = {task, self.interrupted}  # Any: two types of result
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            if stop is not None:
+                await stop()
+            raise Interrupted(self.interrupted.result(), stage)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _execute(self, command: decisions.Command, known: Loaded | None) -> Outcome:
+        """Append what follows. A version conflict reads again; NATS away is waited for. Errors: Conflict."""
+        return await self._log(
+            lambda: self.tools.store.execute(
+                self.assignment.job_id, command, known=known, traceparent=self.assignment.traceparent
+            )
+        )
+
+    async def _log(self, call: Callable[[], Awaitable[T]]) -> T:
+        return await retry.until_it_works("the log", call, DependencyAway, VersionConflict)
+
+
+def _name(outcome: Outcome) -> str:
+    return outcome.events[-1].TOKEN if outcome.events else "already there"

@@ -1,0 +1,206 @@
+"""Keeps one child alive and shares it between attempts: each task has a mailbox with what the child says of it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from loguru import logger
+
+from dreamforge.contracts.readable_sizes import readable_size
+from dreamforge.gpu_runner import metrics
+from dreamforge.gpu_runner.protocol.messages import (
+    Cancel,
+    Cancelled,
+    Done,
+    Failed,
+    FromChild,
+    Image,
+    Load,
+    Loaded,
+    LoadFailed,
+    Loading,
+    Ready,
+    Render,
+    Step,
+    Unloaded,
+    Warned,
+)
+from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.supervisor.child_process import Child, ChildOptions
+from dreamforge.gpu_runner.supervisor.local_models import LocalModel
+from dreamforge.runtime.service import retry
+
+#: How long a child may take to leave after Stop when it has nothing to do.
+STOP_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChildGone:
+    """In a mailbox: the process died, and with it the task."""
+
+    status: int | None
+
+
+#: What a child does before it is ready.
+STAGES = {"import": "importing torch and diffusers", "device": "looking for a device"}
+OfTask = Step | Warned | Image | Done | Failed | Cancelled | Loading | Loaded | LoadFailed | ChildGone
+
+
+@dataclass(slots=True)
+class Keeper:
+    """One child at a time, started again with a growing pause when it dies.
+
+    `on_change` is called when readiness or the set of resident models changes.
+    """
+
+    options: ChildOptions
+    on_change: Callable[[], None] = lambda: None
+    #: What the present child said of itself; None while there is none that is ready.
+    ready: Ready | None = None
+    #: Bytes by model id, of what is loaded now.
+    resident: dict[str, int] = field(default_factory=dict)
+    #: How many children died without being asked to.
+    crashes: int = 0
+    #: Whether a model is being read: the child says nothing else meanwhile.
+    loading: bool = False
+    _models: tuple[LocalModel, ...] = ()
+    #: Models that are to be loaded before tasks are taken; one that does not load is not waited for.
+    _to_load: set[str] = field(default_factory=set)
+    _child: Child | None = None
+    _is_ready: asyncio.Event = field(default_factory=asyncio.Event)
+    _mailboxes: dict[str, "asyncio.Queue[OfTask]"] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Keep a child until cancelled; then end it."""
+        try:
+            while True:
+                async for attempt in retry.backoff():
+                    if await self._live_once():
+                        break
+                    logger.error("the child did not become ready (try {})", attempt)
+        finally:
+            if self._child is not None:
+                await self._child.stop(STOP_SECONDS)
+
+    def offer(self, models: tuple[LocalModel, ...]) -> None:
+        """Models to load before their first job comes, in every child, as many as stay resident."""
+        self._models = models
+        self._preload()
+        self._open_if_loaded()
+
+    def know(self, models: tuple[LocalModel, ...]) -> None:
+        """The models to load from the next child on; this one loads what is new when a job asks for it."""
+        self._models = models
+
+    @property
+    def accepting(self) -> bool:
+        """Whether the child is up and has loaded what it should have before its first task."""
+        return self._is_ready.is_set()
+
+    async def wait_ready(self) -> None:
+        """Wait until tasks can be given."""
+        await self._is_ready.wait()
+
+    @property
+    def pid(self) -> int | None:
+        """The present child's process id."""
+        return None if self._child is None else self._child.pid
+
+    def render(self, task: RenderTask) -> "asyncio.Queue[OfTask]":
+        """Give the child a task; its mailbox ends with one of Done, Failed, Cancelled, ChildGone."""
+        mailbox: asyncio.Queue[OfTask] = asyncio.Queue()
+        if self._child is None or self.ready is None:
+            mailbox.put_nowait(ChildGone(None))
+            return mailbox
+        self._mailboxes[task.task_id] = mailbox
+        self._child.send(Render(task=task))
+        return mailbox
+
+    def cancel(self, task_id: str) -> None:
+        """Have a task stopped within one step; its mailbox says when."""
+        if self._child is not None:
+            self._child.send(Cancel(task_id=task_id))
+
+    def kill(self) -> None:
+        """End a child that is stuck; `run` starts another."""
+        if self._child is not None:
+            self._child.kill()
+
+    async def _live_once(self) -> bool:
+        """One child from start to death; True if it had become ready."""
+        child = self._child = await Child.start(self.options, self._hear)
+        status = await child.wait_gone()
+        was_ready, self._child, self.ready = self.ready is not None, None, None
+        self.crashes, self.loading = self.crashes + 1, False
+        metrics.CHILD_CRASHES.inc()
+        self.resident.clear()
+        self._to_load.clear()
+        self._is_ready.clear()
+        logger.error("the child is gone (exit status {}); starting another", status)
+        for mailbox in self._mailboxes.values():
+            mailbox.put_nowait(ChildGone(status))
+        self._mailboxes.clear()
+        self.on_change()
+        return was_ready
+
+    def _hear(self, message: FromChild) -> None:
+        match message:
+            case Ready():
+                self._become_ready(message)
+            case Loaded() | Unloaded() | Loading() | LoadFailed():
+                self._note_model(message)
+            case Step() | Image() | Warned():
+                self._deliver(message.task_id, message)
+            case Done() | Failed() | Cancelled():
+                self._deliver(message.task_id, message)
+                self._mailboxes.pop(message.task_id, None)
+            case _:
+                logger.info("the child is starting: {}", STAGES[message.stage])
+
+    def _become_ready(self, message: Ready) -> None:
+        self.ready = message
+        engine = message.engine
+        how = f"{engine.device} ({engine.device_name}), {engine.dtype}"
+        logger.info("child is ready: {} on {}, {} free", engine.renderer, how, readable_size(message.free_bytes))
+        if message.note:
+            logger.warning("child: {}", message.note)
+        self._preload()
+        self._open_if_loaded()
+        self.on_change()
+
+    def _open_if_loaded(self) -> None:
+        if self.ready is not None and not self._to_load:
+            self._is_ready.set()
+
+    def _preload(self) -> None:
+        if self._child is None or self.ready is None or self.options.renderer == "synthetic":
+            return
+        for model in self._models[: self.options.resident_models]:
+            descriptor = model.descriptor
+            self._child.send(Load(model_id=descriptor.model_id, path=str(model.folder), digest=descriptor.digest))
+            self._to_load.add(descriptor.model_id)
+            self._is_ready.clear()
+
+    def _note_model(self, message: Loaded | Unloaded | Loading | LoadFailed) -> None:
+        self.loading = isinstance(message, Loading)
+        if isinstance(message, Loaded | LoadFailed):
+            self._to_load.discard(message.model_id)
+            self._open_if_loaded()
+        match message:
+            case Loaded():
+                logger.info("model {} loaded in {:.2f} s", message.model_id, message.seconds)
+                self.resident[message.model_id] = message.bytes
+                self.on_change()
+            case Unloaded():
+                self.resident.pop(message.model_id, None)
+                self.on_change()
+            case LoadFailed():
+                logger.error("model {}: {}", message.model_id, message.message)
+        if not isinstance(message, Unloaded):
+            # Whoever waits should know whether this silence is a load or a stall.
+            for mailbox in self._mailboxes.values():
+                mailbox.put_nowait(message)
+
+    def _deliver(self, task_id: str, message: Step | Warned | Image | Done | Failed | Cancelled) -> None:
+        if (mailbox := self._mailboxes.get(task_id)) is not None:
+            mailbox.put_nowait(message)

@@ -1,0 +1,114 @@
+"""Says once a second what this runner is, holds and can still hold; its lease lives on these words."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from loguru import logger
+
+from dreamforge.contracts import fleet
+from dreamforge.contracts.errors import DependencyAway
+from dreamforge.contracts.log.streams import RUNNERS_BUCKET
+from dreamforge.gpu_runner.machine.device import Device
+from dreamforge.gpu_runner.supervisor.admission import Me
+from dreamforge.runtime.log.bus import ApiError, Bus, ack
+
+#: Changes closer together than this share one beat: hundreds of short attempts a second need no more.
+MIN_INTERVAL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the runner has to say of itself besides who it is."""
+
+    renderer: str
+    slots: int
+    accepting: bool
+    resident: dict[str, int]
+    active: tuple[fleet.ActiveAttempt, ...]
+    step_seconds: dict[str, float]
+
+
+def beat_of(me: Me, device: Device, load: Load, at: datetime) -> fleet.Heartbeat:
+    """One heartbeat. Pure.
+
+    The budget is what is free plus what our own models hold, since those can leave for another.
+    """
+    return fleet.Heartbeat(
+        runner_id=me.runner_id,
+        instance_id=me.instance_id,
+        at=at,
+        renderer=load.renderer,
+        device=public_device(device),
+        budget_bytes=device.free_bytes + sum(load.resident.values()),
+        free_bytes=device.free_bytes,
+        slots=load.slots,
+        draining=me.draining or not load.accepting,
+        model_ids=tuple(sorted(me.model_ids)),
+        resident_model_ids=tuple(sorted(load.resident)),
+        active=load.active,
+        step_seconds=dict(load.step_seconds),
+    )
+
+
+def public_device(device: Device) -> fleet.Device:
+    """The device as the fleet sees it."""
+    return fleet.Device(
+        kind=device.kind,
+        name=device.name,
+        driver=device.driver,
+        total_bytes=device.total_bytes,
+        note=device.note,
+    )
+
+
+@dataclass(slots=True)
+class Heart:
+    """Beats every HEARTBEAT_SECONDS, and soon after `quicken`, until `stop`."""
+
+    bus: Bus
+    runner_id: str
+    beat: Callable[[], fleet.Heartbeat]
+    #: Asks the device anew; may block, so it runs in a thread.
+    refresh: Callable[[], None]
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _left: bool = False
+
+    def quicken(self) -> None:
+        """Something changed: do not wait for the next second."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Beat until stopped or cancelled."""
+        while True:
+            await asyncio.to_thread(self.refresh)
+            if self._left:  # a beat now would have a runner that is gone live for one more lease
+                return
+            await self.once()
+            await asyncio.sleep(MIN_INTERVAL_SECONDS)
+            try:
+                async with asyncio.timeout(fleet.HEARTBEAT_SECONDS - MIN_INTERVAL_SECONDS):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def once(self) -> None:
+        """One beat, now; one that does not arrive is followed by the next."""
+        self._changed.clear()
+        try:
+            await self._put(self.beat().model_dump_json().encode(), {})
+        except (DependencyAway, ApiError) as error:
+            logger.warning("the heartbeat did not arrive: {}", error)
+
+    async def stop(self) -> None:
+        """Leave the fleet at once instead of by silence; no beat follows."""
+        self._left = True
+        try:
+            await self._put(b"", {"KV-Operation": "PURGE", "Nats-Rollup": "sub"})
+        except (DependencyAway, ApiError) as error:
+            logger.warning("the fleet will notice by our silence: {}", error)
+
+    async def _put(self, data: bytes, headers: dict[str, str]) -> None:
+        subject, lease = f"$KV.{RUNNERS_BUCKET}.{self.runner_id}", {"Nats-TTL": f"{fleet.LEASE_SECONDS}s"}
+        ack(await self.bus.ask(subject, data, headers | lease))

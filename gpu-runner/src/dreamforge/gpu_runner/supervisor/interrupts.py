@@ -1,0 +1,50 @@
+"""Follows the log for what must stop a running attempt: a cancel, or a failure declared by somebody else."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from loguru import logger
+
+from dreamforge.contracts.errors import MalformedEvent
+from dreamforge.contracts.events import AttemptFailed, CancelRequested
+from dreamforge.contracts.log import subjects
+from dreamforge.contracts.log.envelope import unseal
+from dreamforge.gpu_runner.supervisor.attempt import Cause
+from dreamforge.gpu_runner.supervisor.attempt_manager import Hands
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.follow import Follower
+from dreamforge.runtime.log.message import LogMessage
+
+FAILURES = f"forge.jobs.*.*.{AttemptFailed.TOKEN}"
+
+
+@dataclass(slots=True)
+class Interrupts:
+    """Follows stored events and not live messages: a request that the log refused must not stop anything."""
+
+    bus: Bus
+    hands: Hands
+    #: Set once nothing can be missed any more: assignments may be taken from then on.
+    following: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Follow until cancelled; after a break from where it was, so that no cancel is missed."""
+        filters = (subjects.CANCEL_REQUESTS, FAILURES)
+        follower = Follower(self.bus, "JOBS", filters=filters, new_only=True)
+        async for batch in follower.batches():
+            for message in batch.messages:
+                self._apply(message)
+            self.following.set()
+
+    def _apply(self, message: LogMessage) -> None:
+        try:
+            recorded = unseal(message.subject, message.headers, message.data, sequence=message.sequence)
+        except MalformedEvent as error:  # whatever lies there is no reason to stop anything
+            logger.debug("not an interrupt: {}", error)
+            return
+        event = recorded.event
+        # Our own AttemptFailed comes by as well, for an attempt that is ending anyway.
+        if isinstance(event, AttemptFailed):
+            self.hands.interrupt(recorded.entity_id, event.attempt, Cause.SUPERSEDED)
+        elif isinstance(event, CancelRequested):
+            self.hands.interrupt(recorded.entity_id, event.attempt, Cause.CANCELLED)

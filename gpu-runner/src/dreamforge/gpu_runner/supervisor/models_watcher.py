@@ -1,0 +1,48 @@
+"""Looks again what lies in the models folder when it or the registry changed: a new model needs no restart.
+
+The registry alone would not do: a model that is registered already may come to the disk of one more runner.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from dreamforge.contracts.events import ModelRegistered, ModelRemoved
+from dreamforge.contracts.log.streams import MODELS
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.follow import Follower
+
+#: Between two glances at the folder: names, sizes and times, no content. Our choice: soon, and not felt.
+GLANCE_SECONDS = 10.0
+CHANGES = tuple(f"forge.models.*.{event.TOKEN}" for event in (ModelRegistered, ModelRemoved))
+
+
+@dataclass(frozen=True, slots=True)
+class Lookout:
+    """`look` is awaited once nothing can be missed any more, and after every batch of changes.
+
+    Our own changes are among them: it must be cheap when nothing is new.
+    """
+
+    bus: Bus
+    look: Callable[[], Awaitable[None]]
+    #: Whether the folder is another than when we looked. Blocking.
+    changed: Callable[[], bool]
+    glance_seconds: float = GLANCE_SECONDS
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow())
+            group.create_task(self._glance())
+
+    async def _glance(self) -> None:
+        while True:
+            await asyncio.sleep(self.glance_seconds)
+            if await asyncio.to_thread(self.changed):
+                await self.look()
+
+    async def _follow(self) -> None:
+        """After a break it goes on from where it was."""
+        async for _ in Follower(self.bus, MODELS.name, filters=CHANGES, new_only=True).batches():
+            await self.look()

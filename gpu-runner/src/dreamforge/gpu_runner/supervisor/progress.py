@@ -1,0 +1,65 @@
+"""From the child's steps to what a client sees: position, elapsed and remaining time. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from dreamforge.contracts.events import StepProgressed
+from dreamforge.gpu_runner.protocol.messages import Step
+
+#: Weight of the newest step in the running mean: follows a slow-down within about ten steps.
+MEAN_WEIGHT = 0.2
+
+
+@dataclass(slots=True)
+class Progress:
+    """One attempt's course through its images."""
+
+    attempt: int
+    images: int
+    _image_index: int = 0
+    _earlier_images_seconds: float = 0.0
+    _this_image_seconds: float = 0.0
+
+    def event(self, step: Step, at: datetime) -> StepProgressed:
+        """The event of one step. The time to go assumes that steps go on at the mean pace so far."""
+        if step.image_index != self._image_index:
+            self._earlier_images_seconds += self._this_image_seconds
+            self._image_index = step.image_index
+        self._this_image_seconds = step.elapsed_seconds
+        elapsed_seconds = self._earlier_images_seconds + step.elapsed_seconds
+        done = step.image_index * step.steps + step.step
+        left = max(0, self.images * step.steps - done)
+        return StepProgressed(
+            at=at,
+            attempt=self.attempt,
+            image_index=step.image_index,
+            images=self.images,
+            step=step.step,
+            steps=step.steps,
+            elapsed_seconds=elapsed_seconds,
+            eta_seconds=elapsed_seconds / done * left if done else 0.0,
+            preview=step.preview,
+        )
+
+    def loading(self, model_id: str, steps: int, at: datetime) -> StepProgressed:
+        """The event of a model that has to be read first: no step is done, and nobody knows how long it takes."""
+        return StepProgressed(
+            at=at,
+            attempt=self.attempt,
+            image_index=0,
+            images=self.images,
+            step=0,
+            steps=steps,
+            elapsed_seconds=0.0,
+            eta_seconds=0.0,
+            loading=model_id,
+        )
+
+
+def running_mean(mean: float | None, value: float) -> float:
+    """The mean after one more value; the first value is the mean.
+
+    >>> running_mean(None, 2.0), running_mean(1.0, 2.0)
+    (2.0, 1.2)
+    """
+    return value if mean is None else mean + MEAN_WEIGHT * (value - mean)

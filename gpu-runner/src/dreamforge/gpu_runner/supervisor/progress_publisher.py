@@ -1,0 +1,64 @@
+"""Publishes progress, and remembers how long steps take here."""
+
+from dataclasses import dataclass, field
+
+from dreamforge.contracts.errors import DependencyAway
+from dreamforge.contracts.events import StepProgressed
+from dreamforge.contracts.log.envelope import seal
+from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.gpu_runner.protocol.messages import Step
+from dreamforge.gpu_runner.supervisor.assignment import Assignment
+from dreamforge.gpu_runner.supervisor.progress import Progress, running_mean
+from dreamforge.runtime import clock, ids
+from dreamforge.runtime.log.bus import Bus
+
+
+@dataclass(slots=True)
+class Steps:
+    """The course of every attempt of this runner goes through here."""
+
+    bus: Bus
+    source: str
+    #: Mean seconds a step takes, by preset, for the heartbeat.
+    mean_seconds: dict[str, float] = field(default_factory=dict)
+
+    def of(self, assignment: Assignment, request: RenderRequest) -> "AttemptSteps":
+        """The publisher for one attempt."""
+        return AttemptSteps(self, assignment, request, Progress(assignment.event.attempt, request.images))
+
+
+@dataclass(slots=True)
+class AttemptSteps:
+    """Progress of one attempt, on its job's step subject."""
+
+    steps: Steps
+    assignment: Assignment
+    request: RenderRequest
+    progress: Progress
+
+    async def publish(self, step: Step) -> None:
+        """Publish without waiting for an ack; a step that cannot be published is lost, by design."""
+        if step.step == step.steps:
+            self._remember(step.elapsed_seconds / step.steps)
+        await self._publish(self.progress.event(step, clock.now()))
+
+    async def loading(self, model_id: str) -> None:
+        """Say that a model is being read before the first step."""
+        await self._publish(self.progress.loading(model_id, self.request.steps, clock.now()))
+
+    async def _publish(self, event: StepProgressed) -> None:
+        envelope = seal(
+            event,
+            entity_id=self.assignment.job_id,
+            event_id=ids.new_id(),
+            source=self.steps.source,
+            traceparent=self.assignment.traceparent,
+        )
+        try:
+            await self.steps.bus.publish(envelope.subject, envelope.data, envelope.headers)
+        except DependencyAway:
+            return
+
+    def _remember(self, seconds_a_step: float) -> None:
+        means, preset = self.steps.mean_seconds, self.request.preset
+        means[preset] = running_mean(means.get(preset), seconds_a_step)

@@ -1,0 +1,52 @@
+"""Tells the log that this runner came or went, and which models can be asked for."""
+
+from dataclasses import dataclass
+
+from loguru import logger
+
+from dreamforge.contracts.errors import DependencyAway, VersionConflict
+from dreamforge.contracts.events import Event, RunnerEvent
+from dreamforge.contracts.log import subjects
+from dreamforge.contracts.model_registry import ModelState, RegisterModel
+from dreamforge.contracts.models.descriptor import ModelDescriptor
+from dreamforge.runtime import clock
+from dreamforge.runtime.log import direct_get
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.event_store import EventStore
+from dreamforge.runtime.log.message import LogMessage
+from dreamforge.runtime.log.model_store import ModelLog
+from dreamforge.runtime.service import retry
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """Appends to the FLEET and MODELS streams, each at the version it was read at."""
+
+    bus: Bus
+    store: EventStore
+
+    async def runner(self, runner_id: str, event: RunnerEvent) -> None:
+        """Append a fact about this runner. Waits while NATS is away."""
+
+        async def append() -> None:
+            _, version = await self._read("FLEET", event, runner_id)
+            await self.store.append(runner_id, [event], expected=version)
+
+        await retry.until_it_works("the log", append, DependencyAway, VersionConflict)
+
+    async def model(self, descriptor: ModelDescriptor) -> bool:
+        """Offer a model to the registry; False if somebody removed it by hand. Waits while NATS is away."""
+        command = RegisterModel(clock.now(), descriptor)
+
+        async def offer() -> ModelState:
+            state, events = await ModelLog(self.bus, self.store).execute(descriptor.model_id, command)
+            if events:
+                logger.info("model {!r} is registered as it is described here", descriptor.model_id)
+            return state
+
+        state = await retry.until_it_works("the log", offer, DependencyAway, VersionConflict)
+        return state.available
+
+    async def _read(self, stream: str, event: Event, entity_id: str) -> tuple[list[LogMessage], int]:
+        stored = await direct_get.last_of_each(self.bus, stream, subjects.aggregate_filter(event, entity_id))
+        return stored, max((message.sequence for message in stored), default=0)

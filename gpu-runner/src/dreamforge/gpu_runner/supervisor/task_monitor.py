@@ -1,0 +1,122 @@
+"""Hearing one task to its end: steps out, pictures into the store, and no silence longer than is plausible."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from dreamforge.contracts.errors import ForgeError
+from dreamforge.contracts.events import ArtifactStored, FailureReason
+from dreamforge.gpu_runner.protocol.messages import Cancelled, Done, Failed, Image, Loading, Step, Warned
+from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.supervisor.child_supervisor import ChildGone, Keeper, OfTask
+from dreamforge.runtime import clock
+
+OnStep = Callable[[Step], Awaitable[None]]
+OnLoading = Callable[[str], Awaitable[None]]
+OnWarning = Callable[[Warned], Awaitable[None]]
+Store = Callable[[Image, int], Awaitable[ArtifactStored]]
+#: A step this many times as long as the longest before it is no longer slow, it is stuck.
+STALL_FACTOR = 30.0
+
+
+@dataclass(eq=False)
+class AttemptLost(ForgeError):
+    """This attempt ends without its pictures."""
+
+    code = "attempt_lost"
+    reason: FailureReason
+    message: str
+    retryable: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.message}"
+
+
+@dataclass(slots=True)
+class Listening:
+    """One task at the child. Uploads of finished pictures run beside the render of the next ones."""
+
+    keeper: Keeper
+    task: RenderTask
+    on_step: OnStep
+    on_loading: OnLoading
+    on_warning: OnWarning
+    store: Store
+    stall_seconds: float
+    load_seconds: float
+    _uploads: "list[asyncio.Future[ArtifactStored]]" = field(default_factory=list)
+    _ended: asyncio.Event = field(default_factory=asyncio.Event)
+    _longest_step_seconds: float = 0.0
+
+    async def rendered(self) -> float:
+        """Wait until every picture has come from the child; the seconds that the task took there.
+
+        Errors: AttemptLost.
+        """
+        mailbox = self.keeper.render(self.task)
+        try:
+            while True:
+                if (seconds := await self._take(await self._next(mailbox))) is not None:
+                    return seconds
+        finally:
+            self._ended.set()
+
+    async def stored(self) -> tuple[ArtifactStored, ...]:
+        """Wait until every picture is in the object store."""
+        return tuple(await asyncio.gather(*self._uploads))
+
+    async def stop(self) -> None:
+        """Have the child stop, and wait until it has: its slot is free then. One that does not is killed."""
+        self.keeper.cancel(self.task.task_id)
+        try:
+            async with asyncio.timeout(self._patience_seconds()):
+                await self._ended.wait()
+        except TimeoutError:
+            self.keeper.kill()
+            await self._ended.wait()
+
+    def forget(self) -> None:
+        """Give up uploads that are still going on."""
+        for upload in self._uploads:
+            upload.cancel()
+
+    async def _next(self, mailbox: "asyncio.Queue[OfTask]") -> OfTask:
+        if not mailbox.empty():
+            return mailbox.get_nowait()
+        began = clock.monotonic_seconds()
+        try:
+            async with asyncio.timeout(self._patience_seconds()):
+                message = await mailbox.get()
+        except TimeoutError:
+            silent_seconds = clock.monotonic_seconds() - began
+            self.keeper.kill()
+            raise AttemptLost(FailureReason.STALLED, f"no step for {silent_seconds:.1f} s") from None
+        if isinstance(message, Step):
+            self._longest_step_seconds = max(self._longest_step_seconds, clock.monotonic_seconds() - began)
+        return message
+
+    def _patience_seconds(self) -> float:
+        if self.keeper.loading:
+            return self.load_seconds
+        return max(self.stall_seconds, STALL_FACTOR * self._longest_step_seconds)
+
+    async def _take(self, message: OfTask) -> float | None:
+        match message:
+            case Step():
+                await self.on_step(message)
+            case Loading() if message.model_id == self.task.model_id:
+                await self.on_loading(message.model_id)
+            case Warned():
+                await self.on_warning(message)
+            case Image():
+                seed = self.task.seeds[message.image_index]
+                self._uploads.append(asyncio.ensure_future(self.store(message, seed)))
+            case Done():
+                return message.seconds
+            case Failed():
+                raise AttemptLost(message.reason, message.message, message.retryable)
+            case ChildGone():
+                raise AttemptLost(FailureReason.CHILD_CRASHED, f"the child died (exit status {message.status})")
+            case Cancelled():
+                raise AttemptLost(FailureReason.INTERNAL, "the child stopped this task")
+        return None

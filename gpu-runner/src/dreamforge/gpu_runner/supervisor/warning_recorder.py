@@ -1,0 +1,71 @@
+"""What the child warned of, into the log, beside the render: a warning neither delays an attempt nor fails it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from loguru import logger
+
+from dreamforge.contracts.errors import ForgeError
+from dreamforge.contracts.events import JobWarned
+from dreamforge.contracts.jobs import decisions
+from dreamforge.gpu_runner.protocol.messages import Warned
+from dreamforge.runtime import clock
+from dreamforge.runtime.log.event_store import Loaded, Outcome
+
+Execute = Callable[[decisions.Command, Loaded | None], Awaitable[Outcome]]
+#: A prompt can be thousands of words long; whoever reads a warning needs the first of them.
+MAX_WORDS = 100
+MAX_WORD_CHARS = 100
+
+
+@dataclass(slots=True)
+class Warner:
+    """The warnings of one attempt, appended one after the other; what comes meanwhile goes out together."""
+
+    attempt: int
+    execute: Execute
+    #: The job as we know it, for the append that comes next; None: it has to be read.
+    known: Loaded | None
+    _waiting: list[JobWarned] = field(default_factory=list)
+    _appending: "asyncio.Task[None] | None" = None
+
+    async def warn(self, warned: Warned) -> None:
+        """Have it appended; returns at once."""
+        self._waiting.append(event_of(warned, self.attempt))
+        if self._appending is None or self._appending.done():
+            self._appending = asyncio.create_task(self._append())
+
+    async def told(self) -> Loaded | None:
+        """The job after every warning so far; None if it has to be read again."""
+        if self._appending is not None:
+            await self._appending
+        return self.known
+
+    def forget(self) -> None:
+        """Give up what is still waiting for the log."""
+        if self._appending is not None:
+            self._appending.cancel()
+
+    async def _append(self) -> None:
+        while self._waiting:
+            warnings, self._waiting = tuple(self._waiting), []
+            known, self.known = self.known, None
+            try:
+                outcome = await self.execute(decisions.WarnAttempt(clock.now(), self.attempt, warnings), known)
+            except ForgeError as error:  # the job went another way, and what goes on will find out by itself
+                logger.info("a warning was not wanted any more: {}", error)
+            else:
+                self.known = Loaded(outcome.state, outcome.version)
+
+
+def event_of(warned: Warned, attempt: int) -> JobWarned:
+    """The event of what the child said."""
+    return JobWarned(
+        at=clock.now(),
+        attempt=attempt,
+        code=warned.code,
+        message=warned.message,
+        image_index=warned.image_index,
+        words=tuple(word[:MAX_WORD_CHARS] for word in warned.words[:MAX_WORDS]),
+    )

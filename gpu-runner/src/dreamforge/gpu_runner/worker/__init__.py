@@ -1,0 +1,1 @@
+"""The child process: reads tasks from a socket, drives a renderer, answers with frames."""

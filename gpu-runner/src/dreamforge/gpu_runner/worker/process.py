@@ -1,0 +1,132 @@
+"""The child process: owns torch and the GPU, is told what to paint over a socket, and can be killed at any time.
+
+    python -m dreamforge.gpu_runner.worker.process --fd 7 --renderer diffusers
+
+It knows nothing of the bus. Standard output is free for logs: libraries print what they like there.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from functools import partial
+
+from dreamforge.contracts.events import FailureReason
+from dreamforge.gpu_runner.machine.libraries import ENVIRONMENT
+from dreamforge.gpu_runner.protocol.messages import Ready, Render, Starting, Stop
+from dreamforge.gpu_runner.rendering.renderer import Renderer
+from dreamforge.gpu_runner.worker.connection import EXIT_OK, Inbox, Outbox, start_reader
+from dreamforge.gpu_runner.worker.task_runner import Painter
+from dreamforge.runtime import clock
+from dreamforge.runtime.service.telemetry import configure_logging
+
+#: From sysexits.h: "the operating system let us down", here the GPU. The supervisor starts a new child.
+EXIT_DEVICE_LOST = 71
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve one socket until Stop, or until the supervisor is gone."""
+    options = _parser().parse_args(argv)
+    configure_logging("gpu-runner-child", level=options.log_level, as_json=options.log_json)
+    _ignore_signals_of_the_terminal()
+    sock = socket.socket(fileno=options.fd)
+    inbox, outbox = Inbox(), Outbox(sock)
+    start_reader(sock, inbox)
+    try:
+        renderer = _start_renderer(options, outbox)
+        _say_ready(renderer, outbox)
+        painter = Painter(renderer, send=outbox.send, clock=clock.monotonic_seconds)
+        _serve(painter, inbox, slots=options.slots)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the supervisor is gone, and we heard of it before the reader did
+    return EXIT_OK
+
+
+def _start_renderer(options: argparse.Namespace, outbox: Outbox) -> Renderer:
+    if options.renderer == "synthetic":
+        from dreamforge.gpu_runner.rendering.synthetic import SyntheticRenderer
+
+        return SyntheticRenderer(step_delay_seconds=options.step_delay_seconds)
+    started = clock.monotonic_seconds()
+    outbox.send(Starting(stage="import", elapsed_seconds=0.0))
+    _prepare_environment(options.gpu_index)
+    # Seconds of import, and only for the renderer that needs it.
+    from dreamforge.gpu_runner.rendering.diffusers_renderer import DiffusersRenderer
+
+    outbox.send(Starting(stage="device", elapsed_seconds=clock.monotonic_seconds() - started))
+    return DiffusersRenderer(
+        device=options.device,
+        dtype=options.dtype,
+        threads=options.threads,
+        resident_bytes=options.resident_bytes,
+    )
+
+
+def _say_ready(renderer: Renderer, outbox: Outbox) -> None:
+    report = renderer.device_report()
+    outbox.send(
+        Ready(
+            engine=renderer.engine,
+            total_bytes=report.total_bytes,
+            free_bytes=report.free_bytes,
+            driver=report.driver,
+            note=report.note,
+        )
+    )
+
+
+def _serve(painter: Painter, inbox: Inbox, *, slots: int) -> None:
+    threads = [threading.Thread(target=_work, args=(painter, inbox), name=f"slot-{n}") for n in range(1, slots)]
+    for thread in threads:
+        thread.start()
+    _work(painter, inbox)
+    for thread in threads:
+        thread.join()
+
+
+def _work(painter: Painter, inbox: Inbox) -> None:
+    while not isinstance(message := inbox.next(), Stop):
+        if not isinstance(message, Render):
+            painter.load(message)
+            continue
+        task = message.task
+        reason = painter.paint(task, partial(inbox.is_cancelled, task.task_id))
+        inbox.forget(task.task_id)
+        if reason is FailureReason.CHILD_CRASHED:
+            os._exit(EXIT_DEVICE_LOST)
+
+
+def _ignore_signals_of_the_terminal() -> None:
+    # Ctrl-C and a service manager's TERM reach the whole process group; the supervisor decides when its
+    # child leaves, so that the running job can finish. Closing the socket or SIGKILL always works.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _prepare_environment(gpu_index: int) -> None:
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", str(gpu_index))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="dreamforge.gpu_runner.worker.process")
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--renderer", choices=("diffusers", "synthetic"), default="diffusers")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--gpu-index", type=int, default=0)
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--slots", type=int, default=1)
+    parser.add_argument("--resident-bytes", type=int, default=0)
+    parser.add_argument("--step-delay-seconds", type=float, default=0.0)
+    parser.add_argument("--log-level", default="INFO")
+    parser.add_argument("--log-json", action=argparse.BooleanOptionalAction, default=True)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

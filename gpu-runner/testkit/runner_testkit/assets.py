@@ -1,0 +1,75 @@
+"""Tiny LoRAs and ControlNets for the tiny pipelines, from fixed seeds: what lies over a model, for tests."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+
+from runner_testkit.families import build_family
+
+RANK = 4
+#: Attention's own projections, by the name that all families share.
+LORA_LAYERS = ("to_q", "to_k", "to_v")
+LORA_SEED, CONTROLNET_SEED = 20_260_102, 20_260_103
+#: Large enough that a picture of 64 pixels shows it.
+NOISE = 0.2
+
+
+def ensure_lora(cache_folder: Path, family: str) -> Path:
+    """The folder of a LoRA for a family's tiny model, built if it is not there yet."""
+    return _ensured(cache_folder, f"tiny-lora-{family}-v1", lambda folder: _save_lora(folder, family))
+
+
+def ensure_controlnet(cache_folder: Path, family: str) -> Path:
+    """The folder of a ControlNet for a family's tiny model (SD, SDXL), built if it is not there yet."""
+    return _ensured(cache_folder, f"tiny-controlnet-{family}-v1", lambda folder: _save_controlnet(folder, family))
+
+
+def _save_lora(folder: Path, family: str) -> None:
+    pipeline: Any = build_family(family)  # Any: U-Net or transformer, by family
+    name = "unet" if "unet" in pipeline.components else "transformer"
+    model = pipeline.components[name]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(LORA_SEED)
+        model.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(LORA_LAYERS)))
+        _disturb(parameter for name, parameter in model.named_parameters() if "lora_" in name)
+    utils: Any = diffusers.utils  # Any: it has no types
+    layers = utils.convert_state_dict_to_diffusers(get_peft_model_state_dict(model))
+    type(pipeline).save_lora_weights(str(folder), **{f"{name}_lora_layers": layers}, safe_serialization=True)
+
+
+def _save_controlnet(folder: Path, family: str) -> None:
+    pipeline: Any = build_family(family)  # Any: as above
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(CONTROLNET_SEED)
+        # Three levels halve three times, as the latents did.
+        net: Any = diffusers.ControlNetModel.from_unet(
+            pipeline.unet, conditioning_embedding_out_channels=(8, 16, 16, 32)
+        )
+        # Its last layers start at zero by design, and would change nothing.
+        _disturb(parameter for name, parameter in net.named_parameters() if "controlnet" in name)
+    net.save_pretrained(str(folder), safe_serialization=True)
+
+
+def _disturb(parameters: Any) -> None:  # Any: an iterable of parameters
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.copy_(torch.randn_like(parameter) * NOISE)
+
+
+def _ensured(cache_folder: Path, name: str, save: Any) -> Path:  # Any: a function of a folder
+    final = cache_folder / name
+    if not final.is_dir():
+        cache_folder.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=cache_folder))
+        save(building)
+        try:
+            building.rename(final)
+        except OSError:  # another process was first
+            shutil.rmtree(building)
+    return final

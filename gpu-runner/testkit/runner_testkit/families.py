@@ -1,0 +1,230 @@
+"""A tiny complete pipeline of each family that we paint with: the code paths of the large ones, in megabytes.
+
+Random weights from a fixed seed, built from configuration alone; see `tiny` for the one that runners serve.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import CLIPTextModelWithProjection, T5Config, T5EncoderModel, T5Tokenizer
+
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset
+from dreamforge.gpu_runner.rendering.pipeline import Pipeline, part
+from dreamforge.gpu_runner.rendering.tiny_model import (
+    TEXT_WIDTH,
+    WEIGHTS_SEED,
+    autoencoder,
+    build_pipeline,
+    byte_symbols,
+    clip_text_configuration,
+    clip_text_encoder,
+    clip_tokenizer,
+    ddim_scheduler,
+    ensure_folder,
+    ensure_tiny,
+    tiny_descriptor,
+    unet,
+)
+
+#: Two CLIP encoders side by side, which is what SDXL and SD3 read.
+WIDE_TEXT = 2 * TEXT_WIDTH
+#: Numbers of an SDXL size condition: original size, crop, target size.
+SIZE_NUMBERS = 6
+SIZE_EMBEDDING = 8
+#: Channels of an SD3 or FLUX latent (their vae/config.json).
+WIDE_LATENT_CHANNELS = 16
+HEADS, HEAD_WIDTH = 4, 16
+#: Letters come from a fixed alphabet; T5's other tokens stand before it.
+T5_FIRST_TOKENS = ("<pad>", "</s>", "<unk>")
+T5_TOKENS_MAX = 512
+
+
+def stable_diffusion_2() -> Pipeline:
+    """Stable Diffusion 2: predicts velocity, projects linearly."""
+    return _stable_diffusion_like(
+        "StableDiffusionPipeline",
+        unet=unet(use_linear_projection=True),
+        scheduler=ddim_scheduler(prediction_type="v_prediction"),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def sdxl() -> Pipeline:
+    """SDXL: two text encoders and a size condition."""
+    return _stable_diffusion_like(
+        "StableDiffusionXLPipeline",
+        text_encoder_2=_projecting_encoder(),
+        tokenizer_2=clip_tokenizer(),
+        unet=unet(
+            cross_attention_dim=WIDE_TEXT,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=SIZE_EMBEDDING,
+            projection_class_embeddings_input_dim=TEXT_WIDTH + SIZE_NUMBERS * SIZE_EMBEDDING,
+        ),
+        scheduler=part(
+            "EulerDiscreteScheduler", beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
+        ),
+        add_watermarker=False,
+    )
+
+
+def sd3() -> Pipeline:
+    """Stable Diffusion 3: three text encoders, a transformer that follows a flow."""
+    pipeline: Pipeline = part(
+        "StableDiffusion3Pipeline",
+        transformer=part(
+            "SD3Transformer2DModel",
+            sample_size=8,
+            in_channels=WIDE_LATENT_CHANNELS,
+            out_channels=WIDE_LATENT_CHANNELS,
+            num_layers=2,
+            attention_head_dim=HEAD_WIDTH,
+            num_attention_heads=HEADS,
+            joint_attention_dim=WIDE_TEXT,
+            caption_projection_dim=HEADS * HEAD_WIDTH,
+            pooled_projection_dim=WIDE_TEXT,
+            pos_embed_max_size=32,
+        ),
+        scheduler=part("FlowMatchEulerDiscreteScheduler", shift=3.0),
+        vae=_wide_autoencoder(),
+        text_encoder=_projecting_encoder(),
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=_projecting_encoder(),
+        tokenizer_2=clip_tokenizer(),
+        text_encoder_3=_t5(),
+        tokenizer_3=_t5_tokenizer(),
+    )
+    return pipeline
+
+
+def flux() -> Pipeline:
+    """FLUX: a transformer with distilled guidance, over packed latents."""
+    pipeline: Pipeline = part(
+        "FluxPipeline",
+        transformer=part(
+            "FluxTransformer2DModel",
+            in_channels=4 * WIDE_LATENT_CHANNELS,  # a square of 2 x 2 latents is one token
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=HEAD_WIDTH,
+            num_attention_heads=HEADS,
+            joint_attention_dim=WIDE_TEXT,
+            pooled_projection_dim=TEXT_WIDTH,
+            guidance_embeds=True,
+            axes_dims_rope=(4, 6, 6),
+        ),
+        scheduler=part("FlowMatchEulerDiscreteScheduler", shift=3.0, use_dynamic_shifting=True),
+        vae=_wide_autoencoder(),
+        text_encoder=clip_text_encoder(),
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=_t5(),
+        tokenizer_2=_t5_tokenizer(),
+    )
+    return pipeline
+
+
+#: A short name of each family, to what builds it.
+FAMILIES: Mapping[str, Callable[[], Pipeline]] = {
+    "stable-diffusion": build_pipeline,
+    "stable-diffusion-2": stable_diffusion_2,
+    "sdxl": sdxl,
+    "sd3": sd3,
+    "flux": flux,
+}
+#: What descriptors call a family, where that is longer; see `contracts.catalog.FAMILIES`.
+DESCRIPTOR_FAMILIES = {"sdxl": "stable-diffusion-xl", "sd3": "stable-diffusion-3"}
+#: Sides of a picture are multiples of this; 8 where the latents are not packed.
+SIZE_MULTIPLES = {"sd3": 16, "flux": 16}
+
+
+def build_family(family: str) -> Pipeline:
+    """The pipeline of a family in memory; the same weights each time. Errors: KeyError."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(WEIGHTS_SEED)
+        return FAMILIES[family]()
+
+
+def ensure_family(cache_folder: Path, family: str) -> Path:
+    """The folder of a family's tiny model inside `cache_folder`, built if it is not there yet."""
+    if family == "stable-diffusion":
+        return ensure_tiny(cache_folder)
+    return ensure_folder(
+        cache_folder,
+        f"tiny-{family}-v1",
+        lambda: build_family(family),
+        lambda digest: family_descriptor(family, digest),
+    )
+
+
+def family_descriptor(family: str, digest: str) -> ModelDescriptor:
+    """What the registry should know of it; memory as the tiny Stable Diffusion, whose layers these share."""
+    guidance_scale = 3.5 if family == "flux" else 5.0
+    return tiny_descriptor(digest).model_copy(
+        update={
+            "model_id": f"tiny-{family}",
+            "title": f"Tiny {family} with random weights: paints noise, tries every part",
+            "family": DESCRIPTOR_FAMILIES.get(family, family),
+            "size_multiple_px": SIZE_MULTIPLES.get(family, 8),
+            "presets": (
+                Preset(
+                    name="standard",
+                    title="Standard",
+                    width_px=64,
+                    height_px=64,
+                    steps=4,
+                    guidance_scale=guidance_scale,
+                ),
+            ),
+        }
+    )
+
+
+def _stable_diffusion_like(class_name: str, **parts: Any) -> Pipeline:  # Any: see `part`
+    pipeline: Pipeline = part(
+        class_name, vae=autoencoder(), text_encoder=clip_text_encoder(), tokenizer=clip_tokenizer(), **parts
+    )
+    return pipeline
+
+
+def _projecting_encoder() -> CLIPTextModelWithProjection:
+    configuration = clip_text_configuration()
+    configuration.projection_dim = TEXT_WIDTH
+    return CLIPTextModelWithProjection(configuration)
+
+
+def _wide_autoencoder() -> Any:  # Any: see `part`
+    # Scale and shift are SD3's (its vae/config.json); both families leave the quantising convolutions out.
+    return autoencoder(
+        latent_channels=WIDE_LATENT_CHANNELS,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+        scaling_factor=1.5305,
+        shift_factor=0.0609,
+    )
+
+
+def _t5() -> T5EncoderModel:
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=len(_t5_vocabulary()),
+            d_model=WIDE_TEXT,
+            d_kv=HEAD_WIDTH,
+            d_ff=2 * WIDE_TEXT,
+            num_layers=1,
+            num_heads=HEADS,
+            feed_forward_proj="gated-gelu",
+        )
+    )
+
+
+def _t5_tokenizer() -> T5Tokenizer:
+    return T5Tokenizer(vocab=_t5_vocabulary(), extra_ids=0, model_max_length=T5_TOKENS_MAX)
+
+
+def _t5_vocabulary() -> list[tuple[str, float]]:
+    """One token for each symbol of the byte alphabet, equally likely, and one for the space before a word."""
+    return [*((token, 0.0) for token in T5_FIRST_TOKENS), *((token, -2.0) for token in ("▁", *byte_symbols()))]

@@ -1,0 +1,39 @@
+"""Messages into entries; what cannot be read is set apart with its reason. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dreamforge.contracts.errors import MalformedEvent
+from dreamforge.contracts.log.envelope import unseal
+from dreamforge.projector.folding.project import Entry
+from dreamforge.runtime.log.message import LogMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A message with what it says, or with why that cannot be known."""
+
+    message: LogMessage
+    entry: Entry | None
+    problem: str = ""
+
+
+def decode(messages: Iterable[LogMessage]) -> list[Decoded]:
+    """Read each message, whatever bytes it is made of."""
+    return [_decode(message) for message in messages]
+
+
+def _decode(message: LogMessage) -> Decoded:
+    try:
+        return Decoded(message, _entry(message))
+    except MalformedEvent as error:
+        return Decoded(message, None, error.reason)
+    except Exception as error:  # bytes from outside may break any parser, and must not stop the stream
+        return Decoded(message, None, f"{type(error).__name__}: {error}")
+
+
+def _entry(message: LogMessage) -> Entry:
+    recorded = unseal(message.subject, message.headers, message.data, sequence=message.sequence)
+    if message.headers.get("ce-type") == recorded.event.TYPE:
+        return Entry(recorded, message.data.decode())
+    return Entry(recorded, recorded.event.model_dump_json())

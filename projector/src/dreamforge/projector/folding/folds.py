@@ -1,0 +1,186 @@
+"""How each stream becomes rows: what to read first, what to fold, what to write."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any, Protocol
+
+from dreamforge.contracts.events import FailureReason, StepProgressed
+from dreamforge.contracts.jobs.state import JobState, Status
+from dreamforge.contracts.log import streams
+from dreamforge.projector.folding.fleet import Model, Runner, project_models, project_runners
+from dreamforge.projector.folding.job import Attempt, Job
+from dreamforge.projector.folding.project import Entry, JobChanges, Refused, Row, project_jobs
+from dreamforge.projector.writing import statements
+from dreamforge.projector.writing.jobs_cache import JobsCache
+from dreamforge.projector.writing.session import COPY_FROM_ROWS, Connection, Cursor, fill, put
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A batch, folded and not yet written. `committed` is to be called when it is."""
+
+    write: Callable[[Cursor], Awaitable[None]]
+    refused: Sequence[Refused] = ()
+    committed: Callable[[], None] = _nothing
+
+
+class Fold(Protocol):
+    """One stream's way into the tables."""
+
+    stream: str
+
+    async def fold(self, connection: Connection, entries: Sequence[Entry]) -> Folded:
+        """Read the rows concerned and fold the entries over them; writes nothing."""
+        ...
+
+
+class JobsFold:
+    """JOBS: jobs, attempts, artifacts, events."""
+
+    stream = streams.JOBS.name
+
+    def __init__(self) -> None:
+        self._cache = JobsCache()
+
+    async def fold(self, connection: Connection, entries: Sequence[Entry]) -> Folded:
+        changes = project_jobs(await self._jobs(connection, entries), entries)
+
+        async def write(cursor: Cursor) -> None:
+            await write_jobs(cursor, changes)
+
+        return Folded(write, changes.refused, lambda: self._cache.keep(changes.jobs))
+
+    def refold(self, job_id: str, entries: Sequence[Entry]) -> Folded:
+        """One job from nothing, whatever its rows say; `entries` are all of its events up to the checkpoint."""
+        changes = project_jobs({}, entries)
+
+        async def write(cursor: Cursor) -> None:
+            for statement in statements.FORGET_JOB:
+                await cursor.execute(statement, (job_id,))
+            await write_jobs(cursor, changes)
+
+        return Folded(write, changes.refused, lambda: self._cache.keep(changes.jobs))
+
+    async def _jobs(self, connection: Connection, entries: Sequence[Entry]) -> dict[str, Job]:
+        concerned = {entry.recorded.entity_id for entry in entries}
+        jobs = self._cache.known(concerned)
+        missing = list(concerned - jobs.keys())
+        if missing:
+            cursor = await connection.execute(statements.LOAD_JOBS, (missing,))
+            jobs |= {job.job_id: job for job in map(job_of_row, await cursor.fetchall())}
+        return jobs
+
+
+async def write_jobs(cursor: Cursor, changes: JobChanges) -> None:
+    """Every row a batch of job events changed."""
+    if not changes.events:
+        return
+    if len(changes.events) < COPY_FROM_ROWS:
+        await cursor.executemany(statements.INSERT_EVENT, changes.events)
+    else:
+        await fill(cursor, statements.COPY_EVENTS, changes.events)
+    await put(cursor, statements.JOBS, changes.job_rows())
+    await put(cursor, statements.ATTEMPTS, changes.attempt_rows())
+    await put(cursor, statements.ARTIFACTS, changes.artifact_rows())
+    if changes.succeeded:
+        job_ids, attempts = zip(*changes.succeeded, strict=True)
+        await cursor.execute(statements.REVEAL, (list(job_ids), list(attempts)))
+    if changes.ended:
+        await cursor.execute(statements.DROP_STEPS, (changes.ended,))
+
+
+def job_of_row(row: Sequence[Any]) -> Job:  # Any: a row of LOAD_JOBS
+    """The job that `job_row` and `attempt_row` would write as this row."""
+    state = JobState(
+        status=Status(row[2]),
+        tenant=row[3],
+        priority=row[4],
+        requested_at=row[5],
+        attempt=row[6],
+        runner_id=row[7] or "",
+        retry_at=row[8],
+        cancel_requested=row[9],
+        failure=FailureReason(row[10]) if row[10] else None,
+        started_at=row[11],
+    )
+    job = Job(row[0], row[1], state, *row[12:20])
+    job.current = Attempt(row[6], *row[20:]) if row[20] is not None else None
+    return job
+
+
+class StepsFold:
+    """STEPS: the newest step of each job that is not over."""
+
+    stream = streams.STEPS.name
+
+    async def fold(self, connection: Connection, entries: Sequence[Entry]) -> Folded:  # noqa: ARG002 the protocol's
+        latest = {entry.recorded.entity_id: entry for entry in entries}
+
+        async def write(cursor: Cursor) -> None:
+            await put(cursor, statements.STEPS, [step_row(entry) for entry in latest.values()])
+
+        return Folded(write)
+
+
+def step_row(entry: Entry) -> Row:
+    """A row of `steps`."""
+    event = entry.recorded.event
+    assert isinstance(event, StepProgressed)
+    return (
+        entry.recorded.entity_id,
+        entry.recorded.sequence,
+        event.attempt,
+        event.image_index,
+        event.images,
+        event.step,
+        event.steps,
+        event.elapsed_seconds,
+        event.eta_seconds,
+        event.at,
+    )
+
+
+class RunnersFold:
+    """FLEET: runners."""
+
+    stream = streams.FLEET.name
+
+    async def fold(self, connection: Connection, entries: Sequence[Entry]) -> Folded:
+        rows = await _load(connection, statements.LOAD_RUNNERS, entries)
+        before = {runner.runner_id: runner for runner in (Runner(*row) for row in rows)}
+        changed = project_runners(before, (entry.recorded for entry in entries))
+
+        async def write(cursor: Cursor) -> None:
+            await put(cursor, statements.RUNNERS, [astuple(runner) for runner in changed.values()])
+
+        return Folded(write)
+
+
+class ModelsFold:
+    """MODELS: models."""
+
+    stream = streams.MODELS.name
+
+    async def fold(self, connection: Connection, entries: Sequence[Entry]) -> Folded:
+        rows = await _load(connection, statements.LOAD_MODELS, entries)
+        before = {model.model_id: model for model in (Model(*row) for row in rows)}
+        changed = project_models(before, (entry.recorded for entry in entries))
+
+        async def write(cursor: Cursor) -> None:
+            await put(cursor, statements.MODELS, [astuple(model) for model in changed.values()])
+
+        return Folded(write)
+
+
+async def _load(connection: Connection, query: bytes, entries: Sequence[Entry]) -> list[Any]:  # Any: database rows
+    ids = list({entry.recorded.entity_id for entry in entries})
+    return await (await connection.execute(query, (ids,))).fetchall()
+
+
+def all_folds() -> tuple[Fold, ...]:
+    """One of each, JOBS first; with empty caches, so made anew for every session."""
+    return (JobsFold(), StepsFold(), RunnersFold(), ModelsFold())

@@ -1,0 +1,142 @@
+"""One job as its rows have it, folded event by event with the same `evolve` that everybody else uses."""
+
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from dreamforge.contracts.events import (
+    AttemptFailed,
+    JobAssigned,
+    JobCancelled,
+    JobEvent,
+    JobFailed,
+    JobRequested,
+    JobStarted,
+    JobSucceeded,
+)
+from dreamforge.contracts.jobs.state import INITIAL, JobState, evolve
+
+OPEN_ATTEMPT = ("assigned", "running")
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A row of `attempts`, without its job's id."""
+
+    attempt: int
+    runner_id: str
+    instance_id: str
+    status: str
+    estimated_vram_bytes: int
+    decision_json: str
+    assigned_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    reason: str | None = None
+    message: str | None = None
+    retryable: bool | None = None
+
+
+@dataclass(slots=True)
+class Job:
+    """A row of `jobs` with the row of its current attempt: all that the next event can change.
+
+    What `state` knows is taken from it and kept nowhere else, except the request, which is only carried along
+    as JSON: `evolve` never looks into it.
+    """
+
+    job_id: str
+    version: int = 0
+    state: JobState = INITIAL
+    model_id: str = ""
+    preset: str = ""
+    request_json: str = ""
+    idempotency_key: str | None = None
+    failure_message: str | None = None
+    assigned_at: datetime | None = None
+    finished_at: datetime | None = None
+    render_seconds: float | None = None
+    current: Attempt | None = None
+
+    def working_copy(self) -> Self:
+        """A job that can be folded on without changing this one."""
+        made = copy(self)
+        made.current = copy(self.current)
+        return made
+
+    def apply(self, event: JobEvent, sequence: int) -> bool:
+        """Fold one more event. False when the job was over before: then only its version moves."""
+        self.version = sequence
+        if self.state.terminal:
+            return False
+        self.state = evolve(self.state, event)
+        if (change := _CHANGES.get(type(event))) is not None:
+            change(self, event)
+        if self.state.terminal:
+            self.finished_at = event.at
+        return True
+
+    def end_attempt(self, status: str, event: JobEvent, reason: str | None = None, message: str | None = None) -> None:
+        """Close the current attempt, unless it was closed before."""
+        current = self.current
+        if current is not None and current.status in OPEN_ATTEMPT:
+            current.status, current.ended_at, current.reason, current.message = status, event.at, reason, message
+
+
+def _requested(job: Job, event: JobRequested) -> None:
+    job.request_json = event.request.model_dump_json()
+    job.model_id, job.preset = event.request.model_id, event.request.preset
+    job.idempotency_key = event.idempotency_key
+
+
+def _assigned(job: Job, event: JobAssigned) -> None:
+    job.assigned_at = event.at
+    job.current = Attempt(
+        attempt=event.attempt,
+        runner_id=event.runner_id,
+        instance_id=event.instance_id,
+        status="assigned",
+        estimated_vram_bytes=event.estimated_vram_bytes,
+        decision_json=event.decision.model_dump_json(),
+        assigned_at=event.at,
+    )
+
+
+def _started(job: Job, event: JobStarted) -> None:
+    if job.current is not None and job.current.status == "assigned":
+        job.current.status, job.current.started_at = "running", event.at
+
+
+def _attempt_failed(job: Job, event: AttemptFailed) -> None:
+    job.failure_message = event.message
+    if job.current is not None and job.current.status in OPEN_ATTEMPT:
+        job.current.retryable = event.retryable
+    job.end_attempt("failed", event, event.reason.value, event.message)
+
+
+def _succeeded(job: Job, event: JobSucceeded) -> None:
+    job.render_seconds = event.render_seconds
+    job.end_attempt("succeeded", event)
+
+
+def _failed(job: Job, event: JobFailed) -> None:
+    job.failure_message = event.message
+    job.end_attempt("failed", event, event.reason.value, event.message)
+
+
+def _cancelled(job: Job, event: JobCancelled) -> None:
+    job.end_attempt("cancelled", event)
+
+
+# Any: each function takes the event class it stands under. Classes that are missing change `state` only.
+_CHANGES: dict[type[JobEvent], Callable[[Job, Any], None]] = {
+    JobRequested: _requested,
+    JobAssigned: _assigned,
+    JobStarted: _started,
+    AttemptFailed: _attempt_failed,
+    JobSucceeded: _succeeded,
+    JobFailed: _failed,
+    JobCancelled: _cancelled,
+}

@@ -1,0 +1,173 @@
+"""Events in, row changes out. Pure: the same events give the same rows, however they are cut into batches."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pydantic_core import to_json
+
+from dreamforge.contracts.events import ArtifactStored, JobEvent, JobRequested, JobSucceeded
+from dreamforge.contracts.log.envelope import Recorded
+from dreamforge.projector.folding.job import Attempt, Job
+
+Row = tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event with its payload as JSON text, as the log has it."""
+
+    recorded: Recorded
+    payload: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An event that can be read but not folded, and why."""
+
+    sequence: int
+    reason: str
+
+
+@dataclass(slots=True)
+class JobChanges:
+    """What a batch changes: the newest row of everything it touched, each once."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    attempts: dict[tuple[str, int], Attempt] = field(default_factory=dict)
+    artifacts: dict[tuple[str, int, int], ArtifactStored] = field(default_factory=dict)
+    succeeded: dict[tuple[str, int], None] = field(default_factory=dict)
+    ended: list[str] = field(default_factory=list)
+    events: list[Row] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+
+    def job_rows(self) -> list[Row]:
+        return [job_row(job) for job in self.jobs.values()]
+
+    def attempt_rows(self) -> list[Row]:
+        return [attempt_row(job_id, attempt) for (job_id, _), attempt in self.attempts.items()]
+
+    def artifact_rows(self) -> list[Row]:
+        return [
+            artifact_row(job_id, event, visible=(job_id, attempt) in self.succeeded)
+            for (job_id, attempt, _), event in self.artifacts.items()
+        ]
+
+
+def project_jobs(jobs: Mapping[str, Job], entries: Iterable[Entry]) -> JobChanges:
+    """Fold events of JOBS, in stream order, over the jobs as they are (absent: no such job yet).
+
+    Events at or before a job's version change nothing. An event of a job that was never requested is refused:
+    its request was parked, or somebody writes to our subjects.
+    """
+    changes = JobChanges()
+    for entry in entries:
+        recorded, event = entry.recorded, entry.recorded.event
+        assert isinstance(event, JobEvent)
+        job = changes.jobs.get(recorded.entity_id) or _working_copy(jobs, recorded.entity_id, event)
+        if job is None:
+            reason = f"{event.TYPE}: no request of job {recorded.entity_id} comes before it"
+            changes.refused.append(Refused(recorded.sequence, reason))
+        elif recorded.sequence > job.version:
+            changes.jobs[job.job_id] = job
+            changes.events.append(event_row(recorded, event, entry.payload))
+            if job.apply(event, recorded.sequence):
+                _touch(changes, job, event)
+    return changes
+
+
+def _working_copy(jobs: Mapping[str, Job], job_id: str, event: JobEvent) -> Job | None:
+    known = jobs.get(job_id)
+    if known is not None:
+        return known.working_copy()
+    return Job(job_id) if isinstance(event, JobRequested) else None
+
+
+def _touch(changes: JobChanges, job: Job, event: JobEvent) -> None:
+    if job.current is not None:
+        changes.attempts[job.job_id, job.current.attempt] = job.current
+    if isinstance(event, ArtifactStored):
+        changes.artifacts[job.job_id, event.attempt, event.index] = event
+    elif isinstance(event, JobSucceeded):
+        changes.succeeded[job.job_id, event.attempt] = None
+    if job.state.terminal:
+        changes.ended.append(job.job_id)
+
+
+def event_row(recorded: Recorded, event: JobEvent, payload: str) -> Row:
+    """A row of `events`."""
+    return (
+        recorded.sequence,
+        recorded.entity_id,
+        event.attempt,
+        event.TYPE,
+        recorded.event_id,
+        recorded.source,
+        event.at,
+        payload,
+    )
+
+
+def job_row(job: Job) -> Row:
+    """A row of `jobs`."""
+    state = job.state
+    return (
+        job.job_id,
+        job.version,
+        state.tenant,
+        state.status.value,
+        state.priority,
+        job.model_id,
+        job.preset,
+        job.request_json,
+        job.idempotency_key,
+        state.attempt,
+        state.runner_id or None,
+        state.cancel_requested,
+        state.failure.value if state.failure else None,
+        job.failure_message,
+        state.retry_at,
+        state.requested_at,
+        job.assigned_at,
+        state.started_at,
+        job.finished_at,
+        job.render_seconds,
+    )
+
+
+def attempt_row(job_id: str, attempt: Attempt) -> Row:
+    """A row of `attempts`."""
+    return (
+        job_id,
+        attempt.attempt,
+        attempt.runner_id,
+        attempt.instance_id,
+        attempt.status,
+        attempt.estimated_vram_bytes,
+        attempt.decision_json,
+        attempt.assigned_at,
+        attempt.started_at,
+        attempt.ended_at,
+        attempt.reason,
+        attempt.message,
+        attempt.retryable,
+    )
+
+
+def artifact_row(job_id: str, event: ArtifactStored, *, visible: bool) -> Row:
+    """A row of `artifacts`."""
+    return (
+        f"{job_id}-{event.attempt}-{event.index}",
+        job_id,
+        event.attempt,
+        event.index,
+        visible,
+        event.sha256,
+        event.object_key,
+        event.size_bytes,
+        event.content_type,
+        event.width_px,
+        event.height_px,
+        event.seed,
+        to_json(event.recipe).decode(),
+        event.at,
+    )

@@ -1,0 +1,1 @@
+"""Rebuild, verify, status and garbage collection of what the projection stands for."""

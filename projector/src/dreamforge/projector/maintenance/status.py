@@ -1,0 +1,75 @@
+"""Where the projection stands, for people and scripts: asked of Postgres and NATS, not of the projector."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from dreamforge.projector.folding.folds import all_folds
+from dreamforge.projector.maintenance.exclusive import MAINTENANCE_LOCK, log_of
+from dreamforge.projector.writing.session import OF_ADVISORY_LOCK, WRITER_LOCK, patient
+from dreamforge.runtime.log.follow import last_sequence
+from dreamforge.runtime.service.settings import CommonSettings
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """One stream: how far its log is, how far the tables are, and when they last moved."""
+
+    stream: str
+    checkpoint: int
+    last_sequence: int
+    moved_at: datetime | None
+
+    @property
+    def lag_messages(self) -> int:
+        """How many messages the tables have still to pass."""
+        return max(0, self.last_sequence - self.checkpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionStatus:
+    """All streams; how many projectors write (0 or 1) and wait; whether tables are being rebuilt or verified."""
+
+    streams: tuple[StreamStatus, ...]
+    writing: int
+    standing_by: int
+    maintenance: bool
+
+
+async def status(settings: CommonSettings) -> ProjectionStatus:
+    """Ask where the projection stands. Errors: DependencyAway, ApiError, psycopg.Error when something is away."""
+    url = patient(settings.database_url.get_secret_value())
+    async with await AsyncConnection.connect(url, autocommit=True, application_name="dreamforge-status") as connection:
+        checkpoints = await _checkpoints(connection)
+        writing, standing_by = await _sessions(connection, WRITER_LOCK)
+        maintenance, _ = await _sessions(connection, MAINTENANCE_LOCK)
+    async with log_of(settings, "status") as bus:
+        ends = {fold.stream: await last_sequence(bus, fold.stream) for fold in all_folds()}
+    streams = []
+    for stream, end in ends.items():
+        sequence, at = checkpoints.get(stream, (0, None))
+        streams.append(StreamStatus(stream, sequence, end, at))
+    return ProjectionStatus(tuple(streams), writing, standing_by, bool(maintenance))
+
+
+async def _checkpoints(connection: "AsyncConnection[Any]") -> dict[str, tuple[int, datetime | None]]:
+    """By stream; none in a database that nobody has migrated yet."""
+    row = await (await connection.execute("SELECT to_regclass('checkpoints')")).fetchone()
+    if row is None or row[0] is None:
+        return {}
+    cursor = await connection.execute("SELECT stream, sequence, at FROM checkpoints")
+    return {row[0]: (row[1], row[2]) for row in await cursor.fetchall()}
+
+
+async def _sessions(connection: "AsyncConnection[Any]", lock: int) -> tuple[int, int]:
+    """How many sessions hold an advisory lock, and how many wait for it."""
+    cursor = await connection.execute(
+        "SELECT count(*) FILTER (WHERE granted), count(*) FILTER (WHERE NOT granted) FROM pg_locks"
+        f" WHERE {OF_ADVISORY_LOCK}",
+        (lock,),
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return row[0], row[1]

@@ -1,0 +1,1 @@
+"""Row changes and checkpoint into Postgres, in one transaction."""

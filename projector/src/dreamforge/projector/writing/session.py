@@ -1,0 +1,152 @@
+"""The one Postgres session that writes the read tables: whoever holds its lock is the projector.
+
+The lock belongs to the session, so a writer that is cut off has lost both at once and cannot write any more. Every
+transaction also moves its stream's checkpoint from where this process left it; if that fails, somebody else has
+written (or the tables were swapped), nothing is written, and the fold starts again from what the tables say.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Self
+
+import psycopg
+from psycopg import AsyncConnection, AsyncCursor
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from dreamforge.contracts.log.streams import STEPS
+from dreamforge.contracts.tables import CHECKPOINT_CHANNEL
+from dreamforge.projector.folding.project import Row
+from dreamforge.projector.writing import statements
+from dreamforge.runtime import clock
+
+# Any constant that nobody else in this database uses; ASCII of "forgepro".
+WRITER_LOCK = 0x666F72676570726F
+# pg_locks shows a key of 64 bits in two halves.
+OF_ADVISORY_LOCK = (
+    "locktype = 'advisory' AND objsubid = 1 AND (classid::bigint << 32) + objid::bigint = %s"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+# A writer that hangs (stopped, cut off) loses its session, and the lock with it, after this long.
+LEASE_SECONDS = 10
+PING_SECONDS = 2.0
+# Below this many rows, one statement a row in one pipeline is sooner done than COPY and merge.
+COPY_FROM_ROWS = 24
+# libpq's: a server that vanished without a word is noticed in about five seconds.
+PATIENCE = {"connect_timeout": 5, "keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 3}
+
+Connection = AsyncConnection[tuple[object, ...]]
+Cursor = AsyncCursor[tuple[object, ...]]
+
+
+def patient(database_url: str) -> str:
+    """The URL with our time-outs, where it does not state its own.
+
+    >>> "connect_timeout=5" in patient("postgresql://forge@db/forge")
+    True
+    """
+    given = conninfo_to_dict(database_url)
+    return make_conninfo(database_url, **{name: value for name, value in PATIENCE.items() if name not in given})
+
+
+class Fenced(Exception):
+    """The checkpoint is not where this writer left it: somebody else wrote."""
+
+
+@dataclass(slots=True)
+class Session:
+    """One connection, one transaction at a time."""
+
+    connection: Connection
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, database_url: str, *, name: str, schema: str | None = None) -> AsyncIterator[Self]:
+        """Connect; `schema` is where the tables are, else the database's own search path says.
+
+        Errors: psycopg.OperationalError when Postgres is away.
+        """
+        connection = await AsyncConnection.connect(patient(database_url), autocommit=True, application_name=name)
+        try:
+            if schema is not None:
+                await connection.execute("SELECT set_config('search_path', %s, false)", (schema,))
+            # Safe: rows and checkpoint are lost together, and what is lost is folded again. 12 times the rate.
+            await connection.execute("SET synchronous_commit = off")
+            yield cls(connection)
+        finally:
+            with suppress(psycopg.Error):
+                await connection.close()
+
+    async def try_become_writer(self, lock: int = WRITER_LOCK) -> bool:
+        """Take the writer's lock if it is free."""
+        row = await (await self.connection.execute("SELECT pg_try_advisory_lock(%s)", (lock,))).fetchone()
+        return bool(row and row[0])
+
+    async def become_writer(self, lock: int = WRITER_LOCK) -> None:
+        """Wait for the lock, however long; the server gives it at once when its holder's session ends."""
+        await self.connection.execute("SELECT pg_advisory_lock(%s)", (lock,))
+
+    async def prepare(self) -> None:
+        """Staging tables and the lease of this session; call it as the writer."""
+        for staged in statements.STAGED:
+            await self.connection.execute(staged.make_staging)
+        lease = f"{LEASE_SECONDS}s"
+        await self.connection.execute(
+            "SELECT set_config(name, %s, false) FROM pg_settings WHERE name = ANY(%s)",
+            (lease, ["idle_session_timeout", "idle_in_transaction_session_timeout"]),
+        )
+
+    async def keep_lease(self) -> None:
+        """Show the server that we live; raises psycopg.OperationalError as soon as the session is lost."""
+        while True:
+            await asyncio.sleep(PING_SECONDS)
+            async with self.busy:
+                await self.connection.execute("SELECT 1")
+
+    async def checkpoint(self, stream: str) -> int:
+        """The last sequence that is in the tables; its row is made if it is missing."""
+        async with self.busy:
+            await self.connection.execute(statements.NEW_CHECKPOINT, (stream, clock.now()))
+            row = await (await self.connection.execute(statements.CHECKPOINT, (stream,))).fetchone()
+        assert row is not None
+        assert isinstance(row[0], int)
+        return row[0]
+
+    async def rewind_steps(self, before: int, newest: int) -> None:
+        """Let STEPS go on from `newest`: its lost end will be written anew under the same sequences."""
+        async with self.busy, self.connection.transaction():
+            await self.connection.execute("DELETE FROM steps WHERE sequence > %s", (newest,))
+            await self.connection.execute(statements.MOVE_CHECKPOINT, (newest, clock.now(), STEPS.name, before))
+
+    @asynccontextmanager
+    async def moving(self, stream: str, before: int, after: int) -> AsyncIterator[Cursor]:
+        """A transaction that moves a checkpoint and says so to whoever listens.
+
+        Errors: Fenced when the checkpoint was not `before`; then nothing is written.
+        """
+        async with self.connection.transaction(), self.connection.cursor() as cursor:
+            await cursor.execute(statements.MOVE_CHECKPOINT, (after, clock.now(), stream, before))
+            if cursor.rowcount != 1:
+                raise Fenced(f"the checkpoint of {stream} is no longer {before}")
+            yield cursor
+            await cursor.execute(statements.NOTIFY, (CHECKPOINT_CHANNEL, f"{stream} {after}"))
+
+
+async def put(cursor: Cursor, upsert: statements.Upsert, rows: list[Row]) -> None:
+    """Insert or replace rows by primary key; each key at most once among them."""
+    if not rows:
+        return
+    if len(rows) < COPY_FROM_ROWS:
+        await cursor.executemany(upsert.one, rows)
+        return
+    await fill(cursor, upsert.fill_staging, rows)
+    await cursor.execute(upsert.from_staging)
+
+
+async def fill(cursor: Cursor, copy: bytes, rows: list[Row]) -> None:
+    """COPY rows into a table."""
+    async with cursor.copy(copy) as sink:
+        for row in rows:
+            await sink.write_row(row)

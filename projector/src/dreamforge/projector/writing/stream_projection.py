@@ -1,0 +1,133 @@
+"""One stream on its way into the tables: follow, read, fold, write, in batches that grow with the load."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import psycopg
+from prometheus_client import Counter, Gauge, Histogram
+
+from dreamforge.projector.folding.decode import Decoded, decode
+from dreamforge.projector.folding.folds import Fold, Folded
+from dreamforge.projector.parking import Park
+from dreamforge.projector.together import together
+from dreamforge.projector.writing.buffer import Buffer
+from dreamforge.projector.writing.session import Session
+from dreamforge.runtime import clock
+from dreamforge.runtime.log.follow import Follower
+from dreamforge.runtime.service.telemetry import LAG, LATENCY_BUCKETS
+
+PROJECTED = Counter("forge_projected_messages_total", "Messages that the read tables have passed", ["stream"])
+LAG_SECONDS = Gauge("forge_projection_lag_seconds", "Age of the newest event in the read tables; 0: all", ["stream"])
+COMMIT_SECONDS = Histogram("forge_projection_commit_seconds", "Fold and commit of one batch", buckets=LATENCY_BUCKETS)
+
+# SQLSTATE classes by which Postgres says that values can never be stored, whoever tries again: data exception,
+# integrity constraint, program limit exceeded (an index entry too long, JSON too deep).
+HOPELESS = ("22", "23", "54")
+
+
+def is_hopeless(error: Exception) -> bool:
+    """Whether one of the rows itself is to blame, so that trying again cannot help.
+
+    >>> is_hopeless(psycopg.errors.UntranslatableCharacter()), is_hopeless(psycopg.errors.AdminShutdown())
+    (True, False)
+    """
+    if isinstance(error, psycopg.Error) and error.sqlstate:
+        return error.sqlstate[:2] in HOPELESS
+    return isinstance(error, psycopg.DataError | UnicodeError)  # refused by the client: NUL in a text
+
+
+@dataclass(slots=True)
+class StreamProjection:
+    """Folds one stream on from its checkpoint. `sequence` is how far the tables are."""
+
+    session: Session
+    fold: Fold
+    follower: Follower
+    park: Park
+    batch_messages: int
+    pause_seconds: float = 0.0
+    until: int | None = None
+    sequence: int = 0
+    caught_up: asyncio.Event = field(default_factory=asyncio.Event)
+    _moved: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def run(self) -> None:
+        """For ever; with `until`, up to that sequence. Errors: Fenced, psycopg.Error: start again, new session."""
+        buffer = Buffer(self.batch_messages)
+        await together(self._read(buffer), self._write(buffer))
+
+    async def _read(self, buffer: Buffer) -> None:
+        async for batch in self.follower.batches():
+            await buffer.put(decode(batch.messages), batch.pending)
+
+    async def _write(self, buffer: Buffer) -> None:
+        while not self._done():
+            items, pending = await buffer.take()
+            await self.apply(items)
+            LAG.labels(self.fold.stream).set(pending)
+            if pending == 0:
+                LAG_SECONDS.labels(self.fold.stream).set(0)
+                self.caught_up.set()
+            if self.pause_seconds:
+                await asyncio.sleep(self.pause_seconds)  # lets newer steps overtake older ones
+
+    def _done(self) -> bool:
+        return self.until is not None and (self.sequence >= self.until or self.caught_up.is_set())
+
+    def _wanted(self, item: Decoded) -> bool:
+        place = item.message.sequence
+        return place > self.sequence and (self.until is None or place <= self.until)
+
+    async def reached(self, place: int) -> None:
+        """Wait until the tables have passed a sequence."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self.sequence >= place)
+
+    async def apply(self, items: Sequence[Decoded]) -> None:
+        """Write what is new in a batch; what cannot be read is parked first, for the checkpoint will pass it."""
+        items = [item for item in items if self._wanted(item)]
+        if not items:
+            return
+        with COMMIT_SECONDS.time():
+            for item in items:
+                if item.entry is None:
+                    await self.park(self.fold.stream, item.message, item.problem)
+            await self._commit([item for item in items if item.entry is not None], items[-1].message.sequence)
+        async with self._moved:
+            self._moved.notify_all()
+        PROJECTED.labels(self.fold.stream).inc(len(items))
+        if (entry := items[-1].entry) is not None:
+            LAG_SECONDS.labels(self.fold.stream).set(max(0.0, (clock.now() - entry.recorded.at).total_seconds()))
+
+    async def _commit(self, items: Sequence[Decoded], upto: int) -> None:
+        """Write the batch; if Postgres can never take one of its rows, halve it until that one stands alone."""
+        try:
+            await self._transact(items, upto)
+        except Exception as error:
+            if not is_hopeless(error) or not items:
+                raise
+            if len(items) == 1:
+                await self.park(self.fold.stream, items[0].message, f"the tables refuse it: {error}")
+                await self._commit([], upto)
+                return
+            half = len(items) // 2
+            await self._commit(items[:half], items[half - 1].message.sequence)
+            await self._commit(items[half:], upto)
+
+    async def _transact(self, items: Sequence[Decoded], upto: int) -> None:
+        async with self.session.busy:
+            entries = [item.entry for item in items if item.entry is not None]
+            folded = await self.fold.fold(self.session.connection, entries)
+        await self._park_refused(folded, items)
+        async with self.session.busy:
+            async with self.session.moving(self.fold.stream, self.sequence, upto) as cursor:
+                await folded.write(cursor)
+            self.sequence = upto
+            folded.committed()
+
+    async def _park_refused(self, folded: Folded, items: Sequence[Decoded]) -> None:
+        if folded.refused:
+            messages = {item.message.sequence: item.message for item in items}
+            for refused in folded.refused:
+                await self.park(self.fold.stream, messages[refused.sequence], refused.reason)

@@ -1,0 +1,141 @@
+"""The connection to NATS: made with patience, checked for fitness, never silent about its state."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from loguru import logger
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import ConnectionClosedError
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+
+from dreamforge.contracts.errors import BrokerUnfit, DependencyAway
+from dreamforge.runtime import clock
+from dreamforge.runtime.log.headers import FastClient
+
+# Atomic batches came with 2.12, schedules with 2.12, per-key TTL with 2.11; 2.14 is what we test against.
+MINIMUM_SERVER = (2, 14)
+REQUEST_TIMEOUT_SECONDS = 5.0
+# What leaving waits for messages that nobody takes any more; nothing that matters is only there.
+DRAIN_SECONDS = 2
+NATS_ERRORS = (NatsError, OSError, asyncio.TimeoutError)
+
+
+class ApiError(Exception):
+    """JetStream's own error: `code` is its err_code."""
+
+    def __init__(self, code: int, description: str) -> None:
+        super().__init__(f"{description} ({code})")
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Bus:
+    """One connection. `request` speaks JetStream's API; `nc` and `js` are there for the rest.
+
+    What was asked on a connection that broke fails at once; hooks in `on_reconnect` are called when there is another.
+    """
+
+    nc: Client
+    js: JetStreamContext = field(repr=False)
+    on_reconnect: set[Callable[[], None]] = field(default_factory=set, repr=False)
+
+    async def request(self, subject: str, payload: object) -> dict[str, Any]:  # Any: JSON
+        """One JetStream API call. Errors: ApiError(code), DependencyAway when NATS does not answer."""
+        return ack(await self.ask(subject, json.dumps(payload).encode() if payload is not None else b""))
+
+    async def ask(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> Msg:
+        """Request and reply. Errors: DependencyAway."""
+        try:
+            # Our own time-out, because the client's is wait_for, which on Python 3.11 swallows a cancellation that
+            # arrives together with the answer.
+            async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
+                return await self.nc.request(subject, data, timeout=None, headers=headers)  # type: ignore[arg-type]
+        except NATS_ERRORS as error:
+            raise DependencyAway(dependency="nats", reason=str(error) or type(error).__name__) from error
+
+    async def publish(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> None:
+        """Core publish: no ack. Errors: DependencyAway when the connection is closed or its buffer full."""
+        try:
+            await self.nc.publish(subject, data, headers=headers)
+        except NATS_ERRORS as error:
+            raise DependencyAway(dependency="nats", reason=str(error) or type(error).__name__) from error
+
+    @property
+    def connected(self) -> bool:
+        """True while the server is reachable."""
+        return bool(self.nc.is_connected)
+
+    async def close(self) -> None:
+        """Flush what was published and leave; on a broken connection, just leave."""
+        if self.nc.is_closed:
+            return
+        try:
+            await self.nc.drain() if self.nc.is_connected else await self.nc.close()
+        except (*NATS_ERRORS, RuntimeError):  # RuntimeError: uvloop's word for writing to a closed transport
+            with contextlib.suppress(*NATS_ERRORS, RuntimeError):
+                await self.nc.close()
+
+
+def ack(message: Msg) -> dict[str, Any]:  # Any: JSON
+    """JetStream's answer as JSON. Errors: ApiError(code)."""
+    answer: dict[str, Any] = json.loads(message.data or b"{}")
+    if error := answer.get("error"):
+        raise ApiError(int(error.get("err_code", 0)), str(error.get("description", "unknown error")))
+    return answer
+
+
+async def connect(url: str, name: str) -> Bus:
+    """Connect, waiting for as long as NATS is away. Errors: BrokerUnfit when the server is too old."""
+    nc = FastClient()
+    voice = _Voice(nc)
+    await nc.connect(
+        url.split(","),
+        name=name,
+        connect_timeout=2,
+        drain_timeout=DRAIN_SECONDS,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.1,  # type: ignore[arg-type]  # it sleeps for it, and says int
+        error_cb=voice.error,
+        disconnected_cb=voice.disconnected,
+        reconnected_cb=voice.reconnected,
+    )
+    version = nc.connected_server_version
+    if (version.major, version.minor) < MINIMUM_SERVER:
+        await nc.close()
+        needed = ".".join(map(str, MINIMUM_SERVER))
+        raise BrokerUnfit(reason=f"it is version {version.major}.{version.minor}, and {needed} or newer is needed")
+    return Bus(nc, nc.jetstream(timeout=REQUEST_TIMEOUT_SECONDS), voice.on_reconnect)
+
+
+class _Voice:
+    """Says what happens to the connection, but the same trouble only every few seconds."""
+
+    QUIET_SECONDS = 5.0
+
+    def __init__(self, nc: FastClient) -> None:
+        self.on_reconnect: set[Callable[[], None]] = set()
+        self._nc = nc
+        self._last: tuple[str, float] = ("", 0.0)
+
+    async def error(self, error: Exception) -> None:
+        text = str(error) or type(error).__name__
+        said, at = self._last
+        if text != said or clock.monotonic_seconds() - at > self.QUIET_SECONDS:
+            self._last = (text, clock.monotonic_seconds())
+            logger.warning("NATS: {} (trying again)", text)
+
+    async def disconnected(self) -> None:
+        if not self._nc.is_closed:  # the client calls this too when we leave on purpose
+            logger.warning("NATS: connection lost")
+        self._nc.give_up_requests(ConnectionClosedError())
+
+    async def reconnected(self) -> None:
+        logger.info("NATS: connected again")
+        for hook in tuple(self.on_reconnect):
+            hook()

@@ -1,0 +1,100 @@
+"""JetStream's batched direct get: the last message of every subject under a filter, in one request.
+
+Any replica answers, as far as it is. So that something is there is believed at once; that nothing is, or nothing
+more up to a place that was seen elsewhere, is believed of the stream's leader only.
+"""
+
+import asyncio
+import json
+
+from nats.aio.msg import Msg
+
+from dreamforge.contracts.errors import DependencyAway
+from dreamforge.runtime.log import leader_get
+from dreamforge.runtime.log.bus import NATS_ERRORS, REQUEST_TIMEOUT_SECONDS, Bus
+from dreamforge.runtime.log.message import LogMessage, writers_own
+
+# The server sends no more than this many in answer to one request; a job has a few dozen events.
+MAX_MESSAGES = 1024
+
+
+async def last_of_each(bus: Bus, stream: str, subject_filter: str, *, covering: int = 0) -> list[LogMessage]:
+    """The latest message of each subject, in stream order, with all up to the sequence `covering`; [] if none is there.
+
+    Since each event of a job has a subject of its own, this is the whole job, however long the log.
+    Errors: DependencyAway when NATS does not answer in REQUEST_TIMEOUT_SECONDS, or not as far as `covering`.
+    """
+    found, closing = await _get(bus, stream, {"multi_last": [subject_filter], "batch": MAX_MESSAGES})
+    up_to = int(closing.get("Nats-UpTo-Sequence", 0))  # not said where nothing was found
+    if found and up_to >= covering:
+        return found
+    return _latest(found + await leader_get.after(bus, stream, subject_filter, up_to, covering=covering))
+
+
+async def after(bus: Bus, stream: str, subject: str, sequence: int, *, count: int = MAX_MESSAGES) -> list[LogMessage]:
+    """Up to `count` messages of a subject past a sequence, in stream order.
+
+    Errors: DependencyAway when NATS does not answer.
+    """
+    found, _ = await _get(bus, stream, {"seq": sequence + 1, "next_by_subj": subject, "batch": count})
+    return found
+
+
+async def one(bus: Bus, stream: str, sequence: int) -> LogMessage | None:
+    """The message at a sequence; None if it is not (any more) in the stream. Errors: DependencyAway."""
+    answer = await bus.ask(f"$JS.API.DIRECT.GET.{stream}", json.dumps({"seq": sequence}).encode())
+    headers = answer.headers or {}
+    if headers.get("Nats-Sequence") == str(sequence):
+        return _stored(answer, headers)
+    return await leader_get.one(bus, stream, sequence)
+
+
+async def last(bus: Bus, stream: str, subject: str) -> LogMessage | None:
+    """The newest message of one subject; None if whoever answered has none (yet). Errors: DependencyAway."""
+    answer = await bus.ask(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"")
+    headers = answer.headers or {}
+    return _stored(answer, headers) if "Nats-Sequence" in headers else None
+
+
+async def _get(bus: Bus, stream: str, request: dict[str, object]) -> tuple[list[LogMessage], dict[str, str]]:
+    """What was found, and the headers of the message that closes the answer."""
+    inbox = bus.nc.new_inbox()
+    done: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
+    found: list[LogMessage] = []
+
+    async def receive(message: Msg) -> None:
+        headers = message.headers or {}
+        if "Nats-Sequence" in headers:
+            found.append(_stored(message, headers))
+        elif not done.done():  # 204 ends the batch, 404 says there was nothing
+            _finish(done, headers)
+
+    try:
+        subscription = await bus.nc.subscribe(inbox, cb=receive)
+        try:
+            await bus.nc.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), reply=inbox)
+            async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
+                closing = await done
+        finally:
+            await subscription.unsubscribe()
+    except NATS_ERRORS as error:
+        raise DependencyAway(dependency="nats", reason=str(error) or type(error).__name__) from error
+    return found, closing
+
+
+def _latest(messages: list[LogMessage]) -> list[LogMessage]:
+    latest = {message.subject: message for message in messages}
+    return sorted(latest.values(), key=lambda message: message.sequence)
+
+
+def _finish(done: "asyncio.Future[dict[str, str]]", headers: dict[str, str]) -> None:
+    status = headers.get("Status", "")
+    if status in ("204", "404"):
+        done.set_result(headers)
+    else:
+        reason = f"direct get answered {status or 'nothing known'} {headers.get('Description', '')}".strip()
+        done.set_exception(DependencyAway(dependency="nats", reason=reason))
+
+
+def _stored(message: Msg, headers: dict[str, str]) -> LogMessage:
+    return LogMessage(headers["Nats-Subject"], writers_own(headers), message.data, int(headers["Nats-Sequence"]))

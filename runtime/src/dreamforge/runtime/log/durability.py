@@ -1,0 +1,62 @@
+"""Refuses a broker that may forget: an acknowledged fact must be on disk.
+
+JetStream acknowledges before it fsyncs unless `sync_interval: always` says otherwise, and only its monitoring
+endpoint tells which it is.
+"""
+
+import asyncio
+import json
+import urllib.request
+from functools import partial
+from typing import Any
+
+from loguru import logger
+
+from dreamforge.contracts.errors import BrokerUnfit
+from dreamforge.runtime.service import retry
+from dreamforge.runtime.service.settings import CommonSettings
+
+TIMEOUT_SECONDS = 2.0
+
+
+async def require_durable(settings: CommonSettings) -> None:
+    """Look at every server named by FORGE_NATS_MONITOR_URL, waiting while one does not answer.
+
+    Errors: BrokerUnfit when a server does not fsync, or nobody can tell; unless FORGE_NATS_ALLOW_UNSYNCED says that
+    this is known, which is then said at every start.
+    """
+    if settings.nats_allow_unsynced:
+        logger.warning("FORGE_NATS_ALLOW_UNSYNCED is set: a power failure may lose jobs that were accepted")
+        return
+    urls = [url.strip().rstrip("/") for url in settings.nats_monitor_url.split(",") if url.strip()]
+    if not urls:
+        raise BrokerUnfit(
+            reason="nobody can tell whether it fsyncs: set FORGE_NATS_MONITOR_URL to its monitoring address"
+            " (http://host:8222), or FORGE_NATS_ALLOW_UNSYNCED=true to accept the risk"
+        )
+    for url in urls:
+        varz = await retry.until_it_works(f"NATS monitoring at {url}", partial(_varz, url), OSError, ValueError)
+        if not fsyncs(varz):
+            raise BrokerUnfit(
+                reason=f"{url} does not fsync before it acknowledges: set `jetstream {{ sync_interval: always }}`"
+                " in its configuration, or FORGE_NATS_ALLOW_UNSYNCED=true to accept the risk"
+            )
+
+
+def fsyncs(varz: dict[str, Any]) -> bool:  # Any: JSON
+    """What a server's /varz says of its promise.
+
+    >>> fsyncs({"jetstream": {"config": {"sync_always": True}}}), fsyncs({})
+    (True, False)
+    """
+    return bool(varz.get("jetstream", {}).get("config", {}).get("sync_always", False))
+
+
+async def _varz(url: str) -> dict[str, Any]:
+    def read() -> bytes:
+        with urllib.request.urlopen(f"{url}/varz", timeout=TIMEOUT_SECONDS) as response:
+            body: bytes = response.read()
+            return body
+
+    found: dict[str, Any] = json.loads(await asyncio.to_thread(read))
+    return found

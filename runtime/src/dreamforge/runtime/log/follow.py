@@ -1,0 +1,186 @@
+"""Following a stream from any sequence, for ever: in order, in batches, with backpressure, across restarts.
+
+A raw pull consumer: about three times as fast as the client library's iterators, because it hands out what
+has arrived as one list. At most 1.5 pulls of messages are ever in memory.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+
+from loguru import logger
+from nats.aio.msg import Msg
+
+from dreamforge.contracts.errors import DependencyAway
+from dreamforge.runtime.log.bus import NATS_ERRORS, ApiError, Bus
+from dreamforge.runtime.log.message import LogMessage
+from dreamforge.runtime.service import retry
+
+PULL_MESSAGES = 1_000
+PULL_EXPIRES_SECONDS = 5.0
+HEARTBEAT_SECONDS = 1.0
+# The server beats every second while a pull waits; three missed beats mean that nobody is there.
+SILENCE_SECONDS = 3.5
+INACTIVE_SECONDS = 15.0
+NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What arrived, in stream order. `pending` messages were still behind it: 0 means caught up."""
+
+    messages: list[LogMessage]
+    pending: int
+
+
+class _SessionLost(Exception):
+    """The consumer is gone or silent: make another one where this one stopped."""
+
+
+@dataclass(slots=True)
+class Follower:
+    """Follows one stream after a sequence; `latest_only` starts with the last message of each subject (for KV)."""
+
+    bus: Bus
+    stream: str
+    filters: tuple[str, ...] = (">",)
+    after_sequence: int = 0
+    latest_only: bool = False
+    new_only: bool = False
+    _inbox: "asyncio.Queue[Msg | None]" = field(default_factory=asyncio.Queue, init=False)  # None: reconnected
+
+    async def batches(self) -> AsyncGenerator[Batch]:
+        """Yield batches for ever. The first one comes at once (empty when there is nothing to catch up with)."""
+        while True:
+            async for attempt in retry.backoff(cap_seconds=1.0):
+                began = self.after_sequence
+                try:
+                    async for batch in self._session():
+                        yield batch
+                except (_SessionLost, DependencyAway, ApiError, *NATS_ERRORS) as error:
+                    if attempt > 1:
+                        logger.warning("following {} again from {}: {}", self.stream, self.after_sequence, error)
+                if self.after_sequence > began:
+                    break  # it worked for a while: the next trouble is a first one again
+
+    async def _session(self) -> AsyncGenerator[Batch]:
+        self._inbox = asyncio.Queue()
+        inbox = self.bus.nc.new_inbox()
+        subscription = await self.bus.nc.subscribe(inbox, cb=self._inbox.put)
+        self.bus.on_reconnect.add(self._reconnected)
+        try:
+            await self._not_past_the_end()
+            info = await self.bus.request(f"$JS.API.CONSUMER.CREATE.{self.stream}", self._consumer())
+            if self.new_only:  # from here on we know where we are, also if the session ends before a message came
+                self.new_only, self.after_sequence = False, int(info["delivered"]["stream_seq"])
+            pull = f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{info['name']}"
+            if info["num_pending"] == 0:
+                yield Batch([], 0)
+            async for batch in self._pulls(pull, inbox):
+                yield batch
+        finally:
+            self.bus.on_reconnect.discard(self._reconnected)
+            if not self.bus.nc.is_closed and not self.bus.nc.is_draining:
+                await subscription.unsubscribe()
+
+    async def _not_past_the_end(self) -> None:
+        """A stream without fsync may lose its end with its server, and then counts those places again."""
+        if self.after_sequence:
+            newest = await last_sequence(self.bus, self.stream)
+            if newest < self.after_sequence:
+                logger.warning("{} ends at {} now, we had read up to {}", self.stream, newest, self.after_sequence)
+                self.after_sequence = newest
+
+    def _reconnected(self) -> None:
+        """Our consumer lived in the memory of the server that is gone, or will not know us in time."""
+        self._inbox.put_nowait(None)
+
+    async def _pulls(self, pull: str, inbox: str) -> AsyncGenerator[Batch]:
+        asked, delivered = 0, 0
+        while True:
+            if asked < PULL_MESSAGES // 2:
+                await self._ask(pull, inbox)
+                asked += PULL_MESSAGES
+            messages, ended = await self._arrived()
+            asked = 0 if ended else asked - len(messages)
+            if not messages:
+                continue
+            batch, delivered = self._batch(messages, delivered)
+            if batch.messages:
+                yield batch
+                self.after_sequence = batch.messages[-1].sequence
+
+    async def _ask(self, pull: str, inbox: str) -> None:
+        request = {
+            "batch": PULL_MESSAGES,
+            "expires": int(PULL_EXPIRES_SECONDS * NANOSECONDS),
+            "idle_heartbeat": int(HEARTBEAT_SECONDS * NANOSECONDS),
+        }
+        await self.bus.nc.publish(pull, json.dumps(request).encode(), reply=inbox)
+
+    async def _arrived(self) -> tuple[list[Msg], bool]:
+        """All that is there now, at least one thing. True when the open pulls have ended."""
+        try:
+            async with asyncio.timeout(SILENCE_SECONDS):  # wait_for of Python 3.11 can swallow a cancellation
+                first = await self._inbox.get()
+        except TimeoutError:
+            raise _SessionLost("the server is silent") from None
+        messages: list[Msg] = []
+        ended = False
+        for message in (first, *self._rest()):
+            if message is None:
+                raise _SessionLost("connected to a server again")
+            status = (message.headers or {}).get("Status") if not message.reply.startswith("$JS.ACK") else None
+            if status is None:
+                messages.append(message)
+            elif status in ("404", "408"):
+                ended = True
+            elif status != "100":
+                raise _SessionLost(f"{status} {(message.headers or {}).get('Description', '')}")
+        return messages, ended
+
+    def _rest(self) -> list[Msg | None]:
+        rest = []
+        while not self._inbox.empty():
+            rest.append(self._inbox.get_nowait())
+        return rest
+
+    def _batch(self, messages: list[Msg], delivered: int) -> tuple[Batch, int]:
+        """Decode a batch, refusing a gap. Reply: $JS.ACK.stream.consumer.deliveries.sequence.delivered.time.pending."""
+        found: list[LogMessage] = []
+        pending = 0
+        for message in messages:
+            parts = message.reply.split(".")
+            place, number, pending = int(parts[-4]), int(parts[-3]), int(parts[-1])
+            if number != delivered + 1:
+                raise _SessionLost(f"message {delivered + 1} of the consumer is missing")
+            delivered = number
+            found.append(LogMessage(message.subject, message.headers or {}, message.data, place))
+        return Batch(found, pending), delivered
+
+    def _consumer(self) -> dict[str, object]:
+        config: dict[str, object] = {
+            "ack_policy": "none",
+            "max_deliver": 1,
+            "mem_storage": True,
+            "num_replicas": 1,
+            "inactive_threshold": int(INACTIVE_SECONDS * NANOSECONDS),
+        }
+        if self.filters != (">",):
+            config["filter_subjects"] = list(self.filters)
+        if self.latest_only:
+            config |= {"deliver_policy": "last_per_subject"}
+            if not self.filters or self.filters == (">",):
+                config["filter_subjects"] = [">"]
+        elif self.new_only:
+            config |= {"deliver_policy": "new"}
+        else:
+            config |= {"deliver_policy": "by_start_sequence", "opt_start_seq": self.after_sequence + 1}
+        return {"stream_name": self.stream, "config": config}
+
+
+async def last_sequence(bus: Bus, stream: str) -> int:
+    """The sequence of the newest message of a stream. Errors: DependencyAway, ApiError."""
+    info = await bus.request(f"$JS.API.STREAM.INFO.{stream}", None)
+    return int(info["state"]["last_seq"])

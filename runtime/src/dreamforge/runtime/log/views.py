@@ -1,0 +1,101 @@
+"""Small live folds that several services hold in memory: the fleet's heartbeats and the registered models."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from loguru import logger
+from pydantic import ValidationError
+
+from dreamforge.contracts.errors import MalformedEvent
+from dreamforge.contracts.events import ModelRegistered, ModelRemoved
+from dreamforge.contracts.fleet import LEASE_SECONDS, Heartbeat
+from dreamforge.contracts.log.envelope import unseal
+from dreamforge.contracts.log.streams import MODELS, RUNNERS_BUCKET
+from dreamforge.contracts.models.descriptor import ModelDescriptor
+from dreamforge.runtime import clock
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.follow import Follower
+from dreamforge.runtime.log.message import LogMessage
+
+KEYS = f"$KV.{RUNNERS_BUCKET}."
+# Whoever asks for live runners is not told of one whose lease must have ended twice over.
+SILENT_SECONDS = 2.0 * LEASE_SECONDS
+GONE_OPERATIONS = ("DEL", "PURGE")
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
+@dataclass(slots=True)
+class FleetView:
+    """The live runners, by id. `on_beat(runner_id)` and `on_lost(runner_id)` are called after each change."""
+
+    bus: Bus
+    on_beat: Callable[[str], None] = _nothing
+    on_lost: Callable[[str], None] = _nothing
+    runners: dict[str, Heartbeat] = field(default_factory=dict)
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    _heard: dict[str, float] = field(default_factory=dict)
+
+    def live(self) -> dict[str, Heartbeat]:
+        """Runners heard of lately. A bucket that was lost with its server never says who has gone."""
+        oldest = clock.monotonic_seconds() - SILENT_SECONDS
+        return {name: beat for name, beat in self.runners.items() if self._heard[name] >= oldest}
+
+    async def run(self) -> None:
+        """Follow the bucket until cancelled; `ready` is set once it has been read."""
+        follower = Follower(self.bus, f"KV_{RUNNERS_BUCKET}", latest_only=True)
+        async for batch in follower.batches():
+            for message in batch.messages:
+                self._apply(message)
+            if batch.pending == 0:
+                self.ready.set()
+
+    def _apply(self, message: LogMessage) -> None:
+        runner_id = message.subject.removeprefix(KEYS)
+        if "Nats-Marker-Reason" in message.headers or message.headers.get("KV-Operation") in GONE_OPERATIONS:
+            if self.runners.pop(runner_id, None) is not None:
+                self.on_lost(runner_id)
+            return
+        try:
+            beat = Heartbeat.model_validate_json(message.data)
+        except ValidationError as error:
+            logger.warning("ignoring a malformed heartbeat of {}: {}", runner_id, error.errors()[0]["msg"])
+            return
+        if beat.runner_id != runner_id:  # nobody listens under that name: jobs would be sent to nowhere
+            logger.warning("ignoring a heartbeat of {} under the key of {}", beat.runner_id, runner_id)
+            return
+        self.runners[runner_id], self._heard[runner_id] = beat, clock.monotonic_seconds()
+        self.on_beat(runner_id)
+
+
+@dataclass(slots=True)
+class ModelsView:
+    """The models that can be asked for, by id, in the order in which they came to the registry."""
+
+    bus: Bus
+    models: dict[str, ModelDescriptor] = field(default_factory=dict)
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: Callable[[str], None] = _nothing
+
+    async def run(self) -> None:
+        """Follow MODELS until cancelled; `ready` is set once it has been read."""
+        async for batch in Follower(self.bus, MODELS.name).batches():
+            for message in batch.messages:
+                self._apply(message)
+            if batch.pending == 0:
+                self.ready.set()
+
+    def _apply(self, message: LogMessage) -> None:
+        try:
+            recorded = unseal(message.subject, message.headers, message.data, sequence=message.sequence)
+        except MalformedEvent as error:
+            logger.warning("ignoring: {}", error)
+            return
+        if isinstance(recorded.event, ModelRegistered):
+            self.models[recorded.entity_id] = recorded.event.descriptor
+        elif isinstance(recorded.event, ModelRemoved):
+            self.models.pop(recorded.entity_id, None)
+        self.changed(recorded.entity_id)

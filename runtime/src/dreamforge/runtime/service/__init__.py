@@ -1,0 +1,1 @@
+"""What every service process has in common: settings, lifecycle, health, telemetry, retries."""

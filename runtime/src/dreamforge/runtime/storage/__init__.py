@@ -1,0 +1,1 @@
+"""Files and objects outside the log: the object store and model folders."""

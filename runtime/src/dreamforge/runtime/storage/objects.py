@@ -1,0 +1,207 @@
+"""The object store: pictures under their content hash, on any S3-compatible server, through the MinIO SDK.
+
+Content-addressed, so a put can be repeated for ever and two equal pictures are one object.
+"""
+
+import asyncio
+import hashlib
+import io
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import urllib3
+from minio import Minio
+from minio.commonconfig import CopySource
+from minio.error import InvalidResponseError, MinioException, S3Error
+
+from dreamforge.contracts.errors import ArtifactNotFound, DependencyAway
+from dreamforge.runtime.service.settings import CommonSettings
+
+T = TypeVar("T")
+IMAGES = "images/"
+UPLOADS = "uploads/"
+# Presigned URLs cannot be revoked: minutes, not days.
+PRESIGNED_MINUTES = 15
+TIMEOUT_SECONDS = 10.0
+AWAY = (MinioException, urllib3.exceptions.HTTPError, OSError, ValueError)
+EXISTS = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
+HTTP_NOT_FOUND = 404
+MISSING = ("NoSuchKey", "NoSuchBucket", "NoSuchObject")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object as the store lists it."""
+
+    key: str
+    size_bytes: int
+    modified_at: datetime
+
+
+def object_key(sha256: str) -> str:
+    """Where a picture lies: fanned out, because some stores list folders.
+
+    >>> object_key("ab" + "0" * 62)[:13]
+    'images/ab/ab0'
+    """
+    return f"{IMAGES}{sha256[:2]}/{sha256}.png"
+
+
+def upload_key(sha256: str) -> str:
+    """Where an uploaded picture lies, whatever its type: apart from ours, which are collected when nobody shows them.
+
+    >>> upload_key("ab" + "0" * 62)[:14]
+    'uploads/ab/ab0'
+    """
+    return f"{UPLOADS}{sha256[:2]}/{sha256}"
+
+
+class ObjectStore:
+    """Blocking SDK calls, each in a thread; every error becomes DependencyAway("s3")."""
+
+    def __init__(self, settings: CommonSettings) -> None:
+        """Makes no request. Errors: DependencyAway when there is no secret to sign requests with."""
+        if not settings.s3_secret_key.get_secret_value():
+            raise DependencyAway(dependency="s3", reason="FORGE_S3_SECRET_KEY is not set")
+        self._bucket = settings.s3_bucket
+        scheme = "https" if settings.s3_secure else "http"
+        self._client = _client(settings, f"{scheme}://{settings.s3_endpoint}")
+        self._signer = _client(settings, settings.s3_origin)
+
+    async def ensure_bucket(self) -> None:
+        """Make the bucket if it is not there. Errors: DependencyAway."""
+        await asyncio.to_thread(self._guard, self._ensure)
+
+    async def put(self, key: str, data: bytes, content_type: str, metadata: Mapping[str, str] | None = None) -> None:
+        """Store bytes under a key, with words about them in the object's own metadata. Errors: DependencyAway."""
+        await asyncio.to_thread(self._guard, lambda: self._put(key, data, content_type, metadata or {}))
+
+    async def get(self, key: str) -> bytes:
+        """Read an object back. Errors: ArtifactNotFound(key), DependencyAway."""
+        return await asyncio.to_thread(self._guard, lambda: self._get(key))
+
+    async def exists(self, key: str) -> bool:
+        """True if the object is there. Errors: DependencyAway."""
+        try:
+            await asyncio.to_thread(
+                self._guard, lambda: self._client.stat_object(bucket_name=self._bucket, object_name=key)
+            )
+        except ArtifactNotFound:
+            return False
+        return True
+
+    async def listed(self, prefix: str = IMAGES) -> list[StoredObject]:
+        """Every object under a prefix. Errors: DependencyAway."""
+        return await asyncio.to_thread(self._guard, lambda: self._list(prefix))
+
+    async def modified_at(self, key: str) -> datetime | None:
+        """When an object was stored last; None if it is not there. Errors: DependencyAway."""
+
+        def stat() -> datetime | None:
+            return self._client.stat_object(bucket_name=self._bucket, object_name=key).last_modified
+
+        try:
+            return await asyncio.to_thread(self._guard, stat)
+        except ArtifactNotFound:
+            return None
+
+    async def copy(self, source: str, key: str) -> None:
+        """Store an object under another key too, inside the store. Errors: ArtifactNotFound(source), DependencyAway."""
+        await asyncio.to_thread(
+            self._guard,
+            lambda: self._client.copy_object(
+                bucket_name=self._bucket,
+                object_name=key,
+                source=CopySource(bucket_name=self._bucket, object_name=source),
+            ),
+        )
+
+    async def remove(self, key: str) -> None:
+        """Delete one object; one that is not there is no error. Errors: DependencyAway."""
+        await asyncio.to_thread(
+            self._guard, lambda: self._client.remove_object(bucket_name=self._bucket, object_name=key)
+        )
+
+    def presigned_url(self, key: str) -> str:
+        """A URL under `s3_origin` that lets its holder read one object for PRESIGNED_MINUTES; no request is made."""
+        url: str = self._signer.presigned_get_object(
+            bucket_name=self._bucket, object_name=key, expires=timedelta(minutes=PRESIGNED_MINUTES)
+        )
+        return url
+
+    async def check(self) -> None:
+        """Ask the store for a sign of life. Errors: DependencyAway."""
+        await asyncio.to_thread(self._guard, lambda: self._client.bucket_exists(bucket_name=self._bucket))
+
+    @staticmethod
+    def _guard(call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except S3Error as error:
+            if error.code in MISSING:
+                raise ArtifactNotFound(artifact_id=str(error.object_name)) from error
+            raise DependencyAway(dependency="s3", reason=f"{error.code}: {error.message}") from error
+        except InvalidResponseError as error:
+            # Some stores (rclone) label their XML errors text/xml, which the SDK does not read.
+            if error._code == HTTP_NOT_FOUND:
+                raise ArtifactNotFound(artifact_id="") from error
+            raise DependencyAway(dependency="s3", reason=_said(error)) from error
+        except AWAY as error:
+            raise DependencyAway(dependency="s3", reason=str(error) or type(error).__name__) from error
+
+    def _ensure(self) -> None:
+        if not self._client.bucket_exists(bucket_name=self._bucket):
+            try:
+                self._client.make_bucket(bucket_name=self._bucket)
+            except S3Error as error:
+                if error.code not in EXISTS:
+                    raise
+
+    def _put(self, key: str, data: bytes, content_type: str, metadata: Mapping[str, str]) -> None:
+        self._client.put_object(
+            bucket_name=self._bucket,
+            object_name=key,
+            data=io.BytesIO(data),
+            length=len(data),
+            content_type=content_type,
+            metadata=dict(metadata),
+        )
+
+    def _list(self, prefix: str) -> list[StoredObject]:
+        found = self._client.list_objects(bucket_name=self._bucket, prefix=prefix, recursive=True)
+        return [StoredObject(str(o.object_name), o.size or 0, o.last_modified) for o in found if o.last_modified]
+
+    def _get(self, key: str) -> bytes:
+        response = self._client.get_object(bucket_name=self._bucket, object_name=key)
+        try:
+            data: bytes = response.read()
+            return data
+        finally:
+            response.close()
+            response.release_conn()
+
+
+def _client(settings: CommonSettings, url: str) -> Minio:
+    scheme, _, endpoint = url.partition("://")
+    return Minio(
+        endpoint=endpoint,
+        access_key=settings.s3_access_key,
+        secret_key=settings.s3_secret_key.get_secret_value(),
+        secure=scheme == "https",
+        region=settings.s3_region,
+        http_client=urllib3.PoolManager(timeout=TIMEOUT_SECONDS, maxsize=16, retries=False),
+    )
+
+
+def _said(error: InvalidResponseError) -> str:
+    """The status and what the store's XML says, on one line."""
+    words = re.findall(r"<(?:Code|Message)>([^<]+)", str(error._body))
+    return ": ".join([f"status {error._code}", *words])
+
+
+def sha256_of(data: bytes) -> str:
+    """The content hash that names a picture, in hex."""
+    return hashlib.sha256(data).hexdigest()

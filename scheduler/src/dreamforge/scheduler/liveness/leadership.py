@@ -1,0 +1,116 @@
+"""One active process of a service, decided by the server: a KV key with a time to live, renewed by its holder.
+
+It saves work and conflicts; it is not what keeps jobs safe, the log's version check is. So the simple thing is
+enough: every quarter of a second the holder renews its key and the others look whether it is free.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from loguru import logger
+
+from dreamforge.contracts.errors import BrokerUnfit, DependencyAway
+from dreamforge.contracts.log.streams import LEADER_LEASE_SECONDS, LEADER_RENEW_SECONDS, LEADERS_BUCKET
+from dreamforge.runtime import clock
+from dreamforge.runtime.log import direct_get
+from dreamforge.runtime.log.bus import ApiError, Bus, ack
+from dreamforge.runtime.log.group_commit import EXPECTED, WRONG_LAST_SEQUENCE
+from dreamforge.runtime.log.streams import ensure_streams
+
+STREAM = f"KV_{LEADERS_BUCKET}"
+OPERATION = "KV-Operation"
+# One renewal may be under way, and a look may be answered before it is stored.
+DELETE_TRIES = 3
+
+
+class Leadership:
+    """`leads` is true while this process holds the key of `service`; `on_change` is told when it begins and ends."""
+
+    def __init__(
+        self, bus: Bus, service: str, instance_id: str, on_change: Callable[[bool], None], *, replicas: int = 1
+    ) -> None:
+        self._bus = bus
+        self._replicas = replicas
+        self._key = f"$KV.{LEADERS_BUCKET}.{service}"
+        self._me = instance_id.encode()
+        self._on_change = on_change
+        self._revision = 0
+        self._until = 0.0
+        self._holds = False
+
+    @property
+    def leads(self) -> bool:
+        """False as soon as the lease may have run out, even while a renewal still waits for its answer."""
+        return self._holds and clock.monotonic_seconds() < self._until
+
+    async def run(self) -> None:
+        """Campaign until cancelled; then give the key back, so that another process takes over at once."""
+        try:
+            while True:
+                await self._step()
+                await asyncio.sleep(LEADER_RENEW_SECONDS)
+        finally:
+            await self._release()
+
+    async def _step(self) -> None:
+        asked = clock.monotonic_seconds()
+        try:
+            if not self._holds and await self._holder():
+                return
+            self._revision = await self._put(self._me, {"Nats-TTL": f"{LEADER_LEASE_SECONDS}s"})
+        except ApiError as error:
+            if error.code not in WRONG_LAST_SEQUENCE:
+                logger.warning("leadership: {}", error)
+            self._resign()  # somebody else has it, or the server no longer knows us
+        except DependencyAway as error:
+            if not self.leads:
+                self._resign()
+            await self._remind(error)
+        else:
+            led = self.leads  # a renewal that came late is a new beginning
+            self._holds, self._until = True, asked + LEADER_LEASE_SECONDS
+            if not led:
+                self._on_change(True)
+
+    async def _remind(self, error: DependencyAway) -> None:
+        """The bucket lives in memory: a broker that was restarted has forgotten it, and that of the fleet too."""
+        logger.warning("leadership: {}", error)
+        try:
+            await ensure_streams(self._bus, replicas=self._replicas)
+        except (DependencyAway, ApiError, BrokerUnfit) as still:
+            logger.warning("leadership: {}", still)
+
+    async def _holder(self) -> bytes:
+        """Who has the key, empty if nobody has; its revision is known from here on."""
+        found = await direct_get.last_of_each(self._bus, STREAM, self._key)
+        self._revision = found[-1].sequence if found else 0
+        return found[-1].data if found else b""
+
+    async def _put(self, data: bytes, headers: dict[str, str]) -> int:
+        answer = ack(await self._bus.ask(self._key, data, headers | {EXPECTED: str(self._revision)}))
+        return int(answer["seq"])
+
+    async def _release(self) -> None:
+        if self._holds:
+            self._resign()
+            try:
+                await self._delete()
+            except (ApiError, DependencyAway) as error:
+                logger.warning("leadership could not be given back, it will run out: {}", error)
+
+    async def _delete(self) -> None:
+        """A renewal whose answer was not awaited has given the key a revision that we do not know: then look again."""
+        for tries_left in reversed(range(DELETE_TRIES)):
+            try:
+                await self._put(b"", {OPERATION: "DEL"})
+                return
+            except ApiError as error:
+                if error.code not in WRONG_LAST_SEQUENCE or not tries_left:
+                    raise
+            if await self._holder() != self._me:
+                return
+
+    def _resign(self) -> None:
+        if self._holds:
+            self._holds = False
+            self._on_change(False)

@@ -1,0 +1,214 @@
+"""The plan: which queued job goes to which runner now, and why. Pure: values in, values out.
+
+Tenants in turn, each tenant's best job that has somewhere to go, each job to the runner that suits it best. A job
+that fits a runner only once others have finished does not hold up smaller ones, until it has become urgent: then
+the roomiest runner that could take it is kept free for it, or smaller jobs would slip past it for ever.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from heapq import heappop, heappush, nsmallest
+from itertools import islice
+
+from dreamforge.contracts.events import Candidate, Decision, JobAssigned
+from dreamforge.contracts.placement import Models, Needs, RunnerLoad, judge, required_bytes
+from dreamforge.scheduler.planning.open_job import OpenJob
+from dreamforge.scheduler.planning.queue import Place
+from dreamforge.scheduler.planning.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class PlanPolicy:
+    """`reserve_at_priority`: the effective priority that earns a runner kept free; at 60 s a level, a job of the
+    default priority (5) gets there in two minutes. The others bound the size of a decision and of a plan."""
+
+    candidates_max: int = 16
+    assignments_max: int = 256
+    reserve_at_priority: float = 7.0
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One job to one runner instance, decided at the job's `version`."""
+
+    job: OpenJob
+    runner_id: str
+    instance_id: str
+    required_bytes: int
+    decision: Decision
+    tier: str | None = None
+
+    def event(self, now: datetime) -> JobAssigned:
+        """The fact to append."""
+        return JobAssigned(
+            at=now,
+            attempt=self.job.attempt + 1,
+            runner_id=self.runner_id,
+            instance_id=self.instance_id,
+            preset=self.job.wanted.preset,
+            estimated_vram_bytes=self.required_bytes,
+            decision=self.decision,
+            tier=self.tier,
+        )
+
+
+def plan(
+    fleet: Iterable[RunnerLoad],
+    snapshot: Snapshot,
+    models: Models,
+    now: datetime,
+    policy: PlanPolicy = PlanPolicy(),
+) -> tuple[Assignment, ...]:
+    """Assign as many queued jobs as there is room for. Nothing over memory, no job twice, whatever the input order.
+
+    Applying the plan (`Snapshot.promise` of each) and planning again gives nothing more, unless
+    `assignments_max` cut the plan short.
+    """
+    room = _Room(fleet, models)
+    if not room.open or not len(snapshot.queue):
+        return ()
+    return tuple(_Planner(room, snapshot, now, policy).assignments())
+
+
+class _Room:
+    """What the fleet can still take, as the plan fills it. Judgements are kept until their runner changes."""
+
+    def __init__(self, fleet: Iterable[RunnerLoad], models: Models) -> None:
+        self.models = models
+        self.loads = {load.beat.runner_id: load for load in sorted(fleet, key=lambda load: load.beat.runner_id)}
+        self.open = {name for name, load in self.loads.items() if load.free_slots and not load.beat.draining}
+        self.kept: set[str] = set()
+        self._judged: dict[Needs, dict[str, Candidate]] = {}
+
+    def candidate(self, shape: Needs, runner_id: str) -> Candidate:
+        """How well a runner suits a shape, as it stands now."""
+        judged = self._judged.setdefault(shape, {})
+        if runner_id in self.kept:
+            return Candidate(runner_id=runner_id, refused="kept free for a larger job that has become urgent")
+        if runner_id not in judged:
+            judged[runner_id] = judge(shape, self.models, self.loads[runner_id])
+        return judged[runner_id]
+
+    def best(self, shape: Needs) -> Candidate | None:
+        """The open runner with the highest score, the first by name of equals; None if none can take it now."""
+        found = [c for name in self.open if (c := self.candidate(shape, name)).score is not None]
+        return min(found, key=_best_first, default=None)
+
+    def need(self, shape: Needs, tier: str | None) -> int:
+        """Memory of a shape whose model is known, in a tier of it."""
+        return required_bytes(shape, self.models, self.models[shape.model_id].tier(tier) if tier else None)
+
+    def fill(self, runner_id: str, need_bytes: int) -> None:
+        """One attempt more on a runner."""
+        load = self.loads[runner_id]
+        load = RunnerLoad(load.beat, load.committed_bytes + need_bytes, load.committed_slots + 1)
+        self.loads[runner_id] = load
+        for judged in self._judged.values():
+            judged.pop(runner_id, None)
+        if not load.free_slots:
+            self.open.discard(runner_id)
+
+    def able(self, shape: Needs) -> list[RunnerLoad]:
+        """Open runners that could take the shape if nothing else were on them."""
+        loads = [self.loads[name] for name in self.open]
+        return [load for load in loads if judge(shape, self.models, RunnerLoad(load.beat)).score is not None]
+
+    def reserve(self, shape: Needs) -> None:
+        """Keep the roomiest runner that could take the shape when empty from being filled with anything else."""
+        able = sorted(
+            self.able(shape), key=lambda load: (load.committed_bytes - load.beat.budget_bytes, load.beat.runner_id)
+        )
+        if able:
+            self.kept.add(able[0].beat.runner_id)
+            self.open -= self.kept
+
+    def candidates(self, shape: Needs, bound: int) -> tuple[Candidate, ...]:
+        """Open runners best first, then as many of the others, with their refusals, as the bound allows."""
+        best = nsmallest(bound, (self.candidate(shape, name) for name in self.open), key=_best_first)
+        closed = (name for name in self.loads if name not in self.open)
+        return (*best, *(self.candidate(shape, name) for name in islice(closed, bound - len(best))))
+
+
+class _Planner:
+    """One run of the plan: walks tenants by turn over the queue, which it only reads."""
+
+    def __init__(self, room: _Room, snapshot: Snapshot, now: datetime, policy: PlanPolicy) -> None:
+        self._room = room
+        self._snapshot = snapshot
+        self._queue = snapshot.queue
+        self._now = now
+        self._policy = policy
+        self._taken: dict[tuple[str, Needs], int] = {}  # how far into each line the plan has come
+        self._reserve()
+        self._going = {shape for shape in self._queue.shapes() if room.best(shape)}
+
+    def _reserve(self) -> None:
+        """Keep room for the shapes that nothing can take now and whose best job has become urgent."""
+        stuck = [shape for shape in self._queue.shapes() if self._room.best(shape) is None]
+        able = [(self._queue.best(shape), shape) for shape in stuck if self._room.able(shape)]
+        for (_, job_id), shape in sorted(able, key=lambda pair: pair[0]):
+            if self._priority(self._snapshot.jobs[job_id]) >= self._policy.reserve_at_priority:
+                self._room.reserve(shape)
+
+    def assignments(self) -> Iterable[Assignment]:
+        turns = self._queue.turns()
+        left = self._policy.assignments_max
+        while turns and left and self._going:
+            tag, _, tenant = heappop(turns)
+            found = self._next(tenant)
+            if found is None:
+                continue  # room only shrinks while planning: this tenant is done
+            job, chosen = found
+            yield self._assign(job, chosen)
+            left -= 1
+            if heads := self._heads(tenant):
+                heappush(turns, (tag + job.wanted.work, min(heads)[0], tenant))
+
+    def _heads(self, tenant: str) -> list[tuple[Place, Needs]]:
+        """The next job of each of a tenant's lines that may have somewhere to go."""
+        heads = []
+        for shape, line in self._queue.lines(tenant).items():
+            index = self._taken.get((tenant, shape), 0)
+            if index < len(line) and shape in self._going:
+                heads.append((line[index], shape))
+        return heads
+
+    def _next(self, tenant: str) -> tuple[OpenJob, Candidate] | None:
+        """The tenant's best job that has somewhere to go."""
+        for (_, job_id), shape in sorted(self._heads(tenant)):
+            candidate = self._room.best(shape)
+            if candidate is not None:
+                return self._snapshot.jobs[job_id], candidate
+            self._going.discard(shape)
+        return None
+
+    def _assign(self, job: OpenJob, chosen: Candidate) -> Assignment:
+        shape, runner_id = job.wanted.shape, chosen.runner_id
+        key = (job.wanted.tenant, shape)
+        self._taken[key] = self._taken.get(key, 0) + 1
+        need = self._room.need(shape, chosen.tier)
+        decision = self._decision(job, need)
+        self._room.fill(runner_id, need)
+        instance_id = self._room.loads[runner_id].beat.instance_id
+        return Assignment(job, runner_id, instance_id, need, decision, chosen.tier)
+
+    def _decision(self, job: OpenJob, need: int) -> Decision:
+        return Decision(
+            waited_seconds=round(self._waited_seconds(job), 6),
+            effective_priority=round(self._priority(job), 3),
+            queue_length=len(self._queue),
+            required_bytes=need,
+            candidates=self._room.candidates(job.wanted.shape, self._policy.candidates_max),
+            candidates_total=len(self._room.loads),
+        )
+
+    def _priority(self, job: OpenJob) -> float:
+        return self._queue.ageing.effective_priority(job.wanted.priority, self._waited_seconds(job))
+
+    def _waited_seconds(self, job: OpenJob) -> float:
+        return max(0.0, (self._now - job.wanted.requested_at).total_seconds())
+
+
+def _best_first(candidate: Candidate) -> tuple[bool, float, str]:
+    return (candidate.score is None, -(candidate.score or 0.0), candidate.runner_id)

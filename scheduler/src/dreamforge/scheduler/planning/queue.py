@@ -1,0 +1,134 @@
+"""The jobs that could run now, kept in order as they come and go: nothing is ever sorted again.
+
+Two levels. Tenants are ordered by the work they have received (start-time fair queueing: a tenant's `tag` is its
+virtual time; a tenant that was away does not save up turns, it joins at the virtual time of whoever is served).
+Within a tenant, one line a shape, each ordered by rank. Adding or taking a job costs one bisection, and moving
+pointers in one list: about 20 us at 100,000 jobs.
+"""
+
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from dreamforge.contracts.placement import Needs
+from dreamforge.scheduler.planning.fairness import Ageing
+from dreamforge.scheduler.planning.open_job import OpenJob
+
+Place = tuple[float, str]  # rank, then job id: a total order whatever order jobs came in
+Turn = tuple[int, Place, str]  # tag, best place, tenant: of equal tags, whose best job ranks first
+
+
+@dataclass(slots=True)
+class _Tenant:
+    turn: Turn
+    lines: dict[Needs, list[Place]] = field(default_factory=dict)
+
+    def best(self) -> Place:
+        return min(line[0] for line in self.lines.values())
+
+
+class Queue:
+    """Every queued job once. Reading it changes nothing."""
+
+    def __init__(self, ageing: Ageing = Ageing()) -> None:
+        self.ageing = ageing
+        self._size = 0
+        self._shapes: Counter[Needs] = Counter()
+        self._tenants: dict[str, _Tenant] = {}
+        self._turns: list[Turn] = []
+        self._virtual = 0
+        self._owed: dict[str, int] = {}  # tags, ahead of virtual time, of tenants that have nothing queued
+
+    def __len__(self) -> int:
+        return self._size
+
+    def turns(self) -> list[Turn]:
+        """Tenants with queued jobs, whose turn it is first: sorted, hence a heap as it is. The caller's own copy."""
+        return self._turns.copy()
+
+    def lines(self, tenant: str) -> dict[Needs, list[Place]]:
+        """A tenant's queued jobs by shape, best rank first. To be read, not changed."""
+        return self._tenants[tenant].lines
+
+    def shapes(self) -> list[Needs]:
+        """The shapes of all queued jobs."""
+        return list(self._shapes)
+
+    def best(self, shape: Needs) -> Place:
+        """The best-ranked job of a queued shape, over all tenants."""
+        return min(tenant.lines[shape][0] for tenant in self._tenants.values() if shape in tenant.lines)
+
+    def place_of(self, job: OpenJob) -> Place:
+        """Where a job stands among its tenant's."""
+        return (self.ageing.rank(job.wanted.priority, job.wanted.requested_at), job.job_id)
+
+    def add(self, job: OpenJob) -> None:
+        """Let a job wait for a runner."""
+        name, place = job.wanted.tenant, self.place_of(job)
+        tenant = self._tenants.get(name)
+        if tenant is None:
+            tag = max(self._virtual, self._owed.pop(name, 0))
+            tenant = self._tenants[name] = _Tenant((tag, place, name))
+            insort(self._turns, tenant.turn)
+        insort(tenant.lines.setdefault(job.wanted.shape, []), place)
+        self._size += 1
+        self._shapes[job.wanted.shape] += 1
+        if place < tenant.turn[1]:
+            self._move(tenant, (tenant.turn[0], place, name))
+
+    def remove(self, job: OpenJob) -> None:
+        """Take a job that is in the queue out of it. Errors: KeyError if it is not."""
+        tenant = self._tenants[job.wanted.tenant]
+        line, place = tenant.lines[job.wanted.shape], self.place_of(job)
+        index = bisect_left(line, place)
+        if index == len(line) or line[index] != place:
+            raise KeyError(job.job_id)
+        del line[index]
+        self._size -= 1
+        self._forget(job.wanted.shape)
+        if not line:
+            del tenant.lines[job.wanted.shape]
+        if not tenant.lines:
+            self._leave(tenant)
+        elif place == tenant.turn[1]:
+            self._move(tenant, (tenant.turn[0], tenant.best(), job.wanted.tenant))
+
+    def charge(self, name: str, work: int) -> None:
+        """A tenant was served: its turn moves back by the work, and virtual time moves to where it was."""
+        tenant = self._tenants.get(name)
+        tag = tenant.turn[0] if tenant else max(self._virtual, self._owed.get(name, 0))
+        self._virtual = max(self._virtual, tag)
+        if tenant:
+            self._move(tenant, (tag + work, tenant.turn[1], name))
+        else:
+            self._owe(name, tag + work)
+
+    def __iter__(self) -> Iterator[str]:
+        for tenant in self._tenants.values():
+            for line in tenant.lines.values():
+                yield from (job_id for _, job_id in line)
+
+    def _forget(self, shape: Needs) -> None:
+        self._shapes[shape] -= 1
+        if not self._shapes[shape]:
+            del self._shapes[shape]
+
+    def _move(self, tenant: _Tenant, turn: Turn) -> None:
+        del self._turns[bisect_left(self._turns, tenant.turn)]
+        tenant.turn = turn
+        insort(self._turns, turn)
+
+    def _leave(self, tenant: _Tenant) -> None:
+        tag, _, name = tenant.turn
+        del self._turns[bisect_left(self._turns, tenant.turn)]
+        del self._tenants[name]
+        self._owe(name, tag)
+
+    def _owe(self, name: str, tag: int) -> None:
+        """Without a queue nobody competes, so nobody owes: what is remembered stays as small as the contest."""
+        if not self._tenants:
+            self._owed.clear()
+            self._virtual = max(self._virtual, tag)
+        elif tag > self._virtual:
+            self._owed[name] = tag

@@ -1,0 +1,70 @@
+"""One decision, offline: `capture` writes what the scheduler sees now, `replay` decides again from that file.
+
+python -m dreamforge.scheduler.planning.replay capture scene.json    reads the log and the fleet, changes nothing
+python -m dreamforge.scheduler.planning.replay scene.json            prints the plan that follows, with its reasons
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from dreamforge.contracts.log.streams import JOBS
+from dreamforge.runtime import clock
+from dreamforge.runtime.log.bus import Bus, connect
+from dreamforge.runtime.log.follow import Follower
+from dreamforge.runtime.log.views import FleetView, ModelsView
+from dreamforge.runtime.service.lifecycle import cancel
+from dreamforge.scheduler.planning.planning_input import ASSIGNMENTS, Scene
+from dreamforge.scheduler.planning.snapshot import Snapshot
+from dreamforge.scheduler.settings import SchedulerSettings
+
+
+async def capture(bus: Bus, settings: SchedulerSettings) -> Scene:
+    """Fold the whole log, the fleet and the models, and keep what they came to."""
+    fleet, models = FleetView(bus), ModelsView(bus)
+    following = [asyncio.create_task(fleet.run()), asyncio.create_task(models.run())]
+    snapshot = Snapshot(settings.ageing)
+    try:
+        async for batch in Follower(bus, JOBS.name).batches():
+            for message in batch.messages:
+                snapshot.apply(message.subject, message.headers, message.data, message.sequence)
+            if batch.pending == 0:
+                break
+        await asyncio.gather(fleet.ready.wait(), models.ready.wait())
+    finally:
+        await cancel(*following)
+    now = clock.now()
+    snapshot.wake(now)
+    beats = tuple(fleet.runners.values())
+    return Scene.of(now, settings.plan_policy, beats, tuple(models.models.values()), snapshot)
+
+
+async def _capture() -> Scene:
+    settings = SchedulerSettings()
+    bus = await connect(settings.nats_url, "scheduler-capture")
+    try:
+        return await capture(bus, settings)
+    finally:
+        await bus.close()
+
+
+def replay(text: str) -> str:
+    """The plan that follows from a captured scene, as JSON. Errors: pydantic's ValidationError."""
+    return ASSIGNMENTS.dump_json(Scene.model_validate_json(text).replay(), indent=1).decode()
+
+
+def main(arguments: list[str]) -> int:
+    """The command line; gives the exit status."""
+    match arguments:
+        case ["capture", path]:
+            Path(path).write_text(asyncio.run(_capture()).model_dump_json(indent=1))
+        case [path]:
+            sys.stdout.write(replay(Path(path).read_text()) + "\n")
+        case _:
+            sys.stderr.write(__doc__ or "")
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,160 @@
+"""The scheduler's fold of JOBS: open jobs only, indexed by what planning asks. No I/O, no clock.
+
+A terminal event drops its job, so memory follows what is open, not what ever was. A message that nobody can read
+changes nothing but the version of its job, exactly as in EventStore.load.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from operator import itemgetter
+
+from dreamforge.contracts.errors import MalformedEvent
+from dreamforge.contracts.events import (
+    TERMINAL_EVENTS,
+    ArtifactStored,
+    CancelRequested,
+    JobAssigned,
+    JobEvent,
+    JobRequested,
+    JobWarned,
+)
+from dreamforge.contracts.log.envelope import unseal
+from dreamforge.scheduler.planning.fairness import Ageing
+from dreamforge.scheduler.planning.open_job import HELD, OpenJob, Stage, evolved, promised, released, touched, wanted_of
+from dreamforge.scheduler.planning.queue import Queue
+
+# These change nothing that placement asks: not even their payload is looked at.
+VERSION_ONLY = frozenset({ArtifactStored.TOKEN, CancelRequested.TOKEN, JobWarned.TOKEN})
+NO_JOBS: Mapping[str, OpenJob] = {}
+
+
+class Snapshot:
+    """`jobs` by id, `queue` of what could run now, `held(runner)` of what each runner has, `waiting()` for a retry."""
+
+    def __init__(self, ageing: Ageing = Ageing()) -> None:
+        self.jobs: dict[str, OpenJob] = {}
+        self.queue = Queue(ageing)
+        self._held: dict[str, dict[str, OpenJob]] = {}
+        self._waiting: list[tuple[datetime, str]] = []
+        self._new_waits: dict[str, None] = {}
+        self._deadlines: list[tuple[datetime, str]] = []
+
+    def held(self, runner_id: str) -> Mapping[str, OpenJob]:
+        """Attempts promised or assigned to a runner, or running there, by job."""
+        return self._held.get(runner_id, NO_JOBS)
+
+    @property
+    def holders(self) -> tuple[str, ...]:
+        """Runners that hold at least one attempt, live or not."""
+        return tuple(self._held)
+
+    def apply(self, subject: str, headers: Mapping[str, str], data: bytes, sequence: int) -> MalformedEvent | None:
+        """Fold one message. Returns why it could not be read, if so: the fold has gone on without it."""
+        parts = subject.split(".", 5)
+        job = self.jobs.get(parts[2]) if len(parts) > 3 else None  # forge.jobs.J itself is not in forge.jobs.J.>
+        if len(parts) > 4 and parts[4] in VERSION_ONLY:
+            self._put(job, touched(job, sequence) if job else None)
+            return None
+        try:
+            recorded = unseal(subject, headers, data, sequence=sequence)
+        except MalformedEvent as error:
+            self._put(job, touched(job, sequence) if job else None)
+            return error
+        if isinstance(recorded.event, JobEvent):
+            self.observe(recorded.entity_id, recorded.event, sequence, recorded.traceparent)
+        return None
+
+    def observe(self, job_id: str, event: JobEvent, sequence: int, traceparent: str = "") -> None:
+        """Fold one event."""
+        job = self.jobs.get(job_id)
+        if isinstance(event, TERMINAL_EVENTS):
+            self._put(job, None)
+        elif job is not None:
+            if isinstance(event, JobAssigned) and job.stage is not Stage.PROMISED:
+                self.queue.charge(job.wanted.tenant, job.wanted.work)
+            self._put(job, evolved(job, event, sequence))
+        elif isinstance(event, JobRequested):
+            self._put(None, OpenJob(job_id, sequence, wanted_of(event, traceparent)))
+
+    def promise(self, job_id: str, runner_id: str, instance_id: str, held_bytes: int) -> None:
+        """Remember a planned assignment until the log tells. Errors: KeyError unless the job is queued."""
+        job = self.jobs[job_id]
+        self.queue.charge(job.wanted.tenant, job.wanted.work)
+        self._put(job, promised(job, runner_id, instance_id, held_bytes))
+
+    def withdraw(self, job_id: str, version: int) -> None:
+        """Take a promise back whose append did not happen; nothing if the log has told meanwhile."""
+        job = self.jobs.get(job_id)
+        if job is not None and job.stage is Stage.PROMISED and job.version == version:
+            self._put(job, released(job, version, Stage.QUEUED))
+
+    def restore(self, job: OpenJob) -> None:
+        """Put a job back as it was."""
+        self._put(self.jobs.get(job.job_id), job)
+
+    def drop(self, job_id: str) -> None:
+        """Forget a job that the whole log says is over."""
+        self._put(self.jobs.get(job_id), None)
+
+    def wake(self, now: datetime) -> int:
+        """Queue the jobs whose retry is due; give their number."""
+        due = self._waiting[: bisect_right(self._waiting, now, key=itemgetter(0))]
+        for _, job_id in due:
+            job = self.jobs[job_id]
+            self._put(job, replace(job, stage=Stage.QUEUED))
+        return len(due)
+
+    def waiting(self) -> list[OpenJob]:
+        """Jobs whose retry is in the future, soonest first."""
+        return [self.jobs[job_id] for _, job_id in self._waiting]
+
+    def new_waits(self) -> list[OpenJob]:
+        """Those of `waiting` that came since this was last asked."""
+        found = [self.jobs[job_id] for job_id in self._new_waits]
+        self._new_waits.clear()
+        return found
+
+    def overdue(self, now: datetime) -> list[str]:
+        """Jobs that have missed a deadline of their owner's."""
+        return [job_id for _, job_id in self._deadlines[: bisect_right(self._deadlines, now, key=itemgetter(0))]]
+
+    @property
+    def next_deadline(self) -> datetime | None:
+        """The soonest deadline of any open job."""
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def _put(self, old: OpenJob | None, new: OpenJob | None) -> None:
+        if old is not None:
+            self._unindex(old)
+        if new is not None:
+            self.jobs[new.job_id] = new
+            self._index(new)
+        elif old is not None:
+            del self.jobs[old.job_id]
+
+    def _index(self, job: OpenJob) -> None:
+        if job.deadline is not None:
+            insort(self._deadlines, (job.deadline, job.job_id))
+        if job.stage is Stage.QUEUED:
+            self.queue.add(job)
+        elif job.stage is Stage.WAITING and job.retry_at is not None:
+            insort(self._waiting, (job.retry_at, job.job_id))
+            self._new_waits[job.job_id] = None
+        elif job.stage in HELD:
+            self._held.setdefault(job.runner_id, {})[job.job_id] = job
+
+    def _unindex(self, job: OpenJob) -> None:
+        if job.deadline is not None:
+            del self._deadlines[bisect_left(self._deadlines, (job.deadline, job.job_id))]
+        if job.stage is Stage.QUEUED:
+            self.queue.remove(job)
+        elif job.stage is Stage.WAITING and job.retry_at is not None:
+            del self._waiting[bisect_left(self._waiting, (job.retry_at, job.job_id))]
+            self._new_waits.pop(job.job_id, None)
+        elif job.stage in HELD:
+            held = self._held[job.runner_id]
+            del held[job.job_id]
+            if not held:
+                del self._held[job.runner_id]

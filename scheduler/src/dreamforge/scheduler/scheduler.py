@@ -1,0 +1,186 @@
+"""The scheduler at work: folds the log, plans when something changed, appends what it planned.
+
+The only I/O around the pure heart. Nothing polls: a message of the log, a heartbeat or a timer wakes the planner.
+"""
+
+import asyncio
+from datetime import timedelta
+
+from loguru import logger
+
+from dreamforge.contracts.errors import DependencyAway, VersionConflict
+from dreamforge.contracts.log.streams import JOBS
+from dreamforge.runtime import clock
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.event_store import EventStore
+from dreamforge.runtime.log.follow import Batch, Follower
+from dreamforge.runtime.log.views import FleetView, ModelsView
+from dreamforge.runtime.service.telemetry import LAG
+from dreamforge.scheduler import metrics, timers
+from dreamforge.scheduler.background import Alarm, Background
+from dreamforge.scheduler.liveness.leadership import Leadership
+from dreamforge.scheduler.liveness.lost_job_rescuer import Keeper
+from dreamforge.scheduler.planning.open_job import OpenJob
+from dreamforge.scheduler.planning.plan import Assignment, plan
+from dreamforge.scheduler.planning.planning_input import loads_of
+from dreamforge.scheduler.planning.snapshot import Snapshot
+from dreamforge.scheduler.settings import SchedulerSettings
+
+# Behind by more than one pull, the fold is history: what it would plan is refused by the log anyway.
+BEHIND_MESSAGES = 1_000
+AWAY_PAUSE_SECONDS = 0.5
+# Of the second in which a scheduler hands over.
+CLOSE_SECONDS = 0.4
+
+
+class Scheduler:
+    """One scheduler process. Any number may run: one leads, the others keep folding so that they can take over.
+
+    Should two lead for a moment, the log's version check still keeps each job to one assignment.
+    """
+
+    def __init__(self, bus: Bus, settings: SchedulerSettings, instance_id: str) -> None:
+        self._bus = bus
+        self._settings = settings
+        self._store = EventStore(bus, f"/dreamforge/scheduler/{instance_id}")
+        self.snapshot = Snapshot(settings.ageing)
+        self.fleet = FleetView(bus, on_beat=self._beat, on_lost=self._lost)
+        self.models = ModelsView(bus, changed=self._changed)
+        self.leadership = Leadership(bus, "scheduler", instance_id, self._led, replicas=settings.stream_replicas)
+        self.keeper = Keeper(bus, self._store, self.snapshot, self.fleet, settings, lambda: self.decides())
+        self._behind: int | None = None
+        self._wake = asyncio.Event()
+        self._retry_alarm = Alarm(self._wake.set)
+        self._background = Background()
+        self.ready = asyncio.Event()
+
+    def tasks(self) -> "list[asyncio.Task[None]]":
+        """Start everything; each task runs until cancelled."""
+        parts = {
+            "fleet": self.fleet.run(),
+            "models": self.models.run(),
+            "jobs": self._follow(),
+            "timers": timers.follow(self._bus, self._due),
+            "plan": self._plan_when_woken(),
+            "leadership": self._campaign(),
+        }
+        return [asyncio.create_task(part, name=name) for name, part in parts.items()]
+
+    async def close(self) -> None:
+        """Wait for the appends in flight."""
+        self.keeper.alarm.off()
+        self._retry_alarm.off()
+        await self._background.close(CLOSE_SECONDS)
+        await self.keeper.background.close(CLOSE_SECONDS)
+        await self._store.close()
+
+    @property
+    def caught_up(self) -> bool:
+        """True once the log, the fleet and the models have been read, and for as long as the fold keeps up."""
+        read = self._behind is not None and self.fleet.ready.is_set() and self.models.ready.is_set()
+        return read and (self._behind or 0) <= BEHIND_MESSAGES
+
+    def decides(self) -> bool:
+        """Whether this scheduler plans and gives up now, or only keeps up."""
+        return self.leadership.leads and self.caught_up
+
+    async def _campaign(self) -> None:
+        """A scheduler that has not read the log yet would lead nowhere."""
+        await self.ready.wait()
+        await self.leadership.run()
+
+    def _led(self, leads: bool) -> None:
+        logger.info("this scheduler {}", "leads" if leads else "stands by")
+        metrics.ACTIVE.set(leads)
+        self._wake.set()
+
+    def _changed(self, _: str) -> None:
+        self._wake.set()
+
+    def _beat(self, runner_id: str) -> None:
+        self.keeper.beat(runner_id)
+        self._wake.set()
+
+    def _lost(self, runner_id: str) -> None:
+        self.keeper.left(runner_id)
+
+    def _due(self, job_id: str) -> None:
+        """A wake-up has fired; should our clock be behind the broker's, the rest is waited for here."""
+        job = self.snapshot.jobs.get(job_id)
+        self._retry_alarm.at(job.retry_at if job is not None else None)
+
+    async def _follow(self) -> None:
+        async for batch in Follower(self._bus, JOBS.name).batches():
+            self._fold(batch)
+            if batch.pending == 0 or self._behind is not None:  # the first plan waits for the whole log
+                self._behind = batch.pending
+                self._wake.set()
+
+    def _fold(self, batch: Batch) -> None:
+        for message in batch.messages:
+            error = self.snapshot.apply(message.subject, message.headers, message.data, message.sequence)
+            if error is not None:
+                logger.warning("skipping at sequence {}: {}", message.sequence, error)
+        LAG.labels(JOBS.name).set(batch.pending)
+        metrics.OPEN.set(len(self.snapshot.jobs))
+
+    async def _plan_when_woken(self) -> None:
+        for view in (self.fleet, self.models):
+            await view.ready.wait()
+        self.keeper.attendance.watching_since = clock.now()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if self.caught_up:
+                self.ready.set()
+            if self.decides():
+                self._arm(self.snapshot.new_waits())
+                self.keeper.resume()
+                self.keeper.alarm.at(self.snapshot.next_deadline)
+                self._plan()
+
+    def _arm(self, jobs: list[OpenJob]) -> None:
+        for job in jobs:
+            if job.retry_at is not None:
+                self._background.spawn(timers.arm(self._bus, job.job_id, job.retry_at), f"timer of {job.job_id}")
+
+    def _plan(self) -> None:
+        now, started = clock.now(), clock.monotonic_seconds()
+        self.snapshot.wake(now)
+        if len(self.snapshot.queue):
+            beats = tuple(self.fleet.runners.values())
+            found = plan(
+                loads_of(beats, self.snapshot), self.snapshot, self.models.models, now, self._settings.plan_policy
+            )
+            for assignment in found:
+                self._promise(assignment)
+            if len(found) == self._settings.scheduler_assignments_max:
+                self._wake.set()  # there may be room for more
+            metrics.PLAN_SECONDS.observe(clock.monotonic_seconds() - started)
+        metrics.QUEUED.set(len(self.snapshot.queue))
+
+    def _promise(self, assignment: Assignment) -> None:
+        """Count on an assignment from now on, and append it: appends of one plan go out together."""
+        self.snapshot.promise(
+            assignment.job.job_id, assignment.runner_id, assignment.instance_id, assignment.required_bytes
+        )
+        self._background.spawn(self._append(assignment), f"assign {assignment.job.job_id}")
+
+    async def _append(self, assignment: Assignment) -> None:
+        job = assignment.job
+        event = assignment.event(clock.now())
+        try:
+            await self._store.append(job.job_id, [event], expected=job.version, traceparent=job.wanted.traceparent)
+        except VersionConflict:  # somebody was first; the log will tell who and what
+            metrics.ASSIGNMENTS.labels("conflict").inc()
+        except DependencyAway as error:
+            metrics.ASSIGNMENTS.labels("away").inc()
+            logger.warning("could not assign job {}: {}", job.job_id, error)
+            await asyncio.sleep(AWAY_PAUSE_SECONDS)
+            self.snapshot.withdraw(job.job_id, job.version)
+            self._wake.set()
+        else:
+            metrics.ASSIGNMENTS.labels("assigned").inc()
+            self.keeper.alarm.at(event.at + timedelta(seconds=self._settings.scheduler_start_deadline_seconds))
+            metrics.WAIT_SECONDS.observe(assignment.decision.waited_seconds)
+            logger.info("job {} attempt {} assigned to {}", job.job_id, event.attempt, event.runner_id)
