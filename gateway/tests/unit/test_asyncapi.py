@@ -10,8 +10,8 @@ from dreamforge.contracts.events import EVENTS, Event
 from dreamforge.contracts.log.subjects import subject_of
 from dreamforge.gateway.documents.asyncapi import CHANNELS, document, files, main
 
-GOLDEN = Path(__file__).parent / "golden"
 REPOSITORY = Path(__file__).parents[3]
+GOLDEN = REPOSITORY / "contracts" / "tests" / "unit" / "golden"
 
 
 @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)

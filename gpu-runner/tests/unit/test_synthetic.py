@@ -48,7 +48,7 @@ def test_sizes_that_do_not_divide_by_the_cells_work() -> None:
 
 
 def test_neither_the_bus_side_nor_the_synthetic_child_imports_torch() -> None:
-    modules = ("main", "supervisor", "worker", "synthetic", "painter")
+    modules = ("main", "supervisor.supervisor", "worker.process", "worker.task_runner", "rendering.synthetic")
     imports = "; ".join(f"import dreamforge.gpu_runner.{module}" for module in modules)
     heavy = "[name for name in ('torch', 'diffusers', 'transformers', 'numpy') if name in sys.modules]"
     command = f"import sys; {imports}; print({heavy})"
