@@ -35,7 +35,7 @@ from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.contracts.tables import CHECKPOINT_CHANNEL
 from dreamforge.migrations import upgrade
 from dreamforge.projector.gc_pause import seldom_collecting
-from dreamforge.projector.main import run
+from dreamforge.projector.main import SERVICE
 from dreamforge.projector.maintenance.rebuild import rebuild
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.runtime import clock, ids
@@ -44,6 +44,7 @@ from dreamforge.runtime.log import bus as nats
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import last_sequence
 from dreamforge.runtime.log.streams import ensure_streams
+from dreamforge.runtime.service import shell
 from dreamforge.runtime.testing import eventually
 
 TABLES = ("jobs", "attempts", "artifacts", "events")
@@ -121,7 +122,7 @@ async def live(settings: ProjectorSettings, bus: Bus, total: int) -> tuple[float
         await listener.execute(f"LISTEN {CHECKPOINT_CHANNEL}".encode())
         began = time.perf_counter()
         with seldom_collecting():  # as `python -m dreamforge.projector` does
-            service = asyncio.create_task(run(settings, stop))
+            service = asyncio.create_task(shell.serve(SERVICE, settings, stop))
             await heard(listener, total)
         seconds = time.perf_counter() - began
         latencies = [await latency(bus, listener) for _ in range(LATENCY_SAMPLES)]

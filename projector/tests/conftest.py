@@ -13,10 +13,11 @@ from pydantic import SecretStr
 from dreamforge.contracts.events import ArtifactStored, Decision
 from dreamforge.contracts.jobs.decisions import AssignJob, FinishAttempt, RequestJob, StartAttempt
 from dreamforge.contracts.request.render_request import RenderRequest
-from dreamforge.projector.main import run
+from dreamforge.projector.main import SERVICE
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.event_store import EventStore
+from dreamforge.runtime.service import shell
 from dreamforge.runtime.testing import eventually
 
 Rows = Callable[..., Awaitable[list[dict[str, Any]]]]
@@ -34,7 +35,7 @@ def projecting() -> Callable[[ProjectorSettings], AbstractAsyncContextManager[No
     @asynccontextmanager
     async def start(settings: ProjectorSettings) -> AsyncIterator[None]:
         stop = asyncio.Event()
-        service = asyncio.create_task(run(settings, stop))
+        service = asyncio.create_task(shell.serve(SERVICE, settings, stop))
         try:
             yield
         finally:

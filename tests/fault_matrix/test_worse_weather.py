@@ -9,7 +9,7 @@ from whole_system import System
 from dreamforge.contracts.log.streams import LEADER_LEASE_SECONDS
 from dreamforge.runtime import ids
 from dreamforge.runtime.log import bus as bus_module
-from dreamforge.runtime.service.lifecycle import cancel
+from dreamforge.runtime.service.tasks import cancel
 from dreamforge.runtime.testing import eventually
 from dreamforge.scheduler.liveness.leadership import Leadership
 

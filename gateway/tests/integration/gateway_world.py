@@ -28,11 +28,13 @@ from dreamforge.contracts.fleet import LEASE_SECONDS, Device, Heartbeat
 from dreamforge.contracts.log.envelope import seal
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.tables import CHECKPOINT_CHANNEL
-from dreamforge.gateway.main import listen, serve
+from dreamforge.gateway.http.server import listen
+from dreamforge.gateway.main import answer
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.event_store import EventStore
+from dreamforge.runtime.service.lifetime import Lifetime
 from dreamforge.runtime.testing import eventually
 
 MODEL = ModelDescriptor(
@@ -220,7 +222,7 @@ async def running(settings: GatewaySettings) -> AsyncIterator[tuple[str, asyncio
     stop = asyncio.Event()
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    task = asyncio.create_task(serve(settings, listener, stop))
+    task = asyncio.create_task(Lifetime(stop).run(lambda lifetime: answer(settings, lifetime, listener)))
     try:
         yield f"http://127.0.0.1:{port}", stop
     finally:

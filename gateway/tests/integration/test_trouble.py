@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 from gateway_world import BODY, MODEL, World, models, ready, running, settings_of
 
-from dreamforge.gateway.main import listen
+from dreamforge.gateway.http.server import listen
 from dreamforge.runtime.embedded import NatsServer, PostgresServer, S3Server
 from dreamforge.runtime.embedded.ports import free_port
 from dreamforge.runtime.log.event_store import EventStore

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 ASK = (
-    "import resource; from dreamforge.gateway.main import allow_files; allow_files(2000);"
+    "import resource; from dreamforge.gateway.http.server import allow_files; allow_files(2000);"
     "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
 )
 

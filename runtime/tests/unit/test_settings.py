@@ -1,6 +1,9 @@
 """Settings that are wrong are said by the name that a person has set, with what would be right."""
 
+from typing import Self
+
 import pytest
+from pydantic import model_validator
 
 from dreamforge.runtime.service.settings import EXIT_USAGE, CommonSettings, load
 
@@ -24,3 +27,15 @@ def test_what_is_wrong_is_said_by_its_name(
     assert ended.value.code == EXIT_USAGE
     assert line.startswith(f"{name}: ")
     assert said in line
+
+
+def test_a_message_about_several_settings_names_them_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    class Settings(CommonSettings):
+        @model_validator(mode="after")
+        def _agree(self) -> Self:
+            raise ValueError("FORGE_A must be 1 where FORGE_B is 2")
+
+    with pytest.raises(SystemExit) as ended:
+        load(Settings)
+    assert ended.value.code == EXIT_USAGE
+    assert capsys.readouterr().err.splitlines() == ["FORGE_A must be 1 where FORGE_B is 2"]

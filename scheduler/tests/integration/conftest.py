@@ -22,7 +22,7 @@ from dreamforge.runtime.log.bus import NATS_ERRORS, Bus, connect
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.log.streams import ensure_streams
-from dreamforge.runtime.service.lifecycle import cancel
+from dreamforge.runtime.service.tasks import cancel
 from dreamforge.runtime.testing import eventually
 from dreamforge.scheduler.scheduler import Scheduler
 from dreamforge.scheduler.settings import SchedulerSettings
@@ -182,7 +182,8 @@ class Forge:
         bus = await connect(self.url, "scheduler")
         told = SchedulerSettings.model_validate({"nats_url": self.url, **settings})
         scheduler = Scheduler(bus, told, ids.new_id())
-        self.schedulers.append((scheduler, bus, scheduler.tasks()))
+        tasks = [asyncio.create_task(loop, name=name) for name, loop in scheduler.loops().items()]
+        self.schedulers.append((scheduler, bus, tasks))
         await asyncio.wait_for(scheduler.ready.wait(), 10)
         return scheduler
 

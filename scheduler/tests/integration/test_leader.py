@@ -4,7 +4,7 @@ import asyncio
 
 from dreamforge.runtime.log import direct_get
 from dreamforge.runtime.log.bus import Bus
-from dreamforge.runtime.service.lifecycle import cancel
+from dreamforge.runtime.service.tasks import cancel
 from dreamforge.scheduler.liveness.leadership import STREAM, Leadership
 
 KEY = "$KV.leaders.scheduler"

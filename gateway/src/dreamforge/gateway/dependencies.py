@@ -93,7 +93,7 @@ class Gate:
         }
         return await readiness(checks)
 
-    def drain(self) -> None:
+    async def drain(self) -> None:
         """Tell the event streams' clients to come back later."""
         if self._log is not None:
             self._log.hub.drain()

@@ -16,7 +16,6 @@ from dreamforge.projector.folding.decode import Decoded, decode
 from dreamforge.projector.folding.folds import Fold, JobsFold, all_folds
 from dreamforge.projector.parking import Park
 from dreamforge.projector.settings import ProjectorSettings
-from dreamforge.projector.together import together
 from dreamforge.projector.writing.session import Fenced, Session
 from dreamforge.projector.writing.stream_projection import StreamProjection
 from dreamforge.runtime import clock
@@ -24,6 +23,7 @@ from dreamforge.runtime.log.bus import ApiError, Bus
 from dreamforge.runtime.log.direct_get import last_of_each
 from dreamforge.runtime.log.follow import Follower, last_sequence
 from dreamforge.runtime.service import retry
+from dreamforge.runtime.service.tasks import run_until_first
 
 WRITING = Gauge("forge_projector_writing", "1 while this process is the one that writes the read tables")
 # A session that wrote something or lasted this long was sound: the next one is tried at once, without backoff.
@@ -142,7 +142,7 @@ class Projector:
         self._settle(Role.WRITING)
         began = [projection.sequence for projection in projections]
         try:
-            await together(session.keep_lease(), *(projection.run() for projection in projections))
+            await run_until_first(session.keep_lease(), *(projection.run() for projection in projections))
         finally:
             self._wrote = began != [projection.sequence for projection in projections]
 

@@ -4,7 +4,9 @@ The only I/O around the pure heart. Nothing polls: a message of the log, a heart
 """
 
 import asyncio
+from collections.abc import Coroutine
 from datetime import timedelta
+from typing import Any
 
 from loguru import logger
 
@@ -15,9 +17,9 @@ from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.follow import Batch, Follower
 from dreamforge.runtime.log.views import FleetView, ModelsView
+from dreamforge.runtime.service.background import Alarm, BackgroundTasks
 from dreamforge.runtime.service.telemetry import LAG
 from dreamforge.scheduler import metrics, timers
-from dreamforge.scheduler.background import Alarm, Background
 from dreamforge.scheduler.liveness.leadership import Leadership
 from dreamforge.scheduler.liveness.lost_job_rescuer import Keeper
 from dreamforge.scheduler.planning.open_job import OpenJob
@@ -51,12 +53,12 @@ class Scheduler:
         self._behind: int | None = None
         self._wake = asyncio.Event()
         self._retry_alarm = Alarm(self._wake.set)
-        self._background = Background()
+        self._background = BackgroundTasks()
         self.ready = asyncio.Event()
 
-    def tasks(self) -> "list[asyncio.Task[None]]":
-        """Start everything; each task runs until cancelled."""
-        parts = {
+    def loops(self) -> dict[str, Coroutine[Any, Any, None]]:  # Any: as asyncio declares
+        """What this scheduler does until it is cancelled, by name; leadership comes last, to be given back first."""
+        return {
             "fleet": self.fleet.run(),
             "models": self.models.run(),
             "jobs": self._follow(),
@@ -64,7 +66,11 @@ class Scheduler:
             "plan": self._plan_when_woken(),
             "leadership": self._campaign(),
         }
-        return [asyncio.create_task(part, name=name) for name, part in parts.items()]
+
+    async def check(self) -> None:
+        """Readiness. Errors: DependencyAway until the log has been folded, and while the fold is far behind."""
+        if not self.caught_up:
+            raise DependencyAway(dependency="log", reason="not folded yet")
 
     async def close(self) -> None:
         """Wait for the appends in flight."""

@@ -1,6 +1,5 @@
-"""Runs a local stack in the foreground: starts it, tells what runs where, waits for a signal, stops it."""
+"""Runs a local stack in the foreground: starts it, prints what runs where, waits for a signal, stops it."""
 
-import asyncio
 import os
 import signal
 
@@ -11,49 +10,33 @@ from dreamforge.cli.stack.local import LocalStack
 from dreamforge.cli.stack.plan import StackOptions, service_names
 from dreamforge.cli.stack.record import StackRecord
 from dreamforge.cli.stack.show import LivePrinter, stack_table
+from dreamforge.runtime.service.lifetime import Lifetime
+from dreamforge.runtime.service.signals import stop_on_signals
+
+# A stack that is stopped while it starts ends its services and servers one after the other.
+CLEANUP_SECONDS = 120.0
 
 
 async def serve(settings: CliSettings, options: StackOptions, *, quiet: bool) -> None:
-    """Start, tell, wait for a signal, stop. A second signal ends everything at once."""
-    stop = stop_on_signals()
+    """Start, print, wait for a signal, stop. A second signal ends us at once, and our guardians end the rest."""
     names = ("nats", "postgres", "s3", *service_names(options), "stack")
     printer = LivePrinter(out, names)
     heard = (lambda _service, _line: None) if quiet else printer.heard
     stack = LocalStack(settings, options, say=printer.said, listen=heard)
-    starting = asyncio.create_task(stack.start())
-    stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    if not starting.done():
-        starting.cancel()
-        await asyncio.gather(starting, return_exceptions=True)
-        return
-    try:
-        _tell(starting.result())
-        await stopped
-    finally:
-        stopped.cancel()
-        if not starting.exception():
-            await stack.stop()
+
+    async def start(lifetime: Lifetime) -> None:
+        record = await stack.start()
+        lifetime.on_close(stack.stop)
+        _tell(record)
+
+    stop = stop_on_signals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, exit_status=Exit.INTERRUPTED)
+    await Lifetime(stop).run(start, cleanup_seconds=CLEANUP_SECONDS)
 
 
 def _tell(record: StackRecord) -> None:
     out.print()
     out.print(stack_table(record))
     out.print(f"\n[bold]Dream Forge is up[/bold] at [link]{record.gateway_url}[/link]; Ctrl-C stops it. Try:")
-    # uv names itself to what it runs; whoever started us through it has no `dreamforge` on the path of another shell.
+    # uv sets UV for what it runs; whoever started us through it has no `dreamforge` on the path of another shell.
     prefix = "uv run " if "UV" in os.environ else ""
     out.print(f'  {prefix}dreamforge generate "a lighthouse at dawn"\n', style="green")
-
-
-def stop_on_signals() -> asyncio.Event:
-    """An event that SIGINT, SIGTERM and SIGHUP set; a second one of them ends us, and our guardians the rest."""
-    stop = asyncio.Event()
-
-    def on_signal() -> None:
-        if stop.is_set():
-            os._exit(Exit.INTERRUPTED)
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, on_signal)
-    return stop

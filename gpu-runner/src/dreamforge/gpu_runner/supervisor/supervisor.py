@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from faststream.nats import NatsBroker
 from loguru import logger
@@ -30,12 +31,13 @@ from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.bus import NATS_ERRORS, ApiError, Bus
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.service import retry
+from dreamforge.runtime.service.lifetime import Lifetime
 from dreamforge.runtime.storage.objects import ObjectStore
 
 
 @dataclass(slots=True)
 class Supervisor:
-    """One runner process. `run` is its whole life; nothing here imports torch."""
+    """One runner process: who it is, what it holds and what runs beside what. Nothing here imports torch."""
 
     settings: RunnerSettings
     bus: Bus
@@ -69,32 +71,26 @@ class Supervisor:
         self.hands = Hands(me, self._tools(), on_change=self.heart.quicken)
         self.interrupts = Interrupts(self.bus, self.hands)
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """From the first heartbeat to the last. Errors: those of a part that ended by itself."""
+    async def start(self, lifetime: Lifetime) -> None:
+        """Begin to send heartbeats and to serve. When told to stop, attempts are drained before the parts end."""
         self.device = await asyncio.to_thread(self._probe)
         logger.info("found {}", self.device)
         if self.device.note:
             logger.warning("{}", self.device.note)
         broker = assignments_broker(self.settings.nats_url, self.settings.runner_id, self.hands.take)
-        parts = {
-            asyncio.create_task(part, name=name)
-            for name, part in (
-                ("child", self.keeper.run()),
-                ("heartbeat", self.heart.run()),
-                ("interrupts", self.interrupts.run()),
-                ("renewals", self.hands.renew()),
-                ("lookout", Lookout(self.bus, self._look_again, self._disk_changed).run()),
-                ("opening", self._open(broker)),
-            )
-        }
-        try:
-            await _until_stopped_or_broken(stop, parts)
-            await self._leave()
-        finally:
-            for part in parts:
-                part.cancel()
-            await asyncio.gather(*parts, return_exceptions=True)
-            await self._close(broker)
+        lifetime.on_close(partial(self._close, broker))
+        lifetime.spawn(self.keeper.run(), "child", cleanup_seconds=LAST_WORDS_SECONDS)
+        lifetime.spawn(self.heart.run(), "heartbeat")
+        lifetime.spawn(self.interrupts.run(), "interrupts")
+        lifetime.spawn(self.hands.renew(), "renewals")
+        lifetime.spawn(Lookout(self.bus, self._look_again, self._disk_changed).run(), "lookout")
+        lifetime.spawn(self._open(broker), "opening", may_end=True)
+        lifetime.on_close(partial(self._leave, lifetime))
+
+    async def check(self) -> None:
+        """Readiness. Errors: DependencyAway while no assignment can be taken."""
+        if not (self.ready.is_set() and self.keeper.accepting):
+            raise DependencyAway(dependency="child", reason="the renderer is not up")
 
     async def _open(self, broker: NatsBroker) -> None:
         """Learn what there is to serve, say it, and open the door."""
@@ -144,7 +140,9 @@ class Supervisor:
     async def _bucket(self) -> None:
         await retry.until_it_works("the object store", self.objects.ensure_bucket, DependencyAway)
 
-    async def _leave(self) -> None:
+    async def _leave(self, lifetime: Lifetime) -> None:
+        if not lifetime.stopping:
+            return  # a part failed: the lease ends what this runner holds
         self.heart.quicken()
         await self.hands.drain(self.settings.runner_drain_seconds)
         try:
@@ -220,16 +218,3 @@ class Supervisor:
 
 
 _AWAY = (DependencyAway, *NATS_ERRORS)
-
-
-async def _until_stopped_or_broken(stop: asyncio.Event, parts: set["asyncio.Task[None]"]) -> None:
-    """Wait for `stop`; if a part fails before, raise its error. A part may end well: opening does."""
-    stopped = asyncio.create_task(stop.wait())
-    try:
-        while not stopped.done():
-            await asyncio.wait({stopped, *parts}, return_when=asyncio.FIRST_COMPLETED)
-            for part in [part for part in parts if part.done()]:
-                parts.discard(part)
-                part.result()
-    finally:
-        stopped.cancel()

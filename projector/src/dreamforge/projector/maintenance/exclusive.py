@@ -14,7 +14,6 @@ from dreamforge.contracts.log.streams import STEPS
 from dreamforge.projector.folding.folds import Fold, all_folds
 from dreamforge.projector.gc_pause import seldom_collecting
 from dreamforge.projector.parking import leave_out
-from dreamforge.projector.together import all_done, together
 from dreamforge.projector.writing.ddl import create_indexes, create_tables
 from dreamforge.projector.writing.session import WRITER_LOCK, Connection, Session, patient
 from dreamforge.projector.writing.stream_projection import StreamProjection
@@ -23,6 +22,7 @@ from dreamforge.runtime.log import bus as nats
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower, last_sequence
 from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.service.tasks import run_all, run_until_first
 
 # Next to the writer's: whoever holds it is the only one that builds tables beside the live ones.
 MAINTENANCE_LOCK = WRITER_LOCK + 1
@@ -73,12 +73,12 @@ class Fresh:
     async def fold_up_to(self, places: dict[str, int]) -> None:
         """Fold each stream exactly up to a sequence (or to its end, if that comes first)."""
         await self._begin([self._projection(fold, places.get(fold.stream, 0)) for fold in all_folds()])
-        await all_done(*(projection.run() for projection in self.projections))
+        await run_all(*(projection.run() for projection in self.projections))
 
     async def follow(self) -> "asyncio.Task[None]":
         """Begin to fold all streams for ever; the task ends only by failing."""
         await self._begin([self._projection(fold, None) for fold in all_folds()])
-        runs = together(*(projection.run() for projection in self.projections))
+        runs = run_until_first(*(projection.run() for projection in self.projections))
         return asyncio.create_task(runs, name=f"follow into {self.schema}")
 
     async def _begin(self, projections: list[StreamProjection]) -> None:

@@ -10,11 +10,11 @@ from prometheus_client import Counter, Gauge, Histogram
 from dreamforge.projector.folding.decode import Decoded, decode
 from dreamforge.projector.folding.folds import Fold, Folded
 from dreamforge.projector.parking import Park
-from dreamforge.projector.together import together
 from dreamforge.projector.writing.buffer import Buffer
 from dreamforge.projector.writing.session import Session
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.follow import Follower
+from dreamforge.runtime.service.tasks import run_until_first
 from dreamforge.runtime.service.telemetry import LAG, LATENCY_BUCKETS
 
 PROJECTED = Counter("forge_projected_messages_total", "Messages that the read tables have passed", ["stream"])
@@ -55,7 +55,7 @@ class StreamProjection:
     async def run(self) -> None:
         """For ever; with `until`, up to that sequence. Errors: Fenced, psycopg.Error: start again, new session."""
         buffer = Buffer(self.batch_messages)
-        await together(self._read(buffer), self._write(buffer))
+        await run_until_first(self._read(buffer), self._write(buffer))
 
     async def _read(self, buffer: Buffer) -> None:
         async for batch in self.follower.batches():

@@ -71,6 +71,11 @@ class Bus:
         """True while the server is reachable."""
         return bool(self.nc.is_connected)
 
+    async def check(self) -> None:
+        """Readiness. Errors: DependencyAway while the server is not reachable."""
+        if not self.connected:
+            raise DependencyAway(dependency="nats", reason="not connected")
+
     async def close(self) -> None:
         """Flush what was published and leave; on a broken connection, just leave."""
         if self.nc.is_closed:

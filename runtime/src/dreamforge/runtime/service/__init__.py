@@ -1,1 +1,1 @@
-"""What every service process has in common: settings, lifecycle, health, telemetry, retries."""
+"""What every service process has in common: settings, lifetime, health, telemetry, retries."""

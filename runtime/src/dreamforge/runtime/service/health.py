@@ -9,9 +9,20 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from loguru import logger
 from prometheus_client import make_wsgi_app
 
-# What a readiness check may take before it counts as a no.
+from dreamforge.contracts.errors import DependencyAway
+
+# A readiness check that takes longer has failed.
 CHECK_SECONDS = 2.0
 Check = Callable[[], Awaitable[object]]
+
+
+def not_ready(name: str, reason: str) -> Check:
+    """A check that fails: what it should look at has not been started yet."""
+
+    async def check() -> None:
+        raise DependencyAway(dependency=name, reason=reason)
+
+    return check
 
 
 async def readiness(checks: dict[str, Check]) -> dict[str, str]:
@@ -30,7 +41,7 @@ async def readiness(checks: dict[str, Check]) -> dict[str, str]:
     return dict(zip(checks, results, strict=True))
 
 
-class _Quiet(WSGIRequestHandler):
+class _QuietHandler(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: ARG002 the base class's signature
         return None
 
@@ -42,7 +53,7 @@ class HealthServer:
         self._checks = checks
         self._loop = asyncio.get_running_loop()
         self._metrics = make_wsgi_app()
-        self._server: WSGIServer = make_server(host, port, self._app, handler_class=_Quiet)
+        self._server: WSGIServer = make_server(host, port, self._app, handler_class=_QuietHandler)
         self.address = f"{host}:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.2,), name="health", daemon=True)
 

@@ -91,7 +91,18 @@ def load(kind: type[S]) -> S:
         return kind()
     except ValidationError as error:
         for each in error.errors(include_url=False):
-            name = "FORGE_" + "_".join(str(part) for part in each["loc"]).upper()
-            said = each["msg"].removeprefix("Value error, ")
-            print(f"{name}: {said[:1].lower()}{said[1:]}", file=sys.stderr)  # noqa: T201 before any log
+            print(_wrong(each["loc"], each["msg"]), file=sys.stderr)  # noqa: T201 before any log
         sys.exit(EXIT_USAGE)
+
+
+def _wrong(location: tuple[int | str, ...], message: str) -> str:
+    """One line on a wrong setting; a message about several settings has no location and names them itself.
+
+    >>> _wrong(("health_port",), "Input should be less than 1")
+    'FORGE_HEALTH_PORT: input should be less than 1'
+    """
+    text = message.removeprefix("Value error, ")
+    if not location:
+        return text
+    name = "FORGE_" + "_".join(map(str, location)).upper()
+    return f"{name}: {text[:1].lower()}{text[1:]}"

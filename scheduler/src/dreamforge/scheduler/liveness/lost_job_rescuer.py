@@ -19,8 +19,8 @@ from dreamforge.runtime.log import direct_get
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.views import FleetView
+from dreamforge.runtime.service.background import Alarm, BackgroundTasks
 from dreamforge.scheduler import metrics
-from dreamforge.scheduler.background import Alarm, Background
 from dreamforge.scheduler.liveness import lost_runners
 from dreamforge.scheduler.liveness.leases import lapsed
 from dreamforge.scheduler.liveness.liveness import Attendance
@@ -53,7 +53,7 @@ class Keeper:
         self._busy: set[str] = set()
         self._roll_called = False
         self.attendance = Attendance(clock.now())
-        self.background = Background()
+        self.background = BackgroundTasks()
         self.alarm = Alarm(self.tend)
 
     def resume(self) -> None:

@@ -13,7 +13,7 @@ from dreamforge.runtime import clock
 from dreamforge.runtime.log.bus import Bus, connect
 from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.log.views import FleetView, ModelsView
-from dreamforge.runtime.service.lifecycle import cancel
+from dreamforge.runtime.service.tasks import cancel
 from dreamforge.scheduler.planning.planning_input import ASSIGNMENTS, Scene
 from dreamforge.scheduler.planning.snapshot import Snapshot
 from dreamforge.scheduler.settings import SchedulerSettings

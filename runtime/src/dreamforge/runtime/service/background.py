@@ -1,4 +1,4 @@
-"""Small things of asyncio that the loop and the keeper share: tasks that nobody loses, and one alarm."""
+"""Short tasks that run beside their caller, and one-shot alarms."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -9,12 +9,12 @@ from loguru import logger
 
 from dreamforge.runtime import clock
 
-# A timer may ring a clock tick before the wall clock shows its time.
+# The event loop may call a timer one clock tick before the wall clock shows its time.
 TICK_SECONDS = 0.001
 
 
-class Background:
-    """Tasks that run beside the caller: kept alive, awaited at the end, and loud when they break."""
+class BackgroundTasks:
+    """Tasks that nobody awaits one by one: kept referenced, awaited at the end, and logged when they fail."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
@@ -28,10 +28,10 @@ class Background:
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.opt(exception=error).error("{} broke: {}", task.get_name(), error)
+            logger.opt(exception=error).error("{} failed: {}", task.get_name(), error)
 
     async def close(self, within_seconds: float) -> None:
-        """Let them finish, but not for ever."""
+        """Wait until they have finished; cancel those that take longer."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=within_seconds)
             for task in late:
@@ -39,7 +39,7 @@ class Background:
 
 
 class Alarm:
-    """Rings once, at the soonest time it was set to."""
+    """Calls `ring` once, at the earliest of the times it was set to."""
 
     def __init__(self, ring: Callable[[], None]) -> None:
         self._ring = ring
@@ -47,7 +47,7 @@ class Alarm:
         self._handle: asyncio.TimerHandle | None = None
 
     def at(self, when: datetime | None) -> None:
-        """Ring then, unless it rings sooner anyway; None changes nothing."""
+        """Ring at this time, unless an earlier one is set; None changes nothing."""
         if when is None or (self._when is not None and self._when <= when):
             return
         self.off()
@@ -56,7 +56,7 @@ class Alarm:
         self._handle = asyncio.get_running_loop().call_later(seconds, self._rings)
 
     def off(self) -> None:
-        """Do not ring."""
+        """Forget the time that was set."""
         if self._handle is not None:
             self._handle.cancel()
         self._when = self._handle = None

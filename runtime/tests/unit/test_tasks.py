@@ -2,11 +2,10 @@
 
 import asyncio
 
-from dreamforge.runtime.service import lifecycle
+from dreamforge.runtime.service import tasks
 
 
-async def test_a_task_that_swallows_a_cancellation_is_cancelled_again(monkeypatch) -> None:
-    monkeypatch.setattr(lifecycle, "CANCEL_AGAIN_SECONDS", 0.01)
+async def test_a_task_that_swallows_a_cancellation_is_cancelled_again() -> None:
     swallowed = asyncio.Event()
 
     async def deaf() -> None:
@@ -18,7 +17,7 @@ async def test_a_task_that_swallows_a_cancellation_is_cancelled_again(monkeypatc
 
     task = asyncio.create_task(deaf())
     await asyncio.sleep(0)
-    await asyncio.wait_for(lifecycle.cancel(task), 5)
+    await asyncio.wait_for(tasks.cancel(task, cleanup_seconds=0.01), 5)
     assert swallowed.is_set()
     assert task.cancelled()
 
@@ -28,7 +27,7 @@ async def test_errors_of_cancelled_tasks_are_not_raised() -> None:
         raise ValueError("broken")
 
     task = asyncio.create_task(breaks())
-    await asyncio.wait_for(lifecycle.cancel(task), 5)
+    await asyncio.wait_for(tasks.cancel(task), 5)
     assert isinstance(task.exception(), ValueError)
 
 
@@ -44,7 +43,7 @@ async def test_whoever_is_cancelled_while_it_cancels_leaves_nobody_behind() -> N
 
     task = asyncio.create_task(slow())
     await asyncio.sleep(0)
-    canceller = asyncio.create_task(lifecycle.cancel(task))
+    canceller = asyncio.create_task(tasks.cancel(task))
     await leaving.wait()
     canceller.cancel()
     await asyncio.sleep(0)

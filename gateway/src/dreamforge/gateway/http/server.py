@@ -1,0 +1,81 @@
+"""uvicorn on a listening socket of ours, which stops when the service shell says so."""
+
+import asyncio
+import contextlib
+import resource
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from loguru import logger
+from starlette.types import ASGIApp
+
+from dreamforge.gateway.http.errors import PortInUse
+from dreamforge.gateway.http.server_protocol import ForgeProtocol
+
+BACKLOG = 2048
+# Files beside those of event streams: other requests, the log, the database, the object store.
+OTHER_FILES = 512
+# The kernel gives up on a peer that has taken nothing for this long; accepted sockets inherit it (Linux).
+UNREAD_MILLISECONDS = 60_000
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its signal handlers: `runtime.service` owns the signals."""
+
+    def __init__(self, app: ASGIApp, *, drain_seconds: float) -> None:
+        """`drain_seconds` bounds how long open requests may take once the server stops."""
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=ForgeProtocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=round(drain_seconds),
+            )
+        )
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave them alone."""
+        yield
+
+    async def finish(self, serving: "asyncio.Task[None]") -> None:
+        """Accept nothing more, and wait until open requests have been answered."""
+        self.should_exit = True
+        await asyncio.wait({serving})
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the port before anything else is done. Errors: PortInUse."""
+    try:
+        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # The protocol is named, for asyncio turns Nagle's algorithm off only where it reads TCP: 40 ms a reply else.
+        listener = socket.socket(*address[:3])
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MILLISECONDS)
+        listener.bind(address[4])
+        listener.listen(BACKLOG)
+    except OSError as error:
+        raise PortInUse(host=host, port=port, reason=error.strerror or str(error)) from error
+    listener.setblocking(False)
+    return listener
+
+
+def allow_files(wanted: int) -> None:
+    """Raise the limit of open files: each stream is one, and most systems allow a process only 1,024 by default."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed == resource.RLIM_INFINITY or allowed >= wanted:
+        return
+    granted = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (granted, most))
+    if granted < wanted:
+        logger.warning(
+            "only {} files may be open, and {} are wanted: raise the limit (ulimit -Hn) or lower FORGE_GATEWAY_STREAMS",
+            granted,
+            wanted,
+        )

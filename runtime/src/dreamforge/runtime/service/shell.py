@@ -1,0 +1,69 @@
+"""What the four services have in common: settings, logs, health, readiness, signals and an ordered close."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import uvloop
+from loguru import logger
+
+from dreamforge.contracts.errors import ForgeError
+from dreamforge.runtime.service.health import Check, HealthServer, not_ready
+from dreamforge.runtime.service.lifetime import Lifetime
+from dreamforge.runtime.service.settings import CommonSettings, load
+from dreamforge.runtime.service.signals import STOP_SIGNALS, stop_on_signals
+from dreamforge.runtime.service.telemetry import configure_logging
+
+EXIT_ERROR = 1
+S = TypeVar("S", bound=CommonSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Service(Generic[S]):
+    """What is particular to one service.
+
+    `start(settings, lifetime)` brings it up; it may wait for its dependencies as long as it takes. `not_ready` names
+    the readiness checks, each with what is missing until `start` sets it; None: the service answers /healthz,
+    /readyz and /metrics on its own port.
+    """
+
+    name: str
+    settings: type[S]
+    start: Callable[[S, Lifetime], Coroutine[Any, Any, None]]  # Any: as asyncio declares
+    not_ready: Mapping[str, str] | None = None
+
+
+async def serve(service: Service[S], settings: S, stop: asyncio.Event) -> None:
+    """Run a service until `stop` is set. Health is answered from the beginning to the end."""
+    checks: dict[str, Check] = {name: not_ready(name, why) for name, why in (service.not_ready or {}).items()}
+    lifetime = Lifetime(stop, checks)
+    if service.not_ready is not None:
+        health = HealthServer(settings.health_host, settings.health_port, checks)
+        health.start()
+        # In a thread: it waits for the request in progress, which may be waiting for a check on this loop.
+        lifetime.on_close(partial(asyncio.to_thread, health.stop))
+    await lifetime.run(partial(service.start, settings))
+
+
+def main(service: Service[S]) -> None:
+    """The body of every `python -m dreamforge.<service>`.
+
+    Exits with 2 and one line for each wrong setting, with 1 and one line on an error of ours.
+    """
+    settings = load(service.settings)
+    configure_logging(service.name, level=settings.log_level, as_json=settings.log_json)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve_until_signal(service, settings))
+    except ForgeError as error:
+        logger.critical("{} cannot run: {}", service.name, error)
+        sys.exit(EXIT_ERROR)
+    logger.info("{} stopped", service.name)
+
+
+async def _serve_until_signal(service: Service[S], settings: S) -> None:
+    stop = stop_on_signals(*STOP_SIGNALS, on_first=lambda number: logger.info("{} received: finishing", number.name))
+    await serve(service, settings, stop)
