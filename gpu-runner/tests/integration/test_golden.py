@@ -57,6 +57,8 @@ def class_of(engine: Engine) -> dict[str, str | int]:
         "dtype": engine.dtype,
         "threads": engine.threads,
         "torch": engine.versions["torch"],
+        # "": MKL chose its kernels by alignment, as it did before children were given a mode.
+        "mkl_cbwr": engine.versions.get("mkl_cbwr", ""),
         # Kernels are chosen by more extensions than the one that a recipe names.
         "vectors": vectors() if engine.device == "cpu" else "",
     }

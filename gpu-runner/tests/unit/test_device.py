@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pynvml
 import pytest
 
+from dreamforge.gpu_runner.machine import memory
 from dreamforge.gpu_runner.machine.device import probe, refresh
-from dreamforge.gpu_runner.supervisor.supervisor import memory
 
 
 def _no_driver() -> None:

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamforge.contracts.events import FailureReason
+from dreamforge.gpu_runner.protocol import messages
 from dreamforge.gpu_runner.protocol.frames import Frame, FrameDecoder, encode_frame
 from dreamforge.gpu_runner.protocol.messages import (
     BadMessage,
     from_child_from_frame,
-    messages,
     to_child_from_frame,
     to_frame,
 )

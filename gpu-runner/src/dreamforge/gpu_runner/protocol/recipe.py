@@ -27,7 +27,7 @@ class Engine(Value):
     device_name: str
     dtype: str
     threads: int
-    #: Package name to version, for those whose code decides pixels.
+    #: Package name to version, for those whose code decides pixels; `mkl_cbwr` is the mode that MKL's kernels run in.
     versions: dict[str, str]
 
 

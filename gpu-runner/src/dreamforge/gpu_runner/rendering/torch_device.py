@@ -11,6 +11,7 @@ import torch
 
 from dreamforge.contracts.models.descriptor import Dtype
 from dreamforge.gpu_runner.machine.device import cpu_name
+from dreamforge.gpu_runner.machine.libraries import MKL_MODE
 from dreamforge.gpu_runner.machine.memory import system_memory
 from dreamforge.gpu_runner.protocol.recipe import Engine
 from dreamforge.gpu_runner.rendering.renderer import DeviceReport
@@ -74,6 +75,8 @@ class TorchDevice:
         versions = {name: version(package) for name, package in PIXEL_PACKAGES.items()}
         # Not the distribution's version: the build ("2.13.0+cpu") decides which kernels run.
         versions["torch"] = str(torch.__version__)
+        if self.kind == "cpu" and torch.has_mkl and (mode := os.environ.get(MKL_MODE)):
+            versions[MKL_MODE.lower()] = mode
         return Engine(
             renderer="diffusers",
             device=self.kind,
