@@ -34,7 +34,7 @@ from dreamforge.contracts.log.envelope import Envelope, seal
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.contracts.tables import CHECKPOINT_CHANNEL
 from dreamforge.migrations import upgrade
-from dreamforge.projector.gc_pause import seldom_collecting
+from dreamforge.projector.gc_tuning import infrequent_gc
 from dreamforge.projector.main import SERVICE
 from dreamforge.projector.maintenance.rebuild import rebuild
 from dreamforge.projector.settings import ProjectorSettings
@@ -121,7 +121,7 @@ async def live(settings: ProjectorSettings, bus: Bus, total: int) -> tuple[float
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as listener:
         await listener.execute(f"LISTEN {CHECKPOINT_CHANNEL}".encode())
         began = time.perf_counter()
-        with seldom_collecting():  # as `python -m dreamforge.projector` does
+        with infrequent_gc():  # as `python -m dreamforge.projector` does
             service = asyncio.create_task(shell.serve(SERVICE, settings, stop))
             await heard(listener, total)
         seconds = time.perf_counter() - began

@@ -20,7 +20,7 @@ Folded = Callable[..., Awaitable[None]]
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
 
 
-async def test_a_stopped_writer_loses_its_place_and_does_not_write_when_it_wakes(
+async def test_a_stopped_writer_loses_its_lock_and_does_not_write_when_it_wakes(
     settings: ProjectorSettings, story: Any, folded: Folded, projecting: Any
 ) -> None:
     environment = os.environ | {

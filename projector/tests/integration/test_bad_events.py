@@ -31,7 +31,7 @@ def parked_count() -> float:
     return REGISTRY.get_sample_value("forge_parked_messages_total", {"stream": "JOBS"}) or 0.0
 
 
-async def test_what_nobody_can_read_is_parked_and_the_stream_goes_on(
+async def test_an_unreadable_message_is_parked_and_the_stream_continues(
     settings: ProjectorSettings, bus: Bus, story: Any, rows: Rows, folded: Folded, projecting: Any
 ) -> None:
     before = parked_count()
@@ -96,7 +96,7 @@ async def test_a_message_is_parked_once_though_it_is_read_again(
 
 
 @pytest.mark.parametrize("stream", ["forge.steps.J", "forge.runners.r.registered", "forge.models.m.registered"])
-async def test_other_streams_park_too(
+async def test_every_stream_parks_unreadable_messages(
     settings: ProjectorSettings, bus: Bus, folded: Folded, projecting: Any, stream: str
 ) -> None:
     ack = await bus.js.publish(stream, b'{"half": ', headers={"ce-type": "dreamforge.step.progressed.v1"})

@@ -53,7 +53,7 @@ async def world(nats_url: str, database_url: str, forge_env: dict[str, str]) -> 
     await bus.close()
 
 
-async def test_only_what_a_succeeded_job_shows_stays(world: World) -> None:
+async def test_only_objects_of_succeeded_jobs_are_kept(world: World) -> None:
     world.folded(0)
     world.shows("images/aa/shown.png", visible=True)
     world.shows("images/bb/hidden.png", visible=False)
@@ -65,7 +65,7 @@ async def test_only_what_a_succeeded_job_shows_stays(world: World) -> None:
     assert await world.keys() == {"images/aa/shown.png"}
 
 
-async def test_uploads_are_nobodys_orphans(world: World) -> None:
+async def test_uploads_are_never_collected(world: World) -> None:
     world.folded(0)
     await world.store.put(upload_key("d" * 64), b"x", "image/png")
     await collect(world.database_url, world.bus, world.store, grace_seconds=0)
@@ -73,12 +73,12 @@ async def test_uploads_are_nobodys_orphans(world: World) -> None:
     assert await world.keys() == set()
 
 
-async def test_what_is_young_is_left_alone(world: World) -> None:
+async def test_young_objects_are_kept(world: World) -> None:
     world.folded(0)
     assert (await collect(world.database_url, world.bus, world.store, grace_seconds=3600)).orphans == ()
 
 
-async def test_nothing_is_judged_while_the_fold_is_behind(world: World) -> None:
+async def test_nothing_is_collected_while_the_tables_are_behind(world: World) -> None:
     world.folded(0)
     await world.bus.js.publish("forge.jobs.J.0.requested", b"{}")
     done = await collect(world.database_url, world.bus, world.store, grace_seconds=0)

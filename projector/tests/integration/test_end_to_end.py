@@ -80,7 +80,7 @@ async def test_a_second_attempt_has_a_row_of_its_own(
     assert tuple(job.values()) == ("running", True, "stalled", None)
 
 
-async def test_the_newest_step_is_kept_until_the_job_is_over(
+async def test_the_newest_step_is_kept_until_the_job_is_finished(
     settings: ProjectorSettings, bus: Bus, story: Any, rows: Rows, folded: Folded, projecting: Any
 ) -> None:
     def step(number: int) -> StepProgressed:
@@ -130,7 +130,7 @@ async def test_runners_and_models_are_rows(
     assert [tuple(model.values()) for model in found] == [("m", "b" * 64, 1, 2)]
 
 
-async def test_whoever_listens_hears_of_each_checkpoint(
+async def test_listeners_are_notified_of_each_checkpoint(
     settings: ProjectorSettings, story: Any, database_url: str, projecting: Any
 ) -> None:
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as listener:

@@ -136,7 +136,7 @@ async def test_postgres_killed_and_back(
         assert (await ready(settings))["ready"] is True
 
 
-async def test_postgres_away_at_the_start_is_waited_for(
+async def test_unavailable_postgres_is_waited_for_at_the_start(
     settings: ProjectorSettings, tmp_path: Path, story: Any, projecting: Any
 ) -> None:
     async with PostgresServer(tmp_path / "postgres") as server:
@@ -178,7 +178,7 @@ async def test_tables_of_another_log_are_not_touched(
     assert await rows("SELECT * FROM jobs") == []
 
 
-async def test_steps_whose_end_was_lost_with_the_broker_go_on(
+async def test_steps_whose_end_was_lost_with_the_broker_continue(
     settings: ProjectorSettings, bus: Bus, story: Any, rows: Rows, folded: Folded, projecting: Any
 ) -> None:
     from dreamforge.contracts.events import StepProgressed

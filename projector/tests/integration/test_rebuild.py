@@ -11,9 +11,10 @@ from pydantic import SecretStr
 
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.migrations.drift import drift
-from dreamforge.projector.maintenance import exclusive
-from dreamforge.projector.maintenance.exclusive import MaintenanceRunning, Progress, fresh_tables
+from dreamforge.projector.maintenance import live_tables
+from dreamforge.projector.maintenance.progress import MaintenanceProgress
 from dreamforge.projector.maintenance.rebuild import SCHEMA, rebuild
+from dreamforge.projector.maintenance.shadow_tables import MaintenanceRunning, shadow_tables
 from dreamforge.projector.maintenance.status import status
 from dreamforge.projector.maintenance.verify import verify
 from dreamforge.projector.settings import ProjectorSettings
@@ -34,7 +35,7 @@ async def some_history(story: Any, jobs: int = 5) -> int:
     return int(await story.request("open"))
 
 
-async def test_a_rebuild_brings_back_what_was_destroyed_and_verify_proves_it(
+async def test_a_rebuild_restores_destroyed_rows_and_verify_proves_it(
     settings: ProjectorSettings, bus: Bus, story: Any, rows: Rows, folded: Folded, projecting: Any
 ) -> None:
     async with projecting(settings):
@@ -54,7 +55,7 @@ async def test_a_rebuild_brings_back_what_was_destroyed_and_verify_proves_it(
         assert broken.first_difference.columns() == ["status", "priority"]
         assert [proof.table for proof in broken.tables if not proof.equal] == ["jobs", "artifacts"]
 
-        stages: list[Progress] = []
+        stages: list[MaintenanceProgress] = []
         rebuilt = await rebuild(settings, stages.append)
         assert await rows("SELECT * FROM jobs ORDER BY job_id") == before
         assert (await verify(settings)).equal
@@ -65,7 +66,7 @@ async def test_a_rebuild_brings_back_what_was_destroyed_and_verify_proves_it(
     assert await rows("SELECT FROM pg_namespace WHERE nspname LIKE 'forge%%'") == []
 
 
-async def test_a_projector_forgets_what_it_knew_of_the_tables_before(
+async def test_a_projector_drops_its_cache_after_a_rebuild(
     settings: ProjectorSettings, story: Any, rows: Rows, folded: Folded, projecting: Any
 ) -> None:
     async with projecting(settings):
@@ -78,7 +79,7 @@ async def test_a_projector_forgets_what_it_knew_of_the_tables_before(
         assert [row["tenant"] for row in await rows("SELECT tenant FROM jobs")] == ["t"]
 
 
-async def test_readers_and_writers_go_on_during_rebuilds(
+async def test_readers_and_writers_continue_during_rebuilds(
     settings: ProjectorSettings, story: Any, rows: Rows, folded: Folded, projecting: Any, database_url: str
 ) -> None:
     over = asyncio.Event()
@@ -122,9 +123,7 @@ async def test_the_schema_is_the_declared_one_after_a_rebuild(
     assert await asyncio.to_thread(drift, database_url) == []
 
 
-async def test_what_others_may_read_they_may_read_after_a_rebuild(
-    settings: ProjectorSettings, bus: Bus, rows: Rows
-) -> None:
+async def test_a_rebuild_keeps_the_privileges_of_other_roles(settings: ProjectorSettings, bus: Bus, rows: Rows) -> None:
     granted = "SELECT has_table_privilege('pg_monitor', 'jobs', 'SELECT') AS may"
     async with await psycopg.AsyncConnection.connect(settings.database_url.get_secret_value()) as connection:
         await connection.execute("GRANT SELECT ON jobs TO pg_monitor")
@@ -134,13 +133,13 @@ async def test_what_others_may_read_they_may_read_after_a_rebuild(
 
 
 async def test_one_maintenance_at_a_time(settings: ProjectorSettings, bus: Bus) -> None:
-    async with fresh_tables(settings, bus, SCHEMA):
+    async with shadow_tables(settings, bus, SCHEMA):
         with pytest.raises(MaintenanceRunning):
             await rebuild(settings)
         assert (await status(settings)).maintenance
 
 
-async def test_a_rebuild_that_is_cut_off_leaves_the_tables_as_they_were(
+async def test_an_interrupted_rebuild_leaves_the_tables_unchanged(
     settings: ProjectorSettings, story: Any, rows: Rows, folded: Folded, projecting: Any
 ) -> None:
     async with projecting(settings):
@@ -159,7 +158,7 @@ async def test_a_rebuild_that_is_cut_off_leaves_the_tables_as_they_were(
         assert await rows("SELECT * FROM jobs ORDER BY 1") == before
 
 
-async def test_the_status_tells_the_lag_and_who_writes(
+async def test_the_status_shows_the_lag_and_the_writer(
     settings: ProjectorSettings, story: Any, folded: Folded, projecting: Any
 ) -> None:
     last = await story.request("A")
@@ -172,7 +171,7 @@ async def test_the_status_tells_the_lag_and_who_writes(
         assert now.streams[0].moved_at is not None
 
 
-async def test_a_database_that_nobody_migrated_is_made_by_a_rebuild(
+async def test_a_rebuild_migrates_an_empty_database(
     nats_url: str, empty_database_url: str, bus: Bus, story: Any
 ) -> None:
     settings = ProjectorSettings(
@@ -185,9 +184,9 @@ async def test_a_database_that_nobody_migrated_is_made_by_a_rebuild(
     assert (await verify(settings)).equal
 
 
-async def test_nats_away_is_said_and_not_waited_for(
+async def test_unavailable_nats_is_reported_and_not_waited_for(
     settings: ProjectorSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exclusive, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(live_tables, "CONNECT_SECONDS", 0.2)
     with pytest.raises(DependencyAway, match="nats"):
         await status(settings.model_copy(update={"nats_url": f"nats://127.0.0.1:{free_port()}"}))

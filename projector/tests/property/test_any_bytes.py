@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dreamforge.contracts.events import JobRequested
 from dreamforge.projector.folding.decode import decode
-from dreamforge.projector.parking import MOST_DATA_BYTES, parked_event
+from dreamforge.projector.parking import MAX_DATA_BYTES, parked_event
 from dreamforge.runtime.log.message import LogMessage
 
 # nats-server's default max_payload
@@ -32,5 +32,5 @@ def test_the_largest_message_can_still_be_parked() -> None:
     headers = {f"{number}" + "\0" * 2_000: "\udcff\0" * 2_000 for number in range(200)}
     event = parked_event("JOBS", LogMessage("s" * 5_000, headers, b"\xff" * MOST_MESSAGE_BYTES, 7), "\0" * 5_000)
 
-    assert len(event.data) == MOST_DATA_BYTES
+    assert len(event.data) == MAX_DATA_BYTES
     assert len(event.model_dump_json().encode()) < MOST_MESSAGE_BYTES

@@ -39,8 +39,8 @@ from dreamforge.contracts.jobs.state import INITIAL, JobState, Status, evolve
 from dreamforge.contracts.log.envelope import seal
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.projector.folding.decode import Decoded, decode
-from dreamforge.projector.folding.folds import JobsFold, StepsFold
-from dreamforge.projector.parking import leave_out
+from dreamforge.projector.parking import park_nothing
+from dreamforge.projector.writing.folds import JobsFold, StepsFold
 from dreamforge.projector.writing.session import Session
 from dreamforge.projector.writing.stream_projection import StreamProjection
 from dreamforge.runtime.log.message import LogMessage
@@ -169,7 +169,7 @@ async def fold_all(url: str, batches: list[Sequence[Decoded]], *, restart_every:
                     session,
                     JobsFold(),
                     None,
-                    leave_out,
+                    park_nothing,
                     1000,
                     sequence=await session.checkpoint("JOBS"),  # type: ignore[arg-type]
                 )
@@ -285,7 +285,7 @@ def test_the_newest_step_wins_whatever_the_batches(
             await empty(session.connection)
             await session.prepare()
             await session.checkpoint("STEPS")
-            projection = StreamProjection(session, StepsFold(), None, leave_out, 1000)  # type: ignore[arg-type]
+            projection = StreamProjection(session, StepsFold(), None, park_nothing, 1000)  # type: ignore[arg-type]
             for batch in cut(messages, data.draw(st.lists(st.integers(0, 100), max_size=5))):
                 await projection.apply(batch)
             found = await (await session.connection.execute("SELECT job_id, step FROM steps")).fetchall()

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from dreamforge.projector.folding.decode import Decoded
-from dreamforge.projector.writing.buffer import Buffer
+from dreamforge.projector.writing.buffer import BatchBuffer
 from dreamforge.runtime.log.message import LogMessage
 
 
@@ -14,7 +14,7 @@ def some(*sequences: int) -> list[Decoded]:
 
 
 async def test_everything_that_arrived_is_one_batch() -> None:
-    buffer = Buffer(10)
+    buffer = BatchBuffer(10)
     await buffer.put(some(1, 2), pending=5)
     await buffer.put(some(3), pending=4)
 
@@ -22,15 +22,15 @@ async def test_everything_that_arrived_is_one_batch() -> None:
     assert ([item.message.sequence for item in items], pending) == ([1, 2, 3], 4)
 
 
-async def test_an_empty_batch_is_handed_on_too() -> None:
-    buffer = Buffer(10)
+async def test_an_empty_batch_is_passed_on_too() -> None:
+    buffer = BatchBuffer(10)
     await buffer.put([], pending=0)
 
     assert await buffer.take() == ([], 0)
 
 
 async def test_the_reader_waits_while_the_buffer_is_full() -> None:
-    buffer = Buffer(2)
+    buffer = BatchBuffer(2)
     await buffer.put(some(1, 2, 3), pending=1)
     waiting = asyncio.create_task(buffer.put(some(4), pending=0))
     with pytest.raises(TimeoutError):

@@ -1,12 +1,12 @@
 """The cache holds open jobs only, and no more than it may."""
 
 from dreamforge.contracts.jobs.state import JobState, Status
-from dreamforge.projector.folding.job import Job
+from dreamforge.projector.folding.job import JobRow
 from dreamforge.projector.writing.jobs_cache import JobsCache
 
 
-def open_job(job_id: str) -> Job:
-    return Job(job_id, state=JobState(status=Status.QUEUED))
+def open_job(job_id: str) -> JobRow:
+    return JobRow(job_id, state=JobState(status=Status.QUEUED))
 
 
 def test_the_least_recently_changed_job_goes_first() -> None:
@@ -17,9 +17,9 @@ def test_the_least_recently_changed_job_goes_first() -> None:
     assert cache.known(["a", "b", "c"]).keys() == {"a", "c"}
 
 
-def test_a_job_that_is_over_leaves() -> None:
+def test_a_finished_job_is_removed() -> None:
     cache = JobsCache()
     cache.keep({"a": open_job("a")})
-    cache.keep({"a": Job("a", state=JobState(status=Status.SUCCEEDED))})
+    cache.keep({"a": JobRow("a", state=JobState(status=Status.SUCCEEDED))})
 
     assert cache.known(["a"]) == {}

@@ -16,7 +16,7 @@ from dreamforge.contracts.events import (
 from dreamforge.contracts.jobs.state import Status
 from dreamforge.contracts.log.envelope import Recorded
 from dreamforge.contracts.request.render_request import RenderRequest
-from dreamforge.projector.folding.job import Job
+from dreamforge.projector.folding.job import JobRow
 from dreamforge.projector.folding.project import Entry, JobChanges, project_jobs
 
 T0 = datetime(2026, 11, 23, tzinfo=UTC)
@@ -47,7 +47,7 @@ def entries(*events: JobEvent, first: int = 1) -> list[Entry]:
     ]
 
 
-def fold(known: dict[str, Job], events: list[Entry]) -> JobChanges:
+def fold(known: dict[str, JobRow], events: list[Entry]) -> JobChanges:
     return project_jobs(known, events)
 
 
@@ -60,7 +60,7 @@ def test_an_event_at_or_before_a_jobs_version_changes_nothing() -> None:
     assert [row[0] for row in fold({}, twice + twice).events] == [1, 2]
 
 
-def test_folding_leaves_the_jobs_it_was_given_as_they_were() -> None:
+def test_folding_does_not_change_the_given_jobs() -> None:
     known = fold({}, entries(REQUESTED, assigned())).jobs
     before = known["J"].working_copy()
 
@@ -71,7 +71,7 @@ def test_folding_leaves_the_jobs_it_was_given_as_they_were() -> None:
     assert after.current.status == "cancelled"
 
 
-def test_an_event_of_a_job_that_was_never_requested_is_refused_and_the_rest_goes_on() -> None:
+def test_an_event_of_a_job_that_was_never_requested_is_refused_and_the_rest_is_folded() -> None:
     changes = fold({}, entries(STARTED, REQUESTED, assigned()))
 
     assert [refused.sequence for refused in changes.refused] == [1]
@@ -79,7 +79,7 @@ def test_an_event_of_a_job_that_was_never_requested_is_refused_and_the_rest_goes
     assert (changes.jobs["J"].version, changes.jobs["J"].state.status) == (3, Status.ASSIGNED)
 
 
-def test_what_comes_after_the_end_moves_the_version_and_nothing_else() -> None:
+def test_events_after_the_end_change_the_version_only() -> None:
     over = fold({}, entries(REQUESTED, assigned(), STARTED, ARTIFACT, SUCCEEDED)).jobs
     late = fold(over, entries(ARTIFACT, CANCELLED, assigned(2), first=6))
 
@@ -90,7 +90,7 @@ def test_what_comes_after_the_end_moves_the_version_and_nothing_else() -> None:
     assert (late.attempts, late.artifacts, late.ended) == ({}, {}, [])
 
 
-def test_pictures_become_visible_with_the_success_of_their_own_attempt() -> None:
+def test_images_become_visible_with_the_success_of_their_own_attempt() -> None:
     changes = fold({}, entries(REQUESTED, assigned(), STARTED, ARTIFACT))
     assert [row[4] for row in changes.artifact_rows()] == [False]
 

@@ -132,7 +132,7 @@ async def log_of_three(folder: Path) -> AsyncIterator[tuple[list[Node], Bus, Bus
 
 @pytest.mark.fault
 @pytest.mark.timeout(240)
-async def test_acknowledged_facts_survive_the_loss_of_any_one_of_three(tmp_path: Path) -> None:
+async def test_acknowledged_events_survive_the_loss_of_any_one_of_three(tmp_path: Path) -> None:
     async with log_of_three(tmp_path) as (nodes, bus, gateway):
         async with asyncio.timeout(ELECTION_SECONDS):
             for number in range(10):

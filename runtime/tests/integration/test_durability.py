@@ -15,7 +15,7 @@ def settings(server: NatsServer, monitor_url: str = "", *, allow: bool = False) 
     return CommonSettings(_env_file=None, nats_url=server.url, nats_monitor_url=monitor_url, nats_allow_unsynced=allow)
 
 
-async def test_a_broker_that_fsyncs_is_taken(nats_server: NatsServer) -> None:
+async def test_a_broker_that_fsyncs_is_accepted(nats_server: NatsServer) -> None:
     bus = await open_log(settings(nats_server, nats_server.http_url), "test")
     assert bus.connected
     await bus.close()
@@ -27,7 +27,7 @@ async def test_a_broker_that_does_not_fsync_is_refused(tmp_path: Path) -> None:
             await open_log(settings(server, server.http_url), "test")
 
 
-async def test_a_broker_nobody_can_judge_is_refused_unless_that_is_known(nats_server: NatsServer) -> None:
+async def test_a_broker_that_cannot_be_checked_is_refused_unless_allowed(nats_server: NatsServer) -> None:
     with pytest.raises(BrokerUnfit, match="FORGE_NATS_MONITOR_URL"):
         await open_log(settings(nats_server), "test")
     said: list[str] = []

@@ -87,7 +87,7 @@ async def test_no_descendant_outlives_the_parent(tmp_path: Path, end: signal.Sig
         await gone(pids)
 
 
-async def test_a_fork_of_the_parent_that_lives_on_does_not_keep_the_family_alive(tmp_path: Path) -> None:
+async def test_a_surviving_fork_of_the_parent_does_not_keep_the_command_alive(tmp_path: Path) -> None:
     with running_parent(tmp_path, "fork") as (parent, guarded):
         try:
             pids = [*await family_of(tmp_path), *guarded]
@@ -121,7 +121,7 @@ async def test_stop_lets_the_command_end_in_order(tmp_path: Path) -> None:
     assert await process.stop() == 7
 
 
-async def test_stop_kills_a_command_that_does_not_listen(tmp_path: Path) -> None:
+async def test_stop_kills_a_command_that_ignores_the_signal(tmp_path: Path) -> None:
     process = await spawn(["sh", "-c", "trap '' TERM; touch ready; while :; do sleep 0.01; done"], folder=tmp_path)
     await eventually((tmp_path / "ready").exists)
     assert await process.stop(grace_seconds=0.2) == -signal.SIGKILL

@@ -17,7 +17,7 @@ from dreamforge.runtime.embedded.processes import identity
 from dreamforge.runtime.testing import eventually
 
 
-async def test_postgres_ending_at_its_start_is_noticed_with_its_last_words(tmp_path: Path) -> None:
+async def test_postgres_ending_at_its_start_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
     async with PostgresServer(tmp_path, fsync=False) as server:
         pass
     (server.data_folder / "global" / "pg_control").write_bytes(b"not a control file")
@@ -25,7 +25,7 @@ async def test_postgres_ending_at_its_start_is_noticed_with_its_last_words(tmp_p
         await server.start()
 
 
-async def test_postgres_takes_its_password_only(postgres_server: PostgresServer) -> None:
+async def test_postgres_accepts_its_password_only(postgres_server: PostgresServer) -> None:
     wrong = re.sub(":[0-9a-f]+@", ":wrong@", postgres_server.url)
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(wrong)
@@ -48,7 +48,7 @@ async def test_postgres_syncs_unless_a_test_says_otherwise(tmp_path: Path, fsync
             assert connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
 
 
-async def test_postgres_starts_over_a_pid_file_whose_pid_is_somebody_else_now(tmp_path: Path) -> None:
+async def test_postgres_starts_over_a_pid_file_whose_pid_belongs_to_another_process(tmp_path: Path) -> None:
     async with PostgresServer(tmp_path, fsync=False) as server:
         await server.kill()
         pid_file = server.data_folder / "postmaster.pid"
@@ -98,7 +98,7 @@ def is_on_cpu(pid: int) -> bool:
     return fields[0] == "R" and int(fields[11]) > 3
 
 
-async def test_postgres_cut_off_while_it_is_first_made_is_made_anew(tmp_path: Path) -> None:
+async def test_an_interrupted_first_initdb_is_repeated(tmp_path: Path) -> None:
     server = PostgresServer(tmp_path, fsync=False)
     starting = asyncio.create_task(server.start())
     await eventually((tmp_path / "data.draft" / "base").exists, interval_seconds=0)  # it is there for a moment only

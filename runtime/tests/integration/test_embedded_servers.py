@@ -149,7 +149,7 @@ async def test_a_running_server_can_be_restarted(kind: Kind, tmp_path: Path) -> 
         assert await kind.read(server) == "a fact"
 
 
-async def test_whoever_waits_learns_of_its_end_at_once(kind: Kind, tmp_path: Path) -> None:
+async def test_a_waiter_learns_of_its_end_at_once(kind: Kind, tmp_path: Path) -> None:
     async with kind.make(tmp_path) as server:
         waiting = asyncio.create_task(server.wait())
         os.kill(server.pid, signal.SIGKILL)
@@ -157,7 +157,7 @@ async def test_whoever_waits_learns_of_its_end_at_once(kind: Kind, tmp_path: Pat
             assert await waiting == -signal.SIGKILL
 
 
-async def test_a_taken_port_is_said_so(kind: Kind, tmp_path: Path) -> None:
+async def test_a_taken_port_is_reported(kind: Kind, tmp_path: Path) -> None:
     with socket.create_server((LOOPBACK, 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(PortInUse, match=f"port {port} is in use") as caught:
@@ -240,7 +240,7 @@ async def test_two_folders_have_different_secrets(kind: Kind, tmp_path: Path) ->
         assert secrets[0] != secrets[1]
 
 
-async def test_nats_ending_at_its_start_is_noticed_with_its_last_words(tmp_path: Path) -> None:
+async def test_nats_ending_at_its_start_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
     """Even JetStream's own files may be bad: here its account folder is a file."""
     (tmp_path / "jetstream").mkdir()
     (tmp_path / "jetstream" / "jetstream").write_text("a file where a folder must be")
@@ -248,7 +248,7 @@ async def test_nats_ending_at_its_start_is_noticed_with_its_last_words(tmp_path:
         await NatsServer(tmp_path).start()
 
 
-async def test_nats_takes_its_token_only(nats_server: NatsServer) -> None:
+async def test_nats_accepts_its_token_only(nats_server: NatsServer) -> None:
     with pytest.raises(nats.errors.Error, match=r"(?i)authorization"):
         await nats.connect(f"nats://wrong@{nats_server.address}", allow_reconnect=False, error_cb=quiet)
 
@@ -264,7 +264,7 @@ async def test_nats_syncs_before_it_acknowledges(nats_server: NatsServer, tmp_pa
         assert not (await variables(fast, "jsz"))["config"].get("sync_always")
 
 
-async def test_nats_says_how_it_is(nats_server: NatsServer) -> None:
+async def test_nats_answers_its_monitoring_endpoint(nats_server: NatsServer) -> None:
     seen = await variables(nats_server, "varz")
     assert seen["port"] == nats_server.port
     assert seen["max_payload"] == 2**20

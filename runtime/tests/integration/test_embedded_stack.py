@@ -106,7 +106,7 @@ def family_of(pids: list[int]) -> list[int]:
     return [*pids, *(parents[pid] for pid in pids), *children]
 
 
-async def test_it_says_what_a_service_needs_and_what_runs_where(tmp_path: Path) -> None:
+async def test_it_names_the_settings_and_processes_of_its_servers(tmp_path: Path) -> None:
     async with EmbeddedStack(tmp_path) as stack:
         env = stack.settings_env()
         assert set(env) == {
@@ -185,7 +185,7 @@ async def test_a_start_right_after_a_kill_waits_for_the_old_servers_to_be_gone(t
             assert not [pid for pid in owner.pids if identity(pid)]
 
 
-async def test_owner_and_guardians_killed_together_still_leave_nothing_in_the_way(tmp_path: Path) -> None:
+async def test_owner_and_guardians_killed_together_block_no_later_start(tmp_path: Path) -> None:
     with running_owner(tmp_path) as owner:
         await write_everywhere(owner.env, "a fact")
         guardians = family_of(owner.pids)[3:6]

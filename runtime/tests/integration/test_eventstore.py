@@ -103,7 +103,7 @@ async def test_the_same_request_twice_is_one_job(store: EventStore) -> None:
     assert sorted(len(outcome.events) for outcome in (first, second)) == [0, 1]
 
 
-async def test_no_such_job_is_said_with_its_id(store: EventStore) -> None:
+async def test_an_unknown_job_is_reported_with_its_id(store: EventStore) -> None:
     with pytest.raises(JobNotFound, match="nobody"):
         await store.execute("nobody", RequestCancel(clock.now()))
 
@@ -148,7 +148,7 @@ async def test_an_unreadable_message_counts_as_version_and_stops_nothing(bus: Bu
     assert (await store.execute(job_id, RequestCancel(clock.now()))).state.status is Status.CANCELLED
 
 
-async def test_bytes_laid_over_a_fact_do_not_undo_it(bus: Bus, store: EventStore) -> None:
+async def test_unreadable_bytes_over_an_event_do_not_undo_it(bus: Bus, store: EventStore) -> None:
     """A direct get gives only the last message of a subject; the fact below it still stands."""
     job_id = await started(store)
     for tail in ("0.requested", "1.assigned.r1", "1.started"):
@@ -166,7 +166,7 @@ async def test_events_of_runners_have_versions_too(store: EventStore) -> None:
         await store.append("r1", [stopped], expected=0)
 
 
-async def test_acknowledged_facts_survive_kill_9_of_the_server(nats_server: object, nats_url: str) -> None:
+async def test_acknowledged_events_survive_kill_9_of_the_server(nats_server: object, nats_url: str) -> None:
     from dreamforge.runtime.embedded import NatsServer
 
     assert isinstance(nats_server, NatsServer)

@@ -35,7 +35,7 @@ async def test_it_starts_after_the_given_sequence(bus: Bus) -> None:
     assert await read(Follower(bus, "STEPS", after_sequence=7), 3) == [7, 8, 9]
 
 
-async def test_an_empty_stream_says_at_once_that_it_is_caught_up(bus: Bus) -> None:
+async def test_an_empty_stream_is_caught_up_at_once(bus: Bus) -> None:
     async for batch in Follower(bus, "STEPS").batches():
         assert (batch.messages, batch.pending) == ([], 0)
         break
@@ -52,7 +52,7 @@ async def test_the_last_batch_of_a_history_says_that_nothing_is_pending(bus: Bus
     assert seen == 2_500
 
 
-async def test_new_only_knows_its_place_before_anything_came(bus: Bus) -> None:
+async def test_new_only_knows_its_sequence_before_the_first_message(bus: Bus) -> None:
     await publish(bus, 0, 10)
     follower = Follower(bus, "STEPS", new_only=True)
     async for _ in follower.batches():
@@ -60,7 +60,7 @@ async def test_new_only_knows_its_place_before_anything_came(bus: Bus) -> None:
     assert follower.after_sequence == 10  # where a session that is lost now would be taken up
 
 
-async def test_new_only_leaves_the_past_alone(bus: Bus) -> None:
+async def test_new_only_skips_older_messages(bus: Bus) -> None:
     await publish(bus, 0, 10)
     follower = Follower(bus, "STEPS", new_only=True)
     batches = follower.batches()

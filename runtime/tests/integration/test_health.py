@@ -18,7 +18,7 @@ def fetch(address: str, path: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-async def test_it_says_whether_and_why() -> None:
+async def test_readiness_reports_each_check_and_its_reason() -> None:
     trouble: list[str] = ["postgres is away"]
 
     async def check() -> None:
@@ -39,7 +39,7 @@ async def test_it_says_whether_and_why() -> None:
         server.stop()
 
 
-async def test_a_check_that_hangs_is_a_no(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_check_that_hangs_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dreamforge.runtime.service.health.CHECK_SECONDS", 0.05)
     results = await readiness({"s3": asyncio.Event().wait})
     assert results == {"s3": "no answer in 0.05 s"}

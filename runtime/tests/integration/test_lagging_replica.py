@@ -86,7 +86,7 @@ async def test_the_leader_says_what_is_there_and_what_is_not(bus: Bus, store: Ev
     assert await direct_get.last_of_each(bus, JOBS.name, job_filter("nobody")) == []
 
 
-async def test_nobody_says_less_than_was_seen(bus: Bus, store: EventStore, replica: Replica) -> None:
+async def test_no_answer_ends_before_a_known_sequence(bus: Bus, store: EventStore, replica: Replica) -> None:
     """A leader that was cut off ends earlier than others: then there is no answer, rather than one with a gap."""
     under = JOBS.name, job_filter(await started(store))
     newest = await last_sequence(bus, JOBS.name)

@@ -89,7 +89,7 @@ async def test_a_missing_object_is_not_found(s3_settings: S3Settings) -> None:
         await store.get(object_key("0" * 64))
 
 
-async def test_a_store_that_is_away_is_said_to_be_away() -> None:
+async def test_an_unavailable_store_is_reported_as_unavailable() -> None:
     away = CommonSettings(_env_file=None, s3_endpoint="127.0.0.1:9", s3_access_key="abc", s3_secret_key=SecretStr("x"))
     with pytest.raises(DependencyAway, match="s3"):
         await ObjectStore(away).check()

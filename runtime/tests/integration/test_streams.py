@@ -35,7 +35,7 @@ async def test_a_changed_declaration_is_applied_and_keeps_the_messages(nats_url:
     await bus.close()
 
 
-async def test_facts_cannot_be_deleted(nats_url: str) -> None:
+async def test_events_cannot_be_deleted(nats_url: str) -> None:
     bus = await bus_module.connect(nats_url, "test")
     await ensure_streams(bus)
     await bus.js.publish("forge.jobs.J.0.requested", b"{}")

@@ -17,7 +17,7 @@ from dreamforge.runtime.service.settings import EXIT_USAGE, CommonSettings, load
         ("FORGE_RETRY_CAP_SECONDS", "0", "greater than 0"),
     ],
 )
-def test_what_is_wrong_is_said_by_its_name(
+def test_a_wrong_setting_is_reported_by_its_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str, said: str
 ) -> None:
     monkeypatch.setenv(name, value)

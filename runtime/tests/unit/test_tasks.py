@@ -31,7 +31,7 @@ async def test_errors_of_cancelled_tasks_are_not_raised() -> None:
     assert isinstance(task.exception(), ValueError)
 
 
-async def test_whoever_is_cancelled_while_it_cancels_leaves_nobody_behind() -> None:
+async def test_a_canceller_that_is_cancelled_still_waits_for_its_tasks() -> None:
     leaving, left = asyncio.Event(), asyncio.Event()
 
     async def slow() -> None:

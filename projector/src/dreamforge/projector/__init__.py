@@ -1,1 +1,1 @@
-"""Folds the log into the Postgres read tables: batches in, rows and checkpoint out in one transaction."""
+"""Folds the log into the Postgres read tables: a batch of events becomes rows and a checkpoint in one transaction."""

@@ -7,11 +7,11 @@ from sqlalchemy.exc import OperationalError as DatabaseUnavailable
 
 from dreamforge import migrations
 from dreamforge.contracts.log.streams import ADVISORIES, PARKED
-from dreamforge.projector.gc_pause import seldom_collecting
-from dreamforge.projector.maintenance.artifact_collector import collect_for_ever
-from dreamforge.projector.parking import park_on
+from dreamforge.projector.consumers import consume, park_undeliverable, retry_parked
+from dreamforge.projector.gc_tuning import infrequent_gc
+from dreamforge.projector.maintenance.artifact_collector import collect_periodically
+from dreamforge.projector.parking import park_on_bus
 from dreamforge.projector.projector import Projector
-from dreamforge.projector.reactions import park_what_was_given_up, react, read_once_more
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.runtime import ids
 from dreamforge.runtime.log.streams import open_log
@@ -27,13 +27,13 @@ async def start(settings: ProjectorSettings, lifetime: Lifetime) -> None:
     lifetime.ready_when("nats", bus.check)
     if settings.projector_migrate:
         await retry.until_it_works("Postgres", lambda: _migrate(settings), DatabaseUnavailable, OperationalError)
-    park = park_on(bus, f"/dreamforge/{SERVICE.name}/{instance}")
+    park = park_on_bus(bus, f"/dreamforge/{SERVICE.name}/{instance}")
     projector = Projector(settings, bus, park)
     lifetime.ready_when("postgres", projector.check)
     lifetime.spawn(projector.run(), "project")
-    lifetime.spawn(react(bus, ADVISORIES.name, "parking", park_what_was_given_up(bus, park)), "parking")
-    lifetime.spawn(react(bus, PARKED.name, "rereading", read_once_more(bus, projector, park)), "rereading")
-    lifetime.spawn(collect_for_ever(settings, bus, projector), "collect")
+    lifetime.spawn(consume(bus, ADVISORIES.name, "parking", park_undeliverable(bus, park)), "parking")
+    lifetime.spawn(consume(bus, PARKED.name, "rereading", retry_parked(bus, projector, park)), "rereading")
+    lifetime.spawn(collect_periodically(settings, bus, projector), "collect")
     lifetime.on_close(projector.finish)
 
 
@@ -48,5 +48,5 @@ SERVICE = shell.Service(
 
 def main() -> None:
     """The body of `python -m dreamforge.projector`."""
-    with seldom_collecting():
+    with infrequent_gc():
         shell.main(SERVICE)

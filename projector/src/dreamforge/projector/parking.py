@@ -1,4 +1,4 @@
-"""Setting a message aside: what it was, where and why goes to the PARKED stream, and its own stream goes on."""
+"""Parking: a message that cannot be processed is copied to the PARKED stream, and its own stream continues."""
 
 from collections.abc import Awaitable
 from typing import Protocol
@@ -17,19 +17,19 @@ from dreamforge.runtime.service.telemetry import PARKED
 SERVICE = "projector"
 # A parked event must itself fit into a message, nats-server's max_payload of 1 MiB: 512 KiB of data are 683 KiB as
 # base64, 32 headers of 500 characters at most 188 KiB as JSON escapes.
-MOST_DATA_BYTES = 512 * 1024
-MOST_HEADERS, MOST_CHARACTERS = 32, 500
+MAX_DATA_BYTES = 512 * 1024
+MAX_HEADERS, MAX_CHARACTERS = 32, 500
 
 
 class Park(Protocol):
-    """Sets a message aside for a reason; `tries` says how often it was tried."""
+    """Parks a message for a reason; `tries` is how often it was tried."""
 
     def __call__(self, stream: str, message: LogMessage, reason: str, *, tries: int = 1) -> Awaitable[None]: ...
 
 
 def parked_event(stream: str, message: LogMessage, reason: str, tries: int = 1) -> MessageParked:
-    """The message as a fact of its own, shortened where it would not fit."""
-    headers = list(message.headers.items())[:MOST_HEADERS]
+    """The message as an event, shortened where it would not fit."""
+    headers = list(message.headers.items())[:MAX_HEADERS]
     return MessageParked(
         at=clock.now(),
         stream=stream,
@@ -38,19 +38,19 @@ def parked_event(stream: str, message: LogMessage, reason: str, tries: int = 1) 
         service=SERVICE,
         reason=_plain(reason),
         headers={_plain(name): _plain(value) for name, value in headers},
-        data=message.data[:MOST_DATA_BYTES],
+        data=message.data[:MAX_DATA_BYTES],
         deliveries=max(1, tries),
     )
 
 
 def _plain(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()[:MOST_CHARACTERS]
+    return text.encode("utf-8", "replace").decode()[:MAX_CHARACTERS]
 
 
-def park_on(bus: Bus, source: str) -> Park:
-    """Park on the bus. Returns once the message is safe: only then may a checkpoint pass it.
+def park_on_bus(bus: Bus, source: str) -> Park:
+    """Park on the bus; returns once the message is stored, since only then may a checkpoint pass it.
 
-    The message id makes a second parking of the same message, after a crash, no message at all.
+    The message id makes the server drop a second copy of the same message, as after a crash.
     """
 
     async def park(stream: str, message: LogMessage, reason: str, *, tries: int = 1) -> None:
@@ -61,12 +61,12 @@ def park_on(bus: Bus, source: str) -> Park:
         async def publish() -> None:
             await bus.js.publish(envelope.subject, envelope.data, headers=headers)
 
-        await retry.until_it_works("a place to park a message", publish, JetStreamError, *NATS_ERRORS)
+        await retry.until_it_works("the stream of parked messages", publish, JetStreamError, *NATS_ERRORS)
         PARKED.labels(stream).inc()
         logger.warning("parked {} {} on {}: {}", stream, message.sequence, event.subject, event.reason)
 
     return park
 
 
-async def leave_out(stream: str, message: LogMessage, reason: str, *, tries: int = 1) -> None:
-    """Parks nothing: for rebuilding, since what is set aside there was parked when it was new."""
+async def park_nothing(stream: str, message: LogMessage, reason: str, *, tries: int = 1) -> None:
+    """Parks nothing: for rebuilding, since such messages were parked when they were new."""

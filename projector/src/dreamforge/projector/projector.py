@@ -1,4 +1,4 @@
-"""The projector's life: get a session, become the writer, fold all streams, and again when something was lost."""
+"""Holds a Postgres session, becomes the writer, folds all streams; starts over when the session or NATS is lost."""
 
 import asyncio
 from contextlib import suppress
@@ -13,9 +13,9 @@ from dreamforge.contracts.errors import DependencyAway, ForgeError
 from dreamforge.contracts.log import streams
 from dreamforge.contracts.log.subjects import job_filter
 from dreamforge.projector.folding.decode import Decoded, decode
-from dreamforge.projector.folding.folds import Fold, JobsFold, all_folds
 from dreamforge.projector.parking import Park
 from dreamforge.projector.settings import ProjectorSettings
+from dreamforge.projector.writing.folds import Fold, JobsFold, all_folds
 from dreamforge.projector.writing.session import Fenced, Session
 from dreamforge.projector.writing.stream_projection import StreamProjection
 from dreamforge.runtime import clock
@@ -26,23 +26,23 @@ from dreamforge.runtime.service import retry
 from dreamforge.runtime.service.tasks import run_until_first
 
 WRITING = Gauge("forge_projector_writing", "1 while this process is the one that writes the read tables")
-# A session that wrote something or lasted this long was sound: the next one is tried at once, without backoff.
-SOUND_SECONDS = 1.0
-# A batch takes well under a second; past this, Postgres is in trouble and the batch is folded again elsewhere.
+# A session that wrote something or lasted this long was healthy: the next one is tried at once, without backoff.
+HEALTHY_SECONDS = 1.0
+# A batch takes well under a second; after this, Postgres is unhealthy, and the batch will be folded again.
 FINISH_SECONDS = 5.0
 
 
 class Role(StrEnum):
-    """What this process is doing about the read tables."""
+    """What this process does with the read tables."""
 
-    AWAY = "away"
+    DISCONNECTED = "disconnected"
     STANDBY = "standby"
     WRITING = "writing"
 
 
 @dataclass(eq=False)
 class LogBehindTables(ForgeError):
-    """The tables hold more than the log: it is another log, or it was restored from an older copy."""
+    """The tables are past the end of the log: it is another log, or it was restored from an older copy."""
 
     code = "log_behind_tables"
     stream: str
@@ -52,11 +52,11 @@ class LogBehindTables(ForgeError):
     def __str__(self) -> str:
         return (
             f"the read tables have folded {self.stream} up to {self.checkpoint}, but the log ends at "
-            f"{self.last_sequence}: they belong to another log; `dreamforge projection rebuild` makes them anew"
+            f"{self.last_sequence}: they belong to another log; `dreamforge projection rebuild` makes them again"
         )
 
 
-LOST = (psycopg.Error, Fenced, DependencyAway, ApiError, LogBehindTables, OSError)
+SESSION_LOST = (psycopg.Error, Fenced, DependencyAway, ApiError, LogBehindTables, OSError)
 
 
 class Projector:
@@ -69,44 +69,44 @@ class Projector:
         self._session: Session | None = None
         self._jobs: StreamProjection | None = None
         self._wrote = False
-        self.role = Role.AWAY
-        self.trouble = "not connected yet"
-        self.settled = asyncio.Event()
+        self.role = Role.DISCONNECTED
+        self.problem = "not connected yet"
+        self.started = asyncio.Event()
 
     async def run(self) -> None:
-        """For ever: whatever is lost is waited for, and the fold goes on from where the tables are."""
+        """Run until cancelled: wait for what is unavailable, and fold on from the checkpoints of the tables."""
         while True:
             async for attempt in retry.backoff():
                 began, self._wrote = clock.monotonic_seconds(), False
                 try:
                     await self._hold_session()
-                except LOST as error:
+                except SESSION_LOST as error:
                     self._lost(error, attempt)
-                if self._wrote or clock.monotonic_seconds() - began > SOUND_SECONDS:
+                if self._wrote or clock.monotonic_seconds() - began > HEALTHY_SECONDS:
                     break
 
     async def finish(self) -> None:
-        """Let the batch that is being written be committed, and begin no other one; then `run` may be cancelled."""
+        """Let the current batch be committed and begin no other one; then `run` may be cancelled."""
         if self._session is not None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._session.busy.acquire(), FINISH_SECONDS)
 
     async def check(self) -> None:
-        """Readiness: whether we write, or could at any moment. Errors: DependencyAway."""
-        if self.role is Role.AWAY:
-            raise DependencyAway(dependency="postgres", reason=self.trouble)
+        """Readiness: whether this process writes, or stands by to. Errors: DependencyAway."""
+        if self.role is Role.DISCONNECTED:
+            raise DependencyAway(dependency="postgres", reason=self.problem)
 
     async def refold(self, job_id: str) -> list[Decoded]:
-        """Fold one job anew from the log, after what stood in its way was mended; what still cannot be read.
+        """Fold one job again from the log, after the cause of a failure was fixed; returns what still cannot be read.
 
-        Errors: DependencyAway when this process is not the one that writes, or NATS is away; psycopg.Error.
+        Errors: DependencyAway when this process is not the writer, or NATS is unavailable; psycopg.Error.
         """
         session, projection = self._session, self._jobs
         if session is None or projection is None:
             raise DependencyAway(dependency="postgres", reason="another projector writes")
         fold = projection.fold
         assert isinstance(fold, JobsFold)
-        async with session.busy:  # before it is read: what is folded meanwhile would be missing in what was read
+        async with session.busy:  # held before reading, so that no event is folded between the read and the write
             covering = projection.sequence
             found = await last_of_each(self._bus, streams.JOBS.name, job_filter(job_id), covering=covering)
             decoded = decode(found)
@@ -118,17 +118,17 @@ class Projector:
         return [item for item in decoded if item.entry is None]
 
     def _lost(self, error: Exception, attempt: int) -> None:
-        self.trouble = " ".join(str(error).split()) or type(error).__name__
-        self.role, self._session, self._jobs = Role.AWAY, None, None
+        self.problem = " ".join(str(error).split()) or type(error).__name__
+        self.role, self._session, self._jobs = Role.DISCONNECTED, None, None
         WRITING.set(0)
-        logger.warning("not projecting: {} (try {})", self.trouble, attempt)
+        logger.warning("not projecting: {} (try {})", self.problem, attempt)
 
     async def _hold_session(self) -> None:
         url = self._settings.database_url.get_secret_value()
         async with Session.open(url, name="dreamforge-projector") as session:
             if not await session.try_become_writer():
                 logger.info("standing by: another projector writes")
-                self._settle(Role.STANDBY)
+                self._enter(Role.STANDBY)
                 await session.become_writer()
             await self._write(session)
 
@@ -137,26 +137,26 @@ class Projector:
         projections = [await self._projection(session, fold) for fold in all_folds()]
         self._session, self._jobs = session, projections[0]
         WRITING.set(1)
-        places = ", ".join(f"{p.fold.stream} {p.sequence}" for p in projections)
-        logger.info("writing the read tables from {}", places)
-        self._settle(Role.WRITING)
+        checkpoints = ", ".join(f"{p.fold.stream} {p.sequence}" for p in projections)
+        logger.info("writing the read tables from {}", checkpoints)
+        self._enter(Role.WRITING)
         began = [projection.sequence for projection in projections]
         try:
             await run_until_first(session.keep_lease(), *(projection.run() for projection in projections))
         finally:
             self._wrote = began != [projection.sequence for projection in projections]
 
-    def _settle(self, role: Role) -> None:
-        self.role, self.trouble = role, ""
-        if not self.settled.is_set():
-            self.settled.set()
+    def _enter(self, role: Role) -> None:
+        self.role, self.problem = role, ""
+        if not self.started.is_set():
+            self.started.set()
             logger.info("projector is ready")
 
     async def _projection(self, session: Session, fold: Fold) -> StreamProjection:
         checkpoint = await session.checkpoint(fold.stream)
         newest = await last_sequence(self._bus, fold.stream)
         if checkpoint > newest:
-            checkpoint = await self._forgive(session, fold.stream, checkpoint, newest)
+            checkpoint = await self._rewind(session, fold.stream, checkpoint, newest)
         return StreamProjection(
             session=session,
             fold=fold,
@@ -167,8 +167,11 @@ class Projector:
             sequence=checkpoint,
         )
 
-    async def _forgive(self, session: Session, stream: str, checkpoint: int, newest: int) -> int:
-        """STEPS may lose its end in a crash of the broker, and then counts those places again."""
+    async def _rewind(self, session: Session, stream: str, checkpoint: int, newest: int) -> int:
+        """STEPS may lose its end in a crash of the broker, and then uses those sequences again.
+
+        Errors: LogBehindTables for every other stream.
+        """
         if stream != streams.STEPS.name:
             raise LogBehindTables(stream=stream, checkpoint=checkpoint, last_sequence=newest)
         await session.rewind_steps(checkpoint, newest)

@@ -1,4 +1,4 @@
-"""What can be set about a projector, beyond what every service shares."""
+"""Settings of the projector: `FORGE_PROJECTOR_*`."""
 
 from pydantic import Field
 

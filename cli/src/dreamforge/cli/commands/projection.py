@@ -17,7 +17,7 @@ from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.errors import DependencyAway
 
 if TYPE_CHECKING:
-    from dreamforge.projector.maintenance import exclusive
+    from dreamforge.projector.maintenance.progress import MaintenanceProgress
     from dreamforge.projector.maintenance.verify import Verified
 
 app = typer.Typer(
@@ -138,13 +138,13 @@ def _postgres_away(error: Exception) -> DependencyAway:
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> "Iterator[Callable[[exclusive.Progress], None]]":
+def _progress(*, quiet: bool) -> "Iterator[Callable[[MaintenanceProgress], None]]":
     """A bar for work that takes a while; nothing where scripts read or no terminal is."""
     columns = (TextColumn("{task.description:<10}"), BarColumn(), TextColumn("{task.completed}/{task.total} events"))
     with Progress(*columns, console=err, disable=quiet or not err.is_terminal) as bar:
         task = bar.add_task("starting", total=None)
 
-        def show(progress: "exclusive.Progress") -> None:
+        def show(progress: "MaintenanceProgress") -> None:
             bar.update(task, description=progress.stage, completed=progress.sequence, total=progress.target or None)
 
         yield show

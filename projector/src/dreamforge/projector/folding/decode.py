@@ -1,4 +1,4 @@
-"""Messages into entries; what cannot be read is set apart with its reason. Pure."""
+"""Decodes messages into entries; a message that cannot be read carries the reason. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from dreamforge.runtime.log.message import LogMessage
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A message with what it says, or with why that cannot be known."""
+    """A message with its decoded entry, or with why it cannot be read."""
 
     message: LogMessage
     entry: Entry | None
@@ -19,7 +19,7 @@ class Decoded:
 
 
 def decode(messages: Iterable[LogMessage]) -> list[Decoded]:
-    """Read each message, whatever bytes it is made of."""
+    """Decode each message, whatever bytes it holds."""
     return [_decode(message) for message in messages]
 
 
@@ -28,7 +28,7 @@ def _decode(message: LogMessage) -> Decoded:
         return Decoded(message, _entry(message))
     except MalformedEvent as error:
         return Decoded(message, None, error.reason)
-    except Exception as error:  # bytes from outside may break any parser, and must not stop the stream
+    except Exception as error:  # unknown bytes may break any parser, and must not stop the stream
         return Decoded(message, None, f"{type(error).__name__}: {error}")
 
 

@@ -20,7 +20,7 @@ MODEL_IDS = TypeAdapter(tuple[str, ...])
 
 
 @dataclass(frozen=True, slots=True)
-class Runner:
+class RunnerRow:
     """A row of `runners`."""
 
     runner_id: str
@@ -36,7 +36,7 @@ class Runner:
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ModelRow:
     """A row of `models`; `registered_at` and `first_sequence` are those of its first registration."""
 
     model_id: str
@@ -49,9 +49,9 @@ class Model:
     registered_at: datetime
 
 
-def project_runners(runners: Mapping[str, Runner], records: Iterable[Recorded]) -> dict[str, Runner]:
-    """The runners that changed. What is said of an instance that is no longer the current one changes nothing."""
-    changed: dict[str, Runner] = {}
+def project_runners(runners: Mapping[str, RunnerRow], records: Iterable[Recorded]) -> dict[str, RunnerRow]:
+    """The runners that changed. An event about an instance that is no longer the current one changes nothing."""
+    changed: dict[str, RunnerRow] = {}
     for recorded in records:
         event, runner_id = recorded.event, recorded.entity_id
         assert isinstance(event, RunnerEvent)
@@ -66,8 +66,8 @@ def project_runners(runners: Mapping[str, Runner], records: Iterable[Recorded]) 
     return changed
 
 
-def _registered(runner_id: str, sequence: int, event: RunnerRegistered) -> Runner:
-    return Runner(
+def _registered(runner_id: str, sequence: int, event: RunnerRegistered) -> RunnerRow:
+    return RunnerRow(
         runner_id=runner_id,
         sequence=sequence,
         instance_id=event.instance_id,
@@ -81,9 +81,9 @@ def _registered(runner_id: str, sequence: int, event: RunnerRegistered) -> Runne
     )
 
 
-def project_models(models: Mapping[str, Model], records: Iterable[Recorded]) -> dict[str, Model]:
-    """The models that changed: the newest descriptor, the first registration's place."""
-    changed: dict[str, Model] = {}
+def project_models(models: Mapping[str, ModelRow], records: Iterable[Recorded]) -> dict[str, ModelRow]:
+    """The models that changed: the newest descriptor, and the sequence of the first registration."""
+    changed: dict[str, ModelRow] = {}
     for recorded in records:
         event, model_id = recorded.event, recorded.entity_id
         assert isinstance(event, ModelEvent)
@@ -97,10 +97,10 @@ def project_models(models: Mapping[str, Model], records: Iterable[Recorded]) -> 
     return changed
 
 
-def _described(before: Model | None, sequence: int, event: ModelRegistered) -> Model:
+def _described(before: ModelRow | None, sequence: int, event: ModelRegistered) -> ModelRow:
     descriptor = event.descriptor
     unchanged = before is not None and before.status == "verified" and before.digest == descriptor.digest
-    return Model(
+    return ModelRow(
         model_id=descriptor.model_id,
         sequence=sequence,
         first_sequence=before.first_sequence if before else sequence,
@@ -112,8 +112,8 @@ def _described(before: Model | None, sequence: int, event: ModelRegistered) -> M
     )
 
 
-def _status(before: Model, event: ModelEvent) -> str:
-    """After a fact that changes no descriptor; files of another digest that were verified say nothing."""
+def _status(before: ModelRow, event: ModelEvent) -> str:
+    """The status after an event that changes no descriptor; a verification of another digest changes nothing."""
     if not isinstance(event, ModelVerified):
         return "removed"
     return "verified" if event.digest == before.digest and before.status != "removed" else before.status

@@ -1,4 +1,4 @@
-"""One job as its rows have it, folded event by event with the same `evolve` that everybody else uses."""
+"""One job as its rows hold it, folded event by event with the shared `evolve`."""
 
 from collections.abc import Callable
 from copy import copy
@@ -22,7 +22,7 @@ OPEN_ATTEMPT = ("assigned", "running")
 
 
 @dataclass(slots=True)
-class Attempt:
+class AttemptRow:
     """A row of `attempts`, without its job's id."""
 
     attempt: int
@@ -40,11 +40,10 @@ class Attempt:
 
 
 @dataclass(slots=True)
-class Job:
+class JobRow:
     """A row of `jobs` with the row of its current attempt: all that the next event can change.
 
-    What `state` knows is taken from it and kept nowhere else, except the request, which is only carried along
-    as JSON: `evolve` never looks into it.
+    What `state` has is not repeated here, except the request, which is kept as JSON: `evolve` does not read it.
     """
 
     job_id: str
@@ -58,16 +57,16 @@ class Job:
     assigned_at: datetime | None = None
     finished_at: datetime | None = None
     render_seconds: float | None = None
-    current: Attempt | None = None
+    current: AttemptRow | None = None
 
     def working_copy(self) -> Self:
-        """A job that can be folded on without changing this one."""
+        """A copy that can be folded further without changing this one."""
         made = copy(self)
         made.current = copy(self.current)
         return made
 
     def apply(self, event: JobEvent, sequence: int) -> bool:
-        """Fold one more event. False when the job was over before: then only its version moves."""
+        """Fold one more event. False when the job was finished before: then only its version changes."""
         self.version = sequence
         if self.state.terminal:
             return False
@@ -79,21 +78,21 @@ class Job:
         return True
 
     def end_attempt(self, status: str, event: JobEvent, reason: str | None = None, message: str | None = None) -> None:
-        """Close the current attempt, unless it was closed before."""
+        """End the current attempt, unless it has ended before."""
         current = self.current
         if current is not None and current.status in OPEN_ATTEMPT:
             current.status, current.ended_at, current.reason, current.message = status, event.at, reason, message
 
 
-def _requested(job: Job, event: JobRequested) -> None:
+def _requested(job: JobRow, event: JobRequested) -> None:
     job.request_json = event.request.model_dump_json()
     job.model_id, job.preset = event.request.model_id, event.request.preset
     job.idempotency_key = event.idempotency_key
 
 
-def _assigned(job: Job, event: JobAssigned) -> None:
+def _assigned(job: JobRow, event: JobAssigned) -> None:
     job.assigned_at = event.at
-    job.current = Attempt(
+    job.current = AttemptRow(
         attempt=event.attempt,
         runner_id=event.runner_id,
         instance_id=event.instance_id,
@@ -104,34 +103,34 @@ def _assigned(job: Job, event: JobAssigned) -> None:
     )
 
 
-def _started(job: Job, event: JobStarted) -> None:
+def _started(job: JobRow, event: JobStarted) -> None:
     if job.current is not None and job.current.status == "assigned":
         job.current.status, job.current.started_at = "running", event.at
 
 
-def _attempt_failed(job: Job, event: AttemptFailed) -> None:
+def _attempt_failed(job: JobRow, event: AttemptFailed) -> None:
     job.failure_message = event.message
     if job.current is not None and job.current.status in OPEN_ATTEMPT:
         job.current.retryable = event.retryable
     job.end_attempt("failed", event, event.reason.value, event.message)
 
 
-def _succeeded(job: Job, event: JobSucceeded) -> None:
+def _succeeded(job: JobRow, event: JobSucceeded) -> None:
     job.render_seconds = event.render_seconds
     job.end_attempt("succeeded", event)
 
 
-def _failed(job: Job, event: JobFailed) -> None:
+def _failed(job: JobRow, event: JobFailed) -> None:
     job.failure_message = event.message
     job.end_attempt("failed", event, event.reason.value, event.message)
 
 
-def _cancelled(job: Job, event: JobCancelled) -> None:
+def _cancelled(job: JobRow, event: JobCancelled) -> None:
     job.end_attempt("cancelled", event)
 
 
-# Any: each function takes the event class it stands under. Classes that are missing change `state` only.
-_CHANGES: dict[type[JobEvent], Callable[[Job, Any], None]] = {
+# Any: each function takes the event class that is its key. Classes without a function change `state` only.
+_CHANGES: dict[type[JobEvent], Callable[[JobRow, Any], None]] = {
     JobRequested: _requested,
     JobAssigned: _assigned,
     JobStarted: _started,

@@ -7,14 +7,14 @@ from pydantic_core import to_json
 
 from dreamforge.contracts.events import ArtifactStored, JobEvent, JobRequested, JobSucceeded
 from dreamforge.contracts.log.envelope import Recorded
-from dreamforge.projector.folding.job import Attempt, Job
+from dreamforge.projector.folding.job import AttemptRow, JobRow
 
 Row = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event with its payload as JSON text, as the log has it."""
+    """An event with its payload as JSON text, as the log holds it."""
 
     recorded: Recorded
     payload: str
@@ -30,10 +30,10 @@ class Refused:
 
 @dataclass(slots=True)
 class JobChanges:
-    """What a batch changes: the newest row of everything it touched, each once."""
+    """What a batch changes: the newest version of every row, each once."""
 
-    jobs: dict[str, Job] = field(default_factory=dict)
-    attempts: dict[tuple[str, int], Attempt] = field(default_factory=dict)
+    jobs: dict[str, JobRow] = field(default_factory=dict)
+    attempts: dict[tuple[str, int], AttemptRow] = field(default_factory=dict)
     artifacts: dict[tuple[str, int, int], ArtifactStored] = field(default_factory=dict)
     succeeded: dict[tuple[str, int], None] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
@@ -53,11 +53,11 @@ class JobChanges:
         ]
 
 
-def project_jobs(jobs: Mapping[str, Job], entries: Iterable[Entry]) -> JobChanges:
-    """Fold events of JOBS, in stream order, over the jobs as they are (absent: no such job yet).
+def project_jobs(jobs: Mapping[str, JobRow], entries: Iterable[Entry]) -> JobChanges:
+    """Fold events of JOBS, in stream order, over the current jobs (absent: no such job yet).
 
     Events at or before a job's version change nothing. An event of a job that was never requested is refused:
-    its request was parked, or somebody writes to our subjects.
+    its request was parked, or a foreign client writes to our subjects.
     """
     changes = JobChanges()
     for entry in entries:
@@ -71,18 +71,18 @@ def project_jobs(jobs: Mapping[str, Job], entries: Iterable[Entry]) -> JobChange
             changes.jobs[job.job_id] = job
             changes.events.append(event_row(recorded, event, entry.payload))
             if job.apply(event, recorded.sequence):
-                _touch(changes, job, event)
+                _collect(changes, job, event)
     return changes
 
 
-def _working_copy(jobs: Mapping[str, Job], job_id: str, event: JobEvent) -> Job | None:
+def _working_copy(jobs: Mapping[str, JobRow], job_id: str, event: JobEvent) -> JobRow | None:
     known = jobs.get(job_id)
     if known is not None:
         return known.working_copy()
-    return Job(job_id) if isinstance(event, JobRequested) else None
+    return JobRow(job_id) if isinstance(event, JobRequested) else None
 
 
-def _touch(changes: JobChanges, job: Job, event: JobEvent) -> None:
+def _collect(changes: JobChanges, job: JobRow, event: JobEvent) -> None:
     if job.current is not None:
         changes.attempts[job.job_id, job.current.attempt] = job.current
     if isinstance(event, ArtifactStored):
@@ -107,7 +107,7 @@ def event_row(recorded: Recorded, event: JobEvent, payload: str) -> Row:
     )
 
 
-def job_row(job: Job) -> Row:
+def job_row(job: JobRow) -> Row:
     """A row of `jobs`."""
     state = job.state
     return (
@@ -134,7 +134,7 @@ def job_row(job: Job) -> Row:
     )
 
 
-def attempt_row(job_id: str, attempt: Attempt) -> Row:
+def attempt_row(job_id: str, attempt: AttemptRow) -> Row:
     """A row of `attempts`."""
     return (
         job_id,

@@ -1,1 +1,1 @@
-"""Rebuild, verify, status and garbage collection of what the projection stands for."""
+"""Rebuild, verification and status of the read tables, and collection of objects that no table refers to."""

@@ -1,7 +1,7 @@
-"""Removes what lost attempts left in the object store: objects that no succeeded job shows.
+"""Removes what lost attempts left in the object store: objects that no succeeded job refers to.
 
-An object is safe while it is young: a runner stores a picture first and appends the fact right after, storing it
-again when it is painted again after `uploads.REMEMBERED_SECONDS`, which is well below the grace.
+A young object is never removed: a runner stores an image first and appends the event right after. An image that is
+rendered again is stored again after `REMEMBERED_SECONDS` of the runner's uploader, which is well below the grace.
 """
 
 import asyncio
@@ -16,20 +16,20 @@ from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.projector.projector import Projector, Role
 from dreamforge.projector.settings import ProjectorSettings
-from dreamforge.projector.writing.session import patient
+from dreamforge.projector.writing.session import with_timeouts
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.bus import ApiError, Bus
 from dreamforge.runtime.log.follow import last_sequence
 from dreamforge.runtime.storage.objects import ObjectStore, StoredObject
 
 COLLECTED = Counter("forge_collected_objects_total", "Objects of lost attempts that were removed")
-# A question to Postgres has at most this many keys.
-KEYS_AT_ONCE = 5_000
+# Bounds the size of one query's parameters.
+KEYS_PER_QUERY = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """What a collection saw and did."""
+    """What a collection found and removed."""
 
     seen: int
     orphans: tuple[str, ...]
@@ -38,7 +38,7 @@ class Collection:
 
 
 def candidates(objects: list[StoredObject], now: datetime, grace_seconds: float) -> list[StoredObject]:
-    """The objects old enough to be judged. Pure."""
+    """The objects that are old enough to be removed. Pure."""
     oldest = now - timedelta(seconds=grace_seconds)
     return [found for found in objects if found.modified_at <= oldest]
 
@@ -53,20 +53,20 @@ async def collect(
     objects = await store.listed()
     old = candidates(objects, clock.now(), grace_seconds)
     newest = await last_sequence(bus, JOBS.name)
-    async with await AsyncConnection.connect(patient(database_url), autocommit=True) as connection:
+    async with await AsyncConnection.connect(with_timeouts(database_url), autocommit=True) as connection:
         if not await _folded(connection, newest):
             return Collection(len(objects), (), 0, behind=True)
         shown = await _shown(connection, [found.key for found in old])
     orphans = [found for found in old if found.key not in shown]
     for orphan in orphans if not dry_run else ():
-        if _same(await store.modified_at(orphan.key), orphan.modified_at):  # else somebody stored it again just now
+        if _same(await store.modified_at(orphan.key), orphan.modified_at):  # else it was stored again meanwhile
             await store.remove(orphan.key)
             COLLECTED.inc()
     return Collection(len(objects), tuple(o.key for o in orphans), sum(o.size_bytes for o in orphans))
 
 
-async def collect_for_ever(settings: ProjectorSettings, bus: Bus, projector: Projector) -> None:
-    """Collect now and then where the tables are written, until cancelled; trouble is said and tried again later."""
+async def collect_periodically(settings: ProjectorSettings, bus: Bus, projector: Projector) -> None:
+    """Collect in the process that writes the tables, until cancelled; a failure is logged and tried again later."""
     url = settings.database_url.get_secret_value()
     while True:
         await asyncio.sleep(settings.projector_collect_seconds)
@@ -83,7 +83,7 @@ async def collect_for_ever(settings: ProjectorSettings, bus: Bus, projector: Pro
 
 
 def _same(now: datetime | None, before: datetime) -> bool:
-    """A listing has milliseconds, the header of one object only seconds."""
+    """Whether both times are the same: a listing has milliseconds, the header of one object only seconds."""
     return now is not None and abs(now - before) < timedelta(seconds=1)
 
 
@@ -95,12 +95,12 @@ async def _folded(connection: AsyncConnection[tuple[object, ...]], newest: int) 
 
 
 async def _shown(connection: AsyncConnection[tuple[object, ...]], keys: list[str]) -> set[str]:
-    """Those of the keys that a visible artifact points to."""
+    """Those of the keys that a visible artifact refers to."""
     shown: set[str] = set()
-    for start in range(0, len(keys), KEYS_AT_ONCE):
+    for start in range(0, len(keys), KEYS_PER_QUERY):
         found = await connection.execute(
             "SELECT DISTINCT object_key FROM artifacts WHERE visible AND object_key = ANY(%s)",
-            (keys[start : start + KEYS_AT_ONCE],),
+            (keys[start : start + KEYS_PER_QUERY],),
         )
         shown |= {str(row[0]) for row in await found.fetchall()}
     return shown

@@ -1,4 +1,4 @@
-"""Where the projection stands, for people and scripts: asked of Postgres and NATS, not of the projector."""
+"""How far the projection is, for people and scripts. Postgres and NATS are asked, not the projector."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,16 +6,17 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from dreamforge.projector.folding.folds import all_folds
-from dreamforge.projector.maintenance.exclusive import MAINTENANCE_LOCK, log_of
-from dreamforge.projector.writing.session import OF_ADVISORY_LOCK, WRITER_LOCK, patient
+from dreamforge.projector.maintenance.live_tables import open_bus
+from dreamforge.projector.maintenance.shadow_tables import MAINTENANCE_LOCK
+from dreamforge.projector.writing.folds import all_folds
+from dreamforge.projector.writing.session import OF_ADVISORY_LOCK, WRITER_LOCK, with_timeouts
 from dreamforge.runtime.log.follow import last_sequence
 from dreamforge.runtime.service.settings import CommonSettings
 
 
 @dataclass(frozen=True, slots=True)
 class StreamStatus:
-    """One stream: how far its log is, how far the tables are, and when they last moved."""
+    """One stream: its last sequence, the checkpoint of the tables, and when that last moved."""
 
     stream: str
     checkpoint: int
@@ -24,7 +25,7 @@ class StreamStatus:
 
     @property
     def lag_messages(self) -> int:
-        """How many messages the tables have still to pass."""
+        """How many messages the tables have not folded yet."""
         return max(0, self.last_sequence - self.checkpoint)
 
 
@@ -39,13 +40,13 @@ class ProjectionStatus:
 
 
 async def status(settings: CommonSettings) -> ProjectionStatus:
-    """Ask where the projection stands. Errors: DependencyAway, ApiError, psycopg.Error when something is away."""
-    url = patient(settings.database_url.get_secret_value())
+    """Ask how far the projection is. Errors: DependencyAway, ApiError, psycopg.Error when one is unavailable."""
+    url = with_timeouts(settings.database_url.get_secret_value())
     async with await AsyncConnection.connect(url, autocommit=True, application_name="dreamforge-status") as connection:
         checkpoints = await _checkpoints(connection)
         writing, standing_by = await _sessions(connection, WRITER_LOCK)
         maintenance, _ = await _sessions(connection, MAINTENANCE_LOCK)
-    async with log_of(settings, "status") as bus:
+    async with open_bus(settings, "status") as bus:
         ends = {fold.stream: await last_sequence(bus, fold.stream) for fold in all_folds()}
     streams = []
     for stream, end in ends.items():
@@ -55,7 +56,7 @@ async def status(settings: CommonSettings) -> ProjectionStatus:
 
 
 async def _checkpoints(connection: "AsyncConnection[Any]") -> dict[str, tuple[int, datetime | None]]:
-    """By stream; none in a database that nobody has migrated yet."""
+    """By stream; none in a database that was never migrated."""
     row = await (await connection.execute("SELECT to_regclass('checkpoints')")).fetchone()
     if row is None or row[0] is None:
         return {}

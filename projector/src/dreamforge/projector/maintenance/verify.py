@@ -1,4 +1,4 @@
-"""The proof that the read tables are the fold of the log: fold it afresh and compare, while the live ones serve.
+"""Proves that the read tables are the fold of the log: folds it again beside them and compares every row.
 
 Left out are `steps` (volatile by design) and runners whose registration the log no longer holds (FLEET keeps 90
 days).
@@ -11,18 +11,10 @@ from dataclasses import dataclass
 from psycopg import AsyncConnection, sql
 
 from dreamforge.contracts.tables import metadata
-from dreamforge.projector.maintenance.exclusive import (
-    Fresh,
-    OnProgress,
-    Progress,
-    fresh_tables,
-    held_still,
-    live_places,
-    log_of,
-    reporting,
-    silent,
-)
-from dreamforge.projector.writing.session import Connection, patient
+from dreamforge.projector.maintenance.live_tables import live_checkpoints, open_bus, writes_paused
+from dreamforge.projector.maintenance.progress import MaintenanceProgress, OnProgress, ignore_progress, reporting
+from dreamforge.projector.maintenance.shadow_tables import ShadowTables, shadow_tables
+from dreamforge.projector.writing.session import Connection, with_timeouts
 from dreamforge.projector.writing.statements import columns_of
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.service.settings import CommonSettings
@@ -34,7 +26,7 @@ LOCK_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class TableProof:
-    """One table, live and fresh. The hash is over whole rows, in no order."""
+    """One table, live and folded again. The hash covers whole rows, in no order."""
 
     table: str
     live_rows: int
@@ -49,7 +41,7 @@ class TableProof:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The first row, by primary key, that is not the same; None where it is missing."""
+    """The first row, by primary key, that differs; None on the side where it is missing."""
 
     table: str
     key: dict[str, object]
@@ -68,7 +60,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What the comparison found, at these sequences of the streams."""
+    """What the comparison found; `places` are the sequences of the streams at which it was made."""
 
     places: dict[str, int]
     tables: tuple[TableProof, ...]
@@ -79,47 +71,47 @@ class Verified:
         return self.first_difference is None and all(proof.equal for proof in self.tables)
 
 
-async def verify(settings: CommonSettings, on_progress: OnProgress = silent) -> Verified:
-    """Compare the live tables with a fresh fold at the same sequences.
+async def verify(settings: CommonSettings, on_progress: OnProgress = ignore_progress) -> Verified:
+    """Compare the live tables with a new fold at the same sequences.
 
-    The live projector stands still only while the fresh tables catch up the last few events.
+    Writes to the live tables are paused only while the new fold catches up the last few events.
     Errors: MaintenanceRunning, DependencyAway, psycopg.OperationalError.
     """
     async with (
-        log_of(settings, "verify") as bus,
-        fresh_tables(settings, bus, SCHEMA) as fresh,
+        open_bus(settings, "verify") as bus,
+        shadow_tables(settings, bus, SCHEMA) as shadow,
         _reader(settings) as reader,
     ):
-        places = await live_places(reader, bus)
-        async with reporting("folding", fresh, places.get("JOBS", 0), on_progress):
-            await fresh.fold_up_to(places)
-        async with held_still(settings, LOCK_SECONDS) as live:
-            places = await live_places(live, bus)
-            await fresh.fold_up_to(places)
+        checkpoints = await live_checkpoints(reader, bus)
+        async with reporting("folding", shadow.jobs_sequence, checkpoints.get("JOBS", 0), on_progress):
+            await shadow.fold_up_to(checkpoints)
+        async with writes_paused(settings, LOCK_SECONDS) as live:
+            checkpoints = await live_checkpoints(live, bus)
+            await shadow.fold_up_to(checkpoints)
             await reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             await reader.execute("SELECT 1")  # takes the snapshot: both sides at the same sequences
-        on_progress(Progress("comparing", places.get("JOBS", 0), places.get("JOBS", 0)))
-        return await _compare(reader, fresh, bus, places)
+        on_progress(MaintenanceProgress("comparing", checkpoints.get("JOBS", 0), checkpoints.get("JOBS", 0)))
+        return await _compare(reader, shadow, bus, checkpoints)
 
 
 @asynccontextmanager
 async def _reader(settings: CommonSettings) -> AsyncIterator[Connection]:
-    url = patient(settings.database_url.get_secret_value())
+    url = with_timeouts(settings.database_url.get_secret_value())
     async with await AsyncConnection.connect(url, autocommit=True, application_name="dreamforge-verify") as connection:
         yield connection
 
 
-async def _compare(reader: Connection, fresh: Fresh, bus: Bus, places: dict[str, int]) -> Verified:
+async def _compare(reader: Connection, shadow: ShadowTables, bus: Bus, checkpoints: dict[str, int]) -> Verified:
     info = await bus.request("$JS.API.STREAM.INFO.FLEET", None)
     oldest = {"runners": int(info["state"]["first_seq"])}
-    proofs = [await _prove(reader, fresh.schema, table, oldest.get(table, 0)) for table in TABLES]
+    proofs = [await _prove(reader, shadow.schema, table, oldest.get(table, 0)) for table in TABLES]
     unequal = next((proof.table for proof in proofs if not proof.equal), None)
-    difference = await _first_difference(reader, fresh.schema, unequal, oldest.get(unequal, 0)) if unequal else None
-    return Verified(places, tuple(proofs), difference)
+    difference = await _first_difference(reader, shadow.schema, unequal, oldest.get(unequal, 0)) if unequal else None
+    return Verified(checkpoints, tuple(proofs), difference)
 
 
 def _rows(schema: str | None, table: str, oldest: int) -> sql.Composed:
-    """The rows under proof, columns in declared order: added ones may lie elsewhere in a migrated table."""
+    """The rows to compare, columns in declared order: a migrated table may have added ones in another place."""
     source = sql.Identifier(schema, table) if schema else sql.Identifier(table)
     columns = sql.SQL(", ").join(sql.Identifier(name) for name in columns_of(metadata.tables[table]))
     rows = sql.SQL("SELECT {} FROM {}").format(columns, source)
@@ -127,7 +119,7 @@ def _rows(schema: str | None, table: str, oldest: int) -> sql.Composed:
 
 
 async def _prove(reader: Connection, schema: str, table: str, oldest: int) -> TableProof:
-    live, fresh = [await _hash(reader, _rows(place, table, oldest)) for place in (None, schema)]
+    live, fresh = [await _hash(reader, _rows(where, table, oldest)) for where in (None, schema)]
     return TableProof(table, live[0], fresh[0], live[1], fresh[1])
 
 

@@ -1,1 +1,1 @@
-"""Row changes and checkpoint into Postgres, in one transaction."""
+"""Reads and writes the read tables: row changes and checkpoint in one transaction."""

@@ -1,4 +1,4 @@
-"""Between reading and writing: what arrives while a batch is written becomes the next batch."""
+"""The buffer between reading and writing: what arrives while a batch is written becomes the next batch."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dreamforge.projector.folding.decode import Decoded
 
 
-class Buffer:
-    """Holds about `limit` messages and then makes the reader wait; hands out all it has at once."""
+class BatchBuffer:
+    """Holds about `limit` messages and then makes the reader wait; `take` returns all of them at once."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

@@ -1,4 +1,4 @@
-"""The declared tables as statements for the session's own schema. A test shows that migrations give the same."""
+"""The declared tables as DDL for the session's own schema. A test shows that migrations give the same tables."""
 
 from functools import cache
 from typing import Any
@@ -9,7 +9,7 @@ from sqlalchemy.schema import CreateIndex
 from dreamforge.contracts.tables import artifacts, metadata
 from dreamforge.projector.writing.session import Connection
 
-# Folding looks artifacts up by job; every other index is made faster when the rows are there.
+# Folding looks artifacts up by job; every other index is created faster once the rows exist.
 NEEDED_FROM_THE_START = frozenset(
     index.name for index in artifacts.indexes if list(index.columns) == [artifacts.c.job_id]
 )
@@ -17,7 +17,7 @@ NEEDED_FROM_THE_START = frozenset(
 
 @cache
 def _statements() -> tuple[list[bytes], list[bytes]]:
-    """(tables and what folding needs, the other indexes)."""
+    """(Tables with the indexes that folding needs, the other indexes)."""
     now: list[bytes] = []
     later: list[bytes] = []
 
@@ -32,13 +32,13 @@ def _statements() -> tuple[list[bytes], list[bytes]]:
 
 
 async def create_tables(connection: Connection) -> None:
-    """All tables, where the connection's search path says."""
+    """Create all tables in the first schema of the connection's search path."""
     for statement in _statements()[0]:
         await connection.execute(statement)
 
 
 async def create_indexes(connection: Connection) -> None:
-    """The indexes that `create_tables` left out, and statistics for the planner."""
+    """Create the indexes that `create_tables` left out, and gather statistics for the query planner."""
     for statement in _statements()[1]:
         await connection.execute(statement)
     for table in metadata.sorted_tables:

@@ -1,8 +1,9 @@
-"""The one Postgres session that writes the read tables: whoever holds its lock is the projector.
+"""The one Postgres session that writes the read tables: the process whose session holds the lock is the writer.
 
-The lock belongs to the session, so a writer that is cut off has lost both at once and cannot write any more. Every
-transaction also moves its stream's checkpoint from where this process left it; if that fails, somebody else has
-written (or the tables were swapped), nothing is written, and the fold starts again from what the tables say.
+The lock belongs to the session, so a writer that loses its connection loses the lock with it and cannot write any
+more. Every transaction also advances its stream's checkpoint from where this process left it (fencing); if that
+fails, another process has written or the tables were swapped: nothing is written, and the fold starts again from the
+checkpoint in the tables.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from dreamforge.projector.folding.project import Row
 from dreamforge.projector.writing import statements
 from dreamforge.runtime import clock
 
-# Any constant that nobody else in this database uses; ASCII of "forgepro".
+# Any constant that is not used otherwise in this database; ASCII of "forgepro".
 WRITER_LOCK = 0x666F72676570726F
 # pg_locks shows a key of 64 bits in two halves.
 OF_ADVISORY_LOCK = (
@@ -31,27 +32,27 @@ OF_ADVISORY_LOCK = (
 # A writer that hangs (stopped, cut off) loses its session, and the lock with it, after this long.
 LEASE_SECONDS = 10
 PING_SECONDS = 2.0
-# Below this many rows, one statement a row in one pipeline is sooner done than COPY and merge.
+# Below this many rows, one statement per row in one pipeline is faster than COPY and merge.
 COPY_FROM_ROWS = 24
-# libpq's: a server that vanished without a word is noticed in about five seconds.
-PATIENCE = {"connect_timeout": 5, "keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 3}
+# libpq's: a server that no longer answers is noticed in about five seconds.
+TIMEOUTS = {"connect_timeout": 5, "keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 3}
 
 Connection = AsyncConnection[tuple[object, ...]]
 Cursor = AsyncCursor[tuple[object, ...]]
 
 
-def patient(database_url: str) -> str:
-    """The URL with our time-outs, where it does not state its own.
+def with_timeouts(database_url: str) -> str:
+    """The URL with our time-outs, where it does not set its own.
 
-    >>> "connect_timeout=5" in patient("postgresql://forge@db/forge")
+    >>> "connect_timeout=5" in with_timeouts("postgresql://forge@db/forge")
     True
     """
     given = conninfo_to_dict(database_url)
-    return make_conninfo(database_url, **{name: value for name, value in PATIENCE.items() if name not in given})
+    return make_conninfo(database_url, **{name: value for name, value in TIMEOUTS.items() if name not in given})
 
 
 class Fenced(Exception):
-    """The checkpoint is not where this writer left it: somebody else wrote."""
+    """The checkpoint is not where this writer left it: another process wrote."""
 
 
 @dataclass(slots=True)
@@ -66,13 +67,13 @@ class Session:
     async def open(cls, database_url: str, *, name: str, schema: str | None = None) -> AsyncIterator[Self]:
         """Connect; `schema` is where the tables are, else the database's own search path says.
 
-        Errors: psycopg.OperationalError when Postgres is away.
+        Errors: psycopg.OperationalError when Postgres is unavailable.
         """
-        connection = await AsyncConnection.connect(patient(database_url), autocommit=True, application_name=name)
+        connection = await AsyncConnection.connect(with_timeouts(database_url), autocommit=True, application_name=name)
         try:
             if schema is not None:
                 await connection.execute("SELECT set_config('search_path', %s, false)", (schema,))
-            # Safe: rows and checkpoint are lost together, and what is lost is folded again. 12 times the rate.
+            # Safe: rows and checkpoint are lost together, and what is lost is folded again. It gives 12 times the rate.
             await connection.execute("SET synchronous_commit = off")
             yield cls(connection)
         finally:
@@ -85,7 +86,7 @@ class Session:
         return bool(row and row[0])
 
     async def become_writer(self, lock: int = WRITER_LOCK) -> None:
-        """Wait for the lock, however long; the server gives it at once when its holder's session ends."""
+        """Wait for the lock, however long; the server grants it at once when its holder's session ends."""
         await self.connection.execute("SELECT pg_advisory_lock(%s)", (lock,))
 
     async def prepare(self) -> None:
@@ -99,7 +100,7 @@ class Session:
         )
 
     async def keep_lease(self) -> None:
-        """Show the server that we live; raises psycopg.OperationalError as soon as the session is lost."""
+        """Keep the session from being idle; raises psycopg.OperationalError as soon as it is lost."""
         while True:
             await asyncio.sleep(PING_SECONDS)
             async with self.busy:
@@ -115,14 +116,14 @@ class Session:
         return row[0]
 
     async def rewind_steps(self, before: int, newest: int) -> None:
-        """Let STEPS go on from `newest`: its lost end will be written anew under the same sequences."""
+        """Let STEPS continue from `newest`: its lost end will be written again under the same sequences."""
         async with self.busy, self.connection.transaction():
             await self.connection.execute("DELETE FROM steps WHERE sequence > %s", (newest,))
             await self.connection.execute(statements.MOVE_CHECKPOINT, (newest, clock.now(), STEPS.name, before))
 
     @asynccontextmanager
-    async def moving(self, stream: str, before: int, after: int) -> AsyncIterator[Cursor]:
-        """A transaction that moves a checkpoint and says so to whoever listens.
+    async def advancing(self, stream: str, before: int, after: int) -> AsyncIterator[Cursor]:
+        """A transaction that advances a checkpoint and notifies the listeners of it.
 
         Errors: Fenced when the checkpoint was not `before`; then nothing is written.
         """
@@ -134,18 +135,18 @@ class Session:
             await cursor.execute(statements.NOTIFY, (CHECKPOINT_CHANNEL, f"{stream} {after}"))
 
 
-async def put(cursor: Cursor, upsert: statements.Upsert, rows: list[Row]) -> None:
+async def upsert_rows(cursor: Cursor, upsert: statements.Upsert, rows: list[Row]) -> None:
     """Insert or replace rows by primary key; each key at most once among them."""
     if not rows:
         return
     if len(rows) < COPY_FROM_ROWS:
         await cursor.executemany(upsert.one, rows)
         return
-    await fill(cursor, upsert.fill_staging, rows)
+    await copy_rows(cursor, upsert.fill_staging, rows)
     await cursor.execute(upsert.from_staging)
 
 
-async def fill(cursor: Cursor, copy: bytes, rows: list[Row]) -> None:
+async def copy_rows(cursor: Cursor, copy: bytes, rows: list[Row]) -> None:
     """COPY rows into a table."""
     async with cursor.copy(copy) as sink:
         for row in rows:

@@ -1,4 +1,4 @@
-"""The projector's SQL, made from the declared tables. Names are not qualified: the session's search path decides."""
+"""The projector's SQL, built from the declared tables. Names are unqualified: the session's search path decides."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ MOVE_CHECKPOINT = b"UPDATE checkpoints SET sequence = %s, at = %s WHERE stream =
 NEW_CHECKPOINT = b"INSERT INTO checkpoints (stream, sequence, at) VALUES (%s, 0, %s) ON CONFLICT DO NOTHING"
 CHECKPOINT = b"SELECT sequence FROM checkpoints WHERE stream = %s"
 NOTIFY = b"SELECT pg_notify(%s, %s)"
-REVEAL = b"""UPDATE artifacts SET visible = true
+SHOW_ARTIFACTS = b"""UPDATE artifacts SET visible = true
 FROM unnest(%s::text[], %s::int[]) AS done (job_id, attempt)
 WHERE artifacts.job_id = done.job_id AND artifacts.attempt = done.attempt AND NOT visible"""
-DROP_STEPS = b"DELETE FROM steps WHERE job_id = ANY(%s)"
+DELETE_STEPS = b"DELETE FROM steps WHERE job_id = ANY(%s)"
 
 
 _DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
@@ -23,7 +23,7 @@ _DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQL
 
 @dataclass(frozen=True, slots=True)
 class Upsert:
-    """How rows get into one table: alone, or many at once through a temporary table of the same shape."""
+    """Statements that write rows into one table: one by one, or many through a temporary table of the same columns."""
 
     one: bytes
     make_staging: bytes
@@ -42,8 +42,8 @@ def columns_of(table: Table) -> tuple[str, ...]:
 
 
 def upsert(table: Table, newer_by: str | None = None, unless: str | None = None) -> Upsert:
-    """Insert or replace by primary key; `newer_by` names the column that must grow, `unless` a condition on the
-    incoming row (as `new`) under which it is left out."""
+    """Insert or replace by primary key; `newer_by` names the column that must increase, `unless` a condition on the
+    incoming row (as `new`) under which it is not written."""
     staging, columns = f"new_{table.name}", columns_of(table)
     names, target, conflict = _names(columns), sql.Identifier(table.name), _on_conflict(table, newer_by)
     kept = sql.SQL(f" WHERE NOT ({unless})") if unless else sql.SQL("")
@@ -60,7 +60,7 @@ def upsert(table: Table, newer_by: str | None = None, unless: str | None = None)
 
 
 def insert(table: Table) -> bytes:
-    """One row that cannot be there yet."""
+    """Insert one row whose key cannot exist yet."""
     columns = columns_of(table)
     form = sql.SQL("INSERT INTO {} ({}) VALUES ({})")
     return form.format(sql.Identifier(table.name), _names(columns), _typed_placeholders(table)).as_bytes()
@@ -83,7 +83,7 @@ def _names(columns: tuple[str, ...]) -> sql.Composed:
 
 
 def _typed_placeholders(table: Table) -> sql.Composed:
-    """A cast each: inside VALUES, Postgres would take our JSON and nulls for text."""
+    """Placeholders with a cast each: inside VALUES, Postgres would take JSON and nulls for text."""
     casts = (column.type.compile(_DIALECT) for column in table.columns)
     return sql.SQL(", ").join(sql.SQL(f"%s::{cast}") for cast in casts)
 
@@ -93,7 +93,7 @@ ATTEMPTS = upsert(tables.attempts)
 ARTIFACTS = upsert(tables.artifacts)
 RUNNERS = upsert(tables.runners, newer_by="sequence")
 MODELS = upsert(tables.models, newer_by="sequence")
-# The progress of a job that is over is of no use to anyone, and late steps must not bring it back.
+# The progress of a finished job is of no use, and a late step must not create its row again.
 STEPS = upsert(
     tables.steps,
     newer_by="sequence",
@@ -115,7 +115,7 @@ LOAD_RUNNERS = b"""SELECT runner_id, sequence, instance_id, status, renderer, de
 LOAD_MODELS = b"""SELECT model_id, sequence, first_sequence, family, digest, descriptor::text, status, registered_at
 FROM models WHERE model_id = ANY(%s)"""
 
-# Everything that a fold of one job's events makes, in tables that other jobs share.
-FORGET_JOB = tuple(
+# Every row that the fold of one job's events writes.
+DELETE_JOB = tuple(
     f"DELETE FROM {table} WHERE job_id = %s".encode() for table in ("events", "artifacts", "attempts", "jobs")
 )

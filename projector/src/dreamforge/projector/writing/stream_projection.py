@@ -1,4 +1,4 @@
-"""One stream on its way into the tables: follow, read, fold, write, in batches that grow with the load."""
+"""The projection of one stream: follow, decode, fold, write, in batches that grow with the load."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ import psycopg
 from prometheus_client import Counter, Gauge, Histogram
 
 from dreamforge.projector.folding.decode import Decoded, decode
-from dreamforge.projector.folding.folds import Fold, Folded
 from dreamforge.projector.parking import Park
-from dreamforge.projector.writing.buffer import Buffer
+from dreamforge.projector.writing.buffer import BatchBuffer
+from dreamforge.projector.writing.folds import Fold, Folded
 from dreamforge.projector.writing.session import Session
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.follow import Follower
@@ -21,25 +21,25 @@ PROJECTED = Counter("forge_projected_messages_total", "Messages that the read ta
 LAG_SECONDS = Gauge("forge_projection_lag_seconds", "Age of the newest event in the read tables; 0: all", ["stream"])
 COMMIT_SECONDS = Histogram("forge_projection_commit_seconds", "Fold and commit of one batch", buckets=LATENCY_BUCKETS)
 
-# SQLSTATE classes by which Postgres says that values can never be stored, whoever tries again: data exception,
+# SQLSTATE classes of values that Postgres can never store, however often it is tried: data exception,
 # integrity constraint, program limit exceeded (an index entry too long, JSON too deep).
-HOPELESS = ("22", "23", "54")
+PERMANENT = ("22", "23", "54")
 
 
-def is_hopeless(error: Exception) -> bool:
-    """Whether one of the rows itself is to blame, so that trying again cannot help.
+def is_permanent(error: Exception) -> bool:
+    """Whether one of the rows itself is the cause, so that trying again cannot help.
 
-    >>> is_hopeless(psycopg.errors.UntranslatableCharacter()), is_hopeless(psycopg.errors.AdminShutdown())
+    >>> is_permanent(psycopg.errors.UntranslatableCharacter()), is_permanent(psycopg.errors.AdminShutdown())
     (True, False)
     """
     if isinstance(error, psycopg.Error) and error.sqlstate:
-        return error.sqlstate[:2] in HOPELESS
+        return error.sqlstate[:2] in PERMANENT
     return isinstance(error, psycopg.DataError | UnicodeError)  # refused by the client: NUL in a text
 
 
 @dataclass(slots=True)
 class StreamProjection:
-    """Folds one stream on from its checkpoint. `sequence` is how far the tables are."""
+    """Folds one stream from its checkpoint on. `sequence` is the last one that is in the tables."""
 
     session: Session
     fold: Fold
@@ -53,15 +53,15 @@ class StreamProjection:
     _moved: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def run(self) -> None:
-        """For ever; with `until`, up to that sequence. Errors: Fenced, psycopg.Error: start again, new session."""
-        buffer = Buffer(self.batch_messages)
+        """Run forever; with `until`, up to that sequence. Errors: Fenced, psycopg.Error (needs a new session)."""
+        buffer = BatchBuffer(self.batch_messages)
         await run_until_first(self._read(buffer), self._write(buffer))
 
-    async def _read(self, buffer: Buffer) -> None:
+    async def _read(self, buffer: BatchBuffer) -> None:
         async for batch in self.follower.batches():
             await buffer.put(decode(batch.messages), batch.pending)
 
-    async def _write(self, buffer: Buffer) -> None:
+    async def _write(self, buffer: BatchBuffer) -> None:
         while not self._done():
             items, pending = await buffer.take()
             await self.apply(items)
@@ -75,18 +75,18 @@ class StreamProjection:
     def _done(self) -> bool:
         return self.until is not None and (self.sequence >= self.until or self.caught_up.is_set())
 
-    def _wanted(self, item: Decoded) -> bool:
-        place = item.message.sequence
-        return place > self.sequence and (self.until is None or place <= self.until)
+    def _is_new(self, item: Decoded) -> bool:
+        sequence = item.message.sequence
+        return sequence > self.sequence and (self.until is None or sequence <= self.until)
 
-    async def reached(self, place: int) -> None:
-        """Wait until the tables have passed a sequence."""
+    async def reached(self, sequence: int) -> None:
+        """Wait until the tables are at this sequence or after it."""
         async with self._moved:
-            await self._moved.wait_for(lambda: self.sequence >= place)
+            await self._moved.wait_for(lambda: self.sequence >= sequence)
 
     async def apply(self, items: Sequence[Decoded]) -> None:
-        """Write what is new in a batch; what cannot be read is parked first, for the checkpoint will pass it."""
-        items = [item for item in items if self._wanted(item)]
+        """Write what is new in a batch; what cannot be read is parked first, since the checkpoint moves past it."""
+        items = [item for item in items if self._is_new(item)]
         if not items:
             return
         with COMMIT_SECONDS.time():
@@ -101,11 +101,11 @@ class StreamProjection:
             LAG_SECONDS.labels(self.fold.stream).set(max(0.0, (clock.now() - entry.recorded.at).total_seconds()))
 
     async def _commit(self, items: Sequence[Decoded], upto: int) -> None:
-        """Write the batch; if Postgres can never take one of its rows, halve it until that one stands alone."""
+        """Write the batch; if Postgres can never store one of its rows, halve the batch until that event is alone."""
         try:
             await self._transact(items, upto)
         except Exception as error:
-            if not is_hopeless(error) or not items:
+            if not is_permanent(error) or not items:
                 raise
             if len(items) == 1:
                 await self.park(self.fold.stream, items[0].message, f"the tables refuse it: {error}")
@@ -121,7 +121,7 @@ class StreamProjection:
             folded = await self.fold.fold(self.session.connection, entries)
         await self._park_refused(folded, items)
         async with self.session.busy:
-            async with self.session.moving(self.fold.stream, self.sequence, upto) as cursor:
+            async with self.session.advancing(self.fold.stream, self.sequence, upto) as cursor:
                 await folded.write(cursor)
             self.sequence = upto
             folded.committed()

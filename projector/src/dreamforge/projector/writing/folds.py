@@ -1,4 +1,4 @@
-"""How each stream becomes rows: what to read first, what to fold, what to write."""
+"""How each stream becomes rows: which rows to read first, what to fold, which rows to write."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import astuple, dataclass
@@ -7,12 +7,12 @@ from typing import Any, Protocol
 from dreamforge.contracts.events import FailureReason, StepProgressed
 from dreamforge.contracts.jobs.state import JobState, Status
 from dreamforge.contracts.log import streams
-from dreamforge.projector.folding.fleet import Model, Runner, project_models, project_runners
-from dreamforge.projector.folding.job import Attempt, Job
+from dreamforge.projector.folding.fleet import ModelRow, RunnerRow, project_models, project_runners
+from dreamforge.projector.folding.job import AttemptRow, JobRow
 from dreamforge.projector.folding.project import Entry, JobChanges, Refused, Row, project_jobs
 from dreamforge.projector.writing import statements
 from dreamforge.projector.writing.jobs_cache import JobsCache
-from dreamforge.projector.writing.session import COPY_FROM_ROWS, Connection, Cursor, fill, put
+from dreamforge.projector.writing.session import COPY_FROM_ROWS, Connection, Cursor, copy_rows, upsert_rows
 
 
 def _nothing() -> None:
@@ -21,7 +21,7 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """A batch, folded and not yet written. `committed` is to be called when it is."""
+    """A batch, folded and not yet written. `committed` must be called once it is."""
 
     write: Callable[[Cursor], Awaitable[None]]
     refused: Sequence[Refused] = ()
@@ -29,7 +29,7 @@ class Folded:
 
 
 class Fold(Protocol):
-    """One stream's way into the tables."""
+    """How the events of one stream become rows."""
 
     stream: str
 
@@ -55,17 +55,17 @@ class JobsFold:
         return Folded(write, changes.refused, lambda: self._cache.keep(changes.jobs))
 
     def refold(self, job_id: str, entries: Sequence[Entry]) -> Folded:
-        """One job from nothing, whatever its rows say; `entries` are all of its events up to the checkpoint."""
+        """Fold one job from its beginning, ignoring its rows; `entries` are all of its events up to the checkpoint."""
         changes = project_jobs({}, entries)
 
         async def write(cursor: Cursor) -> None:
-            for statement in statements.FORGET_JOB:
+            for statement in statements.DELETE_JOB:
                 await cursor.execute(statement, (job_id,))
             await write_jobs(cursor, changes)
 
         return Folded(write, changes.refused, lambda: self._cache.keep(changes.jobs))
 
-    async def _jobs(self, connection: Connection, entries: Sequence[Entry]) -> dict[str, Job]:
+    async def _jobs(self, connection: Connection, entries: Sequence[Entry]) -> dict[str, JobRow]:
         concerned = {entry.recorded.entity_id for entry in entries}
         jobs = self._cache.known(concerned)
         missing = list(concerned - jobs.keys())
@@ -76,25 +76,25 @@ class JobsFold:
 
 
 async def write_jobs(cursor: Cursor, changes: JobChanges) -> None:
-    """Every row a batch of job events changed."""
+    """Write every row that a batch of job events changed."""
     if not changes.events:
         return
     if len(changes.events) < COPY_FROM_ROWS:
         await cursor.executemany(statements.INSERT_EVENT, changes.events)
     else:
-        await fill(cursor, statements.COPY_EVENTS, changes.events)
-    await put(cursor, statements.JOBS, changes.job_rows())
-    await put(cursor, statements.ATTEMPTS, changes.attempt_rows())
-    await put(cursor, statements.ARTIFACTS, changes.artifact_rows())
+        await copy_rows(cursor, statements.COPY_EVENTS, changes.events)
+    await upsert_rows(cursor, statements.JOBS, changes.job_rows())
+    await upsert_rows(cursor, statements.ATTEMPTS, changes.attempt_rows())
+    await upsert_rows(cursor, statements.ARTIFACTS, changes.artifact_rows())
     if changes.succeeded:
         job_ids, attempts = zip(*changes.succeeded, strict=True)
-        await cursor.execute(statements.REVEAL, (list(job_ids), list(attempts)))
+        await cursor.execute(statements.SHOW_ARTIFACTS, (list(job_ids), list(attempts)))
     if changes.ended:
-        await cursor.execute(statements.DROP_STEPS, (changes.ended,))
+        await cursor.execute(statements.DELETE_STEPS, (changes.ended,))
 
 
-def job_of_row(row: Sequence[Any]) -> Job:  # Any: a row of LOAD_JOBS
-    """The job that `job_row` and `attempt_row` would write as this row."""
+def job_of_row(row: Sequence[Any]) -> JobRow:  # Any: a row of LOAD_JOBS
+    """The job whose `job_row` and `attempt_row` are this row."""
     state = JobState(
         status=Status(row[2]),
         tenant=row[3],
@@ -107,13 +107,13 @@ def job_of_row(row: Sequence[Any]) -> Job:  # Any: a row of LOAD_JOBS
         failure=FailureReason(row[10]) if row[10] else None,
         started_at=row[11],
     )
-    job = Job(row[0], row[1], state, *row[12:20])
-    job.current = Attempt(row[6], *row[20:]) if row[20] is not None else None
+    job = JobRow(row[0], row[1], state, *row[12:20])
+    job.current = AttemptRow(row[6], *row[20:]) if row[20] is not None else None
     return job
 
 
 class StepsFold:
-    """STEPS: the newest step of each job that is not over."""
+    """STEPS: the newest step of each unfinished job."""
 
     stream = streams.STEPS.name
 
@@ -121,7 +121,7 @@ class StepsFold:
         latest = {entry.recorded.entity_id: entry for entry in entries}
 
         async def write(cursor: Cursor) -> None:
-            await put(cursor, statements.STEPS, [step_row(entry) for entry in latest.values()])
+            await upsert_rows(cursor, statements.STEPS, [step_row(entry) for entry in latest.values()])
 
         return Folded(write)
 
@@ -151,11 +151,11 @@ class RunnersFold:
 
     async def fold(self, connection: Connection, entries: Sequence[Entry]) -> Folded:
         rows = await _load(connection, statements.LOAD_RUNNERS, entries)
-        before = {runner.runner_id: runner for runner in (Runner(*row) for row in rows)}
+        before = {runner.runner_id: runner for runner in (RunnerRow(*row) for row in rows)}
         changed = project_runners(before, (entry.recorded for entry in entries))
 
         async def write(cursor: Cursor) -> None:
-            await put(cursor, statements.RUNNERS, [astuple(runner) for runner in changed.values()])
+            await upsert_rows(cursor, statements.RUNNERS, [astuple(runner) for runner in changed.values()])
 
         return Folded(write)
 
@@ -167,11 +167,11 @@ class ModelsFold:
 
     async def fold(self, connection: Connection, entries: Sequence[Entry]) -> Folded:
         rows = await _load(connection, statements.LOAD_MODELS, entries)
-        before = {model.model_id: model for model in (Model(*row) for row in rows)}
+        before = {model.model_id: model for model in (ModelRow(*row) for row in rows)}
         changed = project_models(before, (entry.recorded for entry in entries))
 
         async def write(cursor: Cursor) -> None:
-            await put(cursor, statements.MODELS, [astuple(model) for model in changed.values()])
+            await upsert_rows(cursor, statements.MODELS, [astuple(model) for model in changed.values()])
 
         return Folded(write)
 
@@ -182,5 +182,5 @@ async def _load(connection: Connection, query: bytes, entries: Sequence[Entry]) 
 
 
 def all_folds() -> tuple[Fold, ...]:
-    """One of each, JOBS first; with empty caches, so made anew for every session."""
+    """One of each, JOBS first. Made for each session, because their caches must start empty."""
     return (JobsFold(), StepsFold(), RunnersFold(), ModelsFold())

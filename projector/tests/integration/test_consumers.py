@@ -66,7 +66,7 @@ async def test_a_message_past_its_last_delivery_is_parked_within_a_second(
     assert "billing" in found[0].event.reason
 
 
-async def test_a_retry_folds_the_job_anew_and_parks_what_still_fails(
+async def test_a_retry_folds_the_job_again_and_parks_what_still_fails(
     settings: ProjectorSettings, bus: Bus, story: Any, rows: Rows, folded: Folded, projecting: Any, database_url: str
 ) -> None:
     await story.request("A")
@@ -90,7 +90,7 @@ async def test_a_retry_folds_the_job_anew_and_parks_what_still_fails(
         await folded(following)
 
 
-async def test_a_retry_folds_the_whole_job_though_a_replica_that_is_behind_answers(
+async def test_a_retry_folds_the_whole_job_though_a_lagging_replica_answers(
     replica: Replica, settings: ProjectorSettings, bus: Bus, story: Any, rows: Rows, folded: Folded, projecting: Any
 ) -> None:
     await story.request("A")
@@ -106,7 +106,7 @@ async def test_a_retry_folds_the_whole_job_though_a_replica_that_is_behind_answe
         assert await rows("SELECT * FROM jobs") == before
 
 
-async def test_what_was_dropped_stands_no_more(
+async def test_a_dropped_message_is_no_longer_parked(
     settings: ProjectorSettings, bus: Bus, story: Any, folded: Folded, projecting: Any
 ) -> None:
     await bus.js.publish("forge.jobs.A.7.rogue", b"not ours")

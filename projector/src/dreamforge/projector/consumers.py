@@ -1,7 +1,7 @@
-"""What a projector does besides folding: parks what consumers gave up on, and reads parked messages once more.
+"""Durable consumers of the projector: one parks undeliverable messages, one retries parked messages on request.
 
-Reactions, not folds: each message is handled by one projector, whichever, and acknowledged when that is done; the
-server remembers how far they got.
+Unlike a fold, each message is handled by any one projector and acknowledged when that is done; the server keeps their
+position.
 """
 
 import json
@@ -25,25 +25,25 @@ from dreamforge.runtime.log.bus import NATS_ERRORS, ApiError, Bus
 from dreamforge.runtime.log.message import LogMessage
 from dreamforge.runtime.service import retry
 
-Handle = Callable[[Msg], Awaitable[None]]
+Handler = Callable[[Msg], Awaitable[None]]
 NANOSECONDS = 1_000_000_000
 ACK_SECONDS = 30
-AGAIN_SECONDS = 1.0
+REDELIVERY_SECONDS = 1.0
 FETCH_MESSAGES, FETCH_SECONDS = 50, 5.0
 
 
-async def react(bus: Bus, stream: str, durable: str, handle: Handle) -> None:
-    """Handle each message of a stream once, for ever; one whose handling fails comes again a second later."""
+async def consume(bus: Bus, stream: str, durable: str, handle: Handler) -> None:
+    """Handle each message of a stream once, until cancelled; after a failure it is delivered again a second later."""
     while True:
         async for attempt in retry.backoff():
             try:
-                await _react(bus, stream, durable, handle)
+                await _consume(bus, stream, durable, handle)
             except (DependencyAway, ApiError, *NATS_ERRORS) as error:
                 if attempt > 1:
-                    logger.warning("not reacting to {}: {}", stream, str(error) or type(error).__name__)
+                    logger.warning("not consuming {}: {}", stream, str(error) or type(error).__name__)
 
 
-async def _react(bus: Bus, stream: str, durable: str, handle: Handle) -> None:
+async def _consume(bus: Bus, stream: str, durable: str, handle: Handler) -> None:
     config = {"durable_name": durable, "ack_policy": "explicit", "ack_wait": ACK_SECONDS * NANOSECONDS}
     request = {"stream_name": stream, "config": config, "action": ""}
     await bus.request(f"$JS.API.CONSUMER.DURABLE.CREATE.{stream}.{durable}", request)
@@ -58,18 +58,18 @@ async def _react(bus: Bus, stream: str, durable: str, handle: Handle) -> None:
             await subscription.unsubscribe()
 
 
-async def _handled(message: Msg, handle: Handle) -> None:
+async def _handled(message: Msg, handle: Handler) -> None:
     try:
         await handle(message)
     except (DependencyAway, psycopg.Error) as error:
         logger.warning("will try again: {}", error)
-        await message.nak(delay=AGAIN_SECONDS)
+        await message.nak(delay=REDELIVERY_SECONDS)
     else:
         await message.ack()
 
 
-def park_what_was_given_up(bus: Bus, park: Park) -> Handle:
-    """nats-server says that a consumer will not get a message again: set it aside, where somebody sees it."""
+def park_undeliverable(bus: Bus, park: Park) -> Handler:
+    """Handles advisories of nats-server that a message will not be delivered again: parks it, where users see it."""
 
     async def handle(message: Msg) -> None:
         advisory = json.loads(message.data)
@@ -82,8 +82,8 @@ def park_what_was_given_up(bus: Bus, park: Park) -> Handle:
     return handle
 
 
-def read_once_more(bus: Bus, projector: Projector, park: Park) -> Handle:
-    """Somebody asked for a parked message to be read again: fold its job anew; what still fails is parked again."""
+def retry_parked(bus: Bus, projector: Projector, park: Park) -> Handler:
+    """Handles requests to retry a parked message: folds its job again; what still fails is parked again."""
 
     async def handle(message: Msg) -> None:
         try:

@@ -1,0 +1,119 @@
+"""A second set of the read tables, folded from the beginning of the log beside the live set, in its own schema."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg import sql
+
+from dreamforge import migrations
+from dreamforge.contracts.errors import Conflict
+from dreamforge.contracts.log.streams import STEPS
+from dreamforge.projector.gc_tuning import infrequent_gc
+from dreamforge.projector.parking import park_nothing
+from dreamforge.projector.writing.ddl import create_indexes, create_tables
+from dreamforge.projector.writing.folds import Fold, all_folds
+from dreamforge.projector.writing.session import WRITER_LOCK, Session
+from dreamforge.projector.writing.stream_projection import StreamProjection
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.follow import Follower
+from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.service.tasks import run_all, run_until_first
+
+# The key after the writer's: the session that holds it is the only one that builds shadow tables.
+MAINTENANCE_LOCK = WRITER_LOCK + 1
+# Larger than a live batch: nobody waits for a single event here, and a merge costs less per row.
+BATCH_MESSAGES = 20_000
+
+
+class MaintenanceRunning(Conflict):
+    """A rebuild or a verification is running already."""
+
+    code = "maintenance_running"
+
+    def __str__(self) -> str:
+        return "another rebuild or verification of the read tables is running: wait for it to end"
+
+
+@dataclass(slots=True)
+class ShadowTables:
+    """The read tables in a schema of their own, and their fold."""
+
+    session: Session
+    bus: Bus
+    schema: str
+    projections: list[StreamProjection] = field(default_factory=list)
+
+    async def fold_up_to(self, sequences: dict[str, int]) -> None:
+        """Fold each stream exactly up to its sequence (or to its end, if that comes first)."""
+        await self._begin([self._projection(fold, sequences.get(fold.stream, 0)) for fold in all_folds()])
+        await run_all(*(projection.run() for projection in self.projections))
+
+    async def follow(self) -> "asyncio.Task[None]":
+        """Begin to fold all streams continuously; the task ends only by failing."""
+        await self._begin([self._projection(fold, None) for fold in all_folds()])
+        runs = run_until_first(*(projection.run() for projection in self.projections))
+        return asyncio.create_task(runs, name=f"follow into {self.schema}")
+
+    async def _begin(self, projections: list[StreamProjection]) -> None:
+        for projection in projections:
+            projection.sequence = await self.session.checkpoint(projection.fold.stream)
+            projection.follower.after_sequence = projection.sequence
+        self.projections = projections
+
+    def _projection(self, fold: Fold, until: int | None) -> StreamProjection:
+        """Of STEPS only the newest step of a job makes a row, so nothing else is read from the beginning."""
+        follower = Follower(self.bus, fold.stream, latest_only=fold.stream == STEPS.name)
+        return StreamProjection(self.session, fold, follower, park_nothing, BATCH_MESSAGES, until=until)
+
+    async def reached(self, sequences: dict[str, int]) -> None:
+        """Wait until every stream that is followed has been folded up to its sequence."""
+        for projection in self.projections:
+            stream = projection.fold.stream
+            await projection.reached(min(sequences.get(stream, 0), await last_held_sequence(self.bus, stream)))
+
+    def jobs_sequence(self) -> int:
+        """Up to which sequence JOBS has been folded."""
+        return self.projections[0].sequence if self.projections else 0
+
+    async def create_indexes(self) -> None:
+        """Create the indexes that folding does not need."""
+        async with self.session.busy:
+            await create_indexes(self.session.connection)
+
+
+@asynccontextmanager
+async def shadow_tables(settings: CommonSettings, bus: Bus, schema: str) -> AsyncIterator[ShadowTables]:
+    """Empty tables in `schema`, which is dropped at the end; the live ones are migrated to the same version first.
+
+    Errors: MaintenanceRunning, UnknownSchemaVersion.
+    """
+    url = settings.database_url.get_secret_value()
+    async with Session.open(url, name=f"dreamforge-{schema}", schema=schema) as session:
+        await asyncio.to_thread(migrations.upgrade, url)
+        if not await session.try_become_writer(MAINTENANCE_LOCK):
+            raise MaintenanceRunning
+        drop = sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema))
+        await session.connection.execute(drop)
+        await session.connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+        await create_tables(session.connection)
+        await session.prepare()
+        lease = asyncio.create_task(session.keep_lease(), name=f"lease of {schema}")
+        try:
+            with infrequent_gc():
+                yield ShadowTables(session, bus, schema)
+        finally:
+            async with session.busy:
+                lease.cancel()
+            with suppress(psycopg.Error):
+                await session.connection.execute(drop)
+                # A closed session releases its locks a little later; the next maintenance must not have to wait.
+                await session.connection.execute("SELECT pg_advisory_unlock(%s)", (MAINTENANCE_LOCK,))
+
+
+async def last_held_sequence(bus: Bus, stream: str) -> int:
+    """The sequence of the newest message that a stream still holds; 0 when it holds none (they may have expired)."""
+    state = (await bus.request(f"$JS.API.STREAM.INFO.{stream}", None))["state"]
+    return int(state["last_seq"]) if state["messages"] else 0
