@@ -14,7 +14,7 @@ from dreamforge.runtime.embedded.errors import EmbeddedError
 from dreamforge.runtime.embedded.folder import kept_secrets, last_lines, new_secret, open_log
 from dreamforge.runtime.embedded.guard import RunAs, spawn
 from dreamforge.runtime.embedded.ports import LOOPBACK
-from dreamforge.runtime.embedded.processes import program_of
+from dreamforge.runtime.embedded.processes import exists
 from dreamforge.runtime.embedded.server import EmbeddedServer, Launch
 from dreamforge.runtime.embedded.unprivileged import give_to, unprivileged_user
 
@@ -102,7 +102,7 @@ class PostgresServer(EmbeddedServer):
         pid_file = self.data_folder / "postmaster.pid"
         if pid_file.exists():
             pid = int(pid_file.read_text(encoding="utf-8").split("\n")[0] or 0)
-            if program_of(pid) is not None:
+            if pid and exists(pid):
                 pid_file.unlink()
 
     async def _run_initdb(self, folder: Path, password_file: Path) -> None:

@@ -1,4 +1,9 @@
-"""Waiting for something that is away: backoff with jitter, said once a wait, for as long as it takes."""
+"""Waiting for something that is unavailable: backoff with jitter, one log line a wait, for as long as it takes.
+
+Ours and not stamina: most callers retry a session that works for a while and then ends, which `backoff` gives them as
+a loop and stamina only as an exception of one call; its jitter is drawn from `random`, ours from `runtime.ids`; and its
+log lines and metrics are switched off for the whole process or not at all.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,7 +28,7 @@ async def backoff(first_seconds: float = FIRST_SECONDS, cap_seconds: float = CAP
 
 
 async def until_it_works(what: str, call: Callable[[], Awaitable[T]], *errors: type[BaseException]) -> T:
-    """Call until it succeeds, saying clearly what is being waited for. Other errors pass through."""
+    """Call until it succeeds, and log what is being waited for. Errors other than these are raised."""
     async for attempt in backoff():
         try:
             return await call()
