@@ -244,7 +244,7 @@ async def test_nats_ending_at_its_start_is_reported_with_the_end_of_its_log(tmp_
     """Even JetStream's own files may be bad: here its account folder is a file."""
     (tmp_path / "jetstream").mkdir()
     (tmp_path / "jetstream" / "jetstream").write_text("a file where a folder must be")
-    with pytest.raises(EmbeddedError, match=r"(?s)it ended with \d.*it last said:.*JetStream"):
+    with pytest.raises(EmbeddedError, match=r"(?s)it ended with \d.*the end of its log:.*JetStream"):
         await NatsServer(tmp_path).start()
 
 

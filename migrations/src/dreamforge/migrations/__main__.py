@@ -18,7 +18,7 @@ DEFAULT_URL = "postgresql://forge@127.0.0.1:5432/forge"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 when the database is (now) as this release wants it."""
+    """0 when the database has (now) the schema of this release."""
     parser = argparse.ArgumentParser(prog="python -m dreamforge.migrations", description="The read database's schema.")
     parser.add_argument("action", nargs="?", choices=("upgrade", "current", "check", "draft"), default="upgrade")
     parser.add_argument("database_url", nargs="?", default=os.environ.get("FORGE_DATABASE_URL", DEFAULT_URL))
@@ -27,13 +27,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _draft(given) if given.action == "draft" else _do(given.action, given.database_url)
     except (ForgeError, OperationalError) as error:
-        print(f"cannot {given.action}: {error}", file=sys.stderr)  # noqa: T201 a command speaks
+        print(f"cannot {given.action}: {error}", file=sys.stderr)  # noqa: T201 output of a command
         return 1
 
 
 def _draft(given: argparse.Namespace) -> int:
     number = draft(given.database_url, given.message)
-    print(f"version {number} is drafted: read it, and say what must happen to the rows")  # noqa: T201 a command speaks
+    print(f"version {number} is drafted: read it, and add what must happen to existing rows")  # noqa: T201 output of a command
     return 0
 
 
@@ -44,7 +44,7 @@ def _do(action: str, database_url: str) -> int:
     problems = [f"at version {found}, not {head()}"] if action != "current" and found != head() else []
     if action == "check" and not problems:
         problems = drift(database_url)
-    print("\n".join(problems) or f"at version {found}")  # noqa: T201 a command speaks
+    print("\n".join(problems) or f"at version {found}")  # noqa: T201 output of a command
     return 1 if problems else 0
 
 

@@ -1,4 +1,4 @@
-"""What the database has and the declared tables do not, or the other way round; and the next version, from that."""
+"""Compares the database with the declared tables, and drafts the next version from the differences."""
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -18,9 +18,9 @@ def drift(database_url: str) -> list[str]:
 
 
 def draft(database_url: str, message: str) -> str:
-    """Write the next version from what the declared tables have and the newest version has not; give its number.
+    """Write the next version from the difference between the declared tables and the newest version; its number.
 
-    For developers: read it, and say what must happen to the rows. Any empty or migrated database does.
+    For developers: read it, and add what must happen to existing rows. Works on any empty or migrated database.
     """
     upgrade(database_url)
     number = f"{int(head()) + 1:04}"

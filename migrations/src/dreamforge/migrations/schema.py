@@ -1,4 +1,4 @@
-"""Brings a database to the newest version, once, however many ask at the same time."""
+"""Upgrades a database to the newest version, once, however many processes ask at the same time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, NullPool, create_engine, text
 from dreamforge.contracts.errors import ForgeError
 
 SCRIPTS = Path(__file__).with_name("script")
-# Any constant that nobody else in this database uses; ASCII of "forgemig".
+# Any constant that is not used otherwise in this database; ASCII of "forgemig".
 LOCK_KEY = 0x666F7267656D6967
 
 
@@ -28,7 +28,7 @@ class UnknownSchemaVersion(ForgeError):
     newest_known: str
 
     def __str__(self) -> str:
-        return f"the database is at version {self.found}, and this release knows none past {self.newest_known}"
+        return f"the database is at version {self.found}, and the newest one this release knows is {self.newest_known}"
 
 
 def head() -> str:
@@ -53,7 +53,7 @@ def upgrade(database_url: str) -> None:
 
     `database_url` is what psycopg takes (postgresql://...). An advisory lock makes simultaneous calls wait for
     the first one.
-    Errors: UnknownSchemaVersion, sqlalchemy.exc.OperationalError when the database is away.
+    Errors: UnknownSchemaVersion, sqlalchemy.exc.OperationalError when the database is unavailable.
     """
     with connection(database_url) as open_connection:
         open_connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
@@ -79,7 +79,7 @@ def config(open_connection: Connection) -> Config:
 
 @contextmanager
 def connection(database_url: str) -> Iterator[Connection]:
-    """One transaction on a connection made by psycopg itself, so that its URLs need no translation."""
+    """One transaction on a connection that psycopg opens, so that its URLs need no translation."""
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database_url), poolclass=NullPool)
     with engine.begin() as open_connection:
         yield open_connection

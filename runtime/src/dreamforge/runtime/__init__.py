@@ -1,1 +1,1 @@
-"""What every service of Dream Forge stands on: settings, bus, event store, objects, telemetry."""
+"""What every service of Dream Forge uses: the log, the object store, the service shell, embedded servers."""

@@ -1,4 +1,4 @@
-"""The one place that reads a clock. Everything else is given the time."""
+"""The one place that reads a clock. Everything else gets the time as an argument."""
 
 import time
 from datetime import UTC, datetime

@@ -27,7 +27,7 @@ def new_id() -> str:
 
 
 def job_id_for(tenant: str, idempotency_key: str | None) -> str:
-    """The id of the job this key makes, for ever; a fresh one without a key.
+    """The id of the job of this idempotency key, always the same; a new one without a key.
 
     >>> job_id_for("t", "k") == job_id_for("t", "k") != job_id_for("u", "k")
     True

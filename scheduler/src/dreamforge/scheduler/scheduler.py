@@ -46,7 +46,7 @@ class Scheduler:
         self._settings = settings
         self._store = EventStore(bus, f"/dreamforge/scheduler/{instance_id}")
         self.snapshot = Snapshot(settings.ageing)
-        self.fleet = FleetView(bus, on_beat=self._beat, on_lost=self._lost)
+        self.fleet = FleetView(bus, on_heartbeat=self._beat, on_lost=self._lost)
         self.models = ModelsView(bus, changed=self._changed)
         self.leadership = Leadership(bus, "scheduler", instance_id, self._led, replicas=settings.stream_replicas)
         self.keeper = Keeper(bus, self._store, self.snapshot, self.fleet, settings, lambda: self.decides())

@@ -1,7 +1,7 @@
-"""Real servers as children of ours: what `dreamforge up`, the demo and every test stand on.
+"""Real servers as child processes: `dreamforge up`, the demo and every test use them.
 
-`NatsServer`, `PostgresServer` and `S3Server` have one shape (EmbeddedServer); `EmbeddedStack` runs all three;
-`spawn` guards any other process the same way: nothing started here outlives us, whatever ends us.
+`NatsServer`, `PostgresServer` and `S3Server` have one interface (EmbeddedServer); `EmbeddedStack` runs all three;
+`spawn` guards any other process the same way: nothing that is started here outlives us, however we end.
 """
 
 from dreamforge.runtime.embedded.errors import EmbeddedError, FolderInUse, PortInUse

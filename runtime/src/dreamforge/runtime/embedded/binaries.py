@@ -1,4 +1,4 @@
-"""Where the wheels put the servers' programs."""
+"""Finds the servers' programs in the installed wheels."""
 
 import shutil
 import sys
@@ -12,7 +12,7 @@ HINT = "install dreamforge-runtime[embedded]"
 
 
 def find_program(name: str) -> Path:
-    """A program that a wheel put beside our interpreter, else one on PATH.
+    """A program that a wheel installed beside our interpreter, else one on PATH.
 
     Errors: EmbeddedError when there is none.
     """

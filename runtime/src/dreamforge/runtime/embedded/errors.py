@@ -1,4 +1,4 @@
-"""What goes wrong with a server of our own, said so that the reader knows what to do."""
+"""Errors of embedded servers, each with what the reader can do about it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ class FolderInUse(EmbeddedError):
 
 @dataclass(eq=False)
 class PortInUse(EmbeddedError):
-    """Somebody else listens where we were told to."""
+    """Another process listens on the port that was given."""
 
     code = "embedded_port_in_use"
     port: int = 0

@@ -1,4 +1,4 @@
-"""A server's folder: one process at a time works in it, and its secrets lie there, readable by its owner only."""
+"""A server's folder: the lock of the process that uses it, its secrets (readable by their owner only), its log."""
 
 import asyncio
 import fcntl
@@ -12,15 +12,16 @@ from dreamforge.runtime.embedded.errors import FolderInUse
 from dreamforge.runtime.embedded.processes import identity
 
 LOCK_NAME = "lock"
-DYING_OWNER_SECONDS = 0.5  # `kill -9` returns before its victim is dead: an owner must be seen alive for longer
-LOG_LIMIT_BYTES = 16 * 2**20  # a log past this is set aside at the next start; one older log is kept
+DYING_OWNER_SECONDS = 0.5  # `kill -9` returns before the process is dead: an owner counts as alive only after this long
+LOG_LIMIT_BYTES = 16 * 2**20  # a larger log is renamed at the next start; one older log is kept
 
 
 class FolderLock:
-    """Held by us and, through inherited descriptors, by the guardians of what we started.
+    """Held by us and, through inherited descriptors, by the guardians of the processes that we started.
 
-    So it is free exactly when the last process of an earlier life is gone: a start right after a `kill -9`
-    waits for that moment, and a start beside a living owner is refused by name.
+    So it is free exactly when the last process of an earlier run is gone: a start right after a `kill -9` waits for
+    that, and a start beside a living owner is refused with the owner's pid. Ours and not `filelock`: a FileLock does
+    not share its descriptor with a child, and `filelock.lock_descriptor` is the flock below for 0.1 s of import.
     """
 
     def __init__(self, folder: Path, server: str) -> None:
@@ -33,13 +34,13 @@ class FolderLock:
         return self._file.fileno()
 
     async def acquire(self, dead_owner_seconds: float = 10.0) -> None:
-        """Errors: FolderInUse when a living process holds it, or a dead one's servers stay too long."""
+        """Take the lock. Errors: FolderInUse when a living process holds it, or servers of a dead one do not end."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         file = self._path.open("a+", encoding="utf-8")
         try:
-            if not await self._taken_within(file, DYING_OWNER_SECONDS):
+            if not await self._lock_within(file, DYING_OWNER_SECONDS):
                 self._refuse_if_owner_lives(file)
-                if not await self._taken_within(file, dead_owner_seconds):
+                if not await self._lock_within(file, dead_owner_seconds):
                     raise self._refusal(0, "the servers of a process that died are still ending there")
             file.truncate(0)
             file.write(identity(os.getpid()) or "")
@@ -49,7 +50,7 @@ class FolderLock:
             raise
         self._file = file
 
-    async def _taken_within(self, file: IO[str], seconds: float) -> bool:
+    async def _lock_within(self, file: IO[str], seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):
                 while not _try_lock(file):  # noqa: ASYNC110 - flock has no event
@@ -83,7 +84,7 @@ def _try_lock(file: IO[str]) -> bool:
 
 
 def kept_secrets(path: Path, make: Callable[[], dict[str, str]]) -> dict[str, str]:
-    """The secrets in this file, made once; the file is 0600 from its first byte and appears only complete."""
+    """The secrets in this file, made once; the file is 0600 from its first byte and appears only when complete."""
     if not path.exists():
         draft = path.with_suffix(".draft")
         draft.unlink(missing_ok=True)
@@ -106,14 +107,14 @@ def new_secret() -> str:
 
 
 def open_log(path: Path) -> IO[bytes]:
-    """The log to append to, after setting a large one aside; 0600, as logs may quote what they failed at."""
+    """The log to append to, after renaming a large one; 0600, since logs may quote data of users."""
     if path.exists() and path.stat().st_size > LOG_LIMIT_BYTES:
         path.replace(path.with_suffix(".log.1"))
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
 
 
 def last_lines(path: Path, since_byte: int, count: int = 12) -> str:
-    """The end of a log, from this life of its server only, for an error message."""
+    """The end of a log from a byte on, for an error message about the current run of its server."""
     with path.open("rb") as file:
         file.seek(since_byte)
         lines = file.read()[-8192:].decode(errors="replace").strip().splitlines()

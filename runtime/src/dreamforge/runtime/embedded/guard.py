@@ -1,4 +1,4 @@
-"""Start a process that cannot outlive us, whatever kills us; for our servers and for `dreamforge up`."""
+"""Starts a process that cannot outlive us, however we end; for our servers and for `dreamforge up`."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ class RunAs:
     """The user a command runs as, for commands that refuse to run as root.
 
     `traverse`: keep the right to pass through folders that are closed to that user, so that a data folder
-    below a private home works without opening that home to everybody.
+    below a private home works without opening that home to other users.
     """
 
     uid: int
@@ -33,10 +33,10 @@ class RunAs:
 
 
 class GuardedProcess:
-    """A running command whose every descendant ends when it ends, or when we do.
+    """A running command; all its descendants end when it ends, or when we do.
 
-    Bound to no event loop: it may be started in one and awaited or killed in another. `pid` is the command's
-    own, `guardian_pid` that of the process that watches over it.
+    Not bound to an event loop: it may be started in one and awaited or killed in another. `pid` is the command's
+    own, `guardian_pid` that of the process that guards it.
     """
 
     def __init__(self, guardian: "subprocess.Popen[bytes]", control: socket.socket, pid: int) -> None:
@@ -95,7 +95,7 @@ async def spawn(
     environment: None passes ours on. folder: its working folder, None for ours. output: where stdout and
     stderr go, a descriptor or file (to read lines: `os.pipe()`, pass the writing end, close your copy); None
     for ours. stdin is empty. held_fds: descriptors that stay open, in the guardian only, until the command
-    and all its descendants have ended: a lock held so tells others when the last of them is gone.
+    and all its descendants have ended: a lock on one is released when the last of them is gone.
     Errors: EmbeddedError when the command cannot be executed.
     """
     ours, theirs = socket.socketpair()
@@ -132,7 +132,7 @@ async def _started(control: socket.socket, command: Sequence[str]) -> int:
 
 
 async def _readable(connection: socket.socket) -> None:
-    """Await data or end of file. On a descriptor of its own, so that several may await the same socket."""
+    """Wait for data or end of file. On a separate descriptor, so that several callers may wait for the same socket."""
     loop = asyncio.get_running_loop()
     arrived: asyncio.Future[None] = loop.create_future()
     watched = os.dup(connection.fileno())

@@ -1,16 +1,16 @@
-"""The guardian: a tiny process between us and a server, so that no server ever outlives us.
+"""The guardian: a small process between us and a server, so that no server outlives us.
 
 Run as a script with `python -I -S guardian.py CONTROL_FD,HELD_FD... PARENT_PID RUN_AS COMMAND...`; standard
 library only, because it must start in milliseconds and must not depend on what it guards against.
 
-Why a process of its own: only a parent can wait for a child, and only a living process can react to a death.
-It learns of our end in two ways, each enough alone: the control socket closes (the kernel closes it for a
+Why a separate process: only a parent can wait for a child, and only a living process can react to a death.
+It learns of our end in two ways, each sufficient alone: the control socket closes (the kernel closes it for a
 process killed with -9 too), or its parent changes. Being the subreaper of everything below it, it finds every
 descendant, also those that made a session of their own (Postgres backends), and kills them until none is left.
 Should the guardian itself be killed, the kernel kills the server (parent death signal; safe here, as the
 guardian has one thread only, while in our own process it would fire when the forking *thread* ends).
 
-On the control socket it says `pid N` once the command runs, or `error ERRNO` when it could not be executed;
+On the control socket it writes `pid N` once the command runs, or `error ERRNO` when it could not be executed;
 each byte it receives is a signal number to pass on. It ends as the command ended: same code or same signal.
 """
 
@@ -25,7 +25,7 @@ from types import FrameType
 PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_SET_CHILD_SUBREAPER, PR_CAP_AMBIENT = 1, 8, 36, 47  # linux/prctl.h
 PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 2, 1, 2  # linux/prctl.h, linux/capability.h
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
-PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 ON_LINUX = sys.platform == "linux"
 
 
@@ -43,7 +43,7 @@ def keep_capability(number: int) -> bool:
 
 
 def become(run_as: str) -> None:
-    """Take on `UID:GID[:traverse]`; `traverse` keeps the right to pass through folders closed to that user."""
+    """Change to the user `UID:GID[:traverse]`; `traverse` keeps the right to pass through folders closed to it."""
     uid, gid, *options = run_as.split(":")
     os.setgroups([])
     os.setresgid(int(gid), int(gid), int(gid))
@@ -74,14 +74,14 @@ def execute(command: list[str], run_as: str, guardian_pid: int, failure_fd: int)
 
 def start(command: list[str], run_as: str) -> tuple[int, str]:
     """Fork and execute; returns (pid, errno text), the latter empty once the command really runs."""
-    told, telling = os.pipe()  # both close on exec: end of file means that exec succeeded
+    reading, writing = os.pipe()  # both close on exec: end of file means that exec succeeded
     guardian_pid = os.getpid()
     pid = os.fork()
     if pid == 0:
-        execute(command, run_as, guardian_pid, telling)
-    os.close(telling)
-    failure = os.read(told, 16).decode()
-    os.close(told)
+        execute(command, run_as, guardian_pid, writing)
+    os.close(writing)
+    failure = os.read(reading, 16).decode()
+    os.close(reading)
     return pid, failure
 
 
@@ -102,7 +102,7 @@ def children() -> list[int]:
 
 def kill_group(pid: int) -> None:
     """Where descendants cannot be found (macOS): the command's process group, which is most of them."""
-    with suppress(OSError):  # nobody is left in it
+    with suppress(OSError):  # the group is empty
         os.killpg(pid, signal.SIGKILL)
 
 
@@ -134,19 +134,19 @@ def wait_status(pid: int) -> int | None:
             return status
 
 
-def pass_on(control: int, pid: int) -> bool:
-    """Send on the signals asked for over the control socket; False when our parent closed it."""
+def forward_signals(control: int, pid: int) -> bool:
+    """Forward the signals received on the control socket; False when our parent closed it."""
     try:
-        asked = os.read(control, 64)
-    except ConnectionResetError:  # it died before it read what we said
+        numbers = os.read(control, 64)
+    except ConnectionResetError:  # it died before it read our message
         return False
-    for number in asked:
+    for number in numbers:
         os.kill(pid, number)
-    return bool(asked)
+    return bool(numbers)
 
 
 def guard(control: int, parent_pid: int, pid: int, woken: int) -> int:
-    """Until the command or our parent ends; then leave nothing behind. Returns the command's wait status."""
+    """Wait until the command or our parent ends, then kill what is left. Returns the command's wait status."""
     while True:
         readable, _, _ = select.select([control, woken], [], [])
         status = wait_status(pid)
@@ -154,9 +154,9 @@ def guard(control: int, parent_pid: int, pid: int, woken: int) -> int:
             return kill_all(pid, status)
         if woken in readable:
             for number in os.read(woken, 64):
-                if number in PASSED_ON:
+                if number in FORWARDED:
                     os.kill(pid, number)
-        if control in readable and not pass_on(control, pid):
+        if control in readable and not forward_signals(control, pid):
             return kill_all(pid, None)
 
 
@@ -177,9 +177,9 @@ def wake_on_signals() -> int:
     signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
 
     def nothing(_number: int, _frame: FrameType | None) -> None:
-        """The wakeup descriptor carries the news; a handler must exist for it to do so."""
+        """The wakeup descriptor is what matters; it is written to only if a handler exists."""
 
-    for number in (*PASSED_ON, signal.SIGCHLD, signal.SIGUSR1):
+    for number in (*FORWARDED, signal.SIGCHLD, signal.SIGUSR1):
         signal.signal(number, nothing)
     return woken
 

@@ -13,7 +13,7 @@ from dreamforge.runtime.embedded.ports import LOOPBACK, free_port
 from dreamforge.runtime.embedded.server import EmbeddedServer, Launch
 
 CONFIGURATION = Path(__file__).with_name("nats.conf")
-MEMORY_LIMIT_BYTES = 256 * 2**20  # heartbeats live in memory: a few kilobytes a runner, and room to spare
+MEMORY_LIMIT_BYTES = 256 * 2**20  # heartbeats are kept in memory: a few kilobytes a runner
 FILE_LIMIT_BYTES = 64 * 2**30  # a limit, not a reservation; at about 10 kB a job, some six million jobs
 
 
@@ -64,7 +64,7 @@ class NatsServer(EmbeddedServer):
         self._http_port = free_port()
 
     def _launch(self) -> Launch:
-        """Values that are text go quoted: nats-server parses environment values like configuration."""
+        """Text values are quoted: nats-server parses environment values like configuration."""
         environment = {
             "FORGE_NATS_SERVER_NAME": json.dumps(f"forge-{self.port}"),
             "FORGE_NATS_PORT": str(self.port),
@@ -81,7 +81,7 @@ class NatsServer(EmbeddedServer):
     async def _check(self) -> None:
         """JetStream answers, so its streams are recovered.
 
-        Spoken by hand, 1 round trip: a client library brings its own waits between attempts (2 s in nats-py).
+        The protocol is written out, 1 round trip: a client library waits between its attempts (2 s in nats-py).
         """
         reader, writer = await asyncio.open_connection(LOOPBACK, self.port)
         try:

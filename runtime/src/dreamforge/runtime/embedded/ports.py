@@ -11,7 +11,7 @@ CANDIDATES = 12_000  # we choose among this many ports below the outgoing ones
 
 
 def free_port() -> int:
-    """A port nobody listens on now. Somebody may take it before we do: whoever binds it must be ready to retry.
+    """A port that is free now. Another process may take it first, so the caller must be ready to retry.
 
     Not the kernel's choice (bind to 0), which lies in the range of outgoing connections: there, while a server
     is down for a restart, a client's connection may take its port, even a connection to that very port, which
@@ -22,7 +22,7 @@ def free_port() -> int:
         port = first + int.from_bytes(os.urandom(4), "big") % CANDIDATES
         if not is_taken(port):
             return port
-    with socket.socket() as probe:  # an unusual configuration of the machine: better such a port than none
+    with socket.socket() as probe:  # an unusual configuration of the machine
         probe.bind((LOOPBACK, 0))
         chosen: int = probe.getsockname()[1]
         return chosen

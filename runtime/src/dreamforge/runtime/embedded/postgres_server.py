@@ -65,7 +65,7 @@ class PostgresServer(EmbeddedServer):
 
     @property
     def _working_folder(self) -> Path:
-        """Postgres goes to its data folder by itself, children included."""
+        """Postgres and its children change to the data folder."""
         return self.data_folder
 
     async def _prepare(self) -> None:
@@ -79,7 +79,7 @@ class PostgresServer(EmbeddedServer):
         self._remove_stale_pid_file()
 
     async def _initialise(self) -> None:
-        """Make the cluster beside its place and move it there when complete, so that a kill leaves no half."""
+        """Make the cluster under another name and rename it when complete, so that a kill leaves no incomplete one."""
         draft, password_file = self.folder / "data.draft", self.folder / "password.draft"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
@@ -94,9 +94,9 @@ class PostgresServer(EmbeddedServer):
         draft.rename(self.data_folder)
 
     def _remove_stale_pid_file(self) -> None:
-        """Postgres refuses to start while the pid in its file exists, even as somebody else or as a zombie.
+        """Postgres refuses to start while the pid in its file exists, even as another process or a zombie.
 
-        No postmaster can be alive here: we hold the lock and strays are gone. The file stays when nobody has
+        No postmaster can be alive here: we hold the lock and strays are gone. The file stays when no process has
         that pid: Postgres then looks for its shared memory in use, and removes the file itself.
         """
         pid_file = self.data_folder / "postmaster.pid"

@@ -54,8 +54,8 @@ def kill_strays(folder: Path, program: str) -> list[int]:
     strays = []
     for process in psutil.process_iter(["name"]):
         with suppress(psutil.Error, OSError):
-            if process.info["name"][:NAME_CHARACTERS] == program[:NAME_CHARACTERS]:
-                if Path(process.cwd()) == folder.resolve():
-                    process.kill()
-                    strays.append(process.pid)
+            runs_it = process.info["name"][:NAME_CHARACTERS] == program[:NAME_CHARACTERS]
+            if runs_it and Path(process.cwd()) == folder.resolve():
+                process.kill()
+                strays.append(process.pid)
     return strays

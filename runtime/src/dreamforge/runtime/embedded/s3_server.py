@@ -19,7 +19,7 @@ BUCKET = "forge-artifacts"
 class S3Server(EmbeddedServer):
     """The object store on this machine. Objects are plain files below `folder/objects/BUCKET`.
 
-    Good for one machine, not for production: object metadata lives in the server's memory and is gone after
+    Good for one machine, not for production: object metadata is in the server's memory and is lost after
     a restart (names, bytes and ETags stay), and a put is not fsynced.
     """
 
@@ -57,7 +57,7 @@ class S3Server(EmbeddedServer):
         self.objects_folder.mkdir(mode=0o700, exist_ok=True)
         kept = kept_secrets(self.folder / "credentials.json", _new_credentials)
         self.access_key, self.secret_key = kept["access_key"], kept["secret_key"]
-        for unfinished in self.objects_folder.rglob(".rclone_temp_*"):  # uploads cut off by a kill: never promised
+        for unfinished in self.objects_folder.rglob(".rclone_temp_*"):  # interrupted uploads, never acknowledged
             unfinished.unlink(missing_ok=True)
 
     def _launch(self) -> Launch:
@@ -67,14 +67,14 @@ class S3Server(EmbeddedServer):
             *("serve", "s3", str(self.objects_folder)),
             *("--addr", self.address),
             *("--config", ""),  # no configuration file of the user may change what we start
-            *("--vfs-cache-mode", "off"),  # a put that was answered lies in its file, not in a cache
+            *("--vfs-cache-mode", "off"),  # an acknowledged put is in its file, not in a cache
             *("--log-level", "NOTICE"),
         )
         key_pair = json.dumps(f"{self.access_key},{self.secret_key}")  # CSV: quoted, for the comma in it
         return Launch(command, {"RCLONE_AUTH_KEY": key_pair, "PATH": os.defpath})
 
     async def _check(self) -> None:
-        """A signed request: it answers, and with our keys."""
+        """A signed request: it answers, and accepts our keys."""
         await asyncio.to_thread(self._list_buckets)
 
     def _list_buckets(self) -> None:

@@ -1,4 +1,4 @@
-"""What the three embedded servers have in common: one shape, one life."""
+"""What the three embedded servers have in common: folder, port, start, readiness and stop."""
 
 import asyncio
 import signal
@@ -44,7 +44,7 @@ class EmbeddedServer(ABC):
     """A real server as a child that cannot outlive us, with its data in `folder` and nowhere else.
 
     Use as `async with`, or `start()` and `stop()`. `kill()` then `restart()` is for fault tests: port and
-    data stay. Bound to no event loop.
+    data stay. Not bound to an event loop.
     """
 
     name: ClassVar[str]
@@ -54,7 +54,7 @@ class EmbeddedServer(ABC):
     def __init__(
         self, folder: Path, *, port: int | None = None, ready_seconds: float = 60.0, stop_seconds: float = 20.0
     ) -> None:
-        """port: None or 0 takes a free one, kept for the object's life. ready_seconds bounds a start,
+        """port: None or 0 takes a free one, kept as long as the object exists. ready_seconds bounds a start,
         recovery of its data included; stop_seconds how long it may take to stop before it is killed."""
         self.folder = folder.absolute()
         self.port = port or 0
@@ -70,7 +70,7 @@ class EmbeddedServer(ABC):
 
     @abstractmethod
     async def _prepare(self) -> None:
-        """Make the data folder ready; the folder is ours alone when this runs. Must be repeatable."""
+        """Prepare the data folder; its lock is held when this runs. Must be repeatable."""
 
     @abstractmethod
     def _launch(self) -> Launch:
@@ -78,15 +78,15 @@ class EmbeddedServer(ABC):
 
     @abstractmethod
     async def _check(self) -> None:
-        """One real request by the server's own protocol; raises while it does not serve yet."""
+        """One real request in the server's protocol; raises while it does not serve yet."""
 
     def _choose_ports(self) -> None:
-        """Pick `self.port`; called again when another process was faster."""
+        """Choose `self.port`; called again when another process took it first."""
         self.port = free_port()
 
     @property
     def _working_folder(self) -> Path:
-        """Where the program runs: no other process of that program does, so strays are known by it."""
+        """Where the program runs: no other process of that program does, so strays are recognized by it."""
         return self.folder
 
     @property
@@ -110,7 +110,7 @@ class EmbeddedServer(ABC):
         return [ServerProcess(self.name, self.pid, self.address, self.log_path)] if self.is_running else []
 
     async def start(self) -> None:
-        """Returns once the server answers by its own protocol.
+        """Returns once the server answers in its own protocol.
 
         Errors: FolderInUse, PortInUse; EmbeddedError with the end of its log when it ends or does not answer
         within `ready_seconds`. Nothing is left running after an error or a cancellation.
@@ -158,16 +158,16 @@ class EmbeddedServer(ABC):
             await process.kill()
             raise
         self._process = process
-        self._port_is_given = True  # from now on: whoever knows our address must find us there again
+        self._port_is_given = True  # from now on clients know the address, so a restart must keep it
 
     async def _remove_strays(self) -> None:
-        """Servers of an earlier life whose guardian was killed as well: the only ones that can be left."""
+        """Kill servers of an earlier run whose guardian was killed as well: the only ones that can be left."""
         async with asyncio.timeout(self._stop_seconds):
             while kill_strays(self._working_folder, self.program):  # noqa: ASYNC110 - others' children
                 await asyncio.sleep(FIRST_POLL_SECONDS)
 
     async def _await_ready(self, process: GuardedProcess, log_start_byte: int) -> None:
-        """Whichever comes first: it answers, it ends, its time is over."""
+        """Wait until it answers, it ends or its time is over."""
         ready = asyncio.ensure_future(self._poll_until_ready())
         ended = asyncio.ensure_future(process.wait())
         try:
@@ -183,7 +183,7 @@ class EmbeddedServer(ABC):
             raise PortInUse(self.name, f"port {self.port} is in use by another process", self.log_path, port=self.port)
         code = process.returncode
         what = f"it ended with {code}" if code is not None else f"no answer within {self._ready_seconds:g} s"
-        raise EmbeddedError(self.name, f"{what}; it last said:\n{lines}\n", self.log_path)
+        raise EmbeddedError(self.name, f"{what}; the end of its log:\n{lines}\n", self.log_path)
 
     async def _poll_until_ready(self) -> None:
         pause_seconds, problem = FIRST_POLL_SECONDS, True
@@ -197,11 +197,11 @@ class EmbeddedServer(ABC):
                 pause_seconds = min(LAST_POLL_SECONDS, pause_seconds * 1.5)
 
     async def wait(self) -> int:
-        """The return code, once it has ended, for whoever supervises it."""
+        """Wait until it has ended; its return code."""
         return await self._running().wait()
 
     async def stop(self) -> None:
-        """Let it end in order, then give its folder free. Does nothing when it is not running."""
+        """Let it end in order, then release its folder. Does nothing when it is not running."""
         process, self._process = self._process, None
         try:
             if process is not None:

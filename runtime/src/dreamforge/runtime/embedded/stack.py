@@ -40,11 +40,11 @@ class EmbeddedStack:
         return (self.nats, self.postgres, self.s3)
 
     def settings_env(self) -> dict[str, str]:
-        """What a service needs in its environment to use these servers."""
+        """The environment variables of a service that uses these servers."""
         return self.nats.settings_env() | self.postgres.settings_env() | self.s3.settings_env()
 
     def processes(self) -> list[ServerProcess]:
-        """Those that run now."""
+        """The servers that run now."""
         return [process for server in self.servers for process in server.processes()]
 
     async def start(self) -> None:

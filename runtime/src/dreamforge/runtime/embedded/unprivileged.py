@@ -1,4 +1,4 @@
-"""PostgreSQL refuses to run as root: choose whom it runs as instead, without opening folders to everybody."""
+"""PostgreSQL refuses to run as root: chooses the user that it runs as instead, without opening folders to others."""
 
 import os
 import pwd
@@ -9,11 +9,11 @@ from pathlib import Path
 from dreamforge.runtime.embedded.errors import EmbeddedError
 from dreamforge.runtime.embedded.guard import RunAs
 
-CANDIDATES = ("postgres", "nobody")  # initdb needs a user that has a name; one of the two is everywhere
+CANDIDATES = ("postgres", "nobody")  # initdb needs a user that has a name; every system has one of the two
 
 
 def unprivileged_user(data_folder: Path, must_reach: Iterable[Path]) -> RunAs | None:
-    """Whom to run as: None (as ourselves) unless we are root, else the owner of existing data, else a candidate.
+    """The user to run as: None (our own) unless we are root, else the owner of existing data, else a candidate.
 
     Errors: EmbeddedError when no candidate exists.
     """
@@ -31,12 +31,12 @@ def unprivileged_user(data_folder: Path, must_reach: Iterable[Path]) -> RunAs | 
 
 
 def open_to_others(path: Path) -> bool:
-    """Whether any user may pass through this folder and all above it."""
+    """Whether every user may pass through this folder and all above it."""
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.resolve().parents))
 
 
 def give_to(run_as: RunAs | None, *paths: Path) -> None:
-    """Make them its own; nothing to do when we run it as ourselves."""
+    """Make it the owner of these paths; nothing to do when it is our own user."""
     if run_as is not None:
         for path in paths:
             os.chown(path, run_as.uid, run_as.gid)

@@ -1,4 +1,4 @@
-"""The connection to NATS: made with patience, checked for fitness, never silent about its state."""
+"""The connection to NATS: waits until the server is available, refuses an unfit one, logs every change of state."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ from dreamforge.runtime.log.headers import FastClient
 # Atomic batches came with 2.12, schedules with 2.12, per-key TTL with 2.11; 2.14 is what we test against.
 MINIMUM_SERVER = (2, 14)
 REQUEST_TIMEOUT_SECONDS = 5.0
-# What leaving waits for messages that nobody takes any more; nothing that matters is only there.
+# How long closing waits for messages that are no longer processed; none of them exists only there.
 DRAIN_SECONDS = 2
 NATS_ERRORS = (NatsError, OSError, asyncio.TimeoutError)
 
@@ -36,9 +36,9 @@ class ApiError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Bus:
-    """One connection. `request` speaks JetStream's API; `nc` and `js` are there for the rest.
+    """One connection. `request` calls JetStream's API; `nc` and `js` are there for the rest.
 
-    What was asked on a connection that broke fails at once; hooks in `on_reconnect` are called when there is another.
+    Requests on a connection that is lost fail at once; hooks in `on_reconnect` are called when there is a new one.
     """
 
     nc: Client
@@ -77,12 +77,12 @@ class Bus:
             raise DependencyAway(dependency="nats", reason="not connected")
 
     async def close(self) -> None:
-        """Flush what was published and leave; on a broken connection, just leave."""
+        """Flush what was published and close; on a broken connection, only close."""
         if self.nc.is_closed:
             return
         try:
             await self.nc.drain() if self.nc.is_connected else await self.nc.close()
-        except (*NATS_ERRORS, RuntimeError):  # RuntimeError: uvloop's word for writing to a closed transport
+        except (*NATS_ERRORS, RuntimeError):  # RuntimeError: uvloop, on writing to a closed transport
             with contextlib.suppress(*NATS_ERRORS, RuntimeError):
                 await self.nc.close()
 
@@ -96,32 +96,32 @@ def ack(message: Msg) -> dict[str, Any]:  # Any: JSON
 
 
 async def connect(url: str, name: str) -> Bus:
-    """Connect, waiting for as long as NATS is away. Errors: BrokerUnfit when the server is too old."""
+    """Connect, waiting for as long as NATS is unavailable. Errors: BrokerUnfit when the server is too old."""
     nc = FastClient()
-    voice = _Voice(nc)
+    connection_log = _ConnectionLog(nc)
     await nc.connect(
         url.split(","),
         name=name,
         connect_timeout=2,
         drain_timeout=DRAIN_SECONDS,
         max_reconnect_attempts=-1,
-        reconnect_time_wait=0.1,  # type: ignore[arg-type]  # it sleeps for it, and says int
-        error_cb=voice.error,
-        disconnected_cb=voice.disconnected,
-        reconnected_cb=voice.reconnected,
+        reconnect_time_wait=0.1,  # type: ignore[arg-type]  # a sleep; declared as int
+        error_cb=connection_log.error,
+        disconnected_cb=connection_log.disconnected,
+        reconnected_cb=connection_log.reconnected,
     )
     version = nc.connected_server_version
     if (version.major, version.minor) < MINIMUM_SERVER:
         await nc.close()
         needed = ".".join(map(str, MINIMUM_SERVER))
         raise BrokerUnfit(reason=f"it is version {version.major}.{version.minor}, and {needed} or newer is needed")
-    return Bus(nc, nc.jetstream(timeout=REQUEST_TIMEOUT_SECONDS), voice.on_reconnect)
+    return Bus(nc, nc.jetstream(timeout=REQUEST_TIMEOUT_SECONDS), connection_log.on_reconnect)
 
 
-class _Voice:
-    """Says what happens to the connection, but the same trouble only every few seconds."""
+class _ConnectionLog:
+    """Logs what happens to the connection, but the same error only every few seconds."""
 
-    QUIET_SECONDS = 5.0
+    REPEAT_SECONDS = 5.0
 
     def __init__(self, nc: FastClient) -> None:
         self.on_reconnect: set[Callable[[], None]] = set()
@@ -130,13 +130,13 @@ class _Voice:
 
     async def error(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
-        said, at = self._last
-        if text != said or clock.monotonic_seconds() - at > self.QUIET_SECONDS:
+        last_text, at = self._last
+        if text != last_text or clock.monotonic_seconds() - at > self.REPEAT_SECONDS:
             self._last = (text, clock.monotonic_seconds())
             logger.warning("NATS: {} (trying again)", text)
 
     async def disconnected(self) -> None:
-        if not self._nc.is_closed:  # the client calls this too when we leave on purpose
+        if not self._nc.is_closed:  # the client calls this also when we close it
             logger.warning("NATS: connection lost")
         self._nc.give_up_requests(ConnectionClosedError())
 

@@ -1,7 +1,7 @@
 """JetStream's batched direct get: the last message of every subject under a filter, in one request.
 
-Any replica answers, as far as it is. So that something is there is believed at once; that nothing is, or nothing
-more up to a place that was seen elsewhere, is believed of the stream's leader only.
+Any replica answers, from what it has applied so far. That a message exists is therefore accepted from any of them;
+that none exists, or none up to a sequence known from elsewhere, is accepted from the stream's leader only.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ MAX_MESSAGES = 1024
 
 
 async def last_of_each(bus: Bus, stream: str, subject_filter: str, *, covering: int = 0) -> list[LogMessage]:
-    """The latest message of each subject, in stream order, with all up to the sequence `covering`; [] if none is there.
+    """The latest message of each subject, in stream order, including all up to the sequence `covering`.
 
     Since each event of a job has a subject of its own, this is the whole job, however long the log.
     Errors: DependencyAway when NATS does not answer in REQUEST_TIMEOUT_SECONDS, or not as far as `covering`.
     """
     found, closing = await _get(bus, stream, {"multi_last": [subject_filter], "batch": MAX_MESSAGES})
-    up_to = int(closing.get("Nats-UpTo-Sequence", 0))  # not said where nothing was found
+    up_to = int(closing.get("Nats-UpTo-Sequence", 0))  # absent where nothing was found
     if found and up_to >= covering:
         return found
     return _latest(found + await leader_get.after(bus, stream, subject_filter, up_to, covering=covering))
@@ -50,14 +50,14 @@ async def one(bus: Bus, stream: str, sequence: int) -> LogMessage | None:
 
 
 async def last(bus: Bus, stream: str, subject: str) -> LogMessage | None:
-    """The newest message of one subject; None if whoever answered has none (yet). Errors: DependencyAway."""
+    """The newest message of one subject; None if the replica that answers has none (yet). Errors: DependencyAway."""
     answer = await bus.ask(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"")
     headers = answer.headers or {}
     return _stored(answer, headers) if "Nats-Sequence" in headers else None
 
 
 async def _get(bus: Bus, stream: str, request: dict[str, object]) -> tuple[list[LogMessage], dict[str, str]]:
-    """What was found, and the headers of the message that closes the answer."""
+    """The messages found, and the headers of the message that ends the answer."""
     inbox = bus.nc.new_inbox()
     done: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
     found: list[LogMessage] = []
@@ -92,7 +92,7 @@ def _finish(done: "asyncio.Future[dict[str, str]]", headers: dict[str, str]) -> 
     if status in ("204", "404"):
         done.set_result(headers)
     else:
-        reason = f"direct get answered {status or 'nothing known'} {headers.get('Description', '')}".strip()
+        reason = f"direct get answered {status or 'an unknown status'} {headers.get('Description', '')}".strip()
         done.set_exception(DependencyAway(dependency="nats", reason=reason))
 
 

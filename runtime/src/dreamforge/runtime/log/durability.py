@@ -1,7 +1,7 @@
-"""Refuses a broker that may forget: an acknowledged fact must be on disk.
+"""Refuses a broker that may lose acknowledged events: they must be on disk.
 
-JetStream acknowledges before it fsyncs unless `sync_interval: always` says otherwise, and only its monitoring
-endpoint tells which it is.
+JetStream acknowledges before it fsyncs unless `sync_interval: always` is configured, and only its monitoring endpoint
+shows whether it is.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ TIMEOUT_SECONDS = 2.0
 
 
 async def require_durable(settings: CommonSettings) -> None:
-    """Look at every server named by FORGE_NATS_MONITOR_URL, waiting while one does not answer.
+    """Ask every server named by FORGE_NATS_MONITOR_URL, waiting while one does not answer.
 
-    Errors: BrokerUnfit when a server does not fsync, or nobody can tell; unless FORGE_NATS_ALLOW_UNSYNCED says that
-    this is known, which is then said at every start.
+    Errors: BrokerUnfit when a server does not fsync, or this cannot be checked; unless FORGE_NATS_ALLOW_UNSYNCED
+    accepts it, which is then logged at every start.
     """
     if settings.nats_allow_unsynced:
         logger.warning("FORGE_NATS_ALLOW_UNSYNCED is set: a power failure may lose jobs that were accepted")
@@ -31,7 +31,7 @@ async def require_durable(settings: CommonSettings) -> None:
     urls = [url.strip().rstrip("/") for url in settings.nats_monitor_url.split(",") if url.strip()]
     if not urls:
         raise BrokerUnfit(
-            reason="nobody can tell whether it fsyncs: set FORGE_NATS_MONITOR_URL to its monitoring address"
+            reason="whether it fsyncs cannot be checked: set FORGE_NATS_MONITOR_URL to its monitoring address"
             " (http://host:8222), or FORGE_NATS_ALLOW_UNSYNCED=true to accept the risk"
         )
     for url in urls:
@@ -44,7 +44,7 @@ async def require_durable(settings: CommonSettings) -> None:
 
 
 def fsyncs(varz: dict[str, Any]) -> bool:  # Any: JSON
-    """What a server's /varz says of its promise.
+    """Whether a server's /varz shows that it fsyncs before it acknowledges.
 
     >>> fsyncs({"jetstream": {"config": {"sync_always": True}}}), fsyncs({})
     (True, False)

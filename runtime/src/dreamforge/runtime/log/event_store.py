@@ -17,7 +17,8 @@ from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log import direct_get
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.group_commit import Append, GroupCommit
-from dreamforge.runtime.log.newest_readable import newest_readable, readable
+from dreamforge.runtime.log.newest_readable import newest_readable
+from dreamforge.runtime.log.readable import readable
 from dreamforge.runtime.service import telemetry
 
 # A job has few writers (gateway, scheduler, one runner): more conflicts in a row than this is a bug, not a race.

@@ -1,7 +1,7 @@
-"""Following a stream from any sequence, for ever: in order, in batches, with backpressure, across restarts.
+"""Follows a stream from any sequence until cancelled: in order, in batches, with backpressure, across restarts.
 
-A raw pull consumer: about three times as fast as the client library's iterators, because it hands out what
-has arrived as one list. At most 1.5 pulls of messages are ever in memory.
+A raw pull consumer: about three times as fast as the client library's iterators, because it returns what has arrived
+as one list. At most 1.5 pulls of messages are in memory.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from dreamforge.runtime.service import retry
 PULL_MESSAGES = 1_000
 PULL_EXPIRES_SECONDS = 5.0
 HEARTBEAT_SECONDS = 1.0
-# The server beats every second while a pull waits; three missed beats mean that nobody is there.
+# The server sends a heartbeat every second while a pull waits; after three missed ones the connection is given up.
 SILENCE_SECONDS = 3.5
 INACTIVE_SECONDS = 15.0
 NANOSECONDS = 1_000_000_000
@@ -35,7 +35,7 @@ class Batch:
 
 
 class _SessionLost(Exception):
-    """The consumer is gone or silent: make another one where this one stopped."""
+    """The consumer is gone or does not answer: another one continues where it stopped."""
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class Follower:
     _inbox: "asyncio.Queue[Msg | None]" = field(default_factory=asyncio.Queue, init=False)  # None: reconnected
 
     async def batches(self) -> AsyncGenerator[Batch]:
-        """Yield batches for ever. The first one comes at once (empty when there is nothing to catch up with)."""
+        """Yield batches until cancelled. The first one comes at once (empty when there is nothing to catch up with)."""
         while True:
             async for attempt in retry.backoff(cap_seconds=1.0):
                 began = self.after_sequence
@@ -62,7 +62,7 @@ class Follower:
                     if attempt > 1:
                         logger.warning("following {} again from {}: {}", self.stream, self.after_sequence, error)
                 if self.after_sequence > began:
-                    break  # it worked for a while: the next trouble is a first one again
+                    break  # it worked for a while: the next failure starts with the shortest wait
 
     async def _session(self) -> AsyncGenerator[Batch]:
         self._inbox = asyncio.Queue()
@@ -72,7 +72,7 @@ class Follower:
         try:
             await self._not_past_the_end()
             info = await self.bus.request(f"$JS.API.CONSUMER.CREATE.{self.stream}", self._consumer())
-            if self.new_only:  # from here on we know where we are, also if the session ends before a message came
+            if self.new_only:  # known from here on, even if the session ends before the first message
                 self.new_only, self.after_sequence = False, int(info["delivered"]["stream_seq"])
             pull = f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{info['name']}"
             if info["num_pending"] == 0:
@@ -85,15 +85,15 @@ class Follower:
                 await subscription.unsubscribe()
 
     async def _not_past_the_end(self) -> None:
-        """A stream without fsync may lose its end with its server, and then counts those places again."""
+        """A stream without fsync may lose its end with its server, and then uses those sequences again."""
         if self.after_sequence:
             newest = await last_sequence(self.bus, self.stream)
             if newest < self.after_sequence:
-                logger.warning("{} ends at {} now, we had read up to {}", self.stream, newest, self.after_sequence)
+                logger.warning("{} ends at {} now, but was read up to {}", self.stream, newest, self.after_sequence)
                 self.after_sequence = newest
 
     def _reconnected(self) -> None:
-        """Our consumer lived in the memory of the server that is gone, or will not know us in time."""
+        """The consumer was in the memory of the server that is gone, or may be removed before it is used again."""
         self._inbox.put_nowait(None)
 
     async def _pulls(self, pull: str, inbox: str) -> AsyncGenerator[Batch]:
@@ -120,17 +120,17 @@ class Follower:
         await self.bus.nc.publish(pull, json.dumps(request).encode(), reply=inbox)
 
     async def _arrived(self) -> tuple[list[Msg], bool]:
-        """All that is there now, at least one thing. True when the open pulls have ended."""
+        """All that has arrived, waiting for at least one message. True when the open pulls have ended."""
         try:
             async with asyncio.timeout(SILENCE_SECONDS):  # wait_for of Python 3.11 can swallow a cancellation
                 first = await self._inbox.get()
         except TimeoutError:
-            raise _SessionLost("the server is silent") from None
+            raise _SessionLost("the server does not answer") from None
         messages: list[Msg] = []
         ended = False
         for message in (first, *self._rest()):
             if message is None:
-                raise _SessionLost("connected to a server again")
+                raise _SessionLost("reconnected")
             status = (message.headers or {}).get("Status") if not message.reply.startswith("$JS.ACK") else None
             if status is None:
                 messages.append(message)
@@ -152,11 +152,11 @@ class Follower:
         pending = 0
         for message in messages:
             parts = message.reply.split(".")
-            place, number, pending = int(parts[-4]), int(parts[-3]), int(parts[-1])
+            sequence, number, pending = int(parts[-4]), int(parts[-3]), int(parts[-1])
             if number != delivered + 1:
                 raise _SessionLost(f"message {delivered + 1} of the consumer is missing")
             delivered = number
-            found.append(LogMessage(message.subject, message.headers or {}, message.data, place))
+            found.append(LogMessage(message.subject, message.headers or {}, message.data, sequence))
         return Batch(found, pending), delivered
 
     def _consumer(self) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Group commit: appends that wait together are written together, each with its own expected version.
 
-JetStream fsyncs each publish of its own; an atomic batch is fsynced once. One batch is in flight at a time, so
-under load batches grow by themselves and nobody waits for a timer.
+JetStream fsyncs each single publish; an atomic batch is fsynced once. One batch is in flight at a time, so batches
+grow with the load and no append waits for a timer.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ from dreamforge.runtime.log.bus import ApiError, Bus, ack
 
 # err_codes of nats-server: a stale expectation, alone and inside a batch.
 WRONG_LAST_SEQUENCE = (10071, 10164)
-# Half of the server's bound of 1,000 messages a batch: larger ones only add latency.
+# Half of the server's limit of 1,000 messages a batch: larger ones only add latency.
 BATCH_MESSAGES = 500
 # With fsync an atomic batch costs 3.5 ms plus 0.1 ms a message, pipelined single appends 0.33 ms each: below this
-# many messages, single appends are sooner done (2 cores, ext4, nats-server 2.15; bench/eventstore.py measures it).
+# many messages, single appends are faster (2 cores, ext4, nats-server 2.15; bench/eventstore.py measures it).
 BATCH_FROM_MESSAGES = 12
-# The server handles no more than this many at once any faster (same measurement).
+# More at once are not faster on the server (same measurement).
 SINGLES_IN_FLIGHT = 8
 
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
@@ -62,14 +62,14 @@ class GroupCommit:
         self._batches: set[asyncio.Task[None]] = set()
 
     async def append(self, append: Append) -> int:
-        """Give the sequence of the last event. Errors: VersionConflict, DependencyAway."""
+        """Write, and return the sequence of the last event. Errors: VersionConflict, DependencyAway."""
         waiting = _Waiting(append)
         self._queue.append(waiting)
         self._pump()
         return await waiting.done
 
     async def close(self) -> None:
-        """Wait until everything queued was answered."""
+        """Wait until everything that was queued has been answered."""
         while tasks := self._singles | self._batches:
             await asyncio.wait(tasks)
 
@@ -77,9 +77,9 @@ class GroupCommit:
         """Start what can be started now; called again whenever something ends."""
         while self._queue and not self._batches:
             if _worth_a_batch(self._queue):
-                self._start(self._batches, self._together(self._take()))
+                self._start(self._batches, self._write_batch(self._take()))
             elif len(self._singles) < SINGLES_IN_FLIGHT:
-                self._start(self._singles, self._alone(self._queue.popleft()))
+                self._start(self._singles, self._write_single(self._queue.popleft()))
             else:
                 return
 
@@ -110,11 +110,11 @@ class GroupCommit:
         self._queue.extendleft(reversed(later))
         return group
 
-    async def _together(self, group: list[_Waiting]) -> None:
+    async def _write_batch(self, group: list[_Waiting]) -> None:
         try:
             last = await self._batch([waiting.append for waiting in group])
-        except VersionConflict:  # one stale append refuses the batch: let each speak for itself
-            await asyncio.gather(*(self._alone(waiting) for waiting in group))
+        except VersionConflict:  # one stale append refuses the batch: write each alone
+            await asyncio.gather(*(self._write_single(waiting) for waiting in group))
         except Exception as error:
             for waiting in group:
                 _fail(waiting, error)
@@ -124,7 +124,7 @@ class GroupCommit:
                     waiting.done.set_result(last)
                 last -= len(waiting.append.envelopes)
 
-    async def _alone(self, waiting: _Waiting) -> None:
+    async def _write_single(self, waiting: _Waiting) -> None:
         try:
             sequence = await self._single(waiting.append)
         except Exception as error:
@@ -165,7 +165,7 @@ class GroupCommit:
 
 
 def _worth_a_batch(queue: Iterable[_Waiting]) -> bool:
-    """An append of several events must be a batch anyway, and what waits beside it then rides along for nothing."""
+    """Whether to write a batch: an append of several events needs one anyway, and the others then join at no cost."""
     sizes = [len(waiting.append.envelopes) for waiting in islice(queue, BATCH_FROM_MESSAGES)]
     return sum(sizes) >= BATCH_FROM_MESSAGES or max(sizes) > 1
 

@@ -1,7 +1,7 @@
-"""Reads that only a stream's leader answers: it has every message that was ever acknowledged.
+"""Reads that a stream's leader answers: it has every acknowledged message.
 
-A direct get is answered by any replica, from what that one has applied so far: on three idle servers one in eight
-of the reads that followed a write at once did not see it. Where that matters the leader is asked, a message a request.
+A direct get is answered by any replica, from what it has applied so far: on three idle servers, one in eight of the
+reads right after a write did not see it. Where that matters the leader is asked, one message a request.
 """
 
 from base64 import b64decode
@@ -33,7 +33,7 @@ async def after(bus: Bus, stream: str, subject_filter: str, sequence: int, *, co
     """Every message under a filter past a sequence, in stream order, with everything up to the sequence `covering`.
 
     One by one: for the few that a replica had not applied yet, or an aggregate with its few dozen events.
-    Errors: DependencyAway; also when the leader itself ends before `covering`: it was cut off, and does not know yet.
+    Errors: DependencyAway; also when the leader itself ends before `covering`: it is partitioned and not yet deposed.
     """
     if covering:
         await _reaches(bus, stream, covering)
@@ -50,7 +50,7 @@ async def _reaches(bus: Bus, stream: str, sequence: int) -> None:
     except ApiError as error:
         raise DependencyAway(dependency="nats", reason=str(error)) from error
     if newest < sequence:
-        raise DependencyAway(dependency="nats", reason=f"{stream} ends at {newest} here, {sequence} was seen already")
+        raise DependencyAway(dependency="nats", reason=f"{stream} ends at {newest} here, but {sequence} exists")
 
 
 async def _message(bus: Bus, stream: str, request: dict[str, object]) -> dict[str, Any] | None:  # Any: JSON

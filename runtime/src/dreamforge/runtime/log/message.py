@@ -1,8 +1,8 @@
-"""A message as its stream holds it, however it was read: followed, or asked for."""
+"""A message as its stream holds it, whether it was followed or requested."""
 
 from dataclasses import dataclass
 
-# Headers that nats-server lays over the writer's own, and those that told it when to refuse.
+# Headers that nats-server adds, and those by which a writer states when to refuse the message.
 SERVERS_OWN = "Nats-"
 
 
@@ -17,7 +17,7 @@ class LogMessage:
 
 
 def writers_own(headers: dict[str, str]) -> dict[str, str]:
-    """Without what is said between a writer and its server.
+    """The headers without those between a writer and the server.
 
     >>> writers_own({"ce-id": "1", "Nats-Sequence": "7"})
     {'ce-id': '1'}

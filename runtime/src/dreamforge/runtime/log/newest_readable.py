@@ -1,22 +1,21 @@
-"""The newest readable message of every subject, whatever was laid on top of it.
+"""The newest readable message of every subject, even where unreadable messages were published after it.
 
-A batched direct get gives the last message of each subject. Where that one cannot be read (anybody with the right to
-publish can put bytes there), the fact below it still stands: it is in the tables and in every follower's fold.
+A batched direct get returns the last message of each subject. Where that one cannot be read (any client that may
+publish there can write arbitrary bytes), the event before it is still valid: it is in the tables and in every
+follower's fold.
 """
 
-from loguru import logger
-
-from dreamforge.contracts.errors import MalformedEvent
-from dreamforge.contracts.log.envelope import Recorded, unseal
+from dreamforge.contracts.log.envelope import Recorded
 from dreamforge.runtime.log import direct_get, leader_get
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.message import LogMessage
+from dreamforge.runtime.log.readable import readable
 
 Read = tuple[LogMessage, Recorded]
 
 
 async def newest_readable(bus: Bus, stream: str, subject_filter: str) -> tuple[list[Read], int]:
-    """As `last_readable`, with everything that was acknowledged before: the leader says how far that is.
+    """As `last_readable`, up to the last acknowledged message under the filter, which the leader is asked for.
 
     Errors: DependencyAway when NATS does not answer.
     """
@@ -25,40 +24,32 @@ async def newest_readable(bus: Bus, stream: str, subject_filter: str) -> tuple[l
 
 
 async def last_readable(bus: Bus, stream: str, subject_filter: str, *, covering: int) -> tuple[list[Read], int]:
-    """What stands under a filter, in stream order, and the last sequence there, readable or not (0: nothing).
+    """The newest readable message of each subject under a filter, in stream order, and the last sequence under it.
 
-    Everything up to the sequence `covering` is in it. Errors: DependencyAway when NATS does not answer.
+    The sequence counts unreadable messages too; 0: there is none. The answer includes everything up to the sequence
+    `covering`. Errors: DependencyAway when NATS does not answer.
     """
     found: list[Read] = []
     messages = await direct_get.last_of_each(bus, stream, subject_filter, covering=covering)
-    covered = False
+    replaced = False
     for message in messages:
         read = _read(message)
         if read is None:
-            covered = True
-            read = await _below(bus, stream, message)
+            replaced = True
+            read = await _newest_before(bus, stream, message)
         if read is not None:
             found.append(read)
-    if covered:
+    if replaced:
         found.sort(key=lambda each: each[0].sequence)
     return found, max((message.sequence for message in messages), default=0)
 
 
-def readable(message: LogMessage) -> Recorded | None:
-    """What one message says; None, with a line in the log, if nobody can read it."""
-    read = _read(message)
-    return read[1] if read else None
-
-
-async def _below(bus: Bus, stream: str, message: LogMessage) -> Read | None:
-    """The newest that can be read among the first messages of this subject; a fact of ours is written there once."""
+async def _newest_before(bus: Bus, stream: str, message: LogMessage) -> Read | None:
+    """The newest readable one of the first messages of this subject; we write each event there only once."""
     messages = await direct_get.after(bus, stream, message.subject, 0)
     return next((read for older in reversed(messages) if (read := _read(older)) is not None), None)
 
 
 def _read(message: LogMessage) -> Read | None:
-    try:
-        return message, unseal(message.subject, message.headers, message.data, sequence=message.sequence)
-    except MalformedEvent as error:
-        logger.warning("passing over {}: {}", message.sequence, error)
-        return None
+    recorded = readable(message)
+    return None if recorded is None else (message, recorded)

@@ -1,6 +1,6 @@
-"""Makes the server's streams and bucket agree with `contracts.streams`. The only place that declares them.
+"""Creates and updates the server's streams and buckets as `contracts.log.streams` declares them; only this module does.
 
-Raw API requests, because neither nats-py nor FastStream can say all of today's options.
+Raw API requests, because neither nats-py nor FastStream supports all of the options.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from dreamforge.runtime.service.settings import CommonSettings
 NOT_FOUND = 10059
 NAME_IN_USE = 10058
 NANOSECONDS = 1_000_000_000
-# nats-server tracks message ids this long to drop a publisher's repeat; ours are refused by version anyway.
+# nats-server tracks message ids this long to drop repeats; repeats of events are refused by version anyway.
 DUPLICATE_WINDOW_SECONDS = 120
 
 
@@ -34,7 +34,7 @@ def stream_config(spec: StreamSpec, *, replicas: int) -> dict[str, Any]:
         "duplicate_window": DUPLICATE_WINDOW_SECONDS * NANOSECONDS,
         "allow_direct": True,
     }
-    if spec.schedules:  # which the server only does where it may discard the old
+    if spec.schedules:  # which the server supports only with this discard policy
         config |= {"allow_msg_schedules": True, "allow_msg_ttl": True, "discard": "old"}
     if spec.facts:
         return config | {"allow_atomic": True, "deny_delete": True}
@@ -42,7 +42,7 @@ def stream_config(spec: StreamSpec, *, replicas: int) -> dict[str, Any]:
 
 
 def bucket_config(spec: BucketSpec, *, replicas: int) -> dict[str, Any]:
-    """A bucket of leases: memory, the latest value of a key, gone when its lease ends. Pure."""
+    """A bucket of leases: in memory, one value a key, removed when its time to live ends. Pure."""
     return {
         "name": f"KV_{spec.name}",
         "description": spec.title,
@@ -61,9 +61,9 @@ def bucket_config(spec: BucketSpec, *, replicas: int) -> dict[str, Any]:
 
 
 async def open_log(settings: CommonSettings, name: str) -> Bus:
-    """What every service does first: connect, refuse a broker that may forget, declare the streams.
+    """What every service does first: connect, refuse a broker that may lose events, declare the streams.
 
-    Waits for as long as NATS is away. Errors: BrokerUnfit.
+    Waits for as long as NATS is unavailable. Errors: BrokerUnfit.
     """
     bus = await connect(settings.nats_url, name)
     try:
@@ -78,7 +78,7 @@ async def open_log(settings: CommonSettings, name: str) -> Bus:
 
 
 async def ensure_streams(bus: Bus, *, replicas: int = 1) -> None:
-    """Create what is missing and update what differs; every service calls it at start, so order is free."""
+    """Create what is missing and update what differs; every service calls it at start, in any order."""
     for spec in STREAMS:
         await _ensure(bus, stream_config(spec, replicas=replicas))
     for bucket in BUCKETS:
@@ -94,7 +94,7 @@ async def _ensure(bus: Bus, config: dict[str, Any]) -> None:
             raise BrokerUnfit(reason=f"stream {name}: {error}") from error
         await _create(bus, config)
         return
-    # A server fills in defaults, so only what we state is compared.
+    # A server fills in defaults, so only what is declared is compared.
     if any(found["config"].get(key, _absent(value)) != value for key, value in config.items()):
         await bus.request(f"$JS.API.STREAM.UPDATE.{name}", found["config"] | config)
 
@@ -108,5 +108,5 @@ async def _create(bus: Bus, config: dict[str, Any]) -> None:
 
 
 def _absent(value: object) -> object:
-    """What leaving a field out of the server's answer means: its zero."""
+    """The value of a field that the server left out of its answer: its zero."""
     return type(value)() if isinstance(value, bool | int | str) else None

@@ -1,4 +1,4 @@
-"""Small live folds that several services hold in memory: the fleet's heartbeats and the registered models."""
+"""Small folds that several services keep in memory: the fleet's heartbeats and the registered models."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,19 +7,18 @@ from dataclasses import dataclass, field
 from loguru import logger
 from pydantic import ValidationError
 
-from dreamforge.contracts.errors import MalformedEvent
 from dreamforge.contracts.events import ModelRegistered, ModelRemoved
 from dreamforge.contracts.fleet import LEASE_SECONDS, Heartbeat
-from dreamforge.contracts.log.envelope import unseal
 from dreamforge.contracts.log.streams import MODELS, RUNNERS_BUCKET
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.log.message import LogMessage
+from dreamforge.runtime.log.readable import readable
 
 KEYS = f"$KV.{RUNNERS_BUCKET}."
-# Whoever asks for live runners is not told of one whose lease must have ended twice over.
+# A runner without a heartbeat for two leases is not live, even if the end of its lease was not seen.
 SILENT_SECONDS = 2.0 * LEASE_SECONDS
 GONE_OPERATIONS = ("DEL", "PURGE")
 
@@ -30,19 +29,19 @@ def _nothing(_: str) -> None:
 
 @dataclass(slots=True)
 class FleetView:
-    """The live runners, by id. `on_beat(runner_id)` and `on_lost(runner_id)` are called after each change."""
+    """The live runners, by id. `on_heartbeat(runner_id)` and `on_lost(runner_id)` are called after each change."""
 
     bus: Bus
-    on_beat: Callable[[str], None] = _nothing
+    on_heartbeat: Callable[[str], None] = _nothing
     on_lost: Callable[[str], None] = _nothing
     runners: dict[str, Heartbeat] = field(default_factory=dict)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
-    _heard: dict[str, float] = field(default_factory=dict)
+    _received_at: dict[str, float] = field(default_factory=dict)
 
     def live(self) -> dict[str, Heartbeat]:
-        """Runners heard of lately. A bucket that was lost with its server never says who has gone."""
+        """Runners with a recent heartbeat. A bucket that was lost with its server never reports that a lease ended."""
         oldest = clock.monotonic_seconds() - SILENT_SECONDS
-        return {name: beat for name, beat in self.runners.items() if self._heard[name] >= oldest}
+        return {name: heartbeat for name, heartbeat in self.runners.items() if self._received_at[name] >= oldest}
 
     async def run(self) -> None:
         """Follow the bucket until cancelled; `ready` is set once it has been read."""
@@ -60,20 +59,20 @@ class FleetView:
                 self.on_lost(runner_id)
             return
         try:
-            beat = Heartbeat.model_validate_json(message.data)
+            heartbeat = Heartbeat.model_validate_json(message.data)
         except ValidationError as error:
             logger.warning("ignoring a malformed heartbeat of {}: {}", runner_id, error.errors()[0]["msg"])
             return
-        if beat.runner_id != runner_id:  # nobody listens under that name: jobs would be sent to nowhere
-            logger.warning("ignoring a heartbeat of {} under the key of {}", beat.runner_id, runner_id)
+        if heartbeat.runner_id != runner_id:  # no runner takes assignments under that id
+            logger.warning("ignoring a heartbeat of {} under the key of {}", heartbeat.runner_id, runner_id)
             return
-        self.runners[runner_id], self._heard[runner_id] = beat, clock.monotonic_seconds()
-        self.on_beat(runner_id)
+        self.runners[runner_id], self._received_at[runner_id] = heartbeat, clock.monotonic_seconds()
+        self.on_heartbeat(runner_id)
 
 
 @dataclass(slots=True)
 class ModelsView:
-    """The models that can be asked for, by id, in the order in which they came to the registry."""
+    """The available models, by id, in the order of their registration."""
 
     bus: Bus
     models: dict[str, ModelDescriptor] = field(default_factory=dict)
@@ -89,10 +88,8 @@ class ModelsView:
                 self.ready.set()
 
     def _apply(self, message: LogMessage) -> None:
-        try:
-            recorded = unseal(message.subject, message.headers, message.data, sequence=message.sequence)
-        except MalformedEvent as error:
-            logger.warning("ignoring: {}", error)
+        recorded = readable(message)
+        if recorded is None:
             return
         if isinstance(recorded.event, ModelRegistered):
             self.models[recorded.entity_id] = recorded.event.descriptor

@@ -26,7 +26,7 @@ def not_ready(name: str, reason: str) -> Check:
 
 
 async def readiness(checks: dict[str, Check]) -> dict[str, str]:
-    """Run every check at once: "ok" or the reason, by name."""
+    """Run all checks concurrently: "ok" or the reason of the failure, by name."""
 
     async def one(check: Check) -> str:
         try:
@@ -47,7 +47,7 @@ class _QuietHandler(WSGIRequestHandler):
 
 
 class HealthServer:
-    """A small HTTP server in a thread; checks run on the service's own event loop, so a stuck loop is not ready."""
+    """A small HTTP server in a thread; checks run on the service's event loop, so it is not ready if that hangs."""
 
     def __init__(self, host: str, port: int, checks: dict[str, Check]) -> None:
         self._checks = checks

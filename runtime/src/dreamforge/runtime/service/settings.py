@@ -12,19 +12,19 @@ from dreamforge.contracts.jobs.decisions import RetryPolicy
 
 
 class RetrySettings(BaseModel):
-    """How failed attempts are followed by others (FORGE_RETRY_*); the same for every service of a fleet."""
+    """When a failed attempt is retried (FORGE_RETRY_*); the same for every service of a fleet."""
 
     max_attempts: int = Field(default=4, ge=1)
     base_seconds: float = Field(default=1.0, gt=0)
     cap_seconds: float = Field(default=60.0, gt=0)
 
     def policy(self) -> RetryPolicy:
-        """The same as the value that `decide` takes."""
+        """As the value that `decide` takes."""
         return RetryPolicy(self.max_attempts, self.base_seconds, self.cap_seconds)
 
 
 class CommonSettings(BaseSettings):
-    """Where the infrastructure is, and how to speak of ourselves. Each service adds its own fields."""
+    """Where the infrastructure is, logs and health. Each service adds its own fields."""
 
     model_config = SettingsConfigDict(
         env_prefix="FORGE_",
@@ -64,7 +64,7 @@ class CommonSettings(BaseSettings):
 
     @property
     def s3_origin(self) -> str:
-        """Scheme, host and port under which pictures are fetched.
+        """Scheme, host and port from which browsers fetch images.
 
         >>> CommonSettings(_env_file=None, s3_endpoint="s3:9000", s3_secure=True, s3_public_url="").s3_origin
         'https://s3:9000'

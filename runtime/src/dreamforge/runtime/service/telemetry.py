@@ -1,4 +1,4 @@
-"""Logs a machine can read and metrics a graph can draw, with the same ids in both."""
+"""Structured logs and metrics, with the same ids in both."""
 
 import json
 import logging
@@ -12,24 +12,24 @@ from prometheus_client import Counter, Gauge, Histogram
 if TYPE_CHECKING:
     from loguru import Message
 
-# Bounds of latencies that we care about: 1 ms (an append) to 60 s (a slow render).
+# From 1 ms (an append) to 60 s (a slow render).
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 APPENDS = Counter("forge_appends_total", "Appends to the log, by outcome", ["outcome"])
 APPEND_SECONDS = Histogram("forge_append_seconds", "Time of one append, ack included", buckets=LATENCY_BUCKETS)
-PARKED = Counter("forge_parked_messages_total", "Messages nobody could read, by stream", ["stream"])
+PARKED = Counter("forge_parked_messages_total", "Messages that were parked, by stream", ["stream"])
 LAG = Gauge("forge_follower_lag_messages", "Messages a follower has not folded yet", ["stream"])
 
 
 def configure_logging(service: str, *, level: str = "INFO", as_json: bool = True) -> None:
-    """Send every log line of the process, libraries included, to stderr in one form."""
+    """Send every log line of the process, libraries included, to stderr in one format."""
     logger.remove()
     logger.configure(extra={"service": service})
     if as_json:
         logger.add(_json_sink, level=level.upper(), format="{message}")
     else:
         logger.add(sys.stderr, level=level.upper(), format="{time:HH:mm:ss.SSS} {level:<7} {message}", backtrace=False)
-    logging.basicConfig(handlers=[_Intercept()], level=logging.WARNING, force=True)
+    logging.basicConfig(handlers=[_InterceptHandler()], level=logging.WARNING, force=True)
 
 
 def _json_sink(message: "Message") -> None:
@@ -46,8 +46,8 @@ def _json_sink(message: "Message") -> None:
     print(json.dumps(line, default=str), file=sys.stderr, flush=True)  # noqa: T201 the log itself
 
 
-class _Intercept(logging.Handler):
-    """Libraries that log through the standard module come out like everything else."""
+class _InterceptHandler(logging.Handler):
+    """Passes log lines of libraries that use the standard module to loguru."""
 
     def emit(self, record: logging.LogRecord) -> None:
         level = record.levelname if record.levelname in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL") else "INFO"

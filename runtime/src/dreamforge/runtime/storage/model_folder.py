@@ -1,4 +1,4 @@
-"""A model's folder on disk: its identity, its files, and what is wrong with them. Blocking; call it in a thread."""
+"""A model's folder on disk: its digest, its files, and which of them are wrong. Blocking; call it in a thread."""
 
 import hashlib
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from pathlib import Path
 from dreamforge.contracts.errors import Conflict
 from dreamforge.contracts.models.descriptor import ModelFile
 
-#: Read size; large enough that hashing (1 GB/s) and not system calls decides.
+#: Read size; large enough that hashing (1 GB/s), not system calls, limits the speed.
 CHUNK_BYTES = 1 << 20
 #: A `ModelDescriptor` as JSON, beside diffusers' own model_index.json.
 DESCRIPTOR_NAME = "dreamforge.json"
@@ -20,7 +20,7 @@ def _nothing(_: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What was found in one reading of a folder: the digest of the whole, and every file of it."""
+    """The result of reading a folder once: the digest of the whole, and every file."""
 
     digest: str
     files: tuple[ModelFile, ...]
@@ -33,7 +33,7 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One file that is not what it should be."""
+    """One file that is not as pinned."""
 
     path: str
     what: str
@@ -44,21 +44,21 @@ class Fault:
 
 @dataclass(eq=False)
 class ModelFilesWrong(Conflict):
-    """A model's folder does not hold what its descriptor says."""
+    """The files of a model's folder are not those of its descriptor."""
 
     code = "model_files_wrong"
     folder: str
     faults: tuple[Fault, ...]
 
     def __str__(self) -> str:
-        return f"{self.folder} is not what its descriptor says:\n" + "\n".join(f"  {fault}" for fault in self.faults)
+        return f"{self.folder} does not match its descriptor:\n" + "\n".join(f"  {fault}" for fault in self.faults)
 
 
 def model_digest(folder: Path) -> str:
     """SHA-256 over every file of a model folder, so that a recipe names weights and not a path.
 
     Hashed in sorted order of relative path: the path's length and bytes, the content's length and bytes.
-    The lengths keep two different folders from ever spelling the same input. Left out are hidden files and
+    The lengths keep two different folders from giving the same input. Left out are hidden files and
     folders, which belong to download tools, and our own descriptor, which states this digest.
 
     Units: 64 lower-case hex digits out. About 1 s per GB.
@@ -68,7 +68,7 @@ def model_digest(folder: Path) -> str:
 
 
 def survey(folder: Path, on_bytes: Callable[[int], None] = _nothing) -> Survey:
-    """Its digest (see `model_digest`) and each file's own, in one reading, at half the speed.
+    """The folder's digest (see `model_digest`) and each file's own, in one pass, at half the speed.
 
     `on_bytes` is called with the number of bytes just read. Errors: FileNotFoundError, as `model_digest`.
     """
@@ -87,7 +87,7 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def faults_of(pinned: tuple[ModelFile, ...], found: tuple[ModelFile, ...]) -> tuple[Fault, ...]:
-    """What is missing, changed, swapped or too much; () when a folder holds just what was pinned. Pure."""
+    """What is missing, changed, swapped or extra; () when a folder holds exactly the pinned files. Pure."""
     here = {file.path: file for file in found}
     names = {file.sha256: file.path for file in pinned}
     faults = [fault for file in pinned if (fault := _fault(file, here.get(file.path), names)) is not None]

@@ -1,6 +1,6 @@
-"""The object store: pictures under their content hash, on any S3-compatible server, through the MinIO SDK.
+"""The object store: images under their content hash, on any S3-compatible server, through the MinIO SDK.
 
-Content-addressed, so a put can be repeated for ever and two equal pictures are one object.
+Content-addressed, so a put can be repeated at any time, and two equal images are one object.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ UPLOADS = "uploads/"
 # Presigned URLs cannot be revoked: minutes, not days.
 PRESIGNED_MINUTES = 15
 TIMEOUT_SECONDS = 10.0
-AWAY = (MinioException, urllib3.exceptions.HTTPError, OSError, ValueError)
+UNAVAILABLE = (MinioException, urllib3.exceptions.HTTPError, OSError, ValueError)
 EXISTS = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
 HTTP_NOT_FOUND = 404
 MISSING = ("NoSuchKey", "NoSuchBucket", "NoSuchObject")
@@ -42,7 +42,7 @@ class StoredObject:
 
 
 def object_key(sha256: str) -> str:
-    """Where a picture lies: fanned out, because some stores list folders.
+    """The key of a rendered image: in two levels of folders, because some stores list folders slowly.
 
     >>> object_key("ab" + "0" * 62)[:13]
     'images/ab/ab0'
@@ -51,7 +51,7 @@ def object_key(sha256: str) -> str:
 
 
 def upload_key(sha256: str) -> str:
-    """Where an uploaded picture lies, whatever its type: apart from ours, which are collected when nobody shows them.
+    """The key of an uploaded image of any type, apart from rendered ones: only those are collected when unused.
 
     >>> upload_key("ab" + "0" * 62)[:14]
     'uploads/ab/ab0'
@@ -72,11 +72,11 @@ class ObjectStore:
         self._signer = _client(settings, settings.s3_origin)
 
     async def ensure_bucket(self) -> None:
-        """Make the bucket if it is not there. Errors: DependencyAway."""
+        """Create the bucket if it does not exist. Errors: DependencyAway."""
         await asyncio.to_thread(self._guard, self._ensure)
 
     async def put(self, key: str, data: bytes, content_type: str, metadata: Mapping[str, str] | None = None) -> None:
-        """Store bytes under a key, with words about them in the object's own metadata. Errors: DependencyAway."""
+        """Store bytes under a key, with metadata. Errors: DependencyAway."""
         await asyncio.to_thread(self._guard, lambda: self._put(key, data, content_type, metadata or {}))
 
     async def get(self, key: str) -> bytes:
@@ -84,7 +84,7 @@ class ObjectStore:
         return await asyncio.to_thread(self._guard, lambda: self._get(key))
 
     async def exists(self, key: str) -> bool:
-        """True if the object is there. Errors: DependencyAway."""
+        """Whether the object exists. Errors: DependencyAway."""
         try:
             await asyncio.to_thread(
                 self._guard, lambda: self._client.stat_object(bucket_name=self._bucket, object_name=key)
@@ -98,7 +98,7 @@ class ObjectStore:
         return await asyncio.to_thread(self._guard, lambda: self._list(prefix))
 
     async def modified_at(self, key: str) -> datetime | None:
-        """When an object was stored last; None if it is not there. Errors: DependencyAway."""
+        """When an object was stored last; None if it does not exist. Errors: DependencyAway."""
 
         def stat() -> datetime | None:
             return self._client.stat_object(bucket_name=self._bucket, object_name=key).last_modified
@@ -120,7 +120,7 @@ class ObjectStore:
         )
 
     async def remove(self, key: str) -> None:
-        """Delete one object; one that is not there is no error. Errors: DependencyAway."""
+        """Delete one object; a missing one is no error. Errors: DependencyAway."""
         await asyncio.to_thread(
             self._guard, lambda: self._client.remove_object(bucket_name=self._bucket, object_name=key)
         )
@@ -133,7 +133,7 @@ class ObjectStore:
         return url
 
     async def check(self) -> None:
-        """Ask the store for a sign of life. Errors: DependencyAway."""
+        """Readiness: ask whether the bucket exists. Errors: DependencyAway."""
         await asyncio.to_thread(self._guard, lambda: self._client.bucket_exists(bucket_name=self._bucket))
 
     @staticmethod
@@ -148,8 +148,8 @@ class ObjectStore:
             # Some stores (rclone) label their XML errors text/xml, which the SDK does not read.
             if error._code == HTTP_NOT_FOUND:
                 raise ArtifactNotFound(artifact_id="") from error
-            raise DependencyAway(dependency="s3", reason=_said(error)) from error
-        except AWAY as error:
+            raise DependencyAway(dependency="s3", reason=_reason(error)) from error
+        except UNAVAILABLE as error:
             raise DependencyAway(dependency="s3", reason=str(error) or type(error).__name__) from error
 
     def _ensure(self) -> None:
@@ -196,12 +196,12 @@ def _client(settings: CommonSettings, url: str) -> Minio:
     )
 
 
-def _said(error: InvalidResponseError) -> str:
-    """The status and what the store's XML says, on one line."""
+def _reason(error: InvalidResponseError) -> str:
+    """The status and the message of the store's XML, on one line."""
     words = re.findall(r"<(?:Code|Message)>([^<]+)", str(error._body))
     return ": ".join([f"status {error._code}", *words])
 
 
 def sha256_of(data: bytes) -> str:
-    """The content hash that names a picture, in hex."""
+    """The content hash that identifies an image, in hex."""
     return hashlib.sha256(data).hexdigest()

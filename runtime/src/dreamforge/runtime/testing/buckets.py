@@ -9,7 +9,7 @@ from dreamforge.runtime.testing.databases import fresh_name
 
 @dataclass(frozen=True, slots=True)
 class S3Settings:
-    """What FORGE_S3_* say, as a value; `endpoint` is host:port."""
+    """The FORGE_S3_* settings as a value; `endpoint` is host:port."""
 
     endpoint: str
     access_key: str
@@ -32,7 +32,7 @@ class S3Settings:
         }
 
     def with_fresh_bucket(self) -> "S3Settings":
-        """The same server, a bucket that does not exist yet: making it is the object store's own duty."""
+        """The same server, a bucket that does not exist yet: the object store must create it."""
         return replace(self, bucket=fresh_name("bucket").replace("_", "-"))
 
     def client(self) -> Minio:
@@ -46,7 +46,7 @@ class S3Settings:
         )
 
     def remove_bucket(self) -> None:
-        """With all that is in it; nothing to do when it was never made."""
+        """Remove the bucket with its objects; nothing to do when it does not exist."""
         client = self.client()
         if client.bucket_exists(self.bucket):
             for item in client.list_objects(self.bucket, recursive=True):

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dreamforge.runtime.testing.buckets import S3Settings
 
 NATS_IMAGE, POSTGRES_IMAGE, S3_IMAGE = "nats:2.15", "postgres:18", "rclone/rclone:1.75"
-WORD = "forge-test"  # password of containers that live as long as a test run and listen on this machine only
+WORD = "forge-test"  # password of containers that exist as long as a test run and listen on this machine only
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def nats_container() -> Iterator[str]:
 
 @contextmanager
 def postgres_container() -> Iterator[str]:
-    """The url of a Postgres server. Its image says that it is ready twice; the second time it is."""
+    """The url of a Postgres server. Its image logs twice that it is ready; only the second time is true."""
     environment = {"POSTGRES_USER": "forge", "POSTGRES_PASSWORD": WORD, "POSTGRES_DB": "forge"}
     ready = r"(?s)ready to accept connections.*ready to accept connections"
     with _container(POSTGRES_IMAGE, 5432, ready, environment=environment) as address:

@@ -24,13 +24,13 @@ def url_of(database: str, server_url: str) -> str:
 
 
 def fresh_name(purpose: str) -> str:
-    """A name nobody else uses on this server: several workers, sessions and machines may share an external one."""
+    """A unique name on this server: several workers, sessions and machines may share an external one."""
     return f"forge_{purpose}_{os.getpid()}_{os.urandom(3).hex()}_{next(_numbers)}"
 
 
 @contextmanager
 def database(server_url: str, template: str | None = None) -> Iterator[str]:
-    """The url of a new database, empty or a copy of `template`; dropped at the end, whoever is connected."""
+    """The url of a new database, empty or a copy of `template`; dropped at the end, even with open connections."""
     name = fresh_name("test" if template else "empty")
     source = sql.SQL("TEMPLATE {}").format(sql.Identifier(template or "template0"))
     _execute(server_url, sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(name), source))
@@ -42,7 +42,7 @@ def database(server_url: str, template: str | None = None) -> Iterator[str]:
 
 @contextmanager
 def template_database(server_url: str) -> Iterator[str]:
-    """The name of a database with our schema, to be copied; nobody may stay connected to it."""
+    """The name of a database with our schema, to be copied; no connection to it may stay open."""
     with database(server_url) as url:
         if (upgrade := _migrations_upgrade()) is not None:
             upgrade(url)

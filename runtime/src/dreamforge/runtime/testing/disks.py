@@ -11,7 +11,7 @@ import pytest
 
 @contextmanager
 def small_disk(folder: Path, size_bytes: int) -> Iterator[Path]:
-    """A file system of so many bytes, mounted at `folder`; the test is skipped where nobody may mount one."""
+    """A file system of so many bytes, mounted at `folder`; the test is skipped where mounting is not allowed."""
     folder.mkdir(parents=True, exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode != 0:
@@ -19,5 +19,5 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        # Lazily: somebody may still be at work in it.
+        # Lazily: a process may still use it.
         subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -203,7 +203,7 @@ def s3_settings(_shared_s3_settings: "S3Settings") -> "Iterator[S3Settings]":
 
 @pytest.fixture
 def _nats_env(request: pytest.FixtureRequest) -> dict[str, str]:
-    """Whether somebody else's server fsyncs is not what a test is about, so services must not refuse it."""
+    """Services must not refuse an external server that does not fsync: no test is about that."""
     if chosen_servers() == "embedded":
         own: NatsServer = request.getfixturevalue("nats_server")
         return own.settings_env()

@@ -1,4 +1,4 @@
-"""A replica that is behind, played by a real server: it answers direct gets as if the log had ended earlier."""
+"""Simulates a lagging replica with a real server: it answers direct gets as if the log had ended earlier."""
 
 import json
 from collections.abc import Iterator

@@ -7,7 +7,7 @@ import pytest
 
 
 async def refuse_foreign_streams(url: str) -> None:
-    """Errors: pytest.UsageError when the server already holds streams: it may be somebody's real log."""
+    """Errors: pytest.UsageError when the server already holds streams: it may be a real log."""
     if os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1") != "1":
         raise pytest.UsageError("tests on one external NATS server must run in one process (no -n)")
     connection = await nats.connect(url, connect_timeout=5)
