@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from dreamforge.cli.jobs.rerun import submission
 from dreamforge.contracts.errors import OutOfBounds
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
-from dreamforge.contracts.request.capabilities import parameters_of
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.render_request import RenderRequest
-from dreamforge.contracts.request.resolve import UpscaleWish, Wish, resolve
+from dreamforge.contracts.request.resolve import Given, resolve
+from dreamforge.contracts.request.values import UpscaleInput
 
 MODEL = ModelDescriptor(
     model_id="m",
@@ -25,29 +25,33 @@ LIMITS = Limits(pixels=2**24)
 SIDES = st.integers(1, 128).map(lambda cells: cells * MODEL.size_multiple_px)
 
 
-def resolved(wish: Wish) -> RenderRequest:
-    return resolve(wish, {"m": MODEL}, LIMITS)
+def resolved(given: Given) -> RenderRequest:
+    return resolve(given, {"m": MODEL}, LIMITS)
 
 
 def again(request: RenderRequest) -> RenderRequest:
     body = submission(request, request.seed)
-    upscale = UpscaleWish(**body.pop("upscale"))
-    said = {name: value for name, value in body.items() if name not in ("images", "loras")}
-    return resolved(Wish(**said, upscale=upscale))
+    return resolved(body | {"upscale": UpscaleInput(**body["upscale"])})
 
 
-@given(SIDES, SIDES, st.floats(1, parameters_of(MODEL).upscale_max))
+@given(SIDES, SIDES, st.floats(1, MODEL.capabilities.upscale_max))
 def test_an_enlarged_picture_is_asked_for_again_at_its_very_size(width: int, height: int, factor: float) -> None:
-    wish = Wish(prompt="a fox", seed=1, width_px=width, height_px=height, upscale=UpscaleWish(factor))
+    given = {
+        "prompt": "a fox",
+        "seed": 1,
+        "width_px": width,
+        "height_px": height,
+        "upscale": UpscaleInput(factor=factor),
+    }
     try:
-        request = resolved(wish)
+        request = resolved(given)
     except OutOfBounds:
         assume(False)
     assert again(request) == request
 
 
 def test_a_request_from_before_the_factor_was_kept_is_asked_for_by_its_width() -> None:
-    request = resolved(Wish(prompt="a fox", seed=1, upscale=UpscaleWish(1.5)))
+    request = resolved({"prompt": "a fox", "seed": 1, "upscale": UpscaleInput(factor=1.5)})
     assert request.upscale is not None
     old = request.model_copy(update={"upscale": request.upscale.model_copy(update={"factor": None})})
     assert "factor" not in old.model_dump_json()

@@ -7,7 +7,8 @@ import pytest
 
 from dreamforge.cli.failure import CommandError
 from dreamforge.cli.jobs.rerun import FILTER_NONE, FILTER_SUB, SIGNATURE, compare, submission
-from dreamforge.contracts.request.render_request import LoraUse, RenderRequest, Upscale
+from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.contracts.request.values import LoraUse, Upscale
 
 ROWS = [bytes([10, 20, 30, 200, 100, 50]), bytes([0, 0, 0, 255, 255, 255])]
 RECIPE = {"seed": 1, "versions": {"torch": "2.13.0"}}

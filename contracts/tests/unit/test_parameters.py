@@ -1,4 +1,4 @@
-"""What a family can do, and that a wish beyond it is refused with the field, the value and what would be right."""
+"""What a family can do, and that a request beyond it is refused with the field, the value and what would be right."""
 
 import pytest
 
@@ -13,14 +13,15 @@ from dreamforge.contracts.errors import (
     UnknownAsset,
 )
 from dreamforge.contracts.models.descriptor import Kind, ModelDescriptor, Parameters, Preset, VramProfile
-from dreamforge.contracts.request.capabilities import least_strength, parameters_of, request_schema
+from dreamforge.contracts.request.completion import least_strength
 from dreamforge.contracts.request.limits import Limits
-from dreamforge.contracts.request.render_request import ControlUse, LoraUse, Upscale
-from dreamforge.contracts.request.resolve import UpscaleWish, Wish, resolve
+from dreamforge.contracts.request.resolve import Given, resolve
+from dreamforge.contracts.request.schema import request_schema
+from dreamforge.contracts.request.values import ControlUse, LoraUse, Upscale, UpscaleInput
 
 VRAM = VramProfile(resident_bytes=1, denoise_bytes_per_latent=1, decode_bytes_per_px=1)
 PRESET = Preset(name="p", width_px=64, height_px=96, steps=4, guidance_scale=2.0)
-PICTURE, MASK = "a" * 64, "b" * 64
+IMAGE, MASK = "a" * 64, "b" * 64
 
 
 def pipeline(family: str, **changes: object) -> ModelDescriptor:
@@ -45,42 +46,46 @@ MODELS = {
 }
 
 
-def wish(model_id: str | None = "stable-diffusion", **changes: object) -> Wish:
-    return Wish(prompt="a", seed=1, model_id=model_id, **changes)  # type: ignore[arg-type]  # of every type
+def given(model_id: str | None = "stable-diffusion", **changes: object) -> Given:
+    return {"prompt": "a", "seed": 1, "model_id": model_id} | changes
+
+
+def enlarge(factor: float, strength: float | None = None) -> UpscaleInput:
+    return UpscaleInput(factor=factor, strength=strength)
 
 
 def test_a_model_says_more_than_its_family() -> None:
     own = Parameters(modes=("image",))
-    assert parameters_of(pipeline("flux", parameters=own)) == own
-    assert parameters_of(pipeline("something-new")) == Parameters()
-    assert "inpaint" in parameters_of(pipeline("flux")).modes
+    assert pipeline("flux", parameters=own).capabilities == own
+    assert pipeline("something-new").capabilities == Parameters()
+    assert "inpaint" in pipeline("flux").capabilities.modes
 
 
-def test_the_default_model_paints() -> None:
-    assert resolve(wish(None), MODELS, Limits()).model_id == "stable-diffusion"
+def test_the_default_model_renders() -> None:
+    assert resolve(given(None), MODELS, Limits()).model_id == "stable-diffusion"
     with pytest.raises(ValueError, match="lora"):
         request_schema(MODELS["l"], Limits())
 
 
-def test_a_whole_wish_is_resolved_with_every_default_said() -> None:
-    said = wish(
-        init_image=PICTURE,
+def test_a_whole_request_is_resolved_with_every_default_filled_in() -> None:
+    values = given(
+        init_image=IMAGE,
         mask_image=MASK,
         sampler="euler_a",
         loras=(LoraUse(model_id="l", weight=0.5),),
-        control=ControlUse(model_id="c", image=PICTURE),
-        upscale=UpscaleWish(1.55),
+        control=ControlUse(model_id="c", image=IMAGE),
+        upscale=enlarge(1.55),
     )
-    request = resolve(said, MODELS, Limits())
+    request = resolve(values, MODELS, Limits())
     assert (request.mode, request.strength, request.assets) == ("inpaint", 1.0, ("l", "c"))
     assert request.upscale == Upscale(width_px=96, height_px=152, strength=0.35, factor=1.55)
-    assert request.uploads == (PICTURE, MASK)
-    assert resolve(wish(init_image=PICTURE), MODELS, Limits()).strength == 0.8
+    assert request.uploads == (IMAGE, MASK)
+    assert resolve(given(init_image=IMAGE), MODELS, Limits()).strength == 0.8
 
 
 @pytest.mark.parametrize("steps", range(1, 151))
 def test_every_default_strength_leaves_a_step_to_make(steps: int) -> None:
-    request = resolve(wish(init_image=PICTURE, steps=steps, upscale=UpscaleWish(2)), MODELS, Limits())
+    request = resolve(given(init_image=IMAGE, steps=steps, upscale=enlarge(2)), MODELS, Limits())
     assert request.strength is not None
     assert request.upscale is not None
     assert int(steps * request.strength) >= 1
@@ -89,32 +94,42 @@ def test_every_default_strength_leaves_a_step_to_make(steps: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "kind", "field", "words"),
+    ("values", "kind", "field", "words"),
     [
-        (wish("l"), NotAPipeline, None, "'l' is a lora"),
-        (wish("flux", negative_prompt="bad"), NotAllowed, "negative_prompt", "takes none"),
-        (wish("flux", sampler="ddim"), NotAllowed, "sampler", "flow_euler, flow_heun"),
-        (wish("synthetic", init_image=PICTURE), NotAllowed, "init_image", "'synthetic' does not take"),
-        (wish("synthetic", loras=(LoraUse(model_id="l"),)), NotAllowed, "loras", "takes none"),
-        (wish("synthetic", upscale=UpscaleWish(2)), NotAllowed, "upscale", "takes none"),
-        (wish("flux", control=ControlUse(model_id="c", image=PICTURE)), NotAllowed, "control", "takes none"),
-        (wish(mask_image=MASK), FieldNeeded, "init_image", "mask_image"),
-        (wish(strength=0.5), FieldNeeded, "init_image", "strength"),
-        (wish(init_image=PICTURE, strength=0.2), OutOfBounds, "strength", "between 0.25 and 1"),
-        (wish(steps=2, upscale=UpscaleWish(2, 0.35)), OutOfBounds, "upscale/strength", "between 0.5 and 1"),
-        (wish(upscale=UpscaleWish(4.5)), OutOfBounds, "upscale/factor", "between 1 and 4"),
-        (wish(width_px=1024, height_px=1024, upscale=UpscaleWish(4)), OutOfBounds, "upscale (pixels)", "4.1943e+06"),
-        (wish(loras=(LoraUse(model_id="x"),)), UnknownAsset, "loras/0/model_id", "those that fit: l"),
-        (wish(loras=(LoraUse(model_id="c"),)), UnknownAsset, "loras/0/model_id", "no registered lora"),
-        (wish(loras=(LoraUse(model_id="l"),) * 2), NamedTwice, "loras/1/model_id", "named before"),
-        (wish("flux", loras=(LoraUse(model_id="l"),)), AssetMismatch, "loras/0/model_id", "'flux'"),
-        (wish("flux", loras=(LoraUse(model_id="l"),)), AssetMismatch, "loras/0/model_id", "'stable-diffusion'"),
+        (given("l"), NotAPipeline, None, "'l' is a lora"),
+        (given("flux", negative_prompt="bad"), NotAllowed, "negative_prompt", "takes none"),
+        (given("flux", sampler="ddim"), NotAllowed, "sampler", "flow_euler, flow_heun"),
+        (given("synthetic", init_image=IMAGE), NotAllowed, "init_image", "'synthetic' does not take"),
+        (given("synthetic", loras=(LoraUse(model_id="l"),)), NotAllowed, "loras", "takes none"),
+        (given("synthetic", upscale=enlarge(2)), NotAllowed, "upscale", "takes none"),
+        (given("flux", control=ControlUse(model_id="c", image=IMAGE)), NotAllowed, "control", "takes none"),
+        (given(mask_image=MASK), FieldNeeded, "init_image", "mask_image"),
+        (given(strength=0.5), FieldNeeded, "init_image", "strength"),
+        (given(init_image=IMAGE, strength=0.2), OutOfBounds, "strength", "between 0.25 and 1"),
+        (
+            given(steps=2, upscale=enlarge(2, 0.35)),
+            OutOfBounds,
+            "upscale/strength",
+            "between 0.5 and 1",
+        ),
+        (given(upscale=enlarge(4.5)), OutOfBounds, "upscale/factor", "between 1 and 4"),
+        (
+            given(width_px=1024, height_px=1024, upscale=enlarge(4)),
+            OutOfBounds,
+            "upscale (pixels)",
+            "4.1943e+06",
+        ),
+        (given(loras=(LoraUse(model_id="x"),)), UnknownAsset, "loras/0/model_id", "those that fit: l"),
+        (given(loras=(LoraUse(model_id="c"),)), UnknownAsset, "loras/0/model_id", "no registered lora"),
+        (given(loras=(LoraUse(model_id="l"),) * 2), NamedTwice, "loras/1/model_id", "named before"),
+        (given("flux", loras=(LoraUse(model_id="l"),)), AssetMismatch, "loras/0/model_id", "'flux'"),
+        (given("flux", loras=(LoraUse(model_id="l"),)), AssetMismatch, "loras/0/model_id", "'stable-diffusion'"),
     ],
 )
 def test_what_a_model_does_not_take_is_refused(
-    said: Wish, kind: type[InvalidInput], field: str | None, words: str
+    values: Given, kind: type[InvalidInput], field: str | None, words: str
 ) -> None:
     with pytest.raises(kind) as caught:
-        resolve(said, MODELS, Limits())
+        resolve(values, MODELS, Limits())
     assert words in str(caught.value)
     assert caught.value.details().get("field") == field

@@ -14,8 +14,8 @@ from dreamforge.contracts.log.envelope import seal, unseal
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.problems import problem_of
-from dreamforge.gateway.submit.accept import Knock, accept, fingerprint
-from dreamforge.gateway.submit.body import Submission, submission_for
+from dreamforge.gateway.submit.accept import SubmissionContext, accept, fingerprint
+from dreamforge.gateway.submit.body import submission_for
 
 MODEL = ModelDescriptor(
     model_id="m",
@@ -34,7 +34,7 @@ anything: st.SearchStrategy[Any] = st.recursive(
     max_leaves=10,
 )
 values = anything | st.sampled_from(["m", "small", 64, 8, 72, 2**53, -1, 0.0, 10**30, "a\x00", "\ud800", 1e308])
-objects = st.fixed_dictionaries({}, optional=dict.fromkeys((*Submission.model_fields, "unknown"), values))
+objects = st.fixed_dictionaries({}, optional=dict.fromkeys((*SCHEMA.model_fields, "unknown"), values))
 plausible = st.fixed_dictionaries(
     {"prompt": st.text(min_size=1, max_size=30)},
     optional={
@@ -56,7 +56,9 @@ bodies = st.one_of(
 
 def outcome(body: bytes, key: str | None = None, chance: int = 1) -> RequestJob | InvalidInput:
     try:
-        return accept(body, Knock("J", NOW, "t", key, chance), schema=SCHEMA, models={"m": MODEL}, limits=LIMITS)
+        return accept(
+            body, SubmissionContext("J", NOW, "t", key, chance), schema=SCHEMA, models={"m": MODEL}, limits=LIMITS
+        )
     except InvalidInput as error:
         return error
 

@@ -1,4 +1,4 @@
-"""The schema that a model is shown with, and what the door really takes, are one: nobody is told wrong."""
+"""The JSON Schema of a model and what the gateway accepts are the same."""
 
 import json
 from datetime import UTC, datetime
@@ -10,15 +10,16 @@ from hypothesis import strategies as st
 
 from dreamforge.contracts.errors import AssetMismatch, InvalidInput, NamedTwice, OutOfBounds, UnknownAsset
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Parameters, Preset, SamplerName, VramProfile
-from dreamforge.contracts.request.capabilities import STRENGTH_MIN, request_schema
 from dreamforge.contracts.request.limits import Limits
-from dreamforge.gateway.submit.accept import Knock, accept
+from dreamforge.contracts.request.schema import request_schema
+from dreamforge.contracts.request.values import STRENGTH_MIN
+from dreamforge.gateway.submit.accept import SubmissionContext, accept
 from dreamforge.gateway.submit.body import submission_for
 
 VRAM = VramProfile(resident_bytes=1, denoise_bytes_per_latent=1, decode_bytes_per_px=1)
 LIMITS = Limits(steps=20, images=3, prompt_chars=5, guidance_scale=9, pixels=128 * 128 * 4)
 SCHEMA = submission_for(LIMITS)
-KNOCK = Knock("J", datetime(2026, 11, 24, tzinfo=UTC), "t", None, 1)
+CONTEXT = SubmissionContext("J", datetime(2026, 11, 24, tzinfo=UTC), "t", None, 1)
 ASSETS = {
     name: ModelDescriptor(model_id=name, family=family, kind=kind, digest="1" * 64, vram=VRAM)
     for name, family, kind in (("l1", "sd", "lora"), ("l2", "sd", "lora"), ("c", "sd", "controlnet"))
@@ -87,7 +88,7 @@ def bodies(draw: st.DrawFn) -> dict[str, Any]:
 
 def refusal(body: dict[str, Any], model: ModelDescriptor) -> InvalidInput | None:
     try:
-        accept(json.dumps(body).encode(), KNOCK, schema=SCHEMA, models={"m": model} | ASSETS, limits=LIMITS)
+        accept(json.dumps(body).encode(), CONTEXT, schema=SCHEMA, models={"m": model} | ASSETS, limits=LIMITS)
     except InvalidInput as error:
         return error
     return None
@@ -103,7 +104,7 @@ def beyond_schemas(error: InvalidInput) -> bool:
 
 @settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
 @given(MODELS, bodies())
-def test_the_schema_of_a_model_and_the_door_agree(model: ModelDescriptor, body: dict[str, Any]) -> None:
+def test_the_schema_of_a_model_and_the_gateway_agree(model: ModelDescriptor, body: dict[str, Any]) -> None:
     schema = request_schema(model, LIMITS)
     allowed = jsonschema.Draft202012Validator(schema).is_valid(body)
     refused = refusal(body, model)

@@ -8,7 +8,7 @@ from dreamforge.contracts.jobs.decisions import RequestJob
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.errors import InvalidRequest
-from dreamforge.gateway.submit.accept import Knock, accept, fingerprint, parse
+from dreamforge.gateway.submit.accept import SubmissionContext, accept, fingerprint, parse
 from dreamforge.gateway.submit.body import submission_for
 
 MODEL = ModelDescriptor(
@@ -22,20 +22,20 @@ LIMITS = Limits(steps=10, images=2, prompt_chars=20)
 SCHEMA = submission_for(LIMITS)
 
 
-def command(body: bytes, *, key: str | None = None, chance_seed: int = 1, job_id: str = "J") -> RequestJob:
-    knock = Knock(job_id, datetime(2026, 11, 23, tzinfo=UTC), "t", key, chance_seed)
-    return accept(body, knock, schema=SCHEMA, models={"m": MODEL}, limits=LIMITS)
+def command(body: bytes, *, key: str | None = None, random_seed: int = 1, job_id: str = "J") -> RequestJob:
+    context = SubmissionContext(job_id, datetime(2026, 11, 23, tzinfo=UTC), "t", key, random_seed)
+    return accept(body, context, schema=SCHEMA, models={"m": MODEL}, limits=LIMITS)
 
 
 def test_without_a_key_chance_gives_the_seed() -> None:
-    assert command(b'{"prompt": "a"}', chance_seed=5).request.seed == 5
+    assert command(b'{"prompt": "a"}', random_seed=5).request.seed == 5
     assert command(b'{"prompt": "a"}').fingerprint is None
 
 
 def test_with_a_key_the_seed_follows_from_the_job() -> None:
-    first = command(b'{"prompt": "a"}', key="k", chance_seed=5)
-    again = command(b'{"prompt": "a"}', key="k", chance_seed=6)
-    other = command(b'{"prompt": "a"}', key="k2", chance_seed=5, job_id="K")
+    first = command(b'{"prompt": "a"}', key="k", random_seed=5)
+    again = command(b'{"prompt": "a"}', key="k", random_seed=6)
+    other = command(b'{"prompt": "a"}', key="k2", random_seed=5, job_id="K")
     assert first == again
     assert first.request.seed != other.request.seed
 
@@ -62,7 +62,7 @@ def test_deadlines_are_carried() -> None:
         (b'{"prompt": "a", "steps": 11}', "/steps", "less than or equal to 10 (it is 11)"),
         (b'{"prompt": "a", "images": 3}', "/images", "less than or equal to 2"),
         (b'{"prompt": "aaaaaaaaaaaaaaaaaaaaa"}', "/prompt", "at most 20 characters"),
-        (b'{"prompt": "a", "style": 1}', "/style", "known fields: prompt, negative_prompt, model_id"),
+        (b'{"prompt": "a", "style": 1}', "/style", "known fields: model_id, preset, prompt, negative_prompt"),
         (b'{"prompt": "a\\u0000"}', "/prompt", "NUL"),
         (b"3", "", "must be a JSON object"),
     ],

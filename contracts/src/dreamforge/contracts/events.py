@@ -11,7 +11,8 @@ from pydantic import AwareDatetime, Field
 
 from dreamforge.contracts.fleet import Device
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Sha256, Token, Value, is_none
-from dreamforge.contracts.request.render_request import Deadlines, RenderRequest, Seed
+from dreamforge.contracts.request.render_request import Deadlines, RenderRequest
+from dreamforge.contracts.request.values import Seed
 
 
 class FailureReason(StrEnum):

@@ -1,7 +1,7 @@
 """What can be painted: model descriptors, their presets and what they need of a GPU, as values."""
 
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -79,7 +79,7 @@ class Tier(Value):
 
 
 class Parameters(Value):
-    """What a request may set for this model; the rest of its bounds are sizes and the gateway's limits."""
+    """What a model can do for a request; the rest of its bounds are sizes and the gateway's limits."""
 
     modes: Annotated[tuple[Mode, ...], Field(min_length=1)] = ("text",)
     negative_prompt: bool = True
@@ -90,6 +90,34 @@ class Parameters(Value):
     loras_max: int = Field(default=0, ge=0)
     controlnet: bool = False
     upscale_max: float = Field(default=1.0, ge=1, description="largest factor of the second pass; 1: none")
+
+
+FLOW_SAMPLERS: tuple[SamplerName, ...] = ("flow_euler", "flow_heun")
+# Those of models that predict noise (or velocity): a flow model cannot use them, nor they a flow sampler.
+EPSILON_SAMPLERS: tuple[SamplerName, ...] = tuple(n for n in get_args(SamplerName) if n not in FLOW_SAMPLERS)
+# More LoRAs at once are rarely meant, and each takes memory: our bound for the families that we know.
+FAMILY_LORAS_MAX = 8
+# A fourfold side is a sixteenfold picture; sizes beyond are what upscalers of their own are for.
+FAMILY_UPSCALE_MAX = 4.0
+
+_UNET = Parameters(
+    modes=("text", "image", "inpaint"),
+    samplers=EPSILON_SAMPLERS,
+    loras_max=FAMILY_LORAS_MAX,
+    controlnet=True,
+    upscale_max=FAMILY_UPSCALE_MAX,
+)
+_FLOW = Parameters(modes=("text", "image", "inpaint"), samplers=FLOW_SAMPLERS, loras_max=FAMILY_LORAS_MAX)
+#: What is known of a family, for models whose descriptor does not say.
+FAMILIES = {
+    "stable-diffusion": _UNET,
+    "stable-diffusion-2": _UNET,
+    "stable-diffusion-xl": _UNET,
+    "stable-diffusion-3": _FLOW,
+    # Its guidance is distilled into the weights: there is no second, negative pass.
+    "flux": _FLOW.model_copy(update={"negative_prompt": False}),
+}
+_PLAIN = Parameters()
 
 
 def _relative(path: str) -> str:
@@ -154,6 +182,11 @@ class ModelDescriptor(Value):
         if self.kind == "pipeline" and not self.presets:
             raise ValueError("a pipeline needs at least one preset")
         return self
+
+    @property
+    def capabilities(self) -> Parameters:
+        """What the model can do: its own `parameters`, else what its family can, else plain text-to-image."""
+        return self.parameters or FAMILIES.get(self.family, _PLAIN)
 
     @property
     def all_tiers(self) -> tuple[Tier, ...]:

@@ -4,27 +4,24 @@ from collections.abc import Mapping
 
 from dreamforge.contracts.errors import AssetMismatch, NamedTwice, UnknownAsset
 from dreamforge.contracts.models.descriptor import Kind, ModelDescriptor
-from dreamforge.contracts.request.render_request import ControlUse, LoraUse
+from dreamforge.contracts.request.values import LoraUse
 
 Models = Mapping[str, ModelDescriptor]
 
 
-def check_assets(
-    loras: tuple[LoraUse, ...], control: ControlUse | None, model: ModelDescriptor, models: Models
-) -> None:
+def require_loras(loras: tuple[LoraUse, ...], model: ModelDescriptor, models: Models) -> None:
     """Errors: UnknownAsset, NamedTwice, AssetMismatch; each names the field (`loras/1/model_id`)."""
     before: set[str] = set()
     for index, lora in enumerate(loras):
         field = f"loras/{index}/model_id"
-        _check(field, lora.model_id, "lora", model, models)
+        require_asset(field, lora.model_id, "lora", model, models)
         if lora.model_id in before:
             raise NamedTwice(field=field, value=lora.model_id)
         before.add(lora.model_id)
-    if control is not None:
-        _check("control/model_id", control.model_id, "controlnet", model, models)
 
 
-def _check(field: str, asset_id: str, kind: Kind, model: ModelDescriptor, models: Models) -> None:
+def require_asset(field: str, asset_id: str, kind: Kind, model: ModelDescriptor, models: Models) -> None:
+    """Errors: UnknownAsset, AssetMismatch."""
     asset = models.get(asset_id)
     if asset is None or asset.kind != kind:
         fitting = (each for each in models.values() if each.kind == kind and each.family == model.family)

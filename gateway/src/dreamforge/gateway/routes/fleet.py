@@ -10,7 +10,7 @@ from starlette.responses import Response
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.models.descriptor import Token
 from dreamforge.contracts.placement import Needs
-from dreamforge.contracts.request.capabilities import request_schema
+from dreamforge.contracts.request.schema import request_schema
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.read import queries
 from dreamforge.gateway.read.replies import ModelList, ModelReply, PresetList, PresetReply, RunnerList, RunnerReply

@@ -11,8 +11,7 @@ from pydantic import ValidationError
 from dreamforge.contracts.jobs.decisions import RequestJob
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.request.limits import Limits
-from dreamforge.contracts.request.render_request import ControlUse, Deadlines, LoraUse
-from dreamforge.contracts.request.resolve import UpscaleWish, Wish, resolve
+from dreamforge.contracts.request.resolve import resolve
 from dreamforge.gateway.http.errors import InvalidRequest, NotJson, Violation
 from dreamforge.gateway.submit.body import Submission
 
@@ -23,71 +22,51 @@ SEED_BITS = 53
 
 
 @dataclass(frozen=True, slots=True)
-class Knock:
-    """Who asks, and under which id: everything about a submission that is not in its body."""
+class SubmissionContext:
+    """The client, the job's id and the time: everything about a submission that is not in its body."""
 
     job_id: str
     now: datetime
     tenant: str
     idempotency_key: str | None
-    chance_seed: int
+    random_seed: int
     """The seed when the body has none and there is no key; with a key it follows from the job id."""
 
 
 def accept(
-    body: bytes, knock: Knock, *, schema: type[Submission], models: dict[str, ModelDescriptor], limits: Limits
+    body: bytes,
+    context: SubmissionContext,
+    *,
+    schema: type[Submission],
+    models: dict[str, ModelDescriptor],
+    limits: Limits,
 ) -> RequestJob:
     """The command that a body asks for.
 
     A repeat with the same key and no seed gets the same seed again, so it is the same request.
     Errors: NotJson, InvalidRequest, and those of `resolve`.
     """
-    said = parse(body, schema)
-    keyed = knock.idempotency_key is not None
-    chosen = seed_of(knock.job_id) if keyed else knock.chance_seed
-    wish = wish_of(said, chosen if said.seed is None else said.seed)
+    submission = parse(body, schema)
+    given = vars(submission).copy()
+    keyed = context.idempotency_key is not None
+    if given["seed"] is None:
+        given["seed"] = seed_of(context.job_id) if keyed else context.random_seed
     return RequestJob(
-        job_id=knock.job_id,
-        now=knock.now,
-        tenant=knock.tenant,
-        priority=said.priority,
-        request=resolve(wish, models, limits),
-        idempotency_key=knock.idempotency_key,
+        job_id=context.job_id,
+        now=context.now,
+        tenant=context.tenant,
+        priority=submission.priority,
+        request=resolve(given, models, limits),
+        idempotency_key=context.idempotency_key,
         fingerprint=fingerprint(body) if keyed else None,
-        deadlines=Deadlines(**said.deadlines.model_dump()) if said.deadlines is not None else None,
-    )
-
-
-def wish_of(said: Submission, seed: int) -> Wish:
-    """A body as the wish that contracts know."""
-    control, upscale = said.control, said.upscale
-    return Wish(
-        prompt=said.prompt,
-        seed=seed,
-        model_id=said.model_id,
-        preset=said.preset,
-        negative_prompt=said.negative_prompt,
-        width_px=said.width_px,
-        height_px=said.height_px,
-        steps=said.steps,
-        guidance_scale=said.guidance_scale,
-        images=said.images,
-        sampler=said.sampler,
-        init_image=said.init_image,
-        mask_image=said.mask_image,
-        strength=said.strength,
-        loras=tuple(LoraUse(model_id=lora.model_id, weight=lora.weight) for lora in said.loras),
-        control=None
-        if control is None
-        else ControlUse(model_id=control.model_id, image=control.image, scale=control.scale),
-        upscale=None if upscale is None else UpscaleWish(upscale.factor, upscale.strength),
+        deadlines=submission.deadlines,
     )
 
 
 def parse(body: bytes, schema: type[Submission]) -> Submission:
     """Validate once, all fields. Errors: NotJson, InvalidRequest with what is wrong in each field."""
     try:
-        return schema.model_validate_json(body)
+        return schema.model_validate_json(body, strict=True)
     except ValidationError as error:
         raise refusal(error, schema) from None
 

@@ -7,7 +7,7 @@ from dreamforge.contracts.placement import needs_of
 from dreamforge.gateway.dependencies import Gate
 from dreamforge.gateway.http.errors import BodyTooLarge
 from dreamforge.gateway.http.middleware import Context
-from dreamforge.gateway.submit.accept import Knock, accept, fingerprint
+from dreamforge.gateway.submit.accept import SubmissionContext, accept, fingerprint
 from dreamforge.gateway.submit.capacity import require_fit
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.event_store import Loaded, Outcome
@@ -42,11 +42,11 @@ async def submit(gate: Gate, body: bytes, *, tenant: str, key: str | None, conte
     """
     store = gate.log.store
     job_id = ids.job_id_for(tenant, key)
-    knock = Knock(job_id, clock.now(), tenant, key, ids.new_seed())
+    submitted = SubmissionContext(job_id, clock.now(), tenant, key, ids.new_seed())
     try:
         gate.room.require(tenant)
         models = gate.registry().models
-        command = accept(body, knock, schema=gate.schema, models=models, limits=gate.settings.limit)
+        command = accept(body, submitted, schema=gate.schema, models=models, limits=gate.settings.limit)
         require_fit(needs_of(command.request), models, gate.live_fleet().live().values())
         await gate.uploads.require(command.request)
     except (InvalidInput, LimitReached):

@@ -8,7 +8,8 @@ from PIL import Image
 
 from dreamforge.contracts.errors import ArtifactNotFound, OutOfBounds
 from dreamforge.contracts.request.limits import Limits
-from dreamforge.contracts.request.render_request import SIDE_PX_MIN, RenderRequest
+from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.contracts.request.values import SIDE_PX_MIN
 from dreamforge.gateway.http.errors import BadPicture, UnknownUpload, UnsupportedMedia
 from dreamforge.gateway.read.replies import UploadReply
 from dreamforge.gateway.submit.image_headers import Header, read_header

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from dreamforge.contracts.models.descriptor import Sha256, Tier, Value, is_empty, is_none
-from dreamforge.contracts.request.render_request import Seed
+from dreamforge.contracts.request.values import Seed
 from dreamforge.gpu_runner.protocol.render_task import RenderTask, UpscaleTask
 
 RendererName = Literal["diffusers", "synthetic"]

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from dreamforge.contracts.models.descriptor import Mode, SamplerName, Sha256, Tier, Value
-from dreamforge.contracts.request.render_request import Seed
+from dreamforge.contracts.request.values import Seed
 
 #: Paints over a little more than half: the picture is still known, its faults are gone.
 DEFAULT_STRENGTH = 0.6

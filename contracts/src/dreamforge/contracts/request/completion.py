@@ -1,0 +1,86 @@
+"""What is particular to single parameters: checks across several of them, and defaults that depend on others. Pure."""
+
+from typing import Any
+
+from dreamforge.contracts.errors import SizeNotSupported
+from dreamforge.contracts.request.assets import require_asset, require_loras
+from dreamforge.contracts.request.bounds import within
+from dreamforge.contracts.request.declaration import Draft
+from dreamforge.contracts.request.values import (
+    STRENGTH_MIN,
+    UPSCALE_STRENGTH,
+    ControlUse,
+    LoraUse,
+    Upscale,
+    UpscaleInput,
+)
+
+# The defaults of diffusers' own pipelines: image-to-image 0.8, inpainting 1.0.
+IMAGE_STRENGTH, INPAINT_STRENGTH = 0.8, 1.0
+
+
+def check_size(height_px: int, draft: Draft) -> int:
+    """Errors: OutOfBounds(pixels), SizeNotSupported where a side is no multiple."""
+    width_px, multiple = draft.values["width_px"], draft.model.size_multiple_px
+    within("pixels", width_px * height_px, 1, draft.limits.pixels)
+    if width_px % multiple or height_px % multiple:
+        raise SizeNotSupported(height_px=height_px, width_px=width_px, multiple_px=multiple)
+    return height_px
+
+
+def least_strength(steps: int) -> float:
+    """The least hundredth of the schedule that leaves one step to make; models of few steps need more.
+
+    >>> least_strength(20), least_strength(3), least_strength(1), least_strength(500)
+    (0.05, 0.34, 1.0, 0.01)
+    """
+    return max(STRENGTH_MIN, -(-100 // steps) / 100)
+
+
+def strength(value: float | None, draft: Draft) -> float | None:
+    """The share of the steps that changes the start image. Errors: OutOfBounds where no step would be made."""
+    if draft.values["init_image"] is None:
+        return None
+    usual = IMAGE_STRENGTH if draft.values["mask_image"] is None else INPAINT_STRENGTH
+    return _strength("strength", value, usual, draft.values["steps"])
+
+
+def check_loras(loras: tuple[LoraUse, ...], draft: Draft) -> tuple[LoraUse, ...]:
+    """Errors: UnknownAsset, NamedTwice, AssetMismatch."""
+    if loras:
+        require_loras(loras, draft.model, draft.models)
+    return loras
+
+
+def check_control(control: ControlUse | None, draft: Draft) -> ControlUse | None:
+    """Errors: UnknownAsset, AssetMismatch."""
+    if control is not None:
+        require_asset("control/model_id", control.model_id, "controlnet", draft.model, draft.models)
+    return control
+
+
+def upscale(value: UpscaleInput | None, draft: Draft) -> Upscale | None:
+    """The size of the second pass: each side times the factor, to the nearest multiple that the model takes."""
+    if value is None:
+        return None
+    multiple, values = draft.model.size_multiple_px, draft.values
+    width_px, height_px = (
+        round(values[side] * value.factor / multiple) * multiple for side in ("width_px", "height_px")
+    )
+    within("upscale (pixels)", width_px * height_px, 1, draft.limits.pixels)
+    share = _strength("upscale/strength", value.strength, UPSCALE_STRENGTH, values["steps"])
+    return Upscale(width_px=width_px, height_px=height_px, strength=share, factor=value.factor)
+
+
+def restated_upscale(value: Upscale, request: Any) -> UpscaleInput:  # Any: a RenderRequest, which is made of these
+    """What to request to get this second pass; requests before 2026-11-25 did not record the factor."""
+    return UpscaleInput(factor=value.factor or value.width_px / request.width_px, strength=value.strength)
+
+
+def _strength(field: str, value: float | None, usual: float, steps: int) -> float:
+    least = least_strength(steps)
+    if value is None:
+        return max(usual, least)
+    if int(steps * value) < 1:  # no step would be made
+        within(field, value, least, 1)
+    return value

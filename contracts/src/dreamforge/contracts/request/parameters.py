@@ -1,0 +1,254 @@
+"""Every parameter of a request, declared once.
+
+The body of a submission, the recorded request, the JSON Schema of each model, the OpenAPI document, the options of
+`dreamforge generate` and the form of the studio are made from these declarations. What is particular to one
+parameter is a small function below them. How to add one: docs/howto/add-a-request-parameter.md.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from dreamforge.contracts.models.descriptor import (
+    ModelDescriptor,
+    SamplerName,
+    Sha256,
+    Token,
+    Value,
+    is_empty,
+    is_none,
+)
+from dreamforge.contracts.request import completion
+from dreamforge.contracts.request.bounds import Bounds
+from dreamforge.contracts.request.declaration import Declared, declared_in
+from dreamforge.contracts.request.values import (
+    SIDE_PX_MAX,
+    SIDE_PX_MIN,
+    STRENGTH_MIN,
+    UPSCALE_STRENGTH,
+    ControlUse,
+    LoraUse,
+    Seed,
+    Upscale,
+    UpscaleInput,
+)
+
+# More than any model takes: keeps the list of a body short before anything is looked up.
+LORAS_MAX = 64
+PICTURE = "FILE|ARTIFACT"
+
+
+def _side(model: ModelDescriptor) -> Bounds:
+    return Bounds(model.side_px_min, model.side_px_max, multiple=model.size_multiple_px)
+
+
+def _guidance(model: ModelDescriptor) -> Bounds:
+    return Bounds(model.capabilities.guidance_scale_min, model.capabilities.guidance_scale_max)
+
+
+def _if_from_image(model: ModelDescriptor) -> Bounds | None:
+    return Bounds() if set(model.capabilities.modes) & {"image", "inpaint"} else None
+
+
+def _sampler(model: ModelDescriptor) -> Bounds | None:
+    samplers = model.capabilities.samplers
+    return Bounds(choices=samplers) if samplers else None
+
+
+def _upscale(model: ModelDescriptor) -> Bounds | None:
+    most = model.capabilities.upscale_max
+    inside = {"factor": Bounds(1, most), "strength": Bounds(default=UPSCALE_STRENGTH)}
+    return Bounds(inside=inside) if most > 1 else None
+
+
+class RequestParameters(Value):
+    """The parameters, in the order of a form, with the types that the log has them in."""
+
+    model_id: Annotated[
+        Token,
+        Declared(
+            "Model",
+            "Model id; default: the model that was registered first.",
+            group="basic",
+            widget="model",
+            source="caller",
+            bounds=lambda model: Bounds(constant=model.model_id),
+            options=("--model",),
+        ),
+    ]
+    preset: Annotated[
+        Token,
+        Declared(
+            "Preset",
+            "The preset that fills in what the request leaves out; default: the model's first.",
+            group="basic",
+            widget="preset",
+            source="caller",
+            bounds=lambda model: Bounds(
+                choices=tuple(each.name for each in model.presets), default=model.presets[0].name
+            ),
+        ),
+    ]
+    prompt: Annotated[
+        str,
+        Declared(
+            "Prompt",
+            "What the picture shows.",
+            group="basic",
+            widget="textarea",
+            minimum=1,
+            limit="prompt_chars",
+            example="a red circle on a blue background",
+            options=(),
+        ),
+    ]
+    negative_prompt: Annotated[
+        str,
+        Declared(
+            "Negative prompt",
+            "What the picture must not show.",
+            limit="prompt_chars",
+            bounds=lambda model: Bounds(maximum=None if model.capabilities.negative_prompt else 0),
+            options=("--negative",),
+        ),
+    ] = ""
+    width_px: Annotated[
+        int,
+        Field(ge=SIDE_PX_MIN),
+        Declared(
+            "Width", "In pixels; default: the preset's.", source="preset", maximum=SIDE_PX_MAX, bounds=_side, options=()
+        ),
+    ]
+    height_px: Annotated[
+        int,
+        Field(ge=SIDE_PX_MIN),
+        Declared(
+            "Height",
+            "In pixels; default: the preset's.",
+            source="preset",
+            maximum=SIDE_PX_MAX,
+            bounds=_side,
+            complete=completion.check_size,
+            options=(),
+        ),
+    ]
+    steps: Annotated[
+        int,
+        Field(ge=1),
+        Declared(
+            "Steps",
+            "Denoising steps; default: the preset's.",
+            source="preset",
+            limit="steps",
+            bounds=lambda model: Bounds(maximum=model.capabilities.steps_max),
+        ),
+    ]
+    guidance_scale: Annotated[
+        float,
+        Field(ge=0),
+        Declared(
+            "Guidance scale",
+            "How closely to follow the prompt; default: the preset's.",
+            source="preset",
+            limit="guidance_scale",
+            bounds=_guidance,
+            options=("--guidance",),
+        ),
+    ]
+    seed: Annotated[
+        Seed,
+        Declared(
+            "Seed",
+            "The same seed gives the same picture; picture i has seed + i. Chosen for you by default.",
+            group="basic",
+            source="caller",
+        ),
+    ]
+    images: Annotated[
+        int,
+        Field(ge=1),
+        Declared("Pictures", "How many, each with the next seed.", "basic", limit="images", options=("--images", "-n")),
+    ] = 1
+    sampler: Annotated[
+        SamplerName | None,
+        Declared("Sampler", "Default: the model's own.", group="rendering", bounds=_sampler),
+    ] = Field(default=None, exclude_if=is_none)
+    init_image: Annotated[
+        Sha256 | None,
+        Declared(
+            "Image to start from",
+            "SHA-256 of an upload or of an artifact.",
+            group="start",
+            widget="upload",
+            bounds=_if_from_image,
+            required=lambda can: "text" not in can.modes,
+            needs=lambda can: None if "image" in can.modes else "mask_image",
+            metavar=PICTURE,
+        ),
+    ] = Field(default=None, exclude_if=is_none)
+    mask_image: Annotated[
+        Sha256 | None,
+        Declared(
+            "Mask",
+            "SHA-256 of an upload or of an artifact; what is white is rendered again.",
+            group="start",
+            widget="upload",
+            bounds=lambda model: Bounds() if "inpaint" in model.capabilities.modes else None,
+            needs=lambda _: "init_image",
+            options=("--mask",),
+            metavar=PICTURE,
+        ),
+    ] = Field(default=None, exclude_if=is_none)
+    strength: Annotated[
+        float | None,
+        Declared(
+            "Strength",
+            "How much of the start image is rendered again, 0 to 1.",
+            group="start",
+            minimum=STRENGTH_MIN,
+            bounds=_if_from_image,
+            needs=lambda _: "init_image",
+            complete=completion.strength,
+        ),
+    ] = Field(default=None, gt=0, le=1, exclude_if=is_none)
+    loras: Annotated[
+        tuple[LoraUse, ...],
+        Declared(
+            "LoRAs",
+            "Registered LoRAs, each with its weight.",
+            group="loras",
+            widget="loras",
+            maximum=LORAS_MAX,
+            bounds=lambda model: Bounds(maximum=model.capabilities.loras_max),
+            complete=completion.check_loras,
+            options=("--lora",),
+            metavar="ID[:WEIGHT]",
+        ),
+    ] = Field(default=(), exclude_if=is_empty)
+    control: Annotated[
+        ControlUse | None,
+        Declared(
+            "ControlNet",
+            "A registered ControlNet and the image that the render follows.",
+            group="control",
+            bounds=lambda model: Bounds() if model.capabilities.controlnet else None,
+            complete=completion.check_control,
+            metavar="ID[:SCALE]",
+        ),
+    ] = Field(default=None, exclude_if=is_none)
+    upscale: Annotated[
+        Upscale | None,
+        Declared(
+            "Second pass",
+            "Enlarges the image so many times, and renders it again at that size.",
+            group="upscale",
+            bounds=_upscale,
+            requested_as=UpscaleInput,
+            complete=completion.upscale,
+            restate=completion.restated_upscale,
+            metavar="FACTOR",
+        ),
+    ] = Field(default=None, exclude_if=is_none)
+
+
+PARAMETERS = declared_in(RequestParameters)

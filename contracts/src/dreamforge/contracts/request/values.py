@@ -1,0 +1,96 @@
+"""Values inside a request: a LoRA, a ControlNet, a second pass. Pure.
+
+Bounds that stand on the recorded values (`Upscale`) hold for every event that was ever written, so they only ever
+get wider. Bounds of new requests may be narrower; they stand beside them under their own names.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from dreamforge.contracts.models.descriptor import Sha256, Token, Value, is_none
+
+# Exact in JSON and in every browser.
+Seed = Annotated[int, Field(ge=0, le=2**53 - 1)]
+# One latent a side: what the autoencoders of all families need.
+SIDE_PX_MIN = 8
+# No image has a longer side; the model's descriptor says less. Keeps every number small enough for arithmetic.
+SIDE_PX_MAX = 65_536
+# Less than a hundredth of the schedule changes nothing. Recorded strengths are only above 0.
+STRENGTH_MIN = 0.01
+# Share of the steps that a second pass repeats when the request does not say.
+UPSCALE_STRENGTH = 0.35
+# No model goes beyond this; what one model takes, its `upscale_max` says.
+UPSCALE_FACTOR_MAX = 16.0
+LORA_WEIGHT_MAX = 4.0
+CONTROL_SCALE_MAX = 4.0
+
+
+class LoraUse(Value):
+    """A registered LoRA, added to the model with a weight."""
+
+    model_id: Token = Field(title="LoRA", json_schema_extra={"x-widget": "lora"})
+    weight: float = Field(
+        default=1.0,
+        ge=-LORA_WEIGHT_MAX,
+        le=LORA_WEIGHT_MAX,
+        allow_inf_nan=False,
+        title="Weight",
+        description="How strongly it acts; a negative weight acts the other way.",
+        json_schema_extra={"x-widget": "number"},
+    )
+
+
+class ControlUse(Value):
+    """A registered ControlNet, and the image whose lines, depth or pose the render has to follow."""
+
+    model_id: Token = Field(title="ControlNet", json_schema_extra={"x-widget": "controlnet"})
+    image: Sha256 = Field(
+        title="Image to follow",
+        description="SHA-256 of an upload or of an artifact.",
+        json_schema_extra={"x-widget": "upload"},
+    )
+    scale: float = Field(
+        default=1.0,
+        ge=0,
+        le=CONTROL_SCALE_MAX,
+        allow_inf_nan=False,
+        title="Scale",
+        description="How strictly the render follows it.",
+        json_schema_extra={"x-widget": "number"},
+    )
+
+
+class Upscale(Value):
+    """A second pass: the image is enlarged and rendered again at this size."""
+
+    width_px: int = Field(ge=SIDE_PX_MIN)
+    height_px: int = Field(ge=SIDE_PX_MIN)
+    strength: float = Field(
+        default=UPSCALE_STRENGTH, gt=0, le=1, description="share of the steps that the second pass repeats"
+    )
+    factor: float | None = Field(
+        default=None, ge=1, exclude_if=is_none, description="as it was requested, before the sides were rounded"
+    )
+
+
+class UpscaleInput(Value):
+    """A second pass as a client requests it: the image is enlarged and rendered again at its new size."""
+
+    factor: float = Field(
+        ge=1,
+        le=UPSCALE_FACTOR_MAX,
+        allow_inf_nan=False,
+        title="Factor",
+        description="How many times each side is enlarged.",
+        json_schema_extra={"x-widget": "number"},
+    )
+    strength: float | None = Field(
+        default=None,
+        ge=STRENGTH_MIN,
+        le=1,
+        allow_inf_nan=False,
+        title="Strength",
+        description=f"Share of the steps that are repeated; default {UPSCALE_STRENGTH}, or what makes one step.",
+        json_schema_extra={"x-widget": "number"},
+    )
