@@ -79,7 +79,7 @@ def test_what_is_wrong_is_named_by_file_and_field(changes: dict[str, object], fi
 
 
 def test_a_missing_field_is_said_to_be_missing() -> None:
-    with pytest.raises(DescriptorInvalid, match=r"m\.yaml: vram: is missing"):
+    with pytest.raises(DescriptorInvalid, match=r"m\.yaml: vram: this field is required"):
         parse_entry({key: value for key, value in described().items() if key != "vram"}, "m.yaml")
 
 

@@ -1,8 +1,9 @@
 """CloudEvents 1.0 in binary mode: attributes in `ce-*` headers, the payload plain JSON.
 
-So `nats stream view` reads like a story, and any CloudEvents consumer understands us.
+So `nats stream view` shows readable events, and any CloudEvents consumer can read them.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from dreamforge.contracts.errors import MalformedEvent
 from dreamforge.contracts.events import EVENTS, Event
 from dreamforge.contracts.log.subjects import entity_of, subject_of
+from dreamforge.contracts.validation import describe_validation_error, dotted
 
 Upcaster = Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]  # Any: JSON of versions past
 
@@ -87,6 +89,14 @@ def unseal(subject: str, headers: Mapping[str, str] | None, data: bytes, *, sequ
     )
 
 
+def unseal_or_none(subject: str, headers: Mapping[str, str] | None, data: bytes, *, sequence: int) -> Recorded | None:
+    """The same for readers that pass over what they cannot read, because the projector parks it. None: malformed."""
+    try:
+        return unseal(subject, headers, data, sequence=sequence)
+    except MalformedEvent:
+        return None
+
+
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:
     """Header names as we write them: others may have changed their case on the way."""
     return {name.lower(): value for name, value in headers.items()}
@@ -100,14 +110,11 @@ def _parse(subject: str, kind: str, data: bytes) -> Event:
     except KeyError:
         raise MalformedEvent(subject=subject, reason=f"unknown type {kind[:120]!r}") from None
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "payload"
-        raise MalformedEvent(subject=subject, reason=f"{kind}: {where}: {first['msg']}") from None
+        where, message = describe_validation_error(error, maximum=1)[0]
+        raise MalformedEvent(subject=subject, reason=f"{kind}: {dotted(where) or 'payload'}: {message}") from None
 
 
 def _upcast(kind: str, data: bytes) -> Event:
-    import json
-
     payload = json.loads(data)
     while kind in UPCASTERS:
         kind, payload = UPCASTERS[kind](payload)

@@ -109,7 +109,7 @@ _UNET = Parameters(
 )
 _FLOW = Parameters(modes=("text", "image", "inpaint"), samplers=FLOW_SAMPLERS, loras_max=FAMILY_LORAS_MAX)
 #: What is known of a family, for models whose descriptor does not say.
-FAMILIES = {
+FAMILY_PARAMETERS = {
     "stable-diffusion": _UNET,
     "stable-diffusion-2": _UNET,
     "stable-diffusion-xl": _UNET,
@@ -186,7 +186,7 @@ class ModelDescriptor(Value):
     @property
     def capabilities(self) -> Parameters:
         """What the model can do: its own `parameters`, else what its family can, else plain text-to-image."""
-        return self.parameters or FAMILIES.get(self.family, _PLAIN)
+        return self.parameters or FAMILY_PARAMETERS.get(self.family, _PLAIN)
 
     @property
     def all_tiers(self) -> tuple[Tier, ...]:

@@ -24,6 +24,7 @@ from dreamforge.contracts.models.descriptor import (
     Value,
     VramProfile,
 )
+from dreamforge.contracts.validation import describe_validation_error, dotted
 
 #: Every family that a runner can paint with. `diffusers` is any folder that `DiffusionPipeline` reads by itself.
 FAMILIES = (
@@ -150,20 +151,9 @@ def refuse_pickle(path: str) -> None:
 
 def problems_of(error: ValidationError) -> tuple[tuple[str, str], ...]:
     """(field, what is wrong and what would be right), one for each."""
-    return tuple(
-        (".".join(map(str, each["loc"])) or "file", _said(each["type"], each["msg"], each.get("input")))
-        for each in error.errors(include_url=False)
-    )
-
-
-def _said(kind: str, message: str, given: object) -> str:
-    match kind:
-        case "missing":
-            return "is missing"
-        case "extra_forbidden":
-            return f"is not a field; fields here are those of {CatalogEntry.__name__} in docs/models.md"
-    said = message.removeprefix("Value error, ")
-    return f"{said[:1].lower()}{said[1:]}" + ("" if isinstance(given, dict | list) else f" (it is {given!r})")
+    known = [f"those of {CatalogEntry.__name__} in docs/models.md"]
+    found = describe_validation_error(error, known=known, show_values=True)
+    return tuple((dotted(where) or "file", message) for where, message in found)
 
 
 def _check_once(files: tuple[ModelFile, ...], file: str) -> None:

@@ -12,12 +12,14 @@ from dreamforge.contracts.jobs.decisions import RequestJob
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.resolve import resolve
+from dreamforge.contracts.validation import describe_validation_error
 from dreamforge.gateway.http.errors import InvalidRequest, NotJson, Violation
 from dreamforge.gateway.submit.body import Submission
 
+# The longest part of a JSON pointer that is shown.
+SHOWN_CHARS = 80
 # A body with ten thousand unknown fields must not be answered with ten thousand explanations.
 VIOLATIONS_MAX = 20
-SHOWN_CHARS = 80
 SEED_BITS = 53
 
 
@@ -72,26 +74,14 @@ def parse(body: bytes, schema: type[Submission]) -> Submission:
 
 
 def refusal(error: ValidationError, schema: type[Submission]) -> NotJson | InvalidRequest:
-    """Pydantic's verdict in our words."""
-    found: list[Any] = error.errors(include_url=False)[:VIOLATIONS_MAX]  # Any: pydantic's own error dictionaries
-    if found[0]["type"] == "json_invalid":
-        return NotJson(reason=str(found[0]["ctx"]["error"]))
-    return InvalidRequest(violations=tuple(_violation(each, schema) for each in found))
-
-
-def _violation(error: dict[str, Any], schema: type[Submission]) -> Violation:
-    where = pointer(tuple(error["loc"]))
-    match error["type"]:
-        case "missing":
-            return Violation("this field is required", where)
-        case "extra_forbidden":
-            return Violation(f"unknown field; known fields: {', '.join(schema.model_fields)}", where)
-        case "model_type":
-            return Violation("the body must be a JSON object", "")
-    text = str(error["msg"]).removeprefix("Value error, ")
-    value = error.get("input")
-    shown = f" (it is {_shown(value)})" if isinstance(value, str | int | float | None) else ""
-    return Violation(text[:1].lower() + text[1:] + shown, where)
+    """What pydantic found, as one of our errors."""
+    first: Any = error.errors(include_url=False, include_input=False)[0]  # Any: pydantic's own error dictionaries
+    if first["type"] == "json_invalid":
+        return NotJson(reason=str(first["ctx"]["error"]))
+    if first["type"] == "model_type" and not first["loc"]:
+        return InvalidRequest(violations=(Violation("the body must be a JSON object", ""),))
+    found = describe_validation_error(error, known=schema.model_fields, show_values=True, maximum=VIOLATIONS_MAX)
+    return InvalidRequest(violations=tuple(Violation(message, pointer(where)) for where, message in found))
 
 
 def pointer(location: tuple[str | int, ...]) -> str:
@@ -102,15 +92,6 @@ def pointer(location: tuple[str | int, ...]) -> str:
     """
     parts = (str(part)[:SHOWN_CHARS].replace("~", "~0").replace("/", "~1") for part in location)
     return "".join(f"/{part}" for part in parts)
-
-
-def _shown(value: str | float | None) -> str:
-    """A value as its sender wrote it, shortened."""
-    try:
-        text = json.dumps(value)
-    except ValueError:  # an integer of thousands of digits
-        return "a very large number"
-    return text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + "..."
 
 
 def seed_of(job_id: str) -> int:

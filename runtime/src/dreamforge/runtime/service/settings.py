@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validat
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dreamforge.contracts.jobs.decisions import RetryPolicy
+from dreamforge.contracts.validation import Location, describe_validation_error
 
 
 class RetrySettings(BaseModel):
@@ -90,19 +91,15 @@ def load(kind: type[S]) -> S:
     try:
         return kind()
     except ValidationError as error:
-        for each in error.errors(include_url=False):
-            print(_wrong(each["loc"], each["msg"]), file=sys.stderr)  # noqa: T201 before any log
+        for location, message in describe_validation_error(error):
+            print(_wrong(location, message), file=sys.stderr)  # noqa: T201 before any log
         sys.exit(EXIT_USAGE)
 
 
-def _wrong(location: tuple[int | str, ...], message: str) -> str:
+def _wrong(location: Location, message: str) -> str:
     """One line on a wrong setting; a message about several settings has no location and names them itself.
 
-    >>> _wrong(("health_port",), "Input should be less than 1")
+    >>> _wrong(("health_port",), "input should be less than 1")
     'FORGE_HEALTH_PORT: input should be less than 1'
     """
-    text = message.removeprefix("Value error, ")
-    if not location:
-        return text
-    name = "FORGE_" + "_".join(map(str, location)).upper()
-    return f"{name}: {text[:1].lower()}{text[1:]}"
+    return f"FORGE_{'_'.join(map(str, location)).upper()}: {message}" if location else message
