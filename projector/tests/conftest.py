@@ -70,7 +70,7 @@ def folded(rows: Rows) -> Callable[..., Awaitable[None]]:
 
 
 class Story:
-    """Jobs and what happens to them, said through the real event store."""
+    """Jobs and their events, written through the real event store."""
 
     REQUEST = RenderRequest(
         model_id="m", preset="p", prompt="a cat", width_px=64, height_px=64, steps=4, guidance_scale=1, seed=1

@@ -1,4 +1,4 @@
-"""The migrated database is the declared one, whoever migrates and however often."""
+"""The migrated database is the declared one, whichever process migrates and however often."""
 
 import shutil
 import subprocess

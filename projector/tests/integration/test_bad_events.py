@@ -20,7 +20,7 @@ REQUESTED = {"ce-type": JobRequested.TYPE}
 
 
 async def parked(bus: Bus) -> list[MessageParked]:
-    """What stands in PARKED, by the sequence it came from."""
+    """The messages in PARKED, by their original sequence."""
     async for batch in Follower(bus, "PARKED").batches():
         events = [unseal(m.subject, m.headers, m.data, sequence=m.sequence).event for m in batch.messages]
         return [event for event in events if isinstance(event, MessageParked)]

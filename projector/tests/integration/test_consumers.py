@@ -1,4 +1,4 @@
-"""What a consumer gave up on is parked within a second; what was parked can be read once more, or forgotten."""
+"""An undeliverable message is parked within a second; a parked message can be retried or dropped."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -34,7 +34,7 @@ async def records(bus: Bus) -> list[Recorded]:
     raise AssertionError("a follower always says something")
 
 
-async def stands(bus: Bus) -> list[Parked]:
+async def still_parked(bus: Bus) -> list[Parked]:
     return list(standing(await records(bus)).values())
 
 
@@ -59,7 +59,7 @@ async def test_a_message_past_its_last_delivery_is_parked_within_a_second(
         given_up = clock.monotonic_seconds()
         with suppress(NatsTimeout):  # the server notices when it would have delivered it a third time
             await consumer.fetch(1, timeout=0.5)
-        found = await eventually(lambda: stands(bus), 5, until=bool)
+        found = await eventually(lambda: still_parked(bus), 5, until=bool)
         assert clock.monotonic_seconds() - given_up < 1.5
         await consumer.unsubscribe()
     assert (found[0].event.stream, found[0].event.sequence, found[0].event.deliveries) == ("JOBS", sequence, 2)
@@ -76,13 +76,13 @@ async def test_a_retry_folds_the_job_again_and_parks_what_still_fails(
     async with projecting(settings):
         await folded(last)
         before = await rows("SELECT * FROM jobs")
-        (parked,) = await eventually(lambda: stands(bus), 5, until=bool)
+        (parked,) = await eventually(lambda: still_parked(bus), 5, until=bool)
         assert parked.event.sequence == rogue.seq
         with psycopg.connect(database_url, autocommit=True) as connection:
             connection.execute("UPDATE jobs SET status = 'failed'")
             connection.execute("DELETE FROM artifacts")
         await settle(bus, parked.sequence, "retry")
-        (again,) = await eventually(lambda: stands(bus), 5, until=lambda now: bool(now) and now[0] != parked)
+        (again,) = await eventually(lambda: still_parked(bus), 5, until=lambda now: bool(now) and now[0] != parked)
         assert again.event.deliveries == 2
         assert await rows("SELECT * FROM jobs") == before
         assert len(await rows("SELECT * FROM artifacts WHERE visible")) == 2
@@ -99,10 +99,10 @@ async def test_a_retry_folds_the_whole_job_though_a_lagging_replica_answers(
     async with projecting(settings):
         await folded(await story.finish("A"))
         before = await rows("SELECT * FROM jobs")
-        (parked,) = await eventually(lambda: stands(bus), 5, until=bool)
+        (parked,) = await eventually(lambda: still_parked(bus), 5, until=bool)
         replica.ends_at = 2
         await settle(bus, parked.sequence, "retry")
-        await eventually(lambda: stands(bus), 5, until=lambda now: bool(now) and now[0] != parked)
+        await eventually(lambda: still_parked(bus), 5, until=lambda now: bool(now) and now[0] != parked)
         assert await rows("SELECT * FROM jobs") == before
 
 
@@ -111,8 +111,8 @@ async def test_a_dropped_message_is_no_longer_parked(
 ) -> None:
     await bus.js.publish("forge.jobs.A.7.rogue", b"not ours")
     async with projecting(settings):
-        (parked,) = await eventually(lambda: stands(bus), 5, until=bool)
+        (parked,) = await eventually(lambda: still_parked(bus), 5, until=bool)
         await settle(bus, parked.sequence, "drop")
         await folded(await story.request("B"))
-    assert await stands(bus) == []
+    assert await still_parked(bus) == []
     assert sum(isinstance(record.event, MessageParked) for record in await records(bus)) == 1

@@ -1,4 +1,4 @@
-"""Connections are lost and processes killed; the tables stay right and the fold goes on by itself."""
+"""Connections are lost and processes killed; the tables stay correct and the fold continues without help."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ async def read(url: str, query: str) -> list[Any]:
 
 
 async def ready(settings: ProjectorSettings) -> dict[str, Any]:
-    """What /readyz answers; {} while nobody answers."""
+    """What /readyz answers; {} while there is no answer."""
 
     def get() -> dict[str, Any]:
         try:
@@ -127,9 +127,9 @@ async def test_postgres_killed_and_back(
 
         await own_postgres.kill()
         await story.request("B")
-        away = await eventually(lambda: ready(settings), until=lambda answer: not answer.get("ready", True))
-        assert away["checks"]["nats"] == "ok"
-        assert away["checks"]["postgres"].startswith("postgres is not available")
+        unavailable = await eventually(lambda: ready(settings), until=lambda answer: not answer.get("ready", True))
+        assert unavailable["checks"]["nats"] == "ok"
+        assert unavailable["checks"]["postgres"].startswith("postgres is not available")
 
         await own_postgres.restart()
         await eventually(in_tables, 30, until=lambda rows: rows == [("A",), ("B",)])

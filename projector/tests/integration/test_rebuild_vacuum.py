@@ -16,7 +16,7 @@ from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.runtime.embedded import PostgresServer
 from dreamforge.runtime.testing import eventually
 
-#: One page in 0.1 s: at work for far longer than anybody would wait.
+#: One page in 0.1 s: it takes far longer than a rebuild may wait.
 SLOWLY = (
     "autovacuum_vacuum_threshold = 1, autovacuum_vacuum_scale_factor = 0,"
     " autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1"
@@ -60,5 +60,5 @@ async def test_a_rebuild_does_not_wait_for_a_vacuum(
         await folded(await story.request("J"))
         async with vacuuming(database_url):
             rebuilt = await asyncio.wait_for(rebuild(settings), 10)
-        assert rebuilt.held_seconds < 1, "whoever writes does not wait for it either"
+        assert rebuilt.held_seconds < 1, "writers do not wait for it either"
         assert (await verify(settings)).equal

@@ -29,7 +29,7 @@ from dreamforge.runtime.testing import eventually
 
 PRODUCTION = Path(__file__).parents[3] / "deploy" / "nats" / "nats.conf"
 USERS = ("gateway", "scheduler", "runner", "projector", "admin", "system", "route")
-ELECTION_SECONDS = 60.0  # raft waits 4 to 9 s before it elects anew, and our machines are shared
+ELECTION_SECONDS = 60.0  # raft waits 4 to 9 s before it elects a leader again, and test machines are shared
 IDLE_SECONDS = 0.05  # what makes replicas lag here; without it none did
 ABSENCE = (nats.errors.Error, APIError, TimeoutError)
 

@@ -57,10 +57,10 @@ async def test_a_request_on_a_connection_that_breaks_fails_at_once(nats_server: 
 
 
 async def test_a_cancellation_that_comes_together_with_an_answer_is_not_lost(nats_url: str) -> None:
-    """It was, with the client's own time-out on Python 3.11: a follower then went on for ever."""
+    """It was, with the client's own time-out on Python 3.11: a follower then never ended."""
     bus = await bus_module.connect(nats_url, "test")
-    await bus.nc.subscribe("silent")
-    asking = asyncio.create_task(bus.ask("silent", b""))
+    await bus.nc.subscribe("unanswered")
+    asking = asyncio.create_task(bus.ask("unanswered", b""))
     (answer,) = (await eventually(lambda: bus.nc._resp_map)).values()
     answer.set_result(Msg(_client=bus.nc))
     asking.cancel()

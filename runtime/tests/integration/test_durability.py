@@ -1,4 +1,4 @@
-"""A broker that may forget is refused, with what to do; unless that is known, and then it is said."""
+"""A broker that may lose events is refused with advice; if that is accepted in the settings, a warning is logged."""
 
 from pathlib import Path
 
@@ -30,9 +30,9 @@ async def test_a_broker_that_does_not_fsync_is_refused(tmp_path: Path) -> None:
 async def test_a_broker_that_cannot_be_checked_is_refused_unless_allowed(nats_server: NatsServer) -> None:
     with pytest.raises(BrokerUnfit, match="FORGE_NATS_MONITOR_URL"):
         await open_log(settings(nats_server), "test")
-    said: list[str] = []
-    sink = logger.add(said.append, format="{message}")
+    lines: list[str] = []
+    sink = logger.add(lines.append, format="{message}")
     bus = await open_log(settings(nats_server, allow=True), "test")
     logger.remove(sink)
-    assert any("may lose jobs" in line for line in said)
+    assert any("may lose jobs" in line for line in lines)
     await bus.close()

@@ -1,4 +1,4 @@
-"""Nothing a guarded process started is left when it ends, or when whoever started it ends, however it ends."""
+"""Nothing a guarded process started is left when it ends, or when its parent ends, however that happens."""
 
 import asyncio
 import json
@@ -102,7 +102,7 @@ async def test_killing_the_guardian_kills_the_command(tmp_path: Path) -> None:
     os.kill(process.guardian_pid, signal.SIGKILL)
     await gone([process.pid])
     assert await process.wait() == -signal.SIGKILL
-    for pid in alive(await family_of(tmp_path)):  # nobody is left who could: they are the test's to remove
+    for pid in alive(await family_of(tmp_path)):  # the guardian is dead, so the test removes them
         os.kill(pid, signal.SIGKILL)
 
 

@@ -74,7 +74,7 @@ async def test_postgres_left_by_a_killed_guardian_is_removed(tmp_path: Path) -> 
         with psycopg.connect(server.url) as connection:
             backend = connection.info.backend_pid
             if not os.access(f"/proc/{backend}/cwd", os.R_OK):
-                pytest.skip("may not look at another user's processes here: Postgres then refuses by itself")
+                pytest.skip("may not look at another user's processes here: Postgres then refuses to start")
             busy = asyncio.create_task(asyncio.to_thread(keep_busy, connection))
             await eventually(lambda: is_on_cpu(backend))
             assert server._process is not None

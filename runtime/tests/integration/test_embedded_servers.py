@@ -124,7 +124,7 @@ async def test_data_and_secrets_survive_a_stop_and_a_new_object(kind: Kind, tmp_
 
 
 def lasting(env: dict[str, str]) -> dict[str, str]:
-    """What a port given by the caller and the folder determine; the monitoring port is chosen anew each time."""
+    """What a port given by the caller and the folder determine; the monitoring port is chosen again each time."""
     return {name: value for name, value in env.items() if name != "FORGE_NATS_MONITOR_URL"}
 
 
@@ -291,7 +291,7 @@ async def test_s3_removes_what_a_kill_left_of_an_upload(tmp_path: Path) -> None:
     async with S3Server(tmp_path) as server:
         await write_s3(server, "a fact")
         left = server.objects_folder / server.bucket / ".rclone_temp_put_x"
-        left.write_bytes(b"half a picture")
+        left.write_bytes(b"half an image")
         await server.kill()
         await server.restart()
         assert not left.exists()

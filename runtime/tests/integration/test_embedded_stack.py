@@ -41,7 +41,7 @@ asyncio.run(main())
 
 @dataclass(frozen=True)
 class Owner:
-    """A Python process that runs the stack, what it said of it, and the servers' pids and ports."""
+    """A Python process that runs the stack, its output, and the servers' pids and ports."""
 
     process: "subprocess.Popen[str]"
     env: dict[str, str]
@@ -92,8 +92,8 @@ async def read_everywhere(env: dict[str, str]) -> list[str]:
     with psycopg.connect(env["FORGE_DATABASE_URL"]) as database:
         row = database.execute("SELECT word FROM kept").fetchone()
     settings = s3_of(env)
-    picture = settings.client().get_object(settings.bucket, "kept").data
-    return [(message.data or b"").decode(), str((row or [""])[0]), picture.decode()]
+    image = settings.client().get_object(settings.bucket, "kept").data
+    return [(message.data or b"").decode(), str((row or [""])[0]), image.decode()]
 
 
 def family_of(pids: list[int]) -> list[int]:
@@ -125,7 +125,7 @@ async def test_it_names_the_settings_and_processes_of_its_servers(tmp_path: Path
 
 
 async def test_it_stops_in_reverse_order(tmp_path: Path) -> None:
-    """When one server is told to stop, all that started after it are gone already."""
+    """When one server is told to stop, all that started after it have ended already."""
     running_at_stop: dict[str, list[str]] = {}
     stack = EmbeddedStack(tmp_path, fsync=False)
     await stack.start()

@@ -19,19 +19,19 @@ def fetch(address: str, path: str) -> tuple[int, str]:
 
 
 async def test_readiness_reports_each_check_and_its_reason() -> None:
-    trouble: list[str] = ["postgres is away"]
+    reasons: list[str] = ["postgres is unavailable"]
 
     async def check() -> None:
-        if trouble:
-            raise RuntimeError(trouble[0])
+        if reasons:
+            raise RuntimeError(reasons[0])
 
     server = HealthServer("127.0.0.1", 0, {"postgres": check})
     server.start()
     try:
         assert (await asyncio.to_thread(fetch, server.address, "/healthz"))[0] == 200
         status, body = await asyncio.to_thread(fetch, server.address, "/readyz")
-        assert (status, json.loads(body)["checks"]) == (503, {"postgres": "postgres is away"})
-        trouble.clear()
+        assert (status, json.loads(body)["checks"]) == (503, {"postgres": "postgres is unavailable"})
+        reasons.clear()
         assert (await asyncio.to_thread(fetch, server.address, "/readyz"))[0] == 200
         assert "process_start_time_seconds" in (await asyncio.to_thread(fetch, server.address, "/metrics"))[1]
         assert (await asyncio.to_thread(fetch, server.address, "/nothing"))[0] == 404

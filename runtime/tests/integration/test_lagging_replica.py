@@ -82,8 +82,8 @@ async def test_the_leader_says_what_is_there_and_what_is_not(bus: Bus, store: Ev
     assert await direct_get.one(bus, JOBS.name, 2) == await leader_get.one(bus, JOBS.name, 2) == found
     assert await direct_get.one(bus, JOBS.name, 99) is None
     assert await leader_get.version(bus, JOBS.name, job_filter(job_id)) == 3
-    assert await leader_get.version(bus, JOBS.name, job_filter("nobody")) == 0
-    assert await direct_get.last_of_each(bus, JOBS.name, job_filter("nobody")) == []
+    assert await leader_get.version(bus, JOBS.name, job_filter("unknown")) == 0
+    assert await direct_get.last_of_each(bus, JOBS.name, job_filter("unknown")) == []
 
 
 async def test_no_answer_ends_before_a_known_sequence(bus: Bus, store: EventStore, replica: Replica) -> None:

@@ -1,4 +1,4 @@
-"""Pictures go in and come out of a real S3 endpoint; a store that is away says so."""
+"""Images are stored in and read from a real S3 endpoint; an unavailable store is reported."""
 
 import asyncio
 import urllib.request
@@ -60,13 +60,13 @@ async def test_browsers_are_sent_to_the_public_address(s3_settings: S3Settings) 
 async def test_an_object_is_copied_inside_the_store(s3_settings: S3Settings) -> None:
     store = ObjectStore(settings(s3_settings))
     await store.ensure_bucket()
-    painted, kept = object_key("1" * 64), upload_key("1" * 64)
+    rendered, kept = object_key("1" * 64), upload_key("1" * 64)
     with pytest.raises(ArtifactNotFound):
-        await store.copy(painted, kept)
-    await store.put(painted, b"x", "image/png")
+        await store.copy(rendered, kept)
+    await store.put(rendered, b"x", "image/png")
     for _ in range(2):
-        await store.copy(painted, kept)
-    await store.remove(painted)
+        await store.copy(rendered, kept)
+    await store.remove(rendered)
     assert await store.get(kept) == b"x"
 
 
@@ -90,6 +90,8 @@ async def test_a_missing_object_is_not_found(s3_settings: S3Settings) -> None:
 
 
 async def test_an_unavailable_store_is_reported_as_unavailable() -> None:
-    away = CommonSettings(_env_file=None, s3_endpoint="127.0.0.1:9", s3_access_key="abc", s3_secret_key=SecretStr("x"))
+    unavailable = CommonSettings(
+        _env_file=None, s3_endpoint="127.0.0.1:9", s3_access_key="abc", s3_secret_key=SecretStr("x")
+    )
     with pytest.raises(DependencyAway, match="s3"):
-        await ObjectStore(away).check()
+        await ObjectStore(unavailable).check()

@@ -123,12 +123,12 @@ async def test_callbacks_know_whether_the_process_was_told_to_stop() -> None:
     async def ends() -> None:
         return None
 
-    said: list[bool] = []
+    stopping: list[bool] = []
 
     def start_with(work: Coroutine[Any, Any, None]) -> Start:
         async def start(lifetime: Lifetime) -> None:
             async def close() -> None:
-                said.append(lifetime.stopping)
+                stopping.append(lifetime.stopping)
 
             lifetime.on_close(close)
             lifetime.spawn(work, "work")
@@ -142,7 +142,7 @@ async def test_callbacks_know_whether_the_process_was_told_to_stop() -> None:
     await asyncio.sleep(0.01)
     stop.set()
     await asyncio.wait_for(running, 5)
-    assert said == [False, True]
+    assert stopping == [False, True]
 
 
 async def test_an_error_while_closing_is_logged_and_not_lost() -> None:

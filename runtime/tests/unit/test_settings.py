@@ -1,4 +1,4 @@
-"""Settings that are wrong are said by the name that a person has set, with what would be right."""
+"""A wrong setting is reported by the name that the user has set, with what would be correct."""
 
 from typing import Self
 
@@ -9,7 +9,7 @@ from dreamforge.runtime.service.settings import EXIT_USAGE, CommonSettings, load
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "expected"),
     [
         ("FORGE_S3_PUBLIC_URL", "pictures.example.org", "must be https://host or https://host:port"),
         ("FORGE_S3_PUBLIC_URL", "https://example.org/pictures", "without a path"),
@@ -18,7 +18,7 @@ from dreamforge.runtime.service.settings import EXIT_USAGE, CommonSettings, load
     ],
 )
 def test_a_wrong_setting_is_reported_by_its_name(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str, said: str
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str, expected: str
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit) as ended:
@@ -26,7 +26,7 @@ def test_a_wrong_setting_is_reported_by_its_name(
     (line,) = capsys.readouterr().err.splitlines()
     assert ended.value.code == EXIT_USAGE
     assert line.startswith(f"{name}: ")
-    assert said in line
+    assert expected in line
 
 
 def test_a_message_about_several_settings_names_them_itself(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""A service ends when it is told to, whatever its libraries do with a cancellation."""
+"""Tasks can be cancelled, whatever their libraries do with a cancellation."""
 
 import asyncio
 

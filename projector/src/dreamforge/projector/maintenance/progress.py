@@ -24,7 +24,7 @@ OnProgress = Callable[[MaintenanceProgress], None]
 
 
 def ignore_progress(progress: MaintenanceProgress) -> None:
-    """Reports to nobody."""
+    """Reports nothing."""
 
 
 @asynccontextmanager

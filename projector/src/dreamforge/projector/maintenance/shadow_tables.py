@@ -24,7 +24,7 @@ from dreamforge.runtime.service.tasks import run_all, run_until_first
 
 # The key after the writer's: the session that holds it is the only one that builds shadow tables.
 MAINTENANCE_LOCK = WRITER_LOCK + 1
-# Larger than a live batch: nobody waits for a single event here, and a merge costs less per row.
+# Larger than a live batch: no reader waits for a single event here, and a merge costs less per row.
 BATCH_MESSAGES = 20_000
 
 

@@ -104,15 +104,15 @@ async def test_the_same_request_twice_is_one_job(store: EventStore) -> None:
 
 
 async def test_an_unknown_job_is_reported_with_its_id(store: EventStore) -> None:
-    with pytest.raises(JobNotFound, match="nobody"):
-        await store.execute("nobody", RequestCancel(clock.now()))
+    with pytest.raises(JobNotFound, match="unknown"):
+        await store.execute("unknown", RequestCancel(clock.now()))
 
 
 @dataclass(frozen=True, slots=True)
 class ForgetfulBus(Bus):
     """Loses the server's answer to the next publishes: what it sent was done, or was not."""
 
-    lose: list[bool] = field(default_factory=list)  # True: done but not heard; False: never sent
+    lose: list[bool] = field(default_factory=list)  # True: done, but the answer is lost; False: never sent
 
     async def ask(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> Msg:
         if subject.startswith("forge.") and self.lose:
@@ -149,7 +149,7 @@ async def test_an_unreadable_message_counts_as_version_and_stops_nothing(bus: Bu
 
 
 async def test_unreadable_bytes_over_an_event_do_not_undo_it(bus: Bus, store: EventStore) -> None:
-    """A direct get gives only the last message of a subject; the fact below it still stands."""
+    """A direct get gives only the last message of a subject; the event before it is still valid."""
     job_id = await started(store)
     for tail in ("0.requested", "1.assigned.r1", "1.started"):
         rogue = await bus.js.publish(f"forge.jobs.{job_id}.{tail}", b"\xff not ours")

@@ -1,4 +1,4 @@
-"""Objects of lost attempts go, pictures of succeeded jobs stay, and nothing is judged before the fold has caught up."""
+"""Objects of lost attempts are removed, images of succeeded jobs stay; nothing is removed before the fold caught up."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
