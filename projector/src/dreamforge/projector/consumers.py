@@ -13,10 +13,10 @@ from loguru import logger
 from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeout
 
-from dreamforge.contracts.errors import DependencyAway, MalformedEvent
+from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.events import MessageParked, ParkedSettled
 from dreamforge.contracts.log import streams
-from dreamforge.contracts.log.envelope import unseal
+from dreamforge.contracts.log.envelope import unseal, unseal_or_none
 from dreamforge.contracts.log.subjects import entity_of
 from dreamforge.projector.parking import Park
 from dreamforge.projector.projector import Projector
@@ -86,10 +86,8 @@ def retry_parked(bus: Bus, projector: Projector, park: Park) -> Handler:
     """Handles requests to retry a parked message: folds its job again; what still fails is parked again."""
 
     async def handle(message: Msg) -> None:
-        try:
-            event = unseal(message.subject, message.headers, message.data, sequence=1).event
-        except MalformedEvent:
-            return
+        recorded = unseal_or_none(message.subject, message.headers, message.data, sequence=1)
+        event = recorded.event if recorded else None
         if not isinstance(event, ParkedSettled) or event.action != "retry":
             return
         parked = await _parked(bus, event.parked_sequence)

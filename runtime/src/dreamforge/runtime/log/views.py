@@ -11,6 +11,7 @@ from dreamforge.contracts.events import ModelRegistered, ModelRemoved
 from dreamforge.contracts.fleet import LEASE_SECONDS, Heartbeat
 from dreamforge.contracts.log.streams import MODELS, RUNNERS_BUCKET
 from dreamforge.contracts.models.descriptor import ModelDescriptor
+from dreamforge.contracts.validation import describe_validation_error
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower
@@ -61,7 +62,9 @@ class FleetView:
         try:
             heartbeat = Heartbeat.model_validate_json(message.data)
         except ValidationError as error:
-            logger.warning("ignoring a malformed heartbeat of {}: {}", runner_id, error.errors()[0]["msg"])
+            logger.warning(
+                "ignoring a malformed heartbeat of {}: {}", runner_id, describe_validation_error(error, maximum=1)[0][1]
+            )
             return
         if heartbeat.runner_id != runner_id:  # no runner takes assignments under that id
             logger.warning("ignoring a heartbeat of {} under the key of {}", heartbeat.runner_id, runner_id)
