@@ -1,6 +1,6 @@
-"""The event store against its ceiling: raw JetStream publishing on the same server, with the same fsync.
+"""The event store against its upper bound: raw JetStream publishing on the same server, with the same fsync.
 
-Usage: python bench/eventstore.py [--events 4000]
+Usage: python -m bench.eventstore [--events 4000]
 """
 
 import argparse

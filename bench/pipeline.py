@@ -1,7 +1,7 @@
-"""The whole system with the synthetic renderer: how soon a job starts, how many a second are accepted and completed.
+"""The whole system with the synthetic renderer: latency to the start of a job, jobs accepted and completed a second.
 
-Everything is real but the picture: HTTP, fsynced log, scheduler, runner and its child, S3, Postgres. The numbers of
-peers beside it are from docs/measurements (same class of machine, Celery 5.7 with Redis 7).
+Everything is real except the image: HTTP, fsynced log, scheduler, runner and its child, S3, Postgres. The numbers of
+Celery beside it are from docs/measurements (same class of machine, Celery 5.7 with Redis 7).
 
 Usage: python -m bench.pipeline [--jobs 2000] [--rate 20] [--seconds 15] [--distinct]
 """
@@ -13,7 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.load import Connection
+from bench.http_connection import HttpConnection
+from bench.timing import percentile
 
 from dreamforge.cli.settings import CliSettings
 from dreamforge.cli.stack.local import LocalStack
@@ -31,8 +32,8 @@ CELERY_P50_MS, CELERY_P99_MS, CELERY_TASKS_PER_SECOND = 4.0, 7.4, 637
 DURABLE_P50_MS, DURABLE_P99_MS, DURABLE_TASKS_PER_SECOND = 9.0, 17.4, 153
 
 
-class Watch:
-    """Follows the log beside the system: when each job started and when it was over."""
+class JobTimes:
+    """Follows the log beside the system: when each job started and when it ended."""
 
     def __init__(self) -> None:
         self.started: dict[str, float] = {}
@@ -57,17 +58,17 @@ class Watch:
                 self.reached.notify_all()
 
     async def until_ended(self, count: int) -> None:
-        """Wait until so many jobs are over."""
+        """Wait until so many jobs have ended."""
         async with self.reached:
             await self.reached.wait_for(lambda: len(self.ended) >= count)
 
 
 def body(number: int, distinct: bool) -> dict[str, object]:
-    """A request; the same picture every time unless `distinct` (then each one is a new object in S3)."""
+    """A request; the same image every time unless `distinct` (then each one is a new object in S3)."""
     return {"model_id": "synthetic", "prompt": "a red circle", "seed": number if distinct else 7}
 
 
-async def submit(connection: Connection, number: int, distinct: bool) -> tuple[str, float, float]:
+async def submit(connection: HttpConnection, number: int, distinct: bool) -> tuple[str, float, float]:
     """One job: its id, when it was sent, when its 202 was there."""
     sent = time.time()
     answer = await connection.post("/v1/jobs", body(number, distinct))
@@ -77,9 +78,9 @@ async def submit(connection: Connection, number: int, distinct: bool) -> tuple[s
 
 async def at_rate(url: str, rate: float, seconds: float, distinct: bool) -> dict[str, float]:
     """Submit at a steady rate; when each job was sent."""
-    connections: asyncio.Queue[Connection] = asyncio.Queue()
+    connections: asyncio.Queue[HttpConnection] = asyncio.Queue()
     for _ in range(8):
-        connections.put_nowait(await Connection.open(url))
+        connections.put_nowait(await HttpConnection.open(url))
     sent: dict[str, float] = {}
 
     async def one(number: int) -> None:
@@ -97,12 +98,12 @@ async def at_rate(url: str, rate: float, seconds: float, distinct: bool) -> dict
     return sent
 
 
-async def flat_out(url: str, jobs: int, distinct: bool) -> tuple[float, float]:
+async def at_full_speed(url: str, jobs: int, distinct: bool) -> tuple[float, float]:
     """Submit all as fast as they are accepted: first sent, last accepted."""
     left = iter(range(1_000_000, 1_000_000 + jobs))
 
     async def worker() -> None:
-        connection = await Connection.open(url)
+        connection = await HttpConnection.open(url)
         for number in left:
             await submit(connection, number, distinct)
         await connection.close()
@@ -110,11 +111,6 @@ async def flat_out(url: str, jobs: int, distinct: bool) -> tuple[float, float]:
     began = time.time()
     await asyncio.gather(*(worker() for _ in range(CONNECTIONS)))
     return began, time.time()
-
-
-def percentile(values: list[float], share: float) -> float:
-    """The value that `share` of all values do not exceed."""
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
 def print_latency(name: str, seconds: list[float]) -> None:
@@ -135,11 +131,11 @@ def print_rate(name: str, rate: float) -> None:
 
 
 async def measure(url: str, nats_url: str, arguments: argparse.Namespace) -> None:
-    """Warm up, then latency at a rate, then flat out."""
-    watch = Watch()
+    """Warm up, then latency at a rate, then at full speed."""
+    watch = JobTimes()
     following = asyncio.create_task(watch.run(nats_url))
     distinct: bool = arguments.distinct
-    await flat_out(url, WARM_UP_JOBS, distinct)
+    await at_full_speed(url, WARM_UP_JOBS, distinct)
     await watch.until_ended(WARM_UP_JOBS)
     sent = await at_rate(url, arguments.rate, arguments.seconds, distinct)
     done = WARM_UP_JOBS + len(sent)
@@ -147,8 +143,8 @@ async def measure(url: str, nats_url: str, arguments: argparse.Namespace) -> Non
     print(f"synthetic renderer, fsync on, {'a new object each' if distinct else 'one object'}")
     print_latency(f"submit to start decided, at {arguments.rate:g}/s", [watch.decided[j] - t for j, t in sent.items()])
     print_latency("submit to start durable and seen in the log", [watch.started[j] - t for j, t in sent.items()])
-    print_latency("submit to picture stored and succeeded", [watch.ended[j] - t for j, t in sent.items()])
-    began, accepted = await flat_out(url, arguments.jobs, distinct)
+    print_latency("submit to image stored and succeeded", [watch.ended[j] - t for j, t in sent.items()])
+    began, accepted = await at_full_speed(url, arguments.jobs, distinct)
     print_rate(f"accepted, {CONNECTIONS} connections, the rest working", arguments.jobs / (accepted - began))
     await watch.until_ended(done + arguments.jobs)
     print_rate("completed end to end", arguments.jobs / (max(watch.ended.values()) - began))
@@ -175,7 +171,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--runners", type=int, default=1)
     parser.add_argument("--slots", type=int, default=64)
-    parser.add_argument("--distinct", action="store_true", help="every picture a new object in S3")
+    parser.add_argument("--distinct", action="store_true", help="every image a new object in S3")
     return parser.parse_args(words)
 
 

@@ -1,6 +1,6 @@
 """The projection against its ceiling: a plain COPY of the rows it makes, into the same tables, in the same run.
 
-Usage: python bench/projection.py [--events 100000]
+Usage: python -m bench.projection [--events 100000]
 
 Prints events folded per second by the live projector and by a rebuild, each with its ratio to the COPY, and the time
 from an append to the notice that its row is there. Servers sync to disk as in production, except that the log is
@@ -53,8 +53,8 @@ EVENTS_A_JOB = 5
 LATENCY_SAMPLES = 200
 
 
-def story(number: int) -> list[JobEvent]:
-    """One job as a fleet of three runners lives it."""
+def job_events(number: int) -> list[JobEvent]:
+    """The events of one job in a fleet of three runners."""
     now = clock.now() + timedelta(milliseconds=number)
     request = RenderRequest(
         model_id="m", preset="p", prompt=f"a red circle, number {number}", width_px=64, height_px=64, steps=4,
@@ -82,10 +82,10 @@ def story(number: int) -> list[JobEvent]:
 def log(events: int) -> Iterator[Envelope]:
     """Many jobs at a time, each in order."""
     for first in range(0, events // EVENTS_A_JOB, OPEN_JOBS):
-        jobs = [(ids.new_id(), story(first + number)) for number in range(OPEN_JOBS)]
+        jobs = [(ids.new_id(), job_events(first + number)) for number in range(OPEN_JOBS)]
         for place in range(EVENTS_A_JOB):
-            for job_id, told in jobs:
-                yield seal(told[place], entity_id=job_id, event_id=ids.new_id(), source="/dreamforge/bench")
+            for job_id, events_of_job in jobs:
+                yield seal(events_of_job[place], entity_id=job_id, event_id=ids.new_id(), source="/dreamforge/bench")
 
 
 async def fill(bus: Bus, events: int) -> int:
@@ -106,7 +106,7 @@ async def stored(bus: Bus, sequence: int) -> None:
     await eventually(lambda: last_sequence(bus, "JOBS"), 60, until=lambda last: last >= sequence)
 
 
-async def heard(connection: "psycopg.AsyncConnection[tuple[object, ...]]", sequence: int) -> None:
+async def wait_for_notice(connection: "psycopg.AsyncConnection[tuple[object, ...]]", sequence: int) -> None:
     """Wait for the notice that JOBS is folded up to a sequence."""
     async for notice in connection.notifies():
         stream, place = notice.payload.split()
@@ -123,7 +123,7 @@ async def live(settings: ProjectorSettings, bus: Bus, total: int) -> tuple[float
         began = time.perf_counter()
         with infrequent_gc():  # as `python -m dreamforge.projector` does
             service = asyncio.create_task(shell.serve(SERVICE, settings, stop))
-            await heard(listener, total)
+            await wait_for_notice(listener, total)
         seconds = time.perf_counter() - began
         latencies = [await latency(bus, listener) for _ in range(LATENCY_SAMPLES)]
         stop.set()
@@ -133,10 +133,10 @@ async def live(settings: ProjectorSettings, bus: Bus, total: int) -> tuple[float
 
 async def latency(bus: Bus, listener: "psycopg.AsyncConnection[tuple[object, ...]]") -> float:
     """From an append's acknowledgement to the notice."""
-    envelope = seal(story(0)[0], entity_id=ids.new_id(), event_id=ids.new_id(), source="/dreamforge/bench")
+    envelope = seal(job_events(0)[0], entity_id=ids.new_id(), event_id=ids.new_id(), source="/dreamforge/bench")
     ack = await bus.js.publish(envelope.subject, envelope.data, headers=envelope.headers)
     began = time.perf_counter()
-    await heard(listener, ack.seq)
+    await wait_for_notice(listener, ack.seq)
     return time.perf_counter() - began
 
 
@@ -179,17 +179,19 @@ async def main(events: int) -> None:
             live_seconds, latencies = await live(settings, bus, total)
             copy_seconds, rows = await plain_copy(tables_server.url)
             stages: dict[str, float] = {}
-            rebuilt = await rebuild(settings, lambda told: stages.update({told.stage: told.elapsed_seconds}))
+            rebuilt = await rebuild(
+                settings, lambda progress: stages.update({progress.stage: progress.elapsed_seconds})
+            )
             with suppress(Exception):
                 await bus.close()
-    say(total, rows, live_seconds, copy_seconds, rebuilt.seconds, latencies)
+    print_report(total, rows, live_seconds, copy_seconds, rebuilt.seconds, latencies)
     print("of the rebuild           " + ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in stages.items()))
 
 
-def say(
+def print_report(
     events: int, rows: int, live_seconds: float, copy_seconds: float, rebuild_seconds: float, latencies: list[float]
 ) -> None:
-    """The numbers, and what they mean."""
+    """The numbers and their ratio to the COPY."""
     ordered = sorted(latencies)
     print(f"{events} events -> {rows} rows")
     print(f"plain COPY of the rows   {events / copy_seconds:9.0f} events/s   1.00")

@@ -1,149 +1,105 @@
-"""How long until somebody else goes on: the recovery numbers that people ask for, each measured alone.
+"""How long until another process takes over: the recovery times, each measured alone.
 
 Usage: python -m bench.recovery [--trials 30] [--open-jobs 100000] [--only runner,scheduler,stack]
 """
 
 import argparse
 import asyncio
-import contextlib
-import os
 import signal
 import tempfile
 from pathlib import Path
 
-from bench.ledger import Ledger
-from bench.load import Connection
-from bench.pipeline import percentile
-from bench.verdict import clock
-from bench.victims import Service
+from bench.bench_stack import WAIT_SECONDS, BenchStack, submit_until_accepted
+from bench.fault_targets import ServiceProcess
+from bench.log_observer import LogObserver
+from bench.timing import clock, percentile
 
-from dreamforge.cli.stack.plan import ServiceSpec
 from dreamforge.contracts.events import JobRequested
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.runtime import clock as wall
 from dreamforge.runtime import ids
 from dreamforge.runtime.embedded import EmbeddedStack
-from dreamforge.runtime.embedded.ports import free_port
 from dreamforge.runtime.log import bus as bus_module
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.streams import ensure_streams
 
-WAIT_SECONDS = 60.0
 # What the design promises; dramatiq took 83 s, arq 309 s, Celery and taskiq more than 330 s for the first.
-PROMISES = {"runner": 5.0, "scheduler": 2.0, "stack": 10.0}
-
-
-class Site:
-    """A stack of separate processes in a folder of its own."""
-
-    def __init__(self, stack: EmbeddedStack, folder: Path, **environment: str) -> None:
-        own = {"FORGE_STATE_DIR": str(folder), "FORGE_LOG_JSON": "false", "FORGE_LOG_LEVEL": "WARNING"}
-        self._environment = {**os.environ, **stack.settings_env(), **own, **environment}
-        self._folder = folder
-        self.services: dict[str, Service] = {}
-
-    def add(self, name: str, kind: str, **environment: str) -> Service:
-        """Start one service; it is started again half a minute after it was killed, if ever."""
-        port = free_port()
-        where = {"FORGE_HEALTH_PORT": str(port), "FORGE_GATEWAY_PORT": str(port), "FORGE_RUNNER_ID": name}
-        spec = ServiceSpec(name, kind, "127.0.0.1", port, {**where, **environment})
-        service = Service(spec, self._environment, self._folder / f"{name}.log", restart_seconds=0.5)
-        self.services[name] = service
-        service.start()
-        return service
-
-    async def stop(self) -> None:
-        """End everything."""
-        await asyncio.gather(*(service.stop() for service in self.services.values()))
-
-
-async def submitted(url: str, **more: object) -> str:
-    """One job through the gateway, tried until it is taken."""
-    async with asyncio.timeout(WAIT_SECONDS):
-        while True:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                connection = await Connection.open(url)
-                body = {"model_id": "synthetic", "prompt": "p", "steps": 100, **more}
-                answer = await connection.post("/v1/jobs", body)
-                await connection.close()
-                if answer.status == 202:
-                    return str(answer.body["job_id"])
-            await asyncio.sleep(0.02)
+PROMISED_SECONDS = {"runner": 5.0, "scheduler": 2.0, "stack": 10.0}
 
 
 async def runner_killed(stack: EmbeddedStack, folder: Path, trials: int) -> list[float]:
-    """kill -9 of a runner, until its job has started on another one. The dead one stays away for that long."""
-    site = Site(stack, folder, FORGE_RUNNER_RENDERER="synthetic", FORGE_RUNNER_STEP_DELAY_SECONDS="0.05")
-    gateway = site.add("gateway", "gateway")
+    """kill -9 of a runner, until its job has started on another one. The killed one is not restarted meanwhile."""
+    bench_stack = BenchStack(stack, folder, FORGE_RUNNER_RENDERER="synthetic", FORGE_RUNNER_STEP_DELAY_SECONDS="0.05")
+    gateway = bench_stack.add("gateway", "gateway")
     for name, kind in (
         ("scheduler", "scheduler"),
         ("projector", "projector"),
         ("r1", "gpu-runner"),
         ("r2", "gpu-runner"),
     ):
-        site.add(name, kind)
+        bench_stack.add(name, kind)
     for name in ("r1", "r2"):
-        site.services[name].restart_seconds = 8.0
+        bench_stack.services[name].restart_seconds = 8.0
     bus = await bus_module.connect(stack.nats.url, "bench")
     await ensure_streams(bus)
-    ledger = Ledger(bus)
-    following = asyncio.create_task(ledger.run())
+    observer = LogObserver(bus)
+    following = asyncio.create_task(observer.run())
     seconds: list[float] = []
     for _ in range(trials):
-        job_id = await submitted(f"http://{gateway.spec.address}")
-        await ledger.until(lambda job_id=job_id: _has(ledger, job_id, "started"), WAIT_SECONDS)  # type: ignore[misc]
-        runner_id, attempt = ledger.holders[job_id]
+        job_id = await submit_until_accepted(f"http://{gateway.spec.address}")
+        await observer.until(lambda job_id=job_id: _has(observer, job_id, "started"), WAIT_SECONDS)  # type: ignore[misc]
+        runner_id, attempt = observer.current_attempts[job_id]
         began = clock()
-        await site.services[runner_id].hurt(signal.SIGKILL, 0)
-        await ledger.until(
-            lambda job_id=job_id, n=attempt: ledger.runs_again(job_id, n),  # type: ignore[misc]
+        await bench_stack.services[runner_id].inject(signal.SIGKILL, 0)
+        await observer.until(
+            lambda job_id=job_id, n=attempt: observer.runs_again(job_id, n),  # type: ignore[misc]
             WAIT_SECONDS,
         )
         seconds.append(clock() - began)
-        await ledger.until(lambda job_id=job_id: bool(ledger.terminal(job_id)), WAIT_SECONDS)  # type: ignore[misc]
+        await observer.until(lambda job_id=job_id: bool(observer.terminal(job_id)), WAIT_SECONDS)  # type: ignore[misc]
     following.cancel()
-    await site.stop()
+    await bench_stack.stop()
     await bus.close()
     return seconds
 
 
 async def scheduler_killed(stack: EmbeddedStack, folder: Path, trials: int) -> list[float]:
     """kill -9 of the leading scheduler, until the other one has assigned a job that came right after."""
-    site = Site(stack, folder, FORGE_RUNNER_RENDERER="synthetic")
-    gateway = site.add("gateway", "gateway")
+    bench_stack = BenchStack(stack, folder, FORGE_RUNNER_RENDERER="synthetic")
+    gateway = bench_stack.add("gateway", "gateway")
     for name in ("s1", "s2"):
-        site.add(name, "scheduler").restart_seconds = 3.0
-    site.add("projector", "projector")
-    site.add("r1", "gpu-runner", FORGE_RUNNER_SLOTS="8")
+        bench_stack.add(name, "scheduler").restart_seconds = 3.0
+    bench_stack.add("projector", "projector")
+    bench_stack.add("r1", "gpu-runner", FORGE_RUNNER_SLOTS="8")
     bus = await bus_module.connect(stack.nats.url, "bench")
     await ensure_streams(bus)
-    ledger = Ledger(bus)
-    following = asyncio.create_task(ledger.run())
+    observer = LogObserver(bus)
+    following = asyncio.create_task(observer.run())
     url = f"http://{gateway.spec.address}"
     seconds: list[float] = []
     for _ in range(trials):
-        first = await submitted(url, steps=1)
-        await ledger.until(lambda job=first: bool(ledger.terminal(job)), WAIT_SECONDS)  # type: ignore[misc]
-        leader = await leading(site)
+        first = await submit_until_accepted(url, steps=1)
+        await observer.until(lambda job=first: bool(observer.terminal(job)), WAIT_SECONDS)  # type: ignore[misc]
+        leader = await leading(bench_stack)
         began = clock()
-        await leader.hurt(signal.SIGKILL, 0)
-        job_id = await submitted(url, steps=1)
-        await ledger.until(lambda job=job_id: _has(ledger, job, "assigned"), WAIT_SECONDS)  # type: ignore[misc]
+        await leader.inject(signal.SIGKILL, 0)
+        job_id = await submit_until_accepted(url, steps=1)
+        await observer.until(lambda job=job_id: _has(observer, job, "assigned"), WAIT_SECONDS)  # type: ignore[misc]
         seconds.append(clock() - began)
-        await asyncio.sleep(4.0)  # the killed one is back and stands by
+        await asyncio.sleep(4.0)  # the killed one is restarted and is the standby
     following.cancel()
-    await site.stop()
+    await bench_stack.stop()
     await bus.close()
     return seconds
 
 
-async def leading(site: Site) -> Service:
-    """The scheduler that says of itself that it leads."""
+async def leading(bench_stack: BenchStack) -> ServiceProcess:
+    """The scheduler whose metrics say that it leads."""
     async with asyncio.timeout(WAIT_SECONDS):
         while True:
             for name in ("s1", "s2"):
-                if "forge_scheduler_active 1.0" in await _metrics(site.services[name].spec.address):
-                    return site.services[name]
+                if "forge_scheduler_active 1.0" in await _metrics(bench_stack.services[name].spec.address):
+                    return bench_stack.services[name]
             await asyncio.sleep(0.05)
 
 
@@ -160,7 +116,7 @@ async def _metrics(address: str) -> str:
 
 
 async def stack_killed(stack: EmbeddedStack, folder: Path, open_jobs: int) -> list[float]:
-    """kill -9 of everything with so many open jobs in the log, until a new job was taken and another one started."""
+    """kill -9 of everything with so many open jobs in the log, until a new job was accepted and another one started."""
     bus = await bus_module.connect(stack.nats.url, "fill")
     await ensure_streams(bus)
     await fill(EventStore(bus, "/dreamforge/bench"), open_jobs)
@@ -170,18 +126,18 @@ async def stack_killed(stack: EmbeddedStack, folder: Path, open_jobs: int) -> li
     began = clock()
     await asyncio.gather(*(server.restart() for server in stack.servers))
     servers = clock() - began
-    site = Site(stack, folder, FORGE_RUNNER_RENDERER="synthetic", FORGE_LIMIT_OPEN_JOBS=str(2 * open_jobs))
-    gateway = site.add("gateway", "gateway")
+    bench_stack = BenchStack(stack, folder, FORGE_RUNNER_RENDERER="synthetic", FORGE_LIMIT_OPEN_JOBS=str(2 * open_jobs))
+    gateway = bench_stack.add("gateway", "gateway")
     for name, kind in (("scheduler", "scheduler"), ("projector", "projector"), ("r1", "gpu-runner")):
-        site.add(name, kind)
+        bench_stack.add(name, kind)
     bus = await bus_module.connect(stack.nats.url, "bench")
     started = asyncio.create_task(_first_start(bus))
-    await submitted(f"http://{gateway.spec.address}", steps=1)
+    await submit_until_accepted(f"http://{gateway.spec.address}", steps=1)
     taken = clock() - began
     await started
     whole = clock() - began
-    print(f"    servers answer after {servers:.1f} s, a new job is taken after {taken:.1f} s")
-    await site.stop()
+    print(f"    servers answer after {servers:.1f} s, a new job is accepted after {taken:.1f} s")
+    await bench_stack.stop()
     await bus.close()
     return [whole]
 
@@ -213,20 +169,20 @@ async def fill(store: EventStore, open_jobs: int) -> None:
         )
 
 
-def _has(ledger: Ledger, job_id: str, token: str) -> bool:
-    return any(token == event.TOKEN for _, event in ledger.facts.get(job_id, []))
+def _has(observer: LogObserver, job_id: str, token: str) -> bool:
+    return any(token == event.TOKEN for _, event in observer.facts.get(job_id, []))
 
 
 def report(name: str, what: str, seconds: list[float]) -> bool:
-    """One row; True if the promise holds."""
+    """One row; True if the promise is kept."""
     p99 = percentile(seconds, 0.99)
-    held = p99 <= PROMISES[name]
+    kept = p99 <= PROMISED_SECONDS[name]
     print(
-        f"{'ok' if held else 'NO'}  {what:<58} n {len(seconds):>3}  p50 {percentile(seconds, 0.5):5.2f} s"
-        f"  p99 {p99:5.2f} s  (promised {PROMISES[name]:g} s)",
+        f"{'ok' if kept else 'NO'}  {what:<58} n {len(seconds):>3}  p50 {percentile(seconds, 0.5):5.2f} s"
+        f"  p99 {p99:5.2f} s  (promised {PROMISED_SECONDS[name]:g} s)",
         flush=True,
     )
-    return held
+    return kept
 
 
 async def main(arguments: argparse.Namespace) -> None:
@@ -250,5 +206,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--open-jobs", type=int, default=100_000)
-    parser.add_argument("--only", type=lambda text: text.split(","), default=list(PROMISES))
+    parser.add_argument("--only", type=lambda text: text.split(","), default=list(PROMISED_SECONDS))
     asyncio.run(main(parser.parse_args()))

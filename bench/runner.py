@@ -1,8 +1,8 @@
-"""What the system adds to a render: the same pictures by a bare diffusers script and through the whole of it.
+"""What the system adds to a render: the same images by a bare diffusers script and through the whole of it.
 
-Both paint with the shipped model, same settings and threads, in turns, so that neither sees another machine. The
-system's time is a client's: from before the POST until `JobSucceeded` is in the log, pictures stored. Then what a
-person waits for: a runner's cold start, its restart, a switch of models, a cancel.
+Both render with the shipped model, same settings and threads, in turns, so that neither sees another machine. The
+system's time is a client's: from before the POST until `JobSucceeded` is in the log, images stored. Then the waits
+of a user: a runner's cold start, its restart, a switch of models, a cancel.
 
 Usage: python -m bench.runner [--rounds 10] [--images 8]
 """
@@ -18,13 +18,12 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from bench.bare import GUIDANCE, PROMPT, SIDE_PX, STEPS
-from bench.ledger import Ledger
-from bench.load import Connection
-from bench.pipeline import percentile
-from bench.recovery import Site, submitted
-from bench.verdict import clock
-from bench.victims import Service
+from bench.bench_stack import BenchStack, submit_until_accepted
+from bench.fault_targets import ServiceProcess
+from bench.http_connection import HttpConnection
+from bench.log_observer import LogObserver
+from bench.plain_diffusers import GUIDANCE, PROMPT, SIDE_PX, STEPS
+from bench.timing import clock, percentile
 
 from dreamforge.contracts.events import JobCancelled, JobStarted
 from dreamforge.runtime.embedded import EmbeddedStack
@@ -34,36 +33,36 @@ from dreamforge.runtime.log.streams import ensure_streams
 MODELS = Path("models")
 MODEL_ID = "forge-shapes"
 WAIT_SECONDS = 120.0
-RATIO_AIM = 1.05
+RATIO_TARGET = 1.05
 # What a thread pool of torch would do to the other side's core.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 
-class Bare:
-    """The script beside the system."""
+class PlainDiffusers:
+    """The script that is compared with the system."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
     @classmethod
-    async def start(cls, model: Path) -> "Bare":
-        """Started and warm: imports and loading are not what is compared."""
+    async def start(cls, model: Path) -> "PlainDiffusers":
+        """Started and loaded: imports and loading are not compared."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "bench.bare",
+            "bench.plain_diffusers",
             str(model),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             env={**os.environ, **ENVIRONMENT},
         )
-        bare = cls(process)
-        assert await bare._line() == "ready"
-        return bare
+        plain = cls(process)
+        assert await plain._line() == "ready"
+        return plain
 
-    async def paint(self, first_seed: int, images: int) -> float:
-        """Seconds for so many pictures."""
+    async def render(self, first_seed: int, images: int) -> float:
+        """Seconds for so many images."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{first_seed} {images}\n".encode())
         return float(await self._line())
@@ -81,27 +80,27 @@ class Bare:
 class System:
     """The whole of Dream Forge on one machine, with one runner, and its log."""
 
-    def __init__(self, site: Site, ledger: Ledger) -> None:
-        self.site, self.ledger = site, ledger
-        self.url = f"http://{site.services['gateway'].spec.address}"
+    def __init__(self, bench_stack: BenchStack, observer: LogObserver) -> None:
+        self.bench_stack, self.observer = bench_stack, observer
+        self.url = f"http://{bench_stack.services['gateway'].spec.address}"
 
     @property
-    def runner(self) -> Service:
+    def runner(self) -> ServiceProcess:
         """The only one."""
-        return self.site.services["r1"]
+        return self.bench_stack.services["r1"]
 
     async def ask(self, **more: object) -> str:
         """A job's id, once it is accepted."""
-        return await submitted(self.url, **more)
+        return await submit_until_accepted(self.url, **more)
 
     async def ended(self, job_id: str) -> None:
         """Once its terminal event was seen. Errors: TimeoutError."""
-        if not await self.ledger.until(lambda: bool(self.ledger.terminal(job_id)), WAIT_SECONDS):
+        if not await self.observer.until(lambda: bool(self.observer.terminal(job_id)), WAIT_SECONDS):
             raise TimeoutError(job_id)
 
-    async def paint(self, first_seed: int, images: int) -> float:
-        """Seconds for so many pictures in one job, from before the POST to the success."""
-        connection = await Connection.open(self.url)
+    async def render(self, first_seed: int, images: int) -> float:
+        """Seconds for so many images in one job, from before the POST to the success."""
+        connection = await HttpConnection.open(self.url)
         body = {
             "model_id": MODEL_ID,
             "prompt": PROMPT,
@@ -120,51 +119,52 @@ class System:
         return seconds
 
 
-async def ratio(system: System, bare: Bare, rounds: int, images: int) -> bool:
-    """Both in turns, each first as often as second. True if the aim is reached."""
-    await bare.paint(0, 1)
-    await system.paint(0, 1)
+async def ratio(system: System, plain: PlainDiffusers, rounds: int, images: int) -> bool:
+    """Both in turns, each first as often as second. True if the target is reached."""
+    await plain.render(0, 1)
+    await system.render(0, 1)
     ratios, theirs, ours = [], [], []
     for number in range(rounds):
         seed = 1_000 * (number + 1)
         if number % 2:
-            own, other = await system.paint(seed, images), await bare.paint(seed, images)
+            own, other = await system.render(seed, images), await plain.render(seed, images)
         else:
-            other, own = await bare.paint(seed, images), await system.paint(seed, images)
+            other, own = await plain.render(seed, images), await system.render(seed, images)
         ratios.append(own / other)
         theirs.append(other)
         ours.append(own)
     found = median(ratios)
-    print(f"{images} pictures, {rounds} rounds    bare {median(theirs):6.3f} s   system {median(ours):6.3f} s")
+    print(f"{images} images, {rounds} rounds    plain {median(theirs):6.3f} s   system {median(ours):6.3f} s")
     print(
-        f"{'ok' if found <= RATIO_AIM else 'NO'}  ratio {found:.3f} (median; {min(ratios):.3f} to {max(ratios):.3f};"
-        f" aim {RATIO_AIM})",
+        f"{'ok' if found <= RATIO_TARGET else 'NO'}  ratio {found:.3f} (median; {min(ratios):.3f} to {max(ratios):.3f};"
+        f" target {RATIO_TARGET})",
         flush=True,
     )
-    return found <= RATIO_AIM
+    return found <= RATIO_TARGET
 
 
 async def start_up(system: System, how: signal.Signals) -> tuple[float, float]:
-    """The runner ended and started again: seconds to its first heartbeat, and to a picture asked for meanwhile."""
+    """The runner restarted: seconds to its first heartbeat, and to the image of a job submitted meanwhile."""
     runner = system.runner
     runner.restart_seconds = 0.0
     assert runner.process is not None
     ended = asyncio.create_task(runner.process.wait())
-    await runner.hurt(how, 0)
+    await runner.inject(how, 0)
     await ended
     began = clock()
-    heard = await system.ledger.bus.nc.subscribe("$KV.runners.r1")  # the old process is gone: what comes is the new one
-    await heard.next_msg(timeout=WAIT_SECONDS)
-    first_beat = clock() - began
+    subscription = await system.observer.bus.nc.subscribe("$KV.runners.r1")  # only the new process publishes now
+    await subscription.next_msg(timeout=WAIT_SECONDS)
+    first_heartbeat = clock() - began
     await system.ended(await system.ask(model_id=MODEL_ID, prompt=PROMPT, steps=4))
-    painted = clock() - began
-    await heard.unsubscribe()
-    return first_beat, painted
+    first_image = clock() - began
+    await subscription.unsubscribe()
+    return first_heartbeat, first_image
 
 
 async def switching(system: System, trials: int) -> tuple[float, float]:
     """Seconds of a small job whose model is loaded, and of one whose model has to be loaded first (medians)."""
-    warm, cold = [], []
+    warm: list[float] = []
+    cold: list[float] = []
     for number in range(trials):
         for model_id in ("tiny", MODEL_ID):
             for seconds in (cold, warm):
@@ -175,23 +175,23 @@ async def switching(system: System, trials: int) -> tuple[float, float]:
 
 
 async def cancelling(system: System, trials: int) -> list[float]:
-    """From the wish to JobCancelled in the log, which the runner appends once the child is idle again."""
+    """From the request to JobCancelled in the log, which the runner appends once the child is idle again."""
     found = []
     for _ in range(trials):
         job_id = await system.ask(model_id=MODEL_ID, prompt=PROMPT, steps=150, images=16)
-        await system.ledger.until(lambda job_id=job_id: _saw(system, job_id, JobStarted), WAIT_SECONDS)  # type: ignore[misc]
-        await system.ledger.until(lambda job_id=job_id: len(system.ledger.steps[job_id]) > 2, WAIT_SECONDS)  # type: ignore[misc]
+        await system.observer.until(lambda job_id=job_id: _has_event(system, job_id, JobStarted), WAIT_SECONDS)  # type: ignore[misc]
+        await system.observer.until(lambda job_id=job_id: len(system.observer.steps[job_id]) > 2, WAIT_SECONDS)  # type: ignore[misc]
         began = clock()
-        connection = await Connection.open(system.url)
+        connection = await HttpConnection.open(system.url)
         await connection.post(f"/v1/jobs/{job_id}/cancel", {})
-        await system.ledger.until(lambda job_id=job_id: _saw(system, job_id, JobCancelled), WAIT_SECONDS)  # type: ignore[misc]
+        await system.observer.until(lambda job_id=job_id: _has_event(system, job_id, JobCancelled), WAIT_SECONDS)  # type: ignore[misc]
         found.append(clock() - began)
         await connection.close()
     return found
 
 
-def _saw(system: System, job_id: str, kind: type) -> bool:
-    return any(isinstance(event, kind) for _, event in system.ledger.facts.get(job_id, []))
+def _has_event(system: System, job_id: str, kind: type) -> bool:
+    return any(isinstance(event, kind) for _, event in system.observer.facts.get(job_id, []))
 
 
 def models_in(folder: Path) -> Path:
@@ -214,33 +214,33 @@ async def main(arguments: argparse.Namespace) -> int:
         )
         await tiny.wait()
         async with EmbeddedStack(folder / "servers") as stack:
-            site = Site(stack, folder, FORGE_RUNNER_MODELS_DIR=str(models), **ENVIRONMENT)
+            bench_stack = BenchStack(stack, folder, FORGE_RUNNER_MODELS_DIR=str(models), **ENVIRONMENT)
             for name, kind in (("gateway", "gateway"), ("scheduler", "scheduler"), ("projector", "projector")):
-                site.add(name, kind)
-            site.add("r1", "gpu-runner", FORGE_RUNNER_THREADS="1", **json.loads(arguments.runner))
+                bench_stack.add(name, kind)
+            bench_stack.add("r1", "gpu-runner", FORGE_RUNNER_THREADS="1", **json.loads(arguments.runner))
             bus = await bus_module.connect(stack.nats.url, "bench")
             await ensure_streams(bus)
-            ledger = Ledger(bus)
-            following = asyncio.create_task(ledger.run())
-            system, bare = System(site, ledger), await Bare.start(models / MODEL_ID)
+            observer = LogObserver(bus)
+            following = asyncio.create_task(observer.run())
+            system, plain = System(bench_stack, observer), await PlainDiffusers.start(models / MODEL_ID)
             try:
-                reached = await ratio(system, bare, arguments.rounds, arguments.images)
-                await bare.stop()
+                reached = await ratio(system, plain, arguments.rounds, arguments.images)
+                await plain.stop()
                 await report(system, arguments.trials)
             finally:
                 following.cancel()
-                await site.stop()
+                await bench_stack.stop()
                 await bus.close()
     return 0 if reached else 1
 
 
 async def report(system: System, trials: int) -> None:
-    """The waits of people, each a row."""
+    """The waits of a user, each a row."""
     for name, how in (("runner stopped in order and started", signal.SIGTERM), ("killed and started", signal.SIGKILL)):
         found = [await start_up(system, how) for _ in range(trials)]
-        beats, pictures = zip(*found, strict=True)
+        heartbeats, images = zip(*found, strict=True)
         print(
-            f"{name:<40} first heartbeat {median(beats):5.2f} s   first picture {median(pictures):5.2f} s", flush=True
+            f"{name:<40} first heartbeat {median(heartbeats):5.2f} s   first image {median(images):5.2f} s", flush=True
         )
     warm, cold = await switching(system, trials)
     print(f"{'a small job, model loaded / not loaded':<40} {warm:5.2f} s / {cold:5.2f} s")

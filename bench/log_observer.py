@@ -1,4 +1,4 @@
-"""The log as a bystander sees it: every fact of every job, who runs what, and when something happened again."""
+"""Reads the whole log beside the system: every event of every job, which runner has which job, and when it changed."""
 
 import asyncio
 import time
@@ -27,21 +27,21 @@ from dreamforge.runtime.log.message import LogMessage
 
 Apply = Callable[[LogMessage], None]
 Condition = Callable[[], bool]
-# Between two tries to hear from a database that is away.
+# Between two attempts to connect to a database that is unavailable.
 RECONNECT_SECONDS = 0.05
-# What `Ledger.latest` calls a commit of the read tables.
+# What `LogObserver.latest` calls a commit of the read tables.
 PROJECTED = "projected"
 
 
 @dataclass
-class Ledger:
+class LogObserver:
     """Follows JOBS and STEPS from the start. `changed` is notified after each batch."""
 
     bus: Bus
     facts: dict[str, list[tuple[int, JobEvent]]] = field(default_factory=lambda: defaultdict(list))
     steps: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    holders: dict[str, tuple[str, int]] = field(default_factory=dict)  # job -> (runner, attempt), while it is held
-    latest: dict[str, float] = field(default_factory=dict)  # event token, or what was noted -> when it was seen last
+    current_attempts: dict[str, tuple[str, int]] = field(default_factory=dict)  # job -> (runner, attempt)
+    latest: dict[str, float] = field(default_factory=dict)  # event token or noted key -> when it was seen last
     unreadable: int = 0
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -61,9 +61,9 @@ class Ledger:
                         await self.note(PROJECTED, time.monotonic())
             await asyncio.sleep(RECONNECT_SECONDS)
 
-    async def note(self, what: str, moment: float) -> None:
-        """Something happened, at a moment of the monotonic clock."""
-        self.latest[what] = max(moment, self.latest.get(what, 0.0))
+    async def note(self, what: str, at: float) -> None:
+        """Record that something happened, at a time of the monotonic clock."""
+        self.latest[what] = max(at, self.latest.get(what, 0.0))
         async with self.changed:
             self.changed.notify_all()
 
@@ -88,12 +88,12 @@ class Ledger:
         self.facts[job_id].append((record.sequence, event))
         self.latest[event.TOKEN] = time.monotonic()
         if isinstance(event, JobAssigned):
-            self.holders[job_id] = (event.runner_id, event.attempt)
+            self.current_attempts[job_id] = (event.runner_id, event.attempt)
         elif isinstance(event, (AttemptFailed, *TERMINAL_EVENTS)):
-            self.holders.pop(job_id, None)
+            self.current_attempts.pop(job_id, None)
 
     async def until(self, true: Condition, seconds: float) -> bool:
-        """Wait until a condition holds; False if it does not in time."""
+        """Wait until a condition is true; False if it does not in time."""
         try:
             async with asyncio.timeout(seconds), self.changed:
                 await self.changed.wait_for(true)
@@ -101,34 +101,34 @@ class Ledger:
             return False
         return True
 
-    def held_by(self, runner_id: str) -> dict[str, int]:
+    def attempts_of(self, runner_id: str) -> dict[str, int]:
         """The attempt of each job that a runner has been given and not finished."""
-        return {job: attempt for job, (runner, attempt) in self.holders.items() if runner == runner_id}
+        return {job: attempt for job, (runner, attempt) in self.current_attempts.items() if runner == runner_id}
 
     def runs_again(self, job_id: str, attempt: int) -> bool:
-        """A later attempt of the job has started, or the job is over."""
+        """A later attempt of the job has started, or the job has ended."""
         return any(
             isinstance(event, TERMINAL_EVENTS) or (isinstance(event, JobStarted) and event.attempt > attempt)
             for _, event in self.facts[job_id]
         )
 
     def terminal(self, job_id: str) -> list[JobEvent]:
-        """The terminal events of a job: one, if all is well."""
+        """The terminal events of a job: exactly one in a correct system."""
         return [event for _, event in self.facts[job_id] if isinstance(event, TERMINAL_EVENTS)]
 
     def requested(self) -> set[str]:
-        """Every job there is."""
+        """Every job in the log."""
         return {job for job, facts in self.facts.items() if any(isinstance(e, JobRequested) for _, e in facts)}
 
     def open_jobs(self) -> set[str]:
-        """Jobs that are not over."""
+        """Jobs without a terminal event."""
         return {job for job in self.requested() if not self.terminal(job)}
 
     def attempts(self) -> list[int]:
         """How many attempts each job took."""
         return [sum(isinstance(e, JobAssigned) for _, e in facts) for facts in self.facts.values()]
 
-    def pictures(self, job_id: str) -> tuple[str, ...] | None:
+    def images(self, job_id: str) -> tuple[str, ...] | None:
         """The content hashes that a succeeded job promises; None if it did not succeed."""
         found = [event.artifacts for event in self.terminal(job_id) if isinstance(event, JobSucceeded)]
         return found[0] if found else None

@@ -1,4 +1,4 @@
-"""Processes that are meant to be killed: each is started again at once, on the same port, like a supervisor would."""
+"""Targets of fault injection: each process is restarted at once on the same port, as a supervisor would."""
 
 import asyncio
 import contextlib
@@ -12,13 +12,13 @@ from pathlib import Path
 from dreamforge.cli.stack.plan import ServiceSpec
 from dreamforge.runtime.embedded import EmbeddedServer, GuardedProcess, spawn
 
-# What a supervisor needs to notice and start again; KeptService's growing pauses are for people.
+# What a supervisor needs to notice an exit and restart; the growing pauses of `dreamforge up` are for people.
 RESTART_SECONDS = 0.1
 
 
 @dataclass
-class Service:
-    """One service process. `kills` counts what was done to it."""
+class ServiceProcess:
+    """One service process. `faults` counts what was injected."""
 
     spec: ServiceSpec
     environment: Mapping[str, str]
@@ -26,12 +26,12 @@ class Service:
     process: GuardedProcess | None = None
     stopping: bool = False
     restart_seconds: float = RESTART_SECONDS
-    kills: int = 0
-    keeper: "asyncio.Task[None] | None" = field(default=None, repr=False)
+    faults: int = 0
+    supervisor_task: "asyncio.Task[None] | None" = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
-        """As logs and tables call it."""
+        """Its name in logs and tables."""
         return self.spec.name
 
     @property
@@ -40,10 +40,10 @@ class Service:
         return self.spec.kind.replace("gpu-", "")
 
     def start(self) -> None:
-        """Keep it running until `stop`."""
-        self.keeper = asyncio.create_task(self._keep(), name=self.name)
+        """Start it, and restart it whenever it exits, until `stop`."""
+        self.supervisor_task = asyncio.create_task(self._supervise(), name=self.name)
 
-    async def _keep(self) -> None:
+    async def _supervise(self) -> None:
         with self.log_path.open("ab") as log:
             while not self.stopping:
                 self.process = await spawn(
@@ -55,11 +55,11 @@ class Service:
                 if not self.stopping:
                     await asyncio.sleep(self.restart_seconds)
 
-    async def hurt(self, how: signal.Signals, pause_seconds: float) -> None:
+    async def inject(self, how: signal.Signals, pause_seconds: float) -> None:
         """SIGKILL, SIGTERM, or SIGSTOP for a while."""
         if self.process is None or self.process.returncode is not None:
             return
-        self.kills += 1
+        self.faults += 1
         process = self.process
         process.send_signal(how)
         if how is signal.SIGSTOP:
@@ -67,7 +67,7 @@ class Service:
             process.send_signal(signal.SIGCONT)
 
     def child_pids(self) -> list[int]:
-        """The processes it started: a runner's renderers."""
+        """Ids of the processes it started: a runner's workers."""
         if self.process is None:
             return []
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
@@ -76,31 +76,31 @@ class Service:
         return []
 
     async def stop(self) -> None:
-        """End it for good."""
+        """Stop it and do not restart it."""
         self.stopping = True
         if self.process is not None:
             await self.process.stop(grace_seconds=15.0)
-        if self.keeper is not None:
-            await self.keeper
+        if self.supervisor_task is not None:
+            await self.supervisor_task
 
 
 @dataclass
-class Child:
-    """The renderer inside a runner: what dies when a kernel or a driver crashes."""
+class RendererProcess:
+    """The worker process of a runner: what a crash of a kernel or a driver ends."""
 
-    runner: Service
-    kills: int = 0
+    runner: ServiceProcess
+    faults: int = 0
     kind: str = "child"
 
     @property
     def name(self) -> str:
-        """As tables call it."""
+        """Its name in tables."""
         return f"{self.runner.name}.child"
 
-    async def hurt(self, how: signal.Signals, pause_seconds: float) -> None:
-        """A signal to the renderer alone."""
+    async def inject(self, how: signal.Signals, pause_seconds: float) -> None:
+        """A signal to the worker process only."""
         for pid in self.runner.child_pids():
-            self.kills += 1
+            self.faults += 1
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, how)
                 if how is signal.SIGSTOP:
@@ -109,16 +109,16 @@ class Child:
 
 
 @dataclass
-class Server:
+class ServerProcess:
     """NATS, Postgres or S3: killed and started again on the same data and port."""
 
     server: EmbeddedServer
-    kills: int = 0
+    faults: int = 0
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def name(self) -> str:
-        """As tables call it."""
+        """Its name in tables."""
         return self.server.name
 
     @property
@@ -126,10 +126,10 @@ class Server:
         """The same."""
         return self.server.name
 
-    async def hurt(self, how: signal.Signals, pause_seconds: float) -> None:
+    async def inject(self, how: signal.Signals, pause_seconds: float) -> None:
         """SIGKILL and a restart; SIGTERM is an orderly restart; SIGSTOP a partition that heals."""
         async with self.busy:
-            self.kills += 1
+            self.faults += 1
             if how is signal.SIGSTOP:
                 os.kill(self.server.pid, signal.SIGSTOP)
                 await asyncio.sleep(pause_seconds)
@@ -140,4 +140,4 @@ class Server:
             await self.server.restart()
 
 
-Victim = Service | Child | Server
+FaultTarget = ServiceProcess | RendererProcess | ServerProcess

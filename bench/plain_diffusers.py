@@ -1,4 +1,4 @@
-"""The peer of `bench.runner`: a plain diffusers script, as anybody would write it, kept warm between requests.
+"""What `bench.runner` compares with: a plain diffusers script whose pipeline stays loaded between requests.
 
 Started by the benchmark; reads lines `first_seed images` and answers with the seconds they took, PNG files included.
 """

@@ -1,4 +1,4 @@
-"""A client that costs little, so that a benchmark measures the server: raw HTTP/1.1 over kept connections."""
+"""A minimal HTTP client, so that a benchmark measures the server: raw HTTP/1.1 over keep-alive connections."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 
 @dataclass(slots=True)
-class Answer:
+class HttpResponse:
     """Status, headers (lower case) and parsed body of one response."""
 
     status: int
@@ -16,8 +16,8 @@ class Answer:
     body: Any  # Any: JSON
 
 
-class Connection:
-    """One kept connection to the gateway; one request at a time."""
+class HttpConnection:
+    """One keep-alive connection to the gateway; one request at a time."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
         self._reader, self._writer, self._host = reader, writer, host
@@ -30,7 +30,7 @@ class Connection:
         reader, writer = await asyncio.open_connection(host, port)
         return cls(reader, writer, f"{host}:{port}")
 
-    async def post(self, path: str, body: object, headers: dict[str, str] | None = None) -> Answer:
+    async def post(self, path: str, body: object, headers: dict[str, str] | None = None) -> HttpResponse:
         """One POST of a JSON body."""
         data = json.dumps(body).encode()
         extra = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
@@ -39,17 +39,17 @@ class Connection:
             f"Content-Length: {len(data)}\r\n\r\n".encode()
             + data
         )
-        return await self._answer()
+        return await self._read_response()
 
-    async def _answer(self) -> Answer:
+    async def _read_response(self) -> HttpResponse:
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
         lines = head.split("\r\n")
         pairs = (line.split(":", 1) for line in lines[1:] if ":" in line)
         headers = {name.lower(): value.strip() for name, value in pairs}
         body = await self._reader.readexactly(int(headers.get("content-length", "0")))
-        return Answer(int(lines[0].split(" ")[1]), headers, json.loads(body) if body else None)
+        return HttpResponse(int(lines[0].split(" ")[1]), headers, json.loads(body) if body else None)
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._writer.close()
         await self._writer.wait_closed()

@@ -1,0 +1,157 @@
+"""What must be true after fault injection, checked against log, tables, object store and streams."""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+
+import psycopg
+from bench.clients import LoadClients, StreamRecord
+from bench.log_observer import LogObserver
+
+from dreamforge.projector.maintenance.artifact_collector import collect
+from dreamforge.runtime.log.follow import last_sequence
+from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_of
+from dreamforge.runtime.testing import eventually
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One row of the table; `expected` is None for what is only reported."""
+
+    what: str
+    actual: object
+    expected: object = None
+
+    @property
+    def passed(self) -> bool:
+        """True if the value is the expected one, or only reported."""
+        return self.expected is None or self.actual == self.expected
+
+
+async def check_invariants(
+    observer: LogObserver, clients: LoadClients, settings: CommonSettings, images: int, *, steps_survive: bool
+) -> list[CheckResult]:
+    """Check everything, after all jobs ended and the projection has caught up.
+
+    `steps_survive`: the broker received no fault. A killed one may lose the last steps and reuse their sequence
+    numbers, which is not promised otherwise (docs/guarantees.md); job events are fsynced and must survive.
+    """
+    await projected(observer, settings)
+    accepted = set(clients.accepted)
+    ends = [observer.terminal(job) for job in accepted]
+    outcomes = Counter(end[0].TOKEN for end in ends if end)
+    store = ObjectStore(settings)
+    facts, steps, repeats = streams(observer, clients.readers)
+    orphans_before, orphans_after = await orphans(observer, settings, store)
+    attempts = Counter(observer.attempts())
+    return [
+        CheckResult("accepted", len(accepted)),
+        CheckResult("reached one terminal state", sum(len(end) == 1 for end in ends), len(accepted)),
+        CheckResult("lost", sum(job not in observer.facts for job in accepted) + len(observer.open_jobs()), 0),
+        CheckResult("terminal events beyond one a job", sum(max(0, len(end) - 1) for end in ends), 0),
+        CheckResult("keys that made a second job", clients.duplicated_keys, 0),
+        CheckResult("jobs that no client was told of", len(observer.requested() - accepted), 0),
+        CheckResult("cancelled without a client's request", unrequested_cancels(observer, clients), 0),
+        CheckResult(
+            "succeeded / failed / cancelled", " / ".join(str(outcomes[k]) for k in ("succeeded", "failed", "cancelled"))
+        ),
+        CheckResult("visible artifacts wrong", await wrong_artifacts(observer, settings, store, images), 0),
+        CheckResult("objects of lost attempts before collection", orphans_before),
+        CheckResult("orphan objects after collection", orphans_after, 0),
+        CheckResult("SSE readers that saw the end", sum(r.ended for r in clients.readers), len(clients.readers)),
+        CheckResult("SSE connections", sum(r.connections for r in clients.readers)),
+        CheckResult("SSE gaps", facts, 0),
+        CheckResult("SSE gaps in steps", steps, 0 if steps_survive else None),
+        CheckResult("SSE repeats", repeats, 0),
+        CheckResult("client retries", clients.retries),
+        CheckResult("unreadable events in the log", observer.unreadable, 0),
+        CheckResult("attempts per job", ", ".join(f"{n}: {count}" for n, count in sorted(attempts.items()))),
+    ]
+
+
+async def projected(observer: LogObserver, settings: CommonSettings) -> None:
+    """Wait until the tables have all of the log."""
+    newest = await last_sequence(observer.bus, "JOBS")
+
+    def caught_up() -> bool:
+        with psycopg.connect(settings.database_url.get_secret_value(), autocommit=True) as connection:
+            row = connection.execute("SELECT sequence FROM checkpoints WHERE stream = 'JOBS'").fetchone()
+        return row is not None and row[0] >= newest
+
+    await eventually(caught_up, timeout_seconds=60)
+
+
+def unrequested_cancels(observer: LogObserver, clients: LoadClients) -> int:
+    """Jobs that were cancelled although no client asked for it."""
+    cancelled = {job for job in clients.accepted if any(e.TOKEN == "cancelled" for e in observer.terminal(job))}
+    return len(cancelled - clients.cancelled)
+
+
+async def wrong_artifacts(observer: LogObserver, settings: CommonSettings, store: ObjectStore, images: int) -> int:
+    """Succeeded jobs that do not show exactly their images, others that show any, and objects that are not there."""
+    with psycopg.connect(settings.database_url.get_secret_value(), autocommit=True) as connection:
+        rows = connection.execute('SELECT job_id, sha256 FROM artifacts WHERE visible ORDER BY job_id, "index"')
+        visible: dict[str, list[str]] = {}
+        for job_id, sha256 in rows.fetchall():
+            visible.setdefault(job_id, []).append(sha256)
+    promised = {job: list(observer.images(job) or ()) for job in observer.facts}
+    wrong = sum(visible.get(job, []) != hashes for job, hashes in promised.items())
+    wrong += sum(len(hashes) not in (0, images) for hashes in promised.values())
+    return wrong + await broken_objects(store, {sha for hashes in visible.values() for sha in hashes})
+
+
+async def broken_objects(store: ObjectStore, hashes: set[str]) -> int:
+    """Images that are missing or whose content is not what their hash says."""
+    limit = asyncio.Semaphore(8)
+
+    async def broken(sha256: str) -> bool:
+        async with limit:
+            try:
+                return sha256_of(await store.get(object_key(sha256))) != sha256
+            except Exception:
+                return True
+
+    return sum(await asyncio.gather(*(broken(sha256) for sha256 in hashes)))
+
+
+async def orphans(observer: LogObserver, settings: CommonSettings, store: ObjectStore) -> tuple[int, int]:
+    """Objects that no succeeded job shows, before and after a collection without grace period (all jobs ended)."""
+    shown = {object_key(sha) for job in observer.facts for sha in observer.images(job) or ()}
+    before = sum(found.key not in shown for found in await store.listed())
+    await collect(settings.database_url.get_secret_value(), observer.bus, store, grace_seconds=0)
+    return before, sum(found.key not in shown for found in await store.listed())
+
+
+def streams(observer: LogObserver, readers: list[StreamRecord]) -> tuple[int, int, int]:
+    """Gaps in facts, gaps in steps, and repeats, over all readers: everything once and in order.
+
+    An event's id is "<jobs sequence>-<steps sequence>": exactly one of the two moves with each event.
+    """
+    fact_gaps = step_gaps = repeats = 0
+    for reader in readers:
+        facts, steps, last = [], [], (0, 0)
+        for _, event_id in reader.events:
+            jobs, _, steps_place = event_id.partition("-")
+            place = (int(jobs), int(steps_place))
+            facts += [place[0]] if place[0] != last[0] else []
+            steps += [place[1]] if place[1] != last[1] else []
+            repeats += place == last
+            last = place
+        expected = {sequence for sequence, _ in observer.facts[reader.job_id]}
+        seen = set(steps)
+        repeats += len(facts) - len(set(facts)) + len(steps) - len(seen)
+        fact_gaps += len(expected - set(facts)) + (facts != sorted(facts))
+        missing = [step for step in observer.steps[reader.job_id] if step <= max(seen, default=0) and step not in seen]
+        step_gaps += len(missing) + (steps != sorted(steps))
+    return fact_gaps, step_gaps, repeats
+
+
+def print_table(lines: list[CheckResult], seconds: float) -> bool:
+    """Print the table; True if every check passed."""
+    for line in lines:
+        mark = "  " if line.expected is None else ("ok" if line.passed else "NO")
+        expected = "" if line.passed else f"   (must be {line.expected})"
+        print(f"{mark}  {line.what:<44} {line.actual}{expected}")
+    print(f"    checked in {seconds:.1f} s")
+    return all(line.passed for line in lines)
