@@ -1,18 +1,17 @@
-"""The studio is one closed document, and what it names exists: routes, fields, events, its own elements.
+"""The studio is one closed document, and what it names exists: routes, events, its own elements.
 
-What its scripts say and hear is in test_studio_scripts; how it looks is seen in a browser.
+What its scripts do is in test_studio_scripts; how it looks is checked in a browser.
 """
 
 import re
 from html.parser import HTMLParser
 from importlib.resources import files
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
-from dreamforge.contracts.events import JOB_EVENTS, TERMINAL_EVENTS, JobEvent, StepProgressed
+from dreamforge.contracts.events import JOB_EVENTS, JobEvent, StepProgressed
 from dreamforge.contracts.jobs.state import Status
-from dreamforge.contracts.models.descriptor import Mode
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.app import api
 from dreamforge.gateway.routes.pages import Page, studio_text
@@ -21,13 +20,12 @@ CALL = re.compile(r"""(?:call|read|fetch)\([`"](/v1/[^`"?]*)[^`"]*[`"](?:, \{ me
 
 
 class Elements(HTMLParser):
-    """Ids, classes, names of fields, and every address that a browser would follow."""
+    """Ids, classes, and every address that a browser would follow."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ids: list[str] = []
         self.classes: set[str] = set()
-        self.fields: set[str] = set()
         self.addresses: set[str] = set()
         self.tags: set[str] = set()
 
@@ -36,8 +34,6 @@ class Elements(HTMLParser):
         self.tags.add(tag)
         self.ids += [has["id"]] if "id" in has else []
         self.classes.update(has.get("class", "").split())
-        self.fields.update(has[key] for key in ("data-picture", "data-field") if key in has)
-        self.fields.update({has["name"]} if "name" in has and tag != "meta" else ())
         self.addresses.update(has[key] for key in ("src", "href", "action") if key in has)
 
 
@@ -63,19 +59,7 @@ def document() -> dict[str, Any]:
     return dict(api(Limits()).state.document)
 
 
-def leaves(schema: dict[str, Any], document: dict[str, Any], place: str = "") -> set[str]:
-    """Every place that a request may set; a list is one place."""
-    found = set()
-    for name, part in schema["properties"].items():
-        inner = next((each["$ref"] for each in (part, *part.get("anyOf", ())) if "$ref" in each), None)
-        if inner is None:
-            found.add(place + name)
-        else:
-            found |= leaves(document["components"]["schemas"][inner.split("/")[-1]], document, f"{place}{name}/")
-    return found
-
-
-def test_every_file_of_it_is_in_the_page_and_may_run(text: str) -> None:
+def test_every_file_is_in_the_page_and_may_run(text: str) -> None:
     folder = files("dreamforge.gateway") / "static" / "studio"
     parts = [part for part in folder.iterdir() if part.name != "page.html"]
     for part in parts:
@@ -84,7 +68,7 @@ def test_every_file_of_it_is_in_the_page_and_may_run(text: str) -> None:
     assert Page.of(text).policy.count("'sha256-") == len(parts)
 
 
-def test_it_leads_nowhere_else(text: str, elements: Elements) -> None:
+def test_it_loads_nothing_from_elsewhere(text: str, elements: Elements) -> None:
     assert not elements.tags & {"link", "iframe", "object", "embed", "base"}
     assert elements.addresses == {"/docs", "/asyncapi"}
     for word in ("http:", "https:", "@import", "url(", "import(", "eval(", "innerHTML", " style=", "onclick="):
@@ -100,27 +84,17 @@ def test_every_route_it_calls_is_in_the_api(script: str, document: dict[str, Any
     assert calls <= routes
 
 
-def test_everything_that_a_request_may_set_has_its_field(elements: Elements, document: dict[str, Any]) -> None:
-    submission = document["components"]["schemas"]["Submission"]
-    assert elements.fields == leaves(submission, document)
-    assert get_args(Mode) == ("text", "image", "inpaint")  # a new one needs new fields
-
-
-def test_every_event_of_a_job_and_every_state_has_its_words(script: str) -> None:
-    told = set(re.findall(r'case "([a-z-]+)": return', script[: script.index("function stepped")]))
+def test_every_event_of_a_job_and_every_status_has_a_text(script: str) -> None:
+    described = set(re.findall(r'case "([a-z-]+)": return', script[: script.index("function describeStep")]))
     known: tuple[type[JobEvent], ...] = (*JOB_EVENTS, StepProgressed)
-    assert told == {event.TOKEN for event in known}
+    assert described == {event.TOKEN for event in known}
     states = re.search(r"const STATES = \{(.*?)\};", script, re.DOTALL)
     assert states is not None
     assert set(re.findall(r"(\w+): \"", states[1])) == {status.value for status in Status if status is not Status.NONE}
-    ends = re.search(r"const TERMINAL = \[(.*?)\]", script)
-    assert ends is not None
-    assert set(re.findall(r"\w+", ends[1])) == {event.TOKEN for event in TERMINAL_EVENTS}
 
 
-def test_every_element_it_reaches_for_is_there_once(script: str, elements: Elements) -> None:
+def test_every_element_it_uses_exists_once(script: str, elements: Elements) -> None:
     assert len(elements.ids) == len(set(elements.ids))
     assert set(re.findall(r'\$\("([^"]+)"\)', script)) <= set(elements.ids)
     parts = re.findall(r'(?:part|on)\("\.([\w-]+)', script)
     assert set(parts) <= elements.classes
-    assert set(re.findall(r'control\("([^"]+)"\)', script)) <= elements.fields

@@ -1,8 +1,8 @@
-"""The studio's scripts, run by a real engine: what they say of every event, and what they hear of a broken stream."""
+"""The studio's scripts, run by a JavaScript engine: texts, the form, and how they read a broken stream."""
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,21 +14,27 @@ from hypothesis import strategies as st
 
 from dreamforge.contracts.events import JOB_EVENTS, TERMINAL_EVENTS, JobEvent, StepProgressed
 from dreamforge.contracts.jobs.state import Status
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Parameters, Preset, VramProfile
+from dreamforge.contracts.request.limits import Limits
+from dreamforge.contracts.request.parameters import PARAMETERS
+from dreamforge.contracts.request.schema import request_schema
+from dreamforge.gateway.app import api
 from dreamforge.gateway.routes.pages import studio_text
 
 GOLDEN = Path(__file__).parents[3] / "contracts" / "tests" / "unit" / "golden"
+DECLARED = {each.name for each in PARAMETERS}
 KINDS: tuple[type[JobEvent], ...] = (*JOB_EVENTS, StepProgressed)
-# What a template says of something that is not there.
-SLIPS = re.compile(r"undefined|NaN|null|\[object|Infinity")
-# Steps of promises: the longest story that is told here takes some thousand.
+# What a template prints for a value that is missing.
+MISSING_VALUE = re.compile(r"undefined|NaN|null|\[object|Infinity")
+# Steps of promises: the longest stream that is read here takes some thousand.
 JOBS_MAX = 100_000
-# As far as `events` uses it: a gateway that tells what it is asked for in pieces, and then breaks or ends.
+# As far as `events` uses it: a gateway that sends a stream in pieces, and then breaks or ends.
 BROWSER = """
 const setTimeout = wake => wake();
 class TextDecoderStream {}
 async function fetch(path, { headers }) {
   const answer = JSON.parse(gateway(path, JSON.stringify(headers)));
-  if (answer.away) throw new TypeError("nobody answers");
+  if (answer.unavailable) throw new TypeError("no response");
   const read = async () => {
     const value = answer.pieces.shift();
     if (value === undefined && answer.breaks) throw new TypeError("the connection broke");
@@ -39,11 +45,11 @@ async function fetch(path, { headers }) {
     body: answer.status === 204 ? null : { pipeThrough: () => ({ getReader: () => ({ read }) }) },
   };
 }
-const heard = [];
+const received = [];
 let lost = 0, over = false;
-async function listen() {
+async function follow() {
   const place = { last: "" }, signal = { aborted: false };
-  for await (const event of events("J", place, signal, () => lost++)) heard.push(event);
+  for await (const event of events("J", place, signal, () => lost++)) received.push(event);
   over = true;
 }
 """
@@ -59,22 +65,22 @@ def scripts(*names: str) -> quickjs.Context:
 
 def call(context: quickjs.Context, function: str, *arguments: object) -> Any:  # Any: JSON
     """What a function of the page gives; null for undefined."""
-    told = json.dumps(json.dumps(arguments))
-    return json.loads(context.eval(f"JSON.stringify({function}(...JSON.parse({told})) ?? null)"))
+    encoded = json.dumps(json.dumps(arguments))
+    return json.loads(context.eval(f"JSON.stringify({function}(...JSON.parse({encoded})) ?? null)"))
 
 
 def golden(kind: type[JobEvent]) -> dict[str, Any]:
-    """An event as a stream tells it."""
+    """An event as a stream sends it."""
     event: dict[str, Any] = json.loads((GOLDEN / f"{kind.TYPE}.json").read_bytes())
     return {"job_id": "J", "sequence": 1, "type": kind.TYPE, **event}
 
 
 @pytest.fixture(scope="module")
-def words() -> quickjs.Context:
-    return scripts("words.js")
+def messages() -> quickjs.Context:
+    return scripts("messages.js")
 
 
-def test_the_page_as_a_whole_is_read_without_an_error() -> None:
+def test_the_page_as_a_whole_has_no_syntax_error() -> None:
     script = "\n".join(re.findall(r"<script>(.*?)</script>", studio_text(), re.DOTALL))
     quickjs.Context().eval(f"new Function({json.dumps(script)})")
     with pytest.raises(quickjs.JSException):
@@ -82,103 +88,212 @@ def test_the_page_as_a_whole_is_read_without_an_error() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.TOKEN)
-def test_every_event_has_its_words(words: quickjs.Context, kind: type[JobEvent]) -> None:
-    said = call(words, "told", kind.TOKEN, golden(kind))
-    assert said not in ("", kind.TOKEN)
-    assert not SLIPS.search(said)
+def test_every_event_has_a_text(messages: quickjs.Context, kind: type[JobEvent]) -> None:
+    text = call(messages, "describeEvent", kind.TOKEN, golden(kind))
+    assert text not in ("", kind.TOKEN)
+    assert not MISSING_VALUE.search(text)
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.NONE])
-def test_every_state_is_told_with_as_little_as_a_summary_may_hold(words: quickjs.Context, status: Status) -> None:
+def test_every_status_is_described_with_as_little_as_a_summary_may_hold(
+    messages: quickjs.Context, status: Status
+) -> None:
     job = {"status": status, "attempt": 1, "runner_id": "r1", "failure_reason": "internal", "failure_message": None}
-    said = call(words, "stands", job)
-    assert re.fullmatch(r".+\.", said), said
-    assert not SLIPS.search(said)
+    text = call(messages, "describeJob", job)
+    assert re.fullmatch(r".+\.", text), text
+    assert not MISSING_VALUE.search(text)
 
 
-def test_a_request_is_told_in_facts(words: quickjs.Context) -> None:
+def test_a_request_is_described_in_one_line(messages: quickjs.Context) -> None:
     request = golden(JOB_EVENTS[0])["request"]
-    said = call(words, "facts", request)
-    assert f"{request['width_px']}×{request['height_px']}" in said
-    assert not SLIPS.search(said)
-    assert call(words, "facts", {"model_id": "m"}) == "m"
+    text = call(messages, "describeRequest", request)
+    assert f"{request['width_px']}×{request['height_px']}" in text
+    assert not MISSING_VALUE.search(text)
+    assert call(messages, "describeRequest", {"model_id": "m"}) == "m"
 
 
-def test_what_came_out_otherwise_is_told_with_what_changed(words: quickjs.Context) -> None:
+def test_images_that_differ_are_described_with_what_changed(messages: quickjs.Context) -> None:
     before = [{"sha256": "a", "recipe": {"versions": {"torch": "1"}}}, {"sha256": "b", "recipe": {}}]
-    assert call(words, "compared", before, before) == "The same again, bit for bit: 2 pictures."
+    assert call(messages, "describeComparison", before, before) == "The same again, bit for bit: 2 images."
     after = [{"sha256": "x", "recipe": {"versions": {"torch": "2"}}}, before[1]]
-    assert call(words, "compared", before, after) == (
-        "1 of 2 pictures came out otherwise; the recipe changed: versions torch: 1, now 2."
+    assert call(messages, "describeComparison", before, after) == (
+        "1 of 2 images differ; the recipe changed: versions torch: 1, now 2."
     )
 
 
-def test_an_enlarged_picture_is_asked_for_again_by_its_factor() -> None:
-    wish = scripts("wish.js")
+def test_an_upscaled_image_is_requested_again_by_its_factor() -> None:
+    form = scripts("form_controls.js")
     upscale = {"width_px": 96, "height_px": 152, "strength": 0.5}
-    asked = call(wish, "factored", {"width_px": 64, "upscale": upscale | {"factor": 1.55}})
+    asked = call(form, "requestedUpscale", {"width_px": 64, "upscale": upscale | {"factor": 1.55}})
     assert asked == {"factor": 1.55, "strength": 0.5}
-    assert call(wish, "factored", {"width_px": 64, "upscale": upscale})["factor"] == 1.5
-    assert call(wish, "factored", {"width_px": 64}) is None
+    assert call(form, "requestedUpscale", {"width_px": 64, "upscale": upscale})["factor"] == 1.5
+    assert call(form, "requestedUpscale", {"width_px": 64}) is None
 
 
-class Teller:
-    """A gateway that tells one job's events after the last id it is given, as badly as `trouble` says.
+def model(**parameters: object) -> ModelDescriptor:
+    """A pipeline of SDXL's family with these capabilities, or those of its family."""
+    preset = Preset(name="standard", width_px=1024, height_px=1024, steps=30, guidance_scale=5.0)
+    vram = VramProfile(resident_bytes=0, denoise_bytes_per_latent=0, decode_bytes_per_px=0)
+    own = Parameters.model_validate(parameters) if parameters else None
+    return ModelDescriptor(
+        model_id="m", family="stable-diffusion-xl", digest="0" * 64, vram=vram, presets=(preset,), parameters=own
+    )
 
-    Each answer's trouble: how many events it tells, where it cuts them into pieces, and how it ends.
+
+@pytest.fixture(scope="module")
+def form() -> quickjs.Context:
+    context = scripts("form_controls.js")
+    context.eval("""const assets = kind => [[kind + "-1", "An asset"]];
+const sections = (schema, preset) => sectionsOf(schema, preset, assets);
+const withoutAssets = (schema, preset) => sectionsOf(schema, preset, () => []);""")
+    return context
+
+
+def controls(sections: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The controls of a form by the place in the request, nested ones as `upscale/factor`."""
+
+    def flat(control: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+        yield prefix + control["name"], control
+        for inner in control.get("controls", ()):
+            yield from flat(inner, f"{prefix}{control['name']}/")
+
+    return {name: each for section in sections for control in section["controls"] for name, each in flat(control)}
+
+
+def test_every_parameter_of_a_request_has_a_control(form: quickjs.Context) -> None:
+    schema = request_schema(model(), Limits())
+    found = controls(call(form, "sections", schema))
+    separate = set(json.loads(form.eval("JSON.stringify(SEPARATE)")))
+    assert {each.name for each in PARAMETERS} <= found.keys() | separate
+    assert {"upscale/factor", "upscale/strength", "control/image", "control/scale", "control/model_id"} <= found.keys()
+    assert all(control["label"] for control in found.values())
+
+
+def test_what_belongs_to_the_job_has_the_bounds_of_the_api(form: quickjs.Context) -> None:
+    schemas = api(Limits()).state.document["components"]["schemas"]
+    others = {name: each for name, each in schemas["Submission"]["properties"].items() if name not in DECLARED}
+    own = json.loads(form.eval("JSON.stringify(JOB_PARAMETERS)"))
+    assert own.keys() == others.keys()
+    assert {name: others["priority"][name] for name in ("type", "minimum", "maximum", "default")}.items() <= (
+        own["priority"].items()
+    )
+    (deadlines,) = (each["$ref"].split("/")[-1] for each in others["deadlines"]["anyOf"] if "$ref" in each)
+    for name, each in schemas[deadlines]["properties"].items():
+        bounds = {key: each["anyOf"][0][key] for key in ("type", "exclusiveMinimum", "maximum")}
+        assert bounds.items() <= own["deadlines"]["properties"][name].items()
+
+
+@pytest.mark.parametrize(
+    ("rule", "kind"),
+    [
+        ({"type": "integer", "minimum": 0, "maximum": 4, "default": 0}, "number"),
+        ({"type": "number", "minimum": 0.5}, "number"),
+        ({"type": "boolean", "default": False}, "switch"),
+        ({"type": "string", "maxLength": 20}, "text"),
+        ({"enum": ["a", "b"], "x-widget": "choice"}, "choice"),
+    ],
+)
+def test_a_new_scalar_parameter_needs_no_code(form: quickjs.Context, rule: dict[str, Any], kind: str) -> None:
+    schema = request_schema(model(), Limits())
+    schema["properties"]["novelty"] = rule | {"title": "Novelty", "description": "New.", "x-group": "rendering"}
+    found = call(form, "sections", schema)
+    (section,) = (each for each in found if each["name"] == "rendering")
+    control = controls([section])["novelty"]
+    assert (control["kind"], control["label"], control["help"]) == (kind, "Novelty", "New.")
+    if kind == "number":
+        assert control["attributes"]["min"] == rule["minimum"]
+
+
+def test_controls_follow_the_model(form: quickjs.Context) -> None:
+    plain = model(modes=("text",), negative_prompt=False, samplers=())
+    found = controls(call(form, "sections", request_schema(plain, Limits())))
+    absent = {"negative_prompt", "sampler", "init_image", "mask_image", "strength", "loras", "control", "upscale"}
+    assert not absent & found.keys()
+    whole = controls(call(form, "sections", request_schema(model(), Limits()), {"steps": 12}))
+    assert (whole["steps"]["placeholder"], whole["guidance_scale"]["placeholder"]) == ("12", "5")
+    assert {name: whole[name]["needs"] for name in ("strength", "mask_image", "init_image")} == {
+        "strength": ["init_image"], "mask_image": ["init_image"], "init_image": [],
+    }  # fmt: skip
+    assert whole["upscale/strength"]["needs"] == ["factor"]
+    assert whole["control/image"]["needs"] == ["model_id"]
+    assert whole["loras"]["options"] == [["lora-1", "An asset"]]
+
+
+def test_a_model_that_needs_a_mask_still_offers_its_start_image(form: quickjs.Context) -> None:
+    found = controls(call(form, "sections", request_schema(model(modes=("inpaint",)), Limits())))
+    assert (found["init_image"]["needs"], found["mask_image"]["needs"]) == ([], ["init_image"])
+
+
+def test_without_assets_there_is_nothing_to_choose_from(form: quickjs.Context) -> None:
+    found = controls(call(form, "withoutAssets", request_schema(model(), Limits())))
+    assert not {"loras", "control"} & found.keys()
+
+
+def test_an_event_leads_to_the_status_that_the_log_gives_it() -> None:
+    lifecycle = json.loads(scripts("job_lifecycle.js").eval("JSON.stringify(JOB_LIFECYCLE)"))
+    assert set(lifecycle["terminal"]) == {event.TOKEN for event in TERMINAL_EVENTS}
+    assert set(lifecycle["status"].values()) == {status.value for status in Status if status is not Status.NONE}
+
+
+class BrokenGateway:
+    """A gateway that sends one job's events after the last id it is given, with the faults of `faults`.
+
+    The fault of a response: how many events it sends, the size of the pieces, and how it ends.
     """
 
-    def __init__(self, count: int, trouble: list[tuple[int, int, str]]) -> None:
+    def __init__(self, count: int, faults: list[tuple[int, int, str]]) -> None:
         names = ["requested", *["step"] * (count - 2), TERMINAL_EVENTS[0].TOKEN]
         self.frames = [f'id: {n}-0\nevent: {name}\ndata: {{"n": {n}}}\n\n' for n, name in enumerate(names, 1)]
-        self.trouble = trouble
+        self.faults = faults
 
     def answer(self, path: str, headers: str) -> str:
         """One answer, as JSON."""
         assert path == "/v1/jobs/J/events"
         last = int(json.loads(headers).get("Last-Event-ID", "0-0").split("-")[0])
-        count, size, end = self.trouble.pop(0) if self.trouble else (len(self.frames), 1000, "ends")
-        if end in ("away", "503"):
-            return json.dumps({"away": end == "away", "status": 503, "pieces": []})
-        text = ": still here\n\n" + "".join(self.frames[last : last + count])
+        count, size, end = self.faults.pop(0) if self.faults else (len(self.frames), 1000, "ends")
+        if end in ("unavailable", "503"):
+            return json.dumps({"unavailable": end == "unavailable", "status": 503, "pieces": []})
+        text = ": keep-alive\n\n" + "".join(self.frames[last : last + count])
         if end == "half":
             text += "id: 99-0\nevent: st"
         pieces = [text[at : at + size] for at in range(0, len(text), size)]
         return json.dumps({"status": 200, "pieces": pieces, "breaks": end == "breaks"})
 
 
-def listened(gateway: Callable[[str, str], str]) -> quickjs.Context:
-    """The page's listener, once it has nothing left to do."""
-    context = scripts("gateway.js")
+def followed(gateway: Callable[[str, str], str]) -> quickjs.Context:
+    """The page's stream reader, once it has nothing left to do."""
+    context = scripts("job_lifecycle.js", "gateway.js")
     context.add_callable("gateway", gateway)
     context.eval(BROWSER)
-    context.eval("listen()")
+    context.eval("follow()")
     for _ in range(JOBS_MAX):
         if not context.execute_pending_job():
             return context
-    raise AssertionError("it asks again and again")
+    raise AssertionError("it never stops asking")
 
 
-ENDS = st.sampled_from(["ends", "breaks", "half", "away", "503"])
+ENDS = st.sampled_from(["ends", "breaks", "half", "unavailable", "503"])
 
 
 @given(st.integers(2, 12), st.lists(st.tuples(st.integers(0, 5), st.integers(1, 50), ENDS)))
-def test_however_a_stream_breaks_each_event_is_heard_once(count: int, trouble: list[tuple[int, int, str]]) -> None:
-    teller = Teller(count, trouble)
-    context = listened(teller.answer)
+def test_however_a_stream_breaks_each_event_is_received_once(count: int, faults: list[tuple[int, int, str]]) -> None:
+    gateway = BrokenGateway(count, faults)
+    context = followed(gateway.answer)
     assert context.eval("over")
-    heard = json.loads(context.eval("JSON.stringify(heard)"))
-    assert [each["data"]["n"] for each in heard] == list(range(1, count + 1))
-    assert [each["name"] for each in heard] == [frame.split("\n")[1].removeprefix("event: ") for frame in teller.frames]
+    received = json.loads(context.eval("JSON.stringify(received)"))
+    assert [each["data"]["n"] for each in received] == list(range(1, count + 1))
+    assert [each["name"] for each in received] == [
+        frame.split("\n")[1].removeprefix("event: ") for frame in gateway.frames
+    ]
 
 
 @pytest.mark.parametrize("status", [204, 404])
-def test_whoever_has_seen_the_end_or_asks_for_nothing_does_not_come_back(status: int) -> None:
+def test_a_finished_or_unknown_stream_is_not_requested_again(status: int) -> None:
     asked: list[str] = []
 
     def answer(path: str, _headers: str) -> str:
         asked.append(path)
         return json.dumps({"status": status, "pieces": []})
 
-    context = listened(answer)
+    context = followed(answer)
     assert (context.eval("over"), context.eval("lost"), len(asked)) == (True, 0, 1)

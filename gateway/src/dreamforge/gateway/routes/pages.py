@@ -22,7 +22,7 @@ ICON = (
     b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="4" fill="#c2401b"/>'
     b'<path d="M3 5h10v2q-3 0-3 3l2 2H4l2-2q0-3-3-3z" fill="#fff"/></svg>'
 )
-_NAMED = re.compile(r"/\* ([a-z]+\.(?:css|js)) \*/")
+_NAMED = re.compile(r"/\* ([a-z_]+\.(?:css|js)) \*/")
 _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 

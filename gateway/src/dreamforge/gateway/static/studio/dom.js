@@ -14,11 +14,11 @@ function show(element, text) {
 }
 
 // For screen readers: what happened, never each step.
-const announce = text => { $("heard").textContent = text; };
+const announce = text => { $("announcement").textContent = text; };
 
 async function copy(text, button) {
   if (navigator.clipboard) await navigator.clipboard.writeText(text);
-  else { // not a secure context: another machine of the house, over plain HTTP
+  else { // not a secure context: from another machine, over plain HTTP
     const area = make("textarea", { value: text });
     button.after(area);
     area.select();

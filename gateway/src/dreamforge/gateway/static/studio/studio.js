@@ -1,25 +1,25 @@
 "use strict";
-// The page: the form, the jobs of the log, and who paints them, kept fresh while somebody looks.
-const PAGE = 50;    // jobs of one answer, as the gateway gives by default
+// The page: the form, the jobs of the log and the runners, refreshed while the page is visible.
+const PAGE = 50;    // jobs of one response, as the gateway gives by default
 const STREAMS = 3;  // a browser opens six connections to a host at most: the rest is for calls and another window
-const wish = new Wish($("wish"));
+const form = new RequestForm($("request"));
 const cards = new Map();
 let next = null, registry = "", registered = 0;
 
 const studio = {
-  reuse(request) { wish.fill(request); $("wish").scrollIntoView({ block: "nearest" }); },
-  startable(request) { return wish.startable(request); },
-  start(request, picture) { wish.start(request, picture); $("wish").scrollIntoView({ block: "nearest" }); },
+  reuse(request) { form.fill(request); form.form.scrollIntoView({ block: "nearest" }); },
+  canStartFrom(request) { return form.canStartFrom(request); },
+  startFrom(request, image) { form.startFrom(request, image); form.form.scrollIntoView({ block: "nearest" }); },
   async repeat(card) {
     try {
-      const repeated = await paint(wish.again(card.job.request), error => card.say(error.message));
+      const repeated = await submitJob(sameAgain(card.job.request), error => card.say(error.message));
       repeated.original = card.job.artifacts;
     } catch (error) { card.say(error.message); }
   },
 };
-studio.viewer = new Viewer($("viewer"), studio);
+studio.viewer = new ImageViewer($("viewer"), studio);
 
-// What is far down is read when it comes near.
+// Cards far down are loaded when they come near.
 const near = new IntersectionObserver(entries => {
   for (const { target } of entries.filter(each => each.isIntersecting)) {
     near.unobserve(target);
@@ -30,7 +30,7 @@ const near = new IntersectionObserver(entries => {
 const age = card => Date.parse(card.job.requested_at);
 
 function add(job) {
-  const card = new Card(job, studio);
+  const card = new JobCard(job, studio);
   const after = [...$("jobs").children].find(each => age(each.card) < age(card));
   cards.set(job.job_id, card);
   $("jobs").insertBefore(card.root, after || null);
@@ -39,21 +39,21 @@ function add(job) {
   return card;
 }
 
-async function paint(body, delayed) {
+async function submitJob(body, delayed) {
   const { job_id, status } = await submit(body, delayed);
   const card = cards.get(job_id) || add({ job_id, status, request: body, requested_at: new Date().toISOString() });
-  listen();
+  follow();
   card.root.scrollIntoView({ block: matchMedia("(max-width:52rem)").matches ? "start" : "nearest" });
   return card;
 }
 
-// The oldest open jobs are watched event by event, for they are the next to be painted.
-function listen() {
+// The events of the oldest open jobs are followed, for they are the next to be rendered.
+function follow() {
   const open = [...cards.values()].filter(card => card.open).sort((a, b) => age(a) - age(b));
   const rank = card => ({ running: 0, assigned: 1 })[card.job.status] ?? 2;
-  const wanted = document.hidden ? [] : open.sort((a, b) => rank(a) - rank(b)).slice(0, STREAMS);
-  for (const card of open) if (card.watched && !wanted.includes(card)) card.pause();
-  for (const card of wanted) if (!card.watched) card.watch();
+  const chosen = document.hidden ? [] : open.sort((a, b) => rank(a) - rank(b)).slice(0, STREAMS);
+  for (const card of open) if (card.followed && !chosen.includes(card)) card.pause();
+  for (const card of chosen) if (!card.followed) card.follow();
   const first = open[0];
   document.title = first ? `${Math.round(first.progress * 100)} % · Dream Forge` : "Dream Forge";
   return open;
@@ -62,32 +62,32 @@ function listen() {
 async function refresh() {
   const [page, fleet] = await Promise.all([call(`/v1/jobs?limit=${PAGE}`), call("/v1/runners")]);
   const first = !registered;
-  draw(fleet.runners.filter(each => each.heartbeat));
-  await catalog(fleet.runners);
-  if (first) turn(page.next_cursor);
+  showRunners(fleet.runners.filter(each => each.heartbeat));
+  await refreshCatalog(fleet.runners);
+  if (first) showOlder(page.next_cursor);
   for (const job of page.jobs) {
-    if (cards.has(job.job_id)) cards.get(job.job_id).see(job); else add(job);
+    if (cards.has(job.job_id)) cards.get(job.job_id).update(job); else add(job);
   }
-  show($("empty"), cards.size ? "" : "Nothing has been painted yet. Say what you want to see, and press Paint.");
-  const waiting = listen().filter(card => card.job.status === "queued" && Date.now() - age(card) > 1500);
+  show($("empty"), cards.size ? "" : "No jobs yet. Describe an image and press Generate.");
+  const waiting = follow().filter(card => card.job.status === "queued" && Date.now() - age(card) > 1500);
   await Promise.all(waiting.slice(0, STREAMS).map(card => card.explain()));
 }
 
 // Models come and go with their runners, and seldom otherwise.
-async function catalog(runners) {
+async function refreshCatalog(runners) {
   const now = JSON.stringify(runners.map(({ runner_id: id, heartbeat }) =>
     [id, heartbeat?.model_ids, heartbeat?.draining]));
   if (now === registry && Date.now() - registered < 30_000) return;
   const [{ models }, { presets }] = await Promise.all([call("/v1/models"), call("/v1/presets")]);
-  wish.offer(models, presets);
+  form.offer(models, presets);
   [registry, registered] = [now, Date.now()];
 }
 
-function draw(alive) {
+function showRunners(alive) {
   const active = alive.reduce((sum, each) => sum + each.heartbeat.active.length, 0);
-  const busy = active ? `${count(active, "job")} in work` : "idle";
+  const busy = active ? `${count(active, "job")} running` : "idle";
   show($("fleet").firstElementChild, alive.length ? `${count(alive.length, "runner")}, ${busy}`
-    : "No runner is alive: jobs wait until one comes");
+    : "No runner is available: jobs wait until one starts");
   const lines = alive.map(({ runner_id, device, heartbeat }) => `${runner_id}: ${device.name} (${device.kind}), ` +
     `${gibibytes(heartbeat.free_bytes)} free${heartbeat.draining ? ", finishing its last jobs" : ""}` +
     `${device.note ? `; ${device.note}` : ""}`);
@@ -96,45 +96,41 @@ function draw(alive) {
     list.replaceChildren(...lines.map(textContent => make("li", { textContent })));
 }
 
-function turn(cursor) {
+function showOlder(cursor) {
   next = cursor;
   $("older").hidden = !next;
 }
 
-async function keepFresh() {
+async function refreshForever() {
   for (;;) {
-    try { await refresh(); show($("away"), ""); } catch (error) { show($("away"), `${error.message} Trying again.`); }
+    try { await refresh(); show($("unavailable"), ""); } catch (error) { show($("unavailable"), `${error.message} Retrying.`); }
     const busy = [...cards.values()].some(card => card.open);
     await Promise.race([pause(document.hidden ? 15_000 : busy ? 2000 : 5000),
       new Promise(wake => document.addEventListener("visibilitychange", wake, { once: true }))]);
   }
 }
 
-$("wish").addEventListener("submit", async event => {
+form.form.addEventListener("submit", async event => {
   event.preventDefault();
-  $("paint").disabled = true;
+  $("submit").disabled = true;
   try {
-    const body = await wish.body();
-    if (body) await paint(body, error => show($("problem"), `${error.message} Trying again.`));
+    const body = await form.body();
+    if (body) await submitJob(body, error => show($("problem"), `${error.message} Retrying.`));
     if (body) show($("problem"), "");
-  } catch (error) { wish.complain(error); }
-  wish.shape();
+  } catch (error) { form.explain(error); }
+  form.update();
 });
-$("wish").addEventListener("keydown", event => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("wish").requestSubmit($("paint"));
+form.form.addEventListener("keydown", event => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.form.requestSubmit($("submit"));
 });
-$("fresh").addEventListener("click", () => {
-  wish.fill({ prompt: "", images: 1 });
-  $("wish").reset();
-  wish.shape();
-});
+$("reset").addEventListener("click", () => form.reset());
 $("older").addEventListener("click", async () => {
   $("older").disabled = true;
   try {
     const page = await call(`/v1/jobs?limit=${PAGE}&cursor=${encodeURIComponent(next)}`);
     page.jobs.filter(job => !cards.has(job.job_id)).forEach(add);
-    turn(page.next_cursor);
-  } catch (error) { show($("away"), error.message); }
+    showOlder(page.next_cursor);
+  } catch (error) { show($("unavailable"), error.message); }
   $("older").disabled = false;
 });
-keepFresh();
+refreshForever();

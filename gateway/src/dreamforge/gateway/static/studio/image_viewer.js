@@ -1,28 +1,28 @@
 "use strict";
-// One picture, large, with its recipe: first what a person has set.
+// One image, large, with its recipe: first what a person has set.
 const FIRST = ["prompt", "negative_prompt", "seed", "model_id", "steps", "guidance_scale", "sampler", "strength"];
 const inOrder = recipe =>
   ({ ...Object.fromEntries(FIRST.filter(name => name in recipe).map(name => [name, recipe[name]])), ...recipe });
 
-class Viewer {
+class ImageViewer {
   constructor(dialog, studio) {
     this.dialog = dialog;
     const part = name => dialog.querySelector(name);
     part(".close").addEventListener("click", () => dialog.close());
     part(".back").addEventListener("click", () => this.turn(-1));
     part(".next").addEventListener("click", () => this.turn(1));
-    part(".seed").addEventListener("click", event => copy(String(this.picture.seed), event.target));
+    part(".seed").addEventListener("click", event => copy(String(this.image.seed), event.target));
     part(".recipe").addEventListener("click", event =>
-      copy(JSON.stringify(this.picture.recipe, null, 2), event.target));
+      copy(JSON.stringify(this.image.recipe, null, 2), event.target));
     part(".use").addEventListener("click", () => {
       dialog.close();
-      studio.reuse({ ...this.job.request, seed: this.picture.seed, images: 1 });
+      studio.reuse({ ...this.job.request, seed: this.image.seed, images: 1 });
     });
     part(".start").addEventListener("click", () => {
       dialog.close();
-      studio.start(this.job.request, this.picture);
+      studio.startFrom(this.job.request, this.image);
     });
-    this.startable = () => studio.startable(this.job.request);
+    this.canStart = () => studio.canStartFrom(this.job.request);
     dialog.addEventListener("click", event => event.target === dialog && dialog.close());
     dialog.addEventListener("keydown", event => {
       if (event.key === "ArrowLeft") this.turn(-1);
@@ -30,7 +30,7 @@ class Viewer {
     });
   }
 
-  get picture() { return this.job.artifacts[this.index]; }
+  get image() { return this.job.artifacts[this.index]; }
 
   open(job, index) {
     this.job = job;
@@ -47,15 +47,15 @@ class Viewer {
   }
 
   draw() {
-    const { picture, dialog, job } = this, part = name => dialog.querySelector(name);
-    Object.assign(part("img"), { src: picture.url, alt: job.request.prompt });
+    const { image, dialog, job } = this, part = name => dialog.querySelector(name);
+    Object.assign(part("img"), { src: image.url, alt: job.request.prompt });
     part("h2").textContent = job.request.prompt;
-    part(".file").href = picture.url;
-    part(".start").hidden = !this.startable();
+    part(".file").href = image.url;
+    part(".start").hidden = !this.canStart();
     part(".back").disabled = this.index === 0;
     part(".next").disabled = this.index === job.artifacts.length - 1;
-    const rows = [["picture", `${this.index + 1} of ${job.artifacts.length}`], ...pairs(inOrder(picture.recipe)),
-      ["sha256", picture.sha256]].filter(([, text]) => text !== "");
+    const rows = [["image", `${this.index + 1} of ${job.artifacts.length}`], ...pairs(inOrder(image.recipe)),
+      ["sha256", image.sha256]].filter(([, text]) => text !== "");
     part("dl").replaceChildren(...rows.flatMap(([name, text]) =>
       [make("dt", { textContent: name.replaceAll("_", " ") }), make("dd", { textContent: text })]));
   }

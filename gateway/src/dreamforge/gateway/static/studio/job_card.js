@@ -1,0 +1,184 @@
+"use strict";
+// One job on the page: a fold of its events while they are followed, else its summary.
+const PREVIEW = /^data:image\/(jpeg|png|webp);base64,/; // only what a runner sends, never an address
+
+class JobCard {
+  // `job` is a summary; `studio` has reuse(request), repeat(card) and viewer.
+  constructor(job, studio) {
+    this.studio = studio;
+    this.job = job;
+    this.version = job.version || 0;
+    this.position = { last: "" };
+    this.root = $("card").content.firstElementChild.cloneNode(true);
+    this.root.id = job.job_id;
+    this.root.card = this;
+    this.part(".raw").href = `/v1/jobs/${job.job_id}`;
+    this.on(".cancel", () => this.cancel());
+    this.on(".reuse", () => studio.reuse({ ...this.job.request, seed: undefined }));
+    this.on(".repeat", () => studio.repeat(this));
+    this.part(".history").addEventListener("toggle", () => this.showHistory());
+    this.say(describeJob(job));
+    this.draw();
+  }
+
+  part(name) { return this.root.querySelector(name); }
+  on(name, action) { this.part(name).addEventListener("click", action); }
+  get id() { return this.job.job_id; }
+  get open() { return !JOB_LIFECYCLE.terminal.includes(this.job.status); }
+  get followed() { return Boolean(this.following); }
+
+  say(text) { show(this.part(".message"), text); }
+
+  draw() {
+    const { job, part } = { job: this.job, part: name => this.part(name) };
+    this.root.dataset.status = job.status;
+    part("h2").textContent = job.request.prompt;
+    part(".request").textContent = describeRequest(job.request);
+    const at = job.finished_at || job.started_at || job.requested_at;
+    part(".state").textContent = `${STATES[job.status]}${at ? ` · ${describeTime(at)}` : ""}`;
+    part(".state").title = at || "";
+    part("progress").hidden = !this.open || job.status === "queued";
+    part("progress").value = this.progress;
+    part(".cancel").hidden = !this.open;
+    part(".cancel").disabled = Boolean(job.cancel_requested);
+    part(".repeat").hidden = this.open;
+    part(".repeat").textContent = job.status === "succeeded" ? "Generate the same again" : "Try again";
+  }
+
+  get progress() {
+    const step = this.job.step;
+    return step ? (step.image_index + step.step / step.steps) / step.images : 0;
+  }
+
+  // A newer summary; a card that follows its events is newer still.
+  update(job) {
+    if (this.followed || job.version < this.version || !this.open) return;
+    this.version = job.version;
+    this.job = { ...job, artifacts: this.job.artifacts };
+    if (job.status !== "queued" || job.failure_message) this.say(describeJob(job));
+    this.draw();
+    if (!this.open) this.load(job.version);
+  }
+
+  // Follows the events until the end, or until `pause` is called: then the position is kept.
+  async follow() {
+    this.following = new AbortController();
+    const { signal } = this.following;
+    const lost = () => this.say("Connection lost; reconnecting.");
+    for await (const { name, data } of events(this.id, this.position, signal, lost)) this.apply(name, data);
+    if (!signal.aborted) this.following = null;
+  }
+
+  pause() {
+    this.following?.abort();
+    this.following = null;
+  }
+
+  apply(name, data) {
+    if (name !== "step") { this.version = data.sequence; this.record(name, data); }
+    const ended = JOB_LIFECYCLE.terminal.includes(name), text = describeEvent(name, data);
+    const own = {
+      requested: () => ({ request: data.request, requested_at: data.at }),
+      assigned: () => ({ runner_id: data.runner_id, attempt: data.attempt }),
+      started: () => { this.begin(); return { started_at: data.at, step: null }; },
+      step: () => { this.preview(data); return { step: data }; },
+      warned: () => this.addWarning(data),
+      "attempt-failed": () => { this.part(".images").replaceChildren(); return { step: null }; },
+      "cancel-requested": () => ({ cancel_requested: true }),
+    }[name]?.();
+    const status = JOB_LIFECYCLE.status[name] ?? this.job.status;
+    this.job = { ...this.job, status, ...own, ...(ended ? { finished_at: data.at } : {}) };
+    if (!["warned", "artifact"].includes(name)) this.say(text);
+    if (ended || ["started", "warned", "attempt-failed"].includes(name)) announce(text);
+    this.draw();
+    if (ended) this.load(data.sequence);
+  }
+
+  begin() {
+    this.clear();
+    this.reservePlaces(this.job.request);
+  }
+
+  // Each attempt starts empty: warnings of an earlier one are not about the images of this one.
+  clear() {
+    this.part(".images").replaceChildren();
+    this.part(".warnings").replaceChildren();
+    this.part(".warnings").hidden = true;
+  }
+
+  addWarning(warning) {
+    this.part(".warnings").append(make("li", { textContent: describeWarning(warning) }));
+    this.part(".warnings").hidden = false;
+  }
+
+  // A place for each image, so that nothing moves when it arrives.
+  reservePlaces({ images = 1, width_px = 1, height_px = 1 }) {
+    this.part(".images").append(...Array.from({ length: images }, () => {
+      const place = make("div", { className: "open" });
+      place.style.aspectRatio = `${width_px} / ${height_px}`;
+      return make("figure", { className: "pending" }, place);
+    }));
+  }
+
+  preview({ image_index, preview }) {
+    const place = this.part(".images").children[image_index]?.firstElementChild;
+    if (!place || typeof preview !== "string" || !PREVIEW.test(preview)) return;
+    if (!place.firstElementChild) place.append(make("img", { alt: "preview" }));
+    place.firstElementChild.src = preview;
+  }
+
+  // The end: images and warnings, from the tables once they have them.
+  async load(sequence = 0) {
+    try {
+      this.job = await read(`/v1/jobs/${this.id}?min_sequence=${sequence}`);
+    } catch (error) { this.say(error.message); return; }
+    this.clear();
+    this.job.warnings.forEach(each => this.addWarning(each));
+    this.part(".images").append(...this.job.artifacts.map((each, index) => this.figure(each, index)));
+    const { original, job: { artifacts } } = this;
+    if (original?.length && artifacts.length) show(this.part(".comparison"), describeComparison(original, artifacts));
+    this.draw();
+  }
+
+  figure(artifact, index) {
+    const { width_px: width, height_px: height, url: src, seed } = artifact;
+    const image = make("img", { src, width, height, loading: "lazy", alt: this.job.request.prompt });
+    const words = `Image ${index + 1}, large, with its recipe`;
+    const open = make("button", { className: "open", ariaLabel: words }, image);
+    const copied = make("button", { textContent: `seed ${seed}`, title: "Copy the seed" });
+    image.addEventListener("error", () => open.replaceChildren("This image cannot be read now."));
+    open.addEventListener("click", () => this.studio.viewer.open(this.job, index));
+    copied.addEventListener("click", () => copy(String(seed), copied));
+    return make("figure", {}, open, make("figcaption", {}, copied));
+  }
+
+  async cancel() {
+    this.part(".cancel").disabled = true;
+    try { await call(`/v1/jobs/${this.id}/cancel`, { method: "POST" }); }
+    catch (error) { this.say(error.message); this.part(".cancel").disabled = false; }
+  }
+
+  // Why it waits, as the scheduler sees it now.
+  async explain() {
+    const { status, summary } = await call(`/v1/jobs/${this.id}/why`);
+    if (this.job.status === "queued" && status === "queued") this.say(summary);
+  }
+
+  record(name, data) {
+    this.part(".history ol").append(make("li", { textContent: `${describeTime(data.at)} · ${describeEvent(name, data)}` }));
+  }
+
+  // From the log, when it is opened.
+  async showHistory() {
+    if (!this.part(".history").open) return;
+    try {
+      const { summary, attempts } = await call(`/v1/jobs/${this.id}/why`);
+      this.part(".why").textContent = [...attempts.map(each => each.summary), summary].join(" ");
+    } catch (error) { this.part(".why").textContent = error.message; }
+    if (this.open || this.reading) return;
+    this.reading = new AbortController();
+    for await (const { name, data } of events(this.id, this.position, this.reading.signal))
+      if (name !== "step") this.record(name, data);
+    this.reading = null;
+  }
+}

@@ -1,0 +1,103 @@
+"use strict";
+// The texts of the page. Pure: values in, sentences out.
+const seconds = number => number < 90 ? `${number.toFixed(1)} s` : `${Math.round(number / 60)} min`;
+const count = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
+const sentence = text => /[.!?]$/.test(text) ? text : `${text}.`;
+const gibibytes = bytes => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+
+const STATES = {
+  queued: "waiting", assigned: "assigned to a runner", running: "rendering",
+  succeeded: "done", failed: "failed", cancelled: "cancelled",
+};
+
+function describeEvent(name, data) {
+  switch (name) {
+    case "requested": return "Waiting for a runner.";
+    case "assigned": return `Assigned to ${data.runner_id}, which prepares to render.`;
+    case "started": return `${data.runner_id} has started${data.attempt > 1 ? `, attempt ${data.attempt}` : ""}.`;
+    case "step": return describeStep(data);
+    case "artifact": return `Image ${data.index + 1} is stored.`;
+    case "warned": return describeWarning(data);
+    case "attempt-failed": return `Attempt ${data.attempt} failed on ${data.runner_id}: ` +
+      sentence(data.message || data.reason) + (data.retry_at ? " It will be retried." : "");
+    case "succeeded": return `Done in ${seconds(data.render_seconds)}.`;
+    case "failed": return describeFailure(data.reason, data.message);
+    case "cancel-requested": return "Stopping.";
+    case "cancelled": return "Cancelled.";
+    default: return name;
+  }
+}
+
+function describeStep({ loading, images, image_index, step, steps, eta_seconds }) {
+  if (loading) return `Loading ${loading} into memory.`;
+  const which = images > 1 ? `Image ${image_index + 1} of ${images}, step` : "Step";
+  return `${which} ${step} of ${steps}, about ${seconds(eta_seconds)} to go.`;
+}
+
+function describeFailure(reason, message) {
+  return `Failed (${(reason || "unknown").replaceAll("_", " ")}): ${sentence(message || "no details are known")}`;
+}
+
+function describeWarning({ message, image_index }) {
+  const which = Number.isInteger(image_index) ? ` (image ${image_index + 1})` : "";
+  return message[0].toUpperCase() + message.slice(1) + which;
+}
+
+// A job by its summary, for those whose events are not followed.
+function describeJob(job) {
+  switch (job.status) {
+    case "queued": return job.failure_message ? `Attempt ${job.attempt} failed: ` +
+      `${sentence(job.failure_message)} It will be retried.` : describeEvent("requested", job);
+    case "assigned": return describeEvent("assigned", job);
+    case "running": return job.cancel_requested ? describeEvent("cancel-requested", job)
+      : job.step ? describeEvent("step", job.step) : describeEvent("started", job);
+    case "succeeded": return describeEvent("succeeded", { render_seconds: job.render_seconds || 0 });
+    case "failed": return describeFailure(job.failure_reason, job.failure_message);
+    default: return describeEvent(job.status, job);
+  }
+}
+
+// Parameters that `describeRequest` words itself, or that are shown elsewhere.
+const DESCRIBED = ["prompt", "seed", "images", "model_id", "preset", "width_px", "height_px", "upscale", "steps",
+  "guidance_scale", "sampler", "mask_image", "init_image", "loras", "control", "negative_prompt", "priority"];
+
+// A request in one line. What has no words of its own here is named as it is called.
+function describeRequest(request) {
+  const { upscale, loras = [], control } = request;
+  const others = Object.entries(request).filter(([name, value]) =>
+    !DESCRIBED.includes(name) && ["number", "string", "boolean"].includes(typeof value));
+  return [
+    request.model_id, request.preset, request.width_px && `${request.width_px}×${request.height_px}`,
+    upscale && upscale.width_px && `enlarged to ${upscale.width_px}×${upscale.height_px}`,
+    request.steps && count(request.steps, "step"), request.guidance_scale && `guidance ${request.guidance_scale}`,
+    request.sampler, request.mask_image ? "with a mask" : request.init_image && "from an image",
+    ...loras.map(each => `${each.model_id} ${each.weight}`), control && `controlled by ${control.model_id}`,
+    ...others.map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`),
+    request.negative_prompt && `without ${request.negative_prompt}`,
+  ].filter(Boolean).join(" · ");
+}
+
+function describeTime(text) {
+  const at = new Date(text), today = at.toDateString() === new Date().toDateString();
+  return today ? at.toLocaleTimeString() : at.toLocaleString();
+}
+
+// A recipe as flat pairs: {versions: {torch: ...}} becomes "versions torch".
+function pairs(recipe, prefix = "") {
+  return Object.entries(recipe).flatMap(([name, value]) =>
+    value !== null && typeof value === "object" ? pairs(value, `${prefix}${name} `) : [[prefix + name, String(value)]]);
+}
+
+function changes(before, after) {
+  const old = new Map(pairs(before)), now = new Map(pairs(after));
+  return [...new Set([...old.keys(), ...now.keys()])].filter(name => old.get(name) !== now.get(name))
+    .map(name => `${name}: ${old.get(name) ?? "nothing"}, now ${now.get(name) ?? "nothing"}`);
+}
+
+function describeComparison(before, after) {
+  const other = after.filter((each, index) => before[index]?.sha256 !== each.sha256);
+  if (!other.length) return `The same again, bit for bit: ${count(after.length, "image")}.`;
+  const first = other[0], why = changes(before[after.indexOf(first)]?.recipe || {}, first.recipe);
+  return `${other.length} of ${count(after.length, "image")} differ; ` +
+    (why.length ? `the recipe changed: ${why.join("; ")}.` : "the recipe is the same.");
+}
