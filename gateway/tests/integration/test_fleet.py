@@ -67,7 +67,7 @@ async def test_why_a_job_went_where_it_went(client: httpx.AsyncClient, world: Wo
     await world.insert_job(job_id, status="running", attempt=1, runner_id="r1")
     await first_attempt(world, job_id, "r1", decision)
     why = (await client.get(f"/v1/jobs/{job_id}/why")).json()
-    assert why["summary"] == "r1 is painting attempt 1."
+    assert why["summary"] == "r1 is rendering attempt 1."
     assert why["waiting"] is None
     (attempt,) = why["attempts"]
     assert attempt["decision"]["candidates"][0]["score"] == 110.0

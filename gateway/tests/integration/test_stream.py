@@ -65,9 +65,7 @@ async def test_history_then_live_to_the_end(client: httpx.AsyncClient, world: Wo
     assert all({"at", "attempt", "sequence", "type", "job_id"} <= each.data.keys() for each in seen)
 
 
-async def test_whoever_saw_the_end_is_told_not_to_come_back(
-    client: httpx.AsyncClient, world: World, submit: Any
-) -> None:
+async def test_a_client_that_has_the_last_event_gets_204(client: httpx.AsyncClient, world: World, submit: Any) -> None:
     job_id = await submit()
     await world.cancel(job_id)
     whole = await watch(client, job_id)

@@ -184,7 +184,7 @@ async def test_a_full_queue_says_when_to_come_back(client: httpx.AsyncClient) ->
 
 
 @pytest.mark.parametrize("change_settings", [{"limit": {"open_jobs_per_tenant": 1}}])
-async def test_a_tenant_that_has_its_share_is_told_and_others_go_on(client: httpx.AsyncClient) -> None:
+async def test_a_tenant_with_a_full_queue_is_refused_and_others_are_not(client: httpx.AsyncClient) -> None:
     assert (await client.post("/v1/jobs", json=BODY, headers={"Forge-Tenant": "greedy"})).status_code == 202
     refused = await client.post("/v1/jobs", json=BODY, headers={"Forge-Tenant": "greedy"})
     assert (refused.status_code, refused.json()["code"], refused.json()["tenant"]) == (

@@ -67,7 +67,7 @@ async def test_what_is_no_picture_within_bounds_is_refused(client: httpx.AsyncCl
         assert (missing.status_code, missing.json()["code"]) == (404, "upload_not_found")
 
 
-async def test_a_picture_that_was_painted_here_can_be_started_from(client: httpx.AsyncClient, world: World) -> None:
+async def test_a_picture_that_was_rendered_here_can_be_started_from(client: httpx.AsyncClient, world: World) -> None:
     objects = ObjectStore(world.settings)
     await world.register(MODEL.model_copy(update={"model_id": "sd", "family": "stable-diffusion"}))
     await eventually(lambda: models(client), until=lambda found: len(found) == 2)

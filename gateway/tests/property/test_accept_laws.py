@@ -64,7 +64,7 @@ def outcome(body: bytes, key: str | None = None, chance: int = 1) -> RequestJob 
 
 
 @given(bodies)
-def test_any_bytes_are_a_command_or_a_refusal_that_can_be_told(body: bytes) -> None:
+def test_any_bytes_are_a_command_or_a_refusal_with_a_problem_document(body: bytes) -> None:
     found = outcome(body)
     if isinstance(found, InvalidInput):
         problem = problem_of(found)

@@ -37,7 +37,7 @@ def test_every_reference_resolves() -> None:
             part = part[key]
 
 
-def test_every_event_is_sent_by_somebody() -> None:
+def test_every_event_has_a_sender() -> None:
     sent = {op["channel"]["$ref"] for op in document()["operations"].values() if op["action"] == "send"}
     assert {f"#/channels/{kind.__name__}" for kind in EVENTS} <= sent
 

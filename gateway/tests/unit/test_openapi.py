@@ -7,8 +7,8 @@ import pytest
 
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.app import api
-from dreamforge.gateway.documents.openapi import main, text
 from dreamforge.gateway.documents.openapi_page import render
+from dreamforge.gateway.openapi_file import main, text
 
 COMMITTED = Path(__file__).parents[3] / "docs" / "openapi" / "openapi.json"
 

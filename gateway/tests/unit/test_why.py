@@ -39,7 +39,7 @@ def job(status: Status, **changes: Any) -> JobSummary:
     ("subject", "words"),
     [
         (job(Status.ASSIGNED), "given to r1, which has not started"),
-        (job(Status.RUNNING, cancel_requested=True), "asked to stop and will"),
+        (job(Status.RUNNING, cancel_requested=True), "asked to stop, and will"),
         (job(Status.SUCCEEDED), "succeeded on r1 with attempt 1, 3.0 s after"),
         (job(Status.FAILED, attempt=4, failure_reason="stalled", failure_message="no step"), "stalled: no step"),
         (job(Status.CANCELLED), "cancelled on request, 3.0 s after"),
@@ -56,7 +56,7 @@ def test_a_backoff_is_counted_down() -> None:
     assert text == "Attempt 1 failed after stalled; the next one may start in 4.0 s."
 
 
-def test_a_job_nobody_can_take_names_each_reason() -> None:
+def test_a_job_that_no_runner_can_take_names_each_reason() -> None:
     candidates = (
         Candidate(runner_id="a", refused="busy: all 1 slots taken"),
         Candidate(runner_id="b", refused="does not have model 'm'"),

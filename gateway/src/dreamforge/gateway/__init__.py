@@ -1,1 +1,1 @@
-"""The door: REST, SSE and the web studio."""
+"""The HTTP side of Dream Forge: REST, server-sent events and the web studio."""

@@ -1,9 +1,9 @@
-"""`python -m dreamforge.gateway` serves; `python -m dreamforge.gateway openapi` prints the OpenAPI document."""
+"""`python -m dreamforge.gateway` serves; with the word `openapi` it prints or writes the OpenAPI document."""
 
 import sys
 
 if sys.argv[1:2] == ["openapi"]:
-    from dreamforge.gateway.documents.openapi import main as openapi
+    from dreamforge.gateway.openapi_file import main as openapi
 
     sys.exit(openapi(sys.argv[2:]))
 else:

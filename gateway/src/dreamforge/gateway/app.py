@@ -1,4 +1,4 @@
-"""The application: routes, errors and the OpenAPI document, without anything running behind them."""
+"""The application: routes, errors and the OpenAPI document. It can be built with nothing running."""
 
 from importlib.metadata import version
 
@@ -6,10 +6,10 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from dreamforge.contracts.request.limits import Limits
-from dreamforge.gateway.dependencies import Gate
+from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents.openapi import describe
 from dreamforge.gateway.http import exception_handlers
-from dreamforge.gateway.http.middleware import Edge
+from dreamforge.gateway.http.middleware import RequestMiddleware
 from dreamforge.gateway.routes import artifacts, fleet, jobs, pages, system, uploads
 
 
@@ -31,9 +31,9 @@ def api(limits: Limits) -> FastAPI:
     return app
 
 
-def application(gate: Gate) -> ASGIApp:
+def application(dependencies: Dependencies) -> ASGIApp:
     """What uvicorn runs."""
-    app = api(gate.settings.limit)
-    app.state.gate = gate
-    app.state.pages = pages.Pages.of(app.state.document, s3_origin=gate.settings.s3_origin)
-    return Edge(app)
+    app = api(dependencies.settings.limit)
+    app.state.dependencies = dependencies
+    app.state.pages = pages.Pages.of(app.state.document, s3_origin=dependencies.settings.s3_origin)
+    return RequestMiddleware(app)

@@ -1,18 +1,22 @@
-"""Everything the routes stand on. It can be built with nothing running, and comes to life by itself."""
+"""What the routes depend on. It can be built with nothing running, and connects in the background."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from loguru import logger
 
 from dreamforge.contracts.errors import DependencyAway, Unavailable
+from dreamforge.contracts.fleet import Heartbeat
+from dreamforge.contracts.models.descriptor import ModelDescriptor
+from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.events.hub import Hub
 from dreamforge.gateway.read import queries
 from dreamforge.gateway.read.checkpoints import Checkpoints
 from dreamforge.gateway.read.database import Database
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.gateway.submit.body import submission_for
-from dreamforge.gateway.submit.open_job_limits import Room
+from dreamforge.gateway.submit.open_job_limits import OpenJobLimits
 from dreamforge.gateway.submit.uploads import Uploads
 from dreamforge.runtime import ids
 from dreamforge.runtime.log.bus import ApiError, Bus
@@ -28,7 +32,7 @@ ANNOUNCE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What there is once NATS was reached."""
+    """What exists once NATS was reached."""
 
     bus: Bus
     store: EventStore
@@ -37,8 +41,8 @@ class Log:
     hub: Hub
 
 
-class Gate:
-    """The gateway's dependencies, each of which may be away at any time."""
+class Dependencies:
+    """The dependencies of the gateway, each of which may be unavailable at any time."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         url = settings.database_url.get_secret_value()
@@ -49,7 +53,7 @@ class Gate:
         self.objects = ObjectStore(settings)
         self.uploads = Uploads(self.objects, settings.limit)
         self.schema = submission_for(settings.limit)
-        self.room = Room(self._count_open_jobs, settings.limit)
+        self.open_jobs = OpenJobLimits(self._count_open_jobs, settings.limit)
         self._log: Log | None = None
 
     @property
@@ -59,19 +63,29 @@ class Gate:
             raise DependencyAway(dependency="nats", reason="not connected")
         return self._log
 
-    def registry(self) -> ModelsView:
-        """The registered models. Errors: DependencyAway until the registry was read once."""
-        models = self.log.models
-        if not models.ready.is_set():
-            raise DependencyAway(dependency="nats", reason="the registry of models has not been read yet")
-        return models
+    @property
+    def limits(self) -> Limits:
+        """The bounds of a request in this installation."""
+        return self.settings.limit
 
-    def live_fleet(self) -> FleetView:
-        """The heartbeats. Errors: DependencyAway until they were read once."""
-        fleet = self.log.fleet
-        if not fleet.ready.is_set():
+    @property
+    def store(self) -> EventStore:
+        """The jobs. Errors: as `log`."""
+        return self.log.store
+
+    def models(self) -> Mapping[str, ModelDescriptor]:
+        """The registered models. Errors: DependencyAway until the registry was read once."""
+        view = self.log.models
+        if not view.ready.is_set():
+            raise DependencyAway(dependency="nats", reason="the registry of models has not been read yet")
+        return view.models
+
+    def heartbeats(self) -> Mapping[str, Heartbeat]:
+        """The heartbeats of live runners. Errors: DependencyAway until they were read once."""
+        view = self.log.fleet
+        if not view.ready.is_set():
             raise DependencyAway(dependency="nats", reason="the heartbeats have not been read yet")
-        return fleet
+        return view.live()
 
     async def run(self) -> None:
         """Connect to everything and follow it until cancelled. Errors: BrokerUnfit."""
@@ -82,7 +96,7 @@ class Gate:
                 tasks.create_task(self._make_bucket(), name="bucket")
                 tasks.create_task(self._announce(), name="announce")
         except* Exception as group:
-            raise group.exceptions[0] from None  # one clear line for whoever started us
+            raise group.exceptions[0] from None  # one clear line for the operator
 
     async def check(self) -> dict[str, str]:
         """Ready or the reason why not, by dependency."""
@@ -94,13 +108,13 @@ class Gate:
         return await readiness(checks)
 
     async def drain(self) -> None:
-        """Tell the event streams' clients to come back later."""
+        """Tell the clients of the event streams to reconnect later."""
         if self._log is not None:
             self._log.hub.drain()
 
     async def close(self) -> None:
-        """Finish what is in flight and let go."""
-        await self.room.close()
+        """Finish what is in flight, and disconnect."""
+        await self.open_jobs.close()
         if self._log is not None:
             await self._log.store.close()
             await self._log.bus.close()
@@ -127,20 +141,20 @@ class Gate:
         await retry.until_it_works("S3", self.objects.ensure_bucket, DependencyAway)
 
     async def _announce(self) -> None:
-        said: dict[str, str] = {}
+        logged: dict[str, str] = {}
         async for _ in retry.backoff(cap_seconds=ANNOUNCE_SECONDS):
-            away = {name: reason for name, reason in (await self.check()).items() if reason != "ok"}
-            if not away:
+            unavailable = {name: reason for name, reason in (await self.check()).items() if reason != "ok"}
+            if not unavailable:
                 logger.info("gateway is ready")
                 return
-            if away.keys() != said.keys():
-                logger.warning("not ready: {}", "; ".join(f"{name}: {reason}" for name, reason in away.items()))
-            said = away
+            if unavailable.keys() != logged.keys():
+                logger.warning("not ready: {}", "; ".join(f"{name}: {reason}" for name, reason in unavailable.items()))
+            logged = unavailable
 
     async def _check_nats(self) -> None:
         log = self.log
-        self.live_fleet()
-        self.registry()
+        self.heartbeats()
+        self.models()
         if not log.hub.ready:
             raise DependencyAway(dependency="nats", reason="the event streams are not followed yet")
         await log.bus.nc.flush(timeout=1)

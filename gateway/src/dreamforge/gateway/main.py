@@ -6,7 +6,7 @@ from functools import partial
 from loguru import logger
 
 from dreamforge.gateway.app import application
-from dreamforge.gateway.dependencies import Gate
+from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.http.server import OTHER_FILES, Server, allow_files, listen
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.runtime.service import shell
@@ -21,13 +21,13 @@ async def start(settings: GatewaySettings, lifetime: Lifetime) -> None:
 
 async def answer(settings: GatewaySettings, lifetime: Lifetime, listener: socket.socket) -> None:
     """Answer on a listening socket. At the end event streams are told to reconnect and open requests finish first."""
-    gate = Gate(settings)
-    lifetime.on_close(gate.close)
-    lifetime.spawn(gate.run(), "dependencies")
-    server = Server(application(gate), drain_seconds=settings.gateway_drain_seconds)
+    dependencies = Dependencies(settings)
+    lifetime.on_close(dependencies.close)
+    lifetime.spawn(dependencies.run(), "dependencies")
+    server = Server(application(dependencies), drain_seconds=settings.gateway_drain_seconds)
     serving = lifetime.spawn(server.serve(sockets=[listener]), "http")
     lifetime.on_close(partial(server.finish, serving))
-    lifetime.on_close(gate.drain)
+    lifetime.on_close(dependencies.drain)
     logger.info("gateway listens on http://{}:{}", *listener.getsockname()[:2])
 
 

@@ -1,4 +1,4 @@
-"""The gateway's settings, on top of what every service shares: `FORGE_GATEWAY_*` and `FORGE_LIMIT_*`."""
+"""The settings of the gateway, beside those that every service has: `FORGE_GATEWAY_*` and `FORGE_LIMIT_*`."""
 
 from pydantic import Field
 
@@ -7,7 +7,7 @@ from dreamforge.runtime.service.settings import CommonSettings
 
 
 class GatewaySettings(CommonSettings):
-    """Where the door is and how patient it is."""
+    """Address, time limits and bounds of the gateway."""
 
     gateway_host: str = "127.0.0.1"
     gateway_port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free port")

@@ -1,4 +1,4 @@
-"""The AsyncAPI 3.0 document of every channel, computed from the events themselves, so it cannot drift from them.
+"""The AsyncAPI 3.0 document of every channel, computed from the event classes, so it cannot differ from them.
 
 `python -m dreamforge.gateway.documents.asyncapi docs/asyncapi` writes it (JSON and a page for people); with `--check`
 it fails when what is there differs.
@@ -27,7 +27,7 @@ PARAMETERS = {
     "warning": "the code, with `-` and the picture's index where it is about one of them",
     "service": "the service that could not read the message",
 }
-# event -> (address, stream, who appends it, who reads it)
+# event -> (address, stream, services that append it, services that read it)
 _ALL = ("scheduler", "projector", "gateway")
 _SCHEDULER, _RUNNER, _GATEWAY, _PROJECTOR, _CLI = "scheduler", "gpu-runner", "gateway", "projector", "cli"
 CHANNELS: dict[type[e.Event], tuple[str, StreamSpec, tuple[str, ...], tuple[str, ...]]] = {
@@ -90,7 +90,9 @@ def document() -> Json:
         },
         "payload": _schema(Heartbeat, schemas),
     }
-    channels["Heartbeat"] = _channel(HEARTBEATS, "A KV bucket in memory: the latest beat of each runner.", "Heartbeat")
+    channels["Heartbeat"] = _channel(
+        HEARTBEATS, "A KV bucket in memory: the latest heartbeat of each runner.", "Heartbeat"
+    )
     _operations(operations, "Heartbeat", (_RUNNER,), (_SCHEDULER, _GATEWAY))
     return {
         "asyncapi": "3.0.0",
@@ -175,7 +177,7 @@ def _cloud_event_headers() -> Json:
             "ce-type": text | {"description": "the event's versioned type"},
             "ce-source": text | {"description": "/dreamforge/<service>/<instance>"},
             "ce-time": text | {"format": "date-time"},
-            "ce-subject": text | {"description": "the job, runner or model it speaks of"},
+            "ce-subject": text | {"description": "the job, runner or model it is about"},
             "content-type": {"const": "application/json"},
             "traceparent": text | {"description": "W3C trace context of the request that led to it, if any"},
         },
@@ -183,7 +185,7 @@ def _cloud_event_headers() -> Json:
 
 
 def files() -> dict[str, str]:
-    """What belongs into `docs/asyncapi`, by file name."""
+    """The files of `docs/asyncapi`, by name."""
     found = document()
     return {"asyncapi.json": json.dumps(found, indent=2, ensure_ascii=False) + "\n", "index.html": page(found)}
 

@@ -1,4 +1,4 @@
-"""The AsyncAPI document as one self-contained page for people: no script, no font, nothing from elsewhere."""
+"""The AsyncAPI document as one self-contained page for people: no script, no font, no external resource."""
 
 import json
 from html import escape

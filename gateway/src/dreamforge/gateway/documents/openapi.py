@@ -1,12 +1,5 @@
-"""The OpenAPI document, made without a server.
+"""The OpenAPI document of the routes, with the limits of the installation in it. Pure."""
 
-`python -m dreamforge.gateway.documents.openapi docs/openapi/openapi.json` writes it, `--check` fails when what is
-committed differs, and without a path it is printed.
-"""
-
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -48,35 +41,8 @@ def describe(app: FastAPI, limits: Limits) -> Json:
 
 
 def _not_null(schema: Json) -> Json:
-    """An optional parameter is left out, never null: that is only how Python says it."""
+    """An optional parameter is left out, never null: null is only how Python declares it."""
     kinds: list[Json] = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
     if len(kinds) != 1:
         return schema
     return {key: value for key, value in schema.items() if key not in ("anyOf", "default")} | kinds[0]
-
-
-def text() -> str:
-    """The document with default limits, sorted, so that a difference is a change."""
-    from dreamforge.gateway.app import api  # the application includes this module
-
-    return json.dumps(api(Limits()).state.document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def main(arguments: list[str]) -> int:
-    """Print, write or check. Gives the exit status."""
-    path = next((Path(word) for word in arguments if not word.startswith("-")), None)
-    if path is None:
-        sys.stdout.write(text())
-        return 0
-    if "--check" in arguments:
-        if path.is_file() and path.read_text() == text():
-            return 0
-        sys.stderr.write(f"{path} differs from the gateway's routes; run `task openapi`\n")
-        return 1
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text())
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

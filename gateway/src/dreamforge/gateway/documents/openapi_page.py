@@ -20,7 +20,7 @@ td,th{text-align:left;overflow-wrap:anywhere;vertical-align:top;padding:.2rem .8
 
 
 def render(document: Json) -> str:
-    """One page: what it is, every route, every problem, every schema."""
+    """One page: the description, every route, every problem, every schema."""
     info = document["info"]
     routes = "".join(
         _route(path, method, operation)
@@ -32,7 +32,7 @@ def render(document: Json) -> str:
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(info['title'])} API</title>"
         '<meta name=viewport content="width=device-width,initial-scale=1">'
         f"<style>{STYLE}</style><h1>{escape(info['title'])} API {escape(info['version'])}</h1>"
-        f"<p><a href=/>Paint</a> · <a href=/openapi.json>openapi.json</a> · <a href=/asyncapi>events</a></p>"
+        f"<p><a href=/>Studio</a> · <a href=/openapi.json>openapi.json</a> · <a href=/asyncapi>events</a></p>"
         + "".join(f"<p>{_prose(part)}</p>" for part in info["description"].strip().split("\n\n"))
         + routes
         + f"<h2>Problems</h2><table><tr><th>code<th>status<th>means</tr>{_problems()}</table>"
@@ -41,7 +41,7 @@ def render(document: Json) -> str:
 
 
 def _ours_first(item: tuple[str, Json]) -> tuple[bool, str]:
-    """Routes people came for before those that machines ask: health and metrics."""
+    """Routes for people before those for machines: health and metrics."""
     return not item[0].startswith("/v1/"), item[0]
 
 

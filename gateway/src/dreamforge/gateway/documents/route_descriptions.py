@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of every route: headers, problems, examples. Values only."""
+"""What the OpenAPI document says about every route: headers, problems, examples. Values only."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ _STATUS = {
     404: ("There is no such thing", "job_not_found"),
     409: ("The Idempotency-Key was used for a different request, or no write has that sequence", "conflict"),
     413: ("The body is too large", "body_too_large"),
-    415: ("The upload has a type that is not taken", "unsupported_media_type"),
+    415: ("The upload has a type that is not accepted", "unsupported_media_type"),
     422: ("Something in the request cannot be right", "invalid_request"),
     429: ("The queue is full", "queue_full"),
     500: ("A bug of ours; it was logged under the request id", "internal"),
-    503: ("NATS, Postgres or S3 is away, or the read tables are behind", "dependency_away"),
+    503: ("NATS, Postgres or S3 is not available, or the read tables are behind", "dependency_away"),
 }
 IDS: Json = {
     "X-Request-Id": {"schema": {"type": "string"}, "description": "yours if you sent one; in every log line"},
@@ -34,7 +34,7 @@ TENANT: Json = {
     "name": "Forge-Tenant",
     "in": "header",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$", "default": "default"},
-    "description": "on whose behalf; part of the identity of an Idempotency-Key",
+    "description": "whose job it is; part of the identity of an Idempotency-Key",
 }
 _KINDS: tuple[type[JobEvent], ...] = (*JOB_EVENTS, StepProgressed)
 _TOKENS = tuple(kind.TOKEN for kind in _KINDS)
@@ -54,7 +54,7 @@ KEY: Json = {
     "name": "Idempotency-Key",
     "in": "header",
     "schema": {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
-    "description": "makes a retried POST the same job, for ever: the answer then says `Idempotent-Replayed: true`",
+    "description": "makes a retried POST the same job, forever: the answer then says `Idempotent-Replayed: true`",
     "example": "order-4711",
 }
 

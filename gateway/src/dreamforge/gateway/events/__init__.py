@@ -1,1 +1,1 @@
-"""Server-sent events: one reader of the log, one subscription for each client."""
+"""Server-sent events: one position of the log, one subscription for each client."""

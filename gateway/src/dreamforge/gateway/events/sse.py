@@ -1,4 +1,4 @@
-"""Events as a stream's client gets them: encoded once, numbered for each client. Pure."""
+"""Events as the client of a stream gets them: encoded once, numbered for each client. Pure."""
 
 import json
 from collections.abc import Iterable
@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from dreamforge.contracts.errors import MalformedEvent
 from dreamforge.contracts.events import TERMINAL_EVENTS, StepProgressed
-from dreamforge.contracts.log.envelope import unseal
+from dreamforge.contracts.log.envelope import unseal_or_none
 from dreamforge.gateway.http.cursor import EventCursor
 
 HEARTBEAT = b": still here\n\n"
 
 
 class Message(Protocol):
-    """What a direct get and a follower both give."""
+    """What a direct get and a follower both return."""
 
     @property
     def subject(self) -> str: ...
@@ -28,8 +27,8 @@ class Message(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """A fact (from JOBS) or a step (from STEPS). `tail` is its frame without the id line."""
+class SseEvent:
+    """An event of a job: a fact (from JOBS) or a step (from STEPS). `tail` is its frame without the id line."""
 
     sequence: int
     is_step: bool
@@ -38,17 +37,16 @@ class Moment:
     tail: bytes
 
 
-def moment_of(message: Message) -> Moment | None:
-    """Encode a message of a job; None if nobody can read it (the projector parks it, a stream passes over it)."""
-    try:
-        recorded = unseal(message.subject, message.headers, message.data, sequence=message.sequence)
-    except MalformedEvent:
+def sse_event_of(message: Message) -> SseEvent | None:
+    """Encode a message of a job; None if it is malformed (the projector parks it, a stream skips it)."""
+    recorded = unseal_or_none(message.subject, message.headers, message.data, sequence=message.sequence)
+    if recorded is None:
         return None
     event = recorded.event
     head = {"job_id": recorded.entity_id, "sequence": message.sequence, "type": event.TYPE}
-    # Two JSON objects become one; the payload is compact JSON of ours, so it has no line break.
+    # Two JSON objects become one; the payload is compact JSON, so it has no line break.
     data = json.dumps(head)[:-1] + ", " + event.model_dump_json()[1:]
-    return Moment(
+    return SseEvent(
         sequence=message.sequence,
         is_step=isinstance(event, StepProgressed),
         terminal=isinstance(event, TERMINAL_EVENTS),
@@ -57,53 +55,53 @@ def moment_of(message: Message) -> Moment | None:
     )
 
 
-def moments_of(messages: Iterable[Message]) -> list[Moment]:
-    """All that can be read, in the order given."""
-    return [moment for message in messages if (moment := moment_of(message)) is not None]
+def sse_events_of(messages: Iterable[Message]) -> list[SseEvent]:
+    """All messages that are not malformed, in the given order."""
+    return [event for message in messages if (event := sse_event_of(message)) is not None]
 
 
-def merge(facts: list[Moment], steps: list[Moment]) -> list[Moment]:
-    """History as one story: by time, each stream in its own order, and the terminal fact last.
+def merge(facts: list[SseEvent], steps: list[SseEvent]) -> list[SseEvent]:
+    """Facts and steps in one order: by time, each stream in its own order, and the terminal fact last.
 
     The clocks of services may differ, so time decides only how the two orders interleave.
     """
-    story: list[Moment] = []
+    merged: list[SseEvent] = []
     rest = iter(steps)
     step = next(rest, None)
     for fact in facts:
         while step is not None and (fact.terminal or step.at < fact.at):
-            story.append(step)
+            merged.append(step)
             step = next(rest, None)
-        story.append(fact)
+        merged.append(fact)
     if step is not None:
-        story += [step, *rest]
-    return story
+        merged += [step, *rest]
+    return merged
 
 
 @dataclass(slots=True)
-class Reader:
-    """One client's place. `frames` gives what it has not seen, and `ended` is set once the job is over."""
+class StreamCursor:
+    """What one client has been sent. `frames` makes the rest, and `ended` is set once the job has ended."""
 
     cursor: EventCursor
     ended: bool = False
 
     def lose(self, steps_after: int) -> None:
-        """STEPS has forgotten its steps past a sequence: what has these numbers from now on was not seen."""
+        """STEPS has lost its steps past a sequence: what gets these numbers from now on has not been sent."""
         self.cursor = EventCursor(self.cursor.facts, min(self.cursor.steps, steps_after))
 
-    def frames(self, moments: Iterable[Moment]) -> list[bytes]:
-        """The frames of what is new to this client, each with its id."""
-        return [frame for moment in moments if (frame := self._frame(moment)) is not None]
+    def frames(self, events: Iterable[SseEvent]) -> list[bytes]:
+        """The frames of the events that this client has not been sent, each with its id."""
+        return [frame for event in events if (frame := self._frame(event)) is not None]
 
-    def _frame(self, moment: Moment) -> bytes | None:
+    def _frame(self, event: SseEvent) -> bytes | None:
         if self.ended:
             return None
-        self.ended = moment.terminal
+        self.ended = event.terminal
         facts, steps = self.cursor.facts, self.cursor.steps
-        if moment.sequence <= (steps if moment.is_step else facts):
+        if event.sequence <= (steps if event.is_step else facts):
             return None
-        if moment.is_step:
-            self.cursor = EventCursor(facts, moment.sequence)
+        if event.is_step:
+            self.cursor = EventCursor(facts, event.sequence)
         else:
-            self.cursor = EventCursor(moment.sequence, steps)
-        return b"id: %d-%d\n" % (self.cursor.facts, self.cursor.steps) + moment.tail
+            self.cursor = EventCursor(event.sequence, steps)
+        return b"id: %d-%d\n" % (self.cursor.facts, self.cursor.steps) + event.tail

@@ -1,4 +1,4 @@
-"""Places to go on from: opaque page cursors for lists, and event ids for streams. Pure."""
+"""Where a client continues: opaque page cursors for lists, and event ids for streams. Pure."""
 
 import base64
 import re
@@ -15,8 +15,8 @@ _PAGE = struct.Struct(">q16s")
 EVENT_ID_PATTERN = "^([0-9]{1,18}-[0-9]{1,18})?$"
 _EVENT_ID = re.compile(r"([0-9]{1,18})-([0-9]{1,18})", re.ASCII)
 SEQUENCE_MAX = 2**63 - 1
-# Times below 2**57 microseconds (the year 6537) are times for Python and Postgres; and so every text of this shape
-# is a cursor, which makes the shape all that has to be checked.
+# Times below 2**57 microseconds (the year 6537) are valid in Python and Postgres, so every text of this form is a
+# valid cursor, and only the form has to be checked.
 _MICROSECONDS_BITS = 57
 PAGE_PATTERN = "^A[A-Za-f][A-Za-z0-9_-]{30}$"
 _PAGE_SHAPE = re.compile(PAGE_PATTERN[1:-1], re.ASCII)
@@ -47,7 +47,7 @@ class PageCursor:
 
 @dataclass(frozen=True, slots=True)
 class EventCursor:
-    """What a stream's client has seen: every fact up to `facts` (JOBS) and every step up to `steps` (STEPS)."""
+    """What the client of a stream has: every fact up to `facts` (JOBS) and every step up to `steps` (STEPS)."""
 
     facts: int = 0
     steps: int = 0

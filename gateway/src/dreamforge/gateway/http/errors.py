@@ -1,8 +1,13 @@
-"""What can go wrong at the door alone, as leaves of the one error tree."""
+"""Errors that only the gateway raises, as leaves of the one error tree."""
 
 from dataclasses import dataclass
 
 from dreamforge.contracts.errors import Conflict, ForgeError, InvalidInput, NotFound, Unavailable
+
+# A body with ten thousand unknown fields must not be answered with ten thousand explanations.
+VIOLATIONS_MAX = 20
+# The longest part of a JSON pointer that is shown.
+SHOWN_CHARS = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +22,16 @@ class Violation:
         """Only what is known."""
         found = {"pointer": self.pointer, "parameter": self.parameter, "detail": self.detail}
         return {key: value for key, value in found.items() if value is not None}
+
+
+def pointer(location: tuple[str | int, ...]) -> str:
+    """A JSON pointer (RFC 6901) to a field.
+
+    >>> pointer(("a/b", 0))
+    '/a~1b/0'
+    """
+    parts = (str(part)[:SHOWN_CHARS].replace("~", "~0").replace("/", "~1") for part in location)
+    return "".join(f"/{part}" for part in parts)
 
 
 @dataclass(eq=False)
@@ -46,7 +61,7 @@ class NotJson(InvalidInput):
 
 @dataclass(eq=False)
 class Malformed(InvalidInput):
-    """A header or parameter that cannot be read at all."""
+    """A header or parameter has no readable value."""
 
     code = "malformed"
     parameter: str
@@ -69,7 +84,7 @@ class BodyTooLarge(InvalidInput):
 
 @dataclass(eq=False)
 class UnsupportedMedia(InvalidInput):
-    """An upload of a type that we do not take."""
+    """The type of an upload is not accepted."""
 
     code = "unsupported_media_type"
     given: str
@@ -82,7 +97,7 @@ class UnsupportedMedia(InvalidInput):
 
 @dataclass(eq=False)
 class BadPicture(InvalidInput):
-    """An upload is not the picture that it says it is."""
+    """An upload is not the image that its type and header announce."""
 
     code = "bad_picture"
     reason: str
@@ -93,7 +108,7 @@ class BadPicture(InvalidInput):
 
 @dataclass(eq=False)
 class UnknownUpload(InvalidInput):
-    """A request names a picture that nobody has brought, and that was not painted here."""
+    """A request names an image that was neither uploaded nor rendered here."""
 
     code = "unknown_upload"
     field: str
@@ -101,14 +116,14 @@ class UnknownUpload(InvalidInput):
 
     def __str__(self) -> str:
         return (
-            f"{self.field} names {self.value}, which is neither an upload nor a picture that was painted here: "
+            f"{self.field} names {self.value}, which is neither an upload nor a picture that was rendered here: "
             "POST it to /v1/uploads first"
         )
 
 
 @dataclass(eq=False)
 class UploadNotFound(NotFound):
-    """Nobody has brought this picture."""
+    """There is no upload with this hash."""
 
     code = "upload_not_found"
     sha256: str
@@ -130,7 +145,7 @@ class PageNotFound(NotFound):
 
 @dataclass(eq=False)
 class SequenceNotGiven(Conflict):
-    """A read asks to see a write that nobody has made."""
+    """A read requires a write that does not exist yet."""
 
     code = "sequence_not_given"
     wanted: int
@@ -154,18 +169,18 @@ class ProjectionBehind(Unavailable):
 
 @dataclass(eq=False)
 class StreamsFull(Unavailable):
-    """This gateway has as many event streams open as it may."""
+    """This gateway has the maximum of event streams open."""
 
     code = "streams_full"
     maximum: int
 
     def __str__(self) -> str:
-        return f"{self.maximum} event streams are open here, as many as may be; another gateway may have room"
+        return f"{self.maximum} event streams are open here, which is the maximum; another gateway may accept more"
 
 
 @dataclass(eq=False)
 class PortInUse(ForgeError):
-    """Somebody else listens where the gateway should."""
+    """Another process listens on the port of the gateway."""
 
     code = "port_in_use"
     host: str

@@ -1,4 +1,4 @@
-"""Every exception of a route as its problem document."""
+"""Answers every exception of a route with its problem document."""
 
 from typing import Any
 
@@ -10,15 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dreamforge.contracts.errors import DependencyAway, ForgeError
-from dreamforge.gateway.http.errors import InvalidRequest, Violation
-from dreamforge.gateway.http.middleware import BUG
+from dreamforge.gateway.http.errors import VIOLATIONS_MAX, InvalidRequest, Violation
+from dreamforge.gateway.http.middleware import BUG, context_of
 from dreamforge.gateway.http.problems import MEDIA_TYPE, Problem, http_problem, problem_of
-from dreamforge.gateway.routes.common import context_of
-from dreamforge.gateway.submit.accept import VIOLATIONS_MAX
 
 
 def install(app: FastAPI) -> None:
-    """Handle our own tree, the framework's validation and its routing; the edge logs what is left, our bugs."""
+    """Handle the error tree, and the framework's validation and routing; the middleware logs the rest, our bugs."""
     app.add_exception_handler(ForgeError, _forge_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
@@ -35,14 +33,14 @@ async def _forge_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ForgeError)
     problem = problem_of(error)
     if isinstance(error, DependencyAway):
-        logger.warning("{}", error)  # the reason is for us, not for clients
+        logger.warning("{}", error)  # the reason is for operators, not for clients
     elif problem.status >= 500 and problem.status != 503:
         logger.error("{}: {}", type(error).__name__, error)
     return respond(request, problem)
 
 
-async def _bug(request: Request, error: Exception) -> Response:  # noqa: ARG001 the edge logs it
-    """Said here, or the framework would say it in plain text before the edge can."""
+async def _bug(request: Request, error: Exception) -> Response:  # noqa: ARG001 the middleware logs it
+    """Answered here, or the framework would answer in plain text before the middleware can."""
     return respond(request, BUG)
 
 
@@ -63,7 +61,7 @@ def _violation(error: dict[str, Any]) -> Violation:  # Any: pydantic's own error
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     details = {
-        404: "There is nothing here; /docs lists what there is",
+        404: "There is nothing here; /docs lists every route",
         405: f"{request.method[:16]} is not allowed here",
     }
     detail = details.get(error.status_code, str(error.detail))

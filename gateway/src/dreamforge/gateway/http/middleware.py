@@ -1,11 +1,11 @@
-"""The outermost layer, pure ASGI: ids on everything, times of everything, and no error without its document."""
+"""The outermost layer, pure ASGI: every request gets its ids, its duration metric and, on a bug, a problem document."""
 
 import re
 from dataclasses import dataclass
 
 from loguru import logger
 from prometheus_client import Histogram
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dreamforge.gateway.http.problems import MEDIA_TYPE, Problem
@@ -23,28 +23,34 @@ BUG = Problem(500, "internal", "Something went wrong here", "The error was logge
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
-    """Under which ids a request is logged, answered and recorded in the events it causes."""
+class RequestContext:
+    """The ids with which a request is logged, answered and recorded in the events it causes."""
 
     request_id: str
     traceparent: str
 
 
-def context_of(headers: list[tuple[bytes, bytes]]) -> Context:
-    """The caller's ids where they are well-formed, parts of one fresh id where not; the span is always ours."""
+def context_from(headers: list[tuple[bytes, bytes]]) -> RequestContext:
+    """The ids of the client where they are well-formed, parts of one fresh id where not; the span is always new."""
     sent = dict(headers)
     request_id = sent.get(b"x-request-id", b"")
     trace = _TRACEPARENT.fullmatch(sent.get(b"traceparent", b""))
     fresh = ids.new_id()
     digits = fresh.replace("-", "")
     trace_id, flags = (trace[1].decode(), trace[2].decode()) if trace else (digits, "01")
-    return Context(
+    return RequestContext(
         request_id.decode() if _REQUEST_ID.fullmatch(request_id) else fresh,
-        f"00-{trace_id}-{digits[16:]}-{flags}",  # the second half of a UUIDv7 is chance, 62 bits of it
+        f"00-{trace_id}-{digits[16:]}-{flags}",  # the second half of a UUIDv7 has 62 random bits
     )
 
 
-class Edge:
+def context_of(request: Request) -> RequestContext:
+    """The ids of a request that came through the middleware."""
+    context: RequestContext = request.scope[CONTEXT]
+    return context
+
+
+class RequestMiddleware:
     """Wraps the application."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -54,7 +60,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        context = scope[CONTEXT] = context_of(scope["headers"])
+        context = scope[CONTEXT] = context_from(scope["headers"])
         added = [
             (b"x-request-id", context.request_id.encode()),
             (b"traceparent", context.traceparent.encode()),

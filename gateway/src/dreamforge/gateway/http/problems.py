@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 
 from dreamforge.contracts import errors as e
 from dreamforge.gateway.http import errors as own
-from dreamforge.gateway.http.errors import InvalidRequest, Violation
-from dreamforge.gateway.submit.accept import pointer
+from dreamforge.gateway.http.errors import InvalidRequest, Violation, pointer
 
 MEDIA_TYPE = "application/problem+json"
-# How long a client should wait before it tries again: a dependency is back, or a job is done, within seconds.
+# How long a client should wait before it retries: a dependency is back, or a job is done, within seconds.
 RETRY_AFTER_SECONDS = 2
 
 # First match wins, so leaves come before their parents.
@@ -18,18 +17,18 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (own.NotJson, 400, "The body is not JSON"),
     (own.Malformed, 400, "A header or parameter cannot be read"),
     (own.BodyTooLarge, 413, "The body is too large"),
-    (own.UnsupportedMedia, 415, "The upload has a type that is not taken"),
-    (own.BadPicture, 422, "The upload is not what it says"),
+    (own.UnsupportedMedia, 415, "The upload has a type that is not accepted"),
+    (own.BadPicture, 422, "The upload is not a valid image of its type"),
     (own.UnknownUpload, 422, "There is no such upload"),
     (own.InvalidRequest, 422, "The request has wrong fields"),
     (e.UnknownModel, 422, "There is no such model"),
     (e.UnknownPreset, 422, "The model has no such preset"),
-    (e.NotAPipeline, 422, "This does not paint by itself"),
-    (e.NotAllowed, 422, "The model does not take that"),
+    (e.NotAPipeline, 422, "This is not a pipeline"),
+    (e.NotAllowed, 422, "The model does not accept that"),
     (e.FieldNeeded, 422, "A field is missing"),
     (e.UnknownAsset, 422, "There is no such LoRA or ControlNet"),
     (e.AssetMismatch, 422, "The LoRA or ControlNet is for other models"),
-    (e.NamedTwice, 422, "The same asset stands twice in the request"),
+    (e.NamedTwice, 422, "The same asset is named twice in the request"),
     (e.OutOfBounds, 422, "A value is out of bounds"),
     (e.SizeNotSupported, 422, "The size is not supported"),
     (e.ModelTooLarge, 422, "No runner is large enough"),
@@ -46,7 +45,7 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (e.LimitReached, 429, "A limit was reached"),
     (own.ProjectionBehind, 503, "The read tables are behind"),
     (own.StreamsFull, 503, "Too many event streams are open"),
-    (e.DependencyAway, 503, "Something this needs is away"),
+    (e.DependencyAway, 503, "A dependency is not available"),
     (e.Unavailable, 503, "Not available now"),
     (e.ForgeError, 500, "Something went wrong here"),
 )
@@ -60,7 +59,7 @@ FIELD_ERRORS = (
     e.NamedTwice,
     own.UnknownUpload,
 )
-# Codes of errors that are not ours: the framework's routing and our own bugs.
+# Codes of errors outside the tree: the routing of the framework, and bugs.
 HTTP_CODES = {404: "no_such_route", 405: "method_not_allowed", 500: "internal"}
 
 
@@ -91,7 +90,7 @@ class Problem:
 
 
 def problem_of(error: e.ForgeError) -> Problem:
-    """What a client is told about an error of ours: its fields, but never the inner words of a dependency."""
+    """The problem document of an error: its fields, but never the text of a dependency."""
     status, title = next((status, title) for kind, status, title in STATUS_OF if isinstance(error, kind))
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status in (429, 503) else {}
     match error:
@@ -112,7 +111,7 @@ def http_problem(status: int, detail: str, headers: Mapping[str, str] | None = N
 
 
 def _places(error: e.ForgeError) -> tuple[Violation, ...]:
-    """Where in the body the error lies, for those found after parsing."""
+    """The fields of the body that an error is about, for errors found after parsing."""
     names: tuple[str, ...] = {
         e.UnknownModel: ("model_id",),
         e.NotAPipeline: ("model_id",),

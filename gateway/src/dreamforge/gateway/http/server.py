@@ -1,4 +1,4 @@
-"""uvicorn on a listening socket of ours, which stops when the service shell says so."""
+"""uvicorn on a socket that is already listening; it stops when the service shell tells it to."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from dreamforge.gateway.http.server_protocol import ForgeProtocol
 BACKLOG = 2048
 # Files beside those of event streams: other requests, the log, the database, the object store.
 OTHER_FILES = 512
-# The kernel gives up on a peer that has taken nothing for this long; accepted sockets inherit it (Linux).
+# The kernel drops a peer that has taken nothing for this long; accepted sockets inherit it (Linux).
 UNREAD_MILLISECONDS = 60_000
 
 
@@ -40,7 +40,7 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave them alone."""
+        """Install no handlers."""
         yield
 
     async def finish(self, serving: "asyncio.Task[None]") -> None:
@@ -50,7 +50,7 @@ class Server(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take the port before anything else is done. Errors: PortInUse."""
+    """Bind the port before anything else is done. Errors: PortInUse."""
     try:
         address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         # The protocol is named, for asyncio turns Nagle's algorithm off only where it reads TCP: 40 ms a reply else.

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with two things it lacks: a hard close that a response can ask for, and problem documents."""
+"""uvicorn's HTTP protocol with two additions: a hard close that a response can request, and problem documents."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ ABORT = "dreamforge.abort"
 
 
 class ForgeProtocol(HttpToolsProtocol):
-    """A slow client's connection can be cut: `transport.close()` would wait for that client to read on."""
+    """The connection of a slow client can be aborted: `transport.close()` would wait until that client reads on."""
 
     def on_message_begin(self) -> None:
         """Offer the extension to the application."""

@@ -1,4 +1,4 @@
-"""How far the read tables are, told by the projector's NOTIFY: reads can wait for what a write has promised."""
+"""How far the read tables are, from the NOTIFY of the projector: a read can wait until it sees a write."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from dreamforge.contracts.tables import CHECKPOINT_CHANNEL, checkpoints
 from dreamforge.gateway.http.errors import ProjectionBehind
 from dreamforge.runtime.service import retry
 
-# A dead peer is noticed within keepalives_idle + count * interval = 8 s, also when nobody closes the connection.
+# A dead peer is noticed within keepalives_idle + count * interval = 8 s, also when the connection is not closed.
 KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 1, "keepalives_count": 3, "connect_timeout": 2}
 RECONNECT_SECONDS = 1.0
 _READ = f"SELECT sequence FROM {checkpoints.name} WHERE stream = %s"
@@ -27,13 +27,13 @@ class Checkpoints:
         self._waiting: dict[asyncio.Future[None], int] = {}
 
     async def run(self) -> None:
-        """Listen until cancelled, reconnecting when Postgres went away."""
+        """Listen until cancelled, reconnecting when Postgres is unavailable."""
         async for _ in retry.backoff(cap_seconds=RECONNECT_SECONDS):
             try:
                 await self._listen()
             except (psycopg.Error, OSError) as error:
                 if self.listening:
-                    logger.warning("lost the projection's notices: {}", str(error).partition("\n")[0])
+                    logger.warning("lost the notifications of the projection: {}", str(error).partition("\n")[0])
             self.listening = False
 
     async def wait_for(self, sequence: int, timeout_seconds: float) -> None:
@@ -50,14 +50,14 @@ class Checkpoints:
             self._waiting.pop(future, None)
 
     def moved(self, sequence: int) -> None:
-        """The checkpoint is now here. It goes back only when the tables are built anew."""
+        """The checkpoint is now here. It goes back only when the tables are rebuilt."""
         self.reached = sequence
         for future in [f for f, wanted in self._waiting.items() if wanted <= sequence and not f.done()]:
             future.set_result(None)
 
     async def _listen(self) -> None:
         async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
-            await connection.execute(f"LISTEN {CHECKPOINT_CHANNEL}")  # first, so that no move is missed
+            await connection.execute(f"LISTEN {CHECKPOINT_CHANNEL}")  # first, so that no notification is missed
             row = await (await connection.execute(_READ, (JOBS.name,))).fetchone()
             self.moved(int(row[0]) if row else 0)
             self.listening = True

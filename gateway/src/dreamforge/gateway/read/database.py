@@ -1,4 +1,4 @@
-"""Reading the read tables: one pool, bounded waits, every failure of Postgres as one error that says so."""
+"""Reads the read tables: one pool, bounded waits, every failure of Postgres as DependencyAway."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.tables import checkpoints
 
 CONNECT_SECONDS = 2  # whole seconds, and 2 is the least libpq takes
-AWAY = (psycopg.OperationalError, psycopg.InterfaceError)
+UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError)
 NOT_MIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidCatalogName)
 
 
 class Database:
-    """Reads only, each a single statement, so a reply is one consistent moment of the tables."""
+    """Reads only, each a single statement, so a reply is one consistent state of the tables."""
 
     def __init__(self, url: str, *, pool_size: int, timeout_seconds: float) -> None:
         self._engine: AsyncEngine = create_async_engine(
@@ -35,17 +35,17 @@ class Database:
     async def rows(self, statement: Select[*tuple[object, ...]]) -> Sequence[RowMapping]:
         """All rows of a statement.
 
-        Errors: DependencyAway when Postgres is away, too slow, or not migrated; anything else is a bug of ours.
+        Errors: DependencyAway when Postgres is unavailable, too slow, or not migrated; anything else is a bug of ours.
         """
         try:
             async with self._engine.connect() as connection:
                 return (await connection.execute(statement)).mappings().all()
         except exc.DBAPIError as error:
-            if error.connection_invalidated or isinstance(error.orig, AWAY + NOT_MIGRATED):
-                raise _away(error.orig or error) from error
+            if error.connection_invalidated or isinstance(error.orig, UNAVAILABLE + NOT_MIGRATED):
+                raise _unavailable(error.orig or error) from error
             raise
-        except (exc.TimeoutError, *AWAY, OSError) as error:
-            raise _away(error) from error
+        except (exc.TimeoutError, *UNAVAILABLE, OSError) as error:
+            raise _unavailable(error) from error
 
     async def row(self, statement: Select[*tuple[object, ...]]) -> RowMapping | None:
         """The first row or None. Errors: as `rows`."""
@@ -53,15 +53,15 @@ class Database:
         return found[0] if found else None
 
     async def check(self) -> None:
-        """A sign of life that also says whether the tables are there. Errors: DependencyAway."""
+        """Check that Postgres answers and has the tables. Errors: DependencyAway."""
         await self.rows(select(checkpoints.c.sequence).limit(1))
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         await self._engine.dispose()
 
 
-def _away(error: BaseException) -> DependencyAway:
+def _unavailable(error: BaseException) -> DependencyAway:
     if isinstance(error, NOT_MIGRATED):
         return DependencyAway(dependency="postgres", reason="the read tables are missing: migrate the database first")
     reason = str(error).strip().partition("\n")[0] or type(error).__name__

@@ -38,7 +38,7 @@ def _artifacts() -> Any:
 
 
 def _warnings() -> Any:
-    """Of the current attempt: what an earlier one was warned of is not about the picture that comes."""
+    """Of the current attempt: warnings of an earlier one are not about the image that is rendered now."""
     gathered = func.jsonb_agg(aggregate_order_by(events.c.payload, events.c.sequence), type_=JSONB)
     mine = and_(events.c.job_id == jobs.c.job_id, events.c.type == JobWarned.TYPE, events.c.attempt == jobs.c.attempt)
     return select(gathered).where(mine).scalar_subquery().label("warnings")
@@ -58,16 +58,16 @@ def page(
     *, status: Status | None, tenant: str | None, model_id: str | None, after: PageCursor | None, limit: int
 ) -> Statement:
     """One page of jobs, newest first, and one row more, which says whether there is another page."""
-    wanted = [
+    conditions = [
         column == value
         for column, value in ((jobs.c.status, status), (jobs.c.tenant, tenant), (jobs.c.model_id, model_id))
         if value is not None
     ]
     if after is not None:
         place = tuple_(jobs.c.requested_at, jobs.c.job_id)
-        wanted.append(place < tuple_(literal(after.requested_at), literal(after.job_id)))
+        conditions.append(place < tuple_(literal(after.requested_at), literal(after.job_id)))
     newest = (jobs.c.requested_at.desc(), jobs.c.job_id.desc())
-    return select(jobs, _step()).where(*wanted).order_by(*newest).limit(limit + 1)
+    return select(jobs, _step()).where(*conditions).order_by(*newest).limit(limit + 1)
 
 
 def open_jobs() -> Statement:
@@ -76,7 +76,7 @@ def open_jobs() -> Statement:
 
 
 def ahead_of(job_id: str) -> Statement:
-    """How many waiting jobs are before this one: more urgent, or as urgent and older."""
+    """How many waiting jobs are before this one: with a higher priority, or the same and older."""
     mine = jobs.alias("mine")
     older = tuple_(jobs.c.requested_at, jobs.c.job_id) < tuple_(mine.c.requested_at, mine.c.job_id)
     before = or_(jobs.c.priority > mine.c.priority, and_(jobs.c.priority == mine.c.priority, older))
@@ -85,7 +85,7 @@ def ahead_of(job_id: str) -> Statement:
 
 
 def commitments() -> Statement:
-    """What each runner has already been given: attempts and bytes. Found through the jobs that are placed now."""
+    """What is already assigned to each runner: attempts and bytes. Found through the jobs that are placed now."""
     return (
         select(
             attempts.c.runner_id, func.count().label("slots"), func.sum(attempts.c.estimated_vram_bytes).label("bytes")
@@ -97,7 +97,7 @@ def commitments() -> Statement:
 
 
 def artifact(artifact_id: str) -> Statement:
-    """Where a visible picture lies."""
+    """The object key of a visible artifact."""
     return select(artifacts.c.object_key).where(artifacts.c.artifact_id == artifact_id, artifacts.c.visible)
 
 

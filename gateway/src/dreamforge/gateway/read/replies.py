@@ -1,4 +1,4 @@
-"""What the gateway answers, as values: the OpenAPI document is made of these."""
+"""The replies of the gateway, as values: the OpenAPI document is made of these."""
 
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from dreamforge.contracts.request.render_request import RenderRequest
 
 
 class Links(Value):
-    """Where to go from a job."""
+    """The routes of a job."""
 
     self: str
     events: str
@@ -32,7 +32,7 @@ class Accepted(Value):
 
     job_id: str
     status: Status
-    sequence: int = Field(description="give it as Forge-Min-Sequence to a read that must see this write")
+    sequence: int = Field(description="send it as Forge-Min-Sequence with a read that must see this write")
     links: Links
 
 
@@ -49,8 +49,8 @@ class Step(Value):
     at: datetime
 
 
-class Attempt(Value):
-    """One try at a job."""
+class AttemptReply(Value):
+    """One attempt at a job."""
 
     attempt: int
     runner_id: str
@@ -82,7 +82,7 @@ class ArtifactReply(Value):
 
 
 class JobSummary(Value):
-    """Where a job stands."""
+    """The state of a job."""
 
     job_id: str
     version: int = Field(description="log sequence of the last event that is in this reply")
@@ -106,7 +106,7 @@ class JobSummary(Value):
 
 
 class WarningReply(Value):
-    """The job went on, but not quite as you may think."""
+    """A note on an attempt that went on: the picture may differ from what was requested."""
 
     code: str = Field(description="stable, for programs")
     message: str
@@ -116,9 +116,9 @@ class WarningReply(Value):
 
 
 class JobReply(JobSummary):
-    """A job with its tries, what its current attempt was warned of, and its pictures."""
+    """A job with its attempts, the warnings of the current one, and its pictures."""
 
-    attempts: tuple[Attempt, ...] = ()
+    attempts: tuple[AttemptReply, ...] = ()
     warnings: tuple[WarningReply, ...] = ()
     artifacts: tuple[ArtifactReply, ...] = ()
 
@@ -127,11 +127,11 @@ class JobPage(Value):
     """Some jobs, newest first."""
 
     jobs: tuple[JobSummary, ...]
-    next_cursor: str | None = Field(description="give it as `cursor` for the next page; null on the last one")
+    next_cursor: str | None = Field(description="send it as `cursor` for the next page; null on the last one")
 
 
 class AttemptDecision(Value):
-    """Why an attempt went where it went: recorded when it was decided, never recomputed."""
+    """Why a runner was chosen for an attempt: recorded when it was decided, never recomputed."""
 
     attempt: int
     runner_id: str
@@ -144,7 +144,7 @@ class AttemptDecision(Value):
 
 
 class Waiting(Value):
-    """Why a job waits, judged now with the scheduler's own rule."""
+    """Why a job waits, judged now with the rule of the scheduler."""
 
     ahead: int = Field(ge=0, description="waiting jobs with higher priority, or the same and older; ageing may differ")
     retry_at: datetime | None = None
@@ -152,7 +152,7 @@ class Waiting(Value):
 
 
 class WhyReply(Value):
-    """Why a job is where it is."""
+    """Why a job is in its state."""
 
     job_id: str
     status: Status
@@ -173,7 +173,7 @@ class UploadReply(Value):
 
 
 class ModelReply(Value):
-    """A registered model and where it is now."""
+    """A registered model, and the runners that have it."""
 
     descriptor: ModelDescriptor
     default: bool = Field(description="taken when a request names no model")
@@ -191,10 +191,10 @@ class ModelList(Value):
 
 
 class Fit(Value):
-    """Whether one live runner could paint with a preset if it had nothing else to do."""
+    """Whether one live runner could render with a preset if it were idle."""
 
     runner_id: str
-    tier: str | None = Field(description="how the model would be held there; null where it cannot be")
+    tier: str | None = Field(description="how the model would be held in memory there; null where it cannot")
     refused: str | None = Field(description="why it cannot; null where it can")
 
 
@@ -214,7 +214,7 @@ class PresetList(Value):
 
 
 class RunnerReply(Value):
-    """A runner as the log knows it, and what it says of itself now."""
+    """A runner as the log has it, and its latest heartbeat."""
 
     runner_id: str
     instance_id: str
@@ -258,7 +258,7 @@ class Health(Value):
 
 
 class Readiness(Value):
-    """Whether requests can be served, and what is in the way."""
+    """Whether requests can be served, and the reasons where not."""
 
     ready: bool
     checks: dict[str, str] = Field(description="ok or the reason, by dependency")

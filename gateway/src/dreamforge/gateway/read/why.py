@@ -1,4 +1,4 @@
-"""Why a job is where it is, in sentences. Pure: rows, live heartbeats and the scheduler's own rule go in."""
+"""Why a job is in its state, in sentences. Pure: made of rows, live heartbeats and the rule of the scheduler."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.jobs.state import Status
 from dreamforge.contracts.placement import Models, Needs, RunnerLoad, judge
 from dreamforge.contracts.readable_sizes import readable_sizes
-from dreamforge.gateway.read.replies import Attempt, AttemptDecision, JobSummary, Waiting
+from dreamforge.gateway.read.replies import AttemptDecision, AttemptReply, JobSummary, Waiting
 
 
 @dataclass(frozen=True, slots=True)
 class Commitment:
-    """What a runner has been given already."""
+    """What is already assigned to a runner."""
 
     slots: int = 0
     bytes: int = 0
@@ -29,9 +29,9 @@ def judged(
     """Every live runner as the scheduler would judge it for this request now, best first, then the refused."""
     none = Commitment()
     found = [
-        judge(needs, models, RunnerLoad(beat, given.bytes, given.slots))
-        for beat in fleet
-        for given in (commitments.get(beat.runner_id, none),)
+        judge(needs, models, RunnerLoad(heartbeat, given.bytes, given.slots))
+        for heartbeat in fleet
+        for given in (commitments.get(heartbeat.runner_id, none),)
     ]
     return tuple(sorted(found, key=lambda c: (c.score is None, -(c.score or 0), c.runner_id)))
 
@@ -44,8 +44,8 @@ def summary(job: JobSummary, waiting: Waiting | None, now: datetime) -> str:
         case Status.ASSIGNED:
             return f"Attempt {job.attempt} was given to {job.runner_id}, which has not started it yet."
         case Status.RUNNING:
-            ending = " It was asked to stop and will." if job.cancel_requested else ""
-            return f"{job.runner_id} is painting attempt {job.attempt}.{ending}"
+            ending = " It was asked to stop, and will." if job.cancel_requested else ""
+            return f"{job.runner_id} is rendering attempt {job.attempt}.{ending}"
         case Status.SUCCEEDED:
             return f"It succeeded on {job.runner_id or 'its runner'} with attempt {job.attempt}{_after(job)}."
         case Status.FAILED:
@@ -62,18 +62,18 @@ def decision_summary(decision: Decision, runner_id: str) -> str:
     others = [c for c in decision.candidates if c.runner_id != runner_id]
     why = f" ({_listed(chosen.reasons)})" if chosen is not None and chosen.reasons else ""
     queue = f"{decision.waited_seconds:.1f} s in a queue of {_count(decision.queue_length, 'job')}"
-    said = [f"After {queue} it was given to {runner_id}{why}."]
+    sentences = [f"After {queue} it was given to {runner_id}{why}."]
     scored = [f"{c.runner_id} (score {c.score:g})" for c in others if c.score is not None]
     refused = [f"{c.runner_id} ({c.refused})" for c in others if c.refused is not None]
     if scored:
-        said.append(f"It fitted less well on {_listed(scored)}.")
+        sentences.append(f"It fitted less well on {_listed(scored)}.")
     if refused:
-        said.append(f"Not possible: {_listed(refused)}.")
-    return readable_sizes(" ".join(said))
+        sentences.append(f"Not possible: {_listed(refused)}.")
+    return readable_sizes(" ".join(sentences))
 
 
-def attempt_decision(attempt: Attempt, decision: Decision) -> AttemptDecision:
-    """A recorded decision with what came of it."""
+def attempt_decision(attempt: AttemptReply, decision: Decision) -> AttemptDecision:
+    """A recorded decision and its outcome."""
     return AttemptDecision(
         attempt=attempt.attempt,
         runner_id=attempt.runner_id,

@@ -1,1 +1,1 @@
-"""The gateway's routes, by what they speak of."""
+"""The gateway's routes, by topic."""

@@ -1,4 +1,4 @@
-"""What several routes need: the gate, shapes of ids, consistency, replies."""
+"""What several routes need: the dependencies, checks of ids, consistency, replies."""
 
 import re
 from typing import Annotated
@@ -10,41 +10,34 @@ from starlette.responses import Response
 
 from dreamforge.contracts.errors import DependencyAway, JobNotFound
 from dreamforge.contracts.log.streams import JOBS
-from dreamforge.gateway.dependencies import Gate
+from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.http.cursor import SEQUENCE_MAX
 from dreamforge.gateway.http.errors import Malformed, SequenceNotGiven
-from dreamforge.gateway.http.middleware import CONTEXT, Context
 from dreamforge.runtime.log.bus import ApiError
 from dreamforge.runtime.log.follow import last_sequence
 
-# An id goes into subjects and statements, so its shape is checked before anything else.
+# An id goes into subjects and statements, so its form is checked before anything else.
 _JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 _TENANT = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _KEY = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?", re.ASCII)
 DEFAULT_TENANT = "default"
 
 
-def gate_of(request: Request) -> Gate:
-    """The application's dependencies."""
-    gate: Gate = request.app.state.gate
-    return gate
-
-
-def context_of(request: Request) -> Context:
-    """The ids of this request."""
-    context: Context = request.scope[CONTEXT]
-    return context
+def dependencies_of(request: Request) -> Dependencies:
+    """The dependencies of the application."""
+    dependencies: Dependencies = request.app.state.dependencies
+    return dependencies
 
 
 def known_shape(job_id: str) -> str:
-    """The id, if it can be one at all. Errors: JobNotFound."""
+    """The id, if it has the form of one. Errors: JobNotFound."""
     if _JOB_ID.fullmatch(job_id) is None:
         raise JobNotFound(job_id=job_id[:64])
     return job_id
 
 
 def tenant_of(request: Request) -> str:
-    """On whose behalf. Errors: Malformed."""
+    """The tenant of a request. Errors: Malformed."""
     tenant = request.headers.get("forge-tenant", DEFAULT_TENANT)
     if _TENANT.fullmatch(tenant) is None:
         raise Malformed(parameter="Forge-Tenant", expected="1 to 64 letters, digits, _ or -")
@@ -64,25 +57,25 @@ def reply(value: BaseModel, status: int = 200, headers: dict[str, str] | None = 
     return Response(value.model_dump_json(), status, headers, "application/json")
 
 
-async def catch_up(gate: Gate, *sequences: int | None) -> None:
-    """Wait until the tables contain what the client has to see.
+async def catch_up(dependencies: Dependencies, *sequences: int | None) -> None:
+    """Wait until the tables contain the writes that the client has to see.
 
-    Errors: SequenceNotGiven if no write has answered that sequence yet, ProjectionBehind after a bound.
+    Errors: SequenceNotGiven if no write has returned that sequence yet, ProjectionBehind after a time limit.
     """
     wanted = max((sequence for sequence in sequences if sequence is not None), default=0)
-    if wanted > gate.checkpoints.reached:
-        await _require_given(gate, wanted)
-        await gate.checkpoints.wait_for(wanted, gate.settings.gateway_consistency_seconds)
+    if wanted > dependencies.checkpoints.reached:
+        await _require_given(dependencies, wanted)
+        await dependencies.checkpoints.wait_for(wanted, dependencies.settings.gateway_consistency_seconds)
 
 
-async def _require_given(gate: Gate, sequence: int) -> None:
-    """Tell a sequence that the log has not given yet from one that the tables have not reached yet."""
+async def _require_given(dependencies: Dependencies, sequence: int) -> None:
+    """Tell a sequence that the log has not assigned yet from one that the tables have not reached yet."""
     try:
-        log = gate.log
-        if sequence <= log.hub.places[JOBS.name] or sequence <= (last := await last_sequence(log.bus, JOBS.name)):
+        log = dependencies.log
+        if sequence <= log.hub.sequences[JOBS.name] or sequence <= (last := await last_sequence(log.bus, JOBS.name)):
             return
     except (DependencyAway, ApiError):
-        return  # nobody can tell now: wait, as for any other
+        return  # it cannot be decided now: wait, as for any other
     raise SequenceNotGiven(wanted=sequence, newest=last)
 
 
@@ -93,16 +86,16 @@ SequenceHeader = Annotated[
         alias="Forge-Min-Sequence",
         ge=0,
         le=SEQUENCE_MAX,
-        description="the Forge-Sequence of a write that this read must see; waits for it, up to a bound",
+        description="the Forge-Sequence of a write that this read must see; waits for it, up to a limit",
     ),
 ]
 
 
-async def consistent(request: Request, min_sequence: Sequence = None, header: SequenceHeader = None) -> Gate:
-    """The gate, once the tables are where the client needs them. Errors: ProjectionBehind."""
-    gate = gate_of(request)
-    await catch_up(gate, min_sequence, header)
-    return gate
+async def consistent(request: Request, min_sequence: Sequence = None, header: SequenceHeader = None) -> Dependencies:
+    """The dependencies, once the tables have reached the sequence of the client. Errors: ProjectionBehind."""
+    dependencies = dependencies_of(request)
+    await catch_up(dependencies, min_sequence, header)
+    return dependencies
 
 
-ConsistentGate = Annotated[Gate, Depends(consistent)]
+ConsistentDependencies = Annotated[Dependencies, Depends(consistent)]

@@ -1,4 +1,4 @@
-"""What can be asked for, and who paints it: models, presets, runners."""
+"""What can be requested, and which runners render it: models, presets, runners."""
 
 from typing import Annotated
 
@@ -14,7 +14,7 @@ from dreamforge.contracts.request.schema import request_schema
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.read import queries
 from dreamforge.gateway.read.replies import ModelList, ModelReply, PresetList, PresetReply, RunnerList, RunnerReply
-from dreamforge.gateway.routes.common import gate_of, reply
+from dreamforge.gateway.routes.common import dependencies_of, reply
 from dreamforge.gateway.submit.capacity import fits
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
@@ -23,17 +23,17 @@ router = APIRouter(prefix="/v1", tags=["catalog"])
 @router.get("/models", response_model=ModelList, responses=doc.problems(503))
 async def list_models(request: Request) -> Response:
     """Every registered model, with the live runners that have it."""
-    gate = gate_of(request)
-    models, beats = gate.registry().models.values(), list(gate.live_fleet().live().values())
+    dependencies = dependencies_of(request)
+    models, heartbeats = dependencies.models().values(), list(dependencies.heartbeats().values())
     default = next((model.model_id for model in models if model.kind == "pipeline"), None)
-    limits = gate.settings.limit
+    limits = dependencies.limits
     found = tuple(
         ModelReply(
             descriptor=model,
             default=model.model_id == default,
             parameters=request_schema(model, limits) if model.kind == "pipeline" else None,
-            runners=tuple(beat.runner_id for beat in beats if model.model_id in beat.model_ids),
-            resident_on=tuple(beat.runner_id for beat in beats if model.model_id in beat.resident_model_ids),
+            runners=tuple(each.runner_id for each in heartbeats if model.model_id in each.model_ids),
+            resident_on=tuple(each.runner_id for each in heartbeats if model.model_id in each.resident_model_ids),
         )
         for model in models
     )
@@ -45,14 +45,14 @@ async def list_presets(
     request: Request, model_id: Annotated[Token | None, Query(description="only of this model")] = None
 ) -> Response:
     """Every preset of every model, and on which live runners it fits."""
-    gate = gate_of(request)
-    models, beats = gate.registry().models, list(gate.live_fleet().live().values())
+    dependencies = dependencies_of(request)
+    models, heartbeats = dependencies.models(), list(dependencies.heartbeats().values())
     found = tuple(
         PresetReply(
             model_id=model.model_id,
             default=index == 0,
             preset=preset,
-            runners=fits(Needs(model.model_id, preset.height_px, preset.width_px), models, beats),
+            runners=fits(Needs(model.model_id, preset.height_px, preset.width_px), models, heartbeats),
         )
         for model in models.values()
         if model_id in (None, model.model_id)
@@ -63,29 +63,29 @@ async def list_presets(
 
 @router.get("/runners", response_model=RunnerList, responses=doc.problems(503))
 async def list_runners(request: Request) -> Response:
-    """Every runner: what the log says of it, and what it says of itself now."""
-    gate = gate_of(request)
-    beats = gate.live_fleet().live()
-    rows = {row["runner_id"]: row for row in await gate.database.rows(queries.all_runners())}
-    names = sorted(rows.keys() | beats.keys())
-    return reply(RunnerList(runners=tuple(_runner(rows.get(name), beats.get(name)) for name in names)))
+    """Every runner: what the log says of it, and its latest heartbeat."""
+    dependencies = dependencies_of(request)
+    heartbeats = dependencies.heartbeats()
+    rows = {row["runner_id"]: row for row in await dependencies.database.rows(queries.all_runners())}
+    names = sorted(rows.keys() | heartbeats.keys())
+    return reply(RunnerList(runners=tuple(_runner(rows.get(name), heartbeats.get(name)) for name in names)))
 
 
-def _runner(row: RowMapping | None, beat: Heartbeat | None) -> RunnerReply:
-    """The log's row wins; a runner that beats and is not in the tables yet is shown as it shows itself."""
+def _runner(row: RowMapping | None, heartbeat: Heartbeat | None) -> RunnerReply:
+    """The row wins; a runner with a heartbeat that is not in the tables yet is shown as its heartbeat says."""
     if row is not None:
         known = {name: row[name] for name in RunnerReply.model_fields if name != "heartbeat"}
-        return RunnerReply.model_validate(known | {"heartbeat": beat})
-    assert beat is not None
+        return RunnerReply.model_validate(known | {"heartbeat": heartbeat})
+    assert heartbeat is not None
     return RunnerReply(
-        runner_id=beat.runner_id,
-        instance_id=beat.instance_id,
+        runner_id=heartbeat.runner_id,
+        instance_id=heartbeat.instance_id,
         status="online",
-        renderer=beat.renderer,
-        device=beat.device,
-        slots=beat.slots,
-        model_ids=beat.model_ids,
+        renderer=heartbeat.renderer,
+        device=heartbeat.device,
+        slots=heartbeat.slots,
+        model_ids=heartbeat.model_ids,
         registered_at=None,
         changed_at=None,
-        heartbeat=beat,
+        heartbeat=heartbeat,
     )

@@ -14,14 +14,15 @@ from dreamforge.contracts.jobs.decisions import RequestCancel
 from dreamforge.contracts.jobs.state import Status
 from dreamforge.contracts.models.descriptor import Token
 from dreamforge.contracts.placement import needs_of
-from dreamforge.gateway.dependencies import Gate
+from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.events.stream import open_stream
 from dreamforge.gateway.http.cursor import EVENT_ID_PATTERN, PAGE_PATTERN, SEQUENCE_MAX, EventCursor, PageCursor
+from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.read import queries, why
 from dreamforge.gateway.read.replies import (
     Accepted,
-    Attempt,
+    AttemptReply,
     JobPage,
     JobReply,
     JobSummary,
@@ -31,11 +32,10 @@ from dreamforge.gateway.read.replies import (
 )
 from dreamforge.gateway.read.rows import job_reply, job_summary
 from dreamforge.gateway.routes.common import (
-    ConsistentGate,
+    ConsistentDependencies,
     SequenceHeader,
     catch_up,
-    context_of,
-    gate_of,
+    dependencies_of,
     key_of,
     known_shape,
     reply,
@@ -56,12 +56,12 @@ EVENT_ID: dict[str, JsonValue] = {"pattern": EVENT_ID_PATTERN}
     response_model=Accepted,
     responses={
         202: {
-            "description": "The job is in the log, durably, and will reach exactly one end",
+            "description": "The job is in the log, durably, and will reach exactly one terminal state",
             "headers": doc.IDS
             | doc.SEQUENCE
             | {
                 "Location": {"schema": {"type": "string"}, "description": "the job"},
-                "Idempotent-Replayed": {"schema": {"type": "string"}, "description": "true if the job was there"},
+                "Idempotent-Replayed": {"schema": {"type": "string"}, "description": "true if the job existed"},
             },
         },
         **doc.problems(400, 409, 413, 422, 429, 503),
@@ -75,11 +75,13 @@ EVENT_ID: dict[str, JsonValue] = {"pattern": EVENT_ID_PATTERN}
     },
 )
 async def submit_job(request: Request) -> Response:
-    """Ask for pictures."""
-    gate = gate_of(request)
+    """Request pictures."""
+    dependencies = dependencies_of(request)
     tenant, key = tenant_of(request), key_of(request)
-    body = await body_of(request, gate.settings.limit.body_bytes)
-    job_id, outcome = await submit(gate, body, tenant=tenant, key=key, context=context_of(request))
+    body = await body_of(request, dependencies.limits.body_bytes)
+    job_id, outcome = await submit(
+        dependencies, body, tenant=tenant, key=key, traceparent=context_of(request).traceparent
+    )
     return _accepted(job_id, outcome, replayed=not outcome.events)
 
 
@@ -89,15 +91,15 @@ async def submit_job(request: Request) -> Response:
     response_model=Accepted,
     responses={
         202: {
-            "description": "The wish is in the log, or there was nothing left to cancel",
+            "description": "The request is in the log, or there was nothing left to cancel",
             "headers": doc.IDS | doc.SEQUENCE,
         },
         **doc.problems(404, 422, 503),
     },
 )
 async def cancel_job(request: Request, job_id: str) -> Response:
-    """Stop a job wherever it is. Repeating it changes nothing; a finished job stays as it is."""
-    store = gate_of(request).log.store
+    """Stop a job in any state. Repeating it changes nothing; a finished job does not change."""
+    store = dependencies_of(request).store
     command = RequestCancel(now=clock.now())
     outcome = await store.execute(known_shape(job_id), command, traceparent=context_of(request).traceparent)
     return _accepted(job_id, outcome)
@@ -112,7 +114,7 @@ def _accepted(job_id: str, outcome: Outcome, *, replayed: bool = False) -> Respo
     return reply(body, 202, headers)
 
 
-class Listing(BaseModel):
+class JobListQuery(BaseModel):
     """Which jobs, and how many of them."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
@@ -127,40 +129,40 @@ class Listing(BaseModel):
 
 @router.get("", response_model=JobPage, responses=doc.problems(409, 422, 503))
 async def list_jobs(
-    request: Request, listing: Annotated[Listing, Query()], min_sequence: SequenceHeader = None
+    request: Request, query: Annotated[JobListQuery, Query()], min_sequence: SequenceHeader = None
 ) -> Response:
     """Jobs, newest first, page by page. A cursor stays valid whatever is submitted meanwhile."""
-    gate = gate_of(request)
-    after = PageCursor.decode(listing.cursor) if listing.cursor is not None else None
-    await catch_up(gate, listing.min_sequence, min_sequence)
+    dependencies = dependencies_of(request)
+    after = PageCursor.decode(query.cursor) if query.cursor is not None else None
+    await catch_up(dependencies, query.min_sequence, min_sequence)
     statement = queries.page(
-        status=listing.status,
-        tenant=listing.tenant,
-        model_id=listing.model_id,
+        status=query.status,
+        tenant=query.tenant,
+        model_id=query.model_id,
         after=after,
-        limit=listing.limit,
+        limit=query.limit,
     )
-    found = await gate.database.rows(statement)
-    rows, more = found[: listing.limit], len(found) > listing.limit
+    found = await dependencies.database.rows(statement)
+    rows, more = found[: query.limit], len(found) > query.limit
     last = PageCursor(rows[-1]["requested_at"], rows[-1]["job_id"]).encode() if more else None
     return reply(JobPage(jobs=tuple(job_summary(row) for row in rows), next_cursor=last))
 
 
 @router.get("/{job_id}", response_model=JobReply, responses=doc.problems(404, 409, 422, 503))
-async def read_job(gate: ConsistentGate, job_id: str) -> Response:
-    """A job: where it stands, its latest step, its tries and its pictures."""
-    return reply(job_reply(await _row_of(gate, known_shape(job_id), queries.job(job_id))))
+async def read_job(dependencies: ConsistentDependencies, job_id: str) -> Response:
+    """A job: its state, its latest step, its attempts and its pictures."""
+    return reply(job_reply(await _row_of(dependencies, known_shape(job_id), queries.job(job_id))))
 
 
-async def _row_of(gate: Gate, job_id: str, statement: queries.Statement) -> RowMapping:
-    """The row of a job; one that is in the log and not yet in the tables is waited for. Errors: JobNotFound."""
-    row = await gate.database.row(statement)
+async def _row_of(dependencies: Dependencies, job_id: str, statement: queries.Statement) -> RowMapping:
+    """The row of a job; waits for one that is in the log and not yet in the tables. Errors: JobNotFound."""
+    row = await dependencies.database.row(statement)
     if row is None:
-        loaded = await gate.log.store.load(job_id)
+        loaded = await dependencies.store.load(job_id)
         if not loaded.version:
             raise JobNotFound(job_id=job_id)
-        await catch_up(gate, loaded.version)
-        row = await gate.database.row(statement)
+        await catch_up(dependencies, loaded.version)
+        row = await dependencies.database.row(statement)
     if row is None:
         raise JobNotFound(job_id=job_id)
     return row
@@ -177,7 +179,7 @@ async def _row_of(gate: Gate, job_id: str, statement: queries.Statement) -> RowM
             "headers": doc.IDS,
             "content": {"text/event-stream": doc.EVENT},
         },
-        204: {"description": "You have seen the end: do not come back"},
+        204: {"description": "You have received the last event: do not reconnect"},
         **doc.problems(400, 404, 422, 503),
     },
 )
@@ -191,38 +193,38 @@ async def watch_job(
         str | None,
         Header(
             alias="Last-Event-ID",
-            description="go on after this event, without gap or repeat",
+            description="continue after this event, without gap or repeat",
             json_schema_extra=EVENT_ID,
         ),
     ] = None,
 ) -> Response:
-    """Every event of a job, from the beginning or from where you were."""
-    said = [EventCursor.parse(text) for text in (header, last_event_id) if text]
-    cursor = said[0] if said else EventCursor()
-    return await open_stream(gate_of(request).log.hub, known_shape(job_id), cursor)
+    """Every event of a job, from the beginning or after the last one you received."""
+    sent = [EventCursor.parse(text) for text in (header, last_event_id) if text]
+    cursor = sent[0] if sent else EventCursor()
+    return await open_stream(dependencies_of(request).log.hub, known_shape(job_id), cursor)
 
 
 @router.get("/{job_id}/why", response_model=WhyReply, responses=doc.problems(404, 409, 422, 503))
-async def explain_job(gate: ConsistentGate, job_id: str) -> Response:
-    """Why a job waits, or why it went where it went."""
-    row = await _row_of(gate, known_shape(job_id), queries.job_decisions(job_id))
+async def explain_job(dependencies: ConsistentDependencies, job_id: str) -> Response:
+    """Why a job waits, or why its runner was chosen."""
+    row = await _row_of(dependencies, known_shape(job_id), queries.job_decisions(job_id))
     job = job_summary(row)
-    tries = [dict(each) for each in row["attempts"] or ()]
-    decisions = [Decision.model_validate(each.pop("decision")) for each in tries]
+    recorded = [dict(each) for each in row["attempts"] or ()]
+    decisions = [Decision.model_validate(each.pop("decision")) for each in recorded]
     decided = tuple(
-        why.attempt_decision(Attempt.model_validate(each), decision)
-        for each, decision in zip(tries, decisions, strict=True)
+        why.attempt_decision(AttemptReply.model_validate(each), decision)
+        for each, decision in zip(recorded, decisions, strict=True)
     )
-    waiting = await _waiting(gate, job) if job.status is Status.QUEUED else None
+    waiting = await _waiting(dependencies, job) if job.status is Status.QUEUED else None
     text = why.summary(job, waiting, clock.now())
     return reply(WhyReply(job_id=job_id, status=job.status, summary=text, attempts=decided, waiting=waiting))
 
 
-async def _waiting(gate: Gate, job: JobSummary) -> Waiting:
-    models = gate.registry().models
-    fleet = gate.live_fleet().live().values()
-    given = await gate.database.rows(queries.commitments())
-    ahead = await gate.database.row(queries.ahead_of(job.job_id))
+async def _waiting(dependencies: Dependencies, job: JobSummary) -> Waiting:
+    models = dependencies.models()
+    fleet = dependencies.heartbeats().values()
+    given = await dependencies.database.rows(queries.commitments())
+    ahead = await dependencies.database.row(queries.ahead_of(job.job_id))
     commitments = {row["runner_id"]: why.Commitment(row["slots"], int(row["bytes"])) for row in given}
     return Waiting(
         ahead=ahead["number"] if ahead else 0,

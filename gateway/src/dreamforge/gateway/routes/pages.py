@@ -1,4 +1,4 @@
-"""Pages for people: the small studio, the API, the events. Everything they need is in them."""
+"""Pages for people: the studio, the API, the events. Each is self-contained."""
 
 import base64
 import hashlib
@@ -17,7 +17,7 @@ from dreamforge.gateway.documents import asyncapi, openapi_page
 
 router = APIRouter(include_in_schema=False)
 HTML = "text/html; charset=utf-8"
-# A browser asks for it by itself, so that no page has to name it.
+# Browsers request it on their own, so no page has to name it.
 ICON = (
     b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="4" fill="#c2401b"/>'
     b'<path d="M3 5h10v2q-3 0-3 3l2 2H4l2-2q0-3-3-3z" fill="#fff"/></svg>'
@@ -28,14 +28,14 @@ _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A document and the policy that lets exactly its own script and style run."""
+    """A document and the content security policy that allows exactly its own script and style."""
 
     body: bytes
     policy: str
 
     @classmethod
     def of(cls, text: str, *, images: str = "") -> "Page":
-        """`images` names further sources that pictures may come from."""
+        """`images` names further sources of images."""
         allowed: dict[str, list[str]] = {"script": [], "style": []}
         for kind, inline in _INLINE.findall(text):
             digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
@@ -89,14 +89,14 @@ def _events_page() -> Page:
 
 @router.get("/")
 async def studio(request: Request) -> Response:
-    """Paint something."""
+    """The studio."""
     pages: Pages = request.app.state.pages
     return pages.studio.response()
 
 
 @router.get("/favicon.ico")
 async def icon() -> Response:
-    """An anvil."""
+    """The icon: an anvil."""
     return Response(ICON, 200, {"Cache-Control": "max-age=86400"}, "image/svg+xml")
 
 
@@ -116,7 +116,7 @@ async def openapi(request: Request) -> Response:
 
 @router.get("/asyncapi")
 async def events() -> Response:
-    """The events, readable: computed from the events themselves, like the committed document."""
+    """The events, readable: computed from the event classes, like the committed document."""
     return _events_page().response()
 
 

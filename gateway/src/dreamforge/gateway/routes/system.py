@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.read.replies import Health, Readiness
-from dreamforge.gateway.routes.common import gate_of, reply
+from dreamforge.gateway.routes.common import dependencies_of, reply
 
 router = APIRouter(tags=["system"])
 
@@ -25,7 +25,7 @@ async def healthz() -> Response:
 )
 async def readyz(request: Request) -> Response:
     """Whether requests can be served: NATS, Postgres with its tables, S3."""
-    checks = await gate_of(request).check()
+    checks = await dependencies_of(request).check()
     ready = all(result == "ok" for result in checks.values())
     return reply(Readiness(ready=ready, checks=checks), 200 if ready else 503)
 

@@ -1,4 +1,4 @@
-"""Pictures to start from: sent once, then named by their hash."""
+"""Images to start from: uploaded once, then named by their hash."""
 
 import re
 from typing import Any
@@ -11,7 +11,7 @@ from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.errors import UploadNotFound
 from dreamforge.gateway.read.replies import UploadReply
 from dreamforge.gateway.routes.artifacts import CACHE
-from dreamforge.gateway.routes.common import gate_of, reply
+from dreamforge.gateway.routes.common import dependencies_of, reply
 from dreamforge.gateway.submit.submit import body_of
 from dreamforge.gateway.submit.uploads import FORMATS, media_type
 from dreamforge.runtime.storage.objects import PRESIGNED_MINUTES
@@ -35,11 +35,11 @@ _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}  # 
     openapi_extra={"requestBody": {"required": True, "content": dict.fromkeys(FORMATS, _BINARY)}},
 )
 async def keep_upload(request: Request) -> Response:
-    """Bring a picture, as the body itself: one still PNG, JPEG or WebP."""
-    gate = gate_of(request)
+    """Upload a picture, as the body itself: one still PNG, JPEG or WebP."""
+    dependencies = dependencies_of(request)
     content_type = media_type(request.headers.get("content-type"))
-    body = await body_of(request, gate.settings.limit.upload_bytes)
-    kept = await gate.uploads.keep(body, content_type)
+    body = await body_of(request, dependencies.limits.upload_bytes)
+    kept = await dependencies.uploads.keep(body, content_type)
     return reply(kept, 201, {"Location": kept.url})
 
 
@@ -49,15 +49,15 @@ async def keep_upload(request: Request) -> Response:
     response_class=Response,
     responses={
         307: {
-            "description": f"To the bytes; the address is good for {PRESIGNED_MINUTES} minutes",
+            "description": f"To the bytes; the address is valid for {PRESIGNED_MINUTES} minutes",
             "headers": doc.IDS | {"Location": {"schema": {"type": "string", "format": "uri"}}},
         },
         **doc.problems(404, 422, 503),
     },
 )
 async def fetch_upload(request: Request, sha256: str) -> Response:
-    """A picture that somebody brought."""
-    address = await gate_of(request).uploads.address(sha256) if _SHA256.fullmatch(sha256) else None
+    """An uploaded picture."""
+    address = await dependencies_of(request).uploads.address(sha256) if _SHA256.fullmatch(sha256) else None
     if address is None:
         raise UploadNotFound(sha256=sha256[:64])
     return RedirectResponse(address, 307, {"Cache-Control": CACHE})

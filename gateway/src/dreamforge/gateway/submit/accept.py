@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,13 +14,9 @@ from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.resolve import resolve
 from dreamforge.contracts.validation import describe_validation_error
-from dreamforge.gateway.http.errors import InvalidRequest, NotJson, Violation
+from dreamforge.gateway.http.errors import VIOLATIONS_MAX, InvalidRequest, NotJson, Violation, pointer
 from dreamforge.gateway.submit.body import Submission
 
-# The longest part of a JSON pointer that is shown.
-SHOWN_CHARS = 80
-# A body with ten thousand unknown fields must not be answered with ten thousand explanations.
-VIOLATIONS_MAX = 20
 SEED_BITS = 53
 
 
@@ -40,7 +37,7 @@ def accept(
     context: SubmissionContext,
     *,
     schema: type[Submission],
-    models: dict[str, ModelDescriptor],
+    models: Mapping[str, ModelDescriptor],
     limits: Limits,
 ) -> RequestJob:
     """The command that a body asks for.
@@ -84,18 +81,8 @@ def refusal(error: ValidationError, schema: type[Submission]) -> NotJson | Inval
     return InvalidRequest(violations=tuple(Violation(message, pointer(where)) for where, message in found))
 
 
-def pointer(location: tuple[str | int, ...]) -> str:
-    """A JSON pointer (RFC 6901) to a field.
-
-    >>> pointer(("a/b", 0))
-    '/a~1b/0'
-    """
-    parts = (str(part)[:SHOWN_CHARS].replace("~", "~0").replace("/", "~1") for part in location)
-    return "".join(f"/{part}" for part in parts)
-
-
 def seed_of(job_id: str) -> int:
-    """The seed of a keyed request that names none: the same for every repeat.
+    """The seed of a request with a key and without a seed: the same for every repeat.
 
     >>> seed_of("J") == seed_of("J") != seed_of("K")
     True
@@ -104,17 +91,17 @@ def seed_of(job_id: str) -> int:
 
 
 def fingerprint(body: bytes) -> str | None:
-    """What a body says, whatever its order, blanks and nulls: the identity of a repeat. None if it is not an object.
+    """A hash of the fields of a body, independent of order, blanks and nulls: identifies a repeat. None: no object.
 
     >>> fingerprint(b'{"a": 1, "b": null}') == fingerprint(b'{ "a":1 }') != fingerprint(b'{"a": 2}')
     True
     """
     try:
-        said = json.loads(body)
+        fields = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(said, dict):
+    if not isinstance(fields, dict):
         return None
-    given = {key: value for key, value in said.items() if value is not None}
+    given = {key: value for key, value in fields.items() if value is not None}
     text = json.dumps(given, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

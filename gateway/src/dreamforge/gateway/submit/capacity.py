@@ -1,6 +1,7 @@
-"""Where a request could be painted at all, by size alone: refused at the door rather than queued for ever. Pure."""
+"""Which runners can hold a request at all, by memory: what none can hold is refused, not queued forever. Pure."""
 
 from collections.abc import Iterable
+from operator import attrgetter
 
 from dreamforge.contracts.errors import ModelTooLarge
 from dreamforge.contracts.fleet import Heartbeat
@@ -11,14 +12,17 @@ from dreamforge.gateway.read.replies import Fit
 def require_fit(needs: Needs, models: Models, fleet: Iterable[Heartbeat]) -> None:
     """Refuse what no live runner that has the model (and the assets) could ever hold.
 
-    Where nobody has it, nothing is refused: a runner that has it may be on its way.
+    If no runner has it, nothing is refused: one that has it may be starting.
     Errors: ModelTooLarge(model_id, needed_bytes, largest_bytes, runner_id), SizeNotSupported.
     """
-    wanted = {needs.model_id, *needs.assets}
-    able = [beat for beat in fleet if wanted.issubset(beat.model_ids)]
+    required = {needs.model_id, *needs.assets}
+    able = [heartbeat for heartbeat in fleet if required.issubset(heartbeat.model_ids)]
     if not able:
         return
-    needed, largest = least_bytes(needs, models), max(able, key=lambda beat: (beat.budget_bytes, beat.runner_id))
+    needed, largest = (
+        least_bytes(needs, models),
+        max(able, key=lambda each: (each.budget_bytes, each.runner_id)),
+    )
     if needed > largest.budget_bytes:
         raise ModelTooLarge(
             model_id=needs.model_id,
@@ -31,11 +35,11 @@ def require_fit(needs: Needs, models: Models, fleet: Iterable[Heartbeat]) -> Non
 
 
 def fits(needs: Needs, models: Models, fleet: Iterable[Heartbeat]) -> tuple[Fit, ...]:
-    """Every live runner, as the scheduler would judge it were it idle: the tier it would take, or why it cannot."""
-    return tuple(_fit(needs, models, beat) for beat in sorted(fleet, key=lambda beat: beat.runner_id))
+    """Every live runner as the scheduler would judge it if it were idle: the tier it would use, or why it cannot."""
+    return tuple(_fit(needs, models, heartbeat) for heartbeat in sorted(fleet, key=attrgetter("runner_id")))
 
 
-def _fit(needs: Needs, models: Models, beat: Heartbeat) -> Fit:
-    refused = judge(needs, models, RunnerLoad(beat)).refused
-    tier = None if refused else tier_for(needs, models, beat.budget_bytes)
-    return Fit(runner_id=beat.runner_id, tier=tier.name if tier else None, refused=refused)
+def _fit(needs: Needs, models: Models, heartbeat: Heartbeat) -> Fit:
+    refused = judge(needs, models, RunnerLoad(heartbeat)).refused
+    tier = None if refused else tier_for(needs, models, heartbeat.budget_bytes)
+    return Fit(runner_id=heartbeat.runner_id, tier=tier.name if tier else None, refused=refused)

@@ -1,4 +1,4 @@
-"""How many jobs may be open at once, known cheaply: counted in the tables once a second, plus what came since."""
+"""Bounds the number of open jobs cheaply: counted in the tables once a second, plus what was accepted since."""
 
 import asyncio
 from collections import Counter
@@ -10,14 +10,14 @@ from dreamforge.contracts.errors import DependencyAway, QueueFull, TenantQueueFu
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.runtime import clock
 
-# Counting 100,000 open jobs costs Postgres some 10 ms: once a second that is nothing, once a request too much.
+# Counting 100,000 open jobs costs Postgres some 10 ms: once a second that is negligible, once a request too much.
 COUNT_SECONDS = 1.0
 
 
-class Room:
+class OpenJobLimits:
     """Refuses submissions when the queue, or a tenant's part of it, is full.
 
-    Never waits: while Postgres is away the last count holds.
+    Never waits: while Postgres is unavailable the last count holds.
     """
 
     def __init__(self, count: Callable[[], Awaitable[Mapping[str, int]]], limits: Limits) -> None:
@@ -41,7 +41,7 @@ class Room:
             raise TenantQueueFull(tenant=tenant, open_jobs=own, maximum=self._limits.open_jobs_per_tenant)
 
     def taken(self, tenant: str) -> None:
-        """One more job of a tenant is open."""
+        """Record one more open job of a tenant."""
         self._since[tenant] += 1
 
     async def refresh(self) -> None:
@@ -52,9 +52,9 @@ class Room:
         except DependencyAway as error:
             logger.debug("open jobs are not counted: {}", error)
         else:
-            self._since -= before  # the count has those, or will have them a moment later
+            self._since -= before  # the count includes those, or the next one will
 
     async def close(self) -> None:
-        """Wait for a count in flight."""
+        """Wait for a count that is running."""
         if self._counting is not None:
             await asyncio.gather(self._counting, return_exceptions=True)

@@ -1,23 +1,30 @@
-"""Making a job: the shell around `accept`. The only path that must be fast."""
+"""Makes a job: the I/O around `accept`. The only path that must be fast."""
+
+from collections.abc import Mapping
+from typing import Protocol
 
 from starlette.requests import Request
 
 from dreamforge.contracts.errors import InvalidInput, LimitReached
+from dreamforge.contracts.fleet import Heartbeat
+from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.placement import needs_of
-from dreamforge.gateway.dependencies import Gate
+from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.errors import BodyTooLarge
-from dreamforge.gateway.http.middleware import Context
 from dreamforge.gateway.submit.accept import SubmissionContext, accept, fingerprint
+from dreamforge.gateway.submit.body import Submission
 from dreamforge.gateway.submit.capacity import require_fit
+from dreamforge.gateway.submit.open_job_limits import OpenJobLimits
+from dreamforge.gateway.submit.uploads import Uploads
 from dreamforge.runtime import clock, ids
-from dreamforge.runtime.log.event_store import Loaded, Outcome
+from dreamforge.runtime.log.event_store import EventStore, Loaded, Outcome
 
 
 async def body_of(request: Request, maximum_bytes: int) -> bytes:
     """The body, never keeping more than the maximum, whatever Content-Length says.
 
-    Errors: BodyTooLarge at once; the server then reads the rest and forgets it, because a client that is cut off
-    while it sends would not see the answer.
+    Errors: BodyTooLarge at once; the server then reads and discards the rest, because a client whose connection is
+    closed while it sends would not see the answer.
     """
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced[:20]) > maximum_bytes:
@@ -32,37 +39,56 @@ async def body_of(request: Request, maximum_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-async def submit(gate: Gate, body: bytes, *, tenant: str, key: str | None, context: Context) -> tuple[str, Outcome]:
-    """Append JobRequested and give the job's id and what came of it; no events mean that it was there already.
+class SubmissionServices(Protocol):
+    """What a submission needs of the gateway's dependencies. Errors: DependencyAway of each that is not available."""
+
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def schema(self) -> type[Submission]: ...
+    @property
+    def store(self) -> EventStore: ...
+    @property
+    def open_jobs(self) -> OpenJobLimits: ...
+    @property
+    def uploads(self) -> Uploads: ...
+    def models(self) -> Mapping[str, ModelDescriptor]: ...
+    def heartbeats(self) -> Mapping[str, Heartbeat]: ...
+
+
+async def submit(
+    services: SubmissionServices, body: bytes, *, tenant: str, key: str | None, traceparent: str
+) -> tuple[str, Outcome]:
+    """Append JobRequested; the id of the job and the outcome, which has no events if the job existed already.
 
     Without a key the id is new, so there is nothing to load. With one, the append itself finds out: a repeat
     conflicts with version 0 and only then is the job read.
     Errors: InvalidInput of `accept`, ModelTooLarge, UnknownUpload, QueueFull, TenantQueueFull, IdempotencyConflict,
     DependencyAway.
     """
-    store = gate.log.store
+    store = services.store
     job_id = ids.job_id_for(tenant, key)
-    submitted = SubmissionContext(job_id, clock.now(), tenant, key, ids.new_seed())
+    context = SubmissionContext(job_id, clock.now(), tenant, key, ids.new_seed())
     try:
-        gate.room.require(tenant)
-        models = gate.registry().models
-        command = accept(body, submitted, schema=gate.schema, models=models, limits=gate.settings.limit)
-        require_fit(needs_of(command.request), models, gate.live_fleet().live().values())
-        await gate.uploads.require(command.request)
+        services.open_jobs.require(tenant)
+        models = services.models()
+        command = accept(body, context, schema=services.schema, models=models, limits=services.limits)
+        require_fit(needs_of(command.request), models, services.heartbeats().values())
+        await services.uploads.require(command.request)
     except (InvalidInput, LimitReached):
         # What was accepted once stays accepted, even if its model is gone or the limits are lower by now.
-        if key is not None and (repeat := await _repeat(gate, job_id, body)) is not None:
+        if key is not None and (repeat := await _repeat(store, job_id, body)) is not None:
             return job_id, repeat
         raise
-    outcome = await store.execute(job_id, command, known=Loaded(), traceparent=context.traceparent)
+    outcome = await store.execute(job_id, command, known=Loaded(), traceparent=traceparent)
     if outcome.events:
-        gate.room.taken(tenant)
+        services.open_jobs.taken(tenant)
     return job_id, outcome
 
 
-async def _repeat(gate: Gate, job_id: str, body: bytes) -> Outcome | None:
+async def _repeat(store: EventStore, job_id: str, body: bytes) -> Outcome | None:
     """The job that this very body has made before, if any."""
-    loaded = await gate.log.store.load(job_id)
+    loaded = await store.load(job_id)
     if loaded.version and loaded.state.fingerprint is not None and loaded.state.fingerprint == fingerprint(body):
         return Outcome((), loaded.state, loaded.version)
     return None

@@ -1,4 +1,4 @@
-"""Pictures to start from: checked by content, kept under their hash, named by it in requests."""
+"""Uploaded images: checked by content, stored under their hash, named by it in requests."""
 
 import asyncio
 import io
@@ -23,21 +23,21 @@ Image.MAX_IMAGE_PIXELS = None
 
 
 def media_type(header: str | None) -> str:
-    """The type that a Content-Type names. Errors: UnsupportedMedia."""
-    said = (header or "").partition(";")[0].strip().lower()
-    if said not in FORMATS:
-        raise UnsupportedMedia(given=said[:80], allowed=tuple(FORMATS))
-    return said
+    """The media type in a Content-Type header. Errors: UnsupportedMedia."""
+    given = (header or "").partition(";")[0].strip().lower()
+    if given not in FORMATS:
+        raise UnsupportedMedia(given=given[:80], allowed=tuple(FORMATS))
+    return given
 
 
 def inspect(data: bytes, content_type: str, limits: Limits) -> Header:
-    """What a picture is, once every pixel of it was decoded. Takes up to a second: run it in a thread.
+    """The header of an image, once every pixel of it was decoded. Takes up to a second: run it in a thread.
 
     Errors: BadPicture(reason), OutOfBounds(pixels, width_px or height_px).
     """
     header = read_header(data)
     if header.content_type != content_type:
-        raise BadPicture(f"Content-Type says {content_type}, and its content is {header.content_type}")
+        raise BadPicture(f"Content-Type is {content_type}, and its content is {header.content_type}")
     for field, side in (("width_px", header.width_px), ("height_px", header.height_px)):
         if side < SIDE_PX_MIN:
             raise OutOfBounds(field=field, value=side, minimum=SIDE_PX_MIN, maximum=limits.upload_pixels)
@@ -55,7 +55,7 @@ def _decode(data: bytes, header: Header) -> None:
             if frames == 1:
                 image.load()
             size = image.size
-    except Exception as error:  # hostile bytes: whatever a decoder raises on them is a refusal
+    except Exception as error:  # untrusted bytes: any exception of a decoder is a refusal
         raise BadPicture(f"it cannot be decoded: {error}"[:200]) from error
     if frames != 1:
         raise BadPicture(f"it has {frames} frames, and must have one")
@@ -64,7 +64,7 @@ def _decode(data: bytes, header: Header) -> None:
 
 
 class Uploads:
-    """Keeps checked pictures in the object store."""
+    """Stores checked images in the object store."""
 
     def __init__(self, objects: ObjectStore, limits: Limits) -> None:
         self._objects = objects
@@ -89,18 +89,18 @@ class Uploads:
         )
 
     async def address(self, sha256: str) -> str | None:
-        """Where the bytes can be read for some minutes; None if there is no such upload. Errors: DependencyAway."""
+        """A URL of the bytes, valid for some minutes; None if there is no such upload. Errors: DependencyAway."""
         key = upload_key(sha256)
         return self._objects.presigned_url(key) if await self._objects.exists(key) else None
 
     async def require(self, request: RenderRequest) -> None:
-        """See that each named picture is kept. Errors: UnknownUpload(field, value), DependencyAway."""
+        """Check that each named image is stored. Errors: UnknownUpload(field, value), DependencyAway."""
         for field, sha256 in _named(request):
             if not (await self._objects.exists(upload_key(sha256)) or await self._adopt(sha256)):
                 raise UnknownUpload(field=field, value=sha256)
 
     async def _adopt(self, sha256: str) -> bool:
-        """Keep a picture that was painted here as if it had been brought: those that nobody shows are collected.
+        """Copy an image that was rendered here to the uploads, because artifacts that no job shows are deleted.
 
         False if there is none. Errors: DependencyAway.
         """

@@ -1,18 +1,18 @@
-"""Ids are taken over when they are well-formed, and never trusted otherwise; a bug is answered like any problem."""
+"""Ids of a client are kept where they are well-formed and replaced where not; a bug is answered as a problem."""
 
 import httpx
 import pytest
 
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.app import api
-from dreamforge.gateway.http.middleware import Edge, context_of
+from dreamforge.gateway.http.middleware import RequestMiddleware, context_from
 from dreamforge.gateway.http.problems import MEDIA_TYPE
 
 TRACE, SPAN = "a" * 32, "b" * 16
 
 
 def test_a_callers_trace_goes_on_with_a_span_of_ours() -> None:
-    context = context_of([(b"traceparent", f"00-{TRACE}-{SPAN}-00".encode()), (b"x-request-id", b"r-1")])
+    context = context_from([(b"traceparent", f"00-{TRACE}-{SPAN}-00".encode()), (b"x-request-id", b"r-1")])
     version, trace, span, flags = context.traceparent.split("-")
     assert (version, trace, flags, context.request_id) == ("00", TRACE, "00", "r-1")
     assert span != SPAN
@@ -31,14 +31,14 @@ def test_a_callers_trace_goes_on_with_a_span_of_ours() -> None:
     ],
 )
 def test_what_is_not_a_trace_context_is_replaced(traceparent: str) -> None:
-    context = context_of([(b"traceparent", traceparent.encode())])
+    context = context_from([(b"traceparent", traceparent.encode())])
     assert TRACE not in context.traceparent
     assert len(context.traceparent) == 55
 
 
 @pytest.mark.parametrize("request_id", [b"", b"a b", b"\xff", b"x" * 129, b"a\x00"])
 def test_a_request_id_that_could_break_a_log_is_replaced(request_id: bytes) -> None:
-    assert context_of([(b"x-request-id", request_id)]).request_id.encode() != request_id
+    assert context_from([(b"x-request-id", request_id)]).request_id.encode() != request_id
 
 
 async def test_a_bug_of_ours_is_a_problem_document_without_its_reason() -> None:
@@ -48,7 +48,9 @@ async def test_a_bug_of_ours_is_a_problem_document_without_its_reason() -> None:
     async def bug() -> None:
         raise KeyError("a secret")
 
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(Edge(app)), base_url="http://test") as client:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(RequestMiddleware(app)), base_url="http://test"
+    ) as client:
         answer = await client.get("/bug", headers={"X-Request-Id": "r-1"})
     assert (answer.status_code, answer.headers["content-type"]) == (500, MEDIA_TYPE)
     assert (answer.json()["code"], answer.json()["request_id"]) == ("internal", "r-1")
