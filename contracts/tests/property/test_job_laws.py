@@ -20,6 +20,7 @@ from dreamforge.contracts.events import (
     StepProgressed,
     WarningCode,
 )
+from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.decisions import (
     AssignJob,
     Command,
@@ -29,13 +30,13 @@ from dreamforge.contracts.jobs.decisions import (
     FinishAttempt,
     RequestCancel,
     RequestJob,
-    RetryPolicy,
     StartAttempt,
     WarnAttempt,
     decide,
-    overdue,
 )
-from dreamforge.contracts.jobs.state import INITIAL, JobState, Status, UnknownEvent, evolve
+from dreamforge.contracts.jobs.owner import overdue
+from dreamforge.contracts.jobs.retry_policy import RetryPolicy
+from dreamforge.contracts.jobs.state import INITIAL, JobState, UnknownEvent, evolve
 from dreamforge.contracts.request.render_request import Deadlines, RenderRequest
 
 T0 = datetime(2026, 11, 23, tzinfo=UTC)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dreamforge.contracts.events import JOB_EVENTS, JobEvent, StepProgressed
-from dreamforge.contracts.jobs.state import Status
+from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.app import api
 from dreamforge.gateway.routes.pages import Page, studio_text

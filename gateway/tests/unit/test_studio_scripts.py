@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamforge.contracts.events import JOB_EVENTS, TERMINAL_EVENTS, JobEvent, StepProgressed
-from dreamforge.contracts.jobs.state import Status
+from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Parameters, Preset, VramProfile
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.parameters import PARAMETERS

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dreamforge.contracts.events import Candidate
-from dreamforge.contracts.jobs.state import Status
+from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gateway.read.replies import JobSummary, Links, Waiting
 from dreamforge.gateway.read.why import summary

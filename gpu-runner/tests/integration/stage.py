@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from dreamforge.contracts.events import Decision
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.jobs import decisions
-from dreamforge.contracts.jobs.state import JobState, Status
+from dreamforge.contracts.jobs.course import Status
+from dreamforge.contracts.jobs.state import JobState
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.bus import Bus

@@ -17,18 +17,18 @@ from dreamforge.gpu_runner.supervisor.models_watcher import Lookout
 from dreamforge.gpu_runner.supervisor.registration import Registry
 from dreamforge.gpu_runner.supervisor.supervisor import Supervisor
 from dreamforge.runtime import clock
+from dreamforge.runtime.log.aggregate import MODEL
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.event_store import EventStore
-from dreamforge.runtime.log.model_store import ModelLog
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, model_digest
 from dreamforge.runtime.storage.objects import ObjectStore
 from dreamforge.runtime.testing import eventually
 
 
 @pytest.fixture
-async def log(bus: Bus) -> AsyncIterator[ModelLog]:
+async def store(bus: Bus) -> AsyncIterator[EventStore]:
     store = EventStore(bus, "/dreamforge/test")
-    yield ModelLog(bus, store)
+    yield store
     await store.close()
 
 
@@ -47,26 +47,26 @@ def put_model(models_dir: Path, model_id: str) -> ModelDescriptor:
     return descriptor
 
 
-async def test_a_removed_model_is_not_brought_back_by_a_runner(bus: Bus, log: ModelLog, tmp_path: Path) -> None:
-    registry, descriptor = Registry(bus, log.store), put_model(tmp_path, "m")
+async def test_a_removed_model_is_not_brought_back_by_a_runner(bus: Bus, store: EventStore, tmp_path: Path) -> None:
+    registry, descriptor = Registry(bus, store), put_model(tmp_path, "m")
     assert await registry.model(descriptor)
-    await log.execute("m", RemoveModel(clock.now()))
+    await store.handle(MODEL, "m", RemoveModel(clock.now()))
     assert not await registry.model(descriptor)
     assert not await registry.model(descriptor.model_copy(update={"title": "described otherwise"}))
-    await log.execute("m", RegisterModel(clock.now(), descriptor, by_hand=True))
+    await store.handle(MODEL, "m", RegisterModel(clock.now(), descriptor, by_hand=True))
     assert await registry.model(descriptor)
 
 
-async def test_a_runner_that_says_the_same_writes_nothing(bus: Bus, log: ModelLog, tmp_path: Path) -> None:
-    registry, descriptor = Registry(bus, log.store), put_model(tmp_path, "m")
+async def test_a_runner_that_says_the_same_writes_nothing(bus: Bus, store: EventStore, tmp_path: Path) -> None:
+    registry, descriptor = Registry(bus, store), put_model(tmp_path, "m")
     await registry.model(descriptor)
-    _, version = await log.load("m")
+    version = (await store.read(MODEL, "m")).version
     await registry.model(descriptor)
-    assert (await log.load("m"))[1] == version
+    assert (await store.read(MODEL, "m")).version == version
 
 
 async def test_what_came_and_what_was_removed_is_seen_without_a_restart(
-    bus: Bus, log: ModelLog, tmp_path: Path
+    bus: Bus, store: EventStore, tmp_path: Path
 ) -> None:
     put_model(tmp_path, "first")
     secret = SecretStr("never used")
@@ -80,10 +80,10 @@ async def test_what_came_and_what_was_removed_is_seen_without_a_restart(
 
         await offered("first")
         second = put_model(tmp_path, "second")
-        await log.execute("second", RegisterModel(clock.now(), second, by_hand=True))
+        await store.handle(MODEL, "second", RegisterModel(clock.now(), second, by_hand=True))
         await offered("first", "second")
-        _, events = await log.execute("first", RemoveModel(clock.now()))
-        assert isinstance(events[0], ModelRemoved)
+        outcome = await store.handle(MODEL, "first", RemoveModel(clock.now()))
+        assert isinstance(outcome.events[0], ModelRemoved)
         await offered("second")
         put_model(tmp_path, "third")  # nobody told the registry
         await offered("second", "third")

@@ -19,7 +19,7 @@ from dreamforge.contracts.events import (
     StepProgressed,
 )
 from dreamforge.contracts.jobs import decisions
-from dreamforge.contracts.jobs.state import Status
+from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.log import subjects
 from dreamforge.contracts.log.envelope import unseal
 from dreamforge.gpu_runner.rendering.png import read_recipe

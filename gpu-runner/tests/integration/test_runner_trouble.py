@@ -14,7 +14,8 @@ from dreamforge.contracts.events import (
     FailureReason,
 )
 from dreamforge.contracts.jobs import decisions
-from dreamforge.contracts.jobs.state import Status
+from dreamforge.contracts.jobs.course import Status
+from dreamforge.contracts.jobs.retry_policy import RetryPolicy
 from dreamforge.contracts.log import subjects
 from dreamforge.runtime import clock
 from dreamforge.runtime.embedded import NatsServer, S3Server
@@ -53,7 +54,7 @@ async def test_a_stale_attempt_is_given_up(stage: Stage) -> None:
     await stage.start_runner(renderer="synthetic", step_delay_seconds=0.2)
     job_id = await stage.submit(steps=150)
     await stage.reaches(job_id, Status.RUNNING)
-    lost = decisions.FailAttempt(clock.now(), 1, FailureReason.RUNNER_LOST, True, "silent")
+    lost = decisions.FailAttempt(clock.now(), 1, FailureReason.RUNNER_LOST, True, "silent", RetryPolicy())
     await stage.store.execute(job_id, lost)
     await eventually(stage.unacknowledged, until=lambda number: number == 0)  # its 150 steps would take 30 s
     assert (await stage.state(job_id)).failure is FailureReason.RUNNER_LOST

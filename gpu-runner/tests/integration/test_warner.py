@@ -6,12 +6,13 @@ import pytest
 
 from dreamforge.contracts.events import Decision, FailureReason, JobSucceeded, JobWarned, WarningCode
 from dreamforge.contracts.jobs import decisions
-from dreamforge.contracts.jobs.state import Status
+from dreamforge.contracts.jobs.course import Status
+from dreamforge.contracts.jobs.retry_policy import RetryPolicy
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gpu_runner.protocol.messages import Warned
 from dreamforge.gpu_runner.supervisor.warning_recorder import MAX_WORDS, Warner
 from dreamforge.runtime import clock, ids
-from dreamforge.runtime.log.event_store import EventStore, Loaded, Outcome
+from dreamforge.runtime.log.event_store import EventStore, JobOutcome, LoadedJob
 from dreamforge.runtime.log.streams import open_log
 from dreamforge.runtime.service.settings import CommonSettings
 
@@ -27,15 +28,15 @@ class Job:
     def __init__(self, store: EventStore) -> None:
         self.store, self.job_id = store, ids.new_id()
 
-    async def execute(self, command: decisions.Command, known: Loaded | None = None) -> Outcome:
+    async def execute(self, command: decisions.Command, known: LoadedJob | None = None) -> JobOutcome:
         return await self.store.execute(self.job_id, command, known=known)
 
-    async def start(self) -> Loaded:
+    async def start(self) -> LoadedJob:
         now = clock.now()
         await self.execute(decisions.RequestJob(self.job_id, now, "default", 5, REQUEST))
         await self.execute(decisions.AssignJob(now, 1, "r1", "i1", 0, DECISION))
         outcome = await self.execute(decisions.StartAttempt(now, 1, "r1", "i1"))
-        return Loaded(outcome.state, outcome.version)
+        return LoadedJob(outcome.state, outcome.version)
 
     async def history(self) -> list[object]:
         return [recorded.event for recorded in (await self.store.load(self.job_id)).history]
@@ -94,7 +95,7 @@ async def test_a_race_on_the_version_is_decided_again(job: Job) -> None:
 
 async def test_a_warning_of_an_attempt_that_is_over_is_dropped_in_peace(job: Job) -> None:
     warner = Warner(1, job.execute, await job.start())
-    await job.execute(decisions.FailAttempt(clock.now(), 1, FailureReason.RUNNER_LOST, True, "silent"))
+    await job.execute(decisions.FailAttempt(clock.now(), 1, FailureReason.RUNNER_LOST, True, "silent", RetryPolicy()))
     await warner.warn(warned(WarningCode.PROMPT_CUT))
     assert await warner.told() is None
     assert (await job.store.load(job.job_id)).state.status is Status.QUEUED

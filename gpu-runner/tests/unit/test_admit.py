@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamforge.contracts.events import Decision, FailureReason, JobAssigned
-from dreamforge.contracts.jobs.state import JobState, Status
+from dreamforge.contracts.jobs.course import Status
+from dreamforge.contracts.jobs.state import JobState
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gpu_runner.supervisor.admission import Drop, Me, Refuse, Start, admit, is_running_here
 

@@ -15,7 +15,8 @@ from dreamforge.contracts.events import (
     StepProgressed,
 )
 from dreamforge.contracts.fleet import Device
-from dreamforge.contracts.jobs.decisions import FailAttempt, RequestCancel, RetryPolicy
+from dreamforge.contracts.jobs.decisions import FailAttempt, RequestCancel
+from dreamforge.contracts.jobs.retry_policy import RetryPolicy
 from dreamforge.contracts.log.envelope import seal
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.tables import CHECKPOINT_CHANNEL

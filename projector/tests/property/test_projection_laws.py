@@ -23,6 +23,7 @@ from dreamforge.contracts.events import (
     JobSucceeded,
     StepProgressed,
 )
+from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.decisions import (
     AssignJob,
     Command,
@@ -31,11 +32,11 @@ from dreamforge.contracts.jobs.decisions import (
     FinishAttempt,
     RequestCancel,
     RequestJob,
-    RetryPolicy,
     StartAttempt,
     decide,
 )
-from dreamforge.contracts.jobs.state import INITIAL, JobState, Status, evolve
+from dreamforge.contracts.jobs.retry_policy import RetryPolicy
+from dreamforge.contracts.jobs.state import INITIAL, JobState, evolve
 from dreamforge.contracts.log.envelope import seal
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.projector.folding.decode import Decoded, decode

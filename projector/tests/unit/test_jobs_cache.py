@@ -1,6 +1,7 @@
 """The cache holds open jobs only, and no more than it may."""
 
-from dreamforge.contracts.jobs.state import JobState, Status
+from dreamforge.contracts.jobs.course import Status
+from dreamforge.contracts.jobs.state import JobState
 from dreamforge.projector.folding.job import JobRow
 from dreamforge.projector.writing.jobs_cache import JobsCache
 

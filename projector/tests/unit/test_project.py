@@ -13,7 +13,7 @@ from dreamforge.contracts.events import (
     JobStarted,
     JobSucceeded,
 )
-from dreamforge.contracts.jobs.state import Status
+from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.log.envelope import Recorded
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.projector.folding.job import JobRow

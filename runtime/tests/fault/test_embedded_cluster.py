@@ -23,7 +23,7 @@ from dreamforge.runtime.embedded.binaries import find_program
 from dreamforge.runtime.embedded.ports import free_port
 from dreamforge.runtime.log import direct_get
 from dreamforge.runtime.log.bus import Bus, connect
-from dreamforge.runtime.log.event_store import EventStore, Loaded
+from dreamforge.runtime.log.event_store import NEW_JOB, EventStore
 from dreamforge.runtime.log.streams import ensure_streams
 from dreamforge.runtime.testing import eventually
 
@@ -156,7 +156,7 @@ async def test_a_read_sees_every_write_before_it_whichever_replica_answers(tmp_p
                 for _ in range(20):
                     job_id = ids.new_id()
                     await asyncio.sleep(IDLE_SECONDS)
-                    written = (await store.execute(job_id, request(job_id), known=Loaded())).version
+                    written = (await store.execute(job_id, request(job_id), known=NEW_JOB)).version
                     found = await direct_get.last_of_each(bus, "JOBS", job_filter(job_id), covering=written)
                     assert [message.sequence for message in found] == [written]
                     await asyncio.sleep(IDLE_SECONDS)

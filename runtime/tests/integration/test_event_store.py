@@ -9,12 +9,12 @@ from some_jobs import REQUEST, assign, finish, request, started
 
 from dreamforge.contracts.errors import DependencyAway, JobNotFound, StaleAttempt, VersionConflict
 from dreamforge.contracts.events import JobAssigned, JobRequested, RunnerStopped
+from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.decisions import RequestCancel, StartAttempt
-from dreamforge.contracts.jobs.state import Status
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log import bus as bus_module
 from dreamforge.runtime.log.bus import Bus
-from dreamforge.runtime.log.event_store import EventStore, Loaded
+from dreamforge.runtime.log.event_store import NEW_JOB, EventStore
 from dreamforge.runtime.log.streams import ensure_streams
 
 
@@ -91,14 +91,14 @@ async def test_one_stale_append_does_not_spoil_the_group_it_waits_with(store: Ev
 
 async def test_a_group_gives_each_append_its_own_sequence(store: EventStore) -> None:
     jobs = [ids.new_id() for _ in range(100)]
-    outcomes = await asyncio.gather(*(store.execute(job, request(job), known=Loaded()) for job in jobs))
+    outcomes = await asyncio.gather(*(store.execute(job, request(job), known=NEW_JOB) for job in jobs))
     for job_id, outcome in zip(jobs, outcomes, strict=True):
         assert (await store.load(job_id)).version == outcome.version
 
 
 async def test_the_same_request_twice_is_one_job(store: EventStore) -> None:
     job_id = ids.job_id_for("t", "key")
-    first, second = await asyncio.gather(*(store.execute(job_id, request(job_id), known=Loaded()) for _ in range(2)))
+    first, second = await asyncio.gather(*(store.execute(job_id, request(job_id), known=NEW_JOB) for _ in range(2)))
     assert first.version == second.version
     assert sorted(len(outcome.events) for outcome in (first, second)) == [0, 1]
 

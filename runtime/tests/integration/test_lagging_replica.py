@@ -7,8 +7,8 @@ from some_jobs import assign, finish, request, started
 
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.events import JobAssigned
+from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.decisions import RequestCancel, StartAttempt
-from dreamforge.contracts.jobs.state import Status
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.contracts.log.subjects import job_filter
 from dreamforge.runtime import clock, ids

@@ -3,7 +3,8 @@
 import asyncio
 
 from dreamforge.contracts.events import AttemptFailed, FailureReason, JobFailed
-from dreamforge.contracts.jobs.decisions import FailAttempt, RetryPolicy
+from dreamforge.contracts.jobs.decisions import FailAttempt
+from dreamforge.contracts.jobs.retry_policy import RetryPolicy
 from dreamforge.contracts.request.render_request import Deadlines
 from dreamforge.runtime.log import direct_get
 from dreamforge.runtime.testing import eventually

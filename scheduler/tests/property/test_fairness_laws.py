@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dreamforge.contracts.events import JobRequested, JobSucceeded
 from dreamforge.contracts.fleet import Device, Heartbeat
+from dreamforge.contracts.jobs.attempts import decide_course
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.placement import RunnerLoad
 from dreamforge.contracts.request.render_request import RenderRequest
@@ -61,7 +62,8 @@ class Shop:
         for assignment in plan([load], self.snapshot, {"a": MODEL}, self.now, POLICY):
             job = assignment.job
             self.snapshot.promise(job.job_id, "r", "i", assignment.required_bytes)
-            self.snapshot.observe(job.job_id, assignment.event(self.now), self.sequence)
+            (assigned,) = decide_course(job, assignment.command(self.now))
+            self.snapshot.observe(job.job_id, assigned, self.sequence)
             self.running[job.job_id] = self.now
             self.served.append(job)
         self.now += timedelta(seconds=1)
@@ -95,7 +97,7 @@ def test_ageing_prevents_starvation(priorities):
     waited = next(job for job in shop.served if job.job_id == poor)
     bound_seconds = 9 * AGEING.level_seconds + 2  # when it outranks a fresh 9, and what was queued before that
     assert shop.served_ids().index(poor) <= bound_seconds
-    assert waited.wanted.priority == 0
+    assert waited.priority == 0
 
 
 def test_without_waiting_the_higher_priority_goes_first():
@@ -121,7 +123,7 @@ def test_equal_tenants_get_equal_shares(priorities, slots):
     for number in range(20):
         shop.slots = slots[number % len(slots)]
         shop.second()
-        counts = Counter(job.wanted.tenant for job in shop.served)
+        counts = Counter(job.demand.tenant for job in shop.served)
         assert max(counts[t] for t in tenants) - min(counts[t] for t in tenants) <= 1
 
 
@@ -138,7 +140,7 @@ def test_shares_are_of_work_not_of_jobs(steps):
         shop.second()
         work = Counter()
         for job in shop.served:
-            work[job.wanted.tenant] += job.wanted.work
+            work[job.demand.tenant] += job.demand.work
     largest = max(steps) * 64 * 64
     assert max(work.values()) - min(work[t] for t in tenants) <= largest
 
@@ -153,7 +155,7 @@ def test_who_was_away_does_not_save_up_turns():
         shop.request(tenant="late")
     for _ in range(10):
         shop.second()
-    counts = Counter(job.wanted.tenant for job in shop.served[20:])
+    counts = Counter(job.demand.tenant for job in shop.served[20:])
     assert counts == {"busy": 5, "late": 5}
 
 
@@ -163,10 +165,10 @@ def test_emptying_the_queue_is_no_way_to_get_ahead():
     for _ in range(50):
         shop.request(tenant="a-batch")
     for _ in range(30):
-        if not any(shop.snapshot.jobs[job].wanted.tenant == "one-by-one" for job in shop.snapshot.queue):
+        if not any(shop.snapshot.jobs[job].demand.tenant == "one-by-one" for job in shop.snapshot.queue):
             shop.request(tenant="one-by-one")
         shop.second()
-    counts = Counter(job.wanted.tenant for job in shop.served)
+    counts = Counter(job.demand.tenant for job in shop.served)
     assert abs(counts["a-batch"] - counts["one-by-one"]) <= 1
 
 

@@ -17,11 +17,13 @@ from dreamforge.contracts.events import (
     JobRequested,
     JobStarted,
 )
-from dreamforge.contracts.jobs import decisions
-from dreamforge.contracts.jobs.state import INITIAL, JobState, Status, evolve
+from dreamforge.contracts.jobs import decisions, owner
+from dreamforge.contracts.jobs.course import Status
+from dreamforge.contracts.jobs.retry_policy import RetryPolicy
+from dreamforge.contracts.jobs.state import INITIAL, JobState, evolve
 from dreamforge.contracts.log.envelope import seal
 from dreamforge.contracts.request.render_request import DEADLINE_SECONDS_MAX, Deadlines, RenderRequest
-from dreamforge.scheduler.planning.open_job import HELD, Stage
+from dreamforge.scheduler.planning.open_job import ON_RUNNER, Stage
 from dreamforge.scheduler.planning.snapshot import Snapshot
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -104,7 +106,7 @@ class World:
 
     def made(self, job_id, kind, number, flag, state):
         now, attempt = self.now, state.attempt
-        policy = decisions.RetryPolicy(max_attempts=3, base_seconds=2)
+        policy = RetryPolicy(max_attempts=3, base_seconds=2)
         match kind:
             case "request":
                 deadlines = Deadlines(start_within_seconds=5, run_within_seconds=3) if flag else None
@@ -151,8 +153,8 @@ def check(world):
 def same_story(world, job, state):
     assert job.version == world.versions[job.job_id]
     assert job.attempt == state.attempt
-    assert (job.wanted.tenant, job.wanted.priority) == (state.tenant, state.priority)
-    assert job.wanted.requested_at == state.requested_at
+    assert (job.demand.tenant, job.priority) == (state.tenant, state.priority)
+    assert job.demand.requested_at == state.requested_at
     if job.job_id in world.promised:
         assert job.stage is Stage.PROMISED
         return
@@ -168,7 +170,7 @@ def whole_index(snapshot):
     assert len(snapshot.queue) == len(by_stage[Stage.QUEUED])
     assert {job.job_id for job in snapshot.waiting()} == by_stage[Stage.WAITING]
     held = {job.job_id: name for name in snapshot.holders for job in snapshot.held(name).values()}
-    assert held == {job.job_id: job.runner_id for job in snapshot.jobs.values() if job.stage in HELD}
+    assert held == {job.job_id: job.runner_id for job in snapshot.jobs.values() if job.stage in ON_RUNNER}
     deadlines = sorted((job.deadline, job.job_id) for job in snapshot.jobs.values() if job.deadline is not None)
     assert snapshot.overdue(datetime.max.replace(tzinfo=UTC)) == [job_id for _, job_id in deadlines]
     assert snapshot.next_deadline == (deadlines[0][0] if deadlines else None)
@@ -192,7 +194,7 @@ def test_overdue_is_what_the_aggregate_calls_overdue(steps):
     overdue = {
         job_id
         for job_id, state in world.states.items()
-        if job_id not in world.promised and decisions.overdue(state, world.now) is not None
+        if job_id not in world.promised and owner.overdue(state, world.now) is not None
     }
     assert set(world.snapshot.overdue(world.now)) - world.promised == overdue
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from dreamforge.contracts.events import Decision, FailureReason, JobAssigned, JobRequested, JobStarted
 from dreamforge.contracts.fleet import Device, Heartbeat
+from dreamforge.contracts.jobs.retry_policy import RetryPolicy
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.scheduler.liveness.leases import Patience, lapsed
 from dreamforge.scheduler.liveness.liveness import SILENCE, Attendance
@@ -14,7 +15,7 @@ from dreamforge.scheduler.planning.open_job import Stage
 from dreamforge.scheduler.planning.snapshot import Snapshot
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-PATIENCE = Patience(0.3, 2.0, 3.0, 60.0)
+PATIENCE = Patience(RetryPolicy(), 0.3, 2.0, 3.0, 60.0)
 LONGEST = timedelta(seconds=60)
 DECISION = Decision(waited_seconds=0, effective_priority=0, queue_length=0, required_bytes=0, candidates=())
 REQUEST = RenderRequest(

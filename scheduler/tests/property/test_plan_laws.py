@@ -119,7 +119,7 @@ def test_nothing_goes_where_it_may_not(fleet, queue):
     loads = {load.beat.runner_id: load for load in fleet}
     for assignment in plan(fleet, snapshot, MODELS, NOON):
         load = loads[assignment.runner_id]
-        shape = assignment.job.wanted.shape
+        shape = assignment.job.demand.shape
         assert judge(shape, MODELS, load).score is not None
         load = RunnerLoad(load.beat, load.committed_bytes + assignment.required_bytes, load.committed_slots + 1)
         assert load.committed_bytes <= load.beat.budget_bytes
@@ -163,7 +163,7 @@ def test_nobody_waits_beside_room(fleet, queue):
     snapshot = fold(queue)
     fleet = applied(snapshot, fleet, plan(fleet, snapshot, MODELS, NOON, NO_RESERVE))
     for job_id in snapshot.queue:
-        shape = snapshot.jobs[job_id].wanted.shape
+        shape = snapshot.jobs[job_id].demand.shape
         assert all(judge(shape, MODELS, load).refused for load in fleet)
 
 
@@ -205,4 +205,4 @@ def test_a_decision_says_who_could_have_had_it(fleet, queue, bound):
         scores = [candidate.score for candidate in decision.candidates if candidate.score is not None]
         assert scores == sorted(scores, reverse=True)
         assert all(candidate.refused for candidate in decision.candidates if candidate.score is None)
-        assert decision.waited_seconds == (NOON - assignment.job.wanted.requested_at).total_seconds()
+        assert decision.waited_seconds == (NOON - assignment.job.demand.requested_at).total_seconds()

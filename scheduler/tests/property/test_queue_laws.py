@@ -6,22 +6,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.placement import Needs
 from dreamforge.scheduler.planning.fairness import Ageing
-from dreamforge.scheduler.planning.open_job import OpenJob, Wanted
+from dreamforge.scheduler.planning.open_job import JobDemand, OpenJob
 from dreamforge.scheduler.planning.queue import Queue
 
 NOON = datetime(2026, 1, 1, tzinfo=UTC)
 JOBS = [
     OpenJob(
-        f"job-{number:02}",
-        1,
-        Wanted(
+        job_id=f"job-{number:02}",
+        version=1,
+        status=Status.QUEUED,
+        priority=number % 10,
+        demand=JobDemand(
             f"t{number % 3}",
-            number % 10,
             NOON + timedelta(seconds=number * 37 % 100),
             Needs("m", 64 * (1 + number % 2), 64),
-            "p",
             10 + number,
         ),
     )
@@ -41,7 +42,7 @@ def test_order_survives_any_coming_and_going(actions):
             there.add(number)
         elif action != "add" and number in there:
             if action == "serve":
-                queue.charge(job.wanted.tenant, job.wanted.work)
+                queue.charge(job.demand.tenant, job.demand.work)
             queue.remove(job)
             there.discard(number)
         check(queue, [JOBS[n] for n in there])
@@ -50,17 +51,17 @@ def test_order_survives_any_coming_and_going(actions):
 def check(queue, jobs):
     assert sorted(queue) == sorted(job.job_id for job in jobs)
     assert len(queue) == len(jobs)
-    assert set(queue.shapes()) == {job.wanted.shape for job in jobs}
+    assert set(queue.shapes()) == {job.demand.shape for job in jobs}
     turns = queue.turns()
     assert turns == sorted(turns)
-    assert {turn[2] for turn in turns} == {job.wanted.tenant for job in jobs}
+    assert {turn[2] for turn in turns} == {job.demand.tenant for job in jobs}
     for _, best, tenant in turns:
-        own = [job for job in jobs if job.wanted.tenant == tenant]
+        own = [job for job in jobs if job.demand.tenant == tenant]
         assert best == min(queue.place_of(job) for job in own)
         for shape, line in queue.lines(tenant).items():
-            assert line == sorted(queue.place_of(job) for job in own if job.wanted.shape == shape)
+            assert line == sorted(queue.place_of(job) for job in own if job.demand.shape == shape)
     for shape in queue.shapes():
-        assert queue.best(shape) == min(queue.place_of(job) for job in jobs if job.wanted.shape == shape)
+        assert queue.best(shape) == min(queue.place_of(job) for job in jobs if job.demand.shape == shape)
 
 
 @given(ACTIONS)
@@ -71,7 +72,7 @@ def test_what_is_owed_is_forgotten_when_nobody_competes(actions):
             queue.add(JOBS[number])
             there.add(number)
         elif action == "serve" and number in there:
-            queue.charge(JOBS[number].wanted.tenant, JOBS[number].wanted.work)
+            queue.charge(JOBS[number].demand.tenant, JOBS[number].demand.work)
     for number in there:
         queue.remove(JOBS[number])
     for job in JOBS[:3]:

@@ -11,6 +11,7 @@ from typing import Any
 from loguru import logger
 
 from dreamforge.contracts.errors import DependencyAway, VersionConflict
+from dreamforge.contracts.jobs.attempts import decide_course
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.bus import Bus
@@ -174,9 +175,9 @@ class Scheduler:
 
     async def _append(self, assignment: Assignment) -> None:
         job = assignment.job
-        event = assignment.event(clock.now())
+        events = decide_course(job, assignment.command(clock.now()))
         try:
-            await self._store.append(job.job_id, [event], expected=job.version, traceparent=job.wanted.traceparent)
+            await self._store.append(job.job_id, events, expected=job.version, traceparent=job.demand.traceparent)
         except VersionConflict:  # somebody was first; the log will tell who and what
             metrics.ASSIGNMENTS.labels("conflict").inc()
         except DependencyAway as error:
@@ -187,6 +188,6 @@ class Scheduler:
             self._wake.set()
         else:
             metrics.ASSIGNMENTS.labels("assigned").inc()
-            self.keeper.alarm.at(event.at + timedelta(seconds=self._settings.scheduler_start_deadline_seconds))
+            self.keeper.alarm.at(events[0].at + timedelta(seconds=self._settings.scheduler_start_deadline_seconds))
             metrics.WAIT_SECONDS.observe(assignment.decision.waited_seconds)
-            logger.info("job {} attempt {} assigned to {}", job.job_id, event.attempt, event.runner_id)
+            logger.info("job {} attempt {} assigned to {}", job.job_id, job.attempt + 1, assignment.runner_id)

@@ -48,9 +48,9 @@ class SchedulerSettings(CommonSettings):
     def patience(self) -> Patience:
         """As the leases want it."""
         return Patience(
+            self.retry.policy(),
             self.scheduler_lost_grace_seconds,
             self.scheduler_recent_grace_seconds,
             self.scheduler_startup_grace_seconds,
             self.scheduler_start_deadline_seconds,
-            self.retry.policy(),
         )

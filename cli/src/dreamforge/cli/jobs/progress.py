@@ -1,6 +1,8 @@
 """What a client knows of a job from its events: a pure fold, as the services fold theirs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from dreamforge.cli.jobs.story import warning_of
 from dreamforge.contracts.events import (
@@ -10,27 +12,23 @@ from dreamforge.contracts.events import (
     Event,
     JobAssigned,
     JobCancelled,
+    JobEvent,
     JobFailed,
     JobRequested,
-    JobStarted,
     JobSucceeded,
     JobWarned,
     StepProgressed,
 )
-
-TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
+from dreamforge.contracts.jobs.course import Fields, JobCourse, Status, advance
 
 
 @dataclass(frozen=True, slots=True)
-class JobView:
-    """One job as far as its events have arrived. `images_stored` are the indexes of this attempt's pictures.
+class JobView(JobCourse):
+    """One job as far as its events have arrived. `images_stored` are the indexes of this attempt's images.
 
     `warnings` are its warnings, in words; `loading` is the model that is being read before the first step.
     """
 
-    status: str = "unknown"
-    attempt: int = 0
-    runner_id: str = ""
     images: int = 1
     steps_all: int = 0
     steps_done: int = 0
@@ -42,11 +40,6 @@ class JobView:
     warnings: tuple[str, ...] = ()
 
     @property
-    def terminal(self) -> bool:
-        """True once nothing will follow."""
-        return self.status in TERMINAL
-
-    @property
     def steps_per_second(self) -> float | None:
         """The mean pace of this attempt; None before its first step."""
         return self.steps_done / self.elapsed_seconds if self.steps_done and self.elapsed_seconds else None
@@ -54,43 +47,51 @@ class JobView:
 
 def fold(view: JobView, event: Event) -> JobView:
     """The view after one more event; a step of an earlier attempt, or one that comes twice, changes nothing."""
-    match event:
-        case JobRequested():
-            steps_all = event.request.steps * event.request.images
-            return replace(view, status="queued", images=event.request.images, steps_all=steps_all)
-        case JobAssigned():
-            fresh = JobView("assigned", event.attempt, event.runner_id, view.images, view.steps_all)
-            return replace(fresh, message=view.message)
-        case JobStarted():
-            return replace(view, status="running")
-        case StepProgressed():
-            return _step(view, event)
-        case ArtifactStored():
-            return replace(view, images_stored=(*view.images_stored, event.index))
-        case JobWarned():
-            return replace(view, warnings=(*view.warnings, warning_of(event)))
-        case AttemptFailed():
-            return replace(view, status="queued", message=f"{event.reason}: {event.message}", eta_seconds=None)
-        case JobSucceeded():
-            return replace(view, status="succeeded", steps_done=view.steps_all, eta_seconds=0.0, message="")
-        case JobFailed():
-            return replace(view, status="failed", eta_seconds=None, message=f"{event.reason}: {event.message}")
-        case CancelRequested():
-            return replace(view, message="cancel requested")
-        case JobCancelled():
-            return replace(view, status="cancelled", eta_seconds=None, message=f"while {event.stage}")
-    return view
+    if isinstance(event, StepProgressed):
+        return _step(view, event)
+    if not isinstance(event, JobEvent):
+        return view
+    own = _OWN.get(type(event))
+    return advance(view, event, **own(view, event)) if own is not None else advance(view, event)
+
+
+def _requested(_: JobView, event: JobRequested) -> Fields:
+    return {"images": event.request.images, "steps_all": event.request.steps * event.request.images}
+
+
+def _assigned(_: JobView, event: JobAssigned) -> Fields:  # noqa: ARG001 a function of the table
+    nothing_done = JobView()
+    names = ("steps_done", "elapsed_seconds", "eta_seconds", "images_stored", "loading", "warnings")
+    return {name: getattr(nothing_done, name) for name in names}
+
+
+def _failed(_: JobView, event: AttemptFailed | JobFailed) -> Fields:
+    return {"message": f"{event.reason}: {event.message}", "eta_seconds": None}
+
+
+# Any: each function takes the event class it stands under.
+_OWN: dict[type[JobEvent], Callable[[JobView, Any], Fields]] = {
+    JobRequested: _requested,
+    JobAssigned: _assigned,
+    ArtifactStored: lambda view, event: {"images_stored": (*view.images_stored, event.index)},
+    JobWarned: lambda view, event: {"warnings": (*view.warnings, warning_of(event))},
+    AttemptFailed: _failed,
+    JobSucceeded: lambda view, _: {"steps_done": view.steps_all, "eta_seconds": 0.0, "message": ""},
+    JobFailed: _failed,
+    CancelRequested: lambda *_: {"message": "cancel requested"},
+    JobCancelled: lambda _, event: {"message": f"while {event.stage}", "eta_seconds": None},
+}
 
 
 def _step(view: JobView, event: StepProgressed) -> JobView:
     done = event.image_index * event.steps + event.step
     if event.loading and event.attempt == view.attempt and not view.terminal:
-        return replace(view, status="running", loading=event.loading)
+        return replace(view, status=Status.RUNNING, loading=event.loading)
     if event.attempt != view.attempt or done <= view.steps_done or view.terminal:
         return view
     return replace(
         view,
-        status="running",
+        status=Status.RUNNING,
         loading="",
         steps_all=event.steps * event.images,
         steps_done=done,

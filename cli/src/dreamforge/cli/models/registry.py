@@ -12,9 +12,9 @@ from dreamforge.contracts.log.streams import MODELS
 from dreamforge.contracts.log.subjects import MODELS_ALL, entity_of
 from dreamforge.contracts.model_registry import ModelCommand, ModelState
 from dreamforge.runtime.log import direct_get
+from dreamforge.runtime.log.aggregate import MODEL
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.event_store import EventStore
-from dreamforge.runtime.log.model_store import ModelLog
 
 SOURCE = "/dreamforge/cli"
 
@@ -24,16 +24,16 @@ class Registry:
     """One connection's view of MODELS."""
 
     bus: Bus
-    log: ModelLog
+    store: EventStore
 
     async def state(self, model_id: str) -> ModelState:
         """One model. Errors: DependencyAway."""
-        return (await self.log.load(model_id))[0]
+        return (await self.store.read(MODEL, model_id)).state
 
     async def tell(self, model_id: str, command: ModelCommand) -> tuple[ModelEvent, ...]:
         """What followed. Errors: UnknownModel with the known ones, Conflict, DependencyAway."""
         try:
-            return (await self.log.execute(model_id, command))[1]
+            return (await self.store.handle(MODEL, model_id, command)).events
         except UnknownModel:
             raise await self.unknown(model_id) from None
 
@@ -51,6 +51,6 @@ async def registry_of(settings: CliSettings) -> AsyncIterator[Registry]:
     async with bus_of(settings) as bus:
         store = EventStore(bus, SOURCE)
         try:
-            yield Registry(bus, ModelLog(bus, store))
+            yield Registry(bus, store)
         finally:
             await store.close()

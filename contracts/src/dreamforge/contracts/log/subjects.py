@@ -33,6 +33,20 @@ def job_filter(job_id: str) -> str:
     return f"forge.jobs.{job_id}.>"
 
 
+def model_filter(model_id: str) -> str:
+    """All events of one model: the filter of its version and of its fold.
+
+    >>> model_filter("forge-shapes")
+    'forge.models.forge-shapes.>'
+    """
+    return f"forge.models.{model_id}.>"
+
+
+def runner_filter(runner_id: str) -> str:
+    """All events of one runner: the filter of its version and of its fold."""
+    return f"forge.runners.{runner_id}.>"
+
+
 def steps_of(job_id: str) -> str:
     """The subject of one job's progress."""
     return f"forge.steps.{job_id}"
@@ -72,9 +86,9 @@ def aggregate_filter(event: Event, entity_id: str) -> str:
         case JobEvent():
             return job_filter(entity_id)
         case RunnerEvent():
-            return f"forge.runners.{entity_id}.>"
+            return runner_filter(entity_id)
         case ModelEvent():
-            return f"forge.models.{entity_id}.>"
+            return model_filter(entity_id)
     raise TypeError(f"{type(event).__name__} has no version")
 
 

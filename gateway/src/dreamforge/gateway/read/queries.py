@@ -6,7 +6,7 @@ from sqlalchemy import Select, and_, func, literal, literal_column, or_, select,
 from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 
 from dreamforge.contracts.events import JobWarned
-from dreamforge.contracts.jobs.state import Status
+from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.tables import artifacts, attempts, events, jobs, runners, steps
 from dreamforge.gateway.http.cursor import PageCursor
 

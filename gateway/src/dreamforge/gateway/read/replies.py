@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 
 from dreamforge.contracts.events import Candidate, Decision
 from dreamforge.contracts.fleet import Device, Heartbeat
-from dreamforge.contracts.jobs.state import Status
+from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, Value
 from dreamforge.contracts.request.render_request import RenderRequest
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from dreamforge.contracts.events import Candidate, Decision
 from dreamforge.contracts.fleet import Heartbeat
-from dreamforge.contracts.jobs.state import Status
+from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.placement import Models, Needs, RunnerLoad, judge
 from dreamforge.contracts.readable_sizes import readable_sizes
 from dreamforge.gateway.read.replies import AttemptDecision, AttemptReply, JobSummary, Waiting

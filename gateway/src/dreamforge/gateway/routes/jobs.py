@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from dreamforge.contracts.errors import JobNotFound
 from dreamforge.contracts.events import Decision
+from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.decisions import RequestCancel
-from dreamforge.contracts.jobs.state import Status
 from dreamforge.contracts.models.descriptor import Token
 from dreamforge.contracts.placement import needs_of
 from dreamforge.gateway.dependencies import Dependencies
@@ -43,7 +43,7 @@ from dreamforge.gateway.routes.common import (
 )
 from dreamforge.gateway.submit.submit import body_of, submit
 from dreamforge.runtime import clock
-from dreamforge.runtime.log.event_store import Outcome
+from dreamforge.runtime.log.event_store import JobOutcome
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 PAGE_DEFAULT, PAGE_MAX = 50, 200
@@ -105,7 +105,7 @@ async def cancel_job(request: Request, job_id: str) -> Response:
     return _accepted(job_id, outcome)
 
 
-def _accepted(job_id: str, outcome: Outcome, *, replayed: bool = False) -> Response:
+def _accepted(job_id: str, outcome: JobOutcome, *, replayed: bool = False) -> Response:
     links = Links.of(job_id)
     body = Accepted(job_id=job_id, status=outcome.state.status, sequence=outcome.version, links=links)
     headers = {"Location": links.self, "Forge-Sequence": str(outcome.version)}

@@ -17,7 +17,7 @@ from dreamforge.gateway.submit.capacity import require_fit
 from dreamforge.gateway.submit.open_job_limits import OpenJobLimits
 from dreamforge.gateway.submit.uploads import Uploads
 from dreamforge.runtime import clock, ids
-from dreamforge.runtime.log.event_store import EventStore, Loaded, Outcome
+from dreamforge.runtime.log.event_store import NEW_JOB, EventStore, JobOutcome
 
 
 async def body_of(request: Request, maximum_bytes: int) -> bytes:
@@ -58,7 +58,7 @@ class SubmissionServices(Protocol):
 
 async def submit(
     services: SubmissionServices, body: bytes, *, tenant: str, key: str | None, traceparent: str
-) -> tuple[str, Outcome]:
+) -> tuple[str, JobOutcome]:
     """Append JobRequested; the id of the job and the outcome, which has no events if the job existed already.
 
     Without a key the id is new, so there is nothing to load. With one, the append itself finds out: a repeat
@@ -80,15 +80,15 @@ async def submit(
         if key is not None and (repeat := await _repeat(store, job_id, body)) is not None:
             return job_id, repeat
         raise
-    outcome = await store.execute(job_id, command, known=Loaded(), traceparent=traceparent)
+    outcome = await store.execute(job_id, command, known=NEW_JOB, traceparent=traceparent)
     if outcome.events:
         services.open_jobs.taken(tenant)
     return job_id, outcome
 
 
-async def _repeat(store: EventStore, job_id: str, body: bytes) -> Outcome | None:
+async def _repeat(store: EventStore, job_id: str, body: bytes) -> JobOutcome | None:
     """The job that this very body has made before, if any."""
     loaded = await store.load(job_id)
     if loaded.version and loaded.state.fingerprint is not None and loaded.state.fingerprint == fingerprint(body):
-        return Outcome((), loaded.state, loaded.version)
+        return JobOutcome((), loaded.state, loaded.version)
     return None

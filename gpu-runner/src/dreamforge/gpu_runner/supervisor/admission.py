@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from dreamforge.contracts.events import FailureReason, JobAssigned
-from dreamforge.contracts.jobs.state import JobState, Status
+from dreamforge.contracts.jobs.course import Status
+from dreamforge.contracts.jobs.state import JobState
 from dreamforge.contracts.request.render_request import RenderRequest
 
 

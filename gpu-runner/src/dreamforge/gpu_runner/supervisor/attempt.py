@@ -11,7 +11,8 @@ from loguru import logger
 from dreamforge.contracts.errors import Conflict, DependencyAway, VersionConflict
 from dreamforge.contracts.events import ArtifactStored, FailureReason
 from dreamforge.contracts.jobs import decisions
-from dreamforge.contracts.jobs.state import Status
+from dreamforge.contracts.jobs.course import Status
+from dreamforge.contracts.jobs.retry_policy import RetryPolicy
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gpu_runner import metrics
 from dreamforge.gpu_runner.protocol.messages import Image
@@ -25,7 +26,7 @@ from dreamforge.gpu_runner.supervisor.render_tasks import Tasks
 from dreamforge.gpu_runner.supervisor.task_monitor import AttemptLost, Listening
 from dreamforge.gpu_runner.supervisor.warning_recorder import Warner
 from dreamforge.runtime import clock
-from dreamforge.runtime.log.event_store import EventStore, Loaded, Outcome
+from dreamforge.runtime.log.event_store import EventStore, JobOutcome, LoadedJob
 from dreamforge.runtime.service import retry
 
 T = TypeVar("T")
@@ -59,6 +60,7 @@ class Tools:
     steps: Steps
     tasks: Tasks
     slots: asyncio.Semaphore
+    retry_policy: RetryPolicy
     stall_seconds: float
     load_seconds: float
 
@@ -92,7 +94,7 @@ class Attempt:
         except Interrupted as interruption:
             return await self._give_up(interruption)
 
-    async def _read(self) -> Loaded:
+    async def _read(self) -> LoadedJob:
         """The job; for a new assignment as it was right after it: the append of the start finds out if it still is."""
         of = self.assignment
         if of.is_first:
@@ -103,7 +105,7 @@ class Attempt:
         """End it in the log after an error that nobody foresaw."""
         return await self._fail(AttemptLost(FailureReason.INTERNAL, message), None)
 
-    async def _in_a_slot(self, request: RenderRequest, loaded: Loaded, me: Me) -> str:
+    async def _in_a_slot(self, request: RenderRequest, loaded: LoadedJob, me: Me) -> str:
         if self.tools.slots.locked():
             await self._or_interrupt(self.tools.slots.acquire(), stage="assigned")
         else:
@@ -115,7 +117,7 @@ class Attempt:
         finally:
             self.tools.slots.release()
 
-    async def _start_and_paint(self, request: RenderRequest, loaded: Loaded, me: Me) -> str:
+    async def _start_and_paint(self, request: RenderRequest, loaded: LoadedJob, me: Me) -> str:
         if not self.tools.keeper.accepting:
             await self._or_interrupt(self._child_ready(), stage="assigned")
         if (started := await self._start(loaded, me)) is None:
@@ -138,7 +140,7 @@ class Attempt:
         except TimeoutError:
             raise AttemptLost(FailureReason.CHILD_CRASHED, "the child does not come up") from None
 
-    async def _start(self, loaded: Loaded, me: Me) -> Loaded | None:
+    async def _start(self, loaded: LoadedJob, me: Me) -> LoadedJob | None:
         """Append JobStarted; the job after it, or None if the log says no."""
         command = decisions.StartAttempt(clock.now(), self.assignment.event.attempt, me.runner_id, me.instance_id)
         try:
@@ -146,7 +148,7 @@ class Attempt:
         except Conflict:
             now = await self._log(lambda: self.tools.store.load(self.assignment.job_id))
             return now if is_running_here(now.state, command.attempt, me) else None
-        return Loaded(outcome.state, outcome.version)
+        return LoadedJob(outcome.state, outcome.version)
 
     def _listening(self, request: RenderRequest, task: RenderTask, warner: Warner) -> Listening:
         steps = self.tools.steps.of(self.assignment, request)
@@ -182,7 +184,9 @@ class Attempt:
             recipe=image.recipe.model_dump(mode="json"),
         )
 
-    async def _finish(self, artifacts: tuple[ArtifactStored, ...], render_seconds: float, known: Loaded | None) -> str:
+    async def _finish(
+        self, artifacts: tuple[ArtifactStored, ...], render_seconds: float, known: LoadedJob | None
+    ) -> str:
         attempt = self.assignment.event.attempt
         command = decisions.FinishAttempt(clock.now(), attempt, artifacts, render_seconds)
         try:
@@ -193,10 +197,15 @@ class Attempt:
                 return "succeeded"  # our own append, whose ack was lost
             return f"refused by the log: {conflict}"
 
-    async def _fail(self, lost: AttemptLost, known: Loaded | None) -> str:
+    async def _fail(self, lost: AttemptLost, known: LoadedJob | None) -> str:
         logger.warning("attempt {} failed: {}", self.assignment.task_id, lost)
         command = decisions.FailAttempt(
-            clock.now(), self.assignment.event.attempt, lost.reason, lost.retryable, lost.message
+            clock.now(),
+            self.assignment.event.attempt,
+            lost.reason,
+            lost.retryable,
+            lost.message,
+            self.tools.retry_policy,
         )
         try:
             await self._execute(command, known)
@@ -238,7 +247,7 @@ class Attempt:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _execute(self, command: decisions.Command, known: Loaded | None) -> Outcome:
+    async def _execute(self, command: decisions.Command, known: LoadedJob | None) -> JobOutcome:
         """Append what follows. A version conflict reads again; NATS away is waited for. Errors: Conflict."""
         return await self._log(
             lambda: self.tools.store.execute(
@@ -250,5 +259,5 @@ class Attempt:
         return await retry.until_it_works("the log", call, DependencyAway, VersionConflict)
 
 
-def _name(outcome: Outcome) -> str:
+def _name(outcome: JobOutcome) -> str:
     return outcome.events[-1].TOKEN if outcome.events else "already there"

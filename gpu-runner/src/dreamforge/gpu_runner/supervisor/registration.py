@@ -11,10 +11,10 @@ from dreamforge.contracts.model_registry import ModelState, RegisterModel
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.runtime import clock
 from dreamforge.runtime.log import direct_get
+from dreamforge.runtime.log.aggregate import MODEL
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.message import LogMessage
-from dreamforge.runtime.log.model_store import ModelLog
 from dreamforge.runtime.service import retry
 
 
@@ -39,10 +39,10 @@ class Registry:
         command = RegisterModel(clock.now(), descriptor)
 
         async def offer() -> ModelState:
-            state, events = await ModelLog(self.bus, self.store).execute(descriptor.model_id, command)
-            if events:
+            outcome = await self.store.handle(MODEL, descriptor.model_id, command)
+            if outcome.events:
                 logger.info("model {!r} is registered as it is described here", descriptor.model_id)
-            return state
+            return outcome.state
 
         state = await retry.until_it_works("the log", offer, DependencyAway, VersionConflict)
         return state.available

@@ -176,6 +176,7 @@ class Supervisor:
                 self.settings.runner_preview_seconds or None,
             ),
             slots=asyncio.Semaphore(self.settings.runner_slots),
+            retry_policy=self.settings.retry.policy(),
             stall_seconds=self.settings.runner_stall_seconds,
             load_seconds=self.settings.runner_load_seconds,
         )

@@ -11,9 +11,9 @@ from dreamforge.contracts.events import JobWarned
 from dreamforge.contracts.jobs import decisions
 from dreamforge.gpu_runner.protocol.messages import Warned
 from dreamforge.runtime import clock
-from dreamforge.runtime.log.event_store import Loaded, Outcome
+from dreamforge.runtime.log.event_store import JobOutcome, LoadedJob
 
-Execute = Callable[[decisions.Command, Loaded | None], Awaitable[Outcome]]
+Execute = Callable[[decisions.Command, LoadedJob | None], Awaitable[JobOutcome]]
 #: A prompt can be thousands of words long; whoever reads a warning needs the first of them.
 MAX_WORDS = 100
 MAX_WORD_CHARS = 100
@@ -26,7 +26,7 @@ class Warner:
     attempt: int
     execute: Execute
     #: The job as we know it, for the append that comes next; None: it has to be read.
-    known: Loaded | None
+    known: LoadedJob | None
     _waiting: list[JobWarned] = field(default_factory=list)
     _appending: "asyncio.Task[None] | None" = None
 
@@ -36,7 +36,7 @@ class Warner:
         if self._appending is None or self._appending.done():
             self._appending = asyncio.create_task(self._append())
 
-    async def told(self) -> Loaded | None:
+    async def told(self) -> LoadedJob | None:
         """The job after every warning so far; None if it has to be read again."""
         if self._appending is not None:
             await self._appending
@@ -56,7 +56,7 @@ class Warner:
             except ForgeError as error:  # the job went another way, and what goes on will find out by itself
                 logger.info("a warning was not wanted any more: {}", error)
             else:
-                self.known = Loaded(outcome.state, outcome.version)
+                self.known = LoadedJob(outcome.state, outcome.version)
 
 
 def event_of(warned: Warned, attempt: int) -> JobWarned:

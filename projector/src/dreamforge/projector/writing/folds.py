@@ -5,7 +5,8 @@ from dataclasses import astuple, dataclass
 from typing import Any, Protocol
 
 from dreamforge.contracts.events import FailureReason, StepProgressed
-from dreamforge.contracts.jobs.state import JobState, Status
+from dreamforge.contracts.jobs.course import Status
+from dreamforge.contracts.jobs.state import JobState
 from dreamforge.contracts.log import streams
 from dreamforge.projector.folding.fleet import ModelRow, RunnerRow, project_models, project_runners
 from dreamforge.projector.folding.job import AttemptRow, JobRow

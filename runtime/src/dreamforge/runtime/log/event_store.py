@@ -1,20 +1,22 @@
-"""The event log as an aggregate store: load a job, append at the version it was read at.
+"""The event log as an aggregate store: load, decide, append at the version that was read.
 
-A job's version is the last sequence under `forge.jobs.{job_id}.>`. Appends that wait at the same time go out
+The version of a job is the last sequence under `forge.jobs.{job_id}.>`. Appends that wait at the same time go out
 as one atomic batch: the group commit that JetStream does not have of itself (one fsync for many).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic
 
-from dreamforge.contracts.errors import DependencyAway, JobNotFound, VersionConflict
+from dreamforge.contracts.errors import DependencyAway, VersionConflict
 from dreamforge.contracts.events import Event, JobAssigned, JobEvent, JobRequested
-from dreamforge.contracts.jobs import decisions
+from dreamforge.contracts.jobs.decisions import Command
 from dreamforge.contracts.jobs.state import INITIAL, JobState, evolve
 from dreamforge.contracts.log import subjects
 from dreamforge.contracts.log.envelope import Recorded, seal
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log import direct_get
+from dreamforge.runtime.log.aggregate import JOB, Aggregate, C, E, S
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.group_commit import Append, GroupCommit
 from dreamforge.runtime.log.newest_readable import newest_readable
@@ -26,21 +28,27 @@ MAX_DECISIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """A job as it was read: `version` is what the next append must state; 0 means there is no such job."""
+class Loaded(Generic[S]):
+    """An aggregate as it was read: `version` is what the next append must state; 0 means that there is none."""
 
-    state: JobState = INITIAL
+    state: S
     version: int = 0
     history: tuple[Recorded, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Generic[S, E]):
     """What a command led to: the events that were appended now (none if nothing was left to do)."""
 
-    events: tuple[JobEvent, ...]
-    state: JobState
+    events: tuple[E, ...]
+    state: S
     version: int
+
+
+LoadedJob = Loaded[JobState]
+JobOutcome = Outcome[JobState, JobEvent]
+NEW_JOB: LoadedJob = Loaded(INITIAL)
+"""What is known of a job that nobody has requested: saves the first read of a new one."""
 
 
 class EventStore:
@@ -51,19 +59,23 @@ class EventStore:
         self._source = source
         self._commit = GroupCommit(bus)
 
-    async def load(self, job_id: str) -> Loaded:
-        """Read a whole job, with everything that was acknowledged before, in two requests.
+    async def load(self, job_id: str) -> LoadedJob:
+        """Read a whole job, with everything that was acknowledged before, in two requests. Errors: DependencyAway."""
+        return await self.read(JOB, job_id)
 
-        A message that nobody can read is passed over, but counts as version. Errors: DependencyAway.
+    async def read(self, aggregate: Aggregate[S, C, E], entity_id: str) -> Loaded[S]:
+        """Read any aggregate. A message that cannot be read is passed over, but counts as version.
+
+        Errors: DependencyAway.
         """
-        found, version = await newest_readable(self._bus, "JOBS", subjects.job_filter(job_id))
+        found, version = await newest_readable(self._bus, aggregate.stream, aggregate.filter_of(entity_id))
         history = tuple(recorded for _, recorded in found)
-        state = INITIAL
+        state = aggregate.initial
         for recorded in history:
-            state = evolve(state, recorded.event)
+            state = aggregate.evolve(state, recorded.event)
         return Loaded(state, version, history)
 
-    async def load_assigned(self, job_id: str, assigned: JobAssigned, sequence: int) -> Loaded:
+    async def load_assigned(self, job_id: str, assigned: JobAssigned, sequence: int) -> LoadedJob:
         """The job right after an assignment at `sequence`, from its request alone: a third of the time of `load`.
 
         Whatever came later moved the version, so an append that states this one is refused and decided again.
@@ -108,27 +120,39 @@ class EventStore:
             raise
 
     async def execute(
-        self, job_id: str, command: decisions.Command, *, known: Loaded | None = None, traceparent: str = ""
-    ) -> Outcome:
-        """Load, decide, append; on a conflict again, bounded. `known` saves the first read.
+        self, job_id: str, command: Command, *, known: LoadedJob | None = None, traceparent: str = ""
+    ) -> JobOutcome:
+        """A command to a job: see `handle`."""
+        return await self.handle(JOB, job_id, command, known=known, traceparent=traceparent)
 
-        Errors: what `decide` raises, DependencyAway, VersionConflict after MAX_DECISIONS races in a row.
+    async def handle(
+        self,
+        aggregate: Aggregate[S, C, E],
+        entity_id: str,
+        command: C,
+        *,
+        known: Loaded[S] | None = None,
+        traceparent: str = "",
+    ) -> Outcome[S, E]:
+        """Load, decide, append; after a conflict again, bounded. `known` saves the first read.
+
+        Errors: those of the aggregate's `decide`, DependencyAway, VersionConflict after MAX_DECISIONS races in a row.
         """
         for _ in range(MAX_DECISIONS):
-            loaded = known or await self.load(job_id)
+            loaded = known or await self.read(aggregate, entity_id)
             known = None
-            events = _decide(job_id, loaded.state, command)
+            events = aggregate.decide(entity_id, loaded.state, command)
             if not events:
                 return Outcome((), loaded.state, loaded.version)
             try:
-                version = await self.append(job_id, events, expected=loaded.version, traceparent=traceparent)
+                version = await self.append(entity_id, events, expected=loaded.version, traceparent=traceparent)
             except VersionConflict:
                 continue
             state = loaded.state
             for event in events:
-                state = evolve(state, event)
+                state = aggregate.evolve(state, event)
             return Outcome(events, state, version)
-        raise VersionConflict(subject=subjects.job_filter(job_id), expected_version=loaded.version)
+        raise VersionConflict(subject=aggregate.filter_of(entity_id), expected_version=loaded.version)
 
     async def _written(self, append: Append) -> int | None:
         """After a lost ack: the sequence if our last event is in the log, None if it is not or cannot be known."""
@@ -143,10 +167,3 @@ class EventStore:
     async def close(self) -> None:
         """Finish what is in flight."""
         await self._commit.close()
-
-
-def _decide(job_id: str, state: JobState, command: decisions.Command) -> decisions.Events:
-    try:
-        return decisions.decide(state, command)
-    except JobNotFound:
-        raise JobNotFound(job_id=job_id) from None

@@ -8,7 +8,7 @@ from typing import TypeVar
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from dreamforge.contracts.jobs.decisions import RetryPolicy
+from dreamforge.contracts.jobs.retry_policy import RetryPolicy
 from dreamforge.contracts.validation import Location, describe_validation_error
 
 

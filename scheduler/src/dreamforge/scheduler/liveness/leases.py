@@ -1,10 +1,11 @@
 """Which attempts have lost their runner, or were never started: decided from the fold and who is there. Pure."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dreamforge.contracts.events import FailureReason
-from dreamforge.contracts.jobs.decisions import FailAttempt, RetryPolicy
+from dreamforge.contracts.jobs.decisions import FailAttempt
+from dreamforge.contracts.jobs.retry_policy import RetryPolicy
 from dreamforge.scheduler.liveness.liveness import Attendance
 from dreamforge.scheduler.planning.open_job import OpenJob, Stage
 from dreamforge.scheduler.planning.snapshot import Snapshot
@@ -14,11 +15,11 @@ from dreamforge.scheduler.planning.snapshot import Snapshot
 class Patience:
     """How long before an attempt is given up; settings.py says why each. Units: seconds."""
 
+    retry: RetryPolicy
     lost_grace_seconds: float = 0.3
     recent_grace_seconds: float = 2.0
     startup_grace_seconds: float = 3.0
     start_deadline_seconds: float = 120.0
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
 @dataclass(frozen=True, slots=True)

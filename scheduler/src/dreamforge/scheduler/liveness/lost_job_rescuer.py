@@ -100,7 +100,7 @@ class Keeper:
     async def _execute(self, job_id: str, command: Command) -> None:
         job = self._snapshot.jobs.get(job_id)
         try:
-            trace = job.wanted.traceparent if job else ""
+            trace = job.demand.traceparent if job else ""
             outcome = await self._store.execute(job_id, command, traceparent=trace)
         except (Conflict, NotFound):
             await self._compare(job_id)

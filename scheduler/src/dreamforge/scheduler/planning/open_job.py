@@ -1,17 +1,18 @@
-"""One open job as the scheduler keeps it: what placement needs, and no prompt. Pure."""
+"""One open job as the scheduler keeps it: its course, and what placement needs of its request, but no prompt. Pure."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from dreamforge.contracts.events import AttemptFailed, JobAssigned, JobEvent, JobRequested, JobStarted
+from dreamforge.contracts.events import AttemptFailed, JobAssigned, JobEvent, JobRequested
+from dreamforge.contracts.jobs.course import JobCourse, Status, advance
 from dreamforge.contracts.placement import Needs, needs_of
 from dreamforge.contracts.request.render_request import Deadlines
 from dreamforge.scheduler.planning.fairness import work_of
 
 
 class Stage(StrEnum):
-    """Where an open job stands. PROMISED is ours alone: planned, its append not yet back through the log."""
+    """Where an open job is for planning. PROMISED exists only here: planned, its append not yet read from the log."""
 
     QUEUED = "queued"
     WAITING = "waiting"
@@ -21,57 +22,68 @@ class Stage(StrEnum):
 
 
 NO_DEADLINES = Deadlines()
-HELD = frozenset({Stage.PROMISED, Stage.ASSIGNED, Stage.RUNNING})
+ON_RUNNER = frozenset({Stage.PROMISED, Stage.ASSIGNED, Stage.RUNNING})
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class JobDemand:
     """What was asked for; never changes."""
 
     tenant: str
-    priority: int
     requested_at: datetime
     shape: Needs
-    preset: str
     work: int
     traceparent: str = ""
     start_by: datetime | None = None
     run_within_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OpenJob:
-    """`version` is what the next append must state. `since` is when a runner got it, or started it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenJob(JobCourse):
+    """`version` is what the next append must state.
+
+    `promised`: planned for `runner_id`, and not yet confirmed by the log. `due`: the wait for its retry is over.
+    """
 
     job_id: str
     version: int
-    wanted: Wanted
-    stage: Stage = Stage.QUEUED
-    attempt: int = 0
-    runner_id: str = ""
-    instance_id: str = ""
+    demand: JobDemand
+    promised: bool = False
+    due: bool = False
     held_bytes: int = 0
-    since: datetime | None = None
-    retry_at: datetime | None = None
+
+    @property
+    def stage(self) -> Stage:
+        """Where it is for planning."""
+        if self.promised:
+            return Stage.PROMISED
+        if self.status is Status.RUNNING:
+            return Stage.RUNNING
+        if self.status is Status.ASSIGNED:
+            return Stage.ASSIGNED
+        return Stage.WAITING if self.retry_at is not None and not self.due else Stage.QUEUED
+
+    @property
+    def since(self) -> datetime | None:
+        """When its runner got it, or started it."""
+        return self.started_at if self.status is Status.RUNNING else self.assigned_at
 
     @property
     def deadline(self) -> datetime | None:
-        """When its owner gives up on it, as it stands (see contracts.commands.overdue)."""
-        if self.stage is not Stage.RUNNING:
-            return self.wanted.start_by
-        return _later(self.since, self.wanted.run_within_seconds)
+        """When it misses a deadline of its owner, if nothing changes (see contracts.jobs.owner.overdue)."""
+        if self.status is not Status.RUNNING:
+            return self.demand.start_by
+        return _later(self.started_at, self.demand.run_within_seconds)
 
 
-def wanted_of(event: JobRequested, traceparent: str = "") -> Wanted:
+def demand_of(event: JobRequested, traceparent: str = "") -> JobDemand:
     """The part of a request that scheduling needs."""
-    request, limits = event.request, event.deadlines or NO_DEADLINES
-    return Wanted(
+    limits = event.deadlines or NO_DEADLINES
+    return JobDemand(
         event.tenant,
-        event.priority,
         event.at,
-        needs_of(request),
-        request.preset,
-        work_of(request),
+        needs_of(event.request),
+        work_of(event.request),
         traceparent,
         _later(event.at, limits.start_within_seconds),
         limits.run_within_seconds,
@@ -88,43 +100,37 @@ def _later(at: datetime | None, seconds: float | None) -> datetime | None:
         return None
 
 
-def touched(job: OpenJob, sequence: int) -> OpenJob:
-    """After an event that changes the version only. A promise was made on the version before: it is void."""
-    stage = Stage.QUEUED if job.stage is Stage.PROMISED else job.stage
-    return released(job, sequence, stage) if stage is Stage.QUEUED else replace(job, version=sequence)
+def opened(job_id: str, event: JobRequested, sequence: int, traceparent: str = "") -> OpenJob:
+    """A job that was just requested."""
+    job = OpenJob(job_id=job_id, version=sequence, demand=demand_of(event, traceparent))
+    return advance(job, event)
 
 
 def evolved(job: OpenJob, event: JobEvent, sequence: int) -> OpenJob:
-    """After one more event that leaves the job open: the same story as contracts.job.evolve, in fewer words."""
+    """After one more event that leaves the job open. A promise was made on the version before it: it is void."""
     match event:
         case JobAssigned():
-            return OpenJob(
-                job.job_id,
-                sequence,
-                job.wanted,
-                Stage.ASSIGNED,
-                event.attempt,
-                event.runner_id,
-                event.instance_id,
-                event.estimated_vram_bytes,
-                event.at,
-            )
-        case JobStarted():
-            return replace(job, version=sequence, stage=Stage.RUNNING, since=event.at)
+            bytes_ = event.estimated_vram_bytes
+            return advance(job, event, version=sequence, promised=False, due=False, held_bytes=bytes_)
         case AttemptFailed():
-            waiting = Stage.QUEUED if event.retry_at is None else Stage.WAITING
-            return replace(released(job, sequence, waiting), retry_at=event.retry_at)
+            return advance(job, event, version=sequence, promised=False, due=False, held_bytes=0)
         case JobRequested():
-            return replace(released(job, sequence, Stage.QUEUED), wanted=wanted_of(event, job.wanted.traceparent))
+            demand = demand_of(event, job.demand.traceparent)
+            return advance(withdrawn(job), event, version=sequence, demand=demand)
         case _:
-            return touched(job, sequence)
+            return advance(withdrawn(job), event, version=sequence)
 
 
-def released(job: OpenJob, version: int, stage: Stage) -> OpenJob:
-    """Off its runner."""
-    return OpenJob(job.job_id, version, job.wanted, stage, job.attempt)
+def touched(job: OpenJob, sequence: int) -> OpenJob:
+    """After a message that changes the version only."""
+    return replace(withdrawn(job), version=sequence)
 
 
 def promised(job: OpenJob, runner_id: str, instance_id: str, held_bytes: int) -> OpenJob:
-    """Held by a runner as far as planning goes, until the log says so or says otherwise."""
-    return replace(job, stage=Stage.PROMISED, runner_id=runner_id, instance_id=instance_id, held_bytes=held_bytes)
+    """Planned for a runner, until the log confirms it or says otherwise."""
+    return replace(job, promised=True, runner_id=runner_id, instance_id=instance_id, held_bytes=held_bytes)
+
+
+def withdrawn(job: OpenJob) -> OpenJob:
+    """Without its promise, if it has one."""
+    return replace(job, promised=False, runner_id="", instance_id="", held_bytes=0) if job.promised else job

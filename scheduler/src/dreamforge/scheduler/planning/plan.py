@@ -11,7 +11,8 @@ from datetime import datetime
 from heapq import heappop, heappush, nsmallest
 from itertools import islice
 
-from dreamforge.contracts.events import Candidate, Decision, JobAssigned
+from dreamforge.contracts.events import Candidate, Decision
+from dreamforge.contracts.jobs.attempts import AssignJob
 from dreamforge.contracts.placement import Models, Needs, RunnerLoad, judge, required_bytes
 from dreamforge.scheduler.planning.open_job import OpenJob
 from dreamforge.scheduler.planning.queue import Place
@@ -39,14 +40,13 @@ class Assignment:
     decision: Decision
     tier: str | None = None
 
-    def event(self, now: datetime) -> JobAssigned:
-        """The fact to append."""
-        return JobAssigned(
-            at=now,
+    def command(self, now: datetime) -> AssignJob:
+        """What to ask of the job."""
+        return AssignJob(
+            now=now,
             attempt=self.job.attempt + 1,
             runner_id=self.runner_id,
             instance_id=self.instance_id,
-            preset=self.job.wanted.preset,
             estimated_vram_bytes=self.required_bytes,
             decision=self.decision,
             tier=self.tier,
@@ -163,7 +163,7 @@ class _Planner:
             yield self._assign(job, chosen)
             left -= 1
             if heads := self._heads(tenant):
-                heappush(turns, (tag + job.wanted.work, min(heads)[0], tenant))
+                heappush(turns, (tag + job.demand.work, min(heads)[0], tenant))
 
     def _heads(self, tenant: str) -> list[tuple[Place, Needs]]:
         """The next job of each of a tenant's lines that may have somewhere to go."""
@@ -184,8 +184,8 @@ class _Planner:
         return None
 
     def _assign(self, job: OpenJob, chosen: Candidate) -> Assignment:
-        shape, runner_id = job.wanted.shape, chosen.runner_id
-        key = (job.wanted.tenant, shape)
+        shape, runner_id = job.demand.shape, chosen.runner_id
+        key = (job.demand.tenant, shape)
         self._taken[key] = self._taken.get(key, 0) + 1
         need = self._room.need(shape, chosen.tier)
         decision = self._decision(job, need)
@@ -199,15 +199,15 @@ class _Planner:
             effective_priority=round(self._priority(job), 3),
             queue_length=len(self._queue),
             required_bytes=need,
-            candidates=self._room.candidates(job.wanted.shape, self._policy.candidates_max),
+            candidates=self._room.candidates(job.demand.shape, self._policy.candidates_max),
             candidates_total=len(self._room.loads),
         )
 
     def _priority(self, job: OpenJob) -> float:
-        return self._queue.ageing.effective_priority(job.wanted.priority, self._waited_seconds(job))
+        return self._queue.ageing.effective_priority(job.priority, self._waited_seconds(job))
 
     def _waited_seconds(self, job: OpenJob) -> float:
-        return max(0.0, (self._now - job.wanted.requested_at).total_seconds())
+        return max(0.0, (self._now - job.demand.requested_at).total_seconds())
 
 
 def _best_first(candidate: Candidate) -> tuple[bool, float, str]:

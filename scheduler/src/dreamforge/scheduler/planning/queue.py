@@ -61,38 +61,38 @@ class Queue:
 
     def place_of(self, job: OpenJob) -> Place:
         """Where a job stands among its tenant's."""
-        return (self.ageing.rank(job.wanted.priority, job.wanted.requested_at), job.job_id)
+        return (self.ageing.rank(job.priority, job.demand.requested_at), job.job_id)
 
     def add(self, job: OpenJob) -> None:
         """Let a job wait for a runner."""
-        name, place = job.wanted.tenant, self.place_of(job)
+        name, place = job.demand.tenant, self.place_of(job)
         tenant = self._tenants.get(name)
         if tenant is None:
             tag = max(self._virtual, self._owed.pop(name, 0))
             tenant = self._tenants[name] = _Tenant((tag, place, name))
             insort(self._turns, tenant.turn)
-        insort(tenant.lines.setdefault(job.wanted.shape, []), place)
+        insort(tenant.lines.setdefault(job.demand.shape, []), place)
         self._size += 1
-        self._shapes[job.wanted.shape] += 1
+        self._shapes[job.demand.shape] += 1
         if place < tenant.turn[1]:
             self._move(tenant, (tenant.turn[0], place, name))
 
     def remove(self, job: OpenJob) -> None:
         """Take a job that is in the queue out of it. Errors: KeyError if it is not."""
-        tenant = self._tenants[job.wanted.tenant]
-        line, place = tenant.lines[job.wanted.shape], self.place_of(job)
+        tenant = self._tenants[job.demand.tenant]
+        line, place = tenant.lines[job.demand.shape], self.place_of(job)
         index = bisect_left(line, place)
         if index == len(line) or line[index] != place:
             raise KeyError(job.job_id)
         del line[index]
         self._size -= 1
-        self._forget(job.wanted.shape)
+        self._forget(job.demand.shape)
         if not line:
-            del tenant.lines[job.wanted.shape]
+            del tenant.lines[job.demand.shape]
         if not tenant.lines:
             self._leave(tenant)
         elif place == tenant.turn[1]:
-            self._move(tenant, (tenant.turn[0], tenant.best(), job.wanted.tenant))
+            self._move(tenant, (tenant.turn[0], tenant.best(), job.demand.tenant))
 
     def charge(self, name: str, work: int) -> None:
         """A tenant was served: its turn moves back by the work, and virtual time moves to where it was."""

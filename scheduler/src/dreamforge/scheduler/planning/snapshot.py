@@ -22,7 +22,16 @@ from dreamforge.contracts.events import (
 )
 from dreamforge.contracts.log.envelope import unseal
 from dreamforge.scheduler.planning.fairness import Ageing
-from dreamforge.scheduler.planning.open_job import HELD, OpenJob, Stage, evolved, promised, released, touched, wanted_of
+from dreamforge.scheduler.planning.open_job import (
+    ON_RUNNER,
+    OpenJob,
+    Stage,
+    evolved,
+    opened,
+    promised,
+    touched,
+    withdrawn,
+)
 from dreamforge.scheduler.planning.queue import Queue
 
 # These change nothing that placement asks: not even their payload is looked at.
@@ -72,23 +81,23 @@ class Snapshot:
         if isinstance(event, TERMINAL_EVENTS):
             self._put(job, None)
         elif job is not None:
-            if isinstance(event, JobAssigned) and job.stage is not Stage.PROMISED:
-                self.queue.charge(job.wanted.tenant, job.wanted.work)
+            if isinstance(event, JobAssigned) and not job.promised:
+                self.queue.charge(job.demand.tenant, job.demand.work)
             self._put(job, evolved(job, event, sequence))
         elif isinstance(event, JobRequested):
-            self._put(None, OpenJob(job_id, sequence, wanted_of(event, traceparent)))
+            self._put(None, opened(job_id, event, sequence, traceparent))
 
     def promise(self, job_id: str, runner_id: str, instance_id: str, held_bytes: int) -> None:
         """Remember a planned assignment until the log tells. Errors: KeyError unless the job is queued."""
         job = self.jobs[job_id]
-        self.queue.charge(job.wanted.tenant, job.wanted.work)
+        self.queue.charge(job.demand.tenant, job.demand.work)
         self._put(job, promised(job, runner_id, instance_id, held_bytes))
 
     def withdraw(self, job_id: str, version: int) -> None:
         """Take a promise back whose append did not happen; nothing if the log has told meanwhile."""
         job = self.jobs.get(job_id)
-        if job is not None and job.stage is Stage.PROMISED and job.version == version:
-            self._put(job, released(job, version, Stage.QUEUED))
+        if job is not None and job.promised and job.version == version:
+            self._put(job, withdrawn(job))
 
     def restore(self, job: OpenJob) -> None:
         """Put a job back as it was."""
@@ -103,7 +112,7 @@ class Snapshot:
         due = self._waiting[: bisect_right(self._waiting, now, key=itemgetter(0))]
         for _, job_id in due:
             job = self.jobs[job_id]
-            self._put(job, replace(job, stage=Stage.QUEUED))
+            self._put(job, replace(job, due=True))
         return len(due)
 
     def waiting(self) -> list[OpenJob]:
@@ -142,7 +151,7 @@ class Snapshot:
         elif job.stage is Stage.WAITING and job.retry_at is not None:
             insort(self._waiting, (job.retry_at, job.job_id))
             self._new_waits[job.job_id] = None
-        elif job.stage in HELD:
+        elif job.stage in ON_RUNNER:
             self._held.setdefault(job.runner_id, {})[job.job_id] = job
 
     def _unindex(self, job: OpenJob) -> None:
@@ -153,7 +162,7 @@ class Snapshot:
         elif job.stage is Stage.WAITING and job.retry_at is not None:
             del self._waiting[bisect_left(self._waiting, (job.retry_at, job.job_id))]
             self._new_waits.pop(job.job_id, None)
-        elif job.stage in HELD:
+        elif job.stage in ON_RUNNER:
             held = self._held[job.runner_id]
             del held[job.job_id]
             if not held:

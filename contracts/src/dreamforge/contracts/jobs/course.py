@@ -1,0 +1,148 @@
+"""The course of a job: what every fold of its events starts from. Pure.
+
+The aggregate (`state`), the scheduler's open jobs, the command's view and the studio each add what is only theirs. A
+new job event needs a line in `STATUS_AFTER` or `CHANGES`, or none where it changes nothing that they share.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from dreamforge.contracts.events import (
+    JOB_EVENTS,
+    TERMINAL_EVENTS,
+    AttemptFailed,
+    CancelRequested,
+    FailureReason,
+    JobAssigned,
+    JobCancelled,
+    JobEvent,
+    JobFailed,
+    JobRequested,
+    JobStarted,
+    JobSucceeded,
+)
+
+
+class Status(StrEnum):
+    """Where a job stands."""
+
+    NONE = "none"
+    QUEUED = "queued"
+    ASSIGNED = "assigned"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
+ON_RUNNER = frozenset({Status.ASSIGNED, Status.RUNNING})
+
+
+@dataclass(frozen=True, slots=True)
+class JobCourse:
+    """Where a job is and how it got there; nothing of what it asks for. `attempt` counts assignments, from 1."""
+
+    status: Status = Status.NONE
+    priority: int = 0
+    requested_at: datetime | None = None
+    attempt: int = 0
+    runner_id: str = ""
+    instance_id: str = ""
+    assigned_at: datetime | None = None
+    """When the current attempt was given to its runner; None while the job is on no runner."""
+    started_at: datetime | None = None
+    retry_at: datetime | None = None
+    cancel_requested: bool = False
+    failure: FailureReason | None = None
+    preset: str = ""
+
+    @property
+    def terminal(self) -> bool:
+        """True once nothing can happen to the job any more."""
+        return self.status in TERMINAL
+
+
+STATUS_AFTER: dict[type[JobEvent], Status] = {
+    JobRequested: Status.QUEUED,
+    JobAssigned: Status.ASSIGNED,
+    JobStarted: Status.RUNNING,
+    AttemptFailed: Status.QUEUED,
+    JobSucceeded: Status.SUCCEEDED,
+    JobFailed: Status.FAILED,
+    JobCancelled: Status.CANCELLED,
+}
+"""The events that move a job to another status, and to which; the others leave it where it is."""
+
+Course = TypeVar("Course", bound=JobCourse)
+Fields = dict[str, Any]  # Any: values of fields of JobCourse, by name
+
+
+def _requested(event: JobRequested) -> Fields:
+    return {"priority": event.priority, "requested_at": event.at, "preset": event.request.preset}
+
+
+def _assigned(event: JobAssigned) -> Fields:
+    return {
+        "attempt": event.attempt,
+        "runner_id": event.runner_id,
+        "instance_id": event.instance_id,
+        "assigned_at": event.at,
+        "started_at": None,
+        "retry_at": None,
+    }
+
+
+def _attempt_failed(event: AttemptFailed) -> Fields:
+    return {
+        "runner_id": "",
+        "instance_id": "",
+        "assigned_at": None,
+        "retry_at": event.retry_at,
+        "failure": event.reason,
+    }
+
+
+# Any: each function takes the event class it stands under. What else an event changes of the course than its status.
+CHANGES: dict[type[JobEvent], Callable[[Any], Fields]] = {
+    JobRequested: _requested,
+    JobAssigned: _assigned,
+    JobStarted: lambda event: {"started_at": event.at},
+    AttemptFailed: _attempt_failed,
+    JobFailed: lambda event: {"failure": event.reason},
+    CancelRequested: lambda _: {"cancel_requested": True},
+}
+
+
+def advance(course: Course, event: JobEvent, **own: Any) -> Course:  # Any: fields of the caller's own class
+    """The course after one more event, together with the caller's `own` changes.
+
+    It does not look whether the course is terminal: a fold that absorbs checks that first.
+    """
+    kind = type(event)
+    changes = CHANGES.get(kind)
+    if changes is not None:
+        own = {**changes(event), **own}
+    status = STATUS_AFTER.get(kind)
+    if status is not None:
+        own["status"] = status
+    return replace(course, **own) if own else course
+
+
+def status_table() -> dict[str, Fields]:
+    """The part of this fold that programs in other languages need: by event token, the status after it (None: as
+    before) and whether the job is over.
+
+    >>> status_table()["succeeded"]
+    {'status': 'succeeded', 'terminal': True}
+    """
+    return {
+        event.TOKEN: {
+            "status": str(STATUS_AFTER[event]) if event in STATUS_AFTER else None,
+            "terminal": event in TERMINAL_EVENTS,
+        }
+        for event in JOB_EVENTS
+    }
