@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import zlib
 
 import pytest
@@ -101,6 +102,23 @@ def test_slivers_frames_scans_and_lies_are_refused() -> None:
     scan = progressive[progressive.index(b"\xff\xda") : -2]
     with pytest.raises(BadPicture, match="scans"):
         inspect(progressive[:-2] + scan * 100 + progressive[-2:], "image/jpeg", LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("repeated", "reason"),
+    [
+        (b"\xff\xda\x00\x02" + b"\xff" * 2**22, "truncated"),
+        (b"\xff\xda\x00\x02" + b"\xff\x00" * 2**21, "truncated"),
+        (b"\xff" * 2**22, "more than 100000 markers"),
+        (b"\xff\xe0\x00\x02" * 2**20, "more than 100000 markers"),
+    ],
+    ids=["fill-after-scan", "coded-data", "fill", "segments"],
+)
+def test_a_hostile_header_is_refused_in_linear_time(repeated: bytes, reason: str) -> None:
+    started = time.process_time()
+    with pytest.raises(BadPicture, match=reason):
+        read_header(b"\xff\xd8" + repeated)
+    assert time.process_time() - started < 2  # 0.2 s at most; a quadratic search takes hours
 
 
 @given(st.sampled_from(WHOLE), st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=8))

@@ -1,7 +1,7 @@
 """What pydantic found wrong, in the words that users read: the same in the API, the settings, the CLI and the log."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,8 +18,15 @@ def describe_validation_error(
     `known` names the fields that there are, for a field that is not one of them. `show_values` quotes what was given:
     never for settings, which hold passwords.
     """
-    found: list[Any] = error.errors(include_url=False)[:maximum]  # Any: pydantic's own error dictionaries
-    return [(tuple(each["loc"]), _message(each, ", ".join(known), show_values=show_values)) for each in found]
+    return describe_errors(error.errors(include_url=False)[:maximum], known=known, show_values=show_values)
+
+
+def describe_errors(
+    errors: Iterable[Mapping[str, Any]], *, known: Iterable[str] = (), show_values: bool = False
+) -> list[tuple[Location, str]]:
+    """The same for pydantic's error dictionaries, which FastAPI has too."""
+    names = ", ".join(known)
+    return [(tuple(each["loc"]), _message(each, names, show_values=show_values)) for each in errors]
 
 
 def dotted(location: Location) -> str:
@@ -31,7 +38,7 @@ def dotted(location: Location) -> str:
     return ".".join(map(str, location))
 
 
-def _message(error: dict[str, Any], known: str, *, show_values: bool) -> str:
+def _message(error: Mapping[str, Any], known: str, *, show_values: bool) -> str:
     match error["type"]:
         case "missing":
             return "this field is required"

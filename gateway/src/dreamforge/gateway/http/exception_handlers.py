@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dreamforge.contracts.errors import DependencyAway, ForgeError
-from dreamforge.gateway.http.errors import VIOLATIONS_MAX, InvalidRequest, Violation
+from dreamforge.contracts.validation import describe_errors
+from dreamforge.gateway.http.errors import SHOWN_CHARS, VIOLATIONS_MAX, InvalidRequest, Violation
 from dreamforge.gateway.http.middleware import BUG, context_of
 from dreamforge.gateway.http.problems import MEDIA_TYPE, Problem, http_problem, problem_of
 
@@ -46,16 +47,9 @@ async def _bug(request: Request, error: Exception) -> Response:  # noqa: ARG001 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    found = tuple(_violation(each) for each in error.errors()[:VIOLATIONS_MAX])
-    return respond(request, problem_of(InvalidRequest(violations=found)))
-
-
-def _violation(error: dict[str, Any]) -> Violation:  # Any: pydantic's own error dictionaries
-    name = str(error["loc"][-1])[:80]
-    if error["type"] == "extra_forbidden":
-        return Violation("there is no such parameter here", parameter=name)
-    text = str(error["msg"])
-    return Violation(text[:1].lower() + text[1:], parameter=name)
+    found = describe_errors(error.errors()[:VIOLATIONS_MAX])
+    violations = tuple(Violation(message, parameter=str(where[-1])[:SHOWN_CHARS]) for where, message in found)
+    return respond(request, problem_of(InvalidRequest(violations=violations)))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
