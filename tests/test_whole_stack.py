@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from dreamforge.cli.stack.record import StackRecord, read_record
+from dreamforge.cli.stack_record import StackRecord, read_record
 from dreamforge.gpu_runner.rendering.png import read_recipe
 from dreamforge.runtime.embedded.ports import free_port
 from dreamforge.runtime.embedded.processes import identity
@@ -227,7 +227,7 @@ def test_a_second_stack_in_the_folder_is_refused_by_the_pid_of_the_first(stack: 
     second = stack.run("up", FORGE_GATEWAY_PORT=str(free_port()))
     assert second.returncode == 5
     assert f"as process {stack.record.pid}" in second.stderr
-    assert stack.record.lives
+    assert stack.record.is_running
 
 
 def test_a_port_in_use_is_named_with_its_setting(stack: Stack, tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ async def test_a_killed_process_comes_back_and_that_is_said(stack: Stack, victim
     killed = stack.pid_of(victim)
     os.kill(killed, signal.SIGKILL)
     await eventually(lambda: victim in {p.name for p in stack.record.processes if p.pid != killed}, 30)
-    assert "was killed by signal 9; starting it again in 0.5 s" in stack.said()
+    assert "was killed by signal 9; restarting in 0.5 s" in stack.said()
     done = stack.json("generate", f"after {victim}", "--steps", "2")
     assert done["job"]["status"] == "succeeded"
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dreamforge.cli.models.download import Downloader, Order, _alone
+from dreamforge.cli.models.download import Downloader, FileDownload, _alone
 from dreamforge.cli.models.errors import DiskFull, DownloadFailed, DownloadRunning
 from dreamforge.cli.models.fetch import TRIES, Fetcher, Pause
-from dreamforge.cli.models.partial_file import Wanted
+from dreamforge.cli.models.partial_file import ExpectedFile
 from dreamforge.contracts.models.descriptor_file import PickleRefused
 from dreamforge.runtime.testing.disks import small_disk
 
-from .unhelpful import Unhelpful, serving, weights_of
+from .faulty_server import FaultyServer, serving, weights_of
 
 WEIGHTS = "unet/model.safetensors"
 FILES = {WEIGHTS: weights_of(bytes(range(256)) * 4096), "model_index.json": b"{}", "empty.txt": b""}
@@ -22,7 +22,7 @@ NO_PAUSE = Pause(first_seconds=0, cap_seconds=0)
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Unhelpful]:
+async def server() -> AsyncIterator[FaultyServer]:
     async with serving(dict(FILES)) as server:
         yield server
 
@@ -33,12 +33,12 @@ async def downloader() -> AsyncIterator[Downloader]:
         yield Downloader(Fetcher(client, pause=NO_PAUSE))
 
 
-def pinned(path: str) -> Wanted:
-    return Wanted(path, len(FILES[path]), hashlib.sha256(FILES[path]).hexdigest())
+def pinned(path: str) -> ExpectedFile:
+    return ExpectedFile(path, len(FILES[path]), hashlib.sha256(FILES[path]).hexdigest())
 
 
-def order(server: Unhelpful, path: str = WEIGHTS, *, pin: bool = True) -> Order:
-    return Order(pinned(path) if pin else Wanted(path), f"{server.url}/{path}")
+def order(server: FaultyServer, path: str = WEIGHTS, *, pin: bool = True) -> FileDownload:
+    return FileDownload(pinned(path) if pin else ExpectedFile(path), f"{server.url}/{path}")
 
 
 def visible(folder: Path) -> set[str]:
@@ -46,21 +46,21 @@ def visible(folder: Path) -> set[str]:
     return {path.as_posix() for path in found if not path.name.startswith(".")}
 
 
-async def test_every_file_arrives_as_it_is(server: Unhelpful, downloader: Downloader, tmp_path: Path) -> None:
+async def test_every_file_arrives_as_it_is(server: FaultyServer, downloader: Downloader, tmp_path: Path) -> None:
     found = await downloader.download([order(server, path) for path in FILES], tmp_path)
     assert {file.path for file in found} == FILES.keys() == visible(tmp_path)
     assert all((tmp_path / path).read_bytes() == content for path, content in FILES.items())
 
 
 async def test_what_is_there_and_right_is_not_fetched_again(
-    server: Unhelpful, downloader: Downloader, tmp_path: Path
+    server: FaultyServer, downloader: Downloader, tmp_path: Path
 ) -> None:
     first = await downloader.download([order(server)], tmp_path)
     assert await downloader.download([order(server)], tmp_path) == first
     assert len(server.requests) == 1
 
 
-async def test_a_broken_file_is_mended(server: Unhelpful, downloader: Downloader, tmp_path: Path) -> None:
+async def test_a_broken_file_is_mended(server: FaultyServer, downloader: Downloader, tmp_path: Path) -> None:
     await downloader.download([order(server)], tmp_path)
     (tmp_path / WEIGHTS).write_bytes(b"x" * len(FILES[WEIGHTS]))
     await downloader.download([order(server)], tmp_path)
@@ -69,7 +69,7 @@ async def test_a_broken_file_is_mended(server: Unhelpful, downloader: Downloader
 
 @pytest.mark.parametrize("pin", [True, False], ids=["pinned", "open"])
 async def test_a_dropped_connection_is_gone_on_from(
-    server: Unhelpful, downloader: Downloader, tmp_path: Path, pin: bool
+    server: FaultyServer, downloader: Downloader, tmp_path: Path, pin: bool
 ) -> None:
     server.troubles[WEIGHTS] = lambda number: "drop" if number <= 2 * TRIES else "fine"  # each brings something
     await downloader.download([order(server, pin=pin)], tmp_path)
@@ -79,7 +79,7 @@ async def test_a_dropped_connection_is_gone_on_from(
 
 
 async def test_an_open_file_without_an_etag_is_begun_again(
-    server: Unhelpful, downloader: Downloader, tmp_path: Path
+    server: FaultyServer, downloader: Downloader, tmp_path: Path
 ) -> None:
     server.etags = False
     server.troubles[WEIGHTS] = lambda number: "drop" if number == 1 else "fine"
@@ -88,7 +88,7 @@ async def test_an_open_file_without_an_etag_is_begun_again(
     assert (tmp_path / WEIGHTS).read_bytes() == FILES[WEIGHTS]
 
 
-async def test_a_download_goes_on_after_a_crash(server: Unhelpful, downloader: Downloader, tmp_path: Path) -> None:
+async def test_a_download_goes_on_after_a_crash(server: FaultyServer, downloader: Downloader, tmp_path: Path) -> None:
     server.troubles[WEIGHTS] = lambda number: "drop" if number == 1 else "404"
     with pytest.raises(DownloadFailed):
         await downloader.download([order(server)], tmp_path)
@@ -101,7 +101,7 @@ async def test_a_download_goes_on_after_a_crash(server: Unhelpful, downloader: D
 
 @pytest.mark.parametrize("words", [("drop", "ignore-range"), ("drop", "500", "fine"), ("429", "503", "fine")])
 async def test_passing_trouble_passes(
-    server: Unhelpful, downloader: Downloader, tmp_path: Path, words: tuple[str, ...]
+    server: FaultyServer, downloader: Downloader, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     server.troubles[WEIGHTS] = lambda number: words[min(number, len(words)) - 1]
     await downloader.download([order(server)], tmp_path)
@@ -109,7 +109,7 @@ async def test_passing_trouble_passes(
 
 
 async def test_content_that_changed_between_two_parts_is_not_glued(
-    server: Unhelpful, downloader: Downloader, tmp_path: Path
+    server: FaultyServer, downloader: Downloader, tmp_path: Path
 ) -> None:
     server.troubles[WEIGHTS] = lambda number: "drop" if number == 1 else "changed"
     await downloader.download([order(server, pin=False)], tmp_path)
@@ -119,7 +119,7 @@ async def test_content_that_changed_between_two_parts_is_not_glued(
 
 
 async def test_an_open_file_that_ends_early_unnoticed_is_told_by_its_own_header(
-    server: Unhelpful, downloader: Downloader, tmp_path: Path
+    server: FaultyServer, downloader: Downloader, tmp_path: Path
 ) -> None:
     server.troubles[WEIGHTS] = lambda _: "unsaid"
     with pytest.raises(DownloadFailed, match="its own header tells of"):
@@ -142,7 +142,7 @@ async def test_an_open_file_that_ends_early_unnoticed_is_told_by_its_own_header(
     ],
 )
 async def test_lasting_trouble_is_told_and_nothing_becomes_visible(
-    server: Unhelpful, downloader: Downloader, tmp_path: Path, word: str, reason: str
+    server: FaultyServer, downloader: Downloader, tmp_path: Path, word: str, reason: str
 ) -> None:
     server.troubles[WEIGHTS] = lambda _: word
     with pytest.raises(DownloadFailed, match=reason) as refused:
@@ -152,14 +152,14 @@ async def test_lasting_trouble_is_told_and_nothing_becomes_visible(
     assert visible(tmp_path) == set()
 
 
-async def test_a_redirect_is_followed(server: Unhelpful, downloader: Downloader, tmp_path: Path) -> None:
+async def test_a_redirect_is_followed(server: FaultyServer, downloader: Downloader, tmp_path: Path) -> None:
     server.troubles["elsewhere"] = lambda _: f"redirect:{server.url}/{WEIGHTS}"
-    await downloader.download([Order(pinned(WEIGHTS), f"{server.url}/elsewhere")], tmp_path)
+    await downloader.download([FileDownload(pinned(WEIGHTS), f"{server.url}/elsewhere")], tmp_path)
     assert visible(tmp_path) == {WEIGHTS}
 
 
 async def test_one_failure_ends_the_whole_and_keeps_what_is_right(
-    server: Unhelpful, downloader: Downloader, tmp_path: Path
+    server: FaultyServer, downloader: Downloader, tmp_path: Path
 ) -> None:
     downloader._turn._value = 1  # one after the other, so that the order is known
     server.troubles[WEIGHTS] = lambda _: "404"
@@ -168,22 +168,24 @@ async def test_one_failure_ends_the_whole_and_keeps_what_is_right(
     assert visible(tmp_path) == {"model_index.json"}
 
 
-async def test_no_more_connections_than_allowed(server: Unhelpful, downloader: Downloader, tmp_path: Path) -> None:
+async def test_no_more_connections_than_allowed(server: FaultyServer, downloader: Downloader, tmp_path: Path) -> None:
     server.files |= {f"{number}.json": b"1" * 100_000 for number in range(20)}
-    orders = [Order(Wanted(f"{number}.json"), f"{server.url}/{number}.json") for number in range(20)]
+    orders = [FileDownload(ExpectedFile(f"{number}.json"), f"{server.url}/{number}.json") for number in range(20)]
     await downloader.download(orders, tmp_path)
     assert server.open_most <= downloader.parallel
 
 
 async def test_a_pickle_is_refused_before_anything_is_asked(
-    server: Unhelpful, downloader: Downloader, tmp_path: Path
+    server: FaultyServer, downloader: Downloader, tmp_path: Path
 ) -> None:
     with pytest.raises(PickleRefused, match="safetensors"):
-        await downloader.download([order(server), Order(Wanted("unet/model.bin"), f"{server.url}/x")], tmp_path)
+        await downloader.download(
+            [order(server), FileDownload(ExpectedFile("unet/model.bin"), f"{server.url}/x")], tmp_path
+        )
     assert server.requests == []
 
 
-async def test_room_is_asked_for_first(server: Unhelpful, downloader: Downloader, tmp_path: Path) -> None:
+async def test_room_is_asked_for_first(server: FaultyServer, downloader: Downloader, tmp_path: Path) -> None:
     downloader.room = lambda _: len(FILES[WEIGHTS]) - 1
     with pytest.raises(DiskFull) as refused:
         await downloader.download([order(server)], tmp_path)
@@ -193,12 +195,12 @@ async def test_room_is_asked_for_first(server: Unhelpful, downloader: Downloader
 
 @pytest.mark.parametrize("offline", [False, True], ids=["server", "folder"])
 async def test_a_disk_that_fills_up_meanwhile_says_what_is_needed(
-    server: Unhelpful, downloader: Downloader, tmp_path: Path, offline: bool
+    server: FaultyServer, downloader: Downloader, tmp_path: Path, offline: bool
 ) -> None:
     source = tmp_path / "weights"
     source.write_bytes(FILES[WEIGHTS])
     downloader.room = lambda _: len(FILES[WEIGHTS])  # there was room when we asked; somebody else took it
-    ordered = Order(pinned(WEIGHTS), source) if offline else order(server)
+    ordered = FileDownload(pinned(WEIGHTS), source) if offline else order(server)
     with small_disk(tmp_path / "disk", 2**19) as disk:
         with pytest.raises(DiskFull) as refused:
             await downloader.download([ordered], disk)
@@ -211,17 +213,17 @@ async def test_a_folder_is_a_mirror_too(downloader: Downloader, tmp_path: Path) 
     source = tmp_path / "source"
     (source / "unet").mkdir(parents=True)
     (source / WEIGHTS).write_bytes(FILES[WEIGHTS])
-    await downloader.download([Order(pinned(WEIGHTS), source / WEIGHTS)], tmp_path / "models")
+    await downloader.download([FileDownload(pinned(WEIGHTS), source / WEIGHTS)], tmp_path / "models")
     (source / WEIGHTS).write_bytes(b"wrong")
     with pytest.raises(DownloadFailed, match="must have"):
-        await downloader.download([Order(pinned(WEIGHTS), source / WEIGHTS)], tmp_path / "others")
+        await downloader.download([FileDownload(pinned(WEIGHTS), source / WEIGHTS)], tmp_path / "others")
     with pytest.raises(DownloadFailed, match="no such file"):
-        await downloader.download([Order(pinned("empty.txt"), source / "empty.txt")], tmp_path / "others")
+        await downloader.download([FileDownload(pinned("empty.txt"), source / "empty.txt")], tmp_path / "others")
     assert visible(tmp_path / "others") == set()
 
 
 async def test_two_downloads_to_one_place_are_not_mixed(
-    server: Unhelpful, downloader: Downloader, tmp_path: Path
+    server: FaultyServer, downloader: Downloader, tmp_path: Path
 ) -> None:
     with _alone(tmp_path), pytest.raises(DownloadRunning):
         await downloader.download([order(server)], tmp_path)

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from dreamforge.cli.commands import models
-from dreamforge.cli.models.errors import NothingListed
-from dreamforge.cli.models.library import NoDescriptor
-from dreamforge.cli.models.registry import Registry, registry_of
+from dreamforge.cli.models.errors import FileListMissing
+from dreamforge.cli.models.library import DescriptorNotFound
+from dreamforge.cli.models.registry import ModelRegistryClient, registry_client
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.errors import UnknownModel
 from dreamforge.contracts.models.descriptor_file import DescriptorInvalid, PickleRefused, UnknownFamily
@@ -20,7 +20,7 @@ from dreamforge.runtime.log.streams import open_log
 from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, ModelFilesWrong, model_digest
 
-from .unhelpful import serving, weights_of
+from .faulty_server import serving, weights_of
 
 FILES = {
     "model_index.json": b'{"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}',
@@ -50,8 +50,8 @@ async def settings(nats_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-async def registry(settings: CliSettings) -> AsyncIterator[Registry]:
-    async with registry_of(settings) as registry:
+async def registry(settings: CliSettings) -> AsyncIterator[ModelRegistryClient]:
+    async with registry_client(settings) as registry:
         yield registry
 
 
@@ -79,7 +79,7 @@ async def downloaded(settings: CliSettings, weights: Path, tmp_path: Path) -> Pa
 
 
 async def test_a_downloaded_model_is_registered_with_every_file(
-    settings: CliSettings, registry: Registry, weights: Path, tmp_path: Path
+    settings: CliSettings, registry: ModelRegistryClient, weights: Path, tmp_path: Path
 ) -> None:
     folder = await downloaded(settings, weights, tmp_path)
     state = await registry.state("m")
@@ -92,7 +92,7 @@ async def test_a_downloaded_model_is_registered_with_every_file(
 
 
 async def test_open_files_of_a_hub_are_pinned_to_what_came(
-    settings: CliSettings, registry: Registry, tmp_path: Path
+    settings: CliSettings, registry: ModelRegistryClient, tmp_path: Path
 ) -> None:
     siblings = [{"rfilename": path, "size": len(content)} for path, content in FILES.items()]
     hub = {f"o/m/resolve/c0ffee/{path}": content for path, content in FILES.items()}
@@ -111,7 +111,7 @@ async def test_open_files_of_a_hub_are_pinned_to_what_came(
     ("url", "path"), [("files/one.safetensors", "one.safetensors"), ("download/models/7", "m.safetensors")]
 )
 async def test_a_single_file_comes_with_the_configurations_of_its_repository(
-    settings: CliSettings, registry: Registry, tmp_path: Path, url: str, path: str
+    settings: CliSettings, registry: ModelRegistryClient, tmp_path: Path, url: str, path: str
 ) -> None:
     siblings = [{"rfilename": name, "size": len(content)} for name, content in FILES.items()]
     served = {f"o/m/resolve/c0ffee/{name}": content for name, content in FILES.items() if name != WEIGHTS}
@@ -149,11 +149,13 @@ async def test_a_lone_file_that_cannot_be_a_model_is_refused(settings: CliSettin
         source |= {"location": f"{server.url}/m.safetensors"}
         settings = settings.model_copy(update={"hub_url": server.url})
         await models._add_file(settings, described(tmp_path, source), quiet=True)
-        with pytest.raises(NothingListed, match=r"no model_index\.json"):
+        with pytest.raises(FileListMissing, match=r"no model_index\.json"):
             await models._download(settings, "m", "", quiet=True)
 
 
-async def test_a_mirror_serves_what_was_pinned(settings: CliSettings, registry: Registry, tmp_path: Path) -> None:
+async def test_a_mirror_serves_what_was_pinned(
+    settings: CliSettings, registry: ModelRegistryClient, tmp_path: Path
+) -> None:
     source = {"kind": "hub", "location": "o/m", "revision": "c0ffee", "files": PINNED}
     await models._add_file(settings, described(tmp_path, source), quiet=True)
     async with serving(dict(FILES)) as server:
@@ -165,12 +167,12 @@ async def test_a_mirror_that_lists_nothing_is_refused(settings: CliSettings, tmp
     await models._add_file(settings, described(tmp_path, {"kind": "hub", "location": "o/m"}), quiet=True)
     listed = json.dumps(DESCRIBED | {"digest": "0" * 64}).encode()
     async with serving({**FILES, DESCRIPTOR_NAME: listed}) as server:
-        with pytest.raises(NothingListed, match="lists no files"):
+        with pytest.raises(FileListMissing, match="lists no files"):
             await models._download(settings, "m", server.url, quiet=True)
 
 
 async def test_verified_removed_and_brought_back(
-    settings: CliSettings, registry: Registry, weights: Path, tmp_path: Path
+    settings: CliSettings, registry: ModelRegistryClient, weights: Path, tmp_path: Path
 ) -> None:
     folder = await downloaded(settings, weights, tmp_path)
     await models._verify(settings, "m", quiet=True)
@@ -185,8 +187,10 @@ async def test_verified_removed_and_brought_back(
         await models._remove(settings, "m", keep_files=False)
 
 
-async def test_a_folder_says_itself_what_it_is(settings: CliSettings, registry: Registry, weights: Path) -> None:
-    with pytest.raises(NoDescriptor, match=DESCRIPTOR_NAME):
+async def test_a_folder_says_itself_what_it_is(
+    settings: CliSettings, registry: ModelRegistryClient, weights: Path
+) -> None:
+    with pytest.raises(DescriptorNotFound, match=DESCRIPTOR_NAME):
         await models._add_folder(settings, weights, quiet=True)
     descriptor = DESCRIBED | {"digest": model_digest(weights)}
     (weights / DESCRIPTOR_NAME).write_text(json.dumps(descriptor))
@@ -227,7 +231,7 @@ def add_one(folder: Path) -> None:
     ],
 )
 async def test_wrong_files_are_named_and_nothing_is_verified(
-    settings: CliSettings, registry: Registry, weights: Path, tmp_path: Path, harm: Any, told: str
+    settings: CliSettings, registry: ModelRegistryClient, weights: Path, tmp_path: Path, harm: Any, told: str
 ) -> None:
     harm(await downloaded(settings, weights, tmp_path))
     with pytest.raises(ModelFilesWrong, match=told):
@@ -251,7 +255,7 @@ async def test_a_descriptor_file_that_is_wrong_says_where(settings: CliSettings,
     (tmp_path / "broken.yaml").write_text("a: [")
     with pytest.raises(DescriptorInvalid, match="neither YAML nor JSON"):
         await models._add_file(settings, tmp_path / "broken.yaml", quiet=True)
-    with pytest.raises(NoDescriptor, match="No such file"):
+    with pytest.raises(DescriptorNotFound, match="No such file"):
         await models._add_file(settings, tmp_path / "none.yaml", quiet=True)
 
 

@@ -1,14 +1,14 @@
-"""Options are read as they are meant, and refused with what would be right."""
+"""Options are parsed, and refused with a hint that shows the format."""
 
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from dreamforge.cli.commands.down import Tail
 from dreamforge.cli.commands.events import parse_start
+from dreamforge.cli.commands.logs import LogTail
 from dreamforge.cli.failure import CommandError
-from dreamforge.cli.jobs.pictures import file_name
+from dreamforge.cli.jobs.images import file_name
 from dreamforge.cli.jobs.request_options import size
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -48,7 +48,7 @@ def test_a_prompt_of_signs_still_names_a_file() -> None:
 def test_a_tail_gives_each_line_once_and_complete(tmp_path: Path) -> None:
     path = tmp_path / "gateway.log"
     path.write_bytes(b"1\n2\n3\n4 is not com")
-    tail = Tail(path, 2)
+    tail = LogTail(path, 2)
     assert tail.new_lines() == ["2", "3"]
     with path.open("ab") as file:
         file.write(b"plete\n5\n")
@@ -59,7 +59,7 @@ def test_a_tail_gives_each_line_once_and_complete(tmp_path: Path) -> None:
 def test_a_tail_follows_to_a_new_file(tmp_path: Path) -> None:
     path = tmp_path / "gateway.log"
     path.write_bytes(b"old\n")
-    tail = Tail(path, 10)
+    tail = LogTail(path, 10)
     assert tail.new_lines() == ["old"]
     path.rename(tmp_path / "gateway.log.1")
     path.write_bytes(b"new\n")

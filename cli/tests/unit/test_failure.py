@@ -1,4 +1,4 @@
-"""What goes wrong is said in one block, with an exit code that a script can act on."""
+"""An error is printed as one block, with an exit code for scripts."""
 
 import io
 import json
@@ -21,7 +21,7 @@ OUT_OF_BOUNDS = {
 }
 
 
-def said(error: ForgeError, *, as_json: bool = False) -> tuple[str, Exit]:
+def printed(error: ForgeError, *, as_json: bool = False) -> tuple[str, Exit]:
     console = Console(file=io.StringIO(), width=200)
     code = report(error, console, as_json=as_json)
     assert isinstance(console.file, io.StringIO)
@@ -29,7 +29,7 @@ def said(error: ForgeError, *, as_json: bool = False) -> tuple[str, Exit]:
 
 
 def test_a_problem_says_what_where_and_what_would_be_right() -> None:
-    text, code = said(ProblemError(422, "POST http://gateway/v1/jobs", OUT_OF_BOUNDS))
+    text, code = printed(ProblemError(422, "POST http://gateway/v1/jobs", OUT_OF_BOUNDS))
     assert "width_px is 9000, but must lie between 32 and 256" in text
     assert "POST http://gateway/v1/jobs answered 422" in text
     assert "width_px  at most 256" in text
@@ -37,22 +37,22 @@ def test_a_problem_says_what_where_and_what_would_be_right() -> None:
 
 
 def test_with_json_the_problem_document_is_passed_on() -> None:
-    text, _ = said(ProblemError(422, "POST /v1/jobs", OUT_OF_BOUNDS), as_json=True)
+    text, _ = printed(ProblemError(422, "POST /v1/jobs", OUT_OF_BOUNDS), as_json=True)
     assert json.loads(text)["error"]["code"] == "out_of_bounds"
     assert json.loads(text)["exit_code"] == 2
 
 
 def test_a_problem_without_a_document_still_says_something() -> None:
-    assert "the gateway answered 500" in said(ProblemError(500, "GET /", {}))[0]
+    assert "the gateway answered 500" in printed(ProblemError(500, "GET /", {}))[0]
 
 
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (ProblemError(503, "GET /", {}), Exit.AWAY),
+        (ProblemError(503, "GET /", {}), Exit.UNAVAILABLE),
         (ProblemError(500, "GET /", {}), Exit.FAILED),
         (ProblemError(404, "GET /", {}), Exit.REFUSED),
-        (DependencyAway("nats", "refused"), Exit.AWAY),
+        (DependencyAway("nats", "refused"), Exit.UNAVAILABLE),
         (JobNotFound("J"), Exit.REFUSED),
         (OutOfBounds("steps", 0, 1, 2), Exit.REFUSED),
         (FolderInUse("nats", "in use", owner_pid=1), Exit.IN_USE),
@@ -61,5 +61,5 @@ def test_a_problem_without_a_document_still_says_something() -> None:
         (ForgeError("x"), Exit.FAILED),
     ],
 )
-def test_the_exit_code_says_whose_turn_it_is(error: ForgeError, code: Exit) -> None:
+def test_the_exit_code_names_the_kind_of_error(error: ForgeError, code: Exit) -> None:
     assert exit_code_of(error) is code

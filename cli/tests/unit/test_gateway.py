@@ -1,15 +1,17 @@
-"""The client repeats only what is safe, resumes where it was, and reads what it has been told."""
+"""The client retries only what is safe, resumes streams, and reads its own writes."""
 
 from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
 
-from dreamforge.cli.client.gateway import Gateway
+from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.failure import CommandError, ProblemError
 from dreamforge.cli.settings import CliSettings
+from dreamforge.runtime import clock
 
 SETTINGS = CliSettings(_env_file=None, gateway_url="http://gateway")
+EVENT_STREAM = {"Content-Type": "text/event-stream; charset=utf-8"}
 Answer = Callable[[httpx.Request], httpx.Response]
 
 
@@ -24,8 +26,8 @@ class Broken(httpx.AsyncByteStream):
         raise httpx.ReadError("connection reset")
 
 
-def gateway(answer: Answer, settings: CliSettings = SETTINGS) -> Gateway:
-    return Gateway(settings, lambda _text: None, httpx.MockTransport(answer))
+def gateway(answer: Answer, settings: CliSettings = SETTINGS) -> GatewayClient:
+    return GatewayClient(settings, lambda _text: None, httpx.MockTransport(answer))
 
 
 def frame(event_id: str, token: str) -> str:
@@ -40,8 +42,8 @@ async def test_a_broken_stream_goes_on_after_the_last_event_and_the_read_knows_t
         if request.url.path.endswith("/events"):
             if "Last-Event-ID" not in request.headers:
                 half = frame("5-0", "requested") + frame("5-7", "step") + "id: 6-7\nevent: sta"
-                return httpx.Response(200, stream=Broken(half))
-            return httpx.Response(200, text=frame("6-7", "started") + frame("9-7", "succeeded"))
+                return httpx.Response(200, headers=EVENT_STREAM, stream=Broken(half))
+            return httpx.Response(200, headers=EVENT_STREAM, text=frame("6-7", "started") + frame("9-7", "succeeded"))
         return httpx.Response(200, json={"artifacts": []})
 
     async with gateway(answer) as client:
@@ -52,7 +54,7 @@ async def test_a_broken_stream_goes_on_after_the_last_event_and_the_read_knows_t
     assert asked[2].headers["Forge-Min-Sequence"] == "9"
 
 
-async def test_a_stream_that_was_seen_to_its_end_has_nothing_more() -> None:
+async def test_a_stream_without_later_events_ends() -> None:
     async with gateway(lambda _request: httpx.Response(204)) as client:
         assert [message async for message in client.events("J")] == []
 
@@ -87,7 +89,7 @@ async def test_a_refusal_is_not_repeated() -> None:
     assert len(asked) == 1
 
 
-async def test_where_nobody_said_that_a_gateway_runs_one_look_is_enough() -> None:
+async def test_without_a_configured_gateway_there_is_one_try() -> None:
     asked: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -98,3 +100,18 @@ async def test_where_nobody_said_that_a_gateway_runs_one_look_is_enough() -> Non
         with pytest.raises(CommandError, match="no gateway answers"):
             await client.job("J")
     assert len(asked) == 1
+
+
+async def test_heartbeats_are_no_events_and_the_delay_that_the_gateway_asks_for_is_kept() -> None:
+    waits: list[float] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        waits.append(clock.monotonic_seconds())
+        if len(waits) == 1:
+            text = frame("5-0", "requested") + ": heartbeat\n\n" + "retry: 400\n\n"
+            return httpx.Response(200, headers=EVENT_STREAM, text=text)
+        return httpx.Response(200, headers=EVENT_STREAM, text=": heartbeat\n\n" + frame("9-0", "succeeded"))
+
+    async with gateway(answer) as client:
+        assert [message.event async for message in client.events("J")] == ["requested", "succeeded"]
+    assert waits[1] - waits[0] >= 0.4

@@ -3,11 +3,11 @@
 import io
 from datetime import UTC, datetime
 
+from httpx_sse import ServerSentEvent
 from rich.console import Console
 
-from dreamforge.cli.client.sse import SseMessage
 from dreamforge.cli.jobs.progress import JobView, fold
-from dreamforge.cli.jobs.watch import PlainDisplay, pace_of
+from dreamforge.cli.jobs.watch import PlainDisplay, speed_of
 from dreamforge.contracts.events import (
     AttemptFailed,
     Decision,
@@ -105,14 +105,14 @@ def test_a_new_attempt_starts_from_nothing_and_remembers_why() -> None:
     assert view.message == "stalled: no step"
 
 
-def test_a_model_that_is_being_read_is_said_until_the_first_step() -> None:
+def test_a_model_that_is_loading_is_shown_until_the_first_step() -> None:
     view = view_of(requested(), assigned(), started(), loading())
-    assert (view.status, view.loading, pace_of(view)) == ("running", "tiny", "loading tiny")
+    assert (view.status, view.loading, speed_of(view)) == ("running", "tiny", "loading tiny")
     assert fold(view, step(1)).loading == ""
     assert view_of(requested(), assigned(), assigned(2), loading()).loading == "", "an earlier attempt's"
 
 
-def test_each_end_is_terminal_and_said() -> None:
+def test_each_end_is_terminal_and_shown() -> None:
     done = JobSucceeded(at=AT, attempt=1, artifacts=("0" * 64,), render_seconds=1)
     failed = JobFailed(at=AT, reason=FailureReason.MODEL_BROKEN, message="no weights")
     cancelled = JobCancelled(at=AT, stage="running")
@@ -143,5 +143,5 @@ def test_a_warning_is_kept_and_the_job_goes_on() -> None:
 def test_a_warning_has_a_line_of_its_own_in_a_log() -> None:
     console = Console(record=True, width=80, force_terminal=False, file=io.StringIO())
     view = view_of(requested(), assigned(), started(), warned())
-    PlainDisplay(console).show(SseMessage(id="1", event=JobWarned.TOKEN, data="{}"), view)
+    PlainDisplay(console).show(ServerSentEvent(id="1", event=JobWarned.TOKEN, data="{}"), view)
     assert console.export_text().startswith("warning: the model does not know: giraffe\n")

@@ -1,4 +1,4 @@
-"""The two ways this command speaks: for people on a terminal, for programs as JSON."""
+"""Output of the command: text for people, JSON for programs."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from rich.console import Console
 
 T = TypeVar("T")
 
-# A pipe has no width: wide enough that nothing is cut that somebody greps for.
+# A pipe has no width: wide enough that lines are not cut, so that grep finds everything.
 PIPE_COLUMNS = 160
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_COLUMNS)
@@ -26,13 +26,13 @@ _JSON = ContextVar("_JSON", default=False)
 
 
 def _remember(value: bool) -> bool:
-    """Let errors come out as JSON too, wherever they are reported."""
+    """Remember the choice, so that errors are reported as JSON too."""
     _JSON.set(value)
     return value
 
 
-def speaks_json() -> bool:
-    """Whether this call was asked for JSON."""
+def is_json_requested() -> bool:
+    """Whether this call has --json."""
     return _JSON.get()
 
 
@@ -40,12 +40,12 @@ Json = Annotated[bool, typer.Option("--json", callback=_remember, help="Print JS
 
 
 def emit(value: object) -> None:
-    """One JSON document on stdout."""
+    """Write one JSON document to stdout."""
     out.file.write(json.dumps(value, default=_jsonable, indent=2) + "\n")
 
 
 def emit_line(value: object) -> None:
-    """One JSON document on one line, for streams of them; flushed, since somebody may wait for it."""
+    """Write one JSON document on one line, for streams; flushed, because a reader may wait for it."""
     out.file.write(json.dumps(value, default=_jsonable) + "\n")
     out.file.flush()
 
@@ -58,8 +58,8 @@ def _jsonable(value: object) -> object:
     return str(value)
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:  # Any: what a coroutine yields and is sent is asyncio's affair
-    """Run an async command to its end; Ctrl-C and SIGTERM cancel it, so that it ends in order."""
+def run(work: Coroutine[Any, Any, T]) -> T:  # Any: what a coroutine yields and is sent is internal to asyncio
+    """Run an async command to its end; Ctrl-C and SIGTERM cancel it, so that it cleans up."""
     return asyncio.run(_cancelled_by_sigterm(work))
 
 

@@ -1,4 +1,4 @@
-"""What the command says when something is wrong: one block with what, where, and what would be right."""
+"""Error output and exit codes of the command: one block with the error, its facts and a hint."""
 
 import json
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class Exit(IntEnum):
     DONE = 0
     FAILED = 1
     REFUSED = 2
-    AWAY = 3
+    UNAVAILABLE = 3
     JOB_ENDED = 4
     IN_USE = 5
     INTERRUPTED = 130
@@ -33,9 +33,9 @@ class Exit(IntEnum):
 
 EXIT_MEANINGS: dict[Exit, str] = {
     Exit.DONE: "done",
-    Exit.FAILED: "something failed that should not have",
-    Exit.REFUSED: "what was asked cannot be done as it was asked",
-    Exit.AWAY: "the gateway, NATS, Postgres or S3 could not be reached",
+    Exit.FAILED: "an unexpected failure",
+    Exit.REFUSED: "the request was refused: it is invalid or not possible",
+    Exit.UNAVAILABLE: "the gateway, NATS, Postgres or S3 could not be reached",
     Exit.JOB_ENDED: "the job failed or was cancelled",
     Exit.IN_USE: "a port or the folder is in use by another process",
     Exit.INTERRUPTED: "interrupted (Ctrl-C)",
@@ -44,7 +44,7 @@ EXIT_MEANINGS: dict[Exit, str] = {
 
 @dataclass(eq=False)
 class CommandError(ForgeError):
-    """An error of the command itself. `facts` are shown as lines of name and value, `hint` says what helps."""
+    """An error of the command itself. `facts` are shown as lines of name and value, `hint` says how to solve it."""
 
     code: ClassVar[str] = "command"
     what: str
@@ -71,12 +71,12 @@ class ProblemError(ForgeError):
 
 
 def exit_code_of(error: ForgeError) -> Exit:
-    """The exit code that says what kind of error this is."""
+    """The exit code for this kind of error."""
     match error:
         case CommandError():
             return error.exit_code
         case ProblemError(status=503 | 502 | 504) | Unavailable():
-            return Exit.AWAY
+            return Exit.UNAVAILABLE
         case ProblemError(status=status):
             return Exit.REFUSED if status < 500 else Exit.FAILED
         case InvalidInput() | NotFound() | Conflict() | LimitReached():
@@ -84,18 +84,18 @@ def exit_code_of(error: ForgeError) -> Exit:
     return Exit.IN_USE if error.code in ("embedded_folder_in_use", "embedded_port_in_use") else Exit.FAILED
 
 
-# Members of a problem document that the block says in another way.
-_SAID = frozenset({"type", "title", "status", "detail", "code", "instance", "errors"})
+# Members of a problem document that the block shows in another form.
+_SHOWN_ELSEWHERE = frozenset({"type", "title", "status", "detail", "code", "instance", "errors"})
 
 
 def facts_of(error: ForgeError) -> dict[str, str]:
-    """The lines below the headline: where it happened, and the fields that explain it."""
+    """The lines below the headline: where the error occurred, and the fields that explain it."""
     match error:
         case CommandError():
             return error.facts
         case ProblemError():
             facts = {"where": f"{error.request} answered {error.status}"}
-            facts |= {key: _plain(value) for key, value in error.document.items() if key not in _SAID}
+            facts |= {key: _plain(value) for key, value in error.document.items() if key not in _SHOWN_ELSEWHERE}
             return facts | _validation_facts(error.document.get("errors"))
         case DependencyAway():
             return {"where": error.dependency}
@@ -103,7 +103,7 @@ def facts_of(error: ForgeError) -> dict[str, str]:
 
 
 def _validation_facts(errors: object) -> dict[str, str]:
-    """One line for each field that a request got wrong."""
+    """One line for each invalid field of a request."""
     found = [each for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
     return {_field_name(each): str(each.get("detail") or each) for each in found}
 
@@ -117,12 +117,12 @@ def _plain(value: object) -> str:
 
 
 def hint_of(error: ForgeError) -> str:
-    """What the reader can do about it."""
+    """What the user can do."""
     match error:
         case CommandError():
             return error.hint
         case ProblemError(status=503):
-            return "the stack may still be starting, or a part of it is away: `dreamforge logs` tells"
+            return "the stack may still be starting, or a part of it is unavailable: see `dreamforge logs`"
         case DependencyAway(dependency="nats"):
             return "start the stack with `dreamforge up`, or name another server with FORGE_NATS_URL"
         case DependencyAway():
@@ -131,7 +131,7 @@ def hint_of(error: ForgeError) -> str:
 
 
 def block(error: ForgeError) -> Text:
-    """The whole message, for people."""
+    """The whole message as text."""
     text = Text.assemble(("error", "bold red"), "  ", (str(error).strip(), "bold"))
     facts = facts_of(error)
     width = max((len(name) for name in facts), default=0)
@@ -145,7 +145,7 @@ def block(error: ForgeError) -> Text:
 
 
 def report(error: ForgeError, console: Console, *, as_json: bool) -> Exit:
-    """Say it on `console` (stderr) and give the exit code."""
+    """Print the error on `console` (stderr); its exit code."""
     code = exit_code_of(error)
     if as_json:
         document = error.document if isinstance(error, ProblemError) else {"detail": str(error), "code": error.code}

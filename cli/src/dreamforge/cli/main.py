@@ -1,4 +1,4 @@
-"""The command `dreamforge`: wiring only."""
+"""Entry point of the command `dreamforge`: wiring only."""
 
 import asyncio
 import sys
@@ -8,19 +8,33 @@ import typer
 from loguru import logger
 
 from dreamforge.cli import console
-from dreamforge.cli.commands import demo, down, events, fleet, generate, jobs, models, parked, projection, rerun, up
+from dreamforge.cli.commands import (
+    demo,
+    down,
+    events,
+    generate,
+    jobs,
+    logs,
+    models,
+    parked,
+    projection,
+    rerun,
+    runners,
+    status,
+    up,
+)
 from dreamforge.cli.failure import EXIT_MEANINGS, Exit, report
 from dreamforge.contracts.errors import ForgeError
 
 
 class ForgeTyper(typer.Typer):
-    """Says our own errors as one block and turns them into exit codes, for every command below."""
+    """Prints each `ForgeError` as one block and exits with its code, for every command below."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # Any: the signature of typer's own
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # Any: typer's signature
         try:
             return super().__call__(*args, **kwargs)
         except ForgeError as error:
-            sys.exit(report(error, console.err, as_json=console.speaks_json()))
+            sys.exit(report(error, console.err, as_json=console.is_json_requested()))
         except (KeyboardInterrupt, asyncio.CancelledError):
             sys.exit(Exit.INTERRUPTED)
 
@@ -37,18 +51,18 @@ app = ForgeTyper(
 app.command()(demo.demo)
 app.command()(up.up)
 app.command()(down.down)
-app.command()(down.status)
-app.command()(down.logs)
-app.command()(down.env)
+app.command()(status.status)
+app.command()(logs.logs)
+app.command()(status.env)
 app.command()(generate.generate)
 app.command()(rerun.rerun)
 app.add_typer(jobs.app, name="jobs")
 events.app.add_typer(parked.app, name="parked")
 app.add_typer(events.app, name="events")
 app.add_typer(models.app, name="models")
-app.add_typer(fleet.runners_app, name="runners")
+app.add_typer(runners.app, name="runners")
 app.add_typer(projection.app, name="projection")
 
-# The libraries that we share with the services log; here only errors are worth a line.
+# Libraries that are shared with the services write logs; the command shows errors only.
 logger.remove()
 logger.add(sys.stderr, level="ERROR", format="{message}")

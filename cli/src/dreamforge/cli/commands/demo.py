@@ -1,4 +1,4 @@
-"""`dreamforge demo`: the whole of it once, from an empty folder to a picture and its story."""
+"""`dreamforge demo`: starts a stack in an empty folder, renders one image and shows the events of its job."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,71 +8,71 @@ from typing import Annotated
 
 import typer
 
-from dreamforge.cli.client.gateway import Gateway
-from dreamforge.cli.client.log import bus_of, story_of
-from dreamforge.cli.commands.generate import paint, raise_unless_succeeded
+from dreamforge.cli.client.event_log import connect_bus, events_of_job
+from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.commands.up import require_local_parts
 from dreamforge.cli.console import err, out, run
 from dreamforge.cli.failure import CommandError
-from dreamforge.cli.jobs.story import story_table, tell
-from dreamforge.cli.settings import CliSettings, filled, said
+from dreamforge.cli.jobs.event_descriptions import event_lines, event_table
+from dreamforge.cli.jobs.result import raise_unless_succeeded, watch_and_save
+from dreamforge.cli.settings import CliSettings, from_environment, with_running_stack
 from dreamforge.cli.stack.plan import StackOptions
-from dreamforge.cli.stack.record import StackRecord, read_record
 from dreamforge.cli.stack.show import stack_table
+from dreamforge.cli.stack_record import StackRecord, read_record
 from dreamforge.runtime import clock
 
-POLL_SECONDS = 0.1  # a file of another process has no event that we could await
+POLL_SECONDS = 0.1  # another process writes the file, so there is nothing to await
 PROMPT = "a red house and a tree at night"
 
 
 def demo(
     prompt: Annotated[str, typer.Argument(help="What the picture shows.")] = PROMPT,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the picture; out/.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the image; default: out/.")] = None,
 ) -> None:
-    """Start everything, paint one prompt, tell its story, stop everything.
+    """Start everything, render one prompt, show the events of the job, stop everything.
 
     Uses the stack that runs in this folder if there is one, and leaves it running.
 
     Example: dreamforge demo "three yellow stars on a blue background"
     """
-    run(_demo(said(), prompt, output))
+    run(_demo(from_environment(), prompt, output))
 
 
 async def _demo(given: CliSettings, prompt: str, output: Path | None) -> None:
     started = clock.monotonic_seconds()
-    async with _stack(given) as settings, Gateway(settings) as gateway:
+    async with _stack(given) as settings, GatewayClient(settings) as gateway:
         accepted = await gateway.submit({"prompt": prompt})
         job_id = accepted["job_id"]
-        out.print(f'\n[bold]painting[/bold] "{prompt}"', highlight=False)
-        view, paths = await paint(gateway, job_id, output or settings.output_dir, quiet=False)
-        async with bus_of(settings) as bus:
-            out.print("\n[bold]its story[/bold], as the log tells it")
-            out.print(story_table(tell(await story_of(bus, job_id))))
+        out.print(f'\n[bold]rendering[/bold] "{prompt}"', highlight=False)
+        view, paths = await watch_and_save(gateway, job_id, output or settings.output_dir, quiet=False)
+        async with connect_bus(settings) as bus:
+            out.print("\n[bold]its events[/bold], as the log has them")
+            out.print(event_table(event_lines(await events_of_job(bus, job_id))))
         raise_unless_succeeded(job_id, view)
     took = clock.monotonic_seconds() - started
-    out.print(f"\n[bold green]done[/bold green] in {took:.1f} s; the picture is in {paths[0]}", soft_wrap=True)
+    out.print(f"\n[bold green]done[/bold green] in {took:.1f} s; the image is {paths[0]}", soft_wrap=True)
 
 
 @asynccontextmanager
 async def _stack(given: CliSettings) -> AsyncIterator[CliSettings]:
-    """The settings of the stack that runs here, or of one that runs as long as the demo."""
+    """The settings of the stack that runs in this folder, or of a new one that stops after the demo."""
     if (running := read_record(given.state_dir)) is not None:
-        err.print(f"using the stack that runs here as process {running.pid}", style="dim")
-        yield filled(given, await _when_ready(running, given.state_dir))
+        err.print(f"using the running stack of this folder, process {running.pid}", style="dim")
+        yield with_running_stack(given, await _when_ready(running, given.state_dir))
         return
     require_local_parts()
     from dreamforge.cli.stack.local import LocalStack
 
     err.print("starting NATS, Postgres, S3 and the services ...", style="dim")
-    async with LocalStack(given, StackOptions(gateway_port=0), say=_trouble) as stack:
+    async with LocalStack(given, StackOptions(gateway_port=0), on_event=_print_event) as stack:
         record = stack.record()
         out.print(stack_table(record))
-        yield filled(given, record)
+        yield with_running_stack(given, record)
         err.print("stopping everything ...", style="dim")
 
 
 async def _when_ready(record: StackRecord, state_dir: Path) -> StackRecord:
-    """The record of a stack that another process is still starting, once that is done."""
+    """The record of a stack that another process starts, once it is ready."""
     while not record.ready:
         await asyncio.sleep(POLL_SECONDS)
         if (found := read_record(state_dir)) is None:
@@ -81,6 +81,6 @@ async def _when_ready(record: StackRecord, state_dir: Path) -> StackRecord:
     return record
 
 
-def _trouble(name: str, text: str) -> None:
+def _print_event(name: str, text: str) -> None:
     if name != "stack":
         err.print(f"{name} {text}", style="yellow", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`dreamforge events`: the log itself, live or told again."""
+"""`dreamforge events`: prints the log, live or from a position on."""
 
 import re
 from datetime import datetime, timedelta
@@ -8,17 +8,17 @@ from typing import Annotated
 import typer
 
 from dreamforge.cli import settings as cli_settings
-from dreamforge.cli.client.log import bus_of, first_sequence_at, follow, story_of
+from dreamforge.cli.client.event_log import connect_bus, events_of_job, first_sequence_at, read_events
 from dreamforge.cli.console import Json, emit, emit_line, out, run
 from dreamforge.cli.failure import CommandError, Exit
-from dreamforge.cli.jobs.story import in_words, service_of, story_table, tell
+from dreamforge.cli.jobs.event_descriptions import describe_event, event_lines, event_table, service_of
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.errors import JobNotFound, MalformedEvent
 from dreamforge.contracts.log.envelope import Recorded
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.follow import Follower
 
-app = typer.Typer(help="Read the log: what happened, as it happened.", no_args_is_help=True, rich_markup_mode="rich")
+app = typer.Typer(help="Read the event log.", no_args_is_help=True, rich_markup_mode="rich")
 
 AGO = re.compile(r"(\d+)(s|m|h|d)")
 AGO_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -46,7 +46,7 @@ def tail(stream: StreamOption = Stream.JOBS, json: Json = False) -> None:
       dreamforge events tail
       dreamforge events tail --stream STEPS --json | jq .event.step
     """
-    run(_tell(cli_settings.load(), stream, start=None, to_the_end=False, json=json))
+    run(_print_stream(cli_settings.load(), stream, start=None, until_end=False, json=json))
 
 
 @app.command()
@@ -54,11 +54,13 @@ def replay(
     start: Annotated[
         str, typer.Option("--from", help="A sequence (1200), a time (2026-01-31T12:00Z) or how long ago (10m, 2h).")
     ] = "1",
-    job: Annotated[str | None, typer.Option("--job", help="Tell one job's story instead, steps included.")] = None,
+    job: Annotated[
+        str | None, typer.Option("--job", help="Show the events of one job instead, steps included.")
+    ] = None,
     stream: StreamOption = Stream.JOBS,
     json: Json = False,
 ) -> None:
-    """Tell the log again from its start, a sequence or a time.
+    """Print the log from its start, a sequence or a time.
 
     Examples:
 
@@ -67,15 +69,15 @@ def replay(
     """
     settings = cli_settings.load()
     if job is not None:
-        run(_story(settings, job, json=json))
+        run(_print_job(settings, job, json=json))
     else:
-        run(_tell(settings, stream, start=parse_start(start, clock.now()), to_the_end=True, json=json))
+        run(_print_stream(settings, stream, start=parse_start(start, clock.now()), until_end=True, json=json))
 
 
 def parse_start(text: str, now: datetime) -> int | datetime:
-    """Where to begin: a sequence or a time (UTC unless it says otherwise).
+    """Where to begin: a sequence or a time (UTC without an offset).
 
-    Errors: CommandError that shows how to write it.
+    Errors: CommandError that shows the formats.
     """
     if text.isdecimal():
         return int(text)
@@ -89,24 +91,24 @@ def parse_start(text: str, now: datetime) -> int | datetime:
     return found if found.tzinfo else found.replace(tzinfo=now.tzinfo)
 
 
-async def _story(settings: CliSettings, job_id: str, *, json: bool) -> None:
-    async with bus_of(settings) as bus:
-        recorded = await story_of(bus, job_id)
+async def _print_job(settings: CliSettings, job_id: str, *, json: bool) -> None:
+    async with connect_bus(settings) as bus:
+        recorded = await events_of_job(bus, job_id)
     if not recorded:
         raise JobNotFound(job_id=job_id)
     if json:
         emit([as_json(each) for each in sorted(recorded, key=lambda each: (each.at, each.sequence))])
     else:
-        out.print(story_table(tell(recorded)))
+        out.print(event_table(event_lines(recorded)))
 
 
-async def _tell(
-    settings: CliSettings, stream: Stream, *, start: int | datetime | None, to_the_end: bool, json: bool
+async def _print_stream(
+    settings: CliSettings, stream: Stream, *, start: int | datetime | None, until_end: bool, json: bool
 ) -> None:
-    async with bus_of(settings) as bus:
+    async with connect_bus(settings) as bus:
         sequence = await first_sequence_at(bus, stream, start) if isinstance(start, datetime) else start
         follower = Follower(bus, stream, after_sequence=(sequence or 1) - 1, new_only=sequence is None)
-        async for found in follow(follower, to_the_end=to_the_end):
+        async for found in read_events(follower, until_end=until_end):
             _print(found, json=json)
 
 
@@ -121,10 +123,10 @@ def _print(found: Recorded | MalformedEvent, *, json: bool) -> None:
 
 
 def line_of(recorded: Recorded) -> str:
-    """An event on one line: place, time, what, whose, in words."""
+    """An event on one line: sequence, time, type, service, entity, description."""
     head = f"{recorded.sequence:>8}  {recorded.at:%Y-%m-%d %H:%M:%S.%f}"[:-3]
-    who = service_of(recorded.source)
-    return f"{head}  {recorded.event.TOKEN:<16} {who:<10} {recorded.entity_id}  {in_words(recorded.event)}"
+    service = service_of(recorded.source)
+    return f"{head}  {recorded.event.TOKEN:<16} {service:<10} {recorded.entity_id}  {describe_event(recorded.event)}"
 
 
 def as_json(recorded: Recorded) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""`dreamforge jobs`: what was asked for, and what became of it."""
+"""`dreamforge jobs`: list, show, watch, cancel and explain jobs."""
 
 from datetime import datetime
 from typing import Annotated
@@ -7,20 +7,20 @@ import typer
 from rich.table import Table
 
 from dreamforge.cli import settings as cli_settings
-from dreamforge.cli.client.gateway import Gateway
+from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.client.gateway import Json as JsonObject
-from dreamforge.cli.commands.generate import paint, raise_unless_succeeded
 from dreamforge.cli.console import Json, emit, out, run
+from dreamforge.cli.jobs.result import raise_unless_succeeded, watch_and_save
 from dreamforge.cli.jobs.watch import JsonDisplay, watch
 from dreamforge.cli.settings import CliSettings
+from dreamforge.contracts.jobs.course import TERMINAL
 from dreamforge.contracts.readable_sizes import readable_sizes
 from dreamforge.runtime import clock
 
 app = typer.Typer(help="List, show, watch, cancel and explain jobs.", no_args_is_help=True, rich_markup_mode="rich")
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
-# Of `jobs list`: id, status and age, with the blanks between all five columns. The prompt takes what is left.
+# Widths in `jobs list` of id, status and age, and of the space between the five columns. The prompt gets the rest.
 OTHER_COLUMNS = 36 + 9 + 6 + 4 * 2
-TERMINAL = ("succeeded", "failed", "cancelled")
 STATUS_COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
 
 
@@ -39,7 +39,7 @@ def list_jobs(
 
 
 async def _list(settings: CliSettings, query: dict[str, str | int | None], *, json: bool) -> None:
-    async with Gateway(settings) as gateway:
+    async with GatewayClient(settings) as gateway:
         page = await gateway.read("/v1/jobs", **query)
     if json:
         emit(page)
@@ -61,7 +61,7 @@ async def _list(settings: CliSettings, query: dict[str, str | int | None], *, js
 
 
 def age(seconds: float) -> str:
-    """How long ago, in the largest unit that says something.
+    """How long ago, in the largest unit that fits.
 
     >>> age(42), age(150), age(7300), age(200_000)
     ('42 s', '2 min', '2 h', '2 d')
@@ -73,18 +73,18 @@ def age(seconds: float) -> str:
 
 
 def coloured(status: str) -> str:
-    """A status in the colour of its kind."""
+    """A status in its colour."""
     return f"[{STATUS_COLOURS[status]}]{status}[/]" if status in STATUS_COLOURS else status
 
 
 @app.command()
 def show(job_id: JobId, json: Json = False) -> None:
-    """Show one job: where it stands, its attempts and its pictures."""
+    """Show one job: its status, attempts and images."""
     run(_show(cli_settings.load(), job_id, json=json))
 
 
 async def _show(settings: CliSettings, job_id: str, *, json: bool) -> None:
-    async with Gateway(settings) as gateway:
+    async with GatewayClient(settings) as gateway:
         job = await gateway.job(job_id)
     if json:
         emit(job)
@@ -98,7 +98,7 @@ async def _show(settings: CliSettings, job_id: str, *, json: bool) -> None:
 
 
 def facts_of(job: JsonObject, base_url: str) -> list[tuple[str, str]]:
-    """A job as lines of name and value."""
+    """A job as pairs of name and value."""
     request = job["request"]
     size = f"{request['width_px']}x{request['height_px']}"
     facts = [
@@ -109,10 +109,10 @@ def facts_of(job: JsonObject, base_url: str) -> list[tuple[str, str]]:
         ("seed", str(request["seed"])),
         ("requested", job["requested_at"]),
         ("finished", job["finished_at"] or ""),
-        ("why not", f"{job['failure_reason']}: {job['failure_message']}" if job["failure_reason"] else ""),
+        ("failure", f"{job['failure_reason']}: {job['failure_message']}" if job["failure_reason"] else ""),
     ]
     facts += [(f"attempt {each['attempt']}", _attempt(each)) for each in job["attempts"]]
-    facts += [(f"picture {each['index'] + 1}", base_url + each["url"]) for each in job["artifacts"]]
+    facts += [(f"image {each['index'] + 1}", base_url + each["url"]) for each in job["artifacts"]]
     return [(name, value) for name, value in facts if value]
 
 
@@ -123,7 +123,7 @@ def _attempt(attempt: JsonObject) -> str:
 
 @app.command("watch")
 def watch_job(job_id: JobId, json: Json = False) -> None:
-    """Watch a job live to its end, from wherever it is; save its pictures.
+    """Watch a job live to its end, whatever its status; save its images.
 
     With --json, print its events instead, one a line, and save nothing.
     """
@@ -131,39 +131,38 @@ def watch_job(job_id: JobId, json: Json = False) -> None:
 
 
 async def _watch(settings: CliSettings, job_id: str, *, json: bool) -> None:
-    async with Gateway(settings) as gateway:
+    async with GatewayClient(settings) as gateway:
         if json:
             view = await watch(gateway, job_id, JsonDisplay())
         else:
-            view, _ = await paint(gateway, job_id, settings.output_dir, quiet=False)
+            view, _ = await watch_and_save(gateway, job_id, settings.output_dir, quiet=False)
     raise_unless_succeeded(job_id, view)
 
 
 @app.command()
 def cancel(job_id: JobId, json: Json = False) -> None:
-    """Ask for a job to stop; a running one stops within one step."""
+    """Cancel a job; a running job stops within one step."""
     run(_cancel(cli_settings.load(), job_id, json=json))
 
 
 async def _cancel(settings: CliSettings, job_id: str, *, json: bool) -> None:
-    async with Gateway(settings) as gateway:
+    async with GatewayClient(settings) as gateway:
         answer = await gateway.cancel(job_id)
     if json:
         emit(answer)
         return
-    over = answer["status"] in TERMINAL
-    what = "there is nothing left to stop" if over else "its stop was asked for"
+    what = "it has already ended" if answer["status"] in TERMINAL else "cancellation requested"
     out.print(f"{job_id} is {coloured(answer['status'])}; {what}", soft_wrap=True)
 
 
 @app.command()
 def why(job_id: JobId, json: Json = False) -> None:
-    """Say why a job waits, or why it ran where it ran, from the scheduler's own record."""
+    """Explain why a job waits, or why it ran on its runner, from the decisions that the scheduler recorded."""
     run(_why(cli_settings.load(), job_id, json=json))
 
 
 async def _why(settings: CliSettings, job_id: str, *, json: bool) -> None:
-    async with Gateway(settings) as gateway:
+    async with GatewayClient(settings) as gateway:
         answer = await gateway.read(f"/v1/jobs/{job_id}/why")
     if json:
         emit(answer)

@@ -10,14 +10,21 @@ from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
 
 from dreamforge.cli import settings as cli_settings
-from dreamforge.cli.client.gateway import Gateway
+from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.client.gateway import Json as JsonObject
-from dreamforge.cli.commands.fleet import table_of
+from dreamforge.cli.commands.runners import table_of
 from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.models.install import bring, describe, read_with_bar
-from dreamforge.cli.models.library import NoDescriptor, Shelf, checked, entry_of, read_descriptor, read_entry
-from dreamforge.cli.models.registry import Registry, registry_of
+from dreamforge.cli.models.library import (
+    DescriptorNotFound,
+    ModelLibrary,
+    checked,
+    entry_of,
+    read_descriptor,
+    read_entry,
+)
+from dreamforge.cli.models.registry import ModelRegistryClient, registry_client
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.model_registry import ModelState, RegisterModel, RemoveModel, VerifyModel
@@ -158,14 +165,14 @@ def remove(
 
 
 async def _read(path: str) -> JsonObject:
-    async with Gateway(cli_settings.load()) as gateway:
+    async with GatewayClient(cli_settings.load()) as gateway:
         return await gateway.read(path)
 
 
 async def _show(settings: CliSettings, model_id: str) -> JsonObject:
-    shelf = Shelf(settings.models_dir)
+    shelf = ModelLibrary(settings.models_dir)
     found = shelf.entry(model_id)
-    async with registry_of(settings) as registry:
+    async with registry_client(settings) as registry:
         state = await registry.state(model_id)
         if state.descriptor is None and found is None:
             raise await registry.unknown(model_id, shelf.known())
@@ -188,7 +195,7 @@ def _status(state: ModelState) -> str:
 
 async def _add_file(settings: CliSettings, path: Path, *, quiet: bool) -> JsonObject:
     entry = read_entry(path)
-    shelf = Shelf(settings.models_dir)
+    shelf = ModelLibrary(settings.models_dir)
     place = shelf.place(entry.model_id)
     if not place.is_dir() and entry.source.kind == "folder":
         place = path.parent / entry.source.location
@@ -203,7 +210,7 @@ async def _add_file(settings: CliSettings, path: Path, *, quiet: bool) -> JsonOb
 async def _add_folder(settings: CliSettings, folder: Path, *, quiet: bool) -> JsonObject:
     path = folder / DESCRIPTOR_NAME
     if not path.is_file():
-        raise NoDescriptor(
+        raise DescriptorNotFound(
             f"{folder} has no {DESCRIPTOR_NAME}: write a descriptor file with"
             f" `source: {{kind: folder, location: {folder}}}` and add that"
         )
@@ -226,7 +233,7 @@ def _refuse_other_files(descriptor: ModelDescriptor, folder: Path, files: tuple[
 async def _add_here(settings: CliSettings, entry: CatalogEntry, folder: Path, *, quiet: bool) -> JsonObject:
     found = await read_with_bar(folder, quiet=quiet)
     descriptor = checked(entry, entry.source, folder, found)
-    if Shelf(settings.models_dir).holds(folder):  # elsewhere no runner would read it
+    if ModelLibrary(settings.models_dir).holds(folder):  # elsewhere no runner would read it
         describe(folder, descriptor)
     return await _register(settings, descriptor, folder)
 
@@ -235,21 +242,21 @@ async def _register(settings: CliSettings, descriptor: ModelDescriptor, folder: 
     model_id = descriptor.model_id
     command = RegisterModel(clock.now(), descriptor, by_hand=True)
     try:
-        async with registry_of(settings) as registry:
+        async with registry_client(settings) as registry:
             events = await registry.tell(model_id, command)
     except DependencyAway as error:
         hint = f"start the stack, then `dreamforge models add {folder}`; a runner with these files does it by itself"
         said = f"the files of {model_id} are right, but the registry could not be told: {error}"
-        raise CommandError(said, Exit.AWAY, {"folder": str(folder)}, hint) from error
+        raise CommandError(said, Exit.UNAVAILABLE, {"folder": str(folder)}, hint) from error
     said = f"{model_id} is registered" if events else f"{model_id} was registered just so before"
-    if Shelf(settings.models_dir).holds(folder):
+    if ModelLibrary(settings.models_dir).holds(folder):
         return _answer(descriptor, said)
     hint = f"no runner looks there: `dreamforge models download {model_id} --from {folder}` brings it to one"
     return _answer(descriptor, said, hint)
 
 
 async def _download(settings: CliSettings, model_id: str, mirror: str, *, quiet: bool) -> JsonObject:
-    shelf = Shelf(settings.models_dir)
+    shelf = ModelLibrary(settings.models_dir)
     entry, beside = shelf.entry(model_id) or await _registered(settings, model_id)
     if not quiet:
         out.print(f"{model_id}: licence {entry.licence} {entry.licence_url}".rstrip())
@@ -258,10 +265,10 @@ async def _download(settings: CliSettings, model_id: str, mirror: str, *, quiet:
 
 
 async def _registered(settings: CliSettings, model_id: str) -> tuple[CatalogEntry, Path]:
-    async with registry_of(settings) as registry:
+    async with registry_client(settings) as registry:
         descriptor = (await registry.state(model_id)).descriptor
         if descriptor is None:
-            raise await registry.unknown(model_id, Shelf(settings.models_dir).known())
+            raise await registry.unknown(model_id, ModelLibrary(settings.models_dir).known())
     if (entry := entry_of(descriptor)) is None:
         hint = "write a descriptor file with a source, then `dreamforge models add FILE`"
         raise CommandError(f"nobody wrote down where {model_id} comes from", Exit.REFUSED, hint=hint)
@@ -269,9 +276,9 @@ async def _registered(settings: CliSettings, model_id: str) -> tuple[CatalogEntr
 
 
 async def _verify(settings: CliSettings, model_id: str, *, quiet: bool) -> JsonObject:
-    async with registry_of(settings) as registry:
+    async with registry_client(settings) as registry:
         descriptor = await _available(registry, model_id)
-        folder = Shelf(settings.models_dir).here(model_id)
+        folder = ModelLibrary(settings.models_dir).here(model_id)
         found = await read_with_bar(folder, quiet=quiet)
         _refuse_other_files(descriptor, folder, found.files, found.digest)
         command = VerifyModel(clock.now(), found.digest, found.size_bytes, verified_by=platform.node())
@@ -279,7 +286,7 @@ async def _verify(settings: CliSettings, model_id: str, *, quiet: bool) -> JsonO
     return _answer(descriptor, f"{model_id} is right: {len(found.files)} files, {found.size_bytes} bytes")
 
 
-async def _available(registry: Registry, model_id: str) -> ModelDescriptor:
+async def _available(registry: ModelRegistryClient, model_id: str) -> ModelDescriptor:
     state = await registry.state(model_id)
     if state.descriptor is None or state.removed:
         raise await registry.unknown(model_id)
@@ -287,10 +294,10 @@ async def _available(registry: Registry, model_id: str) -> ModelDescriptor:
 
 
 async def _remove(settings: CliSettings, model_id: str, *, keep_files: bool) -> JsonObject:
-    async with registry_of(settings) as registry:
+    async with registry_client(settings) as registry:
         descriptor = await _available(registry, model_id)
         await registry.tell(model_id, RemoveModel(clock.now(), removed_by=platform.node()))
-    shelf = Shelf(settings.models_dir)
+    shelf = ModelLibrary(settings.models_dir)
     gone = None if keep_files else shelf.drop(model_id)
     shelf.forget(model_id)
     files = f"{gone} is deleted" if gone else "no file was deleted"

@@ -1,4 +1,4 @@
-"""`dreamforge events parked`: messages that nobody could read, and what to do with them."""
+"""`dreamforge events parked`: lists messages that a service could not read, and settles them."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 
 from dreamforge.cli import settings as cli_settings
-from dreamforge.cli.client.log import bus_of, follow
+from dreamforge.cli.client.event_log import connect_bus, read_events
 from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.settings import CliSettings
@@ -18,15 +18,15 @@ from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower
 
-app = typer.Typer(help="Messages that were set aside: see them, read them once more, or forget them.")
+app = typer.Typer(help="Messages that were set aside: list, retry or drop them.")
 
 SOURCE = "/dreamforge/cli"
-Number = Annotated[int, typer.Argument(min=1, help="The message, by the number that `events parked` shows.")]
+Number = Annotated[int, typer.Argument(min=1, help="Number of the message; `events parked` shows it.")]
 
 
 @app.callback(invoke_without_command=True)
 def parked(context: typer.Context, json: Json = False) -> None:
-    """Show every message that stands parked, with the reason and how often it was tried.
+    """List every parked message, with the reason and the number of tries.
 
     Examples:
 
@@ -36,7 +36,7 @@ def parked(context: typer.Context, json: Json = False) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    found = run(_standing(cli_settings.load()))
+    found = run(_parked(cli_settings.load()))
     if json:
         emit([{"number": each.sequence, "count": each.count, **each.event.model_dump(mode="json")} for each in found])
     elif not found:
@@ -47,34 +47,34 @@ def parked(context: typer.Context, json: Json = False) -> None:
 
 @app.command()
 def retry(number: Number) -> None:
-    """Have a message read once more, after what it needs was mended or upgraded."""
+    """Read a message again, after its cause was repaired or the service was upgraded."""
     run(_settle(cli_settings.load(), number, "retry"))
-    out.print(f"parked message {number} will be read once more; it is parked again if that fails")
+    out.print(f"parked message {number} will be read again; it is parked again if that fails")
 
 
 @app.command()
 def drop(number: Number) -> None:
-    """Forget a message: it stays in its stream, but nobody asks for it again."""
+    """Drop a message: it stays in its stream, but is not read again."""
     run(_settle(cli_settings.load(), number, "drop"))
-    out.print(f"parked message {number} is forgotten")
+    out.print(f"parked message {number} is dropped")
 
 
-async def _standing(settings: CliSettings) -> list[Parked]:
-    async with bus_of(settings) as bus:
+async def _parked(settings: CliSettings) -> list[Parked]:
+    async with connect_bus(settings) as bus:
         return list((await _read(bus)).values())
 
 
 async def _read(bus: Bus) -> dict[int, Parked]:
-    records = [found async for found in follow(Follower(bus, PARKED.name), to_the_end=True)]
+    records = [found async for found in read_events(Follower(bus, PARKED.name), until_end=True)]
     return standing(record for record in records if isinstance(record, Recorded))
 
 
 async def _settle(settings: CliSettings, number: int, action: str) -> None:
-    async with bus_of(settings) as bus:
+    async with connect_bus(settings) as bus:
         found = await _read(bus)
         if number not in found:
             known = ", ".join(map(str, found)) or "none"
-            raise CommandError(f"no message stands parked under {number}", Exit.REFUSED, {"parked": known})
+            raise CommandError(f"no message is parked under {number}", Exit.REFUSED, {"parked": known})
         event = ParkedSettled.model_validate({"at": clock.now(), "parked_sequence": number, "action": action})
         sealed = seal(event, entity_id=found[number].event.service, event_id=ids.new_id(), source=SOURCE)
         await bus.js.publish(sealed.subject, sealed.data, headers=sealed.headers)

@@ -1,4 +1,4 @@
-"""`dreamforge projection`: the read tables, as the fold of the log that they are."""
+"""`dreamforge projection`: status, rebuild, verification and migration of the read tables."""
 
 import dataclasses
 from collections.abc import Awaitable, Callable, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dreamforge.projector.maintenance.verify import Verified
 
 app = typer.Typer(
-    help="The read tables: where they stand, made anew, proved.", no_args_is_help=True, rich_markup_mode="rich"
+    help="The read tables: status, rebuild, verify, migrate.", no_args_is_help=True, rich_markup_mode="rich"
 )
 T = TypeVar("T")
 
@@ -50,43 +50,43 @@ def status(json: Json = False) -> None:
 
 @app.command()
 def rebuild(json: Json = False) -> None:
-    """Throw the read tables away and fold them anew from sequence 0, while the old ones serve.
+    """Build the read tables again from sequence 0, while the old ones serve.
 
-    The new tables take the place of the old ones in one transaction.
+    The new tables replace the old ones in one transaction.
     """
     require_local_parts()
-    from dreamforge.projector.maintenance.rebuild import rebuild as fold_anew
+    from dreamforge.projector.maintenance.rebuild import rebuild as build_again
 
     with _progress(quiet=json) as on_progress:
-        done = run(_guarded(lambda settings: fold_anew(settings, on_progress), cli_settings.load()))
+        done = run(_guarded(lambda settings: build_again(settings, on_progress), cli_settings.load()))
     if json:
         emit(dataclasses.asdict(done))
     else:
-        held = f"the old tables stood still for {done.held_seconds:.2f} s"
+        held = f"the old tables were not updated for {done.held_seconds:.2f} s"
         out.print(f"rebuilt from {done.events} events in {done.seconds:.1f} s; {held}")
 
 
 @app.command()
 def verify(json: Json = False) -> None:
-    """Prove that the read tables are the fold of the log: fold it afresh, compare every row.
+    """Check that the read tables are the fold of the log: fold it again, compare every row.
 
-    Exit code 1 when they differ; the first row that does is shown.
+    Exit code 1 when they differ; the first differing row is shown.
     """
     require_local_parts()
-    from dreamforge.projector.maintenance.verify import verify as prove
+    from dreamforge.projector.maintenance.verify import verify as compare
 
     with _progress(quiet=json) as on_progress:
-        found = run(_guarded(lambda settings: prove(settings, on_progress), cli_settings.load()))
+        found = run(_guarded(lambda settings: compare(settings, on_progress), cli_settings.load()))
     if json:
         emit(dataclasses.asdict(found) | {"equal": found.equal})
     else:
-        _show_proof(found)
+        _print_comparison(found)
     if not found.equal:
-        hint = "keep the tables for whoever looks into it, then `dreamforge projection rebuild`"
+        hint = "keep a copy of the tables for analysis, then `dreamforge projection rebuild`"
         raise CommandError("the read tables are not the fold of the log", Exit.FAILED, _difference(found), hint)
 
 
-def _show_proof(found: "Verified") -> None:
+def _print_comparison(found: "Verified") -> None:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("table", "rows", "fresh fold", "equal"):
         table.add_column(column, justify="right" if column in ("rows", "fresh fold") else "left")
@@ -108,7 +108,7 @@ def _difference(found: "Verified") -> dict[str, str]:
 
 @app.command()
 def migrate(json: Json = False) -> None:
-    """Bring the read database to this release's schema; does nothing where it is there."""
+    """Migrate the read database to the schema of this release; does nothing if it has it."""
     require_local_parts()
     from sqlalchemy.exc import OperationalError
 
@@ -119,27 +119,27 @@ def migrate(json: Json = False) -> None:
         upgrade(url)
         version = current(url)
     except OperationalError as error:
-        raise _postgres_away(error) from error
+        raise _postgres_unavailable(error) from error
     emit({"version": version}) if json else out.print(f"the read database is at version {version}")
 
 
 async def _guarded(work: Callable[[CliSettings], Awaitable[T]], settings: CliSettings) -> T:
-    """Postgres being away is an error of ours, as NATS is."""
+    """Raise an unavailable Postgres as DependencyAway."""
     import psycopg
 
     try:
         return await work(settings)
     except psycopg.OperationalError as error:
-        raise _postgres_away(error) from error
+        raise _postgres_unavailable(error) from error
 
 
-def _postgres_away(error: Exception) -> DependencyAway:
+def _postgres_unavailable(error: Exception) -> DependencyAway:
     return DependencyAway(dependency="postgres", reason=str(error).partition("\n")[0])
 
 
 @contextmanager
 def _progress(*, quiet: bool) -> "Iterator[Callable[[MaintenanceProgress], None]]":
-    """A bar for work that takes a while; nothing where scripts read or no terminal is."""
+    """A progress bar; nothing with --json or without a terminal."""
     columns = (TextColumn("{task.description:<10}"), BarColumn(), TextColumn("{task.completed}/{task.total} events"))
     with Progress(*columns, console=err, disable=quiet or not err.is_terminal) as bar:
         task = bar.add_task("starting", total=None)

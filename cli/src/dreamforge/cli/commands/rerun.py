@@ -1,4 +1,4 @@
-"""`dreamforge rerun`: an artifact rendered again from its own event, and compared."""
+"""`dreamforge rerun`: renders an artifact again from its recorded request and compares the pixels."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,27 +7,29 @@ import typer
 from rich.table import Table
 
 from dreamforge.cli import settings as cli_settings
-from dreamforge.cli.client.gateway import Gateway
+from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.client.gateway import Json as JsonObject
-from dreamforge.cli.commands.generate import paint, raise_unless_succeeded
 from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.cli.failure import CommandError, Exit
-from dreamforge.cli.jobs import artifacts
+from dreamforge.cli.jobs.artifacts import find_artifact
 from dreamforge.cli.jobs.rerun import Comparison, compare, submission
+from dreamforge.cli.jobs.result import raise_unless_succeeded, watch_and_save
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.request.render_request import RenderRequest
 
 
 def rerun(
     artifact: Annotated[str, typer.Argument(help="The artifact's id; `dreamforge jobs show JOB` lists them.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the new picture; out/.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the new image; default: out/.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Render a picture again from its own event, and say whether the pixels are the same.
+    """Render an artifact again from its recorded request, and compare the pixels.
 
-    Everything that the picture was made from is in the log: the request as it was resolved, and the recipe with the
-    model's digest, the device, its precision and the versions of all packages whose code decides pixels. Where the
-    pixels differ, what differs in the recipes is shown. Exit status 0: the same pixels; 1: other pixels.
+    The log has everything that the artifact was made from: the resolved request, and the recipe with the model's
+    digest, the device, its precision and the versions of all packages that affect pixels. If pixels differ, the
+    differences between the two recipes are shown. Exit code 0: same pixels; 1: different pixels.
 
     Example: dreamforge rerun 01a20638-499f-7288-a6c2-5e668ec21e03-1-0
     """
@@ -36,19 +38,19 @@ def rerun(
 
 
 async def _rerun(settings: CliSettings, artifact_id: str, folder: Path, *, as_json: bool) -> None:
-    async with Gateway(settings) as gateway:
-        job, before = await artifacts.find(gateway, artifact_id)
+    async with GatewayClient(settings) as gateway:
+        job, before = await find_artifact(gateway, artifact_id)
         body = submission(RenderRequest.model_validate(job["request"]), before["seed"])
         accepted = await gateway.submit(body)
-        view, paths = await paint(gateway, accepted["job_id"], folder, quiet=as_json)
+        view, paths = await watch_and_save(gateway, accepted["job_id"], folder, quiet=as_json)
         raise_unless_succeeded(accepted["job_id"], view)
         after = (await gateway.job(accepted["job_id"]))["artifacts"][0]
-        original = await gateway.picture(before["url"])
+        original = await gateway.image(before["url"])
     found = compare(original, paths[0].read_bytes(), before["recipe"], after["recipe"])
     if as_json:
         emit(_as_json(artifact_id, after["artifact_id"], found))
     else:
-        _tell(found)
+        _print(found)
     if not found.same_pixels:
         raise CommandError("the pixels differ", Exit.FAILED, {"first": artifact_id, "again": after["artifact_id"]})
 
@@ -65,19 +67,19 @@ def _as_json(first: str, again: str, found: Comparison) -> JsonObject:
     }
 
 
-def _tell(found: Comparison) -> None:
+def _print(found: Comparison) -> None:
     if found.same_bytes:
         out.print("identical, byte for byte", style="green")
         return
     if found.same_pixels:
-        out.print("the same pixels; the recipes differ:", style="green")
+        out.print("same pixels; the recipes differ:", style="green")
     elif found.differing is None:
         out.print("the sizes differ", style="red")
     else:
-        out.print(f"{found.differing} of {found.pixels} pixels differ; what the recipes say:", style="red")
+        out.print(f"{found.differing} of {found.pixels} pixels differ; differences between the recipes:", style="red")
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("what", "was", "is now"):
+    for column in ("name", "was", "is now"):
         table.add_column(column)
     for change in found.changes:
         table.add_row(*change)
-    out.print(table if found.changes else "nothing differs in the recipes: the same environment gave other pixels")
+    out.print(table if found.changes else "the recipes are the same: the same environment rendered different pixels")

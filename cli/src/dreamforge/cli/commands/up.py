@@ -1,4 +1,4 @@
-"""`dreamforge up`: the whole stack in the foreground until somebody stops it."""
+"""`dreamforge up`: runs the whole stack in the foreground until it is stopped."""
 
 from enum import StrEnum
 from importlib.util import find_spec
@@ -8,15 +8,15 @@ import typer
 
 from dreamforge.cli.console import run
 from dreamforge.cli.failure import CommandError
-from dreamforge.cli.settings import said
+from dreamforge.cli.settings import from_environment
 from dreamforge.cli.stack.plan import StackOptions
 
-# A remote client has none of these; a local stack needs them all.
+# A remote client has none of these packages; a local stack needs all of them.
 LOCAL_PARTS = ("dreamforge.gateway", "dreamforge.scheduler", "dreamforge.gpu_runner", "dreamforge.projector", "psycopg")
 
 
-class Renderer(StrEnum):
-    """What runners paint with."""
+class RendererChoice(StrEnum):
+    """The renderer of the runners."""
 
     DIFFUSERS = "diffusers"
     SYNTHETIC = "synthetic"
@@ -24,18 +24,18 @@ class Renderer(StrEnum):
 
 def up(
     port: Annotated[int | None, typer.Option(help="Port of the gateway.", envvar="FORGE_GATEWAY_PORT")] = None,
-    runners: Annotated[int, typer.Option(min=1, max=64, help="How many runners.")] = 1,
+    runners: Annotated[int, typer.Option(min=1, max=64, help="Number of runners.")] = 1,
     renderer: Annotated[
-        Renderer, typer.Option(help="synthetic paints mosaics without a model, for benchmarks.")
-    ] = Renderer.DIFFUSERS,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not print what services log.")] = False,
+        RendererChoice, typer.Option(help="synthetic renders mosaics without a model, for benchmarks.")
+    ] = RendererChoice.DIFFUSERS,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not print the logs of services.")] = False,
 ) -> None:
-    """Run the whole stack here, in the foreground, until Ctrl-C.
+    """Run the whole stack on this machine, in the foreground, until Ctrl-C.
 
-    NATS, Postgres and S3 come from wheels, with their data in .forge/; name your own instead with
-    FORGE_NATS_URL, FORGE_DATABASE_URL or FORGE_S3_ENDPOINT. A service that crashes is started again.
+    NATS, Postgres and S3 come from wheels, with their data in .forge/; to use other servers, set
+    FORGE_NATS_URL, FORGE_DATABASE_URL or FORGE_S3_ENDPOINT. A service that crashes is restarted.
 
-    While it runs, .forge/stack.json tells every address and process id, and every other command finds it.
+    While it runs, .forge/stack.json has every address and process id, and every other command reads it.
 
     Examples:
 
@@ -46,7 +46,7 @@ def up(
     require_local_parts()
     from dreamforge.cli.stack.serve import serve
 
-    settings = said()
+    settings = from_environment()
     options = StackOptions(
         gateway_port=port if port is not None else settings.gateway_port,
         gateway_host=settings.gateway_host,
@@ -57,7 +57,7 @@ def up(
 
 
 def require_local_parts() -> None:
-    """Errors: CommandError when only the command itself is installed, without servers and services."""
+    """Errors: CommandError when the command is installed without servers and services."""
     if missing := [name for name in LOCAL_PARTS if find_spec(name) is None]:
         hint = "pip install 'dreamforge-cli[local]', or run `task setup` in a checkout"
         raise CommandError("this installation cannot run a stack", facts={"missing": ", ".join(missing)}, hint=hint)

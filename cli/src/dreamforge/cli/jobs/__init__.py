@@ -1,1 +1,1 @@
-"""What the command does with jobs: request options, progress, story, pictures."""
+"""What the command does with jobs: request options, progress, event descriptions, images."""

@@ -1,19 +1,19 @@
-"""Artifacts by their id, which is the job's, the attempt and the picture's index."""
+"""Artifacts by their id, which is the job's id, the attempt and the index of the image."""
 
 import re
 
-from dreamforge.cli.client.gateway import Gateway, Json
+from dreamforge.cli.client.gateway import GatewayClient, Json
 from dreamforge.cli.failure import CommandError, Exit
 
 ARTIFACT_ID = re.compile(r"(?P<job_id>[0-9a-f-]{36})-\d+-\d+", re.ASCII)
 
 
-async def find(gateway: Gateway, artifact_id: str) -> tuple[Json, Json]:
+async def find_artifact(gateway: GatewayClient, artifact_id: str) -> tuple[Json, Json]:
     """The artifact's job and the artifact itself. Errors: CommandError, ProblemError."""
     match = ARTIFACT_ID.fullmatch(artifact_id)
     if match is None:
-        hint = "it is a job's id, the attempt and the picture's index: dreamforge jobs show JOB lists them"
-        raise CommandError(f"{artifact_id!r} is no artifact's id", Exit.REFUSED, hint=hint)
+        hint = "it consists of job id, attempt and image index: dreamforge jobs show JOB lists them"
+        raise CommandError(f"{artifact_id!r} is not an artifact id", Exit.REFUSED, hint=hint)
     job = await gateway.job(match["job_id"])
     for artifact in job["artifacts"]:
         if artifact["artifact_id"] == artifact_id:

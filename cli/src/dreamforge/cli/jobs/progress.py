@@ -1,10 +1,10 @@
-"""What a client knows of a job from its events: a pure fold, as the services fold theirs."""
+"""What a client knows of a job from its events. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dreamforge.cli.jobs.story import warning_of
+from dreamforge.cli.jobs.event_descriptions import describe_warning
 from dreamforge.contracts.events import (
     ArtifactStored,
     AttemptFailed,
@@ -26,7 +26,7 @@ from dreamforge.contracts.jobs.course import Fields, JobCourse, Status, advance
 class JobView(JobCourse):
     """One job as far as its events have arrived. `images_stored` are the indexes of this attempt's images.
 
-    `warnings` are its warnings, in words; `loading` is the model that is being read before the first step.
+    `warnings` are texts for people; `loading` is the model that the runner reads before the first step.
     """
 
     images: int = 1
@@ -41,40 +41,40 @@ class JobView(JobCourse):
 
     @property
     def steps_per_second(self) -> float | None:
-        """The mean pace of this attempt; None before its first step."""
+        """The mean speed of this attempt; None before its first step."""
         return self.steps_done / self.elapsed_seconds if self.steps_done and self.elapsed_seconds else None
 
 
 def fold(view: JobView, event: Event) -> JobView:
-    """The view after one more event; a step of an earlier attempt, or one that comes twice, changes nothing."""
+    """The view after one more event; a step of an earlier attempt, or a repeated one, changes nothing."""
     if isinstance(event, StepProgressed):
         return _step(view, event)
     if not isinstance(event, JobEvent):
         return view
-    own = _OWN.get(type(event))
-    return advance(view, event, **own(view, event)) if own is not None else advance(view, event)
+    fields = _FIELDS.get(type(event))
+    return advance(view, event, **fields(view, event)) if fields is not None else advance(view, event)
 
 
 def _requested(_: JobView, event: JobRequested) -> Fields:
     return {"images": event.request.images, "steps_all": event.request.steps * event.request.images}
 
 
-def _assigned(_: JobView, event: JobAssigned) -> Fields:  # noqa: ARG001 a function of the table
-    nothing_done = JobView()
+def _assigned(_: JobView, event: JobAssigned) -> Fields:  # noqa: ARG001 - signature of _FIELDS
+    initial = JobView()
     names = ("steps_done", "elapsed_seconds", "eta_seconds", "images_stored", "loading", "warnings")
-    return {name: getattr(nothing_done, name) for name in names}
+    return {name: getattr(initial, name) for name in names}
 
 
 def _failed(_: JobView, event: AttemptFailed | JobFailed) -> Fields:
     return {"message": f"{event.reason}: {event.message}", "eta_seconds": None}
 
 
-# Any: each function takes the event class it stands under.
-_OWN: dict[type[JobEvent], Callable[[JobView, Any], Fields]] = {
+# Any: each function takes the event class of its key.
+_FIELDS: dict[type[JobEvent], Callable[[JobView, Any], Fields]] = {
     JobRequested: _requested,
     JobAssigned: _assigned,
     ArtifactStored: lambda view, event: {"images_stored": (*view.images_stored, event.index)},
-    JobWarned: lambda view, event: {"warnings": (*view.warnings, warning_of(event))},
+    JobWarned: lambda view, event: {"warnings": (*view.warnings, describe_warning(event))},
     AttemptFailed: _failed,
     JobSucceeded: lambda view, _: {"steps_done": view.steps_all, "eta_seconds": 0.0, "message": ""},
     JobFailed: _failed,

@@ -1,20 +1,20 @@
-"""What `generate` says beyond the prompt: words of the command line as fields of a submission."""
+"""Values of command line options as fields of a submission: the parsers that one parameter needs for itself."""
 
 import asyncio
 import re
 from pathlib import Path
 from typing import Any
 
-from dreamforge.cli.client.gateway import Gateway
+from dreamforge.cli.client.gateway import GatewayClient, Json
 from dreamforge.cli.failure import CommandError, Exit
-from dreamforge.cli.jobs import artifacts
+from dreamforge.cli.jobs.artifacts import ARTIFACT_ID, find_artifact
 
 SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 CONTENT_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 
 
 def size(text: str | None) -> dict[str, int]:
-    """Width and height. Errors: CommandError that shows how a size is written.
+    """Width and height. Errors: CommandError that shows the format.
 
     >>> size("512x768")
     {'width_px': 512, 'height_px': 768}
@@ -27,13 +27,18 @@ def size(text: str | None) -> dict[str, int]:
     return {"width_px": int(match[1]), "height_px": int(match[2])}
 
 
-def loras(texts: list[str]) -> list[dict[str, Any]]:
+def loras(texts: list[str]) -> list[Json]:
     """Each `ID` or `ID:WEIGHT`. Errors: CommandError.
 
     >>> loras(["ink:0.8", "film"])
     [{'model_id': 'ink', 'weight': 0.8}, {'model_id': 'film'}]
     """
     return [_weighted(text, "--lora", "weight") for text in texts]
+
+
+def upscale(factor: float) -> Json:
+    """A second pass by its factor; the model decides the rest."""
+    return {"factor": factor}
 
 
 def _weighted(text: str, option: str, name: str) -> dict[str, Any]:
@@ -46,40 +51,40 @@ def _weighted(text: str, option: str, name: str) -> dict[str, Any]:
         ) from None
 
 
-async def picture(gateway: Gateway, said: Path) -> str:
-    """The hash of a picture: one that was painted here, named by its artifact's id, or a file, given to the gateway.
+async def control(gateway: GatewayClient, text: str | None, file: Path | None) -> Json:
+    """A ControlNet as `ID` or `ID:SCALE`, with its image. Errors: CommandError when one of the two is missing."""
+    if text is None and file is None:
+        return {}
+    if text is None or file is None:
+        raise CommandError(
+            "a ControlNet and its image belong together",
+            Exit.REFUSED,
+            hint="give both: --control ID --control-image FILE",
+        )
+    return {"control": {**_weighted(text, "--control", "scale"), "image": await image(gateway, file)}}
 
-    Errors: CommandError for an artifact that is not there and for a file that cannot be a picture; ProblemError.
+
+async def image(gateway: GatewayClient, given: Path) -> str:
+    """The hash of an image: an artifact, named by its id, or a file, which is uploaded.
+
+    Errors: CommandError for an unknown artifact and for a file that is not an image; ProblemError.
     """
-    if artifacts.ARTIFACT_ID.fullmatch(str(said)):
-        _, artifact = await artifacts.find(gateway, str(said))
+    if ARTIFACT_ID.fullmatch(str(given)):
+        _, artifact = await find_artifact(gateway, str(given))
         return str(artifact["sha256"])
-    return await _uploaded(gateway, said)
+    return await _uploaded(gateway, given)
 
 
-async def _uploaded(gateway: Gateway, path: Path) -> str:
+async def _uploaded(gateway: GatewayClient, path: Path) -> str:
     content_type = CONTENT_TYPES.get(path.suffix.lower())
     if content_type is None:
         raise CommandError(
-            f"{path} is no picture that can be uploaded",
+            f"{path} is not an image that can be uploaded",
             Exit.REFUSED,
-            hint=f"these can: {', '.join(CONTENT_TYPES)}; an artifact's id names a picture that was painted here",
+            hint=f"supported files: {', '.join(CONTENT_TYPES)}; an image rendered here is named by artifact id",
         )
     try:
         data = await asyncio.to_thread(path.read_bytes)
     except OSError as error:
         raise CommandError(f"cannot read {path}: {error.strerror}", Exit.REFUSED) from None
     return str((await gateway.upload(data, content_type))["sha256"])
-
-
-async def control(gateway: Gateway, text: str | None, image: Path | None) -> dict[str, Any]:
-    """A ControlNet as `ID` or `ID:SCALE`, with its picture. Errors: CommandError when one of the two is missing."""
-    if text is None and image is None:
-        return {}
-    if text is None or image is None:
-        raise CommandError(
-            "a ControlNet needs its picture, and a picture its ControlNet",
-            Exit.REFUSED,
-            hint="give both: --control ID --control-image FILE",
-        )
-    return {"control": {**_weighted(text, "--control", "scale"), "image": await picture(gateway, image)}}

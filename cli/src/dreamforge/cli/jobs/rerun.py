@@ -1,4 +1,4 @@
-"""The same picture once more: what to ask for, and how two pictures and their recipes differ. Pure."""
+"""Rendering an artifact again: the request to submit, and how two images and their recipes differ. Pure."""
 
 import zlib
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from typing import Any
 
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.contracts.request.resolve import inputs_of
 
 Json = dict[str, Any]  # Any: JSON
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -17,7 +18,7 @@ FILTER_NONE, FILTER_SUB = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two renders of one request. `differing` counts pixels; None where sizes differ. Changes are (name, was, is)."""
+    """Two renders of one request. `differing` counts pixels; None if sizes differ. Changes are (name, was, is)."""
 
     same_bytes: bool
     pixels: int
@@ -26,22 +27,17 @@ class Comparison:
 
     @property
     def same_pixels(self) -> bool:
-        """Whether a viewer could tell them apart."""
+        """Whether both show the same pixels."""
         return self.differing == 0
 
 
 def submission(request: RenderRequest, seed: int) -> Json:
-    """The body that asks for one picture of a request again, with everything said that a preset could change."""
-    said = request.model_dump(mode="json", exclude={"seed", "images", "upscale"})
-    body = {name: value for name, value in said.items() if value not in (None, [], ())}
-    if (upscale := request.upscale) is not None:
-        factor = upscale.factor or upscale.width_px / request.width_px  # requests before 2026-11-25 do not say it
-        body["upscale"] = {"factor": factor, "strength": upscale.strength}
-    return body | {"seed": seed, "images": 1}
+    """The body that requests one image of a request again, with all values that a preset could change."""
+    return inputs_of(request) | {"seed": seed, "images": 1}
 
 
 def compare(before: bytes, after: bytes, recipe_before: Json, recipe_after: Json) -> Comparison:
-    """How the second render differs. Errors: CommandError for a PNG that no runner of ours wrote."""
+    """How the second render differs. Errors: CommandError for a PNG that no runner wrote."""
     first, second = _rows(before), _rows(after)
     same_size = [len(row) for row in first] == [len(row) for row in second]
     differing = sum(map(_differing, first, second)) if same_size else None
@@ -75,14 +71,14 @@ def _rows(png: bytes) -> list[bytes]:
     try:
         lines = zlib.decompress(data)
     except zlib.error as error:
-        raise _not_ours(str(error)) from None
+        raise _unreadable(str(error)) from None
     stride = 1 + RGB_BYTES * width_px
     return [_unfiltered(lines[start : start + stride]) for start in range(0, len(lines), stride)]
 
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
     if not png.startswith(SIGNATURE):
-        raise _not_ours("its signature is another one")
+        raise _unreadable("it has another signature")
     position = len(SIGNATURE)
     while position + 8 <= len(png):
         size_bytes = int.from_bytes(png[position : position + 4])
@@ -94,7 +90,7 @@ def _unfiltered(line: bytes) -> bytes:
     if line[0] == FILTER_NONE:
         return line[1:]
     if line[0] != FILTER_SUB:
-        raise _not_ours(f"a row has filter {line[0]}")
+        raise _unreadable(f"a row has filter {line[0]}")
     row = bytearray(line[1:])
     for i in range(RGB_BYTES, len(row)):
         row[i] = (row[i] + row[i - RGB_BYTES]) & 0xFF
@@ -108,5 +104,5 @@ def _differing(first: bytes, second: bytes) -> int:
     return sum(first[i : i + RGB_BYTES] != second[i : i + RGB_BYTES] for i in places)
 
 
-def _not_ours(reason: str) -> CommandError:
-    return CommandError(f"not a PNG that a runner of ours wrote: {reason}", Exit.FAILED)
+def _unreadable(reason: str) -> CommandError:
+    return CommandError(f"not a PNG that a runner wrote: {reason}", Exit.FAILED)

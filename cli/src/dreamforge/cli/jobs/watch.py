@@ -1,33 +1,33 @@
-"""Watching a job live: its events folded into a view, the view shown as fits whoever looks."""
+"""Watches a job live: folds its events into a view and shows the view on a bar, as lines or as JSON."""
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from httpx_sse import ServerSentEvent
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from dreamforge.cli.client.gateway import Gateway, event_of
-from dreamforge.cli.client.sse import SseMessage
+from dreamforge.cli.client.gateway import GatewayClient, event_of
 from dreamforge.cli.console import emit_line
 from dreamforge.cli.jobs.progress import JobView, fold
 from dreamforge.contracts.events import JobWarned
 
-# Without a terminal, a line for every fifth of the steps is enough to see that it goes on.
+# Without a terminal, a line for every fifth of the steps is enough to see progress.
 PLAIN_LINES = 5
 
 
 class Display(Protocol):
-    """Where a job's course is shown."""
+    """Shows the progress of a job."""
 
-    def show(self, message: SseMessage, view: JobView, /) -> None:
-        """One more event has arrived, and the job looks like this now."""
+    def show(self, message: ServerSentEvent, view: JobView, /) -> None:
+        """Show the state of the job after one more event."""
 
 
-async def watch(gateway: Gateway, job_id: str, display: Display) -> JobView:
-    """Follow a job to its end and give its last view."""
+async def watch(gateway: GatewayClient, job_id: str, display: Display) -> JobView:
+    """Follow a job to its end; its last view."""
     view = JobView()
     async for message in gateway.events(job_id):
         if (event := event_of(message)) is not None:
@@ -37,21 +37,21 @@ async def watch(gateway: Gateway, job_id: str, display: Display) -> JobView:
 
 
 class JsonDisplay:
-    """Each event as it came, one a line."""
+    """Each event as received, one a line."""
 
-    def show(self, message: SseMessage, _view: JobView, /) -> None:
+    def show(self, message: ServerSentEvent, _view: JobView, /) -> None:
         emit_line({"id": message.id, "event": message.event, "data": json.loads(message.data)})
 
 
-class Silent:
-    """For whoever wants the end only."""
+class NoDisplay:
+    """Shows nothing: for callers that need the last view only."""
 
-    def show(self, _message: SseMessage, _view: JobView, /) -> None:
+    def show(self, _message: ServerSentEvent, _view: JobView, /) -> None:
         return None
 
 
-def show_warning(console: Console, message: SseMessage, view: JobView) -> None:
-    """A line of its own when the event is a warning: it must outlast the bar."""
+def show_warning(console: Console, message: ServerSentEvent, view: JobView) -> None:
+    """Print a warning as a line of its own, because the bar disappears at the end."""
     if message.event == JobWarned.TOKEN and view.warnings:
         console.print(f"warning: {view.warnings[-1]}", style="yellow", markup=False, soft_wrap=True)
 
@@ -63,7 +63,7 @@ class PlainDisplay:
         self._console = console
         self._last = ("", "", 0)
 
-    def show(self, message: SseMessage, view: JobView, /) -> None:
+    def show(self, message: ServerSentEvent, view: JobView, /) -> None:
         show_warning(self._console, message, view)
         now = (view.status, view.loading, view.steps_done * PLAIN_LINES // max(1, view.steps_all))
         if now != self._last:
@@ -78,7 +78,7 @@ class BarDisplay:
         self._progress = progress
         self._task = progress.add_task("waiting", total=None, view=JobView())
 
-    def show(self, message: SseMessage, view: JobView, /) -> None:
+    def show(self, message: ServerSentEvent, view: JobView, /) -> None:
         show_warning(self._progress.console, message, view)
         self._progress.update(
             self._task,
@@ -89,34 +89,34 @@ class BarDisplay:
         )
 
 
-class PaceColumn(ProgressColumn):
-    """Step, speed and time to go, as the runner measured them: not as we happened to hear of them."""
+class SpeedColumn(ProgressColumn):
+    """Step, speed and remaining time as the runner measured them, not as events arrived here."""
 
     max_refresh = None
 
     def render(self, task: Task) -> Text:
-        return Text(pace_of(task.fields["view"]))
+        return Text(speed_of(task.fields["view"]))
 
 
 @contextmanager
 def display_on(console: Console) -> Iterator[Display]:
-    """The bar where there is a terminal, else lines."""
+    """The bar on a terminal, lines elsewhere."""
     if not console.is_terminal:
         yield PlainDisplay(console)
         return
     columns = (
         TextColumn("[bold]{task.description:<9}[/]"),
         BarColumn(bar_width=32, complete_style="cyan", finished_style="green"),
-        PaceColumn(),
+        SpeedColumn(),
     )
     with Progress(*columns, console=console) as progress:
         yield BarDisplay(progress)
 
 
-def pace_of(view: JobView) -> str:
-    """Step, speed and time to go.
+def speed_of(view: JobView) -> str:
+    """Step, speed and remaining time.
 
-    >>> pace_of(JobView("running", 1, "r", 1, 20, 5, 0.5, 1.5))
+    >>> speed_of(JobView("running", 1, "r", 1, 20, 5, 0.5, 1.5))
     'step 5/20  10.0 it/s  ETA 1.5 s'
     """
     if view.loading and not view.terminal:
@@ -133,12 +133,12 @@ def pace_of(view: JobView) -> str:
 
 def line_of(view: JobView) -> str:
     """The view on one line."""
-    parts = [f"{view.status:<9}", pace_of(view), view.message]
+    parts = [f"{view.status:<9}", speed_of(view), view.message]
     return "  ".join(part for part in parts if part.strip())
 
 
 def duration(seconds: float) -> str:
-    """A time to go, as precise as anybody wants it.
+    """A remaining time, with fewer digits the longer it is.
 
     >>> duration(1.54), duration(75), duration(4000)
     ('1.5 s', '1:15', '1:06:40')

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dreamforge.cli.models.errors import DiskFull, DownloadFailed, DownloadRunning
 from dreamforge.cli.models.fetch import Fetcher
-from dreamforge.cli.models.partial_file import Partial, Wanted, free_bytes
+from dreamforge.cli.models.partial_file import ExpectedFile, PartialFile, free_bytes
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.models.descriptor import ModelFile
 from dreamforge.contracts.models.descriptor_file import refuse_pickle
@@ -22,10 +22,10 @@ LOCK_NAME = ".download.lock"
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class FileDownload:
     """A file and where it is: an URL, or a path on this machine."""
 
-    wanted: Wanted
+    wanted: ExpectedFile
     at: str | Path
 
 
@@ -36,14 +36,14 @@ class Downloader:
     fetcher: Fetcher
     room: Callable[[Path], int] = free_bytes
     parallel: int = PARALLEL_FILES
-    on_start: Callable[[Wanted], None] = lambda _: None
+    on_start: Callable[[ExpectedFile], None] = lambda _: None
     on_done: Callable[[ModelFile], None] = lambda _: None
     _turn: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self._turn = asyncio.Semaphore(self.parallel)
 
-    async def download(self, orders: Sequence[Order], folder: Path) -> tuple[ModelFile, ...]:
+    async def download(self, orders: Sequence[FileDownload], folder: Path) -> tuple[ModelFile, ...]:
         """Have every file in `folder`; what they are, in the order of their paths. What is there already stays.
 
         A failure leaves what had come, hidden, to go on from.
@@ -57,13 +57,13 @@ class Downloader:
             found = await self._all([order for order in orders if order.wanted.path not in here], folder)
         return tuple(sorted((*here.values(), *found), key=lambda file: file.path))
 
-    def _check_room(self, orders: Sequence[Order], folder: Path, here: dict[str, ModelFile]) -> None:
-        missing = [Partial(folder, order.wanted) for order in orders if order.wanted.path not in here]
+    def _check_room(self, orders: Sequence[FileDownload], folder: Path, here: dict[str, ModelFile]) -> None:
+        missing = [PartialFile(folder, order.wanted) for order in orders if order.wanted.path not in here]
         needed = sum(max(0, (each.wanted.size_bytes or 0) - each.size_bytes) for each in missing)
         if needed > (free := self.room(folder)):
             raise DiskFull(str(folder), needed, free)
 
-    async def _all(self, orders: list[Order], folder: Path) -> list[ModelFile]:
+    async def _all(self, orders: list[FileDownload], folder: Path) -> list[ModelFile]:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._one(order, folder)) for order in orders]
@@ -71,8 +71,8 @@ class Downloader:
             raise _first(group_error) from group_error
         return [task.result() for task in tasks]
 
-    async def _one(self, order: Order, folder: Path) -> ModelFile:
-        partial = Partial(folder, order.wanted)
+    async def _one(self, order: FileDownload, folder: Path) -> ModelFile:
+        partial = PartialFile(folder, order.wanted)
         async with self._turn:
             self.on_start(order.wanted)
             if isinstance(order.at, Path):
@@ -84,12 +84,12 @@ class Downloader:
         return found
 
 
-def _already(orders: Sequence[Order], folder: Path) -> dict[str, ModelFile]:
-    found = (Partial(folder, order.wanted).already() for order in orders)
+def _already(orders: Sequence[FileDownload], folder: Path) -> dict[str, ModelFile]:
+    found = (PartialFile(folder, order.wanted).already() for order in orders)
     return {file.path: file for file in found if file is not None}
 
 
-def _copy(source: Path, partial: Partial) -> ModelFile:
+def _copy(source: Path, partial: PartialFile) -> ModelFile:
     """Errors: DownloadFailed, DiskFull."""
     partial.discard()
     partial.final.parent.mkdir(parents=True, exist_ok=True)

@@ -46,7 +46,7 @@ class DownloadRunning(Conflict):
 
 
 @dataclass(eq=False)
-class NothingListed(InvalidInput):
+class FileListMissing(InvalidInput):
     """Nobody says which files the model has."""
 
     code = "nothing_listed"

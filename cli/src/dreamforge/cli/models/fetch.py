@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from dreamforge.cli.models.errors import DownloadFailed
-from dreamforge.cli.models.partial_file import Partial
+from dreamforge.cli.models.partial_file import PartialFile
 from dreamforge.contracts.models.descriptor import ModelFile
 from dreamforge.runtime import ids
 
@@ -35,7 +35,7 @@ class Pause:
 
 
 @dataclass(eq=False)
-class _Broken(Exception):
+class _TransferFailed(Exception):
     """This call did not bring the rest; another may."""
 
     reason: str
@@ -51,7 +51,7 @@ class Fetcher:
     on_bytes: Callable[[str, int], None] = lambda _path, _bytes: None
     pause: Pause = field(default_factory=Pause)
 
-    async def fetch(self, url: str, partial: Partial) -> ModelFile:
+    async def fetch(self, url: str, partial: PartialFile) -> ModelFile:
         """Have the whole file in `partial`, checked; what it is.
 
         Errors: DownloadFailed, DiskFull.
@@ -61,7 +61,7 @@ class Fetcher:
         while True:
             try:
                 return await self._once(url, partial)
-            except _Broken as broken:
+            except _TransferFailed as broken:
                 wrong += broken.wrong
                 failures = 1 if partial.size_bytes > most_bytes else failures + 1
                 most_bytes = max(most_bytes, partial.size_bytes)
@@ -70,7 +70,7 @@ class Fetcher:
                 pause = self.pause.seconds(failures, broken.retry_after_seconds)
             await asyncio.sleep(pause)
 
-    async def _once(self, url: str, partial: Partial) -> ModelFile:
+    async def _once(self, url: str, partial: PartialFile) -> ModelFile:
         size = partial.wanted.size_bytes
         if size is not None and partial.size_bytes > size:
             partial.discard()
@@ -82,14 +82,14 @@ class Fetcher:
             except httpx.InvalidURL as error:
                 raise self._failed(url, partial, str(error)) from error
             except httpx.HTTPError as error:
-                raise _Broken(str(error) or type(error).__name__) from error
+                raise _TransferFailed(str(error) or type(error).__name__) from error
         found = await asyncio.to_thread(partial.measured)
         if fault := partial.fault(found):
             partial.discard()
-            raise _Broken(fault, wrong=True)
+            raise _TransferFailed(fault, wrong=True)
         return found
 
-    async def _receive(self, url: str, partial: Partial) -> None:
+    async def _receive(self, url: str, partial: PartialFile) -> None:
         headers, offset = _range(partial)
         async with self.client.stream("GET", url, headers=headers, follow_redirects=True) as response:
             self._check_status(url, partial, response, offset)
@@ -102,7 +102,7 @@ class Fetcher:
                     partial.write(file, chunk)
                     self.on_bytes(partial.wanted.path, start)
 
-    def _check_status(self, url: str, partial: Partial, response: httpx.Response, offset: int) -> None:
+    def _check_status(self, url: str, partial: PartialFile, response: httpx.Response, offset: int) -> None:
         status = response.status_code
         said = f"the server answered {status} {response.reason_phrase}".rstrip()
         if status == httpx.codes.OK:
@@ -111,22 +111,22 @@ class Fetcher:
             return
         if status in (httpx.codes.PARTIAL_CONTENT, httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE):
             partial.discard()
-            raise _Broken(f"{said} for another part of the file than was asked for")
+            raise _TransferFailed(f"{said} for another part of the file than was asked for")
         if status in RETRIED_STATUS:
             asked = _retry_after(response)
             if asked <= RETRY_AFTER_SECONDS_MAX:
-                raise _Broken(said, retry_after_seconds=asked)
+                raise _TransferFailed(said, retry_after_seconds=asked)
             said += f" and asks to wait {asked:.0f} s"
         if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             said += "; this model may ask for its licence to be accepted first, and for a token in FORGE_HUB_TOKEN"
         raise self._failed(url, partial, said)
 
-    def _failed(self, url: str, partial: Partial, reason: str) -> DownloadFailed:
+    def _failed(self, url: str, partial: PartialFile, reason: str) -> DownloadFailed:
         shown = httpx.URL(url).copy_with(username=None, password=None, query=None) if "://" in url else url
         return DownloadFailed(partial.wanted.path, str(shown), reason)
 
 
-def _range(partial: Partial) -> tuple[dict[str, str], int]:
+def _range(partial: PartialFile) -> tuple[dict[str, str], int]:
     """Headers of a request for the rest. Without sha256 and ETag nobody could tell that the parts belong together."""
     headers, offset, etag = {"Accept-Encoding": "identity"}, partial.size_bytes, partial.etag
     if not offset or not (etag or partial.wanted.sha256):
@@ -146,21 +146,21 @@ def _starts_at(response: httpx.Response, offset: int) -> bool:
     return bool(offset) and response.headers.get("Content-Range", "").startswith(f"bytes {offset}-")
 
 
-def _check_length(partial: Partial, response: httpx.Response, start: int) -> None:
+def _check_length(partial: PartialFile, response: httpx.Response, start: int) -> None:
     """Refuse before the body what cannot become the file."""
     if (encoding := response.headers.get("Content-Encoding", "identity")) != "identity":
-        raise _Broken(f"the server sends it encoded as {encoding}, though it was asked not to", wrong=True)
+        raise _TransferFailed(f"the server sends it encoded as {encoding}, though it was asked not to", wrong=True)
     length, size = response.headers.get("Content-Length"), partial.wanted.size_bytes
     if size is not None and length is not None and start + int(length) != size:
         partial.discard()
-        raise _Broken(f"the server has {start + int(length)} bytes, but it must have {size}", wrong=True)
+        raise _TransferFailed(f"the server has {start + int(length)} bytes, but it must have {size}", wrong=True)
 
 
-def _check_room(partial: Partial, size_bytes: int) -> None:
+def _check_room(partial: PartialFile, size_bytes: int) -> None:
     wanted = partial.wanted.size_bytes
     if wanted is not None and size_bytes > wanted:
         partial.discard()
-        raise _Broken(f"the server sends more than the {wanted} bytes it must have", wrong=True)
+        raise _TransferFailed(f"the server sends more than the {wanted} bytes it must have", wrong=True)
 
 
 def _retry_after(response: httpx.Response) -> float:

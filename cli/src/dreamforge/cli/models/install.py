@@ -10,9 +10,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from dreamforge.cli.console import err
 from dreamforge.cli.models.download import Downloader
 from dreamforge.cli.models.fetch import TIMEOUT, Fetcher
-from dreamforge.cli.models.library import Shelf, checked, refuse_pickles, write
-from dreamforge.cli.models.partial_file import Wanted
-from dreamforge.cli.models.source import Origins, Plan
+from dreamforge.cli.models.library import ModelLibrary, checked, refuse_pickles, write
+from dreamforge.cli.models.partial_file import ExpectedFile
+from dreamforge.cli.models.sources import Plan, SourceResolver
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.models.descriptor import ModelDescriptor, ModelFile
 from dreamforge.contracts.models.descriptor_file import CatalogEntry
@@ -20,18 +20,18 @@ from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, Survey, sur
 
 
 @dataclass(slots=True)
-class Bars:
+class DownloadBars:
     """A bar a file on stderr, where that is a terminal and nobody asked for JSON."""
 
     progress: Progress
     rows: dict[str, TaskID]
 
     @classmethod
-    def shown(cls, *, quiet: bool) -> "Bars":
+    def shown(cls, *, quiet: bool) -> "DownloadBars":
         columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
         return cls(Progress(*columns, console=err, disable=quiet or not err.is_terminal, transient=True), {})
 
-    def start(self, wanted: Wanted) -> None:
+    def start(self, wanted: ExpectedFile) -> None:
         self.rows[wanted.path] = self.progress.add_task(wanted.path, total=wanted.size_bytes)
 
     def grown(self, path: str, size_bytes: int) -> None:
@@ -57,12 +57,12 @@ async def bring(
 ) -> tuple[ModelDescriptor, Path]:
     """Have the model's files in the models folder, whole and right; its descriptor and its folder.
 
-    Errors: those of `Origins.plan` and `Downloader.download`; ModelFilesWrong.
+    Errors: those of `SourceResolver.plan` and `Downloader.download`; ModelFilesWrong.
     """
-    place = Shelf(settings.models_dir).place(entry.model_id)
-    bars = Bars.shown(quiet=quiet)
+    place = ModelLibrary(settings.models_dir).place(entry.model_id)
+    bars = DownloadBars.shown(quiet=quiet)
     async with client_of(settings) as client:
-        plan = await Origins(client, settings.hub_url.rstrip("/")).plan(entry, mirror=mirror, beside=beside)
+        plan = await SourceResolver(client, settings.hub_url.rstrip("/")).plan(entry, mirror=mirror, beside=beside)
         with bars.progress:
             downloader = Downloader(Fetcher(client, bars.grown), on_start=bars.start, on_done=bars.done)
             files = await downloader.download(plan.orders, place)
@@ -86,7 +86,7 @@ def describe(folder: Path, descriptor: ModelDescriptor) -> None:
 async def read_with_bar(folder: Path, *, quiet: bool) -> Survey:
     """Read every file of a model's folder. Errors: PickleRefused, FileNotFoundError."""
     await asyncio.to_thread(refuse_pickles, folder)
-    bars = Bars.shown(quiet=quiet)
+    bars = DownloadBars.shown(quiet=quiet)
     with bars.progress:
         row = bars.progress.add_task(f"reading {folder.name}", total=None)
         return await asyncio.to_thread(survey, folder, lambda count: bars.progress.advance(row, count))

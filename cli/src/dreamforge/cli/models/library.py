@@ -24,20 +24,20 @@ CATALOG = ".catalog"
 SUFFIXES = (".yaml", ".yml", ".json")
 
 
-class NoDescriptor(InvalidInput):
+class DescriptorNotFound(InvalidInput):
     """A path that says nothing of a model."""
 
     code = "no_descriptor"
 
 
-class NotHere(Conflict):
+class ModelNotDownloaded(Conflict):
     """The model's files are not on this machine."""
 
     code = "model_not_here"
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class ModelLibrary:
     """`folder/MODEL_ID/` holds a model; `folder/.catalog/MODEL_ID.yaml` what was added and is not downloaded yet."""
 
     folder: Path
@@ -55,10 +55,10 @@ class Shelf:
         return self.folder / model_id
 
     def here(self, model_id: str) -> Path:
-        """The model's folder. Errors: NotHere."""
+        """The model's folder. Errors: ModelNotDownloaded."""
         place = self.place(model_id)
         if not place.is_dir():
-            raise NotHere(
+            raise ModelNotDownloaded(
                 f"the files of {model_id} are not in {self.folder}: `dreamforge models download {model_id}` brings them"
             )
         return place
@@ -107,25 +107,25 @@ class Shelf:
 
 
 def read_entry(path: Path) -> CatalogEntry:
-    """A descriptor file. Errors: DescriptorInvalid, UnknownFamily, PickleRefused, NoDescriptor."""
+    """A descriptor file. Errors: DescriptorInvalid, UnknownFamily, PickleRefused, DescriptorNotFound."""
     try:
         content = path.read_text()
         data = json.loads(content) if path.suffix == ".json" else yaml.safe_load(content)
     except (yaml.YAMLError, ValueError) as error:
         raise DescriptorInvalid(str(path), (("file", f"is neither YAML nor JSON: {error}"),)) from None
     except OSError as error:
-        raise NoDescriptor(f"{path} cannot be read: {error.strerror}") from error
+        raise DescriptorNotFound(f"{path} cannot be read: {error.strerror}") from error
     return parse_entry(data, str(path))
 
 
 def read_descriptor(path: Path) -> ModelDescriptor:
-    """A model folder's own dreamforge.json. Errors: DescriptorInvalid, NoDescriptor."""
+    """A model folder's own dreamforge.json. Errors: DescriptorInvalid, DescriptorNotFound."""
     try:
         return ModelDescriptor.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise DescriptorInvalid(str(path), problems_of(error)) from None
     except OSError as error:
-        raise NoDescriptor(f"{path} cannot be read: {error.strerror}") from error
+        raise DescriptorNotFound(f"{path} cannot be read: {error.strerror}") from error
 
 
 def entry_of(descriptor: ModelDescriptor) -> CatalogEntry | None:

@@ -16,7 +16,7 @@ from dreamforge.runtime.storage.model_folder import CHUNK_BYTES
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ExpectedFile:
     """A file to have. None: nobody has said yet, so whatever comes is what gets pinned."""
 
     path: str
@@ -25,11 +25,11 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Partial:
+class PartialFile:
     """`.NAME.part` beside the file to be, and `.NAME.etag` with what the server called that content."""
 
     folder: Path
-    wanted: Wanted
+    wanted: ExpectedFile
 
     @property
     def final(self) -> Path:

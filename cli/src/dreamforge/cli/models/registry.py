@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from dreamforge.cli.client.log import bus_of
+from dreamforge.cli.client.event_log import connect_bus
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.errors import UnknownModel
 from dreamforge.contracts.events import ModelEvent
@@ -20,7 +20,7 @@ SOURCE = "/dreamforge/cli"
 
 
 @dataclass(frozen=True, slots=True)
-class Registry:
+class ModelRegistryClient:
     """One connection's view of MODELS."""
 
     bus: Bus
@@ -46,11 +46,11 @@ class Registry:
 
 
 @asynccontextmanager
-async def registry_of(settings: CliSettings) -> AsyncIterator[Registry]:
+async def registry_client(settings: CliSettings) -> AsyncIterator[ModelRegistryClient]:
     """For one command. Errors: DependencyAway."""
-    async with bus_of(settings) as bus:
+    async with connect_bus(settings) as bus:
         store = EventStore(bus, SOURCE)
         try:
-            yield Registry(bus, store)
+            yield ModelRegistryClient(bus, store)
         finally:
             await store.close()

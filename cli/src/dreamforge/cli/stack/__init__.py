@@ -1,1 +1,1 @@
-"""The whole of Dream Forge on one machine: servers and services as children that cannot outlive us."""
+"""All of Dream Forge on one machine: servers and services as child processes that end with their parent."""

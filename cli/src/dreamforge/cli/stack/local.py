@@ -1,4 +1,4 @@
-"""The local stack: starts everything, keeps it alive, writes down where it is, and stops it in order."""
+"""The local stack: starts servers and services, supervises them, records their addresses, stops them in order."""
 
 import asyncio
 import os
@@ -9,12 +9,12 @@ from types import TracebackType
 from typing import Self
 
 from dreamforge.cli.failure import CommandError, Exit
-from dreamforge.cli.settings import CliSettings
+from dreamforge.cli.settings import DESCRIPTORS, SHIPPED_MODELS, CliSettings
 from dreamforge.cli.stack.plan import STOP_ORDER, ServiceSpec, StackOptions, service_names, service_specs
 from dreamforge.cli.stack.ready import until_ready
-from dreamforge.cli.stack.record import StackRecord, read_record, remove_record, write_record
-from dreamforge.cli.stack.servers import keep_server, own_servers, running_servers, start_all, stop_all
-from dreamforge.cli.stack.service import KeptService
+from dreamforge.cli.stack.servers import embedded_servers, running_servers, start_all, stop_all, supervise_server
+from dreamforge.cli.stack.service import SupervisedService
+from dreamforge.cli.stack_record import StackRecord, read_record, remove_record, write_record
 from dreamforge.runtime import clock
 from dreamforge.runtime.embedded import FolderInUse
 from dreamforge.runtime.embedded.folder import FolderLock
@@ -23,59 +23,55 @@ from dreamforge.runtime.embedded.processes import identity
 
 # On two busy cores the slowest service, a runner that builds its first model, is ready in about 25 s.
 READY_SECONDS = 180.0
-# A service that ends this often before it was ready once has a lasting reason.
+# A service that ends this often before its first readiness has a permanent fault.
 ENDS_BEFORE_GIVING_UP = 4
 
-Say = Callable[[str, str], None]
-
-# The models that come with a checkout, where `up` is run in one.
-SHIPPED_MODELS = Path("models")
-DESCRIPTORS = "*/dreamforge.json"
+Listener = Callable[[str, str], None]
 
 
 def shipped_models(state_dir: Path) -> dict[str, str]:
-    """Use the models of the checkout, unless the stack has models of its own."""
+    """The setting for the models of the checkout, unless the stack has its own models."""
     if any((state_dir / "models").glob(DESCRIPTORS)) or not any(SHIPPED_MODELS.glob(DESCRIPTORS)):
         return {}
     return {"FORGE_RUNNER_MODELS_DIR": str(SHIPPED_MODELS.absolute())}
 
 
-def nobody(_service: str, _line: str) -> None:
-    """A listener that does not care."""
+def ignore(_service: str, _line: str) -> None:
+    """A listener that does nothing."""
 
 
 class LocalStack:
-    """Everything that `dreamforge up` runs; use as `async with`.
+    """All processes of `dreamforge up`; use as `async with`.
 
-    `say(name, text)` hears what happens to a server or service, `listen(name, line)` what services print.
+    Calls `on_event(name, text)` for events of servers and services, `on_output(name, line)` for output of services.
     """
 
     def __init__(
-        self, settings: CliSettings, options: StackOptions, *, say: Say = nobody, listen: Say = nobody
+        self, settings: CliSettings, options: StackOptions, *, on_event: Listener = ignore, on_output: Listener = ignore
     ) -> None:
         self.options = replace(options, gateway_port=options.gateway_port or free_port())
         self._settings = settings
         self._state_dir = settings.state_dir.absolute()
-        self._say, self._listen = say, listen
+        self._on_event, self._on_output = on_event, on_output
         self._lock = FolderLock(self._state_dir, "dreamforge up")
-        self._servers = own_servers(self._state_dir, settings.model_fields_set)
-        self._services: list[KeptService] = []
-        self._keepers: list[asyncio.Task[None]] = []
+        self._servers = embedded_servers(self._state_dir, settings.model_fields_set)
+        self._services: list[SupervisedService] = []
+        self._supervisors: list[asyncio.Task[None]] = []
         self._started_at = clock.now()
         self._ready = False
 
     async def start(self) -> StackRecord:
-        """Returns once every service is ready.
+        """Start everything; returns when every service is ready.
 
-        Errors: CommandError when the folder or the port is in use or a service cannot come up, EmbeddedError
-        when a server cannot. Nothing is left running after an error or a cancellation.
+        Errors: CommandError when the folder or the port is in use or a service does not start, EmbeddedError
+        when a server does not start. Nothing is left running after an error or a cancellation.
         """
         await self._take_folder()
         try:
             self._check_port()
-            self._say("stack", f"starting {', '.join(server.name for server in self._servers) or 'no servers'}")
+            self._on_event("stack", f"starting {', '.join(server.name for server in self._servers) or 'no servers'}")
             await start_all(self._servers)
-            self._keep_servers()
+            self._supervise_servers()
             self._start_services()
             self._write()
             await self._until_ready()
@@ -86,20 +82,20 @@ class LocalStack:
             raise
 
     async def stop(self) -> None:
-        """Services first, in order, then the servers they stand on."""
-        self._say("stack", "stopping")
+        """Stop the services in order, then the servers that they use."""
+        self._on_event("stack", "stopping")
         for kind in STOP_ORDER:
             await asyncio.gather(*(service.stop() for service in self._services if service.spec.kind == kind))
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
+        for task in self._supervisors:
+            task.cancel()
+        await asyncio.gather(*self._supervisors, return_exceptions=True)
         await stop_all(self._servers)
         remove_record(self._state_dir)
         self._lock.release()
-        self._say("stack", "stopped")
+        self._on_event("stack", "stopped")
 
     def record(self) -> StackRecord:
-        """What runs at this moment."""
+        """The processes that run now."""
         services = (service.running for service in self._services)
         return StackRecord(
             pid=os.getpid(),
@@ -124,20 +120,20 @@ class LocalStack:
                 f"port {self.options.gateway_port} is in use by another process",
                 Exit.IN_USE,
                 {"setting": "FORGE_GATEWAY_PORT (or --port)"},
-                "choose another port, for example FORGE_GATEWAY_PORT=8081, or stop what listens there",
+                "choose another port, for example FORGE_GATEWAY_PORT=8081, or stop the process that listens there",
             )
 
     def _addresses(self) -> dict[str, str]:
-        """The variables that reach our servers."""
+        """The FORGE_* variables of the embedded servers."""
         return {name: value for server in self._servers for name, value in server.settings_env().items()}
 
     def _environment(self) -> dict[str, str]:
         own = {"FORGE_STATE_DIR": str(self._state_dir), "FORGE_LOG_JSON": "true"}
         return {**shipped_models(self._state_dir), **os.environ, **self._addresses(), **own}
 
-    def _keep_servers(self) -> None:
+    def _supervise_servers(self) -> None:
         for server in self._servers:
-            self._keepers.append(asyncio.create_task(keep_server(server, self._say, self._changed)))
+            self._supervisors.append(asyncio.create_task(supervise_server(server, self._on_event, self._changed)))
 
     def _start_services(self) -> None:
         ports = {name: free_port() for name in service_names(self.options)}
@@ -145,24 +141,24 @@ class LocalStack:
         logs = self._state_dir / "logs"
         logs.mkdir(exist_ok=True)
         environment = self._environment()
-        self._services = [self._kept(spec, environment, logs) for spec in service_specs(self.options, ports)]
-        self._keepers += [asyncio.create_task(service.keep()) for service in self._services]
+        self._services = [self._supervised(spec, environment, logs) for spec in service_specs(self.options, ports)]
+        self._supervisors += [asyncio.create_task(service.supervise()) for service in self._services]
 
-    def _kept(self, spec: ServiceSpec, environment: dict[str, str], logs: Path) -> KeptService:
-        return KeptService(
+    def _supervised(self, spec: ServiceSpec, environment: dict[str, str], logs: Path) -> SupervisedService:
+        return SupervisedService(
             spec,
             environment,
             logs / f"{spec.name}.log",
-            say=lambda text: self._say(spec.name, text),
-            listen=lambda line: self._listen(spec.name, line),
-            changed=self._changed,
+            on_event=lambda text: self._on_event(spec.name, text),
+            on_output=lambda line: self._on_output(spec.name, line),
+            on_start=self._changed,
             held_fds=(self._lock.fileno(),),
         )
 
     async def _until_ready(self) -> None:
         late = [service.spec.name for service in self._services]
 
-        async def one(service: KeptService) -> None:
+        async def one(service: SupervisedService) -> None:
             await _until_service_ready(service)
             late.remove(service.spec.name)
 
@@ -178,7 +174,7 @@ class LocalStack:
                 wait.cancel()
 
     def _changed(self) -> None:
-        """A pid is new: whoever reads the record must find it."""
+        """Write the record again, with a new pid."""
         self._write()
 
     def _write(self) -> StackRecord:
@@ -196,21 +192,21 @@ class LocalStack:
         await self.stop()
 
 
-async def _until_service_ready(service: KeptService) -> None:
+async def _until_service_ready(service: SupervisedService) -> None:
     if not await until_ready(service.spec.ready_url, lambda: service.ends_in_a_row >= ENDS_BEFORE_GIVING_UP):
         raise _not_ready(service, f"ended {service.ends_in_a_row} times before it was ready")
 
 
-def _not_ready(service: KeptService, what: str) -> CommandError:
-    said = "\n      ".join(service.last_lines) or "nothing"
+def _not_ready(service: SupervisedService, what: str) -> CommandError:
+    output = "\n      ".join(service.last_lines) or "none"
     return CommandError(
-        f"{service.spec.name} {what}", Exit.FAILED, {"log": str(service.log_path), "it last said": f"\n      {said}"}
+        f"{service.spec.name} {what}", Exit.FAILED, {"log": str(service.log_path), "last output": f"\n      {output}"}
     )
 
 
 def already_up(state_dir: Path, pid: int) -> CommandError:
-    """What a second `up` in the same folder is told."""
+    """The error of a second `up` in the same folder."""
     record = read_record(state_dir)
     facts = {"process": str(pid), "folder": str(state_dir)} | ({"gateway": record.gateway_url} if record else {})
-    hint = "use the one that runs, stop it with `dreamforge down`, or set FORGE_STATE_DIR to another folder"
+    hint = "use the running stack, stop it with `dreamforge down`, or set FORGE_STATE_DIR to another folder"
     return CommandError(f"a stack already runs in this folder, as process {pid}", Exit.IN_USE, facts, hint)

@@ -1,4 +1,4 @@
-"""Reads what a child says, line by line: into its log file, and to whoever listens."""
+"""Copies the output of a child process, line by line, to its log file and to a listener."""
 
 import asyncio
 import os
@@ -8,24 +8,24 @@ from pathlib import Path
 from dreamforge.runtime.embedded.folder import open_log
 
 Listener = Callable[[str], None]
-# A log line past this is cut into pieces rather than held in memory.
+# A longer log line is cut into pieces, which bounds memory.
 LINE_LIMIT_BYTES = 256 * 1024
 
 
 class OutputPipe:
-    """A pipe for a child's stdout and stderr. Give `writer` to the child, then call `child_has_it`."""
+    """A pipe for a child's stdout and stderr. Give `writer` to the child, then call `close_writer`."""
 
     def __init__(self, log_path: Path, listener: Listener) -> None:
         self._log_path = log_path
         self._listener = listener
         self._reader, self.writer = os.pipe()
 
-    def child_has_it(self) -> None:
-        """Close our copy of the writing end, so that the pipe ends with the child."""
+    def close_writer(self) -> None:
+        """Close the parent's copy of the writing end, so that the pipe ends with the child."""
         os.close(self.writer)
 
-    async def pump(self) -> None:
-        """Until the child and all that it started have closed their end."""
+    async def copy(self) -> None:
+        """Copy until the child and its own children have closed their end."""
         stream = asyncio.StreamReader(limit=LINE_LIMIT_BYTES)
         loop = asyncio.get_running_loop()
         transport, _ = await loop.connect_read_pipe(

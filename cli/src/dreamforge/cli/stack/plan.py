@@ -1,17 +1,17 @@
-"""What a local stack consists of, as values: which services, with which environment, in which order. Pure."""
+"""The services of a local stack as values: names, environments, ports and order. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# Whoever stops a local stack waits for it: a render that is not done by then goes back to the queue.
+# The user who stops a local stack waits this long; a render that is not finished by then returns to the queue.
 RUNNER_DRAIN_SECONDS = 5
-# Started together (each waits for what it needs), stopped in this order: first no new work, then no new facts.
+# Started together (each waits for its dependencies), stopped in this order: first no new work, then no new events.
 STOP_ORDER = ("gateway", "scheduler", "gpu-runner", "projector")
 
 
 @dataclass(frozen=True, slots=True)
 class StackOptions:
-    """What `dreamforge up` was asked for. A port of 0 takes a free one."""
+    """Options of `dreamforge up`. A port of 0 takes a free one."""
 
     gateway_port: int
     gateway_host: str = "127.0.0.1"
@@ -21,7 +21,7 @@ class StackOptions:
 
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
-    """One service process. `host:port` answers /readyz; `environment` is what it gets besides everyone's."""
+    """One service process. `host:port` answers /readyz; `environment` is added to the common environment."""
 
     name: str
     kind: str
@@ -31,22 +31,22 @@ class ServiceSpec:
 
     @property
     def module(self) -> str:
-        """What `python -m` runs."""
+        """The module for `python -m`."""
         return f"dreamforge.{self.kind.replace('-', '_')}"
 
     @property
     def address(self) -> str:
-        """Where it answers HTTP."""
+        """Address of its HTTP server."""
         return f"{self.host}:{self.port}"
 
     @property
     def ready_url(self) -> str:
-        """200 once it works."""
+        """Answers 200 when the service is ready."""
         return f"http://{self.address}/readyz"
 
 
 def runner_names(count: int) -> tuple[str, ...]:
-    """One runner is simply the runner.
+    """Names of the runners; a single one has no number.
 
     >>> runner_names(1), runner_names(2)
     (('gpu-runner',), ('gpu-runner-1', 'gpu-runner-2'))
@@ -55,17 +55,17 @@ def runner_names(count: int) -> tuple[str, ...]:
 
 
 def service_names(options: StackOptions) -> tuple[str, ...]:
-    """Every service of the stack, in the order in which they are shown."""
+    """Every service of the stack, in display order."""
     return ("gateway", "scheduler", *runner_names(options.runners), "projector")
 
 
 def health_environment(host: str, port: int) -> dict[str, str]:
-    """Where a service that is no web server shows its health."""
+    """Address of the health endpoint of a service that is not a web server."""
     return {"FORGE_HEALTH_HOST": host, "FORGE_HEALTH_PORT": str(port)}
 
 
 def gateway_spec(options: StackOptions, port: int) -> ServiceSpec:
-    """The gateway answers for its health itself."""
+    """The gateway serves its health endpoint itself."""
     environment = {"FORGE_GATEWAY_HOST": options.gateway_host, "FORGE_GATEWAY_PORT": str(port)}
     return ServiceSpec("gateway", "gateway", options.gateway_host, port, environment)
 
@@ -97,9 +97,9 @@ def service_specs(options: StackOptions, ports: Mapping[str, int]) -> tuple[Serv
 
 
 def restart_delay_seconds(ends_in_a_row: int) -> float:
-    """The pause before a service that ended is started again.
+    """The delay before a service that ended is restarted: exponential, 0.5 to 15 s.
 
-    0.5 s lets a passing trouble pass; 15 s is as long as a person likes to wait for a service that was mended.
+    0.5 s is enough for a brief fault; 15 s is how long a user may wait after the cause was repaired.
 
     >>> [restart_delay_seconds(n) for n in (1, 2, 3, 10)]
     [0.5, 1.0, 2.0, 15.0]
@@ -108,7 +108,7 @@ def restart_delay_seconds(ends_in_a_row: int) -> float:
 
 
 def ending(code: int) -> str:
-    """How a process ended, in words.
+    """How a process ended, as text.
 
     >>> ending(1), ending(-9)
     ('ended with code 1', 'was killed by signal 9')

@@ -1,4 +1,4 @@
-"""Runs a local stack in the foreground: starts it, prints what runs where, waits for a signal, stops it."""
+"""Runs a local stack in the foreground: starts it, prints its processes, waits for a signal, stops it."""
 
 import os
 import signal
@@ -8,35 +8,35 @@ from dreamforge.cli.failure import Exit
 from dreamforge.cli.settings import CliSettings
 from dreamforge.cli.stack.local import LocalStack
 from dreamforge.cli.stack.plan import StackOptions, service_names
-from dreamforge.cli.stack.record import StackRecord
 from dreamforge.cli.stack.show import LivePrinter, stack_table
+from dreamforge.cli.stack_record import StackRecord
 from dreamforge.runtime.service.lifetime import Lifetime
 from dreamforge.runtime.service.signals import stop_on_signals
 
-# A stack that is stopped while it starts ends its services and servers one after the other.
+# A stack that is stopped during its start ends its services and servers one after the other.
 CLEANUP_SECONDS = 120.0
 
 
 async def serve(settings: CliSettings, options: StackOptions, *, quiet: bool) -> None:
-    """Start, print, wait for a signal, stop. A second signal ends us at once, and our guardians end the rest."""
+    """Start, print, wait for a signal, stop. A second signal exits at once; then guardians end all children."""
     names = ("nats", "postgres", "s3", *service_names(options), "stack")
     printer = LivePrinter(out, names)
-    heard = (lambda _service, _line: None) if quiet else printer.heard
-    stack = LocalStack(settings, options, say=printer.said, listen=heard)
+    on_output = (lambda _service, _line: None) if quiet else printer.print_output
+    stack = LocalStack(settings, options, on_event=printer.print_event, on_output=on_output)
 
     async def start(lifetime: Lifetime) -> None:
         record = await stack.start()
         lifetime.on_close(stack.stop)
-        _tell(record)
+        _print(record)
 
     stop = stop_on_signals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, exit_status=Exit.INTERRUPTED)
     await Lifetime(stop).run(start, cleanup_seconds=CLEANUP_SECONDS)
 
 
-def _tell(record: StackRecord) -> None:
+def _print(record: StackRecord) -> None:
     out.print()
     out.print(stack_table(record))
     out.print(f"\n[bold]Dream Forge is up[/bold] at [link]{record.gateway_url}[/link]; Ctrl-C stops it. Try:")
-    # uv sets UV for what it runs; whoever started us through it has no `dreamforge` on the path of another shell.
+    # uv sets UV for its children; a user who started this through uv has no `dreamforge` on PATH in another shell.
     prefix = "uv run " if "UV" in os.environ else ""
     out.print(f'  {prefix}dreamforge generate "a lighthouse at dawn"\n', style="green")

@@ -1,4 +1,4 @@
-"""One service process, kept alive: started again with growing pauses whenever it ends without being asked to."""
+"""One supervised service process: restarted with growing delays whenever it ends without a request to stop."""
 
 import asyncio
 import sys
@@ -8,21 +8,21 @@ from pathlib import Path
 
 from dreamforge.cli.stack.output import OutputPipe
 from dreamforge.cli.stack.plan import ServiceSpec, ending, restart_delay_seconds
-from dreamforge.cli.stack.record import RunningProcess
+from dreamforge.cli.stack_record import RunningProcess
 from dreamforge.runtime import clock
 from dreamforge.runtime.embedded import GuardedProcess, spawn
 
-# A service that ran this long was well: its next end is a first one again.
-WELL_AFTER_SECONDS = 30.0
-# Longer than any service needs to finish what it has in hand; then it is killed.
+# A service that ran this long was healthy: its next end counts as the first.
+HEALTHY_AFTER_SECONDS = 30.0
+# Longer than any service needs to finish its current work; then it is killed.
 STOP_SECONDS = 20.0
 LAST_LINES = 15
 
 
-class KeptService:
+class SupervisedService:
     """A child `python -m dreamforge.<service>`.
 
-    `say(text)` hears what happens to it, `listen(line)` what it prints, `changed()` is called when its pid is new.
+    Calls `on_event(text)` for each exit, `on_output(line)` for each line of output, `on_start()` for each new pid.
     """
 
     def __init__(
@@ -31,9 +31,9 @@ class KeptService:
         environment: Mapping[str, str],
         log_path: Path,
         *,
-        say: Callable[[str], None],
-        listen: Callable[[str], None],
-        changed: Callable[[], None],
+        on_event: Callable[[str], None],
+        on_output: Callable[[str], None],
+        on_start: Callable[[], None],
         held_fds: tuple[int, ...] = (),
     ) -> None:
         self.spec = spec
@@ -42,14 +42,14 @@ class KeptService:
         self.ends_in_a_row = 0
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._environment = {**environment, **spec.environment, "PYTHONUNBUFFERED": "1"}
-        self._say, self._listen, self._changed = say, listen, changed
+        self._on_event, self._on_output, self._on_start = on_event, on_output, on_start
         self._held_fds = held_fds
         self._process: GuardedProcess | None = None
         self._stopping = False
 
     @property
     def running(self) -> RunningProcess | None:
-        """What it is right now; None while it is down."""
+        """Its current process; None while it is down."""
         if self._process is None or self._process.returncode is not None:
             return None
         return RunningProcess(
@@ -60,22 +60,22 @@ class KeptService:
             restarts=self.restarts,
         )
 
-    async def keep(self) -> None:
-        """Run it until `stop` or cancellation. Errors: EmbeddedError when it cannot be executed at all."""
+    async def supervise(self) -> None:
+        """Run and restart it until `stop` or cancellation. Errors: EmbeddedError when it cannot be executed at all."""
         while not self._stopping:
             started = clock.monotonic_seconds()
             code = await self._run_once()
             if self._stopping:
                 return
-            well = clock.monotonic_seconds() - started > WELL_AFTER_SECONDS
-            self.ends_in_a_row = 1 if well else self.ends_in_a_row + 1
+            healthy = clock.monotonic_seconds() - started > HEALTHY_AFTER_SECONDS
+            self.ends_in_a_row = 1 if healthy else self.ends_in_a_row + 1
             pause_seconds = restart_delay_seconds(self.ends_in_a_row)
-            self._say(f"{ending(code)}; starting it again in {pause_seconds:g} s")
+            self._on_event(f"{ending(code)}; restarting in {pause_seconds:g} s")
             await asyncio.sleep(pause_seconds)
             self.restarts += 1
 
     async def _run_once(self) -> int:
-        pipe = OutputPipe(self.log_path, self._hear)
+        pipe = OutputPipe(self.log_path, self._record)
         try:
             self._process = await spawn(
                 [sys.executable, "-m", self.spec.module],
@@ -84,23 +84,23 @@ class KeptService:
                 held_fds=self._held_fds,
             )
         finally:
-            pipe.child_has_it()
-        self._changed()
-        pump = asyncio.create_task(pipe.pump())
+            pipe.close_writer()
+        self._on_start()
+        copying = asyncio.create_task(pipe.copy())
         try:
             return await self._process.wait()
         except BaseException:
-            await self._process.kill()  # nobody will stop it once we are gone
+            await self._process.kill()  # no other code stops it after this
             raise
         finally:
-            await pump
+            await copying
 
-    def _hear(self, line: str) -> None:
+    def _record(self, line: str) -> None:
         self.last_lines.append(line)
-        self._listen(line)
+        self._on_output(line)
 
     async def stop(self) -> None:
-        """Ask it to end (SIGTERM) and see it gone; it is not started again."""
+        """Send SIGTERM and wait for its end; it is not restarted."""
         self._stopping = True
         if self._process is not None:
             await self._process.stop(grace_seconds=STOP_SECONDS)

@@ -78,6 +78,8 @@ class Declared:
     options: tuple[str, ...] | None = None
     """Names of its command line option; None: the field's name with dashes; (): it has none of its own."""
     metavar: str | None = None
+    option_help: str | None = None
+    """Help of the command line option, where a client there gives the value in another form."""
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Label and help are title and description wherever the field is documented."""

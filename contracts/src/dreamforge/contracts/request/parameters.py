@@ -171,7 +171,13 @@ class RequestParameters(Value):
     ] = 1
     sampler: Annotated[
         SamplerName | None,
-        Declared("Sampler", "Default: the model's own.", group="rendering", bounds=_sampler),
+        Declared(
+            "Sampler",
+            "Default: the model's own.",
+            group="rendering",
+            bounds=_sampler,
+            option_help="How noise is removed; default: the model's own way.",
+        ),
     ] = Field(default=None, exclude_if=is_none)
     init_image: Annotated[
         Sha256 | None,
@@ -184,6 +190,7 @@ class RequestParameters(Value):
             required=lambda can: "text" not in can.modes,
             needs=lambda can: None if "image" in can.modes else "mask_image",
             metavar=PICTURE,
+            option_help="The image to start from.",
         ),
     ] = Field(default=None, exclude_if=is_none)
     mask_image: Annotated[
@@ -197,6 +204,7 @@ class RequestParameters(Value):
             needs=lambda _: "init_image",
             options=("--mask",),
             metavar=PICTURE,
+            option_help="What to render again: white in this image.",
         ),
     ] = Field(default=None, exclude_if=is_none)
     strength: Annotated[
@@ -223,6 +231,7 @@ class RequestParameters(Value):
             complete=completion.check_loras,
             options=("--lora",),
             metavar="ID[:WEIGHT]",
+            option_help="A LoRA; may be repeated.",
         ),
     ] = Field(default=(), exclude_if=is_empty)
     control: Annotated[
@@ -234,6 +243,7 @@ class RequestParameters(Value):
             bounds=lambda model: Bounds() if model.capabilities.controlnet else None,
             complete=completion.check_control,
             metavar="ID[:SCALE]",
+            option_help="A ControlNet.",
         ),
     ] = Field(default=None, exclude_if=is_none)
     upscale: Annotated[
@@ -247,6 +257,7 @@ class RequestParameters(Value):
             complete=completion.upscale,
             restate=completion.restated_upscale,
             metavar="FACTOR",
+            option_help="A second pass at so many times the size.",
         ),
     ] = Field(default=None, exclude_if=is_none)
 

@@ -1,4 +1,4 @@
-"""Reads the event log itself, from NATS: one job's story, or everything from a place on."""
+"""Reads the event log from NATS: the events of one job, or all events from a position on."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,13 +16,14 @@ from dreamforge.runtime.log import direct_get
 from dreamforge.runtime.log.bus import Bus, connect
 from dreamforge.runtime.log.follow import Batch, Follower
 from dreamforge.runtime.log.message import LogMessage
+from dreamforge.runtime.log.readable import readable
 
-# `connect` itself waits for as long as it takes; a person at a terminal does not.
+# `connect` itself waits without a limit; a person at a terminal does not.
 CONNECT_SECONDS = 3.0
 
 
 @asynccontextmanager
-async def bus_of(settings: CliSettings) -> AsyncIterator[Bus]:
+async def connect_bus(settings: CliSettings) -> AsyncIterator[Bus]:
     """A connection for one command. Errors: DependencyAway when NATS does not answer."""
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
@@ -37,11 +38,11 @@ async def bus_of(settings: CliSettings) -> AsyncIterator[Bus]:
         await bus.close()
 
 
-async def story_of(bus: Bus, job_id: str) -> list[Recorded]:
+async def events_of_job(bus: Bus, job_id: str) -> list[Recorded]:
     """Every event of a job, steps included; [] if there is no such job."""
     facts = await direct_get.last_of_each(bus, JOBS.name, job_filter(job_id))
     found = [*facts, *(await _steps(bus, job_id) if facts else ())]
-    return [recorded for message in found if (recorded := _readable(message))]
+    return [recorded for message in found if (recorded := readable(message))]
 
 
 async def _steps(bus: Bus, job_id: str) -> list[LogMessage]:
@@ -51,23 +52,16 @@ async def _steps(bus: Bus, job_id: str) -> list[LogMessage]:
     return found
 
 
-def _readable(message: LogMessage) -> Recorded | None:
-    try:
-        return unseal(message.subject, message.headers, message.data, sequence=message.sequence)
-    except MalformedEvent:
-        return None
+async def read_events(follower: Follower, *, until_end: bool) -> AsyncIterator[Recorded | MalformedEvent]:
+    """Events in log order; a message that cannot be read is yielded as the error that says why.
 
-
-async def follow(follower: Follower, *, to_the_end: bool) -> AsyncIterator[Recorded | MalformedEvent]:
-    """Events as the log has them; what nobody can read comes as the error that says why.
-
-    `to_the_end`: stop once everything that is there has been read, else go on for ever.
+    `until_end`: stop at the end of the log; otherwise wait for new events forever.
     """
     async with aclosing(follower.batches()) as batches:
         async for batch in batches:
             for found in _events(batch):
                 yield found
-            if to_the_end and batch.pending == 0:
+            if until_end and batch.pending == 0:
                 return
 
 

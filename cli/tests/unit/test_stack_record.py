@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dreamforge.cli.settings import CliSettings, filled, gateway_url
-from dreamforge.cli.stack.record import RunningProcess, StackRecord, read_record, remove_record, write_record
+from dreamforge.cli.settings import CliSettings, gateway_url, with_running_stack
+from dreamforge.cli.stack_record import RunningProcess, StackRecord, read_record, remove_record, write_record
 from dreamforge.runtime.embedded.processes import identity
 
 
@@ -39,26 +39,26 @@ def test_a_later_process_with_the_same_pid_is_not_the_stack(tmp_path: Path) -> N
     assert read_record(tmp_path) is None
 
 
-def test_half_a_file_is_no_stack(tmp_path: Path) -> None:
+def test_an_incomplete_file_is_no_stack(tmp_path: Path) -> None:
     write_record(record(tmp_path), tmp_path)
     text = (tmp_path / "stack.json").read_text()
     (tmp_path / "stack.json").write_text(text[: len(text) // 2])
     assert read_record(tmp_path) is None
 
 
-def test_what_runs_fills_in_what_was_not_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_running_stack_completes_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("FORGE_")]:  # as where the tests' servers are named
         monkeypatch.delenv(name)
-    settings = filled(CliSettings(_env_file=None), record(tmp_path))
+    settings = with_running_stack(CliSettings(_env_file=None), record(tmp_path))
     assert settings.nats_url == "nats://secret@127.0.0.1:1"
     assert settings.s3_secure is False
     assert gateway_url(settings) == "http://127.0.0.1:9999"
 
 
-def test_what_was_said_wins(tmp_path: Path) -> None:
-    said = CliSettings(_env_file=None, nats_url="nats://mine:4222", gateway_port=1234)
-    settings = filled(said, record(tmp_path))
-    assert "nats_url" in said.model_fields_set
+def test_given_settings_win(tmp_path: Path) -> None:
+    given = CliSettings(_env_file=None, nats_url="nats://mine:4222", gateway_port=1234)
+    settings = with_running_stack(given, record(tmp_path))
+    assert "nats_url" in given.model_fields_set
     assert settings.gateway_url == ""
 
 

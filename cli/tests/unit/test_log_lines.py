@@ -1,13 +1,13 @@
-"""A log line keeps its message, whatever it is."""
+"""A log line keeps its message, whatever its format."""
 
 import json
 
-from dreamforge.cli.stack.lines import Line, colour_of, parse_line, show_line
+from dreamforge.cli.stack.log_lines import LogLine, colour_of, parse_line, show_line
 
 
-def test_what_is_not_ours_is_its_own_message() -> None:
+def test_text_that_is_not_a_json_log_line_is_its_own_message() -> None:
     for raw in ("Traceback (most recent call last):", "{broken", "[1, 2]", '{"no": "message"}', ""):
-        assert parse_line(raw) == Line(raw)
+        assert parse_line(raw) == LogLine(raw)
 
 
 def test_ids_come_behind_the_message() -> None:

@@ -1,4 +1,4 @@
-"""A second render is compared pixel by pixel, and what changed between two recipes is named."""
+"""A second render is compared pixel by pixel, and differences between two recipes are named."""
 
 import struct
 import zlib
@@ -49,12 +49,12 @@ def test_differing_pixels_are_counted() -> None:
 
 
 @pytest.mark.parametrize("data", [b"JFIF", png(ROWS)[:60], png(ROWS, filtered=4)])
-def test_a_file_of_somebody_else_is_named_so(data: bytes) -> None:
-    with pytest.raises(CommandError, match="not a PNG that a runner of ours wrote"):
+def test_another_kind_of_file_is_refused(data: bytes) -> None:
+    with pytest.raises(CommandError, match="not a PNG that a runner wrote"):
         compare(png(ROWS), data, RECIPE, RECIPE)
 
 
-def test_what_is_asked_for_again_says_all_that_a_preset_could_change() -> None:
+def test_a_rerun_states_all_values_that_a_preset_could_change() -> None:
     request = RenderRequest(
         model_id="m", preset="p", prompt="x", width_px=64, height_px=32, steps=4, guidance_scale=0, seed=9, images=3,
         sampler="euler", loras=(LoraUse(model_id="l", weight=0.5),),

@@ -1,4 +1,4 @@
-"""A service that ends is started again, said so, and stopped when it is asked to."""
+"""A service that ends is restarted, reported, and stopped on request."""
 
 import asyncio
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dreamforge.cli.stack.plan import ServiceSpec
-from dreamforge.cli.stack.service import KeptService
+from dreamforge.cli.stack.service import SupervisedService
 from dreamforge.runtime.testing import eventually
 
 # Ends with code 3 the first time, then stays; `dreamforge` is a namespace, so a test may add a service to it.
@@ -24,56 +24,58 @@ print("bye", flush=True)
 """
 
 
-class Ears:
-    """What a kept service tells."""
+class Calls:
+    """The calls of a supervised service."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
-        self.heard: list[str] = []
-        self.changes = 0
+        self.events: list[str] = []
+        self.output: list[str] = []
+        self.starts = 0
 
-    def changed(self) -> None:
-        self.changes += 1
+    def on_start(self) -> None:
+        self.starts += 1
 
 
-def kept(folder: Path, ears: Ears) -> KeptService:
+def supervised(folder: Path, calls: Calls) -> SupervisedService:
     (folder / "dreamforge").mkdir()
     (folder / "dreamforge" / "flaky_test_service.py").write_text(SERVICE)
     environment = {**os.environ, "PYTHONPATH": str(folder), "MARK": str(folder / "mark")}
     spec = ServiceSpec("flaky", "flaky-test-service", "127.0.0.1", 1, {})
     log = folder / "flaky.log"
-    return KeptService(spec, environment, log, say=ears.said.append, listen=ears.heard.append, changed=ears.changed)
+    return SupervisedService(
+        spec, environment, log, on_event=calls.events.append, on_output=calls.output.append, on_start=calls.on_start
+    )
 
 
 @pytest.mark.timeout(30)
-async def test_a_crash_is_said_and_followed_by_a_new_life(tmp_path: Path) -> None:
-    ears = Ears()
-    service = kept(tmp_path, ears)
-    keeper = asyncio.create_task(service.keep())
+async def test_a_crash_is_reported_and_followed_by_a_restart(tmp_path: Path) -> None:
+    calls = Calls()
+    service = supervised(tmp_path, calls)
+    supervision = asyncio.create_task(service.supervise())
     try:
-        await eventually(lambda: "life 1" in ears.heard)
-        assert ears.said == ["ended with code 3; starting it again in 0.5 s"]
-        assert ears.changes == 2
+        await eventually(lambda: "life 1" in calls.output)
+        assert calls.events == ["ended with code 3; restarting in 0.5 s"]
+        assert calls.starts == 2
         running = service.running
         assert running is not None
         assert running.restarts == 1
         os.kill(running.pid, 0)
     finally:
         await service.stop()
-        await keeper
+        await supervision
     assert service.running is None
-    assert ears.heard == ["life 0", "life 1", "bye"]
+    assert calls.output == ["life 0", "life 1", "bye"]
     assert service.log_path.read_text() == "life 0\nlife 1\nbye\n"
 
 
-async def test_a_cancelled_keeper_leaves_no_process(tmp_path: Path) -> None:
-    ears = Ears()
-    service = kept(tmp_path, ears)
-    keeper = asyncio.create_task(service.keep())
-    await eventually(lambda: "life 1" in ears.heard)
+async def test_a_cancelled_supervision_leaves_no_process(tmp_path: Path) -> None:
+    calls = Calls()
+    service = supervised(tmp_path, calls)
+    supervision = asyncio.create_task(service.supervise())
+    await eventually(lambda: "life 1" in calls.output)
     running = service.running
     assert running is not None
-    keeper.cancel()
-    await asyncio.gather(keeper, return_exceptions=True)
+    supervision.cancel()
+    await asyncio.gather(supervision, return_exceptions=True)
     with pytest.raises(ProcessLookupError):
         os.kill(running.pid, 0)

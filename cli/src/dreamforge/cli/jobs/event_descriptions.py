@@ -1,4 +1,4 @@
-"""A job's story: its events in order, with times and in words. Pure, but for the table it makes."""
+"""The events of a job as lines of text: in order, with times and descriptions. Pure, except for the table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,21 +29,20 @@ from dreamforge.contracts.log.envelope import Recorded
 from dreamforge.contracts.readable_sizes import readable_sizes
 
 PROMPT_CHARS = 60
-# Byte counts in the reasons of decisions; smaller numbers are slots and scores. A trailing unit goes with them.
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One line of a story. `after_seconds` counts from the first event."""
+class EventLine:
+    """One event, described. `after_seconds` counts from the first event; `by` is the service that appended it."""
 
     time: str
     after_seconds: float
     event: str
     by: str
-    words: str
+    description: str
 
 
-def tell(recorded: Sequence[Recorded]) -> list[Line]:
+def event_lines(recorded: Sequence[Recorded]) -> list[EventLine]:
     """The lines of some events, in the order of their times; the steps of one image become one line."""
     ordered = sorted(recorded, key=lambda each: (each.at, each.sequence))
     if not ordered:
@@ -51,12 +50,12 @@ def tell(recorded: Sequence[Recorded]) -> list[Line]:
     start = ordered[0].at
     last_steps = _last_steps(ordered)
     return [
-        Line(
+        EventLine(
             f"{each.at:%H:%M:%S}.{each.at.microsecond // 1000:03}",
             (each.at - start).total_seconds(),
             each.event.TOKEN,
             service_of(each.source),
-            in_words(each.event),
+            describe_event(each.event),
         )
         for each in ordered
         if not isinstance(each.event, StepProgressed) or last_steps[_image(each.event)] is each
@@ -72,7 +71,7 @@ def _last_steps(ordered: Sequence[Recorded]) -> dict[tuple[int, int], Recorded]:
 
 
 def service_of(source: str) -> str:
-    """Who appended an event.
+    """The service that appended an event.
 
     >>> service_of("/dreamforge/scheduler/0193")
     'scheduler'
@@ -81,13 +80,13 @@ def service_of(source: str) -> str:
     return parts[2] if len(parts) > 2 else source
 
 
-def in_words(event: Event) -> str:
-    """What an event says, on one line."""
+def describe_event(event: Event) -> str:
+    """The content of an event, on one line."""
     match event:
         case JobRequested():
-            asked = event.request
-            size = f"{asked.width_px}x{asked.height_px}, {asked.steps} steps, seed {asked.seed}"
-            return f'"{_short(asked.prompt)}" by {asked.model_id}/{asked.preset}: {size}'
+            request = event.request
+            size = f"{request.width_px}x{request.height_px}, {request.steps} steps, seed {request.seed}"
+            return f'"{_short(request.prompt)}" by {request.model_id}/{request.preset}: {size}'
         case JobAssigned():
             return f"attempt {event.attempt} to {event.runner_id}: {_why(event.decision, event.runner_id)}"
         case JobStarted():
@@ -101,27 +100,27 @@ def in_words(event: Event) -> str:
             size = f"{event.width_px}x{event.height_px}, {event.size_bytes} bytes"
             return f"image {event.index + 1}: {size}, sha256 {event.sha256[:12]}"
         case AttemptFailed():
-            again = "no further attempt" if event.retry_at is None else f"again at {event.retry_at:%H:%M:%S}"
-            return f"attempt {event.attempt}, {event.reason}: {event.message} ({again})"
+            retry = "no further attempt" if event.retry_at is None else f"retry at {event.retry_at:%H:%M:%S}"
+            return f"attempt {event.attempt}, {event.reason}: {event.message} ({retry})"
         case JobSucceeded():
-            return f"{_count(len(event.artifacts), 'picture')}, {event.render_seconds:.2f} s of rendering"
+            return f"{_count(len(event.artifacts), 'image')}, {event.render_seconds:.2f} s of rendering"
         case JobFailed():
             return f"{event.reason}: {event.message}"
         case JobWarned():
-            return warning_of(event)
+            return describe_warning(event)
         case CancelRequested():
             return f"by {event.requested_by}"
         case JobCancelled():
             return f"while {event.stage}"
-    return _in_words_of_the_fleet(event)
+    return _describe_fleet_event(event)
 
 
-def warning_of(event: JobWarned) -> str:
-    """A warning for people, with the picture that it is about."""
+def describe_warning(event: JobWarned) -> str:
+    """A warning as text, with the image that it concerns."""
     return event.message if event.image_index is None else f"image {event.image_index + 1}: {event.message}"
 
 
-def _in_words_of_the_fleet(event: Event) -> str:
+def _describe_fleet_event(event: Event) -> str:
     match event:
         case RunnerRegistered():
             models = ", ".join(event.model_ids) or "no model"
@@ -151,7 +150,7 @@ def _short(text: str) -> str:
     return line if len(line) <= PROMPT_CHARS else line[: PROMPT_CHARS - 1] + "…"
 
 
-STORY_COLOURS = {
+EVENT_COLOURS = {
     "succeeded": "green",
     "failed": "red",
     "attempt-failed": "yellow",
@@ -160,8 +159,8 @@ STORY_COLOURS = {
 }
 
 
-def story_table(lines: Sequence[Line]) -> Table:
-    """The story for people."""
+def event_table(lines: Sequence[EventLine]) -> Table:
+    """The lines as a table for a terminal."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("time", no_wrap=True)
     table.add_column("after", justify="right", no_wrap=True)
@@ -169,6 +168,6 @@ def story_table(lines: Sequence[Line]) -> Table:
     table.add_column("by", style="cyan", no_wrap=True)
     table.add_column("what", overflow="fold")
     for line in lines:
-        event = f"[{STORY_COLOURS[line.event]}]{line.event}[/]" if line.event in STORY_COLOURS else line.event
-        table.add_row(line.time, f"{line.after_seconds:.3f} s", event, line.by, line.words.replace("[", r"\["))
+        event = f"[{EVENT_COLOURS[line.event]}]{line.event}[/]" if line.event in EVENT_COLOURS else line.event
+        table.add_row(line.time, f"{line.after_seconds:.3f} s", event, line.by, line.description.replace("[", r"\["))
     return table

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dreamforge.cli.models.partial_file import Wanted
-from dreamforge.cli.models.source import chosen, configurations
+from dreamforge.cli.models.partial_file import ExpectedFile
+from dreamforge.cli.models.sources import chosen, configurations
 from dreamforge.contracts.models.descriptor_file import PickleRefused
 
 PARTS = frozenset({"unet", "vae", "tokenizer", "scheduler"})
@@ -33,7 +33,7 @@ BESIDES = {
 
 
 def paths(names: tuple[str, ...], variant: str = "", parts: frozenset[str] | None = PARTS) -> set[str]:
-    return {each.path for each in chosen([Wanted(name) for name in names], parts, variant)}
+    return {each.path for each in chosen([ExpectedFile(name) for name in names], parts, variant)}
 
 
 def test_without_a_variant_the_plain_weights_are_taken() -> None:
@@ -67,4 +67,4 @@ def test_what_is_no_pipeline_lies_at_the_top() -> None:
 
 def test_around_a_single_file_everything_but_weights_is_taken() -> None:
     names = (*REPOSITORY, "unet/diffusion_pytorch_model.safetensors.index.json")
-    assert {each.path for each in configurations([Wanted(name) for name in names], PARTS)} == BESIDES
+    assert {each.path for each in configurations([ExpectedFile(name) for name in names], PARTS)} == BESIDES

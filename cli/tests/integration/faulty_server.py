@@ -20,7 +20,7 @@ class Request:
 
 
 @dataclass
-class Unhelpful:
+class FaultyServer:
     """Serves `files`; `troubles[path]` says by a word what goes wrong with the n-th request for it.
 
     Words: drop (half of the body, then a closed connection), unsaid (the same without a length), short and long
@@ -71,7 +71,7 @@ class Unhelpful:
         status, start = "200 OK", _start(request, etag)
         if start and word != "ignore-range":
             headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
-            status, body = "206 Partial Content", body[start:]
+            status, body = "206 PartialFile Content", body[start:]
         length = len(body) + {"short": -3, "long": 3}.get(word, 0)
         headers["Content-Length"] = str(length)
         if word == "unsaid":
@@ -106,9 +106,9 @@ def weights_of(data: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def serving(files: dict[str, bytes]) -> AsyncIterator[Unhelpful]:
+async def serving(files: dict[str, bytes]) -> AsyncIterator[FaultyServer]:
     """The server, on a free port of this machine."""
-    server = Unhelpful(files)
+    server = FaultyServer(files)
     listening = await asyncio.start_server(server.answer, "127.0.0.1", 0)
     async with listening:
         host, port = listening.sockets[0].getsockname()[:2]

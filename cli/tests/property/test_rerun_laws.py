@@ -1,4 +1,4 @@
-"""Whatever was asked for, asking for it again resolves to the same request: the same sizes, to the pixel."""
+"""A rerun of any request resolves to the same request, with the same sizes to the pixel."""
 
 import pytest
 from hypothesis import assume, given
@@ -29,13 +29,13 @@ def resolved(given: Given) -> RenderRequest:
     return resolve(given, {"m": MODEL}, LIMITS)
 
 
-def again(request: RenderRequest) -> RenderRequest:
+def rerun_of(request: RenderRequest) -> RenderRequest:
     body = submission(request, request.seed)
     return resolved(body | {"upscale": UpscaleInput(**body["upscale"])})
 
 
 @given(SIDES, SIDES, st.floats(1, MODEL.capabilities.upscale_max))
-def test_an_enlarged_picture_is_asked_for_again_at_its_very_size(width: int, height: int, factor: float) -> None:
+def test_an_upscaled_request_is_rerun_at_exactly_its_size(width: int, height: int, factor: float) -> None:
     given = {
         "prompt": "a fox",
         "seed": 1,
@@ -47,10 +47,10 @@ def test_an_enlarged_picture_is_asked_for_again_at_its_very_size(width: int, hei
         request = resolved(given)
     except OutOfBounds:
         assume(False)
-    assert again(request) == request
+    assert rerun_of(request) == request
 
 
-def test_a_request_from_before_the_factor_was_kept_is_asked_for_by_its_width() -> None:
+def test_a_request_without_a_recorded_factor_is_rerun_by_its_width() -> None:
     request = resolved({"prompt": "a fox", "seed": 1, "upscale": UpscaleInput(factor=1.5)})
     assert request.upscale is not None
     old = request.model_copy(update={"upscale": request.upscale.model_copy(update={"factor": None})})

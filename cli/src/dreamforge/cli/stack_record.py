@@ -1,4 +1,4 @@
-"""`.forge/stack.json`: what runs in this folder, where and as which process, for as long as it runs."""
+"""`.forge/stack.json`: addresses and processes of the stack that runs in this folder; removed when it stops."""
 
 import os
 from pathlib import Path
@@ -21,10 +21,10 @@ class RunningProcess(BaseModel):
 
 
 class StackRecord(BaseModel):
-    """A running stack. `identity` tells its process from a later one with the same pid.
+    """A running stack. `identity` distinguishes its process from a later one with the same pid.
 
-    `ready` once every service has answered that it works.
-    `settings` are the FORGE_* variables that reach its servers, credentials included: the file is 0600.
+    `ready` is true once every service reported readiness.
+    `settings` are the FORGE_* variables of its servers, including credentials: the file has mode 0600.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -39,8 +39,8 @@ class StackRecord(BaseModel):
     processes: tuple[RunningProcess, ...]
 
     @property
-    def lives(self) -> bool:
-        """Whether the process that wrote it still runs; never where the servers of a stack are not installed."""
+    def is_running(self) -> bool:
+        """Whether the process that wrote it still runs; False if the servers of a stack are not installed."""
         try:
             from dreamforge.runtime.embedded.processes import identity
         except ModuleNotFoundError:
@@ -49,7 +49,7 @@ class StackRecord(BaseModel):
 
 
 def write_record(record: StackRecord, state_dir: Path) -> None:
-    """Put the record in place, complete or not at all."""
+    """Write the record atomically."""
     final = state_dir / RECORD_NAME
     draft = final.with_suffix(".draft")
     draft.unlink(missing_ok=True)
@@ -60,14 +60,14 @@ def write_record(record: StackRecord, state_dir: Path) -> None:
 
 
 def read_record(state_dir: Path) -> StackRecord | None:
-    """The record of the stack that runs with this folder; None when none does, whatever a dead one left."""
+    """The record of the stack that runs with this folder; None without one. Ignores the record of a dead process."""
     try:
         record = StackRecord.model_validate_json((state_dir / RECORD_NAME).read_bytes())
     except (OSError, ValidationError):
         return None
-    return record if record.lives else None
+    return record if record.is_running else None
 
 
 def remove_record(state_dir: Path) -> None:
-    """The stack has ended."""
+    """Delete the record of a stack that has stopped."""
     (state_dir / RECORD_NAME).unlink(missing_ok=True)

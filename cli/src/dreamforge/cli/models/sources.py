@@ -11,9 +11,9 @@ from urllib.parse import quote
 import httpx
 from pydantic import ValidationError
 
-from dreamforge.cli.models.download import Order
-from dreamforge.cli.models.errors import DownloadFailed, NothingListed
-from dreamforge.cli.models.partial_file import Wanted
+from dreamforge.cli.models.download import FileDownload
+from dreamforge.cli.models.errors import DownloadFailed, FileListMissing
+from dreamforge.cli.models.partial_file import ExpectedFile
 from dreamforge.contracts.models.descriptor import ModelDescriptor, ModelSource
 from dreamforge.contracts.models.descriptor_file import CatalogEntry, PickleRefused, is_pickle, refuse_pickle
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, files_of
@@ -32,7 +32,7 @@ WEIGHTS = re.compile(
 class Plan:
     """What to fetch, and what the registry will be told of where it came from."""
 
-    orders: tuple[Order, ...]
+    orders: tuple[FileDownload, ...]
     source: ModelSource
 
 
@@ -42,16 +42,16 @@ class Repository:
 
     base: str
     revision: str
-    listed: tuple[Wanted, ...] = ()
+    listed: tuple[ExpectedFile, ...] = ()
     parts: frozenset[str] | None = None
 
-    def order(self, wanted: Wanted) -> Order:
+    def order(self, wanted: ExpectedFile) -> FileDownload:
         """One of its files."""
-        return Order(wanted, f"{self.base}/{quote(wanted.path)}")
+        return FileDownload(wanted, f"{self.base}/{quote(wanted.path)}")
 
 
 @dataclass(frozen=True, slots=True)
-class Origins:
+class SourceResolver:
     """Finds the files of a model. `hub_url` is a server with the Hugging Face Hub's interface."""
 
     client: httpx.AsyncClient
@@ -60,7 +60,7 @@ class Origins:
     async def plan(self, entry: CatalogEntry, *, mirror: str = "", beside: Path = Path()) -> Plan:
         """Every file with its place. `beside`: what a relative folder is relative to.
 
-        Errors: NothingListed, DownloadFailed, PickleRefused.
+        Errors: FileListMissing, DownloadFailed, PickleRefused.
         """
         if mirror:
             return await self._mirror(entry, mirror)
@@ -77,7 +77,7 @@ class Origins:
             return _folder(entry, Path(mirror))
         base = mirror.rstrip("/")
         source = entry.source if entry.pinned else await self._published(entry, base)
-        return Plan(tuple(Order(each, f"{base}/{quote(each.path)}") for each in _wanted(source)), source)
+        return Plan(tuple(FileDownload(each, f"{base}/{quote(each.path)}") for each in _wanted(source)), source)
 
     async def _published(self, entry: CatalogEntry, base: str) -> ModelSource:
         """The pinned list that a mirror publishes as its dreamforge.json."""
@@ -85,10 +85,10 @@ class Origins:
         try:
             source = ModelDescriptor.model_validate(found).source
         except ValidationError as error:
-            raise NothingListed(entry.model_id, base, f"its {DESCRIPTOR_NAME} is none: {error}") from None
+            raise FileListMissing(entry.model_id, base, f"its {DESCRIPTOR_NAME} is none: {error}") from None
         if source is None or not source.files:
             reason = f"its {DESCRIPTOR_NAME} lists no files; take that of a model that was downloaded before"
-            raise NothingListed(entry.model_id, base, reason)
+            raise FileListMissing(entry.model_id, base, reason)
         return source
 
     async def _hub(self, entry: CatalogEntry) -> Plan:
@@ -96,7 +96,7 @@ class Origins:
         source = entry.source.model_copy(update={"revision": repository.revision})
         wanted = _wanted(source) if entry.pinned else chosen(repository.listed, repository.parts, entry.variant)
         if not wanted:
-            raise NothingListed(entry.model_id, source.location, "it holds no file that a pipeline could use")
+            raise FileListMissing(entry.model_id, source.location, "it holds no file that a pipeline could use")
         return Plan(tuple(repository.order(each) for each in wanted), source)
 
     async def _single(self, entry: CatalogEntry) -> Plan:
@@ -104,14 +104,14 @@ class Origins:
         url, source = entry.source.location, entry.source
         weights = _weights_of(entry)
         if not source.configuration:
-            return Plan((Order(weights, url),), source)
+            return Plan((FileDownload(weights, url),), source)
         repository = await self._repository(source.configuration, source.revision, pinned=entry.pinned)
         source = source.model_copy(update={"revision": repository.revision})
         around = [each for each in _wanted(source) if each != weights]
         around = around or list(configurations(repository.listed, repository.parts or frozenset()))
         if not any(each.path == INDEX for each in around):
-            raise NothingListed(entry.model_id, source.configuration, f"it has no {INDEX}, so it is no pipeline's")
-        return Plan((Order(weights, url), *(repository.order(each) for each in around)), source)
+            raise FileListMissing(entry.model_id, source.configuration, f"it has no {INDEX}, so it is no pipeline's")
+        return Plan((FileDownload(weights, url), *(repository.order(each) for each in around)), source)
 
     async def _repository(self, name: str, revision: str, *, pinned: bool) -> "Repository":
         """What a repository holds at a commit; one that is known to the last file is not asked."""
@@ -149,7 +149,7 @@ class Origins:
         return found
 
 
-def chosen(listed: Iterable[Wanted], parts: frozenset[str] | None, variant: str = "") -> tuple[Wanted, ...]:
+def chosen(listed: Iterable[ExpectedFile], parts: frozenset[str] | None, variant: str = "") -> tuple[ExpectedFile, ...]:
     """The files of a repository that its pipeline reads. Pure.
 
     `parts`: its folders; None for what is no pipeline, which lies at the top. Of each part's weights, those of
@@ -167,13 +167,13 @@ def chosen(listed: Iterable[Wanted], parts: frozenset[str] | None, variant: str 
     return tuple(sorted((*named, *besides), key=lambda each: each.path))
 
 
-def configurations(listed: Iterable[Wanted], parts: frozenset[str]) -> tuple[Wanted, ...]:
+def configurations(listed: Iterable[ExpectedFile], parts: frozenset[str]) -> tuple[ExpectedFile, ...]:
     """What a pipeline's repository holds besides weights; not the lists of a weight's shards. Pure."""
     mine = [each for each in listed if _belongs(each.path, parts) and _is_beside(each)]
     return tuple(sorted((each for each in mine if ".index." not in each.path), key=lambda each: each.path))
 
 
-def _is_beside(wanted: Wanted) -> bool:
+def _is_beside(wanted: ExpectedFile) -> bool:
     return PurePosixPath(wanted.path).suffix in BESIDES
 
 
@@ -184,11 +184,11 @@ def _belongs(path: str, parts: frozenset[str] | None) -> bool:
     return not slash if parts is None else path == INDEX or folder in parts
 
 
-def _folder_of(wanted: Wanted) -> str:
+def _folder_of(wanted: ExpectedFile) -> str:
     return wanted.path.rpartition("/")[0]
 
 
-def _variant(wanted: Wanted) -> str | None:
+def _variant(wanted: ExpectedFile) -> str | None:
     """The variant that a file's name says; "" for none; None for weights that no pipeline asks for."""
     found = WEIGHTS.fullmatch(wanted.path.rpartition("/")[2])
     if found is None:
@@ -196,41 +196,41 @@ def _variant(wanted: Wanted) -> str | None:
     return found["before"] or found["after"] or ""
 
 
-def _refuse_only_pickles(mine: list[Wanted], weights: list[Wanted]) -> None:
+def _refuse_only_pickles(mine: list[ExpectedFile], weights: list[ExpectedFile]) -> None:
     safe = {_folder_of(each) for each in weights}
     for each in mine:
         if is_pickle(each.path) and _folder_of(each) not in safe:
             raise PickleRefused(each.path)
 
 
-def _listed(sibling: Mapping[str, Any]) -> Wanted:  # Any: an open JSON object
+def _listed(sibling: Mapping[str, Any]) -> ExpectedFile:  # Any: an open JSON object
     large = sibling.get("lfs") or {}
-    return Wanted(str(sibling["rfilename"]), sibling.get("size"), large.get("sha256"))
+    return ExpectedFile(str(sibling["rfilename"]), sibling.get("size"), large.get("sha256"))
 
 
-def _wanted(source: ModelSource) -> tuple[Wanted, ...]:
-    return tuple(Wanted(file.path, file.size_bytes, file.sha256) for file in source.files)
+def _wanted(source: ModelSource) -> tuple[ExpectedFile, ...]:
+    return tuple(ExpectedFile(file.path, file.size_bytes, file.sha256) for file in source.files)
 
 
 def _folder(entry: CatalogEntry, folder: Path) -> Plan:
     if not folder.is_dir():
-        raise NothingListed(entry.model_id, str(folder), "there is no such folder")
+        raise FileListMissing(entry.model_id, str(folder), "there is no such folder")
     source = entry.source
     wanted = _wanted(source) if entry.pinned else tuple(_here(folder))
     for each in wanted:
         refuse_pickle(each.path)
     if not wanted:
-        raise NothingListed(entry.model_id, str(folder), "it holds no file")
-    return Plan(tuple(Order(each, folder / each.path) for each in wanted), source)
+        raise FileListMissing(entry.model_id, str(folder), "it holds no file")
+    return Plan(tuple(FileDownload(each, folder / each.path) for each in wanted), source)
 
 
-def _weights_of(entry: CatalogEntry) -> Wanted:
+def _weights_of(entry: CatalogEntry) -> ExpectedFile:
     """The one file of weights: as it was pinned, else by the URL's name for it, else by the model's."""
     name = PurePosixPath(httpx.URL(entry.source.location).path).name
     refuse_pickle(name)
     pinned = (each for each in _wanted(entry.source) if each.path.endswith(SAFETENSORS))
-    return next(pinned, Wanted(name if name.endswith(SAFETENSORS) else entry.model_id + SAFETENSORS))
+    return next(pinned, ExpectedFile(name if name.endswith(SAFETENSORS) else entry.model_id + SAFETENSORS))
 
 
-def _here(folder: Path) -> Iterable[Wanted]:
-    return (Wanted(path.relative_to(folder).as_posix(), path.stat().st_size) for path in files_of(folder))
+def _here(folder: Path) -> Iterable[ExpectedFile]:
+    return (ExpectedFile(path.relative_to(folder).as_posix(), path.stat().st_size) for path in files_of(folder))

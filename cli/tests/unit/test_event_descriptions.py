@@ -1,8 +1,8 @@
-"""Every kind of event can be told, in order, and steps do not drown the facts."""
+"""Events are described in order of time, and the steps of an image are one line."""
 
 from datetime import UTC, datetime, timedelta
 
-from dreamforge.cli.jobs.story import in_words, tell
+from dreamforge.cli.jobs.event_descriptions import describe_event, event_lines
 from dreamforge.contracts.events import ArtifactStored, Candidate, Decision, JobAssigned, JobRequested, StepProgressed
 from dreamforge.contracts.log.envelope import Recorded
 from dreamforge.contracts.request.render_request import RenderRequest
@@ -35,20 +35,22 @@ def step(number: int, milliseconds: int) -> Recorded:
     return recorded(event, number)
 
 
-def test_a_story_is_in_order_of_time_and_counts_from_its_start() -> None:
+def test_lines_are_in_order_of_time_and_count_from_the_first() -> None:
     asked = recorded(JobRequested(at=START, tenant="t", request=REQUEST), 7)
-    lines = tell([step(1, 300), step(3, 500), asked, step(2, 400)])
+    lines = event_lines([step(1, 300), step(3, 500), asked, step(2, 400)])
     assert [(line.event, line.after_seconds) for line in lines] == [("requested", 0.0), ("step", 0.5)]
     assert lines[0].time == "12:00:00.000"
     assert lines[0].by == "scheduler"
-    assert lines[1].words == "step 3 of 3, 1.50 s so far"
+    assert lines[1].description == "step 3 of 3, 1.50 s so far"
 
 
 def test_a_prompt_stays_on_its_line() -> None:
-    assert in_words(JobRequested(at=START, tenant="t", request=REQUEST)).startswith('"two lines" by tiny/p: 64x32')
+    assert describe_event(JobRequested(at=START, tenant="t", request=REQUEST)).startswith(
+        '"two lines" by tiny/p: 64x32'
+    )
 
 
-def test_an_assignment_says_why_it_went_there() -> None:
+def test_an_assignment_is_described_with_its_reasons() -> None:
     candidates = (
         Candidate(runner_id="a", refused="busy"),
         Candidate(runner_id="b", score=1, reasons=("model is loaded", "1 of 1 slots free")),
@@ -63,8 +65,8 @@ def test_an_assignment_says_why_it_went_there() -> None:
         estimated_vram_bytes=1,
         decision=decision,
     )
-    assert in_words(event) == "attempt 1 to b: model is loaded, 1 of 1 slots free"
+    assert describe_event(event) == "attempt 1 to b: model is loaded, 1 of 1 slots free"
 
 
-def test_no_events_are_no_story() -> None:
-    assert tell([]) == []
+def test_no_events_are_no_lines() -> None:
+    assert event_lines([]) == []
