@@ -54,11 +54,11 @@ class Stack:
     def _record_or_end(self) -> StackRecord | None:
         assert self._process is not None
         if self._process.poll() is not None:
-            raise RuntimeError(f"up ended with {self._process.returncode}:\n{self.said()}")
+            raise RuntimeError(f"up ended with {self._process.returncode}:\n{self.output_text()}")
         record = read_record(self.folder / ".forge")
         return record if record and record.ready else None
 
-    def said(self) -> str:
+    def output_text(self) -> str:
         """Everything that `up` printed so far."""
         return self.output.read_text(errors="replace")
 
@@ -113,7 +113,7 @@ class Stack:
         return self._process.wait(seconds)
 
     def end(self) -> None:
-        """Whatever happened, nothing stays."""
+        """Kill what still runs."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
@@ -142,7 +142,7 @@ async def stack(stopped_stack: Stack) -> Stack:
     return stopped_stack
 
 
-def test_a_prompt_becomes_a_picture_with_its_recipe(stack: Stack) -> None:
+def test_a_prompt_becomes_an_image_with_its_recipe(stack: Stack) -> None:
     prompt = "a red circle on a blue ground"
     done = stack.json("generate", prompt, "--seed", "7", "--steps", "5", "--images", "2", "--output", "pictures")
     job, files = done["job"], [stack.folder / name for name in done["files"]]
@@ -155,7 +155,7 @@ def test_a_prompt_becomes_a_picture_with_its_recipe(stack: Stack) -> None:
         assert (recipe.prompt, recipe.seed) == (prompt, 7 + index)
 
 
-def test_a_picture_is_rendered_again_to_the_byte(stack: Stack) -> None:
+def test_an_image_is_rendered_again_to_the_byte(stack: Stack) -> None:
     job = stack.json("generate", "a lighthouse", "--seed", "3", "--steps", "4", "--images", "2")["job"]
     first, second = (artifact["artifact_id"] for artifact in job["artifacts"])
     found = stack.json("rerun", second)
@@ -166,21 +166,21 @@ def test_a_picture_is_rendered_again_to_the_byte(stack: Stack) -> None:
     assert first in nowhere.stderr
 
 
-def test_the_log_tells_the_whole_story_in_order(stack: Stack) -> None:
+def test_the_log_has_every_event_in_order(stack: Stack) -> None:
     job_id = stack.json("generate", "a green square", "--steps", "4")["job"]["job_id"]
-    story = stack.json("events", "replay", "--job", job_id)
-    kinds = [event["type"].split(".", 1)[1].rsplit(".", 1)[0] for event in story]
+    events = stack.json("events", "replay", "--job", job_id)
+    kinds = [event["type"].split(".", 1)[1].rsplit(".", 1)[0] for event in events]
     facts = [kind for kind in kinds if kind != "step.progressed"]
     assert facts == ["job.requested", "job.assigned", "job.started", "job.artifact-stored", "job.succeeded"]
-    assert [event["event"]["step"] for event in story if event["type"].startswith("dreamforge.step")] == [1, 2, 3, 4]
-    times = [event["event"]["at"] for event in story]
+    assert [event["event"]["step"] for event in events if event["type"].startswith("dreamforge.step")] == [1, 2, 3, 4]
+    times = [event["event"]["at"] for event in events]
     assert all(earlier <= later for earlier, later in pairwise(times))
-    told = stack.run("events", "replay", "--job", job_id).stdout
-    assert "step 4 of 4" in told
-    assert '"a green square"' in told
+    text = stack.run("events", "replay", "--job", job_id).stdout
+    assert "step 4 of 4" in text
+    assert '"a green square"' in text
 
 
-def test_a_job_that_was_left_is_watched_to_its_end(stack: Stack) -> None:
+def test_a_job_submitted_without_waiting_is_watched_to_its_end(stack: Stack) -> None:
     job_id = stack.run("generate", "a fox", "--no-wait").stdout.strip()
     watched = stack.run("jobs", "watch", job_id)
     assert watched.returncode == 0, watched.stderr
@@ -192,8 +192,8 @@ def test_a_job_that_was_left_is_watched_to_its_end(stack: Stack) -> None:
     assert stack.run("jobs", "why", job_id).returncode == 0
 
 
-async def test_whoever_stops_watching_leaves_the_job_and_may_cancel_it(stack: Stack) -> None:
-    watching = stack.start("generate", "a long story", "--size", "256x256", "--steps", "150", "--images", "16")
+async def test_an_interrupted_watch_leaves_the_job_which_can_be_cancelled(stack: Stack) -> None:
+    watching = stack.start("generate", "a long events", "--size", "256x256", "--steps", "150", "--images", "16")
     assert watching.stderr is not None
     lines = iter(watching.stderr.readline, "")
     assert any(line.startswith("running") for line in lines)
@@ -208,13 +208,13 @@ async def test_whoever_stops_watching_leaves_the_job_and_may_cancel_it(stack: St
     assert "cancelled" in ended.stderr
 
 
-def test_what_can_be_painted_and_by_whom(stack: Stack) -> None:
+def test_models_and_runners_are_listed(stack: Stack) -> None:
     assert stack.json("models", "list")["models"][0]["descriptor"]["model_id"] == "tiny"
     (runner,) = stack.json("runners", "list")["runners"]
     assert (runner["runner_id"], runner["status"], runner["renderer"]) == ("local", "online", "diffusers")
 
 
-def test_a_size_that_no_model_paints_is_refused_with_what_would_be_right(stack: Stack) -> None:
+def test_an_unsupported_size_is_refused_with_the_bounds(stack: Stack) -> None:
     refused = stack.run("generate", "a fox", "--size", "9000x64")
     assert refused.returncode == 2
     assert "width_px is 9000, but must lie between 32 and 256" in refused.stderr
@@ -238,11 +238,11 @@ def test_a_port_in_use_is_named_with_its_setting(stack: Stack, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("victim", ["gateway", "scheduler", "nats"])
-async def test_a_killed_process_comes_back_and_that_is_said(stack: Stack, victim: str) -> None:
+async def test_a_killed_process_is_restarted_and_logged(stack: Stack, victim: str) -> None:
     killed = stack.pid_of(victim)
     os.kill(killed, signal.SIGKILL)
     await eventually(lambda: victim in {p.name for p in stack.record.processes if p.pid != killed}, 30)
-    assert "was killed by signal 9; restarting in 0.5 s" in stack.said()
+    assert "was killed by signal 9; restarting in 0.5 s" in stack.output_text()
     done = stack.json("generate", f"after {victim}", "--steps", "2")
     assert done["job"]["status"] == "succeeded"
 

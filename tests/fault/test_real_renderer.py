@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from live_stack import LiveStack, live_stack
+from system_testkit.live_stack import LiveStack, live_stack
 
 from dreamforge.runtime.testing import eventually
 from dreamforge.runtime.testing.choice import chosen_servers
@@ -21,7 +21,7 @@ pytestmark = [
 ]
 # A step of the tiny model takes some 10 ms. One that takes longer than this on a busy machine would fail the tests.
 STALL_SECONDS = 4.0
-PATIENT_SECONDS = 120.0
+SLOW_JOB_SECONDS = 120.0
 LONG = {"model_id": "tiny", "steps": 150, "images": 8}
 
 
@@ -35,22 +35,22 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LiveS
         yield running
 
 
-def child(stack: LiveStack) -> int:
-    """The process that paints."""
+def worker_pid(stack: LiveStack) -> int:
+    """The worker process."""
     runner = stack.processes["gpu-runner"].pid
     found = subprocess.run(["pgrep", "-P", str(runner), "-f", "worker"], capture_output=True, text=True, check=True)
     (pid,) = found.stdout.split()
     return int(pid)
 
 
-async def painting(stack: LiveStack, job_id: str) -> None:
+async def rendering(stack: LiveStack, job_id: str) -> None:
     """Wait until a job is past its first step."""
-    await eventually(lambda: stack.job(job_id), PATIENT_SECONDS, until=lambda job: job["step"] is not None)
+    await eventually(lambda: stack.job(job_id), SLOW_JOB_SECONDS, until=lambda job: job["step"] is not None)
 
 
 async def attempts(stack: LiveStack, job_id: str) -> list[tuple[str, str | None]]:
     """How each attempt of a finished job ended, and why."""
-    found: Any = (await stack.finished(job_id, PATIENT_SECONDS))["attempts"]
+    found: Any = (await stack.finished(job_id, SLOW_JOB_SECONDS))["attempts"]
     return [(each["status"], each["reason"]) for each in found]
 
 
@@ -59,27 +59,27 @@ async def attempts(stack: LiveStack, job_id: str) -> list[tuple[str, str | None]
     [(signal.SIGSTOP, "stalled"), (signal.SIGSEGV, "child_crashed")],
     ids=lambda value: getattr(value, "name", value),
 )
-async def test_a_child_that_stops_painting_costs_one_attempt(
+async def test_a_worker_that_stops_rendering_costs_one_attempt(
     stack: LiveStack, number: signal.Signals, reason: str
 ) -> None:
     job_id = await stack.submit(**LONG)
-    await painting(stack, job_id)
-    struck = child(stack)
-    os.kill(struck, number)
+    await rendering(stack, job_id)
+    killed = worker_pid(stack)
+    os.kill(killed, number)
     assert await attempts(stack, job_id) == [("failed", reason), ("succeeded", None)]
     job: Any = await stack.job(job_id)
     assert len(job["artifacts"]) == LONG["images"]
-    assert child(stack) != struck
-    assert not stack.ended()
+    assert worker_pid(stack) != killed
+    assert not stack.exited()
 
 
 async def test_a_render_past_its_deadline_is_stopped_and_the_child_goes_on(stack: LiveStack) -> None:
     late = await stack.submit(**LONG | {"images": 16}, deadlines={"run_within_seconds": 1.0})
-    await painting(stack, late)
-    before = child(stack)
+    await rendering(stack, late)
+    before = worker_pid(stack)
     assert await attempts(stack, late) == [("failed", "run_deadline")]
     job: Any = await stack.job(late)
     assert (job["status"], job["failure_reason"], job["artifacts"]) == ("failed", "run_deadline", [])
     next_one = await stack.submit(model_id="tiny", steps=2)
     assert await attempts(stack, next_one) == [("succeeded", None)]
-    assert child(stack) == before, "it was stopped between two steps, not killed"
+    assert worker_pid(stack) == before, "it was stopped between two steps, not killed"

@@ -3,14 +3,14 @@
 from collections.abc import Awaitable, Callable
 
 import pytest
-from injection import Case
-from whole_system import System
+from system_testkit.fault_injection import FaultCase
+from system_testkit.in_process_system import InProcessSystem
 
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.runtime.storage.objects import ObjectStore
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
-# Its own: the services look at theirs now and then, and would be struck instead.
+# Its own bucket: the services use theirs now and then, and would get the fault instead.
 BUCKET = "matrix"
 PREFIX, KEY, BYTES = "images/matrix/", "images/matrix/one.png", b"a picture"
 CALLS: dict[str, tuple[str, Callable[[ObjectStore], Awaitable[object]]]] = {
@@ -26,17 +26,17 @@ CALLS: dict[str, tuple[str, Callable[[ObjectStore], Awaitable[object]]]] = {
 }
 
 
-@pytest.mark.parametrize("case", Case)
+@pytest.mark.parametrize("case", FaultCase)
 @pytest.mark.parametrize("name", CALLS)
-async def test_a_call_that_fails_is_said_and_can_be_repeated(system: System, name: str, case: Case) -> None:
+async def test_a_failed_call_raises_and_can_be_repeated(system: InProcessSystem, name: str, case: FaultCase) -> None:
     method, call = CALLS[name]
     store = ObjectStore(system.settings.model_copy(update={"s3_bucket": BUCKET}))
     await store.ensure_bucket()
     await store.put(KEY, BYTES, "image/png")
-    with system.weather.bad(case, f"^{method} /{BUCKET}") as fault:
-        with pytest.raises(DependencyAway) as told:
+    with system.faults.inject(case, f"^{method} /{BUCKET}") as fault:
+        with pytest.raises(DependencyAway) as caught:
             await call(store)
-        assert (fault.met, told.value.dependency) == (1, "s3")
+        assert (fault.hits, caught.value.dependency) == (1, "s3")
         await call(store)
     found = await store.listed(PREFIX)
     assert [(each.key, each.size_bytes) for each in found] == ([] if name == "remove" else [(KEY, len(BYTES))])

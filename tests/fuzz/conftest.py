@@ -1,14 +1,10 @@
 """What the fuzz tests share: a whole system of real processes."""
 
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # tests are imported by path; what they share needs a name
-
-from live_stack import LiveStack, live_stack
+from system_testkit.live_stack import LiveStack, live_stack
 
 from dreamforge.runtime.testing.choice import chosen_servers
 

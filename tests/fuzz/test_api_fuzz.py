@@ -1,8 +1,8 @@
-"""The API as its own OpenAPI document says it, asked by schemathesis: whatever is sent, the document tells the answer.
+"""The API against its own OpenAPI document, by schemathesis: every response must be one that the document has.
 
 Each operation gets requests that the document allows and requests that it forbids. A real gateway
 with all services behind it must answer without a 5xx, with a status, headers, a content type and a body that the
-document has, and must not take what the document forbids. Nothing here knows a route: what is added is fuzzed.
+document has, and must not accept what the document forbids. No route is named here: a new one is fuzzed too.
 """
 
 import os
@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import schemathesis
 from anyio.from_thread import start_blocking_portal
-from live_stack import LiveStack, live_stack
 from schemathesis import Case, GenerationMode
+from system_testkit.live_stack import LiveStack, live_stack
 
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.app import api
@@ -39,30 +39,30 @@ schema = schemathesis.openapi.from_dict(api(Limits()).state.document, config=sch
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
-    """Where to knock, and ids of things that are there, by the name of the parameter that takes one."""
+class FuzzTarget:
+    """The gateway's URL, and ids that exist, by the name of the parameter that takes one."""
 
     url: str
     stack: LiveStack
     known: dict[str, tuple[str, ...]]
 
-    def lead_somewhere(self, case: Case) -> None:
-        """Half of the allowed requests name something that is there: made-up ids only ever find nothing."""
+    def use_known_ids(self, case: Case) -> None:
+        """Half of the allowed requests use an id that exists: random ids always give 404."""
         if case.meta is None or case.meta.generation.mode is not GenerationMode.POSITIVE:
             return
         for place in (case.path_parameters, case.query, case.body):
             if isinstance(place, dict):
                 for name in place.keys() & self.known.keys():
-                    self._lead(place, name)
+                    self._replace(place, name)
 
-    def _lead(self, place: dict[str, Any], name: str) -> None:
-        chance = zlib.crc32(repr(place[name]).encode())  # of the request itself, so that it can be had again
-        if chance % 2:
-            place[name] = self.known[name][chance // 2 % len(self.known[name])]
+    def _replace(self, place: dict[str, Any], name: str) -> None:
+        checksum = zlib.crc32(repr(place[name]).encode())  # of the request itself, so that it is reproducible
+        if checksum % 2:
+            place[name] = self.known[name][checksum // 2 % len(self.known[name])]
 
 
 async def _jobs(stack: LiveStack) -> dict[str, tuple[str, ...]]:
-    """A job that is done, one that was cancelled; and their pictures."""
+    """A job that is done, one that was cancelled; and their images."""
     done, cancelled = await stack.submit(images=2), await stack.submit(images=4, steps=150)
     await stack.client.post(f"/v1/jobs/{cancelled}/cancel")
     artifacts: Any = (await stack.finished(done))["artifacts"]
@@ -72,7 +72,7 @@ async def _jobs(stack: LiveStack) -> dict[str, tuple[str, ...]]:
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FuzzTarget]:
     """Every service as a process; their loop runs in a thread, since schemathesis waits for each answer."""
     if chosen_servers() != "embedded":
         pytest.skip("starts servers of its own: needs FORGE_TEST_SERVERS=embedded")
@@ -80,15 +80,15 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(live_stack(tmp_path_factory.mktemp("api"))) as stack,
     ):
-        yield Door(str(stack.client.base_url), stack, portal.call(_jobs, stack))
-        assert not stack.ended()
+        yield FuzzTarget(str(stack.client.base_url), stack, portal.call(_jobs, stack))
+        assert not stack.exited()
 
 
 def _test_of(label: str) -> Callable[..., None]:
     @schema.include(name=label).parametrize()
-    def test(case: Case, door: Door) -> None:
-        door.lead_somewhere(case)
-        case.call_and_validate(base_url=door.url, timeout=ANSWER_SECONDS, allow_redirects=False)
+    def test(case: Case, target: FuzzTarget) -> None:
+        target.use_known_ids(case)
+        case.call_and_validate(base_url=target.url, timeout=ANSWER_SECONDS, allow_redirects=False)
 
     return test
 
