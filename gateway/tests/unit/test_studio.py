@@ -14,7 +14,7 @@ from dreamforge.contracts.events import JOB_EVENTS, JobEvent, StepProgressed
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.app import api
-from dreamforge.gateway.routes.pages import Page, studio_text
+from dreamforge.gateway.routes.pages import Page, studio_file, studio_text
 
 CALL = re.compile(r"""(?:call|read|fetch)\([`"](/v1/[^`"?]*)[^`"]*[`"](?:, \{ method: "(\w+)")?""")
 
@@ -63,8 +63,8 @@ def test_every_file_is_in_the_page_and_may_run(text: str) -> None:
     folder = files("dreamforge.gateway") / "static" / "studio"
     parts = [part for part in folder.iterdir() if part.name != "page.html"]
     for part in parts:
-        assert part.read_text(encoding="utf-8") in text, part.name
-        assert "</script" not in part.read_text(encoding="utf-8")
+        assert studio_file(part.name) in text, part.name
+        assert "</script" not in studio_file(part.name)
     assert Page.of(text).policy.count("'sha256-") == len(parts)
 
 

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable, Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamforge.contracts.events import JOB_EVENTS, TERMINAL_EVENTS, JobEvent, StepProgressed
-from dreamforge.contracts.jobs.course import Status
+from dreamforge.contracts.jobs.course import Status, status_table
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Parameters, Preset, VramProfile
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.parameters import PARAMETERS
 from dreamforge.contracts.request.schema import request_schema
 from dreamforge.gateway.app import api
-from dreamforge.gateway.routes.pages import studio_text
+from dreamforge.gateway.routes.pages import studio_file, studio_text
 
 GOLDEN = Path(__file__).parents[3] / "contracts" / "tests" / "unit" / "golden"
 DECLARED = {each.name for each in PARAMETERS}
@@ -59,7 +58,7 @@ def scripts(*names: str) -> quickjs.Context:
     """An engine that has read these files, in the order of the page."""
     context = quickjs.Context()
     for name in names:
-        context.eval((files("dreamforge.gateway") / "static" / "studio" / name).read_text(encoding="utf-8"))
+        context.eval(studio_file(name))
     return context
 
 
@@ -229,10 +228,10 @@ def test_without_assets_there_is_nothing_to_choose_from(form: quickjs.Context) -
     assert not {"loras", "control"} & found.keys()
 
 
-def test_an_event_leads_to_the_status_that_the_log_gives_it() -> None:
-    lifecycle = json.loads(scripts("job_lifecycle.js").eval("JSON.stringify(JOB_LIFECYCLE)"))
-    assert set(lifecycle["terminal"]) == {event.TOKEN for event in TERMINAL_EVENTS}
-    assert set(lifecycle["status"].values()) == {status.value for status in Status if status is not Status.NONE}
+def test_the_page_has_the_status_table_of_the_contracts() -> None:
+    context = scripts("job_lifecycle.js")
+    assert json.loads(context.eval("JSON.stringify(STATUS_TABLE)")) == status_table()
+    assert set(json.loads(context.eval("JSON.stringify(TERMINAL)"))) == {event.TOKEN for event in TERMINAL_EVENTS}
 
 
 class BrokenGateway:

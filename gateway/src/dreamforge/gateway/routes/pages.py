@@ -13,6 +13,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from dreamforge.contracts.jobs.course import status_table
 from dreamforge.gateway.documents import asyncapi, openapi_page
 
 router = APIRouter(include_in_schema=False)
@@ -74,12 +75,13 @@ class Pages:
 
 def studio_text() -> str:
     """The studio as one document: each `/* name */` in it stands for the file of that name beside it."""
-    folder = files("dreamforge.gateway") / "static" / "studio"
+    return _NAMED.sub(lambda found: studio_file(found[1]), studio_file("page.html"))
 
-    def text(name: str) -> str:
-        return (folder / name).read_text(encoding="utf-8")
 
-    return _NAMED.sub(lambda found: text(found[1]), text("page.html"))
+def studio_file(name: str) -> str:
+    """One file of the studio, with the contracts' table of job statuses where it names it."""
+    text = (files("dreamforge.gateway") / "static" / "studio" / name).read_text(encoding="utf-8")
+    return text.replace('"STATUS_TABLE"', json.dumps(status_table()))
 
 
 @cache

@@ -79,7 +79,7 @@ async function* events(id, position, signal, lost = () => {}) {
           position.last = event.id;
           tries = 0;
           yield event;
-          if (JOB_LIFECYCLE.terminal.includes(event.name)) return;
+          if (TERMINAL.includes(event.name)) return;
         }
       }
     } catch (error) {

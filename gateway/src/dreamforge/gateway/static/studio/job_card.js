@@ -24,7 +24,7 @@ class JobCard {
   part(name) { return this.root.querySelector(name); }
   on(name, action) { this.part(name).addEventListener("click", action); }
   get id() { return this.job.job_id; }
-  get open() { return !JOB_LIFECYCLE.terminal.includes(this.job.status); }
+  get open() { return !TERMINAL_STATUSES.includes(this.job.status); }
   get followed() { return Boolean(this.following); }
 
   say(text) { show(this.part(".message"), text); }
@@ -76,7 +76,7 @@ class JobCard {
 
   apply(name, data) {
     if (name !== "step") { this.version = data.sequence; this.record(name, data); }
-    const ended = JOB_LIFECYCLE.terminal.includes(name), text = describeEvent(name, data);
+    const ended = TERMINAL.includes(name), text = describeEvent(name, data);
     const own = {
       requested: () => ({ request: data.request, requested_at: data.at }),
       assigned: () => ({ runner_id: data.runner_id, attempt: data.attempt }),
@@ -86,7 +86,7 @@ class JobCard {
       "attempt-failed": () => { this.part(".images").replaceChildren(); return { step: null }; },
       "cancel-requested": () => ({ cancel_requested: true }),
     }[name]?.();
-    const status = JOB_LIFECYCLE.status[name] ?? this.job.status;
+    const status = STATUS_TABLE[name]?.status ?? this.job.status;
     this.job = { ...this.job, status, ...own, ...(ended ? { finished_at: data.at } : {}) };
     if (!["warned", "artifact"].includes(name)) this.say(text);
     if (ended || ["started", "warned", "attempt-failed"].includes(name)) announce(text);

@@ -1,7 +1,6 @@
 "use strict";
-// The status of a job after each of its events; an event that is not here changes none.
-const JOB_LIFECYCLE = {
-  status: { requested: "queued", assigned: "assigned", started: "running", "attempt-failed": "queued",
-    succeeded: "succeeded", failed: "failed", cancelled: "cancelled" },
-  terminal: ["succeeded", "failed", "cancelled"],
-};
+// By event of a job: the status after it (null: as before) and whether the job is over. The gateway puts the shared
+// fold of dreamforge.contracts.jobs.course in here.
+const STATUS_TABLE = "STATUS_TABLE";
+const TERMINAL = Object.keys(STATUS_TABLE).filter(name => STATUS_TABLE[name].terminal);
+const TERMINAL_STATUSES = TERMINAL.map(name => STATUS_TABLE[name].status);
