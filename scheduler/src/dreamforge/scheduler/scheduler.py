@@ -10,7 +10,7 @@ from typing import Any
 
 from loguru import logger
 
-from dreamforge.contracts.errors import DependencyAway, VersionConflict
+from dreamforge.contracts.errors import DependencyAway, StaleAttempt, VersionConflict
 from dreamforge.contracts.jobs.attempts import decide_course
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.runtime import clock
@@ -175,9 +175,14 @@ class Scheduler:
 
     async def _append(self, assignment: Assignment) -> None:
         job = assignment.job
-        events = decide_course(job, assignment.command(clock.now()))
         try:
+            events = decide_course(job, assignment.command(clock.now()))
             await self._store.append(job.job_id, events, expected=job.version, traceparent=job.demand.traceparent)
+        except StaleAttempt as error:  # our clock went back, to before the time of its retry
+            metrics.ASSIGNMENTS.labels("conflict").inc()
+            logger.warning("could not assign job {}: {}", job.job_id, error)
+            self.snapshot.withdraw(job.job_id, job.version)
+            self._retry_alarm.at(job.retry_at)
         except VersionConflict:  # somebody was first; the log will tell who and what
             metrics.ASSIGNMENTS.labels("conflict").inc()
         except DependencyAway as error:

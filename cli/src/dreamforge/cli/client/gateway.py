@@ -71,9 +71,9 @@ class GatewayClient:
         """Submit a job; a retry uses the same idempotency key, so it cannot make a second job."""
         return await self._write("/v1/jobs", body, {"Idempotency-Key": ids.new_id()})
 
-    async def cancel(self, job_id: str) -> Json:
-        """Request the cancellation of a job. Idempotent."""
-        return await self._write(f"/v1/jobs/{job_id}/cancel", None, {})
+    async def command(self, job_id: str, name: str, body: Json | None = None) -> Json:
+        """A command to a job, such as `cancel`. Idempotent."""
+        return await self._write(f"/v1/jobs/{job_id}/{name}", body, {})
 
     async def upload(self, data: bytes, content_type: str) -> Json:
         """Upload an image to render from; the answer has the hash that names it."""

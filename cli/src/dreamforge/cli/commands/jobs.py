@@ -147,7 +147,7 @@ def cancel(job_id: JobId, json: Json = False) -> None:
 
 async def _cancel(settings: CliSettings, job_id: str, *, json: bool) -> None:
     async with GatewayClient(settings) as gateway:
-        answer = await gateway.cancel(job_id)
+        answer = await gateway.command(job_id, "cancel")
     if json:
         emit(answer)
         return

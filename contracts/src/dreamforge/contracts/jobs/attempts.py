@@ -150,7 +150,7 @@ def _stale(course: JobCourse, attempt: int) -> StaleAttempt:
 
 def _assign(course: JobCourse, command: AssignJob) -> Events:
     too_early = course.retry_at is not None and command.now < course.retry_at
-    if course.status is not Status.QUEUED or command.attempt != course.attempt + 1 or too_early:
+    if not course.assignable or command.attempt != course.attempt + 1 or too_early:
         raise _stale(course, command.attempt)
     return (
         JobAssigned(

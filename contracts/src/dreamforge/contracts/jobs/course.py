@@ -65,6 +65,11 @@ class JobCourse:
         """True once nothing can happen to the job any more."""
         return self.status in TERMINAL
 
+    @property
+    def assignable(self) -> bool:
+        """True while nothing but time and room keeps a runner from getting the job."""
+        return self.status is Status.QUEUED
+
 
 STATUS_AFTER: dict[type[JobEvent], Status] = {
     JobRequested: Status.QUEUED,

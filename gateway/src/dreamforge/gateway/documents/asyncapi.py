@@ -66,6 +66,9 @@ CHANNELS: dict[type[e.Event], tuple[str, StreamSpec, tuple[str, ...], tuple[str,
     e.MessageParked: ("forge.parked.{service}", PARKED, (_PROJECTOR,), ("cli",)),
     e.ParkedSettled: ("forge.parked.{service}.settled", PARKED, ("cli",), (_PROJECTOR,)),
 }
+# A new event of a job is one that its owner causes, through the gateway, unless it is named above.
+for _event in e.JOB_EVENTS:
+    CHANNELS.setdefault(_event, (f"forge.jobs.{{job_id}}.{{attempt}}.{_event.TOKEN}", JOBS, (_GATEWAY,), _ALL))
 HEARTBEATS = "$KV.runners.{runner_id}"
 
 

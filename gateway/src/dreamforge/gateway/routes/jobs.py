@@ -1,6 +1,6 @@
 """Jobs: submit, read, cancel, watch, explain."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -10,8 +10,9 @@ from starlette.responses import Response
 
 from dreamforge.contracts.errors import JobNotFound
 from dreamforge.contracts.events import Decision
+from dreamforge.contracts.jobs import owner
 from dreamforge.contracts.jobs.course import Status
-from dreamforge.contracts.jobs.decisions import RequestCancel
+from dreamforge.contracts.jobs.owner import OwnerCommand
 from dreamforge.contracts.models.descriptor import Token
 from dreamforge.contracts.placement import needs_of
 from dreamforge.gateway.dependencies import Dependencies
@@ -85,24 +86,29 @@ async def submit_job(request: Request) -> Response:
     return _accepted(job_id, outcome, replayed=not outcome.events)
 
 
-@router.post(
-    "/{job_id}/cancel",
-    status_code=202,
-    response_model=Accepted,
-    responses={
+COMMAND: dict[str, Any] = {  # Any: what FastAPI takes
+    "status_code": 202,
+    "response_model": Accepted,
+    "responses": {
         202: {
-            "description": "The request is in the log, or there was nothing left to cancel",
+            "description": "The request is in the log, or there was nothing left to do",
             "headers": doc.IDS | doc.SEQUENCE,
         },
         **doc.problems(404, 422, 503),
     },
-)
-async def cancel_job(request: Request, job_id: str) -> Response:
-    """Stop a job in any state. Repeating it changes nothing; a finished job does not change."""
+}
+
+
+async def _execute(request: Request, job_id: str, command: OwnerCommand) -> Response:
     store = dependencies_of(request).store
-    command = RequestCancel(now=clock.now())
     outcome = await store.execute(known_shape(job_id), command, traceparent=context_of(request).traceparent)
     return _accepted(job_id, outcome)
+
+
+@router.post("/{job_id}/cancel", **COMMAND)
+async def cancel_job(request: Request, job_id: str) -> Response:
+    """Stop a job in any state. Repeating it changes nothing; a finished job does not change."""
+    return await _execute(request, job_id, owner.RequestCancel(clock.now()))
 
 
 def _accepted(job_id: str, outcome: JobOutcome, *, replayed: bool = False) -> Response:

@@ -12,9 +12,13 @@ from dreamforge.scheduler.planning.fairness import work_of
 
 
 class Stage(StrEnum):
-    """Where an open job is for planning. PROMISED exists only here: planned, its append not yet read from the log."""
+    """Where an open job is for planning.
+
+    BLOCKED: its owner keeps it from being assigned. PROMISED: planned, its append not yet read from the log.
+    """
 
     QUEUED = "queued"
+    BLOCKED = "blocked"
     WAITING = "waiting"
     PROMISED = "promised"
     ASSIGNED = "assigned"
@@ -61,6 +65,8 @@ class OpenJob(JobCourse):
             return Stage.RUNNING
         if self.status is Status.ASSIGNED:
             return Stage.ASSIGNED
+        if not self.assignable:
+            return Stage.BLOCKED
         return Stage.WAITING if self.retry_at is not None and not self.due else Stage.QUEUED
 
     @property

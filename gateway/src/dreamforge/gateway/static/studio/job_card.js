@@ -13,7 +13,7 @@ class JobCard {
     this.root.id = job.job_id;
     this.root.card = this;
     this.part(".raw").href = `/v1/jobs/${job.job_id}`;
-    this.on(".cancel", () => this.cancel());
+    this.on(".cancel", () => this.command(".cancel", "cancel"));
     this.on(".reuse", () => studio.reuse({ ...this.job.request, seed: undefined }));
     this.on(".repeat", () => studio.repeat(this));
     this.part(".history").addEventListener("toggle", () => this.showHistory());
@@ -152,10 +152,12 @@ class JobCard {
     return make("figure", {}, open, make("figcaption", {}, copied));
   }
 
-  async cancel() {
-    this.part(".cancel").disabled = true;
-    try { await call(`/v1/jobs/${this.id}/cancel`, { method: "POST" }); }
-    catch (error) { this.say(error.message); this.part(".cancel").disabled = false; }
+  // What a button asks of the job; its event comes back through the log.
+  async command(button, name, body) {
+    this.part(button).disabled = true;
+    const content = body && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+    try { await call(`/v1/jobs/${this.id}/${name}`, { method: "POST", ...content }); }
+    catch (error) { this.say(error.message); this.part(button).disabled = false; }
   }
 
   // Why it waits, as the scheduler sees it now.

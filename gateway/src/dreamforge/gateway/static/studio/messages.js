@@ -24,7 +24,7 @@ function describeEvent(name, data) {
     case "failed": return describeFailure(data.reason, data.message);
     case "cancel-requested": return "Stopping.";
     case "cancelled": return "Cancelled.";
-    default: return name;
+    default: return sentence(name[0].toUpperCase() + name.slice(1).replaceAll("-", " "));
   }
 }
 
