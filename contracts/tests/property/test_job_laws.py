@@ -1,5 +1,6 @@
 """The laws of decide / evolve, driven with random commands in random order."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -34,7 +35,7 @@ from dreamforge.contracts.jobs.decisions import (
     WarnAttempt,
     decide,
 )
-from dreamforge.contracts.jobs.owner import overdue
+from dreamforge.contracts.jobs.owner import HoldJob, ReleaseJob, overdue
 from dreamforge.contracts.jobs.retry_policy import RetryPolicy
 from dreamforge.contracts.jobs.state import INITIAL, JobState, UnknownEvent, evolve
 from dreamforge.contracts.request.render_request import Deadlines, RenderRequest
@@ -106,6 +107,8 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(RequestCancel, now=times),
     st.builds(Expire, now=times),
     st.builds(ConfirmCancel, now=times, attempt=attempts),
+    st.builds(HoldJob, now=times),
+    st.builds(ReleaseJob, now=times),
 )
 
 
@@ -216,6 +219,31 @@ def test_an_expired_job_is_over_and_one_in_time_goes_on(history: list[Command], 
     missed = overdue(state, now)
     after, events = step(state, Expire(now))
     assert after.terminal if missed else (after, events) == (state, ())
+
+
+@given(st.lists(commands, max_size=60))
+@settings(max_examples=300)
+def test_a_held_job_is_never_assigned_and_what_runs_goes_on(history: list[Command]) -> None:
+    state = INITIAL
+    for command in history:
+        before = state
+        state, events = step(state, command)
+        if before.held_since is not None:
+            assert not any(event.TOKEN == "assigned" for event in events)
+        if isinstance(command, HoldJob | ReleaseJob):
+            assert (state.status, state.attempt, state.runner_id) == (before.status, before.attempt, before.runner_id)
+
+
+@given(st.lists(commands, max_size=40), times)
+def test_holding_loses_nothing(history: list[Command], now: datetime) -> None:
+    state = INITIAL
+    for command in history:
+        state, _ = step(state, command)
+    if state.terminal or state.held_since is not None:
+        return
+    held, _ = step(state, HoldJob(now))
+    released, _ = step(held, ReleaseJob(now))
+    assert released == replace(state, holds=released.holds)
 
 
 class RacingWriters(RuleBasedStateMachine):

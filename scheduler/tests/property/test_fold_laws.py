@@ -40,7 +40,7 @@ ASSIGNED = {
     "estimated_vram_bytes": 1,
     "decision": DECISION,
 }
-KINDS = ("finish", "fail", "lose", "cancel", "confirm", "expire", "garbage", "beside", "promise")
+KINDS = ("finish", "fail", "lose", "cancel", "confirm", "hold", "expire", "garbage", "beside", "promise")
 USUAL = ("request", "assign", "start")  # most steps, or most stories would end before they begin
 STEPS = st.lists(
     st.tuples(
@@ -136,6 +136,8 @@ class World:
                 return decisions.FailAttempt(now, attempt, FailureReason.RUNNER_LOST, True, "m", policy)
             case "cancel":
                 return decisions.RequestCancel(now)
+            case "hold":
+                return owner.HoldJob(now) if flag else owner.ReleaseJob(now)
             case "confirm":
                 return decisions.ConfirmCancel(now, attempt)
             case _:
@@ -159,6 +161,7 @@ def same_story(world, job, state):
         assert job.stage is Stage.PROMISED
         return
     idle = Stage.QUEUED if state.retry_at is None else Stage.WAITING
+    idle = idle if state.held_since is None else Stage.BLOCKED
     assert job.stage is STAGES.get(state.status, idle)
     assert (job.runner_id, job.instance_id) == (state.runner_id, state.instance_id)
     assert job.retry_at == state.retry_at

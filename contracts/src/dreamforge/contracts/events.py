@@ -208,6 +208,30 @@ class JobCancelled(JobEvent):
     stage: str
 
 
+class JobHeld(JobEvent):
+    """The job must not be assigned until it is released. An attempt that a runner has goes on; its retry waits."""
+
+    TYPE = "dreamforge.job.held.v1"
+    TOKEN = "held"
+    requested_by: str = "client"
+    number: int = Field(default=1, ge=1, description="which hold of the job this is, from 1")
+
+    def detail(self) -> str:
+        return str(self.number)
+
+
+class JobReleased(JobEvent):
+    """The job may be assigned again."""
+
+    TYPE = "dreamforge.job.released.v1"
+    TOKEN = "released"
+    requested_by: str = "client"
+    number: int = Field(default=1, ge=1, description="which hold of the job this ends, from 1")
+
+    def detail(self) -> str:
+        return str(self.number)
+
+
 class StepProgressed(JobEvent):
     """One denoising step is done. Volatile by design: a lost step is allowed, a lost fact is not."""
 
@@ -327,6 +351,8 @@ JOB_EVENTS: tuple[type[JobEvent], ...] = (
     CancelRequested,
     JobCancelled,
     JobWarned,
+    JobHeld,
+    JobReleased,
 )
 EVENTS: tuple[type[Event], ...] = (
     *JOB_EVENTS,

@@ -142,17 +142,29 @@ async def _watch(settings: CliSettings, job_id: str, *, json: bool) -> None:
 @app.command()
 def cancel(job_id: JobId, json: Json = False) -> None:
     """Cancel a job; a running job stops within one step."""
-    run(_cancel(cli_settings.load(), job_id, json=json))
+    run(_command(cli_settings.load(), job_id, "cancel", "cancellation requested", json=json))
 
 
-async def _cancel(settings: CliSettings, job_id: str, *, json: bool) -> None:
+@app.command()
+def hold(job_id: JobId, json: Json = False) -> None:
+    """Keep a job from being assigned until it is released. An attempt that runs goes on."""
+    run(_command(cli_settings.load(), job_id, "hold", "it is assigned to no runner until it is released", json=json))
+
+
+@app.command()
+def release(job_id: JobId, json: Json = False) -> None:
+    """Let a held job be assigned again."""
+    run(_command(cli_settings.load(), job_id, "release", "it may be assigned", json=json))
+
+
+async def _command(settings: CliSettings, job_id: str, name: str, effect: str, *, json: bool) -> None:
     async with GatewayClient(settings) as gateway:
-        answer = await gateway.command(job_id, "cancel")
+        answer = await gateway.command(job_id, name)
     if json:
         emit(answer)
         return
-    what = "it has already ended" if answer["status"] in TERMINAL else "cancellation requested"
-    out.print(f"{job_id} is {coloured(answer['status'])}; {what}", soft_wrap=True)
+    outcome = "it has already ended" if answer["status"] in TERMINAL else effect
+    out.print(f"{job_id} is {coloured(answer['status'])}; {outcome}", soft_wrap=True)
 
 
 @app.command()

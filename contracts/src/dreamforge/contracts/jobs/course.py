@@ -20,6 +20,8 @@ from dreamforge.contracts.events import (
     JobCancelled,
     JobEvent,
     JobFailed,
+    JobHeld,
+    JobReleased,
     JobRequested,
     JobStarted,
     JobSucceeded,
@@ -58,6 +60,8 @@ class JobCourse:
     retry_at: datetime | None = None
     cancel_requested: bool = False
     failure: FailureReason | None = None
+    held_since: datetime | None = None
+    holds: int = 0
     preset: str = ""
 
     @property
@@ -68,7 +72,7 @@ class JobCourse:
     @property
     def assignable(self) -> bool:
         """True while nothing but time and room keeps a runner from getting the job."""
-        return self.status is Status.QUEUED
+        return self.status is Status.QUEUED and self.held_since is None
 
 
 STATUS_AFTER: dict[type[JobEvent], Status] = {
@@ -119,6 +123,8 @@ CHANGES: dict[type[JobEvent], Callable[[Any], Fields]] = {
     AttemptFailed: _attempt_failed,
     JobFailed: lambda event: {"failure": event.reason},
     CancelRequested: lambda _: {"cancel_requested": True},
+    JobHeld: lambda event: {"held_since": event.at, "holds": event.number},
+    JobReleased: lambda _: {"held_since": None},
 }
 
 

@@ -9,7 +9,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dreamforge.contracts.errors import IdempotencyConflict
-from dreamforge.contracts.events import CancelRequested, FailureReason, JobCancelled, JobFailed, JobRequested
+from dreamforge.contracts.events import (
+    CancelRequested,
+    FailureReason,
+    JobCancelled,
+    JobFailed,
+    JobHeld,
+    JobReleased,
+    JobRequested,
+)
 from dreamforge.contracts.jobs.attempts import Events, fail_events
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.state import JobState
@@ -45,7 +53,23 @@ class Expire:
     now: datetime
 
 
-OwnerCommand = RequestCancel | Expire
+@dataclass(frozen=True, slots=True)
+class HoldJob:
+    """Keep the job from being assigned until it is released."""
+
+    now: datetime
+    requested_by: str = "client"
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseJob:
+    """Let the job be assigned again."""
+
+    now: datetime
+    requested_by: str = "client"
+
+
+OwnerCommand = RequestCancel | Expire | HoldJob | ReleaseJob
 
 
 def request(state: JobState, command: RequestJob) -> Events:
@@ -114,8 +138,24 @@ def _expire(state: JobState, command: Expire) -> Events:
     return fail_events(state, reason, message, now=command.now)
 
 
+def _hold(state: JobState, command: HoldJob) -> Events:
+    if state.terminal or state.held_since is not None:
+        return ()
+    number = state.holds + 1
+    return (JobHeld(at=command.now, attempt=state.attempt, requested_by=command.requested_by, number=number),)
+
+
+def _release(state: JobState, command: ReleaseJob) -> Events:
+    if state.terminal or state.held_since is None:
+        return ()
+    number = state.holds
+    return (JobReleased(at=command.now, attempt=state.attempt, requested_by=command.requested_by, number=number),)
+
+
 # Any: each function takes the command class it stands under.
 DECISIONS: dict[type[OwnerCommand], Callable[[JobState, Any], Events]] = {
     RequestCancel: _cancel,
     Expire: _expire,
+    HoldJob: _hold,
+    ReleaseJob: _release,
 }

@@ -24,6 +24,7 @@ PARAMETERS = {
     "runner_id": "the runner's own name",
     "index": "which picture of the job, from 0",
     "model_id": "the model's id",
+    "number": "counts the events of this kind, from 1",
     "warning": "the code, with `-` and the picture's index where it is about one of them",
     "service": "the service that could not read the message",
 }
@@ -68,7 +69,8 @@ CHANNELS: dict[type[e.Event], tuple[str, StreamSpec, tuple[str, ...], tuple[str,
 }
 # A new event of a job is one that its owner causes, through the gateway, unless it is named above.
 for _event in e.JOB_EVENTS:
-    CHANNELS.setdefault(_event, (f"forge.jobs.{{job_id}}.{{attempt}}.{_event.TOKEN}", JOBS, (_GATEWAY,), _ALL))
+    _tail = "" if _event.detail is e.JobEvent.detail else ".{number}"
+    CHANNELS.setdefault(_event, (f"forge.jobs.{{job_id}}.{{attempt}}.{_event.TOKEN}{_tail}", JOBS, (_GATEWAY,), _ALL))
 HEARTBEATS = "$KV.runners.{runner_id}"
 
 

@@ -111,6 +111,18 @@ async def cancel_job(request: Request, job_id: str) -> Response:
     return await _execute(request, job_id, owner.RequestCancel(clock.now()))
 
 
+@router.post("/{job_id}/hold", **COMMAND)
+async def hold_job(request: Request, job_id: str) -> Response:
+    """Keep a job from being assigned until it is released. An attempt that runs goes on; its deadlines count."""
+    return await _execute(request, job_id, owner.HoldJob(clock.now()))
+
+
+@router.post("/{job_id}/release", **COMMAND)
+async def release_job(request: Request, job_id: str) -> Response:
+    """Let a held job be assigned again."""
+    return await _execute(request, job_id, owner.ReleaseJob(clock.now()))
+
+
 def _accepted(job_id: str, outcome: JobOutcome, *, replayed: bool = False) -> Response:
     links = Links.of(job_id)
     body = Accepted(job_id=job_id, status=outcome.state.status, sequence=outcome.version, links=links)

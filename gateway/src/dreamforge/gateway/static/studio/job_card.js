@@ -13,7 +13,9 @@ class JobCard {
     this.root.id = job.job_id;
     this.root.card = this;
     this.part(".raw").href = `/v1/jobs/${job.job_id}`;
-    this.on(".cancel", () => this.command(".cancel", "cancel"));
+    const cancel = () => call(`/v1/jobs/${this.id}/cancel`, { method: "POST" });
+    this.on(".cancel", () => this.command(".cancel", cancel));
+    this.on(".hold", () => this.command(".hold", () => this.hold()));
     this.on(".reuse", () => studio.reuse({ ...this.job.request, seed: undefined }));
     this.on(".repeat", () => studio.repeat(this));
     this.part(".history").addEventListener("toggle", () => this.showHistory());
@@ -41,6 +43,9 @@ class JobCard {
     part("progress").value = this.progress;
     part(".cancel").hidden = !this.open;
     part(".cancel").disabled = Boolean(job.cancel_requested);
+    part(".hold").hidden = !this.open;
+    part(".hold").disabled = false;
+    part(".hold").textContent = job.held_since ? "Release" : "Hold";
     part(".repeat").hidden = this.open;
     part(".repeat").textContent = job.status === "succeeded" ? "Generate the same again" : "Try again";
   }
@@ -85,6 +90,8 @@ class JobCard {
       warned: () => this.addWarning(data),
       "attempt-failed": () => { this.part(".images").replaceChildren(); return { step: null }; },
       "cancel-requested": () => ({ cancel_requested: true }),
+      held: () => ({ held_since: data.at }),
+      released: () => ({ held_since: null }),
     }[name]?.();
     const status = STATUS_TABLE[name]?.status ?? this.job.status;
     this.job = { ...this.job, status, ...own, ...(ended ? { finished_at: data.at } : {}) };
@@ -153,11 +160,15 @@ class JobCard {
   }
 
   // What a button asks of the job; its event comes back through the log.
-  async command(button, name, body) {
+  async command(button, request) {
     this.part(button).disabled = true;
-    const content = body && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-    try { await call(`/v1/jobs/${this.id}/${name}`, { method: "POST", ...content }); }
+    try { await request(); }
     catch (error) { this.say(error.message); this.part(button).disabled = false; }
+  }
+
+  hold() {
+    return this.job.held_since ? call(`/v1/jobs/${this.id}/release`, { method: "POST" })
+      : call(`/v1/jobs/${this.id}/hold`, { method: "POST" });
   }
 
   // Why it waits, as the scheduler sees it now.

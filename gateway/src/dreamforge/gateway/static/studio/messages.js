@@ -23,6 +23,8 @@ function describeEvent(name, data) {
     case "succeeded": return `Done in ${seconds(data.render_seconds)}.`;
     case "failed": return describeFailure(data.reason, data.message);
     case "cancel-requested": return "Stopping.";
+    case "held": return "Held: no runner gets it until it is released.";
+    case "released": return "Released.";
     case "cancelled": return "Cancelled.";
     default: return sentence(name[0].toUpperCase() + name.slice(1).replaceAll("-", " "));
   }
