@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests are imported by path; what they share needs a name
 
-from gateway_world import BODY, MODEL, World, models, ready, running, settings_of
+from simulated_system import BODY, MODEL, SimulatedSystem, models, ready, running, settings_of
 
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.runtime.log.event_store import EventStore
@@ -30,16 +30,16 @@ def settings(forge_env: dict[str, str], change_settings: dict[str, object]) -> G
 
 
 @pytest.fixture
-async def world(settings: GatewaySettings) -> AsyncIterator[World]:
+async def system(settings: GatewaySettings) -> AsyncIterator[SimulatedSystem]:
     bus = await open_log(settings, "test")
-    world = World(settings, bus, EventStore(bus, "/test"))
-    await world.register(MODEL)
-    yield world
+    system = SimulatedSystem(settings, bus, EventStore(bus, "/test"))
+    await system.register(MODEL)
+    yield system
     await bus.nc.close()
 
 
 @pytest.fixture
-async def client(world: World, settings: GatewaySettings) -> AsyncIterator[httpx.AsyncClient]:
+async def client(system: SimulatedSystem, settings: GatewaySettings) -> AsyncIterator[httpx.AsyncClient]:
     """Talks to a gateway that is ready."""
     async with running(settings) as (url, _), httpx.AsyncClient(base_url=url, timeout=20) as client:
         await ready(client)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import httpx
-from gateway_world import DECISION, MODEL, World, beat, heartbeat
+from simulated_system import DECISION, MODEL, SimulatedSystem, beat, heartbeat
 
 from dreamforge.contracts.events import Candidate, Decision
 from dreamforge.contracts.models.descriptor import Tier, VramProfile
@@ -11,9 +11,9 @@ from dreamforge.runtime import clock, ids
 from dreamforge.runtime.testing import eventually
 
 
-async def first_attempt(world: World, job_id: str, runner_id: str, decision: Decision) -> None:
+async def first_attempt(system: SimulatedSystem, job_id: str, runner_id: str, decision: Decision) -> None:
     """A runner is at work on a job."""
-    await world.insert(
+    await system.insert(
         "attempts",
         job_id=job_id,
         attempt=1,
@@ -26,17 +26,17 @@ async def first_attempt(world: World, job_id: str, runner_id: str, decision: Dec
     )
 
 
-async def test_why_a_job_waits(client: httpx.AsyncClient, world: World) -> None:
+async def test_why_a_job_waits(client: httpx.AsyncClient, system: SimulatedSystem) -> None:
     waiting, urgent, running = ids.new_id(), ids.new_id(), ids.new_id()
-    await world.insert_job(waiting)
+    await system.insert_job(waiting)
     alone = (await client.get(f"/v1/jobs/{waiting}/why")).json()
     assert alone["summary"] == "It waits because no runner is alive. It is next in the queue."
 
-    await world.insert_job(urgent, priority=9)
-    await world.insert_job(running, status="running", attempt=1, runner_id="busy")
-    await first_attempt(world, running, "busy", DECISION)
+    await system.insert_job(urgent, priority=9)
+    await system.insert_job(running, status="running", attempt=1, runner_id="busy")
+    await first_attempt(system, running, "busy", DECISION)
     await beat(
-        world,
+        system,
         client,
         heartbeat("busy"),
         heartbeat("small", budget_bytes=2**20),
@@ -49,12 +49,12 @@ async def test_why_a_job_waits(client: httpx.AsyncClient, world: World) -> None:
     assert "small (too small: needs 1.0 GiB" in why["summary"]
     assert "1 waiting job before it" in why["summary"]
 
-    await beat(world, client, heartbeat("free"))
+    await beat(system, client, heartbeat("free"))
     able = (await client.get(f"/v1/jobs/{waiting}/why")).json()
     assert "free could take it now" in able["summary"]
 
 
-async def test_why_a_job_went_where_it_went(client: httpx.AsyncClient, world: World) -> None:
+async def test_why_a_job_went_where_it_went(client: httpx.AsyncClient, system: SimulatedSystem) -> None:
     job_id = ids.new_id()
     decision = DECISION.model_copy(
         update={
@@ -64,8 +64,8 @@ async def test_why_a_job_went_where_it_went(client: httpx.AsyncClient, world: Wo
             )
         }
     )
-    await world.insert_job(job_id, status="running", attempt=1, runner_id="r1")
-    await first_attempt(world, job_id, "r1", decision)
+    await system.insert_job(job_id, status="running", attempt=1, runner_id="r1")
+    await first_attempt(system, job_id, "r1", decision)
     why = (await client.get(f"/v1/jobs/{job_id}/why")).json()
     assert why["summary"] == "r1 is rendering attempt 1."
     assert why["waiting"] is None
@@ -75,8 +75,10 @@ async def test_why_a_job_went_where_it_went(client: httpx.AsyncClient, world: Wo
     assert "r2 (too small: needs 8.0 GiB, can offer 1.0 GiB)" in attempt["summary"]
 
 
-async def test_the_catalogue_is_the_registry_with_the_live_fleet(client: httpx.AsyncClient, world: World) -> None:
-    await beat(world, client, heartbeat("r1"), heartbeat("r2", models=()))
+async def test_the_catalogue_is_the_registry_with_the_live_fleet(
+    client: httpx.AsyncClient, system: SimulatedSystem
+) -> None:
+    await beat(system, client, heartbeat("r1"), heartbeat("r2", models=()))
     (model,) = (await client.get("/v1/models")).json()["models"]
     assert model["descriptor"] == MODEL.model_dump(mode="json")
     assert (model["default"], model["runners"], model["resident_on"]) == (True, ["r1"], ["r1"])
@@ -86,13 +88,15 @@ async def test_the_catalogue_is_the_registry_with_the_live_fleet(client: httpx.A
     assert model["parameters"]["properties"]["width_px"]["maximum"] == MODEL.side_px_max
 
 
-async def test_presets_say_where_they_fit_in_which_tier_and_why_not(client: httpx.AsyncClient, world: World) -> None:
+async def test_presets_say_where_they_fit_in_which_tier_and_why_not(
+    client: httpx.AsyncClient, system: SimulatedSystem
+) -> None:
     frugal = VramProfile(resident_bytes=2**28, denoise_bytes_per_latent=1, decode_bytes_per_px=1)
     tiers = (Tier(name="full", vram=MODEL.vram), Tier(name="frugal", vram=frugal, offload="model"))
-    await world.register(MODEL.model_copy(update={"model_id": "tiered", "tiers": tiers}))
+    await system.register(MODEL.model_copy(update={"model_id": "tiered", "tiers": tiers}))
     both = ("m", "tiered")
     large, middle = heartbeat("large", models=both), heartbeat("middle", models=both, budget_bytes=2**29)
-    await beat(world, client, large, middle, heartbeat("without", models=()))
+    await beat(system, client, large, middle, heartbeat("without", models=()))
 
     async def presets() -> list[Any]:
         return list((await client.get("/v1/presets", params={"model_id": "tiered"})).json()["presets"])
@@ -110,9 +114,9 @@ async def test_presets_say_where_they_fit_in_which_tier_and_why_not(client: http
 
 
 async def test_a_runner_that_fell_silent_stays_listed_without_a_heartbeat(
-    client: httpx.AsyncClient, world: World
+    client: httpx.AsyncClient, system: SimulatedSystem
 ) -> None:
-    await world.insert(
+    await system.insert(
         "runners",
         runner_id="gone",
         sequence=1,
@@ -125,7 +129,7 @@ async def test_a_runner_that_fell_silent_stays_listed_without_a_heartbeat(
         registered_at=clock.now(),
         changed_at=clock.now(),
     )
-    await beat(world, client, heartbeat("new"))
+    await beat(system, client, heartbeat("new"))
     runners = {each["runner_id"]: each for each in (await client.get("/v1/runners")).json()["runners"]}
     assert (runners["gone"]["status"], runners["gone"]["heartbeat"]) == ("lost", None)
     assert (runners["new"]["status"], runners["new"]["heartbeat"]["slots"]) == ("online", 1)

@@ -6,14 +6,14 @@ from typing import Any
 
 import httpx
 import pytest
-from gateway_world import BODY, DECISION, World
+from simulated_system import BODY, DECISION, SimulatedSystem
 
 from dreamforge.contracts.events import JobStarted, JobWarned, WarningCode
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_of
 
 
-async def test_a_read_waits_for_the_write_it_must_see(client: httpx.AsyncClient, world: World) -> None:
+async def test_a_read_waits_for_the_write_it_must_see(client: httpx.AsyncClient, system: SimulatedSystem) -> None:
     written = await client.post("/v1/jobs", json=BODY)
     job_id, sequence = written.json()["job_id"], int(written.headers["forge-sequence"])
     by_header = asyncio.create_task(client.get(f"/v1/jobs/{job_id}", headers={"Forge-Min-Sequence": str(sequence)}))
@@ -21,8 +21,8 @@ async def test_a_read_waits_for_the_write_it_must_see(client: httpx.AsyncClient,
     without_a_word = asyncio.create_task(client.get(f"/v1/jobs/{job_id}"))
     done, _ = await asyncio.wait({by_header, by_query, without_a_word}, timeout=0.3)
     assert not done
-    await world.insert_job(job_id, version=sequence)
-    await world.project_to(sequence)
+    await system.insert_job(job_id, version=sequence)
+    await system.project_to(sequence)
     assert (await by_header).json()["version"] == sequence
     assert [job["job_id"] for job in (await by_query).json()["jobs"]] == [job_id]
     assert (await without_a_word).status_code == 200
@@ -39,11 +39,11 @@ async def test_a_projection_that_stays_behind_is_said(client: httpx.AsyncClient)
     assert int(response.headers["retry-after"]) > 0
 
 
-async def test_a_job_with_all_that_belongs_to_it(client: httpx.AsyncClient, world: World) -> None:
+async def test_a_job_with_all_that_belongs_to_it(client: httpx.AsyncClient, system: SimulatedSystem) -> None:
     job_id, now = ids.new_id(), clock.now()
-    await world.insert_job(job_id, status="succeeded", attempt=2, finished_at=now, render_seconds=1.5)
+    await system.insert_job(job_id, status="succeeded", attempt=2, finished_at=now, render_seconds=1.5)
     for attempt, status in ((1, "failed"), (2, "succeeded")):
-        await world.insert(
+        await system.insert(
             "attempts",
             job_id=job_id,
             attempt=attempt,
@@ -55,7 +55,7 @@ async def test_a_job_with_all_that_belongs_to_it(client: httpx.AsyncClient, worl
             assigned_at=now,
             reason="stalled" if status == "failed" else None,
         )
-    await world.insert(
+    await system.insert(
         "steps",
         job_id=job_id,
         sequence=3,
@@ -69,7 +69,7 @@ async def test_a_job_with_all_that_belongs_to_it(client: httpx.AsyncClient, worl
         at=now,
     )
     for attempt, visible in ((1, False), (2, True)):
-        await insert_artifact(world, f"{job_id}-{attempt}-0", job_id, attempt, visible=visible)
+        await insert_artifact(system, f"{job_id}-{attempt}-0", job_id, attempt, visible=visible)
     response = await client.get(f"/v1/jobs/{job_id}")
     job = response.json()
     assert response.status_code == 200, job
@@ -83,16 +83,18 @@ async def test_a_job_with_all_that_belongs_to_it(client: httpx.AsyncClient, worl
     assert job["links"]["events"] == f"/v1/jobs/{job_id}/events"
 
 
-async def test_a_job_shows_what_its_current_attempt_was_warned_of(client: httpx.AsyncClient, world: World) -> None:
+async def test_a_job_shows_what_its_current_attempt_was_warned_of(
+    client: httpx.AsyncClient, system: SimulatedSystem
+) -> None:
     job_id, at = ids.new_id(), clock.now()
-    await world.insert_job(job_id, status="running", attempt=2)
+    await system.insert_job(job_id, status="running", attempt=2)
     warned = [
         JobWarned(at=at, attempt=1, code=WarningCode.PROMPT_CUT, message="of an attempt that is over"),
         JobWarned(at=at, attempt=2, code=WarningCode.UNKNOWN_WORDS, message="not known: blorb", words=("blorb",)),
         JobWarned(at=at, attempt=2, code=WarningCode.PRECISION_RAISED, message="painted again", image_index=1),
     ]
     for sequence, event in enumerate((*warned, JobStarted(at=at, attempt=2, runner_id="r1", instance_id="i")), 10):
-        await world.insert(
+        await system.insert(
             "events",
             sequence=sequence,
             job_id=job_id,
@@ -111,9 +113,9 @@ async def test_a_job_shows_what_its_current_attempt_was_warned_of(client: httpx.
 
 
 async def insert_artifact(
-    world: World, artifact_id: str, job_id: str, attempt: int, *, visible: bool, key: str = "images/k.png"
+    system: SimulatedSystem, artifact_id: str, job_id: str, attempt: int, *, visible: bool, key: str = "images/k.png"
 ) -> None:
-    await world.insert(
+    await system.insert(
         "artifacts",
         artifact_id=artifact_id,
         job_id=job_id,
@@ -132,12 +134,14 @@ async def insert_artifact(
     )
 
 
-async def test_pages_cover_every_job_once_while_new_ones_arrive(client: httpx.AsyncClient, world: World) -> None:
+async def test_pages_cover_every_job_once_while_new_ones_arrive(
+    client: httpx.AsyncClient, system: SimulatedSystem
+) -> None:
     at = clock.now()
     expected = []
     for number in range(12):  # pairs of equal times: the cursor must tell them apart
         job_id = ids.new_id()
-        await world.insert_job(
+        await system.insert_job(
             job_id, requested_at=at + timedelta(seconds=number // 2), tenant="t", priority=number % 10
         )
         expected.append(job_id)
@@ -147,17 +151,17 @@ async def test_pages_cover_every_job_once_while_new_ones_arrive(client: httpx.As
         params = {"limit": 5, "tenant": "t"} | ({"cursor": cursor} if cursor else {})
         page = (await client.get("/v1/jobs", params=params)).json()
         seen += [job["job_id"] for job in page["jobs"]]
-        await world.insert_job(ids.new_id(), requested_at=at + timedelta(hours=1), tenant="t")
+        await system.insert_job(ids.new_id(), requested_at=at + timedelta(hours=1), tenant="t")
         if (cursor := page["next_cursor"]) is None:
             break
     assert seen == sorted(expected, key=lambda job_id: (expected.index(job_id) // 2, job_id), reverse=True)
 
 
-async def test_filters(client: httpx.AsyncClient, world: World) -> None:
+async def test_filters(client: httpx.AsyncClient, system: SimulatedSystem) -> None:
     rows: list[dict[str, Any]] = [{}, {"status": "failed"}, {"tenant": "t2"}, {"model_id": "other"}]
     names = [ids.new_id() for _ in rows]
     for job_id, row in zip(names, rows, strict=True):
-        await world.insert_job(job_id, **row)
+        await system.insert_job(job_id, **row)
     for number, params in enumerate(({"status": "failed"}, {"tenant": "t2"}, {"model_id": "other"}), 1):
         jobs = (await client.get("/v1/jobs", params=params)).json()["jobs"]
         assert [job["job_id"] for job in jobs] == [names[number]], params
@@ -212,14 +216,14 @@ async def test_what_does_not_exist_is_a_problem_document(client: httpx.AsyncClie
     assert (await client.put("/v1/jobs")).headers["allow"] == "GET, POST"
 
 
-async def test_a_visible_picture_is_a_redirect_to_its_bytes(client: httpx.AsyncClient, world: World) -> None:
+async def test_a_visible_picture_is_a_redirect_to_its_bytes(client: httpx.AsyncClient, system: SimulatedSystem) -> None:
     data = b"\x89PNG a picture"
     key = object_key(sha256_of(data))
-    await ObjectStore(world.settings).put(key, data, "image/png")
+    await ObjectStore(system.settings).put(key, data, "image/png")
     job_id = ids.new_id()
-    await insert_artifact(world, f"{job_id}-1-0", job_id, 1, visible=True, key=key)
-    await insert_artifact(world, f"{job_id}-2-0", job_id, 2, visible=False, key=key)
-    await insert_artifact(world, f"{job_id}-3-0", job_id, 3, visible=True, key="images/gone.png")
+    await insert_artifact(system, f"{job_id}-1-0", job_id, 1, visible=True, key=key)
+    await insert_artifact(system, f"{job_id}-2-0", job_id, 2, visible=False, key=key)
+    await insert_artifact(system, f"{job_id}-3-0", job_id, 3, visible=True, key="images/gone.png")
     response = await client.get(f"/v1/artifacts/{job_id}-1-0")
     assert response.status_code == 307
     async with httpx.AsyncClient() as anyone:

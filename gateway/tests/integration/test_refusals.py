@@ -3,7 +3,7 @@
 from typing import Any
 
 import httpx
-from gateway_world import BODY, MODEL, World, beat, heartbeat, models
+from simulated_system import BODY, MODEL, SimulatedSystem, beat, heartbeat, models
 
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.runtime.testing import eventually
@@ -13,24 +13,28 @@ LORA = ModelDescriptor(
 )
 
 
-async def test_a_model_larger_than_every_runner_that_has_it_is_refused(client: httpx.AsyncClient, world: World) -> None:
-    await beat(world, client, heartbeat("elsewhere", models=()))
+async def test_a_model_larger_than_every_runner_that_has_it_is_refused(
+    client: httpx.AsyncClient, system: SimulatedSystem
+) -> None:
+    await beat(system, client, heartbeat("elsewhere", models=()))
     assert (await client.post("/v1/jobs", json=BODY)).status_code == 202  # one that has it may be on its way
-    await beat(world, client, heartbeat("tiny", budget_bytes=2**20), heartbeat("small", budget_bytes=2**29))
+    await beat(system, client, heartbeat("tiny", budget_bytes=2**20), heartbeat("small", budget_bytes=2**29))
     refused = await client.post("/v1/jobs", json=BODY)
     problem = refused.json()
     assert (refused.status_code, problem["code"], problem["largest_bytes"]) == (422, "model_too_large", 2**29)
     assert problem["needed_bytes"] > 2**30
     assert problem["errors"][0]["pointer"] == "/model_id"
     assert str(problem["needed_bytes"]) in problem["detail"]
-    await beat(world, client, heartbeat("large"))
+    await beat(system, client, heartbeat("large"))
     assert (await client.post("/v1/jobs", json=BODY)).status_code == 202
 
 
-async def test_assets_are_listed_and_refused_where_they_do_not_fit(client: httpx.AsyncClient, world: World) -> None:
+async def test_assets_are_listed_and_refused_where_they_do_not_fit(
+    client: httpx.AsyncClient, system: SimulatedSystem
+) -> None:
     sdxl = MODEL.model_copy(update={"model_id": "xl", "family": "stable-diffusion-xl"})
     for model in (LORA, sdxl):
-        await world.register(model)
+        await system.register(model)
     await eventually(lambda: models(client), until=lambda found: len(found) == 3)
     shown = {each["descriptor"]["model_id"]: each for each in await models(client)}
     assert shown["other-lora"]["parameters"] is None
@@ -54,9 +58,9 @@ async def test_assets_are_listed_and_refused_where_they_do_not_fit(client: httpx
     assert "'stable-diffusion-xl'" in mismatch.json()["detail"]
 
 
-async def test_a_removed_model_is_unknown(client: httpx.AsyncClient, world: World) -> None:
-    await world.register(MODEL.model_copy(update={"model_id": "stays"}))
-    await world.unregister("m")
+async def test_a_removed_model_is_unknown(client: httpx.AsyncClient, system: SimulatedSystem) -> None:
+    await system.register(MODEL.model_copy(update={"model_id": "stays"}))
+    await system.unregister("m")
     await eventually(
         lambda: models(client), until=lambda found: [each["descriptor"]["model_id"] for each in found] == ["stays"]
     )

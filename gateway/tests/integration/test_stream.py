@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from gateway_world import MODEL, Seen, World, events, ready, running, watch
+from simulated_system import MODEL, Seen, SimulatedSystem, events, ready, running, watch
 
 from dreamforge.contracts.events import ArtifactStored, StepProgressed
 from dreamforge.contracts.log.envelope import seal
@@ -26,7 +26,7 @@ def names(seen: list[Seen]) -> list[str]:
     return [each.event for each in seen]
 
 
-async def burst(world: World, job_id: str, first: int, count: int) -> None:
+async def burst(system: SimulatedSystem, job_id: str, first: int, count: int) -> None:
     """Many steps at once, acknowledged as a whole."""
     for number in range(first, first + count - 1):
         event = StepProgressed(
@@ -40,22 +40,22 @@ async def burst(world: World, job_id: str, first: int, count: int) -> None:
             eta_seconds=1,
         )
         envelope = seal(event, entity_id=job_id, event_id=ids.new_id(), source="/test")
-        await world.bus.nc.publish(envelope.subject, envelope.data, headers=envelope.headers)
-    await world.step(job_id, first + count - 1, steps=10**6)
+        await system.bus.nc.publish(envelope.subject, envelope.data, headers=envelope.headers)
+    await system.step(job_id, first + count - 1, steps=10**6)
 
 
-async def test_history_then_live_to_the_end(client: httpx.AsyncClient, world: World, submit: Any) -> None:
+async def test_history_then_live_to_the_end(client: httpx.AsyncClient, system: SimulatedSystem, submit: Any) -> None:
     job_id = await submit()
-    await world.start(job_id)
-    await world.step(job_id, 1)
+    await system.start(job_id)
+    await system.step(job_id, 1)
     seen: list[Seen] = []
     async with client.stream("GET", f"/v1/jobs/{job_id}/events") as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         async for each in events(response):
             seen.append(each)
             if each.event == "step" and each.data["step"] == 1:  # history is told: now comes the rest
-                await world.step(job_id, 2)
-                version = await world.finish(job_id)
+                await system.step(job_id, 2)
+                version = await system.finish(job_id)
     assert names(seen) == ["requested", "assigned", "started", "step", "step", "artifact", "succeeded"]
     assert seen[0].data["type"] == "dreamforge.job.requested.v1"
     assert seen[0].data["job_id"] == job_id
@@ -65,9 +65,11 @@ async def test_history_then_live_to_the_end(client: httpx.AsyncClient, world: Wo
     assert all({"at", "attempt", "sequence", "type", "job_id"} <= each.data.keys() for each in seen)
 
 
-async def test_a_client_that_has_the_last_event_gets_204(client: httpx.AsyncClient, world: World, submit: Any) -> None:
+async def test_a_client_that_has_the_last_event_gets_204(
+    client: httpx.AsyncClient, system: SimulatedSystem, submit: Any
+) -> None:
     job_id = await submit()
-    await world.cancel(job_id)
+    await system.cancel(job_id)
     whole = await watch(client, job_id)
     assert names(whole) == ["requested", "cancel-requested", "cancelled"]
     response = await client.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": whole[-1].id})
@@ -100,11 +102,11 @@ async def test_a_quiet_stream_is_kept_alive(client: httpx.AsyncClient, submit: A
 
 
 async def test_readers_that_break_and_resume_see_every_step_once(
-    client: httpx.AsyncClient, world: World, submit: Any
+    client: httpx.AsyncClient, system: SimulatedSystem, submit: Any
 ) -> None:
     """Many joins between history and live, while events arrive: the heart of the promise."""
     job_id = await submit()
-    await world.start(job_id)
+    await system.start(job_id)
     total = 2_000
 
     async def read(seed: int) -> list[Seen]:
@@ -117,8 +119,8 @@ async def test_readers_that_break_and_resume_see_every_step_once(
 
     readers = [asyncio.create_task(read(seed)) for seed in range(5)]
     for first in range(1, total, 100):
-        await burst(world, job_id, first, 100)
-    await world.cancel(job_id)
+        await burst(system, job_id, first, 100)
+    await system.cancel(job_id)
     for seen in await asyncio.gather(*readers):
         steps = [each.data["step"] for each in seen if each.event == "step"]
         assert steps == list(range(1, total + 1))
@@ -133,13 +135,15 @@ async def test_readers_that_break_and_resume_see_every_step_once(
         ]
 
 
-async def test_the_end_never_overtakes_the_last_steps(client: httpx.AsyncClient, world: World, submit: Any) -> None:
+async def test_the_end_never_overtakes_the_last_steps(
+    client: httpx.AsyncClient, system: SimulatedSystem, submit: Any
+) -> None:
     for _ in range(10):
         job_id = await submit()
-        await world.start(job_id)
+        await system.start(job_id)
         reader = asyncio.create_task(watch(client, job_id))
-        await burst(world, job_id, 1, 50)
-        await world.finish(job_id)
+        await burst(system, job_id, 1, 50)
+        await system.finish(job_id)
         seen = await reader
         assert names(seen) == ["requested", "assigned", "started", *["step"] * 50, "artifact", "succeeded"]
 
@@ -155,9 +159,11 @@ async def until_cut(client: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("change_settings", [{"gateway_stream_buffer_bytes": 4096}])
-async def test_a_slow_client_is_dropped_and_can_resume(client: httpx.AsyncClient, world: World, submit: Any) -> None:
+async def test_a_slow_client_is_dropped_and_can_resume(
+    client: httpx.AsyncClient, system: SimulatedSystem, submit: Any
+) -> None:
     job_id = await submit()
-    await world.start(job_id)
+    await system.start(job_id)
     slow = socket.socket()
     slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     slow.setblocking(False)
@@ -181,31 +187,31 @@ async def test_a_slow_client_is_dropped_and_can_resume(client: httpx.AsyncClient
             seed=1,
             recipe=large,
         )
-        await world.append(job_id, event)
+        await system.append(job_id, event)
     await eventually(lambda: hub.DROPPED._value.get() == dropped + 1)
     await eventually(lambda: hub.CLIENTS._value.get() == 0)
     received = await until_cut(slow)
     last_id = received.rpartition(b"\n\n")[0].rpartition(b"id: ")[2].split(b"\n")[0].decode() or "0-0"
-    await world.cancel(job_id)
+    await system.cancel(job_id)
     rest = await watch(client, job_id, last_id)
     first = [each for each in await watch(client, job_id) if int(each.id.split("-")[0]) <= int(last_id.split("-")[0])]
     assert len(first) + len(rest) == 3 + 60 + 2
 
 
 async def test_an_open_stream_survives_a_restart_of_nats(
-    client: httpx.AsyncClient, world: World, submit: Any, nats_server: NatsServer
+    client: httpx.AsyncClient, system: SimulatedSystem, submit: Any, nats_server: NatsServer
 ) -> None:
     job_id = await submit()
-    await world.start(job_id)
-    await world.step(job_id, 1)
+    await system.start(job_id)
+    await system.step(job_id, 1)
     seen: list[Seen] = []
     async with client.stream("GET", f"/v1/jobs/{job_id}/events") as response:
         async for each in events(response):
             seen.append(each)
             if each.event == "step" and each.data["step"] == 1:
-                await restart(client, world, nats_server)
-                await world.step(job_id, 2)
-                await world.finish(job_id)
+                await restart(client, system, nats_server)
+                await system.step(job_id, 2)
+                await system.finish(job_id)
     assert names(seen) == ["requested", "assigned", "started", "step", "step", "artifact", "succeeded"]
     assert (await client.post("/v1/jobs", json={"prompt": "a"})).status_code == 202
 
@@ -226,10 +232,10 @@ async def test_streams_past_the_bound_are_refused_until_one_ends(client: httpx.A
         await eventually(open_again, until=lambda status: status == 200)
 
 
-async def restart(client: httpx.AsyncClient, world: World, nats_server: NatsServer) -> None:
+async def restart(client: httpx.AsyncClient, system: SimulatedSystem, nats_server: NatsServer) -> None:
     """Kill NATS, see what the gateway says meanwhile, and bring it back."""
     await nats_server.kill()
-    await eventually(lambda: not world.bus.connected)
+    await eventually(lambda: not system.bus.connected)
     away = await client.post("/v1/jobs", json={"prompt": "a"})
     assert (away.status_code, away.json()["code"]) == (503, "dependency_away")
     assert int(away.headers["retry-after"]) > 0
@@ -237,32 +243,32 @@ async def restart(client: httpx.AsyncClient, world: World, nats_server: NatsServ
     assert (await client.get("/readyz")).json()["checks"]["nats"] != "ok"
     assert (await client.get("/healthz")).status_code == 200
     await nats_server.restart()
-    await eventually(lambda: world.bus.connected)
+    await eventually(lambda: system.bus.connected)
     await ready(client)
 
 
 async def test_progress_goes_on_when_the_log_of_steps_has_lost_its_end(
-    client: httpx.AsyncClient, world: World, submit: Any, nats_server: NatsServer
+    client: httpx.AsyncClient, system: SimulatedSystem, submit: Any, nats_server: NatsServer
 ) -> None:
     """Steps are not fsynced: a broker that is killed may forget some, and then gives their numbers once more."""
     job_id = await submit()
-    await world.start(job_id)
-    await burst(world, job_id, 1, 1_000)
+    await system.start(job_id)
+    await burst(system, job_id, 1, 1_000)
     async with client.stream("GET", f"/v1/jobs/{job_id}/events") as open_all_the_time:
         told = events(open_all_the_time)
         last_id = [(await anext(told)).id for _ in range(3 + 1_000)][-1]
         await nats_server.kill()
         shutil.rmtree(next(nats_server.folder.rglob(f"{STEPS.name}/msgs")))
         await nats_server.restart()
-        await eventually(lambda: world.bus.connected)
+        await eventually(lambda: system.bus.connected)
         await ready(client)
         headers = {"Last-Event-ID": last_id}
         async with client.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers) as resumed:
             streams = told, events(resumed)
             for stream in streams:
-                first = await seen_after(stream, world, job_id)
+                first = await seen_after(stream, system, job_id)
                 assert (first.event, first.data["step"] > 1_000, first.data["sequence"] < 1_000) == ("step", True, True)
-            await world.finish(job_id)
+            await system.finish(job_id)
             for stream in streams:
                 rest = [each async for each in stream]
                 assert [each.event for each in rest if each.event != "step"] == ["artifact", "succeeded"]
@@ -270,13 +276,13 @@ async def test_progress_goes_on_when_the_log_of_steps_has_lost_its_end(
                 assert places == sorted(set(places))
 
 
-async def seen_after(stream: AsyncIterator[Seen], world: World, job_id: str) -> Seen:
+async def seen_after(stream: AsyncIterator[Seen], system: SimulatedSystem, job_id: str) -> Seen:
     """The next event of a stream; a step more is made until it comes, for those at the moment of a loss are lost."""
     seen = asyncio.ensure_future(anext(stream))
     steps = itertools.count(1_001)
 
     async def another() -> bool:
-        await world.step(job_id, next(steps), steps=10**6)
+        await system.step(job_id, next(steps), steps=10**6)
         return seen.done()
 
     await eventually(another)
@@ -284,9 +290,9 @@ async def seen_after(stream: AsyncIterator[Seen], world: World, job_id: str) -> 
 
 
 async def test_a_stopping_gateway_sends_its_clients_away_and_another_one_goes_on(
-    world: World, settings: GatewaySettings
+    system: SimulatedSystem, settings: GatewaySettings
 ) -> None:
-    await world.register(MODEL)
+    await system.register(MODEL)
     async with (
         running(settings) as (first_url, stop),
         running(settings) as (second_url, _),
@@ -304,5 +310,5 @@ async def test_a_stopping_gateway_sends_its_clients_away_and_another_one_goes_on
                     stop.set()
         assert any(line.startswith("retry: ") for line in lines)
         last_id = next(line for line in lines if line.startswith("id: "))[4:]
-        await world.cancel(job_id)
+        await system.cancel(job_id)
         assert names(await watch(second, job_id, last_id)) == ["cancel-requested", "cancelled"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from gateway_world import BODY, World, events, watch
+from simulated_system import BODY, SimulatedSystem, events, watch
 
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.runtime import ids
@@ -28,36 +28,36 @@ def settings(replica: Replica, settings: GatewaySettings) -> GatewaySettings:
 
 
 async def test_history_goes_as_far_as_the_live_tail_has_come(
-    client: httpx.AsyncClient, world: World, submit: Any, replica: Replica
+    client: httpx.AsyncClient, system: SimulatedSystem, submit: Any, replica: Replica
 ) -> None:
     job_id = await submit()
     async with client.stream("GET", f"/v1/jobs/{job_id}/events") as first:
         told = events(first)
         assert (await anext(told)).event == "requested"
-        await world.start(job_id)
+        await system.start(job_id)
         assert [(await anext(told)).event for _ in range(2)] == ["assigned", "started"]  # the tail has passed them
         replica.ends_at = 1
         async with client.stream("GET", f"/v1/jobs/{job_id}/events") as second:
             assert second.status_code == 200
-            seen = [each async for each in _until_end(second, world, job_id)]
+            seen = [each async for each in _until_end(second, system, job_id)]
     assert [each.event for each in seen] == SUCCEEDED
     resumed = await watch(client, job_id, last_id=seen[0].id)
     assert [each.event for each in resumed] == SUCCEEDED[1:]
     assert (await client.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": seen[-1].id})).status_code == 204
 
 
-async def _until_end(response: httpx.Response, world: World, job_id: str) -> Any:
+async def _until_end(response: httpx.Response, system: SimulatedSystem, job_id: str) -> Any:
     """The stream's events; the job is finished as soon as there was one."""
     finishing: asyncio.Task[int] | None = None
     async for each in events(response):
-        finishing = finishing or asyncio.create_task(world.finish(job_id))
+        finishing = finishing or asyncio.create_task(system.finish(job_id))
         yield each
     if finishing:
         await finishing
 
 
 async def test_a_job_that_got_its_202_is_known_at_once(
-    client: httpx.AsyncClient, world: World, submit: Any, replica: Replica
+    client: httpx.AsyncClient, system: SimulatedSystem, submit: Any, replica: Replica
 ) -> None:
     await submit()
     replica.ends_at = 1

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
-from gateway_world import BODY, MODEL, World
+from simulated_system import BODY, MODEL, SimulatedSystem
 
 from dreamforge.contracts.events import JobRequested
 from dreamforge.contracts.models.descriptor import Preset
@@ -12,31 +12,31 @@ from dreamforge.contracts.models.descriptor import Preset
 PROBLEM = "application/problem+json"
 
 
-async def request_of(world: World, job_id: str) -> JobRequested:
-    history = (await world.store.load(job_id)).history
+async def request_of(system: SimulatedSystem, job_id: str) -> JobRequested:
+    history = (await system.store.load(job_id)).history
     event = history[0].event
     assert isinstance(event, JobRequested)
     return event
 
 
-async def test_accepted_means_in_the_log(client: httpx.AsyncClient, world: World) -> None:
+async def test_accepted_means_in_the_log(client: httpx.AsyncClient, system: SimulatedSystem) -> None:
     trace = "a" * 32
     headers = {"X-Request-Id": "req-1", "traceparent": f"00-{trace}-{'b' * 16}-01", "Forge-Tenant": "t1"}
     response = await client.post("/v1/jobs", json=BODY | {"preset": "wide", "priority": 9}, headers=headers)
     assert response.status_code == 202
     job_id = response.json()["job_id"]
-    loaded = await world.store.load(job_id)
+    loaded = await system.store.load(job_id)
     assert response.headers["location"] == f"/v1/jobs/{job_id}"
     assert response.headers["forge-sequence"] == str(loaded.version) == str(response.json()["sequence"])
     assert response.headers["x-request-id"] == "req-1"
     assert "idempotent-replayed" not in response.headers
-    event = await request_of(world, job_id)
+    event = await request_of(system, job_id)
     assert (event.tenant, event.priority, event.request.width_px, event.request.seed) == ("t1", 9, 128, 7)
     assert trace in response.headers["traceparent"]
     assert loaded.history[0].traceparent == response.headers["traceparent"]
 
 
-async def test_a_repeat_with_the_same_key_is_the_same_job(client: httpx.AsyncClient, world: World) -> None:
+async def test_a_repeat_with_the_same_key_is_the_same_job(client: httpx.AsyncClient, system: SimulatedSystem) -> None:
     headers = {"Idempotency-Key": "k"}
     body = {"prompt": "no seed given"}
     first = await client.post("/v1/jobs", json=body, headers=headers)
@@ -46,7 +46,7 @@ async def test_a_repeat_with_the_same_key_is_the_same_job(client: httpx.AsyncCli
     assert again.json() == first.json()
     assert again.headers["idempotent-replayed"] == "true"
     assert other_tenant.json()["job_id"] != first.json()["job_id"]
-    assert len((await world.store.load(first.json()["job_id"])).history) == 1
+    assert len((await system.store.load(first.json()["job_id"])).history) == 1
 
 
 async def test_the_same_key_for_another_request_is_a_conflict(client: httpx.AsyncClient) -> None:
@@ -59,13 +59,15 @@ async def test_the_same_key_for_another_request_is_a_conflict(client: httpx.Asyn
     assert other.json()["job_id"] == first.json()["job_id"]
 
 
-async def test_a_repeat_survives_new_presets_and_lower_bounds(client: httpx.AsyncClient, world: World) -> None:
+async def test_a_repeat_survives_new_presets_and_lower_bounds(
+    client: httpx.AsyncClient, system: SimulatedSystem
+) -> None:
     headers = {"Idempotency-Key": "k"}
     first = await client.post("/v1/jobs", json={"prompt": "a", "width_px": 128}, headers=headers)
     assert first.status_code == 202
 
     async def renewed(**changes: Any) -> httpx.Response:
-        await world.register(MODEL.model_copy(update=changes))
+        await system.register(MODEL.model_copy(update=changes))
         # The new descriptor has arrived when the catalogue shows it.
         from dreamforge.runtime.testing import eventually
 
@@ -156,13 +158,13 @@ async def test_malformed_headers_are_refused(client: httpx.AsyncClient) -> None:
         assert (response.status_code, response.json()["code"]) == (400, "malformed"), (name, value)
 
 
-async def test_cancel_is_idempotent(client: httpx.AsyncClient, world: World, submit: Any) -> None:
+async def test_cancel_is_idempotent(client: httpx.AsyncClient, system: SimulatedSystem, submit: Any) -> None:
     job_id = await submit()
     first = await client.post(f"/v1/jobs/{job_id}/cancel")
     again = await client.post(f"/v1/jobs/{job_id}/cancel")
     assert (first.status_code, first.json()["status"]) == (202, "cancelled")
     assert again.json() == first.json()
-    assert int(first.headers["forge-sequence"]) == (await world.store.load(job_id)).version
+    assert int(first.headers["forge-sequence"]) == (await system.store.load(job_id)).version
 
 
 async def test_cancel_of_nothing_is_not_found(client: httpx.AsyncClient) -> None:

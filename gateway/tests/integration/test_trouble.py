@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import httpx
-from gateway_world import BODY, MODEL, World, models, ready, running, settings_of
+from simulated_system import BODY, MODEL, SimulatedSystem, models, ready, running, settings_of
 
 from dreamforge.gateway.http.server import listen
 from dreamforge.runtime.embedded import NatsServer, PostgresServer, S3Server
@@ -77,11 +77,11 @@ async def test_it_becomes_ready_by_itself_and_survives_each_loss(tmp_path: Path,
                 await server.start()
             await ready(client)
             bus = await open_log(settings, "test")
-            world = World(settings, bus, EventStore(bus, "/test"))
-            await world.register(MODEL)
+            system = SimulatedSystem(settings, bus, EventStore(bus, "/test"))
+            await system.register(MODEL)
             await eventually(lambda: models(client))
             job_id = (await client.post("/v1/jobs", json=BODY)).json()["job_id"]
-            await world.insert_job(job_id)
+            await system.insert_job(job_id)
 
             await postgres.kill()
             lost = await client.get(f"/v1/jobs/{job_id}")
@@ -93,7 +93,7 @@ async def test_it_becomes_ready_by_itself_and_survives_each_loss(tmp_path: Path,
             written = await client.post("/v1/jobs", json=BODY)
             sequence = written.headers["forge-sequence"]
             waiting = asyncio.create_task(client.get("/v1/jobs", headers={"Forge-Min-Sequence": sequence}))
-            await world.project_to(int(sequence))  # the notices are heard again too
+            await system.project_to(int(sequence))  # the notices are heard again too
             assert (await waiting).status_code == 200
 
             await s3.kill()

@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx
 import pytest
-from gateway_world import BODY, MODEL, World, models
 from PIL import Image
+from simulated_system import BODY, MODEL, SimulatedSystem, models
 
 from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_of, upload_key
 from dreamforge.runtime.testing import eventually
@@ -67,9 +67,11 @@ async def test_what_is_no_picture_within_bounds_is_refused(client: httpx.AsyncCl
         assert (missing.status_code, missing.json()["code"]) == (404, "upload_not_found")
 
 
-async def test_a_picture_that_was_rendered_here_can_be_started_from(client: httpx.AsyncClient, world: World) -> None:
-    objects = ObjectStore(world.settings)
-    await world.register(MODEL.model_copy(update={"model_id": "sd", "family": "stable-diffusion"}))
+async def test_a_picture_that_was_rendered_here_can_be_started_from(
+    client: httpx.AsyncClient, system: SimulatedSystem
+) -> None:
+    objects = ObjectStore(system.settings)
+    await system.register(MODEL.model_copy(update={"model_id": "sd", "family": "stable-diffusion"}))
     await eventually(lambda: models(client), until=lambda found: len(found) == 2)
     painted, sha256 = picture(), sha256_of(picture())
     body = BODY | {"model_id": "sd", "init_image": sha256}
@@ -80,8 +82,8 @@ async def test_a_picture_that_was_rendered_here_can_be_started_from(client: http
     assert await objects.get(upload_key(sha256)) == painted
 
 
-async def test_a_request_names_only_uploads_that_are_there(client: httpx.AsyncClient, world: World) -> None:
-    await world.register(MODEL.model_copy(update={"model_id": "sd", "family": "stable-diffusion"}))
+async def test_a_request_names_only_uploads_that_are_there(client: httpx.AsyncClient, system: SimulatedSystem) -> None:
+    await system.register(MODEL.model_copy(update={"model_id": "sd", "family": "stable-diffusion"}))
     await eventually(lambda: models(client), until=lambda found: len(found) == 2)
     first = (await bring(client, picture())).json()["sha256"]
     body: dict[str, Any] = BODY | {"model_id": "sd", "init_image": first}

@@ -1,4 +1,4 @@
-"""What the tests of a running gateway share: the gateway on a real socket, and the rest of the system played."""
+"""What the tests of a running gateway share: the gateway on a real socket, and a stand-in for the other services."""
 
 import asyncio
 import contextlib
@@ -53,8 +53,8 @@ BODY = {"prompt": "a red circle", "seed": 7}
 
 
 @dataclass(slots=True)
-class World:
-    """The rest of the system, played by the test: it writes what runners, scheduler and projector would write."""
+class SimulatedSystem:
+    """The other services, simulated by the test: it writes what runners, scheduler and projector would write."""
 
     settings: GatewaySettings
     bus: Bus
@@ -263,10 +263,10 @@ def heartbeat(
     )
 
 
-async def beat(world: World, client: httpx.AsyncClient, *beats: Heartbeat) -> None:
+async def beat(system: SimulatedSystem, client: httpx.AsyncClient, *beats: Heartbeat) -> None:
     """Runners say what they are, and the gateway has heard it."""
     for each in beats:
-        await world.bus.js.publish(
+        await system.bus.js.publish(
             f"$KV.runners.{each.runner_id}", each.model_dump_json().encode(), msg_ttl=float(LEASE_SECONDS)
         )
 
