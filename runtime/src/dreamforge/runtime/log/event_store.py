@@ -27,7 +27,7 @@ from dreamforge.runtime.service import telemetry
 MAX_DECISIONS = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: Python 3.11 cannot call an alias like `LoadedJob` of such a class
 class Loaded(Generic[S]):
     """An aggregate as it was read: `version` is what the next append must state; 0 means that there is none."""
 
@@ -36,7 +36,7 @@ class Loaded(Generic[S]):
     history: tuple[Recorded, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: Python 3.11 cannot call an alias like `JobOutcome` of such a class
 class Outcome(Generic[S, E]):
     """What a command led to: the events that were appended now (none if nothing was left to do)."""
 
