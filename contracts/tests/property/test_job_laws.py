@@ -35,7 +35,7 @@ from dreamforge.contracts.jobs.decisions import (
     WarnAttempt,
     decide,
 )
-from dreamforge.contracts.jobs.owner import HoldJob, ReleaseJob, overdue
+from dreamforge.contracts.jobs.owner import ChangePriority, HoldJob, ReleaseJob, overdue
 from dreamforge.contracts.jobs.retry_policy import RetryPolicy
 from dreamforge.contracts.jobs.state import INITIAL, JobState, UnknownEvent, evolve
 from dreamforge.contracts.request.render_request import Deadlines, RenderRequest
@@ -109,6 +109,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(ConfirmCancel, now=times, attempt=attempts),
     st.builds(HoldJob, now=times),
     st.builds(ReleaseJob, now=times),
+    st.builds(ChangePriority, now=times, priority=st.integers(0, 9)),
 )
 
 

@@ -40,7 +40,7 @@ ASSIGNED = {
     "estimated_vram_bytes": 1,
     "decision": DECISION,
 }
-KINDS = ("finish", "fail", "lose", "cancel", "confirm", "hold", "expire", "garbage", "beside", "promise")
+KINDS = ("finish", "fail", "lose", "cancel", "confirm", "hold", "priority", "expire", "garbage", "beside", "promise")
 USUAL = ("request", "assign", "start")  # most steps, or most stories would end before they begin
 STEPS = st.lists(
     st.tuples(
@@ -138,6 +138,8 @@ class World:
                 return decisions.RequestCancel(now)
             case "hold":
                 return owner.HoldJob(now) if flag else owner.ReleaseJob(now)
+            case "priority":
+                return owner.ChangePriority(now, number)
             case "confirm":
                 return decisions.ConfirmCancel(now, attempt)
             case _:

@@ -232,6 +232,19 @@ class JobReleased(JobEvent):
         return str(self.number)
 
 
+class JobPriorityChanged(JobEvent):
+    """The owner gave the job another priority; it counts from the next plan on."""
+
+    TYPE = "dreamforge.job.priority-changed.v1"
+    TOKEN = "priority-changed"
+    priority: int = Field(ge=0, le=9, description="9 is the most urgent")
+    requested_by: str = "client"
+    number: int = Field(default=1, ge=1, description="which change of the priority this is, from 1")
+
+    def detail(self) -> str:
+        return str(self.number)
+
+
 class StepProgressed(JobEvent):
     """One denoising step is done. Volatile by design: a lost step is allowed, a lost fact is not."""
 
@@ -353,6 +366,7 @@ JOB_EVENTS: tuple[type[JobEvent], ...] = (
     JobWarned,
     JobHeld,
     JobReleased,
+    JobPriorityChanged,
 )
 EVENTS: tuple[type[Event], ...] = (
     *JOB_EVENTS,

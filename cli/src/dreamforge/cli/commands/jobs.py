@@ -157,9 +157,22 @@ def release(job_id: JobId, json: Json = False) -> None:
     run(_command(cli_settings.load(), job_id, "release", "it may be assigned", json=json))
 
 
-async def _command(settings: CliSettings, job_id: str, name: str, effect: str, *, json: bool) -> None:
+@app.command()
+def priority(
+    job_id: JobId,
+    level: Annotated[int, typer.Argument(min=0, max=9, help="0 to 9; 9 is the most urgent.")],
+    json: Json = False,
+) -> None:
+    """Give a job another priority; it counts from the next plan on."""
+    body = {"priority": level}
+    run(_command(cli_settings.load(), job_id, "priority", f"its priority is {level}", body, json=json))
+
+
+async def _command(
+    settings: CliSettings, job_id: str, name: str, effect: str, body: JsonObject | None = None, *, json: bool
+) -> None:
     async with GatewayClient(settings) as gateway:
-        answer = await gateway.command(job_id, name)
+        answer = await gateway.command(job_id, name, body)
     if json:
         emit(answer)
         return

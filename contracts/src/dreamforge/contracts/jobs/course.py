@@ -21,6 +21,7 @@ from dreamforge.contracts.events import (
     JobEvent,
     JobFailed,
     JobHeld,
+    JobPriorityChanged,
     JobReleased,
     JobRequested,
     JobStarted,
@@ -62,6 +63,7 @@ class JobCourse:
     failure: FailureReason | None = None
     held_since: datetime | None = None
     holds: int = 0
+    priority_changes: int = 0
     preset: str = ""
 
     @property
@@ -125,6 +127,7 @@ CHANGES: dict[type[JobEvent], Callable[[Any], Fields]] = {
     CancelRequested: lambda _: {"cancel_requested": True},
     JobHeld: lambda event: {"held_since": event.at, "holds": event.number},
     JobReleased: lambda _: {"held_since": None},
+    JobPriorityChanged: lambda event: {"priority": event.priority, "priority_changes": event.number},
 }
 
 

@@ -15,6 +15,7 @@ from dreamforge.contracts.events import (
     JobCancelled,
     JobFailed,
     JobHeld,
+    JobPriorityChanged,
     JobReleased,
     JobRequested,
 )
@@ -69,7 +70,16 @@ class ReleaseJob:
     requested_by: str = "client"
 
 
-OwnerCommand = RequestCancel | Expire | HoldJob | ReleaseJob
+@dataclass(frozen=True, slots=True)
+class ChangePriority:
+    """Give the job another priority, 0 to 9."""
+
+    now: datetime
+    priority: int
+    requested_by: str = "client"
+
+
+OwnerCommand = RequestCancel | Expire | HoldJob | ReleaseJob | ChangePriority
 
 
 def request(state: JobState, command: RequestJob) -> Events:
@@ -152,10 +162,25 @@ def _release(state: JobState, command: ReleaseJob) -> Events:
     return (JobReleased(at=command.now, attempt=state.attempt, requested_by=command.requested_by, number=number),)
 
 
+def _change_priority(state: JobState, command: ChangePriority) -> Events:
+    if state.terminal or state.priority == command.priority:
+        return ()
+    return (
+        JobPriorityChanged(
+            at=command.now,
+            attempt=state.attempt,
+            priority=command.priority,
+            requested_by=command.requested_by,
+            number=state.priority_changes + 1,
+        ),
+    )
+
+
 # Any: each function takes the command class it stands under.
 DECISIONS: dict[type[OwnerCommand], Callable[[JobState, Any], Events]] = {
     RequestCancel: _cancel,
     Expire: _expire,
     HoldJob: _hold,
     ReleaseJob: _release,
+    ChangePriority: _change_priority,
 }

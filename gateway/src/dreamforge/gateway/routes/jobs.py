@@ -123,6 +123,20 @@ async def release_job(request: Request, job_id: str) -> Response:
     return await _execute(request, job_id, owner.ReleaseJob(clock.now()))
 
 
+class PriorityChange(BaseModel):
+    """The new priority."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    priority: int = Field(ge=0, le=9, description="9 is the most urgent")
+
+
+@router.post("/{job_id}/priority", **COMMAND)
+async def change_priority(request: Request, job_id: str, change: PriorityChange) -> Response:
+    """Give a job another priority. It counts from the next plan on; an attempt that runs is not touched."""
+    return await _execute(request, job_id, owner.ChangePriority(clock.now(), change.priority))
+
+
 def _accepted(job_id: str, outcome: JobOutcome, *, replayed: bool = False) -> Response:
     links = Links.of(job_id)
     body = Accepted(job_id=job_id, status=outcome.state.status, sequence=outcome.version, links=links)

@@ -16,6 +16,8 @@ class JobCard {
     const cancel = () => call(`/v1/jobs/${this.id}/cancel`, { method: "POST" });
     this.on(".cancel", () => this.command(".cancel", cancel));
     this.on(".hold", () => this.command(".hold", () => this.hold()));
+    this.on(".raise", () => this.command(".raise", () => this.changePriority(1)));
+    this.on(".lower", () => this.command(".lower", () => this.changePriority(-1)));
     this.on(".reuse", () => studio.reuse({ ...this.job.request, seed: undefined }));
     this.on(".repeat", () => studio.repeat(this));
     this.part(".history").addEventListener("toggle", () => this.showHistory());
@@ -43,6 +45,11 @@ class JobCard {
     part("progress").value = this.progress;
     part(".cancel").hidden = !this.open;
     part(".cancel").disabled = Boolean(job.cancel_requested);
+    for (const [name, last] of [[".raise", 9], [".lower", 0]]) {
+      part(name).hidden = job.status !== "queued";
+      part(name).disabled = job.priority === last;
+      part(name).title = `Priority ${job.priority}, 0 to 9`;
+    }
     part(".hold").hidden = !this.open;
     part(".hold").disabled = false;
     part(".hold").textContent = job.held_since ? "Release" : "Hold";
@@ -83,7 +90,7 @@ class JobCard {
     if (name !== "step") { this.version = data.sequence; this.record(name, data); }
     const ended = TERMINAL.includes(name), text = describeEvent(name, data);
     const own = {
-      requested: () => ({ request: data.request, requested_at: data.at }),
+      requested: () => ({ request: data.request, requested_at: data.at, priority: data.priority }),
       assigned: () => ({ runner_id: data.runner_id, attempt: data.attempt }),
       started: () => { this.begin(); return { started_at: data.at, step: null }; },
       step: () => { this.preview(data); return { step: data }; },
@@ -92,6 +99,7 @@ class JobCard {
       "cancel-requested": () => ({ cancel_requested: true }),
       held: () => ({ held_since: data.at }),
       released: () => ({ held_since: null }),
+      "priority-changed": () => ({ priority: data.priority }),
     }[name]?.();
     const status = STATUS_TABLE[name]?.status ?? this.job.status;
     this.job = { ...this.job, status, ...own, ...(ended ? { finished_at: data.at } : {}) };
@@ -164,6 +172,11 @@ class JobCard {
     this.part(button).disabled = true;
     try { await request(); }
     catch (error) { this.say(error.message); this.part(button).disabled = false; }
+  }
+
+  changePriority(by) {
+    const body = JSON.stringify({ priority: this.job.priority + by });
+    return call(`/v1/jobs/${this.id}/priority`, { method: "POST", headers: { "Content-Type": "application/json" }, body });
   }
 
   hold() {

@@ -24,6 +24,7 @@ function describeEvent(name, data) {
     case "failed": return describeFailure(data.reason, data.message);
     case "cancel-requested": return "Stopping.";
     case "held": return "Held: no runner gets it until it is released.";
+    case "priority-changed": return `Priority ${data.priority}.`;
     case "released": return "Released.";
     case "cancelled": return "Cancelled.";
     default: return sentence(name[0].toUpperCase() + name.slice(1).replaceAll("-", " "));
