@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dreamforge.cli.models.download import Downloader, FileDownload, _alone
+from dreamforge.cli.models.download import Downloader, FileDownload, _locked
 from dreamforge.cli.models.errors import DiskFull, DownloadFailed, DownloadRunning
-from dreamforge.cli.models.fetch import TRIES, Fetcher, Pause
+from dreamforge.cli.models.fetch import TRIES, Backoff, Fetcher
 from dreamforge.cli.models.partial_file import ExpectedFile
 from dreamforge.contracts.models.descriptor_file import PickleRefused
 from dreamforge.runtime.testing.disks import small_disk
@@ -18,7 +18,7 @@ from .faulty_server import FaultyServer, serving, weights_of
 
 WEIGHTS = "unet/model.safetensors"
 FILES = {WEIGHTS: weights_of(bytes(range(256)) * 4096), "model_index.json": b"{}", "empty.txt": b""}
-NO_PAUSE = Pause(first_seconds=0, cap_seconds=0)
+NO_PAUSE = Backoff(first_seconds=0, cap_seconds=0)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ async def server() -> AsyncIterator[FaultyServer]:
 @pytest.fixture
 async def downloader() -> AsyncIterator[Downloader]:
     async with httpx.AsyncClient(trust_env=False) as client:
-        yield Downloader(Fetcher(client, pause=NO_PAUSE))
+        yield Downloader(Fetcher(client, backoff=NO_PAUSE))
 
 
 def pinned(path: str) -> ExpectedFile:
@@ -118,7 +118,7 @@ async def test_content_that_changed_between_two_parts_is_not_glued(
     assert (tmp_path / WEIGHTS).read_bytes() == FILES[WEIGHTS][:half] + bytes(x ^ 1 for x in FILES[WEIGHTS][half:])
 
 
-async def test_an_open_file_that_ends_early_unnoticed_is_told_by_its_own_header(
+async def test_an_unpinned_file_that_ends_early_is_found_by_its_own_header(
     server: FaultyServer, downloader: Downloader, tmp_path: Path
 ) -> None:
     server.troubles[WEIGHTS] = lambda _: "unsaid"
@@ -131,8 +131,8 @@ async def test_an_open_file_that_ends_early_unnoticed_is_told_by_its_own_header(
     ("word", "reason"),
     [
         ("wrong", "sha256"),
-        ("short", f"must have {len(FILES[WEIGHTS])}"),
-        ("long", f"must have {len(FILES[WEIGHTS])}"),
+        ("short", f"instead of {len(FILES[WEIGHTS])}"),
+        ("long", f"instead of {len(FILES[WEIGHTS])}"),
         ("gzip", "encoded as gzip"),
         ("404", "404"),
         ("403", "FORGE_HUB_TOKEN"),
@@ -141,7 +141,7 @@ async def test_an_open_file_that_ends_early_unnoticed_is_told_by_its_own_header(
         ("redirect:file:///etc/hostname", "only http and https"),
     ],
 )
-async def test_lasting_trouble_is_told_and_nothing_becomes_visible(
+async def test_a_permanent_fault_is_reported_and_nothing_becomes_visible(
     server: FaultyServer, downloader: Downloader, tmp_path: Path, word: str, reason: str
 ) -> None:
     server.troubles[WEIGHTS] = lambda _: word
@@ -161,7 +161,7 @@ async def test_a_redirect_is_followed(server: FaultyServer, downloader: Download
 async def test_one_failure_ends_the_whole_and_keeps_what_is_right(
     server: FaultyServer, downloader: Downloader, tmp_path: Path
 ) -> None:
-    downloader._turn._value = 1  # one after the other, so that the order is known
+    downloader._slots._value = 1  # one after the other, so that the order is known
     server.troubles[WEIGHTS] = lambda _: "404"
     with pytest.raises(DownloadFailed):
         await downloader.download([order(server, "model_index.json"), order(server)], tmp_path)
@@ -185,8 +185,8 @@ async def test_a_pickle_is_refused_before_anything_is_asked(
     assert server.requests == []
 
 
-async def test_room_is_asked_for_first(server: FaultyServer, downloader: Downloader, tmp_path: Path) -> None:
-    downloader.room = lambda _: len(FILES[WEIGHTS]) - 1
+async def test_free_space_is_checked_first(server: FaultyServer, downloader: Downloader, tmp_path: Path) -> None:
+    downloader.free_bytes = lambda _: len(FILES[WEIGHTS]) - 1
     with pytest.raises(DiskFull) as refused:
         await downloader.download([order(server)], tmp_path)
     assert (refused.value.needed_bytes, refused.value.free_bytes) == (len(FILES[WEIGHTS]), len(FILES[WEIGHTS]) - 1)
@@ -199,7 +199,7 @@ async def test_a_disk_that_fills_up_meanwhile_says_what_is_needed(
 ) -> None:
     source = tmp_path / "weights"
     source.write_bytes(FILES[WEIGHTS])
-    downloader.room = lambda _: len(FILES[WEIGHTS])  # there was room when we asked; somebody else took it
+    downloader.free_bytes = lambda _: len(FILES[WEIGHTS])  # enough at the check; another process used it since
     ordered = FileDownload(pinned(WEIGHTS), source) if offline else order(server)
     with small_disk(tmp_path / "disk", 2**19) as disk:
         with pytest.raises(DiskFull) as refused:
@@ -215,9 +215,9 @@ async def test_a_folder_is_a_mirror_too(downloader: Downloader, tmp_path: Path) 
     (source / WEIGHTS).write_bytes(FILES[WEIGHTS])
     await downloader.download([FileDownload(pinned(WEIGHTS), source / WEIGHTS)], tmp_path / "models")
     (source / WEIGHTS).write_bytes(b"wrong")
-    with pytest.raises(DownloadFailed, match="must have"):
+    with pytest.raises(DownloadFailed, match="instead of"):
         await downloader.download([FileDownload(pinned(WEIGHTS), source / WEIGHTS)], tmp_path / "others")
-    with pytest.raises(DownloadFailed, match="no such file"):
+    with pytest.raises(DownloadFailed, match="does not exist"):
         await downloader.download([FileDownload(pinned("empty.txt"), source / "empty.txt")], tmp_path / "others")
     assert visible(tmp_path / "others") == set()
 
@@ -225,5 +225,5 @@ async def test_a_folder_is_a_mirror_too(downloader: Downloader, tmp_path: Path) 
 async def test_two_downloads_to_one_place_are_not_mixed(
     server: FaultyServer, downloader: Downloader, tmp_path: Path
 ) -> None:
-    with _alone(tmp_path), pytest.raises(DownloadRunning):
+    with _locked(tmp_path), pytest.raises(DownloadRunning):
         await downloader.download([order(server)], tmp_path)

@@ -9,9 +9,16 @@ from typing import Any
 import pytest
 import yaml
 
-from dreamforge.cli.commands import models
 from dreamforge.cli.models.errors import FileListMissing
 from dreamforge.cli.models.library import DescriptorNotFound
+from dreamforge.cli.models.operations import (
+    add_descriptor_file,
+    add_folder,
+    download_model,
+    remove_model,
+    show_model,
+    verify_model,
+)
 from dreamforge.cli.models.registry import ModelRegistryClient, registry_client
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.errors import UnknownModel
@@ -73,8 +80,8 @@ def described(folder: Path, source: dict[str, object], **changes: object) -> Pat
 
 async def downloaded(settings: CliSettings, weights: Path, tmp_path: Path) -> Path:
     source = {"kind": "folder", "location": "nowhere", "files": PINNED}
-    await models._add_file(settings, described(tmp_path, source), quiet=True)
-    await models._download(settings, "m", str(weights), quiet=True)
+    await add_descriptor_file(settings, described(tmp_path, source), quiet=True)
+    await download_model(settings, "m", str(weights), quiet=True)
     return settings.models_dir / "m"
 
 
@@ -97,9 +104,9 @@ async def test_open_files_of_a_hub_are_pinned_to_what_came(
     siblings = [{"rfilename": path, "size": len(content)} for path, content in FILES.items()]
     hub = {f"o/m/resolve/c0ffee/{path}": content for path, content in FILES.items()}
     hub["api/models/o/m/revision/main"] = json.dumps({"sha": "c0ffee", "siblings": siblings}).encode()
-    await models._add_file(settings, described(tmp_path, {"kind": "hub", "location": "o/m"}), quiet=True)
+    await add_descriptor_file(settings, described(tmp_path, {"kind": "hub", "location": "o/m"}), quiet=True)
     async with serving(hub) as server:
-        await models._download(settings.model_copy(update={"hub_url": server.url}), "m", "", quiet=True)
+        await download_model(settings.model_copy(update={"hub_url": server.url}), "m", "", quiet=True)
     descriptor = (await registry.state("m")).descriptor
     assert descriptor is not None
     assert descriptor.source is not None
@@ -120,13 +127,13 @@ async def test_a_single_file_comes_with_the_configurations_of_its_repository(
     async with serving(served) as server:
         settings = settings.model_copy(update={"hub_url": server.url})
         source = {"kind": "single_file", "location": f"{server.url}/{url}", "configuration": "o/m"}
-        await models._add_file(settings, described(tmp_path, source), quiet=True)
+        await add_descriptor_file(settings, described(tmp_path, source), quiet=True)
         for _ in range(2):  # at first as it is, then as it was pinned
-            await models._download(settings, "m", "", quiet=True)
+            await download_model(settings, "m", "", quiet=True)
             folder = settings.models_dir / "m"
             (folder / path).unlink()
             (folder / DESCRIPTOR_NAME).unlink()
-        await models._download(settings, "m", "", quiet=True)
+        await download_model(settings, "m", "", quiet=True)
     state = await registry.state("m")
     assert state.descriptor is not None
     assert state.descriptor.source is not None
@@ -139,62 +146,62 @@ async def test_a_single_file_comes_with_the_configurations_of_its_repository(
 async def test_a_lone_file_that_cannot_be_a_model_is_refused(settings: CliSettings, tmp_path: Path) -> None:
     source = {"kind": "single_file", "location": "https://mirror.example/m.safetensors"}
     with pytest.raises(DescriptorInvalid, match=r"source.configuration: is missing: .* owner/name"):
-        await models._add_file(settings, described(tmp_path, source), quiet=True)
+        await add_descriptor_file(settings, described(tmp_path, source), quiet=True)
     source = {"kind": "single_file", "location": "https://mirror.example/m.ckpt", "configuration": "o/m"}
-    await models._add_file(settings, described(tmp_path, source), quiet=True)
+    await add_descriptor_file(settings, described(tmp_path, source), quiet=True)
     with pytest.raises(PickleRefused, match=r"m\.ckpt"):
-        await models._download(settings, "m", "", quiet=True)
+        await download_model(settings, "m", "", quiet=True)
     with_no_index = {"api/models/o/m/revision/main": b'{"sha": "c0ffee", "siblings": []}'}
     async with serving(with_no_index) as server:
         source |= {"location": f"{server.url}/m.safetensors"}
         settings = settings.model_copy(update={"hub_url": server.url})
-        await models._add_file(settings, described(tmp_path, source), quiet=True)
+        await add_descriptor_file(settings, described(tmp_path, source), quiet=True)
         with pytest.raises(FileListMissing, match=r"no model_index\.json"):
-            await models._download(settings, "m", "", quiet=True)
+            await download_model(settings, "m", "", quiet=True)
 
 
 async def test_a_mirror_serves_what_was_pinned(
     settings: CliSettings, registry: ModelRegistryClient, tmp_path: Path
 ) -> None:
     source = {"kind": "hub", "location": "o/m", "revision": "c0ffee", "files": PINNED}
-    await models._add_file(settings, described(tmp_path, source), quiet=True)
+    await add_descriptor_file(settings, described(tmp_path, source), quiet=True)
     async with serving(dict(FILES)) as server:
-        await models._download(settings, "m", server.url, quiet=True)
+        await download_model(settings, "m", server.url, quiet=True)
     assert (await registry.state("m")).available
 
 
 async def test_a_mirror_that_lists_nothing_is_refused(settings: CliSettings, tmp_path: Path) -> None:
-    await models._add_file(settings, described(tmp_path, {"kind": "hub", "location": "o/m"}), quiet=True)
+    await add_descriptor_file(settings, described(tmp_path, {"kind": "hub", "location": "o/m"}), quiet=True)
     listed = json.dumps(DESCRIBED | {"digest": "0" * 64}).encode()
     async with serving({**FILES, DESCRIPTOR_NAME: listed}) as server:
         with pytest.raises(FileListMissing, match="lists no files"):
-            await models._download(settings, "m", server.url, quiet=True)
+            await download_model(settings, "m", server.url, quiet=True)
 
 
 async def test_verified_removed_and_brought_back(
     settings: CliSettings, registry: ModelRegistryClient, weights: Path, tmp_path: Path
 ) -> None:
     folder = await downloaded(settings, weights, tmp_path)
-    await models._verify(settings, "m", quiet=True)
+    await verify_model(settings, "m", quiet=True)
     assert (await registry.state("m")).verified
-    await models._remove(settings, "m", keep_files=True)
+    await remove_model(settings, "m", keep_files=True)
     assert not (await registry.state("m")).available
-    await models._add_folder(settings, folder, quiet=True)
+    await add_folder(settings, folder, quiet=True)
     assert (await registry.state("m")).available
-    await models._remove(settings, "m", keep_files=False)
+    await remove_model(settings, "m", keep_files=False)
     assert not folder.exists()
     with pytest.raises(UnknownModel, match="'m'"):
-        await models._remove(settings, "m", keep_files=False)
+        await remove_model(settings, "m", keep_files=False)
 
 
 async def test_a_folder_says_itself_what_it_is(
     settings: CliSettings, registry: ModelRegistryClient, weights: Path
 ) -> None:
     with pytest.raises(DescriptorNotFound, match=DESCRIPTOR_NAME):
-        await models._add_folder(settings, weights, quiet=True)
+        await add_folder(settings, weights, quiet=True)
     descriptor = DESCRIBED | {"digest": model_digest(weights)}
     (weights / DESCRIPTOR_NAME).write_text(json.dumps(descriptor))
-    answer = await models._add_folder(settings, weights, quiet=True)
+    answer = await add_folder(settings, weights, quiet=True)
     assert (await registry.state("m")).available
     assert str(weights) in answer["next"]  # it is not where a runner looks
 
@@ -235,7 +242,7 @@ async def test_wrong_files_are_named_and_nothing_is_verified(
 ) -> None:
     harm(await downloaded(settings, weights, tmp_path))
     with pytest.raises(ModelFilesWrong, match=told):
-        await models._verify(settings, "m", quiet=True)
+        await verify_model(settings, "m", quiet=True)
     assert not (await registry.state("m")).verified
 
 
@@ -243,24 +250,24 @@ async def test_a_pickle_in_the_folder_is_refused(settings: CliSettings, weights:
     folder = await downloaded(settings, weights, tmp_path)
     (folder / "unet" / "weights.ckpt").write_bytes(b"\x80\x04")
     with pytest.raises(PickleRefused, match=r"unet/weights\.ckpt"):
-        await models._verify(settings, "m", quiet=True)
+        await verify_model(settings, "m", quiet=True)
 
 
 async def test_a_descriptor_file_that_is_wrong_says_where(settings: CliSettings, tmp_path: Path) -> None:
     source = {"kind": "hub", "location": "o/m"}
     with pytest.raises(UnknownFamily, match="known are"):
-        await models._add_file(settings, described(tmp_path, source, family="dall-e"), quiet=True)
+        await add_descriptor_file(settings, described(tmp_path, source, family="dall-e"), quiet=True)
     with pytest.raises(DescriptorInvalid, match=r"m\.yaml: licence"):
-        await models._add_file(settings, described(tmp_path, source, licence=""), quiet=True)
+        await add_descriptor_file(settings, described(tmp_path, source, licence=""), quiet=True)
     (tmp_path / "broken.yaml").write_text("a: [")
     with pytest.raises(DescriptorInvalid, match="neither YAML nor JSON"):
-        await models._add_file(settings, tmp_path / "broken.yaml", quiet=True)
+        await add_descriptor_file(settings, tmp_path / "broken.yaml", quiet=True)
     with pytest.raises(DescriptorNotFound, match="No such file"):
-        await models._add_file(settings, tmp_path / "none.yaml", quiet=True)
+        await add_descriptor_file(settings, tmp_path / "none.yaml", quiet=True)
 
 
 async def test_show_knows_what_is_only_described(settings: CliSettings, tmp_path: Path) -> None:
-    await models._add_file(settings, described(tmp_path, {"kind": "hub", "location": "o/m"}), quiet=True)
-    assert (await models._show(settings, "m"))["status"] == "not registered"
+    await add_descriptor_file(settings, described(tmp_path, {"kind": "hub", "location": "o/m"}), quiet=True)
+    assert (await show_model(settings, "m"))["status"] == "not registered"
     with pytest.raises(UnknownModel, match="known models: m"):
-        await models._show(settings, "n")
+        await show_model(settings, "n")

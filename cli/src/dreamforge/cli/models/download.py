@@ -1,4 +1,4 @@
-"""A whole model: room first, several files at once, each visible only when it is right."""
+"""Downloads all files of a model concurrently; each becomes visible only when it is correct."""
 
 import asyncio
 import fcntl
@@ -16,76 +16,76 @@ from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.models.descriptor import ModelFile
 from dreamforge.contracts.models.descriptor_file import refuse_pickle
 
-#: Files at a time: enough to fill a line where one connection does not, few enough for any server.
+#: Concurrent files: enough to use a fast link that one connection cannot fill, few enough for any server.
 PARALLEL_FILES = 4
 LOCK_NAME = ".download.lock"
 
 
 @dataclass(frozen=True, slots=True)
 class FileDownload:
-    """A file and where it is: an URL, or a path on this machine."""
+    """A file and its location: a URL, or a path on this machine."""
 
     wanted: ExpectedFile
-    at: str | Path
+    location: str | Path
 
 
 @dataclass(slots=True)
 class Downloader:
-    """Brings a model's files into its folder."""
+    """Downloads the files of a model into its folder."""
 
     fetcher: Fetcher
-    room: Callable[[Path], int] = free_bytes
+    free_bytes: Callable[[Path], int] = free_bytes
     parallel: int = PARALLEL_FILES
     on_start: Callable[[ExpectedFile], None] = lambda _: None
     on_done: Callable[[ModelFile], None] = lambda _: None
-    _turn: asyncio.Semaphore = field(init=False)
+    _slots: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
-        self._turn = asyncio.Semaphore(self.parallel)
+        self._slots = asyncio.Semaphore(self.parallel)
 
     async def download(self, orders: Sequence[FileDownload], folder: Path) -> tuple[ModelFile, ...]:
-        """Have every file in `folder`; what they are, in the order of their paths. What is there already stays.
+        """Download every file into `folder`, except those that are there and correct; all files, ordered by path.
 
-        A failure leaves what had come, hidden, to go on from.
+        After a failure the partial files stay hidden, and the next download resumes.
         Errors: PickleRefused, DiskFull, DownloadFailed, DownloadRunning.
         """
         for order in orders:
             refuse_pickle(order.wanted.path)
-        with _alone(folder):
-            here = await asyncio.to_thread(_already, orders, folder)
-            self._check_room(orders, folder, here)
-            found = await self._all([order for order in orders if order.wanted.path not in here], folder)
-        return tuple(sorted((*here.values(), *found), key=lambda file: file.path))
+        with _locked(folder):
+            present = await asyncio.to_thread(_verified_files, orders, folder)
+            self._check_space(orders, folder, present)
+            found = await self._download_all([order for order in orders if order.wanted.path not in present], folder)
+        return tuple(sorted((*present.values(), *found), key=lambda file: file.path))
 
-    def _check_room(self, orders: Sequence[FileDownload], folder: Path, here: dict[str, ModelFile]) -> None:
-        missing = [PartialFile(folder, order.wanted) for order in orders if order.wanted.path not in here]
+    def _check_space(self, orders: Sequence[FileDownload], folder: Path, present: dict[str, ModelFile]) -> None:
+        missing = [PartialFile(folder, order.wanted) for order in orders if order.wanted.path not in present]
         needed = sum(max(0, (each.wanted.size_bytes or 0) - each.size_bytes) for each in missing)
-        if needed > (free := self.room(folder)):
+        if needed > (free := self.free_bytes(folder)):
             raise DiskFull(str(folder), needed, free)
 
-    async def _all(self, orders: list[FileDownload], folder: Path) -> list[ModelFile]:
+    async def _download_all(self, orders: list[FileDownload], folder: Path) -> list[ModelFile]:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._one(order, folder)) for order in orders]
+                tasks = [group.create_task(self._download_one(order, folder)) for order in orders]
         except BaseExceptionGroup as group_error:
-            raise _first(group_error) from group_error
+            raise _error_to_show(group_error) from group_error
         return [task.result() for task in tasks]
 
-    async def _one(self, order: FileDownload, folder: Path) -> ModelFile:
+    async def _download_one(self, order: FileDownload, folder: Path) -> ModelFile:
         partial = PartialFile(folder, order.wanted)
-        async with self._turn:
+        async with self._slots:
             self.on_start(order.wanted)
-            if isinstance(order.at, Path):
-                found = await asyncio.to_thread(_copy, order.at, partial)
+            if isinstance(order.location, Path):
+                found = await asyncio.to_thread(_copy, order.location, partial)
             else:
-                found = await self.fetcher.fetch(order.at, partial)
+                found = await self.fetcher.fetch(order.location, partial)
             await asyncio.to_thread(partial.commit)
         self.on_done(found)
         return found
 
 
-def _already(orders: Sequence[FileDownload], folder: Path) -> dict[str, ModelFile]:
-    found = (PartialFile(folder, order.wanted).already() for order in orders)
+def _verified_files(orders: Sequence[FileDownload], folder: Path) -> dict[str, ModelFile]:
+    found = (PartialFile(folder, order.wanted).verified_final() for order in orders)
     return {file.path: file for file in found if file is not None}
 
 
@@ -96,9 +96,9 @@ def _copy(source: Path, partial: PartialFile) -> ModelFile:
     try:
         shutil.copyfile(source, partial.path)
     except FileNotFoundError:
-        raise DownloadFailed(partial.wanted.path, str(source), "there is no such file") from None
+        raise DownloadFailed(partial.wanted.path, str(source), "the file does not exist") from None
     except OSError as error:
-        raise partial.explained(error) from error
+        raise partial.disk_error(error) from error
     found = partial.measured()
     if fault := partial.fault(found):
         partial.discard()
@@ -106,8 +106,8 @@ def _copy(source: Path, partial: PartialFile) -> ModelFile:
     return found
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that a person should read: one of ours, if there is one."""
+def _error_to_show(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error to show: a ForgeError if there is one, else the first."""
     leaves = list(_leaves(group))
     return next((error for error in leaves if isinstance(error, ForgeError)), leaves[0])
 
@@ -121,8 +121,8 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One download a folder. The lock goes with the process, however that ends. Errors: DownloadRunning."""
+def _locked(folder: Path) -> Iterator[None]:
+    """One download for each folder. The kernel releases the lock when the process ends. Errors: DownloadRunning."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / LOCK_NAME, os.O_CREAT | os.O_RDWR, 0o644)
     try:

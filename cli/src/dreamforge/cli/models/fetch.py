@@ -1,4 +1,4 @@
-"""One file over HTTP: resumed where it broke off, as often as it takes, as long as something comes."""
+"""Downloads one file over HTTP: resumes after failures as long as some tries receive bytes."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,32 +11,32 @@ from dreamforge.cli.models.partial_file import PartialFile
 from dreamforge.contracts.models.descriptor import ModelFile
 from dreamforge.runtime import ids
 
-#: Calls in a row that bring nothing. One that brought bytes starts the count again: large files outlive bad networks.
+#: Tries in a row that receive nothing. One that receives bytes resets the count: large files survive bad networks.
 TRIES = 6
-#: Whole files in a row that were not what they must be: once may be the network, twice is the server.
+#: Complete files in a row with wrong content: one may be the network, two are the server.
 WRONG_FILES = 2
-#: A server that asks for a longer rest than this is not waited for.
+#: A longer Retry-After ends the download.
 RETRY_AFTER_SECONDS_MAX = 60.0
 RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-#: A connection that is silent for this long is taken for dead.
+#: A connection without data for so long counts as dead.
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
-    """How long to wait after the n-th failure in a row: doubling, jittered."""
+class Backoff:
+    """Pause after the n-th failure in a row: doubles, with jitter."""
 
     first_seconds: float = 0.5
     cap_seconds: float = 15.0
 
-    def seconds(self, failures: int, asked: float = 0.0) -> float:
-        """Never less than the server asked for."""
-        return max(asked, ids.jitter(min(self.cap_seconds, self.first_seconds * 2 ** (failures - 1))))
+    def seconds(self, failures: int, minimum_seconds: float = 0.0) -> float:
+        """At least `minimum_seconds`, which the server requested."""
+        return max(minimum_seconds, ids.jitter(min(self.cap_seconds, self.first_seconds * 2 ** (failures - 1))))
 
 
 @dataclass(eq=False)
 class _TransferFailed(Exception):
-    """This call did not bring the rest; another may."""
+    """This try did not complete the file; another may."""
 
     reason: str
     retry_after_seconds: float = 0.0
@@ -49,10 +49,10 @@ class Fetcher:
 
     client: httpx.AsyncClient
     on_bytes: Callable[[str, int], None] = lambda _path, _bytes: None
-    pause: Pause = field(default_factory=Pause)
+    backoff: Backoff = field(default_factory=Backoff)
 
     async def fetch(self, url: str, partial: PartialFile) -> ModelFile:
-        """Have the whole file in `partial`, checked; what it is.
+        """Download the complete file into `partial` and check it; its size and hash.
 
         Errors: DownloadFailed, DiskFull.
         """
@@ -61,13 +61,13 @@ class Fetcher:
         while True:
             try:
                 return await self._once(url, partial)
-            except _TransferFailed as broken:
-                wrong += broken.wrong
+            except _TransferFailed as failure:
+                wrong += failure.wrong
                 failures = 1 if partial.size_bytes > most_bytes else failures + 1
                 most_bytes = max(most_bytes, partial.size_bytes)
                 if failures >= TRIES or wrong >= WRONG_FILES:
-                    raise self._failed(url, partial, broken.reason) from broken
-                pause = self.pause.seconds(failures, broken.retry_after_seconds)
+                    raise self._failed(url, partial, failure.reason) from failure
+                pause = self.backoff.seconds(failures, failure.retry_after_seconds)
             await asyncio.sleep(pause)
 
     async def _once(self, url: str, partial: PartialFile) -> ModelFile:
@@ -78,7 +78,7 @@ class Fetcher:
             try:
                 await self._receive(url, partial)
             except httpx.UnsupportedProtocol as error:
-                raise self._failed(url, partial, f"only http and https are followed: {error}") from error
+                raise self._failed(url, partial, f"only http and https are supported: {error}") from error
             except httpx.InvalidURL as error:
                 raise self._failed(url, partial, str(error)) from error
             except httpx.HTTPError as error:
@@ -98,28 +98,28 @@ class Fetcher:
             with partial.open(start, _strong_etag(response)) as file:
                 async for chunk in response.aiter_raw():
                     start += len(chunk)
-                    _check_room(partial, start)
+                    _check_size(partial, start)
                     partial.write(file, chunk)
                     self.on_bytes(partial.wanted.path, start)
 
     def _check_status(self, url: str, partial: PartialFile, response: httpx.Response, offset: int) -> None:
         status = response.status_code
-        said = f"the server answered {status} {response.reason_phrase}".rstrip()
+        reason = f"the server answered {status} {response.reason_phrase}".rstrip()
         if status == httpx.codes.OK:
             return
         if status == httpx.codes.PARTIAL_CONTENT and _starts_at(response, offset):
             return
         if status in (httpx.codes.PARTIAL_CONTENT, httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE):
             partial.discard()
-            raise _TransferFailed(f"{said} for another part of the file than was asked for")
+            raise _TransferFailed(f"{reason} for another part of the file than requested")
         if status in RETRIED_STATUS:
-            asked = _retry_after(response)
-            if asked <= RETRY_AFTER_SECONDS_MAX:
-                raise _TransferFailed(said, retry_after_seconds=asked)
-            said += f" and asks to wait {asked:.0f} s"
+            wait_seconds = _retry_after(response)
+            if wait_seconds <= RETRY_AFTER_SECONDS_MAX:
+                raise _TransferFailed(reason, retry_after_seconds=wait_seconds)
+            reason += f" and requests a pause of {wait_seconds:.0f} s"
         if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-            said += "; this model may ask for its licence to be accepted first, and for a token in FORGE_HUB_TOKEN"
-        raise self._failed(url, partial, said)
+            reason += "; this model may require that you accept its licence first, and a token in FORGE_HUB_TOKEN"
+        raise self._failed(url, partial, reason)
 
     def _failed(self, url: str, partial: PartialFile, reason: str) -> DownloadFailed:
         shown = httpx.URL(url).copy_with(username=None, password=None, query=None) if "://" in url else url
@@ -127,7 +127,7 @@ class Fetcher:
 
 
 def _range(partial: PartialFile) -> tuple[dict[str, str], int]:
-    """Headers of a request for the rest. Without sha256 and ETag nobody could tell that the parts belong together."""
+    """Headers of a request for the rest, and its offset. 0 without sha256 and ETag: parts may not match."""
     headers, offset, etag = {"Accept-Encoding": "identity"}, partial.size_bytes, partial.etag
     if not offset or not (etag or partial.wanted.sha256):
         return headers, 0
@@ -147,24 +147,26 @@ def _starts_at(response: httpx.Response, offset: int) -> bool:
 
 
 def _check_length(partial: PartialFile, response: httpx.Response, start: int) -> None:
-    """Refuse before the body what cannot become the file."""
+    """Refuse a response before its body when its length or encoding is wrong."""
     if (encoding := response.headers.get("Content-Encoding", "identity")) != "identity":
-        raise _TransferFailed(f"the server sends it encoded as {encoding}, though it was asked not to", wrong=True)
+        raise _TransferFailed(
+            f"the server sends it encoded as {encoding} although the request excludes that", wrong=True
+        )
     length, size = response.headers.get("Content-Length"), partial.wanted.size_bytes
     if size is not None and length is not None and start + int(length) != size:
         partial.discard()
-        raise _TransferFailed(f"the server has {start + int(length)} bytes, but it must have {size}", wrong=True)
+        raise _TransferFailed(f"the server has {start + int(length)} bytes instead of {size}", wrong=True)
 
 
-def _check_room(partial: PartialFile, size_bytes: int) -> None:
+def _check_size(partial: PartialFile, size_bytes: int) -> None:
     wanted = partial.wanted.size_bytes
     if wanted is not None and size_bytes > wanted:
         partial.discard()
-        raise _TransferFailed(f"the server sends more than the {wanted} bytes it must have", wrong=True)
+        raise _TransferFailed(f"the server sends more than the {wanted} bytes of the file", wrong=True)
 
 
 def _retry_after(response: httpx.Response) -> float:
-    """Seconds; 0 for none, or for a date, which nobody of ours has seen here."""
+    """Seconds; 0 if absent or a date (no known hub sends one)."""
     try:
         return max(0.0, float(response.headers.get("Retry-After", "0")))
     except ValueError:

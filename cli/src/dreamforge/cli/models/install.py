@@ -1,4 +1,4 @@
-"""From an id to a registered model: find its descriptor, bring its files, check the whole, tell the registry."""
+"""Installs a model: finds its files, downloads them, checks the folder and writes its descriptor."""
 
 import asyncio
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from dreamforge.cli.console import err
 from dreamforge.cli.models.download import Downloader
 from dreamforge.cli.models.fetch import TIMEOUT, Fetcher
-from dreamforge.cli.models.library import ModelLibrary, checked, refuse_pickles, write
+from dreamforge.cli.models.library import ModelLibrary, checked, refuse_pickles, write_atomically
 from dreamforge.cli.models.partial_file import ExpectedFile
 from dreamforge.cli.models.sources import Plan, SourceResolver
 from dreamforge.cli.settings import CliSettings
@@ -21,7 +21,7 @@ from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, Survey, sur
 
 @dataclass(slots=True)
 class DownloadBars:
-    """A bar a file on stderr, where that is a terminal and nobody asked for JSON."""
+    """A progress bar for each file on stderr, if that is a terminal and the output is not JSON."""
 
     progress: Progress
     rows: dict[str, TaskID]
@@ -34,15 +34,15 @@ class DownloadBars:
     def start(self, wanted: ExpectedFile) -> None:
         self.rows[wanted.path] = self.progress.add_task(wanted.path, total=wanted.size_bytes)
 
-    def grown(self, path: str, size_bytes: int) -> None:
+    def advance(self, path: str, size_bytes: int) -> None:
         self.progress.update(self.rows[path], completed=size_bytes)
 
-    def done(self, file: ModelFile) -> None:
+    def finish(self, file: ModelFile) -> None:
         self.progress.update(self.rows[file.path], total=file.size_bytes, completed=file.size_bytes)
 
 
 def client_of(settings: CliSettings) -> httpx.AsyncClient:
-    """The token goes to the hub alone: httpx drops it on a redirect elsewhere, and mirrors never get it."""
+    """HTTP client that sends the token to the hub only: httpx drops it on redirects, and mirrors never get it."""
     token, hub = settings.hub_token.get_secret_value(), httpx.URL(settings.hub_url)
 
     async def authorize(request: httpx.Request) -> None:
@@ -52,35 +52,35 @@ def client_of(settings: CliSettings) -> httpx.AsyncClient:
     return httpx.AsyncClient(timeout=TIMEOUT, event_hooks={"request": [authorize]})
 
 
-async def bring(
-    settings: CliSettings, entry: CatalogEntry, *, mirror: str = "", beside: Path, quiet: bool = False
+async def install(
+    settings: CliSettings, entry: CatalogEntry, *, mirror: str = "", base_folder: Path, quiet: bool = False
 ) -> tuple[ModelDescriptor, Path]:
-    """Have the model's files in the models folder, whole and right; its descriptor and its folder.
+    """Download the model's files into the models folder and check them; its descriptor and its folder.
 
     Errors: those of `SourceResolver.plan` and `Downloader.download`; ModelFilesWrong.
     """
-    place = ModelLibrary(settings.models_dir).place(entry.model_id)
+    folder = ModelLibrary(settings.models_dir).folder_of(entry.model_id)
     bars = DownloadBars.shown(quiet=quiet)
     async with client_of(settings) as client:
-        plan = await SourceResolver(client, settings.hub_url.rstrip("/")).plan(entry, mirror=mirror, beside=beside)
+        plan = await SourceResolver(client, settings.hub_url.rstrip("/")).plan(entry, mirror=mirror, beside=base_folder)
         with bars.progress:
-            downloader = Downloader(Fetcher(client, bars.grown), on_start=bars.start, on_done=bars.done)
-            files = await downloader.download(plan.orders, place)
-        return await asyncio.to_thread(_settle, entry, plan, files, place), place
+            downloader = Downloader(Fetcher(client, bars.advance), on_start=bars.start, on_done=bars.finish)
+            files = await downloader.download(plan.orders, folder)
+        return await asyncio.to_thread(_finish, entry, plan, files, folder), folder
 
 
-def _settle(entry: CatalogEntry, plan: Plan, files: tuple[ModelFile, ...], place: Path) -> ModelDescriptor:
-    """Read the folder as a whole once more, and write down what it is: from now on a runner sees it."""
-    refuse_pickles(place)
+def _finish(entry: CatalogEntry, plan: Plan, files: tuple[ModelFile, ...], folder: Path) -> ModelDescriptor:
+    """Read the complete folder again and write its descriptor, which makes it visible to runners."""
+    refuse_pickles(folder)
     source = plan.source.model_copy(update={"files": files})
-    descriptor = checked(entry, source, place, survey(place))
-    describe(place, descriptor)
+    descriptor = checked(entry, source, folder, survey(folder))
+    write_descriptor(folder, descriptor)
     return descriptor
 
 
-def describe(folder: Path, descriptor: ModelDescriptor) -> None:
+def write_descriptor(folder: Path, descriptor: ModelDescriptor) -> None:
     """Write the folder's dreamforge.json."""
-    write(folder / DESCRIPTOR_NAME, descriptor.model_dump_json(indent=2) + "\n")
+    write_atomically(folder / DESCRIPTOR_NAME, descriptor.model_dump_json(indent=2) + "\n")
 
 
 async def read_with_bar(folder: Path, *, quiet: bool) -> Survey:

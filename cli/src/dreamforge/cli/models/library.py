@@ -1,4 +1,4 @@
-"""The models folder of this machine: which models lie there, and the descriptor files that were added."""
+"""The models folder of this machine: installed models, and the descriptor files that were added."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ SUFFIXES = (".yaml", ".yml", ".json")
 
 
 class DescriptorNotFound(InvalidInput):
-    """A path that says nothing of a model."""
+    """A path without a readable descriptor."""
 
     code = "no_descriptor"
 
@@ -38,14 +38,14 @@ class ModelNotDownloaded(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class ModelLibrary:
-    """`folder/MODEL_ID/` holds a model; `folder/.catalog/MODEL_ID.yaml` what was added and is not downloaded yet."""
+    """`folder/MODEL_ID/` holds a model; `folder/.catalog/MODEL_ID.yaml` an added descriptor, not installed yet."""
 
     folder: Path
-    #: Where else descriptor files may lie: those that come with a checkout.
     shipped: Path = Path("models")
+    """Descriptor files of a checkout."""
 
-    def place(self, model_id: str) -> Path:
-        """Where the model's files are; where they would be, if they are not here."""
+    def folder_of(self, model_id: str) -> Path:
+        """The folder of the model's files, or where they would be installed."""
         for path in sorted(self.folder.glob(f"*/{DESCRIPTOR_NAME}")):
             try:
                 if read_descriptor(path).model_id == model_id:
@@ -54,60 +54,60 @@ class ModelLibrary:
                 continue
         return self.folder / model_id
 
-    def here(self, model_id: str) -> Path:
+    def installed_folder(self, model_id: str) -> Path:
         """The model's folder. Errors: ModelNotDownloaded."""
-        place = self.place(model_id)
-        if not place.is_dir():
+        folder = self.folder_of(model_id)
+        if not folder.is_dir():
             raise ModelNotDownloaded(
-                f"the files of {model_id} are not in {self.folder}: `dreamforge models download {model_id}` brings them"
+                f"{model_id} is not installed in {self.folder}: `dreamforge models download {model_id}` fetches it"
             )
-        return place
+        return folder
 
     def entry(self, model_id: str) -> tuple[CatalogEntry, Path] | None:
-        """What a descriptor file says of a model, and the folder it lies in."""
+        """The descriptor file of a model, parsed, and the folder that contains it."""
         for path in (self.folder / CATALOG / f"{model_id}.yaml", self.shipped / f"{model_id}.yaml"):
             if path.is_file():
                 return read_entry(path), path.parent
         return None
 
-    def known(self) -> tuple[str, ...]:
-        """Ids that descriptor files here describe."""
+    def entry_ids(self) -> tuple[str, ...]:
+        """Ids of the descriptor files on this machine."""
         found = {path.stem for folder in (self.folder / CATALOG, self.shipped) for path in folder.glob("*.yaml")}
         return tuple(sorted(found))
 
-    def keep(self, entry: CatalogEntry, beside: Path) -> Path:
-        """Have a descriptor file known here; a relative folder is written out, since the file moves."""
+    def add_entry(self, entry: CatalogEntry, base_folder: Path) -> Path:
+        """Store a descriptor file; a folder relative to `base_folder` becomes absolute, because the file moves."""
         if entry.source.kind == "folder":
-            location = str((beside / entry.source.location).resolve())
+            location = str((base_folder / entry.source.location).resolve())
             entry = entry.model_copy(update={"source": entry.source.model_copy(update={"location": location})})
         path = self.folder / CATALOG / f"{entry.model_id}.yaml"
         values = entry.model_dump(mode="json", exclude_defaults=True)
-        write(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+        write_atomically(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
         return path
 
-    def forget(self, model_id: str) -> None:
-        """Drop a descriptor file that was added."""
+    def delete_entry(self, model_id: str) -> None:
+        """Delete a descriptor file that was added."""
         (self.folder / CATALOG / f"{model_id}.yaml").unlink(missing_ok=True)
 
-    def drop(self, model_id: str) -> Path | None:
-        """Delete the model's folder; which it was. Only ever one below this folder; of a link, the link."""
-        place = self.place(model_id)
-        if place.is_symlink():
-            place.unlink()
-        elif place.is_dir():
-            (place / DESCRIPTOR_NAME).unlink(missing_ok=True)  # first: half a folder is then no model
-            shutil.rmtree(place)
+    def delete_files(self, model_id: str) -> Path | None:
+        """Delete the model's folder, always one inside this folder; only the link if it is one. Its path."""
+        folder = self.folder_of(model_id)
+        if folder.is_symlink():
+            folder.unlink()
+        elif folder.is_dir():
+            (folder / DESCRIPTOR_NAME).unlink(missing_ok=True)  # first: without it, a partly deleted folder is no model
+            shutil.rmtree(folder)
         else:
             return None
-        return place
+        return folder
 
-    def holds(self, folder: Path) -> bool:
-        """Whether a runner that looks into this folder finds that one."""
+    def contains(self, folder: Path) -> bool:
+        """Whether a runner that reads this library finds `folder`."""
         return folder.resolve().parent == self.folder.resolve()
 
 
 def read_entry(path: Path) -> CatalogEntry:
-    """A descriptor file. Errors: DescriptorInvalid, UnknownFamily, PickleRefused, DescriptorNotFound."""
+    """Parse a descriptor file. Errors: DescriptorInvalid, UnknownFamily, PickleRefused, DescriptorNotFound."""
     try:
         content = path.read_text()
         data = json.loads(content) if path.suffix == ".json" else yaml.safe_load(content)
@@ -119,7 +119,7 @@ def read_entry(path: Path) -> CatalogEntry:
 
 
 def read_descriptor(path: Path) -> ModelDescriptor:
-    """A model folder's own dreamforge.json. Errors: DescriptorInvalid, DescriptorNotFound."""
+    """Parse the dreamforge.json of a model folder. Errors: DescriptorInvalid, DescriptorNotFound."""
     try:
         return ModelDescriptor.model_validate_json(path.read_bytes())
     except ValidationError as error:
@@ -129,7 +129,7 @@ def read_descriptor(path: Path) -> ModelDescriptor:
 
 
 def entry_of(descriptor: ModelDescriptor) -> CatalogEntry | None:
-    """A registered descriptor as an entry, to download it again; None when nobody knows where it came from."""
+    """A registered descriptor as an entry, to download the model again; None if it has no source."""
     if descriptor.source is None:
         return None
     values = {name: getattr(descriptor, name) for name in type(descriptor).model_fields}
@@ -137,7 +137,7 @@ def entry_of(descriptor: ModelDescriptor) -> CatalogEntry | None:
 
 
 def checked(entry: CatalogEntry, source: ModelSource, folder: Path, found: Survey) -> ModelDescriptor:
-    """The descriptor of a folder that holds what it should; open files are pinned to what was found.
+    """The descriptor of a folder after its files were checked; files without checksums are pinned as found.
 
     Errors: ModelFilesWrong.
     """
@@ -149,13 +149,13 @@ def checked(entry: CatalogEntry, source: ModelSource, folder: Path, found: Surve
 
 
 def refuse_pickles(folder: Path) -> None:
-    """Errors: PickleRefused if a file of the model is one."""
+    """Errors: PickleRefused if a file of the model is a pickle."""
     for path in files_of(folder):
         refuse_pickle(path.relative_to(folder).as_posix())
 
 
-def write(path: Path, text: str) -> None:
-    """A small file, whole or not at all."""
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.part")
     fresh.write_text(text)

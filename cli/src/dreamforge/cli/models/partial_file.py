@@ -1,4 +1,4 @@
-"""A file that is not whole yet: hidden beside its place, and in its place only when it is right."""
+"""A file during its download: hidden next to its final path, and moved there only when it is correct."""
 
 import errno
 import hashlib
@@ -17,7 +17,7 @@ from dreamforge.runtime.storage.model_folder import CHUNK_BYTES
 
 @dataclass(frozen=True, slots=True)
 class ExpectedFile:
-    """A file to have. None: nobody has said yet, so whatever comes is what gets pinned."""
+    """A file to download. None: unknown, so the content that arrives is pinned."""
 
     path: str
     size_bytes: int | None = None
@@ -26,19 +26,19 @@ class ExpectedFile:
 
 @dataclass(frozen=True, slots=True)
 class PartialFile:
-    """`.NAME.part` beside the file to be, and `.NAME.etag` with what the server called that content."""
+    """`.NAME.part` next to the final path, and `.NAME.etag` with the server's ETag of its content."""
 
     folder: Path
     wanted: ExpectedFile
 
     @property
     def final(self) -> Path:
-        """Where the file belongs."""
+        """The final path."""
         return self.folder / self.wanted.path
 
     @property
     def path(self) -> Path:
-        """Where it grows; hidden, so that nobody takes it for a part of the model."""
+        """The path during the download; hidden, so that it is not read as a file of the model."""
         return self.final.with_name(f".{self.final.name}.part")
 
     @property
@@ -47,16 +47,16 @@ class PartialFile:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes that are here."""
+        """Bytes downloaded so far."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     @property
     def etag(self) -> str:
-        """What the server called the content these bytes are of; "" if it did not."""
+        """The server's ETag of this content; "" if it sent none."""
         return self._etag.read_text() if self._etag.exists() else ""
 
     def open(self, offset: int, etag: str) -> FileIO:
-        """Go on at `offset`, forgetting what lies behind it. Not buffered: a full disk shows in `write`, not later."""
+        """Continue at `offset` and drop the rest. Unbuffered: a full disk raises in `write`, not later."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = FileIO(self.path, "r+" if self.path.exists() else "w+")
         file.truncate(offset)
@@ -74,33 +74,33 @@ class PartialFile:
             while rest:
                 rest = rest[file.write(rest) :]
         except OSError as error:
-            raise self.explained(error) from error
+            raise self.disk_error(error) from error
 
-    def explained(self, error: OSError) -> Exception:
-        """A disk that is full as DiskFull, any other trouble as it came."""
+    def disk_error(self, error: OSError) -> Exception:
+        """DiskFull for a full disk, any other error unchanged."""
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             return error
         missing = max((self.wanted.size_bytes or 0) - self.size_bytes, 1)
         return DiskFull(str(self.folder), missing, free_bytes(self.folder))
 
     def discard(self) -> None:
-        """Forget what came."""
+        """Delete the downloaded bytes."""
         self.path.unlink(missing_ok=True)
         self._etag.unlink(missing_ok=True)
 
     def fault(self, found: ModelFile) -> str:
-        """What is wrong with what came; "" if it is right, as far as anybody can tell. Reads a header at most."""
+        """What is wrong with the file; "" if no check fails. Reads at most a header."""
         wanted = self.wanted
         if wanted.size_bytes not in (None, found.size_bytes):
-            return f"{found.size_bytes} bytes came, but it must have {wanted.size_bytes}"
+            return f"it has {found.size_bytes} bytes instead of {wanted.size_bytes}"
         if wanted.sha256 not in (None, found.sha256):
-            return f"what came has sha256 {found.sha256}, but it must have {wanted.sha256}"
+            return f"its sha256 is {found.sha256} instead of {wanted.sha256}"
         if wanted.sha256 is None and self.final.suffix == ".safetensors":
             return safetensors_fault(self.path)
         return ""
 
     def measured(self, path: Path | None = None) -> ModelFile:
-        """The size and sha256 of what is here. Blocking."""
+        """Size and sha256 of the downloaded bytes. Blocking."""
         digest, size = hashlib.sha256(), 0
         with (path or self.path).open("rb") as file:
             while chunk := file.read(CHUNK_BYTES):
@@ -108,8 +108,8 @@ class PartialFile:
                 size += len(chunk)
         return ModelFile(path=self.wanted.path, size_bytes=size, sha256=digest.hexdigest())
 
-    def already(self) -> ModelFile | None:
-        """The file, if it is in its place and certainly the right one. Blocking."""
+    def verified_final(self) -> ModelFile | None:
+        """The file, if it is at its final path with the expected sha256. Blocking."""
         if self.wanted.sha256 is None or not self.final.is_file():
             return None
         if self.wanted.size_bytes not in (None, self.final.stat().st_size):
@@ -118,19 +118,19 @@ class PartialFile:
         return None if self.fault(found) else found
 
     def commit(self) -> None:
-        """Put it in its place: on the disk first, so that a name never stands for bytes that may be lost. Blocking."""
+        """Move it to its final path after fsync, so that a power failure cannot leave a broken file there. Blocking."""
         try:
             with self.path.open("rb") as file:
                 os.fsync(file.fileno())
         except OSError as error:
-            raise self.explained(error) from error
+            raise self.disk_error(error) from error
         self.path.replace(self.final)
         self._etag.unlink(missing_ok=True)
         sync_folder(self.final.parent)
 
 
 def sync_folder(folder: Path) -> None:
-    """Have its names on the disk, where the system can."""
+    """fsync a folder, if the file system supports it."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -140,7 +140,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes that may still be written where `folder` is or will be."""
+    """Free bytes of the file system of `folder`, which may not exist yet."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free

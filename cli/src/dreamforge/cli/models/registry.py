@@ -1,4 +1,4 @@
-"""The registry as the command speaks to it: each change is decided, and appended at the version it was decided on."""
+"""Client of the model registry: each change is decided on the stored state and appended at its version."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,24 +21,24 @@ SOURCE = "/dreamforge/cli"
 
 @dataclass(frozen=True, slots=True)
 class ModelRegistryClient:
-    """One connection's view of MODELS."""
+    """Reads and changes models in the stream MODELS."""
 
     bus: Bus
     store: EventStore
 
     async def state(self, model_id: str) -> ModelState:
-        """One model. Errors: DependencyAway."""
+        """State of one model. Errors: DependencyAway."""
         return (await self.store.read(MODEL, model_id)).state
 
-    async def tell(self, model_id: str, command: ModelCommand) -> tuple[ModelEvent, ...]:
-        """What followed. Errors: UnknownModel with the known ones, Conflict, DependencyAway."""
+    async def execute(self, model_id: str, command: ModelCommand) -> tuple[ModelEvent, ...]:
+        """The events that a command appended. Errors: UnknownModel with the known ids, Conflict, DependencyAway."""
         try:
             return (await self.store.handle(MODEL, model_id, command)).events
         except UnknownModel:
-            raise await self.unknown(model_id) from None
+            raise await self.unknown_model(model_id) from None
 
-    async def unknown(self, model_id: str, also: tuple[str, ...] = ()) -> UnknownModel:
-        """The error that says which ones there are."""
+    async def unknown_model(self, model_id: str, also: tuple[str, ...] = ()) -> UnknownModel:
+        """The error for an unknown id, with the known ids and those of `also`."""
         stored = await direct_get.last_of_each(self.bus, MODELS.name, MODELS_ALL)
         named = sorted({entity_of(message.subject) for message in stored})
         known = [name for name in named if (await self.state(name)).available]
@@ -47,7 +47,7 @@ class ModelRegistryClient:
 
 @asynccontextmanager
 async def registry_client(settings: CliSettings) -> AsyncIterator[ModelRegistryClient]:
-    """For one command. Errors: DependencyAway."""
+    """A client for one command. Errors: DependencyAway."""
     async with connect_bus(settings) as bus:
         store = EventStore(bus, SOURCE)
         try:
