@@ -1,11 +1,11 @@
 """One open job as the scheduler keeps it: its course, and what placement needs of its request, but no prompt. Pure."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from dreamforge.contracts.events import AttemptFailed, JobAssigned, JobEvent, JobRequested
-from dreamforge.contracts.jobs.course import JobCourse, Status, advance
+from dreamforge.contracts.jobs.course import JobCourse, Status, advance, changed
 from dreamforge.contracts.placement import Needs, needs_of
 from dreamforge.contracts.request.render_request import Deadlines
 from dreamforge.scheduler.planning.fairness import work_of
@@ -129,14 +129,14 @@ def evolved(job: OpenJob, event: JobEvent, sequence: int) -> OpenJob:
 
 def touched(job: OpenJob, sequence: int) -> OpenJob:
     """After a message that changes the version only."""
-    return replace(withdrawn(job), version=sequence)
+    return changed(withdrawn(job), version=sequence)
 
 
 def promised(job: OpenJob, runner_id: str, instance_id: str, held_bytes: int) -> OpenJob:
     """Planned for a runner, until the log confirms it or says otherwise."""
-    return replace(job, promised=True, runner_id=runner_id, instance_id=instance_id, held_bytes=held_bytes)
+    return changed(job, promised=True, runner_id=runner_id, instance_id=instance_id, held_bytes=held_bytes)
 
 
 def withdrawn(job: OpenJob) -> OpenJob:
     """Without its promise, if it has one."""
-    return replace(job, promised=False, runner_id="", instance_id="", held_bytes=0) if job.promised else job
+    return changed(job, promised=False, runner_id="", instance_id="", held_bytes=0) if job.promised else job

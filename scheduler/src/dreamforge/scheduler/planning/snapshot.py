@@ -6,7 +6,6 @@ changes nothing but the version of its job, exactly as in EventStore.load.
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from operator import itemgetter
 
@@ -20,6 +19,7 @@ from dreamforge.contracts.events import (
     JobRequested,
     JobWarned,
 )
+from dreamforge.contracts.jobs.course import changed
 from dreamforge.contracts.log.envelope import unseal
 from dreamforge.scheduler.planning.fairness import Ageing
 from dreamforge.scheduler.planning.open_job import (
@@ -112,7 +112,7 @@ class Snapshot:
         due = self._waiting[: bisect_right(self._waiting, now, key=itemgetter(0))]
         for _, job_id in due:
             job = self.jobs[job_id]
-            self._put(job, replace(job, due=True))
+            self._put(job, changed(job, due=True))
         return len(due)
 
     def waiting(self) -> list[OpenJob]:
@@ -144,25 +144,27 @@ class Snapshot:
             del self.jobs[old.job_id]
 
     def _index(self, job: OpenJob) -> None:
-        if job.deadline is not None:
-            insort(self._deadlines, (job.deadline, job.job_id))
-        if job.stage is Stage.QUEUED:
+        deadline, stage = job.deadline, job.stage
+        if deadline is not None:
+            insort(self._deadlines, (deadline, job.job_id))
+        if stage is Stage.QUEUED:
             self.queue.add(job)
-        elif job.stage is Stage.WAITING and job.retry_at is not None:
+        elif stage is Stage.WAITING and job.retry_at is not None:
             insort(self._waiting, (job.retry_at, job.job_id))
             self._new_waits[job.job_id] = None
-        elif job.stage in ON_RUNNER:
+        elif stage in ON_RUNNER:
             self._held.setdefault(job.runner_id, {})[job.job_id] = job
 
     def _unindex(self, job: OpenJob) -> None:
-        if job.deadline is not None:
-            del self._deadlines[bisect_left(self._deadlines, (job.deadline, job.job_id))]
-        if job.stage is Stage.QUEUED:
+        deadline, stage = job.deadline, job.stage
+        if deadline is not None:
+            del self._deadlines[bisect_left(self._deadlines, (deadline, job.job_id))]
+        if stage is Stage.QUEUED:
             self.queue.remove(job)
-        elif job.stage is Stage.WAITING and job.retry_at is not None:
+        elif stage is Stage.WAITING and job.retry_at is not None:
             del self._waiting[bisect_left(self._waiting, (job.retry_at, job.job_id))]
             self._new_waits.pop(job.job_id, None)
-        elif job.stage in ON_RUNNER:
+        elif stage in ON_RUNNER:
             held = self._held[job.runner_id]
             del held[job.job_id]
             if not held:
