@@ -106,7 +106,7 @@ async def test_cancel_takes_effect_within_one_step(talk: Talk, tiny_task: MakeTa
     seen_before = len(talk.steps(task))
     talk.child.send(Cancel(task_id=task.task_id))
     await talk.until(Cancelled, task.task_id)
-    # Steps that were on the wire when we wrote, and the one that was being made: far from the 900 asked for.
+    # ProgressPublisher that were on the wire when we wrote, and the one that was being made: far from the 900 asked for.
     assert len(talk.steps(task)) - seen_before < 20
     assert len(await talk.images(tiny_task())) == 1
 

@@ -4,14 +4,14 @@ import asyncio
 import threading
 from dataclasses import dataclass, field
 
-from dreamforge.contracts.fleet import Device, Heartbeat
-from dreamforge.gpu_runner.supervisor.heartbeat import Heart
+from dreamforge.contracts.fleet import LocalDevice, Heartbeat
+from dreamforge.gpu_runner.supervisor.heartbeat import HeartbeatPublisher
 from dreamforge.runtime import clock
 from dreamforge.runtime.log import direct_get
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.testing import eventually
 
-DEVICE = Device(kind="cpu", name="a cpu", total_bytes=1)
+DEVICE = LocalDevice(kind="cpu", name="a cpu", total_bytes=1)
 
 
 def beat() -> Heartbeat:
@@ -43,7 +43,7 @@ class SlowDevice:
 async def test_no_beat_follows_the_last_word(bus: Bus) -> None:
     device = SlowDevice()
     device.may_answer.set()
-    heart = Heart(bus, "r1", beat=beat, refresh=device.refresh)
+    heart = HeartbeatPublisher(bus, "r1", beat=beat, refresh=device.refresh)
     beating = asyncio.create_task(heart.run())
 
     async def said() -> list[str]:

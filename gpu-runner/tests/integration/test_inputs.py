@@ -1,4 +1,4 @@
-"""Uploads reach the runner's disk once, checked, and do not fill it."""
+"""ArtifactUploader reach the runner's disk once, checked, and do not fill it."""
 
 import hashlib
 import os
@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from dreamforge.contracts.events import FailureReason
-from dreamforge.gpu_runner.supervisor.input_cache import Inputs
+from dreamforge.gpu_runner.supervisor.input_cache import InputCache
 from dreamforge.gpu_runner.supervisor.task_monitor import AttemptLost
 from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.objects import ObjectStore, upload_key
@@ -42,7 +42,7 @@ def names_in(folder: Path) -> set[str]:
 
 async def test_an_upload_is_fetched_once_and_is_what_its_name_says(object_store: ObjectStore, tmp_path: Path) -> None:
     await object_store.put(upload_key(SHA256), PICTURE, "image/png")
-    inputs = Inputs(object_store, tmp_path / "uploads")
+    inputs = InputCache(object_store, tmp_path / "uploads")
     fetched = await inputs.fetch(SHA256)
     assert content_of(fetched.path) == PICTURE
     await object_store.remove(upload_key(SHA256))
@@ -53,7 +53,7 @@ async def test_an_upload_is_fetched_once_and_is_what_its_name_says(object_store:
 async def test_an_upload_that_is_not_there_or_is_another_one_ends_the_attempt(
     object_store: ObjectStore, tmp_path: Path
 ) -> None:
-    inputs = Inputs(object_store, tmp_path)
+    inputs = InputCache(object_store, tmp_path)
     with pytest.raises(AttemptLost, match="there is no upload") as missing:
         await inputs.fetch("0" * 64)
     await object_store.put(upload_key("1" * 64), PICTURE, "image/png")
@@ -69,7 +69,7 @@ async def test_the_least_recently_used_upload_makes_room(object_store: ObjectSto
     names = [hashlib.sha256(picture).hexdigest() for picture in pictures]
     for name, picture in zip(names, pictures, strict=True):
         await object_store.put(upload_key(name), picture, "image/png")
-    inputs = Inputs(object_store, tmp_path, kept_bytes=100)
+    inputs = InputCache(object_store, tmp_path, kept_bytes=100)
     for age, name in enumerate(names[:2]):
         os.utime((await inputs.fetch(name)).path, (1_000 + age, 1_000 + age))
     await inputs.fetch(names[0])  # used again: now the other one is the older
@@ -83,5 +83,5 @@ async def test_a_disk_that_takes_nothing_is_said_with_the_file_and_the_attempt_m
     await object_store.put(upload_key(SHA256), PICTURE, "image/png")
     (tmp_path / "file").write_text("")
     with pytest.raises(AttemptLost, match=f"cannot keep upload {SHA256}") as lost:
-        await Inputs(object_store, tmp_path / "file" / "uploads").fetch(SHA256)
+        await InputCache(object_store, tmp_path / "file" / "uploads").fetch(SHA256)
     assert lost.value.retryable

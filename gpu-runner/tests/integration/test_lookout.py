@@ -13,8 +13,8 @@ from dreamforge.contracts.events import ModelRemoved
 from dreamforge.contracts.model_registry import RegisterModel, RemoveModel
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.gpu_runner.settings import RunnerSettings
-from dreamforge.gpu_runner.supervisor.models_watcher import Lookout
-from dreamforge.gpu_runner.supervisor.registration import Registry
+from dreamforge.gpu_runner.supervisor.models_watcher import ModelsWatcher
+from dreamforge.gpu_runner.supervisor.registration import RunnerRegistration
 from dreamforge.gpu_runner.supervisor.supervisor import Supervisor
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.aggregate import MODEL
@@ -48,7 +48,7 @@ def put_model(models_dir: Path, model_id: str) -> ModelDescriptor:
 
 
 async def test_a_removed_model_is_not_brought_back_by_a_runner(bus: Bus, store: EventStore, tmp_path: Path) -> None:
-    registry, descriptor = Registry(bus, store), put_model(tmp_path, "m")
+    registry, descriptor = RunnerRegistration(bus, store), put_model(tmp_path, "m")
     assert await registry.model(descriptor)
     await store.handle(MODEL, "m", RemoveModel(clock.now()))
     assert not await registry.model(descriptor)
@@ -58,7 +58,7 @@ async def test_a_removed_model_is_not_brought_back_by_a_runner(bus: Bus, store: 
 
 
 async def test_a_runner_that_says_the_same_writes_nothing(bus: Bus, store: EventStore, tmp_path: Path) -> None:
-    registry, descriptor = Registry(bus, store), put_model(tmp_path, "m")
+    registry, descriptor = RunnerRegistration(bus, store), put_model(tmp_path, "m")
     await registry.model(descriptor)
     version = (await store.read(MODEL, "m")).version
     await registry.model(descriptor)
@@ -72,7 +72,7 @@ async def test_what_came_and_what_was_removed_is_seen_without_a_restart(
     secret = SecretStr("never used")
     settings = RunnerSettings(s3_secret_key=secret, runner_models_dir=tmp_path, state_dir=tmp_path / "state")
     runner = Supervisor(settings, bus, ObjectStore(settings))
-    following = asyncio.create_task(Lookout(bus, runner._look_again, runner._disk_changed, glance_seconds=0.05).run())
+    following = asyncio.create_task(ModelsWatcher(bus, runner._look_again, runner._disk_changed, glance_seconds=0.05).run())
     try:
 
         async def offered(*names: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from dreamforge.gpu_runner.protocol.render_task import ControlTask, InputImage, RenderTask
-from dreamforge.gpu_runner.rendering.renderer import Hold, ModelKey, RenderCancelled
+from dreamforge.gpu_runner.rendering.renderer import ModelPlacement, ModelKey, RenderCancelled
 
 pytestmark = pytest.mark.torch
 FAMILIES = ("stable-diffusion", "sdxl", "sd3", "flux")
@@ -19,19 +19,19 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("models")
 
 
-def key(cache: Path, family: str, hold: Hold | None = None) -> ModelKey:
+def key(cache: Path, family: str, hold: ModelPlacement | None = None) -> ModelKey:
     """A family's tiny model."""
     from runner_testkit.families import ensure_family
 
-    return ModelKey(family, ensure_family(cache, family), "0" * 64, hold or Hold())
+    return ModelKey(family, ensure_family(cache, family), "0" * 64, hold or ModelPlacement())
 
 
 def residents(budget_bytes: int) -> Any:
-    """Residents on the CPU. Any: its module imports torch."""
-    from dreamforge.gpu_runner.rendering.pipeline_cache import Residents
+    """PipelineCache on the CPU. Any: its module imports torch."""
+    from dreamforge.gpu_runner.rendering.pipeline_cache import PipelineCache
     from dreamforge.gpu_runner.rendering.torch_device import TorchDevice
 
-    return Residents(TorchDevice.settle("cpu", "float32", 1), budget_bytes=budget_bytes)
+    return PipelineCache(TorchDevice.settle("cpu", "float32", 1), budget_bytes=budget_bytes)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -41,7 +41,7 @@ def test_the_headers_tell_the_bytes_before_anything_is_loaded(cache: Path, famil
     size_bytes, _ = residents(10**9).load(key(cache, family))
     # Buffers that are not saved come on top: position numbers and the like.
     assert loaded_bytes(key(cache, family).path, 4) == pytest.approx(size_bytes, rel=0.05)
-    half_bytes, _ = residents(10**9).load(key(cache, family, Hold("float16")))
+    half_bytes, _ = residents(10**9).load(key(cache, family, ModelPlacement("float16")))
     assert loaded_bytes(key(cache, family).path, 2) == pytest.approx(half_bytes, rel=0.05)
 
 
@@ -64,8 +64,8 @@ def test_a_model_larger_than_the_budget_is_loaded_alone(cache: Path) -> None:
 def test_a_model_is_never_held_in_two_ways_at_once(cache: Path) -> None:
     held = residents(10**9)
     held.load(key(cache, "flux"))
-    assert key(cache, "flux", Hold("float32", "model")) in held
-    assert held.load(key(cache, "flux", Hold("bfloat16")))[1] == ("flux",)
+    assert key(cache, "flux", ModelPlacement("float32", "model")) in held
+    assert held.load(key(cache, "flux", ModelPlacement("bfloat16")))[1] == ("flux",)
     assert key(cache, "flux") not in held
 
 
@@ -112,14 +112,14 @@ def cancelling(step: int, steps: int, preview: Any) -> None:
     raise RenderCancelled
 
 
-def check_parts_that_wait(cache: Path, tmp_path: Path, family: str, apart: Hold, device: str) -> None:
+def check_parts_that_wait(cache: Path, tmp_path: Path, family: str, apart: ModelPlacement, device: str) -> None:
     """A model that is held whole and one whose parts wait paint the same, also after a render was cut short."""
     import torch
 
     from dreamforge.gpu_runner.rendering.pipeline import read_pipeline
     from dreamforge.gpu_runner.rendering.pipeline_cache import hold
 
-    def placed(how: Hold) -> Any:
+    def placed(how: ModelPlacement) -> Any:
         pipeline = read_pipeline(key(cache, family).path, dtype=torch.float32, variant=None)
         pipeline.set_progress_bar_config(disable=True)
         return hold(pipeline, how, torch.device(device))
@@ -127,7 +127,7 @@ def check_parts_that_wait(cache: Path, tmp_path: Path, family: str, apart: Hold,
     def painted(base: Any) -> list[bytes]:
         return [a_render(cache, base, family, quiet, place, device) for place in (None, tmp_path)]
 
-    waiting, pictures = placed(apart), painted(placed(Hold()))
+    waiting, pictures = placed(apart), painted(placed(ModelPlacement()))
     assert painted(waiting) == pictures
     for place in (None, tmp_path):
         with pytest.raises(RenderCancelled):
@@ -140,7 +140,7 @@ def test_parts_that_wait_elsewhere_paint_the_same_picture_in_every_mode(
     cache: Path, tmp_path: Path, family: str
 ) -> None:
     """The hooks are the ones of a GPU; that both memories are the CPU's is all that differs."""
-    check_parts_that_wait(cache, tmp_path, family, Hold(offload="model"), "cpu")
+    check_parts_that_wait(cache, tmp_path, family, ModelPlacement(offload="model"), "cpu")
 
 
 @pytest.mark.gpu
@@ -149,4 +149,4 @@ def test_parts_that_wait_elsewhere_paint_the_same_picture_in_every_mode(
 def test_parts_that_wait_in_the_hosts_memory_paint_the_same_picture(
     cache: Path, tmp_path: Path, torch_gpu: None, family: str, offload: Any
 ) -> None:
-    check_parts_that_wait(cache, tmp_path, family, Hold(offload=offload), "cuda")
+    check_parts_that_wait(cache, tmp_path, family, ModelPlacement(offload=offload), "cuda")

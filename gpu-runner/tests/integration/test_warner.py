@@ -10,7 +10,7 @@ from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.retry_policy import RetryPolicy
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gpu_runner.protocol.messages import Warned
-from dreamforge.gpu_runner.supervisor.warning_recorder import MAX_WORDS, Warner
+from dreamforge.gpu_runner.supervisor.warning_recorder import MAX_WORDS, WarningRecorder
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.event_store import EventStore, JobOutcome, LoadedJob
 from dreamforge.runtime.log.streams import open_log
@@ -57,7 +57,7 @@ def warned(code: WarningCode, image_index: int | None = None, words: tuple[str, 
 
 
 async def test_the_finish_is_decided_on_the_version_after_the_warnings(job: Job) -> None:
-    warner = Warner(1, job.execute, await job.start())
+    warner = WarningRecorder(1, job.execute, await job.start())
     await warner.warn(warned(WarningCode.UNKNOWN_WORDS, words=("giraffe",)))
     await warner.warn(warned(WarningCode.IMAGE_BLACK, image_index=0))
     await warner.warn(warned(WarningCode.IMAGE_BLACK, image_index=1))
@@ -76,7 +76,7 @@ async def test_the_finish_is_decided_on_the_version_after_the_warnings(job: Job)
 
 
 async def test_a_warning_said_twice_is_one_fact(job: Job) -> None:
-    warner = Warner(1, job.execute, await job.start())
+    warner = WarningRecorder(1, job.execute, await job.start())
     for _ in range(3):
         await warner.warn(warned(WarningCode.PROMPT_CUT))
         await warner.told()
@@ -84,7 +84,7 @@ async def test_a_warning_said_twice_is_one_fact(job: Job) -> None:
 
 
 async def test_a_race_on_the_version_is_decided_again(job: Job) -> None:
-    warner = Warner(1, job.execute, await job.start())
+    warner = WarningRecorder(1, job.execute, await job.start())
     await job.execute(decisions.RequestCancel(clock.now()))
     await warner.warn(warned(WarningCode.PROMPT_CUT))
     known = await warner.told()
@@ -94,7 +94,7 @@ async def test_a_race_on_the_version_is_decided_again(job: Job) -> None:
 
 
 async def test_a_warning_of_an_attempt_that_is_over_is_dropped_in_peace(job: Job) -> None:
-    warner = Warner(1, job.execute, await job.start())
+    warner = WarningRecorder(1, job.execute, await job.start())
     await job.execute(decisions.FailAttempt(clock.now(), 1, FailureReason.RUNNER_LOST, True, "silent", RetryPolicy()))
     await warner.warn(warned(WarningCode.PROMPT_CUT))
     assert await warner.told() is None
@@ -103,7 +103,7 @@ async def test_a_warning_of_an_attempt_that_is_over_is_dropped_in_peace(job: Job
 
 
 async def test_the_words_of_a_very_long_prompt_fit_into_an_event(job: Job) -> None:
-    warner = Warner(1, job.execute, await job.start())
+    warner = WarningRecorder(1, job.execute, await job.start())
     await warner.warn(warned(WarningCode.PROMPT_CUT, words=("w" * 1000,) * 10_000))
     known = await warner.told()
     assert known is not None

@@ -11,10 +11,10 @@ from dreamforge.contracts.events import Decision, FailureReason, JobAssigned
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.state import JobState
 from dreamforge.contracts.request.render_request import RenderRequest
-from dreamforge.gpu_runner.supervisor.admission import Drop, Me, Refuse, Start, admit, is_running_here
+from dreamforge.gpu_runner.supervisor.admission import Drop, RunnerIdentity, Refuse, Start, admit, is_running_here
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-ME = Me("gpu-1", "this-life", frozenset({"tiny"}))
+ME = RunnerIdentity("gpu-1", "this-life", frozenset({"tiny"}))
 REQUEST = RenderRequest(
     model_id="tiny", preset="p", prompt="x", width_px=64, height_px=64, steps=1, guidance_scale=1, seed=1
 )
@@ -44,7 +44,7 @@ def test_a_current_assignment_is_started() -> None:
     ],
 )
 def test_what_cannot_be_done_here_is_handed_back(
-    state: JobState, assigned: JobAssigned, me: Me, reason: FailureReason
+    state: JobState, assigned: JobAssigned, me: RunnerIdentity, reason: FailureReason
 ) -> None:
     verdict = admit(state, assigned, me)
     assert isinstance(verdict, Refuse)

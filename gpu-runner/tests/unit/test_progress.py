@@ -1,4 +1,4 @@
-"""Progress never goes back, and its estimate reaches nothing exactly at the last step."""
+"""ProgressEstimate never goes back, and its estimate reaches nothing exactly at the last step."""
 
 from datetime import UTC, datetime
 
@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamforge.gpu_runner.protocol.messages import Step
-from dreamforge.gpu_runner.supervisor.progress import Progress
+from dreamforge.gpu_runner.supervisor.progress import ProgressEstimate
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @given(st.integers(1, 4), st.integers(1, 6), st.floats(0.001, 10))
 def test_elapsed_grows_and_eta_ends_at_zero(images: int, steps: int, step_seconds: float) -> None:
-    progress = Progress(attempt=1, images=images)
+    progress = ProgressEstimate(attempt=1, images=images)
     events = [
         progress.event(
             Step(task_id="t", image_index=image, step=step, steps=steps, elapsed_seconds=step * step_seconds),
@@ -31,7 +31,7 @@ def test_elapsed_grows_and_eta_ends_at_zero(images: int, steps: int, step_second
 
 
 def test_a_preview_goes_along_with_its_step_and_is_left_out_where_there_is_none() -> None:
-    progress = Progress(attempt=1, images=1)
+    progress = ProgressEstimate(attempt=1, images=1)
     step = Step(task_id="t", image_index=0, step=1, steps=2, elapsed_seconds=1.0)
     seen = progress.event(step.model_copy(update={"preview": "data:image/jpeg;base64,AA"}), NOW)
     assert seen.preview == "data:image/jpeg;base64,AA"

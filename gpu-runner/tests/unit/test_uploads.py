@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from dreamforge.contracts.errors import DependencyAway
-from dreamforge.gpu_runner.supervisor.artifact_uploader import Uploads
+from dreamforge.gpu_runner.supervisor.artifact_uploader import ArtifactUploader
 
 
 @dataclass
@@ -22,14 +22,14 @@ class Shelf:
 
 async def test_a_known_picture_is_not_stored_again() -> None:
     shelf = Shelf()
-    uploads = Uploads(shelf)
+    uploads = ArtifactUploader(shelf)
     assert await uploads.store("ab" * 32, b"x", "image/png") == await uploads.store("ab" * 32, b"x", "image/png")
     assert len(shelf.puts) == 1
 
 
 async def test_what_may_have_been_collected_is_stored_again() -> None:
     shelf = Shelf()
-    uploads = Uploads(shelf, remembered_seconds=0.0)
+    uploads = ArtifactUploader(shelf, remembered_seconds=0.0)
     for _ in range(2):
         await uploads.store("ab" * 32, b"x", "image/png")
     assert len(shelf.puts) == 2
@@ -37,7 +37,7 @@ async def test_what_may_have_been_collected_is_stored_again() -> None:
 
 async def test_only_so_many_are_remembered() -> None:
     shelf = Shelf()
-    uploads = Uploads(shelf, remembered=1)
+    uploads = ArtifactUploader(shelf, remembered=1)
     for digest in ("aa" * 32, "bb" * 32, "bb" * 32, "aa" * 32):
         await uploads.store(digest, b"x", "image/png")
     assert len(shelf.puts) == 3
@@ -45,5 +45,5 @@ async def test_only_so_many_are_remembered() -> None:
 
 async def test_a_store_that_is_away_is_waited_for() -> None:
     shelf = Shelf(broken=2)
-    await Uploads(shelf).store("ab" * 32, b"x", "image/png")
+    await ArtifactUploader(shelf).store("ab" * 32, b"x", "image/png")
     assert len(shelf.puts) == 1

@@ -19,7 +19,7 @@ DeviceWish = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class LocalDevice:
     """One device as the driver sees it, now."""
 
     kind: Literal["cpu", "cuda"]
@@ -34,7 +34,7 @@ class Device:
     def __str__(self) -> str:
         """What it is, in words.
 
-        >>> str(Device("cuda", "NVIDIA H100", "580.65", 80 * 2**30, 79 * 2**30))
+        >>> str(LocalDevice("cuda", "NVIDIA H100", "580.65", 80 * 2**30, 79 * 2**30))
         'cuda on NVIDIA H100, driver 580.65, 79.0 GiB of 80.0 GiB free'
         """
         driver = f", driver {self.driver}" if self.driver else ""
@@ -42,7 +42,7 @@ class Device:
         return f"{self.kind} on {self.name}{driver}, {room}"
 
 
-def probe(wish: DeviceWish = "auto", *, gpu_index: int = 0) -> Device:
+def probe(wish: DeviceWish = "auto", *, gpu_index: int = 0) -> LocalDevice:
     """The device to render on: GPU `gpu_index` if there is one and it is wished for, else the CPU.
 
     Without a driver, or with a broken one, this degrades to the CPU and says why in `note`: a runner
@@ -56,7 +56,7 @@ def probe(wish: DeviceWish = "auto", *, gpu_index: int = 0) -> Device:
         return _cpu(f"no usable NVIDIA GPU ({error}); rendering on the CPU")
 
 
-def refresh(device: Device, *, gpu_index: int = 0) -> Device:
+def refresh(device: LocalDevice, *, gpu_index: int = 0) -> LocalDevice:
     """The same device with its memory as of now; unchanged, with a note, if it stopped answering."""
     if device.kind == "cpu":
         memory = system_memory()
@@ -76,19 +76,19 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _cpu(note: str) -> Device:
+def _cpu(note: str) -> LocalDevice:
     memory = system_memory()
-    return Device("cpu", cpu_name(), "", memory.total_bytes, memory.free_bytes, note)
+    return LocalDevice("cpu", cpu_name(), "", memory.total_bytes, memory.free_bytes, note)
 
 
-def _gpu(index: int) -> Device:
+def _gpu(index: int) -> LocalDevice:
     pynvml.nvmlInit()
     try:
         handle = pynvml.nvmlDeviceGetHandleByIndex(index)
         # Version 2 counts memory that the driver keeps for itself apart from what is in use.
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
         name, driver = pynvml.nvmlDeviceGetName(handle), pynvml.nvmlSystemGetDriverVersion()
-        return Device("cuda", _text(name), _text(driver), int(memory.total), int(memory.free))
+        return LocalDevice("cuda", _text(name), _text(driver), int(memory.total), int(memory.free))
     finally:
         pynvml.nvmlShutdown()
 

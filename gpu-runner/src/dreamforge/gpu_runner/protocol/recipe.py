@@ -4,19 +4,21 @@ It travels inside the PNG. No job id, no time, no host: the same recipe gives th
 content hash of an image is also the hash of its recipe's result.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from dreamforge.contracts.models.descriptor import Sha256, Tier, Value, is_empty, is_none
 from dreamforge.contracts.request.values import Seed
-from dreamforge.gpu_runner.protocol.render_task import RenderTask, UpscaleTask
+from dreamforge.gpu_runner.protocol.render_task import RenderTask
 
 RendererName = Literal["diffusers", "synthetic"]
+#: Fields of a request that decide no pixel of a single image: a preset is resolved, and a seed stands for its image.
+NOT_IN_RECIPES = frozenset({"preset", "images"})
 
 
 class Engine(Value):
-    """What painted: the parts of a recipe that belong to the process and not to the request.
+    """What renders: the parts of a recipe that belong to the process and not to the request.
 
     Measured: thread count, dtype and processor each change single pixels, so they are part of the recipe.
     """
@@ -40,12 +42,20 @@ class LoraUsed(Value):
 
 
 class ControlUsed(Value):
-    """A ControlNet and its picture, by content."""
+    """A ControlNet and its image, by content."""
 
     model_id: str
     digest: Sha256
     image: Sha256
     scale: float
+
+
+class UpscaleUsed(Value):
+    """The second pass at its size."""
+
+    width_px: int
+    height_px: int
+    strength: float
 
 
 class TierUsed(Value):
@@ -57,10 +67,14 @@ class TierUsed(Value):
 
 
 class Recipe(Value):
-    """All that is needed to paint one image again, byte for byte.
+    """All that is needed to render one image again, byte for byte.
 
-    What a picture does not use is left out, so that recipes from before it was offered stay as they are.
+    A parameter that an image does not use is left out, so that recipes from before it was offered stay as they are.
+    The fields here fix the order of the first release. Every other parameter of `RenderRequest` follows as an extra
+    under its own name (see `recipe_for`), so a new one needs no line here.
     """
+
+    model_config = ConfigDict(extra="allow")
 
     format: Literal[1] = 1
     renderer: RendererName
@@ -81,53 +95,47 @@ class Recipe(Value):
     dtype: str
     threads: int
     versions: dict[str, str]
-    #: Hashes of the uploaded pictures.
+    #: Hashes of the uploaded images.
     init_image: Sha256 | None = Field(default=None, exclude_if=is_none)
     mask_image: Sha256 | None = Field(default=None, exclude_if=is_none)
     strength: float | None = Field(default=None, exclude_if=is_none)
     loras: tuple[LoraUsed, ...] = Field(default=(), exclude_if=is_empty)
     control: ControlUsed | None = Field(default=None, exclude_if=is_none)
-    #: The size of the finished picture; width_px and height_px are those of the first pass.
-    upscale: UpscaleTask | None = Field(default=None, exclude_if=is_none)
+    #: The size of the finished image; width_px and height_px are those of the first pass.
+    upscale: UpscaleUsed | None = Field(default=None, exclude_if=is_none)
     tier: TierUsed | None = Field(default=None, exclude_if=is_none)
 
 
 def recipe_for(task: RenderTask, seed: int, engine: Engine, *, pipeline: str, sampler: str) -> Recipe:
-    """The recipe of the image that `seed` gives in `task` on `engine`, whose dtype is the one it was painted in."""
-    return Recipe(
-        renderer=engine.renderer,
-        prompt=task.prompt,
-        negative_prompt=task.negative_prompt,
-        seed=seed,
-        width_px=task.width_px,
-        height_px=task.height_px,
-        steps=task.steps,
-        guidance_scale=task.guidance_scale,
-        sampler=sampler,
-        model_id=task.model_id,
-        model_digest=task.model_digest,
-        pipeline=pipeline,
-        device=engine.device,
-        device_name=engine.device_name,
-        dtype=engine.dtype,
-        threads=engine.threads,
-        versions=engine.versions,
-        init_image=task.init_image.sha256 if task.init_image else None,
-        mask_image=task.mask_image.sha256 if task.mask_image else None,
-        strength=task.strength_used,
-        loras=tuple(LoraUsed(model_id=lora.model_id, digest=lora.digest, weight=lora.weight) for lora in task.loras),
-        control=_control(task),
-        upscale=task.upscale,
-        tier=_tier(task.tier, engine),
+    """The recipe of the image that `seed` gives in `task` on `engine`, whose dtype is the one it was rendered in."""
+    return Recipe.model_validate(
+        _request_fields(task)
+        | engine.model_dump()
+        | {
+            "seed": seed,
+            "sampler": sampler,
+            "model_digest": task.model.digest,
+            "pipeline": pipeline,
+            "strength": task.strength,
+            "tier": _tier(task.tier, engine),
+        }
     )
 
 
-def _control(task: RenderTask) -> ControlUsed | None:
-    if (control := task.control) is None:
-        return None
-    return ControlUsed(
-        model_id=control.model_id, digest=control.digest, image=control.image.sha256, scale=control.scale
-    )
+def _request_fields(task: RenderTask) -> dict[str, Any]:  # Any: a parameter may be of any type
+    """Every parameter of the request, with the digests of what it names by id."""
+    request = task.request
+    fields = request.model_dump(exclude=set(NOT_IN_RECIPES))
+    if request.upscale is not None:
+        fields["upscale"].pop("factor", None)  # how the size was asked for
+    fields["loras"] = tuple(_with_digest(task, lora) for lora in fields.get("loras", ()))
+    if request.control is not None:
+        fields["control"] = _with_digest(task, fields["control"])
+    return fields
+
+
+def _with_digest(task: RenderTask, use: dict[str, Any]) -> dict[str, Any]:  # Any: see `_request_fields`
+    return use | {"digest": task.assets[use["model_id"]].digest}
 
 
 def _tier(tier: Tier | None, engine: Engine) -> TierUsed | None:
@@ -135,7 +143,7 @@ def _tier(tier: Tier | None, engine: Engine) -> TierUsed | None:
         return None
     # On a CPU nothing waits elsewhere: there is one memory.
     offload = tier.offload if engine.device == "cuda" else "none"
-    # A model that is whole in memory paints as it would without tiers; that is most of them.
+    # A model that is whole in memory renders as it would without tiers; that is most of them.
     if offload == "none" and not tier.vae_tiling:
         return None
     return TierUsed(name=tier.name, offload=offload, vae_tiling=tier.vae_tiling)

@@ -1,46 +1,26 @@
-"""What the child is asked to paint: a value with everything a render depends on, and nothing of the bus."""
+"""What the child is asked to render: a resolved request, and where on this machine that lies which it names."""
+
+from collections.abc import Mapping
 
 from pydantic import Field
 
-from dreamforge.contracts.models.descriptor import Mode, SamplerName, Sha256, Tier, Value
-from dreamforge.contracts.request.values import Seed
-
-#: Paints over a little more than half: the picture is still known, its faults are gone.
-DEFAULT_STRENGTH = 0.6
+from dreamforge.contracts.models.descriptor import Sha256, Tier, Token, Value
+from dreamforge.contracts.request.completion import IMAGE_STRENGTH, INPAINT_STRENGTH
+from dreamforge.contracts.request.render_request import RenderRequest
 
 
 class InputImage(Value):
-    """An uploaded picture on this runner's disk, checked against its hash before it got there."""
+    """An uploaded image on this runner's disk, checked against its hash before it got there."""
 
     path: str
     sha256: Sha256
 
 
-class LoraTask(Value):
-    """A LoRA to lay over the model for this task."""
+class ModelFiles(Value):
+    """The folder of a model, a LoRA or a ControlNet on this runner, and the digest of its content."""
 
-    model_id: str
     path: str
     digest: Sha256
-    weight: float
-
-
-class ControlTask(Value):
-    """A ControlNet, and the picture that it holds the render to."""
-
-    model_id: str
-    path: str
-    digest: Sha256
-    image: InputImage
-    scale: float
-
-
-class UpscaleTask(Value):
-    """A second pass at this size."""
-
-    width_px: int = Field(gt=0, le=16384)
-    height_px: int = Field(gt=0, le=16384)
-    strength: float = Field(gt=0, le=1)
 
 
 class RenderTask(Value):
@@ -51,46 +31,36 @@ class RenderTask(Value):
     """
 
     task_id: str = Field(min_length=1, max_length=200)
-    model_id: str = Field(min_length=1, max_length=200)
-    model_path: str
-    model_digest: Sha256
-    prompt: str
-    negative_prompt: str = ""
-    width_px: int = Field(gt=0, le=8192)
-    height_px: int = Field(gt=0, le=8192)
-    steps: int = Field(gt=0, le=1000)
-    guidance_scale: float = Field(ge=0, le=100, allow_inf_nan=False)
-    seeds: tuple[Seed, ...] = Field(min_length=1, max_length=1000)
-    #: None takes the scheduler that the model was saved with.
-    sampler: SamplerName | None = None
-    init_image: InputImage | None = None
-    mask_image: InputImage | None = None
-    #: How much of `init_image` is painted over; None takes DEFAULT_STRENGTH.
-    strength: float | None = Field(default=None, gt=0, le=1)
-    loras: tuple[LoraTask, ...] = ()
-    control: ControlTask | None = None
-    upscale: UpscaleTask | None = None
+    request: RenderRequest
+    #: The files of `request.model_id`.
+    model: ModelFiles
+    #: The files of `request.assets`, by model id.
+    assets: Mapping[Token, ModelFiles] = Field(default_factory=dict)
+    #: The files of `request.uploads`, by hash.
+    inputs: Mapping[Sha256, InputImage] = Field(default_factory=dict)
     #: How the model is held in memory; None: whole, in the runner's own precision.
     tier: Tier | None = None
     #: Least time between two previews of an image; None: no previews.
     preview_seconds: float | None = Field(default=None, gt=0)
 
     @property
-    def mode(self) -> Mode:
-        """What it starts from."""
-        if self.mask_image is not None:
-            return "inpaint"
-        return "text" if self.init_image is None else "image"
+    def seeds(self) -> tuple[int, ...]:
+        """One seed an image."""
+        return self.request.seeds()
 
     @property
-    def strength_used(self) -> float | None:
-        """How much of `init_image` is painted over; None without one."""
-        if self.init_image is None:
-            return None
-        return DEFAULT_STRENGTH if self.strength is None else self.strength
+    def strength(self) -> float | None:
+        """How much of the initial image is rendered again; None without one.
+
+        A request that was resolved before requests carried it has None and an image: it gets today's default.
+        """
+        request = self.request
+        if request.init_image is None or request.strength is not None:
+            return request.strength if request.init_image else None
+        return IMAGE_STRENGTH if request.mask_image is None else INPAINT_STRENGTH
 
     @property
     def output_px(self) -> tuple[int, int]:
-        """Width and height of the finished picture."""
-        last = self.upscale or self
+        """Width and height of the finished image."""
+        last = self.request.upscale or self.request
         return last.width_px, last.height_px

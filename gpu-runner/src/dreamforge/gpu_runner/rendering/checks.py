@@ -1,13 +1,10 @@
-"""What a pipeline is asked, checked before it runs: diffusers would take it badly, or silently. Only in the child."""
+"""What every render needs of its pipeline, checked before it runs. Import this only in the child."""
 
 import inspect
-from collections.abc import Mapping
-from typing import Any
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
-from dreamforge.gpu_runner.rendering.features.samplers import steps_limit
-from dreamforge.gpu_runner.rendering.passes import steps_made
+from dreamforge.gpu_runner.rendering.passes import Pass, steps_made
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 from dreamforge.gpu_runner.rendering.renderer import RenderFailed
 
@@ -15,19 +12,16 @@ from dreamforge.gpu_runner.rendering.renderer import RenderFailed
 DEFAULT_SIZE_MULTIPLE = 8
 
 
-def check_request(pipeline: Pipeline, task: RenderTask, scheduler: Any) -> None:  # Any: see `samplers`
-    """Errors: RenderFailed(invalid_request)."""
-    _check_sizes(pipeline, task)
-    _check_steps(task, steps_limit(scheduler))
+def check_passes(pipeline: Pipeline, task: RenderTask, passes: tuple[Pass, ...]) -> None:
+    """Whether this pipeline can make these passes. Errors: RenderFailed(invalid_request)."""
     parameters = inspect.signature(type(pipeline).__call__).parameters
-    if "callback_on_step_end" not in parameters or "prompt" not in parameters:
-        raise _invalid(f"{type(pipeline).__name__} does not paint from a prompt in steps")
-    if task.negative_prompt and not _takes_negative(parameters):
-        raise _invalid(f"{type(pipeline).__name__} takes no negative prompt")
-    if task.mask_image is not None and task.init_image is None:
-        raise _invalid("a mask needs the picture that it lies on")
-    if task.loras and not hasattr(pipeline, "load_lora_weights"):
-        raise _invalid(f"{type(pipeline).__name__} takes no LoRA")
+    if not parameters.keys() >= {"callback_on_step_end", "prompt"}:
+        raise _invalid(f"{type(pipeline).__name__} does not render from a prompt in steps")
+    for each in passes:
+        _check_size(each, size_multiple(pipeline))
+        if steps_made(task.request.steps, each.strength) < 1:
+            strength = f"{each.labelled('strength')} {each.strength}"
+            raise _invalid(f"{strength} of {task.request.steps} steps leaves no step to make")
 
 
 def size_multiple(pipeline: Pipeline) -> int:
@@ -38,28 +32,10 @@ def size_multiple(pipeline: Pipeline) -> int:
     return max(scale * int(getattr(pipeline, "patch_size", 1)), packed)
 
 
-def _check_sizes(pipeline: Pipeline, task: RenderTask) -> None:
-    multiple = size_multiple(pipeline)
-    sizes = {"width": task.width_px, "height": task.height_px}
-    if task.upscale is not None:
-        sizes |= {"upscale width": task.upscale.width_px, "upscale height": task.upscale.height_px}
-    for name, size_px in sizes.items():
+def _check_size(each: Pass, multiple: int) -> None:
+    for name, size_px in (("width", each.width_px), ("height", each.height_px)):
         if size_px % multiple:
-            raise _invalid(f"{name} {size_px} is not a multiple of {multiple} pixels")
-
-
-def _check_steps(task: RenderTask, limit: int) -> None:
-    if task.steps > limit:
-        raise _invalid(f"{task.steps} steps, and this model and sampler have {limit}")
-    upscale = task.upscale.strength if task.upscale else None
-    for name, strength in (("strength", task.strength_used), ("upscale strength", upscale)):
-        if steps_made(task.steps, strength) < 1:
-            raise _invalid(f"{name} {strength} of {task.steps} steps leaves no step to make")
-
-
-def _takes_negative(parameters: Mapping[str, object]) -> bool:
-    # FLUX has the keyword and ignores it, unless guidance is done a second way at twice the cost.
-    return "negative_prompt" in parameters and "true_cfg_scale" not in parameters
+            raise _invalid(f"{each.labelled(name)} {size_px} is not a multiple of {multiple} pixels")
 
 
 def _invalid(message: str) -> RenderFailed:

@@ -2,18 +2,17 @@
 
 import gc
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import torch
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.models.descriptor import Dtype
 from dreamforge.gpu_runner.rendering.pipeline import INDEX_NAME, Pipeline, read_pipeline
-from dreamforge.gpu_runner.rendering.renderer import Hold, ModelKey, RenderFailed
+from dreamforge.gpu_runner.rendering.renderer import ModelKey, ModelPlacement, RenderFailed
 from dreamforge.gpu_runner.rendering.torch_device import TorchDevice
-from dreamforge.gpu_runner.rendering.weights import HALF, loaded_bytes, weight_files
+from dreamforge.gpu_runner.rendering.weights import loaded_bytes, variant_of
 
 DTYPES: dict[Dtype, torch.dtype] = {
     "float32": torch.float32,
@@ -28,15 +27,17 @@ class _Resident:
     size_bytes: int
 
 
-class Residents:
+class PipelineCache:
     """Pipelines of at most `budget_bytes` on one device, each as `from_pretrained` gave it.
 
     A model larger than the budget is loaded all the same, alone. One that waits in the host's memory counts
-    as what it takes there.
+    as what it takes there. `place` moves a pipeline that was read to where it shall be.
     """
 
-    def __init__(self, device: TorchDevice, *, budget_bytes: int) -> None:
-        self._device, self._budget_bytes = device, budget_bytes
+    def __init__(
+        self, device: TorchDevice, *, budget_bytes: int, place: Callable[[Pipeline, ModelPlacement], None]
+    ) -> None:
+        self._device, self._budget_bytes, self._place = device, budget_bytes, place
         self._residents: OrderedDict[ModelKey, _Resident] = OrderedDict()
 
     def __contains__(self, model: ModelKey) -> bool:
@@ -75,10 +76,10 @@ class Residents:
         return self._drop(list(self._residents))
 
     def _settled(self, model: ModelKey) -> ModelKey:
-        """The same, with what a hold leaves open as this device has it: two names of one way are one model."""
-        offload = model.hold.offload if self._device.kind == "cuda" else "none"
-        dtype = model.hold.dtype or self._device.dtype_name
-        return replace(model, hold=replace(model.hold, dtype=dtype, offload=offload))
+        """The same, with what its placement leaves open as this device has it: two names of one way are one model."""
+        offload = model.placement.offload if self._device.kind == "cuda" else "none"
+        dtype = model.placement.dtype or self._device.dtype_name
+        return replace(model, placement=replace(model.placement, dtype=dtype, offload=offload))
 
     def _make_room(self, needed_bytes: int) -> tuple[str, ...]:
         leaving, held_bytes = [], sum(resident.size_bytes for resident in self._residents.values())
@@ -105,32 +106,12 @@ class Residents:
                 raise
             raise RenderFailed(FailureReason.MODEL_BROKEN, f"{key.model_id} does not load: {error}") from error
         pipeline.set_progress_bar_config(disable=True)
-        return hold(pipeline, key.hold, self._device.device)
-
-
-def hold(pipeline: Pipeline, how: Hold, device: torch.device) -> Pipeline:
-    """Place a pipeline as a tier says; itself."""
-    whole: Any = pipeline  # Any: what only some pipelines can do is in no type
-    vae = whole.components.get("vae")
-    if how.vae_tiling and hasattr(vae, "enable_tiling"):
-        vae.enable_tiling()
-    if how.offload == "model":
-        whole.enable_model_cpu_offload(device=device)
-    elif how.offload == "sequential":
-        whole.enable_sequential_cpu_offload(device=device)
-    else:
-        return pipeline.to(device)
-    return pipeline
-
-
-def variant_of(folder: Path) -> str | None:
-    """`fp16` for a folder that holds its weights only so: diffusers does not find them unless told."""
-    files = weight_files(folder) or sorted(folder.glob("*.safetensors"))
-    return "fp16" if files and all(HALF in path.name for path in files) else None
+        self._place(pipeline, key.placement)
+        return pipeline
 
 
 def _dtype(key: ModelKey) -> torch.dtype:
-    return DTYPES[key.hold.dtype or "float32"]
+    return DTYPES[key.placement.dtype or "float32"]
 
 
 def _parameter_bytes(pipeline: Pipeline) -> int:

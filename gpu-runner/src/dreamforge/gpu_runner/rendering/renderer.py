@@ -1,6 +1,6 @@
 """What every renderer offers the worker, and how it says that it cannot.
 
-A renderer paints one image at a time and knows nothing of frames, sockets or jobs.
+A renderer makes one image at a time and knows nothing of frames, sockets or jobs.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class OnStep(Protocol):
     """Called after each step; raises RenderCancelled to stop the render."""
 
     def __call__(self, step: int, steps: int, preview: str | None = None, /) -> None:
-        """Step from 1, steps in all, and what the picture looked like a little earlier: a data URI."""
+        """Step from 1, steps in all, and what the image looked like a little earlier: a data URI."""
 
 
 #: Whether the same task may succeed at another time or on another runner.
@@ -54,7 +54,7 @@ class RenderFailed(ForgeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Remark:
+class RenderWarning:
     """What the owner of a task should know, although it goes on."""
 
     code: WarningCode
@@ -63,17 +63,17 @@ class Remark:
 
 
 @dataclass(frozen=True, slots=True)
-class Painted:
-    """One image as rows ready for `encode_png`, and what it was painted from."""
+class RenderedImage:
+    """One image as rows ready for `encode_png`, and the recipe that it was made from."""
 
     #: height_px rows of 1 + 3 * width_px bytes, see `png.encode_png`.
     scanlines: bytes
     recipe: Recipe
-    remarks: tuple[Remark, ...] = ()
+    warnings: tuple[RenderWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class ModelPlacement:
     """A tier without its name and its arithmetic: how a model is held in memory. None: the runner's own precision."""
 
     dtype: Dtype | None = None
@@ -88,18 +88,18 @@ class ModelKey:
     model_id: str
     path: Path
     digest: str
-    hold: Hold = Hold()
+    placement: ModelPlacement = ModelPlacement()
 
     @classmethod
     def of(cls, model_id: str, path: str, digest: str, tier: Tier | None) -> "ModelKey":
         """A model as a message names it."""
-        hold = Hold(tier.dtype, tier.offload, tier.vae_tiling) if tier else Hold()
-        return cls(model_id, Path(path), digest, hold)
+        placement = ModelPlacement(tier.dtype, tier.offload, tier.vae_tiling) if tier else ModelPlacement()
+        return cls(model_id, Path(path), digest, placement)
 
     @classmethod
     def of_task(cls, task: RenderTask) -> "ModelKey":
-        """The model that a task is painted with."""
-        return cls.of(task.model_id, task.model_path, task.model_digest, task.tier)
+        """The model that a task is rendered with."""
+        return cls.of(task.request.model_id, task.model.path, task.model.digest, task.tier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +117,12 @@ class Renderer(Protocol):
 
     @property
     def engine(self) -> Engine:
-        """What paints: goes into every recipe."""
+        """What renders: goes into every recipe."""
         ...
 
     @property
     def instant(self) -> bool:
-        """Whether steps take no time worth watching: then only the last one of an image is told."""
+        """Whether steps take no time worth watching: then only the last one of an image is reported."""
         ...
 
     def device_report(self) -> DeviceReport:
@@ -130,21 +130,26 @@ class Renderer(Protocol):
         ...
 
     def is_resident(self, model: ModelKey) -> bool:
-        """Whether `paint` would begin at once."""
+        """Whether `render` would begin at once."""
         ...
 
     def load(self, model: ModelKey) -> tuple[int, tuple[str, ...]]:
         """Make a model resident; bytes it takes, and ids of models that had to leave. Errors: RenderFailed."""
         ...
 
-    def remarks(self, task: RenderTask) -> tuple[Remark, ...]:
-        """What can be said of a task before its first image, once its model is resident. Errors: RenderFailed."""
+    def warnings(self, task: RenderTask) -> tuple[RenderWarning, ...]:
+        """What its owner should know before the first image, once its model is resident. Errors: RenderFailed."""
         ...
 
-    def paint(self, task: RenderTask, seed: int, on_step: OnStep) -> Painted:
+    def render(self, task: RenderTask, seed: int, on_step: OnStep) -> RenderedImage:
         """One image, alone. Errors: RenderFailed; whatever `on_step` raises passes through."""
         ...
 
     def peak_bytes(self) -> int:
         """The most memory the device has held for us so far."""
         ...
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without the pages that torch and diffusers add to it."""
+    return str(error).strip().split("\n", 1)[0]

@@ -1,14 +1,14 @@
-"""Steps as they are told: counted over every pass of a picture. Import this only in the child."""
+"""ProgressPublisher as they are reported: counted over every pass of an image. Import this only in the child."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from dreamforge.gpu_runner.rendering.features.previews import Watcher
+from dreamforge.gpu_runner.rendering.hooks import StepWatcher
 from dreamforge.gpu_runner.rendering.renderer import OnStep
 
 
 @dataclass(slots=True)
-class Counter:
+class StepCounter:
     """diffusers' callback (step from 0, of one pass) as ours (step from 1, of all).
 
     What `on_step` raises unwinds the pipeline, which stays usable; its own `_interrupt` flag would still
@@ -16,11 +16,11 @@ class Counter:
     """
 
     on_step: OnStep
-    #: Steps asked for in the pass that runs, for a pipeline that does not say how many it makes.
+    #: ProgressPublisher asked for in the pass that runs, for a pipeline that does not say how many it makes.
     steps: int
-    #: Steps of passes still to come, as far as they can be foreseen.
+    #: ProgressPublisher of passes still to come, as far as they can be foreseen.
     later: int = 0
-    watcher: Watcher | None = None
+    watcher: StepWatcher | None = None
     _before: int = 0
     _made: int = 0
 
@@ -30,10 +30,10 @@ class Counter:
         # A sampler of second order makes more steps than were asked for; a weak strength makes fewer.
         in_pass = int(getattr(pipeline, "num_timesteps", 0) or self.steps)
         self._made = self._before + step + 1
-        preview = self.watcher.see(pipeline, tensors["latents"]) if self.watcher and step + 1 < in_pass else None
+        preview = self.watcher(pipeline, tensors["latents"]) if self.watcher and step + 1 < in_pass else None
         self.on_step(self._made, max(self._made, self._before + in_pass) + self.later, preview)
         return tensors
 
-    def next_pass(self) -> None:
-        """Another pass begins, the last one."""
-        self._before, self.later = self._made, 0
+    def next_pass(self, foreseen: int) -> None:
+        """Another pass begins, of which so many steps were foreseen."""
+        self._before, self.later = self._made, self.later - foreseen

@@ -1,7 +1,7 @@
-"""A renderer without a model and without torch, for benchmarks of everything around the painting.
+"""A renderer without a model and without torch, for benchmarks of everything around the render.
 
-It draws a mirrored 8 x 8 mosaic from the hash of the recipe: a picture that is the same for the same
-request, different for any other, and plainly not a painting. Its recipe says `renderer: synthetic`.
+It draws a mirrored 8 x 8 mosaic from the hash of the recipe: an image that is the same for the same
+request, different for any other, and plainly not a model's. Its recipe says `renderer: synthetic`.
 It is never the default.
 """
 
@@ -15,7 +15,7 @@ from dreamforge.gpu_runner.machine.memory import system_memory
 from dreamforge.gpu_runner.protocol.recipe import Engine, recipe_for
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.rendering.png import FILTER_NONE
-from dreamforge.gpu_runner.rendering.renderer import DeviceReport, ModelKey, OnStep, Painted, Remark
+from dreamforge.gpu_runner.rendering.renderer import DeviceReport, ModelKey, OnStep, RenderedImage, RenderWarning
 
 CELLS = 8
 NAME = "synthetic"
@@ -26,7 +26,7 @@ class SyntheticRenderer:
 
     def __init__(self, *, step_delay_seconds: float = 0.0) -> None:
         self._step_delay_seconds = step_delay_seconds
-        # Waiting on an event that nobody sets sleeps without holding the interpreter lock.
+        # Waiting on an event that is never set sleeps without holding the interpreter lock.
         self._never = threading.Event()
         self._engine = Engine(
             renderer="synthetic",
@@ -42,7 +42,7 @@ class SyntheticRenderer:
 
     @property
     def engine(self) -> Engine:
-        """What paints: no device at all."""
+        """What renders: no device at all."""
         return self._engine
 
     @property
@@ -63,20 +63,20 @@ class SyntheticRenderer:
         """Nothing to do."""
         return 0, ()
 
-    def remarks(self, task: RenderTask) -> tuple[Remark, ...]:  # noqa: ARG002 - any task will do
+    def warnings(self, task: RenderTask) -> tuple[RenderWarning, ...]:  # noqa: ARG002 - any task will do
         """None: a mosaic shows nothing of its prompt."""
         return ()
 
-    def paint(self, task: RenderTask, seed: int, on_step: OnStep) -> Painted:
+    def render(self, task: RenderTask, seed: int, on_step: OnStep) -> RenderedImage:
         """The mosaic of one seed, after as many steps as asked."""
-        for step in range(1, task.steps + 1):
+        for step in range(1, task.request.steps + 1):
             if self._step_delay_seconds > 0:
                 self._never.wait(self._step_delay_seconds)
-            on_step(step, task.steps)
-        recipe = recipe_for(task, seed, self._engine, pipeline=NAME, sampler=task.sampler or NAME)
+            on_step(step, task.request.steps)
+        recipe = recipe_for(task, seed, self._engine, pipeline=NAME, sampler=task.request.sampler or NAME)
         digest = hashlib.sha256(recipe.model_dump_json().encode()).digest()
         width_px, height_px = task.output_px
-        return Painted(mosaic_scanlines(digest, width_px=width_px, height_px=height_px), recipe)
+        return RenderedImage(mosaic_scanlines(digest, width_px=width_px, height_px=height_px), recipe)
 
     def peak_bytes(self) -> int:
         """Peak of the process; ru_maxrss is in KiB on Linux."""

@@ -3,7 +3,7 @@
     python -m dreamforge.gpu_runner.rendering.tiny_model FOLDER
 
 Every part is the real one (text encoder, tokenizer, U-Net, autoencoder, scheduler), with random weights from
-a fixed seed: it runs the same code as a large model, in milliseconds, without a download. What it paints is
+a fixed seed: it runs the same code as a large model, in milliseconds, without a download. What it renders is
 noise that follows its prompt. Whoever loads the folder cannot tell, and need not know.
 """
 
@@ -30,7 +30,7 @@ WEIGHTS_SEED = 20_260_101
 MAX_TOKENS = 256
 TEXT_WIDTH = 64
 LATENT_CHANNELS = 4
-#: 8 latents a side, 64 pixels, is what the pipeline paints when no size is given.
+#: 8 latents a side, 64 pixels, is what the pipeline renders when no size is given.
 SAMPLE_SIZE = 8
 
 

@@ -26,7 +26,7 @@ PIXEL_PACKAGES = {
 }
 #: A choice, not a measurement: a running render needs memory beside the weights. FORGE_RUNNER_RESIDENT_BYTES overrides.
 RESIDENT_SHARE_CUDA = 0.8
-#: Less, because a machine's memory is everybody's: other processes, the page cache, the pictures on their way.
+#: Less, because a machine's memory is shared: other processes, the page cache, the images on their way.
 RESIDENT_SHARE_CPU = 0.5
 DTYPE_NAMES: dict[torch.dtype, Dtype] = {
     torch.float32: "float32",
@@ -66,12 +66,12 @@ class TorchDevice:
         return DTYPE_NAMES[self.dtype]
 
     def resident_bytes(self) -> int:
-        """What models may take when nobody says: the rest is for the numbers of a running render."""
+        """What models may take unless a setting says: the rest is for the tensors of a running render."""
         share = RESIDENT_SHARE_CUDA if self.kind == "cuda" else RESIDENT_SHARE_CPU
         return int(self.report().total_bytes * share)
 
     def engine(self) -> Engine:
-        """What goes into every recipe painted here."""
+        """What goes into every recipe of this device."""
         versions = {name: version(package) for name, package in PIXEL_PACKAGES.items()}
         # Not the distribution's version: the build ("2.13.0+cpu") decides which kernels run.
         versions["torch"] = str(torch.__version__)

@@ -41,6 +41,12 @@ def checkpoint_of(folder: Path) -> Path | None:
     return files[0] if bare and len(files) == 1 else None
 
 
+def variant_of(folder: Path) -> str | None:
+    """`fp16` for a folder that holds its weights only so: diffusers does not find them unless told."""
+    files = weight_files(folder) or sorted(folder.glob("*.safetensors"))
+    return "fp16" if files and all(HALF in path.name for path in files) else None
+
+
 def _file_bytes(path: Path, float_bytes: int) -> int:
     try:
         return sum(

@@ -9,7 +9,7 @@ from dreamforge.contracts.request.render_request import RenderRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Me:
+class RunnerIdentity:
     """The runner as far as admission is concerned."""
 
     runner_id: str
@@ -45,7 +45,7 @@ class Drop:
 Verdict = Start | Refuse | Drop
 
 
-def admit(state: JobState, assigned: JobAssigned, me: Me) -> Verdict:
+def admit(state: JobState, assigned: JobAssigned, me: RunnerIdentity) -> Verdict:
     """What to do with an assignment, decided on the job's present state. Total: every state has an answer."""
     if state.attempt != assigned.attempt or state.status not in (Status.ASSIGNED, Status.RUNNING):
         return Drop(f"the job is {state.status} at attempt {state.attempt}")
@@ -59,7 +59,7 @@ def admit(state: JobState, assigned: JobAssigned, me: Me) -> Verdict:
     return _capable(state, me)
 
 
-def _capable(state: JobState, me: Me) -> Verdict:
+def _capable(state: JobState, me: RunnerIdentity) -> Verdict:
     if me.draining:
         return Refuse(FailureReason.RUNNER_DRAINED, "the runner is leaving")
     if state.request is None:
@@ -70,7 +70,7 @@ def _capable(state: JobState, me: Me) -> Verdict:
     return Start(state.request)
 
 
-def is_running_here(state: JobState, attempt: int, me: Me) -> bool:
+def is_running_here(state: JobState, attempt: int, me: RunnerIdentity) -> bool:
     """True if the log already shows our own start of this attempt: an append whose ack was lost."""
     ours = (state.runner_id, state.instance_id) == (me.runner_id, me.instance_id)
     return state.status is Status.RUNNING and state.attempt == attempt and ours

@@ -24,7 +24,7 @@ class Objects(Protocol):
         ...
 
 
-class Uploads:
+class ArtifactUploader:
     """Stores pictures, for as long as it takes: a rendered picture is never rendered again for an upload's sake."""
 
     def __init__(

@@ -23,7 +23,7 @@ class Delivery(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Assignment:
+class ReceivedAssignment:
     """One JobAssigned for this runner."""
 
     job_id: str

@@ -15,7 +15,7 @@ from dreamforge.contracts.events import JobAssigned
 from dreamforge.contracts.log import subjects
 from dreamforge.contracts.log.envelope import unseal
 from dreamforge.contracts.log.streams import JOBS, runner_consumer
-from dreamforge.gpu_runner.supervisor.assignment import Assignment
+from dreamforge.gpu_runner.supervisor.assignment import ReceivedAssignment
 from dreamforge.runtime.log.bus import Bus
 
 #: Silence after which the server delivers again. Renewed while an attempt is in our hands (see `hands`).
@@ -46,7 +46,7 @@ async def ensure_consumer(bus: Bus, runner_id: str, *, slots: int) -> None:
     )
 
 
-def assignments_broker(nats_url: str, runner_id: str, take: Callable[[Assignment], None]) -> NatsBroker:
+def assignments_broker(nats_url: str, runner_id: str, take: Callable[[ReceivedAssignment], None]) -> NatsBroker:
     """A broker whose one subscriber hands every assignment to `take`, which answers for its message.
 
     No acknowledgement is FastStream's: by default it would terminate a message whose handler raised.
@@ -80,7 +80,7 @@ def assignments_broker(nats_url: str, runner_id: str, take: Callable[[Assignment
         raw = message.raw_message
         traceparent = (raw.headers or {}).get("traceparent", "")
         place, is_first = raw.metadata.sequence.stream, raw.metadata.num_delivered == 1
-        take(Assignment(subjects.entity_of(raw.subject), event, message, traceparent, place, is_first))
+        take(ReceivedAssignment(subjects.entity_of(raw.subject), event, message, traceparent, place, is_first))
 
     return broker
 

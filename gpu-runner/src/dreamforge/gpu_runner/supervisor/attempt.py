@@ -17,14 +17,14 @@ from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gpu_runner import metrics
 from dreamforge.gpu_runner.protocol.messages import Image
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
-from dreamforge.gpu_runner.supervisor.admission import Drop, Me, Refuse, admit, is_running_here
-from dreamforge.gpu_runner.supervisor.artifact_uploader import Uploads
-from dreamforge.gpu_runner.supervisor.assignment import Assignment
-from dreamforge.gpu_runner.supervisor.child_supervisor import Keeper
-from dreamforge.gpu_runner.supervisor.progress_publisher import Steps
-from dreamforge.gpu_runner.supervisor.render_tasks import Tasks
-from dreamforge.gpu_runner.supervisor.task_monitor import AttemptLost, Listening
-from dreamforge.gpu_runner.supervisor.warning_recorder import Warner
+from dreamforge.gpu_runner.supervisor.admission import Drop, RunnerIdentity, Refuse, admit, is_running_here
+from dreamforge.gpu_runner.supervisor.artifact_uploader import ArtifactUploader
+from dreamforge.gpu_runner.supervisor.assignment import ReceivedAssignment
+from dreamforge.gpu_runner.supervisor.child_supervisor import ChildSupervisor
+from dreamforge.gpu_runner.supervisor.progress_publisher import ProgressPublisher
+from dreamforge.gpu_runner.supervisor.render_tasks import RenderTaskFactory
+from dreamforge.gpu_runner.supervisor.task_monitor import AttemptLost, TaskMonitor
+from dreamforge.gpu_runner.supervisor.warning_recorder import WarningRecorder
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.event_store import EventStore, JobOutcome, LoadedJob
 from dreamforge.runtime.service import retry
@@ -51,14 +51,14 @@ class Interrupted(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class AttemptServices:
     """What attempts are made with; the same for all of them."""
 
     store: EventStore
-    keeper: Keeper
-    uploads: Uploads
-    steps: Steps
-    tasks: Tasks
+    keeper: ChildSupervisor
+    uploads: ArtifactUploader
+    steps: ProgressPublisher
+    tasks: RenderTaskFactory
     slots: asyncio.Semaphore
     retry_policy: RetryPolicy
     stall_seconds: float
@@ -69,8 +69,8 @@ class Tools:
 class Attempt:
     """One attempt in our hands. `run` ends when the log has its outcome; only then may its message be acked."""
 
-    assignment: Assignment
-    tools: Tools
+    assignment: ReceivedAssignment
+    tools: AttemptServices
     interrupted: "asyncio.Future[Cause]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def interrupt(self, cause: Cause) -> None:
@@ -78,7 +78,7 @@ class Attempt:
         if not self.interrupted.done():
             self.interrupted.set_result(cause)
 
-    async def run(self, me: Me) -> str:
+    async def run(self, me: RunnerIdentity) -> str:
         """Do what the assignment asks, or say in the log why not; the outcome in a word, for people and metrics.
 
         Waits for as long as the log or the object store is away. Errors: what nobody foresaw.
@@ -105,7 +105,7 @@ class Attempt:
         """End it in the log after an error that nobody foresaw."""
         return await self._fail(AttemptLost(FailureReason.INTERNAL, message), None)
 
-    async def _in_a_slot(self, request: RenderRequest, loaded: LoadedJob, me: Me) -> str:
+    async def _in_a_slot(self, request: RenderRequest, loaded: LoadedJob, me: RunnerIdentity) -> str:
         if self.tools.slots.locked():
             await self._or_interrupt(self.tools.slots.acquire(), stage="assigned")
         else:
@@ -117,12 +117,12 @@ class Attempt:
         finally:
             self.tools.slots.release()
 
-    async def _start_and_paint(self, request: RenderRequest, loaded: LoadedJob, me: Me) -> str:
+    async def _start_and_paint(self, request: RenderRequest, loaded: LoadedJob, me: RunnerIdentity) -> str:
         if not self.tools.keeper.accepting:
             await self._or_interrupt(self._child_ready(), stage="assigned")
         if (started := await self._start(loaded, me)) is None:
             return "dropped: the job went another way before its start"
-        warner = Warner(self.assignment.event.attempt, self._execute, started)
+        warner = WarningRecorder(self.assignment.event.attempt, self._execute, started)
         listening = self._listening(request, await self._task(request), warner)
         try:
             render_seconds = await self._or_interrupt(listening.rendered(), stop=listening.stop)
@@ -140,7 +140,7 @@ class Attempt:
         except TimeoutError:
             raise AttemptLost(FailureReason.CHILD_CRASHED, "the child does not come up") from None
 
-    async def _start(self, loaded: LoadedJob, me: Me) -> LoadedJob | None:
+    async def _start(self, loaded: LoadedJob, me: RunnerIdentity) -> LoadedJob | None:
         """Append JobStarted; the job after it, or None if the log says no."""
         command = decisions.StartAttempt(clock.now(), self.assignment.event.attempt, me.runner_id, me.instance_id)
         try:
@@ -150,9 +150,9 @@ class Attempt:
             return now if is_running_here(now.state, command.attempt, me) else None
         return LoadedJob(outcome.state, outcome.version)
 
-    def _listening(self, request: RenderRequest, task: RenderTask, warner: Warner) -> Listening:
+    def _listening(self, request: RenderRequest, task: RenderTask, warner: WarningRecorder) -> TaskMonitor:
         steps = self.tools.steps.of(self.assignment, request)
-        return Listening(
+        return TaskMonitor(
             self.tools.keeper,
             task,
             on_step=steps.publish,

@@ -8,9 +8,9 @@ from loguru import logger
 
 from dreamforge.contracts.fleet import ActiveAttempt
 from dreamforge.gpu_runner import metrics
-from dreamforge.gpu_runner.supervisor.admission import Me
-from dreamforge.gpu_runner.supervisor.assignment import Assignment
-from dreamforge.gpu_runner.supervisor.attempt import Attempt, Cause, Tools
+from dreamforge.gpu_runner.supervisor.admission import RunnerIdentity
+from dreamforge.gpu_runner.supervisor.assignment import ReceivedAssignment
+from dreamforge.gpu_runner.supervisor.attempt import Attempt, Cause, AttemptServices
 from dreamforge.runtime.service.telemetry import log_context, trace_id_of
 
 #: How long the server waits before it delivers an assignment again that we could not even refuse.
@@ -25,11 +25,11 @@ Key = tuple[str, int]
 
 
 @dataclass(slots=True)
-class Hands:
+class AttemptManager:
     """Takes assignments and brings each to its end. `on_change` is called when one comes or goes."""
 
-    me: Me
-    tools: Tools
+    me: RunnerIdentity
+    tools: AttemptServices
     on_change: Callable[[], None]
     _attempts: dict[Key, Attempt] = field(default_factory=dict)
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
@@ -39,7 +39,7 @@ class Hands:
         """For the heartbeat."""
         return tuple(ActiveAttempt(job_id=job_id, attempt=attempt) for job_id, attempt in self._attempts)
 
-    def take(self, assignment: Assignment) -> None:
+    def take(self, assignment: ReceivedAssignment) -> None:
         """Begin with it; one that we hold already was delivered twice and is let go."""
         key = (assignment.job_id, assignment.event.attempt)
         if key in self._attempts:

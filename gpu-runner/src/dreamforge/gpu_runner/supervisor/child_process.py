@@ -67,7 +67,7 @@ class ChildOptions:
         )
 
 
-class _Ear(asyncio.Protocol):
+class _MessageReader(asyncio.Protocol):
     """Turns what arrives into messages; `gone` is set once nothing more can come."""
 
     def __init__(self, on_message: OnMessage) -> None:
@@ -95,7 +95,7 @@ class _Ear(asyncio.Protocol):
 class Child:
     """One process. Make it with `start`; every message goes to `on_message`, on the event loop."""
 
-    def __init__(self, process: asyncio.subprocess.Process, transport: asyncio.Transport, ear: _Ear) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, transport: asyncio.Transport, ear: _MessageReader) -> None:
         self._process, self._transport, self._ear = process, transport, ear
 
     @classmethod
@@ -118,7 +118,7 @@ class Child:
         finally:
             theirs.close()  # so that the child's death closes the last other end, which is how we hear of it
         loop = asyncio.get_running_loop()
-        transport, ear = await loop.create_unix_connection(lambda: _Ear(on_message), sock=ours)
+        transport, ear = await loop.create_unix_connection(lambda: _MessageReader(on_message), sock=ours)
         return cls(process, transport, ear)
 
     @property

@@ -47,7 +47,7 @@ OfTask = Step | Warned | Image | Done | Failed | Cancelled | Loading | Loaded | 
 
 
 @dataclass(slots=True)
-class Keeper:
+class ChildSupervisor:
     """One child at a time, started again with a growing pause when it dies.
 
     `on_change` is called when readiness or the set of resident models changes.

@@ -10,8 +10,8 @@ from loguru import logger
 from dreamforge.contracts import fleet
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.log.streams import RUNNERS_BUCKET
-from dreamforge.gpu_runner.machine.device import Device
-from dreamforge.gpu_runner.supervisor.admission import Me
+from dreamforge.gpu_runner.machine.device import LocalDevice
+from dreamforge.gpu_runner.supervisor.admission import RunnerIdentity
 from dreamforge.runtime.log.bus import ApiError, Bus, ack
 
 #: Changes closer together than this share one beat: hundreds of short attempts a second need no more.
@@ -19,7 +19,7 @@ MIN_INTERVAL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class RunnerLoad:
     """What the runner has to say of itself besides who it is."""
 
     renderer: str
@@ -30,7 +30,7 @@ class Load:
     step_seconds: dict[str, float]
 
 
-def beat_of(me: Me, device: Device, load: Load, at: datetime) -> fleet.Heartbeat:
+def beat_of(me: RunnerIdentity, device: LocalDevice, load: RunnerLoad, at: datetime) -> fleet.Heartbeat:
     """One heartbeat. Pure.
 
     The budget is what is free plus what our own models hold, since those can leave for another.
@@ -52,7 +52,7 @@ def beat_of(me: Me, device: Device, load: Load, at: datetime) -> fleet.Heartbeat
     )
 
 
-def public_device(device: Device) -> fleet.Device:
+def public_device(device: LocalDevice) -> fleet.Device:
     """The device as the fleet sees it."""
     return fleet.Device(
         kind=device.kind,
@@ -64,7 +64,7 @@ def public_device(device: Device) -> fleet.Device:
 
 
 @dataclass(slots=True)
-class Heart:
+class HeartbeatPublisher:
     """Beats every HEARTBEAT_SECONDS, and soon after `quicken`, until `stop`."""
 
     bus: Bus

@@ -29,7 +29,7 @@ class Objects(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class InputCache:
     """A folder of uploads, the least recently used of them removed when it grows past `kept_bytes`."""
 
     objects: Objects

@@ -10,7 +10,7 @@ from dreamforge.contracts.events import AttemptFailed, CancelRequested
 from dreamforge.contracts.log import subjects
 from dreamforge.contracts.log.envelope import unseal
 from dreamforge.gpu_runner.supervisor.attempt import Cause
-from dreamforge.gpu_runner.supervisor.attempt_manager import Hands
+from dreamforge.gpu_runner.supervisor.attempt_manager import AttemptManager
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.log.message import LogMessage
@@ -23,7 +23,7 @@ class Interrupts:
     """Follows stored events and not live messages: a request that the log refused must not stop anything."""
 
     bus: Bus
-    hands: Hands
+    hands: AttemptManager
     #: Set once nothing can be missed any more: assignments may be taken from then on.
     following: asyncio.Event = field(default_factory=asyncio.Event)
 

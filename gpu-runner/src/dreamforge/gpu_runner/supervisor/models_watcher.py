@@ -18,7 +18,7 @@ CHANGES = tuple(f"forge.models.*.{event.TOKEN}" for event in (ModelRegistered, M
 
 
 @dataclass(frozen=True, slots=True)
-class Lookout:
+class ModelsWatcher:
     """`look` is awaited once nothing can be missed any more, and after every batch of changes.
 
     Our own changes are among them: it must be cheap when nothing is new.

@@ -11,7 +11,7 @@ MEAN_WEIGHT = 0.2
 
 
 @dataclass(slots=True)
-class Progress:
+class ProgressEstimate:
     """One attempt's course through its images."""
 
     attempt: int

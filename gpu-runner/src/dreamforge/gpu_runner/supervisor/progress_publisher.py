@@ -7,14 +7,14 @@ from dreamforge.contracts.events import StepProgressed
 from dreamforge.contracts.log.envelope import seal
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gpu_runner.protocol.messages import Step
-from dreamforge.gpu_runner.supervisor.assignment import Assignment
-from dreamforge.gpu_runner.supervisor.progress import Progress, running_mean
+from dreamforge.gpu_runner.supervisor.assignment import ReceivedAssignment
+from dreamforge.gpu_runner.supervisor.progress import ProgressEstimate, running_mean
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.bus import Bus
 
 
 @dataclass(slots=True)
-class Steps:
+class ProgressPublisher:
     """The course of every attempt of this runner goes through here."""
 
     bus: Bus
@@ -22,19 +22,19 @@ class Steps:
     #: Mean seconds a step takes, by preset, for the heartbeat.
     mean_seconds: dict[str, float] = field(default_factory=dict)
 
-    def of(self, assignment: Assignment, request: RenderRequest) -> "AttemptSteps":
+    def of(self, assignment: ReceivedAssignment, request: RenderRequest) -> "AttemptProgress":
         """The publisher for one attempt."""
-        return AttemptSteps(self, assignment, request, Progress(assignment.event.attempt, request.images))
+        return AttemptProgress(self, assignment, request, ProgressEstimate(assignment.event.attempt, request.images))
 
 
 @dataclass(slots=True)
-class AttemptSteps:
-    """Progress of one attempt, on its job's step subject."""
+class AttemptProgress:
+    """ProgressEstimate of one attempt, on its job's step subject."""
 
-    steps: Steps
-    assignment: Assignment
+    steps: ProgressPublisher
+    assignment: ReceivedAssignment
     request: RenderRequest
-    progress: Progress
+    progress: ProgressEstimate
 
     async def publish(self, step: Step) -> None:
         """Publish without waiting for an ack; a step that cannot be published is lost, by design."""

@@ -19,7 +19,7 @@ from dreamforge.runtime.service import retry
 
 
 @dataclass(frozen=True, slots=True)
-class Registry:
+class RunnerRegistration:
     """Appends to the FLEET and MODELS streams, each at the version it was read at."""
 
     bus: Bus

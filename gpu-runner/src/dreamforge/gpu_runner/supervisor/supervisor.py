@@ -10,23 +10,23 @@ from loguru import logger
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.events import RunnerRegistered, RunnerStopped
 from dreamforge.contracts.fleet import Heartbeat
-from dreamforge.gpu_runner.machine.device import Device, probe, refresh
+from dreamforge.gpu_runner.machine.device import LocalDevice, probe, refresh
 from dreamforge.gpu_runner.settings import RunnerSettings
-from dreamforge.gpu_runner.supervisor.admission import Me
-from dreamforge.gpu_runner.supervisor.artifact_uploader import Uploads
+from dreamforge.gpu_runner.supervisor.admission import RunnerIdentity
+from dreamforge.gpu_runner.supervisor.artifact_uploader import ArtifactUploader
 from dreamforge.gpu_runner.supervisor.assignments import assignments_broker, ensure_consumer
-from dreamforge.gpu_runner.supervisor.attempt import Tools
-from dreamforge.gpu_runner.supervisor.attempt_manager import LAST_WORDS_SECONDS, Hands
+from dreamforge.gpu_runner.supervisor.attempt import AttemptServices
+from dreamforge.gpu_runner.supervisor.attempt_manager import LAST_WORDS_SECONDS, AttemptManager
 from dreamforge.gpu_runner.supervisor.child_process import ChildOptions
-from dreamforge.gpu_runner.supervisor.child_supervisor import Keeper
-from dreamforge.gpu_runner.supervisor.heartbeat import Heart, Load, beat_of, public_device
-from dreamforge.gpu_runner.supervisor.input_cache import Inputs
+from dreamforge.gpu_runner.supervisor.child_supervisor import ChildSupervisor
+from dreamforge.gpu_runner.supervisor.heartbeat import HeartbeatPublisher, RunnerLoad, beat_of, public_device
+from dreamforge.gpu_runner.supervisor.input_cache import InputCache
 from dreamforge.gpu_runner.supervisor.interrupts import Interrupts
 from dreamforge.gpu_runner.supervisor.local_models import LocalModel, Seen, changed, find_models
-from dreamforge.gpu_runner.supervisor.models_watcher import Lookout
-from dreamforge.gpu_runner.supervisor.progress_publisher import Steps
-from dreamforge.gpu_runner.supervisor.registration import Registry
-from dreamforge.gpu_runner.supervisor.render_tasks import Tasks
+from dreamforge.gpu_runner.supervisor.models_watcher import ModelsWatcher
+from dreamforge.gpu_runner.supervisor.progress_publisher import ProgressPublisher
+from dreamforge.gpu_runner.supervisor.registration import RunnerRegistration
+from dreamforge.gpu_runner.supervisor.render_tasks import RenderTaskFactory
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.bus import NATS_ERRORS, ApiError, Bus
 from dreamforge.runtime.log.event_store import EventStore
@@ -43,14 +43,14 @@ class Supervisor:
     bus: Bus
     objects: ObjectStore
     models: dict[str, LocalModel] = field(default_factory=dict)
-    keeper: Keeper = field(init=False)
+    keeper: ChildSupervisor = field(init=False)
     store: EventStore = field(init=False)
-    hands: Hands = field(init=False)
-    heart: Heart = field(init=False)
-    steps: Steps = field(init=False)
-    registry: Registry = field(init=False)
+    hands: AttemptManager = field(init=False)
+    heart: HeartbeatPublisher = field(init=False)
+    steps: ProgressPublisher = field(init=False)
+    registry: RunnerRegistration = field(init=False)
     interrupts: Interrupts = field(init=False)
-    device: Device = field(init=False)
+    device: LocalDevice = field(init=False)
     #: Set once the first assignment can be taken.
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     seen: Seen = field(default_factory=dict)
@@ -61,14 +61,14 @@ class Supervisor:
 
     def __post_init__(self) -> None:
         settings = self.settings
-        me = Me(settings.runner_id, ids.new_id(), frozenset())
+        me = RunnerIdentity(settings.runner_id, ids.new_id(), frozenset())
         source = f"/dreamforge/gpu-runner/{me.runner_id}"
         self.store = EventStore(self.bus, source)
-        self.steps = Steps(self.bus, source)
-        self.registry = Registry(self.bus, self.store)
-        self.keeper = Keeper(ChildOptions.of(settings), on_change=self._child_changed)
-        self.heart = Heart(self.bus, me.runner_id, beat=self._beat, refresh=self._refresh)
-        self.hands = Hands(me, self._tools(), on_change=self.heart.quicken)
+        self.steps = ProgressPublisher(self.bus, source)
+        self.registry = RunnerRegistration(self.bus, self.store)
+        self.keeper = ChildSupervisor(ChildOptions.of(settings), on_change=self._child_changed)
+        self.heart = HeartbeatPublisher(self.bus, me.runner_id, beat=self._beat, refresh=self._refresh)
+        self.hands = AttemptManager(me, self._tools(), on_change=self.heart.quicken)
         self.interrupts = Interrupts(self.bus, self.hands)
 
     async def start(self, lifetime: Lifetime) -> None:
@@ -83,7 +83,7 @@ class Supervisor:
         lifetime.spawn(self.heart.run(), "heartbeat")
         lifetime.spawn(self.interrupts.run(), "interrupts")
         lifetime.spawn(self.hands.renew(), "renewals")
-        lifetime.spawn(Lookout(self.bus, self._look_again, self._disk_changed).run(), "lookout")
+        lifetime.spawn(ModelsWatcher(self.bus, self._look_again, self._disk_changed).run(), "lookout")
         lifetime.spawn(self._open(broker), "opening", may_end=True)
         lifetime.on_close(partial(self._leave, lifetime))
 
@@ -164,15 +164,15 @@ class Supervisor:
         except (TimeoutError, *NATS_ERRORS) as error:
             logger.warning("the connection did not close in order: {}", str(error) or type(error).__name__)
 
-    def _tools(self) -> Tools:
-        return Tools(
+    def _tools(self) -> AttemptServices:
+        return AttemptServices(
             store=self.store,
             keeper=self.keeper,
-            uploads=Uploads(self.objects),
+            uploads=ArtifactUploader(self.objects),
             steps=self.steps,
-            tasks=Tasks(
+            tasks=RenderTaskFactory(
                 self.models,
-                Inputs(self.objects, self.settings.state_dir / "uploads"),
+                InputCache(self.objects, self.settings.state_dir / "uploads"),
                 self.settings.runner_preview_seconds or None,
             ),
             slots=asyncio.Semaphore(self.settings.runner_slots),
@@ -193,7 +193,7 @@ class Supervisor:
         )
 
     def _beat(self) -> Heartbeat:
-        load = Load(
+        load = RunnerLoad(
             renderer=self.settings.runner_renderer,
             slots=self.settings.runner_slots,
             accepting=self.ready.is_set() and self.keeper.accepting,
@@ -203,7 +203,7 @@ class Supervisor:
         )
         return beat_of(self.hands.me, self.device, load, clock.now())
 
-    def _probe(self) -> Device:
+    def _probe(self) -> LocalDevice:
         wish = "cpu" if self.settings.runner_renderer == "synthetic" else self.settings.runner_device
         return probe(wish, gpu_index=self.settings.runner_gpu_index)
 

@@ -8,7 +8,7 @@ from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.events import ArtifactStored, FailureReason
 from dreamforge.gpu_runner.protocol.messages import Cancelled, Done, Failed, Image, Loading, Step, Warned
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
-from dreamforge.gpu_runner.supervisor.child_supervisor import ChildGone, Keeper, OfTask
+from dreamforge.gpu_runner.supervisor.child_supervisor import ChildGone, ChildSupervisor, OfTask
 from dreamforge.runtime import clock
 
 OnStep = Callable[[Step], Awaitable[None]]
@@ -33,10 +33,10 @@ class AttemptLost(ForgeError):
 
 
 @dataclass(slots=True)
-class Listening:
-    """One task at the child. Uploads of finished pictures run beside the render of the next ones."""
+class TaskMonitor:
+    """One task at the child. ArtifactUploader of finished pictures run beside the render of the next ones."""
 
-    keeper: Keeper
+    keeper: ChildSupervisor
     task: RenderTask
     on_step: OnStep
     on_loading: OnLoading
@@ -104,7 +104,7 @@ class Listening:
         match message:
             case Step():
                 await self.on_step(message)
-            case Loading() if message.model_id == self.task.model_id:
+            case Loading() if message.model_id == self.task.request.model_id:
                 await self.on_loading(message.model_id)
             case Warned():
                 await self.on_warning(message)

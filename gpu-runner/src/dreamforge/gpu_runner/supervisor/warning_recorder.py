@@ -20,7 +20,7 @@ MAX_WORD_CHARS = 100
 
 
 @dataclass(slots=True)
-class Warner:
+class WarningRecorder:
     """The warnings of one attempt, appended one after the other; what comes meanwhile goes out together."""
 
     attempt: int

@@ -1,4 +1,4 @@
-"""The child process: owns torch and the GPU, is told what to paint over a socket, and can be killed at any time.
+"""The child process: owns torch and the GPU, is told what to render over a socket, and can be killed at any time.
 
     python -m dreamforge.gpu_runner.worker.process --fd 7 --renderer diffusers
 
@@ -19,11 +19,11 @@ from dreamforge.gpu_runner.machine.libraries import ENVIRONMENT
 from dreamforge.gpu_runner.protocol.messages import Ready, Render, Starting, Stop
 from dreamforge.gpu_runner.rendering.renderer import Renderer
 from dreamforge.gpu_runner.worker.connection import EXIT_OK, Inbox, Outbox, start_reader
-from dreamforge.gpu_runner.worker.task_runner import Painter
+from dreamforge.gpu_runner.worker.task_runner import TaskRunner
 from dreamforge.runtime import clock
 from dreamforge.runtime.service.telemetry import configure_logging
 
-#: From sysexits.h: "the operating system let us down", here the GPU. The supervisor starts a new child.
+#: EX_OSERR of sysexits.h: the operating system failed, here its GPU. The supervisor starts a new child.
 EXIT_DEVICE_LOST = 71
 
 
@@ -37,11 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     start_reader(sock, inbox)
     try:
         renderer = _start_renderer(options, outbox)
-        _say_ready(renderer, outbox)
-        painter = Painter(renderer, send=outbox.send, clock=clock.monotonic_seconds)
-        _serve(painter, inbox, slots=options.slots)
+        _report_ready(renderer, outbox)
+        runner = TaskRunner(renderer, send=outbox.send, clock=clock.monotonic_seconds)
+        _serve(runner, inbox, slots=options.slots)
     except (BrokenPipeError, ConnectionResetError):
-        pass  # the supervisor is gone, and we heard of it before the reader did
+        pass  # the supervisor is gone, and this thread noticed before the reader did
     return EXIT_OK
 
 
@@ -65,7 +65,7 @@ def _start_renderer(options: argparse.Namespace, outbox: Outbox) -> Renderer:
     )
 
 
-def _say_ready(renderer: Renderer, outbox: Outbox) -> None:
+def _report_ready(renderer: Renderer, outbox: Outbox) -> None:
     report = renderer.device_report()
     outbox.send(
         Ready(
@@ -78,22 +78,22 @@ def _say_ready(renderer: Renderer, outbox: Outbox) -> None:
     )
 
 
-def _serve(painter: Painter, inbox: Inbox, *, slots: int) -> None:
-    threads = [threading.Thread(target=_work, args=(painter, inbox), name=f"slot-{n}") for n in range(1, slots)]
+def _serve(runner: TaskRunner, inbox: Inbox, *, slots: int) -> None:
+    threads = [threading.Thread(target=_work, args=(runner, inbox), name=f"slot-{n}") for n in range(1, slots)]
     for thread in threads:
         thread.start()
-    _work(painter, inbox)
+    _work(runner, inbox)
     for thread in threads:
         thread.join()
 
 
-def _work(painter: Painter, inbox: Inbox) -> None:
+def _work(runner: TaskRunner, inbox: Inbox) -> None:
     while not isinstance(message := inbox.next(), Stop):
         if not isinstance(message, Render):
-            painter.load(message)
+            runner.load(message)
             continue
         task = message.task
-        reason = painter.paint(task, partial(inbox.is_cancelled, task.task_id))
+        reason = runner.render(task, partial(inbox.is_cancelled, task.task_id))
         inbox.forget(task.task_id)
         if reason is FailureReason.CHILD_CRASHED:
             os._exit(EXIT_DEVICE_LOST)

@@ -23,15 +23,15 @@ from dreamforge.gpu_runner.protocol.messages import (
 )
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.rendering.png import encode_png
-from dreamforge.gpu_runner.rendering.renderer import ModelKey, Remark, RenderCancelled, Renderer, RenderFailed
+from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderWarning, RenderCancelled, Renderer, RenderFailed
 
 Send = Callable[[FromChild], None]
 #: An error message is for a person and for an event in the log, never a place for a whole traceback.
 MAX_MESSAGE_CHARS = 500
 
 
-class Painter:
-    """Drives a renderer through tasks and says what happens, through `send`.
+class TaskRunner:
+    """Drives a renderer through tasks and reports what happens through `send`.
 
     clock: seconds from a monotonic clock.
     """
@@ -40,21 +40,21 @@ class Painter:
         self._renderer, self._send, self._clock = renderer, send, clock
 
     def load(self, message: Load) -> None:
-        """Have a model resident; a failure is told and is not the end of the child."""
+        """Have a model resident; a failure is reported and does not end the child."""
         try:
             self._load(ModelKey.of(message.model_id, message.path, message.digest, message.tier))
         except Exception as error:
             failure = as_failure(error)
             self._send(LoadFailed(model_id=message.model_id, reason=failure.reason, message=_short(failure.message)))
 
-    def paint(self, task: RenderTask, is_cancelled: Callable[[], bool]) -> FailureReason | None:
-        """Paint every image of a task; ends in exactly one of Done, Failed, Cancelled.
+    def render(self, task: RenderTask, is_cancelled: Callable[[], bool]) -> FailureReason | None:
+        """Render every image of a task; ends in exactly one of Done, Failed, Cancelled.
 
         Returns the reason of a failure: after CHILD_CRASHED (the GPU context is gone) the worker has to leave.
         """
         started = self._clock()
         try:
-            self._paint_images(task, is_cancelled)
+            self._render_images(task, is_cancelled)
         except RenderCancelled:
             self._send(Cancelled(task_id=task.task_id))
             return None
@@ -64,15 +64,15 @@ class Painter:
         self._send(Done(task_id=task.task_id, seconds=seconds, peak_bytes=self._renderer.peak_bytes()))
         return None
 
-    def _paint_images(self, task: RenderTask, is_cancelled: Callable[[], bool]) -> None:
+    def _render_images(self, task: RenderTask, is_cancelled: Callable[[], bool]) -> None:
         if is_cancelled():
             raise RenderCancelled
         self._load(ModelKey.of_task(task))
-        self._warn(task, self._renderer.remarks(task), None)
+        self._warn(task, self._renderer.warnings(task), None)
         for image_index, seed in enumerate(task.seeds):
-            self._send(self._paint_image(task, image_index, seed, is_cancelled))
+            self._send(self._render_image(task, image_index, seed, is_cancelled))
 
-    def _paint_image(self, task: RenderTask, image_index: int, seed: int, is_cancelled: Callable[[], bool]) -> Image:
+    def _render_image(self, task: RenderTask, image_index: int, seed: int, is_cancelled: Callable[[], bool]) -> Image:
         started = self._clock()
 
         def on_step(step: int, steps: int, preview: str | None = None, /) -> None:
@@ -91,33 +91,33 @@ class Painter:
             if is_cancelled():
                 raise RenderCancelled
 
-        painted = self._renderer.paint(task, seed, on_step)
+        image = self._renderer.render(task, seed, on_step)
         rendered = self._clock()
         if is_cancelled():  # decoding the latents can take as long as several steps
             raise RenderCancelled
-        self._warn(task, painted.remarks, image_index)
+        self._warn(task, image.warnings, image_index)
         width_px, height_px = task.output_px
-        png = encode_png(painted.scanlines, width_px=width_px, height_px=height_px, recipe=painted.recipe)
+        png = encode_png(image.scanlines, width_px=width_px, height_px=height_px, recipe=image.recipe)
         return Image(
             task_id=task.task_id,
             image_index=image_index,
             sha256=hashlib.sha256(png).hexdigest(),
             width_px=width_px,
             height_px=height_px,
-            recipe=painted.recipe,
+            recipe=image.recipe,
             timings=Timings(render_seconds=rendered - started, encode_seconds=self._clock() - rendered),
             body=png,
         )
 
-    def _warn(self, task: RenderTask, remarks: Iterable[Remark], image_index: int | None) -> None:
-        for remark in remarks:
+    def _warn(self, task: RenderTask, warnings: Iterable[RenderWarning], image_index: int | None) -> None:
+        for warning in warnings:
             self._send(
                 Warned(
                     task_id=task.task_id,
-                    code=remark.code,
-                    message=_short(remark.message),
+                    code=warning.code,
+                    message=_short(warning.message),
                     image_index=image_index,
-                    words=remark.words,
+                    words=warning.words,
                 )
             )
 
@@ -144,12 +144,12 @@ class Painter:
 
 
 def as_failure(error: Exception) -> RenderFailed:
-    """Any error as a typed failure; one that nobody foresaw is `internal` and leaves its traceback in the log."""
+    """Any error as a typed failure; an unforeseen one is `internal` and leaves its traceback in the log."""
     if isinstance(error, RenderFailed):
         return error
     if isinstance(error, MemoryError):
         return RenderFailed(FailureReason.OUT_OF_MEMORY, "the process has no memory left")
-    logger.opt(exception=error).error("a render failed in a way nobody foresaw")
+    logger.opt(exception=error).error("a render failed with an unforeseen error")
     return RenderFailed(FailureReason.INTERNAL, f"{type(error).__name__}: {error}")
 
 

@@ -1,6 +1,7 @@
-"""ControlNets, kept beside the pipelines that they hold to a picture. Import this only in the child."""
+"""ControlNet: a second network that holds a render to an uploaded image. Import this only in the child."""
 
 import gc
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,60 +10,71 @@ import diffusers
 import torch
 
 from dreamforge.contracts.events import FailureReason
-from dreamforge.gpu_runner.protocol.render_task import ControlTask, RenderTask
-from dreamforge.gpu_runner.rendering.images import read_picture
-from dreamforge.gpu_runner.rendering.passes import Control
+from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.rendering.hooks import Keywords, RenderFeature
+from dreamforge.gpu_runner.rendering.images import read_image
+from dreamforge.gpu_runner.rendering.passes import PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
-from dreamforge.gpu_runner.rendering.pipeline_cache import variant_of
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderFailed
+from dreamforge.gpu_runner.rendering.weights import variant_of
 
 #: What a net must share with the U-Net that it was trained beside: it is a copy of one half of it.
 SHARED = ("cross_attention_dim", "block_out_channels", "in_channels", "addition_embed_type")
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _Loaded:
     key: ModelKey
     dtype: torch.dtype
     net: Any  # Any: diffusers' classes have no types
 
 
-class Controls:
-    """At most one ControlNet in memory: the last one used."""
+class ControlNetCache(RenderFeature):
+    """`control` of a request, in the first pass; the last ControlNet used stays in memory beside the pipelines."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._held: _Held | None = None
+        self._loaded: _Loaded | None = None
 
-    def control_for(self, pipeline: Pipeline, task: RenderTask) -> Control | None:
-        """What a task wants to be held to, if anything.
+    def parts(self, context: PassContext) -> Keywords:
+        """The network.
 
-        Errors: RenderFailed (model_missing, model_broken; invalid_request where it fits another base, or its
-        picture is none).
+        Errors: RenderFailed (model_missing, model_broken; invalid_request where it belongs to another base).
         """
-        if (wish := task.control) is None:
-            return None
-        net = self._net(wish, _dtype(pipeline))
-        _check_fit(net, pipeline, wish, task.model_id)
-        picture = read_picture(wish.image, width_px=task.width_px, height_px=task.height_px)
-        return Control(net, picture, wish.scale)
+        task = context.task
+        if (use := task.request.control) is None or not context.is_first:
+            return {}
+        net = self._net(task, use.model_id, _dtype(context.base))
+        _check_fit(net, context.base, use.model_id, task)
+        return {"controlnet": net}
 
-    def clear(self) -> None:
-        """Let it go."""
-        if self._held is not None:
-            self._held = None
+    def arguments(self, context: PassContext, pipeline: Pipeline) -> Keywords:
+        """Its image and its scale. Errors: RenderFailed(invalid_request) if the file is no image."""
+        if (use := context.task.request.control) is None or not context.is_first:
+            return {}
+        size = {"width_px": context.current.width_px, "height_px": context.current.height_px}
+        # Where `image` is what is rendered over, the ControlNet's image has a keyword of its own.
+        parameters = inspect.signature(type(pipeline).__call__).parameters
+        name = "control_image" if "control_image" in parameters else "image"
+        return {name: read_image(context.task.inputs[use.image], **size), "controlnet_conditioning_scale": use.scale}
+
+    def release(self) -> None:
+        """Let the network go."""
+        if self._loaded is not None:
+            self._loaded = None
             gc.collect()
 
-    def _net(self, wish: ControlTask, dtype: torch.dtype) -> Any:  # Any: see _Held
-        key = ModelKey(wish.model_id, Path(wish.path), wish.digest)
-        if self._held is None or (self._held.key, self._held.dtype) != (key, dtype):
-            self.clear()
-            self._held = _Held(key, dtype, _read(key, dtype))
+    def _net(self, task: RenderTask, model_id: str, dtype: torch.dtype) -> Any:  # Any: see _Loaded
+        files = task.assets[model_id]
+        key = ModelKey(model_id, Path(files.path), files.digest)
+        if self._loaded is None or (self._loaded.key, self._loaded.dtype) != (key, dtype):
+            self.release()
+            self._loaded = _Loaded(key, dtype, _read(key, dtype))
         # Each time: a pipeline that offloads its parts leaves this one in the host's memory too.
-        return self._held.net.to(self._device)
+        return self._loaded.net.to(self._device)
 
 
-def _read(key: ModelKey, dtype: torch.dtype) -> Any:  # Any: see _Held
+def _read(key: ModelKey, dtype: torch.dtype) -> Any:  # Any: see _Loaded
     if not (key.path / "config.json").is_file():
         raise RenderFailed(FailureReason.MODEL_MISSING, f"{key.model_id}: no config.json in its folder")
     read: Any = diffusers.ControlNetModel.from_pretrained  # Any: it has no types
@@ -78,20 +90,20 @@ def _read(key: ModelKey, dtype: torch.dtype) -> Any:  # Any: see _Held
     return net
 
 
-def _check_fit(net: Any, pipeline: Pipeline, wish: ControlTask, model_id: str) -> None:  # Any: see _Held
-    unet: Any = pipeline.components.get("unet")
+def _check_fit(net: Any, base: Pipeline, net_id: str, task: RenderTask) -> None:  # Any: see _Loaded
+    unet: Any = base.components.get("unet")
     differences = [name for name in SHARED if unet is None or _plain(net, name) != _plain(unet, name)]
     if differences:
-        message = f"ControlNet {wish.model_id} does not fit {model_id}: another {', '.join(differences)}"
+        message = f"ControlNet {net_id} does not fit {task.request.model_id}: another {', '.join(differences)}"
         raise RenderFailed(FailureReason.INVALID_REQUEST, message)
 
 
-def _plain(model: Any, name: str) -> object:  # Any: see _Held
+def _plain(model: Any, name: str) -> object:  # Any: see _Loaded
     value = model.config.get(name)
     # A configuration read from JSON has lists where one made in memory has tuples.
     return tuple(value) if isinstance(value, list) else value
 
 
-def _dtype(pipeline: Pipeline) -> torch.dtype:
-    unet: Any = pipeline.components.get("unet")
+def _dtype(base: Pipeline) -> torch.dtype:
+    unet: Any = base.components.get("unet")
     return torch.float32 if unet is None else unet.dtype

@@ -1,4 +1,4 @@
-"""What a picture looks like while it is painted: a linear look at its latents, far cheaper than decoding.
+"""What an image looks like while it is rendered: a linear look at its latents, far cheaper than decoding.
 
 Each latent pixel becomes one pixel: colour = latent channels x matrix + offset. The matrix is fitted once a model to
 what its own autoencoder makes of a small random latent. Import this only in the child.
@@ -16,12 +16,14 @@ from loguru import logger
 from PIL import Image
 from torch.nn.functional import interpolate
 
+from dreamforge.gpu_runner.rendering.hooks import RenderFeature, StepWatcher
+from dreamforge.gpu_runner.rendering.passes import PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 from dreamforge.runtime import clock
 
 #: Of the latent that the matrix is fitted to. 24 x 24 are 576 equations for the at most 17 unknowns of a colour.
 FIT_SIDE = 24
-#: Coarse patches beside the fine noise: a picture is mostly smooth, and an autoencoder treats the two differently.
+#: Coarse patches beside the fine noise: an image is mostly smooth, and an autoencoder treats the two differently.
 FIT_PATCHES = 6
 FIT_SEED = 20_260_102
 #: A preview's longer side: smaller ones are enlarged, so that a browser does not show eight squares.
@@ -39,34 +41,37 @@ class Projection:
     def look(self, latents: torch.Tensor) -> torch.Tensor:
         """Bytes (h, w, 3) of latents (1, channels, h, w). Nothing here waits for the device."""
         latent = latents[0].float()
-        # Some samplers start from noise many times as strong as a picture: that would be all black and white.
+        # Some samplers start from noise many times as strong as an image: that would be all black and white.
         latent = latent / latent.std().clamp(min=1.0)
         matrix, offset = (each.to(latent.device, non_blocking=True) for each in (self.matrix, self.offset))
         colours = torch.einsum("chw,ck->hwk", latent, matrix) + offset
         return (colours.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-class Previews:
+class Previews(RenderFeature):
     """Makes previews for one renderer: it knows every resident model's projection and owns the side thread."""
 
     def __init__(self) -> None:
         self._projections: WeakKeyDictionary[torch.nn.Module, Projection | None] = WeakKeyDictionary()
         self._side = ThreadPoolExecutor(max_workers=1, thread_name_prefix="preview")
 
-    def of(self, pipeline: Pipeline, every_seconds: float | None, *, width_px: int, height_px: int) -> "Watcher | None":
-        """For one image; None where previews are not wanted or this model's latents cannot be looked at."""
+    def watch(self, context: PassContext, pipeline: Pipeline) -> StepWatcher | None:
+        """For one pass; None where previews are not wanted or this model's latents cannot be looked at."""
+        every_seconds, current = context.task.preview_seconds, context.current
         vae = pipeline.components.get("vae")
         if every_seconds is None or not isinstance(vae, torch.nn.Module):
             return None
         if vae not in self._projections:
             self._projections[vae] = _fit_or_none(vae, getattr(pipeline, "_execution_device", None))
         projection = self._projections[vae]
-        return None if projection is None else Watcher(projection, every_seconds, self._side, width_px, height_px)
+        if projection is None:
+            return None
+        return PreviewMaker(projection, every_seconds, self._side, current.width_px, current.height_px).look
 
 
 @dataclass(slots=True)
-class Watcher:
-    """One image's previews: at most one is in the making, and each is given out once."""
+class PreviewMaker:
+    """One pass's previews: at most one is in the making, and each is given out once."""
 
     projection: Projection
     every_seconds: float
@@ -77,11 +82,11 @@ class Watcher:
     _making: "Future[str] | None" = None
     _broken: bool = False
 
-    def see(self, pipeline: Any, latents: torch.Tensor) -> str | None:
+    def look(self, pipeline: Any, latents: torch.Tensor) -> str | None:
         """Look, if it is time; the preview that has become ready since the last call, as a data URI.
 
         Any: pipelines that pack their latents have a method of their own to unpack them. Never waits, never raises
-        for a preview's sake: the picture matters more.
+        for a preview's sake: the image matters more.
         """
         ready = self._ready()
         now = clock.monotonic_seconds()
@@ -107,7 +112,7 @@ class Watcher:
 
 def unpacked(
     pipeline: Any, latents: torch.Tensor, *, width_px: int, height_px: int
-) -> torch.Tensor:  # Any: see Watcher
+) -> torch.Tensor:  # Any: see PreviewMaker
     """Latents as (1, channels, h, w), also where a transformer holds them as a row of tokens (FLUX)."""
     if latents.ndim == 3:
         image: torch.Tensor = pipeline._unpack_latents(latents, height_px, width_px, pipeline.vae_scale_factor)
@@ -125,7 +130,7 @@ def fit(vae: Any, device: torch.device | None = None) -> Projection:  # Any: dif
     parameter = next(vae.parameters())
     config = vae.config
     channels = int(config.latent_channels)
-    generator = torch.Generator("cpu").manual_seed(FIT_SEED)  # nobody else's chance is used up
+    generator = torch.Generator("cpu").manual_seed(FIT_SEED)  # no other generator is advanced
     coarse = torch.randn(1, channels, FIT_PATCHES, FIT_PATCHES, generator=generator)
     fine = torch.randn(1, channels, FIT_SIDE, FIT_SIDE, generator=generator)
     # Variances add up to one, a finished latent's.

@@ -1,98 +1,76 @@
-"""What becomes of the words of a prompt: long ones are read to their end, and what is not read is told.
+"""Prompts as text: long ones are read to their end, and what is not read is reported.
 
 A text encoder has a window (CLIP's is 77 tokens) and diffusers cuts what is beyond it. Where every encoder is
 CLIP's, a longer prompt is encoded piece by piece and the pieces are laid end to end, which is what cross-attention
 takes as well. Import this only in the child.
 """
 
-import inspect
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from typing import Any
 
 import torch
 
-from dreamforge.contracts.events import WarningCode
+from dreamforge.contracts.events import FailureReason, WarningCode
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.rendering.hooks import Keywords, RenderFeature
+from dreamforge.gpu_runner.rendering.passes import PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
-from dreamforge.gpu_runner.rendering.renderer import Remark
+from dreamforge.gpu_runner.rendering.renderer import RenderFailed, RenderWarning
+from dreamforge.gpu_runner.rendering.text_encoders import TextEncoder, call_parameters, text_encoders_of
 
 #: Words, with an apostrophe inside, and every other sign alone: an emoji can be unknown too.
 PIECES = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
-#: How diffusers numbers the encoders of one pipeline.
-SUFFIXES = ("", "_2", "_3", "_4")
 #: Our keyword for each tensor that `encode_prompt` gives, in its order; SDXL's gives all four.
 EMBEDDINGS = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
 #: Of the tensors above, those with a row a token: (batch, tokens, width). The pooled ones are (batch, width).
 BY_TOKEN = frozenset(EMBEDDINGS[:2])
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """One text encoder of a pipeline with its tokenizer; `room` is how many tokens of a prompt it reads."""
+class Prompts(RenderFeature):
+    """`prompt` and `negative_prompt` of a request."""
 
-    # Any: transformers' tokenizers have no common type.
-    tokenizer: Any
-    is_clip: bool
-    room: int
+    def warnings(self, pipeline: Pipeline, task: RenderTask) -> tuple[RenderWarning, ...]:
+        """The words that the model does not know, and those that it does not read."""
+        encoders = text_encoders_of(pipeline)
+        texts = (task.request.prompt, task.request.negative_prompt)
+        unknown = _each_once(word for text in texts for word in unknown_words(text, encoders))
+        cut: tuple[str, ...] = ()
+        if not reads_all(pipeline, encoders):
+            cut = tuple(word for text in texts for word in cut_words(text, encoders))
+        said = (
+            (WarningCode.UNKNOWN_WORDS, f"the model does not know: {', '.join(unknown)}", unknown),
+            (WarningCode.PROMPT_CUT, f"too long for the model, not read: {' '.join(cut)}", cut),
+        )
+        return tuple(RenderWarning(code, message, words) for code, message, words in said if words)
 
-    def count(self, text: str) -> int:
-        """How many tokens a text is, without those that mark its ends."""
-        return len(self._ids(text))
+    def check(self, pipeline: Pipeline, task: RenderTask) -> None:
+        """Errors: RenderFailed(invalid_request) where this family takes no negative prompt."""
+        if task.request.negative_prompt and not _takes_negative(call_parameters(pipeline)):
+            message = f"{type(pipeline).__name__} takes no negative prompt"
+            raise RenderFailed(FailureReason.INVALID_REQUEST, message)
 
-    def knows(self, word: str) -> bool:
-        """False where the tokenizer has a token for the unknown, and needs it here."""
-        marks = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
-        # CLIP's byte pairs spell anything; its "unknown" is the end mark, which stands for nothing unknown.
-        unknown = self.tokenizer.unk_token_id
-        return unknown is None or unknown in marks or unknown not in self._ids(word)
-
-    def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-        return ids
-
-
-def readers_of(pipeline: Pipeline) -> tuple[Reader, ...]:
-    """Every text encoder that this pipeline has loaded."""
-    found = []
-    for suffix in SUFFIXES:
-        tokenizer = pipeline.components.get(f"tokenizer{suffix}")
-        encoder = pipeline.components.get(f"text_encoder{suffix}")
-        if tokenizer is not None and encoder is not None:
-            is_clip = type(encoder).__name__.startswith("CLIPText")
-            found.append(Reader(tokenizer, is_clip, _room(pipeline, tokenizer, is_clip=is_clip)))
-    return tuple(found)
+    def prompts(self, context: PassContext, pipeline: Pipeline, encoding: Keywords) -> Keywords:
+        """As text where both fit, so that diffusers encodes them itself; else as embeddings."""
+        encoders = text_encoders_of(pipeline)
+        prompt, negative_prompt = context.task.request.prompt, context.task.request.negative_prompt
+        pieces, negative_pieces = list(split(prompt, encoders)), list(split(negative_prompt, encoders))
+        if max(len(pieces), len(negative_pieces)) > 1 and reads_all(pipeline, encoders):
+            return _embeddings(pipeline, pieces, negative_pieces, encoding)
+        negative = {"negative_prompt": negative_prompt} if negative_prompt else {}
+        return {"prompt": prompt} | negative | dict(encoding)
 
 
-def _room(pipeline: Pipeline, tokenizer: Any, *, is_clip: bool) -> int:  # Any: see Reader
-    window = int(tokenizer.model_max_length)
-    # The other encoders are T5 and language models: there the pipeline chooses the window.
-    chosen = _parameters(pipeline).get("max_sequence_length")
-    if not is_clip and chosen is not None and isinstance(chosen.default, int):
-        window = chosen.default
-    return max(1, window - int(tokenizer.num_special_tokens_to_add()))
-
-
-def reads_all(pipeline: Pipeline, readers: tuple[Reader, ...]) -> bool:
+def reads_all(pipeline: Pipeline, encoders: tuple[TextEncoder, ...]) -> bool:
     """Whether a long prompt can be read piece by piece: every encoder is CLIP's, and embeddings can be given."""
-    takes = _parameters(pipeline)
-    return bool(readers) and all(reader.is_clip for reader in readers) and takes.keys() >= BY_TOKEN
+    takes = call_parameters(pipeline).keys()
+    return bool(encoders) and all(encoder.is_clip for encoder in encoders) and takes >= BY_TOKEN
 
 
-def prompt_arguments(pipeline: Pipeline, task: RenderTask) -> dict[str, Any]:  # Any: text or tensors
-    """The keywords that carry the prompts: as text where they fit, so that nothing changes; else as embeddings."""
-    readers = readers_of(pipeline)
-    pieces = list(split(task.prompt, readers))
-    negative_pieces = list(split(task.negative_prompt, readers))
-    if max(len(pieces), len(negative_pieces)) > 1 and reads_all(pipeline, readers):
-        return _embeddings(pipeline, pieces, negative_pieces)
-    negative = {"negative_prompt": task.negative_prompt} if task.negative_prompt else {}
-    return {"prompt": task.prompt} | negative
-
-
-def _embeddings(pipeline: Any, pieces: list[str], negative_pieces: list[str]) -> dict[str, Any]:  # Any: its own tensors
+def _embeddings(
+    pipeline: Any, pieces: list[str], negative_pieces: list[str], encoding: Keywords
+) -> dict[str, Any]:  # Any: a pipeline's own method and tensors
     """Both prompts, each piece encoded alone by the pipeline's own method, the shorter one filled up with nothing."""
     encoded = [
         pipeline.encode_prompt(
@@ -102,6 +80,7 @@ def _embeddings(pipeline: Any, pieces: list[str], negative_pieces: list[str]) ->
             do_classifier_free_guidance=True,
             # None is not the empty text: for it some pipelines take zeros.
             negative_prompt=negative if negative_pieces else None,
+            **encoding,
         )
         for piece, negative in zip_longest(pieces, negative_pieces, fillvalue="")
     ]
@@ -112,57 +91,52 @@ def _embeddings(pipeline: Any, pieces: list[str], negative_pieces: list[str]) ->
     }
 
 
-def remarks_on(pipeline: Pipeline, task: RenderTask) -> tuple[Remark, ...]:
-    """What the owner of these prompts should know before the first picture."""
-    readers = readers_of(pipeline)
-    texts = (task.prompt, task.negative_prompt)
-    unknown = tuple(dict.fromkeys(word for text in texts for word in unknown_words(text, readers)))
-    cut = () if reads_all(pipeline, readers) else tuple(word for text in texts for word in cut_words(text, readers))
-    remarks = []
-    if unknown:
-        remarks.append(Remark(WarningCode.UNKNOWN_WORDS, f"the model does not know: {', '.join(unknown)}", unknown))
-    if cut:
-        remarks.append(Remark(WarningCode.PROMPT_CUT, f"too long for the model, not read: {' '.join(cut)}", cut))
-    return tuple(remarks)
+def _takes_negative(parameters: Mapping[str, object]) -> bool:
+    # FLUX has the keyword and ignores it, unless guidance is done a second way at twice the cost.
+    return "negative_prompt" in parameters and "true_cfg_scale" not in parameters
 
 
-def unknown_words(text: str, readers: tuple[Reader, ...]) -> tuple[str, ...]:
+def _each_once(words: Iterator[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(words))
+
+
+def unknown_words(text: str, encoders: tuple[TextEncoder, ...]) -> tuple[str, ...]:
     """The words that some encoder has no token for, each once, as they were written."""
     words: dict[str, str] = {}
     for word in PIECES.findall(text):
         words.setdefault(word.casefold(), word)
-    return tuple(word for word in words.values() if not all(reader.knows(word) for reader in readers))
+    return tuple(word for word in words.values() if not all(encoder.knows(word) for encoder in encoders))
 
 
-def cut_words(text: str, readers: tuple[Reader, ...]) -> tuple[str, ...]:
+def cut_words(text: str, encoders: tuple[TextEncoder, ...]) -> tuple[str, ...]:
     """The words at the end of a text that no encoder reads whole: those beyond the one that reads furthest."""
-    rests = [_beyond(text, reader) for reader in readers]
+    rests = [_beyond(text, encoder) for encoder in encoders]
     return min(rests, key=len, default=())
 
 
-def _beyond(text: str, reader: Reader) -> tuple[str, ...]:
-    words, left = text.split(), reader.room
+def _beyond(text: str, encoder: TextEncoder) -> tuple[str, ...]:
+    words, left = text.split(), encoder.window
     for number, word in enumerate(words):
-        left -= reader.count(word)
+        left -= encoder.count(word)
         if left < 0:
             return tuple(words[number:])
     return ()
 
 
-def split(text: str, readers: tuple[Reader, ...]) -> Iterator[str]:
+def split(text: str, encoders: tuple[TextEncoder, ...]) -> Iterator[str]:
     """Pieces of a text that every encoder reads whole, cut between words; a text that fits is one piece, as it is.
 
     A word longer than a window (a language without spaces) is cut inside.
     """
-    room = min((reader.room for reader in readers), default=0)
-    if not readers or _longest(text, readers) <= room:
+    window = min((encoder.window for encoder in encoders), default=0)
+    if not encoders or _longest(text, encoders) <= window:
         yield from (text,) if text else ()
         return
     piece: list[str] = []
     used = 0
-    for word in _short_words(text, readers, room):
-        count = _longest(word, readers)
-        if piece and used + count > room:
+    for word in _short_words(text, encoders, window):
+        count = _longest(word, encoders)
+        if piece and used + count > window:
             yield " ".join(piece)
             piece, used = [], 0
         piece.append(word)
@@ -170,18 +144,14 @@ def split(text: str, readers: tuple[Reader, ...]) -> Iterator[str]:
     yield " ".join(piece)
 
 
-def _short_words(text: str, readers: tuple[Reader, ...], room: int) -> Iterator[str]:
+def _short_words(text: str, encoders: tuple[TextEncoder, ...], window: int) -> Iterator[str]:
     for word in text.split():
-        if len(word) == 1 or _longest(word, readers) <= room:
+        if len(word) == 1 or _longest(word, encoders) <= window:
             yield word
         else:
             half = len(word) // 2
-            yield from _short_words(f"{word[:half]} {word[half:]}", readers, room)
+            yield from _short_words(f"{word[:half]} {word[half:]}", encoders, window)
 
 
-def _longest(text: str, readers: tuple[Reader, ...]) -> int:
-    return max(reader.count(text) for reader in readers)
-
-
-def _parameters(pipeline: Pipeline) -> dict[str, inspect.Parameter]:
-    return dict(inspect.signature(type(pipeline).__call__).parameters)
+def _longest(text: str, encoders: tuple[TextEncoder, ...]) -> int:
+    return max(encoder.count(text) for encoder in encoders)

@@ -1,4 +1,4 @@
-"""Samplers by name: a small vocabulary of ours over diffusers' scheduler classes."""
+"""Samplers by name: a small vocabulary of ours over diffusers' scheduler classes. Import this only in the child."""
 
 import inspect
 from collections.abc import Mapping
@@ -10,7 +10,11 @@ import diffusers
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.models.descriptor import SamplerName
-from dreamforge.gpu_runner.rendering.renderer import RenderFailed
+from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.rendering.hooks import Keywords, RenderedPixels, RenderFeature, RunPass
+from dreamforge.gpu_runner.rendering.passes import PassContext
+from dreamforge.gpu_runner.rendering.pipeline import Pipeline
+from dreamforge.gpu_runner.rendering.renderer import RenderFailed, first_line
 
 #: How a model was trained to be denoised: along a schedule of betas (Stable Diffusion), or along a flow (SD3, FLUX).
 Noise = Literal["beta", "flow"]
@@ -52,6 +56,32 @@ SAMPLERS: Mapping[SamplerName, Sampler] = {
 }
 
 
+class Samplers(RenderFeature):
+    """`sampler` of a request: every pass has a scheduler of its own."""
+
+    def check(self, pipeline: Pipeline, task: RenderTask) -> None:
+        """Errors: RenderFailed(invalid_request) where this model has no such sampler, or not so many steps."""
+        limit = steps_limit(sampler_for(pipeline.scheduler, task.request.sampler))
+        if task.request.steps > limit:
+            message = f"{task.request.steps} steps, and this model and sampler have {limit}"
+            raise RenderFailed(FailureReason.INVALID_REQUEST, message)
+
+    def parts(self, context: PassContext) -> Keywords:
+        """The scheduler."""
+        return {"scheduler": sampler_for(context.base.scheduler, context.task.request.sampler)}
+
+    def run(self, context: PassContext, pipeline: Pipeline, proceed: RunPass) -> RenderedPixels:  # noqa: ARG002
+        """A pipeline that drives its scheduler in a way that the sampler does not know says so in these words."""
+        request = context.task.request
+        try:
+            return proceed()
+        except (ValueError, TypeError) as error:
+            if request.sampler is None or "set_timesteps" not in str(error):
+                raise
+            message = f"sampler {request.sampler} does not fit {request.model_id}: {first_line(error)}"
+            raise RenderFailed(FailureReason.INVALID_REQUEST, message) from error
+
+
 # Any: diffusers' schedulers share a mixin that has neither `timesteps` nor `step` in its type.
 def sampler_for(native: Any, name: SamplerName | None) -> Any:
     """A new scheduler for one render: the model's own (None) or another with the model's configuration.
@@ -67,7 +97,7 @@ def sampler_for(native: Any, name: SamplerName | None) -> Any:
         raise RenderFailed(
             FailureReason.INVALID_REQUEST, f"sampler {name} does not fit a {type(native).__name__} model"
         )
-    # Clipping belongs to models that paint pixels; a scheduler that never clips leaves the word out.
+    # Clipping belongs to models that denoise pixels; a scheduler that never clips leaves the word out.
     configuration = {"clip_sample": False, **native.config, **sampler.settings}
     return wanted.from_config(configuration)
 
@@ -95,7 +125,7 @@ def _is_lcm(scheduler: Any) -> bool:
 def _knows_zero_snr(native: Any, wanted: Any, sampler: Sampler) -> bool:
     if not native.config.get("rescale_betas_zero_snr", False):
         return True
-    # A model trained down to pure noise gives grey pictures from a schedule that stops short of it, and Karras' spacing
+    # A model trained down to pure noise gives grey images from a schedule that stops short of it, and Karras' spacing
     # puts several steps at its very end, which diffusers takes for one (IndexError at the last step).
     karras = bool(sampler.settings.get("use_karras_sigmas"))
     return "rescale_betas_zero_snr" in inspect.signature(wanted.__init__).parameters and not karras

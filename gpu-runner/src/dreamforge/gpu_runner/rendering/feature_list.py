@@ -1,0 +1,34 @@
+"""Which features a render has, in the order in which they act. A new one is a file in `features/` and a line here."""
+
+import torch
+
+from dreamforge.gpu_runner.rendering.features.controlnet import ControlNetCache
+from dreamforge.gpu_runner.rendering.features.fp32_fallback import Fp32Fallback
+from dreamforge.gpu_runner.rendering.features.initial_image import InitialImage
+from dreamforge.gpu_runner.rendering.features.lora import LoraAdapters
+from dreamforge.gpu_runner.rendering.features.memory_placement import MemoryPlacement
+from dreamforge.gpu_runner.rendering.features.previews import Previews
+from dreamforge.gpu_runner.rendering.features.prompts import Prompts
+from dreamforge.gpu_runner.rendering.features.samplers import Samplers
+from dreamforge.gpu_runner.rendering.features.upscale import Upscale
+from dreamforge.gpu_runner.rendering.hooks import RenderFeature
+
+
+def standard_features(device: torch.device) -> tuple[RenderFeature, ...]:
+    """One of each, new, for one renderer on `device`.
+
+    The order matters in three places. Around a pass, memory placement is outside of the fallback, which is outside of
+    the sampler's errors. Upscaling adds its pass after the initial image has changed the first. Whatever offers
+    prompts in a way of its own stands before `Prompts`, which takes any.
+    """
+    return (
+        MemoryPlacement(device),
+        Fp32Fallback(),
+        Samplers(),
+        LoraAdapters(),
+        InitialImage(),
+        ControlNetCache(device),
+        Upscale(),
+        Prompts(),
+        Previews(),
+    )

@@ -1,0 +1,100 @@
+"""What a feature of a render can do: the hooks that the renderer calls. Import this only in the child.
+
+A feature is one file in `features/` with one subclass of `RenderFeature`; `feature_list` says which there are, in which
+order. The renderer knows features by these hooks only, and a feature knows no other feature.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.rendering.passes import Pass, PassContext
+from dreamforge.gpu_runner.rendering.pipeline import Pipeline
+from dreamforge.gpu_runner.rendering.renderer import ModelPlacement, RenderWarning
+
+#: Called after each step but the last with the pipeline and its latents; a preview as a data URI, if one is ready.
+StepWatcher = Callable[[Any, torch.Tensor], str | None]  # Any: each pipeline has its own class
+#: Keywords of a pipeline's call, or parts that it is made of. Any: each pipeline has its own types.
+Keywords = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPixels:
+    """What came of a pass: (height, width, 3) bytes, or None where the model gave values that are not numbers."""
+
+    pixels: torch.Tensor | None
+    warnings: tuple[RenderWarning, ...] = ()
+    #: The precision it was rendered in, where that is not the one asked for.
+    dtype: str | None = None
+
+    def then(self, later: "RenderedPixels") -> "RenderedPixels":
+        """A later pass over this image: its pixels, and the warnings of both."""
+        warnings = tuple(dict.fromkeys((*self.warnings, *later.warnings)))
+        return RenderedPixels(later.pixels, warnings, later.dtype or self.dtype)
+
+
+RunPass = Callable[[], RenderedPixels]
+
+
+class RenderFeature:
+    """Every hook, doing nothing. The hooks stand in the order in which they are called for a task.
+
+    A feature keeps no state of a single image: what it needs is in the task and in the context of the pass.
+    """
+
+    def place(self, pipeline: Pipeline, placement: ModelPlacement) -> None:
+        """A pipeline was loaded: move or change it as `placement` says, once."""
+
+    def warnings(self, pipeline: Pipeline, task: RenderTask) -> tuple[RenderWarning, ...]:  # noqa: ARG002
+        """What the owner of a task should know before its first image."""
+        return ()
+
+    def plain_prompt(self, text: str) -> str:
+        """A prompt without the marks that this feature reads in it: what the warnings of others are about."""
+        return text
+
+    def plan(self, task: RenderTask, passes: tuple[Pass, ...]) -> tuple[Pass, ...]:  # noqa: ARG002
+        """The passes of an image: what earlier features planned, with one changed or added."""
+        return passes
+
+    def check(self, pipeline: Pipeline, task: RenderTask) -> None:
+        """Refuse what diffusers would take badly, or ignore. Errors: RenderFailed(invalid_request)."""
+
+    def prepare(self, pipeline: Pipeline, task: RenderTask) -> None:
+        """Change the pipeline for an image. What lies on it for the next image must be found, or removed, here.
+
+        Errors: RenderFailed.
+        """
+
+    def parts(self, context: PassContext) -> Keywords:  # noqa: ARG002
+        """Parts that the pipeline of this pass has in place of its own, or beside them. Errors: RenderFailed."""
+        return {}
+
+    def run(self, context: PassContext, pipeline: Pipeline, proceed: RunPass) -> RenderedPixels:  # noqa: ARG002
+        """Around a pass: call `proceed` once, or again after changing something; the first feature is outermost."""
+        return proceed()
+
+    def encoding(self, context: PassContext) -> Keywords:  # noqa: ARG002
+        """Keywords that say how prompts are encoded, known to a pipeline's call and to its `encode_prompt` alike."""
+        return {}
+
+    def prompts(self, context: PassContext, pipeline: Pipeline, encoding: Keywords) -> Keywords | None:  # noqa: ARG002
+        """The keywords that carry the prompts, as text or as embeddings made with `encoding`.
+
+        None leaves it to a later feature: the first that gives some is taken.
+        """
+        return None
+
+    def arguments(self, context: PassContext, pipeline: Pipeline) -> Keywords:  # noqa: ARG002
+        """Further keywords of the pipeline's call; of two features that give the same one the later counts."""
+        return {}
+
+    def watch(self, context: PassContext, pipeline: Pipeline) -> StepWatcher | None:  # noqa: ARG002
+        """What looks at the latents after each step of this pass; the first feature that gives one is taken."""
+        return None
+
+    def release(self) -> None:
+        """The device ran out of memory: let everything go that can be loaded again."""
