@@ -4,10 +4,19 @@ import os
 
 from dreamforge.gpu_runner.machine.libraries import ENVIRONMENT, MKL_MODE
 
-# Tests that render in this process render as a child does; MKL reads it once, so it stands before torch is imported.
+# Tests that render in this process render as a child does; MKL reads it once, so it is set before torch is imported.
 os.environ.setdefault(MKL_MODE, ENVIRONMENT[MKL_MODE])
 
-collect_ignore = [
-    f"src/dreamforge/gpu_runner/rendering/{name}.py"
-    for name in ("diffusers_renderer", "pipeline", "pipeline_cache", "features/samplers", "tiny_model", "torch_device")
-]
+RENDERING = (
+    "diffusers_renderer",
+    "feature_chain",
+    "feature_list",
+    "hooks",
+    "pipeline",
+    "pipeline_cache",
+    "tiny_model",
+    "torch_device",
+    "variants",
+)
+collect_ignore = [f"src/dreamforge/gpu_runner/rendering/{name}.py" for name in RENDERING]
+collect_ignore_glob = ["src/dreamforge/gpu_runner/rendering/features/*.py"]

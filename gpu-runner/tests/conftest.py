@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from runner_testkit.tasks import render_task
 
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.runtime.storage.model_folder import model_digest
@@ -59,12 +60,8 @@ def tiny_task(tiny_folder: Path) -> Callable[..., RenderTask]:
             "model_path": str(tiny_folder),
             "model_digest": digest,
             "prompt": "a red fox under a paper moon",
-            "width_px": 64,
-            "height_px": 64,
-            "steps": 4,
             "guidance_scale": 5.0,
-            "seeds": (1,),
         }
-        return RenderTask.model_validate(values | changes)
+        return render_task(**values | changes)
 
     return make

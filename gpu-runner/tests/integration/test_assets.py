@@ -1,13 +1,16 @@
 """LoRAs and ControlNets over tiny models of each family: laid, lifted, and refused where they do not fit."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from runner_testkit.tasks import LocalControl, LocalLora, render_task
 
 from dreamforge.contracts.events import FailureReason
-from dreamforge.gpu_runner.protocol.render_task import ControlTask, InputImage, LoraTask, RenderTask, UpscaleTask
+from dreamforge.contracts.request.values import ControlUse, LoraUse, Upscale
+from dreamforge.gpu_runner.protocol.render_task import InputImage, ModelFiles
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderFailed
 
 pytestmark = pytest.mark.torch
@@ -30,53 +33,41 @@ def renderer() -> Any:
     return DiffusersRenderer(device="cpu", dtype="auto", threads=1)
 
 
-def a_lora(cache: Path, family: str, weight: float = 1.0) -> LoraTask:
+def a_lora(cache: Path, family: str, weight: float = 1.0) -> LocalLora:
     """A LoRA made for a family's tiny model."""
     from runner_testkit.assets import ensure_lora
 
     folder = ensure_lora(cache, family)
-    return LoraTask(model_id=folder.name, path=str(folder), digest="1" * 64, weight=weight)
+    return LocalLora(LoraUse(model_id=folder.name, weight=weight), ModelFiles(path=str(folder), digest="1" * 64))
 
 
-def paint(renderer: Any, cache: Path, family: str, **changes: Any) -> bytes:
+def render(renderer: Any, cache: Path, family: str, **changes: Any) -> bytes:
     """The rows of one picture."""
     from runner_testkit.families import ensure_family
 
     folder = ensure_family(cache, family)
-    values: dict[str, Any] = {
-        "task_id": "t",
-        "model_id": folder.name,
-        "model_path": str(folder),
-        "model_digest": "0" * 64,
-        "prompt": "a red circle",
-        "width_px": 64,
-        "height_px": 64,
-        "steps": 2,
-        "guidance_scale": 3.0,
-        "seeds": (1,),
-    }
-    task = RenderTask(**values | changes)
+    values: dict[str, Any] = {"model_id": folder.name, "model_path": str(folder), "steps": 2}
+    task = render_task(**values | changes)
     key = ModelKey.of_task(task)
     if not renderer.is_resident(key):
         renderer.load(key)
-    rows: bytes = renderer.paint(task, 1, lambda step, of, preview: None).scanlines
+    rows: bytes = renderer.render(task, 1, lambda step, of, preview: None).scanlines
     return rows
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_lora_changes_a_picture_and_leaves_no_trace_in_the_next(renderer: Any, cache: Path, family: str) -> None:
-    before = paint(renderer, cache, family)
-    whole = paint(renderer, cache, family, loras=(a_lora(cache, family),))
-    weak = paint(renderer, cache, family, loras=(a_lora(cache, family, 0.5),))
+    before = render(renderer, cache, family)
+    whole = render(renderer, cache, family, loras=(a_lora(cache, family),))
+    weak = render(renderer, cache, family, loras=(a_lora(cache, family, 0.5),))
     assert len({before, whole, weak}) == 3
-    assert paint(renderer, cache, family, loras=(a_lora(cache, family),)) == whole
-    assert paint(renderer, cache, family) == before
+    assert render(renderer, cache, family, loras=(a_lora(cache, family),)) == whole
+    assert render(renderer, cache, family) == before
 
 
 def test_several_loras_add_up(renderer: Any, cache: Path) -> None:
-    lora = a_lora(cache, "sdxl")
-    half = lora.model_copy(update={"weight": 0.5})
-    assert paint(renderer, cache, "sdxl", loras=(half, half)) != paint(renderer, cache, "sdxl", loras=(half,))
+    half = a_lora(cache, "sdxl", 0.5)
+    assert render(renderer, cache, "sdxl", loras=(half, half)) != render(renderer, cache, "sdxl", loras=(half,))
 
 
 @pytest.mark.parametrize(
@@ -85,21 +76,21 @@ def test_several_loras_add_up(renderer: Any, cache: Path) -> None:
 def test_a_lora_of_another_base_is_refused_by_name_and_leaves_no_trace(
     renderer: Any, cache: Path, family: str, other: str
 ) -> None:
-    before = paint(renderer, cache, family)
+    before = render(renderer, cache, family)
     with pytest.raises(RenderFailed, match=f"tiny-lora-{other}-v1 does not fit tiny-") as refused:
-        paint(renderer, cache, family, loras=(a_lora(cache, family), a_lora(cache, other)))
+        render(renderer, cache, family, loras=(a_lora(cache, family), a_lora(cache, other)))
     assert refused.value.reason is FailureReason.INVALID_REQUEST
-    assert paint(renderer, cache, family) == before
+    assert render(renderer, cache, family) == before
 
 
 def test_a_lora_without_a_file_is_missing(renderer: Any, cache: Path, tmp_path: Path) -> None:
-    nothing = LoraTask(model_id="nothing", path=str(tmp_path), digest="1" * 64, weight=1.0)
+    nothing = LocalLora(LoraUse(model_id="nothing"), ModelFiles(path=str(tmp_path), digest="1" * 64))
     with pytest.raises(RenderFailed, match="nothing: 0 safetensors") as missing:
-        paint(renderer, cache, "sdxl", loras=(nothing,))
+        render(renderer, cache, "sdxl", loras=(nothing,))
     assert missing.value.reason is FailureReason.MODEL_MISSING
 
 
-def a_control(cache: Path, folder: Path, family: str, *, level: int = 255, scale: float = 1.0) -> ControlTask:
+def a_control(cache: Path, folder: Path, family: str, *, level: int = 255, scale: float = 1.0) -> LocalControl:
     """A ControlNet made for a family's tiny model, and a picture with one bright half."""
     from runner_testkit.assets import ensure_controlnet
 
@@ -108,20 +99,21 @@ def a_control(cache: Path, folder: Path, family: str, *, level: int = 255, scale
     picture.paste((level,) * 3, (0, 0, 48, 64))
     picture.save(folder / f"{level}.png")
     image = InputImage(path=str(folder / f"{level}.png"), sha256="2" * 64)
-    return ControlTask(model_id=net.name, path=str(net), digest="3" * 64, image=image, scale=scale)
+    use = ControlUse(model_id=net.name, image=image.sha256, scale=scale)
+    return LocalControl(use, ModelFiles(path=str(net), digest="3" * 64), image)
 
 
 @pytest.mark.parametrize("family", NETS)
 def test_a_controlnet_holds_the_picture_and_leaves_no_trace_in_the_next(
     renderer: Any, cache: Path, tmp_path: Path, family: str
 ) -> None:
-    before = paint(renderer, cache, family)
-    bright = paint(renderer, cache, family, control=a_control(cache, tmp_path, family))
-    dim = paint(renderer, cache, family, control=a_control(cache, tmp_path, family, level=60))
-    weak = paint(renderer, cache, family, control=a_control(cache, tmp_path, family, scale=0.3))
+    before = render(renderer, cache, family)
+    bright = render(renderer, cache, family, control=a_control(cache, tmp_path, family))
+    dim = render(renderer, cache, family, control=a_control(cache, tmp_path, family, level=60))
+    weak = render(renderer, cache, family, control=a_control(cache, tmp_path, family, scale=0.3))
     assert len({before, bright, dim, weak}) == 4
-    assert paint(renderer, cache, family, control=a_control(cache, tmp_path, family)) == bright
-    assert paint(renderer, cache, family) == before
+    assert render(renderer, cache, family, control=a_control(cache, tmp_path, family)) == bright
+    assert render(renderer, cache, family) == before
 
 
 @pytest.mark.parametrize("family", NETS)
@@ -136,13 +128,13 @@ def test_a_controlnet_works_in_every_mode_and_with_a_lora(
         start | {"control": control, "mask_image": control.image},
         start | {"control": control, "loras": (a_lora(cache, family),)},
     ]
-    assert len({paint(renderer, cache, family, **wish) for wish in wishes}) == len(wishes)
+    assert len({render(renderer, cache, family, **wish) for wish in wishes}) == len(wishes)
 
 
 def test_an_upscaled_picture_is_held_in_its_first_pass(renderer: Any, cache: Path, tmp_path: Path) -> None:
-    upscale = UpscaleTask(width_px=128, height_px=128, strength=0.5)
+    upscale = Upscale(width_px=128, height_px=128, strength=0.5)
     control = a_control(cache, tmp_path, "sdxl")
-    rows = paint(renderer, cache, "sdxl", control=control, upscale=upscale, steps=4)
+    rows = render(renderer, cache, "sdxl", control=control, upscale=upscale, steps=4)
     assert len(rows) == 128 * (1 + 3 * 128)
 
 
@@ -153,12 +145,13 @@ def test_a_controlnet_of_another_base_is_refused_by_name(
     renderer: Any, cache: Path, tmp_path: Path, family: str, other: str
 ) -> None:
     with pytest.raises(RenderFailed, match=f"tiny-controlnet-{other}-v1 does not fit tiny-") as refused:
-        paint(renderer, cache, family, control=a_control(cache, tmp_path, other))
+        render(renderer, cache, family, control=a_control(cache, tmp_path, other))
     assert refused.value.reason is FailureReason.INVALID_REQUEST
 
 
 def test_a_controlnet_that_is_not_there_is_missing(renderer: Any, cache: Path, tmp_path: Path) -> None:
-    gone = a_control(cache, tmp_path, "sdxl").model_copy(update={"path": str(tmp_path / "gone")})
+    files = ModelFiles(path=str(tmp_path / "gone"), digest="3" * 64)
+    gone = replace(a_control(cache, tmp_path, "sdxl"), files=files)
     with pytest.raises(RenderFailed, match=r"no config\.json") as missing:
-        paint(renderer, cache, "sdxl", control=gone)
+        render(renderer, cache, "sdxl", control=gone)
     assert missing.value.reason is FailureReason.MODEL_MISSING

@@ -42,7 +42,7 @@ async def talk(tiny_folder: Path) -> AsyncIterator[Talk]:
 
 async def test_a_model_is_loaded_before_its_first_job(talk: Talk, tiny_task: MakeTask) -> None:
     task = tiny_task()
-    talk.child.send(Load(model_id="tiny", path=task.model_path, digest=task.model_digest))
+    talk.child.send(Load(model_id="tiny", path=task.model.path, digest=task.model.digest))
     assert (await talk.until(Loaded)).bytes > 1_000_000
     await talk.images(task)
     assert len(talk.said(Loaded)) == 1
@@ -73,8 +73,8 @@ async def test_a_picture_is_what_was_asked_for_and_says_how_it_was_made(talk: Ta
         assert decoded.size == (96, 32)
         assert len(decoded.getcolors(96 * 32) or ()) > 100
     assert recipe == image.recipe
-    assert (recipe.prompt, recipe.negative_prompt, recipe.seed) == (task.prompt, "text", 5)
-    assert (recipe.model_id, recipe.model_digest) == ("tiny", task.model_digest)
+    assert (recipe.prompt, recipe.negative_prompt, recipe.seed) == (task.request.prompt, "text", 5)
+    assert (recipe.model_id, recipe.model_digest) == ("tiny", task.model.digest)
     made_by = (recipe.renderer, recipe.pipeline, recipe.sampler)
     assert made_by == ("diffusers", "StableDiffusionPipeline", "DDIMScheduler")
     assert recipe.versions == ready.engine.versions
@@ -106,7 +106,7 @@ async def test_cancel_takes_effect_within_one_step(talk: Talk, tiny_task: MakeTa
     seen_before = len(talk.steps(task))
     talk.child.send(Cancel(task_id=task.task_id))
     await talk.until(Cancelled, task.task_id)
-    # ProgressPublisher that were on the wire when we wrote, and the one that was being made: far from the 900 asked for.
+    # Steps that were on the wire when we wrote, and the one that was being made: far from the 900 asked for.
     assert len(talk.steps(task)) - seen_before < 20
     assert len(await talk.images(tiny_task())) == 1
 

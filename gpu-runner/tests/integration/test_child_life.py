@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 from runner_testkit.child import talking
+from runner_testkit.tasks import render_task
 
 from dreamforge.gpu_runner.protocol.frames import Frame, encode_frame
 from dreamforge.gpu_runner.protocol.messages import Done, Image, Render, Step
@@ -20,18 +21,7 @@ SLOW = ChildOptions(renderer="synthetic", step_delay_seconds=0.05)
 
 
 def task(task_id: str = "t", *, steps: int = 4) -> RenderTask:
-    return RenderTask(
-        task_id=task_id,
-        model_id="synthetic",
-        model_path=".",
-        model_digest=SYNTHETIC_DIGEST,
-        prompt="x",
-        width_px=64,
-        height_px=64,
-        steps=steps,
-        guidance_scale=1,
-        seeds=(1,),
-    )
+    return render_task(task_id=task_id, model_id="synthetic", model_digest=SYNTHETIC_DIGEST, prompt="x", steps=steps)
 
 
 async def test_a_killed_child_is_heard_of_at_once() -> None:

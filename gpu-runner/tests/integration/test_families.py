@@ -5,10 +5,12 @@ from typing import Any, get_args
 
 import pytest
 from PIL import Image
+from runner_testkit.tasks import changed, render_task
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.models.descriptor import SamplerName, Tier, VramProfile
-from dreamforge.gpu_runner.protocol.render_task import InputImage, RenderTask, UpscaleTask
+from dreamforge.contracts.request.values import Upscale
+from dreamforge.gpu_runner.protocol.render_task import InputImage, RenderTask
 from dreamforge.gpu_runner.rendering.renderer import ModelKey
 
 pytestmark = pytest.mark.torch
@@ -36,43 +38,37 @@ def a_task(cache: Path, family: str, **changes: Any) -> RenderTask:
 
     folder = ensure_family(cache, family)
     values: dict[str, Any] = {
-        "task_id": "t",
         "model_id": folder.name,
         "model_path": str(folder),
-        "model_digest": "0" * 64,
         "prompt": "a red circle over the sea",
-        "width_px": 64,
-        "height_px": 64,
         "steps": STEPS,
-        "guidance_scale": 3.0,
-        "seeds": (1,),
     }
-    return RenderTask(**values | changes)
+    return render_task(**values | changes)
 
 
-def paint(renderer: Any, task: RenderTask) -> tuple[list[bytes], list[tuple[int, int]]]:
+def render(renderer: Any, task: RenderTask) -> tuple[list[bytes], list[tuple[int, int]]]:
     """The rows of each image of a task, and every step that was told."""
     key = ModelKey.of_task(task)
     if not renderer.is_resident(key):
         renderer.load(key)
     steps: list[tuple[int, int]] = []
-    painted = [renderer.paint(task, seed, lambda step, of, preview: steps.append((step, of))) for seed in task.seeds]
+    painted = [renderer.render(task, seed, lambda step, of, preview: steps.append((step, of))) for seed in task.seeds]
     return [image.scanlines for image in painted], steps
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_prompt_becomes_a_picture_in_as_many_steps_as_asked(renderer: Any, cache: Path, family: str) -> None:
-    (rows,), steps = paint(renderer, a_task(cache, family))
+    (rows,), steps = render(renderer, a_task(cache, family))
     assert len(rows) == 64 * (1 + 3 * 64)
     assert steps == [(step, STEPS) for step in range(1, STEPS + 1)]
-    (other,), _ = paint(renderer, a_task(cache, family, prompt="a dog"))
+    (other,), _ = render(renderer, a_task(cache, family, prompt="a dog"))
     assert rows != other
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_image_is_the_same_alone_and_in_a_job_of_several(renderer: Any, cache: Path, family: str) -> None:
-    batch, _ = paint(renderer, a_task(cache, family, seeds=(1, 2, 3)))
-    alone = [paint(renderer, a_task(cache, family, seeds=(seed,)))[0][0] for seed in (3, 2, 1)]
+    batch, _ = render(renderer, a_task(cache, family, seeds=(1, 2, 3)))
+    alone = [render(renderer, a_task(cache, family, seeds=(seed,)))[0][0] for seed in (3, 2, 1)]
     assert batch == alone[::-1]
     assert len(set(batch)) == 3
 
@@ -82,7 +78,7 @@ def test_a_side_that_a_latent_does_not_fill_is_refused(renderer: Any, cache: Pat
     from dreamforge.gpu_runner.rendering.renderer import RenderFailed
 
     with pytest.raises(RenderFailed, match="not a multiple") as refused:
-        paint(renderer, a_task(cache, family, width_px=72 if family in ("sd3", "flux") else 68))
+        render(renderer, a_task(cache, family, width_px=72 if family in ("sd3", "flux") else 68))
     assert refused.value.reason is FailureReason.INVALID_REQUEST
 
 
@@ -100,10 +96,10 @@ def test_a_picture_is_painted_over_in_its_share_of_the_steps(
 ) -> None:
     start = a_picture(tmp_path, "start.png", "RGBA", (100, 40), (200, 40, 40, 255))
     task = a_task(cache, family, init_image=start, strength=0.5, steps=4, seeds=(1, 2))
-    (one, two), steps = paint(renderer, task)
+    (one, two), steps = render(renderer, task)
     assert steps == [(1, 2), (2, 2)] * 2
     assert one != two
-    (again,), _ = paint(renderer, task.model_copy(update={"seeds": (2,)}))
+    (again,), _ = render(renderer, changed(task, seed=2, images=1))
     assert again == two
 
 
@@ -112,10 +108,10 @@ def test_a_hole_in_a_picture_is_painted_by_the_prompt(renderer: Any, cache: Path
     start = a_picture(tmp_path, "start.png", "RGB", (64, 64), (30, 200, 90))
     mask = a_picture(tmp_path, "mask.png", "L", (64, 64), 255)
     task = a_task(cache, family, init_image=start, mask_image=mask, strength=1.0, steps=2)
-    (rows,), steps = paint(renderer, task)
+    (rows,), steps = render(renderer, task)
     assert len(rows) == 64 * (1 + 3 * 64)
     assert steps[-1] == (2, 2)
-    (other,), _ = paint(renderer, task.model_copy(update={"prompt": "a dog"}))
+    (other,), _ = render(renderer, changed(task, prompt="a dog"))
     assert rows != other
 
 
@@ -123,29 +119,29 @@ def test_a_hole_in_a_picture_is_painted_by_the_prompt(renderer: Any, cache: Path
 def test_the_next_picture_from_a_prompt_knows_nothing_of_the_other_modes(
     renderer: Any, cache: Path, tmp_path: Path, family: str
 ) -> None:
-    before, _ = paint(renderer, a_task(cache, family))
-    paint(renderer, a_task(cache, family, init_image=a_picture(tmp_path, "p.png", "RGB", (64, 64), (9, 9, 9))))
-    after, _ = paint(renderer, a_task(cache, family))
+    before, _ = render(renderer, a_task(cache, family))
+    render(renderer, a_task(cache, family, init_image=a_picture(tmp_path, "p.png", "RGB", (64, 64), (9, 9, 9))))
+    after, _ = render(renderer, a_task(cache, family))
     assert before == after
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_upscaled_picture_is_painted_over_at_its_new_size(renderer: Any, cache: Path, family: str) -> None:
-    upscale = UpscaleTask(width_px=128, height_px=96, strength=0.5)
+    upscale = Upscale(width_px=128, height_px=96, strength=0.5)
     task = a_task(cache, family, steps=4, upscale=upscale)
-    (rows,), steps = paint(renderer, task)
+    (rows,), steps = render(renderer, task)
     assert len(rows) == 96 * (1 + 3 * 128)
     assert steps == [(step, 6) for step in range(1, 7)]
-    assert paint(renderer, task)[0] == [rows]
+    assert render(renderer, task)[0] == [rows]
 
 
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
         ({"strength": 0.1}, "leaves no step"),
-        ({"init_image": InputImage(path="/nowhere", sha256="a" * 64)}, "not a picture"),
-        ({"init_image": None, "mask": True}, "needs the picture"),
-        ({"upscale": UpscaleTask(width_px=130, height_px=128, strength=0.5)}, "upscale width 130"),
+        ({"init_image": InputImage(path="/nowhere", sha256="a" * 64)}, "not an image"),
+        ({"init_image": None, "mask": True}, "needs the image"),
+        ({"upscale": Upscale(width_px=130, height_px=128, strength=0.5)}, "upscale width 130"),
     ],
 )
 def test_a_wish_that_cannot_be_met_is_refused(
@@ -158,7 +154,7 @@ def test_a_wish_that_cannot_be_met_is_refused(
     if wish.pop("mask", False):
         wish["mask_image"] = start
     with pytest.raises(RenderFailed, match=why) as refused:
-        paint(renderer, a_task(cache, "stable-diffusion", **wish))
+        render(renderer, a_task(cache, "stable-diffusion", **wish))
     assert refused.value.reason is FailureReason.INVALID_REQUEST
 
 
@@ -173,12 +169,12 @@ def test_every_sampler_paints_or_says_that_it_does_not_fit(
     task = a_task(cache, family, sampler=name, steps=3)
     if not fits:
         with pytest.raises(RenderFailed, match=name) as refused:
-            paint(renderer, task)
+            render(renderer, task)
         assert refused.value.reason is FailureReason.INVALID_REQUEST
         return
-    first, steps = paint(renderer, task)
+    first, steps = render(renderer, task)
     assert steps[-1][0] == steps[-1][1] >= 3
-    assert paint(renderer, task)[0] == first
+    assert render(renderer, task)[0] == first
 
 
 def a_tier(**settings: Any) -> Tier:
@@ -189,21 +185,21 @@ def a_tier(**settings: Any) -> Tier:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_tier_is_how_the_model_is_held_and_none_is_the_runners_own(renderer: Any, cache: Path, family: str) -> None:
-    plain, _ = paint(renderer, a_task(cache, family))
+    plain, _ = render(renderer, a_task(cache, family))
     assert renderer.is_resident(ModelKey.of_task(a_task(cache, family, tier=a_tier(dtype="float32", offload="model"))))
     half = a_task(cache, family, tier=a_tier(dtype="bfloat16"))
     assert not renderer.is_resident(ModelKey.of_task(half))
-    assert paint(renderer, half)[0] != plain
+    assert render(renderer, half)[0] != plain
     assert not renderer.is_resident(ModelKey.of_task(a_task(cache, family)))
-    assert renderer.paint(half, 1, lambda step, of, preview: None).recipe.dtype == "bfloat16"
-    assert paint(renderer, a_task(cache, family))[0] == plain
+    assert renderer.render(half, 1, lambda step, of, preview: None).recipe.dtype == "bfloat16"
+    assert render(renderer, a_task(cache, family))[0] == plain
 
 
 def test_tiles_join_into_a_picture_of_the_same_size(renderer: Any, cache: Path) -> None:
     task = a_task(cache, "sdxl", width_px=128, height_px=128)
     tiled = task.model_copy(update={"tier": a_tier(vae_tiling=True)})
-    (whole,), _ = paint(renderer, task)
-    (joined,), _ = paint(renderer, tiled)
+    (whole,), _ = render(renderer, task)
+    (joined,), _ = render(renderer, tiled)
     assert len(whole) == len(joined)
     assert whole != joined
-    assert paint(renderer, task)[0] == [whole]
+    assert render(renderer, task)[0] == [whole]

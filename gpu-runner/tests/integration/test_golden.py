@@ -45,7 +45,7 @@ def tasks(make: MakeTask) -> dict[str, RenderTask]:
         "a small red star": make(**shapes, prompt="a small red star on a blue background", seeds=(7,)),
         "mountains": make(**shapes, prompt="mountains at sunset", negative_prompt="night", seeds=(8,)),
     }
-    return {f"{task.model_id}@{task.model_digest[:8]}: {name}": task for name, task in made.items()}
+    return {f"{task.request.model_id}@{task.model.digest[:8]}: {name}": task for name, task in made.items()}
 
 
 def class_of(engine: Engine) -> dict[str, str | int]:

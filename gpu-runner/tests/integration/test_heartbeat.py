@@ -4,7 +4,7 @@ import asyncio
 import threading
 from dataclasses import dataclass, field
 
-from dreamforge.contracts.fleet import LocalDevice, Heartbeat
+from dreamforge.contracts.fleet import Heartbeat, LocalDevice
 from dreamforge.gpu_runner.supervisor.heartbeat import HeartbeatPublisher
 from dreamforge.runtime import clock
 from dreamforge.runtime.log import direct_get

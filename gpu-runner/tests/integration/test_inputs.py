@@ -1,4 +1,4 @@
-"""ArtifactUploader reach the runner's disk once, checked, and do not fill it."""
+"""Uploads reach the runner's disk once, checked, and do not fill it."""
 
 import hashlib
 import os

@@ -72,7 +72,9 @@ async def test_what_came_and_what_was_removed_is_seen_without_a_restart(
     secret = SecretStr("never used")
     settings = RunnerSettings(s3_secret_key=secret, runner_models_dir=tmp_path, state_dir=tmp_path / "state")
     runner = Supervisor(settings, bus, ObjectStore(settings))
-    following = asyncio.create_task(ModelsWatcher(bus, runner._look_again, runner._disk_changed, glance_seconds=0.05).run())
+    following = asyncio.create_task(
+        ModelsWatcher(bus, runner._look_again, runner._disk_changed, glance_seconds=0.05).run()
+    )
     try:
 
         async def offered(*names: str) -> None:

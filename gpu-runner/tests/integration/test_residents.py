@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from runner_testkit.tasks import LocalControl, render_task
 
-from dreamforge.gpu_runner.protocol.render_task import ControlTask, InputImage, RenderTask
-from dreamforge.gpu_runner.rendering.renderer import ModelPlacement, ModelKey, RenderCancelled
+from dreamforge.contracts.request.values import ControlUse
+from dreamforge.gpu_runner.protocol.render_task import InputImage, ModelFiles
+from dreamforge.gpu_runner.rendering.renderer import ModelKey, ModelPlacement, RenderCancelled
 
 pytestmark = pytest.mark.torch
 FAMILIES = ("stable-diffusion", "sdxl", "sd3", "flux")
@@ -19,19 +21,21 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("models")
 
 
-def key(cache: Path, family: str, hold: ModelPlacement | None = None) -> ModelKey:
+def key(cache: Path, family: str, placement: ModelPlacement | None = None) -> ModelKey:
     """A family's tiny model."""
     from runner_testkit.families import ensure_family
 
-    return ModelKey(family, ensure_family(cache, family), "0" * 64, hold or ModelPlacement())
+    return ModelKey(family, ensure_family(cache, family), "0" * 64, placement or ModelPlacement())
 
 
 def residents(budget_bytes: int) -> Any:
-    """PipelineCache on the CPU. Any: its module imports torch."""
+    """A pipeline cache on the CPU. Any: its module imports torch."""
+    from dreamforge.gpu_runner.rendering.features.memory_placement import MemoryPlacement
     from dreamforge.gpu_runner.rendering.pipeline_cache import PipelineCache
     from dreamforge.gpu_runner.rendering.torch_device import TorchDevice
 
-    return PipelineCache(TorchDevice.settle("cpu", "float32", 1), budget_bytes=budget_bytes)
+    device = TorchDevice.settle("cpu", "float32", 1)
+    return PipelineCache(device, budget_bytes=budget_bytes, place=MemoryPlacement(device.device).place)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -72,13 +76,13 @@ def test_a_model_is_never_held_in_two_ways_at_once(cache: Path) -> None:
 def a_render(
     cache: Path, base: Any, family: str, on_step: Any, tmp_path: Path | None = None, device: str = "cpu"
 ) -> bytes:
-    """The rows that a renderer paints with a pipeline that was placed by the test."""
+    """The rows that a renderer makes with a pipeline that was placed by the test."""
     from runner_testkit.assets import ensure_controlnet
 
     from dreamforge.gpu_runner.rendering.diffusers_renderer import DiffusersRenderer
 
     renderer: Any = DiffusersRenderer(device=device, dtype="float32", threads=1)
-    renderer._residents = type("One", (), {"get": lambda self, key: base})()
+    renderer._pipelines = type("One", (), {"get": lambda self, key: base})()
     changes: dict[str, Any] = {}
     if tmp_path is not None:
         Image.new("RGB", (64, 64), (200, 30, 30)).save(tmp_path / "p.png")
@@ -86,57 +90,48 @@ def a_render(
         changes = {"init_image": picture, "strength": 0.5, "steps": 4}
         if family in ("stable-diffusion", "sdxl"):
             net = ensure_controlnet(cache, family)
-            changes["control"] = ControlTask(model_id="c", path=str(net), digest="2" * 64, image=picture, scale=1.0)
-    values: dict[str, Any] = {
-        "task_id": "t",
-        "model_id": family,
-        "model_path": "/",
-        "model_digest": "0" * 64,
-        "prompt": "a fox",
-        "width_px": 64,
-        "height_px": 64,
-        "steps": 2,
-        "guidance_scale": 3.0,
-        "seeds": (1,),
-    }
-    rows: bytes = renderer.paint(RenderTask(**values | changes), 1, on_step).scanlines
+            use = ControlUse(model_id="c", image=picture.sha256)
+            changes["control"] = LocalControl(use, ModelFiles(path=str(net), digest="2" * 64), picture)
+    task = render_task(**{"model_id": family, "prompt": "a fox", "steps": 2} | changes)
+    rows: bytes = renderer.render(task, 1, on_step).scanlines
     return rows
 
 
 def quiet(step: int, steps: int, preview: Any) -> None:
-    """Nobody watches."""
+    """No one watches."""
 
 
 def cancelling(step: int, steps: int, preview: Any) -> None:
-    """Somebody cancels at once."""
+    """Cancels at the first step."""
     raise RenderCancelled
 
 
 def check_parts_that_wait(cache: Path, tmp_path: Path, family: str, apart: ModelPlacement, device: str) -> None:
-    """A model that is held whole and one whose parts wait paint the same, also after a render was cut short."""
+    """A model that is held whole and one whose parts wait render the same, also after a render was cut short."""
     import torch
 
+    from dreamforge.gpu_runner.rendering.features.memory_placement import MemoryPlacement
     from dreamforge.gpu_runner.rendering.pipeline import read_pipeline
-    from dreamforge.gpu_runner.rendering.pipeline_cache import hold
 
     def placed(how: ModelPlacement) -> Any:
         pipeline = read_pipeline(key(cache, family).path, dtype=torch.float32, variant=None)
         pipeline.set_progress_bar_config(disable=True)
-        return hold(pipeline, how, torch.device(device))
+        MemoryPlacement(torch.device(device)).place(pipeline, how)
+        return pipeline
 
-    def painted(base: Any) -> list[bytes]:
+    def rendered(base: Any) -> list[bytes]:
         return [a_render(cache, base, family, quiet, place, device) for place in (None, tmp_path)]
 
-    waiting, pictures = placed(apart), painted(placed(ModelPlacement()))
-    assert painted(waiting) == pictures
+    waiting, images = placed(apart), rendered(placed(ModelPlacement()))
+    assert rendered(waiting) == images
     for place in (None, tmp_path):
         with pytest.raises(RenderCancelled):
             a_render(cache, waiting, family, cancelling, place, device)
-        assert painted(waiting) == pictures
+        assert rendered(waiting) == images
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_parts_that_wait_elsewhere_paint_the_same_picture_in_every_mode(
+def test_parts_that_wait_elsewhere_render_the_same_image_in_every_mode(
     cache: Path, tmp_path: Path, family: str
 ) -> None:
     """The hooks are the ones of a GPU; that both memories are the CPU's is all that differs."""
@@ -146,7 +141,7 @@ def test_parts_that_wait_elsewhere_paint_the_same_picture_in_every_mode(
 @pytest.mark.gpu
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("offload", ["model", "sequential"])
-def test_parts_that_wait_in_the_hosts_memory_paint_the_same_picture(
+def test_parts_that_wait_in_the_hosts_memory_render_the_same_image(
     cache: Path, tmp_path: Path, torch_gpu: None, family: str, offload: Any
 ) -> None:
     check_parts_that_wait(cache, tmp_path, family, ModelPlacement(offload=offload), "cuda")

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from runner_testkit.tasks import render_task
 
 from dreamforge.contracts.events import FailureReason
-from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderFailed
 
 pytestmark = pytest.mark.torch
@@ -45,27 +45,16 @@ def one_file(parts: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def paint(renderer: Any, folder: Path) -> bytes:
+def render(renderer: Any, folder: Path) -> bytes:
     """The rows of one picture."""
-    task = RenderTask(
-        task_id="t",
-        model_id=folder.name,
-        model_path=str(folder),
-        model_digest="0" * 64,
-        prompt="a fox",
-        width_px=64,
-        height_px=64,
-        steps=3,
-        guidance_scale=3.0,
-        seeds=(1,),
-    )
+    task = render_task(model_id=folder.name, model_path=str(folder), steps=3)
     renderer.load(ModelKey.of_task(task))
-    rows: bytes = renderer.paint(task, 1, lambda step, of, preview: None).scanlines
+    rows: bytes = renderer.render(task, 1, lambda step, of, preview: None).scanlines
     return rows
 
 
 def test_a_single_file_paints_the_pixels_of_its_parts(renderer: Any, parts: Path, one_file: Path) -> None:
-    assert paint(renderer, one_file) == paint(renderer, parts)
+    assert render(renderer, one_file) == render(renderer, parts)
 
 
 def test_the_header_of_a_single_file_tells_its_bytes(parts: Path, one_file: Path) -> None:
@@ -77,7 +66,7 @@ def test_the_header_of_a_single_file_tells_its_bytes(parts: Path, one_file: Path
 def test_a_file_that_holds_other_weights_is_broken_and_says_so(renderer: Any, one_file: Path) -> None:
     (one_file / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     with pytest.raises(RenderFailed, match="one does not load") as refused:
-        paint(renderer, one_file)
+        render(renderer, one_file)
     assert refused.value.reason is FailureReason.MODEL_BROKEN
 
 
@@ -85,5 +74,5 @@ def test_a_pipeline_that_cannot_be_read_from_one_file_says_what_can(renderer: An
     index = json.loads((one_file / "model_index.json").read_text())
     (one_file / "model_index.json").write_text(json.dumps(index | {"_class_name": "DDPMPipeline"}))
     with pytest.raises(RenderFailed, match="cannot be read from one file") as refused:
-        paint(renderer, one_file)
+        render(renderer, one_file)
     assert refused.value.reason is FailureReason.MODEL_BROKEN

@@ -11,7 +11,7 @@ from dreamforge.contracts.events import Decision, FailureReason, JobAssigned
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.state import JobState
 from dreamforge.contracts.request.render_request import RenderRequest
-from dreamforge.gpu_runner.supervisor.admission import Drop, RunnerIdentity, Refuse, Start, admit, is_running_here
+from dreamforge.gpu_runner.supervisor.admission import Drop, Refuse, RunnerIdentity, Start, admit, is_running_here
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ME = RunnerIdentity("gpu-1", "this-life", frozenset({"tiny"}))

@@ -16,7 +16,7 @@ from diffusers import AutoencoderTiny  # noqa: E402
 from PIL import Image  # noqa: E402
 from torch.nn.functional import interpolate  # noqa: E402
 
-from dreamforge.gpu_runner.rendering.features.previews import Projection, Watcher, fit, unpacked  # noqa: E402
+from dreamforge.gpu_runner.rendering.features.previews import PreviewMaker, Projection, fit, unpacked  # noqa: E402
 
 SHAPES = Path(__file__).parents[3] / "models" / "forge-shapes"
 SIZE = {"width_px": 64, "height_px": 64}
@@ -47,20 +47,20 @@ def test_a_fit_is_the_same_each_time_and_uses_up_nobodys_chance(vae: Any) -> Non
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def watcher(every_seconds: float) -> Watcher:
+def preview_maker(every_seconds: float) -> PreviewMaker:
     projection = Projection(torch.ones(4, 3), torch.zeros(3))
-    return Watcher(projection, every_seconds, ThreadPoolExecutor(1), **SIZE)
+    return PreviewMaker(projection, every_seconds, ThreadPoolExecutor(1), **SIZE)
 
 
 def test_a_preview_is_given_out_once_and_is_a_small_picture() -> None:
-    watch, latents = watcher(1e-9), torch.ones(1, 4, 6, 8)
-    assert watch.see(None, latents) is None
-    assert watch._making is not None
-    wait([watch._making])
-    watch.every_seconds = 3600
-    uri = watch.see(None, latents)
+    maker, latents = preview_maker(1e-9), torch.ones(1, 4, 6, 8)
+    assert maker.look(None, latents) is None
+    assert maker._making is not None
+    wait([maker._making])
+    maker.every_seconds = 3600
+    uri = maker.look(None, latents)
     assert uri is not None
-    assert watch.see(None, latents) is None
+    assert maker.look(None, latents) is None
     head, _, body = uri.partition(",")
     assert head == "data:image/jpeg;base64"
     with Image.open(io.BytesIO(base64.b64decode(body))) as image:
@@ -68,16 +68,16 @@ def test_a_preview_is_given_out_once_and_is_a_small_picture() -> None:
 
 
 def test_nothing_is_looked_at_before_its_time() -> None:
-    watch = watcher(3600)
-    assert watch.see(None, torch.ones(1, 4, 8, 8)) is None
-    assert watch._making is None
+    maker = preview_maker(3600)
+    assert maker.look(None, torch.ones(1, 4, 8, 8)) is None
+    assert maker._making is None
 
 
 def test_latents_of_an_unknown_shape_cost_the_previews_and_not_the_picture() -> None:
-    watch = watcher(1e-9)
+    maker = preview_maker(1e-9)
     for latents in (torch.ones(1, 4, 2, 8, 8), torch.ones(1, 4, 8, 8)):
-        assert watch.see(None, latents) is None
-    assert watch._making is None
+        assert maker.look(None, latents) is None
+    assert maker._making is None
 
 
 def test_packed_latents_are_unpacked_by_the_pipelines_own_method() -> None:

@@ -1,4 +1,4 @@
-"""ProgressEstimate never goes back, and its estimate reaches nothing exactly at the last step."""
+"""Progress never goes back, and its estimate reaches nothing exactly at the last step."""
 
 from datetime import UTC, datetime
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamforge.contracts.events import FailureReason
+from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gpu_runner.protocol import messages
 from dreamforge.gpu_runner.protocol.frames import Frame, FrameDecoder, encode_frame
 from dreamforge.gpu_runner.protocol.messages import (
@@ -16,29 +17,33 @@ from dreamforge.gpu_runner.protocol.messages import (
     to_frame,
 )
 from dreamforge.gpu_runner.protocol.recipe import Engine, Recipe
-from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.protocol.render_task import ModelFiles, RenderTask
 
 text = st.text(max_size=40)
 name = st.text(min_size=1, max_size=20)
 sha256 = st.binary(min_size=32, max_size=32).map(bytes.hex)
 seconds = st.floats(0, 1e9, allow_nan=False)
 seed = st.integers(0, 2**53 - 1)
-side = st.integers(1, 8192)
+side = st.integers(8, 8192)
 
-tasks = st.builds(
-    RenderTask,
-    task_id=name,
-    model_id=name,
-    model_path=text,
-    model_digest=sha256,
+token = st.from_regex(r"[A-Za-z0-9]{1,20}", fullmatch=True)
+files = st.builds(ModelFiles, path=text, digest=sha256)
+requests = st.builds(
+    RenderRequest,
+    model_id=token,
+    preset=token,
     prompt=text,
     negative_prompt=text,
     width_px=side,
     height_px=side,
     steps=st.integers(1, 1000),
     guidance_scale=st.floats(0, 100),
-    seeds=st.lists(seed, min_size=1, max_size=5).map(tuple),
+    seed=seed,
+    images=st.integers(1, 5),
     sampler=st.sampled_from([None, "ddim", "euler"]),
+)
+tasks = st.builds(
+    RenderTask, task_id=name, request=requests, model=files, assets=st.dictionaries(token, files, max_size=2)
 )
 versions = st.dictionaries(name, text, max_size=3)
 engines = st.builds(

@@ -3,30 +3,21 @@
 from typing import Any
 
 import pytest
+from runner_testkit.tasks import LocalControl, LocalLora, render_task
 
 from dreamforge.contracts.models.descriptor import Tier, VramProfile
+from dreamforge.contracts.request.values import ControlUse, LoraUse, Upscale
 from dreamforge.gpu_runner.protocol.recipe import Engine, Recipe, recipe_for
-from dreamforge.gpu_runner.protocol.render_task import ControlTask, InputImage, LoraTask, RenderTask, UpscaleTask
+from dreamforge.gpu_runner.protocol.render_task import InputImage, ModelFiles
 
 A, B, C, D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
 ENGINE = Engine(renderer="diffusers", device="cpu", device_name="AVX2", dtype="float32", threads=1, versions={})
-TASK = RenderTask(
-    task_id="t",
-    model_id="m",
-    model_path="/m",
-    model_digest=A,
-    prompt="a fox",
-    width_px=64,
-    height_px=64,
-    steps=4,
-    guidance_scale=3.0,
-    seeds=(1,),
-)
+TASK: dict[str, Any] = {"model_id": "m", "model_path": "/m", "model_digest": A, "prompt": "a fox"}
 
 
 def recipe(**changes: Any) -> Recipe:
     """The recipe of a task."""
-    return recipe_for(TASK.model_copy(update=changes), 1, ENGINE, pipeline="P", sampler="S")
+    return recipe_for(render_task(**TASK | changes), 1, ENGINE, pipeline="P", sampler="S")
 
 
 def tier(**settings: Any) -> Tier:
@@ -47,11 +38,11 @@ def test_all_that_was_used_is_named_by_its_content() -> None:
     whole = recipe(
         init_image=picture,
         mask_image=mask,
-        loras=(LoraTask(model_id="l", path="/l", digest=D, weight=0.5),),
-        control=ControlTask(model_id="c", path="/c", digest=D, image=picture, scale=0.75),
-        upscale=UpscaleTask(width_px=128, height_px=128, strength=0.3),
+        loras=(LocalLora(LoraUse(model_id="l", weight=0.5), ModelFiles(path="/l", digest=D)),),
+        control=LocalControl(ControlUse(model_id="c", image=B, scale=0.75), ModelFiles(path="/c", digest=D), picture),
+        upscale=Upscale(width_px=128, height_px=128, strength=0.3, factor=2),
     ).model_dump()
-    assert (whole["init_image"], whole["mask_image"], whole["strength"]) == (B, C, 0.6)
+    assert (whole["init_image"], whole["mask_image"], whole["strength"]) == (B, C, 1.0)
     assert whole["loras"] == ({"model_id": "l", "digest": D, "weight": 0.5},)
     assert whole["control"] == {"model_id": "c", "digest": D, "image": B, "scale": 0.75}
     assert whole["upscale"] == {"width_px": 128, "height_px": 128, "strength": 0.3}
@@ -72,7 +63,7 @@ def test_a_tier_shows_where_it_can_change_pixels(settings: Any, told: Any) -> No
 
 
 def test_what_waits_in_the_hosts_memory_is_told_of_a_gpu() -> None:
-    task = TASK.model_copy(update={"tier": tier(offload="model")})
+    task = render_task(**TASK, tier=tier(offload="model"))
     made = recipe_for(task, 1, ENGINE.model_copy(update={"device": "cuda"}), pipeline="P", sampler="S")
     assert made.model_dump()["tier"] == {"name": "lean", "offload": "model", "vae_tiling": False}
 

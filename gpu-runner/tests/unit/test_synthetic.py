@@ -3,31 +3,23 @@
 import subprocess
 import sys
 
+from runner_testkit.tasks import changed, render_task
+
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.rendering.png import encode_png, read_recipe
 from dreamforge.gpu_runner.rendering.synthetic import SyntheticRenderer
 
-TASK = RenderTask(
-    task_id="t",
-    model_id="synthetic",
-    model_path=".",
-    model_digest="0" * 64,
-    prompt="a red fox",
-    width_px=64,
-    height_px=64,
-    steps=4,
-    guidance_scale=1.0,
-    seeds=(1,),
-)
+TASK = render_task(model_id="synthetic", prompt="a red fox", guidance_scale=1.0)
 
 
 def png(task: RenderTask, seed: int = 1) -> bytes:
-    painted = SyntheticRenderer().paint(task, seed, lambda step, steps: None)
-    return encode_png(painted.scanlines, width_px=task.width_px, height_px=task.height_px, recipe=painted.recipe)
+    image = SyntheticRenderer().render(task, seed, lambda step, steps: None)
+    width_px, height_px = task.output_px
+    return encode_png(image.scanlines, width_px=width_px, height_px=height_px, recipe=image.recipe)
 
 
 def test_the_same_request_gives_the_same_bytes_and_any_other_gives_others() -> None:
-    others = {png(TASK, 2), png(TASK.model_copy(update={"prompt": "x"})), png(TASK.model_copy(update={"steps": 5}))}
+    others = {png(TASK, 2), png(changed(TASK, prompt="x")), png(changed(TASK, steps=5))}
     assert png(TASK) == png(TASK.model_copy(update={"task_id": "another"}))
     assert len({png(TASK), *others}) == 4
 
@@ -39,12 +31,12 @@ def test_it_says_what_it_is() -> None:
 
 def test_it_reports_each_step() -> None:
     steps: list[tuple[int, int]] = []
-    SyntheticRenderer().paint(TASK, 1, lambda *step: steps.append(step))
+    SyntheticRenderer().render(TASK, 1, lambda *step: steps.append(step))
     assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_sizes_that_do_not_divide_by_the_cells_work() -> None:
-    assert png(TASK.model_copy(update={"width_px": 13, "height_px": 5})).startswith(b"\x89PNG")
+    assert png(changed(TASK, width_px=13, height_px=9)).startswith(b"\x89PNG")
 
 
 def test_neither_the_bus_side_nor_the_synthetic_child_imports_torch() -> None:

@@ -1,4 +1,4 @@
-"""ProgressPublisher as they are reported: counted over every pass of an image. Import this only in the child."""
+"""Steps as they are reported: counted over every pass of an image. Import this only in the child."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +16,9 @@ class StepCounter:
     """
 
     on_step: OnStep
-    #: ProgressPublisher asked for in the pass that runs, for a pipeline that does not say how many it makes.
+    #: Steps asked for in the pass that runs, for a pipeline that does not say how many it makes.
     steps: int
-    #: ProgressPublisher of passes still to come, as far as they can be foreseen.
+    #: Steps of passes still to come, as far as they can be foreseen.
     later: int = 0
     watcher: StepWatcher | None = None
     _before: int = 0

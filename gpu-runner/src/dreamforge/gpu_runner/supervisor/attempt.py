@@ -17,7 +17,7 @@ from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gpu_runner import metrics
 from dreamforge.gpu_runner.protocol.messages import Image
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
-from dreamforge.gpu_runner.supervisor.admission import Drop, RunnerIdentity, Refuse, admit, is_running_here
+from dreamforge.gpu_runner.supervisor.admission import Drop, Refuse, RunnerIdentity, admit, is_running_here
 from dreamforge.gpu_runner.supervisor.artifact_uploader import ArtifactUploader
 from dreamforge.gpu_runner.supervisor.assignment import ReceivedAssignment
 from dreamforge.gpu_runner.supervisor.child_supervisor import ChildSupervisor

@@ -10,7 +10,7 @@ from dreamforge.contracts.fleet import ActiveAttempt
 from dreamforge.gpu_runner import metrics
 from dreamforge.gpu_runner.supervisor.admission import RunnerIdentity
 from dreamforge.gpu_runner.supervisor.assignment import ReceivedAssignment
-from dreamforge.gpu_runner.supervisor.attempt import Attempt, Cause, AttemptServices
+from dreamforge.gpu_runner.supervisor.attempt import Attempt, AttemptServices, Cause
 from dreamforge.runtime.service.telemetry import log_context, trace_id_of
 
 #: How long the server waits before it delivers an assignment again that we could not even refuse.

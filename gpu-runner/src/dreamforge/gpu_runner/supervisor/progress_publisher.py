@@ -29,7 +29,7 @@ class ProgressPublisher:
 
 @dataclass(slots=True)
 class AttemptProgress:
-    """ProgressEstimate of one attempt, on its job's step subject."""
+    """Progress of one attempt, on its job's step subject."""
 
     steps: ProgressPublisher
     assignment: ReceivedAssignment

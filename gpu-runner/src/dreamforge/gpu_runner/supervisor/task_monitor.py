@@ -34,7 +34,7 @@ class AttemptLost(ForgeError):
 
 @dataclass(slots=True)
 class TaskMonitor:
-    """One task at the child. ArtifactUploader of finished pictures run beside the render of the next ones."""
+    """One task at the child. Uploads of finished pictures run beside the render of the next ones."""
 
     keeper: ChildSupervisor
     task: RenderTask

@@ -23,7 +23,7 @@ from dreamforge.gpu_runner.protocol.messages import (
 )
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.rendering.png import encode_png
-from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderWarning, RenderCancelled, Renderer, RenderFailed
+from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderCancelled, Renderer, RenderFailed, RenderWarning
 
 Send = Callable[[FromChild], None]
 #: An error message is for a person and for an event in the log, never a place for a whole traceback.

@@ -1,0 +1,65 @@
+"""Tasks for tests, from a flat description: what a request says and what only a runner knows, side by side."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.contracts.request.values import ControlUse, LoraUse
+from dreamforge.gpu_runner.protocol.render_task import InputImage, ModelFiles, RenderTask
+
+DIGEST = "0" * 64
+#: Four steps of 64 x 64 pixels: what a tiny model does in a blink.
+PLAIN = {
+    "preset": "standard",
+    "prompt": "a red circle",
+    "width_px": 64,
+    "height_px": 64,
+    "steps": 4,
+    "guidance_scale": 3.0,
+    "seed": 1,
+}
+
+
+@dataclass(frozen=True)
+class LocalLora:
+    """A LoRA in a request, and its files."""
+
+    use: LoraUse
+    files: ModelFiles
+
+
+@dataclass(frozen=True)
+class LocalControl:
+    """A ControlNet with its image in a request, and the files of both."""
+
+    use: ControlUse
+    files: ModelFiles
+    image: InputImage
+
+
+def render_task(**values: Any) -> RenderTask:  # Any: whatever a field takes
+    """A task from fields of RenderRequest and of RenderTask.
+
+    `model_path` and `model_digest` name the model's files; `init_image` and `mask_image` are InputImages, `loras` are
+    LocalLoras, `control` is a LocalControl; `seeds` are consecutive.
+    """
+    fields = {"task_id": "t", "model_path": ".", "model_digest": DIGEST} | PLAIN | values
+    if seeds := fields.pop("seeds", None):
+        fields |= {"seed": seeds[0], "images": len(seeds)}
+    loras, control = fields.pop("loras", ()), fields.pop("control", None)
+    images = {name: fields.pop(name) for name in ("init_image", "mask_image") if fields.get(name) is not None}
+    request = {name: fields.pop(name) for name in RenderRequest.model_fields if name in fields}
+    request |= {name: image.sha256 for name, image in images.items()} | {"loras": [lora.use for lora in loras]}
+    used = (*images.values(), *((control.image,) if control else ()))
+    return RenderTask(
+        request=RenderRequest.model_validate(request | ({"control": control.use} if control else {})),
+        model=ModelFiles(path=fields.pop("model_path"), digest=fields.pop("model_digest")),
+        assets={each.use.model_id: each.files for each in (*loras, *((control,) if control else ()))},
+        inputs={image.sha256: image for image in used},
+        **fields,
+    )
+
+
+def changed(task: RenderTask, **values: Any) -> RenderTask:  # Any: see `render_task`
+    """The same task with another request."""
+    return task.model_copy(update={"request": RenderRequest.model_validate(task.request.model_dump() | values)})
