@@ -4,14 +4,14 @@ import asyncio
 import threading
 from dataclasses import dataclass, field
 
-from dreamforge.contracts.fleet import Heartbeat, LocalDevice
+from dreamforge.contracts.fleet import Device, Heartbeat
 from dreamforge.gpu_runner.supervisor.heartbeat import HeartbeatPublisher
 from dreamforge.runtime import clock
 from dreamforge.runtime.log import direct_get
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.testing import eventually
 
-DEVICE = LocalDevice(kind="cpu", name="a cpu", total_bytes=1)
+DEVICE = Device(kind="cpu", name="a cpu", total_bytes=1)
 
 
 def beat() -> Heartbeat:
