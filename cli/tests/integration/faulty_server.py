@@ -1,4 +1,4 @@
-"""A real HTTP server that misbehaves as it is told: what stands between a model and a disk."""
+"""A real HTTP server with faults that a test chooses."""
 
 import asyncio
 import hashlib
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 #: Set by a test for one path; called with the 1-based number of the request for it.
-Trouble = Callable[[int], str]
+Fault = Callable[[int], str]
 
 
 @dataclass
@@ -21,15 +21,15 @@ class Request:
 
 @dataclass
 class FaultyServer:
-    """Serves `files`; `troubles[path]` says by a word what goes wrong with the n-th request for it.
+    """Serves `files`; `faults[path]` names the fault of the n-th request for it.
 
-    Words: drop (half of the body, then a closed connection), unsaid (the same without a length), short and long
+    Faults: drop (half of the body, then a closed connection), unsaid (the same without a length), short and long
     (a length that is not the body's), ignore-range, wrong (other bytes), changed (other bytes and another ETag), gzip,
     a status such as 404, 429 or 500, redirect:URL, and fine.
     """
 
     files: dict[str, bytes]
-    troubles: dict[str, Trouble] = field(default_factory=dict)
+    faults: dict[str, Fault] = field(default_factory=dict)
     etags: bool = True
     requests: list[Request] = field(default_factory=list)
     url: str = ""
@@ -53,13 +53,13 @@ class FaultyServer:
     def _reply(self, request: Request) -> bytes:
         path = request.path.lstrip("/")
         number = sum(each.path == request.path for each in self.requests)
-        word = self.troubles.get(path, lambda _: "fine")(number)
+        word = self.faults.get(path, lambda _: "fine")(number)
         if path not in self.files and word == "fine":
             word = "404"
         if word.startswith("redirect:"):
             return _head("302 Found", {"Location": word.removeprefix("redirect:"), "Content-Length": "0"})
         if word.isdigit():
-            return _head(f"{word} Trouble", {"Content-Length": "0", "Retry-After": "0"})
+            return _head(f"{word} Fault", {"Content-Length": "0", "Retry-After": "0"})
         return self._content(path, word, request)
 
     def _content(self, path: str, word: str, request: Request) -> bytes:

@@ -1,4 +1,4 @@
-"""A model comes, is checked and goes, as a person does it, on a real log; each change is an event."""
+"""A model is added, downloaded, verified and removed on a real log; each change is an event."""
 
 import hashlib
 import json
@@ -9,16 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from dreamforge.cli.models import operations
 from dreamforge.cli.models.errors import FileListMissing
 from dreamforge.cli.models.library import DescriptorNotFound
-from dreamforge.cli.models.operations import (
-    add_descriptor_file,
-    add_folder,
-    download_model,
-    remove_model,
-    show_model,
-    verify_model,
-)
 from dreamforge.cli.models.registry import ModelRegistryClient, registry_client
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.errors import UnknownModel
@@ -80,8 +73,8 @@ def described(folder: Path, source: dict[str, object], **changes: object) -> Pat
 
 async def downloaded(settings: CliSettings, weights: Path, tmp_path: Path) -> Path:
     source = {"kind": "folder", "location": "nowhere", "files": PINNED}
-    await add_descriptor_file(settings, described(tmp_path, source), quiet=True)
-    await download_model(settings, "m", str(weights), quiet=True)
+    await operations.add_file(settings, described(tmp_path, source), quiet=True)
+    await operations.download(settings, "m", str(weights), quiet=True)
     return settings.models_dir / "m"
 
 
@@ -103,10 +96,10 @@ async def test_open_files_of_a_hub_are_pinned_to_what_came(
 ) -> None:
     siblings = [{"rfilename": path, "size": len(content)} for path, content in FILES.items()]
     hub = {f"o/m/resolve/c0ffee/{path}": content for path, content in FILES.items()}
-    hub["api/models/o/m/revision/main"] = json.dumps({"sha": "c0ffee", "siblings": siblings}).encode()
-    await add_descriptor_file(settings, described(tmp_path, {"kind": "hub", "location": "o/m"}), quiet=True)
+    hub["api/models/o/m/revision/main"] = json.dumps({"id": "o/m", "sha": "c0ffee", "siblings": siblings}).encode()
+    await operations.add_file(settings, described(tmp_path, {"kind": "hub", "location": "o/m"}), quiet=True)
     async with serving(hub) as server:
-        await download_model(settings.model_copy(update={"hub_url": server.url}), "m", "", quiet=True)
+        await operations.download(settings.model_copy(update={"hub_url": server.url}), "m", "", quiet=True)
     descriptor = (await registry.state("m")).descriptor
     assert descriptor is not None
     assert descriptor.source is not None
@@ -122,18 +115,18 @@ async def test_a_single_file_comes_with_the_configurations_of_its_repository(
 ) -> None:
     siblings = [{"rfilename": name, "size": len(content)} for name, content in FILES.items()]
     served = {f"o/m/resolve/c0ffee/{name}": content for name, content in FILES.items() if name != WEIGHTS}
-    served["api/models/o/m/revision/main"] = json.dumps({"sha": "c0ffee", "siblings": siblings}).encode()
+    served["api/models/o/m/revision/main"] = json.dumps({"id": "o/m", "sha": "c0ffee", "siblings": siblings}).encode()
     served[url] = FILES[WEIGHTS]
     async with serving(served) as server:
         settings = settings.model_copy(update={"hub_url": server.url})
         source = {"kind": "single_file", "location": f"{server.url}/{url}", "configuration": "o/m"}
-        await add_descriptor_file(settings, described(tmp_path, source), quiet=True)
+        await operations.add_file(settings, described(tmp_path, source), quiet=True)
         for _ in range(2):  # at first as it is, then as it was pinned
-            await download_model(settings, "m", "", quiet=True)
+            await operations.download(settings, "m", "", quiet=True)
             folder = settings.models_dir / "m"
             (folder / path).unlink()
             (folder / DESCRIPTOR_NAME).unlink()
-        await download_model(settings, "m", "", quiet=True)
+        await operations.download(settings, "m", "", quiet=True)
     state = await registry.state("m")
     assert state.descriptor is not None
     assert state.descriptor.source is not None
@@ -146,62 +139,62 @@ async def test_a_single_file_comes_with_the_configurations_of_its_repository(
 async def test_a_lone_file_that_cannot_be_a_model_is_refused(settings: CliSettings, tmp_path: Path) -> None:
     source = {"kind": "single_file", "location": "https://mirror.example/m.safetensors"}
     with pytest.raises(DescriptorInvalid, match=r"source.configuration: is missing: .* owner/name"):
-        await add_descriptor_file(settings, described(tmp_path, source), quiet=True)
+        await operations.add_file(settings, described(tmp_path, source), quiet=True)
     source = {"kind": "single_file", "location": "https://mirror.example/m.ckpt", "configuration": "o/m"}
-    await add_descriptor_file(settings, described(tmp_path, source), quiet=True)
+    await operations.add_file(settings, described(tmp_path, source), quiet=True)
     with pytest.raises(PickleRefused, match=r"m\.ckpt"):
-        await download_model(settings, "m", "", quiet=True)
-    with_no_index = {"api/models/o/m/revision/main": b'{"sha": "c0ffee", "siblings": []}'}
+        await operations.download(settings, "m", "", quiet=True)
+    with_no_index = {"api/models/o/m/revision/main": b'{"id": "o/m", "sha": "c0ffee", "siblings": []}'}
     async with serving(with_no_index) as server:
         source |= {"location": f"{server.url}/m.safetensors"}
         settings = settings.model_copy(update={"hub_url": server.url})
-        await add_descriptor_file(settings, described(tmp_path, source), quiet=True)
+        await operations.add_file(settings, described(tmp_path, source), quiet=True)
         with pytest.raises(FileListMissing, match=r"no model_index\.json"):
-            await download_model(settings, "m", "", quiet=True)
+            await operations.download(settings, "m", "", quiet=True)
 
 
 async def test_a_mirror_serves_what_was_pinned(
     settings: CliSettings, registry: ModelRegistryClient, tmp_path: Path
 ) -> None:
     source = {"kind": "hub", "location": "o/m", "revision": "c0ffee", "files": PINNED}
-    await add_descriptor_file(settings, described(tmp_path, source), quiet=True)
+    await operations.add_file(settings, described(tmp_path, source), quiet=True)
     async with serving(dict(FILES)) as server:
-        await download_model(settings, "m", server.url, quiet=True)
+        await operations.download(settings, "m", server.url, quiet=True)
     assert (await registry.state("m")).available
 
 
 async def test_a_mirror_that_lists_nothing_is_refused(settings: CliSettings, tmp_path: Path) -> None:
-    await add_descriptor_file(settings, described(tmp_path, {"kind": "hub", "location": "o/m"}), quiet=True)
+    await operations.add_file(settings, described(tmp_path, {"kind": "hub", "location": "o/m"}), quiet=True)
     listed = json.dumps(DESCRIBED | {"digest": "0" * 64}).encode()
     async with serving({**FILES, DESCRIPTOR_NAME: listed}) as server:
         with pytest.raises(FileListMissing, match="lists no files"):
-            await download_model(settings, "m", server.url, quiet=True)
+            await operations.download(settings, "m", server.url, quiet=True)
 
 
 async def test_verified_removed_and_brought_back(
     settings: CliSettings, registry: ModelRegistryClient, weights: Path, tmp_path: Path
 ) -> None:
     folder = await downloaded(settings, weights, tmp_path)
-    await verify_model(settings, "m", quiet=True)
+    await operations.verify(settings, "m", quiet=True)
     assert (await registry.state("m")).verified
-    await remove_model(settings, "m", keep_files=True)
+    await operations.remove(settings, "m", keep_files=True)
     assert not (await registry.state("m")).available
-    await add_folder(settings, folder, quiet=True)
+    await operations.add_folder(settings, folder, quiet=True)
     assert (await registry.state("m")).available
-    await remove_model(settings, "m", keep_files=False)
+    await operations.remove(settings, "m", keep_files=False)
     assert not folder.exists()
     with pytest.raises(UnknownModel, match="'m'"):
-        await remove_model(settings, "m", keep_files=False)
+        await operations.remove(settings, "m", keep_files=False)
 
 
 async def test_a_folder_says_itself_what_it_is(
     settings: CliSettings, registry: ModelRegistryClient, weights: Path
 ) -> None:
     with pytest.raises(DescriptorNotFound, match=DESCRIPTOR_NAME):
-        await add_folder(settings, weights, quiet=True)
+        await operations.add_folder(settings, weights, quiet=True)
     descriptor = DESCRIBED | {"digest": model_digest(weights)}
     (weights / DESCRIPTOR_NAME).write_text(json.dumps(descriptor))
-    answer = await add_folder(settings, weights, quiet=True)
+    answer = await operations.add_folder(settings, weights, quiet=True)
     assert (await registry.state("m")).available
     assert str(weights) in answer["next"]  # it is not where a runner looks
 
@@ -228,7 +221,7 @@ def add_one(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "told"),
+    ("harm", "message"),
     [
         (corrupt, f"{WEIGHTS}: has sha256 .* must have"),
         (cut, f"{WEIGHTS}: has {len(FILES[WEIGHTS]) - 1} bytes, but must have {len(FILES[WEIGHTS])}"),
@@ -238,11 +231,11 @@ def add_one(folder: Path) -> None:
     ],
 )
 async def test_wrong_files_are_named_and_nothing_is_verified(
-    settings: CliSettings, registry: ModelRegistryClient, weights: Path, tmp_path: Path, harm: Any, told: str
+    settings: CliSettings, registry: ModelRegistryClient, weights: Path, tmp_path: Path, harm: Any, message: str
 ) -> None:
     harm(await downloaded(settings, weights, tmp_path))
-    with pytest.raises(ModelFilesWrong, match=told):
-        await verify_model(settings, "m", quiet=True)
+    with pytest.raises(ModelFilesWrong, match=message):
+        await operations.verify(settings, "m", quiet=True)
     assert not (await registry.state("m")).verified
 
 
@@ -250,24 +243,24 @@ async def test_a_pickle_in_the_folder_is_refused(settings: CliSettings, weights:
     folder = await downloaded(settings, weights, tmp_path)
     (folder / "unet" / "weights.ckpt").write_bytes(b"\x80\x04")
     with pytest.raises(PickleRefused, match=r"unet/weights\.ckpt"):
-        await verify_model(settings, "m", quiet=True)
+        await operations.verify(settings, "m", quiet=True)
 
 
 async def test_a_descriptor_file_that_is_wrong_says_where(settings: CliSettings, tmp_path: Path) -> None:
     source = {"kind": "hub", "location": "o/m"}
     with pytest.raises(UnknownFamily, match="known are"):
-        await add_descriptor_file(settings, described(tmp_path, source, family="dall-e"), quiet=True)
+        await operations.add_file(settings, described(tmp_path, source, family="dall-e"), quiet=True)
     with pytest.raises(DescriptorInvalid, match=r"m\.yaml: licence"):
-        await add_descriptor_file(settings, described(tmp_path, source, licence=""), quiet=True)
+        await operations.add_file(settings, described(tmp_path, source, licence=""), quiet=True)
     (tmp_path / "broken.yaml").write_text("a: [")
     with pytest.raises(DescriptorInvalid, match="neither YAML nor JSON"):
-        await add_descriptor_file(settings, tmp_path / "broken.yaml", quiet=True)
+        await operations.add_file(settings, tmp_path / "broken.yaml", quiet=True)
     with pytest.raises(DescriptorNotFound, match="No such file"):
-        await add_descriptor_file(settings, tmp_path / "none.yaml", quiet=True)
+        await operations.add_file(settings, tmp_path / "none.yaml", quiet=True)
 
 
 async def test_show_knows_what_is_only_described(settings: CliSettings, tmp_path: Path) -> None:
-    await add_descriptor_file(settings, described(tmp_path, {"kind": "hub", "location": "o/m"}), quiet=True)
-    assert (await show_model(settings, "m"))["status"] == "not registered"
+    await operations.add_file(settings, described(tmp_path, {"kind": "hub", "location": "o/m"}), quiet=True)
+    assert (await operations.show(settings, "m"))["status"] == "not registered"
     with pytest.raises(UnknownModel, match="known models: m"):
-        await show_model(settings, "n")
+        await operations.show(settings, "n")

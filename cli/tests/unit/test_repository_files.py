@@ -1,9 +1,9 @@
-"""Of a repository, just the files are taken that its pipeline reads."""
+"""Of a repository, only the files are downloaded that its pipeline reads."""
 
 import pytest
 
 from dreamforge.cli.models.partial_file import ExpectedFile
-from dreamforge.cli.models.sources import chosen, configurations
+from dreamforge.cli.models.repository_files import configuration_files, pipeline_files
 from dreamforge.contracts.models.descriptor_file import PickleRefused
 
 PARTS = frozenset({"unet", "vae", "tokenizer", "scheduler"})
@@ -33,7 +33,7 @@ BESIDES = {
 
 
 def paths(names: tuple[str, ...], variant: str = "", parts: frozenset[str] | None = PARTS) -> set[str]:
-    return {each.path for each in chosen([ExpectedFile(name) for name in names], parts, variant)}
+    return {each.path for each in pipeline_files([ExpectedFile(name) for name in names], parts, variant)}
 
 
 def test_without_a_variant_the_plain_weights_are_taken() -> None:
@@ -61,10 +61,10 @@ def test_weights_that_are_only_a_pickle_are_refused() -> None:
         paths(("model_index.json", "unet/diffusion_pytorch_model.bin"))
 
 
-def test_what_is_no_pipeline_lies_at_the_top() -> None:
+def test_a_repository_that_is_not_a_pipeline_has_its_files_at_the_top() -> None:
     assert paths(("lora.safetensors", "x/other.safetensors"), parts=None) == {"lora.safetensors"}
 
 
 def test_around_a_single_file_everything_but_weights_is_taken() -> None:
     names = (*REPOSITORY, "unet/diffusion_pytorch_model.safetensors.index.json")
-    assert {each.path for each in configurations([ExpectedFile(name) for name in names], PARTS)} == BESIDES
+    assert {each.path for each in configuration_files([ExpectedFile(name) for name in names], PARTS)} == BESIDES

@@ -1,4 +1,4 @@
-"""A safetensors file says itself whether it is whole."""
+"""A safetensors file is checked against its own header."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ def tensors(data: bytes, end: int | None = None) -> bytes:
     return len(text).to_bytes(8, "little") + text + data
 
 
-def test_a_whole_file_has_no_fault(tmp_path: Path) -> None:
+def test_a_complete_file_has_no_fault(tmp_path: Path) -> None:
     (tmp_path / "w").write_bytes(tensors(b"x" * 100))
     assert safetensors_fault(tmp_path / "w") == ""
 
@@ -26,10 +26,10 @@ def test_a_shipped_file_has_no_fault() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
-        (tensors(b"x" * 100)[:-1], "tells of"),
-        (tensors(b"x" * 100) + b"y", "tells of"),
+        (tensors(b"x" * 100)[:-1], "header lists"),
+        (tensors(b"x" * 100) + b"y", "header lists"),
         (tensors(b"x" * 100)[:20], "does not fit"),
         (b"", "does not fit"),
         (b"\xff" * 64, "does not fit"),
@@ -38,6 +38,6 @@ def test_a_shipped_file_has_no_fault() -> None:
         ((2).to_bytes(8, "little") + b"[]", "cannot be read"),
     ],
 )
-def test_what_is_not_whole_is_told(tmp_path: Path, content: bytes, told: str) -> None:
+def test_an_incomplete_file_is_described(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "w").write_bytes(content)
-    assert told in safetensors_fault(tmp_path / "w")
+    assert message in safetensors_fault(tmp_path / "w")

@@ -1,4 +1,4 @@
-"""`dreamforge models`: shows, adds, downloads, verifies and removes models."""
+"""`dreamforge models`: list, show, add, download, verify and remove models."""
 
 from collections.abc import Coroutine
 from pathlib import Path
@@ -14,18 +14,11 @@ from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.commands.runners import table_of
 from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.cli.failure import CommandError, Exit
-from dreamforge.cli.models.operations import (
-    add_descriptor_file,
-    add_folder,
-    download_model,
-    remove_model,
-    show_model,
-    verify_model,
-)
+from dreamforge.cli.models import operations
 from dreamforge.contracts.models.descriptor import Token
 
 app = typer.Typer(
-    help="Show, add, download, verify and remove models.",
+    help="List, show, add, download, verify and remove models.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -33,19 +26,19 @@ GIB = 2**30
 
 
 def _token(value: str) -> str:
-    """Check an id: it becomes a folder name and a part of a NATS subject."""
+    """A valid id: it becomes a folder name and a part of a subject."""
     try:
         return TypeAdapter[str](Token).validate_python(value)
     except ValidationError:
         raise typer.BadParameter(f"{value!r} is not an id: 1 to 64 letters, digits, - and _") from None
 
 
-ModelId = Annotated[str, typer.Argument(metavar="ID", callback=_token, help="Model id; `models list` shows them.")]
+ModelId = Annotated[str, typer.Argument(metavar="ID", callback=_token, help="The model's id; `models list` shows it.")]
 
 
 @app.command("list")
 def list_models(json: Json = False) -> None:
-    """Show the registered models, their presets and where they are loaded.
+    """List the registered models, their presets and the runners that have loaded them.
 
     Examples:
 
@@ -61,7 +54,7 @@ def list_models(json: Json = False) -> None:
         found = model["descriptor"]
         name = found["model_id"] + (" (default)" if model["default"] else "")
         presets = ", ".join(preset["name"] for preset in found["presets"])
-        on = ", ".join(model["runners"]) or "none now"
+        on = ", ".join(model["runners"]) or "none"
         table.add_row(name, presets, on, ", ".join(model["resident_on"]), found["title"])
     out.print(table)
 
@@ -75,11 +68,11 @@ def show(model_id: ModelId, json: Json = False) -> None:
       dreamforge models show forge-shapes
       dreamforge models show sdxl-turbo --json
     """
-    found = run(show_model(cli_settings.load(), model_id))
+    found = run(operations.show(cli_settings.load(), model_id))
     if json:
         emit(found)
     else:
-        out.print(_table(found))
+        out.print(_facts(found))
 
 
 @app.command()
@@ -87,33 +80,37 @@ def add(
     path: Annotated[Path, typer.Argument(metavar="FILE-or-FOLDER", help="A descriptor file, or a model's folder.")],
     json: Json = False,
 ) -> None:
-    """Add a model from a descriptor file, or from a folder with a dreamforge.json.
+    """Add a model from a descriptor file, or from a folder that has a dreamforge.json.
 
-    Files on this machine are read and checked, then the model is registered. If they are not on this machine, the
-    descriptor is stored for `models download`; without checksums in it, the download records those of the files
-    that it finds.
+    If the files are on this machine, they are checked and the model is registered. If not, the descriptor is kept
+    for `models download`; if it has no checksums, the download pins what it finds and registers the pinned list.
 
     Examples:
 
       dreamforge models add models/sdxl-turbo.yaml
       dreamforge models add /data/models/my-model
     """
-    add_model = add_folder if path.is_dir() else add_descriptor_file
-    _finish(add_model(cli_settings.load(), path, quiet=json), json)
+    add_path = operations.add_folder if path.is_dir() else operations.add_file
+    _finish(add_path(cli_settings.load(), path, quiet=json), json)
 
 
 @app.command()
 def download(
     model_id: ModelId,
     mirror: Annotated[
-        str, typer.Option("--from", metavar="URL-or-FOLDER", help="Take the files from a mirror or a folder.")
+        str,
+        typer.Option(
+            "--from",
+            metavar="URL-or-FOLDER",
+            help="Location of the files instead of the source: a mirror, or a folder.",
+        ),
     ] = "",
     json: Json = False,
 ) -> None:
-    """Download a model's files, check them, and register the model. Resumes after an interruption.
+    """Download a model's files, check them, and register the model. Resumes an interrupted download.
 
-    Only safetensors are accepted. A file becomes visible when its size and sha256 are correct. The free disk space
-    is checked first.
+    Downloads only safetensors. A file becomes visible when its size and sha256 are right. The free disk space is
+    checked first.
 
     Examples:
 
@@ -121,7 +118,7 @@ def download(
       dreamforge models download sdxl-turbo --from https://mirror.example/sdxl-turbo
       dreamforge models download sdxl-turbo --from /media/usb/sdxl-turbo
     """
-    _finish(download_model(cli_settings.load(), model_id, mirror, quiet=json), json)
+    _finish(operations.download(cli_settings.load(), model_id, mirror, quiet=json), json)
 
 
 @app.command()
@@ -132,7 +129,7 @@ def verify(model_id: ModelId, json: Json = False) -> None:
 
       dreamforge models verify forge-shapes
     """
-    _finish(verify_model(cli_settings.load(), model_id, quiet=json), json)
+    _finish(operations.verify(cli_settings.load(), model_id, quiet=json), json)
 
 
 @app.command()
@@ -141,17 +138,16 @@ def remove(
     keep_files: Annotated[bool, typer.Option("--keep-files", help="Keep its files on the disk.")] = False,
     json: Json = False,
 ) -> None:
-    """Remove a model from the registry and delete its files on this machine.
+    """Remove a model from the registry and delete its files here. Accepted jobs still run on other runners.
 
-    Jobs that were accepted before still run on other runners that have the model. A runner that still has the files
-    does not register it again; `models add` does.
+    A runner that still has its files does not register it again; `models add` does.
 
     Examples:
 
       dreamforge models remove sdxl-turbo
       dreamforge models remove sdxl-turbo --keep-files
     """
-    _finish(remove_model(cli_settings.load(), model_id, keep_files=keep_files), json)
+    _finish(operations.remove(cli_settings.load(), model_id, keep_files=keep_files), json)
 
 
 async def _read(path: str) -> JsonObject:
@@ -160,20 +156,20 @@ async def _read(path: str) -> JsonObject:
 
 
 def _finish(work: Coroutine[None, None, JsonObject], json: bool) -> None:
-    """Run a command and print its result. Errors: CommandError for a disk error."""
+    """Run an operation and print its result. Errors: CommandError for a disk error."""
     try:
-        answer = run(work)
+        result = run(work)
     except OSError as error:
         raise CommandError(f"{error.filename or 'the disk'}: {error.strerror or error}", Exit.FAILED) from error
     if json:
-        emit(answer)
+        emit(result)
         return
-    out.print(f"{answer['said']}\nlicence  {answer['licence']}", soft_wrap=True, markup=False)
-    if answer["next"]:
-        out.print(f"next  {answer['next']}", soft_wrap=True, markup=False)
+    out.print(f"{result['said']}\nlicence  {result['licence']}", soft_wrap=True, markup=False)
+    if result["next"]:
+        out.print(f"next  {result['next']}", soft_wrap=True, markup=False)
 
 
-def _table(found: JsonObject) -> Table:
+def _facts(found: JsonObject) -> Table:
     model, table = found["model"], Table(box=None, show_header=False, pad_edge=False)
     source = model.get("source") or {}
     rows = {
@@ -181,10 +177,10 @@ def _table(found: JsonObject) -> Table:
         "status": found["status"] + (f" at {found['verified_at']}" if found["verified_at"] else ""),
         "family": model["family"],
         "licence": f"{model['licence']} {model.get('licence_url', '')}".rstrip(),
-        "digest": model.get("digest") or "unknown before the download",
+        "digest": model.get("digest") or "unknown before a download",
         "from": f"{source['kind']} {source['location']} {source['revision']}".rstrip() if source else "unknown",
         "files": f"{len(source['files'])} pinned" if source.get("files") else "not pinned",
-        "here": found["folder"] or "no: `dreamforge models download` fetches them",
+        "here": found["folder"] or "no: use `dreamforge models download`",
         "presets": ", ".join(preset["name"] for preset in model["presets"]),
         "memory": f"{model['vram']['resident_bytes'] / GIB:.2f} GiB of weights",
         "tiers": ", ".join(tier["name"] for tier in model.get("tiers") or ()) or "full",

@@ -116,7 +116,7 @@ def display_on(console: Console) -> Iterator[Display]:
 def speed_of(view: JobView) -> str:
     """Step, speed and remaining time.
 
-    >>> speed_of(JobView("running", 1, "r", 1, 20, 5, 0.5, 1.5))
+    >>> speed_of(JobView(steps_all=20, steps_done=5, elapsed_seconds=0.5, eta_seconds=1.5))
     'step 5/20  10.0 it/s  ETA 1.5 s'
     """
     if view.loading and not view.terminal:

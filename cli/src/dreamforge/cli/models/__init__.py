@@ -1,1 +1,1 @@
-"""Model files: where they come from, and how they get to this machine whole."""
+"""Model files: where they come from, their download, and the models folder of this machine."""

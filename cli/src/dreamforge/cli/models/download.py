@@ -1,4 +1,9 @@
-"""Downloads all files of a model concurrently; each becomes visible only when it is correct."""
+"""Downloads all files of a model: checks the disk space first, several files at once, each visible when it is right.
+
+Ours and not `huggingface_hub.snapshot_download`: that one knows repositories only (not mirrors, URLs and folders), does
+not compare a file with a pinned hash before it appears under its name, and warns of a full disk file by file instead of
+refusing a model before its first byte. Its knowledge of repositories is used in `hub`.
+"""
 
 import asyncio
 import fcntl
@@ -16,7 +21,7 @@ from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.models.descriptor import ModelFile
 from dreamforge.contracts.models.descriptor_file import refuse_pickle
 
-#: Concurrent files: enough to use a fast link that one connection cannot fill, few enough for any server.
+#: Concurrent files: enough to use the bandwidth where one connection does not, few enough for any server.
 PARALLEL_FILES = 4
 LOCK_NAME = ".download.lock"
 
@@ -25,7 +30,7 @@ LOCK_NAME = ".download.lock"
 class FileDownload:
     """A file and its location: a URL, or a path on this machine."""
 
-    wanted: ExpectedFile
+    expected: ExpectedFile
     location: str | Path
 
 
@@ -43,71 +48,71 @@ class Downloader:
     def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(self.parallel)
 
-    async def download(self, orders: Sequence[FileDownload], folder: Path) -> tuple[ModelFile, ...]:
-        """Download every file into `folder`, except those that are there and correct; all files, ordered by path.
+    async def download(self, downloads: Sequence[FileDownload], folder: Path) -> tuple[ModelFile, ...]:
+        """Download every file into `folder`; the files, in the order of their paths. Complete files stay.
 
-        After a failure the partial files stay hidden, and the next download resumes.
+        After a failure, hidden partial files remain, from which the next call resumes.
         Errors: PickleRefused, DiskFull, DownloadFailed, DownloadRunning.
         """
-        for order in orders:
-            refuse_pickle(order.wanted.path)
-        with _locked(folder):
-            present = await asyncio.to_thread(_verified_files, orders, folder)
-            self._check_space(orders, folder, present)
-            found = await self._download_all([order for order in orders if order.wanted.path not in present], folder)
-        return tuple(sorted((*present.values(), *found), key=lambda file: file.path))
+        for each in downloads:
+            refuse_pickle(each.expected.path)
+        with _lock(folder):
+            complete = await asyncio.to_thread(_complete_files, downloads, folder)
+            self._check_space(downloads, folder, complete)
+            found = await self._all([each for each in downloads if each.expected.path not in complete], folder)
+        return tuple(sorted((*complete.values(), *found), key=lambda file: file.path))
 
-    def _check_space(self, orders: Sequence[FileDownload], folder: Path, present: dict[str, ModelFile]) -> None:
-        missing = [PartialFile(folder, order.wanted) for order in orders if order.wanted.path not in present]
-        needed = sum(max(0, (each.wanted.size_bytes or 0) - each.size_bytes) for each in missing)
+    def _check_space(self, downloads: Sequence[FileDownload], folder: Path, complete: dict[str, ModelFile]) -> None:
+        missing = [PartialFile(folder, each.expected) for each in downloads if each.expected.path not in complete]
+        needed = sum(max(0, (each.expected.size_bytes or 0) - each.size_bytes) for each in missing)
         if needed > (free := self.free_bytes(folder)):
             raise DiskFull(str(folder), needed, free)
 
-    async def _download_all(self, orders: list[FileDownload], folder: Path) -> list[ModelFile]:
+    async def _all(self, downloads: list[FileDownload], folder: Path) -> list[ModelFile]:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._download_one(order, folder)) for order in orders]
+                tasks = [group.create_task(self._one(each, folder)) for each in downloads]
         except BaseExceptionGroup as group_error:
-            raise _error_to_show(group_error) from group_error
+            raise _own_error(group_error) from group_error
         return [task.result() for task in tasks]
 
-    async def _download_one(self, order: FileDownload, folder: Path) -> ModelFile:
-        partial = PartialFile(folder, order.wanted)
+    async def _one(self, each: FileDownload, folder: Path) -> ModelFile:
+        partial = PartialFile(folder, each.expected)
         async with self._slots:
-            self.on_start(order.wanted)
-            if isinstance(order.location, Path):
-                found = await asyncio.to_thread(_copy, order.location, partial)
+            self.on_start(each.expected)
+            if isinstance(each.location, Path):
+                found = await asyncio.to_thread(_copy, each.location, partial)
             else:
-                found = await self.fetcher.fetch(order.location, partial)
+                found = await self.fetcher.fetch(each.location, partial)
             await asyncio.to_thread(partial.commit)
         self.on_done(found)
         return found
 
 
-def _verified_files(orders: Sequence[FileDownload], folder: Path) -> dict[str, ModelFile]:
-    found = (PartialFile(folder, order.wanted).verified_final() for order in orders)
+def _complete_files(downloads: Sequence[FileDownload], folder: Path) -> dict[str, ModelFile]:
+    found = (PartialFile(folder, each.expected).complete_file() for each in downloads)
     return {file.path: file for file in found if file is not None}
 
 
 def _copy(source: Path, partial: PartialFile) -> ModelFile:
     """Errors: DownloadFailed, DiskFull."""
     partial.discard()
-    partial.final.parent.mkdir(parents=True, exist_ok=True)
+    partial.target.parent.mkdir(parents=True, exist_ok=True)
     try:
         shutil.copyfile(source, partial.path)
     except FileNotFoundError:
-        raise DownloadFailed(partial.wanted.path, str(source), "the file does not exist") from None
+        raise DownloadFailed(partial.expected.path, str(source), "the file does not exist") from None
     except OSError as error:
-        raise partial.disk_error(error) from error
-    found = partial.measured()
+        raise partial.as_disk_full(error) from error
+    found = partial.measure()
     if fault := partial.fault(found):
         partial.discard()
-        raise DownloadFailed(partial.wanted.path, str(source), fault)
+        raise DownloadFailed(partial.expected.path, str(source), fault)
     return found
 
 
-def _error_to_show(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error to show: a ForgeError if there is one, else the first."""
+def _own_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error to report: a ForgeError, if there is one."""
     leaves = list(_leaves(group))
     return next((error for error in leaves if isinstance(error, ForgeError)), leaves[0])
 
@@ -121,8 +126,8 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One download for each folder. The kernel releases the lock when the process ends. Errors: DownloadRunning."""
+def _lock(folder: Path) -> Iterator[None]:
+    """Allow one download a folder. The lock ends with the process. Errors: DownloadRunning."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / LOCK_NAME, os.O_CREAT | os.O_RDWR, 0o644)
     try:

@@ -1,4 +1,4 @@
-"""What can go wrong between a server and a model's folder."""
+"""Errors of downloading a model."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ MIB = 2**20
 
 @dataclass(eq=False)
 class DownloadFailed(ForgeError):
-    """A file did not come, or what came was not it."""
+    """A file could not be downloaded, or is not the expected one."""
 
     code = "download_failed"
     path: str
@@ -17,12 +17,12 @@ class DownloadFailed(ForgeError):
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.path} could not be had from {self.url}: {self.reason}"
+        return f"cannot download {self.path} from {self.url}: {self.reason}"
 
 
 @dataclass(eq=False)
 class DiskFull(LimitReached):
-    """The disk has no room for the model."""
+    """The disk has not enough space for the model."""
 
     code = "disk_full"
     folder: str
@@ -31,23 +31,23 @@ class DiskFull(LimitReached):
 
     def __str__(self) -> str:
         needed, free = self.needed_bytes / MIB, self.free_bytes / MIB
-        return f"{self.folder} has {free:,.1f} MiB free and {needed:,.1f} MiB more are needed: free some, or move it"
+        return f"{self.folder} has {free:,.1f} MiB free, but {needed:,.1f} MiB more are needed"
 
 
 @dataclass(eq=False)
 class DownloadRunning(Conflict):
-    """Somebody else downloads the same model to the same place."""
+    """Another process downloads into the same folder."""
 
     code = "download_running"
     folder: str
 
     def __str__(self) -> str:
-        return f"another download into {self.folder} is running: wait for it, or end it"
+        return f"another download into {self.folder} is running: wait for it, or stop it"
 
 
 @dataclass(eq=False)
 class FileListMissing(InvalidInput):
-    """Nobody says which files the model has."""
+    """The files of a model cannot be determined."""
 
     code = "nothing_listed"
     model_id: str
@@ -55,4 +55,4 @@ class FileListMissing(InvalidInput):
     reason: str
 
     def __str__(self) -> str:
-        return f"which files {self.model_id} has cannot be learned from {self.where}: {self.reason}"
+        return f"{self.where} does not list the files of {self.model_id}: {self.reason}"

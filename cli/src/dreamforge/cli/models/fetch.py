@@ -1,4 +1,8 @@
-"""Downloads one file over HTTP: resumes after failures as long as some tries receive bytes."""
+"""Downloads one file over HTTP, and resumes it after each failure as long as new bytes arrive.
+
+Ours and not `http_get` of huggingface_hub, which also resumes while bytes arrive: that one sends no If-Range, so parts
+of two contents could be joined, and it checks the size only.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -11,32 +15,32 @@ from dreamforge.cli.models.partial_file import PartialFile
 from dreamforge.contracts.models.descriptor import ModelFile
 from dreamforge.runtime import ids
 
-#: Tries in a row that receive nothing. One that receives bytes resets the count: large files survive bad networks.
+#: Failures in a row without new bytes. New bytes reset the count, so that large files survive bad networks.
 TRIES = 6
-#: Complete files in a row with wrong content: one may be the network, two are the server.
+#: Complete files in a row with wrong content: once may be the network, twice is the server.
 WRONG_FILES = 2
-#: A longer Retry-After ends the download.
+#: A longer Retry-After than this is an error.
 RETRY_AFTER_SECONDS_MAX = 60.0
 RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-#: A connection without data for so long counts as dead.
+#: A connection that is silent for this long is dead.
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Pause after the n-th failure in a row: doubles, with jitter."""
+    """The delay after the n-th failure in a row: exponential, with jitter."""
 
     first_seconds: float = 0.5
     cap_seconds: float = 15.0
 
-    def seconds(self, failures: int, minimum_seconds: float = 0.0) -> float:
-        """At least `minimum_seconds`, which the server requested."""
-        return max(minimum_seconds, ids.jitter(min(self.cap_seconds, self.first_seconds * 2 ** (failures - 1))))
+    def seconds(self, failures: int, minimum: float = 0.0) -> float:
+        """At least `minimum`, which the server may ask for."""
+        return max(minimum, ids.jitter(min(self.cap_seconds, self.first_seconds * 2 ** (failures - 1))))
 
 
 @dataclass(eq=False)
 class _TransferFailed(Exception):
-    """This try did not complete the file; another may."""
+    """This request did not complete the file; a retry may."""
 
     reason: str
     retry_after_seconds: float = 0.0
@@ -45,14 +49,14 @@ class _TransferFailed(Exception):
 
 @dataclass(slots=True)
 class Fetcher:
-    """Fetches into partial files. `on_bytes(path, bytes here)` is called as they grow."""
+    """Downloads into partial files. Calls `on_bytes(path, size)` as they grow."""
 
     client: httpx.AsyncClient
     on_bytes: Callable[[str, int], None] = lambda _path, _bytes: None
     backoff: Backoff = field(default_factory=Backoff)
 
     async def fetch(self, url: str, partial: PartialFile) -> ModelFile:
-        """Download the complete file into `partial` and check it; its size and hash.
+        """Complete `partial` and check it; the file.
 
         Errors: DownloadFailed, DiskFull.
         """
@@ -67,23 +71,23 @@ class Fetcher:
                 most_bytes = max(most_bytes, partial.size_bytes)
                 if failures >= TRIES or wrong >= WRONG_FILES:
                     raise self._failed(url, partial, failure.reason) from failure
-                pause = self.backoff.seconds(failures, failure.retry_after_seconds)
-            await asyncio.sleep(pause)
+                delay = self.backoff.seconds(failures, failure.retry_after_seconds)
+            await asyncio.sleep(delay)
 
     async def _once(self, url: str, partial: PartialFile) -> ModelFile:
-        size = partial.wanted.size_bytes
+        size = partial.expected.size_bytes
         if size is not None and partial.size_bytes > size:
             partial.discard()
         if size is None or partial.size_bytes != size or size == 0:
             try:
                 await self._receive(url, partial)
             except httpx.UnsupportedProtocol as error:
-                raise self._failed(url, partial, f"only http and https are supported: {error}") from error
+                raise self._failed(url, partial, f"only http and https are followed: {error}") from error
             except httpx.InvalidURL as error:
                 raise self._failed(url, partial, str(error)) from error
             except httpx.HTTPError as error:
                 raise _TransferFailed(str(error) or type(error).__name__) from error
-        found = await asyncio.to_thread(partial.measured)
+        found = await asyncio.to_thread(partial.measure)
         if fault := partial.fault(found):
             partial.discard()
             raise _TransferFailed(fault, wrong=True)
@@ -100,7 +104,7 @@ class Fetcher:
                     start += len(chunk)
                     _check_size(partial, start)
                     partial.write(file, chunk)
-                    self.on_bytes(partial.wanted.path, start)
+                    self.on_bytes(partial.expected.path, start)
 
     def _check_status(self, url: str, partial: PartialFile, response: httpx.Response, offset: int) -> None:
         status = response.status_code
@@ -113,23 +117,23 @@ class Fetcher:
             partial.discard()
             raise _TransferFailed(f"{reason} for another part of the file than requested")
         if status in RETRIED_STATUS:
-            wait_seconds = _retry_after(response)
-            if wait_seconds <= RETRY_AFTER_SECONDS_MAX:
-                raise _TransferFailed(reason, retry_after_seconds=wait_seconds)
-            reason += f" and requests a pause of {wait_seconds:.0f} s"
+            delay = _retry_after(response)
+            if delay <= RETRY_AFTER_SECONDS_MAX:
+                raise _TransferFailed(reason, retry_after_seconds=delay)
+            reason += f" and asks to wait {delay:.0f} s"
         if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-            reason += "; this model may require that you accept its licence first, and a token in FORGE_HUB_TOKEN"
+            reason += "; the licence of this model may have to be accepted first, with a token in FORGE_HUB_TOKEN"
         raise self._failed(url, partial, reason)
 
     def _failed(self, url: str, partial: PartialFile, reason: str) -> DownloadFailed:
         shown = httpx.URL(url).copy_with(username=None, password=None, query=None) if "://" in url else url
-        return DownloadFailed(partial.wanted.path, str(shown), reason)
+        return DownloadFailed(partial.expected.path, str(shown), reason)
 
 
 def _range(partial: PartialFile) -> tuple[dict[str, str], int]:
-    """Headers of a request for the rest, and its offset. 0 without sha256 and ETag: parts may not match."""
+    """Headers of a request for the rest. Without sha256 and ETag nothing proves that the parts belong together."""
     headers, offset, etag = {"Accept-Encoding": "identity"}, partial.size_bytes, partial.etag
-    if not offset or not (etag or partial.wanted.sha256):
+    if not offset or not (etag or partial.expected.sha256):
         return headers, 0
     headers["Range"] = f"bytes={offset}-"
     if etag:
@@ -147,26 +151,24 @@ def _starts_at(response: httpx.Response, offset: int) -> bool:
 
 
 def _check_length(partial: PartialFile, response: httpx.Response, start: int) -> None:
-    """Refuse a response before its body when its length or encoding is wrong."""
+    """Refuse a response, before its body, that cannot complete the file."""
     if (encoding := response.headers.get("Content-Encoding", "identity")) != "identity":
-        raise _TransferFailed(
-            f"the server sends it encoded as {encoding} although the request excludes that", wrong=True
-        )
-    length, size = response.headers.get("Content-Length"), partial.wanted.size_bytes
+        raise _TransferFailed(f"the server sends it encoded as {encoding}, although the request forbids it", wrong=True)
+    length, size = response.headers.get("Content-Length"), partial.expected.size_bytes
     if size is not None and length is not None and start + int(length) != size:
         partial.discard()
-        raise _TransferFailed(f"the server has {start + int(length)} bytes instead of {size}", wrong=True)
+        raise _TransferFailed(f"the server has {start + int(length)} bytes, but it must have {size}", wrong=True)
 
 
 def _check_size(partial: PartialFile, size_bytes: int) -> None:
-    wanted = partial.wanted.size_bytes
-    if wanted is not None and size_bytes > wanted:
+    expected = partial.expected.size_bytes
+    if expected is not None and size_bytes > expected:
         partial.discard()
-        raise _TransferFailed(f"the server sends more than the {wanted} bytes of the file", wrong=True)
+        raise _TransferFailed(f"the server sends more than the {expected} bytes that it must have", wrong=True)
 
 
 def _retry_after(response: httpx.Response) -> float:
-    """Seconds; 0 if absent or a date (no known hub sends one)."""
+    """Seconds; 0 without one, or for a date, which servers of models do not send."""
     try:
         return max(0.0, float(response.headers.get("Retry-After", "0")))
     except ValueError:

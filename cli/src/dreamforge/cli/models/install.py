@@ -1,4 +1,4 @@
-"""Installs a model: finds its files, downloads them, checks the folder and writes its descriptor."""
+"""Downloads the files of a model, checks the folder, and writes its descriptor."""
 
 import asyncio
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from dreamforge.cli.console import err
 from dreamforge.cli.models.download import Downloader
 from dreamforge.cli.models.fetch import TIMEOUT, Fetcher
-from dreamforge.cli.models.library import ModelLibrary, checked, refuse_pickles, write_atomically
+from dreamforge.cli.models.hub import Hub
+from dreamforge.cli.models.library import ModelLibrary, checked_descriptor, refuse_pickles, write_atomically
 from dreamforge.cli.models.partial_file import ExpectedFile
-from dreamforge.cli.models.sources import Plan, SourceResolver
+from dreamforge.cli.models.sources import DownloadPlan, SourceResolver
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.models.descriptor import ModelDescriptor, ModelFile
 from dreamforge.contracts.models.descriptor_file import CatalogEntry
@@ -21,7 +22,7 @@ from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, Survey, sur
 
 @dataclass(slots=True)
 class DownloadBars:
-    """A progress bar for each file on stderr, if that is a terminal and the output is not JSON."""
+    """A progress bar for each file, on stderr if it is a terminal and output is not JSON."""
 
     progress: Progress
     rows: dict[str, TaskID]
@@ -31,18 +32,18 @@ class DownloadBars:
         columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
         return cls(Progress(*columns, console=err, disable=quiet or not err.is_terminal, transient=True), {})
 
-    def start(self, wanted: ExpectedFile) -> None:
-        self.rows[wanted.path] = self.progress.add_task(wanted.path, total=wanted.size_bytes)
+    def start(self, expected: ExpectedFile) -> None:
+        self.rows[expected.path] = self.progress.add_task(expected.path, total=expected.size_bytes)
 
-    def advance(self, path: str, size_bytes: int) -> None:
+    def grown(self, path: str, size_bytes: int) -> None:
         self.progress.update(self.rows[path], completed=size_bytes)
 
-    def finish(self, file: ModelFile) -> None:
+    def done(self, file: ModelFile) -> None:
         self.progress.update(self.rows[file.path], total=file.size_bytes, completed=file.size_bytes)
 
 
 def client_of(settings: CliSettings) -> httpx.AsyncClient:
-    """HTTP client that sends the token to the hub only: httpx drops it on redirects, and mirrors never get it."""
+    """A client that sends the token to the hub only: httpx drops it on a redirect elsewhere, mirrors never get it."""
     token, hub = settings.hub_token.get_secret_value(), httpx.URL(settings.hub_url)
 
     async def authorize(request: httpx.Request) -> None:
@@ -52,28 +53,33 @@ def client_of(settings: CliSettings) -> httpx.AsyncClient:
     return httpx.AsyncClient(timeout=TIMEOUT, event_hooks={"request": [authorize]})
 
 
-async def install(
+def hub_of(settings: CliSettings) -> Hub:
+    """The hub of the settings, with its token."""
+    return Hub(settings.hub_url.rstrip("/"), settings.hub_token.get_secret_value())
+
+
+async def download_model(
     settings: CliSettings, entry: CatalogEntry, *, mirror: str = "", base_folder: Path, quiet: bool = False
 ) -> tuple[ModelDescriptor, Path]:
-    """Download the model's files into the models folder and check them; its descriptor and its folder.
+    """Download and check the files of a model; its descriptor and its folder.
 
     Errors: those of `SourceResolver.plan` and `Downloader.download`; ModelFilesWrong.
     """
     folder = ModelLibrary(settings.models_dir).folder_of(entry.model_id)
     bars = DownloadBars.shown(quiet=quiet)
     async with client_of(settings) as client:
-        plan = await SourceResolver(client, settings.hub_url.rstrip("/")).plan(entry, mirror=mirror, beside=base_folder)
+        plan = await SourceResolver(client, hub_of(settings)).plan(entry, mirror=mirror, base_folder=base_folder)
         with bars.progress:
-            downloader = Downloader(Fetcher(client, bars.advance), on_start=bars.start, on_done=bars.finish)
-            files = await downloader.download(plan.orders, folder)
+            downloader = Downloader(Fetcher(client, bars.grown), on_start=bars.start, on_done=bars.done)
+            files = await downloader.download(plan.downloads, folder)
         return await asyncio.to_thread(_finish, entry, plan, files, folder), folder
 
 
-def _finish(entry: CatalogEntry, plan: Plan, files: tuple[ModelFile, ...], folder: Path) -> ModelDescriptor:
-    """Read the complete folder again and write its descriptor, which makes it visible to runners."""
+def _finish(entry: CatalogEntry, plan: DownloadPlan, files: tuple[ModelFile, ...], folder: Path) -> ModelDescriptor:
+    """Check the whole folder and write its descriptor, with which a runner finds it."""
     refuse_pickles(folder)
     source = plan.source.model_copy(update={"files": files})
-    descriptor = checked(entry, source, folder, survey(folder))
+    descriptor = checked_descriptor(entry, source, folder, survey(folder))
     write_descriptor(folder, descriptor)
     return descriptor
 
@@ -83,8 +89,8 @@ def write_descriptor(folder: Path, descriptor: ModelDescriptor) -> None:
     write_atomically(folder / DESCRIPTOR_NAME, descriptor.model_dump_json(indent=2) + "\n")
 
 
-async def read_with_bar(folder: Path, *, quiet: bool) -> Survey:
-    """Read every file of a model's folder. Errors: PickleRefused, FileNotFoundError."""
+async def survey_with_bar(folder: Path, *, quiet: bool) -> Survey:
+    """Read every file of a model's folder, with a progress bar. Errors: PickleRefused, FileNotFoundError."""
     await asyncio.to_thread(refuse_pickles, folder)
     bars = DownloadBars.shown(quiet=quiet)
     with bars.progress:

@@ -1,4 +1,4 @@
-"""The models folder of this machine: installed models, and the descriptor files that were added."""
+"""The models folder of this machine: downloaded models, and descriptor files that were added."""
 
 import json
 import shutil
@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from dreamforge.cli.models.partial_file import sync_folder
+from dreamforge.cli.settings import SHIPPED_MODELS
 from dreamforge.contracts.errors import Conflict, InvalidInput
 from dreamforge.contracts.models.descriptor import ModelDescriptor, ModelSource
 from dreamforge.contracts.models.descriptor_file import (
@@ -25,7 +26,7 @@ SUFFIXES = (".yaml", ".yml", ".json")
 
 
 class DescriptorNotFound(InvalidInput):
-    """A path without a readable descriptor."""
+    """A path without a model descriptor."""
 
     code = "no_descriptor"
 
@@ -38,14 +39,14 @@ class ModelNotDownloaded(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class ModelLibrary:
-    """`folder/MODEL_ID/` holds a model; `folder/.catalog/MODEL_ID.yaml` an added descriptor, not installed yet."""
+    """`folder/MODEL_ID/` has a model; `folder/.catalog/MODEL_ID.yaml` a descriptor file that was added."""
 
     folder: Path
-    shipped: Path = Path("models")
-    """Descriptor files of a checkout."""
+    #: Another folder with descriptor files: those of a checkout.
+    shipped: Path = SHIPPED_MODELS
 
     def folder_of(self, model_id: str) -> Path:
-        """The folder of the model's files, or where they would be installed."""
+        """The folder of the model's files; the one for a download, if they are not here."""
         for path in sorted(self.folder.glob(f"*/{DESCRIPTOR_NAME}")):
             try:
                 if read_descriptor(path).model_id == model_id:
@@ -54,24 +55,24 @@ class ModelLibrary:
                 continue
         return self.folder / model_id
 
-    def installed_folder(self, model_id: str) -> Path:
+    def existing_folder_of(self, model_id: str) -> Path:
         """The model's folder. Errors: ModelNotDownloaded."""
-        folder = self.folder_of(model_id)
-        if not folder.is_dir():
+        path = self.folder_of(model_id)
+        if not path.is_dir():
             raise ModelNotDownloaded(
-                f"{model_id} is not installed in {self.folder}: `dreamforge models download {model_id}` fetches it"
+                f"the files of {model_id} are not in {self.folder}: use `dreamforge models download {model_id}`"
             )
-        return folder
+        return path
 
-    def entry(self, model_id: str) -> tuple[CatalogEntry, Path] | None:
-        """The descriptor file of a model, parsed, and the folder that contains it."""
+    def find_entry(self, model_id: str) -> tuple[CatalogEntry, Path] | None:
+        """The descriptor file of a model as an entry, and the folder of that file."""
         for path in (self.folder / CATALOG / f"{model_id}.yaml", self.shipped / f"{model_id}.yaml"):
             if path.is_file():
                 return read_entry(path), path.parent
         return None
 
-    def entry_ids(self) -> tuple[str, ...]:
-        """Ids of the descriptor files on this machine."""
+    def known_ids(self) -> tuple[str, ...]:
+        """Ids of the models that have a descriptor file here."""
         found = {path.stem for folder in (self.folder / CATALOG, self.shipped) for path in folder.glob("*.yaml")}
         return tuple(sorted(found))
 
@@ -85,29 +86,29 @@ class ModelLibrary:
         write_atomically(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
         return path
 
-    def delete_entry(self, model_id: str) -> None:
+    def remove_entry(self, model_id: str) -> None:
         """Delete a descriptor file that was added."""
         (self.folder / CATALOG / f"{model_id}.yaml").unlink(missing_ok=True)
 
-    def delete_files(self, model_id: str) -> Path | None:
-        """Delete the model's folder, always one inside this folder; only the link if it is one. Its path."""
-        folder = self.folder_of(model_id)
-        if folder.is_symlink():
-            folder.unlink()
-        elif folder.is_dir():
-            (folder / DESCRIPTOR_NAME).unlink(missing_ok=True)  # first: without it, a partly deleted folder is no model
-            shutil.rmtree(folder)
+    def delete_folder(self, model_id: str) -> Path | None:
+        """Delete the model's folder, or the link to it; its path. Deletes only below this folder."""
+        path = self.folder_of(model_id)
+        if path.is_symlink():
+            path.unlink()
+        elif path.is_dir():
+            (path / DESCRIPTOR_NAME).unlink(missing_ok=True)  # first: without it an incomplete folder is not a model
+            shutil.rmtree(path)
         else:
             return None
-        return folder
+        return path
 
     def contains(self, folder: Path) -> bool:
-        """Whether a runner that reads this library finds `folder`."""
+        """Whether a runner that uses this models folder finds that one."""
         return folder.resolve().parent == self.folder.resolve()
 
 
 def read_entry(path: Path) -> CatalogEntry:
-    """Parse a descriptor file. Errors: DescriptorInvalid, UnknownFamily, PickleRefused, DescriptorNotFound."""
+    """A descriptor file. Errors: DescriptorInvalid, UnknownFamily, PickleRefused, DescriptorNotFound."""
     try:
         content = path.read_text()
         data = json.loads(content) if path.suffix == ".json" else yaml.safe_load(content)
@@ -119,7 +120,7 @@ def read_entry(path: Path) -> CatalogEntry:
 
 
 def read_descriptor(path: Path) -> ModelDescriptor:
-    """Parse the dreamforge.json of a model folder. Errors: DescriptorInvalid, DescriptorNotFound."""
+    """A model folder's own dreamforge.json. Errors: DescriptorInvalid, DescriptorNotFound."""
     try:
         return ModelDescriptor.model_validate_json(path.read_bytes())
     except ValidationError as error:
@@ -129,15 +130,15 @@ def read_descriptor(path: Path) -> ModelDescriptor:
 
 
 def entry_of(descriptor: ModelDescriptor) -> CatalogEntry | None:
-    """A registered descriptor as an entry, to download the model again; None if it has no source."""
+    """A registered descriptor as an entry, to download it again; None if its source is unknown."""
     if descriptor.source is None:
         return None
     values = {name: getattr(descriptor, name) for name in type(descriptor).model_fields}
     return CatalogEntry.model_validate(values)
 
 
-def checked(entry: CatalogEntry, source: ModelSource, folder: Path, found: Survey) -> ModelDescriptor:
-    """The descriptor of a folder after its files were checked; files without checksums are pinned as found.
+def checked_descriptor(entry: CatalogEntry, source: ModelSource, folder: Path, found: Survey) -> ModelDescriptor:
+    """The descriptor of a folder with the expected files; files that were not pinned are pinned to what was found.
 
     Errors: ModelFilesWrong.
     """
@@ -149,7 +150,7 @@ def checked(entry: CatalogEntry, source: ModelSource, folder: Path, found: Surve
 
 
 def refuse_pickles(folder: Path) -> None:
-    """Errors: PickleRefused if a file of the model is a pickle."""
+    """Errors: PickleRefused if a file of the folder is a pickle."""
     for path in files_of(folder):
         refuse_pickle(path.relative_to(folder).as_posix())
 

@@ -1,4 +1,4 @@
-"""A file during its download: hidden next to its final path, and moved there only when it is correct."""
+"""A file that is not complete yet: hidden beside its target, and moved there when it is right."""
 
 import errno
 import hashlib
@@ -17,7 +17,7 @@ from dreamforge.runtime.storage.model_folder import CHUNK_BYTES
 
 @dataclass(frozen=True, slots=True)
 class ExpectedFile:
-    """A file to download. None: unknown, so the content that arrives is pinned."""
+    """A file of a model. None: not known yet; the downloaded file gets pinned."""
 
     path: str
     size_bytes: int | None = None
@@ -26,37 +26,37 @@ class ExpectedFile:
 
 @dataclass(frozen=True, slots=True)
 class PartialFile:
-    """`.NAME.part` next to the final path, and `.NAME.etag` with the server's ETag of its content."""
+    """`.NAME.part` beside the target, and `.NAME.etag` with the server's ETag of that content."""
 
     folder: Path
-    wanted: ExpectedFile
+    expected: ExpectedFile
 
     @property
-    def final(self) -> Path:
-        """The final path."""
-        return self.folder / self.wanted.path
+    def target(self) -> Path:
+        """The path of the complete file."""
+        return self.folder / self.expected.path
 
     @property
     def path(self) -> Path:
-        """The path during the download; hidden, so that it is not read as a file of the model."""
-        return self.final.with_name(f".{self.final.name}.part")
+        """The path of the partial file; hidden, so that it does not count as a part of the model."""
+        return self.target.with_name(f".{self.target.name}.part")
 
     @property
     def _etag(self) -> Path:
-        return self.final.with_name(f".{self.final.name}.etag")
+        return self.target.with_name(f".{self.target.name}.etag")
 
     @property
     def size_bytes(self) -> int:
-        """Bytes downloaded so far."""
+        """Bytes received so far."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     @property
     def etag(self) -> str:
-        """The server's ETag of this content; "" if it sent none."""
+        """The ETag of the content that these bytes are from; "" without one."""
         return self._etag.read_text() if self._etag.exists() else ""
 
     def open(self, offset: int, etag: str) -> FileIO:
-        """Continue at `offset` and drop the rest. Unbuffered: a full disk raises in `write`, not later."""
+        """Continue at `offset` and cut off the rest. Unbuffered, so that a full disk fails in `write`, not later."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = FileIO(self.path, "r+" if self.path.exists() else "w+")
         file.truncate(offset)
@@ -68,69 +68,69 @@ class PartialFile:
         return file
 
     def write(self, file: FileIO, chunk: bytes) -> None:
-        """Errors: DiskFull, with what is still needed and what is free."""
+        """Errors: DiskFull, with the bytes that are needed and free."""
         rest = memoryview(chunk)
         try:
             while rest:
                 rest = rest[file.write(rest) :]
         except OSError as error:
-            raise self.disk_error(error) from error
+            raise self.as_disk_full(error) from error
 
-    def disk_error(self, error: OSError) -> Exception:
-        """DiskFull for a full disk, any other error unchanged."""
+    def as_disk_full(self, error: OSError) -> Exception:
+        """DiskFull for the errors of a full disk, otherwise the error itself."""
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             return error
-        missing = max((self.wanted.size_bytes or 0) - self.size_bytes, 1)
+        missing = max((self.expected.size_bytes or 0) - self.size_bytes, 1)
         return DiskFull(str(self.folder), missing, free_bytes(self.folder))
 
     def discard(self) -> None:
-        """Delete the downloaded bytes."""
+        """Delete what was received."""
         self.path.unlink(missing_ok=True)
         self._etag.unlink(missing_ok=True)
 
     def fault(self, found: ModelFile) -> str:
-        """What is wrong with the file; "" if no check fails. Reads at most a header."""
-        wanted = self.wanted
-        if wanted.size_bytes not in (None, found.size_bytes):
-            return f"it has {found.size_bytes} bytes instead of {wanted.size_bytes}"
-        if wanted.sha256 not in (None, found.sha256):
-            return f"its sha256 is {found.sha256} instead of {wanted.sha256}"
-        if wanted.sha256 is None and self.final.suffix == ".safetensors":
+        """What is wrong with the received file; "" if nothing is known to be. Reads a header at most."""
+        expected = self.expected
+        if expected.size_bytes not in (None, found.size_bytes):
+            return f"{found.size_bytes} bytes were received, but it must have {expected.size_bytes}"
+        if expected.sha256 not in (None, found.sha256):
+            return f"the received file has sha256 {found.sha256}, but must have {expected.sha256}"
+        if expected.sha256 is None and self.target.suffix == ".safetensors":
             return safetensors_fault(self.path)
         return ""
 
-    def measured(self, path: Path | None = None) -> ModelFile:
-        """Size and sha256 of the downloaded bytes. Blocking."""
+    def measure(self, path: Path | None = None) -> ModelFile:
+        """The size and sha256 of the partial file, or of `path`. Blocking."""
         digest, size = hashlib.sha256(), 0
         with (path or self.path).open("rb") as file:
             while chunk := file.read(CHUNK_BYTES):
                 digest.update(chunk)
                 size += len(chunk)
-        return ModelFile(path=self.wanted.path, size_bytes=size, sha256=digest.hexdigest())
+        return ModelFile(path=self.expected.path, size_bytes=size, sha256=digest.hexdigest())
 
-    def verified_final(self) -> ModelFile | None:
-        """The file, if it is at its final path with the expected sha256. Blocking."""
-        if self.wanted.sha256 is None or not self.final.is_file():
+    def complete_file(self) -> ModelFile | None:
+        """The target, if it exists and has the pinned hash. Blocking."""
+        if self.expected.sha256 is None or not self.target.is_file():
             return None
-        if self.wanted.size_bytes not in (None, self.final.stat().st_size):
+        if self.expected.size_bytes not in (None, self.target.stat().st_size):
             return None
-        found = self.measured(self.final)
+        found = self.measure(self.target)
         return None if self.fault(found) else found
 
     def commit(self) -> None:
-        """Move it to its final path after fsync, so that a power failure cannot leave a broken file there. Blocking."""
+        """Move it to the target; synced first, so that a visible file is never lost in a crash. Blocking."""
         try:
             with self.path.open("rb") as file:
                 os.fsync(file.fileno())
         except OSError as error:
-            raise self.disk_error(error) from error
-        self.path.replace(self.final)
+            raise self.as_disk_full(error) from error
+        self.path.replace(self.target)
         self._etag.unlink(missing_ok=True)
-        sync_folder(self.final.parent)
+        sync_folder(self.target.parent)
 
 
 def sync_folder(folder: Path) -> None:
-    """fsync a folder, if the file system supports it."""
+    """Sync the names in a folder, if the system can."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -140,7 +140,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def free_bytes(folder: Path) -> int:
-    """Free bytes of the file system of `folder`, which may not exist yet."""
+    """Free bytes on the disk of `folder`, which need not exist yet."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free

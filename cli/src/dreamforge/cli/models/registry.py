@@ -1,4 +1,4 @@
-"""Client of the model registry: each change is decided on the stored state and appended at its version."""
+"""The registry as the command speaks to it: each change is decided, and appended at the version it was decided on."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,24 +21,24 @@ SOURCE = "/dreamforge/cli"
 
 @dataclass(frozen=True, slots=True)
 class ModelRegistryClient:
-    """Reads and changes models in the stream MODELS."""
+    """Reads and changes the model registry (stream MODELS) over one connection."""
 
     bus: Bus
     store: EventStore
 
     async def state(self, model_id: str) -> ModelState:
-        """State of one model. Errors: DependencyAway."""
+        """One model. Errors: DependencyAway."""
         return (await self.store.read(MODEL, model_id)).state
 
     async def execute(self, model_id: str, command: ModelCommand) -> tuple[ModelEvent, ...]:
-        """The events that a command appended. Errors: UnknownModel with the known ids, Conflict, DependencyAway."""
+        """Execute a command; its events. Errors: UnknownModel with the known ids, Conflict, DependencyAway."""
         try:
             return (await self.store.handle(MODEL, model_id, command)).events
         except UnknownModel:
             raise await self.unknown_model(model_id) from None
 
     async def unknown_model(self, model_id: str, also: tuple[str, ...] = ()) -> UnknownModel:
-        """The error for an unknown id, with the known ids and those of `also`."""
+        """The error for an unknown id, with the known ones."""
         stored = await direct_get.last_of_each(self.bus, MODELS.name, MODELS_ALL)
         named = sorted({entity_of(message.subject) for message in stored})
         known = [name for name in named if (await self.state(name)).available]

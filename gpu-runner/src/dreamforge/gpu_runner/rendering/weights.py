@@ -1,14 +1,10 @@
 """How much memory a model folder will take, read from its headers before anything is loaded."""
 
-import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
-#: Bytes of the length that a safetensors file begins with (its format's specification).
-LENGTH_BYTES = 8
-#: A header longer than this is none: the specification's own bound.
-HEADER_BYTES_MAX = 100_000_000
+from dreamforge.runtime.storage.safetensors_header import read_header
+
 #: The numbers that loading casts to the precision asked for; all others stay as they are.
 FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 #: What a half-precision copy of a weight file is called.
@@ -49,22 +45,7 @@ def variant_of(folder: Path) -> str | None:
 
 def _file_bytes(path: Path, float_bytes: int) -> int:
     try:
-        return sum(
-            math.prod(shape) * float_bytes if dtype in FLOATS else stored_bytes
-            for dtype, shape, stored_bytes in _tensors(path)
-        )
-    except (ValueError, KeyError, TypeError):
+        tensors = read_header(path).tensors.values()
+    except ValueError:
         return path.stat().st_size
-
-
-def _tensors(path: Path) -> Iterator[tuple[str, list[int], int]]:
-    """Type, shape and bytes of each tensor in a file. Errors: ValueError, KeyError or TypeError if it is none."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(LENGTH_BYTES), "little")
-        if length > HEADER_BYTES_MAX:
-            raise ValueError(length)
-        header = json.loads(file.read(length))
-    for name, tensor in header.items():
-        if name != "__metadata__":
-            begin, end = tensor["data_offsets"]
-            yield tensor["dtype"], tensor["shape"], end - begin
+    return sum(math.prod(each.shape) * float_bytes if each.dtype in FLOATS else each.size_bytes for each in tensors)
