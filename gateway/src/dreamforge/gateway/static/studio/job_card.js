@@ -39,23 +39,23 @@ class JobCard {
     part("h2").textContent = job.request.prompt;
     part(".request").textContent = describeRequest(job.request);
     const at = job.finished_at || job.started_at || job.requested_at;
-    part(".state").textContent = `${STATES[job.status]}${at ? ` · ${describeTime(at)}` : ""}`;
+    part(".state").textContent = `${stateOf(job)}${at ? ` · ${describeTime(at)}` : ""}`;
     part(".state").title = at || "";
     part("progress").hidden = !this.open || job.status === "queued";
     part("progress").value = this.progress;
     part(".cancel").hidden = !this.open;
     part(".cancel").disabled = Boolean(job.cancel_requested);
-    for (const [name, last] of [[".raise", 9], [".lower", 0]]) {
-      part(name).hidden = job.status !== "queued";
-      part(name).disabled = job.priority === last;
-      part(name).title = `Priority ${job.priority}, 0 to 9`;
-    }
-    part(".hold").hidden = !this.open;
+    part(".priority").hidden = part(".hold").hidden = job.status !== "queued" && !(this.open && job.held_since);
+    part("output").textContent = this.priority;
+    part(".raise").disabled = this.priority === 9;
+    part(".lower").disabled = this.priority === 0;
     part(".hold").disabled = false;
     part(".hold").textContent = job.held_since ? "Release" : "Hold";
     part(".repeat").hidden = this.open;
     part(".repeat").textContent = job.status === "succeeded" ? "Generate the same again" : "Try again";
   }
+
+  get priority() { return this.job.priority ?? JOB_PARAMETERS.priority.default; }
 
   get progress() {
     const step = this.job.step;
@@ -167,7 +167,7 @@ class JobCard {
     return make("figure", {}, open, make("figcaption", {}, copied));
   }
 
-  // What a button asks of the job; its event comes back through the log.
+  // What a button requests for the job; its event comes back through the log.
   async command(button, request) {
     this.part(button).disabled = true;
     try { await request(); }
@@ -175,8 +175,8 @@ class JobCard {
   }
 
   changePriority(by) {
-    const body = JSON.stringify({ priority: this.job.priority + by });
-    return call(`/v1/jobs/${this.id}/priority`, { method: "POST", headers: { "Content-Type": "application/json" }, body });
+    const body = JSON.stringify({ priority: this.priority + by }), headers = { "Content-Type": "application/json" };
+    return call(`/v1/jobs/${this.id}/priority`, { method: "POST", headers, body });
   }
 
   hold() {

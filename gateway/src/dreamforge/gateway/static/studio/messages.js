@@ -10,6 +10,8 @@ const STATES = {
   succeeded: "done", failed: "failed", cancelled: "cancelled",
 };
 
+const stateOf = ({ status, held_since }) => status === "queued" && held_since ? "held" : STATES[status];
+
 function describeEvent(name, data) {
   switch (name) {
     case "requested": return "Waiting for a runner.";
@@ -49,7 +51,7 @@ function describeWarning({ message, image_index }) {
 // A job by its summary, for those whose events are not followed.
 function describeJob(job) {
   switch (job.status) {
-    case "queued": return job.failure_message ? `Attempt ${job.attempt} failed: ` +
+    case "queued": return job.held_since ? describeEvent("held", job) : job.failure_message ? `Attempt ${job.attempt} failed: ` +
       `${sentence(job.failure_message)} It will be retried.` : describeEvent("requested", job);
     case "assigned": return describeEvent("assigned", job);
     case "running": return job.cancel_requested ? describeEvent("cancel-requested", job)

@@ -41,7 +41,7 @@ function add(job) {
 
 async function submitJob(body, delayed) {
   const { job_id, status } = await submit(body, delayed);
-  const card = cards.get(job_id) || add({ job_id, status, request: body, requested_at: new Date().toISOString() });
+  const card = cards.get(job_id) || add({ job_id, status, request: body, priority: body.priority, requested_at: new Date().toISOString() });
   follow();
   card.root.scrollIntoView({ block: matchMedia("(max-width:52rem)").matches ? "start" : "nearest" });
   return card;
