@@ -58,7 +58,7 @@ async function read(path) {
 }
 
 // History, then live, without gap or repeat across lost connections. By fetch: an EventSource cannot tell a 204 from
-// a failure. `position.last` is the last id that was read, `signal` ends it, `lost()` is called at each lost connection.
+// a failure. `position.last` is the last id that was read, `signal` ends it, each lost connection calls `lost()`.
 async function* events(id, position, signal, lost = () => {}) {
   let tries = 0;
   while (!signal.aborted) {

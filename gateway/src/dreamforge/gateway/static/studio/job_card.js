@@ -187,11 +187,12 @@ class JobCard {
   // Why it waits, as the scheduler sees it now.
   async explain() {
     const { status, summary } = await call(`/v1/jobs/${this.id}/why`);
-    if (this.job.status === "queued" && status === "queued") this.say(summary);
+    if (this.job.status === "queued" && status === "queued" && !this.job.held_since) this.say(summary);
   }
 
   record(name, data) {
-    this.part(".history ol").append(make("li", { textContent: `${describeTime(data.at)} · ${describeEvent(name, data)}` }));
+    const textContent = `${describeTime(data.at)} · ${describeEvent(name, data)}`;
+    this.part(".history ol").append(make("li", { textContent }));
   }
 
   // From the log, when it is opened.

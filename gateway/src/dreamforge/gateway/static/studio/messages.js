@@ -51,8 +51,9 @@ function describeWarning({ message, image_index }) {
 // A job by its summary, for those whose events are not followed.
 function describeJob(job) {
   switch (job.status) {
-    case "queued": return job.held_since ? describeEvent("held", job) : job.failure_message ? `Attempt ${job.attempt} failed: ` +
-      `${sentence(job.failure_message)} It will be retried.` : describeEvent("requested", job);
+    case "queued": return job.held_since ? describeEvent("held", job)
+      : job.failure_message ? `Attempt ${job.attempt} failed: ${sentence(job.failure_message)} It will be retried.`
+        : describeEvent("requested", job);
     case "assigned": return describeEvent("assigned", job);
     case "running": return job.cancel_requested ? describeEvent("cancel-requested", job)
       : job.step ? describeEvent("step", job.step) : describeEvent("started", job);

@@ -41,7 +41,8 @@ function add(job) {
 
 async function submitJob(body, delayed) {
   const { job_id, status } = await submit(body, delayed);
-  const card = cards.get(job_id) || add({ job_id, status, request: body, priority: body.priority, requested_at: new Date().toISOString() });
+  const requested_at = new Date().toISOString(), { priority } = body;
+  const card = cards.get(job_id) || add({ job_id, status, request: body, priority, requested_at });
   follow();
   card.root.scrollIntoView({ block: matchMedia("(max-width:52rem)").matches ? "start" : "nearest" });
   return card;
@@ -103,7 +104,9 @@ function showOlder(cursor) {
 
 async function refreshForever() {
   for (;;) {
-    try { await refresh(); show($("unavailable"), ""); } catch (error) { show($("unavailable"), `${error.message} Retrying.`); }
+    let problem = "";
+    try { await refresh(); } catch (error) { problem = `${error.message} Retrying.`; }
+    show($("unavailable"), problem);
     const busy = [...cards.values()].some(card => card.open);
     await Promise.race([pause(document.hidden ? 15_000 : busy ? 2000 : 5000),
       new Promise(wake => document.addEventListener("visibilitychange", wake, { once: true }))]);
