@@ -22,6 +22,7 @@ from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.retry_policy import RetryPolicy
 from dreamforge.contracts.jobs.state import INITIAL, JobState, evolve
 from dreamforge.contracts.log.envelope import seal
+from dreamforge.contracts.queue_control import hold_of, scope_of
 from dreamforge.contracts.request.render_request import DEADLINE_SECONDS_MAX, Deadlines, RenderRequest
 from dreamforge.scheduler.planning.open_job import ON_RUNNER, Stage
 from dreamforge.scheduler.planning.snapshot import Snapshot
@@ -40,7 +41,20 @@ ASSIGNED = {
     "estimated_vram_bytes": 1,
     "decision": DECISION,
 }
-KINDS = ("finish", "fail", "lose", "cancel", "confirm", "hold", "priority", "expire", "garbage", "beside", "promise")
+KINDS = (
+    "finish",
+    "fail",
+    "lose",
+    "cancel",
+    "confirm",
+    "hold",
+    "hold queue",
+    "priority",
+    "expire",
+    "garbage",
+    "beside",
+    "promise",
+)
 USUAL = ("request", "assign", "start")  # most steps, or most stories would end before they begin
 STEPS = st.lists(
     st.tuples(
@@ -73,6 +87,12 @@ class World:
         elif kind == "beside":  # near the job's subjects, and not one of them: the version stays
             self.sequence += 1
             assert self.snapshot.apply(f"forge.jobs.{job_id}", {}, b"\xff", self.sequence) is not None
+        elif kind == "hold queue":
+            held = dict(self.snapshot.held_queues)
+            scope = scope_of(f"t{number}") if number else scope_of(None)
+            self.snapshot.hold_queues(
+                {**held, scope: self.now} if flag else {k: v for k, v in held.items() if k != scope}
+            )
         elif kind == "promise":
             self.promise(job_id, flag)
         else:
@@ -171,8 +191,10 @@ def same_story(world, job, state):
 
 def whole_index(snapshot):
     by_stage = {stage: {j.job_id for j in snapshot.jobs.values() if j.stage is stage} for stage in Stage}
-    assert set(snapshot.queue) == by_stage[Stage.QUEUED]
-    assert len(snapshot.queue) == len(by_stage[Stage.QUEUED])
+    queued = [snapshot.jobs[job_id] for job_id in by_stage[Stage.QUEUED]]
+    served = {job.job_id for job in queued if hold_of(job.demand.tenant, snapshot.held_queues) is None}
+    assert set(snapshot.queue) == served
+    assert len(snapshot.queue) == len(served)
     assert {job.job_id for job in snapshot.waiting()} == by_stage[Stage.WAITING]
     held = {job.job_id: name for name in snapshot.holders for job in snapshot.held(name).values()}
     assert held == {job.job_id: job.runner_id for job in snapshot.jobs.values() if job.stage in ON_RUNNER}

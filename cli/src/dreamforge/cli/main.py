@@ -18,6 +18,7 @@ from dreamforge.cli.commands import (
     models,
     parked,
     projection,
+    queue,
     rerun,
     runners,
     status,
@@ -57,6 +58,7 @@ app.command()(status.env)
 app.command()(generate.generate)
 app.command()(rerun.rerun)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(queue.app, name="queue")
 events.app.add_typer(parked.app, name="parked")
 app.add_typer(events.app, name="events")
 app.add_typer(models.app, name="models")

@@ -328,6 +328,26 @@ class ModelRemoved(ModelEvent):
     removed_by: str = "operator"
 
 
+class QueueEvent(Event):
+    """A fact about a queue, on `forge.queues.{scope}.{TOKEN}`: that of one tenant, or all of the fleet."""
+
+    requested_by: str = "operator"
+
+
+class QueueHeld(QueueEvent):
+    """No job of these queues is assigned until they are released; attempts that runners have go on."""
+
+    TYPE = "dreamforge.queue.held.v1"
+    TOKEN = "held"
+
+
+class QueueReleased(QueueEvent):
+    """Jobs of these queues may be assigned again."""
+
+    TYPE = "dreamforge.queue.released.v1"
+    TOKEN = "released"
+
+
 class MessageParked(Event):
     """A message nobody could read was set aside with its reason; the stream went on."""
 
@@ -377,6 +397,8 @@ EVENTS: tuple[type[Event], ...] = (
     ModelRegistered,
     ModelVerified,
     ModelRemoved,
+    QueueHeld,
+    QueueReleased,
     MessageParked,
     ParkedSettled,
 )

@@ -49,6 +49,7 @@ jobs = Table(
     Column("started_at", _TIME),
     Column("finished_at", _TIME),
     Column("render_seconds", Float),
+    Column("held_since", _TIME),
 )
 Index(None, jobs.c.requested_at, jobs.c.job_id)
 Index(None, jobs.c.tenant, jobs.c.requested_at, jobs.c.job_id)

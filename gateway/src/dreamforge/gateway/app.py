@@ -10,7 +10,7 @@ from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents.openapi import describe
 from dreamforge.gateway.http import exception_handlers
 from dreamforge.gateway.http.middleware import RequestMiddleware
-from dreamforge.gateway.routes import artifacts, fleet, jobs, pages, system, uploads
+from dreamforge.gateway.routes import artifacts, fleet, jobs, pages, queue, system, uploads
 
 
 def api(limits: Limits) -> FastAPI:
@@ -24,7 +24,7 @@ def api(limits: Limits) -> FastAPI:
         redirect_slashes=False,
         separate_input_output_schemas=False,
     )
-    for module in (jobs, artifacts, uploads, fleet, system, pages):
+    for module in (jobs, queue, artifacts, uploads, fleet, system, pages):
         app.include_router(module.router)
     exception_handlers.install(app)
     app.state.document = describe(app, limits)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from loguru import logger
 
@@ -22,7 +23,7 @@ from dreamforge.runtime import ids
 from dreamforge.runtime.log.bus import ApiError, Bus
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.streams import open_log
-from dreamforge.runtime.log.views import FleetView, ModelsView
+from dreamforge.runtime.log.views import FleetView, ModelsView, QueuesView
 from dreamforge.runtime.service import retry
 from dreamforge.runtime.service.health import Check, readiness
 from dreamforge.runtime.storage.objects import ObjectStore
@@ -38,6 +39,7 @@ class Log:
     store: EventStore
     fleet: FleetView
     models: ModelsView
+    queues: QueuesView
     hub: Hub
 
 
@@ -87,6 +89,13 @@ class Dependencies:
             raise DependencyAway(dependency="nats", reason="the heartbeats have not been read yet")
         return view.live()
 
+    def held_queues(self) -> Mapping[str, datetime]:
+        """The queues that are held, by scope, and since when. Errors: DependencyAway until they were read once."""
+        view = self.log.queues
+        if not view.ready.is_set():
+            raise DependencyAway(dependency="nats", reason="the held queues have not been read yet")
+        return view.held
+
     async def run(self) -> None:
         """Connect to everything and follow it until cancelled. Errors: BrokerUnfit."""
         try:
@@ -131,10 +140,11 @@ class Dependencies:
             heartbeat_seconds=settings.gateway_heartbeat_seconds,
         )
         store = EventStore(bus, f"/dreamforge/gateway/{instance}")
-        log = self._log = Log(bus, store, FleetView(bus), ModelsView(bus), hub)
+        log = self._log = Log(bus, store, FleetView(bus), ModelsView(bus), QueuesView(bus), hub)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(log.fleet.run(), name="fleet")
             tasks.create_task(log.models.run(), name="models")
+            tasks.create_task(log.queues.run(), name="queues")
             tasks.create_task(retry.until_it_works("the event streams", hub.run, Unavailable, ApiError), name="hub")
 
     async def _make_bucket(self) -> None:
@@ -155,6 +165,7 @@ class Dependencies:
         log = self.log
         self.heartbeats()
         self.models()
+        self.held_queues()
         if not log.hub.ready:
             raise DependencyAway(dependency="nats", reason="the event streams are not followed yet")
         await log.bus.nc.flush(timeout=1)

@@ -13,11 +13,12 @@ from loguru import logger
 from dreamforge.contracts.errors import DependencyAway, StaleAttempt, VersionConflict
 from dreamforge.contracts.jobs.attempts import decide_course
 from dreamforge.contracts.log.streams import JOBS
+from dreamforge.contracts.queue_control import tenant_of_scope
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.follow import Batch, Follower
-from dreamforge.runtime.log.views import FleetView, ModelsView
+from dreamforge.runtime.log.views import FleetView, ModelsView, QueuesView
 from dreamforge.runtime.service.background import Alarm, BackgroundTasks
 from dreamforge.runtime.service.telemetry import LAG
 from dreamforge.scheduler import metrics, timers
@@ -49,6 +50,7 @@ class Scheduler:
         self.snapshot = Snapshot(settings.ageing)
         self.fleet = FleetView(bus, on_heartbeat=self._beat, on_lost=self._lost)
         self.models = ModelsView(bus, changed=self._changed)
+        self.queues = QueuesView(bus, changed=self._queue_changed)
         self.leadership = Leadership(bus, "scheduler", instance_id, self._led, replicas=settings.stream_replicas)
         self.keeper = Keeper(bus, self._store, self.snapshot, self.fleet, settings, lambda: self.decides())
         self._behind: int | None = None
@@ -62,6 +64,7 @@ class Scheduler:
         return {
             "fleet": self.fleet.run(),
             "models": self.models.run(),
+            "queues": self.queues.run(),
             "jobs": self._follow(),
             "timers": timers.follow(self._bus, self._due),
             "plan": self._plan_when_woken(),
@@ -83,8 +86,9 @@ class Scheduler:
 
     @property
     def caught_up(self) -> bool:
-        """True once the log, the fleet and the models have been read, and for as long as the fold keeps up."""
-        read = self._behind is not None and self.fleet.ready.is_set() and self.models.ready.is_set()
+        """True once the log and every view have been read, and for as long as the fold keeps up."""
+        views = (self.fleet, self.models, self.queues)
+        read = self._behind is not None and all(view.ready.is_set() for view in views)
         return read and (self._behind or 0) <= BEHIND_MESSAGES
 
     def decides(self) -> bool:
@@ -102,6 +106,12 @@ class Scheduler:
         self._wake.set()
 
     def _changed(self, _: str) -> None:
+        self._wake.set()
+
+    def _queue_changed(self, scope: str) -> None:
+        self.snapshot.hold_queues(self.queues.held)
+        state = "held" if scope in self.queues.held else "released"
+        logger.info("queue {} is {}", tenant_of_scope(scope) or "of the fleet", state)
         self._wake.set()
 
     def _beat(self, runner_id: str) -> None:
@@ -132,7 +142,7 @@ class Scheduler:
         metrics.OPEN.set(len(self.snapshot.jobs))
 
     async def _plan_when_woken(self) -> None:
-        for view in (self.fleet, self.models):
+        for view in (self.fleet, self.models, self.queues):
             await view.ready.wait()
         self.keeper.attendance.watching_since = clock.now()
         while True:

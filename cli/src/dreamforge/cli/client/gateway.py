@@ -75,6 +75,10 @@ class GatewayClient:
         """A command to a job, such as `cancel`. Idempotent."""
         return await self._write(f"/v1/jobs/{job_id}/{name}", body, {})
 
+    async def command_queue(self, name: str, tenant: str | None) -> Json:
+        """`hold` or `release` of a tenant's queue; None: of every queue. Idempotent."""
+        return await self._write(f"/v1/queue/{name}", {"tenant": tenant}, {})
+
     async def upload(self, data: bytes, content_type: str) -> Json:
         """Upload an image to render from; the answer has the hash that names it."""
         headers = {"Content-Type": content_type}

@@ -31,6 +31,7 @@ class Stream(StrEnum):
     STEPS = "STEPS"
     FLEET = "FLEET"
     MODELS = "MODELS"
+    QUEUES = "QUEUES"
     PARKED = "PARKED"
 
 

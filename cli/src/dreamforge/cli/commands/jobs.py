@@ -1,4 +1,4 @@
-"""`dreamforge jobs`: list, show, watch, cancel and explain jobs."""
+"""`dreamforge jobs`: list, show, watch, cancel, hold, reprioritise and explain jobs."""
 
 from datetime import datetime
 from typing import Annotated
@@ -17,7 +17,9 @@ from dreamforge.contracts.jobs.course import TERMINAL
 from dreamforge.contracts.readable_sizes import readable_sizes
 from dreamforge.runtime import clock
 
-app = typer.Typer(help="List, show, watch, cancel and explain jobs.", no_args_is_help=True, rich_markup_mode="rich")
+app = typer.Typer(
+    help="List, show, watch, cancel, hold, release and explain jobs.", no_args_is_help=True, rich_markup_mode="rich"
+)
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
 # Widths in `jobs list` of id, status and age, and of the space between the five columns. The prompt gets the rest.
 OTHER_COLUMNS = 36 + 9 + 6 + 4 * 2

@@ -40,6 +40,7 @@ FLEET = StreamSpec(
     max_age_seconds=90 * DAY_SECONDS,
 )
 MODELS = StreamSpec("MODELS", (subjects.MODELS_ALL,), "models that can be asked for, for ever")
+QUEUES = StreamSpec("QUEUES", (subjects.QUEUES_ALL,), "queues that were held and released, for ever")
 PARKED = StreamSpec("PARKED", (subjects.PARKED_ALL,), "messages nobody could read, with the reason, for ever")
 ADVISORIES = StreamSpec(
     "ADVISORIES",
@@ -56,7 +57,7 @@ TIMERS = StreamSpec(
     max_age_seconds=DAY_SECONDS,
 )
 
-STREAMS: tuple[StreamSpec, ...] = (JOBS, STEPS, FLEET, MODELS, PARKED, ADVISORIES, TIMERS)
+STREAMS: tuple[StreamSpec, ...] = (JOBS, STEPS, FLEET, MODELS, QUEUES, PARKED, ADVISORIES, TIMERS)
 
 
 @dataclass(frozen=True, slots=True)

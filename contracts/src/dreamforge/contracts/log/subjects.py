@@ -9,6 +9,7 @@ from dreamforge.contracts.events import (
     ModelEvent,
     ModelRegistered,
     ParkedSettled,
+    QueueEvent,
     RunnerEvent,
     StepProgressed,
 )
@@ -17,6 +18,7 @@ JOBS_ALL = "forge.jobs.>"
 STEPS_ALL = "forge.steps.*"
 RUNNERS_ALL = "forge.runners.>"
 MODELS_ALL = "forge.models.>"
+QUEUES_ALL = "forge.queues.>"
 PARKED_ALL = "forge.parked.>"
 TIMERS_ALL = "forge.timers.>"
 TIMERS_DUE = "forge.timers.due.*"
@@ -40,6 +42,11 @@ def model_filter(model_id: str) -> str:
     'forge.models.forge-shapes.>'
     """
     return f"forge.models.{model_id}.>"
+
+
+def queue_filter(scope: str) -> str:
+    """All events of one queue: the filter of its version and of its fold."""
+    return f"forge.queues.{scope}.>"
 
 
 def runner_filter(runner_id: str) -> str:
@@ -89,6 +96,8 @@ def aggregate_filter(event: Event, entity_id: str) -> str:
             return runner_filter(entity_id)
         case ModelEvent():
             return model_filter(entity_id)
+        case QueueEvent():
+            return queue_filter(entity_id)
     raise TypeError(f"{type(event).__name__} has no version")
 
 
@@ -107,6 +116,8 @@ def subject_of(event: Event, entity_id: str) -> str:
             return f"forge.models.{event.descriptor.model_id}.{event.TOKEN}"
         case ModelEvent():
             return f"forge.models.{entity_id}.{event.TOKEN}"
+        case QueueEvent():
+            return f"forge.queues.{entity_id}.{event.TOKEN}"
         case MessageParked():
             return f"forge.parked.{entity_id}"
         case ParkedSettled():

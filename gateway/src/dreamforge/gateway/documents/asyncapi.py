@@ -12,7 +12,7 @@ from typing import Any
 
 from dreamforge.contracts import events as e
 from dreamforge.contracts.fleet import LEASE_SECONDS, Heartbeat
-from dreamforge.contracts.log.streams import FLEET, JOBS, MODELS, PARKED, STEPS, StreamSpec
+from dreamforge.contracts.log.streams import FLEET, JOBS, MODELS, PARKED, QUEUES, STEPS, StreamSpec
 from dreamforge.contracts.models.descriptor import Value
 from dreamforge.gateway.documents.asyncapi_page import page
 
@@ -26,6 +26,7 @@ PARAMETERS = {
     "model_id": "the model's id",
     "number": "counts the events of this kind, from 1",
     "warning": "the code, with `-` and the picture's index where it is about one of them",
+    "scope": "fleet, or tenant- and the tenant's name",
     "service": "the service that could not read the message",
 }
 # event -> (address, stream, services that append it, services that read it)
@@ -64,6 +65,8 @@ CHANNELS: dict[type[e.Event], tuple[str, StreamSpec, tuple[str, ...], tuple[str,
     e.ModelRegistered: ("forge.models.{model_id}.registered", MODELS, (_RUNNER, _CLI), (*_ALL, _RUNNER)),
     e.ModelVerified: ("forge.models.{model_id}.verified", MODELS, (_CLI,), (_PROJECTOR,)),
     e.ModelRemoved: ("forge.models.{model_id}.removed", MODELS, (_CLI,), (*_ALL, _RUNNER)),
+    e.QueueHeld: ("forge.queues.{scope}.held", QUEUES, (_GATEWAY,), (_SCHEDULER, _GATEWAY)),
+    e.QueueReleased: ("forge.queues.{scope}.released", QUEUES, (_GATEWAY,), (_SCHEDULER, _GATEWAY)),
     e.MessageParked: ("forge.parked.{service}", PARKED, (_PROJECTOR,), ("cli",)),
     e.ParkedSettled: ("forge.parked.{service}.settled", PARKED, ("cli",), (_PROJECTOR,)),
 }

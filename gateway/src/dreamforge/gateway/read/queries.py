@@ -80,7 +80,7 @@ def ahead_of(job_id: str) -> Statement:
     mine = jobs.alias("mine")
     older = tuple_(jobs.c.requested_at, jobs.c.job_id) < tuple_(mine.c.requested_at, mine.c.job_id)
     before = or_(jobs.c.priority > mine.c.priority, and_(jobs.c.priority == mine.c.priority, older))
-    waiting = jobs.c.status.in_(WAITING)
+    waiting = and_(jobs.c.status.in_(WAITING), jobs.c.held_since.is_(None))
     return select(func.count().label("number")).select_from(jobs).where(mine.c.job_id == job_id, waiting, before)
 
 

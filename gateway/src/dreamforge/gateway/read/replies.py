@@ -1,7 +1,7 @@
 """The replies of the gateway, as values: the OpenAPI document is made of these."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -101,6 +101,7 @@ class JobSummary(Value):
     started_at: datetime | None
     finished_at: datetime | None
     render_seconds: float | None
+    held_since: datetime | None = Field(default=None, description="set while its owner keeps it from being assigned")
     step: Step | None = None
     links: Links
 
@@ -148,6 +149,11 @@ class Waiting(Value):
 
     ahead: int = Field(ge=0, description="waiting jobs with higher priority, or the same and older; ageing may differ")
     retry_at: datetime | None = None
+    held: Literal["job", "tenant", "fleet"] | None = Field(
+        default=None,
+        description="what is held: the job itself, the queue of its tenant, every queue; null: nothing",
+    )
+    held_since: datetime | None = None
     candidates: tuple[Candidate, ...]
 
 
@@ -232,6 +238,19 @@ class RunnerList(Value):
     """Every runner that ever registered."""
 
     runners: tuple[RunnerReply, ...]
+
+
+class QueueHoldReply(Value):
+    """A queue that is held."""
+
+    tenant: str | None = Field(description="null: every queue")
+    held_since: datetime
+
+
+class QueueReply(Value):
+    """Which queues are held. Jobs of the others are assigned."""
+
+    held: tuple[QueueHoldReply, ...]
 
 
 class ProblemReply(Value):

@@ -87,6 +87,11 @@ def attempt_decision(attempt: AttemptReply, decision: Decision) -> AttemptDecisi
 
 
 def _why_it_waits(job: JobSummary, waiting: Waiting, now: datetime) -> str:
+    if waiting.held is not None and waiting.held_since is not None:
+        held = {"job": "It is", "tenant": f"The queue of tenant {job.tenant} is", "fleet": "Every queue is"}[
+            waiting.held
+        ]
+        return f"{held} held since {waiting.held_since:%Y-%m-%d %H:%M:%S} UTC: no runner gets it before it is released."
     if waiting.retry_at is not None and waiting.retry_at > now:
         seconds = (waiting.retry_at - now).total_seconds()
         reason = f" after {job.failure_reason}" if job.failure_reason else ""

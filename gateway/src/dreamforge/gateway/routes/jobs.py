@@ -1,6 +1,8 @@
 """Jobs: submit, read, cancel, watch, explain."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -15,6 +17,7 @@ from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.owner import OwnerCommand
 from dreamforge.contracts.models.descriptor import Token
 from dreamforge.contracts.placement import needs_of
+from dreamforge.contracts.queue_control import hold_of
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.events.stream import open_stream
@@ -258,8 +261,21 @@ async def _waiting(dependencies: Dependencies, job: JobSummary) -> Waiting:
     given = await dependencies.database.rows(queries.commitments())
     ahead = await dependencies.database.row(queries.ahead_of(job.job_id))
     commitments = {row["runner_id"]: why.Commitment(row["slots"], int(row["bytes"])) for row in given}
+    held, since = _hold_of(job, dependencies.held_queues())
     return Waiting(
+        held=held,
+        held_since=since,
         ahead=ahead["number"] if ahead else 0,
         retry_at=job.retry_at,
         candidates=why.judged(needs_of(job.request), models, fleet, commitments),
     )
+
+
+def _hold_of(
+    job: JobSummary, queues: Mapping[str, datetime]
+) -> tuple[Literal["job", "tenant", "fleet"] | None, datetime | None]:
+    """What keeps a job from being assigned, if its owner or an operator does, and since when."""
+    if job.held_since is not None:
+        return "job", job.held_since
+    hold = hold_of(job.tenant, queues)
+    return (None, None) if hold is None else (hold.kind, hold.since)

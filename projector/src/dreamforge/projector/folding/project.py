@@ -131,6 +131,7 @@ def job_row(job: JobRow) -> Row:
         state.started_at,
         job.finished_at,
         job.render_seconds,
+        state.held_since,
     )
 
 

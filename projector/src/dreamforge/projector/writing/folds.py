@@ -107,9 +107,10 @@ def job_of_row(row: Sequence[Any]) -> JobRow:  # Any: a row of LOAD_JOBS
         cancel_requested=row[9],
         failure=FailureReason(row[10]) if row[10] else None,
         started_at=row[11],
+        held_since=row[20],
     )
     job = JobRow(row[0], row[1], state, *row[12:20])
-    job.current = AttemptRow(row[6], *row[20:]) if row[20] is not None else None
+    job.current = AttemptRow(row[6], *row[21:]) if row[21] is not None else None
     return job
 
 

@@ -105,7 +105,7 @@ STAGED = (JOBS, ATTEMPTS, ARTIFACTS, STEPS, RUNNERS, MODELS)
 
 LOAD_JOBS = b"""SELECT j.job_id, j.version, j.status, j.tenant, j.priority, j.requested_at, j.attempt, j.runner_id,
        j.retry_at, j.cancel_requested, j.failure_reason, j.started_at, j.model_id, j.preset, j.request::text,
-       j.idempotency_key, j.failure_message, j.assigned_at, j.finished_at, j.render_seconds,
+       j.idempotency_key, j.failure_message, j.assigned_at, j.finished_at, j.render_seconds, j.held_since,
        a.runner_id, a.instance_id, a.status, a.estimated_vram_bytes, a.decision::text, a.assigned_at, a.started_at,
        a.ended_at, a.reason, a.message, a.retryable
 FROM jobs AS j LEFT JOIN attempts AS a ON a.job_id = j.job_id AND a.attempt = j.attempt

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from dreamforge.contracts.errors import JobNotFound
-from dreamforge.contracts.events import Event, JobEvent, ModelEvent
+from dreamforge.contracts.events import Event, JobEvent, ModelEvent, QueueEvent
 from dreamforge.contracts.jobs.decisions import Command, decide
 from dreamforge.contracts.jobs.state import INITIAL, JobState, evolve
 from dreamforge.contracts.log import subjects
-from dreamforge.contracts.log.streams import JOBS, MODELS
+from dreamforge.contracts.log.streams import JOBS, MODELS, QUEUES
 from dreamforge.contracts.model_registry import ModelCommand, ModelState, decide_model, evolve_model
+from dreamforge.contracts.queue_control import QueueCommand, QueueState, decide_queue, evolve_queue
 
 S = TypeVar("S")
 C = TypeVar("C")
@@ -41,7 +42,14 @@ def _decide_model(_: str, state: ModelState, command: ModelCommand) -> tuple[Mod
     return decide_model(state, command)
 
 
+def _decide_queue(_: str, state: QueueState, command: QueueCommand) -> tuple[QueueEvent, ...]:
+    return decide_queue(state, command)
+
+
 JOB: Aggregate[JobState, Command, JobEvent] = Aggregate(JOBS.name, subjects.job_filter, INITIAL, _decide_job, evolve)
 MODEL: Aggregate[ModelState, ModelCommand, ModelEvent] = Aggregate(
     MODELS.name, subjects.model_filter, ModelState(), _decide_model, evolve_model
+)
+QUEUE: Aggregate[QueueState, QueueCommand, QueueEvent] = Aggregate(
+    QUEUES.name, subjects.queue_filter, QueueState(), _decide_queue, evolve_queue
 )

@@ -43,7 +43,7 @@ class Append:
         return STREAM_OF[self.filter.split(".", 2)[1]]
 
 
-STREAM_OF = {"jobs": "JOBS", "runners": "FLEET", "models": "MODELS"}
+STREAM_OF = {"jobs": "JOBS", "runners": "FLEET", "models": "MODELS", "queues": "QUEUES"}
 
 
 @dataclass(slots=True)

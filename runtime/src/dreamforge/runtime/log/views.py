@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from loguru import logger
 from pydantic import ValidationError
 
-from dreamforge.contracts.events import ModelRegistered, ModelRemoved
+from dreamforge.contracts.events import ModelRegistered, ModelRemoved, QueueEvent
 from dreamforge.contracts.fleet import LEASE_SECONDS, Heartbeat
-from dreamforge.contracts.log.streams import MODELS, RUNNERS_BUCKET
+from dreamforge.contracts.log.streams import MODELS, QUEUES, RUNNERS_BUCKET
 from dreamforge.contracts.models.descriptor import ModelDescriptor
+from dreamforge.contracts.queue_control import QueueState, evolve_queue
 from dreamforge.contracts.validation import describe_validation_error
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.bus import Bus
@@ -98,4 +100,33 @@ class ModelsView:
             self.models[recorded.entity_id] = recorded.event.descriptor
         elif isinstance(recorded.event, ModelRemoved):
             self.models.pop(recorded.entity_id, None)
+        self.changed(recorded.entity_id)
+
+
+@dataclass(slots=True)
+class QueuesView:
+    """The queues that are held, by scope (see contracts.queue_control), and since when."""
+
+    bus: Bus
+    changed: Callable[[str], None] = _nothing
+    held: dict[str, datetime] = field(default_factory=dict)
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Follow QUEUES until cancelled; `ready` is set once it has been read."""
+        async for batch in Follower(self.bus, QUEUES.name).batches():
+            for message in batch.messages:
+                self._apply(message)
+            if batch.pending == 0:
+                self.ready.set()
+
+    def _apply(self, message: LogMessage) -> None:
+        recorded = readable(message)
+        if recorded is None or not isinstance(recorded.event, QueueEvent):
+            return
+        since = evolve_queue(QueueState(self.held.get(recorded.entity_id)), recorded.event).held_since
+        if since is None:
+            self.held.pop(recorded.entity_id, None)
+        else:
+            self.held[recorded.entity_id] = since
         self.changed(recorded.entity_id)

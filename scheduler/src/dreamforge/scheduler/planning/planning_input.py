@@ -21,6 +21,7 @@ class Scene(Value):
     models: tuple[ModelDescriptor, ...]
     jobs: tuple[OpenJob, ...]
     received: dict[str, int]
+    held_queues: dict[str, AwareDatetime] = {}
 
     @staticmethod
     def of(
@@ -39,11 +40,13 @@ class Scene(Value):
             models=models,
             jobs=tuple(snapshot.jobs.values()),
             received={tenant: tag for tag, _, tenant in snapshot.queue.turns()},
+            held_queues=dict(snapshot.held_queues),
         )
 
     def snapshot(self) -> Snapshot:
         """The fold that the scene was taken from, as far as one decision can tell."""
         snapshot = Snapshot(self.ageing)
+        snapshot.hold_queues(self.held_queues)
         for job in self.jobs:
             snapshot.restore(job)
         for tenant, tag in self.received.items():

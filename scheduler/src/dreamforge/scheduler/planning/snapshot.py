@@ -21,6 +21,7 @@ from dreamforge.contracts.events import (
 )
 from dreamforge.contracts.jobs.course import changed
 from dreamforge.contracts.log.envelope import unseal
+from dreamforge.contracts.queue_control import hold_of
 from dreamforge.scheduler.planning.fairness import Ageing
 from dreamforge.scheduler.planning.open_job import (
     ON_RUNNER,
@@ -45,6 +46,7 @@ class Snapshot:
     def __init__(self, ageing: Ageing = Ageing()) -> None:
         self.jobs: dict[str, OpenJob] = {}
         self.queue = Queue(ageing)
+        self.held_queues: Mapping[str, datetime] = {}
         self._held: dict[str, dict[str, OpenJob]] = {}
         self._waiting: list[tuple[datetime, str]] = []
         self._new_waits: dict[str, None] = {}
@@ -134,6 +136,21 @@ class Snapshot:
         """The soonest deadline of any open job."""
         return self._deadlines[0][0] if self._deadlines else None
 
+    def hold_queues(self, held: Mapping[str, datetime]) -> None:
+        """Plan no job of these queues from now on; `held` is since when, by scope (see contracts.queue_control)."""
+        queued = [job for job in self.jobs.values() if job.stage is Stage.QUEUED]
+        before = {job.job_id for job in queued if self._served(job)}
+        self.held_queues = dict(held)
+        for job in queued:
+            served = self._served(job)
+            if served and job.job_id not in before:
+                self.queue.add(job)
+            elif not served and job.job_id in before:
+                self.queue.remove(job)
+
+    def _served(self, job: OpenJob) -> bool:
+        return not self.held_queues or hold_of(job.demand.tenant, self.held_queues) is None
+
     def _put(self, old: OpenJob | None, new: OpenJob | None) -> None:
         if old is not None:
             self._unindex(old)
@@ -148,7 +165,8 @@ class Snapshot:
         if deadline is not None:
             insort(self._deadlines, (deadline, job.job_id))
         if stage is Stage.QUEUED:
-            self.queue.add(job)
+            if self._served(job):
+                self.queue.add(job)
         elif stage is Stage.WAITING and job.retry_at is not None:
             insort(self._waiting, (job.retry_at, job.job_id))
             self._new_waits[job.job_id] = None
@@ -160,7 +178,8 @@ class Snapshot:
         if deadline is not None:
             del self._deadlines[bisect_left(self._deadlines, (deadline, job.job_id))]
         if stage is Stage.QUEUED:
-            self.queue.remove(job)
+            if self._served(job):
+                self.queue.remove(job)
         elif stage is Stage.WAITING and job.retry_at is not None:
             del self._waiting[bisect_left(self._waiting, (job.retry_at, job.job_id))]
             self._new_waits.pop(job.job_id, None)
