@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dreamforge.contracts.errors import DependencyAway, ForgeError
-from dreamforge.contracts.validation import describe_errors
-from dreamforge.gateway.http.errors import SHOWN_CHARS, VIOLATIONS_MAX, InvalidRequest, Violation
+from dreamforge.contracts.validation import Location, describe_errors
+from dreamforge.gateway.http.errors import SHOWN_CHARS, VIOLATIONS_MAX, InvalidRequest, Violation, pointer
 from dreamforge.gateway.http.middleware import BUG, context_of
 from dreamforge.gateway.http.problems import MEDIA_TYPE, Problem, http_problem, problem_of
 
@@ -48,8 +48,15 @@ async def _bug(request: Request, error: Exception) -> Response:  # noqa: ARG001 
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     found = describe_errors(error.errors()[:VIOLATIONS_MAX])
-    violations = tuple(Violation(message, parameter=str(where[-1])[:SHOWN_CHARS]) for where, message in found)
+    violations = tuple(_violation(where, message) for where, message in found)
     return respond(request, problem_of(InvalidRequest(violations=violations)))
+
+
+def _violation(where: Location, message: str) -> Violation:
+    """FastAPI's locations begin with where the value came from: body, query, header or path."""
+    if where[:1] == ("body",):
+        return Violation(message, pointer(where[1:]))
+    return Violation(message, parameter=str(where[-1])[:SHOWN_CHARS])
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
