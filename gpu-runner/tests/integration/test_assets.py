@@ -122,13 +122,13 @@ def test_a_controlnet_works_in_every_mode_and_with_a_lora(
 ) -> None:
     control = a_control(cache, tmp_path, family)
     start: dict[str, Any] = {"init_image": control.image, "strength": 0.5, "steps": 4}
-    wishes: list[dict[str, Any]] = [
+    cases: list[dict[str, Any]] = [
         start,
         start | {"control": control},
         start | {"control": control, "mask_image": control.image},
         start | {"control": control, "loras": (a_lora(cache, family),)},
     ]
-    assert len({render(renderer, cache, family, **wish) for wish in wishes}) == len(wishes)
+    assert len({render(renderer, cache, family, **case) for case in cases}) == len(cases)
 
 
 def test_an_upscaled_picture_is_held_in_its_first_pass(renderer: Any, cache: Path, tmp_path: Path) -> None:

@@ -144,17 +144,17 @@ def test_an_upscaled_picture_is_painted_over_at_its_new_size(renderer: Any, cach
         ({"upscale": Upscale(width_px=130, height_px=128, strength=0.5)}, "upscale width 130"),
     ],
 )
-def test_a_wish_that_cannot_be_met_is_refused(
+def test_a_request_that_cannot_be_met_is_refused(
     renderer: Any, cache: Path, tmp_path: Path, changes: dict[str, Any], why: str
 ) -> None:
     from dreamforge.gpu_runner.rendering.renderer import RenderFailed
 
     start = a_picture(tmp_path, "p.png", "L", (64, 64), 255)
-    wish = {"init_image": start} | changes
-    if wish.pop("mask", False):
-        wish["mask_image"] = start
+    request = {"init_image": start} | changes
+    if request.pop("mask", False):
+        request["mask_image"] = start
     with pytest.raises(RenderFailed, match=why) as refused:
-        render(renderer, a_task(cache, "stable-diffusion", **wish))
+        render(renderer, a_task(cache, "stable-diffusion", **request))
     assert refused.value.reason is FailureReason.INVALID_REQUEST
 
 

@@ -1,4 +1,4 @@
-"""A runner that leaves is gone at once, whatever its heart was about to say."""
+"""A runner that leaves is gone at once, whatever heartbeat was about to be sent."""
 
 import asyncio
 import threading
@@ -14,7 +14,7 @@ from dreamforge.runtime.testing import eventually
 DEVICE = Device(kind="cpu", name="a cpu", total_bytes=1)
 
 
-def beat() -> Heartbeat:
+def heartbeat() -> Heartbeat:
     return Heartbeat(
         runner_id="r1",
         instance_id="i1",
@@ -43,8 +43,8 @@ class SlowDevice:
 async def test_no_beat_follows_the_last_word(bus: Bus) -> None:
     device = SlowDevice()
     device.may_answer.set()
-    heart = HeartbeatPublisher(bus, "r1", beat=beat, refresh=device.refresh)
-    beating = asyncio.create_task(heart.run())
+    publisher = HeartbeatPublisher(bus, "r1", heartbeat=heartbeat, refresh=device.refresh)
+    publishing = asyncio.create_task(publisher.run())
 
     async def said() -> list[str]:
         stored = await direct_get.last_of_each(bus, "KV_runners", "$KV.runners.r1")
@@ -53,10 +53,10 @@ async def test_no_beat_follows_the_last_word(bus: Bus) -> None:
     await eventually(said, until=lambda found: found == ["beat"])
     device.may_answer.clear()
     before = device.asked
-    heart.quicken()
+    publisher.notify()
     await eventually(lambda: device.asked > before)
-    await heart.stop()
+    await publisher.stop()
     assert await said() == ["PURGE"]
     device.may_answer.set()
-    await asyncio.wait_for(beating, 10)
+    await asyncio.wait_for(publishing, 10)
     assert await said() == ["PURGE"]

@@ -180,3 +180,17 @@ async def test_a_rendered_picture_waits_for_room_on_the_object_stores_disk(stage
             (disk / "ballast").unlink()
             state = await stage.reaches(job_id, Status.SUCCEEDED)
             assert state.attempt == 1, "nothing was rendered twice"
+
+
+@pytest.mark.parametrize("cause", [FailureReason.MODEL_MISSING, FailureReason.CHILD_CRASHED])
+async def test_with_one_attempt_allowed_the_first_failure_ends_the_job_whatever_caused_it(
+    stage: Stage, cause: FailureReason
+) -> None:
+    stage.environment["FORGE_RETRY_MAX_ATTEMPTS"] = "1"
+    process = await stage.start_runner(renderer="synthetic", step_delay_seconds=0.05)
+    job_id = await stage.submit(model_id="unknown" if cause is FailureReason.MODEL_MISSING else "synthetic", steps=150)
+    if cause is FailureReason.CHILD_CRASHED:
+        await stage.reaches(job_id, Status.RUNNING)
+        os.kill(child_of(process.pid), signal.SIGKILL)
+    state = await stage.reaches(job_id, Status.FAILED)
+    assert (state.attempt, state.failure) == (1, cause)

@@ -48,7 +48,7 @@ def test_a_gpu_is_taken_and_its_memory_counted(gpu: SimpleNamespace) -> None:
     assert refresh(device).free_bytes == 5
 
 
-def test_a_wish_for_the_cpu_needs_no_excuse(gpu: SimpleNamespace) -> None:
+def test_a_request_for_the_cpu_needs_no_note(gpu: SimpleNamespace) -> None:
     assert (probe("cpu").kind, probe("cpu").note) == ("cpu", "")
 
 

@@ -1,1 +1,1 @@
-"""Paints: takes its assignments, runs diffusers in a child process, stores pictures."""
+"""The runner: takes assignments, runs diffusers in a child process, stores images."""

@@ -9,7 +9,7 @@ from dreamforge.runtime.storage.objects import ObjectStore
 
 
 async def start(settings: RunnerSettings, lifetime: Lifetime) -> None:
-    """Connect, then take assignments. When told to stop, attempts are drained and the log is told first."""
+    """Connect, then take assignments. When told to stop, attempts are drained and the stop is recorded first."""
     objects = ObjectStore(settings)
     lifetime.ready_when("s3", objects.check)
     bus = await open_log(settings, f"{SERVICE.name}-{settings.runner_id}")

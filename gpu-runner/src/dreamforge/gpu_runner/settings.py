@@ -17,11 +17,11 @@ def default_runner_id() -> str:
 
 
 class RunnerSettings(CommonSettings):
-    """What a runner paints with, where its models are, and how patient it is."""
+    """What a runner renders with, where its models are, and how long it waits."""
 
     runner_id: Token = Field(default_factory=default_runner_id, description="unique in the fleet")
     runner_renderer: Literal["diffusers", "synthetic"] = Field(
-        default="diffusers", description="synthetic paints mosaics without a model, for benchmarks"
+        default="diffusers", description="synthetic renders mosaics without a model, for benchmarks"
     )
     runner_models_dir: Path | None = Field(
         default=None, description="folders of diffusers models, each with a dreamforge.json; default STATE_DIR/models"

@@ -1,4 +1,4 @@
-"""Which device there is and how much room it has, asked of the driver and never of torch.
+"""Which device there is and how much memory it has, asked of the driver and never of torch.
 
 The supervisor calls this at every heartbeat, and it must neither import torch nor hold a CUDA context.
 """
@@ -15,7 +15,7 @@ from dreamforge.contracts.readable_sizes import readable_size
 from dreamforge.gpu_runner.machine.memory import system_memory
 
 CPUINFO = Path("/proc/cpuinfo")
-DeviceWish = Literal["auto", "cpu", "cuda"]
+DeviceChoice = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class LocalDevice:
     driver: str
     total_bytes: int
     free_bytes: int
-    #: Why it is this device and not a GPU; empty if it is what was wished for.
+    #: Why it is this device and not a GPU; empty if it is what was asked for.
     note: str = ""
 
     def __str__(self) -> str:
@@ -42,13 +42,13 @@ class LocalDevice:
         return f"{self.kind} on {self.name}{driver}, {room}"
 
 
-def probe(wish: DeviceWish = "auto", *, gpu_index: int = 0) -> LocalDevice:
-    """The device to render on: GPU `gpu_index` if there is one and it is wished for, else the CPU.
+def probe(choice: DeviceChoice = "auto", *, gpu_index: int = 0) -> LocalDevice:
+    """The device to render on: GPU `gpu_index` if there is one and it is asked for, else the CPU.
 
     Without a driver, or with a broken one, this degrades to the CPU and says why in `note`: a runner
-    that paints slowly is worth more than one that does not start.
+    that renders slowly is worth more than one that does not start.
     """
-    if wish == "cpu":
+    if choice == "cpu":
         return _cpu("")
     try:
         return _gpu(gpu_index)

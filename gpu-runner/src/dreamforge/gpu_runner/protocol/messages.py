@@ -1,4 +1,4 @@
-"""What supervisor and child say to each other: typed messages and their frames.
+"""The messages between supervisor and child, and their frames.
 
 Every message is a frozen model whose `kind` names it on the wire; `Image` alone has a body, its PNG.
 """
@@ -41,7 +41,7 @@ class Load(Value):
 
 
 class Render(Value):
-    """Paint this; answered by Step and Image frames and one of Done, Failed, Cancelled."""
+    """Render this; answered by Step and Image frames and one of Done, Failed, Cancelled."""
 
     kind: Literal["render"] = "render"
     task: RenderTask
@@ -79,7 +79,7 @@ class Ready(Value):
     total_bytes: int
     free_bytes: int
     driver: str
-    #: Why this device and not the one wished for; empty if it is as wished.
+    #: Why this device and not the one asked for; empty if it is that one.
     note: str = ""
 
 
@@ -107,7 +107,7 @@ class Unloaded(Value):
 
 
 class LoadFailed(Value):
-    """A model asked for by Load is not to be had; tasks that name it will fail the same way."""
+    """A model asked for by Load cannot be loaded; tasks that name it will fail the same way."""
 
     kind: Literal["load-failed"] = "load-failed"
     model_id: str
@@ -130,7 +130,7 @@ class Step(Value):
 
 
 class Warned(Value):
-    """The render goes on, but not quite as its owner may think."""
+    """The render goes on, but not quite as its owner may expect."""
 
     kind: Literal["warned"] = "warned"
     task_id: str
@@ -142,7 +142,7 @@ class Warned(Value):
 
 
 class Timings(Value):
-    """Where the seconds of one image went."""
+    """How the seconds of one image were spent."""
 
     render_seconds: float
     encode_seconds: float

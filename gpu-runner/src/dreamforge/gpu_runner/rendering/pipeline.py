@@ -27,7 +27,7 @@ class Pipeline(Protocol):
         ...
 
     def __call__(self, **arguments: Any) -> Any:
-        """Paint."""
+        """Render."""
         ...
 
     def to(self, device: torch.device) -> "Pipeline":

@@ -4,7 +4,7 @@
 
 Every part is the real one (text encoder, tokenizer, U-Net, autoencoder, scheduler), with random weights from
 a fixed seed: it runs the same code as a large model, in milliseconds, without a download. What it renders is
-noise that follows its prompt. Whoever loads the folder cannot tell, and need not know.
+noise that follows its prompt. Nothing that loads the folder can tell the difference.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def ensure_folder(
         build().save_pretrained(str(building), safe_serialization=True)
         descriptor = describe(model_digest(building))
         (building / DESCRIPTOR_NAME).write_text(descriptor.model_dump_json(indent=2))
-        building.chmod(0o755)  # mkdtemp is private; a model is for whoever may read the cache
+        building.chmod(0o755)  # mkdtemp is private; a model is for every reader of the cache
         _flush(building)
         _rename(building, final)
     finally:

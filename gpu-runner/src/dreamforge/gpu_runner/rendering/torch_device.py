@@ -45,10 +45,10 @@ class TorchDevice:
     note: str
 
     @classmethod
-    def settle(cls, wish: str, dtype: str, threads: int) -> "TorchDevice":
-        """Take the GPU if it is wished for and torch can use it, else the CPU and say why."""
+    def settle(cls, choice: str, dtype: str, threads: int) -> "TorchDevice":
+        """Take the GPU if it is asked for and torch can use it, else the CPU and say why."""
         torch.set_num_threads(threads)
-        kind, note = _kind(wish)
+        kind, note = _kind(choice)
         if kind == "cuda":
             # Same recipe, same bytes: refuse kernels that add in a different order from run to run.
             torch.use_deterministic_algorithms(True, warn_only=True)
@@ -111,8 +111,8 @@ class TorchDevice:
         return f"{cpu_name()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
-def _kind(wish: str) -> tuple[str, str]:
-    if wish == "cpu":
+def _kind(choice: str) -> tuple[str, str]:
+    if choice == "cpu":
         return "cpu", ""
     if torch.cuda.is_available():
         return "cuda", ""

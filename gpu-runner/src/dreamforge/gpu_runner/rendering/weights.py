@@ -38,7 +38,7 @@ def checkpoint_of(folder: Path) -> Path | None:
 
 
 def variant_of(folder: Path) -> str | None:
-    """`fp16` for a folder that holds its weights only so: diffusers does not find them unless told."""
+    """`fp16` for a folder that holds its weights only so: diffusers finds them only under that name."""
     files = weight_files(folder) or sorted(folder.glob("*.safetensors"))
     return "fp16" if files and all(HALF in path.name for path in files) else None
 

@@ -1,4 +1,4 @@
-"""Pictures into the object store under their content hash, each once as far as we remember."""
+"""Stores images in the object store under their content hash, each once as far as this process remembers."""
 
 import math
 from collections import OrderedDict
@@ -9,9 +9,9 @@ from dreamforge.runtime import clock
 from dreamforge.runtime.service import retry
 from dreamforge.runtime.storage.objects import object_key
 
-#: Digests of pictures that this process has stored; 4,096 of them are half a megabyte.
+#: Digests of images that this process has stored; 4,096 of them are half a megabyte.
 REMEMBERED = 4_096
-#: For how long we rely on an object still being there: far below the collector's grace of an hour, which counts from
+#: How long an object is relied on to be there: far below the collector's grace of an hour, which counts from
 #: the last time that an object was stored.
 REMEMBERED_SECONDS = 600.0
 
@@ -25,7 +25,7 @@ class Objects(Protocol):
 
 
 class ArtifactUploader:
-    """Stores pictures, for as long as it takes: a rendered picture is never rendered again for an upload's sake."""
+    """Stores images, for as long as it takes: an image is never rendered again because its upload failed."""
 
     def __init__(
         self, objects: Objects, *, remembered: int = REMEMBERED, remembered_seconds: float = REMEMBERED_SECONDS
@@ -34,7 +34,7 @@ class ArtifactUploader:
         self._stored: OrderedDict[str, float] = OrderedDict()  # digest -> when it was stored, oldest first
 
     async def store(self, sha256: str, data: bytes, content_type: str) -> str:
-        """Have a picture stored; its key. Waits while the store is away; cancel it to give up."""
+        """Store an image; its key. Waits while the store is unavailable; cancel it to give up."""
         key = object_key(sha256)
         if clock.monotonic_seconds() - self._stored.get(sha256, -math.inf) < self._seconds:
             return key

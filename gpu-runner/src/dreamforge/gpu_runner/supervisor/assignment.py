@@ -1,4 +1,4 @@
-"""An assignment as it reached us: the event, and the message that must be acknowledged for it."""
+"""An assignment as it arrived: the event, and the message that must be acknowledged for it."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -7,10 +7,10 @@ from dreamforge.contracts.events import JobAssigned
 
 
 class Delivery(Protocol):
-    """The message's own side: what the broker needs to hear."""
+    """The message itself: how it is acknowledged."""
 
     async def ack(self) -> None:
-        """Everything that follows from it is in the log."""
+        """Acknowledge: everything that follows from it is in the log."""
         ...
 
     async def nack(self, delay: float | None = None) -> None:
@@ -18,7 +18,7 @@ class Delivery(Protocol):
         ...
 
     async def in_progress(self) -> None:
-        """We are at it: do not deliver it to anybody meanwhile."""
+        """It is being worked on: do not deliver it again yet."""
         ...
 
 
@@ -33,7 +33,7 @@ class ReceivedAssignment:
     sequence: int = 0
     """Its place in the log: the job's version, as long as nothing came after it."""
     is_first: bool = False
-    """It was never delivered before, so nobody here can have begun it."""
+    """It was never delivered before, so no attempt here can have begun it."""
 
     @property
     def task_id(self) -> str:

@@ -1,6 +1,6 @@
-"""The door through which assignments come: a FastStream subscriber on this runner's own durable consumer.
+"""Receives assignments: a FastStream subscriber on this runner's own durable consumer.
 
-A push consumer: nobody waits for a pull, and the server refuses a second process with the same runner id.
+A push consumer: no pull has to wait, and the server refuses a second process with the same runner id.
 """
 
 import warnings
@@ -18,7 +18,7 @@ from dreamforge.contracts.log.streams import JOBS, runner_consumer
 from dreamforge.gpu_runner.supervisor.assignment import ReceivedAssignment
 from dreamforge.runtime.log.bus import Bus
 
-#: Silence after which the server delivers again. Renewed while an attempt is in our hands (see `hands`).
+#: Silence after which the server delivers again. Renewed while an attempt runs (see `attempt_manager`).
 ACK_WAIT_SECONDS = 10
 #: Deliveries beyond the slots: those that are dropped or refused, and the next one while the last is acked.
 HEADROOM = 8
@@ -47,7 +47,7 @@ async def ensure_consumer(bus: Bus, runner_id: str, *, slots: int) -> None:
 
 
 def assignments_broker(nats_url: str, runner_id: str, take: Callable[[ReceivedAssignment], None]) -> NatsBroker:
-    """A broker whose one subscriber hands every assignment to `take`, which answers for its message.
+    """A broker whose one subscriber gives every assignment to `take`, which must acknowledge its message.
 
     No acknowledgement is FastStream's: by default it would terminate a message whose handler raised.
     """
@@ -91,7 +91,7 @@ async def _decode(message: NatsMessage) -> JobAssigned:
     try:
         recorded = unseal(raw.subject, raw.headers, raw.data, sequence=raw.metadata.sequence.stream)
     except MalformedEvent as error:
-        logger.warning("terminating what cannot be read: {}", error)
+        logger.warning("terminating a message that cannot be read: {}", error)
         await message.reject()
         raise
     assert isinstance(recorded.event, JobAssigned), "the consumer's filter lets nothing else through"

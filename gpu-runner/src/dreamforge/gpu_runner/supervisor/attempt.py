@@ -1,4 +1,4 @@
-"""The life of one attempt: fence, paint, store, finish. Every way out of it is a fact in the log."""
+"""The course of one attempt: fence, render, store, finish. Every way out of it is an event in the log."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -38,7 +38,7 @@ class Cause(StrEnum):
     CANCELLED = "cancelled"
     #: The log has moved past it: a lease that was lost, a deadline.
     SUPERSEDED = "superseded"
-    #: The runner leaves and its patience is over.
+    #: The runner stops and its time to drain is over.
     DRAINED = "drained"
 
 
@@ -55,9 +55,9 @@ class AttemptServices:
     """What attempts are made with; the same for all of them."""
 
     store: EventStore
-    keeper: ChildSupervisor
+    child: ChildSupervisor
     uploads: ArtifactUploader
-    steps: ProgressPublisher
+    progress: ProgressPublisher
     tasks: RenderTaskFactory
     slots: asyncio.Semaphore
     retry_policy: RetryPolicy
@@ -67,10 +67,10 @@ class AttemptServices:
 
 @dataclass(slots=True)
 class Attempt:
-    """One attempt in our hands. `run` ends when the log has its outcome; only then may its message be acked."""
+    """One attempt of this runner. `run` ends when the log has its outcome; only then may its message be acked."""
 
     assignment: ReceivedAssignment
-    tools: AttemptServices
+    services: AttemptServices
     interrupted: "asyncio.Future[Cause]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def interrupt(self, cause: Cause) -> None:
@@ -78,19 +78,19 @@ class Attempt:
         if not self.interrupted.done():
             self.interrupted.set_result(cause)
 
-    async def run(self, me: RunnerIdentity) -> str:
+    async def run(self, identity: RunnerIdentity) -> str:
         """Do what the assignment asks, or say in the log why not; the outcome in a word, for people and metrics.
 
-        Waits for as long as the log or the object store is away. Errors: what nobody foresaw.
+        Waits for as long as the log or the object store is unavailable. Errors: unforeseen ones.
         """
         loaded = await self._log(self._read)
-        verdict = admit(loaded.state, self.assignment.event, me)
+        verdict = admit(loaded.state, self.assignment.event, identity)
         if isinstance(verdict, Drop):
             return f"dropped: {verdict.why}"
         if isinstance(verdict, Refuse):
             return await self._fail(AttemptLost(verdict.reason, verdict.message, verdict.retryable), loaded)
         try:
-            return await self._in_a_slot(verdict.request, loaded, me)
+            return await self._in_a_slot(verdict.request, loaded, identity)
         except Interrupted as interruption:
             return await self._give_up(interruption)
 
@@ -98,78 +98,80 @@ class Attempt:
         """The job; for a new assignment as it was right after it: the append of the start finds out if it still is."""
         of = self.assignment
         if of.is_first:
-            return await self.tools.store.load_assigned(of.job_id, of.event, of.sequence)
-        return await self.tools.store.load(of.job_id)
+            return await self.services.store.load_assigned(of.job_id, of.event, of.sequence)
+        return await self.services.store.load(of.job_id)
 
     async def fail(self, message: str) -> str:
-        """End it in the log after an error that nobody foresaw."""
+        """End it in the log after an unforeseen error."""
         return await self._fail(AttemptLost(FailureReason.INTERNAL, message), None)
 
-    async def _in_a_slot(self, request: RenderRequest, loaded: LoadedJob, me: RunnerIdentity) -> str:
-        if self.tools.slots.locked():
-            await self._or_interrupt(self.tools.slots.acquire(), stage="assigned")
+    async def _in_a_slot(self, request: RenderRequest, loaded: LoadedJob, identity: RunnerIdentity) -> str:
+        if self.services.slots.locked():
+            await self._or_interrupt(self.services.slots.acquire(), stage="assigned")
         else:
-            await self.tools.slots.acquire()  # does not wait
+            await self.services.slots.acquire()  # does not wait
         try:
-            return await self._start_and_paint(request, loaded, me)
+            return await self._start_and_render(request, loaded, identity)
         except AttemptLost as lost:
             return await self._fail(lost, None)
         finally:
-            self.tools.slots.release()
+            self.services.slots.release()
 
-    async def _start_and_paint(self, request: RenderRequest, loaded: LoadedJob, me: RunnerIdentity) -> str:
-        if not self.tools.keeper.accepting:
+    async def _start_and_render(self, request: RenderRequest, loaded: LoadedJob, identity: RunnerIdentity) -> str:
+        if not self.services.child.accepting:
             await self._or_interrupt(self._child_ready(), stage="assigned")
-        if (started := await self._start(loaded, me)) is None:
-            return "dropped: the job went another way before its start"
-        warner = WarningRecorder(self.assignment.event.attempt, self._execute, started)
-        listening = self._listening(request, await self._task(request), warner)
+        if (started := await self._start(loaded, identity)) is None:
+            return "dropped: the job took another course before its start"
+        warnings = WarningRecorder(self.assignment.event.attempt, self._execute, started)
+        monitor = self._monitor(request, await self._task(request), warnings)
         try:
-            render_seconds = await self._or_interrupt(listening.rendered(), stop=listening.stop)
-            artifacts = await self._or_interrupt(listening.stored(), stage="uploading")
-            known = await self._or_interrupt(warner.told(), stage="uploading")
+            render_seconds = await self._or_interrupt(monitor.rendered(), stop=monitor.stop)
+            artifacts = await self._or_interrupt(monitor.stored(), stage="uploading")
+            known = await self._or_interrupt(warnings.recorded(), stage="uploading")
         finally:
-            listening.forget()
-            warner.forget()
+            monitor.forget()
+            warnings.forget()
         return await self._finish(artifacts, render_seconds, known)
 
     async def _child_ready(self) -> None:
         try:
-            async with asyncio.timeout(self.tools.load_seconds):
-                await self.tools.keeper.wait_ready()
+            async with asyncio.timeout(self.services.load_seconds):
+                await self.services.child.wait_ready()
         except TimeoutError:
             raise AttemptLost(FailureReason.CHILD_CRASHED, "the child does not come up") from None
 
-    async def _start(self, loaded: LoadedJob, me: RunnerIdentity) -> LoadedJob | None:
+    async def _start(self, loaded: LoadedJob, identity: RunnerIdentity) -> LoadedJob | None:
         """Append JobStarted; the job after it, or None if the log says no."""
-        command = decisions.StartAttempt(clock.now(), self.assignment.event.attempt, me.runner_id, me.instance_id)
+        command = decisions.StartAttempt(
+            clock.now(), self.assignment.event.attempt, identity.runner_id, identity.instance_id
+        )
         try:
             outcome = await self._execute(command, loaded)
         except Conflict:
-            now = await self._log(lambda: self.tools.store.load(self.assignment.job_id))
-            return now if is_running_here(now.state, command.attempt, me) else None
+            now = await self._log(lambda: self.services.store.load(self.assignment.job_id))
+            return now if is_running_here(now.state, command.attempt, identity) else None
         return LoadedJob(outcome.state, outcome.version)
 
-    def _listening(self, request: RenderRequest, task: RenderTask, warner: WarningRecorder) -> TaskMonitor:
-        steps = self.tools.steps.of(self.assignment, request)
+    def _monitor(self, request: RenderRequest, task: RenderTask, warnings: WarningRecorder) -> TaskMonitor:
+        steps = self.services.progress.of(self.assignment, request)
         return TaskMonitor(
-            self.tools.keeper,
+            self.services.child,
             task,
             on_step=steps.publish,
             on_loading=steps.loading,
-            on_warning=warner.warn,
+            on_warning=warnings.warn,
             store=self._store_image,
-            stall_seconds=self.tools.stall_seconds,
-            load_seconds=self.tools.load_seconds,
+            stall_seconds=self.services.stall_seconds,
+            load_seconds=self.services.load_seconds,
         )
 
     async def _task(self, request: RenderRequest) -> RenderTask:
-        making = self.tools.tasks.task_for(self.assignment.task_id, request, self.assignment.event)
+        making = self.services.tasks.task_for(self.assignment.task_id, request, self.assignment.event)
         return await (self._or_interrupt(making, stage="assigned") if request.uploads else making)
 
     async def _store_image(self, image: Image, seed: int) -> ArtifactStored:
         metrics.RENDER_SECONDS.observe(image.timings.render_seconds)
-        key = await self.tools.uploads.store(image.sha256, image.body, image.content_type)
+        key = await self.services.uploads.store(image.sha256, image.body, image.content_type)
         return ArtifactStored(
             at=clock.now(),
             attempt=self.assignment.event.attempt,
@@ -192,7 +194,7 @@ class Attempt:
         try:
             return _name(await self._execute(command, known))
         except Conflict as conflict:
-            now = (await self._log(lambda: self.tools.store.load(self.assignment.job_id))).state
+            now = (await self._log(lambda: self.services.store.load(self.assignment.job_id))).state
             if now.status is Status.SUCCEEDED and now.attempt == attempt:
                 return "succeeded"  # our own append, whose ack was lost
             return f"refused by the log: {conflict}"
@@ -205,7 +207,7 @@ class Attempt:
             lost.reason,
             lost.retryable,
             lost.message,
-            self.tools.retry_policy,
+            self.services.retry_policy,
         )
         try:
             await self._execute(command, known)
@@ -216,7 +218,7 @@ class Attempt:
     async def _give_up(self, interruption: Interrupted) -> str:
         match interruption.cause:
             case Cause.DRAINED:
-                return await self._fail(AttemptLost(FailureReason.RUNNER_DRAINED, "the runner is leaving"), None)
+                return await self._fail(AttemptLost(FailureReason.RUNNER_DRAINED, "the runner is stopping"), None)
             case Cause.SUPERSEDED:
                 return "dropped: the log moved past it"
             case Cause.CANCELLED:
@@ -250,7 +252,7 @@ class Attempt:
     async def _execute(self, command: decisions.Command, known: LoadedJob | None) -> JobOutcome:
         """Append what follows. A version conflict reads again; NATS away is waited for. Errors: Conflict."""
         return await self._log(
-            lambda: self.tools.store.execute(
+            lambda: self.services.store.execute(
                 self.assignment.job_id, command, known=known, traceparent=self.assignment.traceparent
             )
         )

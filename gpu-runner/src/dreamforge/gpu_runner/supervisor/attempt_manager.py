@@ -1,4 +1,4 @@
-"""What is in our hands: every attempt taken and not yet finished, each in a task of its own."""
+"""Manages the attempts of this runner: each that was taken and has not finished runs in an asyncio task."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from dreamforge.gpu_runner.supervisor.assignment import ReceivedAssignment
 from dreamforge.gpu_runner.supervisor.attempt import Attempt, AttemptServices, Cause
 from dreamforge.runtime.service.telemetry import log_context, trace_id_of
 
-#: How long the server waits before it delivers an assignment again that we could not even refuse.
+#: How long the server waits before it delivers an assignment again that could not even be refused.
 NACK_SECONDS = 1.0
 #: A third of the consumer's ack_wait: two renewals may be lost before the server delivers again.
 RENEW_SECONDS = 3.0
 
-#: For what must still be said when we leave. With NATS away it cannot be, and the lease says it for us.
-LAST_WORDS_SECONDS = 5.0
+#: For the last messages of a runner that stops. With NATS unavailable they are not sent, and the lease expires.
+CLOSE_SECONDS = 5.0
 
 Key = tuple[str, int]
 
@@ -28,8 +28,8 @@ Key = tuple[str, int]
 class AttemptManager:
     """Takes assignments and brings each to its end. `on_change` is called when one comes or goes."""
 
-    me: RunnerIdentity
-    tools: AttemptServices
+    identity: RunnerIdentity
+    services: AttemptServices
     on_change: Callable[[], None]
     _attempts: dict[Key, Attempt] = field(default_factory=dict)
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
@@ -40,12 +40,12 @@ class AttemptManager:
         return tuple(ActiveAttempt(job_id=job_id, attempt=attempt) for job_id, attempt in self._attempts)
 
     def take(self, assignment: ReceivedAssignment) -> None:
-        """Begin with it; one that we hold already was delivered twice and is let go."""
+        """Begin it; one that is here already was delivered twice and is ignored."""
         key = (assignment.job_id, assignment.event.attempt)
         if key in self._attempts:
             return
-        attempt = self._attempts[key] = Attempt(assignment, self.tools)
-        task = asyncio.create_task(self._see_through(key, attempt), name=f"attempt {assignment.task_id}")
+        attempt = self._attempts[key] = Attempt(assignment, self.services)
+        task = asyncio.create_task(self._run_to_end(key, attempt), name=f"attempt {assignment.task_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self.on_change()
@@ -56,31 +56,31 @@ class AttemptManager:
             held.interrupt(cause)
 
     async def drain(self, seconds: float) -> None:
-        """Take nothing more, let what runs finish for a while, then hand the rest back."""
-        self.me = replace(self.me, draining=True)
+        """Take nothing more, let running attempts finish for a while, then give the rest back."""
+        self.identity = replace(self.identity, draining=True)
         if self._tasks:
             logger.info("waiting up to {:g} s for {} running attempts", seconds, len(self._tasks))
             await asyncio.wait(self._tasks, timeout=seconds)
         for attempt in self._attempts.values():
             attempt.interrupt(Cause.DRAINED)
         if self._tasks:
-            _, left = await asyncio.wait(self._tasks, timeout=LAST_WORDS_SECONDS)
+            _, left = await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
             for task in left:
-                logger.error("{} is left to its lease: the log cannot be told", task.get_name())
+                logger.error("{} is left to its lease: the log is unavailable", task.get_name())
                 task.cancel()
 
     async def renew(self) -> None:
-        """Tell the server for ever that what we hold is being worked on."""
+        """Tell the server forever that these attempts are being worked on."""
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             for attempt in tuple(self._attempts.values()):
                 try:
                     await attempt.assignment.delivery.in_progress()
                 except Exception as error:
-                    # NATS is away or the message is settled; a delivery too many is harmless (see `take`).
+                    # NATS is unavailable or the message is settled; a delivery too many is harmless (see `take`).
                     logger.debug("renewing {}: {}", attempt.assignment.task_id, error)
 
-    async def _see_through(self, key: Key, attempt: Attempt) -> None:
+    async def _run_to_end(self, key: Key, attempt: Attempt) -> None:
         assignment = attempt.assignment
         with log_context(job_id=assignment.job_id, trace_id=trace_id_of(assignment.traceparent)):
             try:
@@ -97,7 +97,7 @@ class AttemptManager:
 
     async def _run(self, attempt: Attempt) -> str:
         try:
-            return await attempt.run(self.me)
+            return await attempt.run(self.identity)
         except Exception as error:
-            logger.exception("attempt {} met an error nobody foresaw", attempt.assignment.task_id)
+            logger.exception("attempt {} met an unforeseen error", attempt.assignment.task_id)
             return await attempt.fail(f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""The supervisor's end of one child process: start it, write to it, hear from it, end it. No torch here."""
+"""The supervisor's end of one child process: start it, write to it, read from it, end it. No torch here."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ class ChildOptions:
     dtype: str = "auto"
     threads: int = 1
     slots: int = 1
-    #: Not told to the child: how many models it is asked to load before its first task.
+    #: Not passed to the child: how many models it is asked to load before its first task.
     resident_models: int = 2
     resident_bytes: int = 0
     step_delay_seconds: float = 0.0
@@ -88,15 +88,17 @@ class _MessageReader(asyncio.Protocol):
             assert self._transport is not None
             self._transport.abort()
 
-    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - why matters to nobody
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - the cause does not matter
         self.gone.set()
 
 
 class Child:
     """One process. Make it with `start`; every message goes to `on_message`, on the event loop."""
 
-    def __init__(self, process: asyncio.subprocess.Process, transport: asyncio.Transport, ear: _MessageReader) -> None:
-        self._process, self._transport, self._ear = process, transport, ear
+    def __init__(
+        self, process: asyncio.subprocess.Process, transport: asyncio.Transport, reader: _MessageReader
+    ) -> None:
+        self._process, self._transport, self._reader = process, transport, reader
 
     @classmethod
     async def start(cls, options: ChildOptions, on_message: OnMessage) -> "Child":
@@ -116,10 +118,10 @@ class Child:
             ours.close()
             raise
         finally:
-            theirs.close()  # so that the child's death closes the last other end, which is how we hear of it
+            theirs.close()  # so that the child's death closes the last other end, which is how it is noticed
         loop = asyncio.get_running_loop()
-        transport, ear = await loop.create_unix_connection(lambda: _MessageReader(on_message), sock=ours)
-        return cls(process, transport, ear)
+        transport, reader = await loop.create_unix_connection(lambda: _MessageReader(on_message), sock=ours)
+        return cls(process, transport, reader)
 
     @property
     def pid(self) -> int:
@@ -129,16 +131,16 @@ class Child:
     @property
     def alive(self) -> bool:
         """True until its end of the socket has closed."""
-        return not self._ear.gone.is_set()
+        return not self._reader.gone.is_set()
 
     def send(self, message: ToChild) -> None:
-        """Tell the child; without effect once it is gone."""
+        """Send it a message; without effect once it has ended."""
         if self.alive:
             self._transport.write(encode_frame(to_frame(message)))
 
     async def wait_gone(self) -> int:
         """Wait until nothing more can come from it, then for its exit status (negative: the signal)."""
-        await self._ear.gone.wait()
+        await self._reader.gone.wait()
         self._transport.close()
         return await self._process.wait()
 

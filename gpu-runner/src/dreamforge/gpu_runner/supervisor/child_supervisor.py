@@ -1,4 +1,4 @@
-"""Keeps one child alive and shares it between attempts: each task has a mailbox with what the child says of it."""
+"""Keeps one child process running and shares it between attempts: each task has a mailbox of its messages."""
 
 import asyncio
 from collections.abc import Callable
@@ -136,7 +136,7 @@ class ChildSupervisor:
         self.resident.clear()
         self._to_load.clear()
         self._is_ready.clear()
-        logger.error("the child is gone (exit status {}); starting another", status)
+        logger.error("the child process ended (exit status {}); starting another", status)
         for mailbox in self._mailboxes.values():
             mailbox.put_nowait(ChildGone(status))
         self._mailboxes.clear()
@@ -197,7 +197,7 @@ class ChildSupervisor:
             case LoadFailed():
                 logger.error("model {}: {}", message.model_id, message.message)
         if not isinstance(message, Unloaded):
-            # Whoever waits should know whether this silence is a load or a stall.
+            # A task that waits must know whether this silence is a load or a stall.
             for mailbox in self._mailboxes.values():
                 mailbox.put_nowait(message)
 

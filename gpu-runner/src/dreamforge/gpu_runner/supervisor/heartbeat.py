@@ -1,4 +1,4 @@
-"""Says once a second what this runner is, holds and can still hold; its lease lives on these words."""
+"""Publishes once a second what this runner is, holds and can still hold; each heartbeat renews its lease."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from dreamforge.gpu_runner.machine.device import LocalDevice
 from dreamforge.gpu_runner.supervisor.admission import RunnerIdentity
 from dreamforge.runtime.log.bus import ApiError, Bus, ack
 
-#: Changes closer together than this share one beat: hundreds of short attempts a second need no more.
+#: Changes closer together than this share one heartbeat: hundreds of short attempts a second need no more.
 MIN_INTERVAL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class RunnerLoad:
-    """What the runner has to say of itself besides who it is."""
+    """What the runner reports besides its identity."""
 
     renderer: str
     slots: int
@@ -30,22 +30,22 @@ class RunnerLoad:
     step_seconds: dict[str, float]
 
 
-def beat_of(me: RunnerIdentity, device: LocalDevice, load: RunnerLoad, at: datetime) -> fleet.Heartbeat:
+def heartbeat_of(identity: RunnerIdentity, device: LocalDevice, load: RunnerLoad, at: datetime) -> fleet.Heartbeat:
     """One heartbeat. Pure.
 
     The budget is what is free plus what our own models hold, since those can leave for another.
     """
     return fleet.Heartbeat(
-        runner_id=me.runner_id,
-        instance_id=me.instance_id,
+        runner_id=identity.runner_id,
+        instance_id=identity.instance_id,
         at=at,
         renderer=load.renderer,
         device=public_device(device),
         budget_bytes=device.free_bytes + sum(load.resident.values()),
         free_bytes=device.free_bytes,
         slots=load.slots,
-        draining=me.draining or not load.accepting,
-        model_ids=tuple(sorted(me.model_ids)),
+        draining=identity.draining or not load.accepting,
+        model_ids=tuple(sorted(identity.model_ids)),
         resident_model_ids=tuple(sorted(load.resident)),
         active=load.active,
         step_seconds=dict(load.step_seconds),
@@ -65,25 +65,25 @@ def public_device(device: LocalDevice) -> fleet.Device:
 
 @dataclass(slots=True)
 class HeartbeatPublisher:
-    """Beats every HEARTBEAT_SECONDS, and soon after `quicken`, until `stop`."""
+    """Publishes every HEARTBEAT_SECONDS, and soon after `notify`, until `stop`."""
 
     bus: Bus
     runner_id: str
-    beat: Callable[[], fleet.Heartbeat]
+    heartbeat: Callable[[], fleet.Heartbeat]
     #: Asks the device anew; may block, so it runs in a thread.
     refresh: Callable[[], None]
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _left: bool = False
 
-    def quicken(self) -> None:
+    def notify(self) -> None:
         """Something changed: do not wait for the next second."""
         self._changed.set()
 
     async def run(self) -> None:
-        """Beat until stopped or cancelled."""
+        """Publish until stopped or cancelled."""
         while True:
             await asyncio.to_thread(self.refresh)
-            if self._left:  # a beat now would have a runner that is gone live for one more lease
+            if self._left:  # a heartbeat now would keep a stopped runner in the fleet for one more lease
                 return
             await self.once()
             await asyncio.sleep(MIN_INTERVAL_SECONDS)
@@ -94,20 +94,20 @@ class HeartbeatPublisher:
                 continue
 
     async def once(self) -> None:
-        """One beat, now; one that does not arrive is followed by the next."""
+        """One heartbeat, now; one that does not arrive is followed by the next."""
         self._changed.clear()
         try:
-            await self._put(self.beat().model_dump_json().encode(), {})
+            await self._put(self.heartbeat().model_dump_json().encode(), {})
         except (DependencyAway, ApiError) as error:
             logger.warning("the heartbeat did not arrive: {}", error)
 
     async def stop(self) -> None:
-        """Leave the fleet at once instead of by silence; no beat follows."""
+        """Leave the fleet at once instead of by an expired lease; no heartbeat follows."""
         self._left = True
         try:
             await self._put(b"", {"KV-Operation": "PURGE", "Nats-Rollup": "sub"})
         except (DependencyAway, ApiError) as error:
-            logger.warning("the fleet will notice by our silence: {}", error)
+            logger.warning("the lease has to expire, since the fleet could not be left: {}", error)
 
     async def _put(self, data: bytes, headers: dict[str, str]) -> None:
         subject, lease = f"$KV.{RUNNERS_BUCKET}.{self.runner_id}", {"Nats-TTL": f"{fleet.LEASE_SECONDS}s"}

@@ -1,4 +1,4 @@
-"""Uploaded pictures on this runner's disk: each fetched once, checked against the hash that names it."""
+"""Uploaded images on this runner's disk: each fetched once, checked against the hash that names it."""
 
 import asyncio
 import hashlib
@@ -37,7 +37,7 @@ class InputCache:
     kept_bytes: int = KEPT_BYTES
 
     async def fetch(self, sha256: str) -> InputImage:
-        """An upload as a file. Waits while the store is away; cancel it to give up.
+        """An upload as a file. Waits while the store is unavailable; cancel it to give up.
 
         Errors: AttemptLost (invalid_request) where the store has no such upload, or other bytes under its name.
         """

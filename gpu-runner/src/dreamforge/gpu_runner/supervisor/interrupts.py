@@ -1,4 +1,4 @@
-"""Follows the log for what must stop a running attempt: a cancel, or a failure declared by somebody else."""
+"""Follows the log for what must stop a running attempt: a cancel, or a failure that another process declared."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class Interrupts:
     """Follows stored events and not live messages: a request that the log refused must not stop anything."""
 
     bus: Bus
-    hands: AttemptManager
+    attempts: AttemptManager
     #: Set once nothing can be missed any more: assignments may be taken from then on.
     following: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -39,12 +39,12 @@ class Interrupts:
     def _apply(self, message: LogMessage) -> None:
         try:
             recorded = unseal(message.subject, message.headers, message.data, sequence=message.sequence)
-        except MalformedEvent as error:  # whatever lies there is no reason to stop anything
+        except MalformedEvent as error:  # a message that cannot be read is no reason to stop anything
             logger.debug("not an interrupt: {}", error)
             return
         event = recorded.event
         # Our own AttemptFailed comes by as well, for an attempt that is ending anyway.
         if isinstance(event, AttemptFailed):
-            self.hands.interrupt(recorded.entity_id, event.attempt, Cause.SUPERSEDED)
+            self.attempts.interrupt(recorded.entity_id, event.attempt, Cause.SUPERSEDED)
         elif isinstance(event, CancelRequested):
-            self.hands.interrupt(recorded.entity_id, event.attempt, Cause.CANCELLED)
+            self.attempts.interrupt(recorded.entity_id, event.attempt, Cause.CANCELLED)

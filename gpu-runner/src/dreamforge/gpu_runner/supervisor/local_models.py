@@ -1,4 +1,4 @@
-"""Which models this runner can paint with: folders on its disk that say what they are, checked before they count."""
+"""Which models this runner has: folders on its disk with a descriptor, checked before they count."""
 
 import asyncio
 import hashlib
@@ -42,7 +42,7 @@ Seen = dict[Path, tuple[tuple[object, ...], LocalModel | None]]
 
 
 async def find_models(settings: RunnerSettings, seen: Seen, *, build: bool = True) -> dict[str, LocalModel]:
-    """The models this runner can serve, by id; builds the tiny one where there is none and that is wished.
+    """The models this runner can serve, by id; builds the tiny one where there is none and settings ask for it.
 
     `seen` is kept between calls: a folder that did not change since is not hashed again.
     """

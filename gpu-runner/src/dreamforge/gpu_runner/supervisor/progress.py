@@ -12,7 +12,7 @@ MEAN_WEIGHT = 0.2
 
 @dataclass(slots=True)
 class ProgressEstimate:
-    """One attempt's course through its images."""
+    """One attempt's progress through its images."""
 
     attempt: int
     images: int
@@ -42,7 +42,7 @@ class ProgressEstimate:
         )
 
     def loading(self, model_id: str, steps: int, at: datetime) -> StepProgressed:
-        """The event of a model that has to be read first: no step is done, and nobody knows how long it takes."""
+        """The event of a model that has to be read first: no step is done, and how long it takes is not known."""
         return StepProgressed(
             at=at,
             attempt=self.attempt,

@@ -1,4 +1,4 @@
-"""Publishes progress, and remembers how long steps take here."""
+"""Publishes the progress of attempts, and remembers how long steps take on this runner."""
 
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ from dreamforge.runtime.log.bus import Bus
 
 @dataclass(slots=True)
 class ProgressPublisher:
-    """The course of every attempt of this runner goes through here."""
+    """The progress of every attempt of this runner goes through here."""
 
     bus: Bus
     source: str
@@ -31,34 +31,34 @@ class ProgressPublisher:
 class AttemptProgress:
     """Progress of one attempt, on its job's step subject."""
 
-    steps: ProgressPublisher
+    publisher: ProgressPublisher
     assignment: ReceivedAssignment
     request: RenderRequest
-    progress: ProgressEstimate
+    estimate: ProgressEstimate
 
     async def publish(self, step: Step) -> None:
         """Publish without waiting for an ack; a step that cannot be published is lost, by design."""
         if step.step == step.steps:
             self._remember(step.elapsed_seconds / step.steps)
-        await self._publish(self.progress.event(step, clock.now()))
+        await self._publish(self.estimate.event(step, clock.now()))
 
     async def loading(self, model_id: str) -> None:
         """Say that a model is being read before the first step."""
-        await self._publish(self.progress.loading(model_id, self.request.steps, clock.now()))
+        await self._publish(self.estimate.loading(model_id, self.request.steps, clock.now()))
 
     async def _publish(self, event: StepProgressed) -> None:
         envelope = seal(
             event,
             entity_id=self.assignment.job_id,
             event_id=ids.new_id(),
-            source=self.steps.source,
+            source=self.publisher.source,
             traceparent=self.assignment.traceparent,
         )
         try:
-            await self.steps.bus.publish(envelope.subject, envelope.data, envelope.headers)
+            await self.publisher.bus.publish(envelope.subject, envelope.data, envelope.headers)
         except DependencyAway:
             return
 
     def _remember(self, seconds_a_step: float) -> None:
-        means, preset = self.steps.mean_seconds, self.request.preset
+        means, preset = self.publisher.mean_seconds, self.request.preset
         means[preset] = running_mean(means.get(preset), seconds_a_step)

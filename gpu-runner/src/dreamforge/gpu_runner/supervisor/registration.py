@@ -1,4 +1,4 @@
-"""Tells the log that this runner came or went, and which models can be asked for."""
+"""Records in the log that this runner started or stopped, and which models it has."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ class RunnerRegistration:
     store: EventStore
 
     async def runner(self, runner_id: str, event: RunnerEvent) -> None:
-        """Append a fact about this runner. Waits while NATS is away."""
+        """Append a fact about this runner. Waits while NATS is unavailable."""
 
         async def append() -> None:
             _, version = await self._read("FLEET", event, runner_id)
@@ -35,7 +35,7 @@ class RunnerRegistration:
         await retry.until_it_works("the log", append, DependencyAway, VersionConflict)
 
     async def model(self, descriptor: ModelDescriptor) -> bool:
-        """Offer a model to the registry; False if somebody removed it by hand. Waits while NATS is away."""
+        """Offer a model to the registry; False if a person removed it. Waits while NATS is unavailable."""
         command = RegisterModel(clock.now(), descriptor)
 
         async def offer() -> ModelState:

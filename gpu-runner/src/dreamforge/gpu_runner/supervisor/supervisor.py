@@ -1,4 +1,4 @@
-"""The runner's bus side, put together: who we are, what we hold, what runs beside what, and in which order it ends."""
+"""The runner's bus side, put together: its identity, its parts, what runs beside what, and in which order it ends."""
 
 import asyncio
 from dataclasses import dataclass, field, replace
@@ -16,13 +16,13 @@ from dreamforge.gpu_runner.supervisor.admission import RunnerIdentity
 from dreamforge.gpu_runner.supervisor.artifact_uploader import ArtifactUploader
 from dreamforge.gpu_runner.supervisor.assignments import assignments_broker, ensure_consumer
 from dreamforge.gpu_runner.supervisor.attempt import AttemptServices
-from dreamforge.gpu_runner.supervisor.attempt_manager import LAST_WORDS_SECONDS, AttemptManager
+from dreamforge.gpu_runner.supervisor.attempt_manager import CLOSE_SECONDS, AttemptManager
 from dreamforge.gpu_runner.supervisor.child_process import ChildOptions
 from dreamforge.gpu_runner.supervisor.child_supervisor import ChildSupervisor
-from dreamforge.gpu_runner.supervisor.heartbeat import HeartbeatPublisher, RunnerLoad, beat_of, public_device
+from dreamforge.gpu_runner.supervisor.heartbeat import HeartbeatPublisher, RunnerLoad, heartbeat_of, public_device
 from dreamforge.gpu_runner.supervisor.input_cache import InputCache
 from dreamforge.gpu_runner.supervisor.interrupts import Interrupts
-from dreamforge.gpu_runner.supervisor.local_models import LocalModel, Seen, changed, find_models
+from dreamforge.gpu_runner.supervisor.model_offer import ModelOffer
 from dreamforge.gpu_runner.supervisor.models_watcher import ModelsWatcher
 from dreamforge.gpu_runner.supervisor.progress_publisher import ProgressPublisher
 from dreamforge.gpu_runner.supervisor.registration import RunnerRegistration
@@ -37,39 +37,37 @@ from dreamforge.runtime.storage.objects import ObjectStore
 
 @dataclass(slots=True)
 class Supervisor:
-    """One runner process: who it is, what it holds and what runs beside what. Nothing here imports torch."""
+    """One runner process. Nothing here imports torch."""
 
     settings: RunnerSettings
     bus: Bus
     objects: ObjectStore
-    models: dict[str, LocalModel] = field(default_factory=dict)
-    keeper: ChildSupervisor = field(init=False)
     store: EventStore = field(init=False)
-    hands: AttemptManager = field(init=False)
-    heart: HeartbeatPublisher = field(init=False)
-    steps: ProgressPublisher = field(init=False)
-    registry: RunnerRegistration = field(init=False)
+    child: ChildSupervisor = field(init=False)
+    attempts: AttemptManager = field(init=False)
+    heartbeat: HeartbeatPublisher = field(init=False)
+    progress: ProgressPublisher = field(init=False)
+    registration: RunnerRegistration = field(init=False)
+    offer: ModelOffer = field(init=False)
     interrupts: Interrupts = field(init=False)
     device: LocalDevice = field(init=False)
     #: Set once the first assignment can be taken.
     ready: asyncio.Event = field(default_factory=asyncio.Event)
-    seen: Seen = field(default_factory=dict)
-    #: One look into the models folder at a time.
-    looking: asyncio.Lock = field(default_factory=asyncio.Lock)
-    #: Models that are here and that somebody removed by hand.
-    removed: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         settings = self.settings
-        me = RunnerIdentity(settings.runner_id, ids.new_id(), frozenset())
-        source = f"/dreamforge/gpu-runner/{me.runner_id}"
+        identity = RunnerIdentity(settings.runner_id, ids.new_id(), frozenset())
+        source = f"/dreamforge/gpu-runner/{identity.runner_id}"
         self.store = EventStore(self.bus, source)
-        self.steps = ProgressPublisher(self.bus, source)
-        self.registry = RunnerRegistration(self.bus, self.store)
-        self.keeper = ChildSupervisor(ChildOptions.of(settings), on_change=self._child_changed)
-        self.heart = HeartbeatPublisher(self.bus, me.runner_id, beat=self._beat, refresh=self._refresh)
-        self.hands = AttemptManager(me, self._tools(), on_change=self.heart.quicken)
-        self.interrupts = Interrupts(self.bus, self.hands)
+        self.progress = ProgressPublisher(self.bus, source)
+        self.registration = RunnerRegistration(self.bus, self.store)
+        self.offer = ModelOffer(settings, self.registration, on_offer=self._offer)
+        self.child = ChildSupervisor(ChildOptions.of(settings), on_change=self._child_changed)
+        self.heartbeat = HeartbeatPublisher(
+            self.bus, identity.runner_id, heartbeat=self._heartbeat, refresh=self._refresh
+        )
+        self.attempts = AttemptManager(identity, self._services(), on_change=self.heartbeat.notify)
+        self.interrupts = Interrupts(self.bus, self.attempts)
 
     async def start(self, lifetime: Lifetime) -> None:
         """Begin to send heartbeats and to serve. When told to stop, attempts are drained before the parts end."""
@@ -77,61 +75,45 @@ class Supervisor:
         logger.info("found {}", self.device)
         if self.device.note:
             logger.warning("{}", self.device.note)
-        broker = assignments_broker(self.settings.nats_url, self.settings.runner_id, self.hands.take)
+        broker = assignments_broker(self.settings.nats_url, self.settings.runner_id, self.attempts.take)
         lifetime.on_close(partial(self._close, broker))
-        lifetime.spawn(self.keeper.run(), "child", cleanup_seconds=LAST_WORDS_SECONDS)
-        lifetime.spawn(self.heart.run(), "heartbeat")
+        lifetime.spawn(self.child.run(), "child", cleanup_seconds=CLOSE_SECONDS)
+        lifetime.spawn(self.heartbeat.run(), "heartbeat")
         lifetime.spawn(self.interrupts.run(), "interrupts")
-        lifetime.spawn(self.hands.renew(), "renewals")
-        lifetime.spawn(ModelsWatcher(self.bus, self._look_again, self._disk_changed).run(), "lookout")
+        lifetime.spawn(self.attempts.renew(), "renewals")
+        watcher = ModelsWatcher(self.bus, self.look_again, self.offer.is_outdated)
+        lifetime.spawn(watcher.run(), "models watcher")
         lifetime.spawn(self._open(broker), "opening", may_end=True)
         lifetime.on_close(partial(self._leave, lifetime))
 
     async def check(self) -> None:
         """Readiness. Errors: DependencyAway while no assignment can be taken."""
-        if not (self.ready.is_set() and self.keeper.accepting):
+        if not (self.ready.is_set() and self.child.accepting):
             raise DependencyAway(dependency="child", reason="the renderer is not up")
 
+    async def look_again(self) -> None:
+        """Offer the models that are on the disk now, and record it where that changed."""
+        if await self.offer.discover() and self.ready.is_set():
+            self.child.know(self.offer.offered)
+            await self.registration.runner(self.settings.runner_id, self._registered())
+            self.heartbeat.notify()
+            logger.info("the models changed: {}", ", ".join(sorted(self.offer.offered_ids)) or "none is left")
+
     async def _open(self, broker: NatsBroker) -> None:
-        """Learn what there is to serve, say it, and open the door."""
-        await asyncio.gather(self._discover(build=True), self._bucket())
-        self.keeper.offer(self._offered())
-        await self.registry.runner(self.settings.runner_id, self._registered())
-        await self.keeper.wait_ready()
+        """Find the models, register, and begin to take assignments."""
+        await asyncio.gather(self.offer.discover(build=True), self._bucket())
+        self.child.offer(self.offer.offered)
+        await self.registration.runner(self.settings.runner_id, self._registered())
+        await self.child.wait_ready()
         await self.interrupts.following.wait()
-        await retry.until_it_works("the assignments", lambda: self._subscribe(broker), ApiError, *_AWAY)
+        await retry.until_it_works("the assignments", lambda: self._subscribe(broker), ApiError, *_UNAVAILABLE)
         self.ready.set()
-        self.heart.quicken()
-        logger.info("gpu-runner is ready: {} with {}", self.settings.runner_id, ", ".join(self.models) or "no model")
+        self.heartbeat.notify()
+        models = ", ".join(self.offer.models) or "no model"
+        logger.info("gpu-runner is ready: {} with {}", self.settings.runner_id, models)
 
-    async def _discover(self, *, build: bool = False) -> None:
-        """Know the models that are on the disk now, and offer those that nobody removed by hand."""
-        async with self.looking:
-            found = await find_models(self.settings, self.seen, build=build)
-            offered = [model_id for model_id, model in found.items() if await self.registry.model(model.descriptor)]
-            for model_id in self.models.keys() - found.keys():
-                del self.models[model_id]
-            self.models.update(found)
-            if removed := found.keys() - set(offered) - self.removed:
-                names = ", ".join(sorted(removed))
-                logger.warning("not offered, since removed by hand: {} (`dreamforge models add` brings it back)", names)
-            self.removed = found.keys() - set(offered)
-            self.hands.me = replace(self.hands.me, model_ids=frozenset(offered))
-
-    async def _look_again(self) -> None:
-        before, held = self.hands.me.model_ids, dict(self.models)
-        await self._discover()
-        if self.ready.is_set() and (self.hands.me.model_ids, self.models) != (before, held):
-            self.keeper.know(self._offered())
-            await self.registry.runner(self.settings.runner_id, self._registered())
-            self.heart.quicken()
-            logger.info("the models changed: {}", ", ".join(sorted(self.hands.me.model_ids)) or "none is left")
-
-    def _disk_changed(self) -> bool:
-        return not self.looking.locked() and changed(self.settings, self.seen)
-
-    def _offered(self) -> tuple[LocalModel, ...]:
-        return tuple(model for name, model in self.models.items() if name in self.hands.me.model_ids)
+    def _offer(self, model_ids: frozenset[str]) -> None:
+        self.attempts.identity = replace(self.attempts.identity, model_ids=model_ids)
 
     async def _subscribe(self, broker: NatsBroker) -> None:
         await ensure_consumer(self.bus, self.settings.runner_id, slots=self.settings.runner_slots)
@@ -143,35 +125,37 @@ class Supervisor:
     async def _leave(self, lifetime: Lifetime) -> None:
         if not lifetime.stopping:
             return  # a part failed: the lease ends what this runner holds
-        self.heart.quicken()
-        await self.hands.drain(self.settings.runner_drain_seconds)
+        self.heartbeat.notify()
+        await self.attempts.drain(self.settings.runner_drain_seconds)
         try:
-            async with asyncio.timeout(LAST_WORDS_SECONDS):
-                await self._say_goodbye()
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._unregister()
         except TimeoutError:
-            logger.warning("leaving without a word: NATS is away")
+            logger.warning("stopping without a record of it: NATS is unavailable")
 
-    async def _say_goodbye(self) -> None:
-        await self.heart.stop()
-        me = self.hands.me
-        await self.registry.runner(me.runner_id, RunnerStopped(at=clock.now(), instance_id=me.instance_id))
+    async def _unregister(self) -> None:
+        await self.heartbeat.stop()
+        identity = self.attempts.identity
+        await self.registration.runner(
+            identity.runner_id, RunnerStopped(at=clock.now(), instance_id=identity.instance_id)
+        )
 
     async def _close(self, broker: NatsBroker) -> None:
         try:
-            async with asyncio.timeout(LAST_WORDS_SECONDS):
+            async with asyncio.timeout(CLOSE_SECONDS):
                 await broker.stop()
                 await self.store.close()
         except (TimeoutError, *NATS_ERRORS) as error:
             logger.warning("the connection did not close in order: {}", str(error) or type(error).__name__)
 
-    def _tools(self) -> AttemptServices:
+    def _services(self) -> AttemptServices:
         return AttemptServices(
             store=self.store,
-            keeper=self.keeper,
+            child=self.child,
             uploads=ArtifactUploader(self.objects),
-            steps=self.steps,
+            progress=self.progress,
             tasks=RenderTaskFactory(
-                self.models,
+                self.offer.models,
                 InputCache(self.objects, self.settings.state_dir / "uploads"),
                 self.settings.runner_preview_seconds or None,
             ),
@@ -182,40 +166,40 @@ class Supervisor:
         )
 
     def _registered(self) -> RunnerRegistered:
-        me = self.hands.me
+        identity = self.attempts.identity
         return RunnerRegistered(
             at=clock.now(),
-            instance_id=me.instance_id,
+            instance_id=identity.instance_id,
             renderer=self.settings.runner_renderer,
             device=public_device(self.device),
             slots=self.settings.runner_slots,
-            model_ids=tuple(sorted(me.model_ids)),
+            model_ids=tuple(sorted(identity.model_ids)),
         )
 
-    def _beat(self) -> Heartbeat:
+    def _heartbeat(self) -> Heartbeat:
         load = RunnerLoad(
             renderer=self.settings.runner_renderer,
             slots=self.settings.runner_slots,
-            accepting=self.ready.is_set() and self.keeper.accepting,
-            resident=self.keeper.resident,
-            active=self.hands.active,
-            step_seconds=self.steps.mean_seconds,
+            accepting=self.ready.is_set() and self.child.accepting,
+            resident=self.child.resident,
+            active=self.attempts.active,
+            step_seconds=self.progress.mean_seconds,
         )
-        return beat_of(self.hands.me, self.device, load, clock.now())
+        return heartbeat_of(self.attempts.identity, self.device, load, clock.now())
 
     def _probe(self) -> LocalDevice:
-        wish = "cpu" if self.settings.runner_renderer == "synthetic" else self.settings.runner_device
-        return probe(wish, gpu_index=self.settings.runner_gpu_index)
+        choice = "cpu" if self.settings.runner_renderer == "synthetic" else self.settings.runner_device
+        return probe(choice, gpu_index=self.settings.runner_gpu_index)
 
     def _refresh(self) -> None:
         self.device = refresh(self.device, gpu_index=self.settings.runner_gpu_index)
 
     def _child_changed(self) -> None:
-        said = self.keeper.ready
+        said = self.child.ready
         if said is not None and said.engine.device == "cpu" and self.device.kind == "cuda":
-            # The driver has a GPU that this build of torch cannot use: what counts is what paints.
+            # The driver has a GPU that this build of torch cannot use: what renders is what counts.
             self.device = replace(probe("cpu"), note=said.note)
-        self.heart.quicken()
+        self.heartbeat.notify()
 
 
-_AWAY = (DependencyAway, *NATS_ERRORS)
+_UNAVAILABLE = (DependencyAway, *NATS_ERRORS)

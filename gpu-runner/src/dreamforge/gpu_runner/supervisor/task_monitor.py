@@ -1,4 +1,4 @@
-"""Hearing one task to its end: steps out, pictures into the store, and no silence longer than is plausible."""
+"""Follows one task to its end: steps published, images stored, and no silence longer than is plausible."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ STALL_FACTOR = 30.0
 
 @dataclass(eq=False)
 class AttemptLost(ForgeError):
-    """This attempt ends without its pictures."""
+    """This attempt ends without its images."""
 
     code = "attempt_lost"
     reason: FailureReason
@@ -34,9 +34,9 @@ class AttemptLost(ForgeError):
 
 @dataclass(slots=True)
 class TaskMonitor:
-    """One task at the child. Uploads of finished pictures run beside the render of the next ones."""
+    """One task at the child. Uploads of finished images run beside the render of the next ones."""
 
-    keeper: ChildSupervisor
+    child: ChildSupervisor
     task: RenderTask
     on_step: OnStep
     on_loading: OnLoading
@@ -49,11 +49,11 @@ class TaskMonitor:
     _longest_step_seconds: float = 0.0
 
     async def rendered(self) -> float:
-        """Wait until every picture has come from the child; the seconds that the task took there.
+        """Wait until every image has come from the child; the seconds that the task took there.
 
         Errors: AttemptLost.
         """
-        mailbox = self.keeper.render(self.task)
+        mailbox = self.child.render(self.task)
         try:
             while True:
                 if (seconds := await self._take(await self._next(mailbox))) is not None:
@@ -62,17 +62,17 @@ class TaskMonitor:
             self._ended.set()
 
     async def stored(self) -> tuple[ArtifactStored, ...]:
-        """Wait until every picture is in the object store."""
+        """Wait until every image is in the object store."""
         return tuple(await asyncio.gather(*self._uploads))
 
     async def stop(self) -> None:
         """Have the child stop, and wait until it has: its slot is free then. One that does not is killed."""
-        self.keeper.cancel(self.task.task_id)
+        self.child.cancel(self.task.task_id)
         try:
             async with asyncio.timeout(self._patience_seconds()):
                 await self._ended.wait()
         except TimeoutError:
-            self.keeper.kill()
+            self.child.kill()
             await self._ended.wait()
 
     def forget(self) -> None:
@@ -89,14 +89,14 @@ class TaskMonitor:
                 message = await mailbox.get()
         except TimeoutError:
             silent_seconds = clock.monotonic_seconds() - began
-            self.keeper.kill()
+            self.child.kill()
             raise AttemptLost(FailureReason.STALLED, f"no step for {silent_seconds:.1f} s") from None
         if isinstance(message, Step):
             self._longest_step_seconds = max(self._longest_step_seconds, clock.monotonic_seconds() - began)
         return message
 
     def _patience_seconds(self) -> float:
-        if self.keeper.loading:
+        if self.child.loading:
             return self.load_seconds
         return max(self.stall_seconds, STALL_FACTOR * self._longest_step_seconds)
 

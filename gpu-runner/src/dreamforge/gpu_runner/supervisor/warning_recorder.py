@@ -1,4 +1,4 @@
-"""What the child warned of, into the log, beside the render: a warning neither delays an attempt nor fails it."""
+"""Records the child's warnings in the log, beside the render: a warning neither delays an attempt nor fails it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,14 +14,14 @@ from dreamforge.runtime import clock
 from dreamforge.runtime.log.event_store import JobOutcome, LoadedJob
 
 Execute = Callable[[decisions.Command, LoadedJob | None], Awaitable[JobOutcome]]
-#: A prompt can be thousands of words long; whoever reads a warning needs the first of them.
+#: A prompt can be thousands of words long; a reader needs the first of them.
 MAX_WORDS = 100
 MAX_WORD_CHARS = 100
 
 
 @dataclass(slots=True)
 class WarningRecorder:
-    """The warnings of one attempt, appended one after the other; what comes meanwhile goes out together."""
+    """The warnings of one attempt, appended one after the other; those that arrive meanwhile are appended together."""
 
     attempt: int
     execute: Execute
@@ -31,12 +31,12 @@ class WarningRecorder:
     _appending: "asyncio.Task[None] | None" = None
 
     async def warn(self, warned: Warned) -> None:
-        """Have it appended; returns at once."""
+        """Append it in the background."""
         self._waiting.append(event_of(warned, self.attempt))
         if self._appending is None or self._appending.done():
             self._appending = asyncio.create_task(self._append())
 
-    async def told(self) -> LoadedJob | None:
+    async def recorded(self) -> LoadedJob | None:
         """The job after every warning so far; None if it has to be read again."""
         if self._appending is not None:
             await self._appending
@@ -53,14 +53,14 @@ class WarningRecorder:
             known, self.known = self.known, None
             try:
                 outcome = await self.execute(decisions.WarnAttempt(clock.now(), self.attempt, warnings), known)
-            except ForgeError as error:  # the job went another way, and what goes on will find out by itself
-                logger.info("a warning was not wanted any more: {}", error)
+            except ForgeError as error:  # the job took another course, which the next append of this attempt will find
+                logger.info("a warning was refused by the log: {}", error)
             else:
                 self.known = LoadedJob(outcome.state, outcome.version)
 
 
 def event_of(warned: Warned, attempt: int) -> JobWarned:
-    """The event of what the child said."""
+    """The event of one warning."""
     return JobWarned(
         at=clock.now(),
         attempt=attempt,

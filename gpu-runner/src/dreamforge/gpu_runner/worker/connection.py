@@ -1,6 +1,6 @@
 """The child's end of the socket: what it was asked, and what it answers.
 
-A reader thread takes frames while the main thread paints, so a Cancel is known within one step. When the
+A reader thread takes frames while the main thread renders, so a Cancel is known within one step. When the
 supervisor's end closes, however it died, the child leaves at once: it can never be orphaned.
 """
 
@@ -104,7 +104,7 @@ def _read(sock: socket.socket, inbox: Inbox, leave: Callable[[int], object]) -> 
                 inbox.deliver(to_child_from_frame(frame))
         decoder.finish()
     except OSError:
-        leave(EXIT_OK)  # the socket is gone, and so is whoever could be told
+        leave(EXIT_OK)  # the socket is gone, and with it the reader of any message
     except FrameError as error:
         logger.critical("the supervisor broke the protocol: {}", error)
         leave(EXIT_PROTOCOL)

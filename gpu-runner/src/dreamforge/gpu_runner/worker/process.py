@@ -1,4 +1,4 @@
-"""The child process: owns torch and the GPU, is told what to render over a socket, and can be killed at any time.
+"""The child process: owns torch and the GPU, gets its tasks over a socket, and can be killed at any time.
 
     python -m dreamforge.gpu_runner.worker.process --fd 7 --renderer diffusers
 

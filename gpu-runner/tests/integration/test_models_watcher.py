@@ -48,20 +48,20 @@ def put_model(models_dir: Path, model_id: str) -> ModelDescriptor:
 
 
 async def test_a_removed_model_is_not_brought_back_by_a_runner(bus: Bus, store: EventStore, tmp_path: Path) -> None:
-    registry, descriptor = RunnerRegistration(bus, store), put_model(tmp_path, "m")
-    assert await registry.model(descriptor)
+    registration, descriptor = RunnerRegistration(bus, store), put_model(tmp_path, "m")
+    assert await registration.model(descriptor)
     await store.handle(MODEL, "m", RemoveModel(clock.now()))
-    assert not await registry.model(descriptor)
-    assert not await registry.model(descriptor.model_copy(update={"title": "described otherwise"}))
+    assert not await registration.model(descriptor)
+    assert not await registration.model(descriptor.model_copy(update={"title": "described otherwise"}))
     await store.handle(MODEL, "m", RegisterModel(clock.now(), descriptor, by_hand=True))
-    assert await registry.model(descriptor)
+    assert await registration.model(descriptor)
 
 
 async def test_a_runner_that_says_the_same_writes_nothing(bus: Bus, store: EventStore, tmp_path: Path) -> None:
-    registry, descriptor = RunnerRegistration(bus, store), put_model(tmp_path, "m")
-    await registry.model(descriptor)
+    registration, descriptor = RunnerRegistration(bus, store), put_model(tmp_path, "m")
+    await registration.model(descriptor)
     version = (await store.read(MODEL, "m")).version
-    await registry.model(descriptor)
+    await registration.model(descriptor)
     assert (await store.read(MODEL, "m")).version == version
 
 
@@ -73,12 +73,12 @@ async def test_what_came_and_what_was_removed_is_seen_without_a_restart(
     settings = RunnerSettings(s3_secret_key=secret, runner_models_dir=tmp_path, state_dir=tmp_path / "state")
     runner = Supervisor(settings, bus, ObjectStore(settings))
     following = asyncio.create_task(
-        ModelsWatcher(bus, runner._look_again, runner._disk_changed, glance_seconds=0.05).run()
+        ModelsWatcher(bus, runner.look_again, runner.offer.is_outdated, glance_seconds=0.05).run()
     )
     try:
 
         async def offered(*names: str) -> None:
-            await eventually(lambda: runner.hands.me.model_ids == set(names))
+            await eventually(lambda: runner.attempts.identity.model_ids == set(names))
 
         await offered("first")
         second = put_model(tmp_path, "second")
@@ -87,7 +87,7 @@ async def test_what_came_and_what_was_removed_is_seen_without_a_restart(
         outcome = await store.handle(MODEL, "first", RemoveModel(clock.now()))
         assert isinstance(outcome.events[0], ModelRemoved)
         await offered("second")
-        put_model(tmp_path, "third")  # nobody told the registry
+        put_model(tmp_path, "third")  # the registry was not told
         await offered("second", "third")
         shutil.rmtree(tmp_path / "second")
         await offered("third")

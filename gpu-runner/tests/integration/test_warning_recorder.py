@@ -57,11 +57,11 @@ def warned(code: WarningCode, image_index: int | None = None, words: tuple[str, 
 
 
 async def test_the_finish_is_decided_on_the_version_after_the_warnings(job: Job) -> None:
-    warner = WarningRecorder(1, job.execute, await job.start())
-    await warner.warn(warned(WarningCode.UNKNOWN_WORDS, words=("giraffe",)))
-    await warner.warn(warned(WarningCode.IMAGE_BLACK, image_index=0))
-    await warner.warn(warned(WarningCode.IMAGE_BLACK, image_index=1))
-    known = await warner.told()
+    recorder = WarningRecorder(1, job.execute, await job.start())
+    await recorder.warn(warned(WarningCode.UNKNOWN_WORDS, words=("giraffe",)))
+    await recorder.warn(warned(WarningCode.IMAGE_BLACK, image_index=0))
+    await recorder.warn(warned(WarningCode.IMAGE_BLACK, image_index=1))
+    known = await recorder.recorded()
     assert known is not None
     assert known.version == (await job.store.load(job.job_id)).version
     await job.execute(decisions.FinishAttempt(clock.now(), 1, (), 0.1), known)
@@ -76,35 +76,35 @@ async def test_the_finish_is_decided_on_the_version_after_the_warnings(job: Job)
 
 
 async def test_a_warning_said_twice_is_one_fact(job: Job) -> None:
-    warner = WarningRecorder(1, job.execute, await job.start())
+    recorder = WarningRecorder(1, job.execute, await job.start())
     for _ in range(3):
-        await warner.warn(warned(WarningCode.PROMPT_CUT))
-        await warner.told()
+        await recorder.warn(warned(WarningCode.PROMPT_CUT))
+        await recorder.recorded()
     assert sum(isinstance(event, JobWarned) for event in await job.history()) == 1
 
 
 async def test_a_race_on_the_version_is_decided_again(job: Job) -> None:
-    warner = WarningRecorder(1, job.execute, await job.start())
+    recorder = WarningRecorder(1, job.execute, await job.start())
     await job.execute(decisions.RequestCancel(clock.now()))
-    await warner.warn(warned(WarningCode.PROMPT_CUT))
-    known = await warner.told()
+    await recorder.warn(warned(WarningCode.PROMPT_CUT))
+    known = await recorder.recorded()
     assert known is not None
     assert known.state.cancel_requested
     assert len(known.state.warnings) == 1
 
 
-async def test_a_warning_of_an_attempt_that_is_over_is_dropped_in_peace(job: Job) -> None:
-    warner = WarningRecorder(1, job.execute, await job.start())
+async def test_a_warning_of_an_attempt_that_is_over_is_dropped_without_an_error(job: Job) -> None:
+    recorder = WarningRecorder(1, job.execute, await job.start())
     await job.execute(decisions.FailAttempt(clock.now(), 1, FailureReason.RUNNER_LOST, True, "silent", RetryPolicy()))
-    await warner.warn(warned(WarningCode.PROMPT_CUT))
-    assert await warner.told() is None
+    await recorder.warn(warned(WarningCode.PROMPT_CUT))
+    assert await recorder.recorded() is None
     assert (await job.store.load(job.job_id)).state.status is Status.QUEUED
     assert not any(isinstance(event, JobWarned) for event in await job.history())
 
 
 async def test_the_words_of_a_very_long_prompt_fit_into_an_event(job: Job) -> None:
-    warner = WarningRecorder(1, job.execute, await job.start())
-    await warner.warn(warned(WarningCode.PROMPT_CUT, words=("w" * 1000,) * 10_000))
-    known = await warner.told()
+    recorder = WarningRecorder(1, job.execute, await job.start())
+    await recorder.warn(warned(WarningCode.PROMPT_CUT, words=("w" * 1000,) * 10_000))
+    known = await recorder.recorded()
     assert known is not None
     assert len(known.state.warnings[0].words) == MAX_WORDS
