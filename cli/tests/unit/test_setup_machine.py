@@ -1,25 +1,25 @@
-"""The build of torch follows from the machine, and no CPU machine ever meets a CUDA package."""
+"""The build of torch follows from the machine, and a CPU machine never installs a CUDA package."""
 
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from dreamforge.cli.setup_machine import TORCH_VERSION, is_fitting, links_from, pinned_date, sources
+from dreamforge.cli.setup_machine import TORCH_VERSION, builds, is_fitting, links_from, pinned_date
 
 
 def test_an_offered_wheel_wins_and_nothing_else_is_asked() -> None:
-    (source,) = sources(has_driver=True, offered=("/wheels",))
-    assert source.options == ("--no-index", "--find-links", "/wheels")
+    (build,) = builds(has_driver=True, offered=("/wheels",))
+    assert build.options == ("--no-index", "--find-links", "/wheels")
 
 
 def test_without_a_driver_only_the_cpu_build_is_possible() -> None:
-    (source,) = sources(has_driver=False, offered=())
-    assert source.options == ("--torch-backend=cpu",)
+    (build,) = builds(has_driver=False, offered=())
+    assert build.options == ("--torch-backend=cpu",)
 
 
 def test_with_a_driver_the_build_follows_the_driver() -> None:
-    assert sources(has_driver=True, offered=())[0].options == ("--torch-backend=auto",)
+    assert builds(has_driver=True, offered=())[0].options == ("--torch-backend=auto",)
 
 
 @pytest.mark.parametrize("installed", [None, "2.12.0", "2.12.0+cpu"])

@@ -1,8 +1,8 @@
-"""Give this environment the torch that fits this machine: `python -m dreamforge.cli.setup_machine`.
+"""Install the torch build that fits this machine: `python -m dreamforge.cli.setup_machine`.
 
-The lock leaves torch out, because one version has many builds and only the machine knows which: a wheel that
-its owner offers (PIP_FIND_LINKS or UV_FIND_LINKS), the CUDA build beside an NVIDIA driver, else the CPU build.
-Quick when nothing is to do, and standard library only, because every task depends on it.
+The lock file leaves torch out, because one version has many builds, and which one fits depends on the machine: a
+wheel in PIP_FIND_LINKS or UV_FIND_LINKS, the CUDA build with an NVIDIA driver, else the CPU build. Quick when torch is
+installed, and standard library only, because every task depends on it.
 """
 
 import argparse
@@ -25,19 +25,19 @@ EXIT_FAILED = 1
 
 
 class SetupFailed(Exception):
-    """No build of torch could be installed; the message says what would help."""
+    """No build of torch could be installed; the message says how to solve it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where a build of torch comes from: a name for people and the options for `uv pip install`."""
+class TorchBuild:
+    """A build of torch: a title for people and the options for `uv pip install`."""
 
     title: str
     options: tuple[str, ...]
 
 
 def links_from(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The places where the owner of this machine offers wheels, in order.
+    """The configured locations of wheels, in order.
 
     >>> links_from({"PIP_FIND_LINKS": "/a /b", "UV_FIND_LINKS": "/b,/c"})
     ('/a', '/b', '/c')
@@ -47,7 +47,7 @@ def links_from(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def is_fitting(installed: str | None, *, has_driver: bool, links: Sequence[str]) -> bool:
-    """Whether the installed build is the one that we would choose, judged without asking anybody.
+    """Whether the installed build is the one to choose; makes no request.
 
     >>> is_fitting("2.13.0+cpu", has_driver=False, links=())
     True
@@ -59,21 +59,21 @@ def is_fitting(installed: str | None, *, has_driver: bool, links: Sequence[str])
     return not (has_driver and not links and installed.endswith("+cpu"))
 
 
-def sources(*, has_driver: bool, offered: Sequence[str]) -> tuple[Source, ...]:
-    """What to try, best first. Without a driver nothing in here can lead to a CUDA package."""
+def builds(*, has_driver: bool, offered: Sequence[str]) -> tuple[TorchBuild, ...]:
+    """The builds to try, best first. Without a driver none of them installs a CUDA package."""
     if offered:
         options = tuple(option for link in offered for option in ("--find-links", link))
-        return (Source(f"the wheel offered in {', '.join(offered)}", ("--no-index", *options)),)
+        return (TorchBuild(f"the wheel offered in {', '.join(offered)}", ("--no-index", *options)),)
     if has_driver:
         return (
-            Source("the CUDA build for this driver", ("--torch-backend=auto",)),
-            Source("the CUDA build of the default index", ()),
+            TorchBuild("the CUDA build for this driver", ("--torch-backend=auto",)),
+            TorchBuild("the CUDA build of the default index", ()),
         )
-    return (Source("the CPU build", ("--torch-backend=cpu",)),)
+    return (TorchBuild("the CPU build", ("--torch-backend=cpu",)),)
 
 
 def has_nvidia_driver() -> bool:
-    """Whether an NVIDIA driver runs here; under WSL it shows by its tool only."""
+    """Whether this machine has an NVIDIA driver; under WSL only its tool shows it."""
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
@@ -86,17 +86,17 @@ def installed_version(distribution: str) -> str | None:
 
 
 def uv_pip_install(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run uv outside of the workspace: its override, which keeps torch out of the lock, must not apply here."""
+    """Run uv outside the workspace, because the workspace overrides torch to keep it out of the lock."""
     uv = os.environ.get("UV") or shutil.which("uv")
     if uv is None:
         raise SetupFailed("uv is not on PATH: pip install uv")
     command = (uv, "pip", "install", "--quiet", "--python", sys.executable, *arguments)
-    with tempfile.TemporaryDirectory() as elsewhere:
-        return subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory() as folder:
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 def offered_by(links: Sequence[str]) -> tuple[str, ...]:
-    """Those places that hold a wheel of our version for this Python and platform, as uv sees it."""
+    """The locations where uv finds a wheel of the version for this Python and platform."""
     found = (str(Path(link).resolve()) if Path(link).exists() else link for link in links)
     wanted = f"torch=={TORCH_VERSION}"
     probe = ("--dry-run", "--no-index", "--no-deps", "--reinstall")
@@ -104,25 +104,25 @@ def offered_by(links: Sequence[str]) -> tuple[str, ...]:
 
 
 def pinned_date(project: Path) -> tuple[str, ...]:
-    """The workspace's exclude-newer as an option, so that what torch needs is as fixed as all the rest."""
+    """The workspace's exclude-newer as an option, so that dependencies of torch are pinned as all others."""
     date = tomllib.loads(project.read_text(encoding="utf-8"))["tool"]["uv"]["exclude-newer"]
     return ("--exclude-newer", str(date))
 
 
 def install_torch(project: Path) -> None:
-    """Install the fitting build, then what it needs. Errors: SetupFailed, naming what was tried and why not."""
+    """Install the fitting build and its dependencies. Errors: SetupFailed with each build and its error."""
     wanted = f"torch=={TORCH_VERSION}"
     tried = []
-    for source in sources(has_driver=has_nvidia_driver(), offered=offered_by(links_from(os.environ))):
-        say(f"installing torch {TORCH_VERSION}: {source.title}")
-        # Torch alone first: its own wheels carry no upload date, by which everything else is pinned.
-        result = uv_pip_install(*source.options, "--no-deps", "--reinstall-package", "torch", wanted)
+    for build in builds(has_driver=has_nvidia_driver(), offered=offered_by(links_from(os.environ))):
+        say(f"installing torch {TORCH_VERSION}: {build.title}")
+        # Torch alone first: its wheels have no upload date, by which its dependencies are pinned.
+        result = uv_pip_install(*build.options, "--no-deps", "--reinstall-package", "torch", wanted)
         if result.returncode == 0:
             result = uv_pip_install(*pinned_date(project), wanted)
         if result.returncode == 0:
             invalidate_caches()
             return
-        tried.append(f"{source.title}:\n{result.stderr.strip()}")
+        tried.append(f"{build.title}:\n{result.stderr.strip()}")
     raise SetupFailed(
         "\n".join(tried) + f"\n\nPut a torch {TORCH_VERSION} wheel for this Python into a folder and name it in "
         "PIP_FIND_LINKS, or make the index of PyTorch reachable; then run `task setup` again."
@@ -130,31 +130,31 @@ def install_torch(project: Path) -> None:
 
 
 def compile_bytecode() -> bool:
-    """Compile what is slow to import, once a version; False when that was done before."""
-    mark = Path(sys.prefix) / ".dreamforge-bytecode"
+    """Compile packages that are slow to import, once a version; False if they are compiled."""
+    marker = Path(sys.prefix) / ".dreamforge-bytecode"
     versions = " ".join(f"{name}={installed_version(name)}" for name in SLOW_TO_IMPORT)
-    if mark.exists() and mark.read_text(encoding="utf-8") == versions:
+    if marker.exists() and marker.read_text(encoding="utf-8") == versions:
         return False
     say(f"compiling {', '.join(SLOW_TO_IMPORT)} to bytecode: about 25 s once, and each start is 12 s quicker for it")
     for name in SLOW_TO_IMPORT:
         spec = util.find_spec(name)
         for folder in spec.submodule_search_locations or () if spec else ():
             compileall.compile_dir(folder, quiet=2, workers=0)
-    mark.write_text(versions, encoding="utf-8")
+    marker.write_text(versions, encoding="utf-8")
     return True
 
 
 def say(line: str) -> None:
-    """One line for whoever waits."""
+    """Print one line of progress."""
     sys.stdout.write(f"setup: {line}\n")
     sys.stdout.flush()
 
 
 def main() -> int:
-    """Exit code 0 when torch is in place, 1 when it cannot be had."""
+    """Exit code 0 when torch is installed, 1 otherwise."""
     parser = argparse.ArgumentParser(prog="task setup", description="Install the torch that fits this machine.")
     parser.add_argument("--project", type=Path, default=Path("pyproject.toml"), help="the workspace's pyproject.toml")
-    parser.add_argument("--quiet", action="store_true", help="say nothing when nothing is to do")
+    parser.add_argument("--quiet", action="store_true", help="print nothing if torch is already installed")
     options = parser.parse_args()
     try:
         before = installed_version("torch")
@@ -166,7 +166,7 @@ def main() -> int:
         sys.stderr.write(f"setup: torch {TORCH_VERSION} could not be installed\n{failure}\n")
         return EXIT_FAILED
     if worked or not options.quiet:
-        say(f"torch {installed_version('torch')} is in place")
+        say(f"torch {installed_version('torch')} is installed")
     return 0
 
 

@@ -149,7 +149,7 @@ def cancel(job_id: JobId, json: Json = False) -> None:
 
 @app.command()
 def hold(job_id: JobId, json: Json = False) -> None:
-    """Keep a job from being assigned until it is released. An attempt that runs goes on."""
+    """Keep a job from being assigned until it is released. A running attempt continues."""
     run(_command(cli_settings.load(), job_id, "hold", "it is assigned to no runner until it is released", json=json))
 
 
@@ -165,7 +165,7 @@ def priority(
     level: Annotated[int, typer.Argument(min=0, max=9, help="0 to 9; 9 is the most urgent.")],
     json: Json = False,
 ) -> None:
-    """Give a job another priority; it counts from the next plan on."""
+    """Change the priority of a job, from the next plan on."""
     body = {"priority": level}
     run(_command(cli_settings.load(), job_id, "priority", f"its priority is {level}", body, json=json))
 

@@ -39,7 +39,7 @@ class HubRepository:
 
 
 @dataclass(frozen=True, slots=True)
-class Hub:
+class ModelHub:
     """A server, and the token that it gets."""
 
     url: str

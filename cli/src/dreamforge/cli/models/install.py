@@ -10,7 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from dreamforge.cli.console import err
 from dreamforge.cli.models.download import Downloader
 from dreamforge.cli.models.fetch import TIMEOUT, Fetcher
-from dreamforge.cli.models.hub import Hub
+from dreamforge.cli.models.hub import ModelHub
 from dreamforge.cli.models.library import ModelLibrary, checked_descriptor, refuse_pickles, write_atomically
 from dreamforge.cli.models.partial_file import ExpectedFile
 from dreamforge.cli.models.sources import DownloadPlan, SourceResolver
@@ -53,9 +53,9 @@ def client_of(settings: CliSettings) -> httpx.AsyncClient:
     return httpx.AsyncClient(timeout=TIMEOUT, event_hooks={"request": [authorize]})
 
 
-def hub_of(settings: CliSettings) -> Hub:
+def hub_of(settings: CliSettings) -> ModelHub:
     """The hub of the settings, with its token."""
-    return Hub(settings.hub_url.rstrip("/"), settings.hub_token.get_secret_value())
+    return ModelHub(settings.hub_url.rstrip("/"), settings.hub_token.get_secret_value())
 
 
 async def download_model(

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from dreamforge.cli.models.download import FileDownload
 from dreamforge.cli.models.errors import DownloadFailed, FileListMissing
-from dreamforge.cli.models.hub import Hub, HubRepository, refusal
+from dreamforge.cli.models.hub import HubRepository, ModelHub, refusal
 from dreamforge.cli.models.partial_file import ExpectedFile
 from dreamforge.cli.models.repository_files import INDEX, SAFETENSORS, configuration_files, pipeline_files
 from dreamforge.contracts.models.descriptor import ModelDescriptor, ModelSource
@@ -33,7 +33,7 @@ class SourceResolver:
     """Finds the files of a model."""
 
     client: httpx.AsyncClient
-    hub: Hub
+    hub: ModelHub
 
     async def plan(self, entry: CatalogEntry, *, mirror: str = "", base_folder: Path = Path()) -> DownloadPlan:
         """Every file with its location. A relative folder is relative to `base_folder`.
