@@ -57,7 +57,7 @@ async def registry(settings: CliSettings) -> AsyncIterator[ModelRegistryClient]:
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    """The model, as somebody has it on a disk."""
+    """A folder with the files of the model, outside the models folder."""
     folder = tmp_path / "given"
     for path, content in FILES.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

@@ -67,7 +67,7 @@ async def test_a_submission_is_repeated_under_the_same_key() -> None:
         if len(keys) == 1:
             raise httpx.ReadTimeout("lost")
         if len(keys) == 2:
-            return httpx.Response(503, json={"title": "away"})
+            return httpx.Response(503, json={"title": "unavailable"})
         return httpx.Response(202, json={"job_id": "J"}, headers={"Forge-Sequence": "3"})
 
     async with gateway(answer) as client:
