@@ -81,11 +81,11 @@ def test_a_runner_is_either_scored_or_refused_with_a_reason(request_, model, loa
 def test_whoever_is_scored_can_take_the_job(request_, model, load):
     if judge(request_, {"m": model}, load).score is None:
         return
-    beat = load.beat
-    assert not beat.draining
-    assert request_.model_id in beat.model_ids
-    assert load.committed_slots < beat.slots
-    assert load.committed_bytes + required_bytes(request_, {"m": model}) <= beat.budget_bytes
+    heartbeat = load.heartbeat
+    assert not heartbeat.draining
+    assert request_.model_id in heartbeat.model_ids
+    assert load.committed_slots < heartbeat.slots
+    assert load.committed_bytes + required_bytes(request_, {"m": model}) <= heartbeat.budget_bytes
 
 
 @given(REQUESTS, LOADS)
@@ -95,16 +95,16 @@ def test_nobody_runs_a_model_that_is_not_registered(request_, load):
 
 @given(REQUESTS, MODELS, LOADS, st.integers(1, 10_000))
 def test_more_load_never_makes_a_runner_fit(request_, model, load, more):
-    heavier = RunnerLoad(load.beat, load.committed_bytes + more, load.committed_slots + 1)
+    heavier = RunnerLoad(load.heartbeat, load.committed_bytes + more, load.committed_slots + 1)
     if judge(request_, {"m": model}, load).refused:
         assert judge(request_, {"m": model}, heavier).refused
 
 
 @given(REQUESTS, MODELS, LOADS)
 def test_a_loaded_model_is_worth_more_than_anything_else(request_, model, load):
-    cold = RunnerLoad(load.beat.model_copy(update={"resident_model_ids": ()}), load.committed_bytes)
+    cold = RunnerLoad(load.heartbeat.model_copy(update={"resident_model_ids": ()}), load.committed_bytes)
     busy = RunnerLoad(
-        load.beat.model_copy(update={"resident_model_ids": ("m",)}), load.committed_bytes, load.beat.slots - 1
+        load.heartbeat.model_copy(update={"resident_model_ids": ("m",)}), load.committed_bytes, load.heartbeat.slots - 1
     )
     scores = judge(request_, {"m": model}, cold).score, judge(request_, {"m": model}, busy).score
     if None not in scores:
@@ -139,13 +139,13 @@ ASSET = ModelDescriptor(
 @given(TIERED, LOADS)
 def test_a_runner_takes_the_first_tier_that_fits_its_budget(model, load):
     needs, models = Needs("m", 64, 64), {"m": model}
-    tier = tier_for(needs, models, load.beat.budget_bytes)
-    fits = [t for t in model.tiers if required_bytes(needs, models, t) <= load.beat.budget_bytes]
+    tier = tier_for(needs, models, load.heartbeat.budget_bytes)
+    fits = [t for t in model.tiers if required_bytes(needs, models, t) <= load.heartbeat.budget_bytes]
     assert tier == (fits[0] if fits else None)
     candidate = judge(needs, models, load)
     if candidate.score is not None:
         assert candidate.tier == tier.name
-        assert required_bytes(needs, models, tier) + load.committed_bytes <= load.beat.budget_bytes
+        assert required_bytes(needs, models, tier) + load.committed_bytes <= load.heartbeat.budget_bytes
 
 
 @given(MODELS, LOADS)
@@ -154,7 +154,7 @@ def test_an_asset_counts_and_must_be_there(model, load):
     assert required_bytes(with_lora, models) == required_bytes(Needs("m", 64, 64), models) + 700
     assert judge(with_lora, models, load).refused
     has_both = RunnerLoad(
-        load.beat.model_copy(update={"model_ids": (*load.beat.model_ids, "lora")}), load.committed_bytes
+        load.heartbeat.model_copy(update={"model_ids": (*load.heartbeat.model_ids, "lora")}), load.committed_bytes
     )
     if judge(with_lora, models, has_both).score is not None:
         assert judge(Needs("m", 64, 64), models, has_both).score is not None

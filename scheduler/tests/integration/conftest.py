@@ -1,4 +1,4 @@
-"""A real NATS, and runners that only say they live and answer their assignments: no torch, the real protocol."""
+"""A real NATS, and runners that only send heartbeats and answer assignments: the real protocol without torch."""
 
 import asyncio
 import contextlib
@@ -73,8 +73,8 @@ class FakeRunner:
         self.store = EventStore(self.bus, f"/dreamforge/runner/{self.runner_id}")
         self._tasks = [asyncio.create_task(self._work())]
         await self.listening.wait()  # before anybody can know of it
-        await self.beat()
-        self._tasks.append(asyncio.create_task(self._beats()))
+        await self.heartbeat()
+        self._tasks.append(asyncio.create_task(self._heartbeats()))
         return self
 
     def now(self) -> datetime:
@@ -96,8 +96,8 @@ class FakeRunner:
         """Go silent, as after kill -9."""
         await cancel(*self._tasks)
 
-    async def beat(self, seconds: int = LEASE_SECONDS) -> None:
-        beat = Heartbeat(
+    async def heartbeat(self, seconds: int = LEASE_SECONDS) -> None:
+        sent = Heartbeat(
             runner_id=self.runner_id,
             instance_id=self.instance_id,
             at=now(),
@@ -109,12 +109,12 @@ class FakeRunner:
             model_ids=("tiny",),
             active=tuple(ActiveAttempt(job_id=job, attempt=attempt) for job, attempt in self.active.items()),
         )
-        await self.bus.js.publish(f"$KV.runners.{self.runner_id}", beat.model_dump_json().encode(), msg_ttl=seconds)
+        await self.bus.js.publish(f"$KV.runners.{self.runner_id}", sent.model_dump_json().encode(), msg_ttl=seconds)
 
-    async def _beats(self) -> None:
+    async def _heartbeats(self) -> None:
         while True:
             with contextlib.suppress(*NATS_ERRORS):
-                await self.beat()
+                await self.heartbeat()
             await asyncio.sleep(1)
 
     async def _work(self) -> None:
@@ -220,7 +220,7 @@ class Forge:
         bus = next(bus for found, bus, _ in self.schedulers if found is scheduler)
         await bus.nc.close()
 
-    async def drop_beat(self, runner_id: str) -> None:
+    async def drop_heartbeat(self, runner_id: str) -> None:
         """End a runner's lease as if it had run out."""
         await self.bus.js.publish(f"$KV.runners.{runner_id}", b"", headers={"KV-Operation": "PURGE"})
 

@@ -1,4 +1,4 @@
-"""The key that says who is active is given back whole, whatever was under way."""
+"""The leadership key is released, whatever was in flight."""
 
 import asyncio
 
@@ -35,7 +35,7 @@ async def test_a_leader_that_stops_while_it_renews_gives_the_key_back(bus: Bus, 
     assert (last.data, last.headers.get("KV-Operation")) == (b"", "DEL")
 
 
-async def test_the_key_of_somebody_else_is_left_alone(bus: Bus) -> None:
+async def test_the_key_of_another_holder_is_not_deleted(bus: Bus) -> None:
     began = asyncio.Event()
     leader = Leadership(bus, "scheduler", "first", lambda _leads: began.set())
     leading = asyncio.create_task(leader.run())

@@ -1,4 +1,4 @@
-"""Runners die, come back as somebody else, or never start what they were given: the job goes on elsewhere."""
+"""Runners die, restart as a new instance, or never start their assignment: the job goes to another runner."""
 
 import asyncio
 
@@ -32,7 +32,7 @@ async def test_a_killed_runners_job_runs_elsewhere(forge, capsys):
     assert failures(await forge.store.load(job_id)) == [(1, FailureReason.RUNNER_LOST)]
 
 
-async def test_a_lost_runner_is_written_down_once(forge):
+async def test_a_lost_runner_is_recorded_once(forge):
     await forge.scheduler(**QUICK)
     runner = await forge.runner("gpu-1")
     await runner.register()
@@ -45,7 +45,7 @@ async def test_a_lost_runner_is_written_down_once(forge):
     await eventually(words, 15, until=lambda said: said == ["registered", "lost"])
 
 
-async def test_a_runner_lost_while_no_scheduler_lived_is_noticed_by_the_next(forge):
+async def test_a_runner_lost_while_no_scheduler_ran_is_recorded_by_the_next(forge):
     runner = await forge.runner("gpu-1", behaviour="hold")
     await runner.register()
     first = await forge.scheduler(**QUICK)
@@ -61,7 +61,7 @@ async def test_a_runner_lost_while_no_scheduler_lived_is_noticed_by_the_next(for
     assert [message.subject.rsplit(".", 1)[-1] for message in stored] == ["registered", "lost"]
 
 
-async def test_a_restarted_runners_attempts_are_given_up(forge):
+async def test_the_attempts_of_a_restarted_runner_fail(forge):
     await forge.scheduler(**QUICK, scheduler_recent_grace_seconds=0.3)
     first = await forge.runner("gpu-1", behaviour="hold")
     job_id = await forge.submit()
@@ -72,7 +72,7 @@ async def test_a_restarted_runners_attempts_are_given_up(forge):
     assert failures(await forge.store.load(job_id)) == [(1, FailureReason.RUNNER_LOST)]
 
 
-async def test_an_attempt_that_is_never_started_is_given_to_somebody_else(forge):
+async def test_an_attempt_that_is_never_started_goes_to_another_runner(forge):
     await forge.scheduler(**QUICK, scheduler_start_deadline_seconds=0.5)
     lazy = await forge.runner("gpu-1", behaviour="ignore")
     job_id = await forge.submit()
@@ -83,7 +83,7 @@ async def test_an_attempt_that_is_never_started_is_given_to_somebody_else(forge)
     assert failures(await forge.store.load(job_id)) == [(1, FailureReason.START_DEADLINE)]
 
 
-async def test_a_failed_attempt_is_retried_when_its_time_has_come_and_not_before(forge):
+async def test_a_failed_attempt_is_retried_when_it_is_due_and_not_before(forge):
     await forge.scheduler()
     runner = await forge.runner("gpu-1", behaviour="hold")
     job_id = await forge.submit()
@@ -96,7 +96,7 @@ async def test_a_failed_attempt_is_retried_when_its_time_has_come_and_not_before
     assert 0 <= late_seconds < 1
 
 
-async def test_a_retry_that_fell_due_while_no_scheduler_lived_is_planned_at_once(forge):
+async def test_a_retry_that_became_due_while_no_scheduler_ran_is_planned_at_once(forge):
     first = await forge.scheduler()
     runner = await forge.runner("gpu-1", behaviour="hold")
     job_id = await forge.submit()
@@ -108,7 +108,7 @@ async def test_a_retry_that_fell_due_while_no_scheduler_lived_is_planned_at_once
     await eventually(lambda: len(runner.taken), until=lambda taken: taken == 2)
 
 
-async def test_an_owner_who_will_not_wait_gets_an_answer(forge):
+async def test_a_job_past_its_start_deadline_is_failed(forge):
     await forge.scheduler()
     job_id = await forge.submit(deadlines=Deadlines(start_within_seconds=0.3))
     await eventually(lambda: forge.status(job_id), until=lambda status: status == "failed")
@@ -131,13 +131,13 @@ async def test_nothing_happens_to_a_runner_whose_heartbeats_come_back_in_time(fo
     runner = await forge.runner("gpu-1", behaviour="hold")
     job_id = await forge.submit()
     await eventually(lambda: forge.status(job_id), until=lambda status: status == "running")
-    await forge.drop_beat("gpu-1")
-    await runner.beat()
+    await forge.drop_heartbeat("gpu-1")
+    await runner.heartbeat()
     await asyncio.sleep(0.8)  # past the grace: nothing is to be seen, so nothing can be awaited
     assert failures(await forge.store.load(job_id)) == []
 
 
-async def test_a_message_that_nobody_can_read_changes_a_version_and_stops_nothing(forge):
+async def test_an_unreadable_message_changes_only_a_version(forge):
     scheduler = await forge.scheduler()
     job_id = await forge.submit()
     await forge.bus.js.publish(f"forge.jobs.{job_id}.1.succeeded", b"\xff not json")

@@ -1,4 +1,4 @@
-"""`python -m dreamforge.scheduler` as a process: patient at start, ready when it has read the log, quick to leave."""
+"""`python -m dreamforge.scheduler` as a process: waits for NATS, is ready after reading the log, stops fast."""
 
 import asyncio
 import contextlib
@@ -84,7 +84,7 @@ async def test_it_waits_for_nats_and_says_so_and_is_ready_only_then(start, nats_
     await eventually(lambda: scheduler.health("/readyz"), 10, until=lambda status: status == 200)
 
 
-async def test_it_leaves_while_it_waits_for_nats(start, nats_server):
+async def test_it_stops_while_it_waits_for_nats(start, nats_server):
     await nats_server.kill()
     scheduler = await start()
     await scheduler.health("/healthz")

@@ -1,4 +1,4 @@
-"""A question about production is answered from a file."""
+"""A plan of a running scheduler is captured into a file and made again from it."""
 
 import asyncio
 import json
@@ -10,17 +10,17 @@ from dreamforge.runtime.testing import eventually
 
 
 def replay(*arguments, **options):
-    command = [sys.executable, "-m", "dreamforge.scheduler.planning.replay", *arguments]
+    command = [sys.executable, "-m", "dreamforge.scheduler.replay", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
 async def test_a_capture_of_a_live_log_replays_its_next_decision(forge, tmp_path):
     await forge.runner("gpu-1", behaviour="ignore")
     jobs = [await forge.submit(priority=number) for number in (2, 8, 5)]
-    scene = tmp_path / "scene.json"
+    planning_input = tmp_path / "input.json"
     environment = os.environ | {"FORGE_NATS_URL": forge.url}
-    assert (await asyncio.to_thread(replay, "capture", str(scene), env=environment)).returncode == 0
-    (assignment,) = json.loads((await asyncio.to_thread(replay, str(scene))).stdout)
+    assert (await asyncio.to_thread(replay, "capture", str(planning_input), env=environment)).returncode == 0
+    (assignment,) = json.loads((await asyncio.to_thread(replay, str(planning_input))).stdout)
     assert assignment["job"]["job_id"] == jobs[1]
     await forge.scheduler()  # and the scheduler decides as the replay did
     await eventually(lambda: forge.status(jobs[1]), until=lambda status: status == "assigned")
@@ -34,4 +34,4 @@ async def test_a_capture_of_a_live_log_replays_its_next_decision(forge, tmp_path
 def test_without_a_file_it_says_how_it_is_used():
     run = replay()
     assert run.returncode == 2
-    assert "capture scene.json" in run.stderr
+    assert "capture input.json" in run.stderr

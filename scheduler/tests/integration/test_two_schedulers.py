@@ -1,4 +1,4 @@
-"""Two schedulers: one leads, the other takes over; and should both lead, no job is assigned twice."""
+"""Two schedulers: one leads, the other takes over; and if both lead, no job is assigned twice."""
 
 import asyncio
 from collections import Counter
@@ -70,8 +70,8 @@ async def test_a_leader_that_stops_hands_over_at_once(forge, capsys):
     assert clock() - stopped < 1
 
 
-async def test_the_fleet_is_seen_again_after_the_broker_was_restarted(forge, nats_server):
-    """Leases live in the broker's memory: somebody has to declare their buckets again, and everybody to come back."""
+async def test_the_fleet_is_known_again_after_a_restart_of_the_broker(forge, nats_server):
+    """Leases are in the broker's memory: after a restart buckets and leases are made again."""
     scheduler = await forge.scheduler()
     await forge.runner("gpu-1")
     await nats_server.kill()

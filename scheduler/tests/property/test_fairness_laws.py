@@ -1,4 +1,4 @@
-"""What fairness promises over time: nobody starves, equal tenants get equal shares."""
+"""What fairness promises over time: no job starves, equal tenants get equal shares."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -57,8 +57,8 @@ class Shop:
                 self.sequence += 1
                 done = JobSucceeded(at=self.now, attempt=1, artifacts=(), render_seconds=0)
                 self.snapshot.observe(job_id, done, self.sequence)
-        held = self.snapshot.held("r")
-        load = RunnerLoad(self.beat(), sum(job.held_bytes for job in held.values()), len(held))
+        held = self.snapshot.placed_on("r")
+        load = RunnerLoad(self.heartbeat(), sum(job.reserved_bytes for job in held.values()), len(held))
         for assignment in plan([load], self.snapshot, {"a": MODEL}, self.now, POLICY):
             job = assignment.job
             self.snapshot.promise(job.job_id, "r", "i", assignment.required_bytes)
@@ -68,7 +68,7 @@ class Shop:
             self.served.append(job)
         self.now += timedelta(seconds=1)
 
-    def beat(self):
+    def heartbeat(self):
         return Heartbeat(
             runner_id="r",
             instance_id="i",
@@ -145,7 +145,7 @@ def test_shares_are_of_work_not_of_jobs(steps):
     assert max(work.values()) - min(work[t] for t in tenants) <= largest
 
 
-def test_who_was_away_does_not_save_up_turns():
+def test_a_tenant_without_jobs_saves_up_no_turns():
     shop = Shop()
     for _ in range(50):
         shop.request(tenant="busy")
@@ -159,7 +159,7 @@ def test_who_was_away_does_not_save_up_turns():
     assert counts == {"busy": 5, "late": 5}
 
 
-def test_emptying_the_queue_is_no_way_to_get_ahead():
+def test_emptying_its_queue_gives_a_tenant_no_advantage():
     """A tenant that sends its jobs one at a time gets its share, not more."""
     shop = Shop()
     for _ in range(50):
@@ -173,7 +173,7 @@ def test_emptying_the_queue_is_no_way_to_get_ahead():
 
 
 @pytest.mark.parametrize("tenant", ["small", "big"])
-def test_small_jobs_do_not_slip_past_a_large_one_for_ever(tenant):
+def test_small_jobs_do_not_overtake_a_large_one_forever(tenant):
     """The large one needs the whole runner; small ones come faster than they leave and always fit."""
     shop = Shop(slots=4, budget=64 * 64 * 4)
     for _ in range(3):  # one a second, so that the runner never falls empty of itself

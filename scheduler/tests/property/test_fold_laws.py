@@ -1,4 +1,4 @@
-"""The scheduler's fold tells the same story as the aggregate itself, whatever comes in whatever mixture."""
+"""The scheduler's fold agrees with the job aggregate, for any events in any order."""
 
 import json
 from dataclasses import dataclass, field
@@ -84,7 +84,7 @@ class World:
         self.now += timedelta(seconds=number)
         if kind == "garbage":
             self.write(job_id, f"forge.jobs.{job_id}.{number}.{'succeeded' if flag else 'nonsense'}", {}, b"\xff")
-        elif kind == "beside":  # near the job's subjects, and not one of them: the version stays
+        elif kind == "beside":  # beside the job's subjects: its version stays
             self.sequence += 1
             assert self.snapshot.apply(f"forge.jobs.{job_id}", {}, b"\xff", self.sequence) is not None
         elif kind == "hold queue":
@@ -170,11 +170,11 @@ def check(world):
     open_jobs = {job_id: state for job_id, state in world.states.items() if not state.terminal}
     assert set(world.snapshot.jobs) == set(open_jobs)
     for job_id, state in open_jobs.items():
-        same_story(world, world.snapshot.jobs[job_id], state)
+        same_job(world, world.snapshot.jobs[job_id], state)
     whole_index(world.snapshot)
 
 
-def same_story(world, job, state):
+def same_job(world, job, state):
     assert job.version == world.versions[job.job_id]
     assert job.attempt == state.attempt
     assert (job.demand.tenant, job.priority) == (state.tenant, state.priority)
@@ -196,7 +196,7 @@ def whole_index(snapshot):
     assert set(snapshot.queue) == served
     assert len(snapshot.queue) == len(served)
     assert {job.job_id for job in snapshot.waiting()} == by_stage[Stage.WAITING]
-    held = {job.job_id: name for name in snapshot.holders for job in snapshot.held(name).values()}
+    held = {job.job_id: name for name in snapshot.runners_in_use for job in snapshot.placed_on(name).values()}
     assert held == {job.job_id: job.runner_id for job in snapshot.jobs.values() if job.stage in ON_RUNNER}
     deadlines = sorted((job.deadline, job.job_id) for job in snapshot.jobs.values() if job.deadline is not None)
     assert snapshot.overdue(datetime.max.replace(tzinfo=UTC)) == [job_id for _, job_id in deadlines]
@@ -205,7 +205,7 @@ def whole_index(snapshot):
 
 @settings(max_examples=400)
 @given(STEPS)
-def test_the_fold_tells_the_aggregates_story(steps):
+def test_the_fold_agrees_with_the_aggregate(steps):
     world = World()
     for step in steps:
         world.step(*step)
@@ -300,7 +300,7 @@ def test_a_run_deadline_counts_from_the_start():
     assert world.snapshot.next_deadline == NOON + timedelta(seconds=1 + 2 + 3)
 
 
-def test_each_new_wait_is_told_once():
+def test_each_new_wait_is_returned_once():
     world = World()
     for kind in ("request", "assign", "start", "fail"):
         world.step("J1", kind, 0, True)

@@ -13,7 +13,7 @@ from dreamforge.contracts.placement import RunnerLoad, judge
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.scheduler.planning.fairness import Ageing
 from dreamforge.scheduler.planning.plan import PlanPolicy, plan
-from dreamforge.scheduler.planning.planning_input import Scene
+from dreamforge.scheduler.planning.planning_input import PlanningInput
 from dreamforge.scheduler.planning.snapshot import Snapshot
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -38,7 +38,7 @@ def requested(model="a", *, side=64, tenant="t", priority=5, age=0.0, steps=1, n
     return JobRequested(at=now - timedelta(seconds=age), tenant=tenant, priority=priority, request=request)
 
 
-def beat(runner_id, *, slots=1, budget=10_000, models=("a", "b"), resident=(), draining=False):
+def heartbeat(runner_id, *, slots=1, budget=10_000, models=("a", "b"), resident=(), draining=False):
     return Heartbeat(
         runner_id=runner_id,
         instance_id=f"{runner_id}-1",
@@ -78,7 +78,7 @@ FLEETS = st.lists(
 ).map(
     lambda rows: [
         RunnerLoad(
-            beat(f"r{n}", slots=slots, budget=budget, models=models, resident=resident, draining=draining),
+            heartbeat(f"r{n}", slots=slots, budget=budget, models=models, resident=resident, draining=draining),
             sum(held),
             len(held),
         )
@@ -100,9 +100,10 @@ def applied(snapshot, fleet, assignments):
         snapshot.promise(assignment.job.job_id, assignment.runner_id, assignment.instance_id, assignment.required_bytes)
     return [
         RunnerLoad(
-            load.beat,
-            load.committed_bytes + sum(a.required_bytes for a in assignments if a.runner_id == load.beat.runner_id),
-            load.committed_slots + sum(a.runner_id == load.beat.runner_id for a in assignments),
+            load.heartbeat,
+            load.committed_bytes
+            + sum(a.required_bytes for a in assignments if a.runner_id == load.heartbeat.runner_id),
+            load.committed_slots + sum(a.runner_id == load.heartbeat.runner_id for a in assignments),
         )
         for load in fleet
     ]
@@ -114,16 +115,16 @@ def told(assignments):
 
 @settings(max_examples=500)
 @given(FLEETS, QUEUES)
-def test_nothing_goes_where_it_may_not(fleet, queue):
+def test_no_assignment_exceeds_what_a_runner_can_take(fleet, queue):
     snapshot = fold(queue)
-    loads = {load.beat.runner_id: load for load in fleet}
+    loads = {load.heartbeat.runner_id: load for load in fleet}
     for assignment in plan(fleet, snapshot, MODELS, NOON):
         load = loads[assignment.runner_id]
         shape = assignment.job.demand.shape
         assert judge(shape, MODELS, load).score is not None
-        load = RunnerLoad(load.beat, load.committed_bytes + assignment.required_bytes, load.committed_slots + 1)
-        assert load.committed_bytes <= load.beat.budget_bytes
-        assert load.committed_slots <= load.beat.slots
+        load = RunnerLoad(load.heartbeat, load.committed_bytes + assignment.required_bytes, load.committed_slots + 1)
+        assert load.committed_bytes <= load.heartbeat.budget_bytes
+        assert load.committed_slots <= load.heartbeat.slots
         loads[assignment.runner_id] = load
 
 
@@ -158,7 +159,7 @@ def test_planning_the_applied_plan_yields_nothing(fleet, queue):
 
 @settings(max_examples=200)
 @given(FLEETS, QUEUES)
-def test_nobody_waits_beside_room(fleet, queue):
+def test_no_job_waits_while_a_runner_could_take_it(fleet, queue):
     """Without reservations, a job that is left over is refused by every runner as the plan leaves it."""
     snapshot = fold(queue)
     fleet = applied(snapshot, fleet, plan(fleet, snapshot, MODELS, NOON, NO_RESERVE))
@@ -182,20 +183,20 @@ def test_one_plan_is_as_good_as_many_small_ones(fleet, queue):
 
 @settings(max_examples=100)
 @given(FLEETS, QUEUES, st.lists(st.tuples(st.sampled_from(["t1", "t2", "t3"]), st.integers(1, 10**6)), max_size=3))
-def test_a_captured_scene_decides_the_same_again(fleet, queue, served):
+def test_a_captured_input_gives_the_same_plan(fleet, queue, served):
     snapshot = fold(queue)
     for tenant, work in served:
         snapshot.queue.charge(tenant, work)
-    fleet = [RunnerLoad(load.beat) for load in fleet]
-    beats = tuple(load.beat for load in fleet)
-    scene = Scene.of(NOON, PlanPolicy(), beats, tuple(MODELS.values()), snapshot)
-    again = Scene.model_validate_json(scene.model_dump_json())
+    fleet = [RunnerLoad(load.heartbeat) for load in fleet]
+    heartbeats = tuple(load.heartbeat for load in fleet)
+    captured = PlanningInput.of(NOON, PlanPolicy(), heartbeats, tuple(MODELS.values()), snapshot)
+    again = PlanningInput.model_validate_json(captured.model_dump_json())
     assert again.replay() == plan(fleet, snapshot, MODELS, NOON)
 
 
 @settings(max_examples=200)
 @given(FLEETS, QUEUES, st.integers(1, 4))
-def test_a_decision_says_who_could_have_had_it(fleet, queue, bound):
+def test_a_decision_lists_the_runners_that_could_have_taken_it(fleet, queue, bound):
     policy = PlanPolicy(candidates_max=bound)
     for assignment in plan(fleet, fold(queue), MODELS, NOON, policy):
         decision = assignment.decision

@@ -1,4 +1,4 @@
-"""The queue is always in order, though it is never sorted."""
+"""The queue is always in order, without being sorted again."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -33,19 +33,19 @@ ACTIONS = st.lists(st.tuples(st.sampled_from(["add", "remove", "serve"]), st.int
 
 @settings(max_examples=300)
 @given(ACTIONS)
-def test_order_survives_any_coming_and_going(actions):
-    queue, there = Queue(), set()
+def test_the_order_holds_after_any_additions_and_removals(actions):
+    queue, queued = Queue(), set()
     for action, number in actions:
         job = JOBS[number]
-        if action == "add" and number not in there:
+        if action == "add" and number not in queued:
             queue.add(job)
-            there.add(number)
-        elif action != "add" and number in there:
+            queued.add(number)
+        elif action != "add" and number in queued:
             if action == "serve":
                 queue.charge(job.demand.tenant, job.demand.work)
             queue.remove(job)
-            there.discard(number)
-        check(queue, [JOBS[n] for n in there])
+            queued.discard(number)
+        check(queue, [JOBS[n] for n in queued])
 
 
 def check(queue, jobs):
@@ -65,15 +65,15 @@ def check(queue, jobs):
 
 
 @given(ACTIONS)
-def test_what_is_owed_is_forgotten_when_nobody_competes(actions):
-    queue, there = Queue(), set()
+def test_tags_are_forgotten_when_no_tenant_competes(actions):
+    queue, queued = Queue(), set()
     for action, number in actions:
-        if action == "add" and number not in there:
+        if action == "add" and number not in queued:
             queue.add(JOBS[number])
-            there.add(number)
-        elif action == "serve" and number in there:
+            queued.add(number)
+        elif action == "serve" and number in queued:
             queue.charge(JOBS[number].demand.tenant, JOBS[number].demand.work)
-    for number in there:
+    for number in queued:
         queue.remove(JOBS[number])
     for job in JOBS[:3]:
         queue.add(job)
@@ -91,7 +91,7 @@ def test_rank_orders_as_effective_priority_does_at_any_moment(one, two, age_one,
         assert (rank_one < rank_two) == (now_one > now_two)
 
 
-def test_taking_out_what_is_not_there_is_an_error():
+def test_removing_a_job_that_is_not_queued_is_an_error():
     queue = Queue()
     queue.add(JOBS[0])
     with pytest.raises(KeyError):

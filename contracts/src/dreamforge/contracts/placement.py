@@ -54,14 +54,14 @@ def _needs(model_id: str, height_px: int, width_px: int, assets: tuple[str, ...]
 class RunnerLoad:
     """A live runner with what is already promised to it (assigned or running, from the log)."""
 
-    beat: Heartbeat
+    heartbeat: Heartbeat
     committed_bytes: int = 0
     committed_slots: int = 0
 
     @property
     def free_slots(self) -> int:
         """Attempts it can still take."""
-        return max(0, self.beat.slots - self.committed_slots)
+        return max(0, self.heartbeat.slots - self.committed_slots)
 
 
 def required_bytes(needs: Needs, models: Models, tier: Tier | None = None) -> int:
@@ -93,42 +93,44 @@ def least_bytes(needs: Needs, models: Models) -> int:
 
 def judge(needs: Needs, models: Models, runner: RunnerLoad) -> Candidate:
     """Score a runner for a request, or refuse it with the reason and the numbers. Higher scores are better."""
-    beat = runner.beat
-    if refusal := _cannot(needs, models, beat):
-        return Candidate(runner_id=beat.runner_id, refused=refusal)
-    tier = tier_for(needs, models, beat.budget_bytes)
+    heartbeat = runner.heartbeat
+    if refusal := _cannot(needs, models, heartbeat):
+        return Candidate(runner_id=heartbeat.runner_id, refused=refusal)
+    tier = tier_for(needs, models, heartbeat.budget_bytes)
     if tier is None:
         need = least_bytes(needs, models)
         return Candidate(
-            runner_id=beat.runner_id, refused=f"too small: needs {need} bytes, can offer {beat.budget_bytes}"
+            runner_id=heartbeat.runner_id, refused=f"too small: needs {need} bytes, can offer {heartbeat.budget_bytes}"
         )
     need = required_bytes(needs, models, tier)
     named = tier.name if models[needs.model_id].tiers else None
     if refusal := _has_no_room(need, runner):
-        return Candidate(runner_id=beat.runner_id, refused=refusal, tier=named)
+        return Candidate(runner_id=heartbeat.runner_id, refused=refusal, tier=named)
     return _scored(needs, need, runner, named)
 
 
 def _scored(needs: Needs, need: int, runner: RunnerLoad, tier: str | None) -> Candidate:
-    beat = runner.beat
-    resident = needs.model_id in beat.resident_model_ids
-    left = beat.budget_bytes - runner.committed_bytes
+    heartbeat = runner.heartbeat
+    resident = needs.model_id in heartbeat.resident_model_ids
+    left = heartbeat.budget_bytes - runner.committed_bytes
     reasons = (
         "model is loaded" if resident else "model must be loaded",
-        f"{runner.free_slots} of {beat.slots} slots free",
+        f"{runner.free_slots} of {heartbeat.slots} slots free",
         f"needs {need} of {left} bytes" + (f" in tier {tier!r}" if tier else ""),
     )
     score = (
-        RESIDENT_SCORE * resident + IDLE_SCORE * runner.free_slots / beat.slots + TIGHT_FIT_SCORE * need / max(1, left)
+        RESIDENT_SCORE * resident
+        + IDLE_SCORE * runner.free_slots / heartbeat.slots
+        + TIGHT_FIT_SCORE * need / max(1, left)
     )
-    return Candidate(runner_id=beat.runner_id, score=round(score, 3), reasons=reasons, tier=tier)
+    return Candidate(runner_id=heartbeat.runner_id, score=round(score, 3), reasons=reasons, tier=tier)
 
 
-def _cannot(needs: Needs, models: Models, beat: Heartbeat) -> str | None:
-    if beat.draining:
+def _cannot(needs: Needs, models: Models, heartbeat: Heartbeat) -> str | None:
+    if heartbeat.draining:
         return "draining: it takes no new work"
     for wanted in (needs.model_id, *needs.assets):
-        if wanted not in models or wanted not in beat.model_ids:
+        if wanted not in models or wanted not in heartbeat.model_ids:
             return f"does not have model {wanted!r}"
     try:
         required_bytes(needs, models)
@@ -138,9 +140,9 @@ def _cannot(needs: Needs, models: Models, beat: Heartbeat) -> str | None:
 
 
 def _has_no_room(need: int, runner: RunnerLoad) -> str | None:
-    beat, left = runner.beat, runner.beat.budget_bytes - runner.committed_bytes
+    heartbeat, left = runner.heartbeat, runner.heartbeat.budget_bytes - runner.committed_bytes
     if runner.free_slots < 1:
-        return f"busy: all {beat.slots} slots taken"
+        return f"busy: all {heartbeat.slots} slots taken"
     if need > left:
         return f"no headroom: needs {need} bytes, {left} left"
     return None

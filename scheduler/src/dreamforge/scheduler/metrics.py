@@ -1,4 +1,4 @@
-"""What the scheduler measures of itself."""
+"""The scheduler's metrics."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -13,5 +13,5 @@ ASSIGNMENTS = Counter("forge_scheduler_assignments_total", "Assignments, by outc
 WAIT_SECONDS = Histogram(
     "forge_scheduler_wait_seconds", "From requested to assigned", buckets=(*LATENCY_BUCKETS, 300.0, 1800.0, 7200.0)
 )
-FAILED_ATTEMPTS = Counter("forge_scheduler_failed_attempts_total", "Attempts this scheduler gave up", ["reason"])
+FAILED_ATTEMPTS = Counter("forge_scheduler_failed_attempts_total", "Attempts that this scheduler failed", ["reason"])
 ACTIVE = Gauge("forge_scheduler_active", "1 while this scheduler is the one that decides")

@@ -1,6 +1,6 @@
-"""The scheduler at work: folds the log, plans when something changed, appends what it planned.
+"""Folds the log, plans when something changed, and appends the planned assignments.
 
-The only I/O around the pure heart. Nothing polls: a message of the log, a heartbeat or a timer wakes the planner.
+The I/O around the pure plan. Nothing polls: a message of the log, a heartbeat or a timer wakes the planner.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from typing import Any
 
 from loguru import logger
 
-from dreamforge.contracts.errors import DependencyAway, StaleAttempt, VersionConflict
+from dreamforge.contracts.errors import Conflict, DependencyAway, VersionConflict
 from dreamforge.contracts.jobs.attempts import decide_course
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.contracts.queue_control import tenant_of_scope
@@ -23,24 +23,24 @@ from dreamforge.runtime.service.background import Alarm, BackgroundTasks
 from dreamforge.runtime.service.telemetry import LAG
 from dreamforge.scheduler import metrics, timers
 from dreamforge.scheduler.liveness.leadership import Leadership
-from dreamforge.scheduler.liveness.lost_job_rescuer import Keeper
+from dreamforge.scheduler.liveness.lost_job_rescuer import LostJobRescuer
 from dreamforge.scheduler.planning.open_job import OpenJob
-from dreamforge.scheduler.planning.plan import Assignment, plan
+from dreamforge.scheduler.planning.plan import PlannedAssignment, plan
 from dreamforge.scheduler.planning.planning_input import loads_of
 from dreamforge.scheduler.planning.snapshot import Snapshot
 from dreamforge.scheduler.settings import SchedulerSettings
 
-# Behind by more than one pull, the fold is history: what it would plan is refused by the log anyway.
+# Further behind than one pull of messages, most of what the fold would plan is refused by the log.
 BEHIND_MESSAGES = 1_000
-AWAY_PAUSE_SECONDS = 0.5
-# Of the second in which a scheduler hands over.
+RETRY_PAUSE_SECONDS = 0.5
+# Part of the second within which another scheduler takes over.
 CLOSE_SECONDS = 0.4
 
 
 class Scheduler:
     """One scheduler process. Any number may run: one leads, the others keep folding so that they can take over.
 
-    Should two lead for a moment, the log's version check still keeps each job to one assignment.
+    If two lead for a moment, the version check of the log still gives each job only one assignment.
     """
 
     def __init__(self, bus: Bus, settings: SchedulerSettings, instance_id: str) -> None:
@@ -48,11 +48,15 @@ class Scheduler:
         self._settings = settings
         self._store = EventStore(bus, f"/dreamforge/scheduler/{instance_id}")
         self.snapshot = Snapshot(settings.ageing)
-        self.fleet = FleetView(bus, on_heartbeat=self._beat, on_lost=self._lost)
+        self.fleet = FleetView(bus, on_heartbeat=self._heartbeat, on_lost=self._lost)
         self.models = ModelsView(bus, changed=self._changed)
         self.queues = QueuesView(bus, changed=self._queue_changed)
-        self.leadership = Leadership(bus, "scheduler", instance_id, self._led, replicas=settings.stream_replicas)
-        self.keeper = Keeper(bus, self._store, self.snapshot, self.fleet, settings, lambda: self.decides())
+        self.leadership = Leadership(
+            bus, "scheduler", instance_id, self._leadership_changed, replicas=settings.stream_replicas
+        )
+        self.rescuer = LostJobRescuer(
+            bus, self._store, self.snapshot, self.fleet, settings.patience, lambda: self.decides()
+        )
         self._behind: int | None = None
         self._wake = asyncio.Event()
         self._retry_alarm = Alarm(self._wake.set)
@@ -68,7 +72,7 @@ class Scheduler:
             "jobs": self._follow(),
             "timers": timers.follow(self._bus, self._due),
             "plan": self._plan_when_woken(),
-            "leadership": self._campaign(),
+            "leadership": self._lead(),
         }
 
     async def check(self) -> None:
@@ -78,10 +82,10 @@ class Scheduler:
 
     async def close(self) -> None:
         """Wait for the appends in flight."""
-        self.keeper.alarm.off()
+        self.rescuer.alarm.off()
         self._retry_alarm.off()
         await self._background.close(CLOSE_SECONDS)
-        await self.keeper.background.close(CLOSE_SECONDS)
+        await self.rescuer.background.close(CLOSE_SECONDS)
         await self._store.close()
 
     @property
@@ -92,15 +96,15 @@ class Scheduler:
         return read and (self._behind or 0) <= BEHIND_MESSAGES
 
     def decides(self) -> bool:
-        """Whether this scheduler plans and gives up now, or only keeps up."""
+        """Whether this scheduler plans and fails attempts now, or only follows the log."""
         return self.leadership.leads and self.caught_up
 
-    async def _campaign(self) -> None:
-        """A scheduler that has not read the log yet would lead nowhere."""
+    async def _lead(self) -> None:
+        """Try to lead only once the log has been read: before that, it could decide nothing."""
         await self.ready.wait()
         await self.leadership.run()
 
-    def _led(self, leads: bool) -> None:
+    def _leadership_changed(self, leads: bool) -> None:
         logger.info("this scheduler {}", "leads" if leads else "stands by")
         metrics.ACTIVE.set(leads)
         self._wake.set()
@@ -114,15 +118,15 @@ class Scheduler:
         logger.info("queue {} is {}", tenant_of_scope(scope) or "of the fleet", state)
         self._wake.set()
 
-    def _beat(self, runner_id: str) -> None:
-        self.keeper.beat(runner_id)
+    def _heartbeat(self, runner_id: str) -> None:
+        self.rescuer.heartbeat(runner_id)
         self._wake.set()
 
     def _lost(self, runner_id: str) -> None:
-        self.keeper.left(runner_id)
+        self.rescuer.lease_ended(runner_id)
 
     def _due(self, job_id: str) -> None:
-        """A wake-up has fired; should our clock be behind the broker's, the rest is waited for here."""
+        """A timer has fired; if our clock is behind that of the broker, the difference is waited for here."""
         job = self.snapshot.jobs.get(job_id)
         self._retry_alarm.at(job.retry_at if job is not None else None)
 
@@ -137,14 +141,14 @@ class Scheduler:
         for message in batch.messages:
             error = self.snapshot.apply(message.subject, message.headers, message.data, message.sequence)
             if error is not None:
-                logger.warning("skipping at sequence {}: {}", message.sequence, error)
+                logger.warning("skipping message {}: {}", message.sequence, error)
         LAG.labels(JOBS.name).set(batch.pending)
         metrics.OPEN.set(len(self.snapshot.jobs))
 
     async def _plan_when_woken(self) -> None:
         for view in (self.fleet, self.models, self.queues):
             await view.ready.wait()
-        self.keeper.attendance.watching_since = clock.now()
+        self.rescuer.liveness.watching_since = clock.now()
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -152,8 +156,8 @@ class Scheduler:
                 self.ready.set()
             if self.decides():
                 self._arm(self.snapshot.new_waits())
-                self.keeper.resume()
-                self.keeper.alarm.at(self.snapshot.next_deadline)
+                self.rescuer.resume()
+                self.rescuer.alarm.at(self.snapshot.next_deadline)
                 self._plan()
 
     def _arm(self, jobs: list[OpenJob]) -> None:
@@ -165,44 +169,47 @@ class Scheduler:
         now, started = clock.now(), clock.monotonic_seconds()
         self.snapshot.wake(now)
         if len(self.snapshot.queue):
-            beats = tuple(self.fleet.runners.values())
+            heartbeats = tuple(self.fleet.runners.values())
             found = plan(
-                loads_of(beats, self.snapshot), self.snapshot, self.models.models, now, self._settings.plan_policy
+                loads_of(heartbeats, self.snapshot), self.snapshot, self.models.models, now, self._settings.plan_policy
             )
             for assignment in found:
                 self._promise(assignment)
             if len(found) == self._settings.scheduler_assignments_max:
-                self._wake.set()  # there may be room for more
+                self._wake.set()  # the plan was cut short, more jobs may fit
             metrics.PLAN_SECONDS.observe(clock.monotonic_seconds() - started)
         metrics.QUEUED.set(len(self.snapshot.queue))
 
-    def _promise(self, assignment: Assignment) -> None:
-        """Count on an assignment from now on, and append it: appends of one plan go out together."""
+    def _promise(self, assignment: PlannedAssignment) -> None:
+        """Plan with this assignment from now on, and append it: the appends of one plan go out as one batch."""
         self.snapshot.promise(
             assignment.job.job_id, assignment.runner_id, assignment.instance_id, assignment.required_bytes
         )
         self._background.spawn(self._append(assignment), f"assign {assignment.job.job_id}")
 
-    async def _append(self, assignment: Assignment) -> None:
+    async def _append(self, assignment: PlannedAssignment) -> None:
         job = assignment.job
         try:
             events = decide_course(job, assignment.command(clock.now()))
             await self._store.append(job.job_id, events, expected=job.version, traceparent=job.demand.traceparent)
-        except StaleAttempt as error:  # our clock went back, to before the time of its retry
+        except VersionConflict:  # another append came first; its event will be read from the log
+            metrics.ASSIGNMENTS.labels("conflict").inc()
+        except Conflict as error:  # the job's own rules refuse it, for one because our clock was set back
             metrics.ASSIGNMENTS.labels("conflict").inc()
             logger.warning("could not assign job {}: {}", job.job_id, error)
-            self.snapshot.withdraw(job.job_id, job.version)
-            self._retry_alarm.at(job.retry_at)
-        except VersionConflict:  # somebody was first; the log will tell who and what
-            metrics.ASSIGNMENTS.labels("conflict").inc()
+            await self._withdraw(job)
         except DependencyAway as error:
             metrics.ASSIGNMENTS.labels("away").inc()
             logger.warning("could not assign job {}: {}", job.job_id, error)
-            await asyncio.sleep(AWAY_PAUSE_SECONDS)
-            self.snapshot.withdraw(job.job_id, job.version)
-            self._wake.set()
+            await self._withdraw(job)
         else:
             metrics.ASSIGNMENTS.labels("assigned").inc()
-            self.keeper.alarm.at(events[0].at + timedelta(seconds=self._settings.scheduler_start_deadline_seconds))
+            self.rescuer.alarm.at(events[0].at + timedelta(seconds=self._settings.scheduler_start_deadline_seconds))
             metrics.WAIT_SECONDS.observe(assignment.decision.waited_seconds)
             logger.info("job {} attempt {} assigned to {}", job.job_id, job.attempt + 1, assignment.runner_id)
+
+    async def _withdraw(self, job: OpenJob) -> None:
+        """Plan a job again whose append did not happen, after a pause."""
+        await asyncio.sleep(RETRY_PAUSE_SECONDS)
+        self.snapshot.withdraw(job.job_id, job.version)
+        self._wake.set()

@@ -3,13 +3,13 @@
 from pydantic import Field
 
 from dreamforge.runtime.service.settings import CommonSettings
-from dreamforge.scheduler.liveness.leases import Patience
+from dreamforge.scheduler.liveness.expired_attempts import Patience
 from dreamforge.scheduler.planning.fairness import Ageing
 from dreamforge.scheduler.planning.plan import PlanPolicy
 
 
 class SchedulerSettings(CommonSettings):
-    """How the scheduler weighs, waits and gives up."""
+    """How jobs are ranked and planned, and when attempts are failed."""
 
     scheduler_ageing_level_seconds: float = Field(
         default=60.0, gt=0, description="waiting that is worth one level of priority (0 to 9)"
@@ -17,7 +17,7 @@ class SchedulerSettings(CommonSettings):
     scheduler_reserve_at_priority: float = Field(
         default=7.0, gt=0, description="effective priority at which a runner is kept free for a job too big to slip in"
     )
-    scheduler_candidates_max: int = Field(default=16, ge=1, description="runners written down in one decision")
+    scheduler_candidates_max: int = Field(default=16, ge=1, description="runners that one recorded decision lists")
     scheduler_assignments_max: int = Field(default=256, ge=1, description="assignments of one plan")
     scheduler_start_deadline_seconds: float = Field(
         default=120.0, gt=0, description="from assigned to started; a runner may have to import torch first"
@@ -34,19 +34,19 @@ class SchedulerSettings(CommonSettings):
 
     @property
     def ageing(self) -> Ageing:
-        """As the queue wants it."""
+        """The part that the queue takes."""
         return Ageing(self.scheduler_ageing_level_seconds)
 
     @property
     def plan_policy(self) -> PlanPolicy:
-        """As the plan wants it."""
+        """The part that the plan takes."""
         return PlanPolicy(
             self.scheduler_candidates_max, self.scheduler_assignments_max, self.scheduler_reserve_at_priority
         )
 
     @property
     def patience(self) -> Patience:
-        """As the leases want it."""
+        """The part that failing lost attempts takes."""
         return Patience(
             self.retry.policy(),
             self.scheduler_lost_grace_seconds,

@@ -1,6 +1,7 @@
-"""Wake-ups that survive us: JetStream publishes them when they are due, whoever is alive then.
+"""Timers that survive the scheduler: JetStream publishes a message when one is due, whichever scheduler runs then.
 
-They only wake; what is due is said by the fold (`retry_at`). Arming a job again replaces its wake-up.
+A timer only wakes the planner; which retry is due is in the fold (`retry_at`). Setting a job's timer again replaces
+it.
 """
 
 from collections.abc import Callable
@@ -13,12 +14,12 @@ from dreamforge.runtime.log.bus import ApiError, Bus, ack
 from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.service import retry
 
-# A fired wake-up is of no use later: whoever was away then looks at the fold anyway.
+# A fired timer is of no use later: a scheduler that was not running reads the fold at its start anyway.
 FIRED_TTL = "60s"
 
 
 def schedule_headers(job_id: str, at: datetime) -> dict[str, str]:
-    """What makes a message a schedule. `at` is aware.
+    """The headers that make a message a schedule. `at` is timezone-aware.
 
     >>> schedule_headers("J", datetime(2026, 1, 2, 3, 4, 5, 600000, UTC))["Nats-Schedule"]
     '@at 2026-01-02T03:04:05.600000Z'
@@ -32,7 +33,7 @@ def schedule_headers(job_id: str, at: datetime) -> dict[str, str]:
 
 
 async def arm(bus: Bus, job_id: str, at: datetime) -> None:
-    """Have a wake-up for a job stored; returns once it is durable, however long NATS is away."""
+    """Store a timer for a job; returns once it is durable, and retries while NATS is unavailable."""
 
     async def publish() -> None:
         ack(await bus.ask(timer_schedule(job_id), b"", schedule_headers(job_id, at)))
@@ -41,7 +42,7 @@ async def arm(bus: Bus, job_id: str, at: datetime) -> None:
 
 
 async def follow(bus: Bus, on_due: Callable[[str], None]) -> None:
-    """Call `on_due(job_id)` for each wake-up that fires from now on, until cancelled."""
+    """Call `on_due(job_id)` for each timer that fires from now on, until cancelled."""
     async for batch in Follower(bus, TIMERS.name, (TIMERS_DUE,), new_only=True).batches():
         for message in batch.messages:
             on_due(message.subject.rsplit(".", 1)[-1])

@@ -1,1 +1,1 @@
-"""Which runners and schedulers are alive, and what happens to attempts whose runner is not."""
+"""Which runners are alive, which scheduler leads, and what happens to the attempts of lost runners."""

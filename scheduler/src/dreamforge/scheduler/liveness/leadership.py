@@ -1,7 +1,7 @@
 """One active process of a service, decided by the server: a KV key with a time to live, renewed by its holder.
 
-It saves work and conflicts; it is not what keeps jobs safe, the log's version check is. So the simple thing is
-enough: every quarter of a second the holder renews its key and the others look whether it is free.
+It saves work and conflicts; what keeps jobs safe is the log's version check. So this simple way is enough: every
+quarter of a second the holder renews its key, and the other processes read whether it is free.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ from dreamforge.runtime.log.streams import ensure_streams
 
 STREAM = f"KV_{LEADERS_BUCKET}"
 OPERATION = "KV-Operation"
-# One renewal may be under way, and a look may be answered before it is stored.
+# One renewal may be in flight, and a read may be answered before that renewal is stored.
 DELETE_TRIES = 3
 
 
 class Leadership:
-    """`leads` is true while this process holds the key of `service`; `on_change` is told when it begins and ends."""
+    """`leads` is true while this process holds the key of `service`; `on_change` is called when that changes."""
 
     def __init__(
         self, bus: Bus, service: str, instance_id: str, on_change: Callable[[bool], None], *, replicas: int = 1
@@ -32,7 +32,7 @@ class Leadership:
         self._bus = bus
         self._replicas = replicas
         self._key = f"$KV.{LEADERS_BUCKET}.{service}"
-        self._me = instance_id.encode()
+        self._instance = instance_id.encode()
         self._on_change = on_change
         self._revision = 0
         self._until = 0.0
@@ -44,7 +44,7 @@ class Leadership:
         return self._holds and clock.monotonic_seconds() < self._until
 
     async def run(self) -> None:
-        """Campaign until cancelled; then give the key back, so that another process takes over at once."""
+        """Try to hold the key until cancelled; then release it, so that another process takes over at once."""
         try:
             while True:
                 await self._step()
@@ -53,35 +53,35 @@ class Leadership:
             await self._release()
 
     async def _step(self) -> None:
-        asked = clock.monotonic_seconds()
+        asked_at = clock.monotonic_seconds()
         try:
             if not self._holds and await self._holder():
                 return
-            self._revision = await self._put(self._me, {"Nats-TTL": f"{LEADER_LEASE_SECONDS}s"})
+            self._revision = await self._put(self._instance, {"Nats-TTL": f"{LEADER_LEASE_SECONDS}s"})
         except ApiError as error:
             if error.code not in WRONG_LAST_SEQUENCE:
                 logger.warning("leadership: {}", error)
-            self._resign()  # somebody else has it, or the server no longer knows us
+            self._resign()  # another process has it, or the server lost the key
         except DependencyAway as error:
             if not self.leads:
                 self._resign()
-            await self._remind(error)
+            await self._redeclare(error)
         else:
             led = self.leads  # a renewal that came late is a new beginning
-            self._holds, self._until = True, asked + LEADER_LEASE_SECONDS
+            self._holds, self._until = True, asked_at + LEADER_LEASE_SECONDS
             if not led:
                 self._on_change(True)
 
-    async def _remind(self, error: DependencyAway) -> None:
-        """The bucket lives in memory: a broker that was restarted has forgotten it, and that of the fleet too."""
+    async def _redeclare(self, error: DependencyAway) -> None:
+        """Declare the buckets of leaders and of the fleet, which are in memory: a restarted broker has neither."""
         logger.warning("leadership: {}", error)
         try:
             await ensure_streams(self._bus, replicas=self._replicas)
-        except (DependencyAway, ApiError, BrokerUnfit) as still:
-            logger.warning("leadership: {}", still)
+        except (DependencyAway, ApiError, BrokerUnfit) as second_error:
+            logger.warning("leadership: {}", second_error)
 
     async def _holder(self) -> bytes:
-        """Who has the key, empty if nobody has; its revision is known from here on."""
+        """The instance that holds the key, empty if it is free; remembers the revision of the key."""
         found = await direct_get.last_of_each(self._bus, STREAM, self._key)
         self._revision = found[-1].sequence if found else 0
         return found[-1].data if found else b""
@@ -96,10 +96,10 @@ class Leadership:
             try:
                 await self._delete()
             except (ApiError, DependencyAway) as error:
-                logger.warning("leadership could not be given back, it will run out: {}", error)
+                logger.warning("leadership was not released, its lease will expire: {}", error)
 
     async def _delete(self) -> None:
-        """A renewal whose answer was not awaited has given the key a revision that we do not know: then look again."""
+        """Delete the key; if a renewal without an awaited answer changed its revision, read it and try again."""
         for tries_left in reversed(range(DELETE_TRIES)):
             try:
                 await self._put(b"", {OPERATION: "DEL"})
@@ -107,7 +107,7 @@ class Leadership:
             except ApiError as error:
                 if error.code not in WRONG_LAST_SEQUENCE or not tries_left:
                     raise
-            if await self._holder() != self._me:
+            if await self._holder() != self._instance:
                 return
 
     def _resign(self) -> None:

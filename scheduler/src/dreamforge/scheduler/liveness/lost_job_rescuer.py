@@ -1,6 +1,7 @@
-"""Keeps what time takes: attempts whose runner is gone, jobs past their deadline, runners that left unsaid.
+"""Fails attempts of lost runners, expires jobs past their deadline, and records lost runners in the log.
 
-It decides nothing itself (leases.py and contracts.commands do) and is idle unless this scheduler decides.
+It decides nothing itself (`expired_attempts` and `contracts.jobs` do), and does nothing while this scheduler does not
+lead.
 """
 
 from collections.abc import Callable
@@ -21,18 +22,17 @@ from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.views import FleetView
 from dreamforge.runtime.service.background import Alarm, BackgroundTasks
 from dreamforge.scheduler import metrics
-from dreamforge.scheduler.liveness import lost_runners
-from dreamforge.scheduler.liveness.leases import lapsed
-from dreamforge.scheduler.liveness.liveness import Attendance
+from dreamforge.scheduler.liveness.expired_attempts import Patience, expired_attempts
+from dreamforge.scheduler.liveness.liveness import Liveness
+from dreamforge.scheduler.liveness.lost_runners import record_lost_runners
 from dreamforge.scheduler.planning.snapshot import Snapshot
-from dreamforge.scheduler.settings import SchedulerSettings
 
-# Before something that could not be done, or that the log has yet to confirm, is looked at again.
-AGAIN = timedelta(seconds=1)
+# Until something that failed, or that the log has not confirmed yet, is checked again.
+CHECK_AGAIN = timedelta(seconds=1)
 
 
-class Keeper:
-    """`tend()` looks at everything that is due; between, an alarm is set for whatever is due next."""
+class LostJobRescuer:
+    """`check()` handles everything that is due and sets an alarm for what is due next."""
 
     def __init__(
         self,
@@ -40,62 +40,62 @@ class Keeper:
         store: EventStore,
         snapshot: Snapshot,
         fleet: FleetView,
-        settings: SchedulerSettings,
+        patience: Patience,
         decides: Callable[[], bool],
     ) -> None:
         self._bus = bus
         self._store = store
         self._snapshot = snapshot
         self._fleet = fleet
-        self._settings = settings
+        self._patience = patience
         self._decides = decides
         self._idle = True
         self._busy: set[str] = set()
-        self._roll_called = False
-        self.attendance = Attendance(clock.now())
+        self._whole_fleet_checked = False
+        self.liveness = Liveness(clock.now())
         self.background = BackgroundTasks()
-        self.alarm = Alarm(self.tend)
+        self.alarm = Alarm(self.check)
 
     def resume(self) -> None:
-        """This scheduler decides (again): whatever fell due while it did not is its business now."""
+        """This scheduler decides (again): handle what became due while it did not."""
         if self._idle:
-            self._idle = self._roll_called = False
-            self.tend()
+            self._idle = self._whole_fleet_checked = False
+            self.check()
 
-    def beat(self, runner_id: str) -> None:
-        """A runner was heard."""
-        if self.attendance.beat(self._fleet.runners[runner_id], clock.now()):
-            self.tend()
+    def heartbeat(self, runner_id: str) -> None:
+        """A runner sent a heartbeat."""
+        if self.liveness.heard(self._fleet.runners[runner_id], clock.now()):
+            self.check()
 
-    def left(self, runner_id: str) -> None:
+    def lease_ended(self, runner_id: str) -> None:
         """A runner's lease ended."""
-        self.attendance.left(runner_id, clock.now())
-        self.tend()
+        self.liveness.lease_ended(runner_id, clock.now())
+        self.check()
 
-    def tend(self) -> None:
-        """Give up what is due now and set the alarm for what is due next."""
+    def check(self) -> None:
+        """Fail and expire what is due now, and set the alarm for what is due next."""
         if not self._decides():
             self._idle = True
             return
         now = clock.now()
-        lapses = lapsed(self._snapshot, self.attendance, now, self._settings.patience)
-        for lapse in lapses.now:
-            self._settle(lapse.job_id, lapse.command)
+        expired = expired_attempts(self._snapshot, self.liveness, now, self._patience)
+        for attempt in expired.now:
+            self._spawn_command(attempt.job_id, attempt.command)
         overdue = self._snapshot.overdue(now)
         for job_id in overdue:
-            self._settle(job_id, Expire(now))
-        self._call_roll(now)
-        for runner_id in self.attendance.silent(now):
-            self.attendance.excuse(runner_id, now)
-            self.background.spawn(self._look(runner_id), f"look for {runner_id}")
-        self.alarm.at(lapses.next_at)
-        self.alarm.at(now + AGAIN if overdue or lapses.now else self._snapshot.next_deadline)
-        self.alarm.at(self.attendance.next_silence)
+            self._spawn_command(job_id, Expire(now))
+        self._record_lost_runners(now)
+        for runner_id in self.liveness.silent(now):
+            self.liveness.postpone(runner_id, now)
+            self.background.spawn(self._check_lease(runner_id), f"lease of {runner_id}")
+        self.alarm.at(expired.next_at)
+        self.alarm.at(now + CHECK_AGAIN if overdue or expired.now else self._snapshot.next_deadline)
+        self.alarm.at(self.liveness.next_silence)
 
-    def _settle(self, job_id: str, command: Command) -> None:
+    def _spawn_command(self, job_id: str, command: Command) -> None:
         if job_id not in self._busy:
             self._busy.add(job_id)
-            self.background.spawn(self._execute(job_id, command), f"settle {job_id}")
+            self.background.spawn(self._execute(job_id, command), f"{type(command).__name__} {job_id}")
 
     async def _execute(self, job_id: str, command: Command) -> None:
         job = self._snapshot.jobs.get(job_id)
@@ -103,9 +103,9 @@ class Keeper:
             trace = job.demand.traceparent if job else ""
             outcome = await self._store.execute(job_id, command, traceparent=trace)
         except (Conflict, NotFound):
-            await self._compare(job_id)
+            await self._drop_if_finished(job_id)
         except DependencyAway as error:
-            logger.warning("job {} could not be settled: {}", job_id, error)
+            logger.warning("{} of job {} was not appended: {}", type(command).__name__, job_id, error)
         else:
             for event in outcome.events:
                 logger.warning("job {} attempt {}: {}", job_id, event.attempt, event.TOKEN)
@@ -114,8 +114,8 @@ class Keeper:
         finally:
             self._busy.discard(job_id)
 
-    async def _compare(self, job_id: str) -> None:
-        """The log refused what the fold asked for. Mostly the fold is a moment behind; if the job is over, drop it."""
+    async def _drop_if_finished(self, job_id: str) -> None:
+        """The log refused a command. Mostly the fold is only behind; a job that is finished in the log is dropped."""
         try:
             loaded = await self._store.load(job_id)
         except DependencyAway:
@@ -123,37 +123,36 @@ class Keeper:
         if loaded.state.terminal:
             self._snapshot.drop(job_id)
 
-    def _call_roll(self, now: datetime) -> None:
-        """Say of each runner once that it is lost; after a start or a takeover, of all that are missing."""
-        grace = timedelta(seconds=self._settings.scheduler_lost_grace_seconds)
-        for runner_id, since in self.attendance.unsaid():
+    def _record_lost_runners(self, now: datetime) -> None:
+        """Record each lost runner once; after a start or a takeover, all of the fleet's."""
+        grace = timedelta(seconds=self._patience.lost_grace_seconds)
+        for runner_id, since in self.liveness.unrecorded():
             if now < since + grace:
                 self.alarm.at(since + grace)
                 continue
-            self.attendance.said(runner_id)
-            self.background.spawn(self._declare(f"forge.runners.{runner_id}.>", since), f"lost {runner_id}")
-        if not self._roll_called:
-            begun = self.attendance.watching_since + timedelta(seconds=self._settings.scheduler_startup_grace_seconds)
-            self._roll_called = now >= begun
-            self.alarm.at(begun if not self._roll_called else None)
-            if self._roll_called:
-                self.background.spawn(self._declare(subjects.RUNNERS_ALL, now), "call the roll")
+            self.liveness.recorded(runner_id)
+            self.background.spawn(self._record(subjects.runner_filter(runner_id), since), f"lost {runner_id}")
+        if not self._whole_fleet_checked:
+            grace_ends = self.liveness.watching_since + timedelta(seconds=self._patience.startup_grace_seconds)
+            self._whole_fleet_checked = now >= grace_ends
+            if self._whole_fleet_checked:
+                self.background.spawn(self._record(subjects.RUNNERS_ALL, now), "lost runners of the fleet")
+            else:
+                self.alarm.at(grace_ends)
 
-    async def _declare(self, subject_filter: str, since: datetime) -> None:
+    async def _record(self, subject_filter: str, since: datetime) -> None:
         now = clock.now()
         silent = LEASE_SECONDS + (now - since).total_seconds()
-        present = self.attendance.present
+        present = self.liveness.present
         try:
-            await lost_runners.declare_lost(
-                self._bus, self._store, subject_filter, present, now=now, silent_seconds=silent
-            )
+            await record_lost_runners(self._bus, self._store, subject_filter, present, now=now, silent_seconds=silent)
         except DependencyAway as error:
-            logger.warning("lost runners could not be written down: {}", error)
-            self._roll_called = False
-            self.alarm.at(now + AGAIN)
+            logger.warning("lost runners were not recorded: {}", error)
+            self._whole_fleet_checked = False
+            self.alarm.at(now + CHECK_AGAIN)
 
-    async def _look(self, runner_id: str) -> None:
-        """A runner is silent, but nobody saw its lease end: is its key still there?"""
+    async def _check_lease(self, runner_id: str) -> None:
+        """A runner is silent although no lease was seen to end: read whether it still has one."""
         try:
             found = await direct_get.last_of_each(
                 self._bus, f"KV_{RUNNERS_BUCKET}", f"$KV.{RUNNERS_BUCKET}.{runner_id}"
@@ -162,4 +161,4 @@ class Keeper:
             return
         if not found or not found[-1].data:
             self._fleet.runners.pop(runner_id, None)
-            self.left(runner_id)
+            self.lease_ended(runner_id)

@@ -1,1 +1,1 @@
-"""Which queued job goes to which runner now: the pure plan and the state it reads."""
+"""Which queued job goes to which runner now: the pure plan, and the fold of the log that it reads."""

@@ -1,7 +1,7 @@
-"""Who goes first: tenants take turns by work received; within a tenant, priority grown by waiting.
+"""The order of jobs: tenants take turns by the work they have received; within a tenant, priority plus ageing.
 
-Nobody can buy another tenant's share with a priority: priorities order one's own jobs. And nobody starves: a job's
-effective priority grows with its wait, without bound, while that of a fresh job starts at no more than 9.
+A priority orders the jobs of one tenant and takes nothing from another tenant's share. No job starves: its effective
+priority grows with its wait without bound, while that of a new job starts at 9 at most.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from dreamforge.contracts.request.render_request import RenderRequest
 
 @dataclass(frozen=True, slots=True)
 class Ageing:
-    """`level_seconds`: waiting that is worth one level of priority. 60 lets a 0 pass a fresh 9 after nine minutes."""
+    """`level_seconds`: waiting that is worth one level of priority. At 60, a 0 passes a new 9 after nine minutes."""
 
     level_seconds: float = 60.0
 
     def effective_priority(self, priority: int, waited_seconds: float) -> float:
-        """Priority grown by waiting.
+        """Priority plus what the wait is worth.
 
         >>> Ageing(60).effective_priority(5, 90)
         6.5
@@ -25,14 +25,14 @@ class Ageing:
         return priority + max(0.0, waited_seconds) / self.level_seconds
 
     def rank(self, priority: int, requested_at: datetime) -> float:
-        """Sorts as effective priority does, best first, at every moment: all jobs age alike, so `now` cancels out.
+        """Sorts as effective priority does, best first, at any time: all jobs age alike, so `now` cancels out.
 
-        Hence a queue can be kept sorted without ever being sorted again. Unit: seconds.
+        So a queue stays sorted as time passes. Unit: seconds.
         """
         return requested_at.timestamp() - priority * self.level_seconds
 
 
 def work_of(request: RenderRequest) -> int:
-    """What a tenant is charged for one attempt: pixel-steps, exact integers so that shares never drift."""
+    """What a tenant is charged for one attempt, in pixel-steps: integers, so that no rounding error accumulates."""
     second = request.upscale.width_px * request.upscale.height_px if request.upscale else 0
     return request.images * request.steps * (request.width_px * request.height_px + second)

@@ -31,7 +31,7 @@ ON_RUNNER = frozenset({Stage.PROMISED, Stage.ASSIGNED, Stage.RUNNING})
 
 @dataclass(frozen=True, slots=True)
 class JobDemand:
-    """What was asked for; never changes."""
+    """What was asked for; never changes. `shape` is what placement needs to know, `work` what the tenant is charged."""
 
     tenant: str
     requested_at: datetime
@@ -54,7 +54,7 @@ class OpenJob(JobCourse):
     demand: JobDemand
     promised: bool = False
     due: bool = False
-    held_bytes: int = 0
+    reserved_bytes: int = 0
 
     @property
     def stage(self) -> Stage:
@@ -97,7 +97,7 @@ def demand_of(event: JobRequested, traceparent: str = "") -> JobDemand:
 
 
 def _later(at: datetime | None, seconds: float | None) -> datetime | None:
-    """None for what will not happen, which is also what lies beyond the calendar."""
+    """The time plus a delay; None without one, or if the result is beyond the last date of the calendar."""
     if at is None or seconds is None:
         return None
     try:
@@ -116,10 +116,10 @@ def evolved(job: OpenJob, event: JobEvent, sequence: int) -> OpenJob:
     """After one more event that leaves the job open. A promise was made on the version before it: it is void."""
     match event:
         case JobAssigned():
-            bytes_ = event.estimated_vram_bytes
-            return advance(job, event, version=sequence, promised=False, due=False, held_bytes=bytes_)
+            reserved = event.estimated_vram_bytes
+            return advance(job, event, version=sequence, promised=False, due=False, reserved_bytes=reserved)
         case AttemptFailed():
-            return advance(job, event, version=sequence, promised=False, due=False, held_bytes=0)
+            return advance(job, event, version=sequence, promised=False, due=False, reserved_bytes=0)
         case JobRequested():
             demand = demand_of(event, job.demand.traceparent)
             return advance(withdrawn(job), event, version=sequence, demand=demand)
@@ -132,11 +132,11 @@ def touched(job: OpenJob, sequence: int) -> OpenJob:
     return changed(withdrawn(job), version=sequence)
 
 
-def promised(job: OpenJob, runner_id: str, instance_id: str, held_bytes: int) -> OpenJob:
+def promised(job: OpenJob, runner_id: str, instance_id: str, reserved_bytes: int) -> OpenJob:
     """Planned for a runner, until the log confirms it or says otherwise."""
-    return changed(job, promised=True, runner_id=runner_id, instance_id=instance_id, held_bytes=held_bytes)
+    return changed(job, promised=True, runner_id=runner_id, instance_id=instance_id, reserved_bytes=reserved_bytes)
 
 
 def withdrawn(job: OpenJob) -> OpenJob:
     """Without its promise, if it has one."""
-    return changed(job, promised=False, runner_id="", instance_id="", held_bytes=0) if job.promised else job
+    return changed(job, promised=False, runner_id="", instance_id="", reserved_bytes=0) if job.promised else job

@@ -1,8 +1,8 @@
 """The plan: which queued job goes to which runner now, and why. Pure: values in, values out.
 
-Tenants in turn, each tenant's best job that has somewhere to go, each job to the runner that suits it best. A job
-that fits a runner only once others have finished does not hold up smaller ones, until it has become urgent: then
-the roomiest runner that could take it is kept free for it, or smaller jobs would slip past it for ever.
+Tenants take turns; each time, the tenant's best job that fits a runner goes to the runner that suits it best. A job
+that fits no runner until others have finished does not block smaller ones, until it becomes urgent: then the runner
+with the most free memory that could take it is reserved for it, or smaller jobs would overtake it forever.
 """
 
 from collections.abc import Iterable
@@ -21,8 +21,11 @@ from dreamforge.scheduler.planning.snapshot import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class PlanPolicy:
-    """`reserve_at_priority`: the effective priority that earns a runner kept free; at 60 s a level, a job of the
-    default priority (5) gets there in two minutes. The others bound the size of a decision and of a plan."""
+    """`reserve_at_priority`: the effective priority from which a runner is reserved for a job.
+
+    At 60 s a level, a job of the default priority (5) reaches it in two minutes. The others bound the size of a
+    decision and of a plan.
+    """
 
     candidates_max: int = 16
     assignments_max: int = 256
@@ -30,8 +33,8 @@ class PlanPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Assignment:
-    """One job to one runner instance, decided at the job's `version`."""
+class PlannedAssignment:
+    """One job for one runner instance, planned at the job's `version`."""
 
     job: OpenJob
     runner_id: str
@@ -41,7 +44,7 @@ class Assignment:
     tier: str | None = None
 
     def command(self, now: datetime) -> AssignJob:
-        """What to ask of the job."""
+        """The command that makes it an assignment."""
         return AssignJob(
             now=now,
             attempt=self.job.attempt + 1,
@@ -59,50 +62,52 @@ def plan(
     models: Models,
     now: datetime,
     policy: PlanPolicy = PlanPolicy(),
-) -> tuple[Assignment, ...]:
-    """Assign as many queued jobs as there is room for. Nothing over memory, no job twice, whatever the input order.
+) -> tuple[PlannedAssignment, ...]:
+    """Assign as many queued jobs as the fleet has capacity for: within memory, no job twice, in any order of the input.
 
     Applying the plan (`Snapshot.promise` of each) and planning again gives nothing more, unless
     `assignments_max` cut the plan short.
     """
-    room = _Room(fleet, models)
-    if not room.open or not len(snapshot.queue):
+    capacity = FleetCapacity(fleet, models)
+    if not capacity.open or not len(snapshot.queue):
         return ()
-    return tuple(_Planner(room, snapshot, now, policy).assignments())
+    return tuple(_Planner(capacity, snapshot, now, policy).assignments())
 
 
-class _Room:
-    """What the fleet can still take, as the plan fills it. Judgements are kept until their runner changes."""
+class FleetCapacity:
+    """What the fleet can still take while the plan fills it. Judgements are cached until their runner changes."""
 
     def __init__(self, fleet: Iterable[RunnerLoad], models: Models) -> None:
         self.models = models
-        self.loads = {load.beat.runner_id: load for load in sorted(fleet, key=lambda load: load.beat.runner_id)}
-        self.open = {name for name, load in self.loads.items() if load.free_slots and not load.beat.draining}
-        self.kept: set[str] = set()
+        self.loads = {
+            load.heartbeat.runner_id: load for load in sorted(fleet, key=lambda load: load.heartbeat.runner_id)
+        }
+        self.open = {name for name, load in self.loads.items() if load.free_slots and not load.heartbeat.draining}
+        self.reserved: set[str] = set()
         self._judged: dict[Needs, dict[str, Candidate]] = {}
 
     def candidate(self, shape: Needs, runner_id: str) -> Candidate:
-        """How well a runner suits a shape, as it stands now."""
+        """How well a runner suits a shape now."""
         judged = self._judged.setdefault(shape, {})
-        if runner_id in self.kept:
+        if runner_id in self.reserved:
             return Candidate(runner_id=runner_id, refused="kept free for a larger job that has become urgent")
         if runner_id not in judged:
             judged[runner_id] = judge(shape, self.models, self.loads[runner_id])
         return judged[runner_id]
 
     def best(self, shape: Needs) -> Candidate | None:
-        """The open runner with the highest score, the first by name of equals; None if none can take it now."""
+        """The open runner with the highest score, of equal ones the first by name; None if none can take it now."""
         found = [c for name in self.open if (c := self.candidate(shape, name)).score is not None]
         return min(found, key=_best_first, default=None)
 
     def need(self, shape: Needs, tier: str | None) -> int:
-        """Memory of a shape whose model is known, in a tier of it."""
+        """Memory that a shape needs in a tier of its model, which must be registered."""
         return required_bytes(shape, self.models, self.models[shape.model_id].tier(tier) if tier else None)
 
     def fill(self, runner_id: str, need_bytes: int) -> None:
-        """One attempt more on a runner."""
+        """Add one attempt to a runner."""
         load = self.loads[runner_id]
-        load = RunnerLoad(load.beat, load.committed_bytes + need_bytes, load.committed_slots + 1)
+        load = RunnerLoad(load.heartbeat, load.committed_bytes + need_bytes, load.committed_slots + 1)
         self.loads[runner_id] = load
         for judged in self._judged.values():
             judged.pop(runner_id, None)
@@ -112,16 +117,14 @@ class _Room:
     def able(self, shape: Needs) -> list[RunnerLoad]:
         """Open runners that could take the shape if nothing else were on them."""
         loads = [self.loads[name] for name in self.open]
-        return [load for load in loads if judge(shape, self.models, RunnerLoad(load.beat)).score is not None]
+        return [load for load in loads if judge(shape, self.models, RunnerLoad(load.heartbeat)).score is not None]
 
     def reserve(self, shape: Needs) -> None:
-        """Keep the roomiest runner that could take the shape when empty from being filled with anything else."""
-        able = sorted(
-            self.able(shape), key=lambda load: (load.committed_bytes - load.beat.budget_bytes, load.beat.runner_id)
-        )
-        if able:
-            self.kept.add(able[0].beat.runner_id)
-            self.open -= self.kept
+        """Reserve the runner with the most free memory of those that are able to take the shape."""
+        freest = min(self.able(shape), key=_most_free_memory, default=None)
+        if freest is not None:
+            self.reserved.add(freest.heartbeat.runner_id)
+            self.open -= self.reserved
 
     def candidates(self, shape: Needs, bound: int) -> tuple[Candidate, ...]:
         """Open runners best first, then as many of the others, with their refusals, as the bound allows."""
@@ -131,34 +134,34 @@ class _Room:
 
 
 class _Planner:
-    """One run of the plan: walks tenants by turn over the queue, which it only reads."""
+    """One run of the plan: takes tenants in turn, and only reads the queue."""
 
-    def __init__(self, room: _Room, snapshot: Snapshot, now: datetime, policy: PlanPolicy) -> None:
-        self._room = room
+    def __init__(self, capacity: FleetCapacity, snapshot: Snapshot, now: datetime, policy: PlanPolicy) -> None:
+        self._capacity = capacity
         self._snapshot = snapshot
         self._queue = snapshot.queue
         self._now = now
         self._policy = policy
-        self._taken: dict[tuple[str, Needs], int] = {}  # how far into each line the plan has come
+        self._taken: dict[tuple[str, Needs], int] = {}  # jobs of each line that are planned already
         self._reserve()
-        self._going = {shape for shape in self._queue.shapes() if room.best(shape)}
+        self._placeable = {shape for shape in self._queue.shapes() if capacity.best(shape)}
 
     def _reserve(self) -> None:
-        """Keep room for the shapes that nothing can take now and whose best job has become urgent."""
-        stuck = [shape for shape in self._queue.shapes() if self._room.best(shape) is None]
-        able = [(self._queue.best(shape), shape) for shape in stuck if self._room.able(shape)]
+        """Reserve runners for shapes that no runner can take now and whose best job has become urgent."""
+        stuck = [shape for shape in self._queue.shapes() if self._capacity.best(shape) is None]
+        able = [(self._queue.best(shape), shape) for shape in stuck if self._capacity.able(shape)]
         for (_, job_id), shape in sorted(able, key=lambda pair: pair[0]):
             if self._priority(self._snapshot.jobs[job_id]) >= self._policy.reserve_at_priority:
-                self._room.reserve(shape)
+                self._capacity.reserve(shape)
 
-    def assignments(self) -> Iterable[Assignment]:
+    def assignments(self) -> Iterable[PlannedAssignment]:
         turns = self._queue.turns()
         left = self._policy.assignments_max
-        while turns and left and self._going:
+        while turns and left and self._placeable:
             tag, _, tenant = heappop(turns)
             found = self._next(tenant)
             if found is None:
-                continue  # room only shrinks while planning: this tenant is done
+                continue  # capacity only shrinks while planning: no job of this tenant fits any more
             job, chosen = found
             yield self._assign(job, chosen)
             left -= 1
@@ -166,32 +169,32 @@ class _Planner:
                 heappush(turns, (tag + job.demand.work, min(heads)[0], tenant))
 
     def _heads(self, tenant: str) -> list[tuple[Place, Needs]]:
-        """The next job of each of a tenant's lines that may have somewhere to go."""
+        """The next job of each of a tenant's lines whose shape may still fit a runner."""
         heads = []
         for shape, line in self._queue.lines(tenant).items():
             index = self._taken.get((tenant, shape), 0)
-            if index < len(line) and shape in self._going:
+            if index < len(line) and shape in self._placeable:
                 heads.append((line[index], shape))
         return heads
 
     def _next(self, tenant: str) -> tuple[OpenJob, Candidate] | None:
-        """The tenant's best job that has somewhere to go."""
+        """The tenant's best job that fits a runner, and that runner."""
         for (_, job_id), shape in sorted(self._heads(tenant)):
-            candidate = self._room.best(shape)
+            candidate = self._capacity.best(shape)
             if candidate is not None:
                 return self._snapshot.jobs[job_id], candidate
-            self._going.discard(shape)
+            self._placeable.discard(shape)
         return None
 
-    def _assign(self, job: OpenJob, chosen: Candidate) -> Assignment:
+    def _assign(self, job: OpenJob, chosen: Candidate) -> PlannedAssignment:
         shape, runner_id = job.demand.shape, chosen.runner_id
         key = (job.demand.tenant, shape)
         self._taken[key] = self._taken.get(key, 0) + 1
-        need = self._room.need(shape, chosen.tier)
+        need = self._capacity.need(shape, chosen.tier)
         decision = self._decision(job, need)
-        self._room.fill(runner_id, need)
-        instance_id = self._room.loads[runner_id].beat.instance_id
-        return Assignment(job, runner_id, instance_id, need, decision, chosen.tier)
+        self._capacity.fill(runner_id, need)
+        instance_id = self._capacity.loads[runner_id].heartbeat.instance_id
+        return PlannedAssignment(job, runner_id, instance_id, need, decision, chosen.tier)
 
     def _decision(self, job: OpenJob, need: int) -> Decision:
         return Decision(
@@ -199,8 +202,8 @@ class _Planner:
             effective_priority=round(self._priority(job), 3),
             queue_length=len(self._queue),
             required_bytes=need,
-            candidates=self._room.candidates(job.demand.shape, self._policy.candidates_max),
-            candidates_total=len(self._room.loads),
+            candidates=self._capacity.candidates(job.demand.shape, self._policy.candidates_max),
+            candidates_total=len(self._capacity.loads),
         )
 
     def _priority(self, job: OpenJob) -> float:
@@ -208,6 +211,10 @@ class _Planner:
 
     def _waited_seconds(self, job: OpenJob) -> float:
         return max(0.0, (self._now - job.demand.requested_at).total_seconds())
+
+
+def _most_free_memory(load: RunnerLoad) -> tuple[int, str]:
+    return (load.committed_bytes - load.heartbeat.budget_bytes, load.heartbeat.runner_id)
 
 
 def _best_first(candidate: Candidate) -> tuple[bool, float, str]:

@@ -1,4 +1,4 @@
-"""Everything one decision depends on, as one JSON value: to be captured, sent along with a question, and replayed."""
+"""Everything one plan depends on, as one JSON value: it can be captured, attached to a bug report and replayed."""
 
 from pydantic import AwareDatetime, TypeAdapter
 
@@ -7,12 +7,12 @@ from dreamforge.contracts.models.descriptor import ModelDescriptor, Value
 from dreamforge.contracts.placement import RunnerLoad
 from dreamforge.scheduler.planning.fairness import Ageing
 from dreamforge.scheduler.planning.open_job import OpenJob
-from dreamforge.scheduler.planning.plan import Assignment, PlanPolicy, plan
+from dreamforge.scheduler.planning.plan import PlannedAssignment, PlanPolicy, plan
 from dreamforge.scheduler.planning.snapshot import Snapshot
 
 
-class Scene(Value):
-    """`received` is the virtual time of each tenant that has queued jobs: whose turn it is."""
+class PlanningInput(Value):
+    """`received`: the virtual time of each tenant that has queued jobs, which is the order of their turns."""
 
     now: AwareDatetime
     ageing: Ageing
@@ -30,9 +30,9 @@ class Scene(Value):
         fleet: tuple[Heartbeat, ...],
         models: tuple[ModelDescriptor, ...],
         snapshot: Snapshot,
-    ) -> "Scene":
-        """The scene as a scheduler sees it now."""
-        return Scene(
+    ) -> "PlanningInput":
+        """What a scheduler has now."""
+        return PlanningInput(
             now=now,
             ageing=snapshot.queue.ageing,
             policy=policy,
@@ -44,7 +44,7 @@ class Scene(Value):
         )
 
     def snapshot(self) -> Snapshot:
-        """The fold that the scene was taken from, as far as one decision can tell."""
+        """A fold of the log from which `plan` makes the same decisions as from the captured one."""
         snapshot = Snapshot(self.ageing)
         snapshot.hold_queues(self.held_queues)
         for job in self.jobs:
@@ -53,20 +53,20 @@ class Scene(Value):
             snapshot.queue.charge(tenant, tag)
         return snapshot
 
-    def replay(self) -> tuple[Assignment, ...]:
-        """Decide again."""
+    def replay(self) -> tuple[PlannedAssignment, ...]:
+        """Plan again."""
         snapshot = self.snapshot()
         models = {model.model_id: model for model in self.models}
         return plan(loads_of(self.fleet, snapshot), snapshot, models, self.now, self.policy)
 
 
-ASSIGNMENTS: TypeAdapter[tuple[Assignment, ...]] = TypeAdapter(tuple[Assignment, ...])
+ASSIGNMENTS: TypeAdapter[tuple[PlannedAssignment, ...]] = TypeAdapter(tuple[PlannedAssignment, ...])
 
 
 def loads_of(fleet: tuple[Heartbeat, ...], snapshot: Snapshot) -> list[RunnerLoad]:
-    """Live runners with what the log has promised to each."""
+    """The live runners, each with the attempts and the memory that are assigned to it."""
     loads = []
-    for beat in fleet:
-        held = snapshot.held(beat.runner_id)
-        loads.append(RunnerLoad(beat, sum(job.held_bytes for job in held.values()), len(held)))
+    for heartbeat in fleet:
+        placed = snapshot.placed_on(heartbeat.runner_id)
+        loads.append(RunnerLoad(heartbeat, sum(job.reserved_bytes for job in placed.values()), len(placed)))
     return loads

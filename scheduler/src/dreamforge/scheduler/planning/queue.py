@@ -1,9 +1,9 @@
-"""The jobs that could run now, kept in order as they come and go: nothing is ever sorted again.
+"""The jobs that could run now, kept sorted while jobs are added and removed.
 
 Two levels. Tenants are ordered by the work they have received (start-time fair queueing: a tenant's `tag` is its
-virtual time; a tenant that was away does not save up turns, it joins at the virtual time of whoever is served).
-Within a tenant, one line a shape, each ordered by rank. Adding or taking a job costs one bisection, and moving
-pointers in one list: about 20 us at 100,000 jobs.
+virtual time; a tenant without queued jobs saves up no turns, it joins again at the virtual time of the tenant that is
+served). Within a tenant there is one line for each shape, ordered by rank. Adding or removing a job costs one
+bisection and one insertion into a list: about 20 us at 100,000 jobs.
 """
 
 from bisect import bisect_left, insort
@@ -15,8 +15,8 @@ from dreamforge.contracts.placement import Needs
 from dreamforge.scheduler.planning.fairness import Ageing
 from dreamforge.scheduler.planning.open_job import OpenJob
 
-Place = tuple[float, str]  # rank, then job id: a total order whatever order jobs came in
-Turn = tuple[int, Place, str]  # tag, best place, tenant: of equal tags, whose best job ranks first
+Place = tuple[float, str]  # rank, then job id: a total order that does not depend on when jobs were added
+Turn = tuple[int, Place, str]  # tag, best place, tenant: of equal tags, the tenant whose best job ranks first
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class _Tenant:
 
 
 class Queue:
-    """Every queued job once. Reading it changes nothing."""
+    """Every queued job once."""
 
     def __init__(self, ageing: Ageing = Ageing()) -> None:
         self.ageing = ageing
@@ -44,11 +44,11 @@ class Queue:
         return self._size
 
     def turns(self) -> list[Turn]:
-        """Tenants with queued jobs, whose turn it is first: sorted, hence a heap as it is. The caller's own copy."""
+        """Tenants with queued jobs, the next one first: a sorted copy, which is also a heap."""
         return self._turns.copy()
 
     def lines(self, tenant: str) -> dict[Needs, list[Place]]:
-        """A tenant's queued jobs by shape, best rank first. To be read, not changed."""
+        """A tenant's queued jobs by shape, best rank first. Do not change them."""
         return self._tenants[tenant].lines
 
     def shapes(self) -> list[Needs]:
@@ -60,11 +60,11 @@ class Queue:
         return min(tenant.lines[shape][0] for tenant in self._tenants.values() if shape in tenant.lines)
 
     def place_of(self, job: OpenJob) -> Place:
-        """Where a job stands among its tenant's."""
+        """The place of a job among those of its tenant."""
         return (self.ageing.rank(job.priority, job.demand.requested_at), job.job_id)
 
     def add(self, job: OpenJob) -> None:
-        """Let a job wait for a runner."""
+        """Add a job."""
         name, place = job.demand.tenant, self.place_of(job)
         tenant = self._tenants.get(name)
         if tenant is None:
@@ -78,7 +78,7 @@ class Queue:
             self._move(tenant, (tenant.turn[0], place, name))
 
     def remove(self, job: OpenJob) -> None:
-        """Take a job that is in the queue out of it. Errors: KeyError if it is not."""
+        """Remove a job. Errors: KeyError if it is not in the queue."""
         tenant = self._tenants[job.demand.tenant]
         line, place = tenant.lines[job.demand.shape], self.place_of(job)
         index = bisect_left(line, place)
@@ -95,7 +95,7 @@ class Queue:
             self._move(tenant, (tenant.turn[0], tenant.best(), job.demand.tenant))
 
     def charge(self, name: str, work: int) -> None:
-        """A tenant was served: its turn moves back by the work, and virtual time moves to where it was."""
+        """A tenant was served: its tag grows by the work, and virtual time advances to the tag it had."""
         tenant = self._tenants.get(name)
         tag = tenant.turn[0] if tenant else max(self._virtual, self._owed.get(name, 0))
         self._virtual = max(self._virtual, tag)
@@ -126,7 +126,7 @@ class Queue:
         self._owe(name, tag)
 
     def _owe(self, name: str, tag: int) -> None:
-        """Without a queue nobody competes, so nobody owes: what is remembered stays as small as the contest."""
+        """Remember the tag of a tenant that left while others compete; with no tenant left, all tags are forgotten."""
         if not self._tenants:
             self._owed.clear()
             self._virtual = max(self._virtual, tag)

@@ -1,7 +1,7 @@
 """The scheduler's fold of JOBS: open jobs only, indexed by what planning asks. No I/O, no clock.
 
-A terminal event drops its job, so memory follows what is open, not what ever was. A message that nobody can read
-changes nothing but the version of its job, exactly as in EventStore.load.
+A terminal event drops its job, so memory grows with the open jobs only. An unreadable message changes nothing but the
+version of its job, exactly as in EventStore.load.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -35,36 +35,38 @@ from dreamforge.scheduler.planning.open_job import (
 )
 from dreamforge.scheduler.planning.queue import Queue
 
-# These change nothing that placement asks: not even their payload is looked at.
+# These change nothing that planning reads, so their payload is not even parsed.
 VERSION_ONLY = frozenset({ArtifactStored.TOKEN, CancelRequested.TOKEN, JobWarned.TOKEN})
 NO_JOBS: Mapping[str, OpenJob] = {}
 
 
 class Snapshot:
-    """`jobs` by id, `queue` of what could run now, `held(runner)` of what each runner has, `waiting()` for a retry."""
+    """`jobs` by id, `queue` of those that could run now, `placed_on(runner)`, and `waiting()` for a retry."""
 
     def __init__(self, ageing: Ageing = Ageing()) -> None:
         self.jobs: dict[str, OpenJob] = {}
         self.queue = Queue(ageing)
         self.held_queues: Mapping[str, datetime] = {}
-        self._held: dict[str, dict[str, OpenJob]] = {}
+        self._placed: dict[str, dict[str, OpenJob]] = {}
         self._waiting: list[tuple[datetime, str]] = []
         self._new_waits: dict[str, None] = {}
         self._deadlines: list[tuple[datetime, str]] = []
 
-    def held(self, runner_id: str) -> Mapping[str, OpenJob]:
-        """Attempts promised or assigned to a runner, or running there, by job."""
-        return self._held.get(runner_id, NO_JOBS)
+    def placed_on(self, runner_id: str) -> Mapping[str, OpenJob]:
+        """Jobs that are promised or assigned to a runner or run there, by id."""
+        return self._placed.get(runner_id, NO_JOBS)
 
     @property
-    def holders(self) -> tuple[str, ...]:
-        """Runners that hold at least one attempt, live or not."""
-        return tuple(self._held)
+    def runners_in_use(self) -> tuple[str, ...]:
+        """Runners with at least one such job, live or not."""
+        return tuple(self._placed)
 
     def apply(self, subject: str, headers: Mapping[str, str], data: bytes, sequence: int) -> MalformedEvent | None:
-        """Fold one message. Returns why it could not be read, if so: the fold has gone on without it."""
+        """Fold one message. Returns the error of an unreadable one, which the fold has skipped."""
         parts = subject.split(".", 5)
-        job = self.jobs.get(parts[2]) if len(parts) > 3 else None  # forge.jobs.J itself is not in forge.jobs.J.>
+        job = (
+            self.jobs.get(parts[2]) if len(parts) > 3 else None
+        )  # the subject forge.jobs.J itself is not in forge.jobs.J.>
         if len(parts) > 4 and parts[4] in VERSION_ONLY:
             self._put(job, touched(job, sequence) if job else None)
             return None
@@ -89,28 +91,28 @@ class Snapshot:
         elif isinstance(event, JobRequested):
             self._put(None, opened(job_id, event, sequence, traceparent))
 
-    def promise(self, job_id: str, runner_id: str, instance_id: str, held_bytes: int) -> None:
-        """Remember a planned assignment until the log tells. Errors: KeyError unless the job is queued."""
+    def promise(self, job_id: str, runner_id: str, instance_id: str, reserved_bytes: int) -> None:
+        """Remember a planned assignment until the log has its event. Errors: KeyError unless the job is queued."""
         job = self.jobs[job_id]
         self.queue.charge(job.demand.tenant, job.demand.work)
-        self._put(job, promised(job, runner_id, instance_id, held_bytes))
+        self._put(job, promised(job, runner_id, instance_id, reserved_bytes))
 
     def withdraw(self, job_id: str, version: int) -> None:
-        """Take a promise back whose append did not happen; nothing if the log has told meanwhile."""
+        """Undo a promise whose append failed; does nothing if the job's version has changed since."""
         job = self.jobs.get(job_id)
         if job is not None and job.promised and job.version == version:
             self._put(job, withdrawn(job))
 
     def restore(self, job: OpenJob) -> None:
-        """Put a job back as it was."""
+        """Put a captured job into the fold."""
         self._put(self.jobs.get(job.job_id), job)
 
     def drop(self, job_id: str) -> None:
-        """Forget a job that the whole log says is over."""
+        """Forget a job that the log shows to be finished."""
         self._put(self.jobs.get(job_id), None)
 
     def wake(self, now: datetime) -> int:
-        """Queue the jobs whose retry is due; give their number."""
+        """Queue the jobs whose retry is due; returns their number."""
         due = self._waiting[: bisect_right(self._waiting, now, key=itemgetter(0))]
         for _, job_id in due:
             job = self.jobs[job_id]
@@ -122,13 +124,13 @@ class Snapshot:
         return [self.jobs[job_id] for _, job_id in self._waiting]
 
     def new_waits(self) -> list[OpenJob]:
-        """Those of `waiting` that came since this was last asked."""
+        """Jobs that were added to `waiting` since the last call."""
         found = [self.jobs[job_id] for job_id in self._new_waits]
         self._new_waits.clear()
         return found
 
     def overdue(self, now: datetime) -> list[str]:
-        """Jobs that have missed a deadline of their owner's."""
+        """Jobs that have missed a deadline of their owner."""
         return [job_id for _, job_id in self._deadlines[: bisect_right(self._deadlines, now, key=itemgetter(0))]]
 
     @property
@@ -171,7 +173,7 @@ class Snapshot:
             insort(self._waiting, (job.retry_at, job.job_id))
             self._new_waits[job.job_id] = None
         elif stage in ON_RUNNER:
-            self._held.setdefault(job.runner_id, {})[job.job_id] = job
+            self._placed.setdefault(job.runner_id, {})[job.job_id] = job
 
     def _unindex(self, job: OpenJob) -> None:
         deadline, stage = job.deadline, job.stage
@@ -184,7 +186,7 @@ class Snapshot:
             del self._waiting[bisect_left(self._waiting, (job.retry_at, job.job_id))]
             self._new_waits.pop(job.job_id, None)
         elif stage in ON_RUNNER:
-            held = self._held[job.runner_id]
+            held = self._placed[job.runner_id]
             del held[job.job_id]
             if not held:
-                del self._held[job.runner_id]
+                del self._placed[job.runner_id]

@@ -1,7 +1,7 @@
-"""One decision, offline: `capture` writes what the scheduler sees now, `replay` decides again from that file.
+"""One plan, offline: `capture` writes what a scheduler has now into a file, and from that file the plan is made again.
 
-python -m dreamforge.scheduler.planning.replay capture scene.json    reads the log and the fleet, changes nothing
-python -m dreamforge.scheduler.planning.replay scene.json            prints the plan that follows, with its reasons
+python -m dreamforge.scheduler.replay capture input.json    reads the log and the fleet, changes nothing
+python -m dreamforge.scheduler.replay input.json            prints the plan that follows, with its reasons
 """
 
 import asyncio
@@ -14,13 +14,13 @@ from dreamforge.runtime.log.bus import Bus, connect
 from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.log.views import FleetView, ModelsView
 from dreamforge.runtime.service.tasks import cancel
-from dreamforge.scheduler.planning.planning_input import ASSIGNMENTS, Scene
+from dreamforge.scheduler.planning.planning_input import ASSIGNMENTS, PlanningInput
 from dreamforge.scheduler.planning.snapshot import Snapshot
 from dreamforge.scheduler.settings import SchedulerSettings
 
 
-async def capture(bus: Bus, settings: SchedulerSettings) -> Scene:
-    """Fold the whole log, the fleet and the models, and keep what they came to."""
+async def capture(bus: Bus, settings: SchedulerSettings) -> PlanningInput:
+    """Read the whole log, the fleet and the models, and return what a plan made now would depend on."""
     fleet, models = FleetView(bus), ModelsView(bus)
     following = [asyncio.create_task(fleet.run()), asyncio.create_task(models.run())]
     snapshot = Snapshot(settings.ageing)
@@ -35,11 +35,11 @@ async def capture(bus: Bus, settings: SchedulerSettings) -> Scene:
         await cancel(*following)
     now = clock.now()
     snapshot.wake(now)
-    beats = tuple(fleet.runners.values())
-    return Scene.of(now, settings.plan_policy, beats, tuple(models.models.values()), snapshot)
+    heartbeats = tuple(fleet.runners.values())
+    return PlanningInput.of(now, settings.plan_policy, heartbeats, tuple(models.models.values()), snapshot)
 
 
-async def _capture() -> Scene:
+async def _capture() -> PlanningInput:
     settings = SchedulerSettings()
     bus = await connect(settings.nats_url, "scheduler-capture")
     try:
@@ -49,8 +49,8 @@ async def _capture() -> Scene:
 
 
 def replay(text: str) -> str:
-    """The plan that follows from a captured scene, as JSON. Errors: pydantic's ValidationError."""
-    return ASSIGNMENTS.dump_json(Scene.model_validate_json(text).replay(), indent=1).decode()
+    """The plan that follows from a captured input, as JSON. Errors: pydantic's ValidationError."""
+    return ASSIGNMENTS.dump_json(PlanningInput.model_validate_json(text).replay(), indent=1).decode()
 
 
 def main(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""When an attempt is given up: never too early, never never."""
+"""When an attempt is failed: not too early, and in the end always."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,8 +9,8 @@ from dreamforge.contracts.events import Decision, FailureReason, JobAssigned, Jo
 from dreamforge.contracts.fleet import Device, Heartbeat
 from dreamforge.contracts.jobs.retry_policy import RetryPolicy
 from dreamforge.contracts.request.render_request import RenderRequest
-from dreamforge.scheduler.liveness.leases import Patience, lapsed
-from dreamforge.scheduler.liveness.liveness import SILENCE, Attendance
+from dreamforge.scheduler.liveness.expired_attempts import Patience, expired_attempts
+from dreamforge.scheduler.liveness.liveness import SILENCE, Liveness
 from dreamforge.scheduler.planning.open_job import Stage
 from dreamforge.scheduler.planning.snapshot import Snapshot
 
@@ -52,7 +52,7 @@ def snapshot_of(rows):
     return snapshot
 
 
-def beat(runner, instance):
+def heartbeat(runner, instance):
     return Heartbeat(
         runner_id=runner,
         instance_id=instance,
@@ -65,14 +65,14 @@ def beat(runner, instance):
     )
 
 
-def attendance_of(rows):
-    """Rows: runner, instance, second at which it went (None: it is there)."""
-    attendance = Attendance(NOON)
+def liveness_of(rows):
+    """Rows: runner, instance, second at which its lease ended (None: it is live)."""
+    liveness = Liveness(NOON)
     for runner, instance, went in rows:
-        attendance.beat(beat(runner, instance), NOON)
+        liveness.heard(heartbeat(runner, instance), NOON)
         if went is not None:
-            attendance.left(runner, at(went))
-    return attendance
+            liveness.lease_ended(runner, at(went))
+    return liveness
 
 
 RUNNERS = st.sampled_from(["r1", "r2", "r3"])
@@ -89,78 +89,80 @@ MOMENTS = st.floats(0, 100).map(at)
 
 @settings(max_examples=300)
 @given(ROWS, ATTENDED, MOMENTS)
-def test_what_runs_on_a_living_runner_is_left_alone(rows, attended, now):
-    attendance = attendance_of(attended)
+def test_what_runs_on_a_live_runner_is_not_failed(rows, seen_runners, now):
+    liveness = liveness_of(seen_runners)
     snapshot = snapshot_of(rows)
-    for lapse in lapsed(snapshot, attendance, now, PATIENCE).now:
-        job = snapshot.jobs[lapse.job_id]
-        alive = attendance.present.get(job.runner_id) == job.instance_id
+    for attempt in expired_attempts(snapshot, liveness, now, PATIENCE).now:
+        job = snapshot.jobs[attempt.job_id]
+        alive = liveness.present.get(job.runner_id) == job.instance_id
         assert job.stage is not Stage.PROMISED
         assert not (alive and job.stage is Stage.RUNNING)
         if alive:
-            assert lapse.command.reason is FailureReason.START_DEADLINE
+            assert attempt.command.reason is FailureReason.START_DEADLINE
             assert now >= job.since + timedelta(seconds=60)
         else:
-            assert lapse.command.reason is FailureReason.RUNNER_LOST
+            assert attempt.command.reason is FailureReason.RUNNER_LOST
             assert now >= job.since + timedelta(seconds=2), "heartbeats may lag behind the log"
-        assert lapse.command.retryable
-        assert lapse.command.attempt == job.attempt
+        assert attempt.command.retryable
+        assert attempt.command.attempt == job.attempt
 
 
 @settings(max_examples=300)
 @given(ROWS, ATTENDED)
-def test_no_attempt_of_a_lost_runner_is_held_for_ever(rows, attended):
-    attendance = attendance_of(attended)
+def test_every_attempt_of_a_lost_runner_fails_in_the_end(rows, seen_runners):
+    liveness = liveness_of(seen_runners)
     snapshot = snapshot_of(rows)
     late = at(10) + LONGEST
-    told = {lapse.job_id for lapse in lapsed(snapshot, attendance, late, PATIENCE).now}
+    told = {attempt.job_id for attempt in expired_attempts(snapshot, liveness, late, PATIENCE).now}
     for job in snapshot.jobs.values():
-        alive = attendance.present.get(job.runner_id) == job.instance_id
+        alive = liveness.present.get(job.runner_id) == job.instance_id
         if job.stage is Stage.ASSIGNED or (job.stage is Stage.RUNNING and not alive):
             assert job.job_id in told
 
 
 @settings(max_examples=300)
 @given(ROWS, ATTENDED, MOMENTS)
-def test_the_next_look_finds_something_and_none_before_it_would(rows, attended, now):
-    attendance = attendance_of(attended)
+def test_an_attempt_expires_at_the_time_given_and_none_before(rows, seen_runners, now):
+    liveness = liveness_of(seen_runners)
     snapshot = snapshot_of(rows)
-    found = lapsed(snapshot, attendance, now, PATIENCE)
+    found = expired_attempts(snapshot, liveness, now, PATIENCE)
     if found.next_at is None:
-        assert len(lapsed(snapshot, attendance, now + timedelta(days=1), PATIENCE).now) == len(found.now)
+        assert len(expired_attempts(snapshot, liveness, now + timedelta(days=1), PATIENCE).now) == len(found.now)
         return
     assert found.next_at > now
     just_before = found.next_at - timedelta(microseconds=1)
-    assert len(lapsed(snapshot, attendance, max(now, just_before), PATIENCE).now) == len(found.now)
-    assert len(lapsed(snapshot, attendance, found.next_at, PATIENCE).now) > len(found.now)
+    assert len(expired_attempts(snapshot, liveness, max(now, just_before), PATIENCE).now) == len(found.now)
+    assert len(expired_attempts(snapshot, liveness, found.next_at, PATIENCE).now) > len(found.now)
 
 
 def test_a_runner_that_comes_back_within_the_grace_keeps_its_work():
     snapshot = snapshot_of([("r1", "old", Stage.RUNNING, 0)])
-    attendance = attendance_of([("r1", "old", 5)])
-    assert lapsed(snapshot, attendance, at(5.2), PATIENCE).now == ()
-    attendance.beat(beat("r1", "old"), at(5.25))
-    assert lapsed(snapshot, attendance, at(50), PATIENCE) == lapsed(Snapshot(), attendance, at(50), PATIENCE)
+    liveness = liveness_of([("r1", "old", 5)])
+    assert expired_attempts(snapshot, liveness, at(5.2), PATIENCE).now == ()
+    liveness.heard(heartbeat("r1", "old"), at(5.25))
+    assert expired_attempts(snapshot, liveness, at(50), PATIENCE) == expired_attempts(
+        Snapshot(), liveness, at(50), PATIENCE
+    )
 
 
-def test_a_scheduler_that_has_just_started_gives_runners_time_to_be_heard():
+def test_after_its_start_a_scheduler_waits_for_heartbeats():
     snapshot = snapshot_of([("r1", "old", Stage.RUNNING, -100)])
-    attendance = Attendance(NOON)
-    assert lapsed(snapshot, attendance, at(2.9), PATIENCE).now == ()
-    assert len(lapsed(snapshot, attendance, at(3), PATIENCE).now) == 1
+    liveness = Liveness(NOON)
+    assert expired_attempts(snapshot, liveness, at(2.9), PATIENCE).now == ()
+    assert len(expired_attempts(snapshot, liveness, at(3), PATIENCE).now) == 1
 
 
-def test_silence_is_noticed_even_if_nobody_saw_the_lease_end():
-    attendance = attendance_of([("r1", "old", None), ("r2", "old", None)])
-    attendance.beat(beat("r2", "old"), at(2))
-    assert attendance.next_silence == NOON + SILENCE
-    assert attendance.silent(NOON + SILENCE) == ["r1"]
-    attendance.excuse("r1", NOON + SILENCE)
-    assert attendance.silent(NOON + SILENCE) == []
+def test_silence_is_noticed_even_if_the_end_of_the_lease_was_not_seen():
+    liveness = liveness_of([("r1", "old", None), ("r2", "old", None)])
+    liveness.heard(heartbeat("r2", "old"), at(2))
+    assert liveness.next_silence == NOON + SILENCE
+    assert liveness.silent(NOON + SILENCE) == ["r1"]
+    liveness.postpone("r1", NOON + SILENCE)
+    assert liveness.silent(NOON + SILENCE) == []
 
 
-def test_a_runner_that_went_is_told_of_once_and_not_at_all_if_it_came_back():
-    attendance = attendance_of([("r1", "old", 1), ("r2", "old", 1), ("r3", "old", 1)])
-    attendance.beat(beat("r2", "old"), at(2))
-    attendance.said("r3")
-    assert attendance.unsaid() == [("r1", at(1))]
+def test_a_lost_runner_is_recorded_once_and_not_at_all_if_it_returned():
+    liveness = liveness_of([("r1", "old", 1), ("r2", "old", 1), ("r3", "old", 1)])
+    liveness.heard(heartbeat("r2", "old"), at(2))
+    liveness.recorded("r3")
+    assert liveness.unrecorded() == [("r1", at(1))]
