@@ -64,9 +64,7 @@ class Snapshot:
     def apply(self, subject: str, headers: Mapping[str, str], data: bytes, sequence: int) -> MalformedEvent | None:
         """Fold one message. Returns the error of an unreadable one, which the fold has skipped."""
         parts = subject.split(".", 5)
-        job = (
-            self.jobs.get(parts[2]) if len(parts) > 3 else None
-        )  # the subject forge.jobs.J itself is not in forge.jobs.J.>
+        job = self.jobs.get(parts[2]) if len(parts) > 3 else None  # forge.jobs.J itself is not in forge.jobs.J.>
         if len(parts) > 4 and parts[4] in VERSION_ONLY:
             self._put(job, touched(job, sequence) if job else None)
             return None
