@@ -3,7 +3,17 @@
 from datetime import UTC, datetime, timedelta
 
 from dreamforge.cli.jobs.event_descriptions import describe_event, event_lines
-from dreamforge.contracts.events import ArtifactStored, Candidate, Decision, JobAssigned, JobRequested, StepProgressed
+from dreamforge.contracts.events import (
+    ArtifactStored,
+    Candidate,
+    Decision,
+    JobAssigned,
+    JobHeld,
+    JobPriorityChanged,
+    JobReleased,
+    JobRequested,
+    StepProgressed,
+)
 from dreamforge.contracts.log.envelope import Recorded
 from dreamforge.contracts.request.render_request import RenderRequest
 
@@ -66,6 +76,12 @@ def test_an_assignment_is_described_with_its_reasons() -> None:
         decision=decision,
     )
     assert describe_event(event) == "attempt 1 to b: model is loaded, 1 of 1 slots free"
+
+
+def test_holding_releasing_and_a_new_priority_are_described() -> None:
+    changed = JobPriorityChanged(at=START, priority=9, requested_by="ann")
+    assert describe_event(changed) == "to 9 by ann"
+    assert [describe_event(kind(at=START, requested_by="ann")) for kind in (JobHeld, JobReleased)] == ["by ann"] * 2
 
 
 def test_no_events_are_no_lines() -> None:

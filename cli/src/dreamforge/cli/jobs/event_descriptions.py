@@ -14,6 +14,9 @@ from dreamforge.contracts.events import (
     JobAssigned,
     JobCancelled,
     JobFailed,
+    JobHeld,
+    JobPriorityChanged,
+    JobReleased,
     JobRequested,
     JobStarted,
     JobSucceeded,
@@ -108,7 +111,9 @@ def describe_event(event: Event) -> str:
             return f"{event.reason}: {event.message}"
         case JobWarned():
             return describe_warning(event)
-        case CancelRequested():
+        case JobPriorityChanged():
+            return f"to {event.priority} by {event.requested_by}"
+        case CancelRequested() | JobHeld() | JobReleased():
             return f"by {event.requested_by}"
         case JobCancelled():
             return f"while {event.stage}"
