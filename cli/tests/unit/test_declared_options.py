@@ -22,7 +22,7 @@ class Crop(Value):
 
 
 class MoreParameters(RequestParameters):
-    clip_skip: Annotated[int, Declared("Clip skip", "Layers that are left out.")] = Field(default=0, ge=0, le=12)
+    noise_offset: Annotated[int, Declared("Clip skip", "Layers that are left out.")] = Field(default=0, ge=0, le=12)
     crop: Annotated[Crop | None, Declared("Crop", "The part to keep.")] = None
 
 
@@ -53,15 +53,15 @@ def test_every_declared_option_is_an_option_of_generate() -> None:
 
 
 def test_a_new_scalar_parameter_is_an_option_and_a_field_of_the_submission() -> None:
-    assert "--clip-skip" in help_of(with_request_options(lambda given: None, MORE))
-    code, given = invoked("--clip-skip", "2", "--guidance", "7", "--sampler", "euler")
+    assert "--noise-offset" in help_of(with_request_options(lambda given: None, MORE))
+    code, given = invoked("--noise-offset", "2", "--guidance", "7", "--sampler", "euler")
     fields = fields_of(given, MORE)
     assert code == 0
-    assert fields.items() >= {"clip_skip": 2, "guidance_scale": 7.0, "sampler": "euler"}.items()
+    assert fields.items() >= {"noise_offset": 2, "guidance_scale": 7.0, "sampler": "euler"}.items()
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--clip-skip", "13"), ("--steps", "0"), ("--strength", "2"), ("--sampler", "unknown")]
+    "arguments", [("--noise-offset", "13"), ("--steps", "0"), ("--strength", "2"), ("--sampler", "unknown")]
 )
 def test_a_value_outside_the_declared_range_is_refused(arguments: tuple[str, str]) -> None:
     assert invoked(*arguments)[0] == 2

@@ -133,3 +133,16 @@ def test_what_a_model_does_not_take_is_refused(
         resolve(values, MODELS, Limits())
     assert words in str(caught.value)
     assert caught.value.details().get("field") == field
+
+
+@pytest.mark.parametrize(
+    ("family", "layers", "most"),
+    [("stable-diffusion", None, 11), ("stable-diffusion", 3, 2), ("stable-diffusion-xl", 12, 10), ("flux", 12, None)],
+)
+def test_clip_skip_is_bounded_by_the_text_encoder(family: str, layers: int | None, most: int | None) -> None:
+    model = pipeline(family).model_copy(update={"text_encoder_layers": layers})
+    properties = request_schema(model, Limits())["properties"]
+    assert properties.get("clip_skip", {}).get("maximum") == most
+    asked = {"prompt": "x", "seed": 1, "clip_skip": (most or 0) + 1}
+    with pytest.raises((OutOfBounds, NotAllowed)):
+        resolve(asked, {family: model}, Limits())

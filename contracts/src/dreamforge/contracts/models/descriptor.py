@@ -35,6 +35,11 @@ def is_none(value: object) -> bool:
     return value is None
 
 
+def is_zero(value: object) -> bool:
+    """The same for numbers."""
+    return value == 0
+
+
 def is_empty(value: object) -> bool:
     """The same for tuples."""
     return value == ()
@@ -90,6 +95,9 @@ class Parameters(Value):
     loras_max: int = Field(default=0, ge=0)
     controlnet: bool = False
     upscale_max: float = Field(default=1.0, ge=1, description="largest factor of the second pass; 1: none")
+    clip_skip_max: int = Field(
+        default=0, ge=0, exclude_if=is_zero, description="most layers of the text encoders that can be left out"
+    )
 
 
 FLOW_SAMPLERS: tuple[SamplerName, ...] = ("flow_euler", "flow_heun")
@@ -110,9 +118,10 @@ _UNET = Parameters(
 _FLOW = Parameters(modes=("text", "image", "inpaint"), samplers=FLOW_SAMPLERS, loras_max=FAMILY_LORAS_MAX)
 #: What is known of a family, for models whose descriptor does not say.
 FAMILY_PARAMETERS = {
-    "stable-diffusion": _UNET,
-    "stable-diffusion-2": _UNET,
-    "stable-diffusion-xl": _UNET,
+    # At least one layer of the text encoder stays: of 12, of 23, and of 12 whose last one SDXL never uses.
+    "stable-diffusion": _UNET.model_copy(update={"clip_skip_max": 11}),
+    "stable-diffusion-2": _UNET.model_copy(update={"clip_skip_max": 22}),
+    "stable-diffusion-xl": _UNET.model_copy(update={"clip_skip_max": 10}),
     "stable-diffusion-3": _FLOW,
     # Its guidance is distilled into the weights: there is no second, negative pass.
     "flux": _FLOW.model_copy(update={"negative_prompt": False}),
@@ -176,6 +185,9 @@ class ModelDescriptor(Value):
     parameters: Parameters | None = Field(default=None, exclude_if=is_none)
     tiers: tuple[Tier, ...] = Field(default=(), exclude_if=is_empty, description="the most comfortable one first")
     source: ModelSource | None = Field(default=None, exclude_if=is_none)
+    text_encoder_layers: int | None = Field(
+        default=None, ge=1, exclude_if=is_none, description="of its smallest CLIP text encoder, read from its files"
+    )
 
     @model_validator(mode="after")
     def _a_pipeline_has_presets(self) -> Self:

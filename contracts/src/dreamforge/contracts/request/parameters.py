@@ -61,6 +61,14 @@ def _upscale(model: ModelDescriptor) -> Bounds | None:
     return Bounds(inside=inside) if most > 1 else None
 
 
+def _clip_skip(model: ModelDescriptor) -> Bounds | None:
+    most = model.capabilities.clip_skip_max
+    if model.text_encoder_layers is not None:
+        # One layer stays, and SDXL never uses the last one.
+        most = min(most, model.text_encoder_layers - (2 if model.family == "stable-diffusion-xl" else 1))
+    return Bounds(maximum=most) if most > 0 else None
+
+
 class RequestParameters(Value):
     """The parameters, in the order of a form, with the types that the log has them in."""
 
@@ -179,6 +187,15 @@ class RequestParameters(Value):
             option_help="How noise is removed; default: the model's own way.",
         ),
     ] = Field(default=None, exclude_if=is_none)
+    clip_skip: Annotated[
+        int | None,
+        Declared(
+            "CLIP skip",
+            "How many of the last layers of the text encoder are left out; default: none. 1 is what A1111 calls 2.",
+            group="rendering",
+            bounds=_clip_skip,
+        ),
+    ] = Field(default=None, ge=1, exclude_if=is_none)
     init_image: Annotated[
         Sha256 | None,
         Declared(

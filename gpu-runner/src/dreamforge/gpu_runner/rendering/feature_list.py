@@ -2,6 +2,7 @@
 
 import torch
 
+from dreamforge.gpu_runner.rendering.features.clip_skip import ClipSkip
 from dreamforge.gpu_runner.rendering.features.controlnet import ControlNetCache
 from dreamforge.gpu_runner.rendering.features.fp32_fallback import Fp32Fallback
 from dreamforge.gpu_runner.rendering.features.initial_image import InitialImage
@@ -29,6 +30,7 @@ def standard_features(device: torch.device) -> tuple[RenderFeature, ...]:
         InitialImage(),
         ControlNetCache(device),
         Upscale(),
+        ClipSkip(),
         Prompts(),
         Previews(),
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import os
 import sys
 from dataclasses import dataclass
@@ -153,7 +154,17 @@ def read_model(folder: Path) -> LocalModel:
         refuse_pickle(file.relative_to(folder).as_posix())
     if (found := model_digest(folder)) != descriptor.digest:
         raise ModelFilesWrong(str(folder), _faults(descriptor, folder, found))
-    return LocalModel(descriptor, folder)
+    return LocalModel(_with_text_encoder(descriptor, folder), folder)
+
+
+def _with_text_encoder(descriptor: ModelDescriptor, folder: Path) -> ModelDescriptor:
+    """The descriptor with what only the files say: how many layers its CLIP text encoders have."""
+    layers = []
+    for path in sorted(folder.glob("text_encoder*/config.json")):
+        configuration = json.loads(path.read_bytes())
+        if str(configuration.get("model_type", "")).startswith("clip"):
+            layers.append(int(configuration["num_hidden_layers"]))
+    return descriptor.model_copy(update={"text_encoder_layers": min(layers)}) if layers else descriptor
 
 
 def _faults(descriptor: ModelDescriptor, folder: Path, found: str) -> tuple[Fault, ...]:
