@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from dreamforge.contracts.events import MessageParked, ParkedSettled
 from dreamforge.contracts.log.envelope import Recorded
-from dreamforge.contracts.log.parking import standing
+from dreamforge.contracts.log.parking import unsettled
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -19,13 +19,13 @@ def settled(parked_sequence: int, at: int) -> Recorded:
 
 
 def test_a_message_parked_again_counts_up_under_its_first_name() -> None:
-    assert [(p.sequence, p.count) for p in standing([parked(7, 1), parked(9, 2), parked(7, 3)]).values()] == [
+    assert [(p.sequence, p.count) for p in unsettled([parked(7, 1), parked(9, 2), parked(7, 3)]).values()] == [
         (1, 2),
         (2, 1),
     ]
 
 
 def test_what_was_settled_stands_no_more_until_it_is_parked_again() -> None:
-    assert standing([parked(7, 1), settled(1, 2)]) == {}
-    assert list(standing([parked(7, 1), settled(1, 2), parked(7, 3)])) == [3]
-    assert standing([settled(5, 1)]) == {}
+    assert unsettled([parked(7, 1), settled(1, 2)]) == {}
+    assert list(unsettled([parked(7, 1), settled(1, 2), parked(7, 3)])) == [3]
+    assert unsettled([settled(5, 1)]) == {}

@@ -8,7 +8,7 @@ import pytest
 
 from dreamforge.contracts.events import EVENTS, Event
 from dreamforge.contracts.log.subjects import subject_of
-from dreamforge.gateway.documents.asyncapi import CHANNELS, document, files, main
+from dreamforge.gateway.documents.asyncapi import address_of_kind, document, files, main
 
 REPOSITORY = Path(__file__).parents[3]
 GOLDEN = REPOSITORY / "contracts" / "tests" / "unit" / "golden"
@@ -17,7 +17,7 @@ GOLDEN = REPOSITORY / "contracts" / "tests" / "unit" / "golden"
 @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
 def test_the_address_is_where_the_event_really_goes(kind: type[Event]) -> None:
     event = kind.model_validate_json((GOLDEN / f"{kind.TYPE}.json").read_bytes())
-    address = CHANNELS[kind][0]
+    address = address_of_kind(kind)
     pattern = re.sub(r"\\\{\w+\\\}", "[^.]+", re.escape(address))
     assert re.fullmatch(pattern, subject_of(event, "thing"))
 

@@ -10,7 +10,7 @@ from nats.errors import TimeoutError as NatsTimeout
 
 from dreamforge.contracts.events import MessageParked, ParkedSettled
 from dreamforge.contracts.log.envelope import Recorded, seal, unseal
-from dreamforge.contracts.log.parking import Parked, standing
+from dreamforge.contracts.log.parking import Parked, unsettled
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.bus import Bus
@@ -35,7 +35,7 @@ async def records(bus: Bus) -> list[Recorded]:
 
 
 async def still_parked(bus: Bus) -> list[Parked]:
-    return list(standing(await records(bus)).values())
+    return list(unsettled(await records(bus)).values())
 
 
 async def settle(bus: Bus, sequence: int, action: str) -> None:

@@ -18,38 +18,38 @@ class ForgeError(Exception):
 
 
 class InvalidInput(ForgeError):
-    """What was sent cannot be right, whoever retries it."""
+    """The request is wrong: a retry of it fails again."""
 
     code = "invalid_input"
 
 
 class NotFound(ForgeError):
-    """The thing that was named does not exist."""
+    """What was named does not exist."""
 
     code = "not_found"
 
 
 class Conflict(ForgeError):
-    """The thing exists in a state that excludes what was asked."""
+    """The state of what was named excludes what was asked."""
 
     code = "conflict"
 
 
 class LimitReached(ForgeError):
-    """A configured bound was reached; later may be fine."""
+    """A configured bound was reached; a later try may succeed."""
 
     code = "limit_reached"
 
 
 class Unavailable(ForgeError):
-    """Something we depend on is away; the caller should retry."""
+    """A dependency is unavailable; the caller should retry."""
 
     code = "unavailable"
 
 
 @dataclass(eq=False)
 class SizeNotSupported(InvalidInput):
-    """A side of the picture is not a positive multiple of what the model's autoencoder needs."""
+    """A side of the image is not a positive multiple of what the model's autoencoder needs."""
 
     code = "size_not_supported"
     height_px: int
@@ -107,7 +107,7 @@ class OutOfBounds(InvalidInput):
 
 @dataclass(eq=False)
 class NotAPipeline(InvalidInput):
-    """A LoRA or ControlNet was asked to paint by itself."""
+    """A LoRA or ControlNet was named as the model of a request."""
 
     code = "not_a_pipeline"
     model_id: str
@@ -116,7 +116,7 @@ class NotAPipeline(InvalidInput):
 
     def __str__(self) -> str:
         known = ", ".join(self.known) or "none yet"
-        return f"{self.model_id!r} is a {self.kind}, which is laid over a model; models that paint: {known}"
+        return f"{self.model_id!r} is a {self.kind}, which is applied to a model; models that render: {known}"
 
 
 @dataclass(eq=False)
@@ -148,7 +148,7 @@ class FieldNeeded(InvalidInput):
 
 @dataclass(eq=False)
 class NamedTwice(InvalidInput):
-    """The same asset stands twice in one request."""
+    """One request names the same asset twice."""
 
     code = "named_twice"
     field: str
@@ -234,7 +234,7 @@ class ArtifactNotFound(NotFound):
 
 @dataclass(eq=False)
 class IdempotencyConflict(Conflict):
-    """The Idempotency-Key was used before, for something else."""
+    """The Idempotency-Key was used before, for a different request."""
 
     code = "idempotency_conflict"
     job_id: str
@@ -245,7 +245,7 @@ class IdempotencyConflict(Conflict):
 
 @dataclass(eq=False)
 class StaleAttempt(Conflict):
-    """A runner or scheduler speaks for an attempt that the log has moved past: it is fenced out."""
+    """A runner or scheduler acts for an attempt that is not current any more: it is fenced out."""
 
     code = "stale_attempt"
     attempt: int
@@ -258,7 +258,7 @@ class StaleAttempt(Conflict):
 
 @dataclass(eq=False)
 class VersionConflict(Conflict):
-    """Somebody appended to the aggregate after it was read: fold again, decide again."""
+    """Another event was appended to the aggregate after it was read: load it and decide again."""
 
     code = "version_conflict"
     subject: str
@@ -270,7 +270,7 @@ class VersionConflict(Conflict):
 
 @dataclass(eq=False)
 class MalformedEvent(ForgeError):
-    """A message in the log that no version of ours wrote."""
+    """A message in the log that no version of Dream Forge wrote."""
 
     code = "malformed_event"
     subject: str
@@ -294,7 +294,7 @@ class DependencyAway(Unavailable):
 
 @dataclass(eq=False)
 class BrokerUnfit(ForgeError):
-    """The NATS server cannot keep our promises (too old, no JetStream)."""
+    """The NATS server cannot give our guarantees (too old, no JetStream)."""
 
     code = "broker_unfit"
     reason: str

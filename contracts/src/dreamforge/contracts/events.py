@@ -16,7 +16,7 @@ from dreamforge.contracts.request.values import Seed
 
 
 class FailureReason(StrEnum):
-    """Why an attempt, or a whole job, ended without its pictures."""
+    """Why an attempt, or a whole job, ended without its images."""
 
     OUT_OF_MEMORY = "out_of_memory"
     INVALID_REQUEST = "invalid_request"
@@ -73,7 +73,7 @@ class JobEvent(Event):
 
 
 class JobRequested(JobEvent):
-    """Somebody was promised (202) that this job reaches exactly one terminal state."""
+    """A client was promised (202) that this job reaches exactly one terminal state."""
 
     TYPE = "dreamforge.job.requested.v1"
     TOKEN = "requested"
@@ -117,7 +117,7 @@ class JobStarted(JobEvent):
 
 
 class ArtifactStored(JobEvent):
-    """One picture is in the object store under its content hash, with the whole recipe to make it again."""
+    """One image is in the object store under its content hash, with the whole recipe to render it again."""
 
     TYPE = "dreamforge.job.artifact-stored.v1"
     TOKEN = "artifact"
@@ -137,7 +137,7 @@ class ArtifactStored(JobEvent):
 
 
 class WarningCode(StrEnum):
-    """What a picture's owner should know although the job goes on."""
+    """What the owner of an image should know although the job goes on."""
 
     UNKNOWN_WORDS = "unknown_words"
     PROMPT_CUT = "prompt_cut"
@@ -146,7 +146,7 @@ class WarningCode(StrEnum):
 
 
 class JobWarned(JobEvent):
-    """The job goes on, but not quite as its owner may think. At most one of a code for each picture of an attempt."""
+    """The job goes on, but not quite as its owner may expect. At most one of a code for each image of an attempt."""
 
     TYPE = "dreamforge.job.warned.v1"
     TOKEN = "warned"
@@ -161,7 +161,7 @@ class JobWarned(JobEvent):
 
 
 class AttemptFailed(JobEvent):
-    """One attempt ended without its pictures. `retry_at` is set when another one will follow."""
+    """One attempt ended without its images. `retry_at` is set when another one will follow."""
 
     TYPE = "dreamforge.job.attempt-failed.v1"
     TOKEN = "attempt-failed"
@@ -174,7 +174,7 @@ class AttemptFailed(JobEvent):
 
 
 class JobSucceeded(JobEvent):
-    """Terminal: every picture is stored and visible."""
+    """Terminal: every image is stored and visible."""
 
     TYPE = "dreamforge.job.succeeded.v1"
     TOKEN = "succeeded"
@@ -193,7 +193,7 @@ class JobFailed(JobEvent):
 
 
 class CancelRequested(JobEvent):
-    """Somebody asked for the job to stop. If it came before the finish in the log, it wins."""
+    """A client asked for the job to stop. It wins over a finish that comes after it in the log."""
 
     TYPE = "dreamforge.job.cancel-requested.v1"
     TOKEN = "cancel-requested"
@@ -272,7 +272,7 @@ class RunnerEvent(Event):
 
 
 class RunnerRegistered(RunnerEvent):
-    """A runner process came up and said what it found."""
+    """A runner process started and stated what it found."""
 
     TYPE = "dreamforge.runner.registered.v1"
     TOKEN = "registered"
@@ -311,7 +311,7 @@ class ModelRegistered(ModelEvent):
 
 
 class ModelVerified(ModelEvent):
-    """Somebody read every file of a model and found what its descriptor says."""
+    """Every file of a model was read, and is what its descriptor states."""
 
     TYPE = "dreamforge.model.verified.v1"
     TOKEN = "verified"
@@ -349,7 +349,7 @@ class QueueReleased(QueueEvent):
 
 
 class MessageParked(Event):
-    """A message nobody could read was set aside with its reason; the stream went on."""
+    """A message that could not be read was set aside with the reason, so that the stream goes on."""
 
     TYPE = "dreamforge.message.parked.v1"
     TOKEN = "parked"
@@ -364,7 +364,7 @@ class MessageParked(Event):
 
 
 class ParkedSettled(Event):
-    """Somebody dealt with a parked message: it shall be read once more, or be forgotten."""
+    """An operator settled a parked message: it is to be read once more, or dropped."""
 
     TYPE = "dreamforge.parked.settled.v1"
     TOKEN = "settled"

@@ -1,17 +1,17 @@
-"""The fleet as values: what a runner is, what it says of itself, and the lease it lives under."""
+"""The fleet as values: devices, heartbeats and the lease of a runner."""
 
 from pydantic import AwareDatetime, Field
 
 from dreamforge.contracts.models.descriptor import Token, Value
 
 # A job must run elsewhere within 5 s of its runner's death: a lease of 3 s (the server may end it 0.3 s late) leaves
-# room for deciding and starting. Four beats a lease, so that one or two lost beats are no alarm.
+# time to decide and start. Four heartbeats within a lease, so that one or two may be lost.
 HEARTBEAT_SECONDS = 0.75
 LEASE_SECONDS = 3
 
 
 class Device(Value):
-    """What a runner paints on. `note` says why it is a CPU when a GPU was expected."""
+    """What a runner renders on. `note` states why it is a CPU when a GPU was expected."""
 
     kind: str = Field(description="cuda, mps or cpu")
     name: str
@@ -28,7 +28,7 @@ class ActiveAttempt(Value):
 
 
 class Heartbeat(Value):
-    """What a runner says of itself, kept in the KV bucket `runners` under its id until the lease ends.
+    """The state of a runner as it reports it, in the KV bucket `runners` under its id until the lease ends.
 
     `budget_bytes` is the memory that renders may use: what is free plus what the runner itself holds.
     """

@@ -1,6 +1,6 @@
-"""The model aggregate: what may be asked for, decided like a job. Pure.
+"""The model aggregate: which models can be requested. Pure.
 
-A runner offers what it finds on its disk (`by_hand=False`); what somebody removed by hand is not brought back so.
+A runner offers what it finds on its disk (`by_hand=False`); that does not restore what an operator removed.
 """
 
 from dataclasses import dataclass, replace
@@ -27,13 +27,13 @@ class ModelState:
 
     @property
     def verified(self) -> bool:
-        """Whether somebody read the files of just this descriptor and found them right."""
+        """Whether the files of exactly this descriptor were read and found right."""
         return self.descriptor is not None and self.descriptor.digest == self.verified_digest
 
 
 @dataclass(frozen=True, slots=True)
 class RegisterModel:
-    """Have a model in the registry as it is described here."""
+    """Register a model with this descriptor."""
 
     now: datetime
     descriptor: ModelDescriptor
@@ -52,7 +52,7 @@ class VerifyModel:
 
 @dataclass(frozen=True, slots=True)
 class RemoveModel:
-    """Take a model out of the registry."""
+    """Remove a model from the registry."""
 
     now: datetime
     removed_by: str = "operator"

@@ -1,6 +1,6 @@
-"""May this job run on that runner, and how well: one rule for `plan` and for "why is my job waiting".
+"""Whether a job may run on a runner, and how well it fits: one rule for the plan and for its explanation. Pure.
 
-Pure and small on purpose: the scheduler plans with it, the gateway explains with it.
+The scheduler plans with it, and the gateway explains with it why a job waits.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from dreamforge.contracts.models.descriptor import ModelDescriptor, Tier
 from dreamforge.contracts.models.vram import estimate_vram_bytes
 from dreamforge.contracts.request.render_request import RenderRequest
 
-# A resident model saves its load, which takes longer than any other difference between two idle runners.
+# A resident model need not be loaded, which outweighs any other difference between two idle runners.
 RESIDENT_SCORE = 100.0
 # Of two runners with the model, the one with more idle slots; of two equals, the tighter fit keeps big cards free.
 IDLE_SCORE = 10.0
@@ -26,9 +26,9 @@ Models = Mapping[str, ModelDescriptor]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Needs:
-    """All that placement asks of a request, so that a scheduler need not keep 100,000 prompts.
+    """All that placement needs of a request, so that a scheduler need not keep 100,000 prompts.
 
-    The size is the largest that is painted, which is that of a second pass where there is one. `assets` are LoRAs
+    The size is the largest that is rendered, which is that of the second pass where there is one. `assets` are LoRAs
     and ControlNets. Jobs of equal needs fit the same runners, so they are judged once for all.
     """
 
@@ -52,7 +52,7 @@ def _needs(model_id: str, height_px: int, width_px: int, assets: tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class RunnerLoad:
-    """A live runner with what is already promised to it (assigned or running, from the log)."""
+    """A live runner with what is assigned to it or runs there already."""
 
     heartbeat: Heartbeat
     committed_bytes: int = 0
@@ -104,7 +104,7 @@ def judge(needs: Needs, models: Models, runner: RunnerLoad) -> Candidate:
         )
     need = required_bytes(needs, models, tier)
     named = tier.name if models[needs.model_id].tiers else None
-    if refusal := _has_no_room(need, runner):
+    if refusal := _lacks_capacity(need, runner):
         return Candidate(runner_id=heartbeat.runner_id, refused=refusal, tier=named)
     return _scored(needs, need, runner, named)
 
@@ -139,7 +139,7 @@ def _cannot(needs: Needs, models: Models, heartbeat: Heartbeat) -> str | None:
     return None
 
 
-def _has_no_room(need: int, runner: RunnerLoad) -> str | None:
+def _lacks_capacity(need: int, runner: RunnerLoad) -> str | None:
     heartbeat, left = runner.heartbeat, runner.heartbeat.budget_bytes - runner.committed_bytes
     if runner.free_slots < 1:
         return f"busy: all {heartbeat.slots} slots taken"

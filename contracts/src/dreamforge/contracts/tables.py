@@ -1,6 +1,6 @@
 """The read tables, declared once: the projector writes them, the gateway reads them, migrations make them.
 
-Every row is a fold of the log and can be thrown away. Times are UTC; sequences are places in a stream.
+Every row is a fold of the log and can be rebuilt from it. Times are UTC; sequences are places in a stream.
 Needs the extra `sql`.
 """
 

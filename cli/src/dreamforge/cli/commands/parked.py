@@ -12,7 +12,7 @@ from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.events import ParkedSettled
 from dreamforge.contracts.log.envelope import Recorded, seal
-from dreamforge.contracts.log.parking import Parked, standing
+from dreamforge.contracts.log.parking import Parked, unsettled
 from dreamforge.contracts.log.streams import PARKED
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.bus import Bus
@@ -66,7 +66,7 @@ async def _parked(settings: CliSettings) -> list[Parked]:
 
 async def _read(bus: Bus) -> dict[int, Parked]:
     records = [found async for found in read_events(Follower(bus, PARKED.name), until_end=True)]
-    return standing(record for record in records if isinstance(record, Recorded))
+    return unsettled(record for record in records if isinstance(record, Recorded))
 
 
 async def _settle(settings: CliSettings, number: int, action: str) -> None:

@@ -1,4 +1,4 @@
-"""Which messages stand parked, and why: a fold of the stream PARKED. Pure."""
+"""Which messages are parked, and why: a fold of the stream PARKED. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ from dreamforge.contracts.log.envelope import Recorded
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """One message set aside. `sequence` is its place in PARKED, by which it is named; `count` how often it came."""
+    """One parked message. `sequence`: its place in PARKED, by which it is named; `count`: how often it was parked."""
 
     sequence: int
     event: MessageParked
     count: int = 1
 
 
-def standing(records: Iterable[Recorded]) -> dict[int, Parked]:
-    """The messages that nobody has dealt with yet, by their place in PARKED. A message parked again counts up."""
+def unsettled(records: Iterable[Recorded]) -> dict[int, Parked]:
+    """The unsettled messages by their place in PARKED. One that is parked again counts up."""
     found: dict[int, Parked] = {}
     place: dict[tuple[str, int, str], int] = {}
     for record in records:

@@ -1,4 +1,4 @@
-"""Streams and the heartbeat bucket as values. `runtime.streams` makes the server agree with them."""
+"""Streams and KV buckets as values. `runtime.log.streams` creates and updates them on the server."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ DAY_SECONDS = 86_400
 
 @dataclass(frozen=True, slots=True)
 class StreamSpec:
-    """One stream. `facts` are fsynced before their ack and refuse when full; others may drop their oldest.
+    """One stream. Of `facts` each message is fsynced before its ack, and a full stream refuses; others drop the oldest.
 
-    `schedules`: messages may say when they want to be published; without a bound on bytes none is dropped early.
+    `schedules`: messages may state when they are to be published; without a bound on bytes none is dropped early.
     """
 
     name: str
@@ -24,7 +24,7 @@ class StreamSpec:
     max_bytes: int = -1
 
 
-JOBS = StreamSpec("JOBS", (subjects.JOBS_ALL,), "every fact about every job, for ever")
+JOBS = StreamSpec("JOBS", (subjects.JOBS_ALL,), "every event of every job, forever")
 STEPS = StreamSpec(
     "STEPS",
     (subjects.STEPS_ALL,),
@@ -36,23 +36,23 @@ STEPS = StreamSpec(
 FLEET = StreamSpec(
     "FLEET",
     (subjects.RUNNERS_ALL,),
-    "runners that came, left and were lost, 90 days",
+    "runners that registered, stopped and were lost, 90 days",
     max_age_seconds=90 * DAY_SECONDS,
 )
-MODELS = StreamSpec("MODELS", (subjects.MODELS_ALL,), "models that can be asked for, for ever")
-QUEUES = StreamSpec("QUEUES", (subjects.QUEUES_ALL,), "queues that were held and released, for ever")
-PARKED = StreamSpec("PARKED", (subjects.PARKED_ALL,), "messages nobody could read, with the reason, for ever")
+MODELS = StreamSpec("MODELS", (subjects.MODELS_ALL,), "registered models, forever")
+QUEUES = StreamSpec("QUEUES", (subjects.QUEUES_ALL,), "queues that were held and released, forever")
+PARKED = StreamSpec("PARKED", (subjects.PARKED_ALL,), "unreadable messages, with the reason, forever")
 ADVISORIES = StreamSpec(
     "ADVISORIES",
     subjects.GIVEN_UP,
-    "messages that some consumer will not get again, 7 days: kept, so that none is dropped unseen",
+    "messages that a consumer will not get again, 7 days: kept, so that none is dropped unnoticed",
     max_age_seconds=7 * DAY_SECONDS,
 )
-# Wake-ups, not facts: when a retry is due is said by JOBS. A day is longer than any wait between attempts.
+# Timers, not facts: when a retry is due is an event in JOBS. A day is longer than any wait between attempts.
 TIMERS = StreamSpec(
     "TIMERS",
     (subjects.TIMERS_ALL,),
-    "wake-ups that are due later, and for a minute those that were",
+    "timers that are due later, and for a minute those that have fired",
     schedules=True,
     max_age_seconds=DAY_SECONDS,
 )
@@ -62,7 +62,7 @@ STREAMS: tuple[StreamSpec, ...] = (JOBS, STEPS, FLEET, MODELS, QUEUES, PARKED, A
 
 @dataclass(frozen=True, slots=True)
 class BucketSpec:
-    """A KV bucket in memory whose keys are leases: each has its own time to live, and its end is seen as a marker."""
+    """A KV bucket in memory whose keys are leases: each has its own time to live, and its end leaves a marker."""
 
     name: str
     title: str
@@ -76,8 +76,20 @@ LEADER_LEASE_SECONDS = 1
 LEADER_RENEW_SECONDS = 0.25
 BUCKETS: tuple[BucketSpec, ...] = (
     BucketSpec(RUNNERS_BUCKET, "heartbeats of the fleet, each with the lease as its time to live", LEASE_SECONDS),
-    BucketSpec(LEADERS_BUCKET, "who is active, of services that have one active process", LEADER_LEASE_SECONDS),
+    BucketSpec(LEADERS_BUCKET, "the active process of each service that has only one", LEADER_LEASE_SECONDS),
 )
+
+
+_STREAM_OF = {subject.split(".", 2)[1]: spec for spec in STREAMS for subject in spec.subjects if subject[0] != "$"}
+
+
+def stream_of(subject: str) -> StreamSpec:
+    """The stream that a subject of ours, or a filter within it, is stored in. Errors: KeyError.
+
+    >>> stream_of("forge.jobs.J.>").name
+    'JOBS'
+    """
+    return _STREAM_OF[subject.split(".", 2)[1]]
 
 
 def runner_consumer(runner_id: str) -> str:

@@ -1,13 +1,16 @@
-"""Where each event lives. One place knows the shape of our subjects."""
+"""The subjects of events, timers, leases and deliveries: the only place that knows their shape."""
 
 from dreamforge.contracts.errors import MalformedEvent
 from dreamforge.contracts.events import (
+    AttemptFailed,
+    CancelRequested,
     Event,
     JobAssigned,
     JobEvent,
     MessageParked,
     ModelEvent,
     ModelRegistered,
+    ModelRemoved,
     ParkedSettled,
     QueueEvent,
     RunnerEvent,
@@ -22,7 +25,7 @@ QUEUES_ALL = "forge.queues.>"
 PARKED_ALL = "forge.parked.>"
 TIMERS_ALL = "forge.timers.>"
 TIMERS_DUE = "forge.timers.due.*"
-# nats-server's own words for a message that a consumer will not get again.
+# What nats-server publishes when a consumer will not get a message again.
 GIVEN_UP = ("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>", "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.>")
 
 
@@ -55,7 +58,11 @@ def runner_filter(runner_id: str) -> str:
 
 
 def steps_of(job_id: str) -> str:
-    """The subject of one job's progress."""
+    """The subject of one job's progress.
+
+    >>> steps_of("J")
+    'forge.steps.J'
+    """
     return f"forge.steps.{job_id}"
 
 
@@ -68,8 +75,13 @@ def assignments_to(runner_id: str) -> str:
     return f"forge.jobs.*.*.{JobAssigned.TOKEN}.{runner_id}"
 
 
+def deliveries_to(runner_id: str) -> str:
+    """Where that consumer delivers: in no stream, the runner subscribes to it."""
+    return f"forge.deliver.{runner_id}"
+
+
 def timer_schedule(job_id: str) -> str:
-    """Where a job's next wake-up is scheduled: one a job, a new one replaces it.
+    """Where a job's next timer is scheduled: one for each job, a new one replaces it.
 
     >>> timer_schedule("J")
     'forge.timers.schedule.J'
@@ -78,11 +90,22 @@ def timer_schedule(job_id: str) -> str:
 
 
 def timer_due(job_id: str) -> str:
-    """Where that wake-up arrives. Not below forge.jobs: it carries no expectation, so it must not move a version."""
+    """Where that timer arrives. Not below forge.jobs: it states no version, so it must not change one."""
     return f"forge.timers.due.{job_id}"
 
 
-CANCEL_REQUESTS = "forge.jobs.*.*.cancel-requested"
+CANCEL_REQUESTS = f"forge.jobs.*.*.{CancelRequested.TOKEN}"
+ATTEMPT_FAILURES = f"forge.jobs.*.*.{AttemptFailed.TOKEN}"
+MODEL_CHANGES = tuple(f"forge.models.*.{event.TOKEN}" for event in (ModelRegistered, ModelRemoved))
+
+
+def key_of(bucket: str, name: str) -> str:
+    """The subject of a key of a KV bucket.
+
+    >>> key_of("runners", "gpu-1")
+    '$KV.runners.gpu-1'
+    """
+    return f"$KV.{bucket}.{name}"
 
 
 def aggregate_filter(event: Event, entity_id: str) -> str:
@@ -107,26 +130,45 @@ def subject_of(event: Event, entity_id: str) -> str:
         case StepProgressed():
             return steps_of(entity_id)
         case JobEvent():
-            detail = event.detail()
-            tail = f"{event.attempt}.{event.TOKEN}" + (f".{detail}" if detail is not None else "")
-            return f"forge.jobs.{entity_id}.{tail}"
-        case RunnerEvent():
-            return f"forge.runners.{entity_id}.{event.TOKEN}"
-        case ModelRegistered():  # says itself whose it is: under another name it would be a model that is none
-            return f"forge.models.{event.descriptor.model_id}.{event.TOKEN}"
-        case ModelEvent():
-            return f"forge.models.{entity_id}.{event.TOKEN}"
-        case QueueEvent():
-            return f"forge.queues.{entity_id}.{event.TOKEN}"
-        case MessageParked():
-            return f"forge.parked.{entity_id}"
-        case ParkedSettled():
-            return f"forge.parked.{entity_id}.{event.TOKEN}"
-    raise TypeError(f"{type(event).__name__} has no subject")
+            return _job_subject(entity_id, str(event.attempt), event.TOKEN, event.detail())
+        case ModelRegistered():  # its descriptor names the model: stored under another id it would be malformed
+            return address_of(ModelRegistered, event.descriptor.model_id)
+    return address_of(type(event), entity_id)
+
+
+def address_of(kind: type[Event], entity_id: str, attempt: str = "", detail: str | None = None) -> str:
+    """The subject of a kind of event, from its parts: a template, when those are placeholders.
+
+    >>> address_of(JobAssigned, "{job_id}", "{attempt}", "{runner_id}")
+    'forge.jobs.{job_id}.{attempt}.assigned.{runner_id}'
+    """
+    if issubclass(kind, StepProgressed):
+        return steps_of(entity_id)
+    if issubclass(kind, JobEvent):
+        return _job_subject(entity_id, attempt, kind.TOKEN, detail)
+    if issubclass(kind, MessageParked):
+        return f"forge.parked.{entity_id}"
+    for base, category in _CATEGORIES.items():
+        if issubclass(kind, base):
+            return f"forge.{category}.{entity_id}.{kind.TOKEN}"
+    raise TypeError(f"{kind.__name__} has no subject")
+
+
+_CATEGORIES: dict[type[Event], str] = {
+    RunnerEvent: "runners",
+    ModelEvent: "models",
+    QueueEvent: "queues",
+    ParkedSettled: "parked",
+}
+
+
+def _job_subject(job_id: str, attempt: str, token: str, detail: str | None) -> str:
+    subject = f"forge.jobs.{job_id}.{attempt}.{token}"
+    return subject if detail is None else f"{subject}.{detail}"
 
 
 def entity_of(subject: str) -> str:
-    """The job, runner, model or service a subject speaks of.
+    """The job, runner, model, queue or service that a subject names.
 
     >>> entity_of("forge.jobs.J.0.requested")
     'J'

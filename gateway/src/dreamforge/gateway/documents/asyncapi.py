@@ -12,7 +12,8 @@ from typing import Any
 
 from dreamforge.contracts import events as e
 from dreamforge.contracts.fleet import LEASE_SECONDS, Heartbeat
-from dreamforge.contracts.log.streams import FLEET, JOBS, MODELS, PARKED, QUEUES, STEPS, StreamSpec
+from dreamforge.contracts.log.streams import RUNNERS_BUCKET, stream_of
+from dreamforge.contracts.log.subjects import address_of, key_of
 from dreamforge.contracts.models.descriptor import Value
 from dreamforge.gateway.documents.asyncapi_page import page
 
@@ -29,52 +30,53 @@ PARAMETERS = {
     "scope": "fleet, or tenant- and the tenant's name",
     "service": "the service that could not read the message",
 }
-# event -> (address, stream, services that append it, services that read it)
 _ALL = ("scheduler", "projector", "gateway")
 _SCHEDULER, _RUNNER, _GATEWAY, _PROJECTOR, _CLI = "scheduler", "gpu-runner", "gateway", "projector", "cli"
-CHANNELS: dict[type[e.Event], tuple[str, StreamSpec, tuple[str, ...], tuple[str, ...]]] = {
-    e.JobRequested: ("forge.jobs.{job_id}.{attempt}.requested", JOBS, (_GATEWAY,), _ALL),
-    e.JobAssigned: (
-        "forge.jobs.{job_id}.{attempt}.assigned.{runner_id}",
-        JOBS,
-        (_SCHEDULER,),
-        (*_ALL, _RUNNER),
-    ),
-    e.JobStarted: ("forge.jobs.{job_id}.{attempt}.started", JOBS, (_RUNNER,), _ALL),
-    e.ArtifactStored: (
-        "forge.jobs.{job_id}.{attempt}.artifact.{index}",
-        JOBS,
-        (_RUNNER,),
-        (_PROJECTOR, _GATEWAY),
-    ),
-    e.JobWarned: ("forge.jobs.{job_id}.{attempt}.warned.{warning}", JOBS, (_RUNNER,), (_PROJECTOR, _GATEWAY)),
-    e.AttemptFailed: ("forge.jobs.{job_id}.{attempt}.attempt-failed", JOBS, (_RUNNER, _SCHEDULER), _ALL),
-    e.JobSucceeded: ("forge.jobs.{job_id}.{attempt}.succeeded", JOBS, (_RUNNER,), _ALL),
-    e.JobFailed: ("forge.jobs.{job_id}.{attempt}.failed", JOBS, (_RUNNER, _SCHEDULER), _ALL),
-    e.CancelRequested: (
-        "forge.jobs.{job_id}.{attempt}.cancel-requested",
-        JOBS,
-        (_GATEWAY,),
-        (*_ALL, _RUNNER),
-    ),
-    e.JobCancelled: ("forge.jobs.{job_id}.{attempt}.cancelled", JOBS, (_GATEWAY, _RUNNER, _SCHEDULER), _ALL),
-    e.StepProgressed: ("forge.steps.{job_id}", STEPS, (_RUNNER,), (_PROJECTOR, _GATEWAY)),
-    e.RunnerRegistered: ("forge.runners.{runner_id}.registered", FLEET, (_RUNNER,), (_PROJECTOR,)),
-    e.RunnerStopped: ("forge.runners.{runner_id}.stopped", FLEET, (_RUNNER,), (_PROJECTOR,)),
-    e.RunnerLost: ("forge.runners.{runner_id}.lost", FLEET, (_SCHEDULER,), (_PROJECTOR,)),
-    e.ModelRegistered: ("forge.models.{model_id}.registered", MODELS, (_RUNNER, _CLI), (*_ALL, _RUNNER)),
-    e.ModelVerified: ("forge.models.{model_id}.verified", MODELS, (_CLI,), (_PROJECTOR,)),
-    e.ModelRemoved: ("forge.models.{model_id}.removed", MODELS, (_CLI,), (*_ALL, _RUNNER)),
-    e.QueueHeld: ("forge.queues.{scope}.held", QUEUES, (_GATEWAY,), (_SCHEDULER, _GATEWAY)),
-    e.QueueReleased: ("forge.queues.{scope}.released", QUEUES, (_GATEWAY,), (_SCHEDULER, _GATEWAY)),
-    e.MessageParked: ("forge.parked.{service}", PARKED, (_PROJECTOR,), ("cli",)),
-    e.ParkedSettled: ("forge.parked.{service}.settled", PARKED, ("cli",), (_PROJECTOR,)),
+Services = tuple[str, ...]
+# event -> (services that append it, services that read it)
+USERS: dict[type[e.Event], tuple[Services, Services]] = {
+    e.JobRequested: ((_GATEWAY,), _ALL),
+    e.JobAssigned: ((_SCHEDULER,), (*_ALL, _RUNNER)),
+    e.JobStarted: ((_RUNNER,), _ALL),
+    e.ArtifactStored: ((_RUNNER,), (_PROJECTOR, _GATEWAY)),
+    e.JobWarned: ((_RUNNER,), (_PROJECTOR, _GATEWAY)),
+    e.AttemptFailed: ((_RUNNER, _SCHEDULER), _ALL),
+    e.JobSucceeded: ((_RUNNER,), _ALL),
+    e.JobFailed: ((_RUNNER, _SCHEDULER), _ALL),
+    e.CancelRequested: ((_GATEWAY,), (*_ALL, _RUNNER)),
+    e.JobCancelled: ((_GATEWAY, _RUNNER, _SCHEDULER), _ALL),
+    e.StepProgressed: ((_RUNNER,), (_PROJECTOR, _GATEWAY)),
+    e.RunnerRegistered: ((_RUNNER,), (_PROJECTOR,)),
+    e.RunnerStopped: ((_RUNNER,), (_PROJECTOR,)),
+    e.RunnerLost: ((_SCHEDULER,), (_PROJECTOR,)),
+    e.ModelRegistered: ((_RUNNER, _CLI), (*_ALL, _RUNNER)),
+    e.ModelVerified: ((_CLI,), (_PROJECTOR,)),
+    e.ModelRemoved: ((_CLI,), (*_ALL, _RUNNER)),
+    e.QueueHeld: ((_GATEWAY,), (_SCHEDULER, _GATEWAY)),
+    e.QueueReleased: ((_GATEWAY,), (_SCHEDULER, _GATEWAY)),
+    e.MessageParked: ((_PROJECTOR,), ("cli",)),
+    e.ParkedSettled: ((_CLI,), (_PROJECTOR,)),
 }
 # A new event of a job is one that its owner causes, through the gateway, unless it is named above.
 for _event in e.JOB_EVENTS:
-    _tail = "" if _event.detail is e.JobEvent.detail else ".{number}"
-    CHANNELS.setdefault(_event, (f"forge.jobs.{{job_id}}.{{attempt}}.{_event.TOKEN}{_tail}", JOBS, (_GATEWAY,), _ALL))
-HEARTBEATS = "$KV.runners.{runner_id}"
+    USERS.setdefault(_event, ((_GATEWAY,), _ALL))
+_IDS: dict[type[e.Event], str] = {
+    e.JobEvent: "{job_id}",
+    e.RunnerEvent: "{runner_id}",
+    e.ModelEvent: "{model_id}",
+    e.QueueEvent: "{scope}",
+    e.MessageParked: "{service}",
+    e.ParkedSettled: "{service}",
+}
+_DETAILS = {e.JobAssigned: "{runner_id}", e.ArtifactStored: "{index}", e.JobWarned: "{warning}"}
+HEARTBEATS = key_of(RUNNERS_BUCKET, "{runner_id}")
+
+
+def address_of_kind(kind: type[e.Event]) -> str:
+    """The subjects of a kind of event, with a placeholder for each part that varies."""
+    entity_id = next(name for base, name in _IDS.items() if issubclass(kind, base))
+    repeats = issubclass(kind, e.JobEvent) and kind.detail is not e.JobEvent.detail
+    return address_of(kind, entity_id, "{attempt}", _DETAILS.get(kind, "{number}") if repeats else None)
 
 
 def document() -> Json:
@@ -83,8 +85,9 @@ def document() -> Json:
     operations: Json = {}
     messages: Json = {}
     schemas: Json = {}
-    for kind, (address, stream, senders, receivers) in CHANNELS.items():
-        name = kind.__name__
+    for kind, (senders, receivers) in USERS.items():
+        name, address = kind.__name__, address_of_kind(kind)
+        stream = stream_of(address)
         messages[name] = _message(kind, schemas)
         channels[name] = _channel(address, f"{_summary(kind)} Stream {stream.name}: {stream.title}.", name)
         _operations(operations, name, senders, receivers)

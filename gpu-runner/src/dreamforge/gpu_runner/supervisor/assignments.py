@@ -32,7 +32,7 @@ async def ensure_consumer(bus: Bus, runner_id: str, *, slots: int) -> None:
         "durable_name": name,
         "name": name,
         "description": f"assignments to runner {runner_id}",
-        "deliver_subject": f"forge.deliver.{runner_id}",
+        "deliver_subject": subjects.deliveries_to(runner_id),
         "deliver_policy": "all",
         "ack_policy": "explicit",
         "ack_wait": ACK_WAIT_SECONDS * NANOSECONDS,

@@ -10,6 +10,7 @@ from loguru import logger
 from dreamforge.contracts import fleet
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.log.streams import RUNNERS_BUCKET
+from dreamforge.contracts.log.subjects import key_of
 from dreamforge.gpu_runner.machine.device import LocalDevice
 from dreamforge.gpu_runner.supervisor.admission import RunnerIdentity
 from dreamforge.runtime.log.bus import ApiError, Bus, ack
@@ -110,5 +111,5 @@ class HeartbeatPublisher:
             logger.warning("the lease has to expire, since the fleet could not be left: {}", error)
 
     async def _put(self, data: bytes, headers: dict[str, str]) -> None:
-        subject, lease = f"$KV.{RUNNERS_BUCKET}.{self.runner_id}", {"Nats-TTL": f"{fleet.LEASE_SECONDS}s"}
+        subject, lease = key_of(RUNNERS_BUCKET, self.runner_id), {"Nats-TTL": f"{fleet.LEASE_SECONDS}s"}
         ack(await self.bus.ask(subject, data, headers | lease))

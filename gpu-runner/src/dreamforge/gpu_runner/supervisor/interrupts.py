@@ -15,8 +15,6 @@ from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.log.message import LogMessage
 
-FAILURES = f"forge.jobs.*.*.{AttemptFailed.TOKEN}"
-
 
 @dataclass(slots=True)
 class Interrupts:
@@ -29,7 +27,7 @@ class Interrupts:
 
     async def run(self) -> None:
         """Follow until cancelled; after a break from where it was, so that no cancel is missed."""
-        filters = (subjects.CANCEL_REQUESTS, FAILURES)
+        filters = (subjects.CANCEL_REQUESTS, subjects.ATTEMPT_FAILURES)
         follower = Follower(self.bus, "JOBS", filters=filters, new_only=True)
         async for batch in follower.batches():
             for message in batch.messages:

@@ -7,14 +7,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from dreamforge.contracts.events import ModelRegistered, ModelRemoved
 from dreamforge.contracts.log.streams import MODELS
+from dreamforge.contracts.log.subjects import MODEL_CHANGES
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower
 
 #: Between two glances at the folder: names, sizes and times, no content. Our choice: soon, and not felt.
 GLANCE_SECONDS = 10.0
-CHANGES = tuple(f"forge.models.*.{event.TOKEN}" for event in (ModelRegistered, ModelRemoved))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,5 +43,5 @@ class ModelsWatcher:
 
     async def _follow(self) -> None:
         """After a break it goes on from where it was."""
-        async for _ in Follower(self.bus, MODELS.name, filters=CHANGES, new_only=True).batches():
+        async for _ in Follower(self.bus, MODELS.name, filters=MODEL_CHANGES, new_only=True).batches():
             await self.look()

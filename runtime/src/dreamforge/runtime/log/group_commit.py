@@ -12,6 +12,7 @@ from itertools import islice
 
 from dreamforge.contracts.errors import DependencyAway, VersionConflict
 from dreamforge.contracts.log.envelope import Envelope
+from dreamforge.contracts.log.streams import stream_of
 from dreamforge.runtime import ids
 from dreamforge.runtime.log.bus import ApiError, Bus, ack
 
@@ -40,10 +41,7 @@ class Append:
     @property
     def stream(self) -> str:
         """The stream that holds these subjects."""
-        return STREAM_OF[self.filter.split(".", 2)[1]]
-
-
-STREAM_OF = {"jobs": "JOBS", "runners": "FLEET", "models": "MODELS", "queues": "QUEUES"}
+        return stream_of(self.filter).name
 
 
 @dataclass(slots=True)

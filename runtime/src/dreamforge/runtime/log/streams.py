@@ -7,6 +7,7 @@ from typing import Any
 
 from dreamforge.contracts.errors import BrokerUnfit, DependencyAway
 from dreamforge.contracts.log.streams import BUCKETS, STREAMS, BucketSpec, StreamSpec
+from dreamforge.contracts.log.subjects import key_of
 from dreamforge.runtime.log.bus import ApiError, Bus, connect
 from dreamforge.runtime.log.durability import require_durable
 from dreamforge.runtime.service import retry
@@ -46,7 +47,7 @@ def bucket_config(spec: BucketSpec, *, replicas: int) -> dict[str, Any]:
     return {
         "name": f"KV_{spec.name}",
         "description": spec.title,
-        "subjects": [f"$KV.{spec.name}.>"],
+        "subjects": [key_of(spec.name, ">")],
         "retention": "limits",
         "storage": "memory",
         "num_replicas": replicas,

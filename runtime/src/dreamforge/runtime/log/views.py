@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from dreamforge.contracts.events import ModelRegistered, ModelRemoved, QueueEvent
 from dreamforge.contracts.fleet import LEASE_SECONDS, Heartbeat
 from dreamforge.contracts.log.streams import MODELS, QUEUES, RUNNERS_BUCKET
+from dreamforge.contracts.log.subjects import key_of
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.queue_control import QueueState, evolve_queue
 from dreamforge.contracts.validation import describe_validation_error
@@ -20,7 +21,7 @@ from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.log.message import LogMessage
 from dreamforge.runtime.log.readable import readable
 
-KEYS = f"$KV.{RUNNERS_BUCKET}."
+KEYS = key_of(RUNNERS_BUCKET, "")
 # A runner without a heartbeat for two leases is not live, even if the end of its lease was not seen.
 SILENT_SECONDS = 2.0 * LEASE_SECONDS
 GONE_OPERATIONS = ("DEL", "PURGE")

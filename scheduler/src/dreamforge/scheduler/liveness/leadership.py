@@ -11,6 +11,7 @@ from loguru import logger
 
 from dreamforge.contracts.errors import BrokerUnfit, DependencyAway
 from dreamforge.contracts.log.streams import LEADER_LEASE_SECONDS, LEADER_RENEW_SECONDS, LEADERS_BUCKET
+from dreamforge.contracts.log.subjects import key_of
 from dreamforge.runtime import clock
 from dreamforge.runtime.log import direct_get
 from dreamforge.runtime.log.bus import ApiError, Bus, ack
@@ -31,7 +32,7 @@ class Leadership:
     ) -> None:
         self._bus = bus
         self._replicas = replicas
-        self._key = f"$KV.{LEADERS_BUCKET}.{service}"
+        self._key = key_of(LEADERS_BUCKET, service)
         self._instance = instance_id.encode()
         self._on_change = on_change
         self._revision = 0

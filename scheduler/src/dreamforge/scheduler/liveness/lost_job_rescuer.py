@@ -155,7 +155,7 @@ class LostJobRescuer:
         """A runner is silent although no lease was seen to end: read whether it still has one."""
         try:
             found = await direct_get.last_of_each(
-                self._bus, f"KV_{RUNNERS_BUCKET}", f"$KV.{RUNNERS_BUCKET}.{runner_id}"
+                self._bus, f"KV_{RUNNERS_BUCKET}", subjects.key_of(RUNNERS_BUCKET, runner_id)
             )
         except DependencyAway:
             return
