@@ -97,6 +97,8 @@ class LoadClients:
                 await asyncio.sleep(0.2)
                 return
             async for event in EventSource(response).aiter_sse():
+                if not event.data:  # a heartbeat, or a frame with nothing but `retry`
+                    continue
                 record.events.append((event.event, event.id))
                 record.ended = record.ended or event.event in TERMINAL
 

@@ -53,4 +53,5 @@ class ApiClient:
         async with self.client.stream("GET", f"/v1/jobs/{job_id}/events") as response:
             assert response.status_code == 200, await response.aread()
             events = EventSource(response).aiter_sse()
-            return [StreamedEvent(event.id, event.event, event.json()) async for event in events]
+            # Without data it is a heartbeat, or a frame with nothing but `retry`.
+            return [StreamedEvent(event.id, event.event, event.json()) async for event in events if event.data]

@@ -82,7 +82,8 @@ class InProcessSystem(ApiClient):
     async def streamed_facts(self, job_id: str) -> list[str]:
         """The names of a finished job's facts as its event stream sends them."""
         response = await self.request("GET", f"/v1/jobs/{job_id}/events")
-        return [event.event for event in EventSource(response).iter_sse() if event.event != "step"]
+        events = [event.event for event in EventSource(response).iter_sse() if event.data]
+        return [name for name in events if name != "step"]
 
     async def facts(self, job_id: str) -> list[str]:
         """Every message of a job in the log, in order, duplicates included."""
