@@ -42,6 +42,8 @@ async function submit(body, delayed) {
   }
 }
 
+const json = body => ({ headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+
 const upload = blob => call("/v1/uploads", { method: "POST", headers: { "Content-Type": blob.type }, body: blob });
 
 function parseFrame(frame) {

@@ -175,8 +175,8 @@ class JobCard {
   }
 
   changePriority(by) {
-    const body = JSON.stringify({ priority: this.priority + by }), headers = { "Content-Type": "application/json" };
-    return call(`/v1/jobs/${this.id}/priority`, { method: "POST", headers, body });
+    const change = json({ priority: this.priority + by });
+    return call(`/v1/jobs/${this.id}/priority`, { method: "POST", ...change });
   }
 
   hold() {

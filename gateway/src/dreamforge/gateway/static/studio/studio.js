@@ -4,6 +4,7 @@ const PAGE = 50;    // jobs of one response, as the gateway gives by default
 const STREAMS = 3;  // a browser opens six connections to a host at most: the rest is for calls and another window
 const form = new RequestForm($("request"));
 const cards = new Map();
+const queue = new QueueControl($("queue"), error => show($("unavailable"), error.message));
 let next = null, registry = "", registered = 0;
 
 const studio = {
@@ -61,9 +62,11 @@ function follow() {
 }
 
 async function refresh() {
-  const [page, fleet] = await Promise.all([call(`/v1/jobs?limit=${PAGE}`), call("/v1/runners")]);
+  const [page, fleet, { held }] =
+    await Promise.all([call(`/v1/jobs?limit=${PAGE}`), call("/v1/runners"), call("/v1/queue")]);
   const first = !registered;
   showRunners(fleet.runners.filter(each => each.heartbeat));
+  queue.update(held);
   await refreshCatalog(fleet.runners);
   if (first) showOlder(page.next_cursor);
   for (const job of page.jobs) {
