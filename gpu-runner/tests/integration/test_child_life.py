@@ -11,7 +11,7 @@ from runner_testkit.child import talking
 from runner_testkit.tasks import render_task
 
 from dreamforge.gpu_runner.protocol.frames import Frame, encode_frame
-from dreamforge.gpu_runner.protocol.messages import Done, Image, Render, Step
+from dreamforge.gpu_runner.protocol.messages import Done, Image, Render, StepDone
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.supervisor.child_process import ChildOptions
 from dreamforge.gpu_runner.supervisor.local_models import SYNTHETIC_DIGEST
@@ -27,7 +27,7 @@ def task(task_id: str = "t", *, steps: int = 4) -> RenderTask:
 async def test_a_killed_child_is_heard_of_at_once() -> None:
     async with talking(SLOW) as talk:
         talk.child.send(Render(task=task(steps=900)))
-        await talk.until(Step)
+        await talk.until(StepDone)
         os.kill(talk.child.pid, signal.SIGKILL)
         assert await asyncio.wait_for(talk.child.wait_gone(), 5) == -signal.SIGKILL
         assert not talk.child.alive
@@ -58,7 +58,7 @@ async def test_slots_work_beside_each_other() -> None:
 async def test_an_instant_render_tells_only_its_last_step() -> None:
     async with talking(ChildOptions(renderer="synthetic")) as talk:
         (image,) = await talk.images(task(steps=50))
-        assert [step.step for step in talk.said(Step)] == [50]
+        assert [step.step for step in talk.said(StepDone)] == [50]
         assert image.recipe.renderer == "synthetic"
         assert talk.said(Image) == [image]
 

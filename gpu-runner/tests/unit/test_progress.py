@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamforge.gpu_runner.protocol.messages import Step
+from dreamforge.gpu_runner.protocol.messages import StepDone
 from dreamforge.gpu_runner.supervisor.progress import ProgressEstimate
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -16,7 +16,7 @@ def test_elapsed_grows_and_eta_ends_at_zero(images: int, steps: int, step_second
     progress = ProgressEstimate(attempt=1, images=images)
     events = [
         progress.event(
-            Step(task_id="t", image_index=image, step=step, steps=steps, elapsed_seconds=step * step_seconds),
+            StepDone(task_id="t", image_index=image, step=step, steps=steps, elapsed_seconds=step * step_seconds),
             NOW,
         )
         for image in range(images)
@@ -32,7 +32,7 @@ def test_elapsed_grows_and_eta_ends_at_zero(images: int, steps: int, step_second
 
 def test_a_preview_goes_along_with_its_step_and_is_left_out_where_there_is_none() -> None:
     progress = ProgressEstimate(attempt=1, images=1)
-    step = Step(task_id="t", image_index=0, step=1, steps=2, elapsed_seconds=1.0)
+    step = StepDone(task_id="t", image_index=0, step=1, steps=2, elapsed_seconds=1.0)
     seen = progress.event(step.model_copy(update={"preview": "data:image/jpeg;base64,AA"}), NOW)
     assert seen.preview == "data:image/jpeg;base64,AA"
     assert "preview" not in progress.event(step, NOW).model_dump_json()

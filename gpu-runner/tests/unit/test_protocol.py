@@ -87,11 +87,11 @@ from_child = st.one_of(
         messages.Ready, engine=engines, total_bytes=st.integers(0), free_bytes=st.integers(0), driver=text, note=text
     ),
     st.builds(messages.Loading, model_id=name),
-    st.builds(messages.Loaded, model_id=name, seconds=seconds, bytes=st.integers(0)),
+    st.builds(messages.ModelLoaded, model_id=name, seconds=seconds, bytes=st.integers(0)),
     st.builds(messages.Unloaded, model_id=name),
     st.builds(messages.LoadFailed, model_id=name, reason=st.sampled_from(FailureReason), message=text),
     st.builds(
-        messages.Step,
+        messages.StepDone,
         task_id=name,
         image_index=st.integers(0),
         step=st.integers(1),

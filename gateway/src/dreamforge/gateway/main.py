@@ -14,7 +14,7 @@ from dreamforge.runtime.service.lifetime import Lifetime
 
 
 async def start(settings: GatewaySettings, lifetime: Lifetime) -> None:
-    """Take the port, then answer. Errors: PortInUse."""
+    """Take the port, then answer. Errors: GatewayPortInUse."""
     allow_files(settings.gateway_streams + OTHER_FILES)
     await answer(settings, lifetime, listen(settings.gateway_host, settings.gateway_port))
 

@@ -1,7 +1,7 @@
-"""A descriptor file (`models/*.yaml`) as a value: what somebody wrote of a model before its files were at hand. Pure.
+"""A descriptor file (`models/*.yaml`) as a value: what is known of a model before its files are there. Pure.
 
-It says the same as a `ModelDescriptor`, but may leave the digest and the files open: whoever downloads such a model
-pins what came, and registers that.
+It says the same as a `ModelDescriptor`, but may leave the digest and the files open: the download of such a model
+pins the files that it got, and registers them.
 """
 
 from collections.abc import Mapping

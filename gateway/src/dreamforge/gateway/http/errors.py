@@ -179,7 +179,7 @@ class StreamsFull(Unavailable):
 
 
 @dataclass(eq=False)
-class PortInUse(ForgeError):
+class GatewayPortInUse(ForgeError):
     """Another process listens on the port of the gateway."""
 
     code = "port_in_use"

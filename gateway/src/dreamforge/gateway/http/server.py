@@ -10,7 +10,7 @@ import uvicorn
 from loguru import logger
 from starlette.types import ASGIApp
 
-from dreamforge.gateway.http.errors import PortInUse
+from dreamforge.gateway.http.errors import GatewayPortInUse
 from dreamforge.gateway.http.server_protocol import ForgeProtocol
 
 BACKLOG = 2048
@@ -50,7 +50,7 @@ class Server(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Bind the port before anything else is done. Errors: PortInUse."""
+    """Bind the port before anything else is done. Errors: GatewayPortInUse."""
     try:
         address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         # The protocol is named, for asyncio turns Nagle's algorithm off only where it reads TCP: 40 ms a reply else.
@@ -61,7 +61,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.bind(address[4])
         listener.listen(BACKLOG)
     except OSError as error:
-        raise PortInUse(host=host, port=port, reason=error.strerror or str(error)) from error
+        raise GatewayPortInUse(host=host, port=port, reason=error.strerror or str(error)) from error
     listener.setblocking(False)
     return listener
 

@@ -41,7 +41,7 @@ class Load(Value):
 
 
 class Render(Value):
-    """Render this; answered by Step and Image frames and one of Done, Failed, Cancelled."""
+    """Render this; answered by StepDone and Image frames and one of Done, Failed, Cancelled."""
 
     kind: Literal["render"] = "render"
     task: RenderTask
@@ -90,7 +90,7 @@ class Loading(Value):
     model_id: str
 
 
-class Loaded(Value):
+class ModelLoaded(Value):
     """A model is resident; `bytes` is what its parameters and buffers take."""
 
     kind: Literal["loaded"] = "loaded"
@@ -115,7 +115,7 @@ class LoadFailed(Value):
     message: str
 
 
-class Step(Value):
+class StepDone(Value):
     """One denoising step of one image is over; `step` counts from 1, `image_index` from 0."""
 
     kind: Literal["step"] = "step"
@@ -192,7 +192,18 @@ class Cancelled(Value):
 
 ToChild = Load | Render | Cancel | Stop
 FromChild = (
-    Starting | Ready | Loading | Loaded | Unloaded | LoadFailed | Step | Warned | Image | Done | Failed | Cancelled
+    Starting
+    | Ready
+    | Loading
+    | ModelLoaded
+    | Unloaded
+    | LoadFailed
+    | StepDone
+    | Warned
+    | Image
+    | Done
+    | Failed
+    | Cancelled
 )
 
 _TO_CHILD: TypeAdapter[ToChild] = TypeAdapter(Annotated[ToChild, Field(discriminator="kind")])

@@ -11,7 +11,7 @@ from dreamforge.gpu_runner.rendering.features.memory_placement import MemoryPlac
 from dreamforge.gpu_runner.rendering.features.previews import Previews
 from dreamforge.gpu_runner.rendering.features.prompts import Prompts
 from dreamforge.gpu_runner.rendering.features.samplers import Samplers
-from dreamforge.gpu_runner.rendering.features.upscale import Upscale
+from dreamforge.gpu_runner.rendering.features.upscale import UpscalePass
 from dreamforge.gpu_runner.rendering.hooks import RenderFeature
 
 
@@ -29,7 +29,7 @@ def standard_features(device: torch.device) -> tuple[RenderFeature, ...]:
         LoraAdapters(),
         InitialImage(),
         ControlNetCache(device),
-        Upscale(),
+        UpscalePass(),
         ClipSkip(),
         Prompts(),
         Previews(),

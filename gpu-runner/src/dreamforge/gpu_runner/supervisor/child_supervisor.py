@@ -16,12 +16,12 @@ from dreamforge.gpu_runner.protocol.messages import (
     FromChild,
     Image,
     Load,
-    Loaded,
     LoadFailed,
     Loading,
+    ModelLoaded,
     Ready,
     Render,
-    Step,
+    StepDone,
     Unloaded,
     Warned,
 )
@@ -43,7 +43,7 @@ class ChildGone:
 
 #: What a child does before it is ready.
 STAGES = {"import": "importing torch and diffusers", "device": "looking for a device"}
-OfTask = Step | Warned | Image | Done | Failed | Cancelled | Loading | Loaded | LoadFailed | ChildGone
+OfTask = StepDone | Warned | Image | Done | Failed | Cancelled | Loading | ModelLoaded | LoadFailed | ChildGone
 
 
 @dataclass(slots=True)
@@ -147,9 +147,9 @@ class ChildSupervisor:
         match message:
             case Ready():
                 self._become_ready(message)
-            case Loaded() | Unloaded() | Loading() | LoadFailed():
+            case ModelLoaded() | Unloaded() | Loading() | LoadFailed():
                 self._note_model(message)
-            case Step() | Image() | Warned():
+            case StepDone() | Image() | Warned():
                 self._deliver(message.task_id, message)
             case Done() | Failed() | Cancelled():
                 self._deliver(message.task_id, message)
@@ -181,13 +181,13 @@ class ChildSupervisor:
             self._to_load.add(descriptor.model_id)
             self._is_ready.clear()
 
-    def _note_model(self, message: Loaded | Unloaded | Loading | LoadFailed) -> None:
+    def _note_model(self, message: ModelLoaded | Unloaded | Loading | LoadFailed) -> None:
         self.loading = isinstance(message, Loading)
-        if isinstance(message, Loaded | LoadFailed):
+        if isinstance(message, ModelLoaded | LoadFailed):
             self._to_load.discard(message.model_id)
             self._open_if_loaded()
         match message:
-            case Loaded():
+            case ModelLoaded():
                 logger.info("model {} loaded in {:.2f} s", message.model_id, message.seconds)
                 self.resident[message.model_id] = message.bytes
                 self.on_change()
@@ -201,6 +201,6 @@ class ChildSupervisor:
             for mailbox in self._mailboxes.values():
                 mailbox.put_nowait(message)
 
-    def _deliver(self, task_id: str, message: Step | Warned | Image | Done | Failed | Cancelled) -> None:
+    def _deliver(self, task_id: str, message: StepDone | Warned | Image | Done | Failed | Cancelled) -> None:
         if (mailbox := self._mailboxes.get(task_id)) is not None:
             mailbox.put_nowait(message)

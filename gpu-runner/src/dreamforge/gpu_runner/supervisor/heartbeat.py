@@ -20,7 +20,7 @@ MIN_INTERVAL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class RunnerLoad:
+class RunnerActivity:
     """What the runner reports besides its identity."""
 
     renderer: str
@@ -31,7 +31,7 @@ class RunnerLoad:
     step_seconds: dict[str, float]
 
 
-def heartbeat_of(identity: RunnerIdentity, device: LocalDevice, load: RunnerLoad, at: datetime) -> fleet.Heartbeat:
+def heartbeat_of(identity: RunnerIdentity, device: LocalDevice, load: RunnerActivity, at: datetime) -> fleet.Heartbeat:
     """One heartbeat. Pure.
 
     The budget is what is free plus what our own models hold, since those can leave for another.

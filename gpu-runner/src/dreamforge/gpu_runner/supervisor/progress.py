@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dreamforge.contracts.events import StepProgressed
-from dreamforge.gpu_runner.protocol.messages import Step
+from dreamforge.gpu_runner.protocol.messages import StepDone
 
 #: Weight of the newest step in the running mean: follows a slow-down within about ten steps.
 MEAN_WEIGHT = 0.2
@@ -20,7 +20,7 @@ class ProgressEstimate:
     _earlier_images_seconds: float = 0.0
     _this_image_seconds: float = 0.0
 
-    def event(self, step: Step, at: datetime) -> StepProgressed:
+    def event(self, step: StepDone, at: datetime) -> StepProgressed:
         """The event of one step. The time to go assumes that steps go on at the mean pace so far."""
         if step.image_index != self._image_index:
             self._earlier_images_seconds += self._this_image_seconds

@@ -6,7 +6,7 @@ from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.events import StepProgressed
 from dreamforge.contracts.log.envelope import seal
 from dreamforge.contracts.request.render_request import RenderRequest
-from dreamforge.gpu_runner.protocol.messages import Step
+from dreamforge.gpu_runner.protocol.messages import StepDone
 from dreamforge.gpu_runner.supervisor.assignment import ReceivedAssignment
 from dreamforge.gpu_runner.supervisor.progress import ProgressEstimate, running_mean
 from dreamforge.runtime import clock, ids
@@ -36,7 +36,7 @@ class AttemptProgress:
     request: RenderRequest
     estimate: ProgressEstimate
 
-    async def publish(self, step: Step) -> None:
+    async def publish(self, step: StepDone) -> None:
         """Publish without waiting for an ack; a step that cannot be published is lost, by design."""
         if step.step == step.steps:
             self._remember(step.elapsed_seconds / step.steps)

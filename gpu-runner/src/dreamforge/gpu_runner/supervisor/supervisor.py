@@ -19,7 +19,7 @@ from dreamforge.gpu_runner.supervisor.attempt import AttemptServices
 from dreamforge.gpu_runner.supervisor.attempt_manager import CLOSE_SECONDS, AttemptManager
 from dreamforge.gpu_runner.supervisor.child_process import ChildOptions
 from dreamforge.gpu_runner.supervisor.child_supervisor import ChildSupervisor
-from dreamforge.gpu_runner.supervisor.heartbeat import HeartbeatPublisher, RunnerLoad, heartbeat_of, public_device
+from dreamforge.gpu_runner.supervisor.heartbeat import HeartbeatPublisher, RunnerActivity, heartbeat_of, public_device
 from dreamforge.gpu_runner.supervisor.input_cache import InputCache
 from dreamforge.gpu_runner.supervisor.interrupts import Interrupts
 from dreamforge.gpu_runner.supervisor.model_offer import ModelOffer
@@ -177,7 +177,7 @@ class Supervisor:
         )
 
     def _heartbeat(self) -> Heartbeat:
-        load = RunnerLoad(
+        load = RunnerActivity(
             renderer=self.settings.runner_renderer,
             slots=self.settings.runner_slots,
             accepting=self.ready.is_set() and self.child.accepting,

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.events import ArtifactStored, FailureReason
-from dreamforge.gpu_runner.protocol.messages import Cancelled, Done, Failed, Image, Loading, Step, Warned
+from dreamforge.gpu_runner.protocol.messages import Cancelled, Done, Failed, Image, Loading, StepDone, Warned
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.supervisor.child_supervisor import ChildGone, ChildSupervisor, OfTask
 from dreamforge.runtime import clock
 
-OnStep = Callable[[Step], Awaitable[None]]
+OnStep = Callable[[StepDone], Awaitable[None]]
 OnLoading = Callable[[str], Awaitable[None]]
 OnWarning = Callable[[Warned], Awaitable[None]]
 Store = Callable[[Image, int], Awaitable[ArtifactStored]]
@@ -91,7 +91,7 @@ class TaskMonitor:
             silent_seconds = clock.monotonic_seconds() - began
             self.child.kill()
             raise AttemptLost(FailureReason.STALLED, f"no step for {silent_seconds:.1f} s") from None
-        if isinstance(message, Step):
+        if isinstance(message, StepDone):
             self._longest_step_seconds = max(self._longest_step_seconds, clock.monotonic_seconds() - began)
         return message
 
@@ -102,7 +102,7 @@ class TaskMonitor:
 
     async def _take(self, message: OfTask) -> float | None:
         match message:
-            case Step():
+            case StepDone():
                 await self.on_step(message)
             case Loading() if message.model_id == self.task.request.model_id:
                 await self.on_loading(message.model_id)

@@ -13,10 +13,10 @@ from dreamforge.gpu_runner.protocol.messages import (
     FromChild,
     Image,
     Load,
-    Loaded,
     LoadFailed,
     Loading,
-    Step,
+    ModelLoaded,
+    StepDone,
     Timings,
     Unloaded,
     Warned,
@@ -79,7 +79,7 @@ class TaskRunner:
             if step == steps or not self._renderer.instant:
                 elapsed_seconds = self._clock() - started
                 self._send(
-                    Step(
+                    StepDone(
                         task_id=task.task_id,
                         image_index=image_index,
                         step=step,
@@ -129,7 +129,7 @@ class TaskRunner:
         size_bytes, unloaded = self._renderer.load(model)
         for model_id in unloaded:
             self._send(Unloaded(model_id=model_id))
-        self._send(Loaded(model_id=model.model_id, seconds=self._clock() - started, bytes=size_bytes))
+        self._send(ModelLoaded(model_id=model.model_id, seconds=self._clock() - started, bytes=size_bytes))
 
     def _fail(self, task: RenderTask, failure: RenderFailed) -> FailureReason:
         self._send(

@@ -48,7 +48,7 @@ class Outcome(Generic[S, E]):
 LoadedJob = Loaded[JobState]
 JobOutcome = Outcome[JobState, JobEvent]
 NEW_JOB: LoadedJob = Loaded(INITIAL)
-"""What is known of a job that nobody has requested: saves the first read of a new one."""
+"""What is known of a job before its first event: saves the first read of a new one."""
 
 
 class EventStore:

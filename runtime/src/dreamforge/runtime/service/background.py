@@ -14,7 +14,7 @@ TICK_SECONDS = 0.001
 
 
 class BackgroundTasks:
-    """Tasks that nobody awaits one by one: kept referenced, awaited at the end, and logged when they fail."""
+    """Tasks that are not awaited one by one: kept referenced, awaited at the end, and logged when they fail."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()

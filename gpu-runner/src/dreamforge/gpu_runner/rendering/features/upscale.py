@@ -7,7 +7,7 @@ from dreamforge.gpu_runner.rendering.passes import Pass, PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 
 
-class Upscale(RenderFeature):
+class UpscalePass(RenderFeature):
     """`upscale` of a request."""
 
     def plan(self, task: RenderTask, passes: tuple[Pass, ...]) -> tuple[Pass, ...]:
