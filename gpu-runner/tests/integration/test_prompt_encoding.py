@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from runner_testkit.tasks import render_task
 
-from dreamforge.contracts.events import FailureReason
+from dreamforge.contracts.events import FailureReason, WarningCode
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderedImage, RenderFailed
 
@@ -80,3 +80,64 @@ def test_more_than_the_text_encoder_has_is_refused(
     with pytest.raises(RenderFailed, match=words) as failure:
         render(renderer, task_of(folders, family, clip_skip=skipped))
     assert failure.value.reason is FailureReason.INVALID_REQUEST
+
+
+def scanlines(renderer: Any, folders: dict[str, Path], family: str, prompt: str, **changes: Any) -> bytes:
+    values = {"prompt": prompt, "guidance_scale": 3.0, "prompt_syntax": "weighted"} | changes
+    return render(renderer, task_of(folders, family, **values)).scanlines
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weights_change_the_image_and_a_weight_of_one_does_not(
+    renderer: Any, folders: dict[str, Path], family: str
+) -> None:
+    plain = scanlines(renderer, folders, family, "a red circle")
+    assert scanlines(renderer, folders, family, "a (red:1.0) circle") == plain
+    assert scanlines(renderer, folders, family, r"a red circle", prompt_syntax="plain") == plain
+    images = {scanlines(renderer, folders, family, f"a {word} circle") for word in ("(red:1.5)", "(red)", "[red]")}
+    assert len({plain, *images}) == 4
+    assert scanlines(renderer, folders, family, "a (red:1.5) circle", negative_prompt="(blue:1.4)") not in images
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_escaped_brackets_are_text(renderer: Any, folders: dict[str, Path], family: str) -> None:
+    literal = render(renderer, task_of(folders, family, prompt="a (red) circle", guidance_scale=3.0)).scanlines
+    assert scanlines(renderer, folders, family, r"a \(red\) circle") == literal
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weights_hold_beside_clip_skip_and_in_long_prompts(
+    renderer: Any, folders: dict[str, Path], family: str
+) -> None:
+    long = "a fox over the sea " * 40
+    unweighted = scanlines(renderer, folders, family, long + "red")
+    assert scanlines(renderer, folders, family, long + "(red:1.5)") != unweighted
+    skipped = scanlines(renderer, folders, family, "a (red:1.5) circle", clip_skip=1)
+    assert skipped != scanlines(renderer, folders, family, "a (red:1.5) circle")
+
+
+def test_a_family_that_cannot_weight_says_so(renderer: Any, folders: dict[str, Path]) -> None:
+    task = task_of(folders, "flux", prompt="a (red:1.3) circle")
+    renderer.load(ModelKey.of_task(task))
+    (warning,) = renderer.warnings(task)
+    assert (warning.code, warning.words) == (WarningCode.WEIGHTS_IGNORED, ("red",))
+    weighted = task_of(folders, "stable-diffusion", prompt="a (red:1.3) circle", prompt_syntax="weighted")
+    renderer.load(ModelKey.of_task(weighted))
+    assert renderer.warnings(weighted) == ()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "fragments"),
+    [
+        ("a ((big))", [("a ", 1.0), ("big", 1.21)]),
+        ("(a (b:1.5) c:0.5)", [("a ", 0.5), ("b", 0.75), (" c", 0.5)]),
+        ("smile :) (x", [("smile :) (x", 1.0)]),
+        ("(a:99)", [("a", 10.0)]),
+        ("(:1.2)", []),
+        ("", []),
+    ],
+)
+def test_brackets_as_users_know_them(torch_installed: None, prompt: str, fragments: list[tuple[str, float]]) -> None:
+    from dreamforge.gpu_runner.rendering.features.prompt_weights import weighted_fragments
+
+    assert [tuple(each) for each in weighted_fragments(prompt)] == fragments

@@ -143,6 +143,7 @@ class WarningCode(StrEnum):
     PROMPT_CUT = "prompt_cut"
     PRECISION_RAISED = "precision_raised"
     IMAGE_BLACK = "image_black"
+    WEIGHTS_IGNORED = "weights_ignored"
 
 
 class JobWarned(JobEvent):

@@ -95,6 +95,9 @@ class Parameters(Value):
     loras_max: int = Field(default=0, ge=0)
     controlnet: bool = False
     upscale_max: float = Field(default=1.0, ge=1, description="largest factor of the second pass; 1: none")
+    prompt_weights: bool = Field(
+        default=False, exclude_if=is_zero, description="whether (word:1.2) in a prompt can be weighted"
+    )
     clip_skip_max: int = Field(
         default=0, ge=0, exclude_if=is_zero, description="most layers of the text encoders that can be left out"
     )
@@ -119,9 +122,9 @@ _FLOW = Parameters(modes=("text", "image", "inpaint"), samplers=FLOW_SAMPLERS, l
 #: What is known of a family, for models whose descriptor does not say.
 FAMILY_PARAMETERS = {
     # At least one layer of the text encoder stays: of 12, of 23, and of 12 whose last one SDXL never uses.
-    "stable-diffusion": _UNET.model_copy(update={"clip_skip_max": 11}),
-    "stable-diffusion-2": _UNET.model_copy(update={"clip_skip_max": 22}),
-    "stable-diffusion-xl": _UNET.model_copy(update={"clip_skip_max": 10}),
+    "stable-diffusion": _UNET.model_copy(update={"clip_skip_max": 11, "prompt_weights": True}),
+    "stable-diffusion-2": _UNET.model_copy(update={"clip_skip_max": 22, "prompt_weights": True}),
+    "stable-diffusion-xl": _UNET.model_copy(update={"clip_skip_max": 10, "prompt_weights": True}),
     "stable-diffusion-3": _FLOW,
     # Its guidance is distilled into the weights: there is no second, negative pass.
     "flux": _FLOW.model_copy(update={"negative_prompt": False}),

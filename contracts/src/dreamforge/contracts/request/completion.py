@@ -11,6 +11,7 @@ from dreamforge.contracts.request.values import (
     UPSCALE_STRENGTH,
     ControlUse,
     LoraUse,
+    PromptSyntax,
     Upscale,
     UpscaleInput,
 )
@@ -45,6 +46,13 @@ def strength(value: float | None, draft: Draft) -> float | None:
     return _strength("strength", value, usual, draft.values["steps"])
 
 
+def prompt_syntax(value: PromptSyntax | None, draft: Draft) -> PromptSyntax | None:
+    """Weighted where the model can and a prompt has brackets; None, as before there was a choice, means plain."""
+    texts = draft.values["prompt"] + draft.values["negative_prompt"]
+    marked = draft.model.capabilities.prompt_weights and any(mark in texts for mark in "()[]")
+    return value or ("weighted" if marked else None)
+
+
 def check_loras(loras: tuple[LoraUse, ...], draft: Draft) -> tuple[LoraUse, ...]:
     """Errors: UnknownAsset, NamedTwice, AssetMismatch."""
     if loras:
@@ -72,8 +80,18 @@ def upscale(value: UpscaleInput | None, draft: Draft) -> Upscale | None:
     return Upscale(width_px=width_px, height_px=height_px, strength=share, factor=value.factor)
 
 
-def restated_upscale(value: Upscale, request: Any) -> UpscaleInput:  # Any: a RenderRequest, which is made of these
+def restated_syntax(value: PromptSyntax | None, request: Any) -> PromptSyntax | None:  # Any: a RenderRequest
+    """Plain must be requested where brackets would otherwise be read."""
+    marked = any(mark in request.prompt + request.negative_prompt for mark in "()[]")
+    return value or ("plain" if marked else None)
+
+
+def restated_upscale(
+    value: Upscale | None, request: Any
+) -> UpscaleInput | None:  # Any: a RenderRequest, which is made of these
     """What to request to get this second pass; requests before 2026-11-25 did not record the factor."""
+    if value is None:
+        return None
     return UpscaleInput(factor=value.factor or value.width_px / request.width_px, strength=value.strength)
 
 

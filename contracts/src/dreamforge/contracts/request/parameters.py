@@ -28,6 +28,7 @@ from dreamforge.contracts.request.values import (
     UPSCALE_STRENGTH,
     ControlUse,
     LoraUse,
+    PromptSyntax,
     Seed,
     Upscale,
     UpscaleInput,
@@ -59,6 +60,10 @@ def _upscale(model: ModelDescriptor) -> Bounds | None:
     most = model.capabilities.upscale_max
     inside = {"factor": Bounds(1, most), "strength": Bounds(default=UPSCALE_STRENGTH)}
     return Bounds(inside=inside) if most > 1 else None
+
+
+def _prompt_syntax(model: ModelDescriptor) -> Bounds:
+    return Bounds(choices=("weighted", "plain") if model.capabilities.prompt_weights else ("plain",))
 
 
 def _clip_skip(model: ModelDescriptor) -> Bounds | None:
@@ -185,6 +190,18 @@ class RequestParameters(Value):
             group="rendering",
             bounds=_sampler,
             option_help="How noise is removed; default: the model's own way.",
+        ),
+    ] = Field(default=None, exclude_if=is_none)
+    prompt_syntax: Annotated[
+        PromptSyntax | None,
+        Declared(
+            "Prompt syntax",
+            r"weighted: (word:1.2), (word) and [word] set weights, \( is a bracket; plain: as written. "
+            "Default: weighted, where the model can.",
+            group="rendering",
+            bounds=_prompt_syntax,
+            complete=completion.prompt_syntax,
+            restate=completion.restated_syntax,
         ),
     ] = Field(default=None, exclude_if=is_none)
     clip_skip: Annotated[

@@ -79,8 +79,9 @@ def inputs_of(request: RenderRequest) -> dict[str, Any]:  # Any: JSON
 def _restated(request: RenderRequest) -> Iterator[tuple[str, Any]]:
     for each in PARAMETERS:
         value, restate = getattr(request, each.name), each.declared.restate
-        if value != each.default:
-            yield each.name, restate(value, request) if restate else value
+        again = restate(value, request) if restate else value
+        if again != each.default:
+            yield each.name, again
 
 
 def _json(value: Any) -> Any:

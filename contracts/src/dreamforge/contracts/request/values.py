@@ -4,13 +4,15 @@ Bounds that stand on the recorded values (`Upscale`) hold for every event that w
 get wider. Bounds of new requests may be narrower; they stand beside them under their own names.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from dreamforge.contracts.models.descriptor import Sha256, Token, Value, is_none
 
 # Exact in JSON and in every browser.
+# How brackets in a prompt are read.
+PromptSyntax = Literal["weighted", "plain"]
 Seed = Annotated[int, Field(ge=0, le=2**53 - 1)]
 # One latent a side: what the autoencoders of all families need.
 SIDE_PX_MIN = 8

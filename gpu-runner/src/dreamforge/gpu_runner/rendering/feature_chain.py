@@ -23,12 +23,19 @@ class FeatureChain:
             feature.place(pipeline, placement)
 
     def warnings(self, pipeline: Pipeline, task: RenderTask) -> tuple[RenderWarning, ...]:
-        """The warnings of all, about prompts without the marks of any."""
+        """The warnings of all, each about prompts without the marks that the others read."""
+        return tuple(
+            warning
+            for feature in self._features
+            for warning in feature.warnings(pipeline, self._plain(task, besides=feature))
+        )
+
+    def _plain(self, task: RenderTask, *, besides: RenderFeature) -> RenderTask:
         texts = {"prompt": task.request.prompt, "negative_prompt": task.request.negative_prompt}
-        for feature in self._features:
-            texts = {name: feature.plain_prompt(text) for name, text in texts.items()}
-        plain = task.model_copy(update={"request": task.request.model_copy(update=texts)})
-        return tuple(warning for feature in self._features for warning in feature.warnings(pipeline, plain))
+        for other in self._features:
+            if other is not besides:
+                texts = {name: other.plain_prompt(text) for name, text in texts.items()}
+        return task.model_copy(update={"request": task.request.model_copy(update=texts)})
 
     def plan(self, task: RenderTask) -> tuple[Pass, ...]:
         """The passes of each image of a task."""

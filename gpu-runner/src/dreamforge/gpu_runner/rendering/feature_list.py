@@ -9,6 +9,7 @@ from dreamforge.gpu_runner.rendering.features.initial_image import InitialImage
 from dreamforge.gpu_runner.rendering.features.lora import LoraAdapters
 from dreamforge.gpu_runner.rendering.features.memory_placement import MemoryPlacement
 from dreamforge.gpu_runner.rendering.features.previews import Previews
+from dreamforge.gpu_runner.rendering.features.prompt_weights import PromptWeights
 from dreamforge.gpu_runner.rendering.features.prompts import Prompts
 from dreamforge.gpu_runner.rendering.features.samplers import Samplers
 from dreamforge.gpu_runner.rendering.features.upscale import UpscalePass
@@ -31,6 +32,7 @@ def standard_features(device: torch.device) -> tuple[RenderFeature, ...]:
         ControlNetCache(device),
         UpscalePass(),
         ClipSkip(),
+        PromptWeights(),
         Prompts(),
         Previews(),
     )
