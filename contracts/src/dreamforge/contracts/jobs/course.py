@@ -133,19 +133,26 @@ CHANGES: dict[type[JobEvent], Callable[[Any], Fields]] = {
 }
 
 
+def fields_after(event: JobEvent) -> Fields:
+    """What an event changes of the course of its job."""
+    kind = type(event)
+    changes = CHANGES.get(kind)
+    found = changes(event) if changes is not None else {}
+    status = STATUS_AFTER.get(kind)
+    if status is not None:
+        found["status"] = status
+    return found
+
+
 def advance(course: Course, event: JobEvent, **own: Any) -> Course:  # Any: fields of the caller's own class
     """The course after one more event, together with the caller's `own` changes.
 
     It does not look whether the course is terminal: a fold that absorbs checks that first.
     """
-    kind = type(event)
-    changes = CHANGES.get(kind)
-    if changes is not None:
-        own = {**changes(event), **own}
-    status = STATUS_AFTER.get(kind)
-    if status is not None:
-        own["status"] = status
-    return changed(course, **own) if own else course
+    found = fields_after(event)
+    if own:
+        found.update(own)
+    return changed(course, **found) if found else course
 
 
 def changed(course: Course, **fields_: Any) -> Course:  # Any: fields of the caller's own class

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from dreamforge.contracts.events import AttemptFailed, JobAssigned, JobEvent, JobRequested
-from dreamforge.contracts.jobs.course import JobCourse, Status, advance, changed
+from dreamforge.contracts.jobs.course import JobCourse, Status, advance, changed, fields_after
 from dreamforge.contracts.placement import Needs, needs_of
 from dreamforge.contracts.request.render_request import Deadlines
 from dreamforge.scheduler.planning.fairness import work_of
@@ -70,6 +70,11 @@ class OpenJob(JobCourse):
         return Stage.WAITING if self.retry_at is not None and not self.due else Stage.QUEUED
 
     @property
+    def on_runner(self) -> bool:
+        """Whether it is promised or assigned to a runner, or runs there: a stage in ON_RUNNER."""
+        return self.promised or self.status is Status.ASSIGNED or self.status is Status.RUNNING
+
+    @property
     def since(self) -> datetime | None:
         """When its runner got it, or started it."""
         return self.started_at if self.status is Status.RUNNING else self.assigned_at
@@ -108,8 +113,7 @@ def _later(at: datetime | None, seconds: float | None) -> datetime | None:
 
 def opened(job_id: str, event: JobRequested, sequence: int, traceparent: str = "") -> OpenJob:
     """A job that was just requested."""
-    job = OpenJob(job_id=job_id, version=sequence, demand=demand_of(event, traceparent))
-    return advance(job, event)
+    return OpenJob(job_id=job_id, version=sequence, demand=demand_of(event, traceparent), **fields_after(event))
 
 
 def evolved(job: OpenJob, event: JobEvent, sequence: int) -> OpenJob:

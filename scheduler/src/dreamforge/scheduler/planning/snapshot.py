@@ -24,7 +24,6 @@ from dreamforge.contracts.log.envelope import unseal
 from dreamforge.contracts.queue_control import hold_of
 from dreamforge.scheduler.planning.fairness import Ageing
 from dreamforge.scheduler.planning.open_job import (
-    ON_RUNNER,
     OpenJob,
     Stage,
     evolved,
@@ -152,6 +151,9 @@ class Snapshot:
         return not self.held_queues or hold_of(job.demand.tenant, self.held_queues) is None
 
     def _put(self, old: OpenJob | None, new: OpenJob | None) -> None:
+        if old is not None and new is not None and _same_place(old, new):
+            self.jobs[new.job_id] = self._placed[new.runner_id][new.job_id] = new
+            return
         if old is not None:
             self._unindex(old)
         if new is not None:
@@ -170,7 +172,7 @@ class Snapshot:
         elif stage is Stage.WAITING and job.retry_at is not None:
             insort(self._waiting, (job.retry_at, job.job_id))
             self._new_waits[job.job_id] = None
-        elif stage in ON_RUNNER:
+        elif job.on_runner:
             self._placed.setdefault(job.runner_id, {})[job.job_id] = job
 
     def _unindex(self, job: OpenJob) -> None:
@@ -183,8 +185,14 @@ class Snapshot:
         elif stage is Stage.WAITING and job.retry_at is not None:
             del self._waiting[bisect_left(self._waiting, (job.retry_at, job.job_id))]
             self._new_waits.pop(job.job_id, None)
-        elif stage in ON_RUNNER:
+        elif job.on_runner:
             held = self._placed[job.runner_id]
             del held[job.job_id]
             if not held:
                 del self._placed[job.runner_id]
+
+
+def _same_place(old: OpenJob, new: OpenJob) -> bool:
+    """Whether a job stays on its runner with its deadline, as after most events: then no index changes."""
+    stays = old.on_runner and new.on_runner and old.runner_id == new.runner_id
+    return stays and old.deadline == new.deadline
