@@ -97,7 +97,7 @@ COMMAND: dict[str, Any] = {  # Any: what FastAPI takes
             "description": "The request is in the log, or there was nothing left to do",
             "headers": doc.IDS | doc.SEQUENCE,
         },
-        **doc.problems(404, 422, 503),
+        **doc.problems(400, 404, 422, 503),
     },
 }
 
