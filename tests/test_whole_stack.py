@@ -13,9 +13,9 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from runner_testkit.png import read_recipe
 
 from dreamforge.cli.stack_record import StackRecord, read_record
-from dreamforge.gpu_runner.rendering.png import read_recipe
 from dreamforge.runtime.embedded.ports import free_port
 from dreamforge.runtime.embedded.processes import identity
 from dreamforge.runtime.testing import eventually

@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from dreamforge.gpu_runner.protocol.child_options import ChildOptions
 from dreamforge.gpu_runner.protocol.messages import Cancelled, Done, Failed, FromChild, Image, Ready, Render, StepDone
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
-from dreamforge.gpu_runner.supervisor.child_process import Child, ChildOptions
+from dreamforge.gpu_runner.supervisor.child_process import Child
 
 Heard = TypeVar("Heard")
 #: Importing torch without bytecode on two busy cores was measured at 22 s.

@@ -10,6 +10,7 @@ from dreamforge.gpu_runner.protocol.render_task import InputImage, ModelFiles, R
 DIGEST = "0" * 64
 #: Four steps of 64 x 64 pixels: what a tiny model does in a blink.
 PLAIN = {
+    "model_id": "model",
     "preset": "standard",
     "prompt": "a red circle",
     "width_px": 64,

@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from PIL import Image as Pil
 from runner_testkit.child import Talk, talking
+from runner_testkit.png import read_recipe
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.gpu_runner.protocol.messages import (
@@ -27,7 +28,6 @@ from dreamforge.gpu_runner.protocol.messages import (
     StepDone,
 )
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
-from dreamforge.gpu_runner.rendering.png import read_recipe
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 MakeTask = Callable[..., RenderTask]

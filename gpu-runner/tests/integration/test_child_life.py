@@ -10,10 +10,10 @@ import sys
 from runner_testkit.child import talking
 from runner_testkit.tasks import render_task
 
+from dreamforge.gpu_runner.protocol.child_options import ChildOptions
 from dreamforge.gpu_runner.protocol.frames import Frame, encode_frame
 from dreamforge.gpu_runner.protocol.messages import Done, Image, Render, StepDone
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
-from dreamforge.gpu_runner.supervisor.child_process import ChildOptions
 from dreamforge.gpu_runner.supervisor.local_models import SYNTHETIC_DIGEST
 from dreamforge.gpu_runner.worker.connection import EXIT_PROTOCOL
 
@@ -66,7 +66,7 @@ async def test_an_instant_render_tells_only_its_last_step() -> None:
 def _bare_child() -> tuple["subprocess.Popen[bytes]", socket.socket]:
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-m", "dreamforge.gpu_runner.worker.process", "--fd", str(theirs.fileno())]
-    process = subprocess.Popen([*command, "--renderer", "synthetic"], pass_fds=(theirs.fileno(),))
+    process = subprocess.Popen([*command, "--options", '{"renderer": "synthetic"}'], pass_fds=(theirs.fileno(),))
     theirs.close()
     return process, ours
 

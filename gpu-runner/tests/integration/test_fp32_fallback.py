@@ -11,9 +11,9 @@ import pytest_asyncio
 from runner_testkit.child import Talk, talking
 
 from dreamforge.contracts.events import FailureReason, WarningCode
+from dreamforge.gpu_runner.protocol.child_options import ChildOptions
 from dreamforge.gpu_runner.protocol.messages import Failed, Warned
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
-from dreamforge.gpu_runner.supervisor.child_process import ChildOptions
 
 if TYPE_CHECKING:
     from torch import Tensor

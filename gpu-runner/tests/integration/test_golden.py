@@ -17,10 +17,10 @@ from PIL import Image as Pil
 from runner_testkit.child import Talk, talking
 
 from dreamforge.gpu_runner.machine.device import CPUINFO
+from dreamforge.gpu_runner.protocol.child_options import ChildOptions
 from dreamforge.gpu_runner.protocol.messages import Image, Ready
 from dreamforge.gpu_runner.protocol.recipe import Engine
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
-from dreamforge.gpu_runner.supervisor.child_process import ChildOptions
 from dreamforge.runtime.storage.model_folder import model_digest
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(240)]

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from runner_testkit.png import read_recipe
 
 from dreamforge.contracts.events import (
     JobCancelled,
@@ -22,7 +23,6 @@ from dreamforge.contracts.jobs import decisions
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.log import subjects
 from dreamforge.contracts.log.envelope import unseal
-from dreamforge.gpu_runner.rendering.png import read_recipe
 from dreamforge.runtime import clock
 from dreamforge.runtime.log import direct_get
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME

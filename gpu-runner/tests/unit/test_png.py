@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pil
+from runner_testkit.png import read_recipe
 
 from dreamforge.gpu_runner.protocol.recipe import Recipe
-from dreamforge.gpu_runner.rendering.png import FILTER_NONE, BadPng, encode_png, read_recipe
+from dreamforge.gpu_runner.rendering.png import FILTER_NONE, encode_png
 from dreamforge.gpu_runner.rendering.scanlines import sub_filtered
 
 RECIPE = Recipe(
@@ -41,12 +42,9 @@ def test_another_decoder_sees_the_same_pixels(width_px: int, height_px: int, see
         assert np.array_equal(np.asarray(image), pixels)
 
 
-def test_the_recipe_comes_back_also_through_another_reader() -> None:
+def test_the_recipe_comes_back_through_another_reader() -> None:
     png = encode_png(bytes(2 * (1 + 9)), width_px=3, height_px=2, recipe=RECIPE)
     assert read_recipe(png) == RECIPE
-    with Pil.open(io.BytesIO(png)) as image:
-        image.load()
-        assert Recipe.model_validate_json(image.info["dreamforge"]) == RECIPE
 
 
 def test_rows_of_the_wrong_length_are_refused() -> None:
@@ -61,5 +59,5 @@ def test_a_damaged_or_foreign_file_has_no_recipe() -> None:
     flipped = bytearray(png)
     flipped[60] ^= 1
     for bad in (b"", b"GIF89a", png[:50], bytes(flipped), foreign.getvalue()):
-        with pytest.raises(BadPng):
+        with pytest.raises((KeyError, OSError, SyntaxError)):
             read_recipe(bad)

@@ -3,10 +3,11 @@
 import subprocess
 import sys
 
+from runner_testkit.png import read_recipe
 from runner_testkit.tasks import changed, render_task
 
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
-from dreamforge.gpu_runner.rendering.png import encode_png, read_recipe
+from dreamforge.gpu_runner.rendering.png import encode_png
 from dreamforge.gpu_runner.rendering.synthetic import SyntheticRenderer
 
 TASK = render_task(model_id="synthetic", prompt="a red fox", guidance_scale=1.0)

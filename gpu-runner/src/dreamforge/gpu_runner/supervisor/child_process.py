@@ -5,11 +5,11 @@ import contextlib
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import cast
 
 from loguru import logger
 
+from dreamforge.gpu_runner.protocol.child_options import ChildOptions
 from dreamforge.gpu_runner.protocol.frames import FrameDecoder, FrameError, encode_frame
 from dreamforge.gpu_runner.protocol.messages import FromChild, Stop, ToChild, from_child_from_frame, to_frame
 from dreamforge.gpu_runner.settings import RunnerSettings
@@ -17,54 +17,11 @@ from dreamforge.gpu_runner.settings import RunnerSettings
 OnMessage = Callable[[FromChild], None]
 
 
-@dataclass(frozen=True, slots=True)
-class ChildOptions:
-    """How to start a child: options of `worker`, but for one."""
-
-    renderer: str = "diffusers"
-    device: str = "auto"
-    gpu_index: int = 0
-    dtype: str = "auto"
-    threads: int = 1
-    slots: int = 1
-    #: Not passed to the child: how many models it is asked to load before its first task.
-    resident_models: int = 2
-    resident_bytes: int = 0
-    step_delay_seconds: float = 0.0
-    log_level: str = "INFO"
-    log_json: bool = True
-
-    @classmethod
-    def of(cls, settings: RunnerSettings) -> "ChildOptions":
-        """As the settings say."""
-        return cls(
-            renderer=settings.runner_renderer,
-            device=settings.runner_device,
-            gpu_index=settings.runner_gpu_index,
-            dtype=settings.runner_dtype,
-            threads=settings.runner_threads,
-            slots=settings.runner_slots,
-            resident_models=settings.runner_resident_models,
-            resident_bytes=settings.runner_resident_bytes,
-            step_delay_seconds=settings.runner_step_delay_seconds,
-            log_level=settings.log_level,
-            log_json=settings.log_json,
-        )
-
-    def arguments(self) -> tuple[str, ...]:
-        """The command line after `--fd N`."""
-        return (
-            f"--renderer={self.renderer}",
-            f"--device={self.device}",
-            f"--gpu-index={self.gpu_index}",
-            f"--dtype={self.dtype}",
-            f"--threads={self.threads}",
-            f"--slots={self.slots}",
-            f"--resident-bytes={self.resident_bytes}",
-            f"--step-delay-seconds={self.step_delay_seconds}",
-            f"--log-level={self.log_level}",
-            "--log-json" if self.log_json else "--no-log-json",
-        )
+def child_options(settings: RunnerSettings) -> ChildOptions:
+    """The options that a runner's settings give: `runner_X` where there is one, else the common setting X."""
+    names = {name for field in ChildOptions.model_fields for name in (field, f"runner_{field}")}
+    values = settings.model_dump(include=names)
+    return ChildOptions(**{name.removeprefix("runner_"): value for name, value in values.items()})
 
 
 class _MessageReader(asyncio.Protocol):
@@ -110,7 +67,7 @@ class Child:
                 "-m",
                 "dreamforge.gpu_runner.worker.process",
                 f"--fd={theirs.fileno()}",
-                *options.arguments(),
+                f"--options={options.model_dump_json()}",
                 pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
             )

@@ -8,6 +8,7 @@ from loguru import logger
 
 from dreamforge.contracts.readable_sizes import readable_size
 from dreamforge.gpu_runner import metrics
+from dreamforge.gpu_runner.protocol.child_options import ChildOptions
 from dreamforge.gpu_runner.protocol.messages import (
     Cancel,
     Cancelled,
@@ -26,7 +27,7 @@ from dreamforge.gpu_runner.protocol.messages import (
     Warned,
 )
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
-from dreamforge.gpu_runner.supervisor.child_process import Child, ChildOptions
+from dreamforge.gpu_runner.supervisor.child_process import Child
 from dreamforge.gpu_runner.supervisor.local_models import LocalModel
 from dreamforge.runtime.service import retry
 

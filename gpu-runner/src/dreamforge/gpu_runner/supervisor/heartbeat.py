@@ -31,7 +31,9 @@ class RunnerActivity:
     step_seconds: dict[str, float]
 
 
-def heartbeat_of(identity: RunnerIdentity, device: LocalDevice, load: RunnerActivity, at: datetime) -> fleet.Heartbeat:
+def heartbeat_of(
+    identity: RunnerIdentity, device: LocalDevice, activity: RunnerActivity, at: datetime
+) -> fleet.Heartbeat:
     """One heartbeat. Pure.
 
     The budget is what is free plus what our own models hold, since those can leave for another.
@@ -40,16 +42,16 @@ def heartbeat_of(identity: RunnerIdentity, device: LocalDevice, load: RunnerActi
         runner_id=identity.runner_id,
         instance_id=identity.instance_id,
         at=at,
-        renderer=load.renderer,
+        renderer=activity.renderer,
         device=public_device(device),
-        budget_bytes=device.free_bytes + sum(load.resident.values()),
+        budget_bytes=device.free_bytes + sum(activity.resident.values()),
         free_bytes=device.free_bytes,
-        slots=load.slots,
-        draining=identity.draining or not load.accepting,
+        slots=activity.slots,
+        draining=identity.draining or not activity.accepting,
         model_ids=tuple(sorted(identity.model_ids)),
-        resident_model_ids=tuple(sorted(load.resident)),
-        active=load.active,
-        step_seconds=dict(load.step_seconds),
+        resident_model_ids=tuple(sorted(activity.resident)),
+        active=activity.active,
+        step_seconds=dict(activity.step_seconds),
     )
 
 

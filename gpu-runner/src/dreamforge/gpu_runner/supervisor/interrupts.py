@@ -3,17 +3,14 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from loguru import logger
-
-from dreamforge.contracts.errors import MalformedEvent
 from dreamforge.contracts.events import AttemptFailed, CancelRequested
 from dreamforge.contracts.log import subjects
-from dreamforge.contracts.log.envelope import unseal
 from dreamforge.gpu_runner.supervisor.attempt import Cause
 from dreamforge.gpu_runner.supervisor.attempt_manager import AttemptManager
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.log.message import LogMessage
+from dreamforge.runtime.log.readable import readable
 
 
 @dataclass(slots=True)
@@ -35,10 +32,8 @@ class Interrupts:
             self.following.set()
 
     def _apply(self, message: LogMessage) -> None:
-        try:
-            recorded = unseal(message.subject, message.headers, message.data, sequence=message.sequence)
-        except MalformedEvent as error:  # a message that cannot be read is no reason to stop anything
-            logger.debug("not an interrupt: {}", error)
+        # A message that cannot be read is no reason to stop anything.
+        if (recorded := readable(message)) is None:
             return
         event = recorded.event
         # Our own AttemptFailed comes by as well, for an attempt that is ending anyway.

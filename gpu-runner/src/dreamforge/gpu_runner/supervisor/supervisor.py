@@ -17,7 +17,7 @@ from dreamforge.gpu_runner.supervisor.artifact_uploader import ArtifactUploader
 from dreamforge.gpu_runner.supervisor.assignments import assignments_broker, ensure_consumer
 from dreamforge.gpu_runner.supervisor.attempt import AttemptServices
 from dreamforge.gpu_runner.supervisor.attempt_manager import CLOSE_SECONDS, AttemptManager
-from dreamforge.gpu_runner.supervisor.child_process import ChildOptions
+from dreamforge.gpu_runner.supervisor.child_process import child_options
 from dreamforge.gpu_runner.supervisor.child_supervisor import ChildSupervisor
 from dreamforge.gpu_runner.supervisor.heartbeat import HeartbeatPublisher, RunnerActivity, heartbeat_of, public_device
 from dreamforge.gpu_runner.supervisor.input_cache import InputCache
@@ -62,7 +62,7 @@ class Supervisor:
         self.progress = ProgressPublisher(self.bus, source)
         self.registration = RunnerRegistration(self.bus, self.store)
         self.offer = ModelOffer(settings, self.registration, on_offer=self._offer)
-        self.child = ChildSupervisor(ChildOptions.of(settings), on_change=self._child_changed)
+        self.child = ChildSupervisor(child_options(settings), on_change=self._child_changed)
         self.heartbeat = HeartbeatPublisher(
             self.bus, identity.runner_id, heartbeat=self._heartbeat, refresh=self._refresh
         )
@@ -177,7 +177,7 @@ class Supervisor:
         )
 
     def _heartbeat(self) -> Heartbeat:
-        load = RunnerActivity(
+        activity = RunnerActivity(
             renderer=self.settings.runner_renderer,
             slots=self.settings.runner_slots,
             accepting=self.ready.is_set() and self.child.accepting,
@@ -185,7 +185,7 @@ class Supervisor:
             active=self.attempts.active,
             step_seconds=self.progress.mean_seconds,
         )
-        return heartbeat_of(self.attempts.identity, self.device, load, clock.now())
+        return heartbeat_of(self.attempts.identity, self.device, activity, clock.now())
 
     def _probe(self) -> LocalDevice:
         choice = "cpu" if self.settings.runner_renderer == "synthetic" else self.settings.runner_device

@@ -1,6 +1,6 @@
 """The child process: owns torch and the GPU, gets its tasks over a socket, and can be killed at any time.
 
-    python -m dreamforge.gpu_runner.worker.process --fd 7 --renderer diffusers
+    python -m dreamforge.gpu_runner.worker.process --fd 7 --options '{"renderer": "diffusers"}'
 
 It knows nothing of the bus. Standard output is free for logs: libraries print what they like there.
 """
@@ -16,6 +16,7 @@ from functools import partial
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.gpu_runner.machine.libraries import ENVIRONMENT
+from dreamforge.gpu_runner.protocol.child_options import ChildOptions
 from dreamforge.gpu_runner.protocol.messages import Ready, Render, Starting, Stop
 from dreamforge.gpu_runner.rendering.renderer import Renderer
 from dreamforge.gpu_runner.worker.connection import EXIT_OK, Inbox, Outbox, start_reader
@@ -29,10 +30,11 @@ EXIT_DEVICE_LOST = 71
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve one socket until Stop, or until the supervisor is gone."""
-    options = _parser().parse_args(argv)
+    arguments = _parser().parse_args(argv)
+    options: ChildOptions = arguments.options
     configure_logging("gpu-runner-child", level=options.log_level, as_json=options.log_json)
     _ignore_signals_of_the_terminal()
-    sock = socket.socket(fileno=options.fd)
+    sock = socket.socket(fileno=arguments.fd)
     inbox, outbox = Inbox(), Outbox(sock)
     start_reader(sock, inbox)
     try:
@@ -45,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return EXIT_OK
 
 
-def _start_renderer(options: argparse.Namespace, outbox: Outbox) -> Renderer:
+def _start_renderer(options: ChildOptions, outbox: Outbox) -> Renderer:
     if options.renderer == "synthetic":
         from dreamforge.gpu_runner.rendering.synthetic import SyntheticRenderer
 
@@ -115,16 +117,7 @@ def _prepare_environment(gpu_index: int) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dreamforge.gpu_runner.worker.process")
     parser.add_argument("--fd", type=int, required=True)
-    parser.add_argument("--renderer", choices=("diffusers", "synthetic"), default="diffusers")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--gpu-index", type=int, default=0)
-    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--slots", type=int, default=1)
-    parser.add_argument("--resident-bytes", type=int, default=0)
-    parser.add_argument("--step-delay-seconds", type=float, default=0.0)
-    parser.add_argument("--log-level", default="INFO")
-    parser.add_argument("--log-json", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--options", type=ChildOptions.model_validate_json, default=ChildOptions())
     return parser
 
 
