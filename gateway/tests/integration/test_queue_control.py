@@ -1,5 +1,7 @@
 """Holding, releasing and reprioritising over HTTP, and what `why` says of it."""
 
+from collections.abc import AsyncIterator
+
 import httpx
 from simulated_system import SimulatedSystem
 
@@ -48,3 +50,21 @@ async def test_why_names_what_is_held(client: httpx.AsyncClient, system: Simulat
     await client.post("/v1/queue/release", json={"tenant": "default"})
     await eventually(queue_held, until=lambda kind: kind is None)
     assert (await client.get("/v1/queue")).json() == {"held": []}
+
+
+async def test_a_body_larger_than_the_limit_is_refused_before_it_is_parsed(
+    client: httpx.AsyncClient, system: SimulatedSystem
+) -> None:
+    job_id = (await client.post("/v1/jobs", json=BODY)).json()["job_id"]
+
+    async def chunks() -> AsyncIterator[bytes]:  # sent without a Content-Length: it has to be counted
+        yield b'{"priority": 3, "padding": "'
+        for _ in range(100):
+            yield b"x" * 65536
+        yield b'"}'
+
+    for path in (f"/v1/jobs/{job_id}/priority", "/v1/queue/hold", "/v1/queue/release"):
+        answer = await client.post(path, content=chunks(), headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+    assert (await client.get("/v1/queue")).json() == {"held": []}
+    assert (await system.store.load(job_id)).state.status == "queued"

@@ -166,7 +166,7 @@ def family_descriptor(family: str, digest: str) -> ModelDescriptor:
     return tiny_descriptor(digest).model_copy(
         update={
             "model_id": f"tiny-{family}",
-            "title": f"Tiny {family} with random weights: paints noise, tries every part",
+            "title": f"Tiny {family} with random weights: renders noise, for trying every part",
             "family": DESCRIPTOR_FAMILIES.get(family, family),
             "size_multiple_px": SIZE_MULTIPLES.get(family, 8),
             "presets": (

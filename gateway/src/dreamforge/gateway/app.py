@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from dreamforge.contracts.request.limits import Limits
@@ -10,7 +11,9 @@ from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents.openapi import describe
 from dreamforge.gateway.http import exception_handlers
 from dreamforge.gateway.http.middleware import RequestMiddleware
-from dreamforge.gateway.routes import artifacts, fleet, jobs, pages, queue, system, uploads
+from dreamforge.gateway.http.origin import OriginCheck, OriginPolicy
+from dreamforge.gateway.routes import artifacts, fleet, job_control, jobs, pages, queue, system, uploads
+from dreamforge.gateway.settings import parts_of
 
 
 def api(limits: Limits) -> FastAPI:
@@ -24,7 +27,7 @@ def api(limits: Limits) -> FastAPI:
         redirect_slashes=False,
         separate_input_output_schemas=False,
     )
-    for module in (jobs, queue, artifacts, uploads, fleet, system, pages):
+    for module in (jobs, job_control, queue, artifacts, uploads, fleet, system, pages):
         app.include_router(module.router)
     exception_handlers.install(app)
     app.state.document = describe(app, limits)
@@ -36,4 +39,19 @@ def application(dependencies: Dependencies) -> ASGIApp:
     app = api(dependencies.settings.limit)
     app.state.dependencies = dependencies
     app.state.pages = pages.Pages.of(app.state.document, s3_origin=dependencies.settings.s3_origin)
-    return RequestMiddleware(app)
+    origins = parts_of(dependencies.settings.gateway_origins)
+    policy = OriginPolicy.of(parts_of(dependencies.settings.gateway_hosts), origins)
+    return RequestMiddleware(OriginCheck(_readable_from(app, origins), policy))
+
+
+def _readable_from(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
+    """With CORS for the pages of these origins; without any, no other page reads a reply."""
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=("GET", "HEAD", "POST", "DELETE"),
+        allow_headers=("*",),
+        expose_headers=("Forge-Sequence", "Location", "Retry-After", "X-Request-Id", "Idempotent-Replayed"),
+    )

@@ -53,7 +53,12 @@ class Dependencies:
         self.database = Database(url, pool_size=settings.gateway_database_pool, timeout_seconds=seconds)
         self.checkpoints = Checkpoints(url)
         self.objects = ObjectStore(settings)
-        self.uploads = Uploads(self.objects, settings.limit)
+        self.uploads = Uploads(
+            self.objects,
+            settings.limit,
+            at_once=settings.gateway_uploads,
+            decode_seconds=settings.gateway_decode_seconds,
+        )
         self.schema = submission_for(settings.limit)
         self.open_jobs = OpenJobLimits(self._count_open_jobs, settings.limit)
         self._log: Log | None = None
@@ -124,6 +129,7 @@ class Dependencies:
     async def close(self) -> None:
         """Finish what is in flight, and disconnect."""
         await self.open_jobs.close()
+        await self.uploads.close()
         if self._log is not None:
             await self._log.store.close()
             await self._log.bus.close()

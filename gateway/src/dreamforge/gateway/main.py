@@ -7,7 +7,8 @@ from loguru import logger
 
 from dreamforge.gateway.app import application
 from dreamforge.gateway.dependencies import Dependencies
-from dreamforge.gateway.http.server import OTHER_FILES, Server, allow_files, listen
+from dreamforge.gateway.http.server import OTHER_CONNECTIONS, OTHER_FILES, Server, allow_files, listen
+from dreamforge.gateway.http.server_protocol import ConnectionLimits
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.runtime.service import shell
 from dreamforge.runtime.service.lifetime import Lifetime
@@ -24,7 +25,13 @@ async def answer(settings: GatewaySettings, lifetime: Lifetime, listener: socket
     dependencies = Dependencies(settings)
     lifetime.on_close(dependencies.close)
     lifetime.spawn(dependencies.run(), "dependencies")
-    server = Server(application(dependencies), drain_seconds=settings.gateway_drain_seconds)
+    limits = ConnectionLimits(
+        head_seconds=settings.gateway_head_seconds,
+        body_seconds=settings.gateway_body_seconds,
+        head_bytes=settings.gateway_head_bytes,
+        connections=settings.gateway_streams + OTHER_CONNECTIONS,
+    )
+    server = Server(application(dependencies), limits=limits, drain_seconds=settings.gateway_drain_seconds)
     serving = lifetime.spawn(server.serve(sockets=[listener]), "http")
     lifetime.on_close(partial(server.finish, serving))
     lifetime.on_close(dependencies.drain)

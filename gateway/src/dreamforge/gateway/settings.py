@@ -1,6 +1,8 @@
 """The settings of the gateway, beside those that every service has: `FORGE_GATEWAY_*` and `FORGE_LIMIT_*`."""
 
-from pydantic import Field
+import re
+
+from pydantic import Field, field_validator
 
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.runtime.service.settings import CommonSettings
@@ -11,6 +13,15 @@ class GatewaySettings(CommonSettings):
 
     gateway_host: str = "127.0.0.1"
     gateway_port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free port")
+    gateway_hosts: str = Field(
+        default="",
+        description="host names, comma-separated, under which browsers reach the gateway, beside addresses, localhost "
+        "and the machine's own name; * for any",
+    )
+    gateway_origins: str = Field(
+        default="",
+        description="origins of other sites (https://tools.example.org), comma-separated, whose pages may use the API",
+    )
     gateway_consistency_seconds: float = Field(default=5.0, gt=0, description="longest wait for Forge-Min-Sequence")
     gateway_heartbeat_seconds: float = Field(default=15.0, gt=0, description="between SSE comments")
     gateway_streams: int = Field(default=4096, ge=1, description="event streams that may be open at once")
@@ -19,5 +30,29 @@ class GatewaySettings(CommonSettings):
     )
     gateway_database_pool: int = Field(default=8, ge=1, description="connections to Postgres")
     gateway_database_timeout_seconds: float = Field(default=3.0, gt=0, description="per statement and per wait")
+    gateway_head_seconds: float = Field(default=10.0, gt=0, description="what a client may take to send the headers")
+    gateway_body_seconds: float = Field(default=60.0, gt=0, description="what a client may take to send a body")
+    gateway_head_bytes: int = Field(default=64 * 1024, ge=1024, description="request line and headers together")
+    gateway_uploads: int = Field(default=16, ge=1, description="uploads whose bytes may be in memory at once")
+    gateway_decode_seconds: float = Field(
+        default=10.0, gt=0, description="what decoding one upload may take before its process is killed"
+    )
     gateway_drain_seconds: float = Field(default=10.0, gt=0, description="what open requests get after SIGTERM")
     limit: Limits = Field(default=Limits(), description="bounds of a request, each one FORGE_LIMIT_*")
+
+    @field_validator("gateway_origins")
+    @classmethod
+    def _are_origins(cls, origins: str) -> str:
+        for origin in parts_of(origins):
+            if re.fullmatch(r"https?://[^/\s,]+", origin) is None:
+                raise ValueError(f"{origin!r} must be https://host or https://host:port (or http), without a path")
+        return origins
+
+
+def parts_of(value: str) -> tuple[str, ...]:
+    """The parts of a comma-separated setting.
+
+    >>> parts_of("a, b,,")
+    ('a', 'b')
+    """
+    return tuple(part for each in value.split(",") if (part := each.strip()))

@@ -1,4 +1,4 @@
-"""What can be painted: model descriptors, their presets and what they need of a GPU, as values."""
+"""What can be rendered: model descriptors, their presets and what they need of a GPU, as values."""
 
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self, get_args
@@ -18,7 +18,7 @@ class Value(BaseModel):
     )
 
 
-# What a model is: a pipeline paints, the others change how one paints.
+# What a model is: a pipeline renders, the others change how one does.
 Kind = Literal["pipeline", "lora", "controlnet"]
 # What a job starts from: noise, a picture, or a picture with a hole in it.
 Mode = Literal["text", "image", "inpaint"]

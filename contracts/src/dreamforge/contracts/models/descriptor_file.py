@@ -26,7 +26,7 @@ from dreamforge.contracts.models.descriptor import (
 )
 from dreamforge.contracts.validation import describe_validation_error, dotted
 
-#: Every family that a runner can paint with. `diffusers` is any folder that `DiffusionPipeline` reads by itself.
+#: Every family that a runner can render. `diffusers` is any folder that `DiffusionPipeline` reads by itself.
 FAMILIES = (
     "stable-diffusion", "stable-diffusion-2", "stable-diffusion-xl", "stable-diffusion-3", "flux", "diffusers",
     "synthetic",
@@ -49,7 +49,7 @@ class DescriptorInvalid(InvalidInput):
 
 @dataclass(eq=False)
 class UnknownFamily(InvalidInput):
-    """No runner knows how to paint with this kind of model."""
+    """No runner can render this kind of model."""
 
     code = "unknown_family"
     file: str

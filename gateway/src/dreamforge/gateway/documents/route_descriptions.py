@@ -10,15 +10,18 @@ Json = dict[str, Any]  # Any: parts of a JSON document
 
 _STATUS = {
     400: ("A header, parameter or body cannot be read", "malformed"),
+    403: ("A page of another origin tried to change something", "cross_origin"),
     404: ("There is no such thing", "job_not_found"),
     409: ("The Idempotency-Key was used for a different request, or no write has that sequence", "conflict"),
     413: ("The body is too large", "body_too_large"),
-    415: ("The upload has a type that is not accepted", "unsupported_media_type"),
+    415: ("The body has a type that is not accepted", "unsupported_media_type"),
+    421: ("The Host header has a name that this gateway does not answer to", "host_not_allowed"),
     422: ("Something in the request cannot be right", "invalid_request"),
     429: ("The queue is full", "queue_full"),
     500: ("A bug of ours; it was logged under the request id", "internal"),
     503: ("NATS, Postgres or S3 is not available, or the read tables are behind", "dependency_away"),
 }
+ALWAYS = (421, 500)
 IDS: Json = {
     "X-Request-Id": {"schema": {"type": "string"}, "description": "yours if you sent one; in every log line"},
     "traceparent": {"schema": {"type": "string"}, "description": "W3C trace context of this request"},
@@ -60,8 +63,8 @@ KEY: Json = {
 
 
 def problems(*statuses: int) -> dict[int | str, Json]:
-    """The `responses` of a route: these problems, each with an example; 500 is always possible."""
-    return {status: _problem(status) for status in (*statuses, 500)}
+    """The `responses` of a route: these problems, each with an example; those of ALWAYS are always possible."""
+    return {status: _problem(status) for status in (*statuses, *ALWAYS)}
 
 
 def _problem(status: int) -> Json:

@@ -96,6 +96,34 @@ class UnsupportedMedia(InvalidInput):
 
 
 @dataclass(eq=False)
+class HostNotAllowed(InvalidInput):
+    """The Host header has a name that this gateway does not answer to: a rebound name, or one to be configured."""
+
+    code = "host_not_allowed"
+    host: str
+
+    def __str__(self) -> str:
+        return (
+            f"the request names the host {self.host!r}, which this gateway does not answer to: use its address, or add "
+            "the name to FORGE_GATEWAY_HOSTS"
+        )
+
+
+@dataclass(eq=False)
+class CrossOrigin(InvalidInput):
+    """A page of another origin tried to change something here."""
+
+    code = "cross_origin"
+    origin: str
+
+    def __str__(self) -> str:
+        return (
+            f"a page of the origin {self.origin!r} may not change anything here; if it is yours, add it to "
+            "FORGE_GATEWAY_ORIGINS"
+        )
+
+
+@dataclass(eq=False)
 class BadPicture(InvalidInput):
     """An upload is not the image that its type and header announce."""
 
@@ -176,6 +204,17 @@ class StreamsFull(Unavailable):
 
     def __str__(self) -> str:
         return f"{self.maximum} event streams are open here, which is the maximum; another gateway may accept more"
+
+
+@dataclass(eq=False)
+class UploadsFull(Unavailable):
+    """This gateway receives the maximum of uploads."""
+
+    code = "uploads_full"
+    maximum: int
+
+    def __str__(self) -> str:
+        return f"{self.maximum} uploads are being received here, which is the maximum (FORGE_GATEWAY_UPLOADS)"
 
 
 @dataclass(eq=False)

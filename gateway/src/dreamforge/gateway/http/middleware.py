@@ -18,7 +18,11 @@ CONTEXT = "dreamforge.context"
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
-_SAFE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+_SAFE = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
 BUG = Problem(500, "internal", "Something went wrong here", "The error was logged under the request id")
 
 
@@ -84,7 +88,7 @@ class RequestMiddleware:
             except Exception as error:
                 logger.opt(exception=error).error("a bug: {} {}", scope["method"], scope["path"])
                 if status == 0:
-                    await _answer(send_with_ids, BUG, scope["path"], context.request_id)
+                    await send_problem(scope, send_with_ids, BUG)
             _observe(scope, status, clock.monotonic_seconds() - started)
 
 
@@ -96,8 +100,9 @@ def _observe(scope: Scope, status: int, seconds: float) -> None:
     logger.log(level, "{} {} {} in {:.1f} ms", scope["method"], scope["path"], status, seconds * 1000)
 
 
-async def _answer(send: Send, problem: Problem, path: str, request_id: str) -> None:
-    body = problem.body(instance=path, request_id=request_id)
+async def send_problem(scope: Scope, send: Send, problem: Problem) -> None:
+    """Answer with a problem document, outside the framework."""
+    body = problem.body(instance=scope["path"], request_id=scope[CONTEXT].request_id)
     headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

@@ -11,11 +11,15 @@ from loguru import logger
 from starlette.types import ASGIApp
 
 from dreamforge.gateway.http.errors import GatewayPortInUse
-from dreamforge.gateway.http.server_protocol import ForgeProtocol
+from dreamforge.gateway.http.server_protocol import ConnectionLimits, ForgeConfig, ForgeProtocol, cut_late_clients
 
 BACKLOG = 2048
+# How often late clients are looked for: a few times in the shortest sensible deadline.
+TICKS_BETWEEN_CUTS = 5
 # Files beside those of event streams: other requests, the log, the database, the object store.
 OTHER_FILES = 512
+# Of these, connections that are not event streams; beyond them, those that have sent no request are closed.
+OTHER_CONNECTIONS = 384
 # The kernel drops a peer that has taken nothing for this long; accepted sockets inherit it (Linux).
 UNREAD_MILLISECONDS = 60_000
 
@@ -23,11 +27,12 @@ UNREAD_MILLISECONDS = 60_000
 class Server(uvicorn.Server):
     """uvicorn without its signal handlers: `runtime.service` owns the signals."""
 
-    def __init__(self, app: ASGIApp, *, drain_seconds: float) -> None:
+    def __init__(self, app: ASGIApp, *, limits: ConnectionLimits, drain_seconds: float) -> None:
         """`drain_seconds` bounds how long open requests may take once the server stops."""
         super().__init__(
-            uvicorn.Config(
+            ForgeConfig(
                 app,
+                limits=limits,
                 http=ForgeProtocol,
                 ws="none",
                 lifespan="off",
@@ -37,6 +42,12 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=round(drain_seconds),
             )
         )
+
+    async def on_tick(self, counter: int) -> bool:
+        """uvicorn's clock: ten times a second."""
+        if counter % TICKS_BETWEEN_CUTS == 0:
+            cut_late_clients(self.server_state.connections)
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,17 +1,90 @@
-"""uvicorn's HTTP protocol with two additions: a hard close that a response can request, and problem documents."""
+"""uvicorn's HTTP protocol with what it leaves out: deadlines and bounds of what a client sends, a hard close that a
+response can request, and problem documents.
 
-from typing import Any
+A connection is in one of three phases: the head of a request is to come, its body is to come, or it is complete.
+The first two have a deadline, which counts only while it is the client that is waited for.
+"""
 
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from dreamforge.gateway.http.problems import MEDIA_TYPE, Problem
+from dreamforge.runtime import clock
 
 # ASGI extension: a function that closes the connection at once, dropping what the peer has not read.
 ABORT = "dreamforge.abort"
 
 
+class Phase(enum.Enum):
+    """What of a request is to come next."""
+
+    HEAD = "head"
+    BODY = "body"
+    COMPLETE = "complete"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """What clients may take of the server before a request is complete."""
+
+    head_seconds: float
+    body_seconds: float
+    head_bytes: int
+    connections: int
+    waiting: "dict[ForgeProtocol, None]" = field(default_factory=dict)
+    """Connections whose first request has not begun to be answered, oldest first: these are given up when there are
+    too many connections."""
+
+
+class ForgeConfig(uvicorn.Config):
+    """uvicorn's configuration, with the limits of a connection."""
+
+    def __init__(self, app: Any, *, limits: ConnectionLimits, **options: Any) -> None:  # Any: as uvicorn declares them
+        super().__init__(app, **options)
+        self.limits = limits
+
+
 class ForgeProtocol(HttpToolsProtocol):
-    """The connection of a slow client can be aborted: `transport.close()` would wait until that client reads on."""
+    """One connection."""
+
+    phase = Phase.HEAD
+    since_seconds = 0.0
+    head_bytes = 0
+
+    @property
+    def limits(self) -> ConnectionLimits:
+        """Those of the server."""
+        return cast(ForgeConfig, self.config).limits
+
+    def connection_made(self, transport: Any) -> None:  # Any: narrowed by uvicorn
+        """Wait for the first head; where there are too many connections, the longest silent one makes room."""
+        super().connection_made(transport)
+        self._begin(Phase.HEAD)
+        waiting = self.limits.waiting
+        waiting[self] = None
+        if len(self.connections) > self.limits.connections:
+            next(iter(waiting)).transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self.limits.waiting.pop(self, None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came. A head that grows beyond its bound is refused before it is complete."""
+        if self.phase is Phase.COMPLETE:
+            self._begin(Phase.HEAD)
+        super().data_received(data)
+        if self.phase is Phase.HEAD:
+            self.head_bytes += len(data)
+            if self.head_bytes > self.limits.head_bytes:
+                maximum = f"the head of a request may have {self.limits.head_bytes} bytes"
+                self._refuse(Problem(431, "head_too_large", "The request's headers are too large", maximum))
 
     def on_message_begin(self) -> None:
         """Offer the extension to the application."""
@@ -19,9 +92,57 @@ class ForgeProtocol(HttpToolsProtocol):
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]  # Any: extensions are the application's own
         scope["extensions"] = {ABORT: self.transport.abort}
 
+    def on_headers_complete(self) -> None:
+        """The body is next."""
+        self.limits.waiting.pop(self, None)
+        self._begin(Phase.BODY)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Nothing more is expected of the client."""
+        self.phase = Phase.COMPLETE
+        super().on_message_complete()
+
+    def _begin(self, phase: Phase) -> None:
+        self.phase, self.since_seconds, self.head_bytes = phase, clock.monotonic_seconds(), 0
+
+    def cut_if_late(self, now_seconds: float) -> None:
+        """End the connection if its client has not sent in time what it began."""
+        if self.phase is Phase.COMPLETE:
+            return
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if self.flow.read_paused or (answering and self.phase is Phase.HEAD):
+            self.since_seconds = now_seconds  # the server is what is waited for
+            return
+        allowed = self.limits.head_seconds if self.phase is Phase.HEAD else self.limits.body_seconds
+        if now_seconds - self.since_seconds <= allowed:
+            return
+        if self.phase is Phase.HEAD and not self.head_bytes:
+            self.transport.close()  # it was opened in advance and never used
+            return
+        detail = f"the {self.phase.value} of a request may take {allowed:g} s"
+        self._refuse(Problem(408, "request_timeout", "The request came too slowly", detail))
+
     def send_400_response(self, msg: str) -> None:
         """Bytes that are not HTTP get a problem document too."""
-        body = Problem(400, "bad_http", "The request is not HTTP", msg).body()
-        head = (f"content-type: {MEDIA_TYPE}", f"content-length: {len(body)}", "connection: close", "", "")
-        self.transport.write(STATUS_LINE[400] + "\r\n".join(head).encode() + body)
+        self._refuse(Problem(400, "bad_http", "The request is not HTTP", msg))
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer, if nothing was answered yet, and close: what follows could not be told from what was refused."""
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or not cycle.response_started:
+            body = problem.body()
+            head = (f"content-type: {MEDIA_TYPE}", f"content-length: {len(body)}", "connection: close", "", "")
+            self.transport.write(STATUS_LINE[problem.status] + "\r\n".join(head).encode() + body)
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
         self.transport.close()
+
+
+def cut_late_clients(connections: Iterable[object]) -> None:
+    """End every connection whose client is late."""
+    now_seconds = clock.monotonic_seconds()
+    for connection in tuple(connections):
+        if isinstance(connection, ForgeProtocol):
+            connection.cut_if_late(now_seconds)

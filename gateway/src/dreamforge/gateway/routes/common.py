@@ -1,19 +1,25 @@
 """What several routes need: the dependencies, checks of ids, consistency, replies."""
 
 import re
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 
 from fastapi import Depends, Header, Query
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Message
 
 from dreamforge.contracts.errors import DependencyAway, JobNotFound
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.http.cursor import SEQUENCE_MAX
 from dreamforge.gateway.http.errors import Malformed, SequenceNotGiven
+from dreamforge.gateway.read.replies import Accepted, Links
+from dreamforge.gateway.submit.submit import json_body_of
 from dreamforge.runtime.log.bus import ApiError
+from dreamforge.runtime.log.event_store import JobOutcome
 from dreamforge.runtime.log.follow import last_sequence
 
 # An id goes into subjects and statements, so its form is checked before anything else.
@@ -27,6 +33,23 @@ def dependencies_of(request: Request) -> Dependencies:
     """The dependencies of the application."""
     dependencies: Dependencies = request.app.state.dependencies
     return dependencies
+
+
+class BoundedBodyRoute(APIRoute):
+    """A route whose body the framework parses, once it is known to be no larger than a body may be."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_bounded(request: Request) -> Response:
+            body = await json_body_of(request, dependencies_of(request).limits.body_bytes)
+
+            async def receive() -> Message:
+                return {"type": "http.request", "body": body, "more_body": False}
+
+            return await handle(Request(request.scope, receive))
+
+        return handle_bounded
 
 
 def known_shape(job_id: str) -> str:
@@ -55,6 +78,16 @@ def key_of(request: Request) -> str | None:
 def reply(value: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A value as JSON, serialised once."""
     return Response(value.model_dump_json(), status, headers, "application/json")
+
+
+def accepted(job_id: str, outcome: JobOutcome, *, replayed: bool = False) -> Response:
+    """What every write to a job answers: its state after the write, and the place of the write in the log."""
+    links = Links.of(job_id)
+    body = Accepted(job_id=job_id, status=outcome.state.status, sequence=outcome.version, links=links)
+    headers = {"Location": links.self, "Forge-Sequence": str(outcome.version)}
+    if replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return reply(body, 202, headers)
 
 
 async def catch_up(dependencies: Dependencies, *sequences: int | None) -> None:

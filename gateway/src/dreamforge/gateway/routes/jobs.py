@@ -1,8 +1,8 @@
-"""Jobs: submit, read, cancel, watch, explain."""
+"""Jobs: submit, read, watch, explain."""
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -12,9 +12,7 @@ from starlette.responses import Response
 
 from dreamforge.contracts.errors import JobNotFound
 from dreamforge.contracts.events import Decision
-from dreamforge.contracts.jobs import owner
 from dreamforge.contracts.jobs.course import Status
-from dreamforge.contracts.jobs.owner import OwnerCommand
 from dreamforge.contracts.models.descriptor import Token
 from dreamforge.contracts.placement import needs_of
 from dreamforge.contracts.queue_control import hold_of
@@ -30,7 +28,6 @@ from dreamforge.gateway.read.replies import (
     JobPage,
     JobReply,
     JobSummary,
-    Links,
     Waiting,
     WhyReply,
 )
@@ -38,6 +35,7 @@ from dreamforge.gateway.read.rows import job_reply, job_summary
 from dreamforge.gateway.routes.common import (
     ConsistentDependencies,
     SequenceHeader,
+    accepted,
     catch_up,
     dependencies_of,
     key_of,
@@ -45,9 +43,8 @@ from dreamforge.gateway.routes.common import (
     reply,
     tenant_of,
 )
-from dreamforge.gateway.submit.submit import body_of, submit
+from dreamforge.gateway.submit.submit import json_body_of, submit
 from dreamforge.runtime import clock
-from dreamforge.runtime.log.event_store import JobOutcome
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 PAGE_DEFAULT, PAGE_MAX = 50, 200
@@ -68,7 +65,7 @@ EVENT_ID: dict[str, JsonValue] = {"pattern": EVENT_ID_PATTERN}
                 "Idempotent-Replayed": {"schema": {"type": "string"}, "description": "true if the job existed"},
             },
         },
-        **doc.problems(400, 409, 413, 422, 429, 503),
+        **doc.problems(400, 403, 409, 413, 415, 422, 429, 503),
     },
     openapi_extra={
         "parameters": [doc.TENANT, doc.KEY],
@@ -82,71 +79,11 @@ async def submit_job(request: Request) -> Response:
     """Request pictures."""
     dependencies = dependencies_of(request)
     tenant, key = tenant_of(request), key_of(request)
-    body = await body_of(request, dependencies.limits.body_bytes)
+    body = await json_body_of(request, dependencies.limits.body_bytes)
     job_id, outcome = await submit(
         dependencies, body, tenant=tenant, key=key, traceparent=context_of(request).traceparent
     )
-    return _accepted(job_id, outcome, replayed=not outcome.events)
-
-
-COMMAND: dict[str, Any] = {  # Any: what FastAPI takes
-    "status_code": 202,
-    "response_model": Accepted,
-    "responses": {
-        202: {
-            "description": "The request is in the log, or there was nothing left to do",
-            "headers": doc.IDS | doc.SEQUENCE,
-        },
-        **doc.problems(400, 404, 422, 503),
-    },
-}
-
-
-async def _execute(request: Request, job_id: str, command: OwnerCommand) -> Response:
-    store = dependencies_of(request).store
-    outcome = await store.execute(known_shape(job_id), command, traceparent=context_of(request).traceparent)
-    return _accepted(job_id, outcome)
-
-
-@router.post("/{job_id}/cancel", **COMMAND)
-async def cancel_job(request: Request, job_id: str) -> Response:
-    """Stop a job in any state. Repeating it changes nothing; a finished job does not change."""
-    return await _execute(request, job_id, owner.RequestCancel(clock.now()))
-
-
-@router.post("/{job_id}/hold", **COMMAND)
-async def hold_job(request: Request, job_id: str) -> Response:
-    """Keep a job from being assigned until it is released. An attempt that runs goes on; its deadlines count."""
-    return await _execute(request, job_id, owner.HoldJob(clock.now()))
-
-
-@router.post("/{job_id}/release", **COMMAND)
-async def release_job(request: Request, job_id: str) -> Response:
-    """Let a held job be assigned again."""
-    return await _execute(request, job_id, owner.ReleaseJob(clock.now()))
-
-
-class PriorityChange(BaseModel):
-    """The new priority."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    priority: int = Field(ge=0, le=9, description="9 is the most urgent")
-
-
-@router.post("/{job_id}/priority", **COMMAND)
-async def change_priority(request: Request, job_id: str, change: PriorityChange) -> Response:
-    """Give a job another priority. It counts from the next plan on; an attempt that runs is not touched."""
-    return await _execute(request, job_id, owner.ChangePriority(clock.now(), change.priority))
-
-
-def _accepted(job_id: str, outcome: JobOutcome, *, replayed: bool = False) -> Response:
-    links = Links.of(job_id)
-    body = Accepted(job_id=job_id, status=outcome.state.status, sequence=outcome.version, links=links)
-    headers = {"Location": links.self, "Forge-Sequence": str(outcome.version)}
-    if replayed:
-        headers["Idempotent-Replayed"] = "true"
-    return reply(body, 202, headers)
+    return accepted(job_id, outcome, replayed=not outcome.events)
 
 
 class JobListQuery(BaseModel):

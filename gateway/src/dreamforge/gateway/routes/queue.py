@@ -14,11 +14,11 @@ from dreamforge.contracts.queue_control import HoldQueue, QueueCommand, ReleaseQ
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.read.replies import QueueHoldReply, QueueReply
-from dreamforge.gateway.routes.common import dependencies_of, reply
+from dreamforge.gateway.routes.common import BoundedBodyRoute, dependencies_of, reply
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.aggregate import QUEUE
 
-router = APIRouter(prefix="/v1/queue", tags=["queue"])
+router = APIRouter(prefix="/v1/queue", tags=["queue"], route_class=BoundedBodyRoute)
 
 
 class QueueChoice(BaseModel):
@@ -39,13 +39,13 @@ async def read_queue(request: Request) -> Response:
     return reply(_reply(dependencies_of(request).held_queues()))
 
 
-@router.post("/hold", response_model=QueueReply, responses=doc.problems(400, 422, 503))
+@router.post("/hold", response_model=QueueReply, responses=doc.problems(400, 403, 413, 415, 422, 503))
 async def hold_queue(request: Request, choice: Choice = EVERY_QUEUE) -> Response:
     """Assign no job of a tenant, or no job at all, until a release. Attempts that run go on; deadlines count."""
     return await _execute(request, choice, HoldQueue(clock.now()))
 
 
-@router.post("/release", response_model=QueueReply, responses=doc.problems(400, 422, 503))
+@router.post("/release", response_model=QueueReply, responses=doc.problems(400, 403, 413, 415, 422, 503))
 async def release_queue(request: Request, choice: Choice = EVERY_QUEUE) -> Response:
     """Assign the jobs of a tenant, or all jobs, again. A tenant's own hold outlasts a release of every queue."""
     return await _execute(request, choice, ReleaseQueue(clock.now()))

@@ -12,8 +12,8 @@ from dreamforge.gateway.http.errors import UploadNotFound
 from dreamforge.gateway.read.replies import UploadReply
 from dreamforge.gateway.routes.artifacts import CACHE
 from dreamforge.gateway.routes.common import dependencies_of, reply
+from dreamforge.gateway.submit.inspect_image import FORMATS, media_type
 from dreamforge.gateway.submit.submit import body_of
-from dreamforge.gateway.submit.uploads import FORMATS, media_type
 from dreamforge.runtime.storage.objects import PRESIGNED_MINUTES
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
@@ -30,7 +30,7 @@ _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}  # 
             "description": "The picture is stored; the same bytes are always the same upload",
             "headers": doc.IDS | {"Location": {"schema": {"type": "string"}, "description": "the upload"}},
         },
-        **doc.problems(413, 415, 422, 503),
+        **doc.problems(403, 413, 415, 422, 503),
     },
     openapi_extra={"requestBody": {"required": True, "content": dict.fromkeys(FORMATS, _BINARY)}},
 )
@@ -38,8 +38,9 @@ async def keep_upload(request: Request) -> Response:
     """Upload a picture, as the body itself: one still PNG, JPEG or WebP."""
     dependencies = dependencies_of(request)
     content_type = media_type(request.headers.get("content-type"))
-    body = await body_of(request, dependencies.limits.upload_bytes)
-    kept = await dependencies.uploads.keep(body, content_type)
+    with dependencies.uploads.room():
+        body = await body_of(request, dependencies.limits.upload_bytes)
+        kept = await dependencies.uploads.keep(body, content_type)
     return reply(kept, 201, {"Location": kept.url})
 
 

@@ -10,7 +10,7 @@ from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.placement import needs_of
 from dreamforge.contracts.request.limits import Limits
-from dreamforge.gateway.http.errors import BodyTooLarge
+from dreamforge.gateway.http.errors import BodyTooLarge, UnsupportedMedia
 from dreamforge.gateway.submit.accept import SubmissionContext, accept, fingerprint
 from dreamforge.gateway.submit.body import Submission
 from dreamforge.gateway.submit.capacity import require_fit
@@ -18,6 +18,8 @@ from dreamforge.gateway.submit.open_job_limits import OpenJobLimits
 from dreamforge.gateway.submit.uploads import Uploads
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.event_store import NEW_JOB, EventStore, JobOutcome
+
+JSON = "application/json"
 
 
 async def body_of(request: Request, maximum_bytes: int) -> bytes:
@@ -37,6 +39,18 @@ async def body_of(request: Request, maximum_bytes: int) -> bytes:
             raise BodyTooLarge(maximum_bytes=maximum_bytes)
         parts.append(part)
     return b"".join(parts)
+
+
+async def json_body_of(request: Request, maximum_bytes: int) -> bytes:
+    """As `body_of`, of a request that says that its body is JSON, if it has one.
+
+    A form or script of another site can send text without asking; JSON it can not. Errors: UnsupportedMedia too.
+    """
+    body = await body_of(request, maximum_bytes)
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if body and given != JSON and not (given.startswith("application/") and given.endswith("+json")):
+        raise UnsupportedMedia(given=given[:80], allowed=(JSON,))
+    return body
 
 
 class SubmissionServices(Protocol):

@@ -1,80 +1,48 @@
 """Uploaded images: checked by content, stored under their hash, named by it in requests."""
 
-import asyncio
-import io
+import contextlib
 from collections.abc import Iterator
 
-from PIL import Image
-
-from dreamforge.contracts.errors import ArtifactNotFound, OutOfBounds
+from dreamforge.contracts.errors import ArtifactNotFound
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.render_request import RenderRequest
-from dreamforge.contracts.request.values import SIDE_PX_MIN
-from dreamforge.gateway.http.errors import BadPicture, UnknownUpload, UnsupportedMedia
+from dreamforge.gateway.http.errors import UnknownUpload, UploadsFull
 from dreamforge.gateway.read.replies import UploadReply
-from dreamforge.gateway.submit.image_headers import Header, read_header
+from dreamforge.gateway.submit.image_process import ImageProcesses
 from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_of, upload_key
 
-FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
-# Each decode may hold four bytes a pixel: two of the default largest are 128 MiB.
+# Each decode may use one processor, and hold up to sixteen bytes a pixel.
 DECODES_AT_ONCE = 2
-# Our own bound on pixels is checked before Pillow sees a byte.
-Image.MAX_IMAGE_PIXELS = None
-
-
-def media_type(header: str | None) -> str:
-    """The media type in a Content-Type header. Errors: UnsupportedMedia."""
-    given = (header or "").partition(";")[0].strip().lower()
-    if given not in FORMATS:
-        raise UnsupportedMedia(given=given[:80], allowed=tuple(FORMATS))
-    return given
-
-
-def inspect(data: bytes, content_type: str, limits: Limits) -> Header:
-    """The header of an image, once every pixel of it was decoded. Takes up to a second: run it in a thread.
-
-    Errors: BadPicture(reason), OutOfBounds(pixels, width_px or height_px).
-    """
-    header = read_header(data)
-    if header.content_type != content_type:
-        raise BadPicture(f"Content-Type is {content_type}, and its content is {header.content_type}")
-    for field, side in (("width_px", header.width_px), ("height_px", header.height_px)):
-        if side < SIDE_PX_MIN:
-            raise OutOfBounds(field=field, value=side, minimum=SIDE_PX_MIN, maximum=limits.upload_pixels)
-    pixels = header.width_px * header.height_px
-    if pixels > limits.upload_pixels:
-        raise OutOfBounds(field="pixels", value=pixels, minimum=1, maximum=limits.upload_pixels)
-    _decode(data, header)
-    return header
-
-
-def _decode(data: bytes, header: Header) -> None:
-    try:
-        with Image.open(io.BytesIO(data), formats=[FORMATS[header.content_type]]) as image:
-            frames = getattr(image, "n_frames", 1)
-            if frames == 1:
-                image.load()
-            size = image.size
-    except Exception as error:  # untrusted bytes: any exception of a decoder is a refusal
-        raise BadPicture(f"it cannot be decoded: {error}"[:200]) from error
-    if frames != 1:
-        raise BadPicture(f"it has {frames} frames, and must have one")
-    if size != (header.width_px, header.height_px):
-        raise BadPicture("its parts disagree about its size")
 
 
 class Uploads:
     """Stores checked images in the object store."""
 
-    def __init__(self, objects: ObjectStore, limits: Limits) -> None:
+    def __init__(self, objects: ObjectStore, limits: Limits, *, at_once: int, decode_seconds: float) -> None:
+        """`at_once`: uploads whose bytes may be in memory. `decode_seconds`: what the decoding of one may take."""
+        self._at_once = at_once
+        self._received = 0
         self._objects = objects
-        self._limits = limits
-        self._decoding = asyncio.Semaphore(DECODES_AT_ONCE)
+        self._processes = ImageProcesses(limits, at_once=DECODES_AT_ONCE, timeout_seconds=decode_seconds)
+
+    @contextlib.contextmanager
+    def room(self) -> Iterator[None]:
+        """Memory for the bytes of one upload. Errors: UploadsFull."""
+        if self._received >= self._at_once:
+            raise UploadsFull(maximum=self._at_once)
+        self._received += 1
+        try:
+            yield
+        finally:
+            self._received -= 1
+
+    async def close(self) -> None:
+        """End the processes that decode."""
+        await self._processes.close()
 
     async def keep(self, data: bytes, content_type: str) -> UploadReply:
-        """Check and store; the same bytes are the same upload. Errors: those of `inspect`, DependencyAway."""
-        async with self._decoding:
-            header = await asyncio.to_thread(inspect, data, content_type, self._limits)
+        """Check and store; the same bytes are the same upload. Errors: those of `ImageProcesses.inspect`."""
+        header = await self._processes.inspect(data, content_type)
         sha256 = sha256_of(data)
         if not await self._objects.exists(upload_key(sha256)):
             size = {"width-px": str(header.width_px), "height-px": str(header.height_px)}

@@ -91,7 +91,7 @@ def tiny_descriptor(digest: str) -> ModelDescriptor:
     """
     return ModelDescriptor(
         model_id="tiny",
-        title="Tiny Stable Diffusion with random weights: paints noise, tries every part",
+        title="Tiny Stable Diffusion with random weights: renders noise, for trying every part",
         family="stable-diffusion",
         licence="none needed: the weights are random",
         digest=digest,

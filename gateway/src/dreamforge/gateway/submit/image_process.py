@@ -1,0 +1,170 @@
+"""Foreign images are decoded in processes of their own: one that takes too long or too much memory costs only itself.
+
+Each process decodes one image at a time, then the next; a process that overruns its limits is killed and replaced.
+It has none of the gateway's settings or secrets in its environment, and may write no file. What it answers is JSON and
+is checked: a decoder that was taken over could only lie about the size of one image.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import struct
+import sys
+from dataclasses import asdict
+from typing import Any, BinaryIO
+
+from loguru import logger
+
+from dreamforge.contracts.errors import DependencyAway, OutOfBounds
+from dreamforge.contracts.request.limits import Limits
+from dreamforge.gateway.http.errors import BadPicture
+from dreamforge.gateway.submit.image_headers import Header
+from dreamforge.gateway.submit.inspect_image import inspect
+
+# The interpreter with Pillow maps some 200 MiB; a decoder may hold up to 16 bytes a pixel (CMYK with a copy, or WebP).
+BASE_BYTES = 512 * 1024**2
+BYTES_PER_PIXEL = 16
+# Importing Pillow takes half a second, and several times that where the processors are busy.
+START_SECONDS = 30.0
+_HEAD = struct.Struct(">HI")
+"""Of a task: the bytes of the media type, the bytes of the image; both follow."""
+
+
+class ImageProcesses:
+    """Decodes images in up to `at_once` processes, which are started when they are needed first."""
+
+    def __init__(self, limits: Limits, *, at_once: int, timeout_seconds: float) -> None:
+        self._limits = limits
+        self._timeout_seconds = timeout_seconds
+        self._slots = asyncio.Semaphore(at_once)
+        self._idle: list[asyncio.subprocess.Process] = []
+
+    async def inspect(self, data: bytes, content_type: str) -> Header:
+        """As `inspect_image.inspect`. Errors: its own, BadPicture (an overrun), DependencyAway (none can start)."""
+        async with self._slots:
+            process = self._take_idle() or await self._start()
+            try:
+                async with asyncio.timeout(self._timeout_seconds):
+                    answer = await _ask(process, data, content_type)
+            except TimeoutError:
+                raise BadPicture(f"it takes more than {self._timeout_seconds:g} s to decode") from None
+            except (OSError, EOFError, ValueError):
+                raise BadPicture("its decoding takes more memory or time than an image of its size needs") from None
+            else:
+                self._idle.append(process)
+            finally:
+                if process not in self._idle:
+                    await _end(process)
+        return _header_of(answer)
+
+    def _take_idle(self) -> asyncio.subprocess.Process | None:
+        while self._idle:
+            if (process := self._idle.pop()).returncode is None:
+                return process
+        return None
+
+    async def close(self) -> None:
+        """End every process."""
+        while self._idle:
+            await _end(self._idle.pop())
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "dreamforge.gateway.submit.image_process",
+                self._limits.model_dump_json(),
+                str(round(self._timeout_seconds) + 1),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env={"PATH": os.environ.get("PATH", ""), "PYTHONDONTWRITEBYTECODE": "1"},
+            )
+        except OSError as error:
+            raise DependencyAway(dependency="image decoder", reason=str(error)) from error
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                ready = await _line_of(process)
+        except TimeoutError:
+            ready = b""
+        if not ready:
+            await _end(process)
+            raise DependencyAway(dependency="image decoder", reason="it did not start")
+        logger.debug("image decoder {} is ready", process.pid)
+        return process
+
+
+async def _ask(process: asyncio.subprocess.Process, data: bytes, content_type: str) -> dict[str, Any]:
+    """Errors: OSError or EOFError (it ended), ValueError (its answer cannot be read)."""
+    assert process.stdin is not None
+    kind = content_type.encode()
+    process.stdin.write(_HEAD.pack(len(kind), len(data)) + kind)
+    process.stdin.write(data)
+    await process.stdin.drain()
+    line = await _line_of(process)
+    if not line:
+        raise EOFError
+    answer: dict[str, Any] = json.loads(line)  # Any: a JSON object
+    return answer
+
+
+async def _line_of(process: asyncio.subprocess.Process) -> bytes:
+    assert process.stdout is not None
+    return await process.stdout.readline()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await asyncio.shield(process.wait())
+
+
+def _header_of(answer: dict[str, Any]) -> Header:
+    """Errors: BadPicture, OutOfBounds, as the process found."""
+    match answer:
+        case {"header": dict(fields)}:
+            return Header(**fields)
+        case {"out_of_bounds": dict(fields)}:
+            raise OutOfBounds(**fields)
+    raise BadPicture(str(answer.get("refused", "it cannot be decoded"))[:300])
+
+
+def _limit_this_process(limits: Limits) -> None:
+    memory_bytes = BASE_BYTES + BYTES_PER_PIXEL * limits.upload_pixels + 2 * limits.upload_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(10)  # the gateway answers first
+
+
+def _allow_seconds(cpu_seconds: int) -> None:
+    """Let this process use so much processor time from now on; then the kernel ends it, even without a gateway."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    allowed = int(used.ru_utime + used.ru_stime) + cpu_seconds + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (allowed, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+
+def _work(limits: Limits, cpu_seconds: int, tasks: BinaryIO, answers: BinaryIO) -> None:
+    _limit_this_process(limits)
+    _write(answers, {"ready": True})
+    while head := tasks.read(_HEAD.size):
+        kind_bytes, size_bytes = _HEAD.unpack(head)
+        kind, data = tasks.read(kind_bytes).decode(), tasks.read(size_bytes)
+        _allow_seconds(cpu_seconds)
+        try:
+            _write(answers, {"header": asdict(inspect(data, kind, limits))})
+        except OutOfBounds as error:
+            _write(answers, {"out_of_bounds": asdict(error)})
+        except BadPicture as error:
+            _write(answers, {"refused": error.reason})
+
+
+def _write(answers: BinaryIO, answer: dict[str, object]) -> None:
+    answers.write(json.dumps(answer).encode() + b"\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    _work(Limits.model_validate_json(sys.argv[1]), int(sys.argv[2]), sys.stdin.buffer, sys.stdout.buffer)

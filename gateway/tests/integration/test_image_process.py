@@ -1,0 +1,98 @@
+"""A decoder that overruns its limits costs one upload, and nothing else."""
+
+import asyncio
+import io
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dreamforge.contracts.errors import OutOfBounds
+from dreamforge.contracts.request.limits import Limits
+from dreamforge.gateway.http.errors import BadPicture
+from dreamforge.gateway.submit.image_process import ImageProcesses
+from dreamforge.runtime.testing import eventually
+
+LIMITS = Limits(upload_pixels=64 * 64)
+
+
+def png(width_px: int = 24, height_px: int = 16) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (width_px, height_px), "red").save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.fixture
+async def processes() -> AsyncIterator[ImageProcesses]:
+    processes = ImageProcesses(LIMITS, at_once=2, timeout_seconds=5)
+    yield processes
+    await processes.close()
+
+
+def process_file(pid: int, name: str) -> bytes:
+    """What the kernel says of a process."""
+    return Path(f"/proc/{pid}/{name}").read_bytes()
+
+
+def children() -> set[int]:
+    """The decoders that this process has started."""
+    found = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    return {
+        int(pid)
+        for file in found
+        for pid in file.read_text().split()
+        if b"image_process" in process_file(int(pid), "cmdline")
+    }
+
+
+async def test_images_are_judged_as_in_this_process(processes: ImageProcesses) -> None:
+    headers = await asyncio.gather(*(processes.inspect(png(), "image/png") for _ in range(5)))
+    assert {(header.width_px, header.height_px) for header in headers} == {(24, 16)}
+    with pytest.raises(BadPicture, match="its first bytes"):
+        await processes.inspect(b"no picture", "image/png")
+    with pytest.raises(OutOfBounds, match="pixels is 4160"):
+        await processes.inspect(png(65, 64), "image/png")
+    assert len(children()) == 2
+
+
+async def test_a_decoder_that_takes_too_long_is_killed_and_replaced() -> None:
+    processes = ImageProcesses(LIMITS, at_once=1, timeout_seconds=0.5)
+    await eventually(lambda: _works(processes))  # the machine may be busy
+    (stopped,) = children()
+    os.kill(stopped, signal.SIGSTOP)
+    with pytest.raises(BadPicture, match=r"takes more than 0\.5 s to decode"):
+        await processes.inspect(png(), "image/png")
+    assert stopped not in children()
+    await eventually(lambda: _works(processes))
+    await processes.close()
+    assert not children()
+
+
+async def _works(processes: ImageProcesses) -> bool:
+    try:
+        return bool(await processes.inspect(png(), "image/png"))
+    except BadPicture:
+        return False
+
+
+async def test_a_decoder_that_has_died_costs_nothing(processes: ImageProcesses) -> None:
+    await processes.inspect(png(), "image/png")
+    (first,) = children()
+    os.kill(first, signal.SIGKILL)
+    await eventually(lambda: first not in children())
+    assert (await processes.inspect(png(), "image/png")).width_px == 24
+
+
+async def test_a_decoder_has_limits_and_no_secrets(processes: ImageProcesses, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORGE_S3_SECRET_KEY", "not for a decoder")
+    await processes.inspect(png(), "image/png")
+    (pid,) = children()
+    lines = process_file(pid, "limits").decode().splitlines()
+    limits = {line[:25].strip(): line[26:].split() for line in lines}
+    assert int(limits["Max address space"][1]) < 2 * 1024**3
+    assert limits["Max file size"][1] == "0"
+    assert int(limits["Max cpu time"][0]) < 30
+    assert b"FORGE_" not in process_file(pid, "environ")
