@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
+from dreamforge.cli.models import add as adding
 from dreamforge.cli.models import operations
-from dreamforge.cli.models.errors import FileListMissing
-from dreamforge.cli.models.library import DescriptorNotFound
+from dreamforge.cli.models.description import AddOptions
+from dreamforge.cli.models.errors import FileListMissing, FolderTaken, RegisteredWithOtherFiles
+from dreamforge.cli.models.library import DescriptorNotFound, ModelNotDownloaded
 from dreamforge.cli.models.registry import ModelRegistryClient, registry_client
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.errors import UnknownModel
@@ -19,6 +22,7 @@ from dreamforge.contracts.models.descriptor_file import DescriptorInvalid, Pickl
 from dreamforge.runtime.log.streams import open_log
 from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, ModelFilesWrong, model_digest
+from dreamforge.runtime.testing.model_files import CHECKPOINT, safetensors_bytes
 
 from .faulty_server import serving, weights_of
 
@@ -73,7 +77,7 @@ def described(folder: Path, source: dict[str, object], **changes: object) -> Pat
 
 async def downloaded(settings: CliSettings, weights: Path, tmp_path: Path) -> Path:
     source = {"kind": "folder", "location": "nowhere", "files": PINNED}
-    await operations.add_file(settings, described(tmp_path, source), quiet=True)
+    await adding.add_file(settings, described(tmp_path, source), quiet=True)
     await operations.download(settings, "m", str(weights), quiet=True)
     return settings.models_dir / "m"
 
@@ -97,7 +101,7 @@ async def test_open_files_of_a_hub_are_pinned_to_what_came(
     siblings = [{"rfilename": path, "size": len(content)} for path, content in FILES.items()]
     hub = {f"o/m/resolve/c0ffee/{path}": content for path, content in FILES.items()}
     hub["api/models/o/m/revision/main"] = json.dumps({"id": "o/m", "sha": "c0ffee", "siblings": siblings}).encode()
-    await operations.add_file(settings, described(tmp_path, {"kind": "hub", "location": "o/m"}), quiet=True)
+    await adding.add_file(settings, described(tmp_path, {"kind": "hub", "location": "o/m"}), quiet=True)
     async with serving(hub) as server:
         await operations.download(settings.model_copy(update={"hub_url": server.url}), "m", "", quiet=True)
     descriptor = (await registry.state("m")).descriptor
@@ -116,11 +120,11 @@ async def test_a_single_file_comes_with_the_configurations_of_its_repository(
     siblings = [{"rfilename": name, "size": len(content)} for name, content in FILES.items()]
     served = {f"o/m/resolve/c0ffee/{name}": content for name, content in FILES.items() if name != WEIGHTS}
     served["api/models/o/m/revision/main"] = json.dumps({"id": "o/m", "sha": "c0ffee", "siblings": siblings}).encode()
-    served[url] = FILES[WEIGHTS]
+    served[url] = checkpoint = safetensors_bytes(CHECKPOINT)
     async with serving(served) as server:
         settings = settings.model_copy(update={"hub_url": server.url})
         source = {"kind": "single_file", "location": f"{server.url}/{url}", "configuration": "o/m"}
-        await operations.add_file(settings, described(tmp_path, source), quiet=True)
+        await adding.add_file(settings, described(tmp_path, source), quiet=True)
         for _ in range(2):  # at first as it is, then as it was pinned
             await operations.download(settings, "m", "", quiet=True)
             folder = settings.models_dir / "m"
@@ -133,22 +137,22 @@ async def test_a_single_file_comes_with_the_configurations_of_its_repository(
     assert [file.path for file in state.descriptor.source.files] == sorted(
         [path, "model_index.json", "unet/config.json"]
     )
-    assert (state.descriptor.source.revision, (folder / path).read_bytes()) == ("c0ffee", FILES[WEIGHTS])
+    assert (state.descriptor.source.revision, (folder / path).read_bytes()) == ("c0ffee", checkpoint)
 
 
 async def test_a_lone_file_that_cannot_be_a_model_is_refused(settings: CliSettings, tmp_path: Path) -> None:
     source = {"kind": "single_file", "location": "https://mirror.example/m.safetensors"}
     with pytest.raises(DescriptorInvalid, match=r"source.configuration: is missing: .* owner/name"):
-        await operations.add_file(settings, described(tmp_path, source), quiet=True)
+        await adding.add_file(settings, described(tmp_path, source), quiet=True)
     source = {"kind": "single_file", "location": "https://mirror.example/m.ckpt", "configuration": "o/m"}
-    await operations.add_file(settings, described(tmp_path, source), quiet=True)
+    await adding.add_file(settings, described(tmp_path, source), quiet=True)
     with pytest.raises(PickleRefused, match=r"m\.ckpt"):
         await operations.download(settings, "m", "", quiet=True)
     with_no_index = {"api/models/o/m/revision/main": b'{"id": "o/m", "sha": "c0ffee", "siblings": []}'}
     async with serving(with_no_index) as server:
         source |= {"location": f"{server.url}/m.safetensors"}
         settings = settings.model_copy(update={"hub_url": server.url})
-        await operations.add_file(settings, described(tmp_path, source), quiet=True)
+        await adding.add_file(settings, described(tmp_path, source), quiet=True)
         with pytest.raises(FileListMissing, match=r"no model_index\.json"):
             await operations.download(settings, "m", "", quiet=True)
 
@@ -157,14 +161,14 @@ async def test_a_mirror_serves_what_was_pinned(
     settings: CliSettings, registry: ModelRegistryClient, tmp_path: Path
 ) -> None:
     source = {"kind": "hub", "location": "o/m", "revision": "c0ffee", "files": PINNED}
-    await operations.add_file(settings, described(tmp_path, source), quiet=True)
+    await adding.add_file(settings, described(tmp_path, source), quiet=True)
     async with serving(dict(FILES)) as server:
         await operations.download(settings, "m", server.url, quiet=True)
     assert (await registry.state("m")).available
 
 
 async def test_a_mirror_that_lists_nothing_is_refused(settings: CliSettings, tmp_path: Path) -> None:
-    await operations.add_file(settings, described(tmp_path, {"kind": "hub", "location": "o/m"}), quiet=True)
+    await adding.add_file(settings, described(tmp_path, {"kind": "hub", "location": "o/m"}), quiet=True)
     listed = json.dumps(DESCRIBED | {"digest": "0" * 64}).encode()
     async with serving({**FILES, DESCRIPTOR_NAME: listed}) as server:
         with pytest.raises(FileListMissing, match="lists no files"):
@@ -179,7 +183,7 @@ async def test_verified_removed_and_brought_back(
     assert (await registry.state("m")).verified
     await operations.remove(settings, "m", keep_files=True)
     assert not (await registry.state("m")).available
-    await operations.add_folder(settings, folder, quiet=True)
+    await adding.add_folder(settings, folder, quiet=True)
     assert (await registry.state("m")).available
     await operations.remove(settings, "m", keep_files=False)
     assert not folder.exists()
@@ -187,16 +191,15 @@ async def test_verified_removed_and_brought_back(
         await operations.remove(settings, "m", keep_files=False)
 
 
-async def test_a_folder_says_itself_what_it_is(
+async def test_a_folder_that_says_itself_what_it_is_is_brought_to_where_a_runner_looks(
     settings: CliSettings, registry: ModelRegistryClient, weights: Path
 ) -> None:
-    with pytest.raises(DescriptorNotFound, match=DESCRIPTOR_NAME):
-        await operations.add_folder(settings, weights, quiet=True)
-    descriptor = DESCRIBED | {"digest": model_digest(weights)}
-    (weights / DESCRIPTOR_NAME).write_text(json.dumps(descriptor))
-    answer = await operations.add_folder(settings, weights, quiet=True)
-    assert (await registry.state("m")).available
-    assert str(weights) in answer["next"]  # it is not where a runner looks
+    (weights / DESCRIPTOR_NAME).write_text(json.dumps(DESCRIBED | {"digest": model_digest(weights)}))
+    for said in ("is registered", "was already registered"):
+        assert said in (await adding.add_folder(settings, weights, quiet=True))["said"]
+    state = await registry.state("m")
+    assert state.descriptor is not None
+    assert state.descriptor.digest == model_digest(settings.models_dir / "m") == model_digest(weights)
 
 
 def corrupt(folder: Path) -> None:
@@ -249,18 +252,112 @@ async def test_a_pickle_in_the_folder_is_refused(settings: CliSettings, weights:
 async def test_a_descriptor_file_that_is_wrong_says_where(settings: CliSettings, tmp_path: Path) -> None:
     source = {"kind": "hub", "location": "o/m"}
     with pytest.raises(UnknownFamily, match="known are"):
-        await operations.add_file(settings, described(tmp_path, source, family="dall-e"), quiet=True)
+        await adding.add_file(settings, described(tmp_path, source, family="dall-e"), quiet=True)
     with pytest.raises(DescriptorInvalid, match=r"m\.yaml: licence"):
-        await operations.add_file(settings, described(tmp_path, source, licence=""), quiet=True)
+        await adding.add_file(settings, described(tmp_path, source, licence=""), quiet=True)
     (tmp_path / "broken.yaml").write_text("a: [")
     with pytest.raises(DescriptorInvalid, match="neither YAML nor JSON"):
-        await operations.add_file(settings, tmp_path / "broken.yaml", quiet=True)
+        await adding.add_file(settings, tmp_path / "broken.yaml", quiet=True)
     with pytest.raises(DescriptorNotFound, match="No such file"):
-        await operations.add_file(settings, tmp_path / "none.yaml", quiet=True)
+        await adding.add_file(settings, tmp_path / "none.yaml", quiet=True)
 
 
 async def test_show_knows_what_is_only_described(settings: CliSettings, tmp_path: Path) -> None:
-    await operations.add_file(settings, described(tmp_path, {"kind": "hub", "location": "o/m"}), quiet=True)
+    await adding.add_file(settings, described(tmp_path, {"kind": "hub", "location": "o/m"}), quiet=True)
     assert (await operations.show(settings, "m"))["status"] == "not registered"
     with pytest.raises(UnknownModel, match="known models: m"):
         await operations.show(settings, "n")
+
+
+def copied(settings: CliSettings, weights: Path, name: str) -> Path:
+    """The files of a model in a folder of the models folder, without a descriptor."""
+    return Path(shutil.copytree(weights, settings.models_dir / name))
+
+
+async def first_model(settings: CliSettings, weights: Path) -> Path:
+    """A model `first` in the folder of that name."""
+    folder = copied(settings, weights, "first")
+    (folder / DESCRIPTOR_NAME).write_text(json.dumps(DESCRIBED | {"model_id": "first", "digest": model_digest(folder)}))
+    await adding.add_folder(settings, folder, quiet=True)
+    return folder
+
+
+async def test_the_folder_of_a_model_never_becomes_that_of_another(
+    settings: CliSettings, registry: ModelRegistryClient, weights: Path, tmp_path: Path
+) -> None:
+    folder = await first_model(settings, weights)
+    before = (folder / DESCRIPTOR_NAME).read_bytes()
+    source = {"kind": "folder", "location": str(folder)}
+    with pytest.raises(FolderTaken, match="is the folder of first"):
+        await adding.add_file(settings, described(tmp_path, source, model_id="second"), quiet=True)
+    assert (folder / DESCRIPTOR_NAME).read_bytes() == before
+    assert not (await registry.state("second")).available
+    (folder / DESCRIPTOR_NAME).write_text("{")
+    with pytest.raises(FolderTaken, match="cannot be read"):
+        await adding.add_file(settings, described(tmp_path, source, model_id="second"), quiet=True)
+    assert (folder / DESCRIPTOR_NAME).read_text() == "{"
+
+
+async def test_a_model_has_one_folder(settings: CliSettings, weights: Path, tmp_path: Path) -> None:
+    folder = await first_model(settings, weights)
+    again = Path(shutil.copytree(folder, settings.models_dir / "again"))
+    with pytest.raises(FolderTaken, match="first is its folder"):
+        await adding.add_folder(settings, again, quiet=True)
+
+
+async def test_nothing_is_downloaded_into_a_folder_of_others(
+    settings: CliSettings, weights: Path, tmp_path: Path
+) -> None:
+    source = {"kind": "folder", "location": "nowhere", "files": PINNED}
+    await adding.add_file(settings, described(tmp_path, source), quiet=True)
+    mine = settings.models_dir / "m" / "unet" / "config.json"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("my own")
+    with pytest.raises(FolderTaken, match="no `models download` put there"):
+        await operations.download(settings, "m", str(weights), quiet=True)
+    shutil.rmtree(settings.models_dir / "m")
+    (await first_model(settings, weights)).rename(settings.models_dir / "m")
+    with pytest.raises(FolderTaken, match="is the folder of first"):
+        await operations.download(settings, "m", str(weights), quiet=True)
+
+
+async def test_a_folder_that_is_not_the_models_is_neither_verified_nor_deleted(
+    settings: CliSettings, weights: Path, tmp_path: Path
+) -> None:
+    folder = await downloaded(settings, weights, tmp_path)
+    descriptor = json.loads((folder / DESCRIPTOR_NAME).read_text())
+    (folder / DESCRIPTOR_NAME).write_text(json.dumps(descriptor | {"model_id": "other"}))
+    with pytest.raises(ModelNotDownloaded):
+        await operations.verify(settings, "m", quiet=True)
+    answer = await operations.remove(settings, "m", keep_files=False)
+    assert f"{folder} is not proved to be its folder" in answer["said"]
+    assert (folder / WEIGHTS).is_file()
+
+
+async def test_an_id_with_other_files_is_replaced_only_when_told(
+    settings: CliSettings, registry: ModelRegistryClient, weights: Path, tmp_path: Path
+) -> None:
+    await downloaded(settings, weights, tmp_path)
+    shutil.rmtree(settings.models_dir / "m")
+    other = Path(shutil.copytree(weights, tmp_path / "other"))
+    (other / "README.md").write_text("another")
+    (other / DESCRIPTOR_NAME).write_text(json.dumps(DESCRIBED | {"digest": model_digest(other)}))
+    with pytest.raises(RegisteredWithOtherFiles, match="choose another id"):
+        await adding.add_folder(settings, other, quiet=True)
+    assert not (settings.models_dir / "m").exists()
+    await adding.add_folder(settings, other, AddOptions(replace=True), quiet=True)
+    descriptor = (await registry.state("m")).descriptor
+    assert descriptor is not None
+    assert descriptor.digest == model_digest(other)
+
+
+async def test_an_interrupted_download_goes_on_in_its_folder_and_can_be_removed(
+    settings: CliSettings, weights: Path, tmp_path: Path
+) -> None:
+    folder = await downloaded(settings, weights, tmp_path)
+    (folder / DESCRIPTOR_NAME).unlink()
+    (folder / WEIGHTS).unlink()
+    await operations.download(settings, "m", str(weights), quiet=True)
+    (folder / DESCRIPTOR_NAME).unlink()
+    await operations.remove(settings, "m", keep_files=False)
+    assert not folder.exists()

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dreamforge.contracts.models.descriptor import VramProfile
 from dreamforge.contracts.models.descriptor_file import (
     FAMILIES,
     CatalogEntry,
@@ -80,8 +81,14 @@ def test_what_is_wrong_is_named_by_file_and_field(changes: dict[str, object], fi
 
 
 def test_a_missing_field_is_said_to_be_missing() -> None:
-    with pytest.raises(DescriptorInvalid, match=r"m\.yaml: vram: this field is required"):
-        parse_entry({key: value for key, value in described().items() if key != "vram"}, "m.yaml")
+    with pytest.raises(DescriptorInvalid, match=r"m\.yaml: licence: this field is required"):
+        parse_entry({key: value for key, value in described().items() if key != "licence"}, "m.yaml")
+
+
+def test_the_memory_may_be_left_to_the_files() -> None:
+    entry = parse_entry({key: value for key, value in described().items() if key != "vram"}, "m.yaml")
+    found = VramProfile(resident_bytes=7, denoise_bytes_per_latent=0, decode_bytes_per_px=0)
+    assert entry.describe("0" * 64, vram=found).vram == found
 
 
 @pytest.mark.parametrize("content", [None, [], "text", 3])

@@ -1,7 +1,6 @@
 """A runner offers what is on its disk, what came while it runs, and nothing that was removed by hand."""
 
 import asyncio
-import json
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, model_digest
 from dreamforge.runtime.storage.objects import ObjectStore
 from dreamforge.runtime.testing import eventually
+from dreamforge.runtime.testing.model_files import write_pipeline
 
 
 @pytest.fixture
@@ -33,9 +33,8 @@ async def store(bus: Bus) -> AsyncIterator[EventStore]:
 
 
 def put_model(models_dir: Path, model_id: str) -> ModelDescriptor:
-    folder = models_dir / model_id
-    folder.mkdir(parents=True)
-    (folder / "model_index.json").write_text(json.dumps({"name": model_id}))
+    folder = write_pipeline(models_dir / model_id)
+    (folder / "README.md").write_text(model_id)
     descriptor = ModelDescriptor(
         model_id=model_id,
         family="diffusers",

@@ -12,9 +12,23 @@ import pytest
 from dreamforge.contracts.models.descriptor_file import FAMILIES, DescriptorInvalid, PickleRefused, UnknownFamily
 from dreamforge.gpu_runner.supervisor import local_models
 from dreamforge.gpu_runner.supervisor.local_models import Seen, read_model, read_models
+from dreamforge.runtime.storage.model_facts import ModelUnusable
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, ModelFilesWrong, model_digest
+from dreamforge.runtime.testing.model_files import safetensors_bytes
 
-FILES = {"model_index.json": b"{}", "unet/model.safetensors": b"w" * 1000, "vae/model.safetensors": b"v" * 1000}
+INDEX = {
+    "_class_name": "StableDiffusionPipeline",
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+}
+UNET, VAE = "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors"
+FILES = {
+    "model_index.json": json.dumps(INDEX).encode(),
+    "unet/config.json": b'{"in_channels": 4}',
+    UNET: safetensors_bytes({"conv_in.weight": (1, 4, 3, 3)}),
+    "vae/config.json": b'{"latent_channels": 4}',
+    VAE: safetensors_bytes({"conv_in.bias": (36,)}),
+}
 
 
 def described(folder: Path, *, pinned: bool = True, **changes: object) -> None:
@@ -49,29 +63,29 @@ def test_a_folder_that_is_right_is_served(folder: Path, tmp_path: Path) -> None:
 
 
 def lose(folder: Path) -> None:
-    (folder / "vae/model.safetensors").unlink()
+    (folder / VAE).unlink()
 
 
 def corrupt(folder: Path) -> None:
-    (folder / "vae/model.safetensors").write_bytes(b"v" * 999 + b"x")
+    (folder / VAE).write_bytes(FILES[VAE][:-1] + b"x")
 
 
 def cut(folder: Path) -> None:
-    (folder / "vae/model.safetensors").write_bytes(b"v" * 999)
+    (folder / VAE).write_bytes(FILES[VAE][:-1])
 
 
 def swap(folder: Path) -> None:
-    (folder / "vae/model.safetensors").write_bytes(FILES["unet/model.safetensors"])
-    (folder / "unet/model.safetensors").write_bytes(FILES["vae/model.safetensors"])
+    (folder / VAE).write_bytes(FILES[UNET])
+    (folder / UNET).write_bytes(FILES[VAE])
 
 
 @pytest.mark.parametrize(
     ("harm", "told"),
     [
-        (lose, r"vae/model\.safetensors: is missing; 1000 bytes with sha256 \w+ belong there"),
-        (corrupt, r"vae/model\.safetensors: has sha256 \w+, but must have \w+"),
-        (cut, r"vae/model\.safetensors: has 999 bytes, but must have 1000"),
-        (swap, r"vae/model\.safetensors: has the content of unet/model\.safetensors"),
+        (lose, rf"{VAE}: is missing; {len(FILES[VAE])} bytes with sha256 \w+ belong there"),
+        (corrupt, rf"{VAE}: has sha256 \w+, but must have \w+"),
+        (cut, rf"{VAE}: has {len(FILES[VAE]) - 1} bytes, but must have {len(FILES[VAE])}"),
+        (swap, rf"{VAE}: has the content of {UNET}"),
     ],
 )
 def test_each_wrong_file_is_named(folder: Path, tmp_path: Path, harm: Callable[[Path], None], told: str) -> None:
@@ -92,6 +106,25 @@ def test_a_pickle_is_refused_though_its_digest_is_right(folder: Path) -> None:
     (folder / "unet" / "weights.bin").write_bytes(b"\x80\x04")
     described(folder)
     with pytest.raises(PickleRefused, match=r"unet/weights\.bin"):
+        read_model(folder)
+
+
+def test_what_cannot_be_loaded_is_not_served_and_says_which_part(folder: Path, tmp_path: Path) -> None:
+    (folder / VAE).rename(folder / "vae" / "vae.safetensors")
+    described(folder, pinned=False)
+    with pytest.raises(ModelUnusable, match=r"vae has no diffusion_pytorch_model\.safetensors \(it has vae"):
+        read_model(folder)
+    assert read_models(tmp_path) == {}
+
+
+def test_modes_that_the_network_cannot_do_are_not_offered(folder: Path) -> None:
+    (folder / "unet/config.json").write_text('{"in_channels": 9}')
+    (folder / UNET).write_bytes(safetensors_bytes({"conv_in.weight": (1, 9, 3, 3)}))
+    described(folder, pinned=False)
+    offered = read_model(folder).descriptor.capabilities
+    assert (offered.modes, offered.controlnet, offered.upscale_max) == (("inpaint",), False, 1.0)
+    described(folder, pinned=False, parameters={"modes": ["text"]})
+    with pytest.raises(ModelUnusable, match=r"parameters\.modes has text, but the network can do only inpaint"):
         read_model(folder)
 
 
@@ -116,7 +149,7 @@ def test_a_folder_that_did_not_change_is_not_hashed_again(
         patched.setattr(local_models, "model_digest", lambda _: pytest.fail("hashed again"))
         assert read_models(tmp_path, seen) == first
     corrupt(folder)
-    os.utime(folder / "vae/model.safetensors", ns=(1, 1))
+    os.utime(folder / VAE, ns=(1, 1))
     assert read_models(tmp_path, seen) == {}
 
 

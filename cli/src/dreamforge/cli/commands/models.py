@@ -1,7 +1,6 @@
 """`dreamforge models`: list, show, add, download, verify and remove models."""
 
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,7 +13,9 @@ from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.commands.runners import table_of
 from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.cli.failure import CommandError, Exit
+from dreamforge.cli.models import add as adding
 from dreamforge.cli.models import operations
+from dreamforge.cli.models.description import AddOptions
 from dreamforge.contracts.models.descriptor import Token
 
 app = typer.Typer(
@@ -31,6 +32,10 @@ def _token(value: str) -> str:
         return TypeAdapter[str](Token).validate_python(value)
     except ValidationError:
         raise typer.BadParameter(f"{value!r} is not an id: 1 to 64 letters, digits, - and _") from None
+
+
+def _optional_token(value: str) -> str:
+    return _token(value) if value else value
 
 
 ModelId = Annotated[str, typer.Argument(metavar="ID", callback=_token, help="The model's id; `models list` shows it.")]
@@ -77,21 +82,45 @@ def show(model_id: ModelId, json: Json = False) -> None:
 
 @app.command()
 def add(
-    path: Annotated[Path, typer.Argument(metavar="FILE-or-FOLDER", help="A descriptor file, or a model's folder.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE-or-FOLDER-or-URL",
+            help="Weights, a model's folder, a descriptor file, a repository as owner/name, or a URL.",
+        ),
+    ],
+    model_id: Annotated[str, typer.Option("--id", callback=_optional_token, help="Id; default: as the file.")] = "",
+    title: Annotated[str, typer.Option("--title", help="Title; default: what the file says, else its name.")] = "",
+    family: Annotated[str, typer.Option("--family", help="Family; default: read from the weights.")] = "",
+    licence: Annotated[str, typer.Option("--licence", help="Licence; default: what the files say.")] = "",
+    configuration: Annotated[
+        str,
+        typer.Option(
+            "--configuration",
+            metavar="OWNER/NAME-or-FOLDER",
+            help="For a checkpoint in one file: where its configurations are; default: its family's repository.",
+        ),
+    ] = "",
+    variant: Annotated[str, typer.Option("--variant", help="Weights to prefer in a repository: fp16.")] = "",
+    link: Annotated[bool, typer.Option("--link", help="Link to files of this machine, instead of copying.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Also if the id has other files.")] = False,
     json: Json = False,
 ) -> None:
-    """Add a model from a descriptor file, or from a folder that has a dreamforge.json.
+    """Add a model: its files are brought into the models folder, checked, and registered.
 
-    If the files are on this machine, they are checked and the model is registered. If not, the descriptor is kept
-    for `models download`; if it has no checksums, the download pins what it finds and registers the pinned list.
+    What it is (family, kind, modes, memory) is read from the weights and configurations; options override it, and a
+    descriptor file (YAML) says all of it. What cannot be rendered with is refused before anything is copied.
 
     Examples:
 
+      dreamforge models add my-lora.safetensors
+      dreamforge models add /data/models/my-model --link
+      dreamforge models add owner/name --variant fp16
+      dreamforge models add https://example.org/my-checkpoint.safetensors --id my-checkpoint
       dreamforge models add models/sdxl-turbo.yaml
-      dreamforge models add /data/models/my-model
     """
-    add_path = operations.add_folder if path.is_dir() else operations.add_file
-    _finish(add_path(cli_settings.load(), path, quiet=json), json)
+    options = AddOptions(model_id, title, family, licence, configuration, variant, link=link, replace=replace)
+    _finish(adding.add(cli_settings.load(), what, options, quiet=json), json)
 
 
 @app.command()

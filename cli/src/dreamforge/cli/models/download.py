@@ -41,6 +41,8 @@ class Downloader:
     fetcher: Fetcher
     free_bytes: Callable[[Path], int] = free_bytes
     parallel: int = PARALLEL_FILES
+    #: Link to files of this machine instead of copying them.
+    link: bool = False
     on_start: Callable[[ExpectedFile], None] = lambda _: None
     on_done: Callable[[ModelFile], None] = lambda _: None
     _slots: asyncio.Semaphore = field(init=False)
@@ -63,7 +65,8 @@ class Downloader:
         return tuple(sorted((*complete.values(), *found), key=lambda file: file.path))
 
     def _check_space(self, downloads: Sequence[FileDownload], folder: Path, complete: dict[str, ModelFile]) -> None:
-        missing = [PartialFile(folder, each.expected) for each in downloads if each.expected.path not in complete]
+        copied = [each for each in downloads if not (self.link and isinstance(each.location, Path))]
+        missing = [PartialFile(folder, each.expected) for each in copied if each.expected.path not in complete]
         needed = sum(max(0, (each.expected.size_bytes or 0) - each.size_bytes) for each in missing)
         if needed > (free := self.free_bytes(folder)):
             raise DiskFull(str(folder), needed, free)
@@ -81,7 +84,7 @@ class Downloader:
         async with self._slots:
             self.on_start(each.expected)
             if isinstance(each.location, Path):
-                found = await asyncio.to_thread(_copy, each.location, partial)
+                found = await asyncio.to_thread(_copy, each.location, partial, link=self.link)
             else:
                 found = await self.fetcher.fetch(each.location, partial)
             await asyncio.to_thread(partial.commit)
@@ -94,12 +97,15 @@ def _complete_files(downloads: Sequence[FileDownload], folder: Path) -> dict[str
     return {file.path: file for file in found if file is not None}
 
 
-def _copy(source: Path, partial: PartialFile) -> ModelFile:
+def _copy(source: Path, partial: PartialFile, *, link: bool) -> ModelFile:
     """Errors: DownloadFailed, DiskFull."""
     partial.discard()
     partial.target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        shutil.copyfile(source, partial.path)
+        if link:
+            partial.path.symlink_to(source.resolve(strict=True))
+        else:
+            shutil.copyfile(source, partial.path)
     except FileNotFoundError:
         raise DownloadFailed(partial.expected.path, str(source), "the file does not exist") from None
     except OSError as error:

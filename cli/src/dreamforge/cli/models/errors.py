@@ -56,3 +56,32 @@ class FileListMissing(InvalidInput):
 
     def __str__(self) -> str:
         return f"{self.where} does not list the files of {self.model_id}: {self.reason}"
+
+
+@dataclass(eq=False)
+class FolderTaken(Conflict):
+    """A folder that is not proved to be the model's own: nothing is written into it or deleted from it."""
+
+    code = "model_folder_taken"
+    folder: str
+    model_id: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.folder} cannot be the folder of {self.model_id}: {self.reason}"
+
+
+@dataclass(eq=False)
+class RegisteredWithOtherFiles(Conflict):
+    """The id belongs to a model with other files, whose jobs would find no runner any more."""
+
+    code = "model_id_taken"
+    model_id: str
+    registered_digest: str
+    digest: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.model_id} is already registered with other files (digest {self.registered_digest[:12]}, these have"
+            f" {self.digest[:12]}): choose another id, or replace that model with --replace"
+        )

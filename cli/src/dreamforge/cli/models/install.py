@@ -1,8 +1,11 @@
 """Downloads the files of a model, checks the folder, and writes its descriptor."""
 
 import asyncio
-from dataclasses import dataclass
+import shutil
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
@@ -11,13 +14,24 @@ from dreamforge.cli.console import err
 from dreamforge.cli.models.download import Downloader
 from dreamforge.cli.models.fetch import TIMEOUT, Fetcher
 from dreamforge.cli.models.hub import ModelHub
-from dreamforge.cli.models.library import ModelLibrary, checked_descriptor, refuse_pickles, write_atomically
+from dreamforge.cli.models.library import (
+    ModelLibrary,
+    checked_descriptor,
+    fitted_as_described,
+    refuse_pickles,
+    write_atomically,
+)
 from dreamforge.cli.models.partial_file import ExpectedFile
+from dreamforge.cli.models.remote_headers import copy_headers
 from dreamforge.cli.models.sources import DownloadPlan, SourceResolver
 from dreamforge.cli.settings import CliSettings
+from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.models.descriptor import ModelDescriptor, ModelFile
 from dreamforge.contracts.models.descriptor_file import CatalogEntry
+from dreamforge.runtime.storage.descriptor_fit import vram_of_files
+from dreamforge.runtime.storage.model_facts import ModelFacts, ModelUnusable
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, Survey, survey
+from dreamforge.runtime.storage.model_inspection import inspect_model
 
 
 @dataclass(slots=True)
@@ -58,30 +72,94 @@ def hub_of(settings: CliSettings) -> ModelHub:
     return ModelHub(settings.hub_url.rstrip("/"), settings.hub_token.get_secret_value())
 
 
+async def _any(_: ModelDescriptor) -> None:
+    """Approve every model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installer:
+    """Brings the files of models into the models folder. `link`: links to files of this machine, no copies."""
+
+    settings: CliSettings
+    client: httpx.AsyncClient
+    quiet: bool = False
+    link: bool = False
+
+    @property
+    def library(self) -> ModelLibrary:
+        """The models folder."""
+        return ModelLibrary(self.settings.models_dir)
+
+    async def plan(self, entry: CatalogEntry, *, mirror: str = "", base_folder: Path = Path()) -> DownloadPlan:
+        """Which files to download. Errors: those of `SourceResolver.plan`."""
+        resolver = SourceResolver(self.client, hub_of(self.settings))
+        return await resolver.plan(entry, mirror=mirror, base_folder=base_folder)
+
+    async def facts_of(self, plan: DownloadPlan) -> ModelFacts:
+        """What these files are, before they are downloaded. Errors: ModelUnusable, DownloadFailed."""
+        with TemporaryDirectory(prefix="dreamforge-headers-") as temporary:
+            await copy_headers(self.client, plan.downloads, Path(temporary))
+            return await asyncio.to_thread(_inspect_headers, Path(temporary), plan)
+
+    async def install(
+        self, entry: CatalogEntry, plan: DownloadPlan, approve: Callable[[ModelDescriptor], Awaitable[None]] = _any
+    ) -> tuple[ModelDescriptor, Path]:
+        """Download and check the files; the descriptor, once `approve` did not refuse it, and the folder.
+
+        Errors: those of `Downloader.download` and `approve`; FolderTaken, ModelFilesWrong, ModelUnusable.
+        """
+        is_new = not (self.library.folder / entry.model_id).exists()
+        folder = self.library.claim(entry.model_id)
+        try:
+            descriptor = await self._fill(folder, entry, plan)
+            await approve(descriptor)
+        except ForgeError:
+            if is_new and all(isinstance(each.location, Path) for each in plan.downloads):
+                shutil.rmtree(folder)  # copies: only a download is worth being resumed
+            raise
+        write_descriptor(folder, descriptor)
+        return descriptor, folder
+
+    async def _fill(self, folder: Path, entry: CatalogEntry, plan: DownloadPlan) -> ModelDescriptor:
+        bars = DownloadBars.shown(quiet=self.quiet)
+        with bars.progress:
+            fetcher = Fetcher(self.client, bars.grown)
+            downloader = Downloader(fetcher, on_start=bars.start, on_done=bars.done, link=self.link)
+            files = await downloader.download(plan.downloads, folder)
+        return await asyncio.to_thread(_described, entry, plan, files, folder)
+
+
 async def download_model(
     settings: CliSettings, entry: CatalogEntry, *, mirror: str = "", base_folder: Path, quiet: bool = False
 ) -> tuple[ModelDescriptor, Path]:
     """Download and check the files of a model; its descriptor and its folder.
 
-    Errors: those of `SourceResolver.plan` and `Downloader.download`; ModelFilesWrong.
+    What cannot be rendered with is refused before its weights are downloaded.
+    Errors: those of `SourceResolver.plan` and `Installer.install`.
     """
-    folder = ModelLibrary(settings.models_dir).folder_of(entry.model_id)
-    bars = DownloadBars.shown(quiet=quiet)
     async with client_of(settings) as client:
-        plan = await SourceResolver(client, hub_of(settings)).plan(entry, mirror=mirror, base_folder=base_folder)
-        with bars.progress:
-            downloader = Downloader(Fetcher(client, bars.grown), on_start=bars.start, on_done=bars.done)
-            files = await downloader.download(plan.downloads, folder)
-        return await asyncio.to_thread(_finish, entry, plan, files, folder), folder
+        installer = Installer(settings, client, quiet=quiet)
+        plan = await installer.plan(entry, mirror=mirror, base_folder=base_folder)
+        if not entry.pinned:
+            facts = await installer.facts_of(plan)
+            fitted_as_described(entry.describe("0" * 64, vram=vram_of_files(facts, entry.family)), facts)
+        return await installer.install(entry, plan)
 
 
-def _finish(entry: CatalogEntry, plan: DownloadPlan, files: tuple[ModelFile, ...], folder: Path) -> ModelDescriptor:
-    """Check the whole folder and write its descriptor, with which a runner finds it."""
+def _inspect_headers(folder: Path, plan: DownloadPlan) -> ModelFacts:
+    """Inspect a folder that is gone afterwards: in errors and facts stands where its files are from."""
+    try:
+        facts = inspect_model(folder)
+    except ModelUnusable as error:
+        raise ModelUnusable(plan.source.location, error.part, error.reason, error.right) from None
+    return replace(facts, folder=Path(plan.source.location))
+
+
+def _described(entry: CatalogEntry, plan: DownloadPlan, files: tuple[ModelFile, ...], folder: Path) -> ModelDescriptor:
+    """Check the whole folder; its descriptor."""
     refuse_pickles(folder)
     source = plan.source.model_copy(update={"files": files})
-    descriptor = checked_descriptor(entry, source, folder, survey(folder))
-    write_descriptor(folder, descriptor)
-    return descriptor
+    return checked_descriptor(entry, source, folder, survey(folder))
 
 
 def write_descriptor(folder: Path, descriptor: ModelDescriptor) -> None:

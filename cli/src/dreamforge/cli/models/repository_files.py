@@ -1,20 +1,16 @@
 """Which files of a repository its pipeline reads. Pure."""
 
-import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from dreamforge.cli.models.partial_file import ExpectedFile
 from dreamforge.contracts.models.descriptor_file import PickleRefused, is_pickle
+from dreamforge.runtime.storage.weight_variants import choose_variant, part_weights
 
 INDEX = "model_index.json"
 SAFETENSORS = ".safetensors"
 #: What a pipeline reads besides its weights: configurations, vocabularies, SentencePiece models.
 CONFIGURATION_SUFFIXES = frozenset({".json", ".txt", ".model"})
-#: File names of diffusers and transformers: NAME(.VARIANT)(-00001-of-00002)(.VARIANT).safetensors
-WEIGHTS = re.compile(
-    r"(?:model|diffusion_pytorch_model)(?:\.(?P<before>\w+))?(?:-\d+-of-\d+)?(?:\.(?P<after>\w+))?\.safetensors"
-)
 
 
 def pipeline_files(
@@ -23,18 +19,31 @@ def pipeline_files(
     """The files that the pipeline of a repository reads.
 
     `parts`: its folders; None if the repository is not a pipeline, then the files at the top. Weights are those of
-    `variant` if every part has them, else those without a variant in their name.
+    `variant` if every part has them, else those that a runner finds: see `choose_variant`.
     Errors: PickleRefused for a part that has its weights only as a pickle.
     """
     own = [each for each in listed if _belongs(each.path, parts)]
     weights = [each for each in own if each.path.endswith(SAFETENSORS)]
     _refuse_only_pickles(own, weights)
-    folders = {_folder_of(each) for each in weights}
-    chosen = [each for each in weights if variant and _variant(each) == variant]
-    if not variant or {_folder_of(each) for each in chosen} != folders:
-        chosen = [each for each in weights if _variant(each) == ""]
     others = [each for each in own if _is_configuration(each) and ".bin." not in each.path]
-    return tuple(sorted((*chosen, *others), key=lambda each: each.path))
+    if parts is not None:
+        weights = _of_one_variant(own, weights, variant)
+    return tuple(sorted((*weights, *others), key=lambda each: each.path))
+
+
+def _of_one_variant(own: list[ExpectedFile], weights: list[ExpectedFile], preferred: str) -> list[ExpectedFile]:
+    """The weights of each part that loading reads; all of a part where no variant is complete: checking says why."""
+    complete = {
+        folder: part_weights(_name_of(each) for each in own if _folder_of(each) == folder).complete
+        for folder in map(_folder_of, weights)
+    }
+    all_have_it = all(preferred in found for found in complete.values() if found)
+    chosen: set[str] = set()
+    for folder, found in complete.items():
+        variant = preferred if all_have_it and preferred in found else choose_variant(found)
+        names = found[variant] if variant is not None else map(_name_of, weights)
+        chosen |= {f"{folder}/{name}" for name in names}
+    return [each for each in weights if each.path in chosen]
 
 
 def configuration_files(listed: Iterable[ExpectedFile], parts: frozenset[str]) -> tuple[ExpectedFile, ...]:
@@ -58,12 +67,8 @@ def _folder_of(file: ExpectedFile) -> str:
     return file.path.rpartition("/")[0]
 
 
-def _variant(file: ExpectedFile) -> str | None:
-    """The variant in a file's name; "" without one; None for weights that no pipeline reads."""
-    found = WEIGHTS.fullmatch(file.path.rpartition("/")[2])
-    if found is None:
-        return None if "/" in file.path else ""
-    return found["before"] or found["after"] or ""
+def _name_of(file: ExpectedFile) -> str:
+    return file.path.rpartition("/")[2]
 
 
 def _refuse_only_pickles(own: list[ExpectedFile], weights: list[ExpectedFile]) -> None:

@@ -1,5 +1,7 @@
 """From the source of a model to its files: on a hub, a mirror, a URL or this machine."""
 
+import asyncio
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +19,9 @@ from dreamforge.cli.models.partial_file import ExpectedFile
 from dreamforge.cli.models.repository_files import INDEX, SAFETENSORS, configuration_files, pipeline_files
 from dreamforge.contracts.models.descriptor import ModelDescriptor, ModelSource
 from dreamforge.contracts.models.descriptor_file import CatalogEntry, problems_of, refuse_pickle
+from dreamforge.runtime.storage.model_facts import read_json
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, files_of
+from dreamforge.runtime.storage.model_inspection import inspect_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,17 @@ class DownloadPlan:
 
     downloads: tuple[FileDownload, ...]
     source: ModelSource
+
+    def hashes(self) -> dict[str, str | None]:
+        """The sha256 of each file by its path, None where only a download would tell. Reads files of this machine."""
+        return {each.expected.path: _sha256_of(each) for each in self.downloads}
+
+
+def _sha256_of(download: FileDownload) -> str | None:
+    if not isinstance(download.location, Path):
+        return download.expected.sha256
+    with download.location.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +98,14 @@ class SourceResolver:
         return DownloadPlan(tuple(map(repository.download, files)), source)
 
     async def _from_single_file(self, entry: CatalogEntry) -> DownloadPlan:
-        """One file of weights, and for a pipeline the configurations of a repository."""
-        url, source = entry.source.location, entry.source
+        """One file of weights, and for a pipeline the configurations of a repository or of a folder."""
+        source = entry.source
+        location: str | Path = source.location if "://" in source.location else Path(source.location)
         weights = _weights_of(entry)
         if not source.configuration:
-            return DownloadPlan((FileDownload(weights, url),), source)
+            return DownloadPlan((FileDownload(weights, location),), source)
+        if (beside := await asyncio.to_thread(_configurations_in, Path(source.configuration))) is not None:
+            return DownloadPlan((FileDownload(weights, location), *beside), source)
         repository = await self._repository(source.configuration, entry)
         source = source.model_copy(update={"revision": repository.revision})
         others = [each for each in _pinned_files(source) if each != weights]
@@ -95,7 +113,7 @@ class SourceResolver:
             others = list(configuration_files(repository.listed, await self._parts(repository) or frozenset()))
         if not any(each.path == INDEX for each in others):
             raise FileListMissing(entry.model_id, source.configuration, f"it has no {INDEX}, so it is not a pipeline")
-        return DownloadPlan((FileDownload(weights, url), *map(repository.download, others)), source)
+        return DownloadPlan((FileDownload(weights, location), *map(repository.download, others)), source)
 
     async def _repository(self, name: str, entry: CatalogEntry) -> HubRepository:
         """A repository at a commit; the hub is not asked if every file is pinned."""
@@ -132,10 +150,16 @@ def _pinned_files(source: ModelSource) -> tuple[ExpectedFile, ...]:
 
 
 def _from_folder(entry: CatalogEntry, folder: Path) -> DownloadPlan:
+    """The pinned files, else those of the folder that loading reads. Errors: FileListMissing, ModelUnusable."""
     if not folder.is_dir():
         raise FileListMissing(entry.model_id, str(folder), "the folder does not exist")
     source = entry.source
-    files = _pinned_files(source) if entry.pinned else tuple(_files_in(folder))
+    if entry.pinned:
+        files = _pinned_files(source)
+    else:
+        facts = inspect_model(folder)
+        folder = facts.folder
+        files = tuple(ExpectedFile(name, (folder / name).stat().st_size) for name in facts.files)
     for each in files:
         refuse_pickle(each.path)
     if not files:
@@ -143,9 +167,20 @@ def _from_folder(entry: CatalogEntry, folder: Path) -> DownloadPlan:
     return DownloadPlan(tuple(FileDownload(each, folder / each.path) for each in files), source)
 
 
+def _configurations_in(folder: Path) -> tuple[FileDownload, ...] | None:
+    """The configurations of a pipeline's folder; None if there is no such folder. Errors: ModelUnusable, OSError."""
+    if not folder.is_dir():
+        return None
+    index = read_json(folder / INDEX, INDEX)
+    parts = frozenset(name for name, value in index.items() if isinstance(value, list) and value[0])
+    files = configuration_files(_files_in(folder), parts)
+    return tuple(FileDownload(each, folder / each.path) for each in files)
+
+
 def _weights_of(entry: CatalogEntry) -> ExpectedFile:
     """The single file of weights: as pinned, else named as in the URL, else named by the model's id."""
-    name = PurePosixPath(httpx.URL(entry.source.location).path).name
+    location = entry.source.location
+    name = PurePosixPath(httpx.URL(location).path if "://" in location else location).name
     refuse_pickle(name)
     pinned = (each for each in _pinned_files(entry.source) if each.path.endswith(SAFETENSORS))
     return next(pinned, ExpectedFile(name if name.endswith(SAFETENSORS) else entry.model_id + SAFETENSORS))

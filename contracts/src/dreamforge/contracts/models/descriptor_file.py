@@ -24,6 +24,7 @@ from dreamforge.contracts.models.descriptor import (
     Value,
     VramProfile,
 )
+from dreamforge.contracts.models.family_defaults import addition_vram_of
 from dreamforge.contracts.validation import describe_validation_error, dotted
 
 #: Every family that a runner can render. `diffusers` is any folder that `DiffusionPipeline` reads by itself.
@@ -88,7 +89,7 @@ class CatalogEntry(Value):
     size_multiple_px: int = Field(default=8, ge=1)
     side_px_min: int = Field(default=32, ge=8)
     side_px_max: int = Field(default=1024, ge=8)
-    vram: VramProfile
+    vram: VramProfile | None = Field(default=None, description="None: estimated from the weights once they are here")
     presets: tuple[Preset, ...] = ()
     kind: Kind = "pipeline"
     parameters: Parameters | None = None
@@ -101,10 +102,16 @@ class CatalogEntry(Value):
         """Whether it says of every file what it must be."""
         return bool(self.source.files)
 
-    def describe(self, digest: str, source: ModelSource | None = None) -> ModelDescriptor:
-        """What the registry is told once the folder's digest is known; `source` is what was found, when it was open."""
+    def describe(
+        self, digest: str, source: ModelSource | None = None, vram: VramProfile | None = None
+    ) -> ModelDescriptor:
+        """What the registry is told once the folder's digest is known; the others are what was found, where open.
+
+        Errors: ValidationError, also where the memory is open and `vram` does not say it.
+        """
         values = {name: getattr(self, name) for name in ModelDescriptor.model_fields if name in type(self).model_fields}
-        return ModelDescriptor.model_validate(values | {"digest": digest, "source": source or self.source})
+        found = {"digest": digest, "source": source or self.source, "vram": self.vram or vram}
+        return ModelDescriptor.model_validate(values | found)
 
 
 def parse_entry(data: object, file: str) -> CatalogEntry:
@@ -116,7 +123,8 @@ def parse_entry(data: object, file: str) -> CatalogEntry:
         raise DescriptorInvalid(file, (("file", "must be a mapping of fields, such as `model_id: my-model`"),))
     try:
         entry = CatalogEntry.model_validate(dict(data))
-        entry.describe("0" * 64)  # what only the whole can tell, such as a pipeline without presets
+        # What only the whole can tell, such as a pipeline without presets.
+        entry.describe("0" * 64, vram=addition_vram_of(0))
     except ValidationError as error:
         raise DescriptorInvalid(file, problems_of(error)) from None
     check_family(entry.family, file)

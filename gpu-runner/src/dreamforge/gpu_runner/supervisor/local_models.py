@@ -16,6 +16,8 @@ from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, Vram
 from dreamforge.contracts.models.descriptor_file import DescriptorInvalid, check_family, problems_of, refuse_pickle
 from dreamforge.gpu_runner.machine.libraries import ENVIRONMENT
 from dreamforge.gpu_runner.settings import RunnerSettings
+from dreamforge.runtime.storage.descriptor_fit import fitted
+from dreamforge.runtime.storage.model_facts import BYTE_ORDER_MARK
 from dreamforge.runtime.storage.model_folder import (
     DESCRIPTOR_NAME,
     Fault,
@@ -25,6 +27,7 @@ from dreamforge.runtime.storage.model_folder import (
     model_digest,
     survey,
 )
+from dreamforge.runtime.storage.model_inspection import inspect_model
 
 #: The synthetic renderer has no weights; its name and version are its identity.
 SYNTHETIC_DIGEST = hashlib.sha256(b"dreamforge synthetic renderer 1").hexdigest()
@@ -142,11 +145,12 @@ def _signature(folder: Path) -> tuple[object, ...]:
 def read_model(folder: Path) -> LocalModel:
     """One model's folder, read as a whole and compared with what it says of itself.
 
-    Errors: DescriptorInvalid, UnknownFamily, PickleRefused, ModelFilesWrong with each file that is wrong, OSError.
+    Errors: DescriptorInvalid, UnknownFamily, PickleRefused, ModelFilesWrong with each file that is wrong, ModelUnusable
+    with the part that cannot be loaded, OSError.
     """
     path = folder / DESCRIPTOR_NAME
     try:
-        descriptor = ModelDescriptor.model_validate_json(path.read_bytes())
+        descriptor = ModelDescriptor.model_validate_json(path.read_bytes().removeprefix(BYTE_ORDER_MARK))
     except ValidationError as error:
         raise DescriptorInvalid(str(path), problems_of(error)) from None
     check_family(descriptor.family, str(path))
@@ -154,7 +158,7 @@ def read_model(folder: Path) -> LocalModel:
         refuse_pickle(file.relative_to(folder).as_posix())
     if (found := model_digest(folder)) != descriptor.digest:
         raise ModelFilesWrong(str(folder), _faults(descriptor, folder, found))
-    return LocalModel(_with_text_encoder(descriptor, folder), folder)
+    return LocalModel(_with_text_encoder(fitted(descriptor, inspect_model(folder)), folder), folder)
 
 
 def _with_text_encoder(descriptor: ModelDescriptor, folder: Path) -> ModelDescriptor:

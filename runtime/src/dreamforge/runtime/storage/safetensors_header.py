@@ -4,7 +4,7 @@ Why not `safetensors.safe_open`: it imports numpy or torch for each file that it
 the command alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -34,10 +34,11 @@ _TENSORS = TypeAdapter(dict[str, TensorInfo | dict[str, str]])
 
 @dataclass(frozen=True, slots=True)
 class SafetensorsHeader:
-    """The tensors of a file, and the size that a complete file has."""
+    """The tensors of a file, the size that a complete file has, and what its maker wrote beside them."""
 
     tensors: dict[str, TensorInfo]
     file_bytes: int
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 def read_header(path: Path) -> SafetensorsHeader:
@@ -48,6 +49,11 @@ def read_header(path: Path) -> SafetensorsHeader:
         if size < LENGTH_BYTES or not 2 <= header_bytes <= min(HEADER_BYTES_MAX, size - LENGTH_BYTES):
             raise ValueError("its header does not fit into the file")
         text = file.read(header_bytes)
+    return parse_header(text)
+
+
+def parse_header(text: bytes) -> SafetensorsHeader:
+    """A header from its JSON. Errors: ValueError, as `read_header`."""
     try:
         found = _TENSORS.validate_json(text)
     except ValidationError:
@@ -55,5 +61,7 @@ def read_header(path: Path) -> SafetensorsHeader:
     tensors = {name: tensor for name, tensor in found.items() if isinstance(tensor, TensorInfo)}
     if found.keys() - tensors.keys() - {_METADATA}:
         raise ValueError("its header cannot be read")
+    metadata = found.get(_METADATA, {})
     end = max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
-    return SafetensorsHeader(tensors, LENGTH_BYTES + header_bytes + end)
+    size = LENGTH_BYTES + len(text) + end
+    return SafetensorsHeader(tensors, size, metadata if isinstance(metadata, dict) else {})

@@ -1,0 +1,113 @@
+"""Describes a model from its files, where a person gave no descriptor: each option overrides what was inferred."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from dreamforge.cli.failure import CommandError, Exit
+from dreamforge.contracts.models.descriptor import ModelSource
+from dreamforge.contracts.models.descriptor_file import FAMILIES, CatalogEntry, check_family
+from dreamforge.contracts.models.family_defaults import FAMILY_DEFAULTS, HALF_BYTES, preset_of, tiers_of
+from dreamforge.runtime.storage.descriptor_fit import ANY_FAMILY, vram_of_files
+from dreamforge.runtime.storage.model_facts import ModelFacts, WeightSize
+
+GIB = 2**30
+MODEL_ID_CHARACTERS_MAX = 64
+#: File names that say nothing of what is in them: the folder's name does.
+USUAL_STEMS = frozenset({"model", "pytorch_lora_weights", "diffusion_pytorch_model", "lora", "adapter_model"})
+UNKNOWN_LICENCE = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class AddOptions:
+    """What a person says of a model that is added; "" leaves it to the files.
+
+    `link`: link to the files instead of copying them. `replace`: also where the id has other files.
+    """
+
+    model_id: str = ""
+    title: str = ""
+    family: str = ""
+    licence: str = ""
+    configuration: str = ""
+    variant: str = ""
+    link: bool = False
+    replace: bool = False
+
+
+def describe(facts: ModelFacts, name: str, options: AddOptions, source: ModelSource) -> CatalogEntry:
+    """The descriptor of a model with these files. Errors: CommandError where its family is needed; UnknownFamily."""
+    family = options.family or facts.family
+    if family is None:
+        raise CommandError(
+            f"the family of {name} cannot be told from its files",
+            Exit.REFUSED,
+            hint=f"say which models it fits with --family: {', '.join(FAMILIES[:-1])}",
+        )
+    check_family(family, "--family")
+    metadata = facts.metadata
+    common = {
+        "model_id": options.model_id or id_of(name),
+        "title": options.title or metadata.get("modelspec.title") or metadata.get("ss_output_name") or name,
+        "family": family,
+        "licence": options.licence or metadata.get("modelspec.license") or _licence_in(facts.folder),
+        "kind": facts.kind,
+        "vram": vram_of_files(facts, family),
+        "source": source,
+    }
+    return CatalogEntry.model_validate(common | (_of_pipeline(facts, family) if facts.kind == "pipeline" else {}))
+
+
+def summary(facts: ModelFacts, family: str) -> str:
+    """What was found, in a line."""
+    what = facts.kind if facts.kind != "pipeline" else f"pipeline ({', '.join(facts.modes)})"
+    variant = f", {facts.variant} weights" if facts.variant else ""
+    return f"{family} {what}, {facts.size.loaded_bytes(HALF_BYTES) / GIB:.2f} GiB in half precision{variant}"
+
+
+def name_of(path: Path) -> str:
+    """What a person calls the model in this file or folder."""
+    path = path.resolve()
+    if path.parent.name == "snapshots":
+        path = path.parent.parent
+    if path.is_dir():
+        return path.name.rpartition("--")[2] if path.name.startswith("models--") else path.name
+    return path.parent.name if path.stem in USUAL_STEMS else path.stem
+
+
+def name_of_url(path: str) -> str:
+    """The same for the path of an URL, or `owner/name`."""
+    last = PurePosixPath(path)
+    return last.parent.name if last.stem in USUAL_STEMS and last.parent.name else last.name.removesuffix(".safetensors")
+
+
+def id_of(name: str) -> str:
+    """A valid id like this name. Errors: CommandError where nothing of it is left."""
+    found = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:MODEL_ID_CHARACTERS_MAX]
+    if not found:
+        raise CommandError(f"no id can be made of the name {name!r}", Exit.REFUSED, hint="choose one with --id")
+    return found
+
+
+def _of_pipeline(facts: ModelFacts, family: str) -> dict[str, object]:
+    family = family if family in FAMILY_DEFAULTS else ANY_FAMILY
+    known = FAMILY_DEFAULTS[family]
+    preset = preset_of(family, facts.side_px, is_guidance_distilled=facts.is_guidance_distilled)
+    largest = max(facts.part_sizes, key=lambda size: size.loaded_bytes(HALF_BYTES), default=WeightSize())
+    return {
+        "size_multiple_px": known.size_multiple_px,
+        "side_px_min": min(known.side_px_min, preset.width_px),
+        "side_px_max": max(known.side_px_max, preset.width_px),
+        "presets": (preset,),
+        "tiers": tiers_of(family, facts.size.loaded_bytes(HALF_BYTES), largest.loaded_bytes(HALF_BYTES)),
+    }
+
+
+def _licence_in(folder: Path) -> str:
+    """The licence in the head of a repository's README."""
+    readme = folder / "README.md"
+    if not readme.is_file():
+        return UNKNOWN_LICENCE
+    head = readme.read_text(encoding="utf-8", errors="replace").partition("\n---")[0]
+    found = re.search(r"^licen[sc]e(?:_name)?:\s*[\"']?([^\"'\n]+)", head, re.MULTILINE)
+    return found[1].strip() if found and head.startswith("---") else UNKNOWN_LICENCE

@@ -1,0 +1,77 @@
+"""What is assumed of a model of which only its family and its weights are known. Pure."""
+
+from dataclasses import dataclass
+
+from dreamforge.contracts.models.descriptor import Preset, Tier, VramProfile
+
+GIB = 2**30
+#: Bytes of a parameter on a GPU, where the weights are read as float16 or bfloat16.
+HALF_BYTES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyDefaults:
+    """Memory of a render besides weights, sizes and steps of a family.
+
+    Source: the descriptor files in `models/`, which say where their own numbers are from.
+    """
+
+    denoise_bytes_per_latent: int
+    decode_bytes_per_px: int
+    size_multiple_px: int
+    side_px_min: int
+    side_px_max: int
+    side_px: int
+    steps: int
+    guidance_scale: float
+
+
+FAMILY_DEFAULTS = {
+    "stable-diffusion": FamilyDefaults(65536, 3072, 8, 256, 1024, 512, 30, 7.5),
+    "stable-diffusion-2": FamilyDefaults(65536, 3072, 8, 256, 1536, 768, 30, 7.5),
+    "stable-diffusion-xl": FamilyDefaults(65536, 5120, 8, 512, 2048, 1024, 30, 5.0),
+    "stable-diffusion-3": FamilyDefaults(98304, 4096, 16, 256, 1440, 1024, 40, 4.5),
+    "flux": FamilyDefaults(98304, 4096, 16, 256, 2048, 1024, 28, 3.5),
+    # Of any pipeline: the largest needs, and the coarsest multiple.
+    "diffusers": FamilyDefaults(98304, 5120, 16, 256, 2048, 1024, 30, 5.0),
+}
+#: A network whose guidance is distilled away renders in this many steps, and takes no guidance.
+DISTILLED_STEPS = 4
+
+
+def vram_of(family: str, weights_bytes: int) -> VramProfile:
+    """The memory of a pipeline with weights of this size. Errors: KeyError for a family without defaults."""
+    known = FAMILY_DEFAULTS[family]
+    return VramProfile(
+        resident_bytes=weights_bytes,
+        denoise_bytes_per_latent=known.denoise_bytes_per_latent,
+        decode_bytes_per_px=known.decode_bytes_per_px,
+        overhead_bytes=GIB,
+    )
+
+
+def tiers_of(family: str, weights_bytes: int, largest_part_bytes: int) -> tuple[Tier, ...]:
+    """All weights in GPU memory, or only the part that runs. Errors: KeyError."""
+    return (
+        Tier(name="full", vram=vram_of(family, weights_bytes)),
+        Tier(name="offload", offload="model", vram=vram_of(family, largest_part_bytes)),
+    )
+
+
+def addition_vram_of(weights_bytes: int) -> VramProfile:
+    """The memory that a LoRA or ControlNet takes beside its pipeline."""
+    return VramProfile(resident_bytes=weights_bytes, denoise_bytes_per_latent=0, decode_bytes_per_px=0)
+
+
+def preset_of(family: str, side_px: int, *, is_guidance_distilled: bool) -> Preset:
+    """The default preset. `side_px`: what the network was trained for, 0 if unknown. Errors: KeyError."""
+    known = FAMILY_DEFAULTS[family]
+    side_px = side_px or known.side_px
+    return Preset(
+        name="standard",
+        title="Standard",
+        width_px=side_px,
+        height_px=side_px,
+        steps=DISTILLED_STEPS if is_guidance_distilled else known.steps,
+        guidance_scale=0.0 if is_guidance_distilled else known.guidance_scale,
+    )

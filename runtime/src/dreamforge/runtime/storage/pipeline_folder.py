@@ -1,0 +1,297 @@
+"""What a pipeline's folder is, as diffusers saves one: a list of parts, and a folder for each.
+
+Also a checkpoint in one file, with the configurations of its parts in folders beside it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dreamforge.contracts.models.descriptor import Mode
+from dreamforge.runtime.storage import checkpoint_layout
+from dreamforge.runtime.storage.model_facts import (
+    ModelFacts,
+    ModelUnusable,
+    WeightSize,
+    read_json,
+    read_whole_header,
+    size_of,
+)
+from dreamforge.runtime.storage.safetensors_header import SafetensorsHeader, TensorInfo
+from dreamforge.runtime.storage.weight_variants import PLAIN, PartWeights, choose_variant, part_weights, shard_index_of
+
+INDEX_NAME = "model_index.json"
+SAFETENSORS = ".safetensors"
+#: What a part is saved in besides weights, by the end of its class's name: any one of these sets.
+FILES_OF_CLASS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "Scheduler": (("scheduler_config.json",),),
+    "Processor": (("preprocessor_config.json",), ("processor_config.json",)),
+    "FeatureExtractor": (("preprocessor_config.json",),),
+}
+FILES_OF_TOKENIZER = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",), ("tokenizer.model",))
+#: The name of a weight file, by the library of the part's class.
+STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
+#: The first layer of a U-Net: its second axis is the channels that it reads.
+FIRST_LAYER = "conv_in.weight"
+#: What diffusers takes where a configuration does not say.
+DEFAULT_CHANNELS = {"unet": 4}
+#: Pipelines that start from nothing but a prompt: their family, by the beginning of the class's name.
+FAMILIES = {
+    "StableDiffusionXL": "stable-diffusion-xl",
+    "StableDiffusion3": "stable-diffusion-3",
+    "StableDiffusion": "stable-diffusion",
+    "Flux": "flux",
+}
+#: What stands between the family and `Pipeline` in classes of these families that a runner knows.
+MODES_OF_CLASS: dict[str, tuple[Mode, ...]] = {
+    "": ("text", "image", "inpaint"),
+    "Img2Img": ("image",),
+    "Inpaint": ("image", "inpaint"),
+}
+#: Words in the names of classes that cannot run from a prompt, or from one image and a mask.
+NEEDS_MORE = ("Control", "Fill", "Redux", "Upscale", "Pix2Pix", "Depth2Img", "Adapter", "Video")
+SD2_TEXT_WIDTH = 1024
+SD_TEXT_WIDTH = 768
+#: The config.json of each network, by its name. Any: open JSON objects.
+Configurations = dict[str, dict[str, Any]]
+#: Files at the top that a person wants to keep with the model.
+KEPT = ("README", "LICENSE", "LICENCE", "NOTICE")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One entry of model_index.json: a folder with an object of `class_name`."""
+
+    folder: Path
+    library: str
+    class_name: str
+
+    @property
+    def name(self) -> str:
+        """Its key in the list."""
+        return self.folder.name
+
+    @property
+    def files_without_weights(self) -> tuple[tuple[str, ...], ...] | None:
+        """The sets of files of which one is needed; None for a network."""
+        if self.name.startswith("tokenizer"):
+            return FILES_OF_TOKENIZER
+        return next((sets for end, sets in FILES_OF_CLASS.items() if self.class_name.endswith(end)), None)
+
+    @property
+    def file_names(self) -> list[str]:
+        """What lies in it, hidden files left out."""
+        return [each.name for each in self.folder.iterdir() if each.is_file() and not each.name.startswith(".")]
+
+    def refuse(self, reason: str, right: str = "copy or download the model again") -> ModelUnusable:
+        """The error of this part."""
+        return ModelUnusable(str(self.folder.parent), self.name, reason, right)
+
+
+def inspect_pipeline(folder: Path) -> ModelFacts:
+    """What the pipeline in a folder is. Errors: ModelUnusable, OSError."""
+    index = read_json(folder / INDEX_NAME, INDEX_NAME)
+    parts = tuple(parts_of(index, folder))
+    networks = {part.name: part for part in parts if _is_network(part)}
+    if not networks:
+        raise ModelUnusable(str(folder), INDEX_NAME, "lists no part with weights", "take the whole model")
+    configurations = {name: read_json(part.folder / "config.json", name) for name, part in networks.items()}
+    for name, configuration in configurations.items():
+        if "quantization_config" in configuration:
+            right = "take the weights as float16, bfloat16 or float32"
+            raise networks[name].refuse("is quantised for a library that the renderer does not have", right)
+    weights = read_weights(folder, networks)
+    class_name = str(index.get("_class_name", ""))
+    family, sure = _family(class_name, configurations)
+    modes = _modes(folder, class_name, configurations, weights)
+    return ModelFacts(
+        folder,
+        "pipeline",
+        family,
+        tuple(sorted((*_files(folder, parts), *weights.files))),
+        weights.part_sizes,
+        is_family_sure=sure,
+        modes=modes,
+        variant=weights.variant or None,
+        side_px=_side_px(configurations),
+        is_guidance_distilled=configurations.get("transformer", {}).get("guidance_embeds") is False,
+    )
+
+
+def parts_of(index: dict[str, Any], folder: Path) -> Iterator[Part]:  # Any: an open JSON object
+    """The parts that a model_index.json lists; those that are null are none."""
+    for name, value in index.items():
+        if not name.startswith("_") and isinstance(value, list) and len(value) == 2 and all(value):
+            yield Part(folder / name, str(value[0]), str(value[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineWeights:
+    """The weight files that are read: their names relative to the folder, their variant and their size."""
+
+    files: tuple[str, ...]
+    variant: str
+    part_sizes: tuple[WeightSize, ...]
+    first_layer_channels: int | None
+
+
+def read_weights(folder: Path, networks: dict[str, Part]) -> PipelineWeights:
+    """The weights of all networks, each in one variant, or all in one file. Errors: ModelUnusable, OSError."""
+    if (checkpoint := checkpoint_of(folder)) is not None:
+        return _read_checkpoint(checkpoint)
+    read = [_read_part(part) for part in networks.values()]
+    variants = sorted({variant for _, variant, _ in read} - {PLAIN})
+    first = next((tensors.get(FIRST_LAYER) for (files, _, tensors) in read if files[0].startswith("unet/")), None)
+    return PipelineWeights(
+        tuple(name for files, _, _ in read for name in files),
+        " and ".join(variants),
+        tuple(size_of(tensors.values()) for _, _, tensors in read),
+        first.shape[1] if first is not None and len(first.shape) > 1 else None,
+    )
+
+
+def _read_part(part: Part) -> tuple[tuple[str, ...], str, dict[str, TensorInfo]]:
+    """The weight files of one part, their variant, and the tensors in them. Errors: ModelUnusable, OSError."""
+    found = part_weights(part.file_names, STEMS.get(part.library, ""))
+    if (variant := choose_variant(found.complete)) is None:
+        raise part.refuse(_why_no_weights(part, found))
+    headers = {name: read_whole_header(part.folder / name, part.name) for name in found.complete[variant]}
+    _check_shards(part, variant, headers)
+    tensors = {key: tensor for header in headers.values() for key, tensor in header.tensors.items()}
+    return tuple(f"{part.name}/{name}" for name in headers), variant, tensors
+
+
+def checkpoint_of(folder: Path) -> Path | None:
+    """The one file at the top that holds what the parts below it have no weights for; None where they have all."""
+    bare = [part for part in folder.glob("*/config.json") if not any(part.parent.glob(f"*{SAFETENSORS}"))]
+    files = list(folder.glob(f"*{SAFETENSORS}"))
+    return files[0] if bare and len(files) == 1 else None
+
+
+def _read_checkpoint(path: Path) -> PipelineWeights:
+    header = read_whole_header(path)
+    if (part := checkpoint_layout.missing_part(header.tensors)) is not None:
+        right = "take a checkpoint that has all parts, or the repository with a folder for each part"
+        raise ModelUnusable(str(path), "", f"has no {part}", right)
+    if (scaled := checkpoint_layout.scaled_tensor(header.tensors)) is not None:
+        right = "take the same weights as float16, bfloat16 or plain float8"
+        raise ModelUnusable(str(path), scaled, "is a scale, which the renderer does not apply", right)
+    sizes = tuple(size_of(tensors.values()) for tensors in checkpoint_layout.loaded_parts(header.tensors))
+    return PipelineWeights((path.name,), "", sizes, checkpoint_layout.input_channels(header.tensors))
+
+
+def _is_network(part: Part) -> bool:
+    """Whether a part has weights. Errors: ModelUnusable where files of it are missing or unreadable."""
+    if not part.folder.is_dir():
+        raise part.refuse(f"is missing, but {INDEX_NAME} lists it")
+    sets, have = part.files_without_weights, set(part.file_names)
+    if sets is None:
+        if "config.json" not in have:
+            raise part.refuse("has no config.json")
+        return True
+    if not any(have.issuperset(needed) for needed in sets):
+        raise part.refuse("has no " + " or ".join(" and ".join(needed) for needed in sets))
+    for name in sorted(have):
+        if name.endswith("_config.json"):
+            read_json(part.folder / name, part.name)
+    return False
+
+
+def _why_no_weights(part: Part, found: PartWeights) -> str:
+    if found.incomplete:
+        return "; ".join(found.incomplete.values())
+    needed = f"{STEMS.get(part.library, 'model')}{SAFETENSORS}"
+    others = sorted(name for name in part.file_names if name.endswith((SAFETENSORS, ".bin")))
+    return f"has no {needed}" + (f" (it has {', '.join(others)})" if others else "")
+
+
+def _check_shards(part: Part, variant: str, headers: dict[str, SafetensorsHeader]) -> None:
+    """Errors: ModelUnusable if a shard lacks tensors that the list of shards says it has."""
+    name = shard_index_of(part.file_names, variant)
+    if len(headers) < 2 or name is None:
+        return
+    listed = read_json(part.folder / name, part.name).get("weight_map")
+    for key, file in listed.items() if isinstance(listed, dict) else ():
+        if file not in headers or key not in headers[file].tensors:
+            raise part.refuse(f"has no tensor {key} in {file}, where {name} says it is")
+
+
+def _known_class(class_name: str) -> tuple[str, tuple[Mode, ...]] | None:
+    """The family and the modes of a pipeline's class; None for one that is not of these families."""
+    for start, family in FAMILIES.items():
+        between = class_name.removeprefix(start).removesuffix("Pipeline")
+        if class_name.startswith(start) and between in MODES_OF_CLASS:
+            return family, MODES_OF_CLASS[between]
+    return None
+
+
+def _family(class_name: str, configurations: Configurations) -> tuple[str, bool]:
+    """The family, and whether no other one fits as well."""
+    known = _known_class(class_name)
+    if known is None:
+        return "diffusers", False
+    if known[0] != "stable-diffusion":
+        return known[0], True
+    unet = configurations.get("unet", {})
+    width = unet.get("cross_attention_dim")
+    if width in (SD_TEXT_WIDTH, SD2_TEXT_WIDTH):
+        return ("stable-diffusion" if width == SD_TEXT_WIDTH else "stable-diffusion-2"), True
+    return ("stable-diffusion-2" if unet.get("use_linear_projection") is True else "stable-diffusion"), False
+
+
+def _modes(folder: Path, class_name: str, configurations: Configurations, weights: PipelineWeights) -> tuple[Mode, ...]:
+    known = _known_class(class_name)
+    if known is not None:
+        return _modes_of_channels(folder, known[1], configurations, weights)
+    if any(word in class_name for word in NEEDS_MORE):
+        right = "the renderer starts from a prompt, an image, or an image with a mask"
+        raise ModelUnusable(str(folder), INDEX_NAME, f"names {class_name}, which needs other input", right)
+    return ("text",)
+
+
+def _modes_of_channels(
+    folder: Path,
+    known: tuple[Mode, ...],
+    configurations: Configurations,
+    weights: PipelineWeights,
+) -> tuple[Mode, ...]:
+    """The modes of a network by the channels that it reads: latents alone, or also a mask and what it leaves."""
+    name = "unet" if "unet" in configurations else "transformer"
+    network, vae = configurations.get(name), configurations.get("vae", {})
+    if network is None:
+        raise ModelUnusable(str(folder), INDEX_NAME, "lists neither a unet nor a transformer", "take the whole model")
+    reads, found = network.get("in_channels", DEFAULT_CHANNELS.get(name)), weights.first_layer_channels
+    if found is not None and reads != found:
+        right = "take the configuration that belongs to the weights"
+        raise ModelUnusable(str(folder), name, f"reads {found} channels, but its config.json says {reads}", right)
+    latents = vae.get("latent_channels", 4) * (network_packs(network) if name == "transformer" else 1)
+    if not isinstance(reads, int) or reads == latents:
+        return known
+    if name == "unet" and reads == 2 * latents + 1:
+        return ("inpaint",)
+    right = f"{latents} channels are for a prompt or an image, {2 * latents + 1} for inpainting"
+    raise ModelUnusable(str(folder), name, f"reads {reads} channels, which no render gives it", right)
+
+
+def network_packs(network: dict[str, Any]) -> int:  # Any: an open JSON object
+    """Latents in one token of a transformer: FLUX packs a square of 2 x 2."""
+    return 4 if str(network.get("_class_name", "")).startswith("Flux") else 1
+
+
+def _side_px(configurations: Configurations) -> int:
+    """The side that a network was trained for; 0 if its configuration does not say."""
+    vae = configurations.get("vae", {})
+    halvings = len(vae.get("block_out_channels") or vae.get("decoder_block_out_channels") or ()) - 1
+    size = configurations.get("unet", configurations.get("transformer", {})).get("sample_size")
+    return size * 2**halvings if isinstance(size, int) and halvings >= 0 else 0
+
+
+def _files(folder: Path, parts: tuple[Part, ...]) -> Iterator[str]:
+    """The files besides weights that loading reads, and what people want to keep."""
+    yield INDEX_NAME
+    yield from (each.name for each in folder.iterdir() if each.is_file() and each.name.upper().startswith(KEPT))
+    for part in parts:
+        for name in part.file_names:
+            if name.endswith((".json", ".txt", ".model")) and ".bin." not in name:
+                yield f"{part.name}/{name}"
