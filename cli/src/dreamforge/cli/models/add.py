@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
@@ -139,10 +140,12 @@ async def _add_source(settings: CliSettings, source: ModelSource, options: AddOp
     sketch = CatalogEntry(model_id=model_id, family="diffusers", licence="?", source=source, variant=options.variant)
     async with client_of(settings) as client:
         installer = Installer(settings, client, quiet=quiet)
-        facts = await installer.facts_of(await installer.plan(sketch))
+        plan = await installer.plan(sketch)
+        facts = await installer.facts_of(plan)
     if source.kind == "single_file":
         source = source.model_copy(update={"configuration": _configuration(facts, options)})
-    entry = describe(facts, name, options, source).model_copy(update={"variant": options.variant})
+    said = replace(options, licence=options.licence or plan.licence)
+    entry = describe(facts, name, said, source).model_copy(update={"variant": options.variant})
     return await _install(settings, entry, options, quiet=quiet)
 
 
@@ -208,7 +211,12 @@ def _folder_of_entry(library: ModelLibrary, entry: CatalogEntry, base_folder: Pa
 
 
 def _configuration(facts: ModelFacts, options: AddOptions) -> str:
-    return (options.configuration or facts.configuration) if facts.kind == "pipeline" else ""
+    """Where the configurations of a checkpoint are: a folder of this machine, or a repository."""
+    if facts.kind != "pipeline":
+        return ""
+    folder = Path(options.configuration)
+    is_folder = options.configuration != "" and folder.is_dir()
+    return str(folder.absolute()) if is_folder else options.configuration or facts.configuration
 
 
 def _source_of_path(kind: Literal["folder", "single_file"], path: Path, configuration: str = "") -> ModelSource:
@@ -219,7 +227,8 @@ def _source_of_url(settings: CliSettings, url: str) -> ModelSource:
     """The page of a repository on the hub, of one of its files, or any other file."""
     hub = settings.hub_url.rstrip("/") + "/"
     parts = url.removeprefix(hub).partition("?")[0].strip("/").split("/") if url.startswith(hub) else []
-    if len(parts) == 2 or (len(parts) == 4 and parts[2] == "tree"):
+    is_file = PurePosixPath(parts[-1]).suffix in FILE_SUFFIXES if parts else True
+    if (len(parts) == 2 and not is_file) or (len(parts) == 4 and parts[2] == "tree"):
         return ModelSource(kind="hub", location="/".join(parts[:2]), revision=parts[3] if len(parts) > 2 else "")
     if len(parts) > 4 and parts[2] in HUB_PAGES:
         url = hub + "/".join((*parts[:2], "resolve", *parts[3:]))

@@ -8,7 +8,7 @@ from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.contracts.models.descriptor import ModelSource
 from dreamforge.contracts.models.descriptor_file import FAMILIES, CatalogEntry, check_family
 from dreamforge.contracts.models.family_defaults import FAMILY_DEFAULTS, HALF_BYTES, preset_of, tiers_of
-from dreamforge.runtime.storage.descriptor_fit import ANY_FAMILY, vram_of_files
+from dreamforge.runtime.storage.descriptor_fit import ANY_FAMILY, refuse_other_family, vram_of_files
 from dreamforge.runtime.storage.model_facts import ModelFacts, WeightSize
 
 GIB = 2**30
@@ -36,7 +36,10 @@ class AddOptions:
 
 
 def describe(facts: ModelFacts, name: str, options: AddOptions, source: ModelSource) -> CatalogEntry:
-    """The descriptor of a model with these files. Errors: CommandError where its family is needed; UnknownFamily."""
+    """The descriptor of a model with these files.
+
+    Errors: CommandError where its family is needed; UnknownFamily; ModelUnusable where the files are of another one.
+    """
     family = options.family or facts.family
     if family is None:
         raise CommandError(
@@ -45,6 +48,7 @@ def describe(facts: ModelFacts, name: str, options: AddOptions, source: ModelSou
             hint=f"say which models it fits with --family: {', '.join(FAMILIES[:-1])}",
         )
     check_family(family, "--family")
+    refuse_other_family(family, facts)
     metadata = facts.metadata
     common = {
         "model_id": options.model_id or id_of(name),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 #: One document of a few hundred KiB.
 ANSWER_SECONDS = 30.0
+LICENCE_TAG = "license:"
 TOKEN_HINT = "accept its licence there, and put a token into FORGE_HUB_TOKEN"
 
 
@@ -26,6 +27,8 @@ class HubRepository:
     hub_url: str
     revision: str
     listed: tuple[ExpectedFile, ...] = ()
+    #: As its page says; "" if it does not.
+    licence: str = ""
 
     def url_of(self, path: str) -> str:
         """The URL of one of its files."""
@@ -49,7 +52,8 @@ class ModelHub:
         """A branch, tag or commit ("": the main branch), resolved to its commit. Errors: DownloadFailed."""
         found = await asyncio.to_thread(self._info, name, revision or "main")
         files = (ExpectedFile(each.rfilename, each.size, _sha256(each.lfs)) for each in found.siblings or ())
-        return HubRepository(name, self.url, str(found.sha), tuple(files))
+        licences = (tag.removeprefix(LICENCE_TAG) for tag in found.tags or () if tag.startswith(LICENCE_TAG))
+        return HubRepository(name, self.url, str(found.sha), tuple(files), next(licences, ""))
 
     def _info(self, name: str, revision: str) -> "ModelInfo":
         from huggingface_hub import HfApi

@@ -1,5 +1,6 @@
 """Shows, downloads, verifies and removes models: files on this machine, and the registry in the log."""
 
+import asyncio
 import platform
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from dreamforge.contracts.model_registry import ModelState, RemoveModel, VerifyM
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.models.descriptor_file import CatalogEntry
 from dreamforge.runtime import clock
+from dreamforge.runtime.storage.descriptor_fit import fitted
+from dreamforge.runtime.storage.model_inspection import inspect_model
 
 
 async def show(settings: CliSettings, model_id: str) -> Result:
@@ -62,12 +65,16 @@ async def _registered(settings: CliSettings, model_id: str) -> tuple[CatalogEntr
 
 
 async def verify(settings: CliSettings, model_id: str, *, quiet: bool) -> Result:
-    """Compare every file with the registry and record it. Errors: UnknownModel, ModelNotDownloaded, ModelFilesWrong."""
+    """Compare every file with the registry and record it.
+
+    Errors: UnknownModel, ModelNotDownloaded, ModelFilesWrong; ModelUnusable where the right files cannot be loaded.
+    """
     async with registry_client(settings) as registry:
         descriptor = await _available(registry, model_id)
         folder = ModelLibrary(settings.models_dir).existing_folder_of(model_id)
         found = await survey_with_bar(folder, quiet=quiet)
         refuse_other_files(descriptor, folder, found)
+        fitted(descriptor, await asyncio.to_thread(inspect_model, folder))
         command = VerifyModel(clock.now(), found.digest, found.size_bytes, verified_by=platform.node())
         await registry.execute(model_id, command)
     return result(descriptor, f"{model_id} is verified: {len(found.files)} files, {found.size_bytes} bytes")

@@ -26,10 +26,11 @@ from dreamforge.runtime.storage.model_inspection import inspect_model
 
 @dataclass(frozen=True, slots=True)
 class DownloadPlan:
-    """The files to download, and the source that the registry records."""
+    """The files to download, the source that the registry records, and the licence that its page names."""
 
     downloads: tuple[FileDownload, ...]
     source: ModelSource
+    licence: str = ""
 
     def hashes(self) -> dict[str, str | None]:
         """The sha256 of each file by its path, None where only a download would tell. Reads files of this machine."""
@@ -95,7 +96,7 @@ class SourceResolver:
             files = pipeline_files(repository.listed, await self._parts(repository), entry.variant)
         if not files:
             raise FileListMissing(entry.model_id, source.location, "it has no file that a pipeline reads")
-        return DownloadPlan(tuple(map(repository.download, files)), source)
+        return DownloadPlan(tuple(map(repository.download, files)), source, repository.licence)
 
     async def _from_single_file(self, entry: CatalogEntry) -> DownloadPlan:
         """One file of weights, and for a pipeline the configurations of a repository or of a folder."""

@@ -17,14 +17,19 @@ def fitted(descriptor: ModelDescriptor, facts: ModelFacts) -> ModelDescriptor:
     if descriptor.kind != facts.kind:
         right = f"describe it as kind: {facts.kind}"
         raise ModelUnusable(where, "kind", f"is {descriptor.kind}, but the files are a {facts.kind}", right)
-    if facts.is_family_sure and descriptor.family not in (facts.family, ANY_FAMILY):
-        right = f"describe it as family: {facts.family}"
-        raise ModelUnusable(where, "family", f"is {descriptor.family}, but the files are of {facts.family}", right)
+    refuse_other_family(descriptor.family, facts)
     if facts.kind != "pipeline" or not (lost := set(descriptor.capabilities.modes) - set(facts.modes)):
         return descriptor
     able = descriptor.capabilities
     modes = tuple(mode for mode in able.modes if mode not in lost) or _only_modes(descriptor, facts)
     return descriptor.model_copy(update={"parameters": _with_modes(able, modes, descriptor)})
+
+
+def refuse_other_family(family: str, facts: ModelFacts) -> None:
+    """Errors: ModelUnusable where the files are surely of another family."""
+    if facts.is_family_sure and family not in (facts.family, ANY_FAMILY):
+        right = f"describe it as family: {facts.family}"
+        raise ModelUnusable(str(facts.folder), "family", f"is {family}, but the files are of {facts.family}", right)
 
 
 def check_modes(descriptor: ModelDescriptor, facts: ModelFacts) -> None:

