@@ -75,7 +75,9 @@ CALLS = (
     # Pictures.
     Call("runner puts a image", r"^PUT /\S+/images/"),
     Call("gateway looks for a image", r"^HEAD /\S+/images/", EVERY, "s3"),
+    Call("gateway reads a image", r"^GET /\S+/images/", EVERY, "s3"),
     Call("gateway looks for an upload", r"^HEAD /\S+/uploads/", EVERY, "s3"),
+    Call("gateway reads an upload", r"^GET /\S+/uploads/", EVERY, "s3"),
     Call("gateway puts an upload", r"^PUT /\S+/uploads/", EVERY, "s3"),
 )
 

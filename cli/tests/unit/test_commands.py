@@ -8,8 +8,8 @@ import pytest
 from dreamforge.cli.commands.events import parse_start
 from dreamforge.cli.commands.logs import LogTail
 from dreamforge.cli.failure import CommandError
-from dreamforge.cli.jobs.images import file_name
 from dreamforge.cli.jobs.request_options import size
+from dreamforge.contracts.file_names import image_file_name
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -42,7 +42,7 @@ def test_a_size_is_two_numbers() -> None:
 
 
 def test_a_prompt_of_signs_still_names_a_file() -> None:
-    assert file_name("¿…?", "01a20638-499f-7288-a6c2-5e668ec21e03", 2) == "picture-8ec21e03-2.png"
+    assert image_file_name("¿…?", "01a20638-499f-7288-a6c2-5e668ec21e03", 2) == "picture-8ec21e03-2.png"
 
 
 def test_a_tail_gives_each_line_once_and_complete(tmp_path: Path) -> None:

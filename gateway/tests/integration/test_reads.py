@@ -10,7 +10,6 @@ from simulated_system import BODY, DECISION, SimulatedSystem
 
 from dreamforge.contracts.events import JobStarted, JobWarned, WarningCode
 from dreamforge.runtime import clock, ids
-from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_of
 
 
 async def test_a_read_waits_for_the_write_it_must_see(client: httpx.AsyncClient, system: SimulatedSystem) -> None:
@@ -79,6 +78,7 @@ async def test_a_job_with_all_that_belongs_to_it(client: httpx.AsyncClient, syst
     ]
     assert [each["artifact_id"] for each in job["artifacts"]] == [f"{job_id}-2-0"]
     assert job["artifacts"][0]["url"] == f"/v1/artifacts/{job_id}-2-0"
+    assert job["artifacts"][0]["thumbnail_url"] == f"/v1/artifacts/{job_id}-2-0/thumbnail"
     assert (job["step"]["step"], job["render_seconds"]) == (4, 1.5)
     assert job["links"]["events"] == f"/v1/jobs/{job_id}/events"
 
@@ -113,7 +113,7 @@ async def test_a_job_shows_what_its_current_attempt_was_warned_of(
 
 
 async def insert_artifact(
-    system: SimulatedSystem, artifact_id: str, job_id: str, attempt: int, *, visible: bool, key: str = "images/k.png"
+    system: SimulatedSystem, artifact_id: str, job_id: str, attempt: int, *, visible: bool
 ) -> None:
     await system.insert(
         "artifacts",
@@ -123,7 +123,7 @@ async def insert_artifact(
         index=0,
         visible=visible,
         sha256="a" * 64,
-        object_key=key,
+        object_key="images/k.png",
         size_bytes=1,
         content_type="image/png",
         width_px=64,
@@ -214,23 +214,6 @@ async def test_what_does_not_exist_is_a_problem_document(client: httpx.AsyncClie
         assert (response.status_code, response.json()["code"]) == (status, code), (method, path)
         assert response.json()["instance"]
     assert (await client.put("/v1/jobs")).headers["allow"] == "GET, POST"
-
-
-async def test_a_visible_picture_is_a_redirect_to_its_bytes(client: httpx.AsyncClient, system: SimulatedSystem) -> None:
-    data = b"\x89PNG a picture"
-    key = object_key(sha256_of(data))
-    await ObjectStore(system.settings).put(key, data, "image/png")
-    job_id = ids.new_id()
-    await insert_artifact(system, f"{job_id}-1-0", job_id, 1, visible=True, key=key)
-    await insert_artifact(system, f"{job_id}-2-0", job_id, 2, visible=False, key=key)
-    await insert_artifact(system, f"{job_id}-3-0", job_id, 3, visible=True, key="images/gone.png")
-    response = await client.get(f"/v1/artifacts/{job_id}-1-0")
-    assert response.status_code == 307
-    async with httpx.AsyncClient() as anyone:
-        assert (await anyone.get(response.headers["location"])).content == data
-    for attempt in (2, 3):
-        hidden = await client.get(f"/v1/artifacts/{job_id}-{attempt}-0")
-        assert (hidden.status_code, hidden.json()["code"]) == (404, "artifact_not_found")
 
 
 async def test_pages_load_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:

@@ -38,11 +38,12 @@ async def test_a_picture_is_kept_under_its_hash_however_often_it_comes(client: h
         "url": f"/v1/uploads/{sha256}",
     }
     assert answers[0].headers["location"] == f"/v1/uploads/{sha256}"
-    redirect = await client.get(f"/v1/uploads/{sha256}")
-    assert redirect.status_code == 307
-    async with httpx.AsyncClient() as anyone:
-        read = await anyone.get(redirect.headers["location"])
+    read = await client.get(f"/v1/uploads/{sha256}")
     assert (read.content, read.headers["content-type"]) == (data, "image/png")
+    assert read.headers["etag"] == f'"{sha256}"'
+    assert (await client.head(f"/v1/uploads/{sha256}")).headers["content-length"] == str(len(data))
+    part = await client.get(f"/v1/uploads/{sha256}", headers={"Range": "bytes=1-3"})
+    assert (part.status_code, part.content) == (206, data[1:4])
 
 
 @pytest.mark.parametrize("change_settings", [{"limit": {"upload_bytes": 4096, "upload_pixels": 1000}}])

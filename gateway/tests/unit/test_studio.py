@@ -1,6 +1,6 @@
 """The studio is one closed document, and what it names exists: routes, events, its own elements.
 
-What its scripts do is in test_studio_scripts; how it looks is checked in a browser.
+What its scripts do is in test_studio_scripts; what a person sees is in tests/browser.
 """
 
 import re
@@ -16,7 +16,7 @@ from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.app import api
 from dreamforge.gateway.routes.pages import Page, studio_file, studio_text
 
-CALL = re.compile(r"""(?:call|read|fetch)\([`"](/v1/[^`"?]*)[^`"]*[`"](?:, \{ method: "(\w+)")?""")
+CALL = re.compile(r"""(?:call|read|fetch)\([`"](v1/[^`"?]*)[^`"]*[`"](?:, \{ method: "(\w+)")?""")
 
 
 class Elements(HTMLParser):
@@ -70,8 +70,20 @@ def test_every_file_is_in_the_page_and_may_run(text: str) -> None:
 
 def test_it_loads_nothing_from_elsewhere(text: str, elements: Elements) -> None:
     assert not elements.tags & {"link", "iframe", "object", "embed", "base"}
-    assert elements.addresses == {"/docs", "/asyncapi"}
-    for word in ("http:", "https:", "@import", "url(", "import(", "eval(", "innerHTML", " style=", "onclick="):
+    assert elements.addresses == {"docs", "asyncapi"}, "relative, so that a prefix of a proxy works"
+    for word in (
+        "http:",
+        "https:",
+        '"/v1',
+        "`/v1",
+        "@import",
+        "url(",
+        "import(",
+        "eval(",
+        "innerHTML",
+        " style=",
+        "onclick=",
+    ):
         assert word not in text, word
 
 
@@ -79,7 +91,9 @@ def test_every_route_it_calls_is_in_the_api(script: str, document: dict[str, Any
     routes = {
         (re.sub(r"\{\w+\}", "{}", path), method) for path, methods in document["paths"].items() for method in methods
     }
-    calls = {(re.sub(r"\$\{.*?\}", "{}", path), (method or "get").lower()) for path, method in CALL.findall(script)}
+    calls = {
+        ("/" + re.sub(r"\$\{.*?\}", "{}", path), (method or "get").lower()) for path, method in CALL.findall(script)
+    }
     assert calls >= {("/v1/jobs", "post"), ("/v1/jobs/{}", "get"), ("/v1/jobs/{}/cancel", "post")}
     assert calls <= routes
 

@@ -247,7 +247,7 @@ class BrokenGateway:
 
     def answer(self, path: str, headers: str) -> str:
         """One answer, as JSON."""
-        assert path == "/v1/jobs/J/events"
+        assert path == "v1/jobs/J/events"
         last = int(json.loads(headers).get("Last-Event-ID", "0-0").split("-")[0])
         count, size, end = self.faults.pop(0) if self.faults else (len(self.frames), 1000, "ends")
         if end in ("unavailable", "503"):

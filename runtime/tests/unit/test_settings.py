@@ -11,8 +11,6 @@ from dreamforge.runtime.service.settings import EXIT_USAGE, CommonSettings, load
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("FORGE_S3_PUBLIC_URL", "pictures.example.org", "must be https://host or https://host:port"),
-        ("FORGE_S3_PUBLIC_URL", "https://example.org/pictures", "without a path"),
         ("FORGE_HEALTH_PORT", "70000", "less than or equal to 65535"),
         ("FORGE_RETRY_CAP_SECONDS", "0", "greater than 0"),
     ],

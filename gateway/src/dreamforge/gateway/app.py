@@ -38,7 +38,7 @@ def application(dependencies: Dependencies) -> ASGIApp:
     """What uvicorn runs."""
     app = api(dependencies.settings.limit)
     app.state.dependencies = dependencies
-    app.state.pages = pages.Pages.of(app.state.document, s3_origin=dependencies.settings.s3_origin)
+    app.state.pages = pages.Pages.of(app.state.document)
     origins = parts_of(dependencies.settings.gateway_origins)
     policy = OriginPolicy.of(parts_of(dependencies.settings.gateway_hosts), origins)
     return RequestMiddleware(OriginCheck(_readable_from(app, origins), policy))

@@ -15,6 +15,7 @@ from dreamforge.gateway.events.hub import Hub
 from dreamforge.gateway.read import queries
 from dreamforge.gateway.read.checkpoints import Checkpoints
 from dreamforge.gateway.read.database import Database
+from dreamforge.gateway.read.thumbnails import Thumbnails
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.gateway.submit.body import submission_for
 from dreamforge.gateway.submit.open_job_limits import OpenJobLimits
@@ -53,6 +54,7 @@ class Dependencies:
         self.database = Database(url, pool_size=settings.gateway_database_pool, timeout_seconds=seconds)
         self.checkpoints = Checkpoints(url)
         self.objects = ObjectStore(settings)
+        self.thumbnails = Thumbnails(self.objects, settings.limit.upload_pixels)
         self.uploads = Uploads(
             self.objects,
             settings.limit,

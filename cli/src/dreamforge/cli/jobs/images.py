@@ -2,23 +2,11 @@
 
 import asyncio
 import hashlib
-import re
 from pathlib import Path
 
 from dreamforge.cli.client.gateway import GatewayClient, Json
 from dreamforge.cli.failure import CommandError
-
-SLUG_CHARS = 40
-
-
-def file_name(prompt: str, job_id: str, index: int) -> str:
-    """The prompt, the end of the job's id, and the index of the image.
-
-    >>> file_name("A lighthouse, at dawn!", "01a20638-499f-7288-a6c2-5e668ec21e03", 0)
-    'a-lighthouse-at-dawn-8ec21e03-0.png'
-    """
-    slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower())[:SLUG_CHARS].strip("-")
-    return f"{slug or 'picture'}-{job_id[-8:]}-{index}.png"
+from dreamforge.contracts.file_names import image_file_name
 
 
 async def save_images(gateway: GatewayClient, job: Json, folder: Path) -> list[Path]:
@@ -32,7 +20,7 @@ async def save_images(gateway: GatewayClient, job: Json, folder: Path) -> list[P
         if (found := hashlib.sha256(data).hexdigest()) != artifact["sha256"]:
             facts = {"artifact": artifact["artifact_id"], "expected": artifact["sha256"], "found": found}
             raise CommandError("the image is not the one that was rendered", facts=facts)
-        path = folder / file_name(job["request"]["prompt"], job["job_id"], artifact["index"])
+        path = folder / image_file_name(job["request"]["prompt"], job["job_id"], artifact["index"])
         await asyncio.to_thread(_write, path, data)
         paths.append(path)
     return paths

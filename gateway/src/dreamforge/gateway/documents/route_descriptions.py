@@ -15,6 +15,7 @@ _STATUS = {
     409: ("The Idempotency-Key was used for a different request, or no write has that sequence", "conflict"),
     413: ("The body is too large", "body_too_large"),
     415: ("The body has a type that is not accepted", "unsupported_media_type"),
+    416: ("The range begins behind the last byte", "range_not_satisfiable"),
     421: ("The Host header has a name that this gateway does not answer to", "host_not_allowed"),
     422: ("Something in the request cannot be right", "invalid_request"),
     429: ("The queue is full", "queue_full"),
@@ -60,6 +61,27 @@ KEY: Json = {
     "description": "makes a retried POST the same job, forever: the answer then says `Idempotent-Replayed: true`",
     "example": "order-4711",
 }
+
+
+# Of a route that is read again and again.
+UNCHANGED: dict[int | str, Json] = {304: {"description": "It is as the ETag of If-None-Match says", "headers": IDS}}
+
+
+def image(*content_types: str) -> dict[int | str, Json]:
+    """The `responses` of a route that answers with the bytes of an image: all of them, a part, or nothing new."""
+    text: Json = {"schema": {"type": "string"}}
+    headers = IDS | {
+        "ETag": text | {"description": "of the content hash: the bytes under an address never change"},
+        "Cache-Control": text | {"description": "immutable: to be kept as long as there is room"},
+        "Content-Disposition": text | {"description": "the name under which a browser saves it"},
+    }
+    content: Json = {each: {"schema": {"type": "string", "format": "binary"}} for each in content_types}
+    part: Json = {"Content-Range": text | {"description": "which bytes, of how many"}}
+    return {
+        200: {"description": "The bytes", "headers": headers, "content": content},
+        206: {"description": "The range that was asked for", "headers": headers | part, "content": content},
+        304: {"description": "The bytes are those of If-None-Match", "headers": headers},
+    }
 
 
 def problems(*statuses: int) -> dict[int | str, Json]:

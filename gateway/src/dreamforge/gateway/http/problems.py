@@ -63,7 +63,7 @@ FIELD_ERRORS = (
     own.UnknownUpload,
 )
 # Codes of errors outside the tree: the routing of the framework, and bugs.
-HTTP_CODES = {404: "no_such_route", 405: "method_not_allowed", 500: "internal"}
+HTTP_CODES = {404: "no_such_route", 405: "method_not_allowed", 416: "range_not_satisfiable", 500: "internal"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,13 @@ def job_decisions(job_id: str) -> Statement:
 
 
 def page(
-    *, status: Status | None, tenant: str | None, model_id: str | None, after: PageCursor | None, limit: int
+    *,
+    status: Status | None,
+    tenant: str | None,
+    model_id: str | None,
+    after: PageCursor | None,
+    limit: int,
+    steps: bool,
 ) -> Statement:
     """One page of jobs, newest first, and one row more, which says whether there is another page."""
     conditions = [
@@ -67,7 +73,8 @@ def page(
         place = tuple_(jobs.c.requested_at, jobs.c.job_id)
         conditions.append(place < tuple_(literal(after.requested_at), literal(after.job_id)))
     newest = (jobs.c.requested_at.desc(), jobs.c.job_id.desc())
-    return select(jobs, _step()).where(*conditions).order_by(*newest).limit(limit + 1)
+    columns = (jobs, _step()) if steps else (jobs,)
+    return select(*columns).where(*conditions).order_by(*newest).limit(limit + 1)
 
 
 def open_jobs() -> Statement:
@@ -97,8 +104,13 @@ def commitments() -> Statement:
 
 
 def artifact(artifact_id: str) -> Statement:
-    """The object key of a visible artifact."""
-    return select(artifacts.c.object_key).where(artifacts.c.artifact_id == artifact_id, artifacts.c.visible)
+    """A visible artifact: where its bytes are, their hash, and what names it for people."""
+    a, prompt = artifacts.c, jobs.c.request["prompt"].astext.label("prompt")
+    return (
+        select(a.object_key, a.sha256, a.job_id, a.index, prompt)
+        .outerjoin(jobs, jobs.c.job_id == a.job_id)
+        .where(a.artifact_id == artifact_id, a.visible)
+    )
 
 
 def all_runners() -> Statement:

@@ -69,7 +69,8 @@ class ArtifactReply(Value):
     """A picture. Only those of the attempt that succeeded are ever shown."""
 
     artifact_id: str
-    url: str = Field(description="redirects to the bytes")
+    url: str = Field(description="the bytes")
+    thumbnail_url: str = Field(description="a small copy: WebP with sides of at most 512 pixels")
     index: int
     sha256: str
     size_bytes: int
@@ -175,7 +176,7 @@ class UploadReply(Value):
     height_px: int
     size_bytes: int
     content_type: str
-    url: str = Field(description="redirects to the bytes")
+    url: str = Field(description="the bytes")
 
 
 class ModelReply(Value):

@@ -9,7 +9,7 @@ from dreamforge.gateway.read.replies import ArtifactReply, JobReply, JobSummary,
 
 _SUMMARY = tuple(name for name in JobSummary.model_fields if name not in ("links", "step"))
 _WARNING = tuple(WarningReply.model_fields)
-_ARTIFACT = tuple(name for name in ArtifactReply.model_fields if name != "url")
+_ARTIFACT = tuple(name for name in ArtifactReply.model_fields if name not in ("url", "thumbnail_url"))
 
 
 def _fields(row: RowMapping) -> dict[str, Any]:  # Any: columns of every type
@@ -32,4 +32,5 @@ def job_reply(row: RowMapping) -> JobReply:
 
 def _artifact(row: Mapping[str, Any]) -> ArtifactReply:
     url = f"/v1/artifacts/{row['artifact_id']}"
-    return ArtifactReply.model_validate({name: row[name] for name in _ARTIFACT} | {"url": url})
+    own = {name: row[name] for name in _ARTIFACT}
+    return ArtifactReply.model_validate(own | {"url": url, "thumbnail_url": f"{url}/thumbnail"})

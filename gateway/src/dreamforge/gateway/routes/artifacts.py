@@ -1,39 +1,66 @@
-"""Rendered images: a redirect to the object store, valid for a quarter of an hour."""
+"""Rendered images, and their thumbnails: the gateway passes the bytes on, whatever address it is reached by."""
 
 import re
+from typing import Any
 
 from fastapi import APIRouter
-from starlette.responses import RedirectResponse, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from dreamforge.contracts.errors import ArtifactNotFound
+from dreamforge.contracts.file_names import image_file_name
+from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents import route_descriptions as doc
-from dreamforge.gateway.read import queries
+from dreamforge.gateway.http.byte_range import etag_of, is_known
+from dreamforge.gateway.http.stored_bytes import StoredImage, image_headers, respond_with
+from dreamforge.gateway.read import queries, thumbnails
 from dreamforge.gateway.routes.common import ConsistentDependencies
-from dreamforge.runtime.storage.objects import PRESIGNED_MINUTES
 
 router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"])
 _ARTIFACT_ID = re.compile(r"[0-9a-f-]{36}-[0-9]{1,9}-[0-9]{1,9}", re.ASCII)
-# A cached redirect must not outlive the URL it leads to.
-CACHE = f"private, max-age={PRESIGNED_MINUTES * 60 // 2}"
+RESPONSES: dict[str, Any] = {  # Any: what FastAPI takes
+    "response_class": Response,
+    "responses": {**doc.image("image/png"), **doc.problems(404, 409, 416, 422, 503)},
+}
+SMALL: dict[str, Any] = RESPONSES | {
+    "responses": {**doc.image("image/webp", "image/png"), **doc.problems(404, 409, 416, 422, 503)}
+}
 
 
-@router.get(
-    "/{artifact_id}",
-    status_code=307,
-    response_class=Response,
-    responses={
-        307: {
-            "description": f"To the bytes; the address is valid for {PRESIGNED_MINUTES} minutes",
-            "headers": doc.IDS | {"Location": {"schema": {"type": "string", "format": "uri"}}},
-        },
-        **doc.problems(404, 409, 422, 503),
-    },
-)
-async def fetch_artifact(dependencies: ConsistentDependencies, artifact_id: str) -> Response:
+@router.head("/{artifact_id}", include_in_schema=False)
+@router.get("/{artifact_id}", **RESPONSES)
+async def fetch_artifact(request: Request, dependencies: ConsistentDependencies, artifact_id: str) -> Response:
     """A picture. Those of attempts that did not succeed are not shown."""
+    image = await _find(dependencies, artifact_id)
+    try:
+        return await respond_with(request, dependencies.objects, image)
+    except ArtifactNotFound:
+        raise ArtifactNotFound(artifact_id=artifact_id) from None
+
+
+@router.head("/{artifact_id}/thumbnail", include_in_schema=False)
+@router.get("/{artifact_id}/thumbnail", **SMALL)
+async def fetch_thumbnail(request: Request, dependencies: ConsistentDependencies, artifact_id: str) -> Response:
+    """A small copy of a picture, WebP with sides of at most 512 pixels; the picture itself where none can be made."""
+    image = await _find(dependencies, artifact_id)
+    etag = etag_of(f"{image.sha256}-{thumbnails.SIDE_PX}")
+    headers = image_headers(etag, image.file_name.removesuffix(".png") + ".webp")
+    if is_known(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=headers)
+    try:
+        small = await dependencies.thumbnails.of(image.sha256, image.key)
+        if small:
+            return Response(small, headers=headers, media_type=thumbnails.CONTENT_TYPE)
+        return await respond_with(request, dependencies.objects, image)
+    except ArtifactNotFound:
+        raise ArtifactNotFound(artifact_id=artifact_id) from None
+
+
+async def _find(dependencies: Dependencies, artifact_id: str) -> StoredImage:
     if _ARTIFACT_ID.fullmatch(artifact_id) is None:
         raise ArtifactNotFound(artifact_id=artifact_id[:80])
     row = await dependencies.database.row(queries.artifact(artifact_id))
-    if row is None or not await dependencies.objects.exists(row["object_key"]):
+    if row is None:
         raise ArtifactNotFound(artifact_id=artifact_id)
-    return RedirectResponse(dependencies.objects.presigned_url(row["object_key"]), 307, {"Cache-Control": CACHE})
+    name = image_file_name(row["prompt"] or "", row["job_id"], row["index"])
+    return StoredImage(row["object_key"], row["sha256"], name)

@@ -1,5 +1,6 @@
 """What several routes need: the dependencies, checks of ids, consistency, replies."""
 
+import hashlib
 import re
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from starlette.types import Message
 from dreamforge.contracts.errors import DependencyAway, JobNotFound
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.gateway.dependencies import Dependencies
+from dreamforge.gateway.http.byte_range import etag_of, is_known
 from dreamforge.gateway.http.cursor import SEQUENCE_MAX
 from dreamforge.gateway.http.errors import Malformed, SequenceNotGiven
 from dreamforge.gateway.read.replies import Accepted, Links
@@ -88,6 +90,16 @@ def accepted(job_id: str, outcome: JobOutcome, *, replayed: bool = False) -> Res
     if replayed:
         headers["Idempotent-Replayed"] = "true"
     return reply(body, 202, headers)
+
+
+def reply_if_changed(request: Request, value: BaseModel) -> Response:
+    """A value as JSON; 304 where the client has it already, so that to ask again and again costs few bytes."""
+    body = value.model_dump_json().encode()
+    etag = etag_of(hashlib.blake2b(body, digest_size=16).hexdigest())
+    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    if is_known(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=headers)
+    return Response(body, 200, headers, "application/json")
 
 
 async def catch_up(dependencies: Dependencies, *sequences: int | None) -> None:

@@ -14,13 +14,13 @@ from dreamforge.contracts.request.schema import request_schema
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.read import queries
 from dreamforge.gateway.read.replies import ModelList, ModelReply, PresetList, PresetReply, RunnerList, RunnerReply
-from dreamforge.gateway.routes.common import dependencies_of, reply
+from dreamforge.gateway.routes.common import dependencies_of, reply_if_changed
 from dreamforge.gateway.submit.capacity import fits
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
 
 
-@router.get("/models", response_model=ModelList, responses=doc.problems(503))
+@router.get("/models", response_model=ModelList, responses=doc.UNCHANGED | doc.problems(503))
 async def list_models(request: Request) -> Response:
     """Every registered model, with the live runners that have it."""
     dependencies = dependencies_of(request)
@@ -37,10 +37,10 @@ async def list_models(request: Request) -> Response:
         )
         for model in models
     )
-    return reply(ModelList(models=found))
+    return reply_if_changed(request, ModelList(models=found))
 
 
-@router.get("/presets", response_model=PresetList, responses=doc.problems(422, 503))
+@router.get("/presets", response_model=PresetList, responses=doc.UNCHANGED | doc.problems(422, 503))
 async def list_presets(
     request: Request, model_id: Annotated[Token | None, Query(description="only of this model")] = None
 ) -> Response:
@@ -58,17 +58,19 @@ async def list_presets(
         if model_id in (None, model.model_id)
         for index, preset in enumerate(model.presets)
     )
-    return reply(PresetList(presets=found))
+    return reply_if_changed(request, PresetList(presets=found))
 
 
-@router.get("/runners", response_model=RunnerList, responses=doc.problems(503))
+@router.get("/runners", response_model=RunnerList, responses=doc.UNCHANGED | doc.problems(503))
 async def list_runners(request: Request) -> Response:
     """Every runner: what the log says of it, and its latest heartbeat."""
     dependencies = dependencies_of(request)
     heartbeats = dependencies.heartbeats()
     rows = {row["runner_id"]: row for row in await dependencies.database.rows(queries.all_runners())}
     names = sorted(rows.keys() | heartbeats.keys())
-    return reply(RunnerList(runners=tuple(_runner(rows.get(name), heartbeats.get(name)) for name in names)))
+    return reply_if_changed(
+        request, RunnerList(runners=tuple(_runner(rows.get(name), heartbeats.get(name)) for name in names))
+    )
 
 
 def _runner(row: RowMapping | None, heartbeat: Heartbeat | None) -> RunnerReply:

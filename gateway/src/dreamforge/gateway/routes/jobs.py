@@ -41,6 +41,7 @@ from dreamforge.gateway.routes.common import (
     key_of,
     known_shape,
     reply,
+    reply_if_changed,
     tenant_of,
 )
 from dreamforge.gateway.submit.submit import json_body_of, submit
@@ -96,10 +97,11 @@ class JobListQuery(BaseModel):
     model_id: Token | None = None
     cursor: str | None = Field(default=None, pattern=PAGE_PATTERN, description="next_cursor of the page before")
     limit: int = Field(default=PAGE_DEFAULT, ge=1, le=PAGE_MAX)
+    steps: bool = Field(default=True, description="false: without the latest steps, so a list changes by events only")
     min_sequence: int | None = Field(default=None, ge=0, le=SEQUENCE_MAX, description="as Forge-Min-Sequence")
 
 
-@router.get("", response_model=JobPage, responses=doc.problems(409, 422, 503))
+@router.get("", response_model=JobPage, responses=doc.UNCHANGED | doc.problems(409, 422, 503))
 async def list_jobs(
     request: Request, query: Annotated[JobListQuery, Query()], min_sequence: SequenceHeader = None
 ) -> Response:
@@ -113,11 +115,12 @@ async def list_jobs(
         model_id=query.model_id,
         after=after,
         limit=query.limit,
+        steps=query.steps,
     )
     found = await dependencies.database.rows(statement)
     rows, more = found[: query.limit], len(found) > query.limit
     last = PageCursor(rows[-1]["requested_at"], rows[-1]["job_id"]).encode() if more else None
-    return reply(JobPage(jobs=tuple(job_summary(row) for row in rows), next_cursor=last))
+    return reply_if_changed(request, JobPage(jobs=tuple(job_summary(row) for row in rows), next_cursor=last))
 
 
 @router.get("/{job_id}", response_model=JobReply, responses=doc.problems(404, 409, 422, 503))

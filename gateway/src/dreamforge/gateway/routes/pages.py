@@ -67,10 +67,10 @@ class Pages:
     openapi: bytes
 
     @classmethod
-    def of(cls, document: dict[str, Any], *, s3_origin: str) -> "Pages":  # Any: the OpenAPI document
-        """`s3_origin` is where pictures are redirected to; previews come as data in events."""
+    def of(cls, document: dict[str, Any]) -> "Pages":  # Any: the OpenAPI document
+        """Previews come as data in events; a mask that is drawn and files that are chosen never leave the page."""
         openapi = json.dumps(document, sort_keys=True).encode()
-        return cls(Page.of(studio_text(), images=f"data: {s3_origin}"), Page.of(openapi_page.render(document)), openapi)
+        return cls(Page.of(studio_text(), images="data:"), Page.of(openapi_page.render(document)), openapi)
 
 
 def studio_text() -> str:

@@ -14,7 +14,7 @@ from dreamforge.contracts.queue_control import HoldQueue, QueueCommand, ReleaseQ
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.read.replies import QueueHoldReply, QueueReply
-from dreamforge.gateway.routes.common import BoundedBodyRoute, dependencies_of, reply
+from dreamforge.gateway.routes.common import BoundedBodyRoute, dependencies_of, reply, reply_if_changed
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.aggregate import QUEUE
 
@@ -33,10 +33,10 @@ Choice = Annotated[QueueChoice, Body()]
 EVERY_QUEUE = QueueChoice()
 
 
-@router.get("", response_model=QueueReply, responses=doc.problems(503))
+@router.get("", response_model=QueueReply, responses=doc.UNCHANGED | doc.problems(503))
 async def read_queue(request: Request) -> Response:
     """Which queues are held, and since when."""
-    return reply(_reply(dependencies_of(request).held_queues()))
+    return reply_if_changed(request, _reply(dependencies_of(request).held_queues()))
 
 
 @router.post("/hold", response_model=QueueReply, responses=doc.problems(400, 403, 413, 415, 422, 503))

@@ -5,16 +5,17 @@ from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
+from dreamforge.contracts.errors import ArtifactNotFound
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.errors import UploadNotFound
+from dreamforge.gateway.http.stored_bytes import StoredImage, respond_with
 from dreamforge.gateway.read.replies import UploadReply
-from dreamforge.gateway.routes.artifacts import CACHE
 from dreamforge.gateway.routes.common import dependencies_of, reply
 from dreamforge.gateway.submit.inspect_image import FORMATS, media_type
 from dreamforge.gateway.submit.submit import body_of
-from dreamforge.runtime.storage.objects import PRESIGNED_MINUTES
+from dreamforge.runtime.storage.objects import upload_key
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -44,21 +45,18 @@ async def keep_upload(request: Request) -> Response:
     return reply(kept, 201, {"Location": kept.url})
 
 
+@router.head("/{sha256}", include_in_schema=False)
 @router.get(
     "/{sha256}",
-    status_code=307,
     response_class=Response,
-    responses={
-        307: {
-            "description": f"To the bytes; the address is valid for {PRESIGNED_MINUTES} minutes",
-            "headers": doc.IDS | {"Location": {"schema": {"type": "string", "format": "uri"}}},
-        },
-        **doc.problems(404, 422, 503),
-    },
+    responses={**doc.image(*FORMATS), **doc.problems(404, 416, 422, 503)},
 )
 async def fetch_upload(request: Request, sha256: str) -> Response:
     """An uploaded picture."""
-    address = await dependencies_of(request).uploads.address(sha256) if _SHA256.fullmatch(sha256) else None
-    if address is None:
+    if _SHA256.fullmatch(sha256) is None:
         raise UploadNotFound(sha256=sha256[:64])
-    return RedirectResponse(address, 307, {"Cache-Control": CACHE})
+    image = StoredImage(upload_key(sha256), sha256, f"upload-{sha256[:12]}")
+    try:
+        return await respond_with(request, dependencies_of(request).objects, image)
+    except ArtifactNotFound:
+        raise UploadNotFound(sha256=sha256) from None

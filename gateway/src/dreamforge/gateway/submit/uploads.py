@@ -56,11 +56,6 @@ class Uploads:
             url=f"/v1/uploads/{sha256}",
         )
 
-    async def address(self, sha256: str) -> str | None:
-        """A URL of the bytes, valid for some minutes; None if there is no such upload. Errors: DependencyAway."""
-        key = upload_key(sha256)
-        return self._objects.presigned_url(key) if await self._objects.exists(key) else None
-
     async def require(self, request: RenderRequest) -> None:
         """Check that each named image is stored. Errors: UnknownUpload(field, value), DependencyAway."""
         for field, sha256 in _named(request):

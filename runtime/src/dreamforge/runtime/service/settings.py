@@ -1,11 +1,10 @@
 """Settings that every service shares: `FORGE_*` variables or a `.env` file. See `.env.example`."""
 
-import re
 import sys
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dreamforge.contracts.jobs.retry_policy import RetryPolicy
@@ -50,29 +49,7 @@ class CommonSettings(BaseSettings):
     s3_secret_key: SecretStr = SecretStr("")
     s3_bucket: str = "forge-artifacts"
     s3_secure: bool = Field(default=False, description="https to the store")
-    s3_public_url: str = Field(
-        default="",
-        description="where browsers reach the store, if not at s3_endpoint (https://pictures.example.org)",
-    )
     s3_region: str = Field(default="us-east-1", description="set, so that the client never asks the store for it")
-
-    @field_validator("s3_public_url")
-    @classmethod
-    def _is_an_origin(cls, url: str) -> str:
-        if url and re.fullmatch(r"https?://[^/\s]+", url) is None:
-            raise ValueError("must be https://host or https://host:port (or http), without a path")
-        return url
-
-    @property
-    def s3_origin(self) -> str:
-        """Scheme, host and port from which browsers fetch images.
-
-        >>> CommonSettings(_env_file=None, s3_endpoint="s3:9000", s3_secure=True, s3_public_url="").s3_origin
-        'https://s3:9000'
-        """
-        scheme = "https" if self.s3_secure else "http"
-        return self.s3_public_url or f"{scheme}://{self.s3_endpoint}"
-
     retry: RetrySettings = RetrySettings()
     stream_replicas: int = Field(default=1, ge=1, le=5, description="3 in a NATS cluster")
     log_level: str = "INFO"

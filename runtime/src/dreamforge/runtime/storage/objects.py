@@ -9,7 +9,7 @@ import io
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TypeVar
 
 import urllib3
@@ -23,8 +23,6 @@ from dreamforge.runtime.service.settings import CommonSettings
 T = TypeVar("T")
 IMAGES = "images/"
 UPLOADS = "uploads/"
-# Presigned URLs cannot be revoked: minutes, not days.
-PRESIGNED_MINUTES = 15
 TIMEOUT_SECONDS = 10.0
 UNAVAILABLE = (MinioException, urllib3.exceptions.HTTPError, OSError, ValueError)
 EXISTS = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
@@ -39,6 +37,15 @@ class StoredObject:
     key: str
     size_bytes: int
     modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectHead:
+    """What the store says about an object without its bytes."""
+
+    size_bytes: int
+    content_type: str
+    modified_at: datetime | None
 
 
 def object_key(sha256: str) -> str:
@@ -67,9 +74,7 @@ class ObjectStore:
         if not settings.s3_secret_key.get_secret_value():
             raise DependencyAway(dependency="s3", reason="FORGE_S3_SECRET_KEY is not set")
         self._bucket = settings.s3_bucket
-        scheme = "https" if settings.s3_secure else "http"
-        self._client = _client(settings, f"{scheme}://{settings.s3_endpoint}")
-        self._signer = _client(settings, settings.s3_origin)
+        self._client = _client(settings)
 
     async def ensure_bucket(self) -> None:
         """Create the bucket if it does not exist. Errors: DependencyAway."""
@@ -79,16 +84,21 @@ class ObjectStore:
         """Store bytes under a key, with metadata. Errors: DependencyAway."""
         await asyncio.to_thread(self._guard, lambda: self._put(key, data, content_type, metadata or {}))
 
-    async def get(self, key: str) -> bytes:
-        """Read an object back. Errors: ArtifactNotFound(key), DependencyAway."""
-        return await asyncio.to_thread(self._guard, lambda: self._get(key))
+    async def get(self, key: str, *, offset: int = 0, length: int = 0) -> bytes:
+        """Read an object back, or `length` of its bytes from `offset` on; a `length` of 0 reads to its end.
+
+        Errors: ArtifactNotFound(key), DependencyAway, also for an `offset` behind the last byte.
+        """
+        return await asyncio.to_thread(self._guard, lambda: self._get(key, offset, length))
+
+    async def head(self, key: str) -> ObjectHead:
+        """Size, type and time of an object. Errors: ArtifactNotFound(key), DependencyAway."""
+        return await asyncio.to_thread(self._guard, lambda: self._head(key))
 
     async def exists(self, key: str) -> bool:
         """Whether the object exists. Errors: DependencyAway."""
         try:
-            await asyncio.to_thread(
-                self._guard, lambda: self._client.stat_object(bucket_name=self._bucket, object_name=key)
-            )
+            await self.head(key)
         except ArtifactNotFound:
             return False
         return True
@@ -99,12 +109,8 @@ class ObjectStore:
 
     async def modified_at(self, key: str) -> datetime | None:
         """When an object was stored last; None if it does not exist. Errors: DependencyAway."""
-
-        def stat() -> datetime | None:
-            return self._client.stat_object(bucket_name=self._bucket, object_name=key).last_modified
-
         try:
-            return await asyncio.to_thread(self._guard, stat)
+            return (await self.head(key)).modified_at
         except ArtifactNotFound:
             return None
 
@@ -124,13 +130,6 @@ class ObjectStore:
         await asyncio.to_thread(
             self._guard, lambda: self._client.remove_object(bucket_name=self._bucket, object_name=key)
         )
-
-    def presigned_url(self, key: str) -> str:
-        """A URL under `s3_origin` that lets its holder read one object for PRESIGNED_MINUTES; no request is made."""
-        url: str = self._signer.presigned_get_object(
-            bucket_name=self._bucket, object_name=key, expires=timedelta(minutes=PRESIGNED_MINUTES)
-        )
-        return url
 
     async def check(self) -> None:
         """Readiness: ask whether the bucket exists. Errors: DependencyAway."""
@@ -174,8 +173,12 @@ class ObjectStore:
         found = self._client.list_objects(bucket_name=self._bucket, prefix=prefix, recursive=True)
         return [StoredObject(str(o.object_name), o.size or 0, o.last_modified) for o in found if o.last_modified]
 
-    def _get(self, key: str) -> bytes:
-        response = self._client.get_object(bucket_name=self._bucket, object_name=key)
+    def _head(self, key: str) -> ObjectHead:
+        found = self._client.stat_object(bucket_name=self._bucket, object_name=key)
+        return ObjectHead(found.size or 0, found.content_type or "", found.last_modified)
+
+    def _get(self, key: str, offset: int, length: int) -> bytes:
+        response = self._client.get_object(bucket_name=self._bucket, object_name=key, offset=offset, length=length)
         try:
             data: bytes = response.read()
             return data
@@ -184,13 +187,12 @@ class ObjectStore:
             response.release_conn()
 
 
-def _client(settings: CommonSettings, url: str) -> Minio:
-    scheme, _, endpoint = url.partition("://")
+def _client(settings: CommonSettings) -> Minio:
     return Minio(
-        endpoint=endpoint,
+        endpoint=settings.s3_endpoint,
         access_key=settings.s3_access_key,
         secret_key=settings.s3_secret_key.get_secret_value(),
-        secure=scheme == "https",
+        secure=settings.s3_secure,
         region=settings.s3_region,
         http_client=urllib3.PoolManager(timeout=TIMEOUT_SECONDS, maxsize=16, retries=False),
     )

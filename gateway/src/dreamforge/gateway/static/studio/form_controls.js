@@ -43,7 +43,7 @@ function controlOf(name, rule, { usual = rule.default, needs = [], assets = () =
   switch (kind) {
     case "number": return { ...shared, attributes: numberBounds(rule), placeholder: String(usual ?? unset) };
     case "text": case "textarea":
-      return { ...shared, attributes: { maxLength: rule.maxLength }, placeholder: String(usual ?? "") };
+      return { ...shared, limit: rule.maxLength, placeholder: String(usual ?? "") };
     case "choice": return choice(shared, rule.enum.map(each => [String(each), String(each)]), usual);
     case "controlnet": return choice(shared, assets("controlnet"));
     case "loras": return lorasControl(shared, rule, assets("lora"));

@@ -13,6 +13,7 @@ class InputField {
     this.root = make("label", { className: "field" }, this.text, this.input, this.help);
     this.root.classList.toggle("switch", control.kind === "switch");
     this.root.classList.toggle("whole", control.kind !== "number");
+    if (["text", "textarea"].includes(control.kind)) this.limit = new TextLimit(this.input);
     this.describe(control);
     this.input.addEventListener("input", changed);
   }
@@ -24,6 +25,7 @@ class InputField {
     this.root.title = this.input.ariaDescription = control.help || "";
     show(this.help, control.help);
     if (control.options) setOptions(this.input, control.options);
+    if (this.limit) this.limit.most = control.limit;
     for (const [name, value] of Object.entries(control.attributes || {})) {
       if (value === undefined) this.input.removeAttribute(name); else this.input.setAttribute(name, value);
     }
@@ -41,6 +43,7 @@ class InputField {
     if (this.control.kind === "switch") this.input.checked = value ?? Boolean(this.control.initial);
     else if (value === undefined || this.input.tagName !== "SELECT") this.input.value = value ?? "";
     else selectOption(this.input, String(value));
+    this.limit?.update();
   }
 
   enable(on) {

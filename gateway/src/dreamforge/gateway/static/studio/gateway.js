@@ -33,7 +33,7 @@ async function submit(body, delayed) {
   const headers = { "Content-Type": "application/json", "Idempotency-Key": key() };
   for (let tries = 1; ; tries++) {
     try {
-      return await call("/v1/jobs", { method: "POST", headers, body: JSON.stringify(body) });
+      return await call("v1/jobs", { method: "POST", headers, body: JSON.stringify(body) });
     } catch (error) {
       if (!(error instanceof Unavailable) || tries === 10) throw error;
       delayed(error);
@@ -44,7 +44,7 @@ async function submit(body, delayed) {
 
 const json = body => ({ headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 
-const upload = blob => call("/v1/uploads", { method: "POST", headers: { "Content-Type": blob.type }, body: blob });
+const upload = blob => call("v1/uploads", { method: "POST", headers: { "Content-Type": blob.type }, body: blob });
 
 function parseFrame(frame) {
   const field = name => (frame.match(new RegExp(`^${name}: (.*)$`, "m")) || [])[1];
@@ -66,7 +66,7 @@ async function* events(id, position, signal, lost = () => {}) {
   while (!signal.aborted) {
     try {
       const headers = position.last ? { "Last-Event-ID": position.last } : {};
-      const response = await fetch(`/v1/jobs/${id}/events`, { headers, signal });
+      const response = await fetch(`v1/jobs/${id}/events`, { headers, signal });
       if (response.status === 204) return;
       if (!response.ok) throw new Problem(response.status, await response.json().catch(() => ({})));
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();

@@ -9,12 +9,22 @@ class ImageField {
     this.input = make("input", { type: "file", accept: "image/png,image/jpeg,image/webp", id: `field-${control.id}` });
     this.image = make("img");
     const remove = make("button", { type: "button", textContent: "Remove", onclick: () => this.set("") });
-    this.frame = make("div", { className: "frame", hidden: true }, this.image, remove);
-    this.root = make("div", { className: "field picture whole" }, make("label", {}, this.text, this.input), this.frame);
+    this.frame = make("div", { className: "frame" }, this.image);
+    this.chosen = make("div", { className: "chosen", hidden: true }, this.frame, remove);
+    this.root = make("div", { className: "field picture whole" }, make("label", {}, this.text, this.input), this.chosen);
     this.sha256 = "";
     this.describe(control);
     this.input.addEventListener("change", () => this.input.files[0] && this.upload(this.input.files[0]));
+    this.image.addEventListener("load", () => this.shape());
+    keepTrying(this.image);
     this.acceptDrops();
+  }
+
+  // The frame has the shape of the image at every width, so that what is drawn over it stays on it.
+  shape() {
+    const { naturalWidth: width, naturalHeight: height } = this.image;
+    this.frame.style.aspectRatio = `${width} / ${height}`;
+    this.frame.style.width = `min(100%, ${16 * width / height}rem)`;
   }
 
   acceptDrops() {
@@ -36,6 +46,7 @@ class ImageField {
 
   get busy() { return this.pending !== undefined; }
   get value() { return this.sha256 || undefined; }
+  get address() { return this.sha256 && this.image.getAttribute("src"); }
   set value(sha256) { this.set(sha256 || ""); }
 
   enable(on) {
@@ -60,12 +71,12 @@ class ImageField {
   }
 
   // `url` is where the image can be seen, if it was not uploaded.
-  set(sha256, url = `/v1/uploads/${sha256}`) {
+  set(sha256, url = uploadOf(sha256)) {
     this.pending = undefined;
     this.sha256 = sha256;
     if (!sha256) this.input.value = "";
-    if (sha256) this.image.src = url;
-    this.frame.hidden = !sha256;
+    if (sha256 && this.address !== url) this.image.src = url;
+    this.chosen.hidden = !sha256;
     mark(this.input, "");
     this.changed();
   }

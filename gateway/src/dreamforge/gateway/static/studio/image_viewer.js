@@ -22,6 +22,7 @@ class ImageViewer {
       dialog.close();
       studio.startFrom(this.job.request, this.image);
     });
+    keepTrying(part("img"));
     this.canStart = () => studio.canStartFrom(this.job.request);
     dialog.addEventListener("click", event => event.target === dialog && dialog.close());
     dialog.addEventListener("keydown", event => {
@@ -48,9 +49,9 @@ class ImageViewer {
 
   draw() {
     const { image, dialog, job } = this, part = name => dialog.querySelector(name);
-    Object.assign(part("img"), { src: image.url, alt: job.request.prompt });
+    Object.assign(part("img"), { src: addressOf(image), alt: job.request.prompt });
     part("h2").textContent = job.request.prompt;
-    part(".file").href = image.url;
+    part(".file").href = addressOf(image);
     part(".start").hidden = !this.canStart();
     part(".back").disabled = this.index === 0;
     part(".next").disabled = this.index === job.artifacts.length - 1;

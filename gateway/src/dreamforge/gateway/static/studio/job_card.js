@@ -12,8 +12,8 @@ class JobCard {
     this.root = $("card").content.firstElementChild.cloneNode(true);
     this.root.id = job.job_id;
     this.root.card = this;
-    this.part(".raw").href = `/v1/jobs/${job.job_id}`;
-    const cancel = () => call(`/v1/jobs/${this.id}/cancel`, { method: "POST" });
+    this.part(".raw").href = `v1/jobs/${job.job_id}`;
+    const cancel = () => call(`v1/jobs/${this.id}/cancel`, { method: "POST" });
     this.on(".cancel", () => this.command(".cancel", cancel));
     this.on(".hold", () => this.command(".hold", () => this.hold()));
     this.on(".raise", () => this.command(".raise", () => this.changePriority(1)));
@@ -66,7 +66,8 @@ class JobCard {
   update(job) {
     if (this.followed || job.version < this.version || !this.open) return;
     this.version = job.version;
-    this.job = { ...job, artifacts: this.job.artifacts };
+    const step = job.step ?? (job.attempt === this.job.attempt ? this.job.step : null); // lists are without steps
+    this.job = { ...job, step, artifacts: this.job.artifacts };
     if (job.status !== "queued" || job.failure_message) this.say(describeJob(job));
     this.draw();
     if (!this.open) this.load(job.version);
@@ -145,7 +146,7 @@ class JobCard {
   // The end: images and warnings, from the tables once they have them.
   async load(sequence = 0) {
     try {
-      this.job = await read(`/v1/jobs/${this.id}?min_sequence=${sequence}`);
+      this.job = await read(`v1/jobs/${this.id}?min_sequence=${sequence}`);
     } catch (error) { this.say(error.message); return; }
     this.clear();
     this.job.warnings.forEach(each => this.addWarning(each));
@@ -156,12 +157,12 @@ class JobCard {
   }
 
   figure(artifact, index) {
-    const { width_px: width, height_px: height, url: src, seed } = artifact;
+    const { width_px: width, height_px: height, seed } = artifact, src = thumbnailOf(artifact);
     const image = make("img", { src, width, height, loading: "lazy", alt: this.job.request.prompt });
-    const words = `Image ${index + 1}, large, with its recipe`;
-    const open = make("button", { className: "open", ariaLabel: words }, image);
+    const words = `Image ${index + 1}, large, with its recipe`, unread = make("span", { className: "unread" });
+    const open = make("button", { className: "open", ariaLabel: words }, image, unread);
     const copied = make("button", { textContent: `seed ${seed}`, title: "Copy the seed" });
-    image.addEventListener("error", () => open.replaceChildren("This image cannot be read now."));
+    keepTrying(image, failed => { unread.textContent = failed ? "This image cannot be read now; trying again." : ""; });
     open.addEventListener("click", () => this.studio.viewer.open(this.job, index));
     copied.addEventListener("click", () => copy(String(seed), copied));
     return make("figure", {}, open, make("figcaption", {}, copied));
@@ -176,17 +177,17 @@ class JobCard {
 
   changePriority(by) {
     const change = json({ priority: this.priority + by });
-    return call(`/v1/jobs/${this.id}/priority`, { method: "POST", ...change });
+    return call(`v1/jobs/${this.id}/priority`, { method: "POST", ...change });
   }
 
   hold() {
-    return this.job.held_since ? call(`/v1/jobs/${this.id}/release`, { method: "POST" })
-      : call(`/v1/jobs/${this.id}/hold`, { method: "POST" });
+    return this.job.held_since ? call(`v1/jobs/${this.id}/release`, { method: "POST" })
+      : call(`v1/jobs/${this.id}/hold`, { method: "POST" });
   }
 
   // Why it waits, as the scheduler sees it now.
   async explain() {
-    const { status, summary } = await call(`/v1/jobs/${this.id}/why`);
+    const { status, summary } = await call(`v1/jobs/${this.id}/why`);
     if (this.job.status === "queued" && status === "queued" && !this.job.held_since) this.say(summary);
   }
 
@@ -199,7 +200,7 @@ class JobCard {
   async showHistory() {
     if (!this.part(".history").open) return;
     try {
-      const { summary, attempts } = await call(`/v1/jobs/${this.id}/why`);
+      const { summary, attempts } = await call(`v1/jobs/${this.id}/why`);
       this.part(".why").textContent = [...attempts.map(each => each.summary), summary].join(" ");
     } catch (error) { this.part(".why").textContent = error.message; }
     if (this.open || this.reading) return;

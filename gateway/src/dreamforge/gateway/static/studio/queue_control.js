@@ -28,13 +28,13 @@ class QueueControl {
   tenant(name) {
     const release = make("button", { textContent: `Release the queue of ${name}` });
     const ofTenant = json({ tenant: name });
-    release.onclick = () => this.command(release, () => call("/v1/queue/release", { method: "POST", ...ofTenant }));
+    release.onclick = () => this.command(release, () => call("v1/queue/release", { method: "POST", ...ofTenant }));
     return release;
   }
 
   toggle() {
-    return this.command(this.button, () => this.held ? call("/v1/queue/release", { method: "POST" })
-      : call("/v1/queue/hold", { method: "POST" }));
+    return this.command(this.button, () => this.held ? call("v1/queue/release", { method: "POST" })
+      : call("v1/queue/hold", { method: "POST" }));
   }
 
   async command(button, request) {

@@ -1,6 +1,24 @@
 "use strict";
 // The request form. Prompt, model and preset are always there; every other field is made from the chosen model's
 // schema, under the heading of its group.
+const isText = input => input.tagName === "TEXTAREA" || input.type === "text";
+const isTyped = input => input.value !== "" && input.dataset.typed === "true";
+
+// Where a value of a request is not what is shown, in words; what is not set in the request is not looked at.
+function differences(asked, shown, name) {
+  if (asked === undefined || asked === null || asked === "" || asked === false) return [];
+  if (asked === 0 && shown === undefined) return []; // switched off, and not to be set here
+  if (Array.isArray(asked)) {
+    return asked.filter(each => !shown?.some(other => !differences(each, other, name).length))
+      .map(each => `${name} ${each.model_id ?? each}`);
+  }
+  if (typeof asked === "object") {
+    const other = Object.entries(asked).flatMap(([key, value]) => differences(value, shown?.[key], key));
+    return other.length ? [`${name} (${other.join(", ").replaceAll("_", " ")})`] : [];
+  }
+  return String(asked) === String(shown) ? [] : [`${name} ${asked}`];
+}
+
 class RequestForm {
   constructor(form) {
     this.form = form;
@@ -10,11 +28,17 @@ class RequestForm {
     this.fields = new Map();
     this.active = [];
     this.problem = $("problem");
+    this.prompt = $("field-prompt");
+    this.limit = new TextLimit(this.prompt);
     form.addEventListener("input", event => {
       if (event.target.closest("[aria-invalid]")) mark(event.target, "");
+      if (isText(event.target)) event.target.dataset.typed = "true";
       if (["field-model_id", "field-preset"].includes(event.target.id)) this.choose();
+      this.remember();
     });
-    document.addEventListener("paste", event => this.paste(event));
+    document.addEventListener("paste", event => event.clipboardData.files.length && this.take(event.clipboardData.files));
+    this.remembered = rememberedForm();
+    if (this.remembered) this.write(this.prompt, this.remembered.prompt ?? "", this.remembered.typed?.prompt);
   }
 
   get model() { return this.models.find(each => each.descriptor.model_id === $("field-model_id").value); }
@@ -28,10 +52,14 @@ class RequestForm {
   offer(models, presets) {
     this.models = models;
     this.presets = presets;
-    const pipelines = models.filter(each => each.parameters);
+    const pipelines = models.filter(each => each.parameters), select = $("field-model_id");
     const names = pipelines.map(({ descriptor }) => [descriptor.model_id, descriptor.title || descriptor.model_id]);
-    setOptions($("field-model_id"), names, pipelines.find(each => each.default)?.descriptor.model_id);
+    const [before, title] = [select.value, select.selectedOptions[0]?.text];
+    setOptions(select, names, pipelines.find(each => each.default)?.descriptor.model_id);
+    if (before && names.length && before !== select.value)
+      this.say(`${title} is not offered any more; ${select.selectedOptions[0].text} is chosen now.`);
     this.choose();
+    if (this.remembered && names.length) this.restore(this.remembered);
   }
 
   // A model brings its presets, its parameters with their bounds, and its LoRAs and ControlNets.
@@ -48,7 +76,7 @@ class RequestForm {
     const assets = kind => this.models.map(each => each.descriptor)
       .filter(each => each.kind === kind && each.family === family)
       .map(each => [each.model_id, each.title || each.model_id]);
-    $("field-prompt").maxLength = schema.properties.prompt?.maxLength ?? -1;
+    this.limit.most = schema.properties.prompt?.maxLength;
     const sections = sectionsOf(schema, this.preset, assets);
     this.active = sections.flatMap(section =>
       arrange(this.section(section), this.fields, section.controls, () => this.update()));
@@ -75,6 +103,7 @@ class RequestForm {
     for (const { root, row } of this.sections.values()) root.hidden = !this.within(row).some(each => each.enabled);
     show($("placement"), this.placement());
     $("submit").disabled = !this.model || this.active.some(field => field.busy);
+    this.remember();
   }
 
   within(row) { return this.active.filter(field => field.root.parentElement === row); }
@@ -88,18 +117,20 @@ class RequestForm {
     return `A job would wait: ${runners.map(each => `${each.runner_id}: ${each.refused}`).join("; ")}.`;
   }
 
-  paste(event) {
-    const file = [...event.clipboardData.files].find(each => each.type.startsWith("image/"));
+  // A file that was dropped or pasted: the image to start from.
+  take(files) {
+    const file = [...files].find(each => each.type.startsWith("image/"));
     const start = this.active.find(each => each.name === "init_image" && each.enabled);
-    if (!file || !start) return;
+    if (!file) return this.say("Only an image can be used here: PNG, JPEG or WebP.");
+    if (!start) return this.say("The chosen model cannot start from an image.");
     this.open(start.root);
-    start.upload(file);
+    return start.upload(file);
   }
 
   // The request, or null where something has to be corrected first.
   async body() {
     this.clear();
-    const shown = this.active.filter(each => each.enabled), prompt = $("field-prompt");
+    const shown = this.active.filter(each => each.enabled), { prompt } = this;
     const wrong = [...(prompt.validity.valid ? [] : [[prompt, prompt.validationMessage]]),
       ...shown.flatMap(each => each.problems())];
     for (const [control, message] of wrong) mark(control, message);
@@ -139,33 +170,130 @@ class RequestForm {
 
   clear() {
     show(this.problem, "");
+    show($("notice"), "");
     for (const control of this.form.querySelectorAll("[aria-invalid]")) mark(control, "");
   }
 
   // Fills the form from a job's request; what the preset says anyway stays empty, so that a change of preset counts.
+  // A text that a person has typed and not sent stays; what the form cannot take is named.
   fill(request) {
     this.clear();
     this.mask?.use(false);
     for (const name of ["model_id", "preset"]) { selectOption($(`field-${name}`), request[name]); this.choose(); }
-    $("field-prompt").value = request.prompt;
-    const values = { ...request, upscale: requestedUpscale(request) };
+    const values = { ...request, upscale: requestedUpscale(request) }, own = [];
+    const text = (input, name, value) => {
+      if (isTyped(input) && input.value !== value) own.push([name, input, value]); else this.write(input, value);
+    };
+    text(this.prompt, "prompt", request.prompt);
     for (const field of this.active) {
       const value = values[field.name] ?? undefined;
       const usual = this.preset?.[field.name] ?? field.control.initial;
-      if (!(field.name in JOB_PARAMETERS)) field.value = value === usual ? undefined : value;
+      if (field.limit) text(field.input, field.control.label.toLowerCase(), value ?? "");
+      else if (!(field.name in JOB_PARAMETERS)) field.value = value === usual ? undefined : value;
     }
     this.update();
     for (const { root, row } of this.sections.values())
       root.open = this.within(row).some(each => each.enabled && each.value !== undefined);
-    if (matchMedia("(pointer:fine)").matches) $("field-prompt").focus(); // on a phone the keyboard would open
-    announce("The form has these settings now.");
+    if (matchMedia("(pointer:fine)").matches) this.prompt.focus(); // on a phone the keyboard would open
+    this.report(this.missing(values), own);
+  }
+
+  // What the form shows otherwise than the request says, in words.
+  missing(values) {
+    const found = [["model", $("field-model_id"), values.model_id], ["preset", $("field-preset"), values.preset]]
+      .filter(([, select, value]) => value && select.value !== value)
+      .map(([name, select, value]) => `${name} ${value} (${select.selectedOptions[0]?.text ?? "none"} is chosen)`);
+    for (const [name, value] of Object.entries(values)) {
+      if (SEPARATE.includes(name) || name in JOB_PARAMETERS) continue;
+      const field = this.active.find(each => each.name === name);
+      if (field?.limit) continue;
+      const usual = this.preset?.[name] ?? field?.control.initial;
+      const shown = field?.enabled ? field.value ?? usual : undefined;
+      found.push(...differences(value, shown, (field?.control.label || words(name)).toLowerCase()));
+    }
+    return found;
+  }
+
+  report(missing, own) {
+    const texts = own.map(([name]) => `Your ${name} stays.`);
+    if (missing.length) texts.push(`Not taken over: ${missing.join("; ")}.`);
+    const actions = own.map(([name, input, value]) => [`Use the ${name} of the job`, () => {
+      this.write(input, value);
+      this.update();
+    }]);
+    if (texts.length) this.say(texts.join(" "), actions);
+    else announce("The form has these settings now.");
+  }
+
+  // A message that stays until the form is used again, with what can be done about it.
+  say(text, actions = []) {
+    show($("notice"), text);
+    const buttons = actions.map(([textContent, act]) => make("button", { type: "button", textContent, onclick: () => {
+      show($("notice"), "");
+      act();
+    } }));
+    $("notice").append(...buttons);
+  }
+
+  write(input, text, typed = false) {
+    input.value = text;
+    if (typed) input.dataset.typed = "true"; else delete input.dataset.typed;
+    (input === this.prompt ? this.limit : this.active.find(each => each.input === input)?.limit)?.update();
+  }
+
+  // The job has the texts now.
+  sent() {
+    show(this.problem, "");
+    for (const input of [this.prompt, ...this.active.filter(each => each.limit).map(each => each.input)])
+      delete input.dataset.typed;
+    this.remember();
+  }
+
+  // Everything that was set, as JSON.
+  get state() {
+    const set = this.active.filter(each => each.value !== undefined);
+    const pick = read => Object.fromEntries(set.map(each => [each.name, read(each)]).filter(([, value]) => value));
+    return { prompt: this.prompt.value, model_id: $("field-model_id").value, preset: $("field-preset").value,
+      values: Object.fromEntries(set.map(each => [each.name, each.value])), addresses: pick(each => each.address),
+      typed: { prompt: isTyped(this.prompt), ...pick(each => each.limit && isTyped(each.input)) } };
+  }
+
+  // Until the models are known, only the prompt can have changed.
+  remember() {
+    rememberForm(this.remembered ? { ...this.remembered, prompt: this.prompt.value,
+      typed: { ...this.remembered.typed, prompt: isTyped(this.prompt) } } : this.state);
+  }
+
+  // Everything but the prompt, as it was.
+  restore({ model_id, preset, values = {}, addresses = {}, typed = {} }) {
+    this.remembered = null;
+    for (const [name, value] of [["model_id", model_id], ["preset", preset]]) {
+      selectOption($(`field-${name}`), value);
+      this.choose();
+    }
+    const missing = this.missing({ model_id, preset });
+    for (const field of this.active) {
+      if (field.limit) this.write(field.input, values[field.name] ?? "", typed[field.name]);
+      else if (addresses[field.name]) field.set(values[field.name], addresses[field.name]);
+      else field.value = values[field.name];
+    }
+    this.update();
+    if (missing.length) this.report(missing, []);
   }
 
   reset() {
-    this.fill({ prompt: "" });
-    for (const field of this.active) field.value = undefined;
+    const before = this.state;
+    this.clear();
+    this.mask?.use(false);
+    this.write(this.prompt, "");
+    for (const field of this.active) if (field.limit) this.write(field.input, ""); else field.value = undefined;
     for (const { root } of this.sections.values()) root.open = false;
     this.update();
+    this.say("Everything is cleared.", [["Bring it back", () => {
+      this.write(this.prompt, before.prompt, before.typed.prompt);
+      this.restore(before);
+    }]]);
+    this.prompt.focus();
   }
 
   // Whether the model of a request can start from an image.
@@ -175,11 +303,11 @@ class RequestForm {
   }
 
   // The settings of a request, with one of its images to start from: at the size of that image, with a new seed.
-  startFrom(request, { sha256, url, width_px, height_px }) {
-    const { mask_image, upscale, strength, seed, ...rest } = request;
+  startFrom(request, image) {
+    const { sha256, width_px, height_px } = image, { mask_image, upscale, strength, seed, ...rest } = request;
     this.fill({ ...rest, images: 1, width_px, height_px });
     const start = this.active.find(each => each.name === "init_image");
-    start.set(sha256, url);
+    start.set(sha256, addressOf(image));
     this.open(start.root);
   }
 }

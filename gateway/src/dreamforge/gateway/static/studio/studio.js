@@ -1,7 +1,8 @@
 "use strict";
 // The page: the form, the jobs of the log and the runners, refreshed while the page is visible.
 const PAGE = 50;    // jobs of one response, as the gateway gives by default
-const STREAMS = 3;  // a browser opens six connections to a host at most: the rest is for calls and another window
+const STREAMS = 2;  // a browser opens six connections to a host at most: the rest is for images, calls, another window
+const STAYS_SECONDS = 60; // that a job which has ended keeps its place among the running ones
 const form = new RequestForm($("request"));
 const cards = new Map();
 const queue = new QueueControl($("queue"), error => show($("unavailable"), error.message));
@@ -29,12 +30,32 @@ const near = new IntersectionObserver(entries => {
 }, { rootMargin: "600px" });
 
 const age = card => Date.parse(card.job.requested_at);
+const runs = ({ job }) => ["assigned", "running"].includes(job.status);
+
+// Running jobs come first, however many wait; one that has just ended stays where it was seen. Then the newest.
+function isFirst(card) {
+  if (runs(card)) card.ran = Date.now();
+  return card.ran !== undefined && Date.now() - card.ran < STAYS_SECONDS * 1000;
+}
+
+const isBefore = (one, other) => one.first === other.first ? age(one) > age(other) : one.first;
+
+function place(card) {
+  card.first = isFirst(card);
+  const next = [...$("jobs").children].find(each => each.card !== card && isBefore(card, each.card)) || null;
+  if (!card.root.isConnected || next !== card.root.nextElementSibling) $("jobs").insertBefore(card.root, next);
+}
+
+// A card moves when its job starts and some time after it has ended, but not while the keyboard is in it.
+function placeAgain() {
+  for (const card of cards.values())
+    if (card.first !== isFirst(card) && !card.root.contains(document.activeElement)) place(card);
+}
 
 function add(job) {
   const card = new JobCard(job, studio);
-  const after = [...$("jobs").children].find(each => age(each.card) < age(card));
   cards.set(job.job_id, card);
-  $("jobs").insertBefore(card.root, after || null);
+  place(card);
   if (!card.open) near.observe(card.root);
   $("empty").hidden = true;
   return card;
@@ -62,16 +83,20 @@ function follow() {
 }
 
 async function refresh() {
-  const [page, fleet, { held }] =
-    await Promise.all([call(`/v1/jobs?limit=${PAGE}`), call("/v1/runners"), call("/v1/queue")]);
+  const [page, running, fleet, { held }] = await Promise.all([call(`v1/jobs?limit=${PAGE}&steps=false`),
+    call(`v1/jobs?limit=${PAGE}&status=running`), call("v1/runners"), call("v1/queue")]);
   const first = !registered;
   showRunners(fleet.runners.filter(each => each.heartbeat));
   queue.update(held);
   await refreshCatalog(fleet.runners);
   if (first) showOlder(page.next_cursor);
-  for (const job of page.jobs) {
+  const listed = new Map([...page.jobs, ...running.jobs].map(job => [job.job_id, job]));
+  for (const job of listed.values()) {
     if (cards.has(job.job_id)) cards.get(job.job_id).update(job); else add(job);
   }
+  await Promise.all([...cards.values()].filter(card => runs(card) && !card.followed && !listed.has(card.id))
+    .slice(0, PAGE).map(async card => card.update(await call(`v1/jobs/${card.id}`))));
+  placeAgain();
   show($("empty"), cards.size ? "" : "No jobs yet. Describe an image and press Generate.");
   const waiting = follow().filter(card => card.job.status === "queued" && Date.now() - age(card) > 1500);
   await Promise.all(waiting.slice(0, STREAMS).map(card => card.explain()));
@@ -82,7 +107,7 @@ async function refreshCatalog(runners) {
   const now = JSON.stringify(runners.map(({ runner_id: id, heartbeat }) =>
     [id, heartbeat?.model_ids, heartbeat?.draining]));
   if (now === registry && Date.now() - registered < 30_000) return;
-  const [{ models }, { presets }] = await Promise.all([call("/v1/models"), call("/v1/presets")]);
+  const [{ models }, { presets }] = await Promise.all([call("v1/models"), call("v1/presets")]);
   form.offer(models, presets);
   [registry, registered] = [now, Date.now()];
 }
@@ -106,10 +131,13 @@ function showOlder(cursor) {
 }
 
 async function refreshForever() {
+  let problem = "";
   for (;;) {
-    let problem = "";
+    const before = problem;
+    problem = "";
     try { await refresh(); } catch (error) { problem = `${error.message} Retrying.`; }
     show($("unavailable"), problem);
+    if (before && !problem) readImagesAgain();
     const busy = [...cards.values()].some(card => card.open);
     await Promise.race([pause(document.hidden ? 15_000 : busy ? 2000 : 5000),
       new Promise(wake => document.addEventListener("visibilitychange", wake, { once: true }))]);
@@ -122,7 +150,7 @@ form.form.addEventListener("submit", async event => {
   try {
     const body = await form.body();
     if (body) await submitJob(body, error => show($("problem"), `${error.message} Retrying.`));
-    if (body) show($("problem"), "");
+    if (body) form.sent();
   } catch (error) { form.explain(error); }
   form.update();
 });
@@ -130,10 +158,18 @@ form.form.addEventListener("keydown", event => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.form.requestSubmit($("submit"));
 });
 $("reset").addEventListener("click", () => form.reset());
+// A file that is dropped beside a field would be opened by the browser in place of this page.
+const carriesFiles = event => event.dataTransfer?.types.includes("Files");
+addEventListener("dragover", event => carriesFiles(event) && event.preventDefault());
+addEventListener("drop", event => {
+  if (!carriesFiles(event) || event.defaultPrevented) return;
+  event.preventDefault();
+  form.take(event.dataTransfer.files);
+});
 $("older").addEventListener("click", async () => {
   $("older").disabled = true;
   try {
-    const page = await call(`/v1/jobs?limit=${PAGE}&cursor=${encodeURIComponent(next)}`);
+    const page = await call(`v1/jobs?limit=${PAGE}&steps=false&cursor=${encodeURIComponent(next)}`);
     page.jobs.filter(job => !cards.has(job.job_id)).forEach(add);
     showOlder(page.next_cursor);
   } catch (error) { show($("unavailable"), error.message); }

@@ -1,0 +1,19 @@
+"use strict";
+// What is in the form outlives a reload. Each window keeps its own; a new window begins with the newest.
+const MEMORY = "dreamforge.request";
+
+function rememberForm(state) {
+  for (const storage of ["sessionStorage", "localStorage"]) {
+    try { window[storage].setItem(MEMORY, JSON.stringify(state)); } catch { /* storage is full or forbidden */ }
+  }
+}
+
+function rememberedForm() {
+  for (const storage of ["sessionStorage", "localStorage"]) {
+    try {
+      const state = JSON.parse(window[storage].getItem(MEMORY));
+      if (state && typeof state === "object") return state;
+    } catch { /* forbidden, or not ours */ }
+  }
+  return null;
+}

@@ -1,0 +1,31 @@
+"use strict";
+// Images of the gateway. One that cannot be read now is asked for again, later and later, and at once when the gateway
+// is back; after the last try only then.
+const TRIES = 12, LONGEST_PAUSE_SECONDS = 60;
+const unread = new Set();
+const addressOf = ({ artifact_id: id }) => `v1/artifacts/${id}`;
+const thumbnailOf = artifact => `${addressOf(artifact)}/thumbnail`;
+const uploadOf = sha256 => `v1/uploads/${sha256}`;
+
+// `changed(failed)` is called after each try.
+function keepTrying(image, changed = () => {}) {
+  let tries = 0, timer;
+  const again = () => {
+    clearTimeout(timer);
+    if (image.isConnected) image.src = image.getAttribute("src"); else unread.delete(again);
+  };
+  image.addEventListener("error", () => {
+    unread.add(again);
+    changed(true);
+    if (tries < TRIES) timer = setTimeout(again, 1000 * Math.min(LONGEST_PAUSE_SECONDS, 2 ** tries++));
+  });
+  image.addEventListener("load", () => {
+    clearTimeout(timer);
+    unread.delete(again);
+    tries = 0;
+    changed(false);
+  });
+}
+
+const readImagesAgain = () => [...unread].forEach(again => again());
+addEventListener("online", readImagesAgain);

@@ -1,0 +1,198 @@
+"""A gateway and a projector over real servers, for a browser; what scheduler and runner would write, a test appends."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+from PIL import Image
+
+from dreamforge.contracts.events import (
+    ArtifactStored,
+    CancelRequested,
+    Decision,
+    Event,
+    JobAssigned,
+    JobCancelled,
+    JobStarted,
+    JobSucceeded,
+    ModelRegistered,
+    ModelRemoved,
+    StepProgressed,
+)
+from dreamforge.contracts.log.envelope import seal
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
+from dreamforge.gateway import main as gateway
+from dreamforge.gateway.http.server import listen
+from dreamforge.projector import main as projector
+from dreamforge.runtime import clock, ids
+from dreamforge.runtime.embedded import EmbeddedStack
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.event_store import EventStore
+from dreamforge.runtime.log.streams import open_log
+from dreamforge.runtime.service import shell
+from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_of
+from dreamforge.runtime.testing import eventually
+from system_testkit.api_client import ApiClient
+
+READY_SECONDS = 60.0
+SIDE_PX = 64
+MODEL = ModelDescriptor(
+    model_id="first",
+    title="The first model",
+    family="stable-diffusion",
+    digest="0" * 64,
+    vram=VramProfile(resident_bytes=2**30, denoise_bytes_per_latent=1, decode_bytes_per_px=1),
+    presets=(
+        Preset(name="small", width_px=SIDE_PX, height_px=SIDE_PX, steps=4, guidance_scale=2.0),
+        Preset(name="wide", width_px=2 * SIDE_PX, height_px=SIDE_PX, steps=8, guidance_scale=5.0),
+    ),
+)
+DECISION = Decision(waited_seconds=0.5, effective_priority=5, queue_length=1, required_bytes=1, candidates=())
+RUNNER: dict[str, Any] = {"runner_id": "r1", "instance_id": "i1"}
+
+
+def picture(seed: int, width_px: int = SIDE_PX, height_px: int = SIDE_PX) -> bytes:
+    """A PNG of one colour."""
+    out = io.BytesIO()
+    Image.new("RGB", (width_px, height_px), (seed % 256, seed // 256 % 256, 128)).save(out, "PNG")
+    return out.getvalue()
+
+
+@dataclass
+class StudioSystem(ApiClient):
+    """The running system: jobs wait until a test starts and finishes them."""
+
+    servers: EmbeddedStack
+    bus: Bus
+    store: EventStore
+    objects: ObjectStore
+
+    async def submit(self, **changes: object) -> str:
+        """A job; its id."""
+        body: dict[str, object] = {"prompt": "a red circle", "model_id": "first"}
+        return str((await self.request("POST", "/v1/jobs", json=body | changes)).json()["job_id"])
+
+    async def submit_many(self, count: int, **changes: object) -> None:
+        """Jobs that wait."""
+        await asyncio.gather(*(self.submit(**changes) for _ in range(count)))
+
+    async def register(self, model: ModelDescriptor) -> None:
+        """A runner registers a model, and the gateway has heard of it."""
+        await self._publish(ModelRegistered(at=clock.now(), descriptor=model), model.model_id)
+        await eventually(self._models, until=lambda found: model.model_id in found)
+
+    async def unregister(self, model_id: str) -> None:
+        """A model is removed, and the gateway has heard of it."""
+        await self._publish(ModelRemoved(at=clock.now()), model_id)
+        await eventually(self._models, until=lambda found: model_id not in found)
+
+    async def start(self, job_id: str) -> None:
+        """Scheduler and runner begin the first attempt."""
+        at = clock.now()
+        assigned = JobAssigned(
+            at=at, attempt=1, preset="small", estimated_vram_bytes=2**30, decision=DECISION, **RUNNER
+        )
+        await self._append(job_id, assigned)
+        await self._append(job_id, JobStarted(at=at, attempt=1, **RUNNER))
+        await self._until(job_id, "running")
+
+    async def step(self, job_id: str, step: int, steps: int = 4) -> None:
+        """The runner reports a step."""
+        times: dict[str, Any] = {"at": clock.now(), "elapsed_seconds": step * 0.1, "eta_seconds": 1.0}
+        event = StepProgressed(attempt=1, image_index=0, images=1, step=step, steps=steps, **times)
+        await self._publish(event, job_id)
+
+    async def finish(self, job_id: str, *images: bytes) -> None:
+        """The runner stores its images, and the job has succeeded in the tables."""
+        facts: list[Event] = []
+        for index, data in enumerate(images):
+            sha256 = sha256_of(data)
+            await self.objects.put(object_key(sha256), data, "image/png")
+            size = {"width_px": SIDE_PX, "height_px": SIDE_PX, "size_bytes": len(data)}
+            facts.append(
+                ArtifactStored(
+                    at=clock.now(),
+                    attempt=1,
+                    index=index,
+                    sha256=sha256,
+                    object_key=object_key(sha256),
+                    content_type="image/png",
+                    seed=7 + index,
+                    recipe={"seed": 7 + index, "prompt": "a red circle"},
+                    **size,
+                )
+            )
+        hashes = tuple(sha256_of(data) for data in images)
+        done = JobSucceeded(at=clock.now(), attempt=1, artifacts=hashes, render_seconds=0.4)
+        await self._append(job_id, *facts, done)
+        await self._until(job_id, "succeeded")
+
+    async def finished_job(self, *images: bytes, **changes: object) -> str:
+        """A job from its request to its images; its id."""
+        job_id = await self.submit(images=len(images), **changes)
+        await self.start(job_id)
+        await self.finish(job_id, *images)
+        return job_id
+
+    async def cancel_waiting(self) -> None:
+        """Every job that waits is over."""
+        while waiting := (await self.request("GET", "/v1/jobs?status=queued&limit=200")).json()["jobs"]:
+            now = clock.now()
+            ended = (CancelRequested(at=now), JobCancelled(at=now, stage="queued"))
+            await asyncio.gather(*(self._append(job["job_id"], *ended) for job in waiting))
+            await asyncio.gather(*(self._until(job["job_id"], "cancelled") for job in waiting))
+
+    async def _append(self, job_id: str, *facts: Event) -> None:
+        version = (await self.store.load(job_id)).version
+        await self.store.append(job_id, facts, expected=version)
+
+    async def _publish(self, event: Event, entity_id: str) -> None:
+        envelope = seal(event, entity_id=entity_id, event_id=ids.new_id(), source="/test")
+        await self.bus.js.publish(envelope.subject, envelope.data, headers=envelope.headers)
+
+    async def _until(self, job_id: str, status: str) -> None:
+        await eventually(lambda: self.job(job_id), until=lambda job: job["status"] == status)
+
+    async def _models(self) -> list[str]:
+        found = (await self.request("GET", "/v1/models")).json()["models"]
+        return [each["descriptor"]["model_id"] for each in found]
+
+
+@asynccontextmanager
+async def studio_system(folder: Path) -> AsyncIterator[StudioSystem]:
+    """A system that is ready and has a model."""
+    async with AsyncExitStack() as exits:
+        servers = await exits.enter_async_context(EmbeddedStack(folder / "servers", fsync=False))
+        environment = servers.settings_env() | {"FORGE_STATE_DIR": str(folder)}
+        named = {name.removeprefix("FORGE_").lower(): value for name, value in environment.items()}
+        settings = CommonSettings(_env_file=None, **named)  # type: ignore[arg-type]
+        listener = listen("127.0.0.1", 0)
+        url = "http://{}:{}".format(*listener.getsockname()[:2])
+        client = await exits.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30.0))
+        stop = asyncio.Event()
+        own_listener = replace(gateway.SERVICE, start=partial(gateway.answer, listener=listener))
+        services: tuple[shell.Service[Any], ...] = (projector.SERVICE, own_listener)
+        serving = [
+            asyncio.create_task(shell.serve(each, each.settings(_env_file=None, **named), stop)) for each in services
+        ]
+        try:
+            await eventually(lambda: _ready(client), READY_SECONDS)
+            bus = await open_log(settings, "test")
+            exits.push_async_callback(bus.close)
+            system = StudioSystem(client, servers, bus, EventStore(bus, "/test"), ObjectStore(settings))
+            await system.register(MODEL)
+            yield system
+        finally:
+            stop.set()
+            await asyncio.wait_for(asyncio.gather(*serving), 30)
+
+
+async def _ready(client: httpx.AsyncClient) -> bool:
+    return (await client.get("/readyz")).status_code == 200
