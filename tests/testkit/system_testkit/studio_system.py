@@ -169,7 +169,7 @@ class StudioSystem(ApiClient):
 async def studio_system(folder: Path) -> AsyncIterator[StudioSystem]:
     """A system that is ready and has a model."""
     async with AsyncExitStack() as exits:
-        servers = await exits.enter_async_context(EmbeddedStack(folder / "servers", fsync=False))
+        servers = await exits.enter_async_context(EmbeddedStack(folder / "servers"))
         environment = servers.settings_env() | {"FORGE_STATE_DIR": str(folder)}
         named = {name.removeprefix("FORGE_").lower(): value for name, value in environment.items()}
         settings = CommonSettings(_env_file=None, **named)  # type: ignore[arg-type]

@@ -194,7 +194,7 @@ function mark(control, text) {
   control.removeAttribute("aria-errormessage");
   if (!text) return;
   const id = `error-${control.id || control.value}`;
-  block.append(make("small", { className: "error", id, textContent: text }));
+  block.append(make("small", { className: "error", id, role: "alert", textContent: text }));
   control.setAttribute("aria-invalid", "true");
   control.setAttribute("aria-errormessage", id);
 }

@@ -192,10 +192,14 @@ class RequestForm {
       else if (!(field.name in JOB_PARAMETERS)) field.value = value === usual ? undefined : value;
     }
     this.update();
-    for (const { root, row } of this.sections.values())
-      root.open = this.within(row).some(each => each.enabled && each.value !== undefined);
+    this.openWhatIsSet();
     if (matchMedia("(pointer:fine)").matches) this.prompt.focus(); // on a phone the keyboard would open
     this.report(this.missing(values), own);
+  }
+
+  openWhatIsSet() {
+    for (const { root, row } of this.sections.values())
+      root.open = this.within(row).some(each => each.enabled && each.value !== undefined);
   }
 
   // What the form shows otherwise than the request says, in words.
@@ -278,6 +282,7 @@ class RequestForm {
       else field.value = values[field.name];
     }
     this.update();
+    this.openWhatIsSet();
     if (missing.length) this.report(missing, []);
   }
 

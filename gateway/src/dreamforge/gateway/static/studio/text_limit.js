@@ -6,7 +6,7 @@ const characters = text => [...text].length;
 class TextLimit {
   constructor(input) {
     this.input = input;
-    this.count = make("small", { className: "count", id: `${input.id}-count`, hidden: true });
+    this.count = make("span", { className: "count", id: `${input.id}-count`, hidden: true });
     input.after(this.count);
     input.addEventListener("input", () => this.update());
   }
@@ -20,7 +20,7 @@ class TextLimit {
     const { input, limit, count } = this, length = characters(input.value), over = limit !== undefined && length > limit;
     input.setCustomValidity(over ? `At most ${limit} characters, and it has ${length}.` : "");
     show(count, limit !== undefined && length > 0.8 * limit ? `${length} of ${limit} characters` : "");
-    count.classList.toggle("error", over);
+    count.classList.toggle("over", over);
     if (over && !this.over) announce(input.validationMessage);
     this.over = over;
   }
