@@ -16,6 +16,7 @@ from dreamforge.contracts.models.descriptor_file import (
     is_pickle,
     parse_entry,
 )
+from dreamforge.contracts.models.family_defaults import FAMILY_DEFAULTS, preset_of, vram_of
 
 SHIPPED = sorted((Path(__file__).parents[3] / "models").glob("*.yaml"))
 PROFILE = {"resident_bytes": 1, "denoise_bytes_per_latent": 1, "decode_bytes_per_px": 1}
@@ -40,6 +41,17 @@ def test_every_shipped_descriptor_is_right(file: Path) -> None:
     entry = parse_entry(yaml.safe_load(file.read_text()), file.name)
     assert entry.model_id == file.stem
     assert entry.describe("0" * 64).licence != "unknown"
+
+
+@pytest.mark.parametrize("name", ["stable-diffusion-v1-5", "stable-diffusion-xl-base", "stable-diffusion-3-5-medium"])
+def test_what_is_assumed_of_a_family_is_what_its_shipped_model_says(name: str) -> None:
+    file = next(file for file in SHIPPED if file.stem == name)
+    entry = parse_entry(yaml.safe_load(file.read_text()), file.name)
+    known, preset = FAMILY_DEFAULTS[entry.family], preset_of(entry.family, 0, is_guidance_distilled=False)
+    assert preset == entry.presets[0]
+    assert entry.vram == vram_of(entry.family, entry.vram.resident_bytes if entry.vram else 0)
+    assert (known.size_multiple_px, known.side_px_min) == (entry.size_multiple_px, entry.side_px_min)
+    assert known.side_px_max == entry.side_px_max
 
 
 def test_a_file_that_leaves_its_files_open_is_not_pinned() -> None:

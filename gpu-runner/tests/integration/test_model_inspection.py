@@ -64,3 +64,46 @@ def test_shards_as_the_libraries_write_them_are_found(cache: Path, tmp_path: Pat
     assert facts.variant == "fp16"
     assert sum("-of-" in name and name.endswith(".safetensors") for name in facts.files) >= 4
     assert facts.size.floats == inspect_model(ensure_family(cache, "stable-diffusion")).size.floats
+
+
+def test_an_inpainting_network_renders_into_a_mask_and_is_offered_for_nothing_else(cache: Path, tmp_path: Path) -> None:
+    from PIL import Image
+    from runner_testkit.tasks import render_task
+
+    from dreamforge.gpu_runner.protocol.render_task import InputImage
+    from dreamforge.gpu_runner.rendering.diffusers_renderer import DiffusersRenderer
+    from dreamforge.gpu_runner.rendering.pipeline import part
+    from dreamforge.gpu_runner.rendering.renderer import ModelKey
+    from dreamforge.gpu_runner.rendering.tiny_model import (
+        autoencoder,
+        clip_text_encoder,
+        clip_tokenizer,
+        ddim_scheduler,
+        tiny_descriptor,
+        unet,
+    )
+
+    pipeline = part(
+        "StableDiffusionInpaintPipeline",
+        vae=autoencoder(),
+        text_encoder=clip_text_encoder(),
+        tokenizer=clip_tokenizer(),
+        unet=unet(in_channels=9),
+        scheduler=ddim_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(str(tmp_path / "nine"), safe_serialization=True)
+    offered = fitted(tiny_descriptor("0" * 64), inspect_model(tmp_path / "nine")).capabilities
+    assert (offered.modes, offered.upscale_max, offered.controlnet) == (("inpaint",), 1.0, False)
+    images = {}
+    for name, colour in (("init_image", (200, 30, 30)), ("mask_image", (255, 255, 255))):
+        Image.new("RGB", (64, 64), colour).save(tmp_path / f"{name}.png")
+        images[name] = InputImage(
+            path=str(tmp_path / f"{name}.png"), sha256=("1" if name == "init_image" else "2") * 64
+        )
+    task = render_task(model_path=str(tmp_path / "nine"), steps=2, strength=1.0, **images)
+    renderer = DiffusersRenderer(device="cpu", dtype="auto", threads=1)
+    renderer.load(ModelKey.of_task(task))
+    assert len(renderer.render(task, 1, lambda step, of, preview: None).scanlines) > 64 * 64 * 3

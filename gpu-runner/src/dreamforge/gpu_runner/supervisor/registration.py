@@ -39,9 +39,11 @@ class RunnerRegistration:
         command = RegisterModel(clock.now(), descriptor)
 
         async def offer() -> ModelState:
+            before = (await self.store.read(MODEL, descriptor.model_id)).state.descriptor
             outcome = await self.store.handle(MODEL, descriptor.model_id, command)
             if outcome.events:
                 logger.info("model {!r} is registered as it is described here", descriptor.model_id)
+                _warn_of_other_files(before, descriptor)
             return outcome.state
 
         state = await retry.until_it_works("the log", offer, DependencyAway, VersionConflict)
@@ -50,3 +52,14 @@ class RunnerRegistration:
     async def _read(self, stream: str, event: Event, entity_id: str) -> tuple[list[LogMessage], int]:
         stored = await direct_get.last_of_each(self.bus, stream, subjects.aggregate_filter(event, entity_id))
         return stored, max((message.sequence for message in stored), default=0)
+
+
+def _warn_of_other_files(before: ModelDescriptor | None, now: ModelDescriptor) -> None:
+    """Two runners with other files under one id would replace each other's description at every look."""
+    if before is not None and before.digest != now.digest:
+        logger.warning(
+            "model {!r} was registered with other files (digest {}, here {}): use one id for one set of files",
+            now.model_id,
+            before.digest,
+            now.digest,
+        )
