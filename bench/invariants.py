@@ -126,13 +126,13 @@ async def orphans(observer: LogObserver, settings: CommonSettings, store: Object
 def streams(observer: LogObserver, readers: list[StreamRecord]) -> tuple[int, int, int]:
     """Gaps in facts, gaps in steps, and repeats, over all readers: everything once and in order.
 
-    An event's id is "<jobs sequence>-<steps sequence>": exactly one of the two moves with each event.
+    An event's id is "<jobs sequence>-<steps sequence>-<log>": exactly one of the two moves with each event.
     """
     fact_gaps = step_gaps = repeats = 0
     for reader in readers:
         facts, steps, last = [], [], (0, 0)
         for _, event_id in reader.events:
-            jobs, _, steps_place = event_id.partition("-")
+            jobs, steps_place = event_id.split("-")[:2]
             place = (int(jobs), int(steps_place))
             facts += [place[0]] if place[0] != last[0] else []
             steps += [place[1]] if place[1] != last[1] else []

@@ -34,7 +34,7 @@ async def test_with_nothing_there_it_answers_and_says_what_is_missing() -> None:
         assert (await client.get("/healthz")).json() == {"status": "ok"}
         not_ready = await client.get("/readyz")
         assert not_ready.status_code == 503
-        assert not_ready.json()["checks"].keys() == {"nats", "postgres", "s3"}
+        assert not_ready.json()["checks"].keys() == {"nats", "postgres", "log", "s3"}
         assert all(reason != "ok" for reason in not_ready.json()["checks"].values())
         for method, path in (
             ("POST", "/v1/jobs"),

@@ -49,6 +49,9 @@ EXAMPLES: tuple[tuple[e.ForgeError, int], ...] = (
     (e.MalformedEvent(subject="x", reason="y"), 500),
     (e.DependencyAway(dependency="postgres", reason="password of 10.0.0.1"), 503),
     (e.BrokerUnfit(reason="x"), 500),
+    (e.NotOurs(what="stream JOBS", found="x", remedy="y"), 500),
+    (e.LogReplaced(stream="JOBS", reason="x"), 500),
+    (e.OtherLog(what="the read tables", reason="x"), 503),
     (e.QueueFull(open_jobs=2, maximum=1), 429),
     (e.TenantQueueFull(tenant="t", open_jobs=2, maximum=1), 429),
 )

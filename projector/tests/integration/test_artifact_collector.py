@@ -2,16 +2,20 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 
-from dreamforge.projector.maintenance.artifact_collector import collect
+from dreamforge.contracts.errors import OtherLog
+from dreamforge.projector.maintenance.artifact_collector import candidates, collect
 from dreamforge.runtime.log import bus as bus_module
 from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.identity import stream_place
 from dreamforge.runtime.log.streams import ensure_streams
 from dreamforge.runtime.service.settings import CommonSettings
-from dreamforge.runtime.storage.objects import ObjectStore, upload_key
+from dreamforge.runtime.storage.bucket_owner import claim, mark
+from dreamforge.runtime.storage.objects import ObjectStore, StoredObject, upload_key
 
 
 @dataclass
@@ -21,6 +25,7 @@ class World:
     bus: Bus
     store: ObjectStore
     database_url: str
+    log_id: str
 
     def shows(self, key: str, *, visible: bool) -> None:
         with psycopg.connect(self.database_url, autocommit=True) as connection:
@@ -33,7 +38,7 @@ class World:
 
     def folded(self, sequence: int) -> None:
         with psycopg.connect(self.database_url, autocommit=True) as connection:
-            connection.execute("INSERT INTO checkpoints VALUES ('JOBS', %s, now())", (sequence,))
+            connection.execute("INSERT INTO checkpoints VALUES ('JOBS', %s, now(), %s)", (sequence, self.log_id))
 
     async def keys(self) -> set[str]:
         return {found.key for found in await self.store.listed()}
@@ -44,12 +49,13 @@ async def world(nats_url: str, database_url: str, forge_env: dict[str, str]) -> 
     names = {name.removeprefix("FORGE_").lower(): value for name, value in forge_env.items()}
     s3 = {name: value for name, value in names.items() if name.startswith("s3_")}
     store = ObjectStore(CommonSettings(_env_file=None, **s3))  # type: ignore[arg-type]  # text of variables
-    await store.ensure_bucket()
     bus = await bus_module.connect(nats_url, "test")
     await ensure_streams(bus)
+    log_id = (await stream_place(bus, "JOBS")).log_id
+    await claim(store, log_id)
     for key in ("images/aa/shown.png", "images/bb/hidden.png", "images/cc/unknown.png"):
         await store.put(key, b"x", "image/png")
-    yield World(bus, store, database_url)
+    yield World(bus, store, database_url, log_id)
     await bus.close()
 
 
@@ -84,3 +90,25 @@ async def test_nothing_is_collected_while_the_tables_are_behind(world: World) ->
     done = await collect(world.database_url, world.bus, world.store, grace_seconds=0)
     assert done.behind
     assert len(await world.keys()) == 3
+
+
+async def test_nothing_is_collected_on_the_word_of_tables_that_do_not_say_which_log_they_are_of(world: World) -> None:
+    with psycopg.connect(world.database_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO checkpoints VALUES ('JOBS', 0, now())")
+    with pytest.raises(OtherLog, match="they do not say which log"):
+        await collect(world.database_url, world.bus, world.store, grace_seconds=0)
+    assert len(await world.keys()) == 3
+
+
+async def test_nothing_is_collected_from_a_bucket_of_another_log(world: World) -> None:
+    world.folded(0)
+    await mark(world.store, "another")
+    with pytest.raises(OtherLog, match="names log another"):
+        await collect(world.database_url, world.bus, world.store, grace_seconds=0)
+    assert len(await world.keys()) == 3
+
+
+def test_objects_older_than_the_log_are_kept() -> None:
+    made_at = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    before, after = (StoredObject(str(s), 1, made_at + timedelta(seconds=s)) for s in (-1, 1))
+    assert candidates([before, after], made_at + timedelta(hours=9), 0, made_at) == [after]

@@ -172,7 +172,7 @@ async def test_tables_of_another_log_are_not_touched(
     await story.request("A")
     async with projecting(settings):
         answer = await eventually(
-            lambda: ready(settings), until=lambda a: "another log" in a.get("checks", {}).get("postgres", "")
+            lambda: ready(settings), until=lambda a: "another log" in a.get("checks", {}).get("log", "")
         )
         assert answer["ready"] is False
     assert await rows("SELECT * FROM jobs") == []

@@ -169,10 +169,10 @@ async def fold_all(url: str, batches: list[Sequence[Decoded]], *, restart_every:
                 projection = StreamProjection(
                     session,
                     JobsFold(),
-                    None,
+                    None,  # type: ignore[arg-type]
                     park_nothing,
                     1000,
-                    sequence=await session.checkpoint("JOBS"),  # type: ignore[arg-type]
+                    sequence=(await session.checkpoint("JOBS", "log")).sequence,
                 )
                 for batch in batches[start : start + restart_every]:
                     await projection.apply(batch)
@@ -285,7 +285,7 @@ def test_the_newest_step_wins_whatever_the_batches(
         async with Session.open(database_url, name="test") as session:
             await empty(session.connection)
             await session.prepare()
-            await session.checkpoint("STEPS")
+            await session.checkpoint("STEPS", "log")
             projection = StreamProjection(session, StepsFold(), None, park_nothing, 1000)  # type: ignore[arg-type]
             for batch in cut(messages, data.draw(st.lists(st.integers(0, 100), max_size=5))):
                 await projection.apply(batch)

@@ -304,6 +304,52 @@ class BrokerUnfit(ForgeError):
 
 
 @dataclass(eq=False)
+class NotOurs(ForgeError):
+    """Something on a shared server has the name that we would use, and is not provably ours: it is left as it is."""
+
+    code = "not_ours"
+    what: str
+    found: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.what} belongs to something else ({self.found}); it was not changed: {self.remedy}"
+
+
+# By these words in an answer of /readyz a caller knows that only a person can decide how it goes on.
+ANOTHER_LOG = "belong to another log"
+
+
+@dataclass(eq=False)
+class OtherLog(Unavailable):
+    """Tables or objects that were made from another log than the one that NATS has now."""
+
+    code = "other_log"
+    what: str
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what} {ANOTHER_LOG} than the one in NATS: {self.reason}. Nothing is written or deleted until"
+            " that is settled: start the right log, if a folder or volume of NATS was lost, replaced or restored, or"
+            " name the right database and bucket, if those are of another installation; or accept what is there with"
+            " `dreamforge projection rebuild`"
+        )
+
+
+@dataclass(eq=False)
+class LogReplaced(ForgeError):
+    """The stream that this process follows is not the one that it has read: what it keeps in memory is void."""
+
+    code = "log_replaced"
+    stream: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"stream {self.stream} was replaced while it was read ({self.reason}); start again to read the new one"
+
+
+@dataclass(eq=False)
 class QueueFull(LimitReached):
     """As many jobs wait as the settings allow."""
 

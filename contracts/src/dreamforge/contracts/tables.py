@@ -157,6 +157,7 @@ checkpoints = Table(
     Column("stream", Text, primary_key=True),
     Column("sequence", BigInteger, nullable=False, comment="everything up to here is in the tables"),
     Column("at", _TIME, nullable=False),
+    Column("log_id", Text, comment="identity of the stream that the sequence counts in; null: not compared yet"),
 )
 
 # PostgreSQL NOTIFY channel: the projector says "JOBS 1234" in the transaction that moves a checkpoint.

@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
@@ -13,6 +13,7 @@ from dreamforge.gateway.http import exception_handlers
 from dreamforge.gateway.http.middleware import RequestMiddleware
 from dreamforge.gateway.http.origin import OriginCheck, OriginPolicy
 from dreamforge.gateway.routes import artifacts, fleet, job_control, jobs, pages, queue, system, uploads
+from dreamforge.gateway.routes.common import of_this_log
 from dreamforge.gateway.settings import parts_of
 
 
@@ -27,7 +28,9 @@ def api(limits: Limits) -> FastAPI:
         redirect_slashes=False,
         separate_input_output_schemas=False,
     )
-    for module in (jobs, job_control, queue, artifacts, uploads, fleet, system, pages):
+    for module in (jobs, job_control, queue, artifacts, uploads, fleet):
+        app.include_router(module.router, dependencies=[Depends(of_this_log)])
+    for module in (system, pages):
         app.include_router(module.router)
     exception_handlers.install(app)
     app.state.document = describe(app, limits)

@@ -7,14 +7,16 @@ from datetime import datetime
 
 from loguru import logger
 
-from dreamforge.contracts.errors import DependencyAway, Unavailable
+from dreamforge.contracts.errors import DependencyAway, OtherLog, Unavailable
 from dreamforge.contracts.fleet import Heartbeat
+from dreamforge.contracts.log.streams import JOBS
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.events.hub import Hub
 from dreamforge.gateway.read import queries
 from dreamforge.gateway.read.checkpoints import Checkpoints
 from dreamforge.gateway.read.database import Database
+from dreamforge.gateway.read.same_log import SameLog
 from dreamforge.gateway.read.thumbnails import Thumbnails
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.gateway.submit.body import submission_for
@@ -23,10 +25,12 @@ from dreamforge.gateway.submit.uploads import Uploads
 from dreamforge.runtime import ids
 from dreamforge.runtime.log.bus import ApiError, Bus
 from dreamforge.runtime.log.event_store import EventStore
+from dreamforge.runtime.log.identity import stream_place
 from dreamforge.runtime.log.streams import open_log
 from dreamforge.runtime.log.views import FleetView, ModelsView, QueuesView
 from dreamforge.runtime.service import retry
 from dreamforge.runtime.service.health import Check, readiness
+from dreamforge.runtime.storage.bucket_owner import claim
 from dreamforge.runtime.storage.objects import ObjectStore
 
 ANNOUNCE_SECONDS = 1.0
@@ -53,6 +57,7 @@ class Dependencies:
         self.settings = settings
         self.database = Database(url, pool_size=settings.gateway_database_pool, timeout_seconds=seconds)
         self.checkpoints = Checkpoints(url)
+        self.same_log = SameLog(self.database)
         self.objects = ObjectStore(settings)
         self.thumbnails = Thumbnails(self.objects, settings.limit.upload_pixels)
         self.uploads = Uploads(
@@ -112,13 +117,14 @@ class Dependencies:
                 tasks.create_task(self._make_bucket(), name="bucket")
                 tasks.create_task(self._announce(), name="announce")
         except* Exception as group:
-            raise group.exceptions[0] from None  # one clear line for the operator
+            raise _first(group) from None  # one clear line for the operator
 
     async def check(self) -> dict[str, str]:
         """Ready or the reason why not, by dependency."""
         checks: dict[str, Check] = {
             "nats": self._check_nats,
             "postgres": self._check_postgres,
+            "log": self.same_log.check,
             "s3": self.objects.check,
         }
         return await readiness(checks)
@@ -154,9 +160,17 @@ class Dependencies:
             tasks.create_task(log.models.run(), name="models")
             tasks.create_task(log.queues.run(), name="queues")
             tasks.create_task(retry.until_it_works("the event streams", hub.run, Unavailable, ApiError), name="hub")
+            tasks.create_task(self.same_log.run(bus), name="same-log")
+            tasks.create_task(self._claim_bucket(bus), name="claim")
 
     async def _make_bucket(self) -> None:
         await retry.until_it_works("S3", self.objects.ensure_bucket, DependencyAway)
+
+    async def _claim_bucket(self, bus: Bus) -> None:
+        async def claimed() -> None:
+            await claim(self.objects, (await stream_place(bus, JOBS.name)).log_id)
+
+        await retry.until_it_works("S3", claimed, DependencyAway, OtherLog)
 
     async def _announce(self) -> None:
         logged: dict[str, str] = {}
@@ -185,3 +199,9 @@ class Dependencies:
 
     async def _count_open_jobs(self) -> dict[str, int]:
         return {str(row["tenant"]): int(row["number"]) for row in await self.database.rows(queries.open_jobs())}
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
+    """The first error of a group, however deep."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

@@ -17,6 +17,7 @@ async def start(settings: RunnerSettings, lifetime: Lifetime) -> None:
     lifetime.ready_when("nats", bus.check)
     supervisor = Supervisor(settings, bus, objects)
     lifetime.ready_when("child", supervisor.check)
+    lifetime.ready_when("log", supervisor.check_log)
     await supervisor.start(lifetime)
 
 

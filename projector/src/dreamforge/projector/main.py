@@ -30,6 +30,7 @@ async def start(settings: ProjectorSettings, lifetime: Lifetime) -> None:
     park = park_on_bus(bus, f"/dreamforge/{SERVICE.name}/{instance}")
     projector = Projector(settings, bus, park)
     lifetime.ready_when("postgres", projector.check)
+    lifetime.ready_when("log", projector.check_log)
     lifetime.spawn(projector.run(), "project")
     lifetime.spawn(consume(bus, ADVISORIES.name, "parking", park_undeliverable(bus, park)), "parking")
     lifetime.spawn(consume(bus, PARKED.name, "rereading", retry_parked(bus, projector, park)), "rereading")

@@ -2,26 +2,28 @@
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import StrEnum
 
 import psycopg
 from loguru import logger
 from prometheus_client import Gauge
 
-from dreamforge.contracts.errors import DependencyAway, ForgeError
+from dreamforge.contracts.errors import DependencyAway, LogReplaced, NotOurs, OtherLog
 from dreamforge.contracts.log import streams
+from dreamforge.contracts.log.identity import difference
 from dreamforge.contracts.log.subjects import job_filter
 from dreamforge.projector.folding.decode import Decoded, decode
 from dreamforge.projector.parking import Park
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.projector.writing.folds import Fold, JobsFold, all_folds
+from dreamforge.projector.writing.same_log import log_place, refuse_other_log, require_same
 from dreamforge.projector.writing.session import Fenced, Session
 from dreamforge.projector.writing.stream_projection import StreamProjection
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.bus import ApiError, Bus
 from dreamforge.runtime.log.direct_get import last_of_each
-from dreamforge.runtime.log.follow import Follower, last_sequence
+from dreamforge.runtime.log.follow import Follower
+from dreamforge.runtime.log.identity import stream_place
 from dreamforge.runtime.service import retry
 from dreamforge.runtime.service.tasks import run_until_first
 
@@ -40,23 +42,7 @@ class Role(StrEnum):
     WRITING = "writing"
 
 
-@dataclass(eq=False)
-class LogBehindTables(ForgeError):
-    """The tables are past the end of the log: it is another log, or it was restored from an older copy."""
-
-    code = "log_behind_tables"
-    stream: str
-    checkpoint: int
-    last_sequence: int
-
-    def __str__(self) -> str:
-        return (
-            f"the read tables have folded {self.stream} up to {self.checkpoint}, but the log ends at "
-            f"{self.last_sequence}: they belong to another log; `dreamforge projection rebuild` makes them again"
-        )
-
-
-SESSION_LOST = (psycopg.Error, Fenced, DependencyAway, ApiError, LogBehindTables, OSError)
+SESSION_LOST = (psycopg.Error, Fenced, DependencyAway, ApiError, OtherLog, NotOurs, LogReplaced, OSError)
 
 
 class Projector:
@@ -71,6 +57,7 @@ class Projector:
         self._wrote = False
         self.role = Role.DISCONNECTED
         self.problem = "not connected yet"
+        self.other_log: OtherLog | None = None
         self.started = asyncio.Event()
 
     async def run(self) -> None:
@@ -93,8 +80,13 @@ class Projector:
 
     async def check(self) -> None:
         """Readiness: whether this process writes, or stands by to. Errors: DependencyAway."""
-        if self.role is Role.DISCONNECTED:
+        if self.role is Role.DISCONNECTED and self.other_log is None:
             raise DependencyAway(dependency="postgres", reason=self.problem)
+
+    async def check_log(self) -> None:
+        """Readiness: whether the tables and the log belong together. Errors: OtherLog."""
+        if self.other_log is not None:
+            raise self.other_log
 
     async def refold(self, job_id: str) -> list[Decoded]:
         """Fold one job again from the log, after the cause of a failure was fixed; returns what still cannot be read.
@@ -120,6 +112,7 @@ class Projector:
     def _lost(self, error: Exception, attempt: int) -> None:
         self.problem = " ".join(str(error).split()) or type(error).__name__
         self.role, self._session, self._jobs = Role.DISCONNECTED, None, None
+        self.other_log = error if isinstance(error, OtherLog) else None
         WRITING.set(0)
         logger.warning("not projecting: {} (try {})", self.problem, attempt)
 
@@ -127,6 +120,7 @@ class Projector:
         url = self._settings.database_url.get_secret_value()
         async with Session.open(url, name="dreamforge-projector") as session:
             if not await session.try_become_writer():
+                await refuse_other_log(self._bus, session.connection)
                 logger.info("standing by: another projector writes")
                 self._enter(Role.STANDBY)
                 await session.become_writer()
@@ -147,16 +141,13 @@ class Projector:
             self._wrote = began != [projection.sequence for projection in projections]
 
     def _enter(self, role: Role) -> None:
-        self.role, self.problem = role, ""
+        self.role, self.problem, self.other_log = role, "", None
         if not self.started.is_set():
             self.started.set()
             logger.info("projector is ready")
 
     async def _projection(self, session: Session, fold: Fold) -> StreamProjection:
-        checkpoint = await session.checkpoint(fold.stream)
-        newest = await last_sequence(self._bus, fold.stream)
-        if checkpoint > newest:
-            checkpoint = await self._rewind(session, fold.stream, checkpoint, newest)
+        checkpoint = await self._checkpoint(session, fold.stream)
         return StreamProjection(
             session=session,
             fold=fold,
@@ -167,12 +158,19 @@ class Projector:
             sequence=checkpoint,
         )
 
-    async def _rewind(self, session: Session, stream: str, checkpoint: int, newest: int) -> int:
-        """STEPS may lose its end in a crash of the broker, and then uses those sequences again.
+    async def _checkpoint(self, session: Session, stream: str) -> int:
+        """The checkpoint of a stream, if it counts in the log that is there now.
 
-        Errors: LogBehindTables for every other stream.
+        STEPS may lose its end, or itself, in a crash of the broker, and then uses those sequences again.
+        Errors: OtherLog for every other stream; DependencyAway, NotOurs.
         """
-        if stream != streams.STEPS.name:
-            raise LogBehindTables(stream=stream, checkpoint=checkpoint, last_sequence=newest)
-        await session.rewind_steps(checkpoint, newest)
-        return newest
+        now = await stream_place(self._bus, stream)
+        tables = await session.checkpoint(stream, now.log_id)
+        if stream == streams.STEPS.name and difference(tables, now):
+            newest = min(tables.sequence, now.last_sequence) if tables.log_id in (None, now.log_id) else 0
+            await session.rewind_steps(tables.sequence, newest, now.log_id)
+            return newest
+        require_same(stream, tables, await log_place(self._bus, stream, tables))
+        if tables.log_id is None:
+            await session.identify(stream, now.log_id)
+        return tables.sequence

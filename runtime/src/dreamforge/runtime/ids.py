@@ -6,6 +6,8 @@ import uuid
 
 # Namespace of idempotent job ids. Any fixed UUID does; changing it would fork every retried POST.
 JOB_NAMESPACE = uuid.UUID("6f2c1c0e-7f0b-5b0a-9a53-0d5e4c6f7267")
+# Namespace of the identities of older streams. Any fixed UUID does; changing it would make each another log.
+LOG_NAMESPACE = uuid.UUID("3b0f1f6e-4a0b-5d8e-9a3c-7c1b0a2d6e55")
 SEED_BITS = 53  # exact in JSON and in every browser
 
 
@@ -35,6 +37,15 @@ def job_id_for(tenant: str, idempotency_key: str | None) -> str:
     if idempotency_key is None:
         return new_id()
     return str(uuid.uuid5(JOB_NAMESPACE, f"{tenant}\x1f{idempotency_key}"))
+
+
+def adopted_log_id(stream: str, created: str) -> str:
+    """The identity of a stream that was made before there were identities: the same one from every process.
+
+    >>> adopted_log_id("JOBS", "2026-01-01T00:00:00Z") == adopted_log_id("JOBS", "2026-01-01T00:00:00Z")
+    True
+    """
+    return str(uuid.uuid5(LOG_NAMESPACE, f"{stream} {created}"))
 
 
 def new_seed() -> int:

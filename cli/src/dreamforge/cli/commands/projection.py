@@ -46,6 +46,8 @@ def status(json: Json = False) -> None:
     out.print(table)
     work = ", a rebuild or verification is running" if found.maintenance else ""
     out.print(f"{found.writing} projector writes, {found.standing_by} stand by{work}", style="dim")
+    if found.other_log:
+        raise CommandError(found.other_log, Exit.FAILED)
 
 
 @app.command()

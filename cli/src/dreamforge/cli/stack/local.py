@@ -159,7 +159,8 @@ class LocalStack:
         late = [service.spec.name for service in self._services]
 
         async def one(service: SupervisedService) -> None:
-            await _until_service_ready(service)
+            if reason := await _until_service_ready(service):
+                self._on_event(service.spec.name, f"is not ready: {reason}")
             late.remove(service.spec.name)
 
         waits = [asyncio.create_task(one(service)) for service in self._services]
@@ -192,9 +193,12 @@ class LocalStack:
         await self.stop()
 
 
-async def _until_service_ready(service: SupervisedService) -> None:
-    if not await until_ready(service.spec.ready_url, lambda: service.ends_in_a_row >= ENDS_BEFORE_GIVING_UP):
+async def _until_service_ready(service: SupervisedService) -> str:
+    """Why it is up and not ready, where only a person can decide how it goes on; "" when it is ready."""
+    reason = await until_ready(service.spec.ready_url, lambda: service.ends_in_a_row >= ENDS_BEFORE_GIVING_UP)
+    if reason is None:
         raise _not_ready(service, f"ended {service.ends_in_a_row} times before it was ready")
+    return reason
 
 
 def _not_ready(service: SupervisedService, what: str) -> CommandError:

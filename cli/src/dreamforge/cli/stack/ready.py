@@ -5,25 +5,31 @@ from collections.abc import Callable
 
 import httpx
 
+from dreamforge.contracts.errors import ANOTHER_LOG
+
 FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 0.02, 0.2  # between polls, growing by half each time
 ANSWER_SECONDS = 5.0
 
 
-async def until_ready(url: str, failed: Callable[[], bool]) -> bool:
-    """True once `url` answers 200; False as soon as `failed()` is true."""
+async def until_ready(url: str, failed: Callable[[], bool]) -> str | None:
+    """ "" once `url` answers 200, a reason if only a person can decide how it becomes ready; None once `failed()`."""
     pause_seconds = FIRST_POLL_SECONDS
     # Plain HTTP on this machine: loading the CA certificates would take 50 ms a service.
     async with httpx.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False, verify=False) as client:
-        while not await _answers(client, url):
+        while (answer := await _answer(client, url)) is None:
             if failed():
-                return False
+                return None
             await asyncio.sleep(pause_seconds)
             pause_seconds = min(LAST_POLL_SECONDS, pause_seconds * 1.5)
-    return True
+    return answer
 
 
-async def _answers(client: httpx.AsyncClient, url: str) -> bool:
+async def _answer(client: httpx.AsyncClient, url: str) -> str | None:
     try:
-        return (await client.get(url)).status_code == httpx.codes.OK
-    except httpx.HTTPError:
-        return False
+        response = await client.get(url)
+        if response.status_code == httpx.codes.OK:
+            return ""
+        reason = str(response.json().get("checks", {}).get("log", ""))
+    except (httpx.HTTPError, ValueError, AttributeError):
+        return None
+    return reason if ANOTHER_LOG in reason else None

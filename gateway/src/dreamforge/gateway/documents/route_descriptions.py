@@ -52,7 +52,11 @@ EVENT: Json = {
             "data": {"type": "string", "description": "a JSON object"},
         },
     },
-    "example": {"id": "1042-77", "event": "step", "data": '{"job_id": "...", "sequence": 77, "step": 3, "steps": 20}'},
+    "example": {
+        "id": "1042-77-5c9e01ab",
+        "event": "step",
+        "data": '{"job_id": "...", "sequence": 77, "step": 3, "steps": 20}',
+    },
 }
 KEY: Json = {
     "name": "Idempotency-Key",

@@ -12,11 +12,14 @@ from dreamforge.gateway.events.sse import SseEvent, sse_event_of
 from dreamforge.gateway.http.errors import StreamsFull
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower, last_sequence
+from dreamforge.runtime.log.identity import stream_place
 from dreamforge.runtime.log.message import LogMessage
 
 READY_SECONDS = 2.0
 # So many messages are distributed before the writers run: a burst must not look like a slow client.
 SLICE_MESSAGES = 100
+# The random end of a UUID of version 7; its beginning is the time.
+LOG_CHARS = 8
 
 CLIENTS = Gauge("forge_sse_clients", "Open event streams")
 EVENTS = Counter("forge_sse_events_total", "Events handed to open event streams")
@@ -102,12 +105,15 @@ class Hub:
         self._heartbeat_seconds = heartbeat_seconds
         self.sequences = {JOBS.name: 0, STEPS.name: 0}
         """The sequence up to which each log was distributed: a subscription opened now gets everything after it."""
+        self.log = ""
+        """The end of the identity of JOBS: part of event ids, so that those of another log are not taken for ours."""
         self._subscriptions: dict[str, list[Subscription]] = {}
         self._started = asyncio.Event()
         self._draining = False
 
     async def run(self) -> None:
         """Follow until cancelled."""
+        self.log = (await stream_place(self.bus, JOBS.name)).log_id[-LOG_CHARS:]
         self.sequences = {stream: await last_sequence(self.bus, stream) for stream in self.sequences}
         self._started.set()  # everything stored from here on is delivered, whenever the consumers are made
         async with asyncio.TaskGroup() as tasks:

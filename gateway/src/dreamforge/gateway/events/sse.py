@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -87,7 +87,7 @@ class StreamCursor:
 
     def lose(self, steps_after: int) -> None:
         """STEPS has lost its steps past a sequence: what gets these numbers from now on has not been sent."""
-        self.cursor = EventCursor(self.cursor.facts, min(self.cursor.steps, steps_after))
+        self.cursor = replace(self.cursor, steps=min(self.cursor.steps, steps_after))
 
     def frames(self, events: Iterable[SseEvent]) -> list[bytes]:
         """The frames of the events that this client has not been sent, each with its id."""
@@ -101,7 +101,7 @@ class StreamCursor:
         if event.sequence <= (steps if event.is_step else facts):
             return None
         if event.is_step:
-            self.cursor = EventCursor(facts, event.sequence)
+            self.cursor = EventCursor(facts, event.sequence, self.cursor.log)
         else:
-            self.cursor = EventCursor(event.sequence, steps)
-        return b"id: %d-%d\n" % (self.cursor.facts, self.cursor.steps) + event.tail
+            self.cursor = EventCursor(event.sequence, steps, self.cursor.log)
+        return f"id: {self.cursor}\n".encode() + event.tail

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 
 from loguru import logger
@@ -52,13 +53,19 @@ async def open_stream(hub: Hub, job_id: str, cursor: EventCursor) -> Response:
 
 
 async def _cursor_in_log(hub: Hub, cursor: EventCursor) -> EventCursor:
-    """The cursor, at most at the end of STEPS: past an end that was lost, it would hide all steps that follow."""
-    if cursor.steps <= hub.sequences[STEPS.name]:
-        return cursor
+    """The cursor as far as this log goes: past an end that was lost it would hide all that follows.
+
+    One of another log, or of a part of this one that was lost, starts at the beginning.
+    """
+    cursor = cursor.in_log(hub.log)
     try:
-        return EventCursor(cursor.facts, min(cursor.steps, await last_sequence(hub.bus, STEPS.name)))
+        if cursor.steps > hub.sequences[STEPS.name]:
+            cursor = replace(cursor, steps=min(cursor.steps, await last_sequence(hub.bus, STEPS.name)))
+        if cursor.facts > hub.sequences[JOBS.name] and cursor.facts > await last_sequence(hub.bus, JOBS.name):
+            cursor = replace(cursor, facts=0)
     except ApiError as error:
         raise DependencyAway(dependency="nats", reason=str(error)) from error
+    return cursor
 
 
 async def _history(hub: Hub, subscription: Subscription, cursor: EventCursor) -> tuple[list[SseEvent], list[SseEvent]]:

@@ -46,6 +46,7 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (e.TenantQueueFull, 429, "The tenant's queue is full"),
     (e.LimitReached, 429, "A limit was reached"),
     (own.ProjectionBehind, 503, "The read tables are behind"),
+    (e.OtherLog, 503, "The read tables belong to another log"),
     (own.StreamsFull, 503, "Too many event streams are open"),
     (own.UploadsFull, 503, "Too many uploads are being received"),
     (e.DependencyAway, 503, "A dependency is not available"),

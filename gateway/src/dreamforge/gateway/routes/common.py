@@ -54,6 +54,11 @@ class BoundedBodyRoute(APIRoute):
         return handle_bounded
 
 
+async def of_this_log(request: Request) -> None:
+    """Answer nothing from tables and log that do not belong together. Errors: OtherLog."""
+    dependencies_of(request).same_log.require()
+
+
 def known_shape(job_id: str) -> str:
     """The id, if it has the form of one. Errors: JobNotFound."""
     if _JOB_ID.fullmatch(job_id) is None:

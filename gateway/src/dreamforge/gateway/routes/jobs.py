@@ -130,7 +130,10 @@ async def read_job(dependencies: ConsistentDependencies, job_id: str) -> Respons
 
 
 async def _row_of(dependencies: Dependencies, job_id: str, statement: queries.Statement) -> RowMapping:
-    """The row of a job; waits for one that is in the log and not yet in the tables. Errors: JobNotFound."""
+    """The row of a job; waits for one that is in the log and not yet in the tables.
+
+    Errors: JobNotFound, OtherLog.
+    """
     row = await dependencies.database.row(statement)
     if row is None:
         loaded = await dependencies.store.load(job_id)
@@ -138,7 +141,9 @@ async def _row_of(dependencies: Dependencies, job_id: str, statement: queries.St
             raise JobNotFound(job_id=job_id)
         await catch_up(dependencies, loaded.version)
         row = await dependencies.database.row(statement)
-    if row is None:
+    if row is None:  # in the log and not in tables that have passed it: are they of this log?
+        await dependencies.same_log.compare(dependencies.log.bus)
+        dependencies.same_log.require()
         raise JobNotFound(job_id=job_id)
     return row
 

@@ -11,6 +11,7 @@ from dreamforge.contracts.log.streams import MODELS
 from dreamforge.contracts.log.subjects import MODEL_CHANGES
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower
+from dreamforge.runtime.service.tasks import run_until_first
 
 #: Between two glances at the folder: names, sizes and times, no content. Our choice: soon, and not felt.
 GLANCE_SECONDS = 10.0
@@ -30,10 +31,8 @@ class ModelsWatcher:
     glance_seconds: float = GLANCE_SECONDS
 
     async def run(self) -> None:
-        """Until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow())
-            group.create_task(self._glance())
+        """Until cancelled. Errors: LogReplaced."""
+        await run_until_first(self._follow(), self._glance())
 
     async def _glance(self) -> None:
         while True:

@@ -7,9 +7,10 @@ from functools import partial
 from faststream.nats import NatsBroker
 from loguru import logger
 
-from dreamforge.contracts.errors import DependencyAway
+from dreamforge.contracts.errors import DependencyAway, OtherLog
 from dreamforge.contracts.events import RunnerRegistered, RunnerStopped
 from dreamforge.contracts.fleet import Heartbeat
+from dreamforge.contracts.log.streams import JOBS
 from dreamforge.gpu_runner.machine.device import LocalDevice, probe, refresh
 from dreamforge.gpu_runner.settings import RunnerSettings
 from dreamforge.gpu_runner.supervisor.admission import RunnerIdentity
@@ -30,8 +31,10 @@ from dreamforge.gpu_runner.supervisor.render_tasks import RenderTaskFactory
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.bus import NATS_ERRORS, ApiError, Bus
 from dreamforge.runtime.log.event_store import EventStore
+from dreamforge.runtime.log.identity import stream_place
 from dreamforge.runtime.service import retry
 from dreamforge.runtime.service.lifetime import Lifetime
+from dreamforge.runtime.storage.bucket_owner import claim
 from dreamforge.runtime.storage.objects import ObjectStore
 
 
@@ -51,6 +54,8 @@ class Supervisor:
     offer: ModelOffer = field(init=False)
     interrupts: Interrupts = field(init=False)
     device: LocalDevice = field(init=False)
+    #: Why images may not be stored: the bucket is that of another log.
+    other_log: OtherLog | None = None
     #: Set once the first assignment can be taken.
     ready: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -91,6 +96,11 @@ class Supervisor:
         if not (self.ready.is_set() and self.child.accepting):
             raise DependencyAway(dependency="child", reason="the renderer is not up")
 
+    async def check_log(self) -> None:
+        """Readiness. Errors: OtherLog while the bucket is that of another log."""
+        if self.other_log is not None:
+            raise self.other_log
+
     async def look_again(self) -> None:
         """Offer the models that are on the disk now, and record it where that changed."""
         if await self.offer.discover() and self.ready.is_set():
@@ -120,7 +130,15 @@ class Supervisor:
         await broker.start()
 
     async def _bucket(self) -> None:
-        await retry.until_it_works("the object store", self.objects.ensure_bucket, DependencyAway)
+        async def claimed() -> None:
+            try:
+                await claim(self.objects, (await stream_place(self.bus, JOBS.name)).log_id)
+            except OtherLog as error:
+                self.other_log = error
+                raise
+            self.other_log = None
+
+        await retry.until_it_works("the object store", claimed, DependencyAway, OtherLog)
 
     async def _leave(self, lifetime: Lifetime) -> None:
         if not lifetime.stopping:

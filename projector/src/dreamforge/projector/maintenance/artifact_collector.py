@@ -1,5 +1,8 @@
 """Removes what lost attempts left in the object store: objects that no succeeded job refers to.
 
+Objects are removed only on the word of tables that are proved to be those of the log in NATS, from a bucket that is
+this log's, and only those that are younger than the log: an older one belongs to a log that was lost.
+
 A young object is never removed: a runner stores an image first and appends the event right after. An image that is
 rendered again is stored again after `REMEMBERED_SECONDS` of the runner's uploader, which is well below the grace.
 """
@@ -16,10 +19,13 @@ from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.projector.projector import Projector, Role
 from dreamforge.projector.settings import ProjectorSettings
+from dreamforge.projector.writing.same_log import require_proved
 from dreamforge.projector.writing.session import with_timeouts
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.bus import ApiError, Bus
 from dreamforge.runtime.log.follow import last_sequence
+from dreamforge.runtime.log.identity import made_at
+from dreamforge.runtime.storage.bucket_owner import require_owner
 from dreamforge.runtime.storage.objects import ObjectStore, StoredObject
 
 COLLECTED = Counter("forge_collected_objects_total", "Objects of lost attempts that were removed")
@@ -37,10 +43,12 @@ class Collection:
     behind: bool = False
 
 
-def candidates(objects: list[StoredObject], now: datetime, grace_seconds: float) -> list[StoredObject]:
-    """The objects that are old enough to be removed. Pure."""
+def candidates(
+    objects: list[StoredObject], now: datetime, grace_seconds: float, log_made_at: datetime
+) -> list[StoredObject]:
+    """The objects that are old enough to be removed, and not older than the log. Pure."""
     oldest = now - timedelta(seconds=grace_seconds)
-    return [found for found in objects if found.modified_at <= oldest]
+    return [found for found in objects if log_made_at <= found.modified_at <= oldest]
 
 
 async def collect(
@@ -48,12 +56,14 @@ async def collect(
 ) -> Collection:
     """One collection. Does nothing (`behind`) while the read tables have not folded all that is in the log now.
 
-    Errors: DependencyAway, psycopg.OperationalError.
+    Errors: OtherLog unless tables and bucket are proved to be those of the log; DependencyAway, NotOurs,
+    psycopg.OperationalError.
     """
     objects = await store.listed()
-    old = candidates(objects, clock.now(), grace_seconds)
+    old = candidates(objects, clock.now(), grace_seconds, await made_at(bus, JOBS.name))
     newest = await last_sequence(bus, JOBS.name)
     async with await AsyncConnection.connect(with_timeouts(database_url), autocommit=True) as connection:
+        await require_owner(store, await require_proved(bus, connection))
         if not await _folded(connection, newest):
             return Collection(len(objects), (), 0, behind=True)
         shown = await _shown(connection, [found.key for found in old])

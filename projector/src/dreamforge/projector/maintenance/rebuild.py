@@ -13,16 +13,27 @@ from loguru import logger
 from psycopg import sql
 
 from dreamforge.contracts.errors import ForgeError
-from dreamforge.contracts.tables import metadata
+from dreamforge.contracts.log.streams import JOBS
+from dreamforge.contracts.tables import CHECKPOINT_CHANNEL, metadata
 from dreamforge.projector.maintenance.live_tables import live_checkpoints, open_bus, writes_paused
 from dreamforge.projector.maintenance.progress import MaintenanceProgress, OnProgress, ignore_progress, reporting
 from dreamforge.projector.maintenance.shadow_tables import ShadowTables, shadow_tables
 from dreamforge.projector.writing.folds import all_folds
-from dreamforge.projector.writing.session import OF_ADVISORY_LOCK, WRITER_LOCK, Connection
+from dreamforge.projector.writing.session import (
+    OF_ADVISORY_LOCK,
+    WRITER_LOCK,
+    Connection,
+    tables_place,
+    with_timeouts,
+)
 from dreamforge.runtime import clock
+from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import last_sequence
+from dreamforge.runtime.log.identity import stream_place
 from dreamforge.runtime.service import retry
 from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.storage.bucket_owner import mark, owner_of
+from dreamforge.runtime.storage.objects import ObjectStore
 
 SCHEMA = "forge_next"
 # Below Postgres's deadlock_timeout (1 s), so that in a deadlock with a reader it is the swap that is aborted.
@@ -67,10 +78,25 @@ async def rebuild(settings: CommonSettings, on_progress: OnProgress = ignore_pro
         events = shadow.jobs_sequence()
         async with reporting("indexing", shadow.jobs_sequence, ends["JOBS"], on_progress):
             await shadow.create_indexes()
+        await _take_over_bucket(settings, bus)
         held_seconds = await _replace_live_tables(settings, shadow, on_progress)
     seconds = clock.monotonic_seconds() - began
     on_progress(MaintenanceProgress("done", events, events, seconds))
     return Rebuilt(events, seconds, held_seconds)
+
+
+async def _take_over_bucket(settings: CommonSettings, bus: Bus) -> None:
+    """Give the bucket to this log, if it is that of the log that the live tables were made from: both are ours."""
+    url = with_timeouts(settings.database_url.get_secret_value())
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        before = await tables_place(connection, JOBS.name)
+    now = await stream_place(bus, JOBS.name)
+    if before.log_id in (None, now.log_id):
+        return
+    objects = ObjectStore(settings)
+    if await owner_of(objects) == before.log_id:
+        await mark(objects, now.log_id)
+        logger.info("bucket {} belongs to log {} now; images of log {} stay", objects.bucket, now.log_id, before.log_id)
 
 
 async def _replace_live_tables(settings: CommonSettings, shadow: ShadowTables, on_progress: OnProgress) -> float:
@@ -129,6 +155,8 @@ async def _swap_tables(live: Connection, schema: str, checkpoints: dict[str, int
         await live.execute(sql.SQL("ALTER TABLE {}.{} SET SCHEMA {}").format(sql.Identifier(schema), table, home))
         for grant in grants:
             await live.execute(grant)
+    # The sequence may have gone back, if the tables were of another log.
+    await live.execute("SELECT pg_notify(%s, stream || ' ' || sequence) FROM checkpoints", (CHECKPOINT_CHANNEL,))
     # The projector caches jobs of the old tables: its session is ended, and the next one reads the new ones.
     await live.execute(
         f"SELECT pg_terminate_backend(pid) FROM pg_locks WHERE granted AND {OF_ADVISORY_LOCK}",

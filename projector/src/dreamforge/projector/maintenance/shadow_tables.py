@@ -15,10 +15,12 @@ from dreamforge.projector.gc_tuning import infrequent_gc
 from dreamforge.projector.parking import park_nothing
 from dreamforge.projector.writing.ddl import create_indexes, create_tables
 from dreamforge.projector.writing.folds import Fold, all_folds
+from dreamforge.projector.writing.same_log import log_place, require_same
 from dreamforge.projector.writing.session import WRITER_LOCK, Session
 from dreamforge.projector.writing.stream_projection import StreamProjection
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower
+from dreamforge.runtime.log.identity import stream_place
 from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.service.tasks import run_all, run_until_first
 
@@ -59,8 +61,11 @@ class ShadowTables:
 
     async def _begin(self, projections: list[StreamProjection]) -> None:
         for projection in projections:
-            projection.sequence = await self.session.checkpoint(projection.fold.stream)
-            projection.follower.after_sequence = projection.sequence
+            stream = projection.fold.stream
+            log = await stream_place(self.bus, stream)
+            tables = await self.session.checkpoint(stream, log.log_id)
+            require_same(stream, tables, log if tables.event is None else await log_place(self.bus, stream, tables))
+            projection.sequence = projection.follower.after_sequence = tables.sequence
         self.projections = projections
 
     def _projection(self, fold: Fold, until: int | None) -> StreamProjection:

@@ -6,10 +6,13 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
+from dreamforge.contracts.errors import OtherLog
 from dreamforge.projector.maintenance.live_tables import open_bus
 from dreamforge.projector.maintenance.shadow_tables import MAINTENANCE_LOCK
 from dreamforge.projector.writing.folds import all_folds
-from dreamforge.projector.writing.session import OF_ADVISORY_LOCK, WRITER_LOCK, with_timeouts
+from dreamforge.projector.writing.same_log import refuse_other_log
+from dreamforge.projector.writing.session import OF_ADVISORY_LOCK, WRITER_LOCK, Connection, with_timeouts
+from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import last_sequence
 from dreamforge.runtime.service.settings import CommonSettings
 
@@ -37,6 +40,8 @@ class ProjectionStatus:
     writing: int
     standing_by: int
     maintenance: bool
+    other_log: str = ""
+    """Why the tables and the log do not belong together; "" when nothing speaks against it."""
 
 
 async def status(settings: CommonSettings) -> ProjectionStatus:
@@ -46,13 +51,22 @@ async def status(settings: CommonSettings) -> ProjectionStatus:
         checkpoints = await _checkpoints(connection)
         writing, standing_by = await _sessions(connection, WRITER_LOCK)
         maintenance, _ = await _sessions(connection, MAINTENANCE_LOCK)
-    async with open_bus(settings, "status") as bus:
-        ends = {fold.stream: await last_sequence(bus, fold.stream) for fold in all_folds()}
+        async with open_bus(settings, "status") as bus:
+            ends = {fold.stream: await last_sequence(bus, fold.stream) for fold in all_folds()}
+            other_log = await _other_log(bus, connection) if checkpoints else ""
     streams = []
     for stream, end in ends.items():
         sequence, at = checkpoints.get(stream, (0, None))
         streams.append(StreamStatus(stream, sequence, end, at))
-    return ProjectionStatus(tuple(streams), writing, standing_by, bool(maintenance))
+    return ProjectionStatus(tuple(streams), writing, standing_by, bool(maintenance), other_log)
+
+
+async def _other_log(bus: Bus, connection: Connection) -> str:
+    try:
+        await refuse_other_log(bus, connection)
+    except OtherLog as error:
+        return str(error)
+    return ""
 
 
 async def _checkpoints(connection: "AsyncConnection[Any]") -> dict[str, tuple[int, datetime | None]]:

@@ -14,6 +14,7 @@ from dreamforge.contracts.tables import metadata
 from dreamforge.projector.maintenance.live_tables import live_checkpoints, open_bus, writes_paused
 from dreamforge.projector.maintenance.progress import MaintenanceProgress, OnProgress, ignore_progress, reporting
 from dreamforge.projector.maintenance.shadow_tables import ShadowTables, shadow_tables
+from dreamforge.projector.writing.same_log import refuse_other_log
 from dreamforge.projector.writing.session import Connection, with_timeouts
 from dreamforge.projector.writing.statements import columns_of
 from dreamforge.runtime.log.bus import Bus
@@ -75,13 +76,14 @@ async def verify(settings: CommonSettings, on_progress: OnProgress = ignore_prog
     """Compare the live tables with a new fold at the same sequences.
 
     Writes to the live tables are paused only while the new fold catches up the last few events.
-    Errors: MaintenanceRunning, DependencyAway, psycopg.OperationalError.
+    Errors: MaintenanceRunning, OtherLog, DependencyAway, psycopg.OperationalError.
     """
     async with (
         open_bus(settings, "verify") as bus,
         shadow_tables(settings, bus, SCHEMA) as shadow,
         _reader(settings) as reader,
     ):
+        await refuse_other_log(bus, reader)
         checkpoints = await live_checkpoints(reader, bus)
         async with reporting("folding", shadow.jobs_sequence, checkpoints.get("JOBS", 0), on_progress):
             await shadow.fold_up_to(checkpoints)

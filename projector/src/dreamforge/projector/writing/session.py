@@ -16,7 +16,8 @@ import psycopg
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from dreamforge.contracts.log.streams import STEPS
+from dreamforge.contracts.log.identity import EventPlace, TablesPlace
+from dreamforge.contracts.log.streams import JOBS, STEPS
 from dreamforge.contracts.tables import CHECKPOINT_CHANNEL
 from dreamforge.projector.folding.project import Row
 from dreamforge.projector.writing import statements
@@ -106,20 +107,24 @@ class Session:
             async with self.busy:
                 await self.connection.execute("SELECT 1")
 
-    async def checkpoint(self, stream: str) -> int:
-        """The last sequence that is in the tables; its row is made if it is missing."""
+    async def checkpoint(self, stream: str, log_id: str) -> TablesPlace:
+        """What is in the tables of a stream; the row of its checkpoint is made if it is missing."""
         async with self.busy:
-            await self.connection.execute(statements.NEW_CHECKPOINT, (stream, clock.now()))
-            row = await (await self.connection.execute(statements.CHECKPOINT, (stream,))).fetchone()
-        assert row is not None
-        assert isinstance(row[0], int)
-        return row[0]
+            await self.connection.execute(statements.NEW_CHECKPOINT, (stream, clock.now(), log_id))
+            return await tables_place(self.connection, stream)
 
-    async def rewind_steps(self, before: int, newest: int) -> None:
+    async def identify(self, stream: str, log_id: str) -> None:
+        """Record that the tables are those of this log, where that was never recorded."""
+        async with self.busy:
+            await self.connection.execute(statements.IDENTIFY_CHECKPOINT, (log_id, stream))
+
+    async def rewind_steps(self, before: int, newest: int, log_id: str) -> None:
         """Let STEPS continue from `newest`: its lost end will be written again under the same sequences."""
         async with self.busy, self.connection.transaction():
             await self.connection.execute("DELETE FROM steps WHERE sequence > %s", (newest,))
-            await self.connection.execute(statements.MOVE_CHECKPOINT, (newest, clock.now(), STEPS.name, before))
+            await self.connection.execute(
+                statements.REWIND_CHECKPOINT, (newest, clock.now(), log_id, STEPS.name, before)
+            )
 
     @asynccontextmanager
     async def advancing(self, stream: str, before: int, after: int) -> AsyncIterator[Cursor]:
@@ -133,6 +138,19 @@ class Session:
                 raise Fenced(f"the checkpoint of {stream} is no longer {before}")
             yield cursor
             await cursor.execute(statements.NOTIFY, (CHECKPOINT_CHANNEL, f"{stream} {after}"))
+
+
+async def tables_place(connection: Connection, stream: str) -> TablesPlace:
+    """What the tables have of a stream, of JOBS with its newest event. A stream without checkpoint is at 0."""
+    row = await (await connection.execute(statements.CHECKPOINT, (stream,))).fetchone()
+    if row is None:
+        return TablesPlace(None, 0)
+    sequence, log_id = int(str(row[0])), None if row[1] is None else str(row[1])
+    newest = None
+    if stream == JOBS.name:
+        newest = await (await connection.execute(statements.NEWEST_EVENT, (sequence,))).fetchone()
+    event = EventPlace(int(str(newest[0])), str(newest[1])) if newest else None
+    return TablesPlace(log_id, sequence, event)
 
 
 async def upsert_rows(cursor: Cursor, upsert: statements.Upsert, rows: list[Row]) -> None:

@@ -9,8 +9,11 @@ from sqlalchemy.dialects import postgresql
 from dreamforge.contracts import tables
 
 MOVE_CHECKPOINT = b"UPDATE checkpoints SET sequence = %s, at = %s WHERE stream = %s AND sequence = %s"
-NEW_CHECKPOINT = b"INSERT INTO checkpoints (stream, sequence, at) VALUES (%s, 0, %s) ON CONFLICT DO NOTHING"
-CHECKPOINT = b"SELECT sequence FROM checkpoints WHERE stream = %s"
+NEW_CHECKPOINT = b"INSERT INTO checkpoints (stream, sequence, at, log_id) VALUES (%s, 0, %s, %s) ON CONFLICT DO NOTHING"
+CHECKPOINT = b"SELECT sequence, log_id FROM checkpoints WHERE stream = %s"
+NEWEST_EVENT = b"SELECT sequence, event_id FROM events WHERE sequence <= %s ORDER BY sequence DESC LIMIT 1"
+IDENTIFY_CHECKPOINT = b"UPDATE checkpoints SET log_id = %s WHERE stream = %s AND log_id IS NULL"
+REWIND_CHECKPOINT = b"UPDATE checkpoints SET sequence = %s, at = %s, log_id = %s WHERE stream = %s AND sequence = %s"
 NOTIFY = b"SELECT pg_notify(%s, %s)"
 SHOW_ARTIFACTS = b"""UPDATE artifacts SET visible = true
 FROM unnest(%s::text[], %s::int[]) AS done (job_id, attempt)

@@ -12,8 +12,12 @@ from dataclasses import dataclass, field
 from loguru import logger
 from nats.aio.msg import Msg
 
-from dreamforge.contracts.errors import DependencyAway
+from dreamforge.contracts.errors import DependencyAway, LogReplaced
+from dreamforge.contracts.log.streams import STREAMS
+from dreamforge.runtime import clock
+from dreamforge.runtime.log import identity, leader_get
 from dreamforge.runtime.log.bus import NATS_ERRORS, ApiError, Bus
+from dreamforge.runtime.log.leader_get import last_sequence as last_sequence
 from dreamforge.runtime.log.message import LogMessage
 from dreamforge.runtime.service import retry
 
@@ -23,6 +27,9 @@ HEARTBEAT_SECONDS = 1.0
 # The server sends a heartbeat every second while a pull waits; after three missed ones the connection is given up.
 SILENCE_SECONDS = 3.5
 INACTIVE_SECONDS = 15.0
+# A leader that was cut off from its cluster may miss the newest messages, and is deposed well within this time.
+DEPOSED_SECONDS = 10.0
+FACTS = frozenset(spec.name for spec in STREAMS if spec.facts)
 NANOSECONDS = 1_000_000_000
 
 
@@ -40,7 +47,10 @@ class _SessionLost(Exception):
 
 @dataclass(slots=True)
 class Follower:
-    """Follows one stream after a sequence; `latest_only` starts with the last message of each subject (for KV)."""
+    """Follows one stream after a sequence; `latest_only` starts with the last message of each subject (for KV).
+
+    A stream of facts is followed only for as long as it is the one that was read: see `batches`.
+    """
 
     bus: Bus
     stream: str
@@ -49,9 +59,15 @@ class Follower:
     latest_only: bool = False
     new_only: bool = False
     _inbox: "asyncio.Queue[Msg | None]" = field(default_factory=asyncio.Queue, init=False)  # None: reconnected
+    _log_id: str | None = field(default=None, init=False)
+    _newest: LogMessage | None = field(default=None, init=False)
+    _short_since: float | None = field(default=None, init=False)
 
     async def batches(self) -> AsyncGenerator[Batch]:
-        """Yield batches until cancelled. The first one comes at once (empty when there is nothing to catch up with)."""
+        """Yield batches until cancelled. The first one comes at once (empty when there is nothing to catch up with).
+
+        Errors: LogReplaced when a stream of facts is made anew or restored from an older copy while it is followed.
+        """
         while True:
             async for attempt in retry.backoff(cap_seconds=1.0):
                 began = self.after_sequence
@@ -72,6 +88,7 @@ class Follower:
         try:
             await self._not_past_the_end()
             info = await self.bus.request(f"$JS.API.CONSUMER.CREATE.{self.stream}", self._consumer())
+            await self._same_log()
             if self.new_only:  # known from here on, even if the session ends before the first message
                 self.new_only, self.after_sequence = False, int(info["delivered"]["stream_seq"])
             pull = f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{info['name']}"
@@ -84,9 +101,38 @@ class Follower:
             if not self.bus.nc.is_closed and not self.bus.nc.is_draining:
                 await subscription.unsubscribe()
 
+    async def _same_log(self) -> None:
+        """That the consumer, which exists by now, is one of the stream that was read so far."""
+        if self.stream not in FACTS:
+            return
+        info = await self.bus.request(f"$JS.API.STREAM.INFO.{self.stream}", None)
+        log_id, last = identity.log_id_of(info), int(info["state"]["last_seq"])
+        if self._log_id not in (None, log_id):
+            raise LogReplaced(stream=self.stream, reason=f"it was log {self._log_id}, and is log {log_id or 'unknown'}")
+        self._log_id = log_id
+        if last < self.after_sequence:
+            self._ends_before(last)
+        self._short_since = None
+        if self._newest is not None:
+            await self._holds(self._newest)
+
+    def _ends_before(self, last: int) -> None:
+        """Wait for the leader that has the newest messages; if there is none, they are lost."""
+        reason = f"it ends at {last}, and was read up to {self.after_sequence}"
+        self._short_since = self._short_since or clock.monotonic_seconds()
+        if clock.monotonic_seconds() - self._short_since > DEPOSED_SECONDS:
+            raise LogReplaced(stream=self.stream, reason=reason)
+        raise _SessionLost(reason)
+
+    async def _holds(self, read: LogMessage) -> None:
+        """That the last message that was read is there, unless it has expired."""
+        found = await leader_get.one(self.bus, self.stream, read.sequence)
+        if found is not None and (found.subject, found.data) != (read.subject, read.data):
+            raise LogReplaced(stream=self.stream, reason=f"another message has the sequence {read.sequence} now")
+
     async def _not_past_the_end(self) -> None:
         """A stream without fsync may lose its end with its server, and then uses those sequences again."""
-        if self.after_sequence:
+        if self.after_sequence and self.stream not in FACTS:
             newest = await last_sequence(self.bus, self.stream)
             if newest < self.after_sequence:
                 logger.warning("{} ends at {} now, but was read up to {}", self.stream, newest, self.after_sequence)
@@ -109,7 +155,8 @@ class Follower:
             batch, delivered = self._batch(messages, delivered)
             if batch.messages:
                 yield batch
-                self.after_sequence = batch.messages[-1].sequence
+                self._newest = batch.messages[-1]
+                self.after_sequence = self._newest.sequence
 
     async def _ask(self, pull: str, inbox: str) -> None:
         request = {
@@ -178,9 +225,3 @@ class Follower:
         else:
             config |= {"deliver_policy": "by_start_sequence", "opt_start_seq": self.after_sequence + 1}
         return {"stream_name": self.stream, "config": config}
-
-
-async def last_sequence(bus: Bus, stream: str) -> int:
-    """The sequence of the newest message of a stream. Errors: DependencyAway, ApiError."""
-    info = await bus.request(f"$JS.API.STREAM.INFO.{stream}", None)
-    return int(info["state"]["last_seq"])

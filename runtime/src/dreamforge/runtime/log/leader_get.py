@@ -9,12 +9,17 @@ from typing import Any
 
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.runtime.log.bus import ApiError, Bus
-from dreamforge.runtime.log.follow import last_sequence
 from dreamforge.runtime.log.headers import parse_header_lines
 from dreamforge.runtime.log.message import LogMessage, writers_own
 
 # err_code of nats-server: there is no such message.
 NO_MESSAGE = 10037
+
+
+async def last_sequence(bus: Bus, stream: str) -> int:
+    """The sequence of the newest message of a stream. Errors: DependencyAway, ApiError."""
+    info = await bus.request(f"$JS.API.STREAM.INFO.{stream}", None)
+    return int(info["state"]["last_seq"])
 
 
 async def version(bus: Bus, stream: str, subject_filter: str) -> int:

@@ -5,9 +5,10 @@ Raw API requests, because neither nats-py nor FastStream supports all of the opt
 
 from typing import Any
 
-from dreamforge.contracts.errors import BrokerUnfit, DependencyAway
-from dreamforge.contracts.log.streams import BUCKETS, STREAMS, BucketSpec, StreamSpec
+from dreamforge.contracts.errors import BrokerUnfit, DependencyAway, NotOurs
+from dreamforge.contracts.log.streams import ADVISORIES, BUCKETS, STREAMS, BucketSpec, StreamSpec
 from dreamforge.contracts.log.subjects import key_of
+from dreamforge.runtime.log import identity
 from dreamforge.runtime.log.bus import ApiError, Bus, connect
 from dreamforge.runtime.log.durability import require_durable
 from dreamforge.runtime.service import retry
@@ -15,9 +16,20 @@ from dreamforge.runtime.service.settings import CommonSettings
 
 NOT_FOUND = 10059
 NAME_IN_USE = 10058
+SUBJECTS_OVERLAP = 10065
 NANOSECONDS = 1_000_000_000
 # nats-server tracks message ids this long to drop repeats; repeats of events are refused by version anyway.
 DUPLICATE_WINDOW_SECONDS = 120
+OUR_SUBJECTS = "forge."
+# Names and subjects that others may use too: those that older releases made are known by their descriptions.
+TITLES: dict[str, tuple[str, ...]] = {
+    "ADVISORIES": (
+        ADVISORIES.title,
+        "messages that some consumer will not get again, 7 days: kept, so that none is dropped unseen",
+    ),
+    **{f"KV_{bucket.name}": (bucket.title,) for bucket in BUCKETS},
+}
+TITLES["KV_leaders"] += ("who is active, of services that have one active process",)
 
 
 def stream_config(spec: StreamSpec, *, replicas: int) -> dict[str, Any]:
@@ -79,7 +91,10 @@ async def open_log(settings: CommonSettings, name: str) -> Bus:
 
 
 async def ensure_streams(bus: Bus, *, replicas: int = 1) -> None:
-    """Create what is missing and update what differs; every service calls it at start, in any order."""
+    """Create what is missing and update what differs; every service calls it at start, in any order.
+
+    Errors: NotOurs for a stream of one of our names that something else made; BrokerUnfit, DependencyAway.
+    """
     for spec in STREAMS:
         await _ensure(bus, stream_config(spec, replicas=replicas))
     for bucket in BUCKETS:
@@ -88,24 +103,59 @@ async def ensure_streams(bus: Bus, *, replicas: int = 1) -> None:
 
 async def _ensure(bus: Bus, config: dict[str, Any]) -> None:
     name = config["name"]
+    found = await _info(bus, name) or await _create(bus, config)
+    if found is None:
+        return
+    _require_ours(found, config)
+    wanted = config | {"metadata": identity.kept_metadata(found)}
+    # A server fills in defaults, so only what is declared is compared.
+    if not identity.is_marked(found) or any(
+        found["config"].get(key, _absent(value)) != value for key, value in config.items()
+    ):
+        await bus.request(f"$JS.API.STREAM.UPDATE.{name}", found["config"] | wanted)
+
+
+async def _info(bus: Bus, name: str) -> dict[str, Any] | None:
     try:
-        found = await bus.request(f"$JS.API.STREAM.INFO.{name}", None)
+        return await bus.request(f"$JS.API.STREAM.INFO.{name}", None)
     except ApiError as error:
         if error.code != NOT_FOUND:
             raise BrokerUnfit(reason=f"stream {name}: {error}") from error
-        await _create(bus, config)
-        return
-    # A server fills in defaults, so only what is declared is compared.
-    if any(found["config"].get(key, _absent(value)) != value for key, value in config.items()):
-        await bus.request(f"$JS.API.STREAM.UPDATE.{name}", found["config"] | config)
+        return None
 
 
-async def _create(bus: Bus, config: dict[str, Any]) -> None:
+async def _create(bus: Bus, config: dict[str, Any]) -> dict[str, Any] | None:
+    """Create a stream with an identity of its own; the one that is there if another service was first."""
+    name = config["name"]
     try:
-        await bus.request(f"$JS.API.STREAM.CREATE.{config['name']}", config)
+        await bus.request(f"$JS.API.STREAM.CREATE.{name}", config | {"metadata": identity.new_metadata()})
     except ApiError as error:
-        if error.code != NAME_IN_USE:  # another service was first
-            raise BrokerUnfit(reason=f"stream {config['name']}: {error}") from error
+        if error.code == NAME_IN_USE:
+            return await _info(bus, name)
+        if error.code == SUBJECTS_OVERLAP:
+            raise _not_ours(name, f"another stream stores {', '.join(config['subjects'])}") from error
+        raise BrokerUnfit(reason=f"stream {name}: {error}") from error
+    return None
+
+
+def _require_ours(found: dict[str, Any], config: dict[str, Any]) -> None:
+    """A stream without our mark is ours where an older release made it: by its subjects, or by what it says it is."""
+    old = found["config"]
+    subjects = old.get("subjects") or [""]
+    if identity.is_marked(found) or all(subject.startswith(OUR_SUBJECTS) for subject in subjects):
+        return
+    if old.get("description") not in TITLES.get(config["name"], ()):
+        raise _not_ours(
+            config["name"], f"its subjects are {', '.join(subjects)}, its description is {old.get('description', '')!r}"
+        )
+
+
+def _not_ours(name: str, found: str) -> NotOurs:
+    return NotOurs(
+        what=f"stream {name} on NATS",
+        found=found,
+        remedy="use another NATS server, or an account of your own on this one",
+    )
 
 
 def _absent(value: object) -> object:

@@ -73,7 +73,7 @@ class ObjectStore:
         """Makes no request. Errors: DependencyAway when there is no secret to sign requests with."""
         if not settings.s3_secret_key.get_secret_value():
             raise DependencyAway(dependency="s3", reason="FORGE_S3_SECRET_KEY is not set")
-        self._bucket = settings.s3_bucket
+        self.bucket = self._bucket = settings.s3_bucket
         self._client = _client(settings)
 
     async def ensure_bucket(self) -> None:
@@ -106,6 +106,14 @@ class ObjectStore:
     async def listed(self, prefix: str = IMAGES) -> list[StoredObject]:
         """Every object under a prefix. Errors: DependencyAway."""
         return await asyncio.to_thread(self._guard, lambda: self._list(prefix))
+
+    async def top_names(self) -> list[str]:
+        """The folders and objects at the top of the bucket; folders end with a slash. Errors: DependencyAway."""
+
+        def names() -> list[str]:
+            return [str(found.object_name) for found in self._client.list_objects(bucket_name=self._bucket)]
+
+        return await asyncio.to_thread(self._guard, names)
 
     async def modified_at(self, key: str) -> datetime | None:
         """When an object was stored last; None if it does not exist. Errors: DependencyAway."""

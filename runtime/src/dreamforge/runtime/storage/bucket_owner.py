@@ -1,0 +1,49 @@
+"""Whose bucket it is: an object that names the log whose images it holds, written by the first process that uses it."""
+
+from dreamforge.contracts.errors import ArtifactNotFound, NotOurs, OtherLog
+from dreamforge.runtime.storage.objects import IMAGES, UPLOADS, ObjectStore
+
+MARKER = ".dreamforge-installation"
+SHOWN_NAMES = 3
+
+
+async def owner_of(objects: ObjectStore) -> str | None:
+    """The identity of the log that a bucket belongs to; None if it is not marked. Errors: DependencyAway."""
+    try:
+        return (await objects.get(MARKER)).decode("utf-8", "replace").strip()
+    except ArtifactNotFound:
+        return None
+
+
+async def claim(objects: ObjectStore, log_id: str) -> None:
+    """Create the bucket if it is missing, and mark it as that of this log if it has no mark; an older release's, too.
+
+    Errors: OtherLog when it is marked for another log, NotOurs when it holds objects of something else,
+    DependencyAway.
+    """
+    await objects.ensure_bucket()
+    if await owner_of(objects) is None:
+        foreign = [name for name in await objects.top_names() if name not in (IMAGES, UPLOADS, MARKER)]
+        if foreign:
+            raise NotOurs(
+                what=f"bucket {objects.bucket} of the object store",
+                found=f"it holds {', '.join(foreign[:SHOWN_NAMES])}",
+                remedy="set FORGE_S3_BUCKET to a bucket of its own",
+            )
+        await mark(objects, log_id)
+    await require_owner(objects, log_id)
+
+
+async def require_owner(objects: ObjectStore, log_id: str) -> None:
+    """Errors: OtherLog unless the bucket is marked for this log; DependencyAway."""
+    owner = await owner_of(objects)
+    if owner != log_id:
+        raise OtherLog(
+            what=f"the objects in bucket {objects.bucket}",
+            reason=f"its object {MARKER} names log {owner or 'none'}, and this is log {log_id}",
+        )
+
+
+async def mark(objects: ObjectStore, log_id: str) -> None:
+    """Say that the bucket belongs to this log. Errors: DependencyAway."""
+    await objects.put(MARKER, log_id.encode(), "text/plain")
