@@ -175,7 +175,7 @@ def main() -> int:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     way = Way(given.steps, given.guidance)
-    pipeline = read_pipeline(given.folder, dtype=torch.float32, variant=None)
+    pipeline = read_pipeline(given.folder, dtype=torch.float32).pipeline
     pipeline.set_progress_bar_config(disable=True)
     scores = {kind: score_kind(pipeline, mix, given.captions, way, given.seed) for kind, mix in KINDS.items()}
     for kind, score in scores.items():

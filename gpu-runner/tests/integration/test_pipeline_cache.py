@@ -114,7 +114,7 @@ def check_parts_that_wait(cache: Path, tmp_path: Path, family: str, apart: Model
     from dreamforge.gpu_runner.rendering.pipeline import read_pipeline
 
     def placed(how: ModelPlacement) -> Any:
-        pipeline = read_pipeline(key(cache, family).path, dtype=torch.float32, variant=None)
+        pipeline = read_pipeline(key(cache, family).path, dtype=torch.float32).pipeline
         pipeline.set_progress_bar_config(disable=True)
         MemoryPlacement(torch.device(device)).place(pipeline, how)
         return pipeline

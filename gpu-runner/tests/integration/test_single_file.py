@@ -41,7 +41,7 @@ def one_file(parts: Path, tmp_path: Path) -> Path:
 
     folder = tmp_path / "one"
     shutil.copytree(parts, folder, ignore=shutil.ignore_patterns("*.safetensors"))
-    save_as_one_file(read_pipeline(parts, dtype=torch.float32, variant=None), folder / "model.safetensors")
+    save_as_one_file(read_pipeline(parts, dtype=torch.float32).pipeline, folder / "model.safetensors")
     return folder
 
 

@@ -144,6 +144,8 @@ class WarningCode(StrEnum):
     PRECISION_RAISED = "precision_raised"
     IMAGE_BLACK = "image_black"
     WEIGHTS_IGNORED = "weights_ignored"
+    KEYS_IGNORED = "keys_ignored"
+    SETTINGS_IGNORED = "settings_ignored"
 
 
 class JobWarned(JobEvent):

@@ -46,7 +46,7 @@ def test_the_exported_folder_loads_as_any_pipeline_and_paints_unknown_words(basi
     export(run.averaged, autoencoder.begin(SMALL, basis, CPU).model, SMALL, tmp_path)
     sealed = ModelDescriptor.model_validate_json((tmp_path / DESCRIPTOR_NAME).read_text())
     assert sealed.digest == model_digest(tmp_path)
-    pipeline = read_pipeline(tmp_path, dtype=torch.float32, variant=None)
+    pipeline = read_pipeline(tmp_path, dtype=torch.float32).pipeline
     painted = pipeline(prompt="a fluffy dragon", num_inference_steps=2, output_type="np").images
     assert painted.shape == (1, 64, 64, 3)
 

@@ -30,6 +30,7 @@ from dreamforge.gpu_runner.rendering.renderer import (
     RenderFailed,
     RenderWarning,
     first_line,
+    merged,
 )
 from dreamforge.gpu_runner.rendering.scanlines import sub_filtered
 from dreamforge.gpu_runner.rendering.step_counter import StepCounter
@@ -89,8 +90,11 @@ class DiffusersRenderer:
             return self._pipelines.load(model)
 
     def warnings(self, task: RenderTask) -> tuple[RenderWarning, ...]:
-        """What the features have to say of a task in this model."""
-        return self._features.warnings(self._pipelines.get(ModelKey.of_task(task)), task)
+        """What the files of this model and the features have to say of a task, once each. Errors: RenderFailed."""
+        key = ModelKey.of_task(task)
+        base = self._pipelines.get(key)
+        with self._device_errors():
+            return merged((*self._pipelines.warnings(key), *self._features.warnings(base, task)))
 
     def render(self, task: RenderTask, seed: int, on_step: OnStep) -> RenderedImage:
         """One image, alone, from its own generator, so that its bytes depend on its recipe only."""

@@ -1,15 +1,28 @@
 """What we rely on of a diffusers pipeline, as a type: diffusers itself carries none. Import this only in the child."""
 
+import importlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol
 
 import diffusers
 import torch
 from diffusers.loaders.single_file_utils import SingleFileComponentError
+from loguru import logger
+from transformers import PreTrainedModel
 
-from dreamforge.gpu_runner.rendering.weights import checkpoint_of
+from dreamforge.gpu_runner.rendering.checkpoint import check_checkpoint, single_file_class
+from dreamforge.gpu_runner.rendering.load_report import (
+    LoadReport,
+    WeightsWrong,
+    check_complete,
+    read_part,
+    unknown_settings,
+)
+from dreamforge.runtime.storage.pipeline_folder import checkpoint_of
 
 #: diffusers' own list of a pipeline's parts.
 INDEX_NAME = "model_index.json"
@@ -47,31 +60,100 @@ class Pipeline(Protocol):
         ...
 
 
-def read_pipeline(folder: Path, *, dtype: torch.dtype, variant: str | None) -> Pipeline:
-    """A pipeline from its folder, and from nowhere else.
+@dataclass(frozen=True, slots=True)
+class ReadPipeline:
+    """A pipeline that was read, and what was found beside it."""
 
-    Safetensors only: a pickle runs code when it is read (CVE-2025-32434, CVE-2026-24747).
-    Errors: OSError, ValueError, KeyError, RuntimeError or ImportError, as diffusers happens to choose.
+    pipeline: Pipeline
+    report: LoadReport = field(default_factory=LoadReport)
+
+
+def read_pipeline(folder: Path, *, dtype: torch.dtype) -> ReadPipeline:
+    """A pipeline from its folder, and from nowhere else, with every weight that its parts need.
+
+    Safetensors only: a pickle runs code when it is read (CVE-2025-32434, CVE-2026-24747). Each part in the variant
+    that its folder has. What the files say of how the model was trained is laid over its scheduler.
+    Errors: WeightsWrong; OSError, ValueError, KeyError, RuntimeError or ImportError, as diffusers happens to choose.
     """
-    if (checkpoint := checkpoint_of(folder)) is not None:
-        return _read_checkpoint(checkpoint, dtype)
+    report = LoadReport()
+    checkpoint = checkpoint_of(folder)
+    if checkpoint is None:
+        pipeline = _read_folder(folder, dtype, report)
+    else:
+        pipeline = _read_checkpoint(checkpoint, dtype, report)
+    _obey(pipeline, report)
+    return ReadPipeline(pipeline, report)
+
+
+def _read_folder(folder: Path, dtype: torch.dtype, report: LoadReport) -> Pipeline:
+    index: dict[str, Any] = json.loads((folder / INDEX_NAME).read_text())  # Any: as in the file
+    known = getattr(diffusers, str(index.get("_class_name")), None)
+    takes = signature(known.__init__).parameters if known is not None else {}
+    parts = {
+        name: read_part(part_class, folder / name, name, dtype, report)
+        for name, value in index.items()
+        if name in takes and (folder / name).is_dir() and (part_class := _class_of_part(value)) is not None
+    }
+    if known is not None:
+        report.ignored_settings += [
+            f"{INDEX_NAME}: {name}"
+            for name, value in index.items()
+            if name not in takes and not name.startswith("_") and value not in (None, False, [None, None])
+        ]
     read: Any = diffusers.DiffusionPipeline.from_pretrained  # Any: it has no types
-    pipeline: Pipeline = read(str(folder), dtype=dtype, use_safetensors=True, local_files_only=True, variant=variant)
+    pipeline: Pipeline = read(str(folder), dtype=dtype, use_safetensors=True, local_files_only=True, **parts)
     return pipeline
 
 
-def _read_checkpoint(checkpoint: Path, dtype: torch.dtype) -> Pipeline:
+def _class_of_part(value: object) -> Any:  # Any: diffusers' classes have no types
+    """The class of a part that has weights, as the index of a pipeline names it: [library, class]; None: another."""
+    if not (isinstance(value, list) and len(value) == 2 and all(isinstance(each, str) for each in value)):
+        return None
+    library, name = value
+    if library in ("diffusers", "transformers"):
+        module: Any = importlib.import_module(library)
+    else:
+        module = getattr(diffusers.pipelines, library, None)
+    found = getattr(module, name, None)
+    has_weights = isinstance(found, type) and issubclass(found, (diffusers.ModelMixin, PreTrainedModel))
+    return found if has_weights else None
+
+
+def _read_checkpoint(checkpoint: Path, dtype: torch.dtype, report: LoadReport) -> Pipeline:
     """From one file with all weights; what class and configuration its parts have, the folder around it says."""
     folder = checkpoint.parent
-    name = json.loads((folder / INDEX_NAME).read_text())["_class_name"]
+    index: dict[str, Any] = json.loads((folder / INDEX_NAME).read_text())  # Any: as in the file
+    name = index["_class_name"]
     read = getattr(getattr(diffusers, name, None), "from_single_file", None)
     if read is None:
         raise ValueError(f"{name} cannot be read from one file; take the repository with a folder for each part")
+    classes = {part: part_class for part, value in index.items() if (part_class := _class_of_part(value)) is not None}
+    check_checkpoint(checkpoint, {part: each for part, each in classes.items() if single_file_class(each)}, report)
     try:
         pipeline: Pipeline = read(str(checkpoint), config=str(folder), dtype=dtype, local_files_only=True)
     except SingleFileComponentError as error:
         raise ValueError(f"{checkpoint.name}: {str(error).partition(chr(10))[0]}") from error
+    for part, module in pipeline.components.items():
+        if isinstance(module, torch.nn.Module):
+            check_complete(part, module)
+            report.ignored_settings += [f"{part}: {setting}" for setting in unknown_settings(module)]
     return pipeline
+
+
+def _obey(pipeline: Pipeline, report: LoadReport) -> None:
+    """Have the scheduler predict what the model was trained for. Errors: WeightsWrong where its class cannot."""
+    scheduler = pipeline.scheduler
+    settings = {name: value for name, value in report.scheduler_settings.items() if scheduler.config.get(name) != value}
+    if not settings:
+        return
+    said = ", ".join(f"{name}: {value}" for name, value in settings.items())
+    if unable := settings.keys() - signature(type(scheduler).__init__).parameters.keys():
+        problem = (
+            f"its weights are marked for {said}, and {type(scheduler).__name__} has no {', '.join(sorted(unable))}"
+        )
+        raise WeightsWrong("scheduler", f"{problem}; take EulerDiscreteScheduler in scheduler_config.json")
+    logger.info("the weights are marked for {}: set on the scheduler", said)
+    pipeline.scheduler = type(scheduler).from_config(scheduler.config, **settings)
 
 
 def part(class_name: str, **configuration: Any) -> Any:  # Any: diffusers' classes have no types

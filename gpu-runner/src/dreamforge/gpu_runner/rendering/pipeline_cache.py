@@ -6,13 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+from safetensors import SafetensorError
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.models.descriptor import Dtype
-from dreamforge.gpu_runner.rendering.pipeline import INDEX_NAME, Pipeline, read_pipeline
-from dreamforge.gpu_runner.rendering.renderer import ModelKey, ModelPlacement, RenderFailed
+from dreamforge.gpu_runner.rendering.load_report import LoadReport, WeightsWrong, report_warnings
+from dreamforge.gpu_runner.rendering.pipeline import INDEX_NAME, Pipeline, ReadPipeline, read_pipeline
+from dreamforge.gpu_runner.rendering.renderer import ModelKey, ModelPlacement, RenderFailed, RenderWarning
 from dreamforge.gpu_runner.rendering.torch_device import TorchDevice
-from dreamforge.gpu_runner.rendering.weights import loaded_bytes, variant_of
+from dreamforge.gpu_runner.rendering.weights import loaded_bytes
 
 DTYPES: dict[Dtype, torch.dtype] = {
     "float32": torch.float32,
@@ -25,6 +27,7 @@ DTYPES: dict[Dtype, torch.dtype] = {
 class _Resident:
     pipeline: Pipeline
     size_bytes: int
+    report: LoadReport
 
 
 class PipelineCache:
@@ -49,6 +52,11 @@ class PipelineCache:
         self._residents.move_to_end(key)
         return self._residents[key].pipeline
 
+    def warnings(self, model: ModelKey) -> tuple[RenderWarning, ...]:
+        """What a resident model's files hold that no image will show. Errors: KeyError."""
+        key = self._settled(model)
+        return report_warnings(self._residents[key].report, key.model_id)
+
     def load(self, model: ModelKey) -> tuple[int, tuple[str, ...]]:
         """Load a model, making room first; its bytes, and the ids of models that had to leave.
 
@@ -62,13 +70,13 @@ class PipelineCache:
         unloaded = self._drop([other for other in self._residents if other.path == key.path])
         unloaded += self._make_room(loaded_bytes(key.path, _dtype(key).itemsize))
         try:
-            pipeline = self._read(key)
+            read = self._read(key)
         except torch.OutOfMemoryError:
             if not self._residents:
                 raise
             unloaded += self.clear()
-            pipeline = self._read(key)
-        self._residents[key] = _Resident(pipeline, _parameter_bytes(pipeline))
+            read = self._read(key)
+        self._residents[key] = _Resident(read.pipeline, _parameter_bytes(read.pipeline), read.report)
         return self._residents[key].size_bytes, unloaded
 
     def clear(self) -> tuple[str, ...]:
@@ -98,16 +106,16 @@ class PipelineCache:
             self._device.release()
         return tuple(key.model_id for key in leaving)
 
-    def _read(self, key: ModelKey) -> Pipeline:
+    def _read(self, key: ModelKey) -> ReadPipeline:
         try:
-            pipeline = read_pipeline(key.path, dtype=_dtype(key), variant=variant_of(key.path))
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+            read = read_pipeline(key.path, dtype=_dtype(key))
+        except (WeightsWrong, SafetensorError, OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
             raise RenderFailed(FailureReason.MODEL_BROKEN, f"{key.model_id} does not load: {error}") from error
-        pipeline.set_progress_bar_config(disable=True)
-        self._place(pipeline, key.placement)
-        return pipeline
+        read.pipeline.set_progress_bar_config(disable=True)
+        self._place(read.pipeline, key.placement)
+        return read
 
 
 def _dtype(key: ModelKey) -> torch.dtype:

@@ -3,6 +3,7 @@
 A renderer makes one image at a time and knows nothing of frames, sockets or jobs.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -60,6 +61,19 @@ class RenderWarning:
     code: WarningCode
     message: str
     words: tuple[str, ...] = ()
+
+
+def merged(warnings: Iterable[RenderWarning]) -> tuple[RenderWarning, ...]:
+    """One warning of a code, as the log has them: the messages and the words of all of that code."""
+    by_code: dict[WarningCode, list[RenderWarning]] = {}
+    for warning in warnings:
+        by_code.setdefault(warning.code, []).append(warning)
+    return tuple(
+        RenderWarning(
+            code, "; ".join(each.message for each in same), tuple(word for each in same for word in each.words)
+        )
+        for code, same in by_code.items()
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,18 @@
-"""How much memory a model folder will take, read from its headers before anything is loaded."""
+"""Which weight files of a model folder are loaded, and how much memory they will take, read from their headers."""
 
-import math
 from pathlib import Path
 
+from dreamforge.runtime.storage.checkpoint_layout import is_checkpoint, loaded_parts
+from dreamforge.runtime.storage.model_facts import size_of
+from dreamforge.runtime.storage.pipeline_folder import checkpoint_of
 from dreamforge.runtime.storage.safetensors_header import read_header
-
-#: The numbers that loading casts to the precision asked for; all others stay as they are.
-FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
-#: What a half-precision copy of a weight file is called.
-HALF = ".fp16."
+from dreamforge.runtime.storage.weight_variants import choose_variant, part_weights
 
 
 def loaded_bytes(folder: Path, float_bytes: int) -> int:
     """Bytes of a pipeline's parameters once they are loaded as floats of `float_bytes`.
 
-    Counts what diffusers reads: safetensors files inside the folders of its parts, in one variant, or one file for
+    Counts what is read: safetensors files inside the folders of its parts, in one variant each, or one file for
     all of them. A file that is none counts as what it takes on disk: loading it says what is wrong.
 
     Units: bytes in and out. About 10 ms a folder.
@@ -23,29 +21,32 @@ def loaded_bytes(folder: Path, float_bytes: int) -> int:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The weight files of one variant; the half-precision one only where a folder holds no other."""
+    """The weight files that are loaded: of each part one variant."""
     if (checkpoint := checkpoint_of(folder)) is not None:
         return [checkpoint]
-    files = sorted(folder.glob("*/*.safetensors"))
-    return [path for path in files if HALF not in path.name] or files
+    parts = sorted({path.parent for path in folder.glob("*/*.safetensors")})
+    return [path for part in parts for path in _files_of(part)]
 
 
-def checkpoint_of(folder: Path) -> Path | None:
-    """The one file at the top that holds what the parts below it have no weights for; None where they have all."""
-    bare = [part for part in folder.glob("*/config.json") if not any(part.parent.glob("*.safetensors"))]
-    files = list(folder.glob("*.safetensors"))
-    return files[0] if bare and len(files) == 1 else None
+def variant_of(part: Path) -> str | None:
+    """Under which variant the weights of one part's folder are found: `fp16` and the like; None: without a name."""
+    return choose_variant(part_weights(_names(part)).complete) or None
 
 
-def variant_of(folder: Path) -> str | None:
-    """`fp16` for a folder that holds its weights only so: diffusers finds them only under that name."""
-    files = weight_files(folder) or sorted(folder.glob("*.safetensors"))
-    return "fp16" if files and all(HALF in path.name for path in files) else None
+def _files_of(part: Path) -> list[Path]:
+    weights = part_weights(_names(part)).complete
+    variant = choose_variant(weights)
+    return [part / name for name in (weights[variant] if variant is not None else sorted(_names(part, ".safetensors")))]
+
+
+def _names(part: Path, ending: str = "") -> list[str]:
+    return [path.name for path in part.iterdir() if path.is_file() and path.name.endswith(ending)]
 
 
 def _file_bytes(path: Path, float_bytes: int) -> int:
     try:
-        tensors = read_header(path).tensors.values()
+        tensors = read_header(path).tensors
     except ValueError:
         return path.stat().st_size
-    return sum(math.prod(each.shape) * float_bytes if each.dtype in FLOATS else each.size_bytes for each in tensors)
+    parts = loaded_parts(tensors) if is_checkpoint(tensors) else (tensors,)
+    return sum(size_of(part.values()).loaded_bytes(float_bytes) for part in parts)

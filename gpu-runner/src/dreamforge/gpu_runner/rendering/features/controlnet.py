@@ -8,15 +8,16 @@ from typing import Any
 
 import diffusers
 import torch
+from safetensors import SafetensorError
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.rendering.hooks import Keywords, RenderFeature
 from dreamforge.gpu_runner.rendering.images import read_image
+from dreamforge.gpu_runner.rendering.load_report import LoadReport, WeightsWrong, read_part, report_warnings
 from dreamforge.gpu_runner.rendering.passes import PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
-from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderFailed
-from dreamforge.gpu_runner.rendering.weights import variant_of
+from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderFailed, RenderWarning
 
 #: What a net must share with the U-Net that it was trained beside: it is a copy of one half of it.
 SHARED = ("cross_attention_dim", "block_out_channels", "in_channels", "addition_embed_type")
@@ -27,6 +28,7 @@ class _Loaded:
     key: ModelKey
     dtype: torch.dtype
     net: Any  # Any: diffusers' classes have no types
+    report: LoadReport
 
 
 class ControlNetCache(RenderFeature):
@@ -36,6 +38,12 @@ class ControlNetCache(RenderFeature):
         self._device = device
         self._loaded: _Loaded | None = None
 
+    def warnings(self, pipeline: Pipeline, task: RenderTask) -> tuple[RenderWarning, ...]:
+        """What the network's files hold that no image will show. Errors: RenderFailed (model_missing, model_broken)."""
+        if (use := task.request.control) is None:
+            return ()
+        return report_warnings(self._loaded_net(task, use.model_id, _dtype(pipeline)).report, use.model_id)
+
     def parts(self, context: PassContext) -> Keywords:
         """The network.
 
@@ -44,7 +52,8 @@ class ControlNetCache(RenderFeature):
         task = context.task
         if (use := task.request.control) is None or not context.is_first:
             return {}
-        net = self._net(task, use.model_id, _dtype(context.base))
+        # Each time: a pipeline that offloads its parts leaves this one in the host's memory too.
+        net = self._loaded_net(task, use.model_id, _dtype(context.base)).net.to(self._device)
         _check_fit(net, context.base, use.model_id, task)
         return {"controlnet": net}
 
@@ -64,30 +73,27 @@ class ControlNetCache(RenderFeature):
             self._loaded = None
             gc.collect()
 
-    def _net(self, task: RenderTask, model_id: str, dtype: torch.dtype) -> Any:  # Any: see _Loaded
+    def _loaded_net(self, task: RenderTask, model_id: str, dtype: torch.dtype) -> _Loaded:
         files = task.assets[model_id]
         key = ModelKey(model_id, Path(files.path), files.digest)
         if self._loaded is None or (self._loaded.key, self._loaded.dtype) != (key, dtype):
             self.release()
-            self._loaded = _Loaded(key, dtype, _read(key, dtype))
-        # Each time: a pipeline that offloads its parts leaves this one in the host's memory too.
-        return self._loaded.net.to(self._device)
+            self._loaded = _read(key, dtype)
+        return self._loaded
 
 
-def _read(key: ModelKey, dtype: torch.dtype) -> Any:  # Any: see _Loaded
+def _read(key: ModelKey, dtype: torch.dtype) -> _Loaded:
     if not (key.path / "config.json").is_file():
         raise RenderFailed(FailureReason.MODEL_MISSING, f"{key.model_id}: no config.json in its folder")
-    read: Any = diffusers.ControlNetModel.from_pretrained  # Any: it has no types
+    report = LoadReport()
     try:
         # Safetensors only, as for pipelines: a pickle runs code when it is read.
-        net = read(
-            str(key.path), dtype=dtype, use_safetensors=True, local_files_only=True, variant=variant_of(key.path)
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        net = read_part(diffusers.ControlNetModel, key.path, "ControlNet", dtype, report)
+    except (WeightsWrong, SafetensorError, OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise RenderFailed(FailureReason.MODEL_BROKEN, f"{key.model_id} does not load: {error}") from error
-    return net
+    return _Loaded(key, dtype, net, report)
 
 
 def _check_fit(net: Any, base: Pipeline, net_id: str, task: RenderTask) -> None:  # Any: see _Loaded

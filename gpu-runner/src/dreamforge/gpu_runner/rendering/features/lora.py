@@ -9,13 +9,17 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.request.values import LoraUse
 from dreamforge.gpu_runner.protocol.render_task import ModelFiles, RenderTask
 from dreamforge.gpu_runner.rendering.hooks import RenderFeature
+from dreamforge.gpu_runner.rendering.lora_keys import kind_of, problem_of, renamed
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
-from dreamforge.gpu_runner.rendering.renderer import RenderFailed
+from dreamforge.gpu_runner.rendering.renderer import RenderFailed, first_line
+from dreamforge.gpu_runner.rendering.tensor_origins import Tensors
 
 #: What diffusers calls the file when it saves one.
 USUAL_NAME = "pytorch_lora_weights.safetensors"
@@ -67,18 +71,37 @@ class LoraAdapters(RenderFeature):
 
 def _load(pipeline: Any, lora: _Lora, number: int, task: RenderTask) -> str:  # Any: see LoraAdapters
     name, file = f"lora_{number}", _file(lora)
+    tensors = _tensors(lora, file)
     try:
+        keys = renamed(pipeline, tensors)
         pipeline.load_lora_weights(
             str(file.parent), weight_name=file.name, adapter_name=name, use_safetensors=True, local_files_only=True
         )
     except torch.OutOfMemoryError:
         raise
     except (ValueError, RuntimeError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise _misfit(lora, task, str(error).strip().split("\n", 1)[0]) from error
+        raise _misfit(lora, task, _of_kind(tensors, " ".join(str(error).split()))) from error
     # Layers of another architecture are passed over in silence.
     if not any(name in names for names in pipeline.get_list_adapters().values()):
         raise _misfit(lora, task, "none of its layers are there")
+    if (problem := problem_of(pipeline, keys, name)) is not None:
+        raise _misfit(lora, task, _of_kind(tensors, problem))
     return name
+
+
+def _of_kind(tensors: Tensors, problem: str) -> str:
+    kind = kind_of(tensors)
+    return (
+        problem if kind is None else f"it is a {kind}, which is not applied as a whole; take a plain LoRA ({problem})"
+    )
+
+
+def _tensors(lora: _Lora, file: Path) -> Tensors:
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        message = f"LoRA {lora.use.model_id}: {file.name} cannot be read: {first_line(error)}"
+        raise RenderFailed(FailureReason.MODEL_BROKEN, message) from error
 
 
 def _file(lora: _Lora) -> Path:

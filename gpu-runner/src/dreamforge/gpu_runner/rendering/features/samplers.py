@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 import diffusers
 
-from dreamforge.contracts.events import FailureReason
+from dreamforge.contracts.events import FailureReason, WarningCode
 from dreamforge.contracts.models.descriptor import SamplerName
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.rendering.hooks import Keywords, RenderedPixels, RenderFeature, RunPass
 from dreamforge.gpu_runner.rendering.passes import PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
-from dreamforge.gpu_runner.rendering.renderer import RenderFailed, first_line
+from dreamforge.gpu_runner.rendering.renderer import RenderFailed, RenderWarning, first_line
 
 #: How a model was trained to be denoised: along a schedule of betas (Stable Diffusion), or along a flow (SD3, FLUX).
 Noise = Literal["beta", "flow"]
@@ -56,8 +56,32 @@ SAMPLERS: Mapping[SamplerName, Sampler] = {
 }
 
 
+#: Settings of single samplers: another sampler has others in their place, and models name them out of habit.
+#: Source: the keys that the published configurations of Stable Diffusion and SDXL have beyond their own schedulers'.
+OF_SAMPLERS = frozenset(
+    {
+        *("clip_sample", "clip_sample_range", "sample_max_value", "set_alpha_to_one", "skip_prk_steps"),
+        *("solver_order", "solver_type", "solver_p", "algorithm_type", "lower_order_final", "euler_at_final"),
+        *("predict_x0", "disable_corrector", "variance_type", "dynamic_thresholding_ratio", "interpolation_type"),
+        *("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas", "use_flow_sigmas"),
+        *("final_sigmas_type", "lambda_min_clipped", "original_inference_steps", "timestep_scaling", "timestep_type"),
+    }
+)
+
+
 class Samplers(RenderFeature):
     """`sampler` of a request: every pass has a scheduler of its own."""
+
+    def warnings(self, pipeline: Pipeline, task: RenderTask) -> tuple[RenderWarning, ...]:
+        """The settings of the model's noise schedule that the sampler does not know."""
+        name = task.request.sampler
+        wanted = type(pipeline.scheduler) if name is None else getattr(diffusers, SAMPLERS[name].class_name)
+        if not (ignored := ignored_settings(pipeline.scheduler, wanted)):
+            return ()
+        sampler = f"sampler {name}" if name else wanted.__name__
+        settings = ", ".join(f"{setting} {pipeline.scheduler.config[setting]}" for setting in ignored)
+        message = f"{sampler} does not know these settings of {task.request.model_id}: {settings}"
+        return (RenderWarning(WarningCode.SETTINGS_IGNORED, message, ignored),)
 
     def check(self, pipeline: Pipeline, task: RenderTask) -> None:
         """Errors: RenderFailed(invalid_request) where this model has no such sampler, or not so many steps."""
@@ -100,6 +124,18 @@ def sampler_for(native: Any, name: SamplerName | None) -> Any:
     # Clipping belongs to models that denoise pixels; a scheduler that never clips leaves the word out.
     configuration = {"clip_sample": False, **native.config, **sampler.settings}
     return wanted.from_config(configuration)
+
+
+def ignored_settings(native: Any, wanted: Any) -> tuple[str, ...]:  # Any: see `sampler_for`
+    """What a model says of its noise schedule, other than by default, that a scheduler class does not take."""
+    own = inspect.signature(type(native).__init__).parameters
+    takes = inspect.signature(wanted.__init__).parameters
+    return tuple(
+        name
+        for name, value in native.config.items()
+        if not name.startswith("_") and name not in takes and name not in OF_SAMPLERS
+        if value not in (None, False) and (name not in own or value != own[name].default)
+    )
 
 
 def noise_of(native: Any) -> Noise | None:  # Any: see `sampler_for`
