@@ -8,14 +8,14 @@ from pathlib import Path
 from types import NoneType
 from typing import get_args
 
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from dreamforge.cli.settings import CliSettings
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.gpu_runner.settings import RunnerSettings
 from dreamforge.projector.settings import ProjectorSettings
-from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.service.settings import CommonSettings, variables
 from dreamforge.scheduler.settings import SchedulerSettings
 
 HEAD = """\
@@ -33,16 +33,13 @@ GROUPS: tuple[tuple[str, type[CommonSettings]], ...] = (
 )
 
 
-def lines_of(model: type[BaseModel], prefix: str, seen: set[str]) -> list[str]:
-    """One entry for each field that no group before had."""
+def lines_of(model: type[CommonSettings], seen: set[str]) -> list[str]:
+    """One entry for each variable that no group before had."""
     lines = []
-    for name, field in model.model_fields.items():
-        variable = f"{prefix}{name.upper()}"
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            lines += lines_of(field.annotation, f"{variable}_", seen)
-        elif variable not in seen:
-            seen.add(variable)
-            lines += entry(variable, field)
+    for variable in variables(model):
+        if variable.name not in seen:
+            seen.add(variable.name)
+            lines += entry(variable.name, variable.field)
     return lines
 
 
@@ -66,7 +63,7 @@ def shown(field: FieldInfo) -> str:
 
 def main() -> None:
     seen: set[str] = set()
-    groups = (f"# --- {title}\n" + "\n".join(lines_of(model, "FORGE_", seen)) for title, model in GROUPS)
+    groups = (f"# --- {title}\n" + "\n".join(lines_of(model, seen)) for title, model in GROUPS)
     sys.stdout.write("\n".join((HEAD, "\n\n".join(groups), "")))
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from dreamforge.cli.stack.plan import ServiceSpec
 from dreamforge.cli.stack.service import SupervisedService
+from dreamforge.runtime.service.settings import EXIT_SETTINGS
 from dreamforge.runtime.testing import eventually
 
 # Ends with code 3 the first time, then stays; `dreamforge` is a namespace, so a test may add a service to it.
@@ -36,9 +37,9 @@ class Calls:
         self.starts += 1
 
 
-def supervised(folder: Path, calls: Calls) -> SupervisedService:
+def supervised(folder: Path, calls: Calls, code: str = SERVICE) -> SupervisedService:
     (folder / "dreamforge").mkdir()
-    (folder / "dreamforge" / "flaky_test_service.py").write_text(SERVICE)
+    (folder / "dreamforge" / "flaky_test_service.py").write_text(code)
     environment = {**os.environ, "PYTHONPATH": str(folder), "MARK": str(folder / "mark")}
     spec = ServiceSpec("flaky", "flaky-test-service", "127.0.0.1", 1, {})
     log = folder / "flaky.log"
@@ -66,6 +67,19 @@ async def test_a_crash_is_reported_and_followed_by_a_restart(tmp_path: Path) -> 
     assert service.running is None
     assert calls.output == ["life 0", "life 1", "bye"]
     assert service.log_path.read_text() == "life 0\nlife 1\nbye\n"
+
+
+async def test_a_service_that_refuses_its_settings_is_known_at_once(tmp_path: Path) -> None:
+    calls = Calls()
+    service = supervised(tmp_path, calls, SERVICE.replace("sys.exit(3)", f"sys.exit({EXIT_SETTINGS})"))
+    supervision = asyncio.create_task(service.supervise())
+    try:
+        await eventually(lambda: service.settings_refused)
+        assert "life 1" not in calls.output
+        assert calls.events == ["cannot run with its settings; restarting in 0.5 s"]
+    finally:
+        await service.stop()
+        supervision.cancel()
 
 
 async def test_a_cancelled_supervision_leaves_no_process(tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ async def test_what_does_not_exist_is_a_problem_document(client: httpx.AsyncClie
         response = await client.request(method, path)
         assert (response.status_code, response.json()["code"]) == (status, code), (method, path)
         assert response.json()["instance"]
-    assert (await client.put("/v1/jobs")).headers["allow"] == "GET, POST"
+    assert (await client.put("/v1/jobs")).headers["allow"] == "GET, HEAD, POST"
 
 
 async def test_pages_load_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:

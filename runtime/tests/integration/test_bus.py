@@ -4,13 +4,16 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from nats.aio.msg import Msg
 
 from dreamforge.contracts.errors import BrokerUnfit, DependencyAway
 from dreamforge.runtime import clock
-from dreamforge.runtime.embedded import NatsServer
+from dreamforge.runtime.embedded import NatsServer, spawn
+from dreamforge.runtime.embedded.binaries import find_program
+from dreamforge.runtime.embedded.ports import free_port
 from dreamforge.runtime.log import bus as bus_module
 from dreamforge.runtime.testing import eventually
 
@@ -37,6 +40,29 @@ async def test_a_server_that_is_too_old_is_refused_with_what_is_needed() -> None
     async with old_server() as url:
         with pytest.raises(BrokerUnfit, match=r"version 2\.9, and 2\.14 or newer is needed"):
             await bus_module.connect(url, "test")
+
+
+CONFIGURATION = """
+listen: "[::1]:{port}"
+authorization {{ users: [ {{ user: "for@ge", password: "p@ss:w%rd/ü" }} ] }}
+jetstream {{ store_dir: "{folder}" }}
+"""
+
+
+async def test_credentials_in_a_url_are_percent_decoded_and_its_host_may_be_ipv6(tmp_path: Path) -> None:
+    port, configuration = free_port(), tmp_path / "nats.conf"
+    configuration.write_text(CONFIGURATION.format(port=port, folder=tmp_path), encoding="utf-8")
+    command = [str(find_program("nats-server")), "--config", str(configuration)]
+    with (tmp_path / "nats.log").open("wb") as log:
+        process = await spawn(command, output=log)
+    try:
+        url = f"nats://for%40ge:p%40ss%3Aw%25rd%2F%C3%BC@[::1]:{port}"
+        async with asyncio.timeout(20):
+            bus = await bus_module.connect(url, "test")
+        await bus.check()
+        await bus.close()
+    finally:
+        await process.kill()
 
 
 async def test_a_request_on_a_connection_that_breaks_fails_at_once(nats_server: NatsServer) -> None:

@@ -21,6 +21,16 @@ async def test_a_broker_that_fsyncs_is_accepted(nats_server: NatsServer) -> None
     await bus.close()
 
 
+async def test_a_proxy_is_not_asked_about_a_broker_of_this_machine(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    bus = await open_log(settings(nats_server, nats_server.http_url), "test")
+    assert bus.connected
+    await bus.close()
+
+
 async def test_a_broker_that_does_not_fsync_is_refused(tmp_path: Path) -> None:
     async with NatsServer(tmp_path, fsync=False) as server:
         with pytest.raises(BrokerUnfit, match="sync_interval: always"):

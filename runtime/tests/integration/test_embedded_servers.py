@@ -128,6 +128,12 @@ def lasting(env: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in env.items() if name != "FORGE_NATS_MONITOR_URL"}
 
 
+async def test_its_folder_may_have_any_name(kind: Kind, tmp_path: Path) -> None:
+    async with kind.make(tmp_path / "\u00dcber-\u00f6fen \U0001f525 $HOME #1 'a' \"b\" [x]") as server:
+        await kind.write(server, "a fact")
+        assert await kind.read(server) == "a fact"
+
+
 async def test_data_and_address_survive_a_kill(kind: Kind, tmp_path: Path) -> None:
     async with kind.make(tmp_path) as server:
         await kind.write(server, "a fact")
@@ -184,7 +190,7 @@ async def test_a_chosen_port_cannot_be_taken_by_an_outgoing_connection(kind: Kin
 async def test_the_servers_own_complaint_about_the_port_is_understood(
     kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dreamforge.runtime.embedded.server.is_taken", lambda _port: False)
+    monkeypatch.setattr("dreamforge.runtime.embedded.server.is_taken", lambda *_: False)
     with socket.create_server((LOOPBACK, 0)) as other, pytest.raises(PortInUse):
         await kind.make(tmp_path, port=other.getsockname()[1]).start()
 

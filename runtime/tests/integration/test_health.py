@@ -39,6 +39,17 @@ async def test_readiness_reports_each_check_and_its_reason() -> None:
         server.stop()
 
 
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+async def test_it_listens_on_an_ipv6_address(host: str) -> None:
+    server = HealthServer(host, 0, {})
+    server.start()
+    try:
+        assert server.address.startswith("[::1]:")
+        assert (await asyncio.to_thread(fetch, server.address, "/healthz"))[0] == 200
+    finally:
+        server.stop()
+
+
 async def test_a_check_that_hangs_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dreamforge.runtime.service.health.CHECK_SECONDS", 0.05)
     results = await readiness({"s3": asyncio.Event().wait})

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from dreamforge.runtime.service.settings import EXIT_SETTINGS
 from dreamforge.runtime.testing import eventually
 
 SERVICE = """
 import asyncio, os, sys
-from dreamforge.contracts.errors import BrokerUnfit
+from dreamforge.contracts.errors import BrokerUnfit, JobNotFound
 from dreamforge.runtime.service import shell
 from dreamforge.runtime.service.settings import CommonSettings
 
@@ -24,6 +25,8 @@ async def start(settings, lifetime):
     print("starting", flush=True)
     if os.environ["BEHAVIOUR"] == "unfit":
         raise BrokerUnfit(reason="it is too old")
+    if os.environ["BEHAVIOUR"] == "fails":
+        raise JobNotFound(job_id="a job")
     if os.environ["BEHAVIOUR"] == "waits":
         await asyncio.Event().wait()
 
@@ -142,9 +145,13 @@ async def test_a_second_signal_ends_it_at_once(start: Start) -> None:
     assert await service.status() == 128 + signal.SIGTERM
 
 
-async def test_an_error_of_ours_is_one_line_and_status_1(start: Start) -> None:
+async def test_another_error_of_ours_is_status_1(start: Start) -> None:
+    assert await (await start("fails")).status() == 1
+
+
+async def test_a_server_that_does_not_fit_is_one_line_and_the_status_of_wrong_settings(start: Start) -> None:
     service = await start("unfit")
-    assert await service.status() == 1
+    assert await service.status() == EXIT_SETTINGS
     critical = [json.loads(line) for line in service.lines if '"CRITICAL"' in line]
     assert len(critical) == 1
     assert critical[0]["message"].startswith("example cannot run: ")
@@ -152,8 +159,8 @@ async def test_an_error_of_ours_is_one_line_and_status_1(start: Start) -> None:
     assert not any("Traceback" in line for line in service.lines)
 
 
-async def test_a_wrong_setting_is_one_line_and_status_2(start: Start) -> None:
+async def test_a_wrong_setting_is_one_line_and_a_status_of_its_own(start: Start) -> None:
     service = await start("runs", FORGE_HEALTH_PORT="70000")
-    assert await service.status() == 2
+    assert await service.status() == EXIT_SETTINGS
     (line,) = service.lines
-    assert line.startswith("FORGE_HEALTH_PORT: ")
+    assert line.startswith("FORGE_HEALTH_PORT is '70000': ")

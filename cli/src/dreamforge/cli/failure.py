@@ -1,6 +1,7 @@
 """Error output and exit codes of the command: one block with the error, its facts and a hint."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, ClassVar
@@ -8,6 +9,7 @@ from typing import Any, ClassVar
 from rich.console import Console
 from rich.text import Text
 
+from dreamforge.cli.console import printable
 from dreamforge.contracts.errors import (
     Conflict,
     DependencyAway,
@@ -17,6 +19,7 @@ from dreamforge.contracts.errors import (
     NotFound,
     Unavailable,
 )
+from dreamforge.runtime.service.settings import InvalidSettings
 
 
 class Exit(IntEnum):
@@ -79,7 +82,7 @@ def exit_code_of(error: ForgeError) -> Exit:
             return Exit.UNAVAILABLE
         case ProblemError(status=status):
             return Exit.REFUSED if status < 500 else Exit.FAILED
-        case InvalidInput() | NotFound() | Conflict() | LimitReached():
+        case InvalidSettings() | InvalidInput() | NotFound() | Conflict() | LimitReached():
             return Exit.REFUSED
     return Exit.IN_USE if error.code in ("embedded_folder_in_use", "embedded_port_in_use") else Exit.FAILED
 
@@ -94,9 +97,12 @@ def facts_of(error: ForgeError) -> dict[str, str]:
         case CommandError():
             return error.facts
         case ProblemError():
-            facts = {"where": f"{error.request} answered {error.status}"}
-            facts |= {key: _plain(value) for key, value in error.document.items() if key not in _SHOWN_ELSEWHERE}
-            return facts | _validation_facts(error.document.get("errors"))
+            said = str(error)
+            more = {key: _plain(value) for key, value in error.document.items() if key not in _SHOWN_ELSEWHERE}
+            more |= _validation_facts(error.document.get("errors"))
+            return {"where": f"{error.request} answered {error.status}"} | {
+                name: value for name, value in more.items() if not _says(said, value)
+            }
         case DependencyAway():
             return {"where": error.dependency}
     return {}
@@ -112,6 +118,15 @@ def _field_name(each: dict[str, Any]) -> str:  # Any: an open JSON object
     return str(each.get("parameter") or each.get("pointer") or "body").removeprefix("/").replace("/", ".")
 
 
+def _says(headline: str, fact: str) -> bool:
+    """Whether a line would only repeat the headline: its words are there, one after the other, and no parts of words.
+
+    >>> _says("width_px is 9000, but must lie between 32 and 256", "256"), _says("it is 2560", "256")
+    (True, False)
+    """
+    return re.search(rf"(?<!\w){re.escape(fact)}(?!\w)", headline) is not None
+
+
 def _plain(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
@@ -122,7 +137,9 @@ def hint_of(error: ForgeError) -> str:
         case CommandError():
             return error.hint
         case ProblemError(status=503):
-            return "the stack may still be starting, or a part of it is unavailable: see `dreamforge logs`"
+            return (
+                "the stack may still be starting, or a part of it is unavailable: see `dreamforge logs` on its machine"
+            )
         case DependencyAway(dependency="nats"):
             return "start the stack with `dreamforge up`, or name another server with FORGE_NATS_URL"
         case DependencyAway():
@@ -132,15 +149,15 @@ def hint_of(error: ForgeError) -> str:
 
 def block(error: ForgeError) -> Text:
     """The whole message as text."""
-    text = Text.assemble(("error", "bold red"), "  ", (str(error).strip(), "bold"))
+    text = Text.assemble(("error", "bold red"), "  ", (printable(str(error).strip()), "bold"))
     facts = facts_of(error)
     width = max((len(name) for name in facts), default=0)
     for name, value in facts.items():
         text.append(f"\n  {name:<{width}}  ", style="dim")
-        text.append(value)
+        text.append(printable(value))
     if hint := hint_of(error):
         text.append("\n  try  ", style="green")
-        text.append(hint)
+        text.append(printable(hint))
     return text
 
 

@@ -1,12 +1,15 @@
-"""Settings of the command: from the environment, else from the stack that runs in this folder, else defaults."""
+"""Settings of the command: arguments, else the environment and .env, else the stack of this folder, else defaults."""
 
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from dreamforge.cli.stack_record import StackRecord, read_record
-from dreamforge.runtime.service import settings as runtime_settings
-from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.contracts.models.descriptor import Token
+from dreamforge.runtime.network import authority, reachable
+from dreamforge.runtime.service.settings import CommonSettings, http_url, read
 
 # Models of a checkout, if the command runs in one.
 SHIPPED_MODELS = Path("models")
@@ -21,13 +24,21 @@ class CliSettings(CommonSettings):
         default=8080, ge=0, le=65535, description="port on which `up` starts the gateway; 0 takes a free port"
     )
     gateway_url: str = Field(default="", description="URL of the gateway; empty: the one that runs here")
-    tenant: str = Field(default="default", description="tenant that submits the jobs")
+    tenant: str = Field(default="default", pattern="^[A-Za-z0-9_-]{1,64}$", description="tenant that submits the jobs")
     output_dir: Path = Field(default=Path("out"), description="folder in which `generate` saves images")
     runner_models_dir: Path | None = None
+    runner_renderer: Literal["diffusers", "synthetic"] | None = None
+    runner_id: Token | None = None
+    runner_drain_seconds: float | None = Field(default=None, ge=0)
     hub_url: str = Field(
         default="https://huggingface.co", description="server on which `models download` finds repositories"
     )
     hub_token: SecretStr = Field(default=SecretStr(""), description="access token for gated and private repositories")
+
+    @field_validator("gateway_url", "hub_url")
+    @classmethod
+    def _is_a_web_address(cls, url: str) -> str:
+        return http_url(url) if url else url
 
     @property
     def models_dir(self) -> Path:
@@ -38,13 +49,27 @@ class CliSettings(CommonSettings):
         return own if any(own.glob(DESCRIPTORS)) or not any(SHIPPED_MODELS.glob(DESCRIPTORS)) else SHIPPED_MODELS
 
 
+# Settings that this call of the command has as arguments.
+_ARGUMENTS: ContextVar[dict[str, str]] = ContextVar("_ARGUMENTS")
+
+
+def set_arguments(arguments: dict[str, str]) -> None:
+    """Settings that win over those of the environment, by the names of their fields."""
+    _ARGUMENTS.set(arguments)
+
+
+def arguments() -> dict[str, str]:
+    """What `set_arguments` was given."""
+    return _ARGUMENTS.get({})
+
+
 def from_environment() -> CliSettings:
-    """The settings of the environment and .env; exits with one line for each invalid setting."""
-    return runtime_settings.load(CliSettings)
+    """The settings of the arguments, the environment and .env. Errors: InvalidSettings."""
+    return read(CliSettings, **arguments())
 
 
 def load() -> CliSettings:
-    """The settings of the environment, completed from the stack that runs in this folder."""
+    """The settings, completed from the stack that runs in this folder. Errors: InvalidSettings."""
     given = from_environment()
     record = read_record(given.state_dir)
     return given if record is None else with_running_stack(given, record)
@@ -56,9 +81,11 @@ def with_running_stack(given: CliSettings, record: StackRecord) -> CliSettings:
     missing = {name: value for name, value in found.items() if name not in given.model_fields_set}
     if not {"gateway_url", "gateway_port", "gateway_host"} & given.model_fields_set:
         missing["gateway_url"] = record.gateway_url
-    return CliSettings(**missing)  # type: ignore[arg-type]  # pydantic parses the text
+    return CliSettings(**{**missing, **arguments()})  # type: ignore[arg-type]  # pydantic parses the text
 
 
 def gateway_url(settings: CliSettings) -> str:
     """The gateway's base URL, without a slash at its end."""
-    return (settings.gateway_url or f"http://{settings.gateway_host}:{settings.gateway_port}").rstrip("/")
+    if settings.gateway_url:
+        return settings.gateway_url
+    return f"http://{authority(reachable(settings.gateway_host), settings.gateway_port)}"

@@ -41,7 +41,8 @@ class Heartbeat(Value):
     budget_bytes: int = Field(ge=0)
     free_bytes: int = Field(ge=0)
     slots: int = Field(ge=1)
-    draining: bool = False
+    draining: bool = Field(default=False, description="it takes no new work, because it starts or because it ends")
+    starting: bool = Field(default=False, description="its renderer starts, at first or again after a fault")
     model_ids: tuple[str, ...] = Field(default=(), description="what it can load")
     resident_model_ids: tuple[str, ...] = Field(default=(), description="what is loaded now")
     active: tuple[ActiveAttempt, ...] = ()

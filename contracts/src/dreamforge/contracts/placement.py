@@ -127,6 +127,8 @@ def _scored(needs: Needs, need: int, runner: RunnerLoad, tier: str | None) -> Ca
 
 
 def _cannot(needs: Needs, models: Models, heartbeat: Heartbeat) -> str | None:
+    if heartbeat.starting:
+        return "starting: its renderer is not ready yet"
     if heartbeat.draining:
         return "draining: it takes no new work"
     for wanted in (needs.model_id, *needs.assets):

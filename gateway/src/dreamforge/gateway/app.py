@@ -17,8 +17,11 @@ from dreamforge.gateway.routes.common import of_this_log
 from dreamforge.gateway.settings import parts_of
 
 
-def api(limits: Limits) -> FastAPI:
-    """The routes. FastAPI's own documentation pages are off: they load scripts from a foreign host."""
+def api(limits: Limits, root_path: str = "") -> FastAPI:
+    """The routes; `root_path` is their prefix as clients see it.
+
+    FastAPI's own documentation pages are off: they load scripts from a foreign host.
+    """
     app = FastAPI(
         title="Dream Forge",
         version=version("dreamforge-gateway"),
@@ -33,18 +36,19 @@ def api(limits: Limits) -> FastAPI:
     for module in (system, pages):
         app.include_router(module.router)
     exception_handlers.install(app)
-    app.state.document = describe(app, limits)
+    app.state.document = describe(app, limits, root_path)
     return app
 
 
 def application(dependencies: Dependencies) -> ASGIApp:
     """What uvicorn runs."""
-    app = api(dependencies.settings.limit)
+    root_path = dependencies.settings.gateway_root_path
+    app = api(dependencies.settings.limit, root_path)
     app.state.dependencies = dependencies
     app.state.pages = pages.Pages.of(app.state.document)
     origins = parts_of(dependencies.settings.gateway_origins)
     policy = OriginPolicy.of(parts_of(dependencies.settings.gateway_hosts), origins)
-    return RequestMiddleware(OriginCheck(_readable_from(app, origins), policy))
+    return RequestMiddleware(OriginCheck(_readable_from(app, origins), policy), root_path=root_path)
 
 
 def _readable_from(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:

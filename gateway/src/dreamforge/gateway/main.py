@@ -10,6 +10,7 @@ from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.http.server import OTHER_CONNECTIONS, OTHER_FILES, Server, allow_files, listen
 from dreamforge.gateway.http.server_protocol import ConnectionLimits
 from dreamforge.gateway.settings import GatewaySettings
+from dreamforge.runtime.network import authority
 from dreamforge.runtime.service import shell
 from dreamforge.runtime.service.lifetime import Lifetime
 
@@ -31,11 +32,16 @@ async def answer(settings: GatewaySettings, lifetime: Lifetime, listener: socket
         head_bytes=settings.gateway_head_bytes,
         connections=settings.gateway_streams + OTHER_CONNECTIONS,
     )
-    server = Server(application(dependencies), limits=limits, drain_seconds=settings.gateway_drain_seconds)
+    server = Server(
+        application(dependencies),
+        limits=limits,
+        drain_seconds=settings.gateway_drain_seconds,
+        keep_alive_seconds=settings.gateway_keep_alive_seconds,
+    )
     serving = lifetime.spawn(server.serve(sockets=[listener]), "http")
     lifetime.on_close(partial(server.finish, serving))
     lifetime.on_close(dependencies.drain)
-    logger.info("gateway listens on http://{}:{}", *listener.getsockname()[:2])
+    logger.info("gateway listens on http://{}", authority(*listener.getsockname()[:2]))
 
 
 SERVICE = shell.Service("gateway", GatewaySettings, start)

@@ -5,6 +5,7 @@ import re
 from pydantic import Field, field_validator
 
 from dreamforge.contracts.request.limits import Limits
+from dreamforge.gateway.http.root_path import checked
 from dreamforge.runtime.service.settings import CommonSettings
 
 
@@ -22,6 +23,12 @@ class GatewaySettings(CommonSettings):
         default="",
         description="origins of other sites (https://tools.example.org), comma-separated, whose pages may use the API",
     )
+    gateway_root_path: str = Field(
+        default="", description="prefix under which a proxy publishes the gateway (/forge); links of replies have it"
+    )
+    gateway_keep_alive_seconds: int = Field(
+        default=75, ge=1, description="idle time of a connection; longer than that of the proxy before it (nginx: 60)"
+    )
     gateway_consistency_seconds: float = Field(default=5.0, gt=0, description="longest wait for Forge-Min-Sequence")
     gateway_heartbeat_seconds: float = Field(default=15.0, gt=0, description="between SSE comments")
     gateway_streams: int = Field(default=4096, ge=1, description="event streams that may be open at once")
@@ -38,6 +45,12 @@ class GatewaySettings(CommonSettings):
         default=10.0, gt=0, description="what decoding one upload may take before its process is killed"
     )
     gateway_drain_seconds: float = Field(default=10.0, gt=0, description="what open requests get after SIGTERM")
+
+    @field_validator("gateway_root_path")
+    @classmethod
+    def _is_a_prefix(cls, path: str) -> str:
+        return checked(path)
+
     limit: Limits = Field(default=Limits(), description="bounds of a request, each one FORGE_LIMIT_*")
 
     @field_validator("gateway_origins")

@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     """0 when the database has (now) the schema of this release."""
     parser = argparse.ArgumentParser(prog="python -m dreamforge.migrations", description="The read database's schema.")
     parser.add_argument("action", nargs="?", choices=("upgrade", "current", "check", "draft"), default="upgrade")
-    parser.add_argument("database_url", nargs="?", default=os.environ.get("FORGE_DATABASE_URL", DEFAULT_URL))
+    parser.add_argument("database_url", nargs="?", default=os.environ.get("FORGE_DATABASE_URL") or DEFAULT_URL)
     parser.add_argument("--message", default="", help="of a draft: why the tables change")
     given = parser.parse_args(arguments)
     try:

@@ -5,10 +5,12 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urljoin
 
 import httpx
 from httpx_sse import EventSource, ServerSentEvent
 
+from dreamforge.cli.client.http import http_client
 from dreamforge.cli.console import err
 from dreamforge.cli.failure import CommandError, Exit, ProblemError
 from dreamforge.cli.settings import CliSettings, gateway_url
@@ -48,12 +50,13 @@ class GatewayClient:
     ) -> None:
         self._notify = notify
         self.base_url = gateway_url(settings)
+        self.tenant = settings.tenant
         self._sequence = 0
         # No setting names a gateway, and no stack runs here: one try at the default address is enough.
         expected = {"gateway_url", "gateway_port"} & settings.model_fields_set
         self._tries = TRIES if expected else 1
-        self._http = httpx.AsyncClient(
-            base_url=self.base_url,
+        self._http = http_client(
+            self.base_url,
             headers={"Forge-Tenant": settings.tenant},
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
             transport=transport,
@@ -99,9 +102,13 @@ class GatewayClient:
         return await self.read(f"/v1/jobs/{job_id}")
 
     async def image(self, url: str) -> bytes:
-        """The bytes of an image, through redirects of the gateway."""
-        response = await self._answer("GET", url, headers={}, follow_redirects=True)
+        """The bytes of an image, through redirects of the gateway. `url` is as a reply has it."""
+        response = await self._answer("GET", self.absolute(url), headers={}, follow_redirects=True)
         return response.content
+
+    def absolute(self, url: str) -> str:
+        """A URL of a reply in full: it has the prefix under which the gateway is published."""
+        return urljoin(f"{self.base_url}/", url)
 
     async def events(self, job_id: str) -> AsyncIterator[ServerSentEvent]:
         """Past events of a job, then new ones, to its end; resumes without gap or repeat after a lost connection.
@@ -177,7 +184,7 @@ class GatewayClient:
             f"no gateway answers at {self.base_url}",
             Exit.UNAVAILABLE,
             {"reason": str(error) or type(error).__name__},
-            "start the stack with `dreamforge up`, or name another gateway with FORGE_GATEWAY_URL",
+            "start the stack with `dreamforge up`, or name another gateway with --gateway URL or FORGE_GATEWAY_URL",
         )
 
 

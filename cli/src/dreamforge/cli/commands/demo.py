@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from dreamforge.cli.client.event_log import connect_bus, events_of_job
 from dreamforge.cli.client.gateway import GatewayClient
-from dreamforge.cli.commands.up import require_local_parts
-from dreamforge.cli.console import err, out, run
+from dreamforge.cli.commands.up import require_local_parts, stack_options
+from dreamforge.cli.console import err, out, printable, run
 from dreamforge.cli.failure import CommandError
 from dreamforge.cli.jobs.event_descriptions import event_lines, event_table
 from dreamforge.cli.jobs.result import raise_unless_succeeded, watch_and_save
+from dreamforge.cli.service_settings import require_valid
 from dreamforge.cli.settings import CliSettings, from_environment, with_running_stack
-from dreamforge.cli.stack.plan import StackOptions
 from dreamforge.cli.stack.show import stack_table
 from dreamforge.cli.stack_record import StackRecord, read_record
 from dreamforge.runtime import clock
@@ -43,14 +44,15 @@ async def _demo(given: CliSettings, prompt: str, output: Path | None) -> None:
     async with _stack(given) as settings, GatewayClient(settings) as gateway:
         accepted = await gateway.submit({"prompt": prompt})
         job_id = accepted["job_id"]
-        out.print(f'\n[bold]rendering[/bold] "{prompt}"', highlight=False)
+        out.print(Text.assemble("\n", ("rendering", "bold"), f' "{printable(prompt)}"'))
         view, paths = await watch_and_save(gateway, job_id, output or settings.output_dir, quiet=False)
         async with connect_bus(settings) as bus:
-            out.print("\n[bold]its events[/bold], as the log has them")
+            out.print(Text.assemble("\n", ("its events", "bold"), ", as the log has them"))
             out.print(event_table(event_lines(await events_of_job(bus, job_id))))
         raise_unless_succeeded(job_id, view)
     took = clock.monotonic_seconds() - started
-    out.print(f"\n[bold green]done[/bold green] in {took:.1f} s; the image is {paths[0]}", soft_wrap=True)
+    text = f" in {took:.1f} s; the image is {printable(str(paths[0]))}"
+    out.print(Text.assemble("\n", ("done", "bold green"), text), soft_wrap=True)
 
 
 @asynccontextmanager
@@ -64,7 +66,9 @@ async def _stack(given: CliSettings) -> AsyncIterator[CliSettings]:
     from dreamforge.cli.stack.local import LocalStack
 
     err.print("starting NATS, Postgres, S3 and the services ...", style="dim")
-    async with LocalStack(given, StackOptions(gateway_port=0), on_event=_print_event) as stack:
+    options = stack_options(port=0)
+    require_valid(runner_renderer=options.renderer)
+    async with LocalStack(given, options, on_event=_print_event) as stack:
         record = stack.record()
         out.print(stack_table(record))
         yield with_running_stack(given, record)

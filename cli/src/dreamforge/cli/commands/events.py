@@ -9,16 +9,19 @@ import typer
 
 from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.client.event_log import connect_bus, events_of_job, first_sequence_at, read_events
+from dreamforge.cli.client.gateway import GatewayClient
+from dreamforge.cli.command_group import GatewayGroup
 from dreamforge.cli.console import Json, emit, emit_line, out, run
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.jobs.event_descriptions import describe_event, event_lines, event_table, service_of
+from dreamforge.cli.jobs.job_reference import HELP, JOB_ID, job_id_of
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.errors import JobNotFound, MalformedEvent
 from dreamforge.contracts.log.envelope import Recorded
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.follow import Follower
 
-app = typer.Typer(help="Read the event log.", no_args_is_help=True, rich_markup_mode="rich")
+app = GatewayGroup("Read the event log.")
 
 AGO = re.compile(r"(\d+)(s|m|h|d)")
 AGO_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -56,7 +59,8 @@ def replay(
         str, typer.Option("--from", help="A sequence (1200), a time (2026-01-31T12:00Z) or how long ago (10m, 2h).")
     ] = "1",
     job: Annotated[
-        str | None, typer.Option("--job", help="Show the events of one job instead, steps included.")
+        str | None,
+        typer.Option("--job", metavar="JOB", help=f"Show the events of one job instead, steps included. {HELP}"),
     ] = None,
     stream: StreamOption = Stream.JOBS,
     json: Json = False,
@@ -93,6 +97,9 @@ def parse_start(text: str, now: datetime) -> int | datetime:
 
 
 async def _print_job(settings: CliSettings, job_id: str, *, json: bool) -> None:
+    if JOB_ID.fullmatch(job_id) is None:  # only the gateway knows which one is meant
+        async with GatewayClient(settings) as gateway:
+            job_id = await job_id_of(gateway, job_id)
     async with connect_bus(settings) as bus:
         recorded = await events_of_job(bus, job_id)
     if not recorded:
@@ -119,7 +126,7 @@ def _print(found: Recorded | MalformedEvent, *, json: bool) -> None:
     elif json:
         emit_line(as_json(found))
     else:
-        out.print(line_of(found), markup=False, soft_wrap=True)
+        out.print(line_of(found), soft_wrap=True)
         out.file.flush()
 
 

@@ -1,26 +1,29 @@
 """`dreamforge jobs`: list, show, watch, cancel, hold, reprioritise and explain jobs."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.client.gateway import Json as JsonObject
-from dreamforge.cli.console import Json, emit, out, run
+from dreamforge.cli.command_group import GatewayGroup
+from dreamforge.cli.console import Json, emit, one_line, out, run
+from dreamforge.cli.jobs.job_reference import HELP, job_id_of
 from dreamforge.cli.jobs.result import raise_unless_succeeded, watch_and_save
 from dreamforge.cli.jobs.watch import JsonDisplay, watch
+from dreamforge.cli.next_command import next_command
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.jobs.course import TERMINAL
 from dreamforge.contracts.readable_sizes import readable_sizes
 from dreamforge.runtime import clock
 
-app = typer.Typer(
-    help="List, show, watch, cancel, hold, release and explain jobs.", no_args_is_help=True, rich_markup_mode="rich"
-)
-JobId = Annotated[str, typer.Argument(help="The job's id.")]
+app = GatewayGroup("List, show, watch, cancel, hold, release and explain jobs.")
+JobId = Annotated[str, typer.Argument(metavar="JOB", help=HELP)]
 # Widths in `jobs list` of id, status and age, and of the space between the five columns. The prompt gets the rest.
 OTHER_COLUMNS = 36 + 9 + 6 + 4 * 2
 STATUS_COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
@@ -55,11 +58,14 @@ async def _list(settings: CliSettings, query: dict[str, str | int | None], *, js
     now = clock.now()
     for job, model in zip(page["jobs"], models, strict=True):
         age_seconds = (now - datetime.fromisoformat(job["requested_at"])).total_seconds()
-        prompt = job["request"]["prompt"].replace("[", r"\[")
+        prompt = one_line(job["request"]["prompt"])
         table.add_row(job["job_id"], coloured(job["status"]), age(age_seconds), model, prompt)
     out.print(table)
     if page["next_cursor"]:
-        out.print(f"more: dreamforge jobs list --cursor {page['next_cursor']}", style="dim", soft_wrap=True)
+        same = [f"--{name} {query[name]}" for name in ("status", "limit") if query[name] is not None]
+        options = " ".join([*same, f"--cursor {page['next_cursor']}"])
+        command = next_command(f"jobs list {options}")
+        out.print(f"more: {command}", style="dim", soft_wrap=True)
 
 
 def age(seconds: float) -> str:
@@ -74,9 +80,9 @@ def age(seconds: float) -> str:
     return f"{max(0, int(seconds))} s"
 
 
-def coloured(status: str) -> str:
+def coloured(status: str) -> Text:
     """A status in its colour."""
-    return f"[{STATUS_COLOURS[status]}]{status}[/]" if status in STATUS_COLOURS else status
+    return Text(status, style=STATUS_COLOURS.get(status, ""))
 
 
 @app.command()
@@ -87,26 +93,26 @@ def show(job_id: JobId, json: Json = False) -> None:
 
 async def _show(settings: CliSettings, job_id: str, *, json: bool) -> None:
     async with GatewayClient(settings) as gateway:
-        job = await gateway.job(job_id)
+        job = await gateway.job(await job_id_of(gateway, job_id))
     if json:
         emit(job)
         return
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in facts_of(job, gateway.base_url):
+    for name, value in facts_of(job, gateway.absolute):
         table.add_row(name, value)
     out.print(table)
 
 
-def facts_of(job: JsonObject, base_url: str) -> list[tuple[str, str]]:
-    """A job as pairs of name and value."""
+def facts_of(job: JsonObject, absolute: Callable[[str], str]) -> list[tuple[str, str | Text]]:
+    """A job as pairs of name and value; `absolute` completes a URL of the reply."""
     request = job["request"]
     size = f"{request['width_px']}x{request['height_px']}"
-    facts = [
+    facts: list[tuple[str, str | Text]] = [
         ("job", job["job_id"]),
         ("status", coloured(job["status"])),
-        ("prompt", request["prompt"].replace("[", r"\[")),
+        ("prompt", request["prompt"]),
         ("model", f"{request['model_id']}/{request['preset']}, {size}, {request['steps']} steps"),
         ("seed", str(request["seed"])),
         ("requested", job["requested_at"]),
@@ -114,7 +120,7 @@ def facts_of(job: JsonObject, base_url: str) -> list[tuple[str, str]]:
         ("failure", f"{job['failure_reason']}: {job['failure_message']}" if job["failure_reason"] else ""),
     ]
     facts += [(f"attempt {each['attempt']}", _attempt(each)) for each in job["attempts"]]
-    facts += [(f"image {each['index'] + 1}", base_url + each["url"]) for each in job["artifacts"]]
+    facts += [(f"image {each['index'] + 1}", absolute(each["url"])) for each in job["artifacts"]]
     return [(name, value) for name, value in facts if value]
 
 
@@ -134,6 +140,7 @@ def watch_job(job_id: JobId, json: Json = False) -> None:
 
 async def _watch(settings: CliSettings, job_id: str, *, json: bool) -> None:
     async with GatewayClient(settings) as gateway:
+        job_id = await job_id_of(gateway, job_id)
         if json:
             view = await watch(gateway, job_id, JsonDisplay())
         else:
@@ -174,12 +181,13 @@ async def _command(
     settings: CliSettings, job_id: str, name: str, effect: str, body: JsonObject | None = None, *, json: bool
 ) -> None:
     async with GatewayClient(settings) as gateway:
+        job_id = await job_id_of(gateway, job_id)
         answer = await gateway.command(job_id, name, body)
     if json:
         emit(answer)
         return
     outcome = "it has already ended" if answer["status"] in TERMINAL else effect
-    out.print(f"{job_id} is {coloured(answer['status'])}; {outcome}", soft_wrap=True)
+    out.print(Text.assemble(job_id, " is ", coloured(answer["status"]), f"; {outcome}"), soft_wrap=True)
 
 
 @app.command()
@@ -190,13 +198,13 @@ def why(job_id: JobId, json: Json = False) -> None:
 
 async def _why(settings: CliSettings, job_id: str, *, json: bool) -> None:
     async with GatewayClient(settings) as gateway:
-        answer = await gateway.read(f"/v1/jobs/{job_id}/why")
+        answer = await gateway.read(f"/v1/jobs/{await job_id_of(gateway, job_id)}/why")
     if json:
         emit(answer)
         return
-    out.print(answer["summary"], markup=False)
+    out.print(answer["summary"])
     for attempt in answer["attempts"]:
-        out.print(f"  attempt {attempt['attempt']}: {attempt['summary']}", markup=False)
+        out.print(f"  attempt {attempt['attempt']}: {attempt['summary']}")
         _candidates(attempt["decision"]["candidates"])
     if waiting := answer["waiting"]:
         out.print(f"  {waiting['ahead']} waiting jobs are ahead")
@@ -206,4 +214,4 @@ async def _why(settings: CliSettings, job_id: str, *, json: bool) -> None:
 def _candidates(candidates: list[JsonObject]) -> None:
     for each in candidates:
         verdict = each["refused"] or f"{each['score']}: {', '.join(each['reasons'])}"
-        out.print(f"    {each['runner_id']:<16} {readable_sizes(verdict)}", markup=False, soft_wrap=True)
+        out.print(f"    {each['runner_id']:<16} {readable_sizes(verdict)}", soft_wrap=True)

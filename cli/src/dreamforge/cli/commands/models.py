@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
+from rich.text import Text
 
 from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.client.gateway import Json as JsonObject
+from dreamforge.cli.command_group import GatewayGroup
 from dreamforge.cli.commands.runners import table_of
 from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.cli.failure import CommandError, Exit
@@ -18,11 +20,7 @@ from dreamforge.cli.models import operations
 from dreamforge.cli.models.description import AddOptions
 from dreamforge.contracts.models.descriptor import Token
 
-app = typer.Typer(
-    help="List, show, add, download, verify and remove models.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-)
+app = GatewayGroup("List, show, add, download, verify and remove models.")
 GIB = 2**30
 
 
@@ -193,9 +191,9 @@ def _finish(work: Coroutine[None, None, JsonObject], json: bool) -> None:
     if json:
         emit(result)
         return
-    out.print(f"{result['said']}\nlicence  {result['licence']}", soft_wrap=True, markup=False)
+    out.print(f"{result['said']}\nlicence  {result['licence']}", soft_wrap=True)
     if result["next"]:
-        out.print(f"next  {result['next']}", soft_wrap=True, markup=False)
+        out.print(f"next  {result['next']}", soft_wrap=True)
 
 
 def _facts(found: JsonObject) -> Table:
@@ -209,11 +207,11 @@ def _facts(found: JsonObject) -> Table:
         "digest": model.get("digest") or "unknown before a download",
         "from": f"{source['kind']} {source['location']} {source['revision']}".rstrip() if source else "unknown",
         "files": f"{len(source['files'])} pinned" if source.get("files") else "not pinned",
-        "here": found["folder"] or "no: use `dreamforge models download`",
+        "here": found["folder"] or f"no: use `dreamforge models download {model['model_id']}`",
         "presets": ", ".join(preset["name"] for preset in model["presets"]),
         "memory": f"{model['vram']['resident_bytes'] / GIB:.2f} GiB of weights",
         "tiers": ", ".join(tier["name"] for tier in model.get("tiers") or ()) or "full",
     }
     for name, value in rows.items():
-        table.add_row(f"[dim]{name}[/dim]", value)
+        table.add_row(Text(name, style="dim"), value)
     return table

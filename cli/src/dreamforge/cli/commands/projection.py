@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.commands.up import require_local_parts
@@ -93,7 +94,7 @@ def _print_comparison(found: "Verified") -> None:
     for column in ("table", "rows", "fresh fold", "equal"):
         table.add_column(column, justify="right" if column in ("rows", "fresh fold") else "left")
     for proof in found.tables:
-        verdict = "[green]yes[/]" if proof.equal else "[red]no[/]"
+        verdict = Text("yes", style="green") if proof.equal else Text("no", style="red")
         table.add_row(proof.table, str(proof.live_rows), str(proof.fresh_rows), verdict)
     out.print(table)
     out.print("at " + ", ".join(f"{stream} {place}" for stream, place in found.places.items()), style="dim")
@@ -142,7 +143,11 @@ def _postgres_unavailable(error: Exception) -> DependencyAway:
 @contextmanager
 def _progress(*, quiet: bool) -> "Iterator[Callable[[MaintenanceProgress], None]]":
     """A progress bar; nothing with --json or without a terminal."""
-    columns = (TextColumn("{task.description:<10}"), BarColumn(), TextColumn("{task.completed}/{task.total} events"))
+    columns = (
+        TextColumn("{task.description:<10}", markup=False),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} events"),
+    )
     with Progress(*columns, console=err, disable=quiet or not err.is_terminal) as bar:
         task = bar.add_task("starting", total=None)
 

@@ -7,11 +7,10 @@ import typer
 from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.client.gateway import Json as JsonObject
+from dreamforge.cli.command_group import GatewayGroup
 from dreamforge.cli.console import Json, emit, out, run
 
-app = typer.Typer(
-    help="Hold and release the waiting jobs of a tenant, or all.", no_args_is_help=True, rich_markup_mode="rich"
-)
+app = GatewayGroup("Hold and release the waiting jobs of a tenant, or all.")
 Tenant = Annotated[str | None, typer.Option("--tenant", help="Only the queue of this tenant; default: every queue.")]
 
 
@@ -54,4 +53,4 @@ def _print(answer: JsonObject, *, json: bool) -> None:
         out.print("no queue is held")
     for each in answer["held"]:
         queue = "every queue" if each["tenant"] is None else f"the queue of tenant {each['tenant']}"
-        out.print(f"{queue} is held since {each['held_since']}", markup=False, soft_wrap=True)
+        out.print(f"{queue} is held since {each['held_since']}", soft_wrap=True)

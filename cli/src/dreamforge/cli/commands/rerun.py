@@ -19,7 +19,9 @@ from dreamforge.contracts.request.render_request import RenderRequest
 
 
 def rerun(
-    artifact: Annotated[str, typer.Argument(help="The artifact's id; `dreamforge jobs show JOB` lists them.")],
+    artifact: Annotated[
+        str, typer.Argument(help="The artifact's id, as `jobs show` lists it; or a job, for its only image.")
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the new image; default: out/.")
     ] = None,
@@ -31,7 +33,10 @@ def rerun(
     digest, the device, its precision and the versions of all packages that affect pixels. If pixels differ, the
     differences between the two recipes are shown. Exit code 0: same pixels; 1: different pixels.
 
-    Example: dreamforge rerun 01a20638-499f-7288-a6c2-5e668ec21e03-1-0
+    Examples:
+
+      dreamforge rerun 01a20638-499f-7288-a6c2-5e668ec21e03-1-0
+      dreamforge rerun last
     """
     settings = cli_settings.load()
     run(_rerun(settings, artifact, output or settings.output_dir, as_json=json))
@@ -40,6 +45,7 @@ def rerun(
 async def _rerun(settings: CliSettings, artifact_id: str, folder: Path, *, as_json: bool) -> None:
     async with GatewayClient(settings) as gateway:
         job, before = await find_artifact(gateway, artifact_id)
+        artifact_id = before["artifact_id"]
         body = submission(RenderRequest.model_validate(job["request"]), before["seed"])
         accepted = await gateway.submit(body)
         view, paths = await watch_and_save(gateway, accepted["job_id"], folder, quiet=as_json)

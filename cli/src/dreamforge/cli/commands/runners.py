@@ -1,14 +1,14 @@
 """`dreamforge runners`: lists the runners."""
 
-import typer
 from rich.table import Table
 
 from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.client.gateway import Json as JsonObject
+from dreamforge.cli.command_group import GatewayGroup
 from dreamforge.cli.console import Json, emit, out, run
 
-app = typer.Typer(help="List runners.", no_args_is_help=True, rich_markup_mode="rich")
+app = GatewayGroup("List runners.")
 
 
 async def _read(path: str) -> JsonObject:
@@ -28,17 +28,29 @@ def list_runners(json: Json = False) -> None:
         heartbeat = runner["heartbeat"]
         busy = f"{len(heartbeat['active'])} of {runner['slots']}" if heartbeat else ""
         free = f"{heartbeat['free_bytes'] / 2**30:.1f} GiB" if heartbeat else ""
-        status = runner["status"] if heartbeat or runner["status"] != "online" else "silent"
         device = runner["device"]["name"]
-        table.add_row(
-            runner["runner_id"], status, runner["renderer"], device, busy, free, ", ".join(runner["model_ids"])
-        )
+        models = ", ".join(runner["model_ids"])
+        table.add_row(runner["runner_id"], status_of(runner), runner["renderer"], device, busy, free, models)
     out.print(table)
+
+
+def status_of(runner: JsonObject) -> str:
+    """What a runner does now: by the log, and by its heartbeat while it is online.
+
+    >>> status_of({"status": "online", "heartbeat": {"draining": True, "starting": True}})
+    'starting'
+    """
+    heartbeat = runner["heartbeat"]
+    if runner["status"] != "online":
+        return str(runner["status"])
+    if heartbeat is None:
+        return "silent"
+    return "starting" if heartbeat.get("starting") else "draining" if heartbeat["draining"] else "online"
 
 
 def table_of(*columns: str) -> Table:
     """A table without a frame; columns with names do not wrap."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in ("model", "runner", "status"))
+        table.add_column(column, overflow="fold", no_wrap=column in ("model", "runner", "status", "setting"))
     return table

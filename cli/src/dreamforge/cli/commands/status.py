@@ -1,7 +1,15 @@
 """`dreamforge status` and `dreamforge env`: the processes and the settings of the stack of this folder."""
 
-from dreamforge.cli.console import Json, emit, out
+from dataclasses import asdict
+from shlex import quote
+from typing import Annotated
+
+import typer
+
+from dreamforge.cli.commands.runners import table_of
+from dreamforge.cli.console import Json, emit, err, one_line, out, printable
 from dreamforge.cli.failure import CommandError, Exit
+from dreamforge.cli.service_settings import effective_settings, require_valid, unknown_settings
 from dreamforge.cli.settings import from_environment
 from dreamforge.cli.stack.show import stack_table
 from dreamforge.cli.stack_record import StackRecord, read_record
@@ -21,14 +29,47 @@ def status(json: Json = False) -> None:
             out.print("still starting", style="yellow")
 
 
-def env() -> None:
+def env(
+    settings: Annotated[
+        bool, typer.Option("--settings", help="Show every setting, its value and where it is from; no stack needed.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Print the FORGE_* variables of the running stack for a shell, including credentials.
 
-    Example: eval "$(dreamforge env)" && nats --server "$FORGE_NATS_URL" stream ls
+    Behind them, as comments: every setting that is not at its default, and where it is from. With --settings or
+    --json, every setting instead, without credentials; exit code 2 if one of them is wrong.
+
+    Examples:
+
+      eval "$(dreamforge env)" && nats --server "$FORGE_NATS_URL" stream ls
+      dreamforge env --settings
     """
+    if settings or json:
+        _print_settings(as_json=json)
+        return
     record = running_stack()
     for name, value in {**record.settings, "FORGE_GATEWAY_URL": record.gateway_url}.items():
-        out.file.write(f"export {name}='{value}'\n")
+        out.file.write(f"export {name}={quote(value)}\n")
+    for each in effective_settings():
+        if each.origin != "default":
+            out.file.write(f"# {each.name}={one_line(printable(each.value))}  ({each.origin})\n")
+
+
+def _print_settings(*, as_json: bool) -> None:
+    """Errors: InvalidSettings when one is wrong, after all were printed."""
+    found = effective_settings()
+    if as_json:
+        emit([asdict(each) for each in found])
+    else:
+        table = table_of("setting", "value", "from", "read by")
+        for each in found:
+            style = "" if each.origin == "default" else "bold"
+            table.add_row(each.name, each.value, each.origin, ", ".join(each.services), style=style)
+        out.print(table)
+    for name in unknown_settings():
+        err.print(f"{name} is not a setting", style="yellow")
+    require_valid()
 
 
 def running_stack() -> StackRecord:
@@ -40,6 +81,6 @@ def running_stack() -> StackRecord:
             "no stack runs in this folder",
             Exit.UNAVAILABLE,
             {"folder": str(state_dir.absolute())},
-            "start it: dreamforge up",
+            "start it with `dreamforge up`; `dreamforge env --settings` shows the settings",
         )
     return record

@@ -8,6 +8,7 @@ import typer
 
 from dreamforge.cli.console import run
 from dreamforge.cli.failure import CommandError
+from dreamforge.cli.service_settings import require_valid
 from dreamforge.cli.settings import from_environment
 from dreamforge.cli.stack.plan import StackOptions
 
@@ -26,8 +27,9 @@ def up(
     port: Annotated[int | None, typer.Option(help="Port of the gateway.", envvar="FORGE_GATEWAY_PORT")] = None,
     runners: Annotated[int, typer.Option(min=1, max=64, help="Number of runners.")] = 1,
     renderer: Annotated[
-        RendererChoice, typer.Option(help="synthetic renders mosaics without a model, for benchmarks.")
-    ] = RendererChoice.DIFFUSERS,
+        RendererChoice | None,
+        typer.Option(help="synthetic renders mosaics without a model, for benchmarks; default: diffusers."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not print the logs of services.")] = False,
 ) -> None:
     """Run the whole stack on this machine, in the foreground, until Ctrl-C.
@@ -46,14 +48,22 @@ def up(
     require_local_parts()
     from dreamforge.cli.stack.serve import serve
 
-    settings = from_environment()
-    options = StackOptions(
+    settings, options = from_environment(), stack_options(port=port, runners=runners, renderer=renderer)
+    require_valid(runner_renderer=options.renderer)
+    run(serve(settings, options, quiet=quiet))
+
+
+def stack_options(*, port: int | None = None, runners: int = 1, renderer: RendererChoice | None = None) -> StackOptions:
+    """The options of a stack: arguments, else the environment and .env, else what suits a local stack."""
+    settings, chosen = from_environment(), StackOptions(gateway_port=0)
+    return StackOptions(
         gateway_port=port if port is not None else settings.gateway_port,
         gateway_host=settings.gateway_host,
         runners=runners,
-        renderer=renderer,
+        renderer=renderer or settings.runner_renderer or chosen.renderer,
+        runner_id=settings.runner_id or chosen.runner_id,
+        drain_seconds=chosen.drain_seconds if settings.runner_drain_seconds is None else settings.runner_drain_seconds,
     )
-    run(serve(settings, options, quiet=quiet))
 
 
 def require_local_parts() -> None:

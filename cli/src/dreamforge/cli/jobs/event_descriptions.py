@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
+from rich.text import Text
 
 from dreamforge.contracts.events import (
     ArtifactStored,
@@ -173,6 +174,6 @@ def event_table(lines: Sequence[EventLine]) -> Table:
     table.add_column("by", style="cyan", no_wrap=True)
     table.add_column("what", overflow="fold")
     for line in lines:
-        event = f"[{EVENT_COLOURS[line.event]}]{line.event}[/]" if line.event in EVENT_COLOURS else line.event
-        table.add_row(line.time, f"{line.after_seconds:.3f} s", event, line.by, line.description.replace("[", r"\["))
+        event = Text(line.event, style=EVENT_COLOURS.get(line.event, ""))
+        table.add_row(line.time, f"{line.after_seconds:.3f} s", event, line.by, line.description)
     return table

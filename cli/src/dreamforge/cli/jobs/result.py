@@ -9,6 +9,7 @@ from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.jobs.images import save_images
 from dreamforge.cli.jobs.progress import JobView
 from dreamforge.cli.jobs.watch import NoDisplay, display_on, line_of, watch
+from dreamforge.cli.next_command import next_command
 
 
 async def watch_and_save(
@@ -35,7 +36,7 @@ async def _watch_on_stderr(gateway: GatewayClient, job_id: str) -> JobView:
         with display_on(err) as display:
             return await watch(gateway, job_id, display)
     except asyncio.CancelledError:
-        err.print(f"the job continues: dreamforge jobs watch {job_id} (or jobs cancel)", soft_wrap=True)
+        err.print(f"the job continues: {next_command(f'jobs watch {job_id}')} (or jobs cancel)", soft_wrap=True)
         raise
 
 
@@ -43,5 +44,5 @@ def raise_unless_succeeded(job_id: str, view: JobView) -> None:
     """Errors: CommandError with the job's own reason."""
     if view.status != "succeeded":
         facts = {"job": job_id}
-        hint = f"dreamforge jobs why {job_id} explains more, dreamforge events replay --job {job_id} everything"
+        hint = f"{next_command(f'jobs why {job_id}')} says more"
         raise CommandError(f"the job ended: {line_of(view)}", Exit.JOB_ENDED, facts, hint)

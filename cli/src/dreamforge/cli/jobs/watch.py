@@ -53,7 +53,7 @@ class NoDisplay:
 def show_warning(console: Console, message: ServerSentEvent, view: JobView) -> None:
     """Print a warning as a line of its own, because the bar disappears at the end."""
     if message.event == JobWarned.TOKEN and view.warnings:
-        console.print(f"warning: {view.warnings[-1]}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"warning: {view.warnings[-1]}", style="yellow", soft_wrap=True)
 
 
 class PlainDisplay:
@@ -105,7 +105,7 @@ def display_on(console: Console) -> Iterator[Display]:
         yield PlainDisplay(console)
         return
     columns = (
-        TextColumn("[bold]{task.description:<9}[/]"),
+        TextColumn("{task.description:<9}", style="bold", markup=False),
         BarColumn(bar_width=32, complete_style="cyan", finished_style="green"),
         SpeedColumn(),
     )

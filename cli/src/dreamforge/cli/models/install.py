@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import httpx
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
+from dreamforge.cli.client.http import http_client
 from dreamforge.cli.console import err
 from dreamforge.cli.models.download import Downloader
 from dreamforge.cli.models.fetch import TIMEOUT, Fetcher
@@ -64,7 +65,7 @@ def client_of(settings: CliSettings) -> httpx.AsyncClient:
         if token and (request.url.scheme, request.url.host, request.url.port) == (hub.scheme, hub.host, hub.port):
             request.headers["Authorization"] = f"Bearer {token}"
 
-    return httpx.AsyncClient(timeout=TIMEOUT, event_hooks={"request": [authorize]})
+    return http_client(timeout=TIMEOUT, event_hooks={"request": [authorize]})
 
 
 def hub_of(settings: CliSettings) -> ModelHub:

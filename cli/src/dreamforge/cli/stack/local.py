@@ -9,7 +9,9 @@ from types import TracebackType
 from typing import Self
 
 from dreamforge.cli.failure import CommandError, Exit
+from dreamforge.cli.service_settings import without_effect
 from dreamforge.cli.settings import DESCRIPTORS, SHIPPED_MODELS, CliSettings
+from dreamforge.cli.stack.log_lines import parse_line
 from dreamforge.cli.stack.plan import STOP_ORDER, ServiceSpec, StackOptions, service_names, service_specs
 from dreamforge.cli.stack.ready import until_ready
 from dreamforge.cli.stack.servers import embedded_servers, running_servers, start_all, stop_all, supervise_server
@@ -20,6 +22,8 @@ from dreamforge.runtime.embedded import FolderInUse
 from dreamforge.runtime.embedded.folder import FolderLock
 from dreamforge.runtime.embedded.ports import free_port, is_taken
 from dreamforge.runtime.embedded.processes import identity
+from dreamforge.runtime.network import authority, bare, reachable
+from dreamforge.runtime.service.settings import given
 
 # On two busy cores the slowest service, a runner that builds its first model, is ready in about 25 s.
 READY_SECONDS = 180.0
@@ -71,6 +75,8 @@ class LocalStack:
             self._check_port()
             self._on_event("stack", f"starting {', '.join(server.name for server in self._servers) or 'no servers'}")
             await start_all(self._servers)
+            for note in without_effect(given(), self._addresses()):
+                self._on_event("stack", note)
             self._supervise_servers()
             self._start_services()
             self._write()
@@ -103,7 +109,7 @@ class LocalStack:
             started_at=self._started_at,
             ready=self._ready,
             folder=self._state_dir,
-            gateway_url=f"http://{self.options.gateway_host}:{self.options.gateway_port}",
+            gateway_url=f"http://{authority(reachable(self.options.gateway_host), self.options.gateway_port)}",
             settings=self._addresses(),
             processes=(*running_servers(self._servers), *(process for process in services if process)),
         )
@@ -115,7 +121,7 @@ class LocalStack:
             raise already_up(self._state_dir, error.owner_pid) from error
 
     def _check_port(self) -> None:
-        if is_taken(self.options.gateway_port):
+        if is_taken(self.options.gateway_port, bare(self.options.gateway_host)):
             raise CommandError(
                 f"port {self.options.gateway_port} is in use by another process",
                 Exit.IN_USE,
@@ -129,7 +135,8 @@ class LocalStack:
 
     def _environment(self) -> dict[str, str]:
         own = {"FORGE_STATE_DIR": str(self._state_dir), "FORGE_LOG_JSON": "true"}
-        return {**shipped_models(self._state_dir), **os.environ, **self._addresses(), **own}
+        chosen = shipped_models(self._state_dir) if self._settings.runner_models_dir is None else {}
+        return {**chosen, **os.environ, **self._addresses(), **own}
 
     def _supervise_servers(self) -> None:
         for server in self._servers:
@@ -195,10 +202,21 @@ class LocalStack:
 
 async def _until_service_ready(service: SupervisedService) -> str:
     """Why it is up and not ready, where only a person can decide how it goes on; "" when it is ready."""
-    reason = await until_ready(service.spec.ready_url, lambda: service.ends_in_a_row >= ENDS_BEFORE_GIVING_UP)
+
+    def failed() -> bool:
+        return service.settings_refused or service.ends_in_a_row >= ENDS_BEFORE_GIVING_UP
+
+    reason = await until_ready(service.spec.ready_url, failed)
     if reason is None:
+        if service.settings_refused:
+            raise _settings_refused(service)
         raise _not_ready(service, f"ended {service.ends_in_a_row} times before it was ready")
     return reason
+
+
+def _settings_refused(service: SupervisedService) -> CommandError:
+    said = "; ".join(parse_line(line).message for line in service.last_lines)
+    return CommandError(f"{service.spec.name} cannot run with these settings", Exit.REFUSED, {"it says": said})
 
 
 def _not_ready(service: SupervisedService, what: str) -> CommandError:

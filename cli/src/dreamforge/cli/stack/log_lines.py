@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from rich.text import Text
 
+from dreamforge.cli.console import printable
+
 # Readable on dark and light terminals; red and yellow are reserved for warnings and errors.
 COLOURS = ("cyan", "green", "magenta", "blue", "bright_cyan", "bright_green", "bright_magenta", "bright_blue")
 LEVEL_COLOURS = {"WARNING": "yellow", "ERROR": "bold red", "CRITICAL": "bold red"}
@@ -44,9 +46,9 @@ def show_line(service: str, line: LogLine, colour: str) -> Text:
     text = Text()
     text.append(f"{line.time:8} ", style="dim")
     text.append(f"{service:<{NAME_WIDTH}} ", style=colour)
-    text.append(line.message, style=LEVEL_COLOURS.get(line.level, ""))
+    text.append(printable(line.message), style=LEVEL_COLOURS.get(line.level, ""))
     for name, value in line.ids.items():
-        text.append(f"  {name}={value}", style="dim")
+        text.append(printable(f"  {name}={value}"), style="dim")
     return text
 
 

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dreamforge.runtime.network import authority, reachable
+from dreamforge.runtime.service.settings import EXIT_SETTINGS
+
 # The user who stops a local stack waits this long; a render that is not finished by then returns to the queue.
 RUNNER_DRAIN_SECONDS = 5
 # Started together (each waits for its dependencies), stopped in this order: first no new work, then no new events.
@@ -11,12 +14,14 @@ STOP_ORDER = ("gateway", "scheduler", "gpu-runner", "projector")
 
 @dataclass(frozen=True, slots=True)
 class StackOptions:
-    """Options of `dreamforge up`. A port of 0 takes a free one."""
+    """Options of `dreamforge up`. A port of 0 takes a free one. Several runners get numbers behind `runner_id`."""
 
     gateway_port: int
     gateway_host: str = "127.0.0.1"
     runners: int = 1
     renderer: str = "diffusers"
+    runner_id: str = "local"
+    drain_seconds: float = RUNNER_DRAIN_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class ServiceSpec:
     @property
     def address(self) -> str:
         """Address of its HTTP server."""
-        return f"{self.host}:{self.port}"
+        return authority(reachable(self.host), self.port)
 
     @property
     def ready_url(self) -> str:
@@ -80,8 +85,8 @@ def runner_spec(name: str, options: StackOptions, port: int) -> ServiceSpec:
     spec = worker_spec(name, "gpu-runner", port)
     own = {
         "FORGE_RUNNER_RENDERER": options.renderer,
-        "FORGE_RUNNER_ID": name.replace("gpu-runner", "local"),
-        "FORGE_RUNNER_DRAIN_SECONDS": str(RUNNER_DRAIN_SECONDS),
+        "FORGE_RUNNER_ID": name.replace("gpu-runner", options.runner_id),
+        "FORGE_RUNNER_DRAIN_SECONDS": f"{options.drain_seconds:g}",
     }
     return ServiceSpec(spec.name, spec.kind, spec.host, spec.port, {**spec.environment, **own})
 
@@ -113,4 +118,6 @@ def ending(code: int) -> str:
     >>> ending(1), ending(-9)
     ('ended with code 1', 'was killed by signal 9')
     """
+    if code == EXIT_SETTINGS:
+        return "cannot run with its settings"
     return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"

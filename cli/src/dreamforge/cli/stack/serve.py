@@ -1,10 +1,12 @@
 """Runs a local stack in the foreground: starts it, prints its processes, waits for a signal, stops it."""
 
-import os
 import signal
+
+from rich.text import Text
 
 from dreamforge.cli.console import out
 from dreamforge.cli.failure import Exit
+from dreamforge.cli.next_command import next_command
 from dreamforge.cli.settings import CliSettings
 from dreamforge.cli.stack.local import LocalStack
 from dreamforge.cli.stack.plan import StackOptions, service_names
@@ -36,7 +38,7 @@ async def serve(settings: CliSettings, options: StackOptions, *, quiet: bool) ->
 def _print(record: StackRecord) -> None:
     out.print()
     out.print(stack_table(record))
-    out.print(f"\n[bold]Dream Forge is up[/bold] at [link]{record.gateway_url}[/link]; Ctrl-C stops it. Try:")
-    # uv sets UV for its children; a user who started this through uv has no `dreamforge` on PATH in another shell.
-    prefix = "uv run " if "UV" in os.environ else ""
-    out.print(f'  {prefix}dreamforge generate "a lighthouse at dawn"\n', style="green")
+    url = Text(record.gateway_url, style=f"link {record.gateway_url}")
+    out.print(Text.assemble("\n", ("Dream Forge is up", "bold"), " at ", url, "; Ctrl-C stops it. Try:"))
+    command = next_command('generate "a lighthouse at dawn"')
+    out.print(f"  {command}\n", style="green")

@@ -11,6 +11,7 @@ from dreamforge.cli.stack.plan import ServiceSpec, ending, restart_delay_seconds
 from dreamforge.cli.stack_record import RunningProcess
 from dreamforge.runtime import clock
 from dreamforge.runtime.embedded import GuardedProcess, spawn
+from dreamforge.runtime.service.settings import EXIT_SETTINGS
 
 # A service that ran this long was healthy: its next end counts as the first.
 HEALTHY_AFTER_SECONDS = 30.0
@@ -40,6 +41,7 @@ class SupervisedService:
         self.log_path = log_path
         self.restarts = 0
         self.ends_in_a_row = 0
+        self.settings_refused = False
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._environment = {**environment, **spec.environment, "PYTHONUNBUFFERED": "1"}
         self._on_event, self._on_output, self._on_start = on_event, on_output, on_start
@@ -67,6 +69,7 @@ class SupervisedService:
             code = await self._run_once()
             if self._stopping:
                 return
+            self.settings_refused = code == EXIT_SETTINGS
             healthy = clock.monotonic_seconds() - started > HEALTHY_AFTER_SECONDS
             self.ends_in_a_row = 1 if healthy else self.ends_in_a_row + 1
             pause_seconds = restart_delay_seconds(self.ends_in_a_row)

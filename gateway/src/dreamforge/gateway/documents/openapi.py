@@ -22,10 +22,11 @@ Every error is an RFC 9457 problem document. Every response carries `X-Request-I
 """
 
 
-def describe(app: FastAPI, limits: Limits) -> Json:
-    """The document of the routes, with the limits in it."""
+def describe(app: FastAPI, limits: Limits, root_path: str = "") -> Json:
+    """The document of the routes, with the limits and the address of this installation in it."""
     app.description = ABOUT.format(**limits.model_dump())
     document = app.openapi()
+    document["servers"] = [{"url": root_path or "/", "description": "where this document is from"}]
     schemas: Json = document["components"]["schemas"]
     for model in (submission_for(limits), ProblemReply):
         schema = model.model_json_schema(ref_template=REFERENCES)

@@ -32,7 +32,7 @@ def render(document: Json) -> str:
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(info['title'])} API</title>"
         '<meta name=viewport content="width=device-width,initial-scale=1">'
         f"<style>{STYLE}</style><h1>{escape(info['title'])} API {escape(info['version'])}</h1>"
-        f"<p><a href=/>Studio</a> · <a href=/openapi.json>openapi.json</a> · <a href=/asyncapi>events</a></p>"
+        '<p><a href="./">Studio</a> · <a href="openapi.json">openapi.json</a> · <a href="asyncapi">events</a></p>'
         + "".join(f"<p>{_prose(part)}</p>" for part in info["description"].strip().split("\n\n"))
         + routes
         + f"<h2>Problems</h2><table><tr><th>code<th>status<th>means</tr>{_problems()}</table>"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from dreamforge.contracts.errors import Conflict, ForgeError, InvalidInput, NotFound, Unavailable
+from dreamforge.runtime.network import authority
 
 # A body with ten thousand unknown fields must not be answered with ten thousand explanations.
 VIOLATIONS_MAX = 20
@@ -17,6 +18,12 @@ class Violation:
     detail: str
     pointer: str | None = None
     parameter: str | None = None
+
+    @property
+    def field(self) -> str:
+        """Where, for people: the parts of the path with dots between, and a colon before what is wrong with it."""
+        where = (self.pointer or "").removeprefix("/").replace("/", ".") or self.parameter or "body"
+        return where if self.detail.startswith("is ") else f"{where}:"
 
     def as_json(self) -> dict[str, str]:
         """Only what is known."""
@@ -43,9 +50,8 @@ class InvalidRequest(InvalidInput):
 
     def __str__(self) -> str:
         first = self.violations[0]
-        where = first.pointer or first.parameter or "body"
         more = f" (and {len(self.violations) - 1} more)" if len(self.violations) > 1 else ""
-        return f"{where}: {first.detail}{more}"
+        return f"{first.field} {first.detail}{more}"
 
 
 @dataclass(eq=False)
@@ -227,4 +233,5 @@ class GatewayPortInUse(ForgeError):
     reason: str
 
     def __str__(self) -> str:
-        return f"cannot listen on {self.host}:{self.port} ({self.reason}); set FORGE_GATEWAY_PORT to another port"
+        where = authority(self.host, self.port)
+        return f"cannot listen on {where} ({self.reason}); set FORGE_GATEWAY_HOST or FORGE_GATEWAY_PORT to another"

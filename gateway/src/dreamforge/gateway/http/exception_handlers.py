@@ -14,6 +14,7 @@ from dreamforge.contracts.validation import Location, describe_errors
 from dreamforge.gateway.http.errors import SHOWN_CHARS, VIOLATIONS_MAX, InvalidRequest, Violation, pointer
 from dreamforge.gateway.http.middleware import BUG, context_of
 from dreamforge.gateway.http.problems import MEDIA_TYPE, Problem, http_problem, problem_of
+from dreamforge.gateway.http.root_path import root_of
 
 
 def install(app: FastAPI) -> None:
@@ -26,7 +27,8 @@ def install(app: FastAPI) -> None:
 
 def respond(request: Request, problem: Problem) -> Response:
     """A problem document as a response."""
-    body = problem.body(instance=request.url.path, request_id=context_of(request).request_id)
+    path: str = request.scope["path"]
+    body = problem.body(instance=path, request_id=context_of(request).request_id, root=root_of(request))
     return Response(body, problem.status, dict(problem.headers), MEDIA_TYPE)
 
 
@@ -74,4 +76,5 @@ def _allowed(request: Request) -> str:
     """Every method of this path: the framework names only those of the first route that has it."""
     document: dict[str, Any] = request.app.state.document
     template = getattr(request.scope.get("route"), "path", "")
-    return ", ".join(sorted(method.upper() for method in document["paths"].get(template, {"get": None})))
+    methods = {method.upper() for method in document["paths"].get(template, {"get": None})}
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from loguru import logger
 from prometheus_client import Histogram
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dreamforge.gateway.http.problems import MEDIA_TYPE, Problem
+from dreamforge.gateway.http.head import answer_head
+from dreamforge.gateway.http.one_value import repeated
+from dreamforge.gateway.http.problems import MEDIA_TYPE, Problem, problem_of
+from dreamforge.gateway.http.root_path import set_root
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.service.telemetry import LATENCY_BUCKETS, log_context, trace_id_of
 
@@ -57,13 +61,16 @@ def context_of(request: Request) -> RequestContext:
 class RequestMiddleware:
     """Wraps the application."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, root_path: str = "") -> None:
+        """`root_path` is the prefix of every path, as clients see it."""
         self._app = app
+        self._root = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        set_root(scope, self._root)
         context = scope[CONTEXT] = context_from(scope["headers"])
         added = [
             (b"x-request-id", context.request_id.encode()),
@@ -82,7 +89,7 @@ class RequestMiddleware:
 
         with log_context(request_id=context.request_id, trace_id=trace_id_of(context.traceparent)):
             try:
-                await self._app(scope, receive, send_with_ids)
+                await self._answer(scope, receive, send_with_ids)
             except ClientDisconnect:
                 logger.debug("the client left before its request was complete")
             except Exception as error:
@@ -90,6 +97,16 @@ class RequestMiddleware:
                 if status == 0:
                     await send_problem(scope, send_with_ids, BUG)
             _observe(scope, status, clock.monotonic_seconds() - started)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == self._root != "":
+            await RedirectResponse(f"{self._root}/", 308)(scope, receive, send)  # relative URLs of pages need the slash
+        elif (error := repeated(scope["query_string"], scope["headers"])) is not None:
+            await send_problem(scope, send, problem_of(error))
+        elif scope["method"] == "HEAD":
+            await answer_head(self._app, scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 def _observe(scope: Scope, status: int, seconds: float) -> None:
@@ -102,7 +119,7 @@ def _observe(scope: Scope, status: int, seconds: float) -> None:
 
 async def send_problem(scope: Scope, send: Send, problem: Problem) -> None:
     """Answer with a problem document, outside the framework."""
-    body = problem.body(instance=scope["path"], request_id=scope[CONTEXT].request_id)
+    body = problem.body(instance=scope["path"], request_id=scope[CONTEXT].request_id, root=scope["root_path"])
     headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

@@ -79,10 +79,10 @@ class Problem:
     extra: Mapping[str, object] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def body(self, *, instance: str = "", request_id: str = "") -> bytes:
-        """The document as JSON. `instance` is the path that was asked for."""
+    def body(self, *, instance: str = "", request_id: str = "", root: str = "") -> bytes:
+        """The document as JSON. `instance` is the path that was asked for, `root` the prefix of every path."""
         document: dict[str, object] = {
-            "type": f"/docs#problem-{self.code}",
+            "type": f"{root}/docs#problem-{self.code}",
             "title": self.title,
             "status": self.status,
             "detail": self.detail,

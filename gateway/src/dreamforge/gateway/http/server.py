@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from dreamforge.gateway.http.errors import GatewayPortInUse
 from dreamforge.gateway.http.server_protocol import ConnectionLimits, ForgeConfig, ForgeProtocol, cut_late_clients
+from dreamforge.runtime.network import bare
 
 BACKLOG = 2048
 # How often late clients are looked for: a few times in the shortest sensible deadline.
@@ -27,8 +28,11 @@ UNREAD_MILLISECONDS = 60_000
 class Server(uvicorn.Server):
     """uvicorn without its signal handlers: `runtime.service` owns the signals."""
 
-    def __init__(self, app: ASGIApp, *, limits: ConnectionLimits, drain_seconds: float) -> None:
-        """`drain_seconds` bounds how long open requests may take once the server stops."""
+    def __init__(
+        self, app: ASGIApp, *, limits: ConnectionLimits, drain_seconds: float, keep_alive_seconds: int
+    ) -> None:
+        """`drain_seconds` bounds how long open requests may take once the server stops, `keep_alive_seconds` how long
+        a connection may be idle."""
         super().__init__(
             ForgeConfig(
                 app,
@@ -39,6 +43,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                timeout_keep_alive=keep_alive_seconds,
                 timeout_graceful_shutdown=round(drain_seconds),
             )
         )
@@ -63,7 +68,7 @@ class Server(uvicorn.Server):
 def listen(host: str, port: int) -> socket.socket:
     """Bind the port before anything else is done. Errors: GatewayPortInUse."""
     try:
-        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        address = socket.getaddrinfo(bare(host), port, type=socket.SOCK_STREAM)[0]
         # The protocol is named, for asyncio turns Nagle's algorithm off only where it reads TCP: 40 ms a reply else.
         listener = socket.socket(*address[:3])
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

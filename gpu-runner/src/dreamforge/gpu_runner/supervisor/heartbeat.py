@@ -48,6 +48,7 @@ def heartbeat_of(
         free_bytes=device.free_bytes,
         slots=activity.slots,
         draining=identity.draining or not activity.accepting,
+        starting=not (identity.draining or activity.accepting),
         model_ids=tuple(sorted(identity.model_ids)),
         resident_model_ids=tuple(sorted(activity.resident)),
         active=activity.active,

@@ -64,13 +64,16 @@ class NatsServer(EmbeddedServer):
         self._http_port = free_port()
 
     def _launch(self) -> Launch:
-        """Text values are quoted: nats-server parses environment values like configuration."""
+        """Text values are quoted: nats-server parses environment values like configuration.
+
+        That has no escapes for characters beyond ASCII.
+        """
         environment = {
             "FORGE_NATS_SERVER_NAME": json.dumps(f"forge-{self.port}"),
             "FORGE_NATS_PORT": str(self.port),
             "FORGE_NATS_HTTP": json.dumps(f"{LOOPBACK}:{self._http_port}"),
             "FORGE_NATS_TOKEN": json.dumps(self._token),
-            "FORGE_NATS_STORE_DIR": json.dumps(str(self.folder / "jetstream")),
+            "FORGE_NATS_STORE_DIR": json.dumps(str(self.folder / "jetstream"), ensure_ascii=False),
             "FORGE_NATS_SYNC_INTERVAL": json.dumps("always" if self._fsync else "2m"),
             "FORGE_NATS_MEMORY_LIMIT": str(self._limits_bytes[0]),
             "FORGE_NATS_FILE_LIMIT": str(self._limits_bytes[1]),

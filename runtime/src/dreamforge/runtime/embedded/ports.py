@@ -1,5 +1,6 @@
 """TCP ports on the loopback address."""
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -36,12 +37,19 @@ def first_outgoing_port() -> int:
         return DEFAULT_FIRST_OUTGOING
 
 
-def is_taken(port: int) -> bool:
-    """Whether a server could not bind this port now; a port in TIME_WAIT counts as free, as servers see it."""
-    with socket.socket() as probe:
+def is_taken(port: int, host: str = LOOPBACK) -> bool:
+    """Whether a server could not bind this port now; a port in TIME_WAIT counts as free, as servers see it.
+
+    False for a host that this machine does not have: that is no fault of the port.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError:
+        return False
+    with socket.socket(family, kind, protocol) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return True
+            probe.bind(address)
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL
         return False

@@ -9,10 +9,12 @@ import json
 import urllib.request
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from loguru import logger
 
 from dreamforge.contracts.errors import BrokerUnfit
+from dreamforge.runtime.network import is_loopback
 from dreamforge.runtime.service import retry
 from dreamforge.runtime.service.settings import CommonSettings
 
@@ -54,7 +56,10 @@ def fsyncs(varz: dict[str, Any]) -> bool:  # Any: JSON
 
 async def _varz(url: str) -> dict[str, Any]:
     def read() -> bytes:
-        with urllib.request.urlopen(f"{url}/varz", timeout=TIMEOUT_SECONDS) as response:
+        # A proxy, on whatever machine, cannot reach our loopback addresses.
+        direct = [urllib.request.ProxyHandler({})] if is_loopback(urlsplit(url).hostname or "") else []
+        opener = urllib.request.build_opener(*direct)
+        with opener.open(f"{url}/varz", timeout=TIMEOUT_SECONDS) as response:
             body: bytes = response.read()
             return body
 

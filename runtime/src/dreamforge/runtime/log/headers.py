@@ -5,6 +5,8 @@ over the characters of header names. A property test compares both, so that an u
 parser is noticed.
 """
 
+from urllib.parse import ParseResult, unquote
+
 from nats.aio.client import Client
 
 # What bytes.strip() strips; str.strip() alone would strip more.
@@ -12,7 +14,13 @@ BLANKS = " \t\n\r\x0b\x0c"
 
 
 class FastClient(Client):
-    """The client library's connection with our header parser, and requests that fail when the connection is lost."""
+    """The client library's connection with our header parser, requests that fail when the connection is lost, and
+    percent-encoded credentials in URLs, as every other program reads them."""
+
+    def _setup_server_pool(self, connect_url: list[str]) -> None:
+        super()._setup_server_pool(connect_url)
+        for server in self._server_pool:
+            server.uri = DecodedUrl(*server.uri)
 
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
@@ -24,6 +32,26 @@ class FastClient(Client):
             if not answer.done():
                 answer.set_exception(reason)
                 answer.exception()  # marked as retrieved: the requester may have given up
+
+
+class DecodedUrl(ParseResult):
+    """A parsed URL whose user and password are percent-decoded.
+
+    >>> DecodedUrl("nats", "forge:p%40ss@127.0.0.1:4222", "", "", "", "").password
+    'p@ss'
+    """
+
+    @property
+    def username(self) -> str | None:
+        return _decoded(super().username)
+
+    @property
+    def password(self) -> str | None:
+        return _decoded(super().password)
+
+
+def _decoded(text: str | None) -> str | None:
+    return None if text is None else unquote(text)
 
 
 def parse_header_lines(raw: bytes) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterable
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -10,6 +11,7 @@ from loguru import logger
 from prometheus_client import make_wsgi_app
 
 from dreamforge.contracts.errors import DependencyAway
+from dreamforge.runtime.network import authority, bare
 
 # A readiness check that takes longer has failed.
 CHECK_SECONDS = 2.0
@@ -46,6 +48,10 @@ class _QuietHandler(WSGIRequestHandler):
         return None
 
 
+class _IPv6Server(WSGIServer):
+    address_family = socket.AF_INET6
+
+
 class HealthServer:
     """A small HTTP server in a thread; checks run on the service's event loop, so it is not ready if that hangs."""
 
@@ -53,8 +59,10 @@ class HealthServer:
         self._checks = checks
         self._loop = asyncio.get_running_loop()
         self._metrics = make_wsgi_app()
-        self._server: WSGIServer = make_server(host, port, self._app, handler_class=_QuietHandler)
-        self.address = f"{host}:{self._server.server_port}"
+        host = bare(host)
+        kind = _IPv6Server if ":" in host else WSGIServer
+        self._server: WSGIServer = make_server(host, port, self._app, server_class=kind, handler_class=_QuietHandler)
+        self.address = authority(host, self._server.server_port)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.2,), name="health", daemon=True)
 
     def start(self) -> None:

@@ -10,14 +10,16 @@ from typing import Any, Generic, TypeVar
 import uvloop
 from loguru import logger
 
-from dreamforge.contracts.errors import ForgeError
+from dreamforge.contracts.errors import BrokerUnfit, ForgeError
 from dreamforge.runtime.service.health import Check, HealthServer, not_ready
 from dreamforge.runtime.service.lifetime import Lifetime
-from dreamforge.runtime.service.settings import CommonSettings, load
+from dreamforge.runtime.service.settings import EXIT_SETTINGS, CommonSettings, InvalidSettings, load
 from dreamforge.runtime.service.signals import STOP_SIGNALS, stop_on_signals
 from dreamforge.runtime.service.telemetry import configure_logging
 
 EXIT_ERROR = 1
+# Starting again cannot help before a person has changed settings, here or of a server.
+NEEDS_OTHER_SETTINGS = (InvalidSettings, BrokerUnfit)
 S = TypeVar("S", bound=CommonSettings)
 
 
@@ -51,7 +53,8 @@ async def serve(service: Service[S], settings: S, stop: asyncio.Event) -> None:
 def main(service: Service[S]) -> None:
     """The body of every `python -m dreamforge.<service>`.
 
-    Exits with 2 and one line for each wrong setting, with 1 and one line on an error of ours.
+    Exits with EXIT_SETTINGS and one line for each wrong setting, or a server that does not fit; with 1 and one line on
+    another error of ours.
     """
     settings = load(service.settings)
     configure_logging(service.name, level=settings.log_level, as_json=settings.log_json)
@@ -60,7 +63,7 @@ def main(service: Service[S]) -> None:
             runner.run(_serve_until_signal(service, settings))
     except ForgeError as error:
         logger.critical("{} cannot run: {}", service.name, error)
-        sys.exit(EXIT_ERROR)
+        sys.exit(EXIT_SETTINGS if isinstance(error, NEEDS_OTHER_SETTINGS) else EXIT_ERROR)
     logger.info("{} stopped", service.name)
 
 

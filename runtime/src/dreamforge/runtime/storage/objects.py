@@ -18,7 +18,7 @@ from minio.commonconfig import CopySource
 from minio.error import InvalidResponseError, MinioException, S3Error
 
 from dreamforge.contracts.errors import ArtifactNotFound, DependencyAway
-from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.service.settings import CommonSettings, InvalidSettings
 
 T = TypeVar("T")
 IMAGES = "images/"
@@ -70,9 +70,9 @@ class ObjectStore:
     """Blocking SDK calls, each in a thread; every error becomes DependencyAway("s3")."""
 
     def __init__(self, settings: CommonSettings) -> None:
-        """Makes no request. Errors: DependencyAway when there is no secret to sign requests with."""
+        """Makes no request. Errors: InvalidSettings when there is no secret to sign requests with."""
         if not settings.s3_secret_key.get_secret_value():
-            raise DependencyAway(dependency="s3", reason="FORGE_S3_SECRET_KEY is not set")
+            raise InvalidSettings(("FORGE_S3_SECRET_KEY is not set: requests to the object store are signed with it",))
         self.bucket = self._bucket = settings.s3_bucket
         self._client = _client(settings)
 

@@ -1,0 +1,63 @@
+"""Hosts, ports and URLs: loopback, IPv6 in brackets, what is shown of a URL that has a password. Pure."""
+
+import ipaddress
+import re
+
+WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+_USERINFO = re.compile(r"(?<=//)[^/?#\s]*@")
+_PASSWORD = re.compile(r"(?<=[?&\s]password=)[^&\s]*|(?<=^password=)[^&\s]*")
+
+
+def bare(host: str) -> str:
+    """A host without the brackets of an IPv6 address.
+
+    >>> bare("[::1]"), bare("localhost")
+    ('::1', 'localhost')
+    """
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
+def authority(host: str, port: int) -> str:
+    """Host and port as they stand in a URL: an IPv6 address in brackets.
+
+    >>> authority("::1", 8080), authority("localhost", 8080)
+    ('[::1]:8080', 'localhost:8080')
+    """
+    host = bare(host)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def reachable(host: str) -> str:
+    """The host by which this machine reaches a server that listens on `host`: loopback where that is every address.
+
+    >>> reachable("0.0.0.0"), reachable("[::]"), reachable("10.0.0.1")
+    ('127.0.0.1', '::1', '10.0.0.1')
+    """
+    host = bare(host)
+    return WILDCARDS.get(host, host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by its name or number alone, so that no proxy can reach it.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("[::1]"), is_loopback("localhost"), is_loopback("10.0.0.1")
+    (True, True, True, False)
+    """
+    host = bare(host).lower().rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def without_credentials(url: str) -> str:
+    """A URL, or several, as it may be shown.
+
+    >>> without_credentials("nats://token@a:4222,nats://u:p%40@b:4222")
+    'nats://***@a:4222,nats://***@b:4222'
+    >>> without_credentials("postgresql://h/forge?user=u&password=p")
+    'postgresql://h/forge?user=u&password=***'
+    """
+    return ",".join(_PASSWORD.sub("***", _USERINFO.sub("***@", part)) for part in url.split(","))
