@@ -10,6 +10,7 @@ from dreamforge.contracts.events import JobRequested
 from dreamforge.contracts.models.descriptor import Preset
 
 PROBLEM = "application/problem+json"
+JSON = {"Content-Type": "application/json"}
 
 
 async def request_of(system: SimulatedSystem, job_id: str) -> JobRequested:
@@ -40,7 +41,7 @@ async def test_a_repeat_with_the_same_key_is_the_same_job(client: httpx.AsyncCli
     headers = {"Idempotency-Key": "k"}
     body = {"prompt": "no seed given"}
     first = await client.post("/v1/jobs", json=body, headers=headers)
-    again = await client.post("/v1/jobs", content=b'{ "prompt":"no seed given", "seed": null }', headers=headers)
+    again = await client.post("/v1/jobs", content=b'{ "prompt":"no seed given", "seed": null }', headers=headers | JSON)
     other_tenant = await client.post("/v1/jobs", json=body, headers=headers | {"Forge-Tenant": "other"})
     assert [r.status_code for r in (first, again, other_tenant)] == [202, 202, 202]
     assert again.json() == first.json()
@@ -122,7 +123,7 @@ BAD_BODIES: list[tuple[bytes, int, str, str | None]] = [
 
 async def test_bad_input_is_refused_with_what_and_where(client: httpx.AsyncClient) -> None:
     for content, status, code, pointer in BAD_BODIES:
-        response = await client.post("/v1/jobs", content=content, headers={"Content-Type": "application/json"})
+        response = await client.post("/v1/jobs", content=content, headers=JSON)
         problem = response.json()
         assert (response.status_code, problem["code"]) == (status, code), (content[:40], problem)
         assert response.headers["content-type"] == PROBLEM
@@ -142,7 +143,7 @@ async def test_a_body_too_large_is_refused_before_it_is_kept(client: httpx.Async
             yield b" " * 4096
 
     content = parts() if chunked else b" " * (160 * 1024)
-    response = await client.post("/v1/jobs", content=content)
+    response = await client.post("/v1/jobs", content=content, headers=JSON)
     assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
 
 

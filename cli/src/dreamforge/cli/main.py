@@ -16,6 +16,7 @@ from dreamforge.cli.commands import (
     events,
     generate,
     jobs,
+    keys,
     logs,
     models,
     parked,
@@ -94,6 +95,7 @@ events.app.add_typer(parked.app, name="parked")
 app.add_typer(events.app, name="events")
 app.add_typer(models.app, name="models")
 app.add_typer(runners.app, name="runners")
+app.add_typer(keys.app, name="keys")
 app.add_typer(projection.app, name="projection")
 
 # Libraries that are shared with the services write logs; the command shows errors only.

@@ -48,6 +48,17 @@ class Unavailable(ForgeError):
 
 
 @dataclass(eq=False)
+class UnknownKey(NotFound):
+    """There is no API key with this id."""
+
+    code = "unknown_key"
+    key_id: str
+
+    def __str__(self) -> str:
+        return f"there is no key {self.key_id!r}: `dreamforge keys list` shows every one"
+
+
+@dataclass(eq=False)
 class SizeNotSupported(InvalidInput):
     """A side of the image is not a positive multiple of what the model's autoencoder needs."""
 

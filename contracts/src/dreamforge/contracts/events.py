@@ -351,6 +351,31 @@ class QueueReleased(QueueEvent):
     TOKEN = "released"
 
 
+class KeyEvent(Event):
+    """A fact about an API key, on `forge.keys.{key_id}.{TOKEN}`."""
+
+
+class KeyCreated(KeyEvent):
+    """The owner of the secret may act for the tenant, within the scopes, until the key expires or is revoked."""
+
+    TYPE = "dreamforge.key.created.v1"
+    TOKEN = "created"
+    name: str = Field(max_length=200, description="what its owner calls it")
+    secret_sha256: Sha256
+    tenant: Token
+    scopes: tuple[Literal["read", "submit", "admin"], ...] = Field(min_length=1)
+    expires_at: AwareDatetime | None = None
+    created_by: str = "operator"
+
+
+class KeyRevoked(KeyEvent):
+    """The key is refused from now on."""
+
+    TYPE = "dreamforge.key.revoked.v1"
+    TOKEN = "revoked"
+    revoked_by: str = "operator"
+
+
 class MessageParked(Event):
     """A message that could not be read was set aside with the reason, so that the stream goes on."""
 
@@ -402,6 +427,8 @@ EVENTS: tuple[type[Event], ...] = (
     ModelRemoved,
     QueueHeld,
     QueueReleased,
+    KeyCreated,
+    KeyRevoked,
     MessageParked,
     ParkedSettled,
 )

@@ -10,9 +10,10 @@ from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents.openapi import describe
 from dreamforge.gateway.http import exception_handlers
+from dreamforge.gateway.http.authentication import Authentication, NoAuthentication
 from dreamforge.gateway.http.middleware import RequestMiddleware
 from dreamforge.gateway.http.origin import OriginCheck, OriginPolicy
-from dreamforge.gateway.routes import artifacts, fleet, job_control, jobs, pages, queue, system, uploads
+from dreamforge.gateway.routes import access, artifacts, fleet, job_control, jobs, pages, queue, system, uploads
 from dreamforge.gateway.routes.common import of_this_log
 from dreamforge.gateway.settings import parts_of
 
@@ -33,7 +34,7 @@ def api(limits: Limits, root_path: str = "") -> FastAPI:
     )
     for module in (jobs, job_control, queue, artifacts, uploads, fleet):
         app.include_router(module.router, dependencies=[Depends(of_this_log)])
-    for module in (system, pages):
+    for module in (access, system, pages):
         app.include_router(module.router)
     exception_handlers.install(app)
     app.state.document = describe(app, limits, root_path)
@@ -48,7 +49,9 @@ def application(dependencies: Dependencies) -> ASGIApp:
     app.state.pages = pages.Pages.of(app.state.document)
     origins = parts_of(dependencies.settings.gateway_origins)
     policy = OriginPolicy.of(parts_of(dependencies.settings.gateway_hosts), origins)
-    return RequestMiddleware(OriginCheck(_readable_from(app, origins), policy), root_path=root_path)
+    keys = dependencies.settings.gateway_auth == "keys"
+    authenticated = Authentication(app, dependencies.keys) if keys else NoAuthentication(app)
+    return RequestMiddleware(OriginCheck(_readable_from(authenticated, origins), policy), root_path=root_path)
 
 
 def _readable_from(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from loguru import logger
 
+from dreamforge.contracts.access import KeyState
 from dreamforge.contracts.errors import DependencyAway, OtherLog, Unavailable
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.log.streams import JOBS
@@ -27,7 +28,7 @@ from dreamforge.runtime.log.bus import ApiError, Bus
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.identity import stream_place
 from dreamforge.runtime.log.streams import open_log
-from dreamforge.runtime.log.views import FleetView, ModelsView, QueuesView
+from dreamforge.runtime.log.views import FleetView, KeysView, ModelsView, QueuesView
 from dreamforge.runtime.service import retry
 from dreamforge.runtime.service.health import Check, readiness
 from dreamforge.runtime.storage.bucket_owner import claim
@@ -45,6 +46,7 @@ class Log:
     fleet: FleetView
     models: ModelsView
     queues: QueuesView
+    keys: KeysView
     hub: Hub
 
 
@@ -108,6 +110,13 @@ class Dependencies:
             raise DependencyAway(dependency="nats", reason="the held queues have not been read yet")
         return view.held
 
+    def keys(self) -> Mapping[str, KeyState]:
+        """The API keys, by id. Errors: DependencyAway until they were read once."""
+        view = self.log.keys
+        if not view.ready.is_set():
+            raise DependencyAway(dependency="nats", reason="the API keys have not been read yet")
+        return view.keys
+
     async def run(self) -> None:
         """Connect to everything and follow it until cancelled. Errors: BrokerUnfit."""
         try:
@@ -154,11 +163,12 @@ class Dependencies:
             heartbeat_seconds=settings.gateway_heartbeat_seconds,
         )
         store = EventStore(bus, f"/dreamforge/gateway/{instance}")
-        log = self._log = Log(bus, store, FleetView(bus), ModelsView(bus), QueuesView(bus), hub)
+        log = self._log = Log(bus, store, FleetView(bus), ModelsView(bus), QueuesView(bus), KeysView(bus), hub)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(log.fleet.run(), name="fleet")
             tasks.create_task(log.models.run(), name="models")
             tasks.create_task(log.queues.run(), name="queues")
+            tasks.create_task(log.keys.run(), name="keys")
             tasks.create_task(retry.until_it_works("the event streams", hub.run, Unavailable, ApiError), name="hub")
             tasks.create_task(self.same_log.run(bus), name="same-log")
             tasks.create_task(self._claim_bucket(bus), name="claim")
@@ -188,6 +198,7 @@ class Dependencies:
         self.heartbeats()
         self.models()
         self.held_queues()
+        self.keys()
         if not log.hub.ready:
             raise DependencyAway(dependency="nats", reason="the event streams are not followed yet")
         await log.bus.nc.flush(timeout=1)

@@ -7,6 +7,8 @@ from loguru import logger
 
 from dreamforge.gateway.app import application
 from dreamforge.gateway.dependencies import Dependencies
+from dreamforge.gateway.http.errors import Unprotected
+from dreamforge.gateway.http.origin import is_loopback
 from dreamforge.gateway.http.server import OTHER_CONNECTIONS, OTHER_FILES, Server, allow_files, listen
 from dreamforge.gateway.http.server_protocol import ConnectionLimits
 from dreamforge.gateway.settings import GatewaySettings
@@ -16,9 +18,17 @@ from dreamforge.runtime.service.lifetime import Lifetime
 
 
 async def start(settings: GatewaySettings, lifetime: Lifetime) -> None:
-    """Take the port, then answer. Errors: GatewayPortInUse."""
+    """Take the port, then answer. Errors: Unprotected, GatewayPortInUse."""
+    require_protection(settings)
     allow_files(settings.gateway_streams + OTHER_FILES)
     await answer(settings, lifetime, listen(settings.gateway_host, settings.gateway_port))
+
+
+def require_protection(settings: GatewaySettings) -> None:
+    """Refuse an address that others can reach, unless keys are asked for. Errors: Unprotected."""
+    host = settings.gateway_host
+    if settings.gateway_auth == "none" and not settings.gateway_unprotected and not is_loopback(host):
+        raise Unprotected(host=host)
 
 
 async def answer(settings: GatewaySettings, lifetime: Lifetime, listener: socket.socket) -> None:

@@ -1,6 +1,7 @@
 """The settings of the gateway, beside those that every service has: `FORGE_GATEWAY_*` and `FORGE_LIMIT_*`."""
 
 import re
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -14,6 +15,12 @@ class GatewaySettings(CommonSettings):
 
     gateway_host: str = "127.0.0.1"
     gateway_port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free port")
+    gateway_auth: Literal["none", "keys"] = Field(
+        default="none", description="keys: every request needs an API key, see `dreamforge keys`"
+    )
+    gateway_unprotected: bool = Field(
+        default=False, description="allow an address that others can reach without keys: something else protects it"
+    )
     gateway_hosts: str = Field(
         default="",
         description="host names, comma-separated, under which browsers reach the gateway, beside addresses, localhost "

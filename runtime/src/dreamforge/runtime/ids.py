@@ -4,6 +4,8 @@ import random
 import secrets
 import uuid
 
+from dreamforge.contracts.access import KEY_ID_CHARS, SECRET_BYTES
+
 # Namespace of idempotent job ids. Any fixed UUID does; changing it would fork every retried POST.
 JOB_NAMESPACE = uuid.UUID("6f2c1c0e-7f0b-5b0a-9a53-0d5e4c6f7267")
 # Namespace of the identities of older streams. Any fixed UUID does; changing it would make each another log.
@@ -56,6 +58,16 @@ def new_seed() -> int:
 def new_secret() -> str:
     """A password of 192 random bits for an embedded server."""
     return secrets.token_urlsafe(24)
+
+
+def new_key_id() -> str:
+    """The public part of an API key: 52 random bits, in letters and digits that no reader mistakes."""
+    return "".join(secrets.choice("0123456789abcdefghjkmnpqrstvwxyz") for _ in range(KEY_ID_CHARS))
+
+
+def new_key_secret() -> str:
+    """The secret part of an API key: 256 random bits."""
+    return secrets.token_urlsafe(SECRET_BYTES)
 
 
 def jitter(seconds: float) -> float:

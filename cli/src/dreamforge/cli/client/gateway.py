@@ -57,7 +57,7 @@ class GatewayClient:
         self._tries = TRIES if expected else 1
         self._http = http_client(
             self.base_url,
-            headers={"Forge-Tenant": settings.tenant},
+            headers=_headers(settings),
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
             transport=transport,
         )
@@ -186,6 +186,12 @@ class GatewayClient:
             {"reason": str(error) or type(error).__name__},
             "start the stack with `dreamforge up`, or name another gateway with --gateway URL or FORGE_GATEWAY_URL",
         )
+
+
+def _headers(settings: CliSettings) -> dict[str, str]:
+    """The tenant, and the key where the gateway asks for one."""
+    key = settings.api_key.get_secret_value()
+    return {"Forge-Tenant": settings.tenant} | ({"Authorization": f"Bearer {key}"} if key else {})
 
 
 def event_of(message: ServerSentEvent) -> Event | None:

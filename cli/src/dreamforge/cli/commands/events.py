@@ -35,6 +35,7 @@ class Stream(StrEnum):
     FLEET = "FLEET"
     MODELS = "MODELS"
     QUEUES = "QUEUES"
+    KEYS = "KEYS"
     PARKED = "PARKED"
 
 

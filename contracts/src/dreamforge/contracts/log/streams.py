@@ -41,6 +41,7 @@ FLEET = StreamSpec(
 )
 MODELS = StreamSpec("MODELS", (subjects.MODELS_ALL,), "registered models, forever")
 QUEUES = StreamSpec("QUEUES", (subjects.QUEUES_ALL,), "queues that were held and released, forever")
+KEYS = StreamSpec("KEYS", (subjects.KEYS_ALL,), "API keys that were created and revoked, forever")
 PARKED = StreamSpec("PARKED", (subjects.PARKED_ALL,), "unreadable messages, with the reason, forever")
 ADVISORIES = StreamSpec(
     "ADVISORIES",
@@ -57,7 +58,7 @@ TIMERS = StreamSpec(
     max_age_seconds=DAY_SECONDS,
 )
 
-STREAMS: tuple[StreamSpec, ...] = (JOBS, STEPS, FLEET, MODELS, QUEUES, PARKED, ADVISORIES, TIMERS)
+STREAMS: tuple[StreamSpec, ...] = (JOBS, STEPS, FLEET, MODELS, QUEUES, KEYS, PARKED, ADVISORIES, TIMERS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dreamforge.contracts.events import (
     Event,
     JobAssigned,
     JobEvent,
+    KeyEvent,
     MessageParked,
     ModelEvent,
     ModelRegistered,
@@ -22,6 +23,7 @@ STEPS_ALL = "forge.steps.*"
 RUNNERS_ALL = "forge.runners.>"
 MODELS_ALL = "forge.models.>"
 QUEUES_ALL = "forge.queues.>"
+KEYS_ALL = "forge.keys.>"
 PARKED_ALL = "forge.parked.>"
 TIMERS_ALL = "forge.timers.>"
 TIMERS_DUE = "forge.timers.due.*"
@@ -50,6 +52,11 @@ def model_filter(model_id: str) -> str:
 def queue_filter(scope: str) -> str:
     """All events of one queue: the filter of its version and of its fold."""
     return f"forge.queues.{scope}.>"
+
+
+def key_filter(key_id: str) -> str:
+    """All events of one API key: the filter of its version and of its fold."""
+    return f"forge.keys.{key_id}.>"
 
 
 def runner_filter(runner_id: str) -> str:
@@ -121,6 +128,8 @@ def aggregate_filter(event: Event, entity_id: str) -> str:
             return model_filter(entity_id)
         case QueueEvent():
             return queue_filter(entity_id)
+        case KeyEvent():
+            return key_filter(entity_id)
     raise TypeError(f"{type(event).__name__} has no version")
 
 
@@ -158,6 +167,7 @@ _CATEGORIES: dict[type[Event], str] = {
     RunnerEvent: "runners",
     ModelEvent: "models",
     QueueEvent: "queues",
+    KeyEvent: "keys",
     ParkedSettled: "parked",
 }
 

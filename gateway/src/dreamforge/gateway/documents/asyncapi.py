@@ -27,6 +27,7 @@ PARAMETERS = {
     "model_id": "the model's id",
     "number": "counts the events of this kind, from 1",
     "warning": "the code, with `-` and the picture's index where it is about one of them",
+    "key_id": "the public part of the API key",
     "scope": "fleet, or tenant- and the tenant's name",
     "service": "the service that could not read the message",
 }
@@ -54,6 +55,8 @@ USERS: dict[type[e.Event], tuple[Services, Services]] = {
     e.ModelRemoved: ((_CLI,), (*_ALL, _RUNNER)),
     e.QueueHeld: ((_GATEWAY,), (_SCHEDULER, _GATEWAY)),
     e.QueueReleased: ((_GATEWAY,), (_SCHEDULER, _GATEWAY)),
+    e.KeyCreated: ((_CLI,), (_GATEWAY, _CLI)),
+    e.KeyRevoked: ((_CLI,), (_GATEWAY, _CLI)),
     e.MessageParked: ((_PROJECTOR,), ("cli",)),
     e.ParkedSettled: ((_CLI,), (_PROJECTOR,)),
 }
@@ -65,6 +68,7 @@ _IDS: dict[type[e.Event], str] = {
     e.RunnerEvent: "{runner_id}",
     e.ModelEvent: "{model_id}",
     e.QueueEvent: "{scope}",
+    e.KeyEvent: "{key_id}",
     e.MessageParked: "{service}",
     e.ParkedSettled: "{service}",
 }

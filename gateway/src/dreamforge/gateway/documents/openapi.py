@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from dreamforge.contracts.request.limits import Limits
+from dreamforge.gateway.http.authentication import needed_scope
 from dreamforge.gateway.read.replies import ProblemReply
 from dreamforge.gateway.submit.body import submission_for
 
@@ -32,8 +33,15 @@ def describe(app: FastAPI, limits: Limits, root_path: str = "") -> Json:
         schema = model.model_json_schema(ref_template=REFERENCES)
         schemas |= schema.pop("$defs", {})
         schemas[schema["title"]] = schema
-    for methods in document["paths"].values():
-        for operation in methods.values():
+    document["components"]["securitySchemes"] = {
+        "key": {"type": "http", "scheme": "bearer", "description": "an API key: `dreamforge keys create`"}
+    }
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            scope = needed_scope(method.upper(), path)
+            if scope is not None:
+                operation["security"] = [{}, {"key": []}]
+                operation["x-scope"] = scope.value
             for parameter in operation.get("parameters", ()):
                 parameter["schema"] = _not_null(parameter["schema"])
     for unused in ("HTTPValidationError", "ValidationError"):

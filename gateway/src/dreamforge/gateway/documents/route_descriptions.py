@@ -10,7 +10,8 @@ Json = dict[str, Any]  # Any: parts of a JSON document
 
 _STATUS = {
     400: ("A header, parameter or body cannot be read", "malformed"),
-    403: ("A page of another origin tried to change something", "cross_origin"),
+    401: ("An API key is needed (where the gateway asks for one)", "not_authenticated"),
+    403: ("The API key does not allow that, or a page of another origin tried to change something", "scope_needed"),
     404: ("There is no such thing", "job_not_found"),
     409: ("The Idempotency-Key was used for a different request, or no write has that sequence", "conflict"),
     413: ("The body is too large", "body_too_large"),
@@ -22,7 +23,7 @@ _STATUS = {
     500: ("A bug of ours; it was logged under the request id", "internal"),
     503: ("NATS, Postgres or S3 is not available, or the read tables are behind", "dependency_away"),
 }
-ALWAYS = (421, 500)
+ALWAYS = (401, 403, 421, 500)
 IDS: Json = {
     "X-Request-Id": {"schema": {"type": "string"}, "description": "yours if you sent one; in every log line"},
     "traceparent": {"schema": {"type": "string"}, "description": "W3C trace context of this request"},

@@ -130,6 +130,28 @@ class CrossOrigin(InvalidInput):
 
 
 @dataclass(eq=False)
+class NotAuthenticated(InvalidInput):
+    """The request does not say who it comes from, and must."""
+
+    code = "not_authenticated"
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}: send one as `Authorization: Bearer forge_...` (`dreamforge keys create` makes one)"
+
+
+@dataclass(eq=False)
+class ScopeNeeded(InvalidInput):
+    """The API key is valid, and does not allow this."""
+
+    code = "scope_needed"
+    scope: str
+
+    def __str__(self) -> str:
+        return f"this needs an API key with the scope {self.scope!r}"
+
+
+@dataclass(eq=False)
 class BadPicture(InvalidInput):
     """An upload is not the image that its type and header announce."""
 
@@ -221,6 +243,21 @@ class UploadsFull(Unavailable):
 
     def __str__(self) -> str:
         return f"{self.maximum} uploads are being received here, which is the maximum (FORGE_GATEWAY_UPLOADS)"
+
+
+@dataclass(eq=False)
+class Unprotected(ForgeError):
+    """The gateway would answer anybody on a network."""
+
+    code = "unprotected"
+    host: str
+
+    def __str__(self) -> str:
+        return (
+            f"FORGE_GATEWAY_HOST is {self.host}, where others can reach it, and no key is asked for: set "
+            "FORGE_GATEWAY_AUTH=keys and make one with `dreamforge keys create`, or set "
+            "FORGE_GATEWAY_UNPROTECTED=true if something in front of it decides who may connect"
+        )
 
 
 @dataclass(eq=False)

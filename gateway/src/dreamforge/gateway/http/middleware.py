@@ -121,5 +121,6 @@ async def send_problem(scope: Scope, send: Send, problem: Problem) -> None:
     """Answer with a problem document, outside the framework."""
     body = problem.body(instance=scope["path"], request_id=scope[CONTEXT].request_id, root=scope["root_path"])
     headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+    headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

@@ -20,6 +20,8 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (own.UnsupportedMedia, 415, "The body has a type that is not accepted"),
     (own.HostNotAllowed, 421, "This gateway does not answer to that host name"),
     (own.CrossOrigin, 403, "A page of another origin may not do that"),
+    (own.NotAuthenticated, 401, "An API key is needed"),
+    (own.ScopeNeeded, 403, "The API key does not allow that"),
     (own.BadPicture, 422, "The upload is not a valid image of its type"),
     (own.UnknownUpload, 422, "There is no such upload"),
     (own.InvalidRequest, 422, "The request has wrong fields"),
@@ -97,6 +99,8 @@ def problem_of(error: e.ForgeError) -> Problem:
     """The problem document of an error: its fields, but never the text of a dependency."""
     status, title = next((status, title) for kind, status, title in STATUS_OF if isinstance(error, kind))
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status in (429, 503) else {}
+    if status == 401:
+        headers = {"WWW-Authenticate": "Bearer"}
     match error:
         case InvalidRequest():
             return Problem(status, error.code, title, str(error), error.violations)

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from dreamforge.contracts.access import Scope
 from dreamforge.contracts.events import Candidate, Decision
 from dreamforge.contracts.fleet import Device, Heartbeat
 from dreamforge.contracts.jobs.course import Status
@@ -166,6 +167,15 @@ class WhyReply(Value):
     summary: str = Field(description="one or two sentences for people")
     attempts: tuple[AttemptDecision, ...]
     waiting: Waiting | None = Field(default=None, description="only while the job waits for a runner")
+
+
+class MeReply(Value):
+    """Who a request comes from."""
+
+    authentication: Literal["none", "keys"] = Field(description="none: this gateway asks for no keys")
+    key_id: str | None = Field(description="the key of the request")
+    tenant: str | None = Field(description="whose jobs it submits and sees; null: any")
+    scopes: tuple[Scope, ...]
 
 
 class UploadReply(Value):

@@ -7,14 +7,14 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dreamforge.contracts.errors import ArtifactNotFound
+from dreamforge.contracts.errors import ArtifactNotFound, JobNotFound
 from dreamforge.contracts.file_names import image_file_name
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.byte_range import etag_of, is_known
 from dreamforge.gateway.http.stored_bytes import StoredImage, image_headers, respond_with
 from dreamforge.gateway.read import queries, thumbnails
-from dreamforge.gateway.routes.common import ConsistentDependencies
+from dreamforge.gateway.routes.common import JOB_ID_CHARS, ConsistentDependencies, visible_job
 
 router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"])
 _ARTIFACT_ID = re.compile(r"[0-9a-f-]{36}-[0-9]{1,9}-[0-9]{1,9}", re.ASCII)
@@ -31,7 +31,7 @@ SMALL: dict[str, Any] = RESPONSES | {
 @router.get("/{artifact_id}", **RESPONSES)
 async def fetch_artifact(request: Request, dependencies: ConsistentDependencies, artifact_id: str) -> Response:
     """A picture. Those of attempts that did not succeed are not shown."""
-    image = await _find(dependencies, artifact_id)
+    image = await _find(request, dependencies, artifact_id)
     try:
         return await respond_with(request, dependencies.objects, image)
     except ArtifactNotFound:
@@ -42,7 +42,7 @@ async def fetch_artifact(request: Request, dependencies: ConsistentDependencies,
 @router.get("/{artifact_id}/thumbnail", **SMALL)
 async def fetch_thumbnail(request: Request, dependencies: ConsistentDependencies, artifact_id: str) -> Response:
     """A small copy of a picture, WebP with sides of at most 512 pixels; the picture itself where none can be made."""
-    image = await _find(dependencies, artifact_id)
+    image = await _find(request, dependencies, artifact_id)
     etag = etag_of(f"{image.sha256}-{thumbnails.SIDE_PX}")
     headers = image_headers(etag, image.file_name.removesuffix(".png") + ".webp")
     if is_known(request.headers.get("if-none-match"), etag):
@@ -56,9 +56,13 @@ async def fetch_thumbnail(request: Request, dependencies: ConsistentDependencies
         raise ArtifactNotFound(artifact_id=artifact_id) from None
 
 
-async def _find(dependencies: Dependencies, artifact_id: str) -> StoredImage:
+async def _find(request: Request, dependencies: Dependencies, artifact_id: str) -> StoredImage:
     if _ARTIFACT_ID.fullmatch(artifact_id) is None:
         raise ArtifactNotFound(artifact_id=artifact_id[:80])
+    try:
+        await visible_job(request, artifact_id[:JOB_ID_CHARS])
+    except JobNotFound:
+        raise ArtifactNotFound(artifact_id=artifact_id) from None
     row = await dependencies.database.row(queries.artifact(artifact_id))
     if row is None:
         raise ArtifactNotFound(artifact_id=artifact_id)

@@ -15,6 +15,7 @@ from starlette.types import Message
 from dreamforge.contracts.errors import DependencyAway, JobNotFound
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.gateway.dependencies import Dependencies
+from dreamforge.gateway.http.authentication import identity_of
 from dreamforge.gateway.http.byte_range import etag_of, is_known
 from dreamforge.gateway.http.cursor import SEQUENCE_MAX
 from dreamforge.gateway.http.errors import Malformed, SequenceNotGiven
@@ -28,6 +29,7 @@ from dreamforge.runtime.log.follow import last_sequence
 _JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 _TENANT = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _KEY = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?", re.ASCII)
+JOB_ID_CHARS = 36
 DEFAULT_TENANT = "default"
 
 
@@ -66,9 +68,26 @@ def known_shape(job_id: str) -> str:
     return job_id
 
 
+async def visible_job(request: Request, job_id: str) -> str:
+    """The id, if there may be a job of that id which the sender may see: not another tenant's.
+
+    Errors: JobNotFound, for another tenant's job as for one that is not there; DependencyAway.
+    """
+    known_shape(job_id)
+    sees = identity_of(request).sees
+    if sees is not None and (await dependencies_of(request).store.load(job_id)).state.tenant != sees:
+        raise JobNotFound(job_id=job_id)
+    return job_id
+
+
 def tenant_of(request: Request) -> str:
-    """The tenant of a request. Errors: Malformed."""
-    tenant = request.headers.get("forge-tenant", DEFAULT_TENANT)
+    """The tenant that a request acts for: that of its key; of a header, where the key is an admin's or none is asked
+    for. Errors: Malformed.
+    """
+    identity = identity_of(request)
+    if identity.sees is not None:
+        return identity.sees
+    tenant = request.headers.get("forge-tenant", identity.tenant or DEFAULT_TENANT)
     if _TENANT.fullmatch(tenant) is None:
         raise Malformed(parameter="Forge-Tenant", expected="1 to 64 letters, digits, _ or -")
     return tenant

@@ -12,6 +12,7 @@ from dreamforge.contracts.models.descriptor import Token
 from dreamforge.contracts.placement import Needs
 from dreamforge.contracts.request.schema import request_schema
 from dreamforge.gateway.documents import route_descriptions as doc
+from dreamforge.gateway.http.authentication import identity_of
 from dreamforge.gateway.read import queries
 from dreamforge.gateway.read.replies import ModelList, ModelReply, PresetList, PresetReply, RunnerList, RunnerReply
 from dreamforge.gateway.routes.common import dependencies_of, reply_if_changed
@@ -66,11 +67,19 @@ async def list_runners(request: Request) -> Response:
     """Every runner: what the log says of it, and its latest heartbeat."""
     dependencies = dependencies_of(request)
     heartbeats = dependencies.heartbeats()
+    if identity_of(request).sees is not None:  # which jobs they render is their tenants' business
+        heartbeats = {name: without_job_ids(heartbeat) for name, heartbeat in heartbeats.items()}
     rows = {row["runner_id"]: row for row in await dependencies.database.rows(queries.all_runners())}
     names = sorted(rows.keys() | heartbeats.keys())
     return reply_if_changed(
         request, RunnerList(runners=tuple(_runner(rows.get(name), heartbeats.get(name)) for name in names))
     )
+
+
+def without_job_ids(heartbeat: Heartbeat) -> Heartbeat:
+    """A heartbeat that shows how busy a runner is, and not with what."""
+    active = tuple(attempt.model_copy(update={"job_id": ""}) for attempt in heartbeat.active)
+    return heartbeat.model_copy(update={"active": active})
 
 
 def _runner(row: RowMapping | None, heartbeat: Heartbeat | None) -> RunnerReply:

@@ -12,7 +12,7 @@ from dreamforge.contracts.jobs.owner import OwnerCommand
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.read.replies import Accepted
-from dreamforge.gateway.routes.common import BoundedBodyRoute, accepted, dependencies_of, known_shape
+from dreamforge.gateway.routes.common import BoundedBodyRoute, accepted, dependencies_of, visible_job
 from dreamforge.runtime import clock
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=BoundedBodyRoute)
@@ -32,7 +32,9 @@ COMMAND: dict[str, Any] = {  # Any: what FastAPI takes
 
 async def _execute(request: Request, job_id: str, command: OwnerCommand) -> Response:
     store = dependencies_of(request).store
-    outcome = await store.execute(known_shape(job_id), command, traceparent=context_of(request).traceparent)
+    outcome = await store.execute(
+        await visible_job(request, job_id), command, traceparent=context_of(request).traceparent
+    )
     return accepted(job_id, outcome)
 
 

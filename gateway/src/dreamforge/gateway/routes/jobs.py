@@ -19,6 +19,7 @@ from dreamforge.contracts.queue_control import hold_of
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.events.stream import open_stream
+from dreamforge.gateway.http.authentication import identity_of
 from dreamforge.gateway.http.cursor import EVENT_ID_PATTERN, PAGE_PATTERN, SEQUENCE_MAX, EventCursor, PageCursor
 from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.read import queries, why
@@ -39,10 +40,10 @@ from dreamforge.gateway.routes.common import (
     catch_up,
     dependencies_of,
     key_of,
-    known_shape,
     reply,
     reply_if_changed,
     tenant_of,
+    visible_job,
 )
 from dreamforge.gateway.submit.submit import json_body_of, submit
 from dreamforge.runtime import clock
@@ -107,11 +108,14 @@ async def list_jobs(
 ) -> Response:
     """Jobs, newest first, page by page. A cursor stays valid whatever is submitted meanwhile."""
     dependencies = dependencies_of(request)
+    sees = identity_of(request).sees
+    if sees is not None and query.tenant not in (None, sees):
+        return reply(JobPage(jobs=(), next_cursor=None))
     after = PageCursor.decode(query.cursor) if query.cursor is not None else None
     await catch_up(dependencies, query.min_sequence, min_sequence)
     statement = queries.page(
         status=query.status,
-        tenant=query.tenant,
+        tenant=sees or query.tenant,
         model_id=query.model_id,
         after=after,
         limit=query.limit,
@@ -124,9 +128,9 @@ async def list_jobs(
 
 
 @router.get("/{job_id}", response_model=JobReply, responses=doc.problems(404, 409, 422, 503))
-async def read_job(dependencies: ConsistentDependencies, job_id: str) -> Response:
+async def read_job(request: Request, dependencies: ConsistentDependencies, job_id: str) -> Response:
     """A job: its state, its latest step, its attempts and its pictures."""
-    return reply(job_reply(await _row_of(dependencies, known_shape(job_id), queries.job(job_id))))
+    return reply(job_reply(await _row_of(dependencies, await visible_job(request, job_id), queries.job(job_id))))
 
 
 async def _row_of(dependencies: Dependencies, job_id: str, statement: queries.Statement) -> RowMapping:
@@ -181,13 +185,13 @@ async def watch_job(
     """Every event of a job, from the beginning or after the last one you received."""
     sent = [EventCursor.parse(text) for text in (header, last_event_id) if text]
     cursor = sent[0] if sent else EventCursor()
-    return await open_stream(dependencies_of(request).log.hub, known_shape(job_id), cursor)
+    return await open_stream(dependencies_of(request).log.hub, await visible_job(request, job_id), cursor)
 
 
 @router.get("/{job_id}/why", response_model=WhyReply, responses=doc.problems(404, 409, 422, 503))
-async def explain_job(dependencies: ConsistentDependencies, job_id: str) -> Response:
+async def explain_job(request: Request, dependencies: ConsistentDependencies, job_id: str) -> Response:
     """Why a job waits, or why its runner was chosen."""
-    row = await _row_of(dependencies, known_shape(job_id), queries.job_decisions(job_id))
+    row = await _row_of(dependencies, await visible_job(request, job_id), queries.job_decisions(job_id))
     job = job_summary(row)
     recorded = [dict(each) for each in row["attempts"] or ()]
     decisions = [Decision.model_validate(each.pop("decision")) for each in recorded]

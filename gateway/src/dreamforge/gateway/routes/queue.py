@@ -9,9 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from dreamforge.contracts.access import Identity, Scope
 from dreamforge.contracts.models.descriptor import Token
 from dreamforge.contracts.queue_control import HoldQueue, QueueCommand, ReleaseQueue, scope_of, tenant_of_scope
 from dreamforge.gateway.documents import route_descriptions as doc
+from dreamforge.gateway.http.authentication import identity_of
+from dreamforge.gateway.http.errors import ScopeNeeded
 from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.read.replies import QueueHoldReply, QueueReply
 from dreamforge.gateway.routes.common import BoundedBodyRoute, dependencies_of, reply, reply_if_changed
@@ -36,7 +39,15 @@ EVERY_QUEUE = QueueChoice()
 @router.get("", response_model=QueueReply, responses=doc.UNCHANGED | doc.problems(503))
 async def read_queue(request: Request) -> Response:
     """Which queues are held, and since when."""
-    return reply_if_changed(request, _reply(dependencies_of(request).held_queues()))
+    held = dependencies_of(request).held_queues()
+    return reply_if_changed(request, _reply(_visible(held, identity_of(request))))
+
+
+def _visible(held: Mapping[str, datetime], identity: Identity) -> dict[str, datetime]:
+    """The holds that concern a tenant: its own, and that of every queue."""
+    if identity.sees is None:
+        return dict(held)
+    return {scope: since for scope, since in held.items() if tenant_of_scope(scope) in (None, identity.sees)}
 
 
 @router.post("/hold", response_model=QueueReply, responses=doc.problems(400, 403, 413, 415, 422, 503))
@@ -53,14 +64,16 @@ async def release_queue(request: Request, choice: Choice = EVERY_QUEUE) -> Respo
 
 async def _execute(request: Request, choice: QueueChoice, command: QueueCommand) -> Response:
     """The state after the command, whether this gateway has read its event back or not."""
-    dependencies = dependencies_of(request)
+    dependencies, identity = dependencies_of(request), identity_of(request)
+    if identity.sees is not None and choice.tenant != identity.sees:
+        raise ScopeNeeded(scope=Scope.ADMIN)
     scope = scope_of(choice.tenant)
     traceparent = context_of(request).traceparent
     outcome = await dependencies.store.handle(QUEUE, scope, command, traceparent=traceparent)
     held = {name: since for name, since in dependencies.held_queues().items() if name != scope}
     if outcome.state.held_since is not None:
         held[scope] = outcome.state.held_since
-    return reply(_reply(held))
+    return reply(_reply(_visible(held, identity)))
 
 
 def _reply(held: Mapping[str, datetime]) -> QueueReply:

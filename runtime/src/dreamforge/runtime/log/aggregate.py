@@ -4,12 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from dreamforge.contracts.access import KeyCommand, KeyState, decide_key, evolve_key
 from dreamforge.contracts.errors import JobNotFound
-from dreamforge.contracts.events import Event, JobEvent, ModelEvent, QueueEvent
+from dreamforge.contracts.events import Event, JobEvent, KeyEvent, ModelEvent, QueueEvent
 from dreamforge.contracts.jobs.decisions import Command, decide
 from dreamforge.contracts.jobs.state import INITIAL, JobState, evolve
 from dreamforge.contracts.log import subjects
-from dreamforge.contracts.log.streams import JOBS, MODELS, QUEUES
+from dreamforge.contracts.log.streams import JOBS, KEYS, MODELS, QUEUES
 from dreamforge.contracts.model_registry import ModelCommand, ModelState, decide_model, evolve_model
 from dreamforge.contracts.queue_control import QueueCommand, QueueState, decide_queue, evolve_queue
 
@@ -52,4 +53,7 @@ MODEL: Aggregate[ModelState, ModelCommand, ModelEvent] = Aggregate(
 )
 QUEUE: Aggregate[QueueState, QueueCommand, QueueEvent] = Aggregate(
     QUEUES.name, subjects.queue_filter, QueueState(), _decide_queue, evolve_queue
+)
+KEY: Aggregate[KeyState, KeyCommand, KeyEvent] = Aggregate(
+    KEYS.name, subjects.key_filter, KeyState(), decide_key, evolve_key
 )

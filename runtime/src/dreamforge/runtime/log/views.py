@@ -8,9 +8,10 @@ from datetime import datetime
 from loguru import logger
 from pydantic import ValidationError
 
-from dreamforge.contracts.events import ModelRegistered, ModelRemoved, QueueEvent
+from dreamforge.contracts.access import KeyState, evolve_key
+from dreamforge.contracts.events import KeyEvent, ModelRegistered, ModelRemoved, QueueEvent
 from dreamforge.contracts.fleet import LEASE_SECONDS, Heartbeat
-from dreamforge.contracts.log.streams import MODELS, QUEUES, RUNNERS_BUCKET
+from dreamforge.contracts.log.streams import KEYS, MODELS, QUEUES, RUNNERS_BUCKET
 from dreamforge.contracts.log.subjects import key_of
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.queue_control import QueueState, evolve_queue
@@ -21,7 +22,7 @@ from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.log.message import LogMessage
 from dreamforge.runtime.log.readable import readable
 
-KEYS = key_of(RUNNERS_BUCKET, "")
+_HEARTBEATS = key_of(RUNNERS_BUCKET, "")
 # A runner without a heartbeat for two leases is not live, even if the end of its lease was not seen.
 SILENT_SECONDS = 2.0 * LEASE_SECONDS
 GONE_OPERATIONS = ("DEL", "PURGE")
@@ -57,7 +58,7 @@ class FleetView:
                 self.ready.set()
 
     def _apply(self, message: LogMessage) -> None:
-        runner_id = message.subject.removeprefix(KEYS)
+        runner_id = message.subject.removeprefix(_HEARTBEATS)
         if "Nats-Marker-Reason" in message.headers or message.headers.get("KV-Operation") in GONE_OPERATIONS:
             if self.runners.pop(runner_id, None) is not None:
                 self.on_lost(runner_id)
@@ -131,3 +132,23 @@ class QueuesView:
         else:
             self.held[recorded.entity_id] = since
         self.changed(recorded.entity_id)
+
+
+@dataclass(slots=True)
+class KeysView:
+    """Every API key, by id."""
+
+    bus: Bus
+    keys: dict[str, KeyState] = field(default_factory=dict)
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Follow KEYS until cancelled; `ready` is set once it has been read."""
+        async for batch in Follower(self.bus, KEYS.name).batches():
+            for message in batch.messages:
+                recorded = readable(message)
+                if recorded is not None and isinstance(recorded.event, KeyEvent):
+                    state = self.keys.get(recorded.entity_id, KeyState())
+                    self.keys[recorded.entity_id] = evolve_key(state, recorded.event)
+            if batch.pending == 0:
+                self.ready.set()

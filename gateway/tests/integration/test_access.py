@@ -1,0 +1,188 @@
+"""Keys: who may do what, and that one tenant never sees another's, whatever the operation."""
+
+import re
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from simulated_system import BODY, SimulatedSystem, ready, running
+
+from dreamforge.contracts.access import CreateKey, RevokeKey, Scope, written_key
+from dreamforge.gateway.http.errors import Unprotected
+from dreamforge.gateway.main import require_protection
+from dreamforge.gateway.settings import GatewaySettings
+from dreamforge.runtime import clock, ids
+from dreamforge.runtime.log.aggregate import KEY
+from dreamforge.runtime.testing import eventually
+
+USER = frozenset((Scope.READ, Scope.SUBMIT))
+
+
+@pytest.fixture
+def change_settings() -> dict[str, object]:
+    return {"gateway_auth": "keys"}
+
+
+@pytest.fixture
+async def anybody(system: SimulatedSystem, settings: GatewaySettings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client without a key, of a gateway that asks for one. `system` has registered a model."""
+    assert system
+    async with running(settings) as (url, _), httpx.AsyncClient(base_url=url, timeout=20) as client:
+        await ready(client)
+        yield client
+
+
+async def new_key(system: SimulatedSystem, tenant: str, scopes: frozenset[Scope] = USER, **options: Any) -> str:
+    key_id, secret = ids.new_key_id(), ids.new_key_secret()
+    await system.store.handle(KEY, key_id, CreateKey(clock.now(), secret, "test", tenant, scopes, **options))
+    return written_key(key_id, secret)
+
+
+async def using(client: httpx.AsyncClient, key: str) -> httpx.AsyncClient:
+    """A client with a key, once the gateway knows it."""
+    headers = {"Authorization": f"Bearer {key}"}
+    keyed = httpx.AsyncClient(base_url=client.base_url, headers=headers, timeout=20)
+
+    async def me() -> int:
+        return (await keyed.get("/v1/me")).status_code
+
+    await eventually(me, until=lambda status: status == 200)
+    return keyed
+
+
+async def test_without_a_key_nothing_is_shown_or_done(anybody: httpx.AsyncClient) -> None:
+    document = (await anybody.get("/openapi.json")).json()
+    asked = 0
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            answer = await anybody.request(method, re.sub(r"\{.*?\}", ids.new_id(), path))
+            if "x-scope" in operation:
+                asked += 1
+                assert (answer.status_code, answer.json()["code"]) == (401, "not_authenticated"), (method, path)
+                assert answer.headers["www-authenticate"] == "Bearer"
+            else:
+                assert answer.status_code != 401, (method, path)
+    assert asked > 15
+    assert (await anybody.get("/")).status_code == 200
+    assert set((await anybody.get("/readyz")).json()["checks"].values()) == {"ok"}
+
+
+async def test_a_scope_allows_what_it_names(anybody: httpx.AsyncClient, system: SimulatedSystem) -> None:
+    reader = await using(anybody, await new_key(system, "a", frozenset((Scope.READ,))))
+    user = await using(anybody, await new_key(system, "a"))
+    admin = await using(anybody, await new_key(system, "ops", frozenset((Scope.ADMIN,))))
+    assert (await reader.get("/v1/jobs")).status_code == 200
+    refused = await reader.post("/v1/jobs", json=BODY)
+    assert (refused.status_code, refused.json()["code"]) == (403, "scope_needed")
+    assert (await user.post("/v1/jobs", json=BODY)).status_code == 202
+    for only_admin in ("/metrics",):
+        assert (await user.get(only_admin)).status_code == 403
+        assert (await admin.get(only_admin)).status_code == 200
+    assert (await user.post("/v1/queue/hold", json={"tenant": "a"})).status_code == 200
+    for others in ({"tenant": "b"}, {}):
+        assert (await user.post("/v1/queue/hold", json=others)).status_code == 403
+        assert (await admin.post("/v1/queue/hold", json=others)).status_code == 200
+    assert {each["tenant"] for each in (await user.get("/v1/queue")).json()["held"]} == {"a", None}
+    me = (await user.get("/v1/me")).json()
+    assert (me["tenant"], me["scopes"], me["authentication"]) == ("a", ["read", "submit"], "keys")
+
+
+async def test_the_tenant_is_that_of_the_key(anybody: httpx.AsyncClient, system: SimulatedSystem) -> None:
+    user = await using(anybody, await new_key(system, "a"))
+    claimed = await user.post("/v1/jobs", json=BODY, headers={"Forge-Tenant": "b"})
+    assert (await system.store.load(claimed.json()["job_id"])).state.tenant == "a"
+    admin = await using(anybody, await new_key(system, "ops", frozenset((Scope.ADMIN,))))
+    for_b = await admin.post("/v1/jobs", json=BODY, headers={"Forge-Tenant": "b"})
+    assert (await system.store.load(for_b.json()["job_id"])).state.tenant == "b"
+    held = await admin.post(f"/v1/jobs/{claimed.json()['job_id']}/hold")
+    assert held.status_code == 202
+
+
+async def test_one_tenant_never_sees_or_changes_anothers(anybody: httpx.AsyncClient, system: SimulatedSystem) -> None:
+    """Every operation of the document that names a job or an artifact, with another tenant's and with none."""
+    owner = await using(anybody, await new_key(system, "a"))
+    other = await using(anybody, await new_key(system, "b"))
+    job_id = (await owner.post("/v1/jobs", json=BODY)).json()["job_id"]
+    await system.insert_job(job_id, tenant="a")
+    artifact_id = f"{job_id}-1-0"
+    names = {"{job_id}": (job_id, ids.new_id()), "{artifact_id}": (artifact_id, f"{ids.new_id()}-1-0")}
+    document = (await anybody.get("/openapi.json")).json()
+    tried = 0
+    for path, methods in document["paths"].items():
+        for parameter, (theirs, missing) in names.items():
+            if parameter not in path:
+                continue
+            for method in methods:
+                body = {"json": {"priority": 1}} if path.endswith("/priority") else {}
+                answers = []
+                for named in (theirs, missing):
+                    answer = await other.request(method, path.replace(parameter, named), **body)
+                    problem = answer.json()
+                    answers.append((answer.status_code, problem["code"], problem["detail"].replace(named, "X")))
+                assert answers[0] == answers[1], (method, path)
+                assert answers[0][0] == 404, (method, path)
+                tried += 1
+    assert tried >= 8
+    assert (await other.get("/v1/jobs")).json()["jobs"] == []
+    assert (await other.get("/v1/jobs", params={"tenant": "a"})).json()["jobs"] == []
+    assert [job["job_id"] for job in (await owner.get("/v1/jobs")).json()["jobs"]] == [job_id]
+    assert [recorded.event.TOKEN for recorded in (await system.store.load(job_id)).history] == ["requested"]
+
+
+async def test_a_revoked_or_expired_key_is_refused(anybody: httpx.AsyncClient, system: SimulatedSystem) -> None:
+    key = await new_key(system, "a")
+    user = await using(anybody, key)
+    await system.store.handle(KEY, key.split("_")[1], RevokeKey(clock.now()))
+
+    async def refused() -> bool:
+        return (await user.get("/v1/jobs")).status_code == 401
+
+    await eventually(refused, 1.0)
+    expired = await new_key(system, "a", expires_at=clock.now() - timedelta(seconds=1))
+    last = await using(anybody, await new_key(system, "a"))  # the gateway has read everything before it
+    assert last
+    for wrong in (expired, key[:-1] + "x", "forge_0000000000_" + "A" * 43, "-"):
+        answer = await anybody.get("/v1/jobs", headers={"Authorization": f"Bearer {wrong}"})
+        assert answer.status_code == 401
+
+
+async def test_a_session_is_a_cookie_that_only_its_own_page_can_use(
+    anybody: httpx.AsyncClient, system: SimulatedSystem
+) -> None:
+    key = await new_key(system, "a")
+    await using(anybody, key)
+    page = {"Origin": str(anybody.base_url), "Sec-Fetch-Site": "same-origin"}
+    assert (await anybody.post("/v1/session", json={"key": key[:-1] + "x"}, headers=page)).status_code == 401
+    signed_in = await anybody.post("/v1/session", json={"key": key}, headers=page)
+    assert signed_in.json()["tenant"] == "a"
+    cookie = signed_in.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert (await anybody.get("/v1/jobs")).status_code == 200
+    assert (await anybody.post("/v1/jobs", json=BODY, headers=page)).status_code == 202
+    assert (await anybody.post("/v1/jobs", json=BODY)).status_code == 401  # no page says that it asks
+    assert (await anybody.post("/v1/jobs", json=BODY, headers={"Origin": "https://evil.example"})).status_code == 403
+    assert (await anybody.delete("/v1/session", headers=page)).status_code == 204
+    assert (await anybody.get("/v1/jobs")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("host", "change", "refused"),
+    [
+        ("127.0.0.1", {}, False),
+        ("0.0.0.0", {}, True),
+        ("::", {}, True),
+        ("192.168.1.7", {}, True),
+        ("0.0.0.0", {"gateway_auth": "keys"}, False),
+        ("0.0.0.0", {"gateway_unprotected": True}, False),
+    ],
+)
+def test_a_network_is_answered_only_with_keys(host: str, change: dict[str, Any], refused: bool) -> None:
+    settings = GatewaySettings(_env_file=None, gateway_host=host, **change)  # type: ignore[call-arg]
+    if refused:
+        with pytest.raises(Unprotected, match="dreamforge keys create"):
+            require_protection(settings)
+    else:
+        require_protection(settings)
