@@ -296,3 +296,31 @@ def test_a_finished_or_unknown_stream_is_not_requested_again(status: int) -> Non
 
     context = followed(answer)
     assert (context.eval("over"), context.eval("lost"), len(asked)) == (True, 0, 1)
+
+
+def test_what_a_form_cannot_show_of_a_request_is_named() -> None:
+    form = scripts("request_form.js")
+    loras = [{"model_id": "a", "weight": 0.5}, {"model_id": "b", "weight": 1}]
+    cases: tuple[tuple[object, object, list[str]], ...] = (
+        ("euler", "euler", []),
+        ("euler", None, ["what euler"]),
+        (2.5, 2.5, []),
+        (30, "30", []),
+        (None, 3, []),
+        ("", None, []),
+        (0, None, []),
+        (0, 1, ["what 0"]),
+        (loras, loras[::-1], []),
+        (loras, loras[:1], ["what b"]),
+        (loras, [loras[0], {"model_id": "b", "weight": 2}], ["what b"]),
+        ({"factor": 2, "strength": None}, {"factor": 2, "strength": 0.3}, []),
+        ({"model_id": "c", "scale": 1}, {"scale": 1}, ["what (model id c)"]),
+    )
+    for asked, shown, named in cases:
+        assert call(form, "differences", asked, shown, "what") == named, (asked, shown)
+
+
+def test_characters_are_counted_as_the_gateway_counts_them() -> None:
+    context = scripts("text_limit.js")
+    for text in ("", "abc", "é", "🐈 cat", "日本語"):
+        assert call(context, "characters", text) == len(text)

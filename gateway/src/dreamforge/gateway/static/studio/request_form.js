@@ -7,7 +7,7 @@ const isTyped = input => input.value !== "" && input.dataset.typed === "true";
 // Where a value of a request is not what is shown, in words; what is not set in the request is not looked at.
 function differences(asked, shown, name) {
   if (asked === undefined || asked === null || asked === "" || asked === false) return [];
-  if (asked === 0 && shown === undefined) return []; // switched off, and not to be set here
+  if (asked === 0 && (shown === undefined || shown === null)) return []; // switched off, and not to be set here
   if (Array.isArray(asked)) {
     return asked.filter(each => !shown?.some(other => !differences(each, other, name).length))
       .map(each => `${name} ${each.model_id ?? each}`);
