@@ -39,7 +39,7 @@ from dreamforge.runtime.service import shell
 from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_of
 from dreamforge.runtime.testing import eventually
-from system_testkit.api_client import ApiClient
+from system_testkit.api_client import JOB_SECONDS, ApiClient
 
 READY_SECONDS = 60.0
 SIDE_PX = 64
@@ -86,12 +86,12 @@ class StudioSystem(ApiClient):
     async def register(self, model: ModelDescriptor) -> None:
         """A runner registers a model, and the gateway has heard of it."""
         await self._publish(ModelRegistered(at=clock.now(), descriptor=model), model.model_id)
-        await eventually(self._models, until=lambda found: model.model_id in found)
+        await eventually(self._models, JOB_SECONDS, until=lambda found: model.model_id in found)
 
     async def unregister(self, model_id: str) -> None:
         """A model is removed, and the gateway has heard of it."""
         await self._publish(ModelRemoved(at=clock.now()), model_id)
-        await eventually(self._models, until=lambda found: model_id not in found)
+        await eventually(self._models, JOB_SECONDS, until=lambda found: model_id not in found)
 
     async def start(self, job_id: str) -> None:
         """Scheduler and runner begin the first attempt."""
@@ -158,7 +158,7 @@ class StudioSystem(ApiClient):
         await self.bus.js.publish(envelope.subject, envelope.data, headers=envelope.headers)
 
     async def _until(self, job_id: str, status: str) -> None:
-        await eventually(lambda: self.job(job_id), until=lambda job: job["status"] == status)
+        await eventually(lambda: self.job(job_id), JOB_SECONDS, until=lambda job: job["status"] == status)
 
     async def _models(self) -> list[str]:
         found = (await self.request("GET", "/v1/models")).json()["models"]
