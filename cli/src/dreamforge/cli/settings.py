@@ -26,7 +26,7 @@ class CliSettings(CommonSettings):
     gateway_url: str = Field(default="", description="URL of the gateway; empty: the one that runs here")
     tenant: str = Field(default="default", pattern="^[A-Za-z0-9_-]{1,64}$", description="tenant that submits the jobs")
     api_key: SecretStr = Field(
-        default=SecretStr(""), description="key for a gateway that asks for one: `dreamforge keys create`"
+        default=SecretStr(""), description="key for a gateway that asks for one: `dreamforge keys create NAME`"
     )
     output_dir: Path = Field(default=Path("out"), description="folder in which `generate` saves images")
     runner_models_dir: Path | None = None

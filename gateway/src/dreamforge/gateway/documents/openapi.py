@@ -34,7 +34,7 @@ def describe(app: FastAPI, limits: Limits, root_path: str = "") -> Json:
         schemas |= schema.pop("$defs", {})
         schemas[schema["title"]] = schema
     document["components"]["securitySchemes"] = {
-        "key": {"type": "http", "scheme": "bearer", "description": "an API key: `dreamforge keys create`"}
+        "key": {"type": "http", "scheme": "bearer", "description": "an API key: `dreamforge keys create NAME`"}
     }
     for path, methods in document["paths"].items():
         for method, operation in methods.items():

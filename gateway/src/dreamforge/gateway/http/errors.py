@@ -137,7 +137,7 @@ class NotAuthenticated(InvalidInput):
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.reason}: send one as `Authorization: Bearer forge_...` (`dreamforge keys create` makes one)"
+        return f"{self.reason}: send one as `Authorization: Bearer forge_...` (`dreamforge keys create NAME` makes one)"
 
 
 @dataclass(eq=False)
@@ -255,7 +255,7 @@ class Unprotected(ForgeError):
     def __str__(self) -> str:
         return (
             f"FORGE_GATEWAY_HOST is {self.host}, where others can reach it, and no key is asked for: set "
-            "FORGE_GATEWAY_AUTH=keys and make one with `dreamforge keys create`, or set "
+            "FORGE_GATEWAY_AUTH=keys and make one with `dreamforge keys create NAME`, or set "
             "FORGE_GATEWAY_UNPROTECTED=true if something in front of it decides who may connect"
         )
 

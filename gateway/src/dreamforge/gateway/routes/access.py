@@ -23,7 +23,7 @@ class SignIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    key: str = Field(max_length=200, description="as `dreamforge keys create` printed it")
+    key: str = Field(max_length=200, description="as `dreamforge keys create NAME` printed it")
 
 
 @router.get("/v1/me", response_model=MeReply, responses=doc.problems(503))
