@@ -347,8 +347,11 @@ def test_a_controlnet_has_its_configuration_and_its_family(tmp_path: Path) -> No
 
 
 def test_a_folder_without_any_model_says_what_to_name(tmp_path: Path) -> None:
-    with pytest.raises(ModelUnusable, match="has no safetensors file; name a file or a folder of a model"):
+    with pytest.raises(ModelUnusable, match="has no safetensors file; name the file or the folder of a model"):
         inspect_model(tmp_path)
+    write_pipeline(tmp_path / "below" / "one")
+    with pytest.raises(ModelUnusable, match="name one of the folders in it: one"):
+        inspect_model(tmp_path / "below")
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
     with pytest.raises(ModelUnusable, match=r"model_index\.json lists no part with weights"):
         inspect_model(tmp_path)

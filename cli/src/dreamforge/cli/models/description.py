@@ -11,7 +11,7 @@ from dreamforge.contracts.models.family_defaults import FAMILY_DEFAULTS, HALF_BY
 from dreamforge.runtime.storage.descriptor_fit import ANY_FAMILY, refuse_other_family, vram_of_files
 from dreamforge.runtime.storage.model_facts import ModelFacts, WeightSize
 
-GIB = 2**30
+MIB, GIB = 2**20, 2**30
 MODEL_ID_CHARACTERS_MAX = 64
 #: File names that say nothing of what is in them: the folder's name does.
 USUAL_STEMS = frozenset({"model", "pytorch_lora_weights", "diffusion_pytorch_model", "lora", "adapter_model"})
@@ -66,7 +66,9 @@ def summary(facts: ModelFacts, family: str) -> str:
     """What was found, in a line."""
     what = facts.kind if facts.kind != "pipeline" else f"pipeline ({', '.join(facts.modes)})"
     variant = f", {facts.variant} weights" if facts.variant else ""
-    return f"{family} {what}, {facts.size.loaded_bytes(HALF_BYTES) / GIB:.2f} GiB in half precision{variant}"
+    size_bytes = facts.size.loaded_bytes(HALF_BYTES)
+    size = f"{size_bytes / GIB:.2f} GiB" if size_bytes >= GIB else f"{size_bytes / MIB:.1f} MiB"
+    return f"{family} {what}, {size} in half precision{variant}"
 
 
 def name_of(path: Path) -> str:

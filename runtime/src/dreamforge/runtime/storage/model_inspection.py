@@ -95,7 +95,10 @@ def lora_file(folder: Path) -> Path:
     if len(found := usual or files) == 1:
         return found[0]
     if not found:
-        raise ModelUnusable(str(folder), "", "has no safetensors file", "name a file or a folder of a model")
+        below = {each.parent.name for name in (INDEX_NAME, f"*{SAFETENSORS}") for each in folder.glob(f"*/{name}")}
+        one = f"name one of the folders in it: {', '.join(sorted(below))}"
+        right = one if below else "name the file or the folder of a model"
+        raise ModelUnusable(str(folder), "", "has no safetensors file", right)
     names = ", ".join(each.name for each in found)
     right = f"a LoRA is one file, so choose one, such as {found[-1]}"
     raise ModelUnusable(str(folder), "", f"has {len(found)} safetensors files: {names}", right)
