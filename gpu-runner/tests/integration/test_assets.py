@@ -83,11 +83,11 @@ def test_a_lora_of_another_base_is_refused_by_name_and_leaves_no_trace(
     assert render(renderer, cache, family) == before
 
 
-def test_a_lora_without_a_file_is_missing(renderer: Any, cache: Path, tmp_path: Path) -> None:
+def test_a_lora_without_a_file_says_so_and_is_not_tried_again(renderer: Any, cache: Path, tmp_path: Path) -> None:
     nothing = LocalLora(LoraUse(model_id="nothing"), ModelFiles(path=str(tmp_path), digest="1" * 64))
-    with pytest.raises(RenderFailed, match="nothing: 0 safetensors") as missing:
+    with pytest.raises(RenderFailed, match=r"nothing does not load: .* has no safetensors file") as missing:
         render(renderer, cache, "sdxl", loras=(nothing,))
-    assert missing.value.reason is FailureReason.MODEL_MISSING
+    assert missing.value.reason is FailureReason.MODEL_BROKEN
 
 
 def a_control(cache: Path, folder: Path, family: str, *, level: int = 255, scale: float = 1.0) -> LocalControl:

@@ -11,6 +11,7 @@ from runner_testkit.tasks import render_task
 
 from dreamforge.contracts.events import FailureReason, WarningCode
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderFailed
+from dreamforge.runtime.storage.model_inspection import inspect_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -185,15 +186,13 @@ def test_keys_that_nothing_reads_are_a_warning_that_names_them(renderer: Any, pa
 def test_keys_of_a_single_file_that_nothing_reads_are_a_warning(
     renderer: Any, whole_file: Path, tmp_path: Path
 ) -> None:
-    from dreamforge.gpu_runner.rendering.weights import loaded_bytes
-
     names = {"a": "mystery", "b": "betas", "c": "model_ema.decay", "d": "model.diffusion_model.mystery.weight"}
     folder = changed(whole_file, tmp_path / "more", ".", beside(**names))
     words = warned(renderer, folder)[WarningCode.KEYS_IGNORED]
     assert any(word.endswith(": mystery") for word in words)
     assert any("mystery.weight" in word for word in words)
     assert len(words) == 2
-    assert loaded_bytes(folder, 4) == loaded_bytes(whole_file, 4)
+    assert inspect_model(folder).size.loaded_bytes(4) == inspect_model(whole_file).size.loaded_bytes(4)
 
 
 def test_weights_with_a_scale_apart_are_an_error(renderer: Any, parts: Path, whole_file: Path, tmp_path: Path) -> None:
@@ -287,8 +286,6 @@ def test_each_part_is_read_in_the_variant_that_it_has(renderer: Any, parts: Path
     import torch
     from safetensors.torch import load_file, save_file
 
-    from dreamforge.gpu_runner.rendering.weights import loaded_bytes
-
     folder = shutil.copytree(parts, tmp_path / "mixed")
     for part, variant in (("unet", "fp16"), ("vae", "bf16")):
         (file,) = (folder / part).glob("*.safetensors")
@@ -298,14 +295,13 @@ def test_each_part_is_read_in_the_variant_that_it_has(renderer: Any, parts: Path
     zeros = {key: torch.zeros_like(each) for key, each in load_file(file).items()}
     save_file(zeros, file.with_suffix(".non_ema.safetensors"), metadata={"format": "pt"})
     assert rendered(renderer, folder) == rendered(renderer, parts)
-    assert loaded_bytes(folder, 4) == loaded_bytes(parts, 4)
+    assert inspect_model(folder).size.loaded_bytes(4) == inspect_model(parts).size.loaded_bytes(4)
 
 
 def test_weights_in_shards_of_a_variant_are_read(renderer: Any, parts: Path, tmp_path: Path) -> None:
     import torch
 
     from dreamforge.gpu_runner.rendering.pipeline import read_pipeline
-    from dreamforge.gpu_runner.rendering.weights import loaded_bytes
 
     folder = shutil.copytree(parts, tmp_path / "sharded")
     pipeline = read_pipeline(parts, dtype=torch.float32).pipeline
@@ -316,4 +312,4 @@ def test_weights_in_shards_of_a_variant_are_read(renderer: Any, parts: Path, tmp
         module.save_pretrained(str(folder / part), variant="fp16", max_shard_size=size, safe_serialization=True)
         assert len(list((folder / part).glob("*.safetensors"))) > 1
     assert rendered(renderer, folder) == rendered(renderer, parts)
-    assert loaded_bytes(folder, 4) == loaded_bytes(parts, 4)
+    assert inspect_model(folder).size.loaded_bytes(4) == inspect_model(parts).size.loaded_bytes(4)

@@ -10,6 +10,7 @@ from runner_testkit.tasks import LocalControl, render_task
 from dreamforge.contracts.request.values import ControlUse
 from dreamforge.gpu_runner.protocol.render_task import InputImage, ModelFiles
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, ModelPlacement, RenderCancelled
+from dreamforge.runtime.storage.model_inspection import inspect_model
 
 pytestmark = pytest.mark.torch
 FAMILIES = ("stable-diffusion", "sdxl", "sd3", "flux")
@@ -40,13 +41,11 @@ def residents(budget_bytes: int) -> Any:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_headers_tell_the_bytes_before_anything_is_loaded(cache: Path, family: str) -> None:
-    from dreamforge.gpu_runner.rendering.weights import loaded_bytes
-
     size_bytes, _ = residents(10**9).load(key(cache, family))
     # Buffers that are not saved come on top: position numbers and the like.
-    assert loaded_bytes(key(cache, family).path, 4) == pytest.approx(size_bytes, rel=0.05)
+    assert inspect_model(key(cache, family).path).size.loaded_bytes(4) == pytest.approx(size_bytes, rel=0.05)
     half_bytes, _ = residents(10**9).load(key(cache, family, ModelPlacement("float16")))
-    assert loaded_bytes(key(cache, family).path, 2) == pytest.approx(half_bytes, rel=0.05)
+    assert inspect_model(key(cache, family).path).size.loaded_bytes(2) == pytest.approx(half_bytes, rel=0.05)
 
 
 def test_models_stay_until_their_bytes_do_not_fit_and_the_least_recently_used_leaves(cache: Path) -> None:

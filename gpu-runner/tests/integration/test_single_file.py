@@ -10,6 +10,7 @@ from runner_testkit.tasks import render_task
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderFailed
+from dreamforge.runtime.storage.model_inspection import inspect_model
 
 pytestmark = pytest.mark.torch
 
@@ -58,9 +59,7 @@ def test_a_single_file_paints_the_pixels_of_its_parts(renderer: Any, parts: Path
 
 
 def test_the_header_of_a_single_file_tells_its_bytes(parts: Path, one_file: Path) -> None:
-    from dreamforge.gpu_runner.rendering.weights import loaded_bytes
-
-    assert loaded_bytes(one_file, 4) == loaded_bytes(parts, 4)
+    assert inspect_model(one_file).size.loaded_bytes(4) == inspect_model(parts).size.loaded_bytes(4)
 
 
 def test_a_file_that_holds_other_weights_is_broken_and_says_so(renderer: Any, one_file: Path) -> None:

@@ -18,6 +18,7 @@ from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.events import WarningCode
 from dreamforge.gpu_runner.rendering.renderer import RenderWarning
 from dreamforge.gpu_runner.rendering.weights import variant_of
+from dreamforge.runtime.storage.checkpoint_layout import SCALED
 
 #: How many keys a message names; the warning's `words` have more.
 KEYS_SHOWN = 3
@@ -27,10 +28,6 @@ MARKERS: Mapping[str, Mapping[str, object]] = {
     "v_pred": {"prediction_type": "v_prediction"},
     "ztsnr": {"rescale_betas_zero_snr": True},
 }
-#: Keys beside weights that were stored as small numbers and a factor: without the factor they are other weights.
-SCALED = re.compile(
-    r"(^|\.)(scaled_fp8|scale_weight|scale_input|weight_scale(_inv)?|input_scale|SCB|absmax|quant_map)$"
-)
 #: Keys that say nothing about an image: tables that are computed anew, and what training and its tools left behind.
 IDLE = re.compile(
     r"(^|\.)(position_ids|num_batches_tracked|logit_scale)$"

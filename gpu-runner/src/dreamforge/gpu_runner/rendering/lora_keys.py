@@ -16,9 +16,6 @@ from dreamforge.gpu_runner.rendering.tensor_origins import TensorOrigins, Tensor
 #: Any: neither has types. The second renames keys from each of diffusers' own layouts.
 LOADERS: Any = diffusers.loaders
 UTILS: Any = diffusers.utils
-#: Marks in keys of what is no LoRA in the narrow sense, to what it is called. Source: LyCORIS and DoRA name their
-#: weights so.
-OTHER_KINDS = {"dora_scale": "DoRA", "hada_": "LoHa", "lokr_": "LoKr", "oft_": "OFT", "on_input": "IA3"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +56,6 @@ def problem_of(pipeline: Any, keys: LoraKeys, adapter: str) -> str | None:  # An
     if made_up := sorted(applied - keys.origins.keys()):
         return f"it has no weights for {len(made_up)} of its layers: {shown(made_up)}"
     return None
-
-
-def kind_of(tensors: Tensors) -> str | None:
-    """What a file is called that is no LoRA in the narrow sense; None: it is one."""
-    return next((kind for mark, kind in OTHER_KINDS.items() if any(mark in key for key in tensors)), None)
 
 
 def applied_keys(pipeline: Any, adapter: str) -> set[str]:  # Any: see `renamed`

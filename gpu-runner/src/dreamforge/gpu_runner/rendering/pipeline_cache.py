@@ -14,7 +14,7 @@ from dreamforge.gpu_runner.rendering.load_report import LoadReport, WeightsWrong
 from dreamforge.gpu_runner.rendering.pipeline import INDEX_NAME, Pipeline, ReadPipeline, read_pipeline
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, ModelPlacement, RenderFailed, RenderWarning
 from dreamforge.gpu_runner.rendering.torch_device import TorchDevice
-from dreamforge.gpu_runner.rendering.weights import loaded_bytes
+from dreamforge.gpu_runner.rendering.weights import inspected
 
 DTYPES: dict[Dtype, torch.dtype] = {
     "float32": torch.float32,
@@ -67,8 +67,9 @@ class PipelineCache:
         key = self._settled(model)
         if not (key.path / INDEX_NAME).is_file():
             raise RenderFailed(FailureReason.MODEL_MISSING, f"{key.model_id}: no {INDEX_NAME} in its folder")
+        size = inspected(key.model_id, key.path).size
         unloaded = self._drop([other for other in self._residents if other.path == key.path])
-        unloaded += self._make_room(loaded_bytes(key.path, _dtype(key).itemsize))
+        unloaded += self._make_room(size.loaded_bytes(_dtype(key).itemsize))
         try:
             read = self._read(key)
         except torch.OutOfMemoryError:

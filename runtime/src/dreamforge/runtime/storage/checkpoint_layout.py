@@ -3,6 +3,7 @@
 The layout is that of the first Stable Diffusion releases, in which checkpoints are passed around.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 
 from dreamforge.runtime.storage.safetensors_header import TensorInfo
@@ -13,8 +14,10 @@ TEXT_ENCODERS = ("cond_stage_model.", "conditioner.embedders.", "text_encoders."
 #: What a checkpoint must hold, by what it is called in an error. All else in it, such as EMA copies, is not loaded.
 PARTS = {"denoising network": NETWORK, "autoencoder": AUTOENCODER, "text encoder": TEXT_ENCODERS}
 FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
-#: Ends of names in files whose numbers need a scale that diffusers does not apply.
-SCALED = (".scale_weight", ".weight_scale", "scaled_fp8", ".absmax", ".quant_map", ".comfy_quant")
+#: Names beside weights that were stored as small numbers and a factor: without the factor they are other weights.
+SCALED = re.compile(
+    r"(^|\.)(scaled_fp8|scale_weight|scale_input|weight_scale(_inv)?|input_scale|SCB|absmax|quant_map|comfy_quant)$"
+)
 #: Names that only one kind of file has, and what that is.
 OTHERS = {
     "control_model.": "a ControlNet without its configuration",
@@ -75,7 +78,7 @@ def input_channels(tensors: Mapping[str, TensorInfo]) -> int | None:
 
 def scaled_tensor(names: Iterable[str]) -> str | None:
     """A tensor of a quantised file that diffusers would read without its scale."""
-    return next((name for name in sorted(names) if name.endswith(SCALED)), None)
+    return next((name for name in sorted(names) if SCALED.search(name)), None)
 
 
 def other_content(names: Iterable[str]) -> str:

@@ -18,6 +18,7 @@ from dreamforge.gpu_runner.rendering.load_report import LoadReport, WeightsWrong
 from dreamforge.gpu_runner.rendering.passes import PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderFailed, RenderWarning
+from dreamforge.gpu_runner.rendering.weights import inspected
 
 #: What a net must share with the U-Net that it was trained beside: it is a copy of one half of it.
 SHARED = ("cross_attention_dim", "block_out_channels", "in_channels", "addition_embed_type")
@@ -85,6 +86,7 @@ class ControlNetCache(RenderFeature):
 def _read(key: ModelKey, dtype: torch.dtype) -> _Loaded:
     if not (key.path / "config.json").is_file():
         raise RenderFailed(FailureReason.MODEL_MISSING, f"{key.model_id}: no config.json in its folder")
+    inspected(key.model_id, key.path)
     report = LoadReport()
     try:
         # Safetensors only, as for pipelines: a pickle runs code when it is read.

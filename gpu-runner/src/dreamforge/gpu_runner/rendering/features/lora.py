@@ -16,13 +16,13 @@ from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.request.values import LoraUse
 from dreamforge.gpu_runner.protocol.render_task import ModelFiles, RenderTask
 from dreamforge.gpu_runner.rendering.hooks import RenderFeature
-from dreamforge.gpu_runner.rendering.lora_keys import kind_of, problem_of, renamed
+from dreamforge.gpu_runner.rendering.lora_keys import problem_of, renamed
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 from dreamforge.gpu_runner.rendering.renderer import RenderFailed, first_line
 from dreamforge.gpu_runner.rendering.tensor_origins import Tensors
-
-#: What diffusers calls the file when it saves one.
-USUAL_NAME = "pytorch_lora_weights.safetensors"
+from dreamforge.runtime.storage.lora_layout import unread_format
+from dreamforge.runtime.storage.model_facts import ModelUnusable
+from dreamforge.runtime.storage.model_inspection import lora_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def _load(pipeline: Any, lora: _Lora, number: int, task: RenderTask) -> str:  # 
 
 
 def _of_kind(tensors: Tensors, problem: str) -> str:
-    kind = kind_of(tensors)
+    kind = unread_format(tensors)
     return (
         problem if kind is None else f"it is a {kind}, which is not applied as a whole; take a plain LoRA ({problem})"
     )
@@ -106,12 +106,11 @@ def _tensors(lora: _Lora, file: Path) -> Tensors:
 
 def _file(lora: _Lora) -> Path:
     path = Path(lora.files.path)
-    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
-    usual = [file for file in files if file.name == USUAL_NAME]
-    if len(found := usual or files) != 1:
-        message = f"LoRA {lora.use.model_id}: {len(found)} safetensors files in its folder, and one is needed"
-        raise RenderFailed(FailureReason.MODEL_MISSING, message)
-    return found[0]
+    try:
+        return path if path.is_file() else lora_file(path)
+    except ModelUnusable as error:
+        # Of the same digest, the folder has the same files on every runner.
+        raise RenderFailed(FailureReason.MODEL_BROKEN, f"LoRA {lora.use.model_id} does not load: {error}") from error
 
 
 def _misfit(lora: _Lora, task: RenderTask, why: str) -> RenderFailed:
