@@ -21,16 +21,20 @@ def gateway(asked: list[httpx.Request]) -> GatewayClient:
     return GatewayClient(SETTINGS, lambda _text: None, httpx.MockTransport(answer))
 
 
-async def test_an_image_is_uploaded_with_the_type_of_its_name(tmp_path: Path) -> None:
-    fox, asked = tmp_path / "fox.JPG", list[httpx.Request]()
-    fox.write_bytes(b"jpeg")
+async def test_an_image_is_uploaded_with_the_type_of_its_content(tmp_path: Path) -> None:
+    fox, asked = tmp_path / "fox.PNG", list[httpx.Request]()
+    fox.write_bytes(b"\xff\xd8\xffjpeg")
     async with gateway(asked) as client:
         assert await image(client, fox) == "a" * 64
         assert await control(client, "canny:0.7", fox) == {
             "control": {"model_id": "canny", "scale": 0.7, "image": "a" * 64}
         }
     (first, _) = asked
-    assert (first.url.path, first.headers["content-type"], first.content) == ("/v1/uploads", "image/jpeg", b"jpeg")
+    assert (first.url.path, first.headers["content-type"], first.content) == (
+        "/v1/uploads",
+        "image/jpeg",
+        b"\xff\xd8\xffjpeg",
+    )
 
 
 @pytest.mark.parametrize(("name", "message"), [("fox.txt", "is not an image"), ("no.png", "cannot read")])

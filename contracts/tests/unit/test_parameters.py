@@ -14,8 +14,9 @@ from dreamforge.contracts.errors import (
 )
 from dreamforge.contracts.models.descriptor import Kind, ModelDescriptor, Parameters, Preset, VramProfile
 from dreamforge.contracts.request.completion import least_strength
+from dreamforge.contracts.request.image_size import ImageSizeNeeded
 from dreamforge.contracts.request.limits import Limits
-from dreamforge.contracts.request.resolve import Given, resolve
+from dreamforge.contracts.request.resolve import Given, inputs_of, resolve
 from dreamforge.contracts.request.schema import request_schema
 from dreamforge.contracts.request.values import ControlUse, LoraUse, Upscale, UpscaleInput
 
@@ -81,6 +82,56 @@ def test_a_whole_request_is_resolved_with_every_default_filled_in() -> None:
     assert request.upscale == Upscale(width_px=96, height_px=152, strength=0.35, factor=1.55)
     assert request.uploads == (IMAGE, MASK)
     assert resolve(given(init_image=IMAGE), MODELS, Limits()).strength == 0.8
+
+
+def test_an_image_of_another_shape_is_cropped_unless_the_request_says_how() -> None:
+    def recorded(**changes: object) -> str | None:
+        return resolve(given(**changes), MODELS, Limits()).resize_mode
+
+    control = ControlUse(model_id="c", image=IMAGE)
+    assert recorded() is None
+    assert recorded(resize_mode="fit") is None, "there is no image"
+    assert recorded(init_image=IMAGE) == recorded(control=control) == "crop"
+    assert recorded(init_image=IMAGE, resize_mode="fit") == "fit"
+    request = resolve(given(init_image=IMAGE), MODELS, Limits())
+    assert inputs_of(request)["resize_mode"] == "crop"
+    before = request.model_copy(update={"resize_mode": None})
+    assert "resize_mode" not in before.model_dump_json()
+    assert inputs_of(before)["resize_mode"] == "stretch"
+
+
+@pytest.mark.parametrize(
+    ("image", "stated", "expected"),
+    [
+        ((640, 480), {}, (640, 480)),
+        ((643, 477), {}, (640, 480)),
+        ((4000, 3000), {}, (1024, 768)),
+        ((300, 4000), {}, (80, 1024)),
+        ((8, 4000), {}, (32, 1024)),
+        ((16, 12), {}, (40, 32)),
+        ((1000, 500), {"width_px": 512}, (512, 256)),
+        ((1000, 500), {"height_px": 512}, (1024, 512)),
+        ((1000, 500), {"width_px": 64, "height_px": 64}, (64, 64)),
+    ],
+)
+def test_a_render_takes_the_size_of_its_image_within_the_model(
+    image: tuple[int, int], stated: dict[str, int], expected: tuple[int, int]
+) -> None:
+    values = given(init_image=IMAGE, resize_mode="image_size", **stated)
+    with pytest.raises(ImageSizeNeeded) as needed:
+        resolve(values, MODELS, Limits())
+    assert (needed.value.field, needed.value.sha256) == ("init_image", IMAGE)
+    request = resolve(values, MODELS, Limits(), {IMAGE: image})
+    assert (request.width_px, request.height_px, request.resize_mode) == (*expected, "crop")
+    again = resolve({**inputs_of(request), "seed": 1}, MODELS, Limits())
+    assert again == request
+
+
+def test_a_size_taken_from_an_image_stays_within_the_limit_of_pixels() -> None:
+    values = given(init_image=IMAGE, resize_mode="image_size")
+    request = resolve(values, MODELS, Limits(pixels=100_000), {IMAGE: (1000, 900)})
+    assert 90_000 < request.width_px * request.height_px <= 100_000
+    assert resolve(given(resize_mode="image_size"), MODELS, Limits()).width_px == PRESET.width_px
 
 
 @pytest.mark.parametrize("steps", range(1, 151))

@@ -49,12 +49,12 @@ def children() -> set[int]:
 
 
 async def test_images_are_judged_as_in_this_process(processes: ImageProcesses) -> None:
-    headers = await asyncio.gather(*(processes.inspect(png(), "image/png") for _ in range(5)))
+    headers = await asyncio.gather(*(processes.inspect(png()) for _ in range(5)))
     assert {(header.width_px, header.height_px) for header in headers} == {(24, 16)}
     with pytest.raises(BadPicture, match="its first bytes"):
-        await processes.inspect(b"no picture", "image/png")
+        await processes.inspect(b"no picture")
     with pytest.raises(OutOfBounds, match="pixels is 4160"):
-        await processes.inspect(png(65, 64), "image/png")
+        await processes.inspect(png(65, 64))
     assert len(children()) == 2
 
 
@@ -64,7 +64,7 @@ async def test_a_decoder_that_takes_too_long_is_killed_and_replaced() -> None:
     (stopped,) = children()
     os.kill(stopped, signal.SIGSTOP)
     with pytest.raises(BadPicture, match=r"takes more than 0\.5 s to decode"):
-        await processes.inspect(png(), "image/png")
+        await processes.inspect(png())
     assert stopped not in children()
     await eventually(lambda: _works(processes))
     await processes.close()
@@ -73,22 +73,22 @@ async def test_a_decoder_that_takes_too_long_is_killed_and_replaced() -> None:
 
 async def _works(processes: ImageProcesses) -> bool:
     try:
-        return bool(await processes.inspect(png(), "image/png"))
+        return bool(await processes.inspect(png()))
     except BadPicture:
         return False
 
 
 async def test_a_decoder_that_has_died_costs_nothing(processes: ImageProcesses) -> None:
-    await processes.inspect(png(), "image/png")
+    await processes.inspect(png())
     (first,) = children()
     os.kill(first, signal.SIGKILL)
     await eventually(lambda: first not in children())
-    assert (await processes.inspect(png(), "image/png")).width_px == 24
+    assert (await processes.inspect(png())).width_px == 24
 
 
 async def test_a_decoder_has_limits_and_no_secrets(processes: ImageProcesses, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORGE_S3_SECRET_KEY", "not for a decoder")
-    await processes.inspect(png(), "image/png")
+    await processes.inspect(png())
     (pid,) = children()
     lines = process_file(pid, "limits").decode().splitlines()
     limits = {line[:25].strip(): line[26:].split() for line in lines}

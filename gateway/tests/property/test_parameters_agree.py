@@ -72,6 +72,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "strength": NUMBER,
     "loras": st.lists(LORA, max_size=3),
     "control": st.fixed_dictionaries({"model_id": st.just("c"), "image": UPLOAD}, optional={"scale": NUMBER}),
+    "resize_mode": st.sampled_from(["crop", "fit", "stretch", "image_size", "tile"]),
     "upscale": st.fixed_dictionaries({"factor": NUMBER}, optional={"strength": NUMBER}),
     "colour": st.just(1),
 }
@@ -88,7 +89,14 @@ def bodies(draw: st.DrawFn) -> dict[str, Any]:
 
 def refusal(body: dict[str, Any], model: ModelDescriptor) -> InvalidInput | None:
     try:
-        accept(json.dumps(body).encode(), CONTEXT, schema=SCHEMA, models={"m": model} | ASSETS, limits=LIMITS)
+        accept(
+            json.dumps(body).encode(),
+            CONTEXT,
+            schema=SCHEMA,
+            models={"m": model} | ASSETS,
+            limits=LIMITS,
+            image_sizes={"a" * 64: (100, 60)},
+        )
     except InvalidInput as error:
         return error
     return None

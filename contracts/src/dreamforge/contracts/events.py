@@ -146,6 +146,7 @@ class WarningCode(StrEnum):
     WEIGHTS_IGNORED = "weights_ignored"
     KEYS_IGNORED = "keys_ignored"
     SETTINGS_IGNORED = "settings_ignored"
+    INPUT_CONVERTED = "input_converted"
 
 
 class JobWarned(JobEvent):

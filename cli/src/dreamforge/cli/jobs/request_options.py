@@ -10,7 +10,8 @@ from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.jobs.artifacts import ARTIFACT_ID, find_artifact
 
 SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
-CONTENT_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
+# By the first bytes of a file, whatever its name; "?" is any byte.
+CONTENT_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF????WEBP": "image/webp"}
 
 
 def size(text: str | None) -> dict[str, int]:
@@ -76,15 +77,28 @@ async def image(gateway: GatewayClient, given: Path) -> str:
 
 
 async def _uploaded(gateway: GatewayClient, path: Path) -> str:
-    content_type = CONTENT_TYPES.get(path.suffix.lower())
-    if content_type is None:
-        raise CommandError(
-            f"{path} is not an image that can be uploaded",
-            Exit.REFUSED,
-            hint=f"supported files: {', '.join(CONTENT_TYPES)}; an image rendered here is named by artifact id",
-        )
     try:
         data = await asyncio.to_thread(path.read_bytes)
     except OSError as error:
         raise CommandError(f"cannot read {path}: {error.strerror}", Exit.REFUSED) from None
+    if (content_type := content_type_of(data)) is None:
+        raise CommandError(
+            f"{path} is not an image that can be uploaded",
+            Exit.REFUSED,
+            hint="its content must be PNG, JPEG or WebP; an image rendered here is named by artifact id",
+        )
     return str((await gateway.upload(data, content_type))["sha256"])
+
+
+def content_type_of(data: bytes) -> str | None:
+    """The media type that the first bytes of a file say; None for one that is not taken.
+
+    >>> content_type_of(b"RIFF1234WEBPVP8 "), content_type_of(b"GIF89a")
+    ('image/webp', None)
+    """
+    for start, content_type in CONTENT_TYPES.items():
+        if all(
+            wanted in (found, ord("?")) for wanted, found in zip(start, data.ljust(len(start), b"\0"), strict=False)
+        ):
+            return content_type
+    return None

@@ -12,12 +12,16 @@ from dreamforge.contracts.request.values import (
     ControlUse,
     LoraUse,
     PromptSyntax,
+    RequestedResizeMode,
+    ResizeMode,
     Upscale,
     UpscaleInput,
 )
 
 # The defaults of diffusers' own pipelines: image-to-image 0.8, inpainting 1.0.
 IMAGE_STRENGTH, INPAINT_STRENGTH = 0.8, 1.0
+# Nothing is distorted and nothing is made up; what was recorded before there was a choice is stretched.
+RESIZE_MODE: ResizeMode = "crop"
 
 
 def check_size(height_px: int, draft: Draft) -> int:
@@ -44,6 +48,13 @@ def strength(value: float | None, draft: Draft) -> float | None:
         return None
     usual = IMAGE_STRENGTH if draft.values["mask_image"] is None else INPAINT_STRENGTH
     return _strength("strength", value, usual, draft.values["steps"])
+
+
+def resize_mode(value: RequestedResizeMode | None, draft: Draft) -> ResizeMode | None:
+    """None where there is no image to resize. Of an image whose size was taken at most its edges are over."""
+    if draft.values["init_image"] is None and draft.values["control"] is None:
+        return None
+    return RESIZE_MODE if value is None or value == "image_size" else value
 
 
 def prompt_syntax(value: PromptSyntax | None, draft: Draft) -> PromptSyntax | None:
@@ -84,6 +95,11 @@ def restated_syntax(value: PromptSyntax | None, request: Any) -> PromptSyntax | 
     """Plain must be requested where brackets would otherwise be read."""
     marked = any(mark in request.prompt + request.negative_prompt for mark in "()[]")
     return value or ("plain" if marked else None)
+
+
+def restated_resize_mode(value: ResizeMode | None, request: Any) -> ResizeMode | None:  # Any: a RenderRequest
+    """What was recorded before there was a choice was stretched."""
+    return value or ("stretch" if request.init_image is not None or request.control is not None else None)
 
 
 def restated_upscale(

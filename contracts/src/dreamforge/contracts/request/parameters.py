@@ -29,6 +29,8 @@ from dreamforge.contracts.request.values import (
     ControlUse,
     LoraUse,
     PromptSyntax,
+    RequestedResizeMode,
+    ResizeMode,
     Seed,
     Upscale,
     UpscaleInput,
@@ -49,6 +51,11 @@ def _guidance(model: ModelDescriptor) -> Bounds:
 
 def _if_from_image(model: ModelDescriptor) -> Bounds | None:
     return Bounds() if set(model.capabilities.modes) & {"image", "inpaint"} else None
+
+
+def _if_with_images(model: ModelDescriptor) -> Bounds | None:
+    can = model.capabilities
+    return Bounds(default=completion.RESIZE_MODE) if set(can.modes) & {"image", "inpaint"} or can.controlnet else None
 
 
 def _sampler(model: ModelDescriptor) -> Bounds | None:
@@ -253,6 +260,19 @@ class RequestParameters(Value):
             complete=completion.strength,
         ),
     ] = Field(default=None, gt=0, le=1, exclude_if=is_none)
+    resize_mode: Annotated[
+        ResizeMode | None,
+        Declared(
+            "Image of another shape",
+            "crop: its middle; fit: all of it, with margins; image_size: the render takes its size, in the sides that "
+            "are not set; stretch: squeezed.",
+            group="start",
+            bounds=_if_with_images,
+            requested_as=RequestedResizeMode,
+            complete=completion.resize_mode,
+            restate=completion.restated_resize_mode,
+        ),
+    ] = Field(default=None, exclude_if=is_none)
     loras: Annotated[
         tuple[LoraUse, ...],
         Declared(

@@ -8,6 +8,7 @@ from dreamforge.contracts.errors import FieldNeeded, NotAllowed, NotAPipeline, U
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, Value
 from dreamforge.contracts.request.bounds import quoted
 from dreamforge.contracts.request.declaration import Draft, RequestParameter
+from dreamforge.contracts.request.image_size import ImageSizes, image_sides
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.parameters import PARAMETERS
 from dreamforge.contracts.request.render_request import RenderRequest
@@ -46,20 +47,22 @@ class Rules:
         )
 
 
+NONE_READ: ImageSizes = {}
 # One entry a model id, replaced when the registry has another descriptor for it.
 _RULES: dict[str, Rules] = {}
 
 
-def resolve(given: Given, models: Models, limits: Limits) -> RenderRequest:
+def resolve(given: Given, models: Models, limits: Limits, image_sizes: ImageSizes = NONE_READ) -> RenderRequest:
     """Fill a request from its preset and check it against model and limits. `given` needs a prompt and a seed. Pure.
 
-    The default model is the pipeline that was registered first, the default preset the model's first.
+    The default model is the pipeline that was registered first, the default preset the model's first. A request that
+    takes the size of its image needs that image in `image_sizes`, else ImageSizeNeeded says which.
     Errors: UnknownModel, NotAPipeline, UnknownPreset, OutOfBounds(field, value, minimum, maximum), SizeNotSupported,
     NotAllowed, FieldNeeded, UnknownAsset, AssetMismatch, NamedTwice.
     """
     model, preset = _chosen(given, models)
     rules = _rules(model, limits)
-    values = _filled(given, model, preset)
+    values = _filled(given, model, preset) | image_sides(given, model, limits, image_sizes)
     for name, check in rules.checks:
         value = values[name]
         if value is not None and value != ():

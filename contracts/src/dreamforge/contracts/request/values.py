@@ -13,6 +13,10 @@ from dreamforge.contracts.models.descriptor import Sha256, Token, Value, is_none
 # Exact in JSON and in every browser.
 # How brackets in a prompt are read.
 PromptSyntax = Literal["weighted", "plain"]
+# How an image of another shape is brought to the size of the render.
+ResizeMode = Literal["crop", "fit", "stretch"]
+# A request can also take the image's size; it is recorded with the sides that came of it, and what is over is cropped.
+RequestedResizeMode = Literal["crop", "fit", "image_size", "stretch"]
 Seed = Annotated[int, Field(ge=0, le=2**53 - 1)]
 # One latent a side: what the autoencoders of all families need.
 SIDE_PX_MIN = 8

@@ -13,7 +13,7 @@ from dreamforge.gateway.http.errors import UploadNotFound
 from dreamforge.gateway.http.stored_bytes import StoredImage, respond_with
 from dreamforge.gateway.read.replies import UploadReply
 from dreamforge.gateway.routes.common import dependencies_of, reply
-from dreamforge.gateway.submit.inspect_image import FORMATS, media_type
+from dreamforge.gateway.submit.inspect_image import ANY_BYTES, FORMATS, require_image_type
 from dreamforge.gateway.submit.submit import body_of
 from dreamforge.runtime.storage.objects import upload_key
 
@@ -33,15 +33,15 @@ _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}  # 
         },
         **doc.problems(403, 413, 415, 422, 503),
     },
-    openapi_extra={"requestBody": {"required": True, "content": dict.fromkeys(FORMATS, _BINARY)}},
+    openapi_extra={"requestBody": {"required": True, "content": dict.fromkeys((*FORMATS, ANY_BYTES), _BINARY)}},
 )
 async def keep_upload(request: Request) -> Response:
-    """Upload a picture, as the body itself: one still PNG, JPEG or WebP."""
+    """Upload a picture, as the body itself: PNG, JPEG or WebP by its content; of an animation its first frame."""
     dependencies = dependencies_of(request)
-    content_type = media_type(request.headers.get("content-type"))
+    require_image_type(request.headers.get("content-type"))
     with dependencies.uploads.room():
         body = await body_of(request, dependencies.limits.upload_bytes)
-        kept = await dependencies.uploads.keep(body, content_type)
+        kept = await dependencies.uploads.keep(body)
     return reply(kept, 201, {"Location": kept.url})
 
 

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from dreamforge.contracts.jobs.decisions import RequestJob
 from dreamforge.contracts.models.descriptor import ModelDescriptor
+from dreamforge.contracts.request.image_size import ImageSizes
 from dreamforge.contracts.request.limits import Limits
-from dreamforge.contracts.request.resolve import resolve
+from dreamforge.contracts.request.resolve import NONE_READ, resolve
 from dreamforge.contracts.validation import describe_validation_error
 from dreamforge.gateway.http.errors import VIOLATIONS_MAX, InvalidRequest, NotJson, Violation, pointer
 from dreamforge.gateway.submit.body import Submission
@@ -39,11 +40,13 @@ def accept(
     schema: type[Submission],
     models: Mapping[str, ModelDescriptor],
     limits: Limits,
+    image_sizes: ImageSizes = NONE_READ,
 ) -> RequestJob:
     """The command that a body asks for.
 
     A repeat with the same key and no seed gets the same seed again, so it is the same request.
-    Errors: NotJson, InvalidRequest, and those of `resolve`.
+    Errors: NotJson, InvalidRequest, and those of `resolve`; ImageSizeNeeded where it takes the size of an image that is
+    not in `image_sizes`.
     """
     submission = parse(body, schema)
     given = vars(submission).copy()
@@ -55,7 +58,7 @@ def accept(
         now=context.now,
         tenant=context.tenant,
         priority=submission.priority,
-        request=resolve(given, models, limits),
+        request=resolve(given, models, limits, image_sizes),
         idempotency_key=context.idempotency_key,
         fingerprint=fingerprint(body) if keyed else None,
         deadlines=submission.deadlines,

@@ -2,7 +2,7 @@
 
 Pillow decodes an image only after its announced size was found within bounds, so a decompression bomb costs nothing.
 Pillow does not read the size here: opening a WebP of 8,000 x 8,000 px takes 488 MiB of address space, and for no
-format does it say where the file ends. Every walk is linear in the bytes and bounded in its steps.
+format does it say where the image ends. Every walk is linear in the bytes and bounded in its steps.
 Formats: PNG (ISO/IEC 15948, chunks), JPEG (ITU-T T.81, annex B: markers), WebP (RFC 9649: RIFF chunks).
 """
 
@@ -41,14 +41,16 @@ class Header:
 
 
 def read_header(data: bytes) -> Header:
-    """The header of a whole file. Errors: BadPicture (unknown type, truncated, too many parts, bytes after the end)."""
+    """The header of a file that is there to its end; cameras and scanners append what belongs to no image.
+
+    Errors: BadPicture (unknown type, truncated, too many parts).
+    """
     try:
         header = _header(data)
     except (struct.error, IndexError):
         raise BadPicture("it is truncated") from None
-    if header.end != len(data):
-        more = len(data) - header.end
-        raise BadPicture(f"it has {more} bytes after its end" if more > 0 else "it is truncated")
+    if header.end > len(data):
+        raise BadPicture("it is truncated")
     return header
 
 

@@ -28,8 +28,8 @@ BASE_BYTES = 512 * 1024**2
 BYTES_PER_PIXEL = 16
 # Importing Pillow takes half a second, and several times that where the processors are busy.
 START_SECONDS = 30.0
-_HEAD = struct.Struct(">HI")
-"""Of a task: the bytes of the media type, the bytes of the image; both follow."""
+_HEAD = struct.Struct(">I")
+"""Of a task: the bytes of the image, which follow."""
 
 
 class ImageProcesses:
@@ -41,13 +41,13 @@ class ImageProcesses:
         self._slots = asyncio.Semaphore(at_once)
         self._idle: list[asyncio.subprocess.Process] = []
 
-    async def inspect(self, data: bytes, content_type: str) -> Header:
+    async def inspect(self, data: bytes) -> Header:
         """As `inspect_image.inspect`. Errors: its own, BadPicture (an overrun), DependencyAway (none can start)."""
         async with self._slots:
             process = self._take_idle() or await self._start()
             try:
                 async with asyncio.timeout(self._timeout_seconds):
-                    answer = await _ask(process, data, content_type)
+                    answer = await _ask(process, data)
             except TimeoutError:
                 raise BadPicture(f"it takes more than {self._timeout_seconds:g} s to decode") from None
             except (OSError, EOFError, ValueError):
@@ -96,11 +96,10 @@ class ImageProcesses:
         return process
 
 
-async def _ask(process: asyncio.subprocess.Process, data: bytes, content_type: str) -> dict[str, Any]:
+async def _ask(process: asyncio.subprocess.Process, data: bytes) -> dict[str, Any]:
     """Errors: OSError or EOFError (it ended), ValueError (its answer cannot be read)."""
     assert process.stdin is not None
-    kind = content_type.encode()
-    process.stdin.write(_HEAD.pack(len(kind), len(data)) + kind)
+    process.stdin.write(_HEAD.pack(len(data)))
     process.stdin.write(data)
     await process.stdin.drain()
     line = await _line_of(process)
@@ -150,11 +149,11 @@ def _work(limits: Limits, cpu_seconds: int, tasks: BinaryIO, answers: BinaryIO) 
     _limit_this_process(limits)
     _write(answers, {"ready": True})
     while head := tasks.read(_HEAD.size):
-        kind_bytes, size_bytes = _HEAD.unpack(head)
-        kind, data = tasks.read(kind_bytes).decode(), tasks.read(size_bytes)
+        (size_bytes,) = _HEAD.unpack(head)
+        data = tasks.read(size_bytes)
         _allow_seconds(cpu_seconds)
         try:
-            _write(answers, {"header": asdict(inspect(data, kind, limits))})
+            _write(answers, {"header": asdict(inspect(data, limits))})
         except OutOfBounds as error:
             _write(answers, {"out_of_bounds": asdict(error)})
         except BadPicture as error:

@@ -1,14 +1,17 @@
 """Makes a job: the I/O around `accept`. The only path that must be fast."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Protocol
 
 from starlette.requests import Request
 
 from dreamforge.contracts.errors import InvalidInput, LimitReached
 from dreamforge.contracts.fleet import Heartbeat
+from dreamforge.contracts.jobs.decisions import RequestJob
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.placement import needs_of
+from dreamforge.contracts.request.image_size import ImageSizeNeeded
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.errors import BodyTooLarge, UnsupportedMedia
 from dreamforge.gateway.submit.accept import SubmissionContext, accept, fingerprint
@@ -86,7 +89,7 @@ async def submit(
     try:
         services.open_jobs.require(tenant)
         models = services.models()
-        command = accept(body, context, schema=services.schema, models=models, limits=services.limits)
+        command = await _command(services, body, context, models)
         require_fit(needs_of(command.request), models, services.heartbeats().values())
         await services.uploads.require(command.request)
     except (InvalidInput, LimitReached):
@@ -98,6 +101,21 @@ async def submit(
     if outcome.events:
         services.open_jobs.taken(tenant)
     return job_id, outcome
+
+
+async def _command(
+    services: SubmissionServices, body: bytes, context: SubmissionContext, models: Mapping[str, ModelDescriptor]
+) -> RequestJob:
+    """What `accept` makes of a body, with the size of its image where the request takes it.
+
+    Errors: InvalidInput of `accept`, UnknownUpload, DependencyAway.
+    """
+    accepted = partial(accept, body, context, schema=services.schema, models=models, limits=services.limits)
+    try:
+        return accepted()
+    except ImageSizeNeeded as needed:
+        size_px = await services.uploads.size_of(needed.field, needed.sha256)
+        return accepted(image_sizes={needed.sha256: size_px})
 
 
 async def _repeat(store: EventStore, job_id: str, body: bytes) -> JobOutcome | None:

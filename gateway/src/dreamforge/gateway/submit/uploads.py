@@ -40,19 +40,19 @@ class Uploads:
         """End the processes that decode."""
         await self._processes.close()
 
-    async def keep(self, data: bytes, content_type: str) -> UploadReply:
+    async def keep(self, data: bytes) -> UploadReply:
         """Check and store; the same bytes are the same upload. Errors: those of `ImageProcesses.inspect`."""
-        header = await self._processes.inspect(data, content_type)
+        header = await self._processes.inspect(data)
         sha256 = sha256_of(data)
         if not await self._objects.exists(upload_key(sha256)):
             size = {"width-px": str(header.width_px), "height-px": str(header.height_px)}
-            await self._objects.put(upload_key(sha256), data, content_type, size)
+            await self._objects.put(upload_key(sha256), data, header.content_type, size)
         return UploadReply(
             sha256=sha256,
             width_px=header.width_px,
             height_px=header.height_px,
             size_bytes=len(data),
-            content_type=content_type,
+            content_type=header.content_type,
             url=f"/v1/uploads/{sha256}",
         )
 
@@ -61,6 +61,19 @@ class Uploads:
         for field, sha256 in _named(request):
             if not (await self._objects.exists(upload_key(sha256)) or await self._adopt(sha256)):
                 raise UnknownUpload(field=field, value=sha256)
+
+    async def size_of(self, field: str, sha256: str) -> tuple[int, int]:
+        """Width and height in pixels, as a viewer shows it, of an upload or of an image that was rendered here.
+
+        Read from the bytes: uploads of earlier releases carry the size of their header, which may lie on its side.
+        Errors: UnknownUpload(field, value), UploadsFull, those of `ImageProcesses.inspect`.
+        """
+        with self.room():
+            for key in (upload_key(sha256), object_key(sha256)):
+                with contextlib.suppress(ArtifactNotFound):
+                    header = await self._processes.inspect(await self._objects.get(key))
+                    return header.width_px, header.height_px
+        raise UnknownUpload(field=field, value=sha256)
 
     async def _adopt(self, sha256: str) -> bool:
         """Copy an image that was rendered here to the uploads, because artifacts that no job shows are deleted.

@@ -15,6 +15,9 @@ from dreamforge.gpu_runner.protocol.render_task import RenderTask
 RendererName = Literal["diffusers", "synthetic"]
 #: Fields of a request that decide no pixel of a single image: a preset is resolved, and a seed stands for its image.
 NOT_IN_RECIPES = frozenset({"preset", "images"})
+#: Which rules turn an uploaded image into pixels. 2: those of `rendering.input_images`, and what a mask protects is
+#: exact. Before there was a 2, Pillow's own conversions were used, and recipes say nothing.
+IMAGE_RULES = 2
 
 
 class Engine(Value):
@@ -104,6 +107,8 @@ class Recipe(Value):
     #: The size of the finished image; width_px and height_px are those of the first pass.
     upscale: UpscaleUsed | None = Field(default=None, exclude_if=is_none)
     tier: TierUsed | None = Field(default=None, exclude_if=is_none)
+    #: See IMAGE_RULES; of a render that has uploaded images only.
+    image_rules: int | None = Field(default=None, exclude_if=is_none)
 
 
 def recipe_for(task: RenderTask, seed: int, engine: Engine, *, pipeline: str, sampler: str) -> Recipe:
@@ -118,6 +123,7 @@ def recipe_for(task: RenderTask, seed: int, engine: Engine, *, pipeline: str, sa
             "pipeline": pipeline,
             "strength": task.strength,
             "tier": _tier(task.tier, engine),
+            "image_rules": IMAGE_RULES if task.request.uploads else None,
         }
     )
 

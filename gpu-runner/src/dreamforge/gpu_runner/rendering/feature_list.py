@@ -6,6 +6,7 @@ from dreamforge.gpu_runner.rendering.features.clip_skip import ClipSkip
 from dreamforge.gpu_runner.rendering.features.controlnet import ControlNetCache
 from dreamforge.gpu_runner.rendering.features.fp32_fallback import Fp32Fallback
 from dreamforge.gpu_runner.rendering.features.initial_image import InitialImage
+from dreamforge.gpu_runner.rendering.features.input_notes import InputNotes
 from dreamforge.gpu_runner.rendering.features.lora import LoraAdapters
 from dreamforge.gpu_runner.rendering.features.memory_placement import MemoryPlacement
 from dreamforge.gpu_runner.rendering.features.previews import Previews
@@ -19,20 +20,22 @@ from dreamforge.gpu_runner.rendering.hooks import RenderFeature
 def standard_features(device: torch.device) -> tuple[RenderFeature, ...]:
     """One of each, new, for one renderer on `device`.
 
-    The order matters in three places. Around a pass, memory placement is outside of the fallback, which is outside of
-    the sampler's errors. Upscaling adds its pass after the initial image has changed the first. Whatever offers
-    prompts in a way of its own stands before `Prompts`, which takes any.
+    The order matters in four places. Around a pass, memory placement is outside of the fallback, which is outside of
+    the sampler's errors. What a mask protects is put back outside of the fallback, which judges what was rendered.
+    Upscaling adds its pass after the initial image has changed the first. Whatever offers prompts in a way of its own
+    stands before `Prompts`, which takes any.
     """
     return (
         MemoryPlacement(device),
+        InitialImage(),
         Fp32Fallback(),
         Samplers(),
         LoraAdapters(),
-        InitialImage(),
         ControlNetCache(device),
         UpscalePass(),
         ClipSkip(),
         PromptWeights(),
         Prompts(),
         Previews(),
+        InputNotes(),
     )

@@ -23,6 +23,11 @@ class Pass:
     #: What error messages call it; empty: the first.
     name: str = ""
 
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.width_px, self.height_px
+
     def labelled(self, value: str) -> str:
         """A value of this pass in an error message.
 

@@ -96,8 +96,12 @@ function groupControl(shared, rule, assets, unset) {
 const requestedUpscale = ({ upscale, width_px }) =>
   upscale && { factor: upscale.factor ?? upscale.width_px / width_px, strength: upscale.strength };
 
+// Before there was a choice, an image of another shape was stretched, and nothing was recorded.
+const requestedResizeMode = ({ resize_mode, init_image, control }) =>
+  resize_mode ?? (init_image || control ? "stretch" : undefined);
+
 // The body that requests the same images as a recorded request.
 function sameAgain(request) {
-  const body = { ...request, upscale: requestedUpscale(request) };
+  const body = { ...request, upscale: requestedUpscale(request), resize_mode: requestedResizeMode(request) };
   return Object.fromEntries(Object.entries(body).filter(([, each]) => each !== undefined && each !== null));
 }

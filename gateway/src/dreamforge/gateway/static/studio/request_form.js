@@ -180,7 +180,8 @@ class RequestForm {
     this.clear();
     this.mask?.use(false);
     for (const name of ["model_id", "preset"]) { selectOption($(`field-${name}`), request[name]); this.choose(); }
-    const values = { ...request, upscale: requestedUpscale(request) }, own = [];
+    const values = { ...request, upscale: requestedUpscale(request), resize_mode: requestedResizeMode(request) };
+    const own = [];
     const text = (input, name, value) => {
       if (isTyped(input) && input.value !== value) own.push([name, input, value]); else this.write(input, value);
     };

@@ -13,10 +13,10 @@ from safetensors import SafetensorError
 from dreamforge.contracts.events import FailureReason
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.rendering.hooks import Keywords, RenderFeature
-from dreamforge.gpu_runner.rendering.images import read_image
 from dreamforge.gpu_runner.rendering.load_report import LoadReport, WeightsWrong, read_part, report_warnings
 from dreamforge.gpu_runner.rendering.passes import PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
+from dreamforge.gpu_runner.rendering.prepared_inputs import control_of
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderFailed, RenderWarning
 from dreamforge.gpu_runner.rendering.weights import inspected
 
@@ -62,11 +62,11 @@ class ControlNetCache(RenderFeature):
         """Its image and its scale. Errors: RenderFailed(invalid_request) if the file is no image."""
         if (use := context.task.request.control) is None or not context.is_first:
             return {}
-        size = {"width_px": context.current.width_px, "height_px": context.current.height_px}
+        followed = control_of(context.task, context.current.size_px)
         # Where `image` is what is rendered over, the ControlNet's image has a keyword of its own.
         parameters = inspect.signature(type(pipeline).__call__).parameters
         name = "control_image" if "control_image" in parameters else "image"
-        return {name: read_image(context.task.inputs[use.image], **size), "controlnet_conditioning_scale": use.scale}
+        return {name: followed.image if followed else None, "controlnet_conditioning_scale": use.scale}
 
     def release(self) -> None:
         """Let the network go."""

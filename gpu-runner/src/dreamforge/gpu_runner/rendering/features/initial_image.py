@@ -4,10 +4,11 @@ from dataclasses import replace
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
-from dreamforge.gpu_runner.rendering.hooks import Keywords, RenderFeature
-from dreamforge.gpu_runner.rendering.images import read_image, read_mask
+from dreamforge.gpu_runner.rendering.hooks import Keywords, RenderedPixels, RenderFeature, RunPass
+from dreamforge.gpu_runner.rendering.images import pasted
 from dreamforge.gpu_runner.rendering.passes import Pass, PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
+from dreamforge.gpu_runner.rendering.prepared_inputs import start_of
 from dreamforge.gpu_runner.rendering.renderer import RenderFailed
 
 
@@ -26,11 +27,16 @@ class InitialImage(RenderFeature):
 
     def arguments(self, context: PassContext, pipeline: Pipeline) -> Keywords:  # noqa: ARG002
         """The images at the size of the first pass. Errors: RenderFailed(invalid_request) if a file is no image."""
-        request, inputs = context.task.request, context.task.inputs
-        if not context.is_first or request.init_image is None:
+        start = start_of(context.task, context.current.size_px) if context.is_first else None
+        if start is None:
             return {}
-        size = {"width_px": context.current.width_px, "height_px": context.current.height_px}
-        image = {"image": read_image(inputs[request.init_image], **size), "strength": context.current.strength}
-        if request.mask_image is None:
-            return image
-        return image | {"mask_image": read_mask(inputs[request.mask_image], **size)}
+        image = {"image": start.image, "strength": context.current.strength}
+        return image if start.mask is None else image | {"mask_image": start.mask}
+
+    def run(self, context: PassContext, pipeline: Pipeline, proceed: RunPass) -> RenderedPixels:  # noqa: ARG002
+        """What the mask protects is put back after each pass: an autoencoder gives no pixel back as it was."""
+        rendered = proceed()
+        start = start_of(context.task, context.current.size_px)
+        if start is None or start.mask is None or rendered.pixels is None:
+            return rendered
+        return replace(rendered, pixels=pasted(rendered.pixels, start.image, start.mask))

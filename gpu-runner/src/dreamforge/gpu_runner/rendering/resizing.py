@@ -1,0 +1,76 @@
+"""An image at the size of a render: cropped, fitted in or stretched, as the request says. Pure."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from dreamforge.contracts.request.values import ResizeMode
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an image is brought to. `margin` lies around it where it is fitted in; None: its own edge, repeated."""
+
+    size_px: Size
+    mode: ResizeMode
+    resampling: Image.Resampling = Image.Resampling.LANCZOS
+    margin: int | None = None
+
+
+def resized(image: Image.Image, target: Target) -> tuple[Image.Image, str]:
+    """The image at this size, and what became of its shape: empty where it has the shape already."""
+    if image.size == target.size_px:
+        return image, ""
+    if has_shape_of(image.size, target.size_px):
+        return image.resize(target.size_px, target.resampling), ""
+    change = f"{_text(image.size)} to {_text(target.size_px)}, another shape"
+    match target.mode:
+        case "stretch":
+            return image.resize(target.size_px, target.resampling), f"stretched from {change}"
+        case "crop":
+            return image.resize(target.size_px, target.resampling, crop_box(image.size, target.size_px)), (
+                f"cropped from {change}"
+            )
+        case "fit":
+            return _fitted(image, target), f"fitted with margins from {change}"
+
+
+def has_shape_of(size: Size, other: Size) -> bool:
+    """Whether one is the other enlarged or reduced: to within a pixel of either.
+
+    >>> has_shape_of((1000, 667), (768, 512)), has_shape_of((192, 64), (64, 64))
+    (True, False)
+    """
+    return abs(size[0] * other[1] - size[1] * other[0]) < max(*size, *other)
+
+
+def crop_box(size: Size, target: Size) -> tuple[float, float, float, float]:
+    """The largest middle part of an image that has the shape of `target`: left, upper, right, lower.
+
+    >>> crop_box((192, 64), (32, 32))
+    (64.0, 0.0, 128.0, 64.0)
+    """
+    scale = min(size[0] / target[0], size[1] / target[1])
+    width, height = min(size[0], target[0] * scale), min(size[1], target[1] * scale)
+    left, upper = (size[0] - width) / 2, (size[1] - height) / 2
+    return left, upper, left + width, upper + height
+
+
+def _fitted(image: Image.Image, target: Target) -> Image.Image:
+    scale = min(target.size_px[0] / image.width, target.size_px[1] / image.height)
+    inner = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), target.resampling)
+    wide, high = target.size_px[0] - inner.width, target.size_px[1] - inner.height
+    around = [(high // 2, high - high // 2), (wide // 2, wide - wide // 2), (0, 0)]
+    pixels = np.asarray(inner)
+    if target.margin is None:
+        padded = np.pad(pixels, around[: pixels.ndim], mode="edge")
+    else:
+        padded = np.pad(pixels, around[: pixels.ndim], mode="constant", constant_values=target.margin)
+    return Image.fromarray(padded)
+
+
+def _text(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"
