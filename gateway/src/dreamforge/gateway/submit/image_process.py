@@ -44,20 +44,30 @@ class ImageProcesses:
     async def inspect(self, data: bytes) -> Header:
         """As `inspect_image.inspect`. Errors: its own, BadPicture (an overrun), DependencyAway (none can start)."""
         async with self._slots:
-            process = self._take_idle() or await self._start()
-            try:
-                async with asyncio.timeout(self._timeout_seconds):
-                    answer = await _ask(process, data)
-            except TimeoutError:
-                raise BadPicture(f"it takes more than {self._timeout_seconds:g} s to decode") from None
-            except (OSError, EOFError, ValueError):
-                raise BadPicture("its decoding takes more memory or time than an image of its size needs") from None
-            else:
-                self._idle.append(process)
-            finally:
-                if process not in self._idle:
-                    await _end(process)
+            answer = None
+            if (idle := self._take_idle()) is not None:
+                answer = await self._answer(idle, data)  # None: perhaps it had died before, which is known late
+            if answer is None:
+                answer = await self._answer(await self._start(), data)
+        if answer is None:
+            raise BadPicture("its decoding takes more memory or time than an image of its size needs")
         return _header_of(answer)
+
+    async def _answer(self, process: asyncio.subprocess.Process, data: bytes) -> dict[str, Any] | None:
+        """What a process says; None where it ended. Errors: BadPicture (it took too long)."""
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                answer = await _ask(process, data)
+        except TimeoutError:
+            raise BadPicture(f"it takes more than {self._timeout_seconds:g} s to decode") from None
+        except (OSError, EOFError, ValueError):
+            return None
+        else:
+            self._idle.append(process)
+            return answer
+        finally:
+            if process not in self._idle:
+                await _end(process)
 
     def _take_idle(self) -> asyncio.subprocess.Process | None:
         while self._idle:
