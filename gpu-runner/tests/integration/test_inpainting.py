@@ -132,6 +132,8 @@ def test_a_request_recorded_before_there_was_a_choice_is_stretched(
 
 
 def test_one_warning_says_what_was_done_to_every_input(renderer: Any, tmp_path: Path, tiny_folder: Path) -> None:
+    from dreamforge.gpu_runner.rendering.features.input_notes import InputNotes
+
     deep = Image.fromarray(np.full((64, 64), 40_000, dtype=np.uint16))
     control = uploaded(tmp_path, "control.png", deep)
     task = render_task(
@@ -143,14 +145,16 @@ def test_one_warning_says_what_was_done_to_every_input(renderer: Any, tmp_path: 
         ),
         resize_mode="crop",
     )
-    rendered_key = ModelKey.of_task(task)
-    if not renderer.is_resident(rendered_key):
-        renderer.load(rendered_key)
-    (warning,) = (each for each in renderer.warnings(task) if each.code is WarningCode.INPUT_CONVERTED)
+    (warning,) = InputNotes().warnings(None, task)
+    assert warning.code is WarningCode.INPUT_CONVERTED
     assert warning.message == (
         "init_image: cropped from 128x64 to 64x64, another shape; "
         "mask_image: stretched to the shape of the image, it is nowhere lighter than half, so the model renders "
         "nothing anew; control image: 16 bits a channel scaled to 8"
     )
     plain = render_task(model_path=str(tiny_folder), init_image=uploaded(tmp_path, "plain.png", noise()))
-    assert [each for each in renderer.warnings(plain) if each.code is WarningCode.INPUT_CONVERTED] == []
+    assert InputNotes().warnings(None, plain) == ()
+    rendered(renderer, plain)
+    assert [each.code for each in renderer.warnings(plain)] == []
+    wide = render_task(model_path=str(tiny_folder), init_image=uploaded(tmp_path, "wide.png", noise((128, 64))))
+    assert [each.code for each in renderer.warnings(wide)] == [WarningCode.INPUT_CONVERTED]
