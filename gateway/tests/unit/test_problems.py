@@ -56,6 +56,8 @@ EXAMPLES: tuple[tuple[e.ForgeError, int], ...] = (
     (e.NotOurs(what="stream JOBS", found="x", remedy="y"), 500),
     (e.LogReplaced(stream="JOBS", reason="x"), 500),
     (e.OtherLog(what="the read tables", reason="x"), 503),
+    (e.DatabaseUnfit(reason="x"), 500),
+    (e.EventTooLarge(subject="x", size_bytes=1), 500),
     (e.QueueFull(open_jobs=2, maximum=1), 429),
     (e.TenantQueueFull(tenant="t", open_jobs=2, maximum=1), 429),
 )

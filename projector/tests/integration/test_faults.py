@@ -15,12 +15,16 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
+from dreamforge.contracts.errors import DatabaseUnfit
+from dreamforge.projector.main import SERVICE
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.projector.writing.session import OF_ADVISORY_LOCK, WRITER_LOCK
 from dreamforge.runtime.embedded import NatsServer, PostgresServer
 from dreamforge.runtime.embedded.ports import free_port
 from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.service import shell
 from dreamforge.runtime.testing import eventually
+from dreamforge.runtime.testing.pooler import pooler
 
 Rows = Callable[..., Awaitable[list[dict[str, Any]]]]
 Folded = Callable[..., Awaitable[None]]
@@ -196,3 +200,15 @@ async def test_steps_whose_end_was_lost_with_the_broker_continue(
         await bus.js.publish(sealed.subject, sealed.data, headers=sealed.headers)
         await folded(1, "STEPS")
     assert await rows("SELECT step, sequence FROM steps") == [{"step": 3, "sequence": 1}]
+
+
+async def test_a_pooler_that_shares_sessions_is_refused_before_the_first_table(
+    settings: ProjectorSettings, empty_database_url: str
+) -> None:
+    async with pooler(empty_database_url, by_transaction=True) as pooled:
+        behind = settings.model_copy(update={"database_url": SecretStr(pooled)})
+        with pytest.raises(DatabaseUnfit, match="pool_mode = session"):
+            await asyncio.wait_for(shell.serve(SERVICE, behind, asyncio.Event()), 20)
+    async with await psycopg.AsyncConnection.connect(empty_database_url) as connection:
+        found = await (await connection.execute("SELECT count(*) FROM pg_tables WHERE tablename = 'jobs'")).fetchone()
+    assert found == (0,)

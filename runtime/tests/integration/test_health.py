@@ -7,7 +7,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from dreamforge.runtime.service.health import HealthServer, readiness
+from dreamforge.runtime.service.health import HealthServer, ReadinessChecks
 
 
 def fetch(address: str, path: str) -> tuple[int, str]:
@@ -52,5 +52,31 @@ async def test_it_listens_on_an_ipv6_address(host: str) -> None:
 
 async def test_a_check_that_hangs_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dreamforge.runtime.service.health.CHECK_SECONDS", 0.05)
-    results = await readiness({"s3": asyncio.Event().wait})
-    assert results == {"s3": "no answer in 0.05 s"}
+    answers = asyncio.Event()
+    started: list[None] = []
+
+    async def check() -> None:
+        started.append(None)
+        await answers.wait()
+
+    readiness = ReadinessChecks({"s3": check})
+    for _ in range(2):
+        assert await readiness.results() == {"s3": "no answer in 0.05 s"}
+    assert len(started) == 1, "not started again beside itself"
+    answers.set()
+    assert await readiness.results() == {"s3": "ok"}
+
+
+async def test_ready_is_remembered_for_a_moment_and_a_reason_is_not() -> None:
+    asked: list[None] = []
+    reasons = ["away"]
+
+    async def check() -> None:
+        asked.append(None)
+        if reasons:
+            raise RuntimeError(reasons.pop())
+
+    readiness = ReadinessChecks({"s3": check})
+    assert await readiness.results() == {"s3": "away"}
+    assert await asyncio.gather(*(readiness.results() for _ in range(5))) == [{"s3": "ok"}] * 5
+    assert len(asked) == 2

@@ -113,7 +113,7 @@ async def _read(stream: asyncio.StreamReader, lines: list[str]) -> None:
 async def test_it_is_ready_only_once_its_start_has_set_its_checks(start: Start) -> None:
     waiting, started = await start("waits"), await start("runs")
     await started.printed("started")
-    assert await started.readyz() == {"ready": True, "checks": {"log": "ok"}}
+    assert await started.readyz() == {"ready": True, "checks": {"log": "ok"}, "clock_skew_seconds": 0.0}
     found = await waiting.readyz()
     assert found["ready"] is False
     assert "not folded yet" in str(found["checks"])

@@ -361,6 +361,29 @@ class LogReplaced(ForgeError):
 
 
 @dataclass(eq=False)
+class EventTooLarge(ForgeError):
+    """The NATS server takes no message of this size: trying again cannot help."""
+
+    code = "event_too_large"
+    subject: str
+    size_bytes: int
+
+    def __str__(self) -> str:
+        return f"a message of {self.size_bytes} bytes on {self.subject} is larger than the NATS server's max_payload"
+
+
+@dataclass(eq=False)
+class DatabaseUnfit(ForgeError):
+    """The Postgres database cannot give what our sessions need (another encoding, no schema, a shared session)."""
+
+    code = "database_unfit"
+    reason: str
+
+    def __str__(self) -> str:
+        return f"this Postgres database cannot be used: {self.reason}"
+
+
+@dataclass(eq=False)
 class QueueFull(LimitReached):
     """As many jobs wait as the settings allow."""
 

@@ -14,6 +14,7 @@ from dreamforge.contracts.log.streams import JOBS
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.events.hub import Hub
+from dreamforge.gateway.http.errors import ProjectionBehind
 from dreamforge.gateway.read import queries
 from dreamforge.gateway.read.checkpoints import Checkpoints
 from dreamforge.gateway.read.database import Database
@@ -27,14 +28,17 @@ from dreamforge.runtime import ids
 from dreamforge.runtime.log.bus import ApiError, Bus
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.identity import stream_place
+from dreamforge.runtime.log.probe import LogProbe
 from dreamforge.runtime.log.streams import open_log
 from dreamforge.runtime.log.views import FleetView, KeysView, ModelsView, QueuesView
 from dreamforge.runtime.service import retry
-from dreamforge.runtime.service.health import Check, readiness
+from dreamforge.runtime.service.health import Check, ReadinessChecks
 from dreamforge.runtime.storage.bucket_owner import claim
 from dreamforge.runtime.storage.objects import ObjectStore
 
 ANNOUNCE_SECONDS = 1.0
+# A notification follows its commit within milliseconds.
+NOTIFIED_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,13 @@ class Dependencies:
         self.schema = submission_for(settings.limit)
         self.open_jobs = OpenJobLimits(self._count_open_jobs, settings.limit)
         self._log: Log | None = None
+        checks: dict[str, Check] = {
+            "nats": self._check_nats,
+            "postgres": self._check_postgres,
+            "log": self.same_log.check,
+            "s3": self.objects.check,
+        }
+        self._readiness = ReadinessChecks(checks)
 
     @property
     def log(self) -> Log:
@@ -118,7 +129,7 @@ class Dependencies:
         return view.keys
 
     async def run(self) -> None:
-        """Connect to everything and follow it until cancelled. Errors: BrokerUnfit."""
+        """Connect to everything and follow it until cancelled. Errors: BrokerUnfit, DatabaseUnfit."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.checkpoints.run(), name="checkpoints")
@@ -130,13 +141,7 @@ class Dependencies:
 
     async def check(self) -> dict[str, str]:
         """Ready or the reason why not, by dependency."""
-        checks: dict[str, Check] = {
-            "nats": self._check_nats,
-            "postgres": self._check_postgres,
-            "log": self.same_log.check,
-            "s3": self.objects.check,
-        }
-        return await readiness(checks)
+        return await self._readiness.results()
 
     async def drain(self) -> None:
         """Tell the clients of the event streams to reconnect later."""
@@ -184,7 +189,7 @@ class Dependencies:
 
     async def _announce(self) -> None:
         logged: dict[str, str] = {}
-        async for _ in retry.backoff(cap_seconds=ANNOUNCE_SECONDS):
+        async for _ in retry.backoff("readiness", cap_seconds=ANNOUNCE_SECONDS):
             unavailable = {name: reason for name, reason in (await self.check()).items() if reason != "ok"}
             if not unavailable:
                 logger.info("gateway is ready")
@@ -201,12 +206,17 @@ class Dependencies:
         self.keys()
         if not log.hub.ready:
             raise DependencyAway(dependency="nats", reason="the event streams are not followed yet")
-        await log.bus.nc.flush(timeout=1)
+        await LogProbe(log.bus, "gateway", self.settings.nats_monitor_urls).check()
 
     async def _check_postgres(self) -> None:
-        await self.database.check()
+        sequence = await self.database.checkpoint()
         if not self.checkpoints.listening:
             raise DependencyAway(dependency="postgres", reason="not listening to the projection yet")
+        try:
+            await self.checkpoints.wait_for(sequence, NOTIFIED_SECONDS)
+        except ProjectionBehind as error:
+            reason = f"the tables are at {sequence}, and no notification of the projection came after {error.reached}"
+            raise DependencyAway(dependency="postgres", reason=reason) from error
 
     async def _count_open_jobs(self) -> dict[str, int]:
         return {str(row["tenant"]): int(row["number"]) for row in await self.database.rows(queries.open_jobs())}

@@ -2,6 +2,7 @@
 
 from dreamforge.gpu_runner.settings import RunnerSettings
 from dreamforge.gpu_runner.supervisor.supervisor import Supervisor
+from dreamforge.runtime.log.probe import LogProbe
 from dreamforge.runtime.log.streams import open_log
 from dreamforge.runtime.service import shell
 from dreamforge.runtime.service.lifetime import Lifetime
@@ -14,7 +15,7 @@ async def start(settings: RunnerSettings, lifetime: Lifetime) -> None:
     lifetime.ready_when("s3", objects.check)
     bus = await open_log(settings, f"{SERVICE.name}-{settings.runner_id}")
     lifetime.on_close(bus.close)
-    lifetime.ready_when("nats", bus.check)
+    lifetime.ready_when("nats", LogProbe(bus, SERVICE.name, settings.nats_monitor_urls).check)
     supervisor = Supervisor(settings, bus, objects)
     lifetime.ready_when("child", supervisor.check)
     lifetime.ready_when("log", supervisor.check_log)

@@ -10,8 +10,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Connection, NullPool, create_engine, text
 
+from dreamforge.contracts.database_session import APPLY, wanted
 from dreamforge.contracts.errors import ForgeError
 
 SCRIPTS = Path(__file__).with_name("script")
@@ -80,6 +82,14 @@ def config(open_connection: Connection) -> Config:
 @contextmanager
 def connection(database_url: str) -> Iterator[Connection]:
     """One transaction on a connection that psycopg opens, so that its URLs need no translation."""
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database_url), poolclass=NullPool)
+    engine = create_engine("postgresql+psycopg://", creator=lambda: _session(database_url), poolclass=NullPool)
     with engine.begin() as open_connection:
         yield open_connection
+
+
+def _session(database_url: str) -> "psycopg.Connection[tuple[object, ...]]":
+    """A session with our settings. Errors: psycopg.OperationalError."""
+    session = psycopg.connect(database_url, autocommit=True)
+    session.execute(APPLY, wanted(str(conninfo_to_dict(database_url).get("options", ""))))
+    session.autocommit = False
+    return session

@@ -4,12 +4,13 @@ from collections.abc import Awaitable
 from typing import Protocol
 
 from loguru import logger
-from nats.js.errors import Error as JetStreamError
+from nats.js.errors import APIError as JetStreamApiError
 
+from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.events import MessageParked
 from dreamforge.contracts.log.envelope import seal
 from dreamforge.runtime import clock, ids
-from dreamforge.runtime.log.bus import NATS_ERRORS, Bus
+from dreamforge.runtime.log.bus import NATS_ERRORS, Bus, refusal
 from dreamforge.runtime.log.message import LogMessage
 from dreamforge.runtime.service import retry
 from dreamforge.runtime.service.telemetry import PARKED
@@ -50,6 +51,8 @@ def _plain(text: str) -> str:
 def park_on_bus(bus: Bus, source: str) -> Park:
     """Park on the bus; returns once the message is stored, since only then may a checkpoint pass it.
 
+    Errors, of the function that is returned: BrokerUnfit when the server refuses such a message.
+
     The message id makes the server drop a second copy of the same message, as after a crash.
     """
 
@@ -59,9 +62,12 @@ def park_on_bus(bus: Bus, source: str) -> Park:
         headers = envelope.headers | {"Nats-Msg-Id": f"{SERVICE}:{stream}:{message.sequence}:{tries}"}
 
         async def publish() -> None:
-            await bus.js.publish(envelope.subject, envelope.data, headers=headers)
+            try:
+                await bus.js.publish(envelope.subject, envelope.data, headers=headers)
+            except JetStreamApiError as error:
+                raise refusal(error, "a parked message") from error
 
-        await retry.until_it_works("the stream of parked messages", publish, JetStreamError, *NATS_ERRORS)
+        await retry.until_it_works("the stream of parked messages", publish, DependencyAway, *NATS_ERRORS)
         PARKED.labels(stream).inc()
         logger.warning("parked {} {} on {}: {}", stream, message.sequence, event.subject, event.reason)
 

@@ -15,6 +15,7 @@ from dreamforge.contracts.log.subjects import job_filter
 from dreamforge.projector.folding.decode import Decoded, decode
 from dreamforge.projector.parking import Park
 from dreamforge.projector.settings import ProjectorSettings
+from dreamforge.projector.writing import statements
 from dreamforge.projector.writing.folds import Fold, JobsFold, all_folds
 from dreamforge.projector.writing.same_log import log_place, refuse_other_log, require_same
 from dreamforge.projector.writing.session import Fenced, Session
@@ -26,6 +27,7 @@ from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.log.identity import stream_place
 from dreamforge.runtime.service import retry
 from dreamforge.runtime.service.tasks import run_until_first
+from dreamforge.runtime.storage.postgres import connect
 
 WRITING = Gauge("forge_projector_writing", "1 while this process is the one that writes the read tables")
 # A session that wrote something or lasted this long was healthy: the next one is tried at once, without backoff.
@@ -63,7 +65,7 @@ class Projector:
     async def run(self) -> None:
         """Run until cancelled: wait for what is unavailable, and fold on from the checkpoints of the tables."""
         while True:
-            async for attempt in retry.backoff():
+            async for attempt in retry.backoff("a Postgres session"):
                 began, self._wrote = clock.monotonic_seconds(), False
                 try:
                     await self._hold_session()
@@ -79,9 +81,17 @@ class Projector:
                 await asyncio.wait_for(self._session.busy.acquire(), FINISH_SECONDS)
 
     async def check(self) -> None:
-        """Readiness: whether this process writes, or stands by to. Errors: DependencyAway."""
+        """Readiness: whether this process writes, or stands by to, and Postgres answers. Errors: DependencyAway."""
         if self.role is Role.DISCONNECTED and self.other_log is None:
             raise DependencyAway(dependency="postgres", reason=self.problem)
+        try:
+            # A session of its own: the one that writes may be busy, the one that stands by waits for its lock.
+            async with await connect(
+                self._settings.database_url.get_secret_value(), name="dreamforge-ready"
+            ) as session:
+                await session.execute(statements.CHECKPOINT, (streams.JOBS.name,))
+        except psycopg.Error as error:
+            raise DependencyAway(dependency="postgres", reason=" ".join(str(error).split())) from error
 
     async def check_log(self) -> None:
         """Readiness: whether the tables and the log belong together. Errors: OtherLog."""

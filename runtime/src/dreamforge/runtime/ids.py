@@ -5,6 +5,7 @@ import secrets
 import uuid
 
 from dreamforge.contracts.access import KEY_ID_CHARS, SECRET_BYTES
+from dreamforge.runtime import clock
 
 # Namespace of idempotent job ids. Any fixed UUID does; changing it would fork every retried POST.
 JOB_NAMESPACE = uuid.UUID("6f2c1c0e-7f0b-5b0a-9a53-0d5e4c6f7267")
@@ -25,9 +26,7 @@ def uuid7(unix_ms: int, entropy: int) -> uuid.UUID:
 
 def new_id() -> str:
     """An id that sorts by time: for jobs without a key, for events, for runner instances."""
-    import time
-
-    return str(uuid7(time.time_ns() // 1_000_000, secrets.randbits(74)))
+    return str(uuid7(int(clock.now().timestamp() * 1000), secrets.randbits(74)))
 
 
 def job_id_for(tenant: str, idempotency_key: str | None) -> str:

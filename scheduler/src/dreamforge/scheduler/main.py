@@ -3,6 +3,7 @@
 from loguru import logger
 
 from dreamforge.runtime import ids
+from dreamforge.runtime.log.probe import LogProbe
 from dreamforge.runtime.log.streams import open_log
 from dreamforge.runtime.service import shell
 from dreamforge.runtime.service.lifetime import Lifetime
@@ -14,7 +15,7 @@ async def start(settings: SchedulerSettings, lifetime: Lifetime) -> None:
     """Connect, then fold and schedule. At the end the leadership key is given back first."""
     bus = await open_log(settings, SERVICE.name)
     lifetime.on_close(bus.close)
-    lifetime.ready_when("nats", bus.check)
+    lifetime.ready_when("nats", LogProbe(bus, SERVICE.name, settings.nats_monitor_urls).check)
     scheduler = Scheduler(bus, settings, ids.new_id())
     lifetime.on_close(scheduler.close)
     lifetime.ready_when("log", scheduler.check)

@@ -5,12 +5,12 @@ The I/O around the pure plan. Nothing polls: a message of the log, a heartbeat o
 
 import asyncio
 from collections.abc import Coroutine
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from loguru import logger
 
-from dreamforge.contracts.errors import Conflict, DependencyAway, VersionConflict
+from dreamforge.contracts.errors import BrokerUnfit, Conflict, DependencyAway, VersionConflict
 from dreamforge.contracts.jobs.attempts import decide_course
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.contracts.queue_control import tenant_of_scope
@@ -163,7 +163,14 @@ class Scheduler:
     def _arm(self, jobs: list[OpenJob]) -> None:
         for job in jobs:
             if job.retry_at is not None:
-                self._background.spawn(timers.arm(self._bus, job.job_id, job.retry_at), f"timer of {job.job_id}")
+                self._background.spawn(self._arm_timer(job.job_id, job.retry_at), f"timer of {job.job_id}")
+
+    async def _arm_timer(self, job_id: str, retry_at: datetime) -> None:
+        try:
+            await timers.arm(self._bus, job_id, retry_at)
+        except BrokerUnfit as error:  # this process still knows when the retry is due
+            logger.warning("job {} is retried by this scheduler only: {}", job_id, error)
+            self._retry_alarm.at(retry_at)
 
     def _plan(self) -> None:
         now, started = clock.now(), clock.monotonic_seconds()

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.log.streams import TIMERS
 from dreamforge.contracts.log.subjects import TIMERS_DUE, timer_due, timer_schedule
-from dreamforge.runtime.log.bus import ApiError, Bus, ack
+from dreamforge.runtime.log.bus import ApiError, Bus, ack, refusal
 from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.service import retry
 
@@ -33,12 +33,18 @@ def schedule_headers(job_id: str, at: datetime) -> dict[str, str]:
 
 
 async def arm(bus: Bus, job_id: str, at: datetime) -> None:
-    """Store a timer for a job; returns once it is durable, and retries while NATS is unavailable."""
+    """Store a timer for a job; returns once it is durable, and retries while NATS is unavailable.
+
+    Errors: BrokerUnfit when the server refuses it.
+    """
 
     async def publish() -> None:
-        ack(await bus.ask(timer_schedule(job_id), b"", schedule_headers(job_id, at)))
+        try:
+            ack(await bus.ask(timer_schedule(job_id), b"", schedule_headers(job_id, at)))
+        except ApiError as error:
+            raise refusal(error, "a timer") from error
 
-    await retry.until_it_works("timers", publish, DependencyAway, ApiError)
+    await retry.until_it_works("timers", publish, DependencyAway)
 
 
 async def follow(bus: Bus, on_due: Callable[[str], None]) -> None:

@@ -15,6 +15,13 @@ KINDS: tuple[tuple[str, type[EmbeddedServer]], ...] = (
     ("s3_endpoint", S3Server),
 )
 
+# Between two looks at a server that runs.
+HEALTH_SECONDS = 5.0
+# In a row: one may fail because the machine is busy, or was suspended.
+FAILURES_BEFORE_RESTART = 3
+# A server needs some for its journal; nats-server and Postgres write segments of 8 and 16 MB.
+ROOM_BYTES = 64 * 2**20
+
 
 def embedded_servers(folder: Path, given: Collection[str]) -> tuple[EmbeddedServer, ...]:
     """The servers to start in `folder`: those that no setting names. `given` are the names of given settings."""
@@ -48,11 +55,12 @@ def running_servers(servers: Collection[EmbeddedServer]) -> tuple[RunningProcess
 async def supervise_server(
     server: EmbeddedServer, on_event: Callable[[str, str], None], on_restart: Callable[[], None]
 ) -> None:
-    """Restart a server on the same port and data whenever it ends; until cancelled."""
-    ends = 0
+    """Restart a server on the same port and data whenever it ends or is of no use any more; until cancelled."""
     while True:
-        reason = ending(await server.wait())
+        reason = await _ended_or_unhealthy(server, on_event)
         ends = 0
+        if server.is_running:
+            await server.stop()
         while not server.is_running:
             ends += 1
             pause_seconds = restart_delay_seconds(ends)
@@ -64,3 +72,25 @@ async def supervise_server(
                 reason = str(error)
         on_event(server.name, "is running again")
         on_restart()
+
+
+async def _ended_or_unhealthy(server: EmbeddedServer, on_event: Callable[[str, str], None]) -> str:
+    """Wait until a server ends, or runs and does not work, and a restart may help; why."""
+    ended = asyncio.ensure_future(server.wait())
+    failures, waiting = 0, False
+    try:
+        while not (await asyncio.wait({ended}, timeout=HEALTH_SECONDS))[0]:
+            problem = await server.unhealthy()
+            failures = failures + 1 if problem else 0
+            if failures < FAILURES_BEFORE_RESTART:
+                waiting = False
+            elif (free := server.free_bytes()) >= ROOM_BYTES:
+                return f"does not work ({problem})"
+            elif not waiting:  # a server that starts on a full disk is no better
+                waiting = True
+                on_event(
+                    server.name, f"does not work ({problem}); waiting for room in {server.folder}: {free} bytes free"
+                )
+        return ending(ended.result())
+    finally:
+        ended.cancel()

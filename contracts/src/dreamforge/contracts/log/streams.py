@@ -43,10 +43,12 @@ MODELS = StreamSpec("MODELS", (subjects.MODELS_ALL,), "registered models, foreve
 QUEUES = StreamSpec("QUEUES", (subjects.QUEUES_ALL,), "queues that were held and released, forever")
 KEYS = StreamSpec("KEYS", (subjects.KEYS_ALL,), "API keys that were created and revoked, forever")
 PARKED = StreamSpec("PARKED", (subjects.PARKED_ALL,), "unreadable messages, with the reason, forever")
+# The streams that services read through durable consumers; other applications' streams and advisories are not ours.
+CONSUMED = ("JOBS", "PARKED", "ADVISORIES")
 ADVISORIES = StreamSpec(
     "ADVISORIES",
-    subjects.GIVEN_UP,
-    "messages that a consumer will not get again, 7 days: kept, so that none is dropped unnoticed",
+    tuple(subject for stream in CONSUMED for subject in subjects.given_up(stream)),
+    "messages that one of our consumers will not get again, 7 days: kept, so that none is dropped unnoticed",
     max_age_seconds=7 * DAY_SECONDS,
 )
 # Timers, not facts: when a retry is due is an event in JOBS. A day is longer than any wait between attempts.
@@ -57,8 +59,15 @@ TIMERS = StreamSpec(
     schedules=True,
     max_age_seconds=DAY_SECONDS,
 )
+# As durable as facts, because it is to show that facts can be stored.
+PROBES = StreamSpec(
+    "PROBES",
+    (subjects.PROBES_ALL,),
+    "what services write and read back to see that the log works, two minutes",
+    max_age_seconds=120,  # the server keeps message ids as long, and refuses a stream that forgets sooner
+)
 
-STREAMS: tuple[StreamSpec, ...] = (JOBS, STEPS, FLEET, MODELS, QUEUES, KEYS, PARKED, ADVISORIES, TIMERS)
+STREAMS: tuple[StreamSpec, ...] = (JOBS, STEPS, FLEET, MODELS, QUEUES, KEYS, PARKED, ADVISORIES, TIMERS, PROBES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +102,26 @@ def stream_of(subject: str) -> StreamSpec:
     return _STREAM_OF[subject.split(".", 2)[1]]
 
 
+# Durable consumers of the projector: of ADVISORIES, and of PARKED.
+PARKING, REREADING = "parking", "rereading"
+RUNNER_CONSUMERS = "runner-"
+
+
+def is_own_consumer(stream: str, consumer: str) -> bool:
+    """Whether a durable consumer is one of ours; others read the log for themselves and give up what they like.
+
+    >>> is_own_consumer("JOBS", "runner-gpu-1"), is_own_consumer("JOBS", "billing")
+    (True, False)
+    """
+    if stream == JOBS.name:
+        return consumer.startswith(RUNNER_CONSUMERS)
+    return (stream, consumer) in ((ADVISORIES.name, PARKING), (PARKED.name, REREADING))
+
+
 def runner_consumer(runner_id: str) -> str:
     """The durable consumer that carries one runner's assignments.
 
     >>> runner_consumer("gpu-1")
     'runner-gpu-1'
     """
-    return f"runner-{runner_id}"
+    return f"{RUNNER_CONSUMERS}{runner_id}"

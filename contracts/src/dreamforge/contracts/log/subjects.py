@@ -26,9 +26,18 @@ QUEUES_ALL = "forge.queues.>"
 KEYS_ALL = "forge.keys.>"
 PARKED_ALL = "forge.parked.>"
 TIMERS_ALL = "forge.timers.>"
+PROBES_ALL = "forge.probes.*"
 TIMERS_DUE = "forge.timers.due.*"
-# What nats-server publishes when a consumer will not get a message again.
-GIVEN_UP = ("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>", "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.>")
+
+
+def given_up(stream: str) -> tuple[str, ...]:
+    """What nats-server publishes when a consumer of a stream will not get a message again; the consumer comes last.
+
+    >>> given_up("JOBS")[0]
+    '$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.JOBS.*'
+    """
+    kinds = ("MAX_DELIVERIES", "MSG_TERMINATED")
+    return tuple(f"$JS.EVENT.ADVISORY.CONSUMER.{kind}.{stream}.*" for kind in kinds)
 
 
 def job_filter(job_id: str) -> str:
@@ -85,6 +94,15 @@ def assignments_to(runner_id: str) -> str:
 def deliveries_to(runner_id: str) -> str:
     """Where that consumer delivers: in no stream, the runner subscribes to it."""
     return f"forge.deliver.{runner_id}"
+
+
+def probe_of(service: str) -> str:
+    """Where a service writes, to see that the log works.
+
+    >>> probe_of("gateway")
+    'forge.probes.gateway'
+    """
+    return f"forge.probes.{service}"
 
 
 def timer_schedule(job_id: str) -> str:

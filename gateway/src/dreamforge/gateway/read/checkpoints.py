@@ -4,15 +4,13 @@ import asyncio
 
 import psycopg
 from loguru import logger
-from psycopg import conninfo
 
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.contracts.tables import CHECKPOINT_CHANNEL, checkpoints
 from dreamforge.gateway.http.errors import ProjectionBehind
 from dreamforge.runtime.service import retry
+from dreamforge.runtime.storage.postgres import connect, require_own_session
 
-# A dead peer is noticed within keepalives_idle + count * interval = 8 s, also when the connection is not closed.
-KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 1, "keepalives_count": 3, "connect_timeout": 2}
 RECONNECT_SECONDS = 1.0
 _READ = f"SELECT sequence FROM {checkpoints.name} WHERE stream = %s"
 
@@ -21,14 +19,14 @@ class Checkpoints:
     """The JOBS sequence that the tables have reached, live. One connection a process; no polling."""
 
     def __init__(self, database_url: str) -> None:
-        self._conninfo = conninfo.make_conninfo(database_url, **KEEPALIVE)
+        self._database_url = database_url
         self.reached = 0
         self.listening = False
         self._waiting: dict[asyncio.Future[None], int] = {}
 
     async def run(self) -> None:
-        """Listen until cancelled, reconnecting when Postgres is unavailable."""
-        async for _ in retry.backoff(cap_seconds=RECONNECT_SECONDS):
+        """Listen until cancelled, reconnecting when Postgres is unavailable. Errors: DatabaseUnfit."""
+        async for _ in retry.backoff("the notifications of the projection", cap_seconds=RECONNECT_SECONDS):
             try:
                 await self._listen()
             except (psycopg.Error, OSError) as error:
@@ -56,10 +54,11 @@ class Checkpoints:
             future.set_result(None)
 
     async def _listen(self) -> None:
-        async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
+        async with await connect(self._database_url, name="dreamforge-listen", connect_seconds=2) as connection:
+            await require_own_session(connection, self._database_url)
             await connection.execute(f"LISTEN {CHECKPOINT_CHANNEL}")  # first, so that no notification is missed
             row = await (await connection.execute(_READ, (JOBS.name,))).fetchone()
-            self.moved(int(row[0]) if row else 0)
+            self.moved(int(str(row[0])) if row else 0)
             self.listening = True
             async for notice in connection.notifies():
                 stream, _, sequence = notice.payload.partition(" ")

@@ -1,13 +1,16 @@
 """Reads the read tables: one pool, bounded waits, every failure of Postgres as DependencyAway."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import psycopg
-from sqlalchemy import RowMapping, Select, exc, make_url, select
+from sqlalchemy import RowMapping, Select, exc, select
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from dreamforge.contracts.errors import DependencyAway
+from dreamforge.contracts.errors import DatabaseUnfit, DependencyAway
+from dreamforge.contracts.log.streams import JOBS
 from dreamforge.contracts.tables import checkpoints
+from dreamforge.runtime.storage.postgres import connect
 
 CONNECT_SECONDS = 2  # whole seconds, and 2 is the least libpq takes
 UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError)
@@ -19,17 +22,19 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int, timeout_seconds: float) -> None:
         self._engine: AsyncEngine = create_async_engine(
-            make_url(url).set(drivername="postgresql+psycopg"),
+            "postgresql+psycopg://",
+            async_creator=partial(
+                connect,
+                url,
+                name="dreamforge-gateway",
+                statement_seconds=timeout_seconds,
+                connect_seconds=CONNECT_SECONDS,
+            ),
             isolation_level="AUTOCOMMIT",  # a single statement needs no transaction around it
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=timeout_seconds,
             pool_pre_ping=True,
-            connect_args={
-                "connect_timeout": CONNECT_SECONDS,
-                "application_name": "dreamforge-gateway",
-                "options": f"-c statement_timeout={round(timeout_seconds * 1000)}",
-            },
         )
 
     async def rows(self, statement: Select[*tuple[object, ...]]) -> Sequence[RowMapping]:
@@ -44,7 +49,7 @@ class Database:
             if error.connection_invalidated or isinstance(error.orig, UNAVAILABLE + NOT_MIGRATED):
                 raise _unavailable(error.orig or error) from error
             raise
-        except (exc.TimeoutError, *UNAVAILABLE, OSError) as error:
+        except (exc.TimeoutError, DatabaseUnfit, *UNAVAILABLE, OSError) as error:
             raise _unavailable(error) from error
 
     async def row(self, statement: Select[*tuple[object, ...]]) -> RowMapping | None:
@@ -52,9 +57,10 @@ class Database:
         found = await self.rows(statement)
         return found[0] if found else None
 
-    async def check(self) -> None:
-        """Check that Postgres answers and has the tables. Errors: DependencyAway."""
-        await self.rows(select(checkpoints.c.sequence).limit(1))
+    async def checkpoint(self) -> int:
+        """The sequence of JOBS that the tables contain. Errors: DependencyAway, also where there are no tables."""
+        row = await self.row(select(checkpoints.c.sequence).where(checkpoints.c.stream == JOBS.name))
+        return int(row["sequence"]) if row else 0
 
     async def close(self) -> None:
         """Close the connections."""

@@ -292,3 +292,6 @@ class Readiness(Value):
 
     ready: bool
     checks: dict[str, str] = Field(description="ok or the reason, by dependency")
+    clock_skew_seconds: float = Field(
+        default=0.0, description="how far the gateway's clock is ahead of the log's; times are corrected by it"
+    )

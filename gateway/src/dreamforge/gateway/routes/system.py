@@ -8,6 +8,7 @@ from starlette.responses import Response
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.read.replies import Health, Readiness
 from dreamforge.gateway.routes.common import dependencies_of, reply
+from dreamforge.runtime import clock
 
 router = APIRouter(tags=["system"])
 
@@ -30,7 +31,8 @@ async def readyz(request: Request) -> Response:
     if dependencies.settings.gateway_auth != "none":  # anybody may ask; the reasons are in the log
         checks = {name: result if result == "ok" else "not ready" for name, result in checks.items()}
     ready = all(result == "ok" for result in checks.values())
-    return reply(Readiness(ready=ready, checks=checks), 200 if ready else 503)
+    skew = round(clock.skew_seconds(), 1)
+    return reply(Readiness(ready=ready, checks=checks, clock_skew_seconds=skew), 200 if ready else 503)
 
 
 @router.get(

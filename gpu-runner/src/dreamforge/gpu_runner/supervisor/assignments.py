@@ -16,7 +16,7 @@ from dreamforge.contracts.log import subjects
 from dreamforge.contracts.log.envelope import unseal
 from dreamforge.contracts.log.streams import JOBS, runner_consumer
 from dreamforge.gpu_runner.supervisor.assignment import ReceivedAssignment
-from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.bus import ApiError, Bus, refusal
 
 #: Silence after which the server delivers again. Renewed while an attempt runs (see `attempt_manager`).
 ACK_WAIT_SECONDS = 10
@@ -26,7 +26,10 @@ NANOSECONDS = 1_000_000_000
 
 
 async def ensure_consumer(bus: Bus, runner_id: str, *, slots: int) -> None:
-    """Make the durable consumer, or give the one that is there our settings. Errors: DependencyAway, ApiError."""
+    """Make the durable consumer, or give the one that is there our settings.
+
+    Errors: DependencyAway; BrokerUnfit when the server refuses it.
+    """
     name, subject = runner_consumer(runner_id), subjects.assignments_to(runner_id)
     config = {
         "durable_name": name,
@@ -41,9 +44,11 @@ async def ensure_consumer(bus: Bus, runner_id: str, *, slots: int) -> None:
         "filter_subject": subject,
         "replay_policy": "instant",
     }
-    await bus.request(
-        f"$JS.API.CONSUMER.CREATE.{JOBS.name}.{name}.{subject}", {"stream_name": JOBS.name, "config": config}
-    )
+    request = {"stream_name": JOBS.name, "config": config}
+    try:
+        await bus.request(f"$JS.API.CONSUMER.CREATE.{JOBS.name}.{name}.{subject}", request)
+    except ApiError as error:
+        raise refusal(error, f"consumer {name} of stream {JOBS.name}") from error
 
 
 def assignments_broker(nats_url: str, runner_id: str, take: Callable[[ReceivedAssignment], None]) -> NatsBroker:

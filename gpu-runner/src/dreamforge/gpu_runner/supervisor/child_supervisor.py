@@ -75,7 +75,7 @@ class ChildSupervisor:
         """Keep a child until cancelled; then end it."""
         try:
             while True:
-                async for attempt in retry.backoff():
+                async for attempt in retry.backoff("the renderer"):
                     if await self._live_once():
                         break
                     logger.error("the child did not become ready (try {})", attempt)

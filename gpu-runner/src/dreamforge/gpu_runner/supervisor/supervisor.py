@@ -29,7 +29,7 @@ from dreamforge.gpu_runner.supervisor.progress_publisher import ProgressPublishe
 from dreamforge.gpu_runner.supervisor.registration import RunnerRegistration
 from dreamforge.gpu_runner.supervisor.render_tasks import RenderTaskFactory
 from dreamforge.runtime import clock, ids
-from dreamforge.runtime.log.bus import NATS_ERRORS, ApiError, Bus
+from dreamforge.runtime.log.bus import NATS_ERRORS, Bus
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.identity import stream_place
 from dreamforge.runtime.service import retry
@@ -116,7 +116,7 @@ class Supervisor:
         await self.registration.runner(self.settings.runner_id, self._registered())
         await self.child.wait_ready()
         await self.interrupts.following.wait()
-        await retry.until_it_works("the assignments", lambda: self._subscribe(broker), ApiError, *_UNAVAILABLE)
+        await retry.until_it_works("the assignments", lambda: self._subscribe(broker), *_UNAVAILABLE)
         self.ready.set()
         self.heartbeat.notify()
         models = ", ".join(self.offer.models) or "no model"

@@ -13,20 +13,19 @@ from datetime import datetime, timedelta
 
 from loguru import logger
 from prometheus_client import Counter
-from psycopg import AsyncConnection, OperationalError
+from psycopg import OperationalError
 
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.projector.projector import Projector, Role
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.projector.writing.same_log import require_proved
-from dreamforge.projector.writing.session import with_timeouts
-from dreamforge.runtime import clock
 from dreamforge.runtime.log.bus import ApiError, Bus
 from dreamforge.runtime.log.follow import last_sequence
 from dreamforge.runtime.log.identity import made_at
 from dreamforge.runtime.storage.bucket_owner import require_owner
 from dreamforge.runtime.storage.objects import ObjectStore, StoredObject
+from dreamforge.runtime.storage.postgres import Connection, connect
 
 COLLECTED = Counter("forge_collected_objects_total", "Objects of lost attempts that were removed")
 # Bounds the size of one query's parameters.
@@ -60,9 +59,10 @@ async def collect(
     psycopg.OperationalError.
     """
     objects = await store.listed()
-    old = candidates(objects, clock.now(), grace_seconds, await made_at(bus, JOBS.name))
+    # The store's own clock: ages are told by no other.
+    old = candidates(objects, await store.now(), grace_seconds, await made_at(bus, JOBS.name))
     newest = await last_sequence(bus, JOBS.name)
-    async with await AsyncConnection.connect(with_timeouts(database_url), autocommit=True) as connection:
+    async with await connect(database_url, name="dreamforge-collect") as connection:
         await require_owner(store, await require_proved(bus, connection))
         if not await _folded(connection, newest):
             return Collection(len(objects), (), 0, behind=True)
@@ -97,14 +97,14 @@ def _same(now: datetime | None, before: datetime) -> bool:
     return now is not None and abs(now - before) < timedelta(seconds=1)
 
 
-async def _folded(connection: AsyncConnection[tuple[object, ...]], newest: int) -> bool:
+async def _folded(connection: Connection, newest: int) -> bool:
     row = await (
         await connection.execute("SELECT sequence FROM checkpoints WHERE stream = %s", (JOBS.name,))
     ).fetchone()
     return row is not None and isinstance(row[0], int) and row[0] >= newest
 
 
-async def _shown(connection: AsyncConnection[tuple[object, ...]], keys: list[str]) -> set[str]:
+async def _shown(connection: Connection, keys: list[str]) -> set[str]:
     """Those of the keys that a visible artifact refers to."""
     shown: set[str] = set()
     for start in range(0, len(keys), KEYS_PER_QUERY):

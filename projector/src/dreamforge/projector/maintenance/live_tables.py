@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from psycopg import AsyncConnection, sql
+from psycopg import sql
 
 from dreamforge.contracts.errors import DependencyAway
-from dreamforge.projector.writing.session import Connection, with_timeouts
 from dreamforge.runtime import ids
 from dreamforge.runtime.log import bus as nats
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import last_sequence
 from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.storage.postgres import Connection, connect
 
 CONNECT_SECONDS = 5.0
 # Postgres makes autovacuum release a table that another session has waited deadlock_timeout (1 s) for. The lock asked
@@ -50,8 +50,8 @@ async def writes_paused(
     `not_vacuumed`: tables that the caller is going to lock exclusively.
     Errors: psycopg.errors.LockNotAvailable when a lock is not granted within `lock_seconds`.
     """
-    url = with_timeouts(settings.database_url.get_secret_value())
-    connection = await AsyncConnection.connect(url, autocommit=True, application_name="dreamforge-hold")
+    url = settings.database_url.get_secret_value()
+    connection = await connect(url, name="dreamforge-hold")
     async with connection, connection.transaction():
         await _limit_lock_waits(connection, VACUUM_YIELDS_SECONDS)
         for table in not_vacuumed:

@@ -19,13 +19,7 @@ from dreamforge.projector.maintenance.live_tables import live_checkpoints, open_
 from dreamforge.projector.maintenance.progress import MaintenanceProgress, OnProgress, ignore_progress, reporting
 from dreamforge.projector.maintenance.shadow_tables import ShadowTables, shadow_tables
 from dreamforge.projector.writing.folds import all_folds
-from dreamforge.projector.writing.session import (
-    OF_ADVISORY_LOCK,
-    WRITER_LOCK,
-    Connection,
-    tables_place,
-    with_timeouts,
-)
+from dreamforge.projector.writing.session import OF_ADVISORY_LOCK, WRITER_LOCK, tables_place
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import last_sequence
@@ -34,6 +28,7 @@ from dreamforge.runtime.service import retry
 from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.bucket_owner import mark, owner_of
 from dreamforge.runtime.storage.objects import ObjectStore
+from dreamforge.runtime.storage.postgres import Connection, connect
 
 SCHEMA = "forge_next"
 # Below Postgres's deadlock_timeout (1 s), so that in a deadlock with a reader it is the swap that is aborted.
@@ -87,8 +82,8 @@ async def rebuild(settings: CommonSettings, on_progress: OnProgress = ignore_pro
 
 async def _take_over_bucket(settings: CommonSettings, bus: Bus) -> None:
     """Give the bucket to this log, if it is that of the log that the live tables were made from: both are ours."""
-    url = with_timeouts(settings.database_url.get_secret_value())
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+    url = settings.database_url.get_secret_value()
+    async with await connect(url, name="dreamforge-rebuild") as connection:
         before = await tables_place(connection, JOBS.name)
     now = await stream_place(bus, JOBS.name)
     if before.log_id in (None, now.log_id):
@@ -104,7 +99,7 @@ async def _replace_live_tables(settings: CommonSettings, shadow: ShadowTables, o
     following = await shadow.follow()
     reason = "the rebuilt tables never caught up"
     try:
-        async for attempt in retry.backoff():
+        async for attempt in retry.backoff("the swap of the tables"):
             if following.done():
                 following.result()
             sequence = shadow.jobs_sequence()

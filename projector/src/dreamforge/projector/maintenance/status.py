@@ -11,10 +11,11 @@ from dreamforge.projector.maintenance.live_tables import open_bus
 from dreamforge.projector.maintenance.shadow_tables import MAINTENANCE_LOCK
 from dreamforge.projector.writing.folds import all_folds
 from dreamforge.projector.writing.same_log import refuse_other_log
-from dreamforge.projector.writing.session import OF_ADVISORY_LOCK, WRITER_LOCK, Connection, with_timeouts
+from dreamforge.projector.writing.session import OF_ADVISORY_LOCK, WRITER_LOCK
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import last_sequence
 from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.storage.postgres import connect
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,8 @@ class ProjectionStatus:
 
 async def status(settings: CommonSettings) -> ProjectionStatus:
     """Ask how far the projection is. Errors: DependencyAway, ApiError, psycopg.Error when one is unavailable."""
-    url = with_timeouts(settings.database_url.get_secret_value())
-    async with await AsyncConnection.connect(url, autocommit=True, application_name="dreamforge-status") as connection:
+    url = settings.database_url.get_secret_value()
+    async with await connect(url, name="dreamforge-status") as connection:
         checkpoints = await _checkpoints(connection)
         writing, standing_by = await _sessions(connection, WRITER_LOCK)
         maintenance, _ = await _sessions(connection, MAINTENANCE_LOCK)
@@ -61,7 +62,7 @@ async def status(settings: CommonSettings) -> ProjectionStatus:
     return ProjectionStatus(tuple(streams), writing, standing_by, bool(maintenance), other_log)
 
 
-async def _other_log(bus: Bus, connection: Connection) -> str:
+async def _other_log(bus: Bus, connection: "AsyncConnection[Any]") -> str:
     try:
         await refuse_other_log(bus, connection)
     except OtherLog as error:

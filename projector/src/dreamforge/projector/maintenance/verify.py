@@ -8,17 +8,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from psycopg import AsyncConnection, sql
+from psycopg import sql
 
 from dreamforge.contracts.tables import metadata
 from dreamforge.projector.maintenance.live_tables import live_checkpoints, open_bus, writes_paused
 from dreamforge.projector.maintenance.progress import MaintenanceProgress, OnProgress, ignore_progress, reporting
 from dreamforge.projector.maintenance.shadow_tables import ShadowTables, shadow_tables
 from dreamforge.projector.writing.same_log import refuse_other_log
-from dreamforge.projector.writing.session import Connection, with_timeouts
 from dreamforge.projector.writing.statements import columns_of
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.storage.postgres import Connection, connect
 
 SCHEMA = "forge_verify"
 TABLES = ("jobs", "attempts", "artifacts", "events", "models", "runners")
@@ -98,8 +98,8 @@ async def verify(settings: CommonSettings, on_progress: OnProgress = ignore_prog
 
 @asynccontextmanager
 async def _reader(settings: CommonSettings) -> AsyncIterator[Connection]:
-    url = with_timeouts(settings.database_url.get_secret_value())
-    async with await AsyncConnection.connect(url, autocommit=True, application_name="dreamforge-verify") as connection:
+    url = settings.database_url.get_secret_value()
+    async with await connect(url, name="dreamforge-verify") as connection:
         yield connection
 
 

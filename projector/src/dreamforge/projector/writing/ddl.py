@@ -7,7 +7,7 @@ from sqlalchemy import create_mock_engine
 from sqlalchemy.schema import CreateIndex
 
 from dreamforge.contracts.tables import artifacts, metadata
-from dreamforge.projector.writing.session import Connection
+from dreamforge.runtime.storage.postgres import Connection
 
 # Folding looks artifacts up by job; every other index is created faster once the rows exist.
 NEEDED_FROM_THE_START = frozenset(

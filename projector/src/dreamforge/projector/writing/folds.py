@@ -13,7 +13,8 @@ from dreamforge.projector.folding.job import AttemptRow, JobRow
 from dreamforge.projector.folding.project import Entry, JobChanges, Refused, Row, project_jobs
 from dreamforge.projector.writing import statements
 from dreamforge.projector.writing.jobs_cache import JobsCache
-from dreamforge.projector.writing.session import COPY_FROM_ROWS, Connection, Cursor, copy_rows, upsert_rows
+from dreamforge.projector.writing.session import COPY_FROM_ROWS, Cursor, copy_rows, upsert_rows
+from dreamforge.runtime.storage.postgres import Connection
 
 
 def _nothing() -> None:

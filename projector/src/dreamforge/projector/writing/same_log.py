@@ -3,9 +3,10 @@
 from dreamforge.contracts.errors import OtherLog
 from dreamforge.contracts.log.identity import StreamPlace, TablesPlace, difference
 from dreamforge.contracts.log.streams import JOBS
-from dreamforge.projector.writing.session import Connection, tables_place
+from dreamforge.projector.writing.session import tables_place
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.identity import stream_place
+from dreamforge.runtime.storage.postgres import Connection
 
 
 async def log_place(bus: Bus, stream: str, tables: TablesPlace) -> StreamPlace:

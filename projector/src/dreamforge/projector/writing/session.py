@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg import AsyncCursor
 
 from dreamforge.contracts.log.identity import EventPlace, TablesPlace
 from dreamforge.contracts.log.streams import JOBS, STEPS
@@ -22,6 +21,13 @@ from dreamforge.contracts.tables import CHECKPOINT_CHANNEL
 from dreamforge.projector.folding.project import Row
 from dreamforge.projector.writing import statements
 from dreamforge.runtime import clock
+from dreamforge.runtime.storage.postgres import (
+    Connection,
+    backend_pid,
+    connect,
+    require_own_session,
+    shared_session,
+)
 
 # Any constant that is not used otherwise in this database; ASCII of "forgepro".
 WRITER_LOCK = 0x666F72676570726F
@@ -35,21 +41,8 @@ LEASE_SECONDS = 10
 PING_SECONDS = 2.0
 # Below this many rows, one statement per row in one pipeline is faster than COPY and merge.
 COPY_FROM_ROWS = 24
-# libpq's: a server that no longer answers is noticed in about five seconds.
-TIMEOUTS = {"connect_timeout": 5, "keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 3}
 
-Connection = AsyncConnection[tuple[object, ...]]
 Cursor = AsyncCursor[tuple[object, ...]]
-
-
-def with_timeouts(database_url: str) -> str:
-    """The URL with our time-outs, where it does not set its own.
-
-    >>> "connect_timeout=5" in with_timeouts("postgresql://forge@db/forge")
-    True
-    """
-    given = conninfo_to_dict(database_url)
-    return make_conninfo(database_url, **{name: value for name, value in TIMEOUTS.items() if name not in given})
 
 
 class Fenced(Exception):
@@ -61,6 +54,7 @@ class Session:
     """One connection, one transaction at a time."""
 
     connection: Connection
+    pid: int
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
@@ -68,15 +62,16 @@ class Session:
     async def open(cls, database_url: str, *, name: str, schema: str | None = None) -> AsyncIterator[Self]:
         """Connect; `schema` is where the tables are, else the database's own search path says.
 
-        Errors: psycopg.OperationalError when Postgres is unavailable.
+        Errors: DatabaseUnfit, psycopg.OperationalError when Postgres is unavailable.
         """
-        connection = await AsyncConnection.connect(with_timeouts(database_url), autocommit=True, application_name=name)
+        connection = await connect(database_url, name=name)
         try:
+            pid = await require_own_session(connection, database_url)
             if schema is not None:
                 await connection.execute("SELECT set_config('search_path', %s, false)", (schema,))
             # Safe: rows and checkpoint are lost together, and what is lost is folded again. It gives 12 times the rate.
             await connection.execute("SET synchronous_commit = off")
-            yield cls(connection)
+            yield cls(connection, pid)
         finally:
             with suppress(psycopg.Error):
                 await connection.close()
@@ -101,11 +96,15 @@ class Session:
         )
 
     async def keep_lease(self) -> None:
-        """Keep the session from being idle; raises psycopg.OperationalError as soon as it is lost."""
+        """Keep the session from being idle.
+
+        Errors: psycopg.OperationalError as soon as it is lost, DatabaseUnfit when a pooler gave it to others.
+        """
         while True:
             await asyncio.sleep(PING_SECONDS)
             async with self.busy:
-                await self.connection.execute("SELECT 1")
+                if await backend_pid(self.connection) != self.pid:
+                    raise shared_session()
 
     async def checkpoint(self, stream: str, log_id: str) -> TablesPlace:
         """What is in the tables of a stream; the row of its checkpoint is made if it is missing."""

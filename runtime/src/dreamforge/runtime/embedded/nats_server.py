@@ -4,13 +4,16 @@ import asyncio
 import json
 import os
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from dreamforge.contracts.log.streams import PROBES
+from dreamforge.contracts.log.subjects import probe_of
 from dreamforge.runtime.embedded.binaries import find_program
 from dreamforge.runtime.embedded.errors import EmbeddedError
 from dreamforge.runtime.embedded.folder import kept_secrets, new_secret
 from dreamforge.runtime.embedded.ports import LOOPBACK, free_port
 from dreamforge.runtime.embedded.server import EmbeddedServer, Launch
+from dreamforge.runtime.log.monitoring import PROBE_BYTES, problem_of
 
 CONFIGURATION = Path(__file__).with_name("nats.conf")
 MEMORY_LIMIT_BYTES = 256 * 2**20  # heartbeats are kept in memory: a few kilobytes a runner
@@ -82,18 +85,35 @@ class NatsServer(EmbeddedServer):
         return Launch(command, environment | {"PATH": os.defpath})
 
     async def _check(self) -> None:
-        """JetStream answers, so its streams are recovered.
+        """JetStream answers, so its streams are recovered."""
+        if "error" in await self._asked("$JS.API.INFO"):
+            raise EmbeddedError(self.name, "JetStream is not up yet")
+
+    async def _probe(self) -> None:
+        """JetStream is healthy in its own words, and stores; the stream is there once a service has made it."""
+        if problem := await asyncio.to_thread(problem_of, self.http_url):
+            raise EmbeddedError(self.name, problem)
+        answer = await self._asked("$JS.API.STREAM.NAMES")
+        if PROBES.name in (answer.get("streams") or ()):
+            answer = await self._asked(probe_of("embedded"), b" " * PROBE_BYTES)
+        if error := answer.get("error"):
+            raise EmbeddedError(self.name, f"JetStream says: {error.get('description', error)}")
+
+    async def _asked(self, subject: str, data: bytes = b"") -> dict[str, Any]:  # Any: JSON
+        """The answer to a request.
 
         The protocol is written out, 1 round trip: a client library waits between its attempts (2 s in nats-py).
+        Errors: EmbeddedError, OSError.
         """
         reader, writer = await asyncio.open_connection(LOOPBACK, self.port)
         try:
             options = json.dumps({"auth_token": self._token, "verbose": False, "lang": "python", "version": "0"})
-            writer.write(f"CONNECT {options}\r\nSUB ready 1\r\nPUB $JS.API.INFO ready 0\r\n\r\n".encode())
+            writer.write(f"CONNECT {options}\r\nSUB ready 1\r\nPUB {subject} ready {len(data)}\r\n".encode())
+            writer.write(data + b"\r\n")
             while not (line := await reader.readline()).startswith(b"MSG ready"):
                 if not line or line.startswith(b"-ERR"):
                     raise EmbeddedError(self.name, line.decode() or "it closed the connection")
-            if "error" in json.loads(await reader.readline()):
-                raise EmbeddedError(self.name, "JetStream is not up yet")
+            answer: dict[str, Any] = json.loads(await reader.readline())
+            return answer
         finally:
             writer.close()

@@ -15,7 +15,7 @@ from dreamforge.runtime.embedded.folder import kept_secrets, last_lines, new_sec
 from dreamforge.runtime.embedded.guard import RunAs, spawn
 from dreamforge.runtime.embedded.ports import LOOPBACK
 from dreamforge.runtime.embedded.processes import exists
-from dreamforge.runtime.embedded.server import EmbeddedServer, Launch
+from dreamforge.runtime.embedded.server import PROBE_SECONDS, EmbeddedServer, Launch
 from dreamforge.runtime.embedded.unprivileged import give_to, unprivileged_user
 
 ROLE = DATABASE = "forge"
@@ -151,6 +151,11 @@ class PostgresServer(EmbeddedServer):
         except psycopg.OperationalError:
             await self._ensure_role_and_database()
             await self._ask(self.url)
+
+    async def _probe(self) -> None:
+        """A transaction that is written to the disk: a new transaction id, and a notification without a listener."""
+        async with await psycopg.AsyncConnection.connect(self.url, connect_timeout=int(PROBE_SECONDS)) as connection:
+            await connection.execute("SELECT pg_current_xact_id(), pg_notify('forge_probe', '')")
 
     async def _ask(self, url: str) -> None:
         async with await psycopg.AsyncConnection.connect(url, connect_timeout=2) as connection:

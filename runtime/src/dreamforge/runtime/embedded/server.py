@@ -1,6 +1,7 @@
 """What the three embedded servers have in common: folder, port, start, readiness and stop."""
 
 import asyncio
+import shutil
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from dreamforge.runtime.embedded.processes import kill_strays
 
 PORT_ATTEMPTS = 5  # a free port may be taken by others between our choice and the server's bind
 CHECK_SECONDS = 2.0  # one readiness check; a server that accepts but is not ready must not hang us
+PROBE_SECONDS = 10.0  # a server that works may be slow on a busy machine; one that does not must not hang us
 FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 0.005, 0.1  # between readiness checks, growing by half each time
 
 
@@ -79,6 +81,25 @@ class EmbeddedServer(ABC):
     @abstractmethod
     async def _check(self) -> None:
         """One real request in the server's protocol; raises while it does not serve yet."""
+
+    async def _probe(self) -> None:
+        """Use it as services do, a write where that is possible; raises while it is unhealthy. Must be repeatable."""
+        await self._check()
+
+    async def unhealthy(self) -> str:
+        """Why it is of no use although its process runs; "" when it works."""
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await self._probe()
+        except TimeoutError:
+            return f"no answer within {PROBE_SECONDS:g} s"
+        except Exception as error:  # whatever the client library raises
+            return " ".join(str(error).split()) or type(error).__name__
+        return ""
+
+    def free_bytes(self) -> int:
+        """Room on the disk of its folder, for its user."""
+        return shutil.disk_usage(self.folder).free
 
     def _choose_ports(self) -> None:
         """Choose `self.port`; called again when another process took it first."""

@@ -3,35 +3,55 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
 from loguru import logger
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import ConnectionClosedError
+from nats.errors import ConnectionClosedError, MaxPayloadError
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
+from nats.js.errors import APIError as JetStreamApiError
 
-from dreamforge.contracts.errors import BrokerUnfit, DependencyAway
+from dreamforge.contracts.errors import BrokerUnfit, DependencyAway, EventTooLarge
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.headers import FastClient
+from dreamforge.runtime.service.tasks import cancel
 
 # Atomic batches came with 2.12, schedules with 2.12, per-key TTL with 2.11; 2.14 is what we test against.
 MINIMUM_SERVER = (2, 14)
 REQUEST_TIMEOUT_SECONDS = 5.0
+BAD_REQUEST = 400
+# In the descriptions of errors of 500, which else are of the server: an existing consumer has another configuration.
+NOT_CHANGEABLE = "can not be updated"
+# A parked message is nearly as large (see projector.parking); it is the server's default.
+MINIMUM_PAYLOAD_BYTES = 2**20
 # How long closing waits for messages that are no longer processed; none of them exists only there.
 DRAIN_SECONDS = 2
 NATS_ERRORS = (NatsError, OSError, asyncio.TimeoutError)
 
 
 class ApiError(Exception):
-    """JetStream's own error: `code` is its err_code."""
+    """JetStream's own error: `code` is its err_code, `status` of the kind that HTTP has (400: the request is wrong)."""
 
-    def __init__(self, code: int, description: str) -> None:
+    def __init__(self, code: int, description: str, status: int = 0) -> None:
         super().__init__(f"{description} ({code})")
         self.code = code
+        self.status = status
+
+
+def refusal(error: ApiError | JetStreamApiError, what: str) -> BrokerUnfit | DependencyAway:
+    """What an error of JetStream means for who would try again: BrokerUnfit where the same request can never succeed.
+
+    >>> refusal(ApiError(10012, "ack policy can not be updated", 500), "consumer parking")
+    BrokerUnfit(reason='it refuses consumer parking: ack policy can not be updated (10012)')
+    """
+    status = error.status if isinstance(error, ApiError) else error.code
+    if status == BAD_REQUEST or NOT_CHANGEABLE in str(error):
+        return BrokerUnfit(reason=f"it refuses {what}: {error}")
+    return DependencyAway(dependency="nats", reason=str(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +64,37 @@ class Bus:
     nc: Client
     js: JetStreamContext = field(repr=False)
     on_reconnect: set[Callable[[], None]] = field(default_factory=set, repr=False)
+    beside: "set[asyncio.Task[None]]" = field(default_factory=set, repr=False)
+
+    def run_beside(self, work: Coroutine[Any, Any, None], name: str) -> None:  # Any: as asyncio declares
+        """Run something until the connection is closed."""
+        self.beside.add(asyncio.create_task(work, name=name))
 
     async def request(self, subject: str, payload: object) -> dict[str, Any]:  # Any: JSON
         """One JetStream API call. Errors: ApiError(code), DependencyAway when NATS does not answer."""
         return ack(await self.ask(subject, json.dumps(payload).encode() if payload is not None else b""))
 
     async def ask(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> Msg:
-        """Request and reply. Errors: DependencyAway."""
+        """Request and reply. Errors: DependencyAway, EventTooLarge."""
         try:
             # Our own time-out, because the client's is wait_for, which on Python 3.11 swallows a cancellation that
             # arrives together with the answer.
             async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
                 return await self.nc.request(subject, data, timeout=None, headers=headers)  # type: ignore[arg-type]
+        except MaxPayloadError as error:
+            raise EventTooLarge(subject=subject, size_bytes=len(data)) from error
         except NATS_ERRORS as error:
             raise DependencyAway(dependency="nats", reason=str(error) or type(error).__name__) from error
 
     async def publish(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> None:
-        """Core publish: no ack. Errors: DependencyAway when the connection is closed or its buffer full."""
+        """Core publish: no ack.
+
+        Errors: DependencyAway when the connection is closed or its buffer full, EventTooLarge.
+        """
         try:
             await self.nc.publish(subject, data, headers=headers)
+        except MaxPayloadError as error:
+            raise EventTooLarge(subject=subject, size_bytes=len(data)) from error
         except NATS_ERRORS as error:
             raise DependencyAway(dependency="nats", reason=str(error) or type(error).__name__) from error
 
@@ -78,6 +110,7 @@ class Bus:
 
     async def close(self) -> None:
         """Flush what was published and close; on a broken connection, only close."""
+        await cancel(*self.beside)
         if self.nc.is_closed:
             return
         try:
@@ -91,12 +124,14 @@ def ack(message: Msg) -> dict[str, Any]:  # Any: JSON
     """JetStream's answer as JSON. Errors: ApiError(code)."""
     answer: dict[str, Any] = json.loads(message.data or b"{}")
     if error := answer.get("error"):
-        raise ApiError(int(error.get("err_code", 0)), str(error.get("description", "unknown error")))
+        description = str(error.get("description", "unknown error"))
+        raise ApiError(int(error.get("err_code", 0)), description, int(error.get("code", 0)))
     return answer
 
 
 async def connect(url: str, name: str) -> Bus:
-    """Connect, waiting for as long as NATS is unavailable. Errors: BrokerUnfit when the server is too old."""
+    """Connect, waiting for as long as NATS is unavailable. Errors: BrokerUnfit when the server is too old or its
+    messages are too small."""
     nc = FastClient()
     connection_log = _ConnectionLog(nc)
     await nc.connect(
@@ -115,6 +150,12 @@ async def connect(url: str, name: str) -> Bus:
         await nc.close()
         needed = ".".join(map(str, MINIMUM_SERVER))
         raise BrokerUnfit(reason=f"it is version {version.major}.{version.minor}, and {needed} or newer is needed")
+    if nc.max_payload < MINIMUM_PAYLOAD_BYTES:
+        await nc.close()
+        raise BrokerUnfit(
+            reason=f"it takes messages of {nc.max_payload} bytes, and {MINIMUM_PAYLOAD_BYTES} are needed:"
+            " set `max_payload: 1MB` in its configuration"
+        )
     return Bus(nc, nc.jetstream(timeout=REQUEST_TIMEOUT_SECONDS), connection_log.on_reconnect)
 
 

@@ -30,7 +30,7 @@ async def require_durable(settings: CommonSettings) -> None:
     if settings.nats_allow_unsynced:
         logger.warning("FORGE_NATS_ALLOW_UNSYNCED is set: a power failure may lose jobs that were accepted")
         return
-    urls = [url.strip().rstrip("/") for url in settings.nats_monitor_url.split(",") if url.strip()]
+    urls = settings.nats_monitor_urls
     if not urls:
         raise BrokerUnfit(
             reason="whether it fsyncs cannot be checked: set FORGE_NATS_MONITOR_URL to its monitoring address"

@@ -91,7 +91,7 @@ class EventStore:
         """Append events of one aggregate, all or none, if its version is still `expected`; give the new version.
 
         Errors: VersionConflict (read and decide again), DependencyAway (NATS is away or full: nothing is known
-        to be written). A lost ack is looked up by event id, so that a retry of what was written is success.
+        to be written), EventTooLarge. A lost ack is looked up by event id: a retry of what was written is success.
         """
         envelopes = tuple(
             seal(event, entity_id=entity_id, event_id=ids.new_id(), source=self._source, traceparent=traceparent)

@@ -69,7 +69,7 @@ class Follower:
         Errors: LogReplaced when a stream of facts is made anew or restored from an older copy while it is followed.
         """
         while True:
-            async for attempt in retry.backoff(cap_seconds=1.0):
+            async for attempt in retry.backoff(f"the stream {self.stream}", cap_seconds=1.0):
                 began = self.after_sequence
                 try:
                     async for batch in self._session():

@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 
-from dreamforge.contracts.errors import DependencyAway, VersionConflict
+from dreamforge.contracts.errors import DependencyAway, EventTooLarge, VersionConflict
 from dreamforge.contracts.log.envelope import Envelope
 from dreamforge.contracts.log.streams import stream_of
 from dreamforge.runtime import ids
@@ -18,6 +18,7 @@ from dreamforge.runtime.log.bus import ApiError, Bus, ack
 
 # err_codes of nats-server: a stale expectation, alone and inside a batch.
 WRONG_LAST_SEQUENCE = (10071, 10164)
+MESSAGE_TOO_LARGE = 10054
 # Half of the server's limit of 1,000 messages a batch: larger ones only add latency.
 BATCH_MESSAGES = 500
 # With fsync an atomic batch costs 3.5 ms plus 0.1 ms a message, pipelined single appends 0.33 ms each: below this
@@ -60,7 +61,7 @@ class GroupCommit:
         self._batches: set[asyncio.Task[None]] = set()
 
     async def append(self, append: Append) -> int:
-        """Write, and return the sequence of the last event. Errors: VersionConflict, DependencyAway."""
+        """Write, and return the sequence of the last event. Errors: VersionConflict, DependencyAway, EventTooLarge."""
         waiting = _Waiting(append)
         self._queue.append(waiting)
         self._pump()
@@ -111,7 +112,7 @@ class GroupCommit:
     async def _write_batch(self, group: list[_Waiting]) -> None:
         try:
             last = await self._batch([waiting.append for waiting in group])
-        except VersionConflict:  # one stale append refuses the batch: write each alone
+        except (VersionConflict, EventTooLarge):  # one stale or too large append refuses the batch: write each alone
             await asyncio.gather(*(self._write_single(waiting) for waiting in group))
         except Exception as error:
             for waiting in group:
@@ -158,6 +159,8 @@ class GroupCommit:
         except ApiError as error:
             if error.code in WRONG_LAST_SEQUENCE:
                 raise VersionConflict(subject=append.filter, expected_version=append.expected) from None
+            if error.code == MESSAGE_TOO_LARGE:
+                raise EventTooLarge(subject=envelope.subject, size_bytes=len(envelope.data)) from error
             raise DependencyAway(dependency="nats", reason=str(error)) from error
         return int(answer["seq"])
 

@@ -8,7 +8,7 @@ from typing import Any
 from dreamforge.contracts.errors import BrokerUnfit, DependencyAway, NotOurs
 from dreamforge.contracts.log.streams import ADVISORIES, BUCKETS, STREAMS, BucketSpec, StreamSpec
 from dreamforge.contracts.log.subjects import key_of
-from dreamforge.runtime.log import identity
+from dreamforge.runtime.log import clock_skew, identity
 from dreamforge.runtime.log.bus import ApiError, Bus, connect
 from dreamforge.runtime.log.durability import require_durable
 from dreamforge.runtime.service import retry
@@ -25,6 +25,7 @@ OUR_SUBJECTS = "forge."
 TITLES: dict[str, tuple[str, ...]] = {
     "ADVISORIES": (
         ADVISORIES.title,
+        "messages that a consumer will not get again, 7 days: kept, so that none is dropped unnoticed",
         "messages that some consumer will not get again, 7 days: kept, so that none is dropped unseen",
     ),
     **{f"KV_{bucket.name}": (bucket.title,) for bucket in BUCKETS},
@@ -74,7 +75,7 @@ def bucket_config(spec: BucketSpec, *, replicas: int) -> dict[str, Any]:
 
 
 async def open_log(settings: CommonSettings, name: str) -> Bus:
-    """What every service does first: connect, refuse a broker that may lose events, declare the streams.
+    """What every service does first: connect, refuse a broker that may lose events, declare streams, agree on the time.
 
     Waits for as long as NATS is unavailable. Errors: BrokerUnfit.
     """
@@ -84,9 +85,11 @@ async def open_log(settings: CommonSettings, name: str) -> Bus:
         await retry.until_it_works(
             "JetStream", lambda: ensure_streams(bus, replicas=settings.stream_replicas), DependencyAway
         )
+        await clock_skew.measure_first(bus)
     except BaseException:
         await bus.close()
         raise
+    bus.run_beside(clock_skew.keep_measuring(bus), "clock skew")
     return bus
 
 

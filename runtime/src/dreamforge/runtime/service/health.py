@@ -4,17 +4,20 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from loguru import logger
 from prometheus_client import make_wsgi_app
 
 from dreamforge.contracts.errors import DependencyAway
+from dreamforge.runtime import clock
 from dreamforge.runtime.network import authority, bare
 
 # A readiness check that takes longer has failed.
 CHECK_SECONDS = 2.0
+# Checks write and read: "ready" is answered again for this long. A reason why not is asked for again at once.
+FRESH_SECONDS = 1.0
 Check = Callable[[], Awaitable[object]]
 
 
@@ -27,20 +30,45 @@ def not_ready(name: str, reason: str) -> Check:
     return check
 
 
-async def readiness(checks: dict[str, Check]) -> dict[str, str]:
-    """Run all checks concurrently: "ok" or the reason of the failure, by name."""
+class ReadinessChecks:
+    """The checks of a service. Any number may ask at the same time: each check runs once."""
 
-    async def one(check: Check) -> str:
-        try:
-            await asyncio.wait_for(check(), CHECK_SECONDS)
-        except TimeoutError:
+    def __init__(self, checks: Mapping[str, Check]) -> None:
+        """`checks` by name; it may change later."""
+        self._checks = checks
+        self._asking = asyncio.Lock()
+        self._running: dict[str, asyncio.Task[str]] = {}
+        self._ready: dict[str, str] = {}
+        self._ready_until = 0.0
+
+    async def results(self) -> dict[str, str]:
+        """Run all checks concurrently: "ok" or the reason of the failure, by name."""
+        async with self._asking:
+            if clock.monotonic_seconds() < self._ready_until and self._ready.keys() == self._checks.keys():
+                return self._ready
+            names = tuple(self._checks)
+            found = dict(zip(names, await asyncio.gather(*map(self._result, names)), strict=True))
+            if all(result == "ok" for result in found.values()):
+                self._ready, self._ready_until = found, clock.monotonic_seconds() + FRESH_SECONDS
+            return found
+
+    async def _result(self, name: str) -> str:
+        """A check that does not end is not started again beside itself: each may hold a thread or a connection."""
+        task = self._running.get(name) or asyncio.create_task(_checked(self._checks[name]), name=f"check of {name}")
+        self._running[name] = task
+        await asyncio.wait({task}, timeout=CHECK_SECONDS)
+        if not task.done():
             return f"no answer in {CHECK_SECONDS:g} s"
-        except Exception as error:
-            return str(error) or type(error).__name__
-        return "ok"
+        del self._running[name]
+        return task.result()
 
-    results = await asyncio.gather(*(one(check) for check in checks.values()))
-    return dict(zip(checks, results, strict=True))
+
+async def _checked(check: Check) -> str:
+    try:
+        await check()
+    except Exception as error:
+        return str(error) or type(error).__name__
+    return "ok"
 
 
 class _QuietHandler(WSGIRequestHandler):
@@ -56,7 +84,7 @@ class HealthServer:
     """A small HTTP server in a thread; checks run on the service's event loop, so it is not ready if that hangs."""
 
     def __init__(self, host: str, port: int, checks: dict[str, Check]) -> None:
-        self._checks = checks
+        self._readiness = ReadinessChecks(checks)
         self._loop = asyncio.get_running_loop()
         self._metrics = make_wsgi_app()
         host = bare(host)
@@ -88,13 +116,17 @@ class HealthServer:
                 return _answer(start_response, "404 Not Found", {"detail": f"no {path}: try /metrics /healthz /readyz"})
 
     def _ready(self, start_response: Callable[..., object]) -> Iterable[bytes]:
-        future = asyncio.run_coroutine_threadsafe(readiness(self._checks), self._loop)
+        future = asyncio.run_coroutine_threadsafe(self._readiness.results(), self._loop)
         try:
             result = future.result(timeout=CHECK_SECONDS * 2)
         except TimeoutError:
             result = {"loop": "the service's event loop does not answer"}
         ok = all(value == "ok" for value in result.values())
-        return _answer(start_response, "200 OK" if ok else "503 Service Unavailable", {"ready": ok, "checks": result})
+        return _answer(start_response, "200 OK" if ok else "503 Service Unavailable", _told(ok, result))
+
+
+def _told(ready: bool, checks: dict[str, str]) -> dict[str, object]:
+    return {"ready": ready, "checks": checks, "clock_skew_seconds": round(clock.skew_seconds(), 1)}
 
 
 def _answer(start_response: Callable[..., object], status: str, body: dict[str, object]) -> Iterable[bytes]:

@@ -10,26 +10,37 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from loguru import logger
+from prometheus_client import Counter
 
 from dreamforge.runtime import ids
 
 T = TypeVar("T")
 FIRST_SECONDS = 0.1
 CAP_SECONDS = 5.0
+RETRIES = Counter("forge_retries_total", "Tries that failed and are made again, by what they wait for", ["waiting_for"])
 
 
-async def backoff(first_seconds: float = FIRST_SECONDS, cap_seconds: float = CAP_SECONDS) -> AsyncIterator[int]:
-    """Yield 1, 2, 3 ... with a growing, jittered pause between: `async for attempt in backoff(): try ...`."""
+async def backoff(
+    what: str, first_seconds: float = FIRST_SECONDS, cap_seconds: float = CAP_SECONDS
+) -> AsyncIterator[int]:
+    """Yield 1, 2, 3 ... with a growing, jittered pause between: `async for attempt in backoff("NATS"): try ...`.
+
+    `what` is waited for; each pause counts in forge_retries_total under it, so it must be one of few words.
+    """
     attempt, delay = 1, first_seconds
     while True:
         yield attempt
+        RETRIES.labels(what).inc()
         await asyncio.sleep(ids.jitter(delay))
         attempt, delay = attempt + 1, min(cap_seconds, delay * 2)
 
 
 async def until_it_works(what: str, call: Callable[[], Awaitable[T]], *errors: type[BaseException]) -> T:
-    """Call until it succeeds, and log what is being waited for. Errors other than these are raised."""
-    async for attempt in backoff():
+    """Call until it succeeds, and log what is being waited for.
+
+    Errors other than these are raised: name those only that end by themselves, as a server that comes back does.
+    """
+    async for attempt in backoff(what):
         try:
             return await call()
         except errors as error:

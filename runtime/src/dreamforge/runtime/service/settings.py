@@ -110,6 +110,15 @@ class CommonSettings(BaseSettings):
             raise ValueError("must be host:port, without http:// and without a path; FORGE_S3_SECURE=true means https")
         return endpoint
 
+    @property
+    def nats_monitor_urls(self) -> tuple[str, ...]:
+        """The monitoring addresses, one by one.
+
+        >>> CommonSettings(_env_file=None, nats_monitor_url="http://a:8222/, http://b:8222").nats_monitor_urls
+        ('http://a:8222', 'http://b:8222')
+        """
+        return tuple(url.strip().rstrip("/") for url in self.nats_monitor_url.split(",") if url.strip())
+
     retry: RetrySettings = RetrySettings()
     stream_replicas: int = Field(default=1, ge=1, le=5, description="3 in a NATS cluster")
     log_level: str = "INFO"

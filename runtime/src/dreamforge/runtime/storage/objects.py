@@ -23,6 +23,8 @@ from dreamforge.runtime.service.settings import CommonSettings, InvalidSettings
 T = TypeVar("T")
 IMAGES = "images/"
 UPLOADS = "uploads/"
+# One object that readiness checks of all services write and read; the same bytes, so they do not disturb each other.
+PROBE, PROBE_DATA = f"{UPLOADS}.probe", b"written and read by the readiness check"
 TIMEOUT_SECONDS = 10.0
 UNAVAILABLE = (MinioException, urllib3.exceptions.HTTPError, OSError, ValueError)
 EXISTS = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
@@ -139,9 +141,22 @@ class ObjectStore:
             self._guard, lambda: self._client.remove_object(bucket_name=self._bucket, object_name=key)
         )
 
+    async def now(self) -> datetime:
+        """The store's own clock: when it says that an object was stored now. Errors: DependencyAway."""
+        await self.put(PROBE, PROBE_DATA, "text/plain")
+        for found in await self.listed(PROBE):
+            return found.modified_at
+        raise DependencyAway(dependency="s3", reason=f"{PROBE} was stored and is not listed")
+
     async def check(self) -> None:
-        """Readiness: ask whether the bucket exists. Errors: DependencyAway."""
-        await asyncio.to_thread(self._guard, lambda: self._client.bucket_exists(bucket_name=self._bucket))
+        """Readiness: store a small object and read it back. Errors: DependencyAway."""
+        try:
+            await self.put(PROBE, PROBE_DATA, "text/plain")
+            kept = await self.get(PROBE)
+        except ArtifactNotFound as error:
+            raise DependencyAway(dependency="s3", reason=f"bucket {self._bucket} does not exist") from error
+        if kept != PROBE_DATA:
+            raise DependencyAway(dependency="s3", reason=f"{PROBE} was stored, and other bytes came back")
 
     @staticmethod
     def _guard(call: Callable[[], T]) -> T:

@@ -1,0 +1,33 @@
+"""The monitoring page of nats-server, and what a probe of it writes. Its pages are on this machine or in a
+private network, so no proxy is asked."""
+
+import json
+import urllib.error
+import urllib.request
+
+TIMEOUT_SECONDS = 1.0
+# What a probe of a stream stores. More than a page of the file system: less may fit into the last page of a file
+# although the disk is full.
+PROBE_BYTES = 8_192
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def problem_of(url: str) -> str | None:
+    """What a server says is wrong with it, streams that it can no longer write to included; "" where nothing is.
+
+    None where there is no answer. Blocks for up to TIMEOUT_SECONDS.
+    """
+    try:
+        with _DIRECT.open(f"{url}/healthz", timeout=TIMEOUT_SECONDS):
+            return ""
+    except urllib.error.HTTPError as error:
+        return _reason(error.read())
+    except OSError:
+        return None
+
+
+def _reason(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        return body.decode(errors="replace").strip() or "unhealthy"
