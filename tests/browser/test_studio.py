@@ -349,6 +349,32 @@ def test_the_page_has_no_known_fault_of_accessibility(studio: Studio, view: tupl
     studio.do(studio.system.cancel_waiting)
 
 
+@BOTH
+def test_a_gateway_that_asks_for_keys_gets_one_and_forgets_it(studio: Studio, view: tuple[int, str]) -> None:
+    key = studio.do(studio.system.new_key, "a-tenant")
+    page = studio.window(view)
+    page.goto(studio.system.keyed_url)
+    dialog, field = page.locator("#sign-in"), page.locator("#sign-in input")
+    expect(dialog).to_be_visible()
+    expect(field).to_be_focused()
+    assert Axe().run(page).violations_count == 0
+    page.keyboard.type("forge_wrong")
+    page.keyboard.press("Enter")
+    expect(dialog).to_contain_text("the API key is unknown")
+    field.fill(key)
+    page.keyboard.press("Enter")
+    expect(page.locator("#field-model_id")).to_have_value("first")
+    expect(dialog).to_be_hidden()
+    page.locator("#field-prompt").fill("a secret of mine")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#jobs h2")).to_have_text("a secret of mine")
+    assert page.evaluate("document.cookie") == ""
+    press(page, page.locator("#sign-out"))
+    expect(dialog).to_be_visible()
+    expect(page.locator("#field-prompt")).not_to_have_value("a secret of mine")
+    assert "secret" not in page.evaluate("JSON.stringify([{ ...localStorage }, { ...sessionStorage }])")
+
+
 REACHABLE = """() => {
   const all = document.querySelectorAll("a[href],button,input,select,textarea,summary,[tabindex='0']");
   return [...all].filter(each => each.checkVisibility() && !each.disabled && !each.closest("[inert]"))

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 from PIL import Image
 
+from dreamforge.contracts.access import CreateKey, Scope, written_key
 from dreamforge.contracts.events import (
     ArtifactStored,
     CancelRequested,
@@ -32,6 +33,7 @@ from dreamforge.gateway.http.server import listen
 from dreamforge.projector import main as projector
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.embedded import EmbeddedStack
+from dreamforge.runtime.log.aggregate import KEY
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.streams import open_log
@@ -67,8 +69,9 @@ def picture(seed: int, width_px: int = SIDE_PX, height_px: int = SIDE_PX) -> byt
 
 @dataclass
 class StudioSystem(ApiClient):
-    """The running system: jobs wait until a test starts and finishes them."""
+    """The running system: jobs wait until a test starts and finishes them. The gateway at `keyed_url` asks for keys."""
 
+    keyed_url: str
     servers: EmbeddedStack
     bus: Bus
     store: EventStore
@@ -149,6 +152,16 @@ class StudioSystem(ApiClient):
             await asyncio.gather(*(self._append(job["job_id"], *ended) for job in waiting))
             await asyncio.gather(*(self._until(job["job_id"], "cancelled") for job in waiting))
 
+    async def new_key(self, tenant: str) -> str:
+        """An API key of a tenant, once the gateway that asks for keys knows it."""
+        key_id, secret = ids.new_key_id(), ids.new_key_secret()
+        scopes = frozenset((Scope.READ, Scope.SUBMIT))
+        await self.store.handle(KEY, key_id, CreateKey(clock.now(), secret, "test", tenant, scopes))
+        key = written_key(key_id, secret)
+        async with httpx.AsyncClient(base_url=self.keyed_url, headers={"Authorization": f"Bearer {key}"}) as client:
+            await eventually(lambda: client.get("/v1/me"), JOB_SECONDS, until=lambda reply: reply.status_code == 200)
+        return key
+
     async def _append(self, job_id: str, *facts: Event) -> None:
         version = (await self.store.load(job_id)).version
         await self.store.append(job_id, facts, expected=version)
@@ -173,25 +186,32 @@ async def studio_system(folder: Path) -> AsyncIterator[StudioSystem]:
         environment = servers.settings_env() | {"FORGE_STATE_DIR": str(folder)}
         named = {name.removeprefix("FORGE_").lower(): value for name, value in environment.items()}
         settings = CommonSettings(_env_file=None, **named)  # type: ignore[arg-type]
-        listener = listen("127.0.0.1", 0)
-        url = "http://{}:{}".format(*listener.getsockname()[:2])
+        url = await exits.enter_async_context(_serving(named, projector.SERVICE))
         client = await exits.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30.0))
-        stop = asyncio.Event()
-        own_listener = replace(gateway.SERVICE, start=partial(gateway.answer, listener=listener))
-        services: tuple[shell.Service[Any], ...] = (projector.SERVICE, own_listener)
-        serving = [
-            asyncio.create_task(shell.serve(each, each.settings(_env_file=None, **named), stop)) for each in services
-        ]
-        try:
-            await eventually(lambda: _ready(client), READY_SECONDS)
-            bus = await open_log(settings, "test")
-            exits.push_async_callback(bus.close)
-            system = StudioSystem(client, servers, bus, EventStore(bus, "/test"), ObjectStore(settings))
-            await system.register(MODEL)
-            yield system
-        finally:
-            stop.set()
-            await asyncio.wait_for(asyncio.gather(*serving), 30)
+        await eventually(lambda: _ready(client), READY_SECONDS)
+        keyed_url = await exits.enter_async_context(_serving(named | {"gateway_auth": "keys"}))
+        bus = await open_log(settings, "test")
+        exits.push_async_callback(bus.close)
+        system = StudioSystem(client, keyed_url, servers, bus, EventStore(bus, "/test"), ObjectStore(settings))
+        await system.register(MODEL)
+        yield system
+
+
+@asynccontextmanager
+async def _serving(named: dict[str, str], *others: shell.Service[Any]) -> AsyncIterator[str]:
+    """The address of a gateway, with other services beside it; at the end they are stopped in order."""
+    listener = listen("127.0.0.1", 0)
+    stop = asyncio.Event()
+    own_listener = replace(gateway.SERVICE, start=partial(gateway.answer, listener=listener))
+    services: tuple[shell.Service[Any], ...] = (own_listener, *others)
+    serving = [
+        asyncio.create_task(shell.serve(each, each.settings(_env_file=None, **named), stop)) for each in services
+    ]
+    try:
+        yield "http://{}:{}".format(*listener.getsockname()[:2])
+    finally:
+        stop.set()
+        await asyncio.wait_for(asyncio.gather(*serving), 30)
 
 
 async def _ready(client: httpx.AsyncClient) -> bool:

@@ -120,7 +120,7 @@ def reply_if_changed(request: Request, value: BaseModel) -> Response:
     """A value as JSON; 304 where the client has it already, so that to ask again and again costs few bytes."""
     body = value.model_dump_json().encode()
     etag = etag_of(hashlib.blake2b(body, digest_size=16).hexdigest())
-    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if is_known(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     return Response(body, 200, headers, "application/json")

@@ -11,6 +11,9 @@ class Problem extends Error {
   }
 }
 
+// Called for each reply that asks for an API key.
+let onUnauthorized = () => {};
+
 // No response, or a 503: worth another try.
 class Unavailable extends Error {}
 
@@ -19,6 +22,7 @@ async function call(path, options) {
   try { response = await fetch(path, options); } catch { throw new Unavailable("The gateway does not answer."); }
   const body = await response.json().catch(() => ({}));
   if (response.status === 503) throw new Unavailable(`The gateway cannot do that now: ${body.detail || "try again"}.`);
+  if (response.status === 401) onUnauthorized();
   if (!response.ok) throw new Problem(response.status, body);
   return body;
 }

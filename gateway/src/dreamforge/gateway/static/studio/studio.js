@@ -5,6 +5,7 @@ const STREAMS = 2;  // a browser opens six connections to a host at most: the re
 const STAYS_SECONDS = 60; // that a job which has ended keeps its place among the running ones
 const form = new RequestForm($("request"));
 const cards = new Map();
+const session = new Session($("sign-in"), $("sign-out"));
 const queue = new QueueControl($("queue"), error => show($("unavailable"), error.message));
 let next = null, registry = "", registered = 0;
 
@@ -107,6 +108,7 @@ async function refreshCatalog(runners) {
   const now = JSON.stringify(runners.map(({ runner_id: id, heartbeat }) =>
     [id, heartbeat?.model_ids, heartbeat?.draining]));
   if (now === registry && Date.now() - registered < 30_000) return;
+  await session.look();
   const [{ models }, { presets }] = await Promise.all([call("v1/models"), call("v1/presets")]);
   form.offer(models, presets);
   [registry, registered] = [now, Date.now()];
@@ -135,7 +137,8 @@ async function refreshForever() {
   for (;;) {
     const before = problem;
     problem = "";
-    try { await refresh(); } catch (error) { problem = `${error.message} Retrying.`; }
+    try { if (!session.needed) await refresh(); }
+    catch (error) { if (!session.needed) problem = `${error.message} Retrying.`; }
     show($("unavailable"), problem);
     if (before && !problem) readImagesAgain();
     const busy = [...cards.values()].some(card => card.open);
