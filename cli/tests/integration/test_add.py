@@ -157,6 +157,23 @@ async def test_a_checkpoint_gets_its_configurations_from_a_folder(settings: CliS
     await operations.verify(settings, "my-checkpoint", quiet=True)
 
 
+async def test_a_checkpoint_in_a_folder_or_repository_of_its_own_is_that_file(
+    settings: CliSettings, hub: FaultyServer, tmp_path: Path
+) -> None:
+    settings = settings.model_copy(update={"hub_url": hub.url})
+    options = AddOptions(configuration=str(write_pipeline(tmp_path / "configuration")))
+    write_safetensors(tmp_path / "Mine" / "v1.safetensors", CHECKPOINT)
+    await add(settings, str(tmp_path / "Mine"), options, quiet=True)
+    hub.files["acme/one/resolve/beef/v1.safetensors"] = content = safetensors_bytes(CHECKPOINT)
+    about = {"id": "acme/one", "sha": "beef", "siblings": [{"rfilename": "v1.safetensors", "size": len(content)}]}
+    hub.files["api/models/acme/one/revision/main"] = json.dumps(about).encode()
+    await add(settings, "acme/one", options, quiet=True)
+    assert (await registered(settings, "Mine")).digest == (await registered(settings, "one")).digest
+    assert (await operations.show(settings, "one"))["problem"] == ""
+    weights_path(settings.models_dir / "one", UNET).parent.joinpath("config.json").unlink()
+    assert "unet has no config.json" in (await operations.show(settings, "one"))["problem"]
+
+
 async def test_a_repository_is_read_before_its_weights_are_downloaded(settings: CliSettings, hub: FaultyServer) -> None:
     settings = settings.model_copy(update={"hub_url": hub.url})
     await add(settings, "acme/tiny", AddOptions(variant="fp16"), quiet=True)

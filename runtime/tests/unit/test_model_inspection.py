@@ -233,6 +233,12 @@ def test_a_checkpoint_counts_what_is_loaded_in_the_precision_it_is_loaded_in(
     assert facts.configuration == "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
 
+def test_a_folder_with_only_a_checkpoint_is_not_taken_for_a_pipeline(tmp_path: Path) -> None:
+    write_safetensors(tmp_path / "m.safetensors", CHECKPOINT)
+    with pytest.raises(ModelUnusable, match="is a checkpoint without the configurations of its parts; add the file"):
+        inspect_model(tmp_path)
+
+
 def renamed(start: str, other: str) -> dict[str, tuple[int, ...]]:
     return {name.replace(start, other): shape for name, shape in CHECKPOINT.items()}
 
@@ -287,6 +293,7 @@ KOHYA, PEFT = ("lora_down.weight", "lora_up.weight"), ("lora_A.weight", "lora_B.
         (lora(KOHYA, "lora_te_text_model_encoder_layers_0_mlp_fc1"), {}, "stable-diffusion"),
         (lora(KOHYA, "lora_te2_text_model_encoder_layers_0_mlp_fc1", 1280), {}, "stable-diffusion-xl"),
         (lora(PEFT, "transformer.single_transformer_blocks.0.attn.to_q", 3072), {}, "flux"),
+        (lora(("down.weight", "up.weight"), "double_blocks.0.processor.proj_lora1", 3072), {}, "flux"),
         (lora(PEFT, "transformer.transformer_blocks.0.attn.to_q", 1536), {}, "stable-diffusion-3"),
         (lora(KOHYA, width=64), {"ss_base_model_version": "sdxl_base_v1-0"}, "stable-diffusion-xl"),
         (lora(KOHYA, width=64), {"modelspec.architecture": "flux-1-dev/lora"}, "flux"),

@@ -202,6 +202,7 @@ def _facts(found: JsonObject) -> Table:
     rows = {
         "model": f"{model['model_id']}  {model['title']}".rstrip(),
         "status": found["status"] + (f" at {found['verified_at']}" if found["verified_at"] else ""),
+        **({"not offered": found["problem"]} if found.get("problem") else {}),
         "family": model["family"],
         "licence": f"{model['licence']} {model.get('licence_url', '')}".rstrip(),
         "digest": model.get("digest") or "unknown before a download",

@@ -8,6 +8,7 @@ from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from dreamforge.cli.models.description import AddOptions, describe, id_of, name_of, name_of_url, summary
+from dreamforge.cli.models.download import FileDownload
 from dreamforge.cli.models.errors import FolderTaken
 from dreamforge.cli.models.install import Installer, client_of, survey_with_bar, write_descriptor
 from dreamforge.cli.models.library import (
@@ -27,7 +28,8 @@ from dreamforge.contracts.models.descriptor import ModelDescriptor, ModelSource
 from dreamforge.contracts.models.descriptor_file import CatalogEntry, check_family, refuse_pickle
 from dreamforge.runtime.storage.model_facts import ModelFacts
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME
-from dreamforge.runtime.storage.model_inspection import inspect_model, refuse_other_formats, snapshot_of
+from dreamforge.runtime.storage.model_inspection import inspect_model, lone_file, refuse_other_formats, snapshot_of
+from dreamforge.runtime.storage.pipeline_folder import INDEX_NAME
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 #: What looks like `owner/name`, but was meant as a file that is not there.
@@ -50,7 +52,8 @@ async def add(settings: CliSettings, given: str, options: AddOptions, *, quiet: 
         case "folder":
             return await add_folder(settings, Path(given), options, quiet=quiet)
         case "weights":
-            return await _add_weights(settings, Path(given), options, quiet=quiet)
+            path = Path(given)
+            return await _add_weights(settings, path, name_of(path), options, quiet=quiet)
         case _:
             return await add_file(settings, Path(given), options, quiet=quiet)
 
@@ -97,6 +100,8 @@ async def add_folder(settings: CliSettings, folder: Path, options: AddOptions = 
         if options.model_id in ("", descriptor.model_id) or library.contains(folder):
             return await _add_described(settings, folder, descriptor, options, quiet=quiet)
     folder = snapshot_of(folder)
+    if (file := lone_file(folder)) is not None and not library.contains(folder):
+        return await _add_weights(settings, file, name_of(folder), options, quiet=quiet)
     facts = await asyncio.to_thread(inspect_model, folder)
     source = _source_of_path("folder", folder)
     entry = describe(facts, name_of(folder), options, source)
@@ -125,11 +130,11 @@ async def _add_described(
     return await _install(settings, entry, options, quiet=quiet, mirror=str(folder))
 
 
-async def _add_weights(settings: CliSettings, path: Path, options: AddOptions, *, quiet: bool) -> Result:
+async def _add_weights(settings: CliSettings, path: Path, name: str, options: AddOptions, *, quiet: bool) -> Result:
     """A file of weights: a LoRA, or a checkpoint whose configurations come from a repository or folder."""
     facts = await asyncio.to_thread(inspect_model, path)
     source = _source_of_path("single_file", path, _configuration(facts, options))
-    return await _install(settings, describe(facts, name_of(path), options, source), options, quiet=quiet)
+    return await _install(settings, describe(facts, name, options, source), options, quiet=quiet)
 
 
 async def _add_source(settings: CliSettings, source: ModelSource, options: AddOptions, *, quiet: bool) -> Result:
@@ -141,6 +146,9 @@ async def _add_source(settings: CliSettings, source: ModelSource, options: AddOp
     async with client_of(settings) as client:
         installer = Installer(settings, client, quiet=quiet)
         plan = await installer.plan(sketch)
+        if source.kind == "hub" and (file := _lone_download(plan)) is not None:
+            source = ModelSource(kind="single_file", location=str(file.location))
+            plan = DownloadPlan((file,), source, plan.licence)
         facts = await installer.facts_of(plan)
     if source.kind == "single_file":
         source = source.model_copy(update={"configuration": _configuration(facts, options)})
@@ -197,6 +205,13 @@ def _already_here(own: Path, plan: DownloadPlan) -> ModelDescriptor:
         return descriptor
     reason = "it has other files already; choose another id with --id, or remove that model first"
     raise FolderTaken(str(own), descriptor.model_id, reason)
+
+
+def _lone_download(plan: DownloadPlan) -> FileDownload | None:
+    """The only file of weights of a repository without any configuration: a LoRA, or a checkpoint."""
+    names = {each.expected.path for each in plan.downloads}
+    weights = [each for each in plan.downloads if each.expected.path.endswith(".safetensors")]
+    return weights[0] if len(weights) == 1 and not names & {INDEX_NAME, "config.json"} else None
 
 
 def _summary(descriptor: ModelDescriptor, folder: Path) -> str:

@@ -150,7 +150,8 @@ async def download_model(
 def _inspect_headers(folder: Path, plan: DownloadPlan) -> ModelFacts:
     """Inspect a folder that is gone afterwards: in errors and facts stands where its files are from."""
     try:
-        facts = inspect_model(folder)
+        # A file alone is judged as one: its configurations may come from elsewhere.
+        facts = inspect_model(folder / plan.downloads[0].expected.path if len(plan.downloads) == 1 else folder)
     except ModelUnusable as error:
         raise ModelUnusable(plan.source.location, error.part, error.reason, error.right) from None
     return replace(facts, folder=Path(plan.source.location))

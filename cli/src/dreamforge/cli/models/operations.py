@@ -17,6 +17,7 @@ from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.models.descriptor_file import CatalogEntry
 from dreamforge.runtime import clock
 from dreamforge.runtime.storage.descriptor_fit import fitted
+from dreamforge.runtime.storage.model_facts import ModelUnusable
 from dreamforge.runtime.storage.model_inspection import inspect_model
 
 
@@ -30,12 +31,23 @@ async def show(settings: CliSettings, model_id: str) -> Result:
         if described is None:
             raise await registry.unknown_model(model_id, library.known_ids())
     folder = library.find_folder(model_id)
+    problem = await asyncio.to_thread(_problem, state.descriptor, folder) if state.descriptor and folder else ""
     return {
         "model": described.model_dump(mode="json"),
         "status": _status(state),
         "verified_at": state.verified_at.isoformat() if state.verified and state.verified_at else None,
         "folder": str(folder) if folder else None,
+        "problem": problem,
     }
+
+
+def _problem(descriptor: ModelDescriptor, folder: Path) -> str:
+    """Why no runner can load the files that are here; "" if nothing is known against it."""
+    try:
+        fitted(descriptor, inspect_model(folder))
+    except (ModelUnusable, OSError) as error:
+        return str(error)
+    return ""
 
 
 def _status(state: ModelState) -> str:

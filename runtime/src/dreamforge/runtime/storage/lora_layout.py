@@ -8,8 +8,14 @@ from collections.abc import Iterable, Mapping
 from dreamforge.runtime.storage.safetensors_header import SafetensorsHeader, TensorInfo
 
 #: Ends of the names that diffusers reads: into the low rank, and out of it.
-DOWN = (".lora_down.weight", ".lora_A.weight", ".lora.down.weight", "_lora.down.weight")
-UP = (".lora_up.weight", ".lora_B.weight", ".lora.up.weight", "_lora.up.weight")
+DOWN = (
+    *(".lora_down.weight", ".lora_A.weight", ".lora.down.weight", "_lora.down.weight"),
+    *("_lora1.down.weight", "_lora2.down.weight"),  # XLabs' for FLUX
+)
+UP = (
+    *(".lora_up.weight", ".lora_B.weight", ".lora.up.weight", "_lora.up.weight"),
+    *("_lora1.up.weight", "_lora2.up.weight"),
+)
 #: Formats of which diffusers drops or does not know a part: it would paint other pictures than the trainer did.
 UNREAD = {
     "hada_": "LoHa (LyCORIS)",

@@ -100,7 +100,7 @@ def lora_file(folder: Path) -> Path:
         right = one if below else "name the file or the folder of a model"
         raise ModelUnusable(str(folder), "", "has no safetensors file", right)
     names = ", ".join(each.name for each in found)
-    right = f"a LoRA is one file, so choose one, such as {found[-1]}"
+    right = "a LoRA is one file: choose one, and name it"
     raise ModelUnusable(str(folder), "", f"has {len(found)} safetensors files: {names}", right)
 
 
@@ -194,5 +194,16 @@ def _inspect_part(folder: Path) -> ModelFacts:
 
 
 def _inspect_loose_files(folder: Path) -> ModelFacts:
-    """A folder with a safetensors file and no configuration."""
-    return inspect_file(lora_file(folder))
+    """A folder with a safetensors file and no configuration: a LoRA, since a checkpoint needs the file alone named."""
+    facts = inspect_file(path := lora_file(folder))
+    if facts.kind == "pipeline":
+        right = f"add the file itself, {path.name}: `models add` finds the configurations that go with it"
+        raise ModelUnusable(str(folder), path.name, "is a checkpoint without the configurations of its parts", right)
+    return facts
+
+
+def lone_file(folder: Path) -> Path | None:
+    """The only safetensors file of a folder without any configuration; None where there is another number of them."""
+    files = list(folder.glob(f"*{SAFETENSORS}"))
+    described = any((folder / name).exists() for name in (INDEX_NAME, "config.json"))
+    return files[0] if len(files) == 1 and not described else None
