@@ -174,6 +174,26 @@ class SimulatedSystem:
         }
         await self.insert("jobs", **(row | changes))
 
+    async def insert_artifact(self, job_id: str, **changes: object) -> None:
+        """A row of the table artifacts, as the projector would have it after the job's success."""
+        row: dict[str, object] = {
+            "artifact_id": f"{job_id}-1-0",
+            "job_id": job_id,
+            "attempt": 1,
+            "index": 0,
+            "visible": True,
+            "sha256": "a" * 64,
+            "object_key": "images/aa/a.png",
+            "size_bytes": 3,
+            "content_type": "image/png",
+            "width_px": 64,
+            "height_px": 64,
+            "seed": 7,
+            "recipe": {},
+            "stored_at": clock.now(),
+        }
+        await self.insert("artifacts", **(row | changes))
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:

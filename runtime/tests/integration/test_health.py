@@ -39,6 +39,22 @@ async def test_readiness_reports_each_check_and_its_reason() -> None:
         server.stop()
 
 
+async def test_head_is_a_get_without_its_body() -> None:
+    def head(address: str, path: str) -> tuple[int, str | None, bytes]:
+        request = urllib.request.Request(f"http://{address}{path}", method="HEAD")
+        with urllib.request.urlopen(request) as response:
+            return response.status, response.headers["Content-Length"], response.read()
+
+    server = HealthServer("127.0.0.1", 0, {})
+    server.start()
+    try:
+        body = (await asyncio.to_thread(fetch, server.address, "/healthz"))[1]
+        assert await asyncio.to_thread(head, server.address, "/healthz") == (200, str(len(body)), b"")
+        assert (await asyncio.to_thread(head, server.address, "/metrics"))[2] == b""
+    finally:
+        server.stop()
+
+
 @pytest.mark.parametrize("host", ["::1", "[::1]"])
 async def test_it_listens_on_an_ipv6_address(host: str) -> None:
     server = HealthServer(host, 0, {})

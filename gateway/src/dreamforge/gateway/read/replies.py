@@ -22,9 +22,9 @@ class Links(Value):
     cancel: str
 
     @classmethod
-    def of(cls, job_id: str) -> "Links":
-        """The links of one job."""
-        here = f"/v1/jobs/{job_id}"
+    def of(cls, job_id: str, root: str = "") -> "Links":
+        """The links of one job; `root` is the prefix of every path."""
+        here = f"{root}/v1/jobs/{job_id}"
         return cls(self=here, events=f"{here}/events", why=f"{here}/why", cancel=f"{here}/cancel")
 
 

@@ -9,6 +9,7 @@ from dreamforge.contracts.access import Identity, Scope, identity_of_key
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.authentication import COOKIE, SESSION_PATH, identity_of
 from dreamforge.gateway.http.errors import NotAuthenticated
+from dreamforge.gateway.http.root_path import root_of
 from dreamforge.gateway.read.replies import MeReply
 from dreamforge.gateway.routes.common import BoundedBodyRoute, dependencies_of, reply
 from dreamforge.runtime import clock
@@ -42,18 +43,18 @@ async def sign_in(request: Request, sign_in: SignIn) -> Response:
     if identity is None:
         raise NotAuthenticated(reason="the API key is unknown, expired or revoked")
     answer = reply(_me(request, identity))
-    secure = request.url.scheme == "https"
+    secure, path = request.url.scheme == "https", f"{root_of(request)}/"
     answer.set_cookie(
-        COOKIE, sign_in.key, max_age=SESSION_SECONDS, httponly=True, samesite="strict", secure=secure, path="/"
+        COOKIE, sign_in.key, max_age=SESSION_SECONDS, httponly=True, samesite="strict", secure=secure, path=path
     )
     return answer
 
 
 @router.delete(SESSION_PATH, status_code=204, response_class=Response, responses=doc.problems())
-async def sign_out() -> Response:
+async def sign_out(request: Request) -> Response:
     """End the session of this browser. The key stays valid: `dreamforge keys revoke` ends that."""
     answer = Response(status_code=204)
-    answer.delete_cookie(COOKIE, httponly=True, samesite="strict", path="/")
+    answer.delete_cookie(COOKIE, httponly=True, samesite="strict", path=f"{root_of(request)}/")
     return answer
 
 

@@ -19,6 +19,7 @@ from dreamforge.gateway.http.authentication import identity_of
 from dreamforge.gateway.http.byte_range import etag_of, is_known
 from dreamforge.gateway.http.cursor import SEQUENCE_MAX
 from dreamforge.gateway.http.errors import Malformed, SequenceNotGiven
+from dreamforge.gateway.http.root_path import root_of
 from dreamforge.gateway.read.replies import Accepted, Links
 from dreamforge.gateway.submit.submit import json_body_of
 from dreamforge.runtime.log.bus import ApiError
@@ -106,9 +107,9 @@ def reply(value: BaseModel, status: int = 200, headers: dict[str, str] | None = 
     return Response(value.model_dump_json(), status, headers, "application/json")
 
 
-def accepted(job_id: str, outcome: JobOutcome, *, replayed: bool = False) -> Response:
+def accepted(request: Request, job_id: str, outcome: JobOutcome, *, replayed: bool = False) -> Response:
     """What every write to a job answers: its state after the write, and the place of the write in the log."""
-    links = Links.of(job_id)
+    links = Links.of(job_id, root_of(request))
     body = Accepted(job_id=job_id, status=outcome.state.status, sequence=outcome.version, links=links)
     headers = {"Location": links.self, "Forge-Sequence": str(outcome.version)}
     if replayed:

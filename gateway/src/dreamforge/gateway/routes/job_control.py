@@ -35,7 +35,7 @@ async def _execute(request: Request, job_id: str, command: OwnerCommand) -> Resp
     outcome = await store.execute(
         await visible_job(request, job_id), command, traceparent=context_of(request).traceparent
     )
-    return accepted(job_id, outcome)
+    return accepted(request, job_id, outcome)
 
 
 @router.post("/{job_id}/cancel", **COMMAND)

@@ -22,6 +22,7 @@ from dreamforge.gateway.events.stream import open_stream
 from dreamforge.gateway.http.authentication import identity_of
 from dreamforge.gateway.http.cursor import EVENT_ID_PATTERN, PAGE_PATTERN, SEQUENCE_MAX, EventCursor, PageCursor
 from dreamforge.gateway.http.middleware import context_of
+from dreamforge.gateway.http.root_path import root_of
 from dreamforge.gateway.read import queries, why
 from dreamforge.gateway.read.replies import (
     Accepted,
@@ -85,7 +86,7 @@ async def submit_job(request: Request) -> Response:
     job_id, outcome = await submit(
         dependencies, body, tenant=tenant, key=key, traceparent=context_of(request).traceparent
     )
-    return accepted(job_id, outcome, replayed=not outcome.events)
+    return accepted(request, job_id, outcome, replayed=not outcome.events)
 
 
 class JobListQuery(BaseModel):
@@ -124,13 +125,15 @@ async def list_jobs(
     found = await dependencies.database.rows(statement)
     rows, more = found[: query.limit], len(found) > query.limit
     last = PageCursor(rows[-1]["requested_at"], rows[-1]["job_id"]).encode() if more else None
-    return reply_if_changed(request, JobPage(jobs=tuple(job_summary(row) for row in rows), next_cursor=last))
+    jobs = tuple(job_summary(row, root_of(request)) for row in rows)
+    return reply_if_changed(request, JobPage(jobs=jobs, next_cursor=last))
 
 
 @router.get("/{job_id}", response_model=JobReply, responses=doc.problems(404, 409, 422, 503))
 async def read_job(request: Request, dependencies: ConsistentDependencies, job_id: str) -> Response:
     """A job: its state, its latest step, its attempts and its pictures."""
-    return reply(job_reply(await _row_of(dependencies, await visible_job(request, job_id), queries.job(job_id))))
+    row = await _row_of(dependencies, await visible_job(request, job_id), queries.job(job_id))
+    return reply(job_reply(row, root_of(request)))
 
 
 async def _row_of(dependencies: Dependencies, job_id: str, statement: queries.Statement) -> RowMapping:
@@ -192,7 +195,7 @@ async def watch_job(
 async def explain_job(request: Request, dependencies: ConsistentDependencies, job_id: str) -> Response:
     """Why a job waits, or why its runner was chosen."""
     row = await _row_of(dependencies, await visible_job(request, job_id), queries.job_decisions(job_id))
-    job = job_summary(row)
+    job = job_summary(row, root_of(request))
     recorded = [dict(each) for each in row["attempts"] or ()]
     decisions = [Decision.model_validate(each.pop("decision")) for each in recorded]
     decided = tuple(

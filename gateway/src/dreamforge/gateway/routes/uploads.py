@@ -10,6 +10,7 @@ from starlette.responses import Response
 from dreamforge.contracts.errors import ArtifactNotFound
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.errors import UploadNotFound
+from dreamforge.gateway.http.root_path import root_of
 from dreamforge.gateway.http.stored_bytes import StoredImage, respond_with
 from dreamforge.gateway.read.replies import UploadReply
 from dreamforge.gateway.routes.common import dependencies_of, reply
@@ -41,7 +42,7 @@ async def keep_upload(request: Request) -> Response:
     require_image_type(request.headers.get("content-type"))
     with dependencies.uploads.room():
         body = await body_of(request, dependencies.limits.upload_bytes)
-        kept = await dependencies.uploads.keep(body)
+        kept = await dependencies.uploads.keep(body, root_of(request))
     return reply(kept, 201, {"Location": kept.url})
 
 

@@ -40,8 +40,11 @@ class Uploads:
         """End the processes that decode."""
         await self._processes.close()
 
-    async def keep(self, data: bytes) -> UploadReply:
-        """Check and store; the same bytes are the same upload. Errors: those of `ImageProcesses.inspect`."""
+    async def keep(self, data: bytes, root: str = "") -> UploadReply:
+        """Check and store; the same bytes are the same upload. `root` is the prefix of every path.
+
+        Errors: those of `ImageProcesses.inspect`.
+        """
         header = await self._processes.inspect(data)
         sha256 = sha256_of(data)
         if not await self._objects.exists(upload_key(sha256)):
@@ -53,7 +56,7 @@ class Uploads:
             height_px=header.height_px,
             size_bytes=len(data),
             content_type=header.content_type,
-            url=f"/v1/uploads/{sha256}",
+            url=f"{root}/v1/uploads/{sha256}",
         )
 
     async def require(self, request: RenderRequest) -> None:

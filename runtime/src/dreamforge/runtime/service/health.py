@@ -104,6 +104,16 @@ class HealthServer:
         self._server.server_close()
 
     def _app(self, environ: dict[str, object], start_response: Callable[..., object]) -> Iterable[bytes]:
+        """HEAD is a GET without its body, and with its length."""
+        begun: list[tuple[str, list[tuple[str, str]]]] = []
+        head = environ.get("REQUEST_METHOD") == "HEAD"
+        asked = {**environ, "REQUEST_METHOD": "GET"} if head else environ
+        body = b"".join(self._get(asked, lambda status, headers: begun.append((status, headers))))
+        status, headers = begun[0]
+        start_response(status, [*headers, ("Content-Length", str(len(body)))])
+        return [] if head else [body]
+
+    def _get(self, environ: dict[str, object], start_response: Callable[..., object]) -> Iterable[bytes]:
         match environ.get("PATH_INFO"):
             case "/metrics":
                 body: Iterable[bytes] = self._metrics(environ, start_response)
