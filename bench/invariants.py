@@ -57,6 +57,7 @@ async def check_invariants(
             "succeeded / failed / cancelled", " / ".join(str(outcomes[k]) for k in ("succeeded", "failed", "cancelled"))
         ),
         CheckResult("visible artifacts wrong", await wrong_artifacts(observer, settings, store, images), 0),
+        CheckResult("images kept of jobs that were cancelled or failed", kept_images(observer)),
         CheckResult("objects of lost attempts before collection", orphans_before),
         CheckResult("orphan objects after collection", orphans_after, 0),
         CheckResult("SSE readers that saw the end", sum(r.ended for r in clients.readers), len(clients.readers)),
@@ -89,16 +90,28 @@ def unrequested_cancels(observer: LogObserver, clients: LoadClients) -> int:
 
 
 async def wrong_artifacts(observer: LogObserver, settings: CommonSettings, store: ObjectStore, images: int) -> int:
-    """Succeeded jobs that do not show exactly their images, others that show any, and objects that are not there."""
+    """Jobs that do not show exactly the images that they stored, each index once, and objects that are not there.
+
+    A succeeded job must have stored all of its images, and promise exactly these.
+    """
     with psycopg.connect(settings.database_url.get_secret_value(), autocommit=True) as connection:
-        rows = connection.execute('SELECT job_id, sha256 FROM artifacts WHERE visible ORDER BY job_id, "index"')
-        visible: dict[str, list[str]] = {}
-        for job_id, sha256 in rows.fetchall():
-            visible.setdefault(job_id, []).append(sha256)
-    promised = {job: list(observer.images(job) or ()) for job in observer.facts}
-    wrong = sum(visible.get(job, []) != hashes for job, hashes in promised.items())
-    wrong += sum(len(hashes) not in (0, images) for hashes in promised.values())
-    return wrong + await broken_objects(store, {sha for hashes in visible.values() for sha in hashes})
+        rows = connection.execute('SELECT job_id, "index", sha256 FROM artifacts WHERE visible')
+        visible: dict[str, list[tuple[int, str]]] = {}
+        for job_id, index, sha256 in rows.fetchall():
+            visible.setdefault(job_id, []).append((index, sha256))
+    wrong = 0
+    for job_id in observer.facts:
+        stored = [(index, sha256) for index, all_ in observer.stored_images(job_id).items() for sha256 in all_]
+        wrong += sorted(visible.get(job_id, [])) != sorted(stored) or len(dict(stored)) != len(stored)
+        if (promised := observer.promised_images(job_id)) is not None:
+            wrong += list(enumerate(promised)) != sorted(stored) or len(promised) != images
+    return wrong + await broken_objects(store, {sha for shown in visible.values() for _, sha in shown})
+
+
+def kept_images(observer: LogObserver) -> int:
+    """Images that jobs had finished before they were cancelled or failed."""
+    ended = [job for job in observer.facts if observer.promised_images(job) is None]
+    return sum(len(observer.stored_images(job)) for job in ended)
 
 
 async def broken_objects(store: ObjectStore, hashes: set[str]) -> int:
@@ -116,8 +129,8 @@ async def broken_objects(store: ObjectStore, hashes: set[str]) -> int:
 
 
 async def orphans(observer: LogObserver, settings: CommonSettings, store: ObjectStore) -> tuple[int, int]:
-    """Objects that no succeeded job shows, before and after a collection without grace period (all jobs ended)."""
-    shown = {object_key(sha) for job in observer.facts for sha in observer.images(job) or ()}
+    """Objects that no job shows, before and after a collection without grace period (all jobs ended)."""
+    shown = {object_key(sha) for job in observer.facts for all_ in observer.stored_images(job).values() for sha in all_}
     before = sum(found.key not in shown for found in await store.listed())
     await collect(settings.database_url.get_secret_value(), observer.bus, store, grace_seconds=0)
     return before, sum(found.key not in shown for found in await store.listed())

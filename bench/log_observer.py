@@ -12,6 +12,7 @@ import psycopg
 from dreamforge.contracts.errors import MalformedEvent
 from dreamforge.contracts.events import (
     TERMINAL_EVENTS,
+    ArtifactStored,
     AttemptFailed,
     JobAssigned,
     JobEvent,
@@ -128,7 +129,17 @@ class LogObserver:
         """How many attempts each job took."""
         return [sum(isinstance(e, JobAssigned) for _, e in facts) for facts in self.facts.values()]
 
-    def images(self, job_id: str) -> tuple[str, ...] | None:
+    def promised_images(self, job_id: str) -> tuple[str, ...] | None:
         """The content hashes that a succeeded job promises; None if it did not succeed."""
         found = [event.artifacts for event in self.terminal(job_id) if isinstance(event, JobSucceeded)]
         return found[0] if found else None
+
+    def stored_images(self, job_id: str) -> dict[int, list[str]]:
+        """The content hashes of the images that were stored before the job ended, by index: one each if correct."""
+        found: dict[int, list[str]] = defaultdict(list)
+        for _, event in self.facts[job_id]:
+            if isinstance(event, TERMINAL_EVENTS):
+                break
+            if isinstance(event, ArtifactStored):
+                found[event.index].append(event.sha256)
+        return found

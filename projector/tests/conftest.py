@@ -73,15 +73,15 @@ class Story:
     """Jobs and their events, written through the real event store."""
 
     REQUEST = RenderRequest(
-        model_id="m", preset="p", prompt="a cat", width_px=64, height_px=64, steps=4, guidance_scale=1, seed=1
+        model_id="m", preset="p", prompt="a cat", width_px=64, height_px=64, steps=4, guidance_scale=1, seed=1, images=2
     )
     DECISION = Decision(waited_seconds=0, effective_priority=1, queue_length=0, required_bytes=0, candidates=())
 
     def __init__(self, store: EventStore) -> None:
         self.store = store
 
-    async def request(self, job_id: str, prompt: str = "a cat") -> int:
-        request = self.REQUEST.model_copy(update={"prompt": prompt})
+    async def request(self, job_id: str, prompt: str = "a cat", images: int = 2) -> int:
+        request = self.REQUEST.model_copy(update={"prompt": prompt, "images": images})
         command = RequestJob(job_id=job_id, now=clock.now(), tenant="t", priority=5, request=request)
         return (await self.store.execute(job_id, command)).version
 

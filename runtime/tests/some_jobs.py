@@ -7,7 +7,7 @@ from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.event_store import EventStore
 
 REQUEST = RenderRequest(
-    model_id="m", preset="p", prompt="a cat", width_px=64, height_px=64, steps=4, guidance_scale=1, seed=1
+    model_id="m", preset="p", prompt="a cat", width_px=64, height_px=64, steps=4, guidance_scale=1, seed=1, images=2
 )
 DECISION = Decision(waited_seconds=0, effective_priority=1, queue_length=0, required_bytes=0, candidates=())
 

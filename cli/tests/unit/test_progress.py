@@ -9,6 +9,7 @@ from rich.console import Console
 from dreamforge.cli.jobs.progress import JobView, fold
 from dreamforge.cli.jobs.watch import PlainDisplay, speed_of
 from dreamforge.contracts.events import (
+    ArtifactStored,
     AttemptFailed,
     Decision,
     Event,
@@ -145,3 +146,30 @@ def test_a_warning_has_a_line_of_its_own_in_a_log() -> None:
     view = view_of(requested(), assigned(), started(), warned())
     PlainDisplay(console).show(ServerSentEvent(id="1", event=JobWarned.TOKEN, data="{}"), view)
     assert console.export_text().startswith("warning: the model does not know: giraffe\n")
+
+
+def stored(index: int, attempt: int = 1) -> ArtifactStored:
+    return ArtifactStored(
+        at=AT,
+        attempt=attempt,
+        index=index,
+        sha256="a" * 64,
+        object_key="k",
+        size_bytes=1,
+        content_type="image/png",
+        width_px=64,
+        height_px=64,
+        seed=1,
+        recipe={},
+    )
+
+
+def test_finished_images_stay_over_attempts_and_do_not_count_as_speed() -> None:
+    failed = AttemptFailed(
+        at=AT, attempt=1, runner_id="r1", reason=FailureReason.STALLED, retryable=True, message="m", retry_at=AT
+    )
+    before = (requested(), assigned(), started(), step(10), stored(0), step(4, image=1))
+    view = view_of(*before, failed, assigned(2), started(2))
+    assert (view.images_stored, view.steps_kept, view.steps_done) == ((0,), 10, 0)
+    second = step(4, image=1, attempt=2).model_copy(update={"elapsed_seconds": 2.0})
+    assert fold(view, second).steps_per_second == 2.0

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from dreamforge.contracts.errors import Conflict, ForgeError, NotFound
+from dreamforge.contracts.errors import Conflict, ForgeError, ImagesMissing, NotFound
 from dreamforge.contracts.events import (
     TERMINAL_EVENTS,
     ArtifactStored,
@@ -32,6 +32,7 @@ from dreamforge.contracts.jobs.decisions import (
     RequestCancel,
     RequestJob,
     StartAttempt,
+    StoreImages,
     WarnAttempt,
     decide,
 )
@@ -42,7 +43,15 @@ from dreamforge.contracts.request.render_request import Deadlines, RenderRequest
 
 T0 = datetime(2026, 11, 23, tzinfo=UTC)
 REQUEST = RenderRequest(
-    model_id="m", preset="p", prompt="a red circle", width_px=64, height_px=64, steps=4, guidance_scale=1, seed=1
+    model_id="m",
+    preset="p",
+    prompt="a red circle",
+    width_px=64,
+    height_px=64,
+    steps=4,
+    guidance_scale=1,
+    seed=1,
+    images=2,
 )
 OTHER = REQUEST.model_copy(update={"prompt": "a blue square"})
 DECISION = Decision(waited_seconds=0, effective_priority=5, queue_length=1, required_bytes=1, candidates=())
@@ -52,12 +61,12 @@ def warning(attempt: int, now: datetime) -> JobWarned:
     return JobWarned(at=now, attempt=attempt, code=WarningCode.PROMPT_CUT, message="cut")
 
 
-def artifact(attempt: int, now: datetime) -> ArtifactStored:
+def artifact(attempt: int, now: datetime, index: int = 0) -> ArtifactStored:
     return ArtifactStored(
         at=now,
         attempt=attempt,
-        index=0,
-        sha256="a" * 64,
+        index=index,
+        sha256=f"{attempt * 16 + index:064x}",
         object_key="images/aa",
         size_bytes=1,
         content_type="image/png",
@@ -68,8 +77,13 @@ def artifact(attempt: int, now: datetime) -> ArtifactStored:
     )
 
 
+def artifacts(attempt: int, now: datetime, indexes: set[int]) -> tuple[ArtifactStored, ...]:
+    return tuple(artifact(attempt, now, index) for index in sorted(indexes))
+
+
 times = st.integers(0, 10_000).map(lambda seconds: T0 + timedelta(seconds=seconds))
 attempts = st.integers(1, 5)
+indexes = st.sets(st.integers(0, REQUEST.images - 1))
 runners = st.sampled_from(["r1", "r2"])
 instances = st.sampled_from(["i1", "i2"])
 policies = st.builds(RetryPolicy, max_attempts=st.integers(1, 4))
@@ -94,7 +108,8 @@ commands: st.SearchStrategy[Command] = st.one_of(
     ),
     st.builds(StartAttempt, now=times, attempt=attempts, runner_id=runners, instance_id=instances),
     st.builds(lambda now, n: WarnAttempt(now, n, (warning(n, now),)), times, attempts),
-    st.builds(lambda now, n: FinishAttempt(now, n, (artifact(n, now),), 1.0), times, attempts),
+    st.builds(lambda now, n, which: StoreImages(now, n, artifacts(n, now, which)), times, attempts, indexes),
+    st.builds(lambda now, n, which: FinishAttempt(now, n, artifacts(n, now, which), 1.0), times, attempts, indexes),
     st.builds(
         FailAttempt,
         now=times,
@@ -183,6 +198,93 @@ def test_only_the_runner_of_the_current_attempt_can_finish(history: list[Command
             if isinstance(event, JobSucceeded):
                 assert event.attempt == before.attempt
                 assert before.status is Status.RUNNING
+
+
+@given(st.lists(commands, max_size=60))
+@settings(max_examples=300)
+def test_a_stored_image_stays_and_no_index_is_stored_twice(history: list[Command]) -> None:
+    state, stored = INITIAL, dict[int, str]()
+    for command in history:
+        state, events = step(state, command)
+        for event in events:
+            if isinstance(event, ArtifactStored):
+                assert event.index not in stored
+                stored[event.index] = event.sha256
+        assert {each.index: each.sha256 for each in state.artifacts} == stored
+
+
+@given(st.lists(commands, max_size=60))
+@settings(max_examples=300)
+def test_a_job_succeeds_with_each_of_its_images_once_whichever_attempts_stored_them(history: list[Command]) -> None:
+    state = INITIAL
+    for command in history:
+        state, events = step(state, command)
+        for event in events:
+            if isinstance(event, JobSucceeded):
+                assert state.missing_images == ()
+                assert event.artifacts == tuple(each.sha256 for each in state.artifacts)
+                assert [each.index for each in state.artifacts] == list(range(REQUEST.images))
+
+
+def running(attempt: int = 1, state: JobState = INITIAL) -> JobState:
+    if state is INITIAL:
+        state, _ = step(state, RequestJob("J", T0, "t", 5, REQUEST))
+    state, _ = step(state, AssignJob(T0, attempt, "r1", "i1", 0, DECISION))
+    state, _ = step(state, StartAttempt(T0, attempt, "r1", "i1"))
+    assert state.status is Status.RUNNING
+    return state
+
+
+def test_an_attempt_after_a_lost_one_has_only_the_missing_images_to_render() -> None:
+    state, _ = step(running(), StoreImages(T0, 1, artifacts(1, T0, {1})))
+    state, _ = step(state, FailAttempt(T0, 1, FailureReason.RUNNER_LOST, True, "silent", RetryPolicy()))
+    state = running(2, state)
+    assert state.missing_images == (0,)
+    with pytest.raises(ImagesMissing):
+        decide(state, FinishAttempt(T0, 2, (), 1.0))
+    state, events = step(state, FinishAttempt(T0, 2, artifacts(2, T0, {0, 1}), 1.0))
+    assert [type(event).__name__ for event in events] == ["ArtifactStored", "JobSucceeded"]
+    assert [(each.index, each.attempt) for each in state.artifacts] == [(0, 2), (1, 1)]
+
+
+@pytest.mark.parametrize("end", ["cancel", "fail", "expire"])
+def test_a_job_that_ends_without_success_keeps_what_it_has_stored(end: str) -> None:
+    state, _ = step(INITIAL, RequestJob("J", T0, "t", 5, REQUEST, deadlines=Deadlines(run_within_seconds=1.0)))
+    state, _ = step(running(1, state), StoreImages(T0, 1, artifacts(1, T0, {0})))
+    ends: dict[str, tuple[Command, ...]] = {
+        "cancel": (RequestCancel(T0), ConfirmCancel(T0, 1)),
+        "fail": (FailAttempt(T0, 1, FailureReason.OUT_OF_MEMORY, False, "m", RetryPolicy()),),
+        "expire": (Expire(T0 + timedelta(seconds=2)),),
+    }
+    for command in ends[end]:
+        state, _ = step(state, command)
+    assert state.terminal
+    assert [each.index for each in state.artifacts] == [0]
+
+
+def test_an_image_that_is_finished_after_a_cancel_request_is_kept_too() -> None:
+    state, _ = step(running(), RequestCancel(T0))
+    state, _ = step(state, StoreImages(T0, 1, artifacts(1, T0, {0})))
+    state, events = step(state, FinishAttempt(T0, 1, artifacts(1, T0, {1}), 1.0))
+    assert [type(event).__name__ for event in events] == ["ArtifactStored", "JobCancelled"]
+    assert [each.index for each in state.artifacts] == [0, 1]
+
+
+def test_in_a_log_of_an_older_version_the_image_of_the_later_attempt_counts() -> None:
+    state = running()
+    for event in (artifact(1, T0), artifact(2, T0), artifact(1, T0)):
+        state = evolve(state, event)
+    assert [(each.index, each.attempt) for each in state.artifacts] == [(0, 2)]
+
+
+def test_warnings_of_a_stored_image_outlive_its_attempt_and_others_do_not() -> None:
+    def about(index: int | None) -> JobWarned:
+        return JobWarned(at=T0, attempt=1, code=WarningCode.IMAGE_BLACK, message="m", image_index=index)
+
+    state, _ = step(running(), WarnAttempt(T0, 1, (about(None), about(0), about(1))))
+    state, _ = step(state, StoreImages(T0, 1, artifacts(1, T0, {0})))
+    state, _ = step(state, FailAttempt(T0, 1, FailureReason.RUNNER_LOST, True, "silent", RetryPolicy()))
+    assert [each.image_index for each in running(2, state).warnings] == [0]
 
 
 @given(commands, st.lists(commands, max_size=20))

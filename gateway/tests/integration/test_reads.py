@@ -83,13 +83,16 @@ async def test_a_job_with_all_that_belongs_to_it(client: httpx.AsyncClient, syst
     assert job["links"]["events"] == f"/v1/jobs/{job_id}/events"
 
 
-async def test_a_job_shows_what_its_current_attempt_was_warned_of(
+async def test_a_job_shows_the_warnings_of_its_current_attempt_and_of_the_images_that_earlier_ones_stored(
     client: httpx.AsyncClient, system: SimulatedSystem
 ) -> None:
     job_id, at = ids.new_id(), clock.now()
     await system.insert_job(job_id, status="running", attempt=2)
+    await insert_artifact(system, f"{job_id}-1-0", job_id, 1, visible=True)
     warned = [
         JobWarned(at=at, attempt=1, code=WarningCode.PROMPT_CUT, message="of an attempt that is over"),
+        JobWarned(at=at, attempt=1, code=WarningCode.IMAGE_BLACK, message="of an image that is kept", image_index=0),
+        JobWarned(at=at, attempt=1, code=WarningCode.IMAGE_BLACK, message="of one that is not", image_index=1),
         JobWarned(at=at, attempt=2, code=WarningCode.UNKNOWN_WORDS, message="not known: blorb", words=("blorb",)),
         JobWarned(at=at, attempt=2, code=WarningCode.PRECISION_RAISED, message="painted again", image_index=1),
     ]
@@ -107,6 +110,7 @@ async def test_a_job_shows_what_its_current_attempt_was_warned_of(
         )
     found = (await client.get(f"/v1/jobs/{job_id}")).json()["warnings"]
     assert [(each["code"], each["words"], each["image_index"]) for each in found] == [
+        ("image_black", [], 0),
         ("unknown_words", ["blorb"], None),
         ("precision_raised", [], 1),
     ]

@@ -112,12 +112,17 @@ def test_a_request_is_described_in_one_line(messages: quickjs.Context) -> None:
 
 
 def test_images_that_differ_are_described_with_what_changed(messages: quickjs.Context) -> None:
-    before = [{"sha256": "a", "recipe": {"versions": {"torch": "1"}}}, {"sha256": "b", "recipe": {}}]
+    before = [
+        {"index": 0, "sha256": "a", "recipe": {"versions": {"torch": "1"}}},
+        {"index": 1, "sha256": "b", "recipe": {}},
+    ]
     assert call(messages, "describeComparison", before, before) == "The same again, bit for bit: 2 images."
-    after = [{"sha256": "x", "recipe": {"versions": {"torch": "2"}}}, before[1]]
+    after = [{"index": 0, "sha256": "x", "recipe": {"versions": {"torch": "2"}}}, before[1]]
     assert call(messages, "describeComparison", before, after) == (
         "1 of 2 images differ; the recipe changed: versions torch: 1, now 2."
     )
+    cancelled = [after[1]]  # it had finished the second image only
+    assert call(messages, "describeComparison", cancelled, after) == "The same again, bit for bit: 1 image."
 
 
 def test_an_upscaled_image_is_requested_again_by_its_factor() -> None:

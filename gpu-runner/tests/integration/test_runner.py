@@ -53,6 +53,19 @@ async def test_a_job_runs_from_its_assignment_to_its_picture(stage: Stage) -> No
     assert await eventually(stage.unacknowledged, until=lambda number: number == 0) == 0
 
 
+async def test_an_image_is_recorded_when_it_is_finished_and_stays_after_a_cancel(stage: Stage) -> None:
+    await stage.start_runner(renderer="synthetic", step_delay_seconds=0.05)
+    job_id = await stage.submit(images=6, steps=20)
+    state = await eventually(lambda: stage.state(job_id), until=lambda state: state.artifacts != ())
+    assert (state.status, len(state.artifacts)) == (Status.RUNNING, 1)
+    await stage.store.execute(job_id, decisions.RequestCancel(clock.now()))
+    state = await stage.reaches(job_id, Status.CANCELLED)
+    assert state.artifacts[0].index == 0
+    assert len(state.artifacts) < 6
+    for artifact in state.artifacts:
+        assert hashlib.sha256(await stage.objects.get(artifact.object_key)).hexdigest() == artifact.sha256
+
+
 async def test_progress_is_told_on_the_jobs_own_subject(stage: Stage) -> None:
     await stage.start_runner(renderer="synthetic", step_delay_seconds=0.01)
     job_id = await stage.submit(images=2, steps=3)

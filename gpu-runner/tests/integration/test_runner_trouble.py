@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.events import (
+    ArtifactStored,
     AttemptFailed,
     FailureReason,
 )
@@ -25,7 +27,7 @@ from dreamforge.runtime.storage.objects import ObjectStore
 from dreamforge.runtime.testing import eventually
 from dreamforge.runtime.testing.disks import small_disk
 
-from .stage import Stage, child_of
+from .stage import DECISION, Stage, child_of
 
 
 async def test_a_dead_child_costs_one_attempt_and_not_the_runner(stage: Stage) -> None:
@@ -39,6 +41,55 @@ async def test_a_dead_child_costs_one_attempt_and_not_the_runner(stage: Stage) -
     another = await stage.submit()
     await stage.reaches(another, Status.SUCCEEDED)
     assert process.returncode is None
+
+
+async def test_the_attempt_after_a_dead_child_renders_only_what_is_missing(stage: Stage) -> None:
+    process = await stage.start_runner(renderer="synthetic", step_delay_seconds=0.05)
+    job_id = await stage.submit(images=3, steps=15, seed=5)
+    await eventually(lambda: stage.state(job_id), until=lambda state: state.artifacts != ())
+    os.kill(child_of(process.pid), signal.SIGKILL)
+    before = (await stage.reaches(job_id, Status.QUEUED)).artifacts
+    assert before
+    await eventually(lambda: (beat := stage.beat()) is not None and not beat.draining)
+    await stage.assign(job_id)
+    state = await stage.reaches(job_id, Status.SUCCEEDED)
+    assert state.artifacts[: len(before)] == before
+    assert [(each.index, each.attempt) for each in state.artifacts[len(before) :]] == [
+        (index, 2) for index in range(len(before), 3)
+    ]
+    seeds = [event.seed for event in await stage.events(job_id) if isinstance(event, ArtifactStored)]
+    assert seeds == [5, 6, 7]
+    steps = await direct_get.after(stage.bus, "STEPS", subjects.steps_of(job_id), 0)
+    again = [json.loads(each.data) for each in steps]
+    assert {each["image_index"] for each in again if each["attempt"] == 2} == set(range(len(before), 3))
+
+
+async def test_an_attempt_with_nothing_left_to_render_only_finishes(stage: Stage) -> None:
+    await stage.start_runner(renderer="synthetic")
+    job_id = await stage.request(images=1)
+    stored = ArtifactStored(
+        at=clock.now(),
+        attempt=1,
+        index=0,
+        sha256="a" * 64,
+        object_key="images/a",
+        size_bytes=1,
+        content_type="image/png",
+        width_px=64,
+        height_px=64,
+        seed=1,
+        recipe={},
+    )
+    for command in (  # what another runner did before it was lost
+        decisions.AssignJob(clock.now(), 1, "r2", "i", 0, DECISION),
+        decisions.StartAttempt(clock.now(), 1, "r2", "i"),
+        decisions.StoreImages(clock.now(), 1, (stored,)),
+        decisions.FailAttempt(clock.now(), 1, FailureReason.RUNNER_LOST, True, "silent", RetryPolicy()),
+    ):
+        await stage.store.execute(job_id, command)
+    await stage.assign(job_id)
+    state = await stage.reaches(job_id, Status.SUCCEEDED)
+    assert [(each.index, each.attempt) for each in state.artifacts] == [(0, 1)]
 
 
 async def test_a_past_lifes_assignment_is_handed_back(stage: Stage) -> None:
@@ -188,9 +239,11 @@ async def test_with_one_attempt_allowed_the_first_failure_ends_the_job_whatever_
 ) -> None:
     stage.environment["FORGE_RETRY_MAX_ATTEMPTS"] = "1"
     process = await stage.start_runner(renderer="synthetic", step_delay_seconds=0.05)
-    job_id = await stage.submit(model_id="unknown" if cause is FailureReason.MODEL_MISSING else "synthetic", steps=150)
+    model_id = "unknown" if cause is FailureReason.MODEL_MISSING else "synthetic"
+    job_id = await stage.submit(model_id=model_id, steps=10, images=16)
     if cause is FailureReason.CHILD_CRASHED:
-        await stage.reaches(job_id, Status.RUNNING)
+        await eventually(lambda: stage.state(job_id), until=lambda state: state.artifacts != ())
         os.kill(child_of(process.pid), signal.SIGKILL)
     state = await stage.reaches(job_id, Status.FAILED)
     assert (state.attempt, state.failure) == (1, cause)
+    assert bool(state.artifacts) == (cause is FailureReason.CHILD_CRASHED), "what was finished before stays"

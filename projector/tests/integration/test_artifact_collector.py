@@ -1,4 +1,4 @@
-"""Objects of lost attempts are removed, images of succeeded jobs stay; nothing is removed before the fold caught up."""
+"""Objects of lost attempts are removed, images that a job shows stay; nothing is removed before the fold caught up."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ async def world(nats_url: str, database_url: str, forge_env: dict[str, str]) -> 
     await bus.close()
 
 
-async def test_only_objects_of_succeeded_jobs_are_kept(world: World) -> None:
+async def test_only_objects_that_a_job_shows_are_kept(world: World) -> None:
     world.folded(0)
     world.shows("images/aa/shown.png", visible=True)
     world.shows("images/bb/hidden.png", visible=False)

@@ -62,7 +62,7 @@ async def test_a_value_that_postgres_cannot_hold_is_parked_alone(
     nul = await story.request("nul", prompt="a \0 cat")
     await story.start("nul")
     huge = story.artifact(1, 0).model_copy(update={"size_bytes": 2**70})
-    await story.request("huge")
+    await story.request("huge", images=1)
     await story.start("huge")
     await story.store.execute("huge", FinishAttempt(clock.now(), 1, (huge,), 1.0))
     await story.request("last")

@@ -15,7 +15,7 @@ from dreamforge.contracts.events import (
     StepProgressed,
 )
 from dreamforge.contracts.fleet import Device
-from dreamforge.contracts.jobs.decisions import FailAttempt, RequestCancel
+from dreamforge.contracts.jobs.decisions import ConfirmCancel, FailAttempt, RequestCancel, StoreImages
 from dreamforge.contracts.jobs.retry_policy import RetryPolicy
 from dreamforge.contracts.log.envelope import seal
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
@@ -79,6 +79,37 @@ async def test_a_second_attempt_has_a_row_of_its_own(
     ]
     (job,) = await rows("SELECT status, cancel_requested, failure_reason, finished_at FROM jobs")
     assert tuple(job.values()) == ("running", True, "stalled", None)
+
+
+async def test_an_image_is_visible_before_the_job_ends_and_after_a_cancel(
+    settings: ProjectorSettings, store: EventStore, story: Any, rows: Rows, folded: Folded, projecting: Any
+) -> None:
+    visible = 'SELECT "index" FROM artifacts WHERE visible'
+    async with projecting(settings):
+        await story.request("J")
+        await story.start("J")
+        stored = await store.execute("J", StoreImages(clock.now(), 1, (story.artifact(1, 1),)))
+        await folded(stored.version)
+        assert await rows(visible) == [{"index": 1}]
+        await store.execute("J", RequestCancel(clock.now()))
+        await folded((await store.execute("J", ConfirmCancel(clock.now(), 1))).version)
+    assert await rows(visible) == [{"index": 1}]
+    assert await rows("SELECT status FROM jobs") == [{"status": "cancelled"}]
+
+
+async def test_of_an_index_that_an_older_version_stored_twice_the_later_one_is_visible(
+    settings: ProjectorSettings, store: EventStore, story: Any, rows: Rows, folded: Folded, projecting: Any
+) -> None:
+    async with projecting(settings):
+        await story.request("J", images=1)
+        version = await story.start("J")
+        await folded(await store.append("J", [story.artifact(1, 0)], expected=version))
+        failed = FailAttempt(clock.now(), 1, FailureReason.STALLED, True, "no step", RetryPolicy(base_seconds=0))
+        await store.execute("J", failed)
+        version = await story.start("J", attempt=2)
+        await folded(await store.append("J", [story.artifact(2, 0)], expected=version))
+    found = await rows("SELECT artifact_id, visible FROM artifacts ORDER BY 1")
+    assert [(each["artifact_id"], each["visible"]) for each in found] == [("J-1-0", False), ("J-2-0", True)]
 
 
 async def test_the_newest_step_is_kept_until_the_job_is_finished(

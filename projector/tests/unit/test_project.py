@@ -4,8 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 from dreamforge.contracts.events import (
     ArtifactStored,
+    AttemptFailed,
     CancelRequested,
     Decision,
+    FailureReason,
     JobAssigned,
     JobCancelled,
     JobEvent,
@@ -90,16 +92,21 @@ def test_events_after_the_end_change_the_version_only() -> None:
     assert (late.attempts, late.artifacts, late.ended) == ({}, {}, [])
 
 
-def test_images_become_visible_with_the_success_of_their_own_attempt() -> None:
+def test_images_are_visible_as_soon_as_they_are_stored() -> None:
     changes = fold({}, entries(REQUESTED, assigned(), STARTED, ARTIFACT))
-    assert [row[4] for row in changes.artifact_rows()] == [False]
+    assert [row[4] for row in changes.artifact_rows()] == [True]
 
-    later = fold(changes.jobs, entries(SUCCEEDED, first=5))
-    assert later.artifact_rows() == []
-    assert list(later.succeeded) == [("J", 1)]
-
+    assert fold(changes.jobs, entries(CANCELLED, first=5)).artifact_rows() == []
     together = fold({}, entries(REQUESTED, assigned(), STARTED, ARTIFACT, SUCCEEDED))
     assert [row[4] for row in together.artifact_rows()] == [True]
+
+
+def test_only_images_of_retries_can_replace_earlier_ones() -> None:
+    lost = AttemptFailed(at=T0, attempt=1, runner_id="r1", reason=FailureReason.RUNNER_LOST, retryable=True, message="")
+    again = ARTIFACT.model_copy(update={"attempt": 2})
+    assert fold({}, entries(REQUESTED, assigned(), STARTED, ARTIFACT)).stored_by_retries == {}
+    changes = fold({}, entries(REQUESTED, assigned(), STARTED, lost, assigned(2), again))
+    assert list(changes.stored_by_retries) == ["J"]
 
 
 def test_a_batch_gives_each_row_once_however_often_it_changed() -> None:

@@ -1,4 +1,4 @@
-"""All services as processes over real servers. Nothing here restarts a process that exits: tests check for exits."""
+"""All services as processes over real servers. A process that exits is restarted by a test only, never from here."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ READY_SECONDS = 120.0
 
 @dataclass
 class LiveStack(ApiClient):
-    """The running system. `processes` are the first and only ones."""
+    """The running system."""
 
     settings: CommonSettings
     environment: dict[str, str]
@@ -47,6 +47,12 @@ class LiveStack(ApiClient):
             answer = await self._get(spec.ready_url)
             assert answer.startswith("200"), f"{spec.name} is not ready: {answer}"
         return True
+
+    async def kill_and_start_again(self, name: str) -> None:
+        """SIGKILL to a service, then another process of it; returns before that is ready."""
+        await self.processes[name].kill()
+        (spec,) = (each for each in self.specs if each.name == name)
+        self.processes[name] = await _start(spec, self.environment, self.folder)
 
     async def _get(self, url: str) -> str:
         try:

@@ -268,6 +268,18 @@ class StaleAttempt(Conflict):
 
 
 @dataclass(eq=False)
+class ImagesMissing(Conflict):
+    """A runner finishes an attempt although not every image of the job is stored."""
+
+    code = "images_missing"
+    attempt: int
+    missing: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"attempt {self.attempt} cannot finish: images {', '.join(map(str, self.missing))} are not stored"
+
+
+@dataclass(eq=False)
 class VersionConflict(Conflict):
     """Another event was appended to the aggregate after it was read: load it and decide again."""
 

@@ -117,7 +117,10 @@ class JobStarted(JobEvent):
 
 
 class ArtifactStored(JobEvent):
-    """One image is in the object store under its content hash, with the whole recipe to render it again."""
+    """One image is finished: in the object store under its content hash, with the whole recipe to render it again.
+
+    It is shown from then on and stays, however its attempt and its job end; each index of a job is stored once.
+    """
 
     TYPE = "dreamforge.job.artifact-stored.v1"
     TOKEN = "artifact"
@@ -165,7 +168,7 @@ class JobWarned(JobEvent):
 
 
 class AttemptFailed(JobEvent):
-    """One attempt ended without its images. `retry_at` is set when another one will follow."""
+    """One attempt ended without all of its images. `retry_at` is set when another one will follow."""
 
     TYPE = "dreamforge.job.attempt-failed.v1"
     TOKEN = "attempt-failed"
@@ -188,7 +191,7 @@ class JobSucceeded(JobEvent):
 
 
 class JobFailed(JobEvent):
-    """Terminal: no further attempt will be made."""
+    """Terminal: no further attempt will be made. Images that were stored before stay."""
 
     TYPE = "dreamforge.job.failed.v1"
     TOKEN = "failed"
@@ -205,7 +208,7 @@ class CancelRequested(JobEvent):
 
 
 class JobCancelled(JobEvent):
-    """Terminal: the job was stopped on request, at `stage`."""
+    """Terminal: the job was stopped on request, at `stage`. Images that were stored before stay."""
 
     TYPE = "dreamforge.job.cancelled.v1"
     TOKEN = "cancelled"

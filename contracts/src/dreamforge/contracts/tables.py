@@ -109,7 +109,7 @@ artifacts = Table(
     Column("job_id", Text, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("index", Integer, nullable=False),
-    Column("visible", Boolean, nullable=False, comment="true once its attempt has succeeded"),
+    Column("visible", Boolean, nullable=False, comment="false once a later attempt has stored it again"),
     Column("sha256", Text, nullable=False),
     Column("object_key", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),

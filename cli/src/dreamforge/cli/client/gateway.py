@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urljoin
@@ -110,7 +110,7 @@ class GatewayClient:
         """A URL of a reply in full: it has the prefix under which the gateway is published."""
         return urljoin(f"{self.base_url}/", url)
 
-    async def events(self, job_id: str) -> AsyncIterator[ServerSentEvent]:
+    async def events(self, job_id: str) -> AsyncGenerator[ServerSentEvent, None]:
         """Past events of a job, then new ones, to its end; resumes without gap or repeat after a lost connection.
 
         Errors: ProblemError, CommandError when no try gets an answer.

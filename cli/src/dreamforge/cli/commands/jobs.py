@@ -1,4 +1,4 @@
-"""`dreamforge jobs`: list, show, watch, cancel, hold, reprioritise and explain jobs."""
+"""`dreamforge jobs`: list, show, watch, cancel, retry, hold, reprioritise and explain jobs."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -15,6 +15,7 @@ from dreamforge.cli.command_group import GatewayGroup
 from dreamforge.cli.console import Json, emit, one_line, out, run
 from dreamforge.cli.jobs.job_reference import HELP, job_id_of
 from dreamforge.cli.jobs.result import raise_unless_succeeded, watch_and_save
+from dreamforge.cli.jobs.retry import submission_again
 from dreamforge.cli.jobs.watch import JsonDisplay, watch
 from dreamforge.cli.next_command import next_command
 from dreamforge.cli.settings import CliSettings
@@ -22,7 +23,7 @@ from dreamforge.contracts.jobs.course import TERMINAL
 from dreamforge.contracts.readable_sizes import readable_sizes
 from dreamforge.runtime import clock
 
-app = GatewayGroup("List, show, watch, cancel, hold, release and explain jobs.")
+app = GatewayGroup("List, show, watch, cancel, retry, hold, release and explain jobs.")
 JobId = Annotated[str, typer.Argument(metavar="JOB", help=HELP)]
 # Widths in `jobs list` of id, status and age, and of the space between the five columns. The prompt gets the rest.
 OTHER_COLUMNS = 36 + 9 + 6 + 4 * 2
@@ -131,7 +132,9 @@ def _attempt(attempt: JsonObject) -> str:
 
 @app.command("watch")
 def watch_job(job_id: JobId, json: Json = False) -> None:
-    """Watch a job live to its end, whatever its status; save its images.
+    """Watch a job live to its end, whatever its status; save each image when it is finished.
+
+    A job that failed or was cancelled keeps the images that it had finished: this saves them, too.
 
     With --json, print its events instead, one a line, and save nothing.
     """
@@ -152,6 +155,21 @@ async def _watch(settings: CliSettings, job_id: str, *, json: bool) -> None:
 def cancel(job_id: JobId, json: Json = False) -> None:
     """Cancel a job; a running job stops within one step."""
     run(_command(cli_settings.load(), job_id, "cancel", "cancellation requested", json=json))
+
+
+@app.command()
+def retry(job_id: JobId, json: Json = False) -> None:
+    """Request a failed or cancelled job again, as a new job: same prompt, seeds, priority and deadlines.
+
+    Example: dreamforge jobs watch $(dreamforge jobs retry JOB)
+    """
+    run(_retry(cli_settings.load(), job_id, json=json))
+
+
+async def _retry(settings: CliSettings, job_id: str, *, json: bool) -> None:
+    async with GatewayClient(settings) as gateway:
+        accepted = await gateway.submit(await submission_again(gateway, await job_id_of(gateway, job_id)))
+    emit(accepted) if json else out.print(accepted["job_id"])
 
 
 @app.command()

@@ -2,28 +2,44 @@
 
 import asyncio
 import hashlib
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from dreamforge.cli.client.gateway import GatewayClient, Json
+from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.failure import CommandError
 from dreamforge.contracts.file_names import image_file_name
 
 
-async def save_images(gateway: GatewayClient, job: Json, folder: Path) -> list[Path]:
-    """Fetch every image of a succeeded job, check it against its hash, and save it; their paths.
+@dataclass(slots=True)
+class ImageSaver:
+    """Saves the finished images of one job into a folder, each once."""
 
-    Errors: CommandError for bytes with another hash than recorded, and for a folder that cannot be written.
-    """
-    paths = []
-    for artifact in job["artifacts"]:
-        data = await gateway.image(artifact["url"])
-        if (found := hashlib.sha256(data).hexdigest()) != artifact["sha256"]:
-            facts = {"artifact": artifact["artifact_id"], "expected": artifact["sha256"], "found": found}
-            raise CommandError("the image is not the one that was rendered", facts=facts)
-        path = folder / image_file_name(job["request"]["prompt"], job["job_id"], artifact["index"])
-        await asyncio.to_thread(_write, path, data)
-        paths.append(path)
-    return paths
+    gateway: GatewayClient
+    job_id: str
+    folder: Path
+    _paths: dict[str, Path] = field(default_factory=dict)
+
+    async def save(self) -> list[Path]:
+        """Fetch what is finished and not saved yet, check it against its hash, and save it; the new paths.
+
+        Errors: CommandError for bytes with another hash than recorded, and for a folder that cannot be written.
+        """
+        job = await self.gateway.job(self.job_id)
+        fresh = [each for each in job["artifacts"] if each["artifact_id"] not in self._paths]
+        for artifact in fresh:
+            data = await self.gateway.image(artifact["url"])
+            if (found := hashlib.sha256(data).hexdigest()) != artifact["sha256"]:
+                facts = {"artifact": artifact["artifact_id"], "expected": artifact["sha256"], "found": found}
+                raise CommandError("the image is not the one that was rendered", facts=facts)
+            path = self.folder / image_file_name(job["request"]["prompt"], job["job_id"], artifact["index"])
+            await asyncio.to_thread(_write, path, data)
+            self._paths[artifact["artifact_id"]] = path
+        return [self._paths[each["artifact_id"]] for each in fresh]
+
+    @property
+    def paths(self) -> list[Path]:
+        """Every file that was written, in the order of the images."""
+        return sorted(set(self._paths.values()), key=lambda path: (len(path.name), path.name))
 
 
 def _write(path: Path, data: bytes) -> None:

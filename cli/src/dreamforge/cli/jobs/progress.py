@@ -24,14 +24,16 @@ from dreamforge.contracts.jobs.course import Fields, JobCourse, Status, advance
 
 @dataclass(frozen=True, slots=True)
 class JobView(JobCourse):
-    """One job as far as its events have arrived. `images_stored` are the indexes of this attempt's images.
+    """One job as far as its events have arrived. `images_stored` are the indexes of the finished images.
 
-    `warnings` are texts for people; `loading` is the model that the runner reads before the first step.
+    `steps_kept` are the steps of images that earlier attempts have finished; `warnings` are texts for people; `loading`
+    is the model that the runner reads before the first step.
     """
 
     images: int = 1
     steps_all: int = 0
     steps_done: int = 0
+    steps_kept: int = 0
     elapsed_seconds: float = 0.0
     eta_seconds: float | None = None
     images_stored: tuple[int, ...] = ()
@@ -42,7 +44,8 @@ class JobView(JobCourse):
     @property
     def steps_per_second(self) -> float | None:
         """The mean speed of this attempt; None before its first step."""
-        return self.steps_done / self.elapsed_seconds if self.steps_done and self.elapsed_seconds else None
+        steps = self.steps_done - self.steps_kept
+        return steps / self.elapsed_seconds if steps > 0 and self.elapsed_seconds else None
 
 
 def fold(view: JobView, event: Event) -> JobView:
@@ -59,10 +62,15 @@ def _requested(_: JobView, event: JobRequested) -> Fields:
     return {"images": event.request.images, "steps_all": event.request.steps * event.request.images}
 
 
-def _assigned(_: JobView, event: JobAssigned) -> Fields:  # noqa: ARG001 - signature of _FIELDS
+def _assigned(view: JobView, _: JobAssigned) -> Fields:
     initial = JobView()
-    names = ("steps_done", "elapsed_seconds", "eta_seconds", "images_stored", "loading", "warnings")
-    return {name: getattr(initial, name) for name in names}
+    names = ("steps_done", "elapsed_seconds", "eta_seconds", "loading", "warnings")
+    kept = len(view.images_stored) * view.steps_all // view.images
+    return {name: getattr(initial, name) for name in names} | {"steps_kept": kept}
+
+
+def _stored(view: JobView, event: ArtifactStored) -> Fields:
+    return {"images_stored": tuple(sorted({*view.images_stored, event.index}))}
 
 
 def _failed(_: JobView, event: AttemptFailed | JobFailed) -> Fields:
@@ -73,7 +81,7 @@ def _failed(_: JobView, event: AttemptFailed | JobFailed) -> Fields:
 _FIELDS: dict[type[JobEvent], Callable[[JobView, Any], Fields]] = {
     JobRequested: _requested,
     JobAssigned: _assigned,
-    ArtifactStored: lambda view, event: {"images_stored": (*view.images_stored, event.index)},
+    ArtifactStored: _stored,
     JobWarned: lambda view, event: {"warnings": (*view.warnings, describe_warning(event))},
     AttemptFailed: _failed,
     JobSucceeded: lambda view, _: {"steps_done": view.steps_all, "eta_seconds": 0.0, "message": ""},

@@ -1,7 +1,7 @@
 """Watches a job live: folds its events into a view and shows the view on a bar, as lines or as JSON."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from rich.text import Text
 from dreamforge.cli.client.gateway import GatewayClient, event_of
 from dreamforge.cli.console import emit_line
 from dreamforge.cli.jobs.progress import JobView, fold
-from dreamforge.contracts.events import JobWarned
+from dreamforge.contracts.events import ArtifactStored, JobWarned
 
 # Without a terminal, a line for every fifth of the steps is enough to see progress.
 PLAIN_LINES = 5
@@ -26,13 +26,20 @@ class Display(Protocol):
         """Show the state of the job after one more event."""
 
 
-async def watch(gateway: GatewayClient, job_id: str, display: Display) -> JobView:
-    """Follow a job to its end; its last view."""
+async def watch(
+    gateway: GatewayClient,
+    job_id: str,
+    display: Display,
+    on_image: Callable[[], Awaitable[object]] | None = None,
+) -> JobView:
+    """Follow a job to its end; its last view. `on_image` is awaited after each image that is finished before."""
     view = JobView()
     async for message in gateway.events(job_id):
         if (event := event_of(message)) is not None:
             view = fold(view, event)
             display.show(message, view)
+            if on_image is not None and isinstance(event, ArtifactStored) and len(view.images_stored) < view.images:
+                await on_image()
     return view
 
 

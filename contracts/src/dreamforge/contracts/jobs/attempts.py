@@ -1,7 +1,10 @@
 """What scheduler and runners ask of a job: to assign, start, warn of, finish and fail its attempts. Pure.
 
-All of it but warnings needs only the course of the job, so that the scheduler decides from its own fold, without
-loading the job from the log.
+What the scheduler asks needs only the course of the job, so that it decides from its own fold, without loading the job
+from the log. Warnings, images and the finish need the whole state.
+
+An image counts from its `ArtifactStored` on, whatever becomes of its attempt and its job. An index that is stored is
+stored by no later attempt: that one renders only what is missing, and may finish with images of several attempts.
 """
 
 from collections.abc import Callable
@@ -9,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from dreamforge.contracts.errors import Conflict, StaleAttempt
+from dreamforge.contracts.errors import Conflict, ImagesMissing, StaleAttempt
 from dreamforge.contracts.events import (
     ArtifactStored,
     AttemptFailed,
@@ -63,8 +66,17 @@ class WarnAttempt:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreImages:
+    """A runner has stored these images; the attempt goes on."""
+
+    now: datetime
+    attempt: int
+    artifacts: tuple[ArtifactStored, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FinishAttempt:
-    """A runner has stored every image of this attempt."""
+    """A runner has stored the last images of the job; `artifacts` are those that the log does not have yet."""
 
     now: datetime
     attempt: int
@@ -74,7 +86,7 @@ class FinishAttempt:
 
 @dataclass(frozen=True, slots=True)
 class FailAttempt:
-    """An attempt ended without its images: reported by its runner, or by the scheduler for a lost one."""
+    """An attempt ended without all of its images: reported by its runner, or by the scheduler for a lost one."""
 
     now: datetime
     attempt: int
@@ -93,8 +105,9 @@ class ConfirmCancel:
     stage: str = "running"
 
 
-CourseCommand = AssignJob | StartAttempt | FinishAttempt | FailAttempt | ConfirmCancel
-AttemptCommand = CourseCommand | WarnAttempt
+CourseCommand = AssignJob | StartAttempt | FailAttempt | ConfirmCancel
+StateCommand = WarnAttempt | StoreImages | FinishAttempt
+AttemptCommand = CourseCommand | StateCommand
 
 
 def decide_course(course: JobCourse, command: CourseCommand) -> Events:
@@ -102,11 +115,18 @@ def decide_course(course: JobCourse, command: CourseCommand) -> Events:
 
     Errors: StaleAttempt (fenced out), Conflict (nothing to confirm).
     """
-    return _DECISIONS[type(command)](course, command)
+    return _BY_COURSE[type(command)](course, command)
 
 
-def warn(state: JobState, command: WarnAttempt) -> Events:
-    """The warnings that this attempt has not given yet. Errors: StaleAttempt."""
+def decide_state(state: JobState, command: StateCommand) -> Events:
+    """What follows from a command of the runner that renders the job.
+
+    Errors: StaleAttempt (fenced out), ImagesMissing (finished without all images).
+    """
+    return _BY_STATE[type(command)](state, command)
+
+
+def _warn(state: JobState, command: WarnAttempt) -> Events:
     _require_current(state, command.attempt, frozenset({Status.RUNNING}))
     given = {warning.detail() for warning in state.warnings}
     fresh = {each.detail(): each for each in command.warnings if each.detail() not in given}
@@ -180,17 +200,33 @@ def _start(course: JobCourse, command: StartAttempt) -> Events:
     )
 
 
-def _finish(course: JobCourse, command: FinishAttempt) -> Events:
-    _require_current(course, command.attempt, frozenset({Status.RUNNING}))
-    if course.cancel_requested:
-        return (JobCancelled(at=command.now, attempt=command.attempt, stage="uploading"),)
+def _store(state: JobState, command: StoreImages) -> Events:
+    _require_current(state, command.attempt, frozenset({Status.RUNNING}))
+    return tuple(_unstored(state, command.artifacts))
+
+
+def _finish(state: JobState, command: FinishAttempt) -> Events:
+    _require_current(state, command.attempt, frozenset({Status.RUNNING}))
+    artifacts = _unstored(state, command.artifacts)
+    if state.cancel_requested:
+        return (*artifacts, JobCancelled(at=command.now, attempt=command.attempt, stage="uploading"))
+    stored = {each.index: each.sha256 for each in state.artifacts}
+    stored |= {each.index: each.sha256 for each in artifacts}
+    if missing := tuple(index for index in state.missing_images if index not in stored):
+        raise ImagesMissing(attempt=command.attempt, missing=missing)
     succeeded = JobSucceeded(
         at=command.now,
         attempt=command.attempt,
-        artifacts=tuple(artifact.sha256 for artifact in command.artifacts),
+        artifacts=tuple(stored[index] for index in sorted(stored)),
         render_seconds=command.render_seconds,
     )
-    return (*command.artifacts, succeeded)
+    return (*artifacts, succeeded)
+
+
+def _unstored(state: JobState, artifacts: tuple[ArtifactStored, ...]) -> list[ArtifactStored]:
+    """Those whose index is not stored yet, each index once."""
+    stored = {artifact.index for artifact in state.artifacts}
+    return list({each.index: each for each in artifacts if each.index not in stored}.values())
 
 
 def _fail(course: JobCourse, command: FailAttempt) -> Events:
@@ -215,10 +251,14 @@ def _confirm_cancel(course: JobCourse, command: ConfirmCancel) -> Events:
 
 
 # Any: each function takes the command class it stands under.
-_DECISIONS: dict[type[CourseCommand], Callable[[JobCourse, Any], Events]] = {
+_BY_COURSE: dict[type[CourseCommand], Callable[[JobCourse, Any], Events]] = {
     AssignJob: _assign,
     StartAttempt: _start,
-    FinishAttempt: _finish,
     FailAttempt: _fail,
     ConfirmCancel: _confirm_cancel,
+}
+_BY_STATE: dict[type[StateCommand], Callable[[JobState, Any], Events]] = {
+    WarnAttempt: _warn,
+    StoreImages: _store,
+    FinishAttempt: _finish,
 }

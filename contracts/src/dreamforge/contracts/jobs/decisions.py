@@ -10,6 +10,8 @@ from dreamforge.contracts.jobs.attempts import (
     FailAttempt,
     FinishAttempt,
     StartAttempt,
+    StateCommand,
+    StoreImages,
     WarnAttempt,
 )
 from dreamforge.contracts.jobs.course import Status
@@ -27,6 +29,7 @@ __all__ = [
     "RequestCancel",
     "RequestJob",
     "StartAttempt",
+    "StoreImages",
     "WarnAttempt",
     "decide",
 ]
@@ -38,7 +41,8 @@ def decide(state: JobState, command: Command) -> Events:
     """What follows from a command, as events to append at the version `state` was read at; () when nothing does.
 
     Total: every state answers every command with events or with a Conflict or NotFound.
-    Errors: IdempotencyConflict (same key, other request), StaleAttempt (fenced out), JobNotFound (no such job).
+    Errors: IdempotencyConflict (same key, other request), StaleAttempt (fenced out), ImagesMissing (a finish without
+    all images), JobNotFound (no such job).
     """
     if isinstance(command, RequestJob):
         return owner.request(state, command)
@@ -46,6 +50,6 @@ def decide(state: JobState, command: Command) -> Events:
         raise JobNotFound(job_id="")
     if isinstance(command, OwnerCommand):
         return owner.DECISIONS[type(command)](state, command)
-    if isinstance(command, WarnAttempt):
-        return attempts.warn(state, command)
+    if isinstance(command, StateCommand):
+        return attempts.decide_state(state, command)
     return attempts.decide_course(state, command)

@@ -7,7 +7,6 @@ from typing import Any
 from dreamforge.contracts.events import (
     JOB_EVENTS,
     ArtifactStored,
-    AttemptFailed,
     Event,
     JobAssigned,
     JobEvent,
@@ -20,24 +19,33 @@ from dreamforge.contracts.request.render_request import Deadlines, RenderRequest
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A stored image of one attempt; it is visible only once its job has succeeded."""
+    """A stored image: it is shown from then on, however its attempt or its job ends."""
 
     index: int
     sha256: str
     object_key: str
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class JobState(JobCourse):
-    """One job, folded: its course, what it asks for, and what its current attempt has stored."""
+    """One job, folded: its course, what it asks for, and which of its images are stored."""
 
     tenant: str = ""
     request: RenderRequest | None = None
     fingerprint: str | None = None
     deadlines: Deadlines | None = None
     artifacts: tuple[Artifact, ...] = ()
+    """By index, each index once, whichever attempt has stored it."""
     warnings: tuple[JobWarned, ...] = ()
-    """Of the current attempt, or of the one that ended the job."""
+    """Of the current attempt, or of the one that ended the job, and those about images of earlier ones."""
+
+    @property
+    def missing_images(self) -> tuple[int, ...]:
+        """Indexes of the images that no attempt has stored yet: what the next attempt renders."""
+        stored = {artifact.index for artifact in self.artifacts}
+        images = self.request.images if self.request is not None else 0
+        return tuple(index for index in range(images) if index not in stored)
 
 
 INITIAL = JobState()
@@ -69,14 +77,25 @@ def _requested(_: JobState, event: JobRequested) -> Fields:
     }
 
 
+def _assigned(state: JobState, _: JobAssigned) -> Fields:
+    stored = {artifact.index for artifact in state.artifacts}
+    return {"warnings": tuple(each for each in state.warnings if each.image_index in stored)}
+
+
+def _stored(state: JobState, event: ArtifactStored) -> Fields:
+    """The image of a later attempt replaces that of an earlier one; `decide` stores no index twice."""
+    by_index = {artifact.index: artifact for artifact in state.artifacts}
+    earlier = by_index.get(event.index)
+    if earlier is None or earlier.attempt <= event.attempt:
+        by_index[event.index] = Artifact(event.index, event.sha256, event.object_key, event.attempt)
+    return {"artifacts": tuple(by_index[index] for index in sorted(by_index))}
+
+
 _FACTS = frozenset(JOB_EVENTS)
 # Any: each function takes the event class it stands under.
 _OWN: dict[type[JobEvent], Callable[[JobState, Any], Fields]] = {
     JobRequested: _requested,
-    JobAssigned: lambda *_: {"artifacts": (), "warnings": ()},
-    ArtifactStored: lambda state, event: {
-        "artifacts": (*state.artifacts, Artifact(event.index, event.sha256, event.object_key))
-    },
-    AttemptFailed: lambda *_: {"artifacts": ()},
+    JobAssigned: _assigned,
+    ArtifactStored: _stored,
     JobWarned: lambda state, event: {"warnings": (*state.warnings, event)},
 }

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Select, and_, func, literal, literal_column, or_, select, tuple_
+from sqlalchemy import Select, and_, exists, func, literal, literal_column, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 
 from dreamforge.contracts.events import JobWarned
@@ -38,9 +38,16 @@ def _artifacts() -> Any:
 
 
 def _warnings() -> Any:
-    """Of the current attempt: warnings of an earlier one are not about the image that is rendered now."""
+    """Of the current attempt, and those about a picture that an earlier one has stored."""
     gathered = func.jsonb_agg(aggregate_order_by(events.c.payload, events.c.sequence), type_=JSONB)
-    mine = and_(events.c.job_id == jobs.c.job_id, events.c.type == JobWarned.TYPE, events.c.attempt == jobs.c.attempt)
+    shown = exists().where(
+        artifacts.c.job_id == events.c.job_id,
+        artifacts.c.attempt == events.c.attempt,
+        artifacts.c.visible,
+        func.to_jsonb(artifacts.c.index) == events.c.payload["image_index"],
+    )
+    current = events.c.attempt == jobs.c.attempt
+    mine = and_(events.c.job_id == jobs.c.job_id, events.c.type == JobWarned.TYPE, or_(current, shown))
     return select(gathered).where(mine).scalar_subquery().label("warnings")
 
 

@@ -67,7 +67,7 @@ class AttemptReply(Value):
 
 
 class ArtifactReply(Value):
-    """A picture. Only those of the attempt that succeeded are ever shown."""
+    """A finished picture: listed as soon as it is stored, also while others are rendered, after a cancel too."""
 
     artifact_id: str
     url: str = Field(description="the bytes")
@@ -119,7 +119,7 @@ class WarningReply(Value):
 
 
 class JobReply(JobSummary):
-    """A job with its attempts, the warnings of the current one, and its pictures."""
+    """A job with its attempts, the pictures that are finished, and the warnings of these and of the current attempt."""
 
     attempts: tuple[AttemptReply, ...] = ()
     warnings: tuple[WarningReply, ...] = ()

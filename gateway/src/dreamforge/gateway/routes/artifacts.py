@@ -30,7 +30,7 @@ SMALL: dict[str, Any] = RESPONSES | {
 @router.head("/{artifact_id}", include_in_schema=False)
 @router.get("/{artifact_id}", **RESPONSES)
 async def fetch_artifact(request: Request, dependencies: ConsistentDependencies, artifact_id: str) -> Response:
-    """A picture. Those of attempts that did not succeed are not shown."""
+    """A picture, from the moment when it is finished."""
     image = await _find(request, dependencies, artifact_id)
     try:
         return await respond_with(request, dependencies.objects, image)

@@ -174,7 +174,7 @@ class Done(Value):
 
 
 class Failed(Value):
-    """The task ended without its images; the child lives on unless the reason is child_crashed."""
+    """The task ended before its last image; the child lives on unless the reason is child_crashed."""
 
     kind: Literal["failed"] = "failed"
     task_id: str
@@ -184,7 +184,7 @@ class Failed(Value):
 
 
 class Cancelled(Value):
-    """The task ended because it was cancelled."""
+    """The task ended because it was cancelled; images that were finished before have been sent."""
 
     kind: Literal["cancelled"] = "cancelled"
     task_id: str

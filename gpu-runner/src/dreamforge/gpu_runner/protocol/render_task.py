@@ -24,7 +24,7 @@ class ModelFiles(Value):
 
 
 class RenderTask(Value):
-    """One attempt of one job, as the child sees it: one image per seed, each rendered alone.
+    """One attempt of one job, as the child sees it: the images that are not stored yet, each rendered alone.
 
     Images are never batched together: a batch of four differs in single pixels from four single renders,
     and the same recipe has to give the same bytes whatever else was asked for in the same job.
@@ -43,10 +43,18 @@ class RenderTask(Value):
     #: Least time between two previews of an image; None: no previews.
     preview_seconds: float | None = Field(default=None, gt=0)
 
+    #: Which images of the request to render, by index; None: all of them.
+    images: tuple[int, ...] | None = None
+
     @property
     def seeds(self) -> tuple[int, ...]:
-        """One seed an image."""
+        """One seed an image of the request, whether it is to be rendered or not."""
         return self.request.seeds()
+
+    @property
+    def to_render(self) -> tuple[int, ...]:
+        """Indexes of the images to render, in order."""
+        return tuple(range(self.request.images)) if self.images is None else self.images
 
     @property
     def strength(self) -> float | None:

@@ -1,4 +1,8 @@
-"""The course of one attempt: fence, render, store, finish. Every way out of it is an event in the log."""
+"""The course of one attempt: fence, render, store, finish. Every way out of it is an event in the log.
+
+Each image is uploaded and recorded when it is finished, and an attempt renders only the images that no earlier one has
+stored. One that ends early first records what it has finished.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -20,16 +24,19 @@ from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.supervisor.admission import Drop, Refuse, RunnerIdentity, admit, is_running_here
 from dreamforge.gpu_runner.supervisor.artifact_uploader import ArtifactUploader
 from dreamforge.gpu_runner.supervisor.assignment import ReceivedAssignment
+from dreamforge.gpu_runner.supervisor.attempt_recorder import AttemptRecorder
 from dreamforge.gpu_runner.supervisor.child_supervisor import ChildSupervisor
 from dreamforge.gpu_runner.supervisor.progress_publisher import ProgressPublisher
 from dreamforge.gpu_runner.supervisor.render_tasks import RenderTaskFactory
 from dreamforge.gpu_runner.supervisor.task_monitor import AttemptLost, TaskMonitor
-from dreamforge.gpu_runner.supervisor.warning_recorder import WarningRecorder
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.event_store import EventStore, JobOutcome, LoadedJob
 from dreamforge.runtime.service import retry
 
 T = TypeVar("T")
+#: How long an attempt that ends early waits for the object store and the log to take the images that it has finished.
+#: Below `CLOSE_SECONDS` of the attempt manager, which a runner that stops has for all of it.
+KEEP_SECONDS = 2.0
 
 
 class Cause(StrEnum):
@@ -122,16 +129,32 @@ class Attempt:
             await self._or_interrupt(self._child_ready(), stage="assigned")
         if (started := await self._start(loaded, identity)) is None:
             return "dropped: the job took another course before its start"
-        warnings = WarningRecorder(self.assignment.event.attempt, self._execute, started)
-        monitor = self._monitor(request, await self._task(request), warnings)
+        missing = started.state.missing_images
+        if not missing:  # an earlier attempt ended between its last image and its success
+            return await self._finish((), 0.0, started)
+        recorder = AttemptRecorder(self.assignment.event.attempt, self._execute, started, len(missing))
+        monitor = self._monitor(request, await self._task(request, missing), recorder)
         try:
             render_seconds = await self._or_interrupt(monitor.rendered(), stop=monitor.stop)
-            artifacts = await self._or_interrupt(monitor.stored(), stage="uploading")
-            known = await self._or_interrupt(warnings.recorded(), stage="uploading")
+            await self._or_interrupt(monitor.stored(), stage="uploading")
+            known = await self._or_interrupt(recorder.recorded(), stage="uploading")
+        except (AttemptLost, Interrupted) as end:
+            if not (isinstance(end, Interrupted) and end.cause is Cause.SUPERSEDED):
+                await self._keep(monitor, recorder)
+            raise
         finally:
             monitor.forget()
-            warnings.forget()
-        return await self._finish(artifacts, render_seconds, known)
+            recorder.forget()
+        return await self._finish(recorder.waiting, render_seconds, known)
+
+    async def _keep(self, monitor: TaskMonitor, recorder: AttemptRecorder) -> None:
+        """Record every image that is finished, before the attempt ends without the rest."""
+        try:
+            async with asyncio.timeout(KEEP_SECONDS):
+                await monitor.stored()
+                await recorder.record_all()
+        except TimeoutError:
+            logger.warning("attempt {} ends before its finished images are stored", self.assignment.task_id)
 
     async def _child_ready(self) -> None:
         try:
@@ -152,21 +175,25 @@ class Attempt:
             return now if is_running_here(now.state, command.attempt, identity) else None
         return LoadedJob(outcome.state, outcome.version)
 
-    def _monitor(self, request: RenderRequest, task: RenderTask, warnings: WarningRecorder) -> TaskMonitor:
-        steps = self.services.progress.of(self.assignment, request)
+    def _monitor(self, request: RenderRequest, task: RenderTask, recorder: AttemptRecorder) -> TaskMonitor:
+        steps = self.services.progress.of(self.assignment, request, task.to_render)
+
+        async def store(image: Image, seed: int) -> None:
+            recorder.store(await self._store_image(image, seed))
+
         return TaskMonitor(
             self.services.child,
             task,
             on_step=steps.publish,
             on_loading=steps.loading,
-            on_warning=warnings.warn,
-            store=self._store_image,
+            on_warning=recorder.warn,
+            store=store,
             stall_seconds=self.services.stall_seconds,
             load_seconds=self.services.load_seconds,
         )
 
-    async def _task(self, request: RenderRequest) -> RenderTask:
-        making = self.services.tasks.task_for(self.assignment.task_id, request, self.assignment.event)
+    async def _task(self, request: RenderRequest, images: tuple[int, ...]) -> RenderTask:
+        making = self.services.tasks.task_for(self.assignment.task_id, request, self.assignment.event, images)
         return await (self._or_interrupt(making, stage="assigned") if request.uploads else making)
 
     async def _store_image(self, image: Image, seed: int) -> ArtifactStored:

@@ -12,13 +12,14 @@ MEAN_WEIGHT = 0.2
 
 @dataclass(slots=True)
 class ProgressEstimate:
-    """One attempt's progress through its images."""
+    """One attempt's progress through the images that it renders: those of `images` that are not stored yet."""
 
     attempt: int
     images: int
-    _image_index: int = 0
+    to_render: tuple[int, ...]
     _earlier_images_seconds: float = 0.0
     _this_image_seconds: float = 0.0
+    _image_index: int | None = None
 
     def event(self, step: StepDone, at: datetime) -> StepProgressed:
         """The event of one step. The time to go assumes that steps go on at the mean pace so far."""
@@ -27,8 +28,8 @@ class ProgressEstimate:
             self._image_index = step.image_index
         self._this_image_seconds = step.elapsed_seconds
         elapsed_seconds = self._earlier_images_seconds + step.elapsed_seconds
-        done = step.image_index * step.steps + step.step
-        left = max(0, self.images * step.steps - done)
+        done = self.to_render.index(step.image_index) * step.steps + step.step
+        left = max(0, len(self.to_render) * step.steps - done)
         return StepProgressed(
             at=at,
             attempt=self.attempt,
@@ -46,7 +47,7 @@ class ProgressEstimate:
         return StepProgressed(
             at=at,
             attempt=self.attempt,
-            image_index=0,
+            image_index=self.to_render[0],
             images=self.images,
             step=0,
             steps=steps,

@@ -22,9 +22,12 @@ class ProgressPublisher:
     #: Mean seconds a step takes, by preset, for the heartbeat.
     mean_seconds: dict[str, float] = field(default_factory=dict)
 
-    def of(self, assignment: ReceivedAssignment, request: RenderRequest) -> "AttemptProgress":
-        """The publisher for one attempt."""
-        return AttemptProgress(self, assignment, request, ProgressEstimate(assignment.event.attempt, request.images))
+    def of(
+        self, assignment: ReceivedAssignment, request: RenderRequest, to_render: tuple[int, ...]
+    ) -> "AttemptProgress":
+        """The publisher for one attempt, which renders these images of the request."""
+        estimate = ProgressEstimate(assignment.event.attempt, request.images, to_render)
+        return AttemptProgress(self, assignment, request, estimate)
 
 
 @dataclass(slots=True)

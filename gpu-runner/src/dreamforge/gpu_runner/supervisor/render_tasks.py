@@ -22,8 +22,10 @@ class RenderTaskFactory:
     inputs: InputCache
     preview_seconds: float | None = None
 
-    async def task_for(self, task_id: str, request: RenderRequest, assigned: JobAssigned) -> RenderTask:
-        """What the child is asked for. Errors: AttemptLost (model_missing, invalid_request)."""
+    async def task_for(
+        self, task_id: str, request: RenderRequest, assigned: JobAssigned, images: tuple[int, ...]
+    ) -> RenderTask:
+        """What the child is asked for: these images. Errors: AttemptLost (model_missing, invalid_request)."""
         inputs = {sha256: await self.inputs.fetch(sha256) for sha256 in request.uploads}
         try:
             return RenderTask(
@@ -34,6 +36,7 @@ class RenderTaskFactory:
                 inputs=inputs,
                 tier=_tier(self._model(request.model_id), assigned.tier),
                 preview_seconds=self.preview_seconds,
+                images=images,
             )
         except ValidationError as error:
             raise AttemptLost(FailureReason.INVALID_REQUEST, str(error), retryable=False) from None

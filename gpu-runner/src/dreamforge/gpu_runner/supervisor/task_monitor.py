@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from dreamforge.contracts.errors import ForgeError
-from dreamforge.contracts.events import ArtifactStored, FailureReason
+from dreamforge.contracts.events import FailureReason
 from dreamforge.gpu_runner.protocol.messages import Cancelled, Done, Failed, Image, Loading, StepDone, Warned
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.supervisor.child_supervisor import ChildGone, ChildSupervisor, OfTask
@@ -14,14 +14,14 @@ from dreamforge.runtime import clock
 OnStep = Callable[[StepDone], Awaitable[None]]
 OnLoading = Callable[[str], Awaitable[None]]
 OnWarning = Callable[[Warned], Awaitable[None]]
-Store = Callable[[Image, int], Awaitable[ArtifactStored]]
+Store = Callable[[Image, int], Awaitable[None]]
 #: A step this many times as long as the longest before it is no longer slow, it is stuck.
 STALL_FACTOR = 30.0
 
 
 @dataclass(eq=False)
 class AttemptLost(ForgeError):
-    """This attempt ends without its images."""
+    """This attempt ends without all of its images."""
 
     code = "attempt_lost"
     reason: FailureReason
@@ -44,7 +44,7 @@ class TaskMonitor:
     store: Store
     stall_seconds: float
     load_seconds: float
-    _uploads: "list[asyncio.Future[ArtifactStored]]" = field(default_factory=list)
+    _uploads: "list[asyncio.Future[None]]" = field(default_factory=list)
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
     _longest_step_seconds: float = 0.0
 
@@ -61,9 +61,12 @@ class TaskMonitor:
         finally:
             self._ended.set()
 
-    async def stored(self) -> tuple[ArtifactStored, ...]:
-        """Wait until every image is in the object store."""
-        return tuple(await asyncio.gather(*self._uploads))
+    async def stored(self) -> None:
+        """Wait until every image that has come so far is in the object store. A caller that is cancelled stops none."""
+        if self._uploads:
+            await asyncio.wait(self._uploads)
+        for upload in self._uploads:
+            upload.result()
 
     async def stop(self) -> None:
         """Have the child stop, and wait until it has: its slot is free then. One that does not is killed."""

@@ -48,7 +48,7 @@ class TaskRunner:
             self._send(LoadFailed(model_id=message.model_id, reason=failure.reason, message=_short(failure.message)))
 
     def render(self, task: RenderTask, is_cancelled: Callable[[], bool]) -> FailureReason | None:
-        """Render every image of a task; ends in exactly one of Done, Failed, Cancelled.
+        """Render the images of a task, send each when it is finished; ends in exactly one of Done, Failed, Cancelled.
 
         Returns the reason of a failure: after CHILD_CRASHED (the GPU context is gone) the worker has to leave.
         """
@@ -69,8 +69,10 @@ class TaskRunner:
             raise RenderCancelled
         self._load(ModelKey.of_task(task))
         self._warn(task, self._renderer.warnings(task), None)
-        for image_index, seed in enumerate(task.seeds):
-            self._send(self._render_image(task, image_index, seed, is_cancelled))
+        for image_index in task.to_render:
+            if is_cancelled():
+                raise RenderCancelled
+            self._send(self._render_image(task, image_index, task.seeds[image_index], is_cancelled))
 
     def _render_image(self, task: RenderTask, image_index: int, seed: int, is_cancelled: Callable[[], bool]) -> Image:
         started = self._clock()
@@ -93,8 +95,6 @@ class TaskRunner:
 
         image = self._renderer.render(task, seed, on_step)
         rendered = self._clock()
-        if is_cancelled():  # decoding the latents can take as long as several steps
-            raise RenderCancelled
         self._warn(task, image.warnings, image_index)
         width_px, height_px = task.output_px
         png = encode_png(image.scanlines, width_px=width_px, height_px=height_px, recipe=image.recipe)

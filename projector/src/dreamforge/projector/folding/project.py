@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from pydantic_core import to_json
 
-from dreamforge.contracts.events import ArtifactStored, JobEvent, JobRequested, JobSucceeded
+from dreamforge.contracts.events import ArtifactStored, JobEvent, JobRequested
 from dreamforge.contracts.log.envelope import Recorded
 from dreamforge.projector.folding.job import AttemptRow, JobRow
 
@@ -35,7 +35,7 @@ class JobChanges:
     jobs: dict[str, JobRow] = field(default_factory=dict)
     attempts: dict[tuple[str, int], AttemptRow] = field(default_factory=dict)
     artifacts: dict[tuple[str, int, int], ArtifactStored] = field(default_factory=dict)
-    succeeded: dict[tuple[str, int], None] = field(default_factory=dict)
+    stored_by_retries: dict[str, None] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
     events: list[Row] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
@@ -47,10 +47,8 @@ class JobChanges:
         return [attempt_row(job_id, attempt) for (job_id, _), attempt in self.attempts.items()]
 
     def artifact_rows(self) -> list[Row]:
-        return [
-            artifact_row(job_id, event, visible=(job_id, attempt) in self.succeeded)
-            for (job_id, attempt, _), event in self.artifacts.items()
-        ]
+        """All visible; an image that a later attempt has replaced is hidden afterwards (`stored_by_retries`)."""
+        return [artifact_row(job_id, event) for (job_id, _, _), event in self.artifacts.items()]
 
 
 def project_jobs(jobs: Mapping[str, JobRow], entries: Iterable[Entry]) -> JobChanges:
@@ -87,8 +85,8 @@ def _collect(changes: JobChanges, job: JobRow, event: JobEvent) -> None:
         changes.attempts[job.job_id, job.current.attempt] = job.current
     if isinstance(event, ArtifactStored):
         changes.artifacts[job.job_id, event.attempt, event.index] = event
-    elif isinstance(event, JobSucceeded):
-        changes.succeeded[job.job_id, event.attempt] = None
+        if job.state.attempt > 1:
+            changes.stored_by_retries[job.job_id] = None
     if job.state.terminal:
         changes.ended.append(job.job_id)
 
@@ -154,14 +152,14 @@ def attempt_row(job_id: str, attempt: AttemptRow) -> Row:
     )
 
 
-def artifact_row(job_id: str, event: ArtifactStored, *, visible: bool) -> Row:
+def artifact_row(job_id: str, event: ArtifactStored) -> Row:
     """A row of `artifacts`."""
     return (
         f"{job_id}-{event.attempt}-{event.index}",
         job_id,
         event.attempt,
         event.index,
-        visible,
+        True,
         event.sha256,
         event.object_key,
         event.size_bytes,

@@ -1,10 +1,11 @@
-"""Removes what lost attempts left in the object store: objects that no succeeded job refers to.
+"""Removes what lost attempts left in the object store: objects that no job shows.
 
 Objects are removed only on the word of tables that are proved to be those of the log in NATS, from a bucket that is
 this log's, and only those that are younger than the log: an older one belongs to a log that was lost.
 
-A young object is never removed: a runner stores an image first and appends the event right after. An image that is
-rendered again is stored again after `REMEMBERED_SECONDS` of the runner's uploader, which is well below the grace.
+Images that a job had finished before it was cancelled or failed are shown, so they stay. A young object is never
+removed: a runner stores an image first and appends the event right after. An image that is rendered again is stored
+again after `REMEMBERED_SECONDS` of the runner's uploader, which is well below the grace.
 """
 
 import asyncio

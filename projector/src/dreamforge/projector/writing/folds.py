@@ -88,9 +88,8 @@ async def write_jobs(cursor: Cursor, changes: JobChanges) -> None:
     await upsert_rows(cursor, statements.JOBS, changes.job_rows())
     await upsert_rows(cursor, statements.ATTEMPTS, changes.attempt_rows())
     await upsert_rows(cursor, statements.ARTIFACTS, changes.artifact_rows())
-    if changes.succeeded:
-        job_ids, attempts = zip(*changes.succeeded, strict=True)
-        await cursor.execute(statements.SHOW_ARTIFACTS, (list(job_ids), list(attempts)))
+    if changes.stored_by_retries:
+        await cursor.execute(statements.HIDE_REPLACED_ARTIFACTS, (list(changes.stored_by_retries),))
     if changes.ended:
         await cursor.execute(statements.DELETE_STEPS, (changes.ended,))
 

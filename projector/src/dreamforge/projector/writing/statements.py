@@ -15,9 +15,9 @@ NEWEST_EVENT = b"SELECT sequence, event_id FROM events WHERE sequence <= %s ORDE
 IDENTIFY_CHECKPOINT = b"UPDATE checkpoints SET log_id = %s WHERE stream = %s AND log_id IS NULL"
 REWIND_CHECKPOINT = b"UPDATE checkpoints SET sequence = %s, at = %s, log_id = %s WHERE stream = %s AND sequence = %s"
 NOTIFY = b"SELECT pg_notify(%s, %s)"
-SHOW_ARTIFACTS = b"""UPDATE artifacts SET visible = true
-FROM unnest(%s::text[], %s::int[]) AS done (job_id, attempt)
-WHERE artifacts.job_id = done.job_id AND artifacts.attempt = done.attempt AND NOT visible"""
+HIDE_REPLACED_ARTIFACTS = b"""UPDATE artifacts SET visible = false FROM artifacts AS later
+WHERE artifacts.job_id = ANY(%s) AND later.job_id = artifacts.job_id AND later."index" = artifacts."index"
+  AND later.attempt > artifacts.attempt AND artifacts.visible"""
 DELETE_STEPS = b"DELETE FROM steps WHERE job_id = ANY(%s)"
 
 

@@ -78,9 +78,12 @@ class EventStore:
     async def load_assigned(self, job_id: str, assigned: JobAssigned, sequence: int) -> LoadedJob:
         """The job right after an assignment at `sequence`, from its request alone: a third of the time of `load`.
 
-        Whatever came later moved the version, so an append that states this one is refused and decided again.
+        An attempt after the first needs the whole job: earlier ones may have stored images. Whatever came later moved
+        the version, so an append that states this one is refused and decided again.
         Errors: DependencyAway.
         """
+        if assigned.attempt > 1:
+            return await self.load(job_id)
         found = await direct_get.last(self._bus, "JOBS", f"{subjects.job_filter(job_id)[:-1]}0.{JobRequested.TOKEN}")
         recorded = readable(found) if found else None
         if recorded is None:

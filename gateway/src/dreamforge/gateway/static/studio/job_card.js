@@ -96,7 +96,8 @@ class JobCard {
       started: () => { this.begin(); return { started_at: data.at, step: null }; },
       step: () => { this.preview(data); return { step: data }; },
       warned: () => this.addWarning(data),
-      "attempt-failed": () => { this.part(".images").replaceChildren(); return { step: null }; },
+      artifact: () => this.addImage(data),
+      "attempt-failed": () => { this.showImages(); return { step: null }; },
       "cancel-requested": () => ({ cancel_requested: true }),
       held: () => ({ held_since: data.at }),
       released: () => ({ held_since: null }),
@@ -112,10 +113,10 @@ class JobCard {
 
   begin() {
     this.clear();
-    this.reservePlaces(this.job.request);
+    this.showImages(this.job.request.images ?? 1);
   }
 
-  // Each attempt starts empty: warnings of an earlier one are not about the images of this one.
+  // Each attempt starts empty, except for the images that an earlier one has finished.
   clear() {
     this.part(".images").replaceChildren();
     this.part(".warnings").replaceChildren();
@@ -127,18 +128,31 @@ class JobCard {
     this.part(".warnings").hidden = false;
   }
 
-  // A place for each image, so that nothing moves when it arrives.
-  reservePlaces({ images = 1, width_px = 1, height_px = 1 }) {
-    this.part(".images").append(...Array.from({ length: images }, () => {
-      const place = make("div", { className: "open" });
-      place.style.aspectRatio = `${width_px} / ${height_px}`;
-      return make("figure", { className: "pending" }, place);
-    }));
+  // The finished images, and with `places` one for each image, so that nothing moves when it arrives.
+  showImages(places = 0) {
+    const finished = new Map((this.job.artifacts ?? []).map(each => [each.index, each]));
+    const indexes = places ? Array.from({ length: places }, (_, index) => index) : [...finished.keys()];
+    this.part(".images").replaceChildren(...indexes.map(index =>
+      finished.has(index) ? this.figure(finished.get(index)) : this.place(this.job.request)));
+  }
+
+  place({ width_px = 1, height_px = 1 }) {
+    const place = make("div", { className: "open" });
+    place.style.aspectRatio = `${width_px} / ${height_px}`;
+    return make("figure", { className: "pending" }, place);
+  }
+
+  // An image is shown when it is finished, also while others are rendered.
+  addImage(data) {
+    const image = { ...data, artifact_id: `${this.id}-${data.attempt}-${data.index}` };
+    const others = (this.job.artifacts ?? []).filter(each => each.index !== data.index);
+    this.part(".images").children[data.index]?.replaceWith(this.figure(image));
+    return { artifacts: [...others, image].sort((one, other) => one.index - other.index) };
   }
 
   preview({ image_index, preview }) {
-    const place = this.part(".images").children[image_index]?.firstElementChild;
-    if (!place || typeof preview !== "string" || !PREVIEW.test(preview)) return;
+    const figure = this.part(".images").children[image_index], place = figure?.firstElementChild;
+    if (!figure?.classList.contains("pending") || typeof preview !== "string" || !PREVIEW.test(preview)) return;
     if (!place.firstElementChild) place.append(make("img", { alt: "preview" }));
     place.firstElementChild.src = preview;
   }
@@ -150,20 +164,21 @@ class JobCard {
     } catch (error) { this.say(error.message); return; }
     this.clear();
     this.job.warnings.forEach(each => this.addWarning(each));
-    this.part(".images").append(...this.job.artifacts.map((each, index) => this.figure(each, index)));
+    this.showImages();
     const { original, job: { artifacts } } = this;
     if (original?.length && artifacts.length) show(this.part(".comparison"), describeComparison(original, artifacts));
     this.draw();
   }
 
-  figure(artifact, index) {
-    const { width_px: width, height_px: height, seed } = artifact, src = thumbnailOf(artifact);
+  figure(artifact) {
+    const { width_px: width, height_px: height, seed, index } = artifact, src = thumbnailOf(artifact);
     const image = make("img", { src, width, height, loading: "lazy", alt: this.job.request.prompt });
     const words = `Image ${index + 1}, large, with its recipe`, unread = make("span", { className: "unread" });
     const open = make("button", { className: "open", ariaLabel: words }, image, unread);
     const copied = make("button", { textContent: `seed ${seed}`, title: "Copy the seed" });
     keepTrying(image, failed => { unread.textContent = failed ? "This image cannot be read now; trying again." : ""; });
-    open.addEventListener("click", () => this.studio.viewer.open(this.job, index));
+    open.addEventListener("click", () =>
+      this.studio.viewer.open(this.job, this.job.artifacts.findIndex(each => each.index === index)));
     copied.addEventListener("click", () => copy(String(seed), copied));
     return make("figure", {}, open, make("figcaption", {}, copied));
   }

@@ -100,10 +100,14 @@ function changes(before, after) {
     .map(name => `${name}: ${old.get(name) ?? "nothing"}, now ${now.get(name) ?? "nothing"}`);
 }
 
+// Images that both jobs have finished, each with the one of its index.
 function describeComparison(before, after) {
-  const other = after.filter((each, index) => before[index]?.sha256 !== each.sha256);
-  if (!other.length) return `The same again, bit for bit: ${count(after.length, "image")}.`;
-  const first = other[0], why = changes(before[after.indexOf(first)]?.recipe || {}, first.recipe);
-  return `${other.length} of ${count(after.length, "image")} differ; ` +
+  const earlier = new Map(before.map(each => [each.index, each]));
+  const both = after.filter(each => earlier.has(each.index));
+  const other = both.filter(each => earlier.get(each.index).sha256 !== each.sha256);
+  if (!both.length) return "";
+  if (!other.length) return `The same again, bit for bit: ${count(both.length, "image")}.`;
+  const first = other[0], why = changes(earlier.get(first.index).recipe || {}, first.recipe);
+  return `${other.length} of ${count(both.length, "image")} differ; ` +
     (why.length ? `the recipe changed: ${why.join("; ")}.` : "the recipe is the same.");
 }

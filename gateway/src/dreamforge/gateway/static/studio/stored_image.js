@@ -3,8 +3,10 @@
 // is back; after the last try only then.
 const TRIES = 12, LONGEST_PAUSE_SECONDS = 60;
 const unread = new Set();
-const addressOf = ({ artifact_id: id }) => `v1/artifacts/${id}`;
-const thumbnailOf = artifact => `${addressOf(artifact)}/thumbnail`;
+// An image that an event told of has the event's sequence: it may not be in the read tables yet.
+const asNewAs = ({ sequence }) => sequence ? `?min_sequence=${sequence}` : "";
+const addressOf = artifact => `v1/artifacts/${artifact.artifact_id}${asNewAs(artifact)}`;
+const thumbnailOf = artifact => `v1/artifacts/${artifact.artifact_id}/thumbnail${asNewAs(artifact)}`;
 const uploadOf = sha256 => `v1/uploads/${sha256}`;
 
 // `changed(failed)` is called after each try.
