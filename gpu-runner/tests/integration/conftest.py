@@ -17,9 +17,16 @@ from .stage import Stage
 
 
 @pytest.fixture
-async def stage(nats_url: str, s3_settings: S3Settings, tmp_path: Path) -> AsyncIterator[Stage]:
+def nats_prefix() -> str:
+    """Override it by parametrizing."""
+    return ""
+
+
+@pytest.fixture
+async def stage(nats_url: str, nats_prefix: str, s3_settings: S3Settings, tmp_path: Path) -> AsyncIterator[Stage]:
     servers = s3_settings.settings_env() | {
         "FORGE_NATS_URL": nats_url,
+        "FORGE_NATS_PREFIX": nats_prefix,
         # Whatever server the tests were given: that it fsyncs is shown elsewhere.
         "FORGE_NATS_ALLOW_UNSYNCED": "true",
     }

@@ -32,6 +32,7 @@ from dreamforge.runtime.testing import eventually
 from .stage import Stage
 
 
+@pytest.mark.parametrize("nats_prefix", ["", "acme"])
 async def test_a_job_runs_from_its_assignment_to_its_picture(stage: Stage) -> None:
     await stage.start_runner(renderer="synthetic")
     job_id = await stage.submit(images=2, seed=41)

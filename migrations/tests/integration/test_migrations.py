@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from dreamforge.contracts.errors import NotOurs
 from dreamforge.contracts.tables import metadata
 from dreamforge.migrations import current, head, schema, upgrade
 from dreamforge.migrations.__main__ import main
@@ -55,6 +56,23 @@ def test_services_that_start_together_migrate_once(empty_database_url: str) -> N
         list(pool.map(upgrade, [empty_database_url] * 6))
 
     assert drift(empty_database_url) == []
+
+
+@pytest.mark.parametrize("version", [None, "0001", "c0ffee"], ids=["plain", "the-same-version", "another-version"])
+def test_a_database_of_something_else_is_refused_and_left_as_it_is(
+    empty_database_url: str, version: str | None
+) -> None:
+    with psycopg.connect(empty_database_url) as connection:
+        connection.execute("CREATE TABLE jobs (salary int)")
+        if version is not None:
+            connection.execute("CREATE TABLE alembic_version (version_num text)")
+            connection.execute("INSERT INTO alembic_version VALUES (%s)", (version,))
+    before = tables_of(empty_database_url)
+
+    with pytest.raises(NotOurs, match="it holds jobs"):
+        upgrade(empty_database_url)
+
+    assert tables_of(empty_database_url) == before
 
 
 def test_a_database_of_a_newer_release_is_refused(empty_database_url: str) -> None:

@@ -8,9 +8,8 @@ from datetime import datetime
 from loguru import logger
 
 from dreamforge.contracts.access import KeyState
-from dreamforge.contracts.errors import DependencyAway, OtherLog, Unavailable
+from dreamforge.contracts.errors import DependencyAway, Unavailable
 from dreamforge.contracts.fleet import Heartbeat
-from dreamforge.contracts.log.streams import JOBS
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.events.hub import Hub
@@ -27,13 +26,12 @@ from dreamforge.gateway.submit.uploads import Uploads
 from dreamforge.runtime import ids
 from dreamforge.runtime.log.bus import ApiError, Bus
 from dreamforge.runtime.log.event_store import EventStore
-from dreamforge.runtime.log.identity import stream_place
 from dreamforge.runtime.log.probe import LogProbe
 from dreamforge.runtime.log.streams import open_log
 from dreamforge.runtime.log.views import FleetView, KeysView, ModelsView, QueuesView
 from dreamforge.runtime.service import retry
 from dreamforge.runtime.service.health import Check, ReadinessChecks
-from dreamforge.runtime.storage.bucket_owner import claim
+from dreamforge.runtime.storage.bucket_owner import ClaimedBucket
 from dreamforge.runtime.storage.objects import ObjectStore
 
 ANNOUNCE_SECONDS = 1.0
@@ -65,6 +63,7 @@ class Dependencies:
         self.checkpoints = Checkpoints(url)
         self.same_log = SameLog(self.database)
         self.objects = ObjectStore(settings)
+        self.bucket = ClaimedBucket(self.objects)
         self.thumbnails = Thumbnails(self.objects, settings.limit.upload_pixels)
         self.uploads = Uploads(
             self.objects,
@@ -79,7 +78,7 @@ class Dependencies:
             "nats": self._check_nats,
             "postgres": self._check_postgres,
             "log": self.same_log.check,
-            "s3": self.objects.check,
+            "s3": self.bucket.check,
         }
         self._readiness = ReadinessChecks(checks)
 
@@ -134,7 +133,6 @@ class Dependencies:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.checkpoints.run(), name="checkpoints")
                 tasks.create_task(self._follow_log(), name="log")
-                tasks.create_task(self._make_bucket(), name="bucket")
                 tasks.create_task(self._announce(), name="announce")
         except* Exception as group:
             raise _first(group) from None  # one clear line for the operator
@@ -176,16 +174,7 @@ class Dependencies:
             tasks.create_task(log.keys.run(), name="keys")
             tasks.create_task(retry.until_it_works("the event streams", hub.run, Unavailable, ApiError), name="hub")
             tasks.create_task(self.same_log.run(bus), name="same-log")
-            tasks.create_task(self._claim_bucket(bus), name="claim")
-
-    async def _make_bucket(self) -> None:
-        await retry.until_it_works("S3", self.objects.ensure_bucket, DependencyAway)
-
-    async def _claim_bucket(self, bus: Bus) -> None:
-        async def claimed() -> None:
-            await claim(self.objects, (await stream_place(bus, JOBS.name)).log_id)
-
-        await retry.until_it_works("S3", claimed, DependencyAway, OtherLog)
+            tasks.create_task(self.bucket.claim(bus), name="bucket")
 
     async def _announce(self) -> None:
         logged: dict[str, str] = {}

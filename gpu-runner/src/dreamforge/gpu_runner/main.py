@@ -12,13 +12,12 @@ from dreamforge.runtime.storage.objects import ObjectStore
 async def start(settings: RunnerSettings, lifetime: Lifetime) -> None:
     """Connect, then take assignments. When told to stop, attempts are drained and the stop is recorded first."""
     objects = ObjectStore(settings)
-    lifetime.ready_when("s3", objects.check)
     bus = await open_log(settings, f"{SERVICE.name}-{settings.runner_id}")
     lifetime.on_close(bus.close)
     lifetime.ready_when("nats", LogProbe(bus, SERVICE.name, settings.nats_monitor_urls).check)
     supervisor = Supervisor(settings, bus, objects)
     lifetime.ready_when("child", supervisor.check)
-    lifetime.ready_when("log", supervisor.check_log)
+    lifetime.ready_when("s3", supervisor.bucket.check)
     await supervisor.start(lifetime)
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, NullPool, create_engine, text
 
 from dreamforge.contracts.database_session import APPLY, wanted
 from dreamforge.contracts.errors import ForgeError
+from dreamforge.migrations.ownership import require_ours
 
 SCRIPTS = Path(__file__).with_name("script")
 # Any constant that is not used otherwise in this database; ASCII of "forgemig".
@@ -55,11 +56,13 @@ def upgrade(database_url: str) -> None:
 
     `database_url` is what psycopg takes (postgresql://...). An advisory lock makes simultaneous calls wait for
     the first one.
-    Errors: UnknownSchemaVersion, sqlalchemy.exc.OperationalError when the database is unavailable.
+    Errors: UnknownSchemaVersion, NotOurs for a database with tables of something else,
+    sqlalchemy.exc.OperationalError when the database is unavailable.
     """
     with connection(database_url) as open_connection:
         open_connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
         found = MigrationContext.configure(open_connection).get_current_revision()
+        require_ours(open_connection, found)
         if found == head():
             return
         if found is not None and not _known(found):

@@ -41,7 +41,7 @@ async def capture(bus: Bus, settings: SchedulerSettings) -> PlanningInput:
 
 async def _capture() -> PlanningInput:
     settings = SchedulerSettings()
-    bus = await connect(settings.nats_url, "scheduler-capture")
+    bus = await connect(settings.nats_url, "scheduler-capture", settings.nats_prefix)
     try:
         return await capture(bus, settings)
     finally:

@@ -29,7 +29,7 @@ async def _answer(client: httpx.AsyncClient, url: str) -> str | None:
         response = await client.get(url)
         if response.status_code == httpx.codes.OK:
             return ""
-        reason = str(response.json().get("checks", {}).get("log", ""))
+        reasons = [str(reason) for reason in response.json().get("checks", {}).values()]
     except (httpx.HTTPError, ValueError, AttributeError):
         return None
-    return reason if ANOTHER_LOG in reason else None
+    return next((reason for reason in reasons if ANOTHER_LOG in reason), None)

@@ -5,6 +5,7 @@ A push consumer: no pull has to wait, and the server refuses a second process wi
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 from faststream import AckPolicy
 from faststream.nats import ConsumerConfig, JStream, NatsBroker, NatsMessage
@@ -17,6 +18,7 @@ from dreamforge.contracts.log.envelope import unseal
 from dreamforge.contracts.log.streams import JOBS, runner_consumer
 from dreamforge.gpu_runner.supervisor.assignment import ReceivedAssignment
 from dreamforge.runtime.log.bus import ApiError, Bus, refusal
+from dreamforge.runtime.log.names import PLAIN_NAMES, Names
 
 #: Silence after which the server delivers again. Renewed while an attempt runs (see `attempt_manager`).
 ACK_WAIT_SECONDS = 10
@@ -51,9 +53,12 @@ async def ensure_consumer(bus: Bus, runner_id: str, *, slots: int) -> None:
         raise refusal(error, f"consumer {name} of stream {JOBS.name}") from error
 
 
-def assignments_broker(nats_url: str, runner_id: str, take: Callable[[ReceivedAssignment], None]) -> NatsBroker:
+def assignments_broker(
+    nats_url: str, runner_id: str, take: Callable[[ReceivedAssignment], None], names: Names = PLAIN_NAMES
+) -> NatsBroker:
     """A broker whose one subscriber gives every assignment to `take`, which must acknowledge its message.
 
+    It has a connection of its own, so that the names on the server are given here.
     No acknowledgement is FastStream's: by default it would terminate a message whose handler raised.
     """
     broker = NatsBroker(
@@ -68,12 +73,12 @@ def assignments_broker(nats_url: str, runner_id: str, take: Callable[[ReceivedAs
         # FastStream advises against a durable push consumer because it does not scale out: ours must not.
         warnings.simplefilter("ignore", RuntimeWarning)
         subscriber = broker.subscriber(
-            subjects.assignments_to(runner_id),
-            stream=JStream(JOBS.name, declare=False),
+            names.on_server(subjects.assignments_to(runner_id)),
+            stream=JStream(names.stream(JOBS.name), declare=False),
             durable=runner_consumer(runner_id),
             config=ConsumerConfig(max_ack_pending=HEADROOM),
             ack_policy=AckPolicy.MANUAL,
-            decoder=_decode,
+            decoder=partial(_decode, names),
             no_reply=True,
             title="JobAssigned to this runner",
             description="Attempts that the scheduler gave to this runner; acknowledged once the log has their outcome",
@@ -85,16 +90,17 @@ def assignments_broker(nats_url: str, runner_id: str, take: Callable[[ReceivedAs
         raw = message.raw_message
         traceparent = (raw.headers or {}).get("traceparent", "")
         place, is_first = raw.metadata.sequence.stream, raw.metadata.num_delivered == 1
-        take(ReceivedAssignment(subjects.entity_of(raw.subject), event, message, traceparent, place, is_first))
+        job_id = subjects.entity_of(names.here(raw.subject))
+        take(ReceivedAssignment(job_id, event, message, traceparent, place, is_first))
 
     return broker
 
 
-async def _decode(message: NatsMessage) -> JobAssigned:
+async def _decode(names: Names, message: NatsMessage) -> JobAssigned:
     """The event in a message. Errors: MalformedEvent, once the message is terminated (the projector parks it)."""
     raw = message.raw_message
     try:
-        recorded = unseal(raw.subject, raw.headers, raw.data, sequence=raw.metadata.sequence.stream)
+        recorded = unseal(names.here(raw.subject), raw.headers, raw.data, sequence=raw.metadata.sequence.stream)
     except MalformedEvent as error:
         logger.warning("terminating a message that cannot be read: {}", error)
         await message.reject()

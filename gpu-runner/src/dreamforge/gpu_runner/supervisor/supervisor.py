@@ -7,10 +7,9 @@ from functools import partial
 from faststream.nats import NatsBroker
 from loguru import logger
 
-from dreamforge.contracts.errors import DependencyAway, OtherLog
+from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.events import RunnerRegistered, RunnerStopped
 from dreamforge.contracts.fleet import Heartbeat
-from dreamforge.contracts.log.streams import JOBS
 from dreamforge.gpu_runner.machine.device import LocalDevice, probe, refresh
 from dreamforge.gpu_runner.settings import RunnerSettings
 from dreamforge.gpu_runner.supervisor.admission import RunnerIdentity
@@ -31,10 +30,9 @@ from dreamforge.gpu_runner.supervisor.render_tasks import RenderTaskFactory
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.bus import NATS_ERRORS, Bus
 from dreamforge.runtime.log.event_store import EventStore
-from dreamforge.runtime.log.identity import stream_place
 from dreamforge.runtime.service import retry
 from dreamforge.runtime.service.lifetime import Lifetime
-from dreamforge.runtime.storage.bucket_owner import claim
+from dreamforge.runtime.storage.bucket_owner import ClaimedBucket
 from dreamforge.runtime.storage.objects import ObjectStore
 
 
@@ -46,6 +44,7 @@ class Supervisor:
     bus: Bus
     objects: ObjectStore
     store: EventStore = field(init=False)
+    bucket: ClaimedBucket = field(init=False)
     child: ChildSupervisor = field(init=False)
     attempts: AttemptManager = field(init=False)
     heartbeat: HeartbeatPublisher = field(init=False)
@@ -54,8 +53,6 @@ class Supervisor:
     offer: ModelOffer = field(init=False)
     interrupts: Interrupts = field(init=False)
     device: LocalDevice = field(init=False)
-    #: Why images may not be stored: the bucket is that of another log.
-    other_log: OtherLog | None = None
     #: Set once the first assignment can be taken.
     ready: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -64,6 +61,7 @@ class Supervisor:
         identity = RunnerIdentity(settings.runner_id, ids.new_id(), frozenset())
         source = f"/dreamforge/gpu-runner/{identity.runner_id}"
         self.store = EventStore(self.bus, source)
+        self.bucket = ClaimedBucket(self.objects)
         self.progress = ProgressPublisher(self.bus, source)
         self.registration = RunnerRegistration(self.bus, self.store)
         self.offer = ModelOffer(settings, self.registration, on_offer=self._offer)
@@ -80,7 +78,7 @@ class Supervisor:
         logger.info("found {}", self.device)
         if self.device.note:
             logger.warning("{}", self.device.note)
-        broker = assignments_broker(self.settings.nats_url, self.settings.runner_id, self.attempts.take)
+        broker = assignments_broker(self.settings.nats_url, self.settings.runner_id, self.attempts.take, self.bus.names)
         lifetime.on_close(partial(self._close, broker))
         lifetime.spawn(self.child.run(), "child", cleanup_seconds=CLOSE_SECONDS)
         lifetime.spawn(self.heartbeat.run(), "heartbeat")
@@ -96,11 +94,6 @@ class Supervisor:
         if not (self.ready.is_set() and self.child.accepting):
             raise DependencyAway(dependency="child", reason="the renderer is not up")
 
-    async def check_log(self) -> None:
-        """Readiness. Errors: OtherLog while the bucket is that of another log."""
-        if self.other_log is not None:
-            raise self.other_log
-
     async def look_again(self) -> None:
         """Offer the models that are on the disk now, and record it where that changed."""
         if await self.offer.discover() and self.ready.is_set():
@@ -111,7 +104,7 @@ class Supervisor:
 
     async def _open(self, broker: NatsBroker) -> None:
         """Find the models, register, and begin to take assignments."""
-        await asyncio.gather(self.offer.discover(build=True), self._bucket())
+        await asyncio.gather(self.offer.discover(build=True), self.bucket.claim(self.bus))
         self.child.offer(self.offer.offered)
         await self.registration.runner(self.settings.runner_id, self._registered())
         await self.child.wait_ready()
@@ -128,17 +121,6 @@ class Supervisor:
     async def _subscribe(self, broker: NatsBroker) -> None:
         await ensure_consumer(self.bus, self.settings.runner_id, slots=self.settings.runner_slots)
         await broker.start()
-
-    async def _bucket(self) -> None:
-        async def claimed() -> None:
-            try:
-                await claim(self.objects, (await stream_place(self.bus, JOBS.name)).log_id)
-            except OtherLog as error:
-                self.other_log = error
-                raise
-            self.other_log = None
-
-        await retry.until_it_works("the object store", claimed, DependencyAway, OtherLog)
 
     async def _leave(self, lifetime: Lifetime) -> None:
         if not lifetime.stopping:

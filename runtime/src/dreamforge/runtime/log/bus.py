@@ -18,6 +18,8 @@ from nats.js.errors import APIError as JetStreamApiError
 from dreamforge.contracts.errors import BrokerUnfit, DependencyAway, EventTooLarge
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.headers import FastClient
+from dreamforge.runtime.log.names import PLAIN_NAMES, Names
+from dreamforge.runtime.log.prefixed_client import PrefixedClient
 from dreamforge.runtime.service.tasks import cancel
 
 # Atomic batches came with 2.12, schedules with 2.12, per-key TTL with 2.11; 2.14 is what we test against.
@@ -63,6 +65,7 @@ class Bus:
 
     nc: Client
     js: JetStreamContext = field(repr=False)
+    names: Names = PLAIN_NAMES
     on_reconnect: set[Callable[[], None]] = field(default_factory=set, repr=False)
     beside: "set[asyncio.Task[None]]" = field(default_factory=set, repr=False)
 
@@ -72,7 +75,8 @@ class Bus:
 
     async def request(self, subject: str, payload: object) -> dict[str, Any]:  # Any: JSON
         """One JetStream API call. Errors: ApiError(code), DependencyAway when NATS does not answer."""
-        return ack(await self.ask(subject, json.dumps(payload).encode() if payload is not None else b""))
+        answer = await self.ask(subject, json.dumps(payload).encode() if payload is not None else b"")
+        return self.names.answer_here(ack(answer))
 
     async def ask(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> Msg:
         """Request and reply. Errors: DependencyAway, EventTooLarge."""
@@ -129,10 +133,14 @@ def ack(message: Msg) -> dict[str, Any]:  # Any: JSON
     return answer
 
 
-async def connect(url: str, name: str) -> Bus:
+async def connect(url: str, name: str, prefix: str = "") -> Bus:
     """Connect, waiting for as long as NATS is unavailable. Errors: BrokerUnfit when the server is too old or its
-    messages are too small."""
-    nc = FastClient()
+    messages are too small.
+
+    With a prefix all names on the server begin with it; this process uses the plain ones.
+    """
+    names = Names(prefix)
+    nc = PrefixedClient(names) if prefix else FastClient()
     connection_log = _ConnectionLog(nc)
     await nc.connect(
         url.split(","),
@@ -156,7 +164,7 @@ async def connect(url: str, name: str) -> Bus:
             reason=f"it takes messages of {nc.max_payload} bytes, and {MINIMUM_PAYLOAD_BYTES} are needed:"
             " set `max_payload: 1MB` in its configuration"
         )
-    return Bus(nc, nc.jetstream(timeout=REQUEST_TIMEOUT_SECONDS), connection_log.on_reconnect)
+    return Bus(nc, nc.jetstream(timeout=REQUEST_TIMEOUT_SECONDS), names, connection_log.on_reconnect)
 
 
 class _ConnectionLog:

@@ -6,6 +6,7 @@ FORGE_NATS_PREFIX to what it sends and takes it off what it receives. Pure.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from dreamforge.contracts.log.streams import BUCKETS, STREAMS
 
@@ -36,7 +37,7 @@ PLAIN_STREAMS = frozenset((*(spec.name for spec in STREAMS), *(BUCKET_STREAM + s
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names with a prefix. `on_server` and `here` undo each other.
+    """The names with a prefix; without one, the plain names. `on_server` and `here` undo each other.
 
     >>> names = Names("acme")
     >>> names.stream("JOBS"), names.stream("KV_runners"), names.on_server("forge.jobs.J.>")
@@ -57,6 +58,8 @@ class Names:
         object.__setattr__(self, "_plain", {there: name for name, there in streams.items()})
 
     def _prefixed(self, stream: str) -> str:
+        if not self.prefix:
+            return stream
         if stream.startswith(BUCKET_STREAM):
             return f"{BUCKET_STREAM}{self.prefix}_{stream.removeprefix(BUCKET_STREAM)}"
         return f"{self.prefix}_{stream}"
@@ -71,10 +74,14 @@ class Names:
 
     def on_server(self, subject: str) -> str:
         """A subject as the server knows it."""
+        if not self.prefix:
+            return subject
         return self._mapped(subject, self._streams, ROOT, f"{self.prefix}_{ROOT}", self._add)
 
     def here(self, subject: str) -> str:
         """A subject of the server as this process knows it."""
+        if not self.prefix:
+            return subject
         return self._mapped(subject, self._plain, f"{self.prefix}_{ROOT}", ROOT, self._take_off)
 
     def headers_on_server(self, headers: dict[str, str]) -> dict[str, str]:
@@ -85,13 +92,16 @@ class Names:
         """Headers of a message that arrived."""
         return headers | {name: self.here(headers[name]) for name in SUBJECT_HEADERS if name in headers}
 
-    def request_on_server(self, document: object) -> object:
+    def request_on_server(self, document: Any) -> Any:  # Any: JSON
         """The body of an API request."""
         return _walk(document, self.stream, self.on_server)
 
-    def answer_here(self, document: object) -> object:
+    def answer_here(self, document: dict[str, Any]) -> dict[str, Any]:  # Any: JSON
         """The body of an API answer."""
-        return _walk(document, self.plain_stream, self.here)
+        if not self.prefix:
+            return document
+        found: dict[str, Any] = _walk(document, self.plain_stream, self.here)
+        return found
 
     def _add(self, bucket: str) -> str:
         return f"{self.prefix}_{bucket}"
@@ -119,7 +129,10 @@ class Names:
         return ".".join(parts)
 
 
-def _walk(value: object, name: Callable[[str], str], subject: Callable[[str], str], key: str = "") -> object:
+PLAIN_NAMES = Names("")
+
+
+def _walk(value: Any, name: Callable[[str], str], subject: Callable[[str], str], key: str = "") -> Any:  # Any: JSON
     if isinstance(value, dict):
         return {each: _walk(inner, name, subject, each) for each, inner in value.items()}
     if isinstance(value, list):

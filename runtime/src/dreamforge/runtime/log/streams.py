@@ -79,7 +79,7 @@ async def open_log(settings: CommonSettings, name: str) -> Bus:
 
     Waits for as long as NATS is unavailable. Errors: BrokerUnfit.
     """
-    bus = await connect(settings.nats_url, name)
+    bus = await connect(settings.nats_url, name, settings.nats_prefix)
     try:
         await require_durable(settings)
         await retry.until_it_works(
@@ -157,7 +157,7 @@ def _not_ours(name: str, found: str) -> NotOurs:
     return NotOurs(
         what=f"stream {name} on NATS",
         found=found,
-        remedy="use another NATS server, or an account of your own on this one",
+        remedy="set FORGE_NATS_PREFIX to a name of your own, or use another NATS server or account",
     )
 
 

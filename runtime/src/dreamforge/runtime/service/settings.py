@@ -58,6 +58,11 @@ class CommonSettings(BaseSettings):
     )
 
     nats_url: str = Field(default="nats://127.0.0.1:4222", description="NATS servers, comma-separated")
+    nats_prefix: str = Field(
+        default="",
+        pattern="^[A-Za-z0-9-]{0,32}$",
+        description="before the names of streams and subjects, so that several installations can share a NATS server",
+    )
     nats_monitor_url: str = Field(
         default="", description="monitoring addresses of the NATS servers (http://host:8222), to see that they fsync"
     )

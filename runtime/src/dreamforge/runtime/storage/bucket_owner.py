@@ -1,9 +1,15 @@
 """Whose bucket it is: an object that names the log whose images it holds, written by the first process that uses it."""
 
-from dreamforge.contracts.errors import ArtifactNotFound, NotOurs, OtherLog
-from dreamforge.runtime.storage.objects import IMAGES, UPLOADS, ObjectStore
+from dreamforge.contracts.errors import ArtifactNotFound, DependencyAway, NotOurs, OtherLog
+from dreamforge.contracts.log.streams import JOBS
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.identity import stream_place
+from dreamforge.runtime.service import retry
+from dreamforge.runtime.storage.objects import IMAGES, PROBE, UPLOADS, ObjectStore
 
 MARKER = ".dreamforge-installation"
+# What a bucket of ours has at its top. Readiness may have written its probe before the bucket was marked.
+OURS = (IMAGES, UPLOADS, PROBE.partition("/")[0] + "/", MARKER)
 SHOWN_NAMES = 3
 
 
@@ -23,7 +29,7 @@ async def claim(objects: ObjectStore, log_id: str) -> None:
     """
     await objects.ensure_bucket()
     if await owner_of(objects) is None:
-        foreign = [name for name in await objects.top_names() if name not in (IMAGES, UPLOADS, MARKER)]
+        foreign = [name for name in await objects.top_names() if name not in OURS]
         if foreign:
             raise NotOurs(
                 what=f"bucket {objects.bucket} of the object store",
@@ -47,3 +53,30 @@ async def require_owner(objects: ObjectStore, log_id: str) -> None:
 async def mark(objects: ObjectStore, log_id: str) -> None:
     """Say that the bucket belongs to this log. Errors: DependencyAway."""
     await objects.put(MARKER, log_id.encode(), "text/plain")
+
+
+class ClaimedBucket:
+    """The bucket as a service uses it: nothing, not even readiness, writes to it before it is known to be ours."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+        self._problem: DependencyAway | OtherLog | None = DependencyAway(dependency="s3", reason="not asked yet")
+
+    async def claim(self, bus: Bus) -> None:
+        """Claim it for the log on this connection, for as long as it takes. Errors: NotOurs."""
+
+        async def claimed() -> None:
+            try:
+                await claim(self._objects, (await stream_place(bus, JOBS.name)).log_id)
+            except (DependencyAway, OtherLog) as error:
+                self._problem = error
+                raise
+
+        await retry.until_it_works("the object store", claimed, DependencyAway, OtherLog)
+        self._problem = None
+
+    async def check(self) -> None:
+        """Readiness. Errors: OtherLog, DependencyAway."""
+        if self._problem is not None:
+            raise self._problem
+        await self._objects.check()
