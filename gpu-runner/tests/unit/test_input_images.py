@@ -58,28 +58,47 @@ def rgb(data: bytes) -> NDArray[np.int16]:
     return np.asarray(decode_image(data).image).astype(np.int16)
 
 
-def swapped_profile() -> bytes:
-    """A matrix profile whose red is sRGB's green, green blue, and blue red, gamma 2.2."""
+def fixed(value: float) -> bytes:
+    return struct.pack(">i", round(value * 65536))
 
-    def fixed(value: float) -> bytes:
-        return struct.pack(">i", round(value * 65536))
+
+def profile(kind: bytes, space: bytes, connection: bytes, name: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """An ICC profile, version 2.4."""
+    described = b"desc\0\0\0\0" + struct.pack(">I", len(name) + 1) + name + bytes(79)
+    white = b"XYZ \0\0\0\0" + fixed(0.9642) + fixed(1) + fixed(0.8249)
+    tags = {b"desc": described, b"cprt": b"text\0\0\0\0none\0", b"wtpt": white} | tags
+    body, table, at = b"", struct.pack(">I", len(tags)), 132 + 12 * len(tags)
+    for tag, each in tags.items():
+        padded = each + bytes(-len(each) % 4)
+        table += tag + struct.pack(">II", at + len(body), len(padded))
+        body += padded
+    head = struct.pack(">I4sI4s4s4s", 128 + len(table) + len(body), b"none", 0x02400000, kind, space, connection)
+    head += bytes(12) + b"acsp" + bytes(28) + white[8:]
+    return head.ljust(128, b"\0") + table + body
+
+
+def swapped_profile() -> bytes:
+    """Its red is sRGB's green, its green blue, and its blue red; gamma 2.2."""
 
     def xyz(values: tuple[float, ...]) -> bytes:
         return b"XYZ \0\0\0\0" + b"".join(map(fixed, values))
 
     curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(2.2 * 256)) + b"\0\0"
-    described = b"desc\0\0\0\0" + struct.pack(">I", 8) + b"swapped\0" + bytes(78)
     red, green, blue = (0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141)
-    tags = {b"desc": described, b"cprt": b"text\0\0\0\0none\0", b"wtpt": xyz((0.9642, 1, 0.8249))}
-    tags |= {b"rTRC": curve, b"gTRC": curve, b"bTRC": curve, b"rXYZ": xyz(green), b"gXYZ": xyz(blue), b"bXYZ": xyz(red)}
-    body, table, at = b"", struct.pack(">I", len(tags)), 132 + 12 * len(tags)
-    for name, each in tags.items():
-        padded = each + bytes(-len(each) % 4)
-        table += name + struct.pack(">II", at + len(body), len(padded))
-        body += padded
-    head = struct.pack(">I4sI4s4s4s", 128 + len(table) + len(body), b"none", 0x02400000, b"mntr", b"RGB ", b"XYZ ")
-    head += bytes(12) + b"acsp" + bytes(28) + fixed(0.9642) + fixed(1) + fixed(0.8249)
-    return head.ljust(128, b"\0") + table + body
+    tags = {b"rTRC": curve, b"gTRC": curve, b"bTRC": curve, b"rXYZ": xyz(green), b"gXYZ": xyz(blue), b"bXYZ": xyz(red)}
+    return profile(b"mntr", b"RGB ", b"XYZ ", b"swapped", tags)
+
+
+def grey_ink_profile() -> bytes:
+    """CMYK in which cyan is a middle grey, black is black, and the other two inks cannot be seen."""
+    corners = [(ink >> 3 & 1, ink & 1) for ink in range(16)]  # cyan and black of each corner of the table
+    lightness = bytes(0 if black else 128 if cyan else 255 for cyan, black in corners)
+    identity = b"".join(fixed(value) for value in (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    colours = b"".join(bytes((level, 128, 128)) for level in lightness)
+    table = (
+        b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + identity + bytes(range(256)) * 4 + colours + bytes(range(256)) * 3
+    )
+    return profile(b"prtr", b"CMYK", b"Lab ", b"grey ink", {b"A2B0": table})
 
 
 def srgb() -> bytes:
@@ -136,6 +155,15 @@ def test_a_profile_that_does_not_fit_or_cannot_be_read_is_ignored_with_a_note() 
         assert (np.asarray(read.image) == np.asarray(scene())).all()
     cmyk = decode_image(encoded(scene().convert("CMYK"), "JPEG", quality=95, icc_profile=swapped_profile()))
     assert "RGB colour profile does not fit" in cmyk.notes[0]
+
+
+def test_cmyk_is_converted_by_its_own_profile() -> None:
+    cyan = Image.new("CMYK", SIZE, (255, 0, 0, 0))
+    read = decode_image(encoded(cyan, "JPEG", quality=95, icc_profile=grey_ink_profile()))
+    assert read.notes == ("converted to sRGB from its colour profile (grey ink)",)
+    pixel = read.image.getpixel((0, 0))
+    assert isinstance(pixel, tuple)
+    assert all(abs(channel - 119) < 4 for channel in pixel), "L* 50 is 119 in sRGB"
 
 
 def test_cmyk_without_a_profile_is_converted_with_a_note() -> None:

@@ -24,6 +24,8 @@ from PIL import ExifTags, Image, ImageCms
 
 #: What Pillow may take a file for; its reader of JPEG knows that further images may follow.
 FORMATS = ("PNG", "JPEG", "WEBP")
+# Uploads are within the gateway's bound on pixels, which it checks before it stores one.
+Image.MAX_IMAGE_PIXELS = None
 #: What shows through a transparent image: paper.
 BACKGROUND = "white"
 #: The largest value of 16 and of 8 bits.
