@@ -132,6 +132,9 @@ def test_an_upscaled_image_is_requested_again_by_its_factor() -> None:
     assert asked == {"factor": 1.55, "strength": 0.5}
     assert call(form, "requestedUpscale", {"width_px": 64, "upscale": upscale})["factor"] == 1.5
     assert call(form, "requestedUpscale", {"width_px": 64}) is None
+    assert call(form, "sameAgain", {"init_image": "a", "resize_mode": "fit"})["resize_mode"] == "fit"
+    assert call(form, "sameAgain", {"init_image": "a"})["resize_mode"] == "stretch"
+    assert "resize_mode" not in call(form, "sameAgain", {"prompt": "a"})
 
 
 def model(**parameters: object) -> ModelDescriptor:
