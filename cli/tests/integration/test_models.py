@@ -298,6 +298,22 @@ async def test_the_folder_of_a_model_never_becomes_that_of_another(
     assert (folder / DESCRIPTOR_NAME).read_text() == "{"
 
 
+async def test_options_override_what_a_folder_says_of_itself(
+    settings: CliSettings, registry: ModelRegistryClient, weights: Path
+) -> None:
+    folder = await first_model(settings, weights)
+    await adding.add_folder(settings, folder, AddOptions(title="Renamed", licence="CC0"), quiet=True)
+    written = json.loads((folder / DESCRIPTOR_NAME).read_text())
+    assert (written["title"], written["licence"]) == ("Renamed", "CC0")
+    with pytest.raises(FolderTaken, match="is the folder of first"):
+        await adding.add_folder(settings, folder, AddOptions(model_id="second"), quiet=True)
+    elsewhere = folder.rename(settings.models_dir.parent / "elsewhere")
+    await adding.add_folder(settings, elsewhere, AddOptions(model_id="second"), quiet=True)
+    state = await registry.state("second")
+    assert state.descriptor is not None
+    assert state.descriptor.title == "Renamed"
+
+
 async def test_a_model_has_one_folder(settings: CliSettings, weights: Path, tmp_path: Path) -> None:
     folder = await first_model(settings, weights)
     again = Path(shutil.copytree(folder, settings.models_dir / "again"))

@@ -7,7 +7,15 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from dreamforge.cli.models.description import AddOptions, describe, id_of, name_of, name_of_url, summary
+from dreamforge.cli.models.description import (
+    AddOptions,
+    describe,
+    id_of,
+    name_of,
+    name_of_url,
+    overridden,
+    summary,
+)
 from dreamforge.cli.models.download import FileDownload
 from dreamforge.cli.models.errors import FolderTaken
 from dreamforge.cli.models.install import Installer, client_of, survey_with_bar, write_descriptor
@@ -95,10 +103,9 @@ async def add_folder(settings: CliSettings, folder: Path, options: AddOptions = 
     """Register the model of a folder: as its dreamforge.json describes it, else as its files say. Errors: as `add`."""
     library, path = ModelLibrary(settings.models_dir), folder / DESCRIPTOR_NAME
     if path.is_file():
-        descriptor = read_descriptor(path)
+        descriptor = overridden(read_descriptor(path), options)
         check_family(descriptor.family, str(path))
-        if options.model_id in ("", descriptor.model_id) or library.contains(folder):
-            return await _add_described(settings, folder, descriptor, options, quiet=quiet)
+        return await _add_described(settings, folder, descriptor, options, quiet=quiet)
     folder = snapshot_of(folder)
     if (file := lone_file(folder)) is not None and not library.contains(folder):
         return await _add_weights(settings, file, name_of(folder), options, quiet=quiet)
@@ -115,13 +122,16 @@ async def _add_described(
 ) -> Result:
     """A folder that says itself which model it is."""
     library = ModelLibrary(settings.models_dir)
-    library.refuse_other_owner(folder, options.model_id or descriptor.model_id)
+    if library.contains(folder):
+        library.refuse_other_owner(folder, descriptor.model_id)
     found = await survey_with_bar(folder, quiet=quiet)
     refuse_other_files(descriptor, folder, found)
     descriptor = fitted_as_described(descriptor, await asyncio.to_thread(inspect_model, folder))
     if not options.replace:
         await refuse_other_files_of_id(settings, descriptor)
     if library.contains(folder):
+        if descriptor != read_descriptor(folder / DESCRIPTOR_NAME):
+            write_descriptor(folder, descriptor)  # a runner registers what is written there
         return await register(settings, descriptor, folder)
     source = descriptor.source or _source_of_path("folder", folder)
     described = descriptor.model_copy(update={"source": source.model_copy(update={"files": found.files})})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dreamforge.cli.failure import CommandError, Exit
-from dreamforge.contracts.models.descriptor import ModelSource
+from dreamforge.contracts.models.descriptor import ModelDescriptor, ModelSource
 from dreamforge.contracts.models.descriptor_file import FAMILIES, CatalogEntry, check_family
 from dreamforge.contracts.models.family_defaults import FAMILY_DEFAULTS, HALF_BYTES, preset_of, tiers_of
 from dreamforge.runtime.storage.descriptor_fit import ANY_FAMILY, refuse_other_family, vram_of_files
@@ -60,6 +60,12 @@ def describe(facts: ModelFacts, name: str, options: AddOptions, source: ModelSou
         "source": source,
     }
     return CatalogEntry.model_validate(common | (_of_pipeline(facts, family) if facts.kind == "pipeline" else {}))
+
+
+def overridden(descriptor: ModelDescriptor, options: AddOptions) -> ModelDescriptor:
+    """A descriptor with what a person says of the model."""
+    said = {name: getattr(options, name) for name in ("model_id", "title", "family", "licence")}
+    return descriptor.model_copy(update={name: value for name, value in said.items() if value})
 
 
 def summary(facts: ModelFacts, family: str) -> str:
