@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pil
+from PIL.PngImagePlugin import PngImageFile
 from runner_testkit.png import read_recipe
 
 from dreamforge.gpu_runner.protocol.recipe import Recipe
@@ -45,6 +46,16 @@ def test_another_decoder_sees_the_same_pixels(width_px: int, height_px: int, see
 def test_the_recipe_comes_back_through_another_reader() -> None:
     png = encode_png(bytes(2 * (1 + 9)), width_px=3, height_px=2, recipe=RECIPE)
     assert read_recipe(png) == RECIPE
+
+
+@pytest.mark.parametrize("prompt", ["a fox, café", "füchse 🦊\nin the snow"])
+def test_other_programs_find_prompt_and_values(prompt: str) -> None:
+    recipe = RECIPE.model_copy(update={"prompt": prompt, "negative_prompt": "blurry"})
+    with Pil.open(io.BytesIO(encode_png(bytes(2 * (1 + 9)), width_px=3, height_px=2, recipe=recipe))) as image:
+        assert isinstance(image, PngImageFile)
+        written = image.text["parameters"]
+    how = f"Steps: 1, Sampler: DDIMScheduler, CFG scale: 7.5, Seed: {2**53 - 1}, Size: 3x2"
+    assert written == f"{prompt}\nNegative prompt: blurry\n{how}, Model hash: 0000000000, Model: m"
 
 
 def test_rows_of_the_wrong_length_are_refused() -> None:

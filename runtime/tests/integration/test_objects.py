@@ -1,11 +1,21 @@
 """Images are stored in and read from a real S3 endpoint; an unavailable store is reported."""
 
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
 from pydantic import SecretStr
 
 from dreamforge.contracts.errors import ArtifactNotFound, DependencyAway
+from dreamforge.runtime.embedded import spawn
+from dreamforge.runtime.embedded.binaries import find_program
+from dreamforge.runtime.embedded.ports import free_port, is_taken
 from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_of, upload_key
+from dreamforge.runtime.testing import eventually
 from dreamforge.runtime.testing.buckets import S3Settings
 
 
@@ -78,3 +88,42 @@ async def test_an_unavailable_store_is_reported_as_unavailable() -> None:
     )
     with pytest.raises(DependencyAway, match="s3"):
         await ObjectStore(unavailable).check()
+
+
+def certificate(folder: Path) -> tuple[str, str]:
+    """A certificate for loopback addresses that nobody knows, and its key."""
+    paths = str(folder / "certificate.pem"), str(folder / "key.pem")
+    names = "subjectAltName=IP:::1,IP:127.0.0.1"
+    command = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=test")
+    subprocess.run((*command, "-addext", names, "-out", paths[0], "-keyout", paths[1]), check=True, capture_output=True)
+    return paths
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
+async def test_a_store_at_an_ipv6_address_is_trusted_by_the_certificates_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "objects").mkdir()
+    trusted, key = certificate(tmp_path)
+    port, pair = free_port(), "forgekey,forgesecret"
+    command = (str(find_program("rclone")), "serve", "s3", str(tmp_path / "objects"), "--addr", f"[::1]:{port}")
+    environment = {"RCLONE_AUTH_KEY": json.dumps(pair), "PATH": os.defpath}
+    with (tmp_path / "s3.log").open("wb") as log:
+        options = ("--config", "", "--cert", trusted, "--key", key)
+        process = await spawn((*command, *options), environment=environment, output=log)
+    try:
+        await eventually(lambda: is_taken(port, "::1"), 20)
+        access, secret = pair.split(",")
+        secure = CommonSettings(
+            _env_file=None,
+            s3_endpoint=f"[::1]:{port}",
+            s3_secure=True,
+            s3_access_key=access,
+            s3_secret_key=SecretStr(secret),
+        )
+        with pytest.raises(DependencyAway, match="CERTIFICATE_VERIFY_FAILED"):
+            await ObjectStore(secure).ensure_bucket()
+        monkeypatch.setenv("SSL_CERT_FILE", trusted)
+        await ObjectStore(secure).ensure_bucket()
+    finally:
+        await process.kill()

@@ -114,13 +114,15 @@ async function refreshCatalog(runners) {
   [registry, registered] = [now, Date.now()];
 }
 
+const doing = ({ starting, draining }) => starting ? ", starting" : draining ? ", finishing its last jobs" : "";
+
 function showRunners(alive) {
   const active = alive.reduce((sum, each) => sum + each.heartbeat.active.length, 0);
   const busy = active ? `${count(active, "job")} running` : "idle";
   show($("fleet").firstElementChild, alive.length ? `${count(alive.length, "runner")}, ${busy}`
     : "No runner is available: jobs wait until one starts");
   const lines = alive.map(({ runner_id, device, heartbeat }) => `${runner_id}: ${device.name} (${device.kind}), ` +
-    `${gibibytes(heartbeat.free_bytes)} free${heartbeat.draining ? ", finishing its last jobs" : ""}` +
+    `${gibibytes(heartbeat.free_bytes)} free${doing(heartbeat)}` +
     `${device.note ? `; ${device.note}` : ""}`);
   const list = $("fleet").lastElementChild;
   if (lines.join() !== [...list.children].map(each => each.textContent).join())
