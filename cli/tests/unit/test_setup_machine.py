@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from dreamforge.cli.setup_machine import TORCH_VERSION, builds, is_fitting, links_from, pinned_date
+from dreamforge.cli.setup_machine import (
+    TORCH_VERSION,
+    SetupFailed,
+    builds,
+    is_fitting,
+    links_from,
+    pinned_date,
+    require_pinned,
+)
 
 
 def test_an_offered_wheel_wins_and_nothing_else_is_asked() -> None:
@@ -41,3 +49,16 @@ def test_what_torch_needs_is_pinned_by_the_workspace_date(tmp_path: Path) -> Non
     project.write_text('[tool.uv]\nexclude-newer = "2026-01-02T00:00:00Z"\n')
     assert pinned_date(project) == ("--exclude-newer", "2026-01-02T00:00:00Z")
     assert tomllib.loads(project.read_text())
+
+
+def test_a_file_that_is_not_pinned_is_named(tmp_path: Path) -> None:
+    root = Path(__file__).parents[3]
+    lock = (root / "uv.lock").read_text()
+    (tmp_path / "requirements.lock").write_text((root / "requirements.lock").read_text())
+    (tmp_path / "uv.lock").write_text(lock)
+    require_pinned(tmp_path)
+    package = next(each for each in tomllib.loads(lock)["package"] if each["name"] == "httpx")
+    known = package["wheels"][0]["hash"]
+    (tmp_path / "uv.lock").write_text(lock.replace(known, "sha256:" + "0" * 64))
+    with pytest.raises(SetupFailed, match=rf"httpx {package['version']}.*task lock"):
+        require_pinned(tmp_path)

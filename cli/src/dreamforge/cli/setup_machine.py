@@ -1,4 +1,4 @@
-"""Install the torch build that fits this machine: `python -m dreamforge.cli.setup_machine`.
+"""Check the installed packages against their pins, and install the torch build that fits this machine.
 
 The lock file leaves torch out, because one version has many builds, and which one fits depends on the machine: a
 wheel in PIP_FIND_LINKS or UV_FIND_LINKS, the CUDA build with an NVIDIA driver, else the CPU build. Quick when torch is
@@ -8,6 +8,7 @@ installed, and standard library only, because every task depends on it.
 import argparse
 import compileall
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import invalidate_caches, metadata, util
 from pathlib import Path
+from typing import Any
 
 TORCH_VERSION = "2.13.0"
 # Importing these without bytecode takes 16-18 s on two cores, with it 4.5 s (docs/measurements).
@@ -124,9 +126,44 @@ def install_torch(project: Path) -> None:
             return
         tried.append(f"{build.title}:\n{result.stderr.strip()}")
     raise SetupFailed(
-        "\n".join(tried) + f"\n\nPut a torch {TORCH_VERSION} wheel for this Python into a folder and name it in "
+        f"torch {TORCH_VERSION} could not be installed\n"
+        + "\n".join(tried)
+        + f"\n\nPut a torch {TORCH_VERSION} wheel for this Python into a folder and name it in "
         "PIP_FIND_LINKS, or make the index of PyTorch reachable; then run `task setup` again."
     )
+
+
+def unpinned_files(lock: Mapping[str, Any], pins: str) -> tuple[str, ...]:  # Any: parsed TOML
+    """The packages of `uv.lock` with a file whose hash `requirements.lock` does not have.
+
+    uv installs only what has a hash of `uv.lock`, which is resolved anew on each machine: so an index that offers other
+    bytes under a pinned version is found here.
+
+    >>> wheels = [{"hash": "sha256:0b"}]
+    >>> package = {"name": "a", "version": "1", "source": {"registry": "r"}, "wheels": wheels}
+    >>> unpinned_files({"package": [package]}, "a==1 --hash=sha256:0a"), unpinned_files({"package": []}, "")
+    (('a 1',), ())
+    """
+    known = set(re.findall(r"sha256:[0-9a-f]+", pins))
+    found = []
+    for package in lock["package"]:
+        files = [*package.get("wheels", ()), *([package["sdist"]] if "sdist" in package else ())]
+        if "registry" in package["source"] and not {file["hash"] for file in files} <= known:
+            found.append(f"{package['name']} {package['version']}")
+    return tuple(found)
+
+
+def require_pinned(folder: Path) -> None:
+    """Check what uv resolved against the pins of the repository. Errors: SetupFailed."""
+    lock, pins = folder / "uv.lock", folder / "requirements.lock"
+    if not lock.exists():
+        return  # installed from wheels of a release: there is nothing to compare
+    found = unpinned_files(tomllib.loads(lock.read_text(encoding="utf-8")), pins.read_text(encoding="utf-8"))
+    if found:
+        raise SetupFailed(
+            f"the index offers files that requirements.lock does not know: {', '.join(found)}. Do not run them: either "
+            "the index was changed, or pyproject.toml was, and `task lock` has not been run."
+        )
 
 
 def compile_bytecode() -> bool:
@@ -157,13 +194,14 @@ def main() -> int:
     parser.add_argument("--quiet", action="store_true", help="print nothing if torch is already installed")
     options = parser.parse_args()
     try:
+        require_pinned(options.project.parent)
         before = installed_version("torch")
         if not is_fitting(before, has_driver=has_nvidia_driver(), links=links_from(os.environ)):
             install_torch(options.project)
             before = None
         worked = compile_bytecode() or before is None
     except SetupFailed as failure:
-        sys.stderr.write(f"setup: torch {TORCH_VERSION} could not be installed\n{failure}\n")
+        sys.stderr.write(f"setup: {failure}\n")
         return EXIT_FAILED
     if worked or not options.quiet:
         say(f"torch {installed_version('torch')} is installed")
