@@ -36,6 +36,9 @@ class RunnerSettings(CommonSettings):
         default=0, ge=0, description="memory for models that stay loaded; 0: a share of the device's"
     )
     runner_slots: int = Field(default=1, ge=1, le=1024, description="attempts at a time; more than 1 only synthetic")
+    runner_sandbox: Literal["auto", "off", "required"] = Field(
+        default="auto", description="auto: the child is restricted where the kernel has Landlock; required: or not run"
+    )
     runner_step_delay_seconds: float = Field(default=0.0, ge=0, description="slows the synthetic renderer down")
     runner_preview_seconds: float = Field(default=0.5, ge=0, description="least time between two previews; 0: none")
     runner_drain_seconds: float = Field(default=60.0, ge=0, description="time for running attempts after SIGTERM")

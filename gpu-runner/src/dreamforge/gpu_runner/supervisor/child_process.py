@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import os
+import re
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from loguru import logger
@@ -15,6 +17,17 @@ from dreamforge.gpu_runner.protocol.messages import FromChild, Stop, ToChild, fr
 from dreamforge.gpu_runner.settings import RunnerSettings
 
 OnMessage = Callable[[FromChild], None]
+
+
+# Names, whole or in part, of what a renderer need not know: our settings, credentials, proxies.
+_SECRET = re.compile(
+    r"^FORGE_|TOKEN|SECRET|PASSW|CREDENTIAL|ACCESS_KEY|API_KEY|_PROXY$|^PG|DATABASE_URL", re.IGNORECASE
+)
+
+
+def child_environment(given: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a child: what is given, without settings of ours and without secrets."""
+    return {name: value for name, value in given.items() if _SECRET.search(name) is None}
 
 
 def child_options(settings: RunnerSettings) -> ChildOptions:
@@ -70,6 +83,7 @@ class Child:
                 f"--options={options.model_dump_json()}",
                 pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
+                env=child_environment(os.environ),
             )
         except BaseException:
             ours.close()

@@ -14,11 +14,14 @@ import threading
 from collections.abc import Sequence
 from functools import partial
 
+from loguru import logger
+
 from dreamforge.contracts.events import FailureReason
 from dreamforge.gpu_runner.machine.libraries import ENVIRONMENT
 from dreamforge.gpu_runner.protocol.child_options import ChildOptions
 from dreamforge.gpu_runner.protocol.messages import Ready, Render, Starting, Stop
 from dreamforge.gpu_runner.rendering.renderer import Renderer
+from dreamforge.gpu_runner.worker import sandbox
 from dreamforge.gpu_runner.worker.connection import EXIT_OK, Inbox, Outbox, start_reader
 from dreamforge.gpu_runner.worker.task_runner import TaskRunner
 from dreamforge.runtime import clock
@@ -34,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options: ChildOptions = arguments.options
     configure_logging("gpu-runner-child", level=options.log_level, as_json=options.log_json)
     _ignore_signals_of_the_terminal()
+    line = sandbox.enter(options.sandbox)
+    logger.log("INFO" if line.startswith("sandbox") else "WARNING", line)
     sock = socket.socket(fileno=arguments.fd)
     inbox, outbox = Inbox(), Outbox(sock)
     start_reader(sock, inbox)
