@@ -27,7 +27,7 @@ class Session {
       await call("v1/session", { method: "POST", ...json({ key: this.key.value.trim() }) });
       location.reload();
     } catch (error) {
-      this.say(error.message);
+      this.say(error.status === 401 ? "This key is unknown, expired or revoked." : error.message);
       this.key.select();
     }
   }
