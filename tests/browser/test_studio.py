@@ -147,6 +147,25 @@ def test_images_come_from_the_address_of_the_page(studio: Studio, view: tuple[in
 
 
 @BOTH
+def test_an_image_is_shown_as_soon_as_it_is_finished(studio: Studio, view: tuple[int, str]) -> None:
+    job_id = studio.do(studio.system.submit, images=2)
+    studio.do(studio.system.start, job_id)
+    page = studio.open(view)
+    figures = studio.card(page, job_id).locator("figure")
+    expect(figures).to_have_count(2)
+    data = picture(1000 + view[0])
+    studio.do(studio.system.store_image, job_id, 0, data)
+    await_shown(page, figures.first.locator("img"))
+    expect(figures.first).not_to_contain_text("cannot be read")
+    expect(figures.last).to_have_class("pending")
+    studio.do(studio.system.store_image, job_id, 1, picture(2000 + view[0]))
+    await_shown(page, figures.last.locator("img"))
+    studio.do(studio.system.cancel, job_id)
+    expect(studio.card(page, job_id).locator(".state")).to_contain_text("cancelled")
+    await_shown(page, figures.last.locator("img"))
+
+
+@BOTH
 def test_settings_that_cannot_be_taken_over_are_named(studio: Studio, view: tuple[int, str]) -> None:
     model = MODEL.model_copy(update={"model_id": "leaving", "title": "The leaving model"})
     studio.do(studio.system.register, model)

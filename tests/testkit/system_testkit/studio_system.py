@@ -69,7 +69,10 @@ def picture(seed: int, width_px: int = SIDE_PX, height_px: int = SIDE_PX) -> byt
 
 @dataclass
 class StudioSystem(ApiClient):
-    """The running system: jobs wait until a test starts and finishes them. The gateway at `keyed_url` asks for keys."""
+    """The running system: jobs wait until a test starts and finishes them.
+
+    The gateway at `keyed_url` asks for keys, and all its paths have a prefix.
+    """
 
     keyed_url: str
     servers: EmbeddedStack
@@ -112,26 +115,13 @@ class StudioSystem(ApiClient):
         event = StepProgressed(attempt=1, image_index=0, images=1, step=step, steps=steps, **times)
         await self._publish(event, job_id)
 
+    async def store_image(self, job_id: str, index: int, data: bytes) -> None:
+        """The runner has finished one image."""
+        await self._append(job_id, await self._stored(index, data))
+
     async def finish(self, job_id: str, *images: bytes) -> None:
         """The runner stores its images, and the job has succeeded in the tables."""
-        facts: list[Event] = []
-        for index, data in enumerate(images):
-            sha256 = sha256_of(data)
-            await self.objects.put(object_key(sha256), data, "image/png")
-            size = {"width_px": SIDE_PX, "height_px": SIDE_PX, "size_bytes": len(data)}
-            facts.append(
-                ArtifactStored(
-                    at=clock.now(),
-                    attempt=1,
-                    index=index,
-                    sha256=sha256,
-                    object_key=object_key(sha256),
-                    content_type="image/png",
-                    seed=7 + index,
-                    recipe={"seed": 7 + index, "prompt": "a red circle"},
-                    **size,
-                )
-            )
+        facts = [await self._stored(index, data) for index, data in enumerate(images)]
         hashes = tuple(sha256_of(data) for data in images)
         done = JobSucceeded(at=clock.now(), attempt=1, artifacts=hashes, render_seconds=0.4)
         await self._append(job_id, *facts, done)
@@ -143,6 +133,12 @@ class StudioSystem(ApiClient):
         await self.start(job_id)
         await self.finish(job_id, *images)
         return job_id
+
+    async def cancel(self, job_id: str) -> None:
+        """A job that runs is over."""
+        now = clock.now()
+        await self._append(job_id, CancelRequested(at=now), JobCancelled(at=now, stage="running"))
+        await self._until(job_id, "cancelled")
 
     async def cancel_waiting(self) -> None:
         """Every job that waits is over."""
@@ -161,6 +157,23 @@ class StudioSystem(ApiClient):
         async with httpx.AsyncClient(base_url=self.keyed_url, headers={"Authorization": f"Bearer {key}"}) as client:
             await eventually(lambda: client.get("/v1/me"), JOB_SECONDS, until=lambda reply: reply.status_code == 200)
         return key
+
+    async def _stored(self, index: int, data: bytes) -> ArtifactStored:
+        sha256 = sha256_of(data)
+        await self.objects.put(object_key(sha256), data, "image/png")
+        return ArtifactStored(
+            at=clock.now(),
+            attempt=1,
+            index=index,
+            sha256=sha256,
+            object_key=object_key(sha256),
+            size_bytes=len(data),
+            content_type="image/png",
+            width_px=SIDE_PX,
+            height_px=SIDE_PX,
+            seed=7 + index,
+            recipe={"seed": 7 + index, "prompt": "a red circle"},
+        )
 
     async def _append(self, job_id: str, *facts: Event) -> None:
         version = (await self.store.load(job_id)).version
@@ -189,7 +202,8 @@ async def studio_system(folder: Path) -> AsyncIterator[StudioSystem]:
         url = await exits.enter_async_context(_serving(named, projector.SERVICE))
         client = await exits.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30.0))
         await eventually(lambda: _ready(client), READY_SECONDS)
-        keyed_url = await exits.enter_async_context(_serving(named | {"gateway_auth": "keys"}))
+        own = {"gateway_auth": "keys", "gateway_root_path": "/forge"}
+        keyed_url = await exits.enter_async_context(_serving(named | own)) + own["gateway_root_path"]
         bus = await open_log(settings, "test")
         exits.push_async_callback(bus.close)
         system = StudioSystem(client, keyed_url, servers, bus, EventStore(bus, "/test"), ObjectStore(settings))
