@@ -72,6 +72,18 @@ def test_what_was_removed_by_hand_is_not_brought_back_by_a_runner(history: list[
     assert decide_model(gone, RegisterModel(now, gone.descriptor, by_hand=True))
 
 
+@given(HISTORIES, DESCRIPTORS, TIMES)
+def test_a_runner_does_not_take_the_id_of_files_that_a_person_registered(
+    history: list[ModelCommand], descriptor: ModelDescriptor, now: datetime
+):
+    chosen = folded([*history, RegisterModel(now, descriptor, by_hand=True)])
+    otherwise = folded([*history, RegisterModel(now, descriptor, by_hand=True), RegisterModel(now, descriptor)])
+    other_files = descriptor.model_copy(update={"digest": "f" * 64})
+    for state in (chosen, otherwise):
+        assert decide_model(state, RegisterModel(now, other_files)) == ()
+        assert decide_model(state, RegisterModel(now, other_files, by_hand=True))
+
+
 @given(HISTORIES)
 def test_only_the_registered_files_count_as_verified(history: list[ModelCommand]):
     state = folded(history)

@@ -56,6 +56,18 @@ async def test_a_removed_model_is_not_brought_back_by_a_runner(bus: Bus, store: 
     assert await registration.model(descriptor)
 
 
+async def test_other_files_under_an_id_that_a_person_registered_are_not_offered(
+    bus: Bus, store: EventStore, tmp_path: Path
+) -> None:
+    registration, descriptor = RunnerRegistration(bus, store), put_model(tmp_path, "m")
+    chosen = descriptor.model_copy(update={"digest": "f" * 64})
+    await store.handle(MODEL, "m", RegisterModel(clock.now(), chosen, by_hand=True))
+    assert not await registration.model(descriptor)
+    assert (await store.read(MODEL, "m")).state.descriptor == chosen
+    await store.handle(MODEL, "m", RegisterModel(clock.now(), descriptor, by_hand=True))
+    assert await registration.model(descriptor)
+
+
 async def test_a_runner_that_says_the_same_writes_nothing(bus: Bus, store: EventStore, tmp_path: Path) -> None:
     registration, descriptor = RunnerRegistration(bus, store), put_model(tmp_path, "m")
     await registration.model(descriptor)

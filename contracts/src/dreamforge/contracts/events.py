@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import AwareDatetime, Field
 
 from dreamforge.contracts.fleet import Device
-from dreamforge.contracts.models.descriptor import ModelDescriptor, Sha256, Token, Value, is_none
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Sha256, Token, Value, is_none, is_zero
 from dreamforge.contracts.request.render_request import Deadlines, RenderRequest
 from dreamforge.contracts.request.values import Seed
 
@@ -315,6 +315,9 @@ class ModelRegistered(ModelEvent):
     TYPE = "dreamforge.model.registered.v1"
     TOKEN = "registered"
     descriptor: ModelDescriptor
+    by_hand: bool = Field(
+        default=False, exclude_if=is_zero, description="whether a person registered it, and not a runner what it found"
+    )
 
 
 class ModelVerified(ModelEvent):

@@ -1,6 +1,7 @@
 """The model aggregate: which models can be requested. Pure.
 
-A runner offers what it finds on its disk (`by_hand=False`); that does not restore what an operator removed.
+A runner offers what it finds on its disk (`by_hand=False`); that does not restore what an operator removed, and does
+not replace the files that an operator registered under the same id.
 """
 
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ class ModelState:
     removed: bool = False
     verified_digest: str = ""
     verified_at: datetime | None = None
+    #: Whether a person registered these files.
+    by_hand: bool = False
 
     @property
     def available(self) -> bool:
@@ -98,16 +101,24 @@ def _register(state: ModelState, command: RegisterModel) -> tuple[ModelEvent, ..
     known = state.descriptor
     if state.removed and not command.by_hand and known is not None and known.digest == command.descriptor.digest:
         return ()  # described otherwise, it is still what was removed
-    if known == command.descriptor and not state.removed:
+    if state.by_hand and not command.by_hand and not state.removed and _has_other_files(state, command.descriptor):
+        return ()  # that would take the id of a model that a person chose
+    if known == command.descriptor and not state.removed and state.by_hand >= command.by_hand:
         return ()
-    return (ModelRegistered(at=command.now, descriptor=command.descriptor),)
+    return (ModelRegistered(at=command.now, descriptor=command.descriptor, by_hand=command.by_hand),)
+
+
+def _has_other_files(state: ModelState, descriptor: ModelDescriptor) -> bool:
+    return state.descriptor is not None and state.descriptor.digest != descriptor.digest
 
 
 def evolve_model(state: ModelState, event: ModelEvent) -> ModelState:
     """The state after one more fact. Errors: TypeError for an event that is not of this aggregate."""
     match event:
         case ModelRegistered():
-            return replace(state, descriptor=event.descriptor, removed=False)
+            # A runner that describes the same files otherwise does not make them its own.
+            by_hand = event.by_hand or (state.by_hand and not _has_other_files(state, event.descriptor))
+            return replace(state, descriptor=event.descriptor, removed=False, by_hand=by_hand)
         case ModelVerified():
             return replace(state, verified_digest=event.digest, verified_at=event.at)
         case ModelRemoved():

@@ -56,5 +56,9 @@ class ModelOffer:
     def _tell_removed(self, removed: set[str]) -> None:
         if new := removed - self._removed:
             names = ", ".join(sorted(new))
-            logger.warning("not offered, since removed by hand: {} (`dreamforge models add` brings it back)", names)
+            logger.warning(
+                "not offered, since removed by hand or registered with other files: {}"
+                " (`dreamforge models add FOLDER --replace` brings it back)",
+                names,
+            )
         self._removed = removed

@@ -35,7 +35,10 @@ class RunnerRegistration:
         await retry.until_it_works("the log", append, DependencyAway, VersionConflict)
 
     async def model(self, descriptor: ModelDescriptor) -> bool:
-        """Offer a model to the registry; False if a person removed it. Waits while NATS is unavailable."""
+        """Offer a model to the registry; False if a person removed it, or registered other files under its id.
+
+        Waits while NATS is unavailable.
+        """
         command = RegisterModel(clock.now(), descriptor)
 
         async def offer() -> ModelState:
@@ -47,7 +50,7 @@ class RunnerRegistration:
             return outcome.state
 
         state = await retry.until_it_works("the log", offer, DependencyAway, VersionConflict)
-        return state.available
+        return state.available and state.descriptor is not None and state.descriptor.digest == descriptor.digest
 
     async def _read(self, stream: str, event: Event, entity_id: str) -> tuple[list[LogMessage], int]:
         stored = await direct_get.last_of_each(self.bus, stream, subjects.aggregate_filter(event, entity_id))
