@@ -102,7 +102,7 @@ class Stack:
         return json.loads(done.stdout)
 
     def fetch(self, path: str) -> bytes:
-        """What the gateway leads to, redirects followed."""
+        """Bytes of the gateway."""
         with urlopen(self.record.gateway_url + path) as answer:
             found: bytes = answer.read()
             return found
