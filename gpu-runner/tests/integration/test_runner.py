@@ -87,8 +87,9 @@ async def test_a_runner_says_what_it_is_and_leaves_at_once_when_asked(stage: Sta
     assert (beat.slots, beat.model_ids, beat.device.kind, beat.renderer) == (3, ("synthetic",), "cpu", "synthetic")
     assert 0 < beat.free_bytes <= beat.budget_bytes <= beat.device.total_bytes
     leases = await stage.bus.nc.subscribe("$KV.runners.r1")
+    await stage.bus.nc.flush()
     process.send_signal(signal.SIGTERM)
-    assert await asyncio.wait_for(process.wait(), 10) == 0
+    assert await asyncio.wait_for(process.wait(), 30) == 0
     async with asyncio.timeout(10):  # it said so itself: no lease had to run out
         while (await leases.next_msg(10)).headers.get("KV-Operation") != "PURGE":
             pass

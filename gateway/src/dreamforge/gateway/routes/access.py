@@ -33,7 +33,7 @@ async def read_me(request: Request) -> Response:
     return reply(_me(request, identity_of(request)))
 
 
-@router.post(SESSION_PATH, response_model=MeReply, responses=doc.problems(413, 415, 422, 503))
+@router.post(SESSION_PATH, response_model=MeReply, responses=doc.problems(400, 413, 415, 422, 503))
 async def sign_in(request: Request, sign_in: SignIn) -> Response:
     """Begin a session: the key is kept in a cookie that only this gateway gets, and that no script can read."""
     dependencies = dependencies_of(request)
