@@ -85,12 +85,19 @@ def task_of(folder: Path, **changes: Any) -> Any:
     return render_task(**values | changes)
 
 
-def refused(renderer: Any, folder: Path) -> str:
-    """Why a model does not load."""
+def refused(renderer: Any, folder: Path, *, by_names: bool = True) -> str:
+    """Why a model does not load, and, `by_names`, is refused by the names in its files already."""
+    from dreamforge.gpu_runner.rendering.load_report import WeightsWrong
+    from dreamforge.gpu_runner.rendering.weight_check import check_weights
+
     with pytest.raises(RenderFailed) as failed:
         renderer.load(ModelKey.of_task(task_of(folder)))
     assert failed.value.reason is FailureReason.MODEL_BROKEN
     assert not failed.value.retryable
+    if by_names:
+        with pytest.raises(WeightsWrong) as wrong:
+            check_weights(folder)
+        assert str(wrong.value) in str(failed.value)
     return str(failed.value)
 
 
@@ -158,7 +165,8 @@ def test_every_part_of_every_family_is_checked(renderer: Any, cache: Path, tmp_p
 def test_weights_that_a_single_file_lacks_are_an_error_that_names_part_and_keys(
     renderer: Any, whole_file: Path, tmp_path: Path, part: str, mark: str, said: str
 ) -> None:
-    message = refused(renderer, changed(whole_file, tmp_path / "short", ".", without(mark)))
+    folder = changed(whole_file, tmp_path / "short", ".", without(mark))
+    message = refused(renderer, folder, by_names=part != "text_encoder")
     assert f"{part}: " in message
     assert said in message
 
@@ -175,11 +183,14 @@ def test_weights_of_another_shape_are_an_error(renderer: Any, parts: Path, tmp_p
 
 
 def test_keys_that_nothing_reads_are_a_warning_that_names_them(renderer: Any, parts: Path, tmp_path: Path) -> None:
+    from dreamforge.gpu_runner.rendering.weight_check import check_weights
+
     assert warned(renderer, parts) == {}
     folder = changed(parts, tmp_path / "more", "unet", beside(a="mystery.weight", b="num_batches_tracked"))
     more = changed(folder, tmp_path / "still-more", "text_encoder", beside(a="mystery.bias"))
     words = warned(renderer, more)[WarningCode.KEYS_IGNORED]
     assert sorted(words) == ["text_encoder: mystery.bias", "unet: mystery.weight"]
+    assert sorted(check_weights(more).ignored_keys) == sorted(words)
     assert rendered(renderer, more) == rendered(renderer, parts)
 
 
@@ -199,7 +210,7 @@ def test_weights_with_a_scale_apart_are_an_error(renderer: Any, parts: Path, who
     folder = changed(parts, tmp_path / "scaled", "unet", beside(a="conv_in.scale_weight"))
     assert "conv_in.scale_weight" in refused(renderer, folder)
     one = changed(whole_file, tmp_path / "scaled-one", ".", beside(a="scaled_fp8"))
-    assert "scaled_fp8" in refused(renderer, one)
+    assert "scaled_fp8" in refused(renderer, one, by_names=False)  # the headers say so before
 
 
 @pytest.mark.parametrize("layout", ["folder", "one file"])
@@ -280,6 +291,15 @@ def test_a_controlnet_with_missing_weights_is_an_error_and_unread_ones_a_warning
     with pytest.raises(RenderFailed, match=r"short does not load: ControlNet: 2 weights are missing") as failed:
         renderer.warnings(task_of(base, control=control(short)))
     assert failed.value.reason is FailureReason.MODEL_BROKEN
+
+
+def test_a_configuration_that_cannot_be_read_is_an_error_that_names_the_part(
+    renderer: Any, parts: Path, tmp_path: Path
+) -> None:
+    for part, changes in (("vae", {"block_out_channels": 7}), ("text_encoder", {"hidden_size": "wide"})):
+        folder = shutil.copytree(parts, tmp_path / part)
+        configure(folder, f"{part}/config.json", **changes)
+        assert f"{part}: " in refused(renderer, folder)
 
 
 def test_each_part_is_read_in_the_variant_that_it_has(renderer: Any, parts: Path, tmp_path: Path) -> None:

@@ -36,6 +36,11 @@ class CliSettings(CommonSettings):
     hub_url: str = Field(
         default="https://huggingface.co", description="server on which `models download` finds repositories"
     )
+    models_check: Literal["weights", "headers"] = Field(
+        default="weights",
+        description="what `models add`, `download` and `verify` check: `weights`, each one by name and shape as the"
+        " renderer loads them (seconds, where it is installed); `headers`, that the files are whole and fit",
+    )
     hub_token: SecretStr = Field(default=SecretStr(""), description="access token for gated and private repositories")
 
     @field_validator("gateway_url", "hub_url")

@@ -31,6 +31,7 @@ from dreamforge.cli.models.library import (
 from dreamforge.cli.models.registration import Result, refuse_other_files_of_id, register, result
 from dreamforge.cli.models.sources import DownloadPlan
 from dreamforge.cli.models.verification import refuse_other_files
+from dreamforge.cli.models.weight_check import check_weights
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.models.descriptor import ModelDescriptor, ModelSource
 from dreamforge.contracts.models.descriptor_file import CatalogEntry, check_family, refuse_pickle
@@ -130,6 +131,7 @@ async def _add_described(
     if not options.replace:
         await refuse_other_files_of_id(settings, descriptor)
     if library.contains(folder):
+        await asyncio.to_thread(check_weights, settings, folder, descriptor.kind)
         if descriptor != read_descriptor(folder / DESCRIPTOR_NAME):
             write_descriptor(folder, descriptor)  # a runner registers what is written there
         return await register(settings, descriptor, folder)
@@ -175,6 +177,7 @@ async def _add_in_place(
     library.refuse_other_owner(folder, entry.model_id)
     found = await survey_with_bar(folder, quiet=quiet)
     descriptor = await asyncio.to_thread(checked_descriptor, entry, entry.source, folder, found)
+    await asyncio.to_thread(check_weights, settings, folder, descriptor.kind)
     if not options.replace:
         await refuse_other_files_of_id(settings, descriptor)
     write_descriptor(folder, descriptor)

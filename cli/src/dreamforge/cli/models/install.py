@@ -25,6 +25,7 @@ from dreamforge.cli.models.library import (
 from dreamforge.cli.models.partial_file import ExpectedFile
 from dreamforge.cli.models.remote_headers import copy_headers
 from dreamforge.cli.models.sources import DownloadPlan, SourceResolver
+from dreamforge.cli.models.weight_check import check_weights
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.models.descriptor import ModelDescriptor, ModelFile
@@ -113,6 +114,7 @@ class Installer:
         folder = self.library.claim(entry.model_id)
         try:
             descriptor = await self._fill(folder, entry, plan)
+            await asyncio.to_thread(check_weights, self.settings, folder, descriptor.kind)
             await approve(descriptor)
         except ForgeError:
             if is_new and all(isinstance(each.location, Path) for each in plan.downloads):

@@ -11,6 +11,7 @@ from dreamforge.cli.models.library import ModelLibrary, entry_of
 from dreamforge.cli.models.registration import Result, register, result
 from dreamforge.cli.models.registry import ModelRegistryClient, registry_client
 from dreamforge.cli.models.verification import refuse_other_files
+from dreamforge.cli.models.weight_check import check_weights
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.model_registry import ModelState, RemoveModel, VerifyModel
 from dreamforge.contracts.models.descriptor import ModelDescriptor
@@ -87,6 +88,7 @@ async def verify(settings: CliSettings, model_id: str, *, quiet: bool) -> Result
         found = await survey_with_bar(folder, quiet=quiet)
         refuse_other_files(descriptor, folder, found)
         fitted(descriptor, await asyncio.to_thread(inspect_model, folder))
+        await asyncio.to_thread(check_weights, settings, folder, descriptor.kind)
         command = VerifyModel(clock.now(), found.digest, found.size_bytes, verified_by=platform.node())
         await registry.execute(model_id, command)
     return result(descriptor, f"{model_id} is verified: {len(found.files)} files, {found.size_bytes} bytes")

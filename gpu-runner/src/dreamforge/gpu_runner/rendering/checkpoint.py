@@ -22,13 +22,16 @@ TEXT_ENCODERS = ("cond_stage_model.", "conditioner.embedders.", "text_encoders."
 
 
 def check_checkpoint(checkpoint: Path, parts: Mapping[str, Any], report: LoadReport) -> None:
-    """Whether a file has every weight of these parts (diffusers' classes by name), and what else it has.
+    """Whether a file has every weight of these parts (classes by name), and what else it has.
+
+    Text encoders are left out: what they lack shows once they are loaded.
 
     Reads headers and configurations; the weights stay on the disk.
     Errors: WeightsWrong; SafetensorError, OSError, ValueError, KeyError as the libraries choose.
     """
     tensors = load_file(checkpoint)
-    used = [tensor for name, part_class in parts.items() for tensor in _used(name, part_class, checkpoint, tensors)]
+    known = {name: part_class for name, part_class in parts.items() if _is_read_apart(part_class)}
+    used = [tensor for name, part_class in known.items() for tensor in _used(name, part_class, checkpoint, tensors)]
     unread = [key for key in TensorOrigins(tensors).unused(used) if not key.startswith(TEXT_ENCODERS)]
     report.add_unread(checkpoint.name, unread)
 
@@ -50,6 +53,6 @@ def _used(name: str, part_class: Any, checkpoint: Path, tensors: Tensors) -> lis
     return [tensor for key, tensor in converted.items() if key in expected]
 
 
-def single_file_class(part_class: Any) -> bool:
+def _is_read_apart(part_class: Any) -> bool:
     """Whether diffusers reads this part out of a file with all weights by itself."""
     return issubclass(part_class, diffusers.ModelMixin) and part_class.__name__ in CONVERSIONS

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.events import WarningCode
-from dreamforge.gpu_runner.rendering.renderer import RenderWarning
+from dreamforge.gpu_runner.rendering.renderer import RenderWarning, first_line
 from dreamforge.gpu_runner.rendering.weights import variant_of
 from dreamforge.runtime.storage.checkpoint_layout import SCALED
 
@@ -34,6 +35,10 @@ IDLE = re.compile(
     r"|^(alphas_cumprod|betas|sqrt_|log_one_minus_|posterior_|logvar|lvlb_weights|scale_factor|global_step|epoch)"
     r"|^(model_ema|denoiser|first_stage_model\.loss|loss)\."
 )
+
+
+#: What the libraries raise for files and configurations that they cannot read.
+UNREADABLE = (SafetensorError, OSError, ValueError, LookupError, RuntimeError, TypeError, AttributeError, ImportError)
 
 
 @dataclass(eq=False)
@@ -72,20 +77,27 @@ class LoadReport:
                 self.ignored_keys.append(f"{part}: {key}")
 
 
-def read_part(part_class: Any, folder: Path, name: str, dtype: torch.dtype, report: LoadReport) -> Any:
+def read_part(part_class: Any, folder: Path, name: str, dtype: torch.dtype, report: LoadReport, **how: Any) -> Any:
     """A model of diffusers or transformers from its folder, with every one of its weights from there. Any: untyped.
 
-    Errors: WeightsWrong; OSError, ValueError, KeyError, RuntimeError or ImportError, as the libraries choose.
+    `how` has further keywords of `from_pretrained`. Whatever the libraries raise is said of the part.
+    Errors: WeightsWrong; MemoryError, torch.OutOfMemoryError, torch.AcceleratorError.
     """
-    module, info = part_class.from_pretrained(
-        str(folder),
-        dtype=dtype,
-        variant=variant_of(folder),
-        use_safetensors=True,
-        local_files_only=True,
-        ignore_mismatched_sizes=True,  # so that they are named below
-        output_loading_info=True,
-    )
+    try:
+        module, info = part_class.from_pretrained(
+            str(folder),
+            dtype=dtype,
+            variant=variant_of(folder),
+            use_safetensors=True,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,  # so that they are named below
+            output_loading_info=True,
+            **how,
+        )
+    except (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError):
+        raise
+    except Exception as error:  # whatever the libraries choose
+        raise WeightsWrong(name, first_line(error) or type(error).__name__) from error
     if missing := info["missing_keys"]:
         raise lacking(name, missing)
     if mismatched := [key for key, *_ in info["mismatched_keys"]]:

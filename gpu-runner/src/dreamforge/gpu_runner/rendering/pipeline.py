@@ -14,7 +14,7 @@ from diffusers.loaders.single_file_utils import SingleFileComponentError
 from loguru import logger
 from transformers import PreTrainedModel
 
-from dreamforge.gpu_runner.rendering.checkpoint import check_checkpoint, single_file_class
+from dreamforge.gpu_runner.rendering.checkpoint import check_checkpoint
 from dreamforge.gpu_runner.rendering.load_report import (
     LoadReport,
     WeightsWrong,
@@ -81,28 +81,45 @@ def read_pipeline(folder: Path, *, dtype: torch.dtype) -> ReadPipeline:
         pipeline = _read_folder(folder, dtype, report)
     else:
         pipeline = _read_checkpoint(checkpoint, dtype, report)
-    _obey(pipeline, report)
+    pipeline.scheduler = obeying(pipeline.scheduler, report)
     return ReadPipeline(pipeline, report)
 
 
 def _read_folder(folder: Path, dtype: torch.dtype, report: LoadReport) -> Pipeline:
-    index: dict[str, Any] = json.loads((folder / INDEX_NAME).read_text())  # Any: as in the file
-    known = getattr(diffusers, str(index.get("_class_name")), None)
-    takes = signature(known.__init__).parameters if known is not None else {}
-    parts = {
-        name: read_part(part_class, folder / name, name, dtype, report)
-        for name, value in index.items()
-        if name in takes and (folder / name).is_dir() and (part_class := _class_of_part(value)) is not None
-    }
-    if known is not None:
-        report.ignored_settings += [
-            f"{INDEX_NAME}: {name}"
-            for name, value in index.items()
-            if name not in takes and not name.startswith("_") and value not in (None, False, [None, None])
-        ]
+    parts = read_parts(folder, dtype, report)
     read: Any = diffusers.DiffusionPipeline.from_pretrained  # Any: it has no types
     pipeline: Pipeline = read(str(folder), dtype=dtype, use_safetensors=True, local_files_only=True, **parts)
     return pipeline
+
+
+def read_parts(folder: Path, dtype: torch.dtype, report: LoadReport, **how: Any) -> dict[str, Any]:
+    """The parts with weights of a pipeline's folder. `how`: see `read_part`. Any: untyped. Errors: WeightsWrong."""
+    index = _index(folder)
+    known = getattr(diffusers, str(index.get("_class_name")), None)
+    if known is None:
+        return {}
+    takes = signature(known.__init__).parameters
+    report.ignored_settings += [
+        f"{INDEX_NAME}: {name}"
+        for name, value in index.items()
+        if name not in takes and not name.startswith("_") and value not in (None, False, [None, None])
+    ]
+    return {
+        name: read_part(part_class, folder / name, name, dtype, report, **how)
+        for name, part_class in classes_of_parts(folder).items()
+        if name in takes and (folder / name).is_dir()
+    }
+
+
+def classes_of_parts(folder: Path) -> dict[str, Any]:  # Any: diffusers' classes have no types
+    """The class of each part that has weights."""
+    found = {name: _class_of_part(value) for name, value in _index(folder).items()}
+    return {name: part_class for name, part_class in found.items() if part_class is not None}
+
+
+def _index(folder: Path) -> dict[str, Any]:  # Any: as in the file
+    index: dict[str, Any] = json.loads((folder / INDEX_NAME).read_text())
+    return index
 
 
 def _class_of_part(value: object) -> Any:  # Any: diffusers' classes have no types
@@ -122,13 +139,11 @@ def _class_of_part(value: object) -> Any:  # Any: diffusers' classes have no typ
 def _read_checkpoint(checkpoint: Path, dtype: torch.dtype, report: LoadReport) -> Pipeline:
     """From one file with all weights; what class and configuration its parts have, the folder around it says."""
     folder = checkpoint.parent
-    index: dict[str, Any] = json.loads((folder / INDEX_NAME).read_text())  # Any: as in the file
-    name = index["_class_name"]
+    name = _index(folder)["_class_name"]
     read = getattr(getattr(diffusers, name, None), "from_single_file", None)
     if read is None:
         raise ValueError(f"{name} cannot be read from one file; take the repository with a folder for each part")
-    classes = {part: part_class for part, value in index.items() if (part_class := _class_of_part(value)) is not None}
-    check_checkpoint(checkpoint, {part: each for part, each in classes.items() if single_file_class(each)}, report)
+    check_checkpoint(checkpoint, classes_of_parts(folder), report)
     try:
         pipeline: Pipeline = read(str(checkpoint), config=str(folder), dtype=dtype, local_files_only=True)
     except SingleFileComponentError as error:
@@ -140,12 +155,11 @@ def _read_checkpoint(checkpoint: Path, dtype: torch.dtype, report: LoadReport) -
     return pipeline
 
 
-def _obey(pipeline: Pipeline, report: LoadReport) -> None:
-    """Have the scheduler predict what the model was trained for. Errors: WeightsWrong where its class cannot."""
-    scheduler = pipeline.scheduler
+def obeying(scheduler: Any, report: LoadReport) -> Any:  # Any: see `Pipeline.scheduler`
+    """The scheduler that predicts what the model was trained for. Errors: WeightsWrong where its class cannot."""
     settings = {name: value for name, value in report.scheduler_settings.items() if scheduler.config.get(name) != value}
     if not settings:
-        return
+        return scheduler
     said = ", ".join(f"{name}: {value}" for name, value in settings.items())
     if unable := settings.keys() - signature(type(scheduler).__init__).parameters.keys():
         problem = (
@@ -153,7 +167,7 @@ def _obey(pipeline: Pipeline, report: LoadReport) -> None:
         )
         raise WeightsWrong("scheduler", f"{problem}; take EulerDiscreteScheduler in scheduler_config.json")
     logger.info("the weights are marked for {}: set on the scheduler", said)
-    pipeline.scheduler = type(scheduler).from_config(scheduler.config, **settings)
+    return type(scheduler).from_config(scheduler.config, **settings)
 
 
 def part(class_name: str, **configuration: Any) -> Any:  # Any: diffusers' classes have no types

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from safetensors import SafetensorError
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.models.descriptor import Dtype
-from dreamforge.gpu_runner.rendering.load_report import LoadReport, WeightsWrong, report_warnings
+from dreamforge.gpu_runner.rendering.load_report import UNREADABLE, LoadReport, WeightsWrong, report_warnings
 from dreamforge.gpu_runner.rendering.pipeline import INDEX_NAME, Pipeline, ReadPipeline, read_pipeline
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, ModelPlacement, RenderFailed, RenderWarning
 from dreamforge.gpu_runner.rendering.torch_device import TorchDevice
@@ -110,7 +109,7 @@ class PipelineCache:
     def _read(self, key: ModelKey) -> ReadPipeline:
         try:
             read = read_pipeline(key.path, dtype=_dtype(key))
-        except (WeightsWrong, SafetensorError, OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        except (WeightsWrong, *UNREADABLE) as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
             raise RenderFailed(FailureReason.MODEL_BROKEN, f"{key.model_id} does not load: {error}") from error

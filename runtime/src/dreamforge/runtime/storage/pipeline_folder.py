@@ -282,7 +282,8 @@ def network_packs(network: dict[str, Any]) -> int:  # Any: an open JSON object
 def _side_px(configurations: Configurations) -> int:
     """The side that a network was trained for; 0 if its configuration does not say."""
     vae = configurations.get("vae", {})
-    halvings = len(vae.get("block_out_channels") or vae.get("decoder_block_out_channels") or ()) - 1
+    levels = vae.get("block_out_channels") or vae.get("decoder_block_out_channels")
+    halvings = len(levels) - 1 if isinstance(levels, list) else -1
     size = configurations.get("unet", configurations.get("transformer", {})).get("sample_size")
     return size * 2**halvings if isinstance(size, int) and halvings >= 0 else 0
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import diffusers
 import torch
-from safetensors import SafetensorError
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
@@ -91,9 +90,7 @@ def _read(key: ModelKey, dtype: torch.dtype) -> _Loaded:
     try:
         # Safetensors only, as for pipelines: a pickle runs code when it is read.
         net = read_part(diffusers.ControlNetModel, key.path, "ControlNet", dtype, report)
-    except (WeightsWrong, SafetensorError, OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
+    except WeightsWrong as error:
         raise RenderFailed(FailureReason.MODEL_BROKEN, f"{key.model_id} does not load: {error}") from error
     return _Loaded(key, dtype, net, report)
 
