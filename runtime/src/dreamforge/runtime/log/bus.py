@@ -5,7 +5,7 @@ import contextlib
 import json
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from loguru import logger
 from nats.aio.client import Client
@@ -56,6 +56,16 @@ def refusal(error: ApiError | JetStreamApiError, what: str) -> BrokerUnfit | Dep
     return DependencyAway(dependency="nats", reason=str(error))
 
 
+class Silent(Protocol):
+    """What follows a stream over a connection."""
+
+    stream: str
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long nothing was heard of the stream."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bus:
     """One connection. `request` calls JetStream's API; `nc` and `js` are there for the rest.
@@ -68,6 +78,7 @@ class Bus:
     names: Names = PLAIN_NAMES
     on_reconnect: set[Callable[[], None]] = field(default_factory=set, repr=False)
     beside: "set[asyncio.Task[None]]" = field(default_factory=set, repr=False)
+    followers: "set[Silent]" = field(default_factory=set, repr=False)
 
     def run_beside(self, work: Coroutine[Any, Any, None], name: str) -> None:  # Any: as asyncio declares
         """Run something until the connection is closed."""

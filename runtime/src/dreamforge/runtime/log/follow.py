@@ -45,7 +45,7 @@ class _SessionLost(Exception):
     """The consumer is gone or does not answer: another one continues where it stopped."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Follower:
     """Follows one stream after a sequence; `latest_only` starts with the last message of each subject (for KV).
 
@@ -62,23 +62,36 @@ class Follower:
     _log_id: str | None = field(default=None, init=False)
     _newest: LogMessage | None = field(default=None, init=False)
     _short_since: float | None = field(default=None, init=False)
+    _waiting_since: float | None = field(default=None, init=False)  # None: who reads has not come back for more
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long nothing was heard of the stream, not even a heartbeat, although it was waited for."""
+        return 0.0 if self._waiting_since is None else clock.monotonic_seconds() - self._waiting_since
 
     async def batches(self) -> AsyncGenerator[Batch]:
         """Yield batches until cancelled. The first one comes at once (empty when there is nothing to catch up with).
 
         Errors: LogReplaced when a stream of facts is made anew or restored from an older copy while it is followed.
         """
-        while True:
-            async for attempt in retry.backoff(f"the stream {self.stream}", cap_seconds=1.0):
-                began = self.after_sequence
-                try:
-                    async for batch in self._session():
-                        yield batch
-                except (_SessionLost, DependencyAway, ApiError, *NATS_ERRORS) as error:
-                    if attempt > 1:
-                        logger.warning("following {} again from {}: {}", self.stream, self.after_sequence, error)
-                if self.after_sequence > began:
-                    break  # it worked for a while: the next failure starts with the shortest wait
+        self.bus.followers.add(self)
+        self._waiting_since = clock.monotonic_seconds()
+        try:
+            while True:
+                async for attempt in retry.backoff(f"the stream {self.stream}", cap_seconds=1.0):
+                    began = self.after_sequence
+                    try:
+                        async for batch in self._session():
+                            self._waiting_since = None
+                            yield batch
+                            self._waiting_since = clock.monotonic_seconds()
+                    except (_SessionLost, DependencyAway, ApiError, *NATS_ERRORS) as error:
+                        if attempt > 1:
+                            logger.warning("following {} again from {}: {}", self.stream, self.after_sequence, error)
+                    if self.after_sequence > began:
+                        break  # it worked for a while: the next failure starts with the shortest wait
+        finally:
+            self.bus.followers.discard(self)
 
     async def _session(self) -> AsyncGenerator[Batch]:
         self._inbox = asyncio.Queue()
@@ -173,6 +186,7 @@ class Follower:
                 first = await self._inbox.get()
         except TimeoutError:
             raise _SessionLost("the server does not answer") from None
+        self._waiting_since = clock.monotonic_seconds()
         messages: list[Msg] = []
         ended = False
         for message in (first, *self._rest()):

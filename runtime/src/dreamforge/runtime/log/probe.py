@@ -18,6 +18,9 @@ from dreamforge.runtime.log.monitoring import PROBE_BYTES, problem_of
 
 STORE_SECONDS = 1.5  # below the limit of a readiness check, so that this reason is told and not a time-out
 
+# A stream that is followed is heard every second; a follower that lost it tries again within seconds.
+SILENT_SECONDS = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class LogProbe:
@@ -30,7 +33,14 @@ class LogProbe:
     async def check(self) -> None:
         """Store a message as durably as a fact and read it. Errors: DependencyAway with what did not work."""
         await self.bus.check()
+        self._streams_are_heard()
         await asyncio.gather(self._store_and_read(), self._servers_own_word())
+
+    def _streams_are_heard(self) -> None:
+        for follower in self.bus.followers:
+            if follower.silent_seconds > SILENT_SECONDS:
+                reason = f"connected, but stream {follower.stream} was not heard for {follower.silent_seconds:.0f} s"
+                raise DependencyAway(dependency="nats", reason=reason)
 
     async def _store_and_read(self) -> None:
         mark = ids.new_id().encode().ljust(PROBE_BYTES)

@@ -38,6 +38,7 @@ class Leadership:
         self._revision = 0
         self._until = 0.0
         self._holds = False
+        self._warned = ""
 
     @property
     def leads(self) -> bool:
@@ -61,13 +62,14 @@ class Leadership:
             self._revision = await self._put(self._instance, {"Nats-TTL": f"{LEADER_LEASE_SECONDS}s"})
         except ApiError as error:
             if error.code not in WRONG_LAST_SEQUENCE:
-                logger.warning("leadership: {}", error)
+                self._warn(error)
             self._resign()  # another process has it, or the server lost the key
         except DependencyAway as error:
             if not self.leads:
                 self._resign()
             await self._redeclare(error)
         else:
+            self._warned = ""
             led = self.leads  # a renewal that came late is a new beginning
             self._holds, self._until = True, asked_at + LEADER_LEASE_SECONDS
             if not led:
@@ -75,11 +77,17 @@ class Leadership:
 
     async def _redeclare(self, error: DependencyAway) -> None:
         """Declare the buckets of leaders and of the fleet, which are in memory: a restarted broker has neither."""
-        logger.warning("leadership: {}", error)
+        self._warn(error)
         try:
             await ensure_streams(self._bus, replicas=self._replicas)
         except (DependencyAway, ApiError, BrokerUnfit) as second_error:
-            logger.warning("leadership: {}", second_error)
+            self._warn(second_error)
+
+    def _warn(self, error: Exception) -> None:
+        """Say it once: the next step is a quarter of a second away."""
+        if str(error) != self._warned:
+            self._warned = str(error)
+            logger.warning("leadership: {}", error)
 
     async def _holder(self) -> bytes:
         """The instance that holds the key, empty if it is free; remembers the revision of the key."""
