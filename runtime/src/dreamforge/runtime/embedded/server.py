@@ -20,6 +20,7 @@ from dreamforge.runtime.embedded.processes import kill_strays
 PORT_ATTEMPTS = 5  # a free port may be taken by others between our choice and the server's bind
 CHECK_SECONDS = 2.0  # one readiness check; a server that accepts but is not ready must not hang us
 PROBE_SECONDS = 10.0  # a server that works may be slow on a busy machine; one that does not must not hang us
+PROBLEM_CHARACTERS = 200  # of one line that says why a server does not work
 FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 0.005, 0.1  # between readiness checks, growing by half each time
 
 
@@ -94,7 +95,7 @@ class EmbeddedServer(ABC):
         except TimeoutError:
             return f"no answer within {PROBE_SECONDS:g} s"
         except Exception as error:  # whatever the client library raises
-            return " ".join(str(error).split()) or type(error).__name__
+            return " ".join(str(error).split())[:PROBLEM_CHARACTERS] or type(error).__name__
         return ""
 
     def free_bytes(self) -> int:

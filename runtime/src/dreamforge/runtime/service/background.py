@@ -11,6 +11,8 @@ from dreamforge.runtime import clock
 
 # The event loop may call a timer one clock tick before the wall clock shows its time.
 TICK_SECONDS = 0.001
+# The loop's timers stand still while a machine is suspended, and know nothing of a clock that is corrected.
+LOOK_SECONDS = 5.0
 
 
 class BackgroundTasks:
@@ -52,8 +54,7 @@ class Alarm:
             return
         self.off()
         self._when = when
-        seconds = max(0.0, (when - clock.now()).total_seconds()) + TICK_SECONDS
-        self._handle = asyncio.get_running_loop().call_later(seconds, self._rings)
+        self._wait(when)
 
     def off(self) -> None:
         """Forget the time that was set."""
@@ -61,6 +62,13 @@ class Alarm:
             self._handle.cancel()
         self._when = self._handle = None
 
-    def _rings(self) -> None:
+    def _wait(self, when: datetime) -> None:
+        seconds = max(0.0, (when - clock.now()).total_seconds()) + TICK_SECONDS
+        self._handle = asyncio.get_running_loop().call_later(min(seconds, LOOK_SECONDS), self._look, when)
+
+    def _look(self, when: datetime) -> None:
+        if clock.now() < when:
+            self._wait(when)
+            return
         self.off()
         self._ring()
