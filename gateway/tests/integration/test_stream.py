@@ -169,7 +169,7 @@ async def test_a_slow_client_is_dropped_and_can_resume(
     slow.setblocking(False)
     loop = asyncio.get_running_loop()
     await loop.sock_connect(slow, (client.base_url.host, client.base_url.port))
-    await loop.sock_sendall(slow, f"GET /v1/jobs/{job_id}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    await loop.sock_sendall(slow, f"GET /v1/jobs/{job_id}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     await loop.sock_recv(slow, 20)  # it has begun, and now stops reading
     dropped = hub.DROPPED._value.get()
     large = {"recipe": "x" * 200_000}
