@@ -293,6 +293,29 @@ def test_a_controlnet_with_missing_weights_is_an_error_and_unread_ones_a_warning
     assert failed.value.reason is FailureReason.MODEL_BROKEN
 
 
+def test_names_of_earlier_releases_are_the_same_weights(renderer: Any, parts: Path, tmp_path: Path) -> None:
+    """The autoencoder of Stable Diffusion 1.5 names its attention so, and its text encoder saves its positions."""
+    import torch
+
+    from dreamforge.gpu_runner.rendering.weight_check import check_weights
+
+    earlier = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+    def rename(tensors: Tensors) -> Tensors:
+        names = {key: key for key in tensors}
+        for now, then in earlier.items():
+            names = {key: name.replace(f".{now}.", f".{then}.") for key, name in names.items()}
+        assert set(names.values()) != set(tensors)
+        return {names[key]: each for key, each in tensors.items()}
+
+    renamed = changed(parts, tmp_path / "renamed", "vae", rename)
+    positions = {"text_model.embeddings.position_ids": torch.arange(256)[None]}
+    folder = changed(renamed, tmp_path / "old", "text_encoder", lambda tensors: tensors | positions)
+    assert warned(renderer, folder) == {}
+    assert check_weights(folder).ignored_keys == []
+    assert rendered(renderer, folder) == rendered(renderer, parts)
+
+
 def test_a_configuration_that_cannot_be_read_is_an_error_that_names_the_part(
     renderer: Any, parts: Path, tmp_path: Path
 ) -> None:
