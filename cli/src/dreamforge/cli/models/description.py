@@ -8,10 +8,10 @@ from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.contracts.models.descriptor import ModelDescriptor, ModelSource
 from dreamforge.contracts.models.descriptor_file import FAMILIES, CatalogEntry, check_family
 from dreamforge.contracts.models.family_defaults import FAMILY_DEFAULTS, HALF_BYTES, preset_of, tiers_of
+from dreamforge.contracts.readable_sizes import readable_size
 from dreamforge.runtime.storage.descriptor_fit import ANY_FAMILY, refuse_other_family, vram_of_files
 from dreamforge.runtime.storage.model_facts import ModelFacts, WeightSize
 
-MIB, GIB = 2**20, 2**30
 MODEL_ID_CHARACTERS_MAX = 64
 #: File names that say nothing of what is in them: the folder's name does.
 USUAL_STEMS = frozenset({"model", "pytorch_lora_weights", "diffusion_pytorch_model", "lora", "adapter_model"})
@@ -72,9 +72,7 @@ def summary(facts: ModelFacts, family: str) -> str:
     """What was found, in a line."""
     what = facts.kind if facts.kind != "pipeline" else f"pipeline ({', '.join(facts.modes)})"
     variant = f", {facts.variant} weights" if facts.variant else ""
-    size_bytes = facts.size.loaded_bytes(HALF_BYTES)
-    size = f"{size_bytes / GIB:.2f} GiB" if size_bytes >= GIB else f"{size_bytes / MIB:.1f} MiB"
-    return f"{family} {what}, {size} in half precision{variant}"
+    return f"{family} {what}, {readable_size(facts.size.loaded_bytes(HALF_BYTES))} in half precision{variant}"
 
 
 def name_of(path: Path) -> str:
