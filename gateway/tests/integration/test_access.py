@@ -1,5 +1,6 @@
 """Keys: who may do what, and that one tenant never sees another's, whatever the operation."""
 
+import io
 import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -7,7 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
-from simulated_system import BODY, SimulatedSystem, ready, running
+from PIL import Image
+from simulated_system import BODY, MODEL, SimulatedSystem, models, ready, running
 
 from dreamforge.contracts.access import CreateKey, RevokeKey, Scope, written_key
 from dreamforge.gateway.http.errors import Unprotected
@@ -186,3 +188,29 @@ def test_a_network_is_answered_only_with_keys(host: str, change: dict[str, Any],
             require_protection(settings)
     else:
         require_protection(settings)
+
+
+async def test_an_upload_is_seen_by_the_tenants_that_have_it(
+    anybody: httpx.AsyncClient, system: SimulatedSystem
+) -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(out, "PNG")
+    png = {"content": out.getvalue(), "headers": {"Content-Type": "image/png"}}
+    owner = await using(anybody, await new_key(system, "a"))
+    other = await using(anybody, await new_key(system, "b"))
+    sha256 = (await owner.post("/v1/uploads", **png)).json()["sha256"]
+    await system.register(MODEL.model_copy(update={"model_id": "sd", "family": "stable-diffusion"}))
+    await eventually(lambda: models(owner), until=lambda found: len(found) == 2)
+    body: dict[str, Any] = BODY | {"model_id": "sd"}
+    from_image = body | {"init_image": sha256}
+
+    assert (await owner.get(f"/v1/uploads/{sha256}")).content == png["content"]
+    assert (await owner.post("/v1/jobs", json=from_image)).status_code == 202
+    missing = "0" * 64
+    for named in (sha256, missing):
+        assert (await other.get(f"/v1/uploads/{named}")).status_code == 404
+        for extra in ({}, {"resize_mode": "image_size"}):
+            refused = await other.post("/v1/jobs", json=body | {"init_image": named} | extra)
+            assert (refused.status_code, refused.json()["code"]) == (422, "unknown_upload")
+    assert (await other.post("/v1/uploads", **png)).json()["sha256"] == sha256
+    assert (await other.post("/v1/jobs", json=from_image)).status_code == 202

@@ -68,6 +68,7 @@ class Dependencies:
         self.uploads = Uploads(
             self.objects,
             settings.limit,
+            self._rendered_for,
             at_once=settings.gateway_uploads,
             decode_seconds=settings.gateway_decode_seconds,
         )
@@ -206,6 +207,9 @@ class Dependencies:
         except ProjectionBehind as error:
             reason = f"the tables are at {sequence}, and no notification of the projection came after {error.reached}"
             raise DependencyAway(dependency="postgres", reason=reason) from error
+
+    async def _rendered_for(self, sha256: str, tenant: str) -> bool:
+        return await self.database.row(queries.rendered_for(sha256, tenant)) is not None
 
     async def _count_open_jobs(self) -> dict[str, int]:
         return {str(row["tenant"]): int(row["number"]) for row in await self.database.rows(queries.open_jobs())}

@@ -120,6 +120,16 @@ def artifact(artifact_id: str) -> Statement:
     )
 
 
+def rendered_for(sha256: str, tenant: str) -> Statement:
+    """A job of a tenant that shows an image with these bytes, if there is one."""
+    return (
+        select(jobs.c.job_id)
+        .join(artifacts, artifacts.c.job_id == jobs.c.job_id)
+        .where(artifacts.c.sha256 == sha256, artifacts.c.visible, jobs.c.tenant == tenant)
+        .limit(1)
+    )
+
+
 def all_runners() -> Statement:
     """Every runner that ever registered."""
     return select(runners).order_by(runners.c.runner_id)

@@ -84,7 +84,12 @@ async def submit_job(request: Request) -> Response:
     tenant, key = tenant_of(request), key_of(request)
     body = await json_body_of(request, dependencies.limits.body_bytes)
     job_id, outcome = await submit(
-        dependencies, body, tenant=tenant, key=key, traceparent=context_of(request).traceparent
+        dependencies,
+        body,
+        tenant=tenant,
+        sees=identity_of(request).sees,
+        key=key,
+        traceparent=context_of(request).traceparent,
     )
     return accepted(request, job_id, outcome, replayed=not outcome.events)
 

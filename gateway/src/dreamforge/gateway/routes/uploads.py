@@ -9,11 +9,12 @@ from starlette.responses import Response
 
 from dreamforge.contracts.errors import ArtifactNotFound
 from dreamforge.gateway.documents import route_descriptions as doc
+from dreamforge.gateway.http.authentication import identity_of
 from dreamforge.gateway.http.errors import UploadNotFound
 from dreamforge.gateway.http.root_path import root_of
 from dreamforge.gateway.http.stored_bytes import StoredImage, respond_with
 from dreamforge.gateway.read.replies import UploadReply
-from dreamforge.gateway.routes.common import dependencies_of, reply
+from dreamforge.gateway.routes.common import dependencies_of, reply, tenant_of
 from dreamforge.gateway.submit.inspect_image import ANY_BYTES, FORMATS, require_image_type
 from dreamforge.gateway.submit.submit import body_of
 from dreamforge.runtime.storage.objects import upload_key
@@ -42,7 +43,7 @@ async def keep_upload(request: Request) -> Response:
     require_image_type(request.headers.get("content-type"))
     with dependencies.uploads.room():
         body = await body_of(request, dependencies.limits.upload_bytes)
-        kept = await dependencies.uploads.keep(body, root_of(request))
+        kept = await dependencies.uploads.keep(body, tenant_of(request), root_of(request))
     return reply(kept, 201, {"Location": kept.url})
 
 
@@ -56,6 +57,8 @@ async def fetch_upload(request: Request, sha256: str) -> Response:
     """An uploaded picture."""
     if _SHA256.fullmatch(sha256) is None:
         raise UploadNotFound(sha256=sha256[:64])
+    if not await dependencies_of(request).uploads.visible(sha256, identity_of(request).sees):
+        raise UploadNotFound(sha256=sha256)
     image = StoredImage(upload_key(sha256), sha256, f"upload-{sha256[:12]}")
     try:
         return await respond_with(request, dependencies_of(request).objects, image)

@@ -74,12 +74,12 @@ class SubmissionServices(Protocol):
 
 
 async def submit(
-    services: SubmissionServices, body: bytes, *, tenant: str, key: str | None, traceparent: str
+    services: SubmissionServices, body: bytes, *, tenant: str, sees: str | None, key: str | None, traceparent: str
 ) -> tuple[str, JobOutcome]:
     """Append JobRequested; the id of the job and the outcome, which has no events if the job existed already.
 
     Without a key the id is new, so there is nothing to load. With one, the append itself finds out: a repeat
-    conflicts with version 0 and only then is the job read.
+    conflicts with version 0 and only then is the job read. `sees`: whose images it may name, None for all.
     Errors: InvalidInput of `accept`, ModelTooLarge, UnknownUpload, QueueFull, TenantQueueFull, IdempotencyConflict,
     DependencyAway.
     """
@@ -89,9 +89,9 @@ async def submit(
     try:
         services.open_jobs.require(tenant)
         models = services.models()
-        command = await _command(services, body, context, models)
+        command = await _command(services, body, context, models, sees)
         require_fit(needs_of(command.request), models, services.heartbeats().values())
-        await services.uploads.require(command.request)
+        await services.uploads.require(command.request, sees)
     except (InvalidInput, LimitReached):
         # What was accepted once stays accepted, even if its model is gone or the limits are lower by now.
         if key is not None and (repeat := await _repeat(store, job_id, body)) is not None:
@@ -104,7 +104,11 @@ async def submit(
 
 
 async def _command(
-    services: SubmissionServices, body: bytes, context: SubmissionContext, models: Mapping[str, ModelDescriptor]
+    services: SubmissionServices,
+    body: bytes,
+    context: SubmissionContext,
+    models: Mapping[str, ModelDescriptor],
+    sees: str | None,
 ) -> RequestJob:
     """What `accept` makes of a body, with the size of its image where the request takes it.
 
@@ -114,7 +118,7 @@ async def _command(
     try:
         return accepted()
     except ImageSizeNeeded as needed:
-        size_px = await services.uploads.size_of(needed.field, needed.sha256)
+        size_px = await services.uploads.size_of(needed.field, needed.sha256, sees)
         return accepted(image_sizes={needed.sha256: size_px})
 
 

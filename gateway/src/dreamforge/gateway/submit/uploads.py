@@ -1,7 +1,12 @@
-"""Uploaded images: checked by content, stored under their hash, named by it in requests."""
+"""Uploaded images: checked by content, stored under their hash, named by it in requests.
+
+The bytes are stored once; who has uploaded them is a marker for each tenant. Where the gateway asks for keys, a tenant
+reads and names only what it has uploaded itself, or what was rendered for it: `sees` is that tenant, None everywhere
+else.
+"""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from dreamforge.contracts.errors import ArtifactNotFound
 from dreamforge.contracts.request.limits import Limits
@@ -9,17 +14,24 @@ from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gateway.http.errors import UnknownUpload, UploadsFull
 from dreamforge.gateway.read.replies import UploadReply
 from dreamforge.gateway.submit.image_process import ImageProcesses
-from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_of, upload_key
+from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_of, upload_key, upload_owner_key
 
 # Each decode may use one processor, and hold up to sixteen bytes a pixel.
 DECODES_AT_ONCE = 2
+RenderedFor = Callable[[str, str], Awaitable[bool]]
 
 
 class Uploads:
     """Stores checked images in the object store."""
 
-    def __init__(self, objects: ObjectStore, limits: Limits, *, at_once: int, decode_seconds: float) -> None:
-        """`at_once`: uploads whose bytes may be in memory. `decode_seconds`: what the decoding of one may take."""
+    def __init__(
+        self, objects: ObjectStore, limits: Limits, rendered: RenderedFor, *, at_once: int, decode_seconds: float
+    ) -> None:
+        """`rendered(sha256, tenant)`: whether a tenant's job shows an image with these bytes.
+
+        `at_once`: uploads whose bytes may be in memory. `decode_seconds`: what the decoding of one may take.
+        """
+        self._rendered = rendered
         self._at_once = at_once
         self._received = 0
         self._objects = objects
@@ -40,16 +52,18 @@ class Uploads:
         """End the processes that decode."""
         await self._processes.close()
 
-    async def keep(self, data: bytes, root: str = "") -> UploadReply:
-        """Check and store; the same bytes are the same upload. `root` is the prefix of every path.
+    async def keep(self, data: bytes, tenant: str, root: str = "") -> UploadReply:
+        """Check and store for a tenant; the same bytes are the same upload. `root` is the prefix of every path.
+
+        They are stored again where they are stored already: the time of the answer says nothing of other tenants.
 
         Errors: those of `ImageProcesses.inspect`.
         """
         header = await self._processes.inspect(data)
         sha256 = sha256_of(data)
-        if not await self._objects.exists(upload_key(sha256)):
-            size = {"width-px": str(header.width_px), "height-px": str(header.height_px)}
-            await self._objects.put(upload_key(sha256), data, header.content_type, size)
+        size = {"width-px": str(header.width_px), "height-px": str(header.height_px)}
+        await self._objects.put(upload_key(sha256), data, header.content_type, size)
+        await self._own(tenant, sha256)
         return UploadReply(
             sha256=sha256,
             width_px=header.width_px,
@@ -59,18 +73,25 @@ class Uploads:
             url=f"{root}/v1/uploads/{sha256}",
         )
 
-    async def require(self, request: RenderRequest) -> None:
+    async def require(self, request: RenderRequest, sees: str | None) -> None:
         """Check that each named image is stored. Errors: UnknownUpload(field, value), DependencyAway."""
         for field, sha256 in _named(request):
-            if not (await self._objects.exists(upload_key(sha256)) or await self._adopt(sha256)):
+            if not (await self.visible(sha256, sees) or await self._adopt(sha256, sees)):
                 raise UnknownUpload(field=field, value=sha256)
 
-    async def size_of(self, field: str, sha256: str) -> tuple[int, int]:
+    async def visible(self, sha256: str, sees: str | None) -> bool:
+        """Whether there is an upload that may be read. Errors: DependencyAway."""
+        key = upload_key(sha256) if sees is None else upload_owner_key(sees, sha256)
+        return await self._objects.exists(key)
+
+    async def size_of(self, field: str, sha256: str, sees: str | None) -> tuple[int, int]:
         """Width and height in pixels, as a viewer shows it, of an upload or of an image that was rendered here.
 
         Read from the bytes: uploads of earlier releases carry the size of their header, which may lie on its side.
         Errors: UnknownUpload(field, value), UploadsFull, those of `ImageProcesses.inspect`.
         """
+        if not (await self.visible(sha256, sees) or await self._may_adopt(sha256, sees)):
+            raise UnknownUpload(field=field, value=sha256)
         with self.room():
             for key in (upload_key(sha256), object_key(sha256)):
                 with contextlib.suppress(ArtifactNotFound):
@@ -78,15 +99,25 @@ class Uploads:
                     return header.width_px, header.height_px
         raise UnknownUpload(field=field, value=sha256)
 
-    async def _adopt(self, sha256: str) -> bool:
+    async def _own(self, tenant: str, sha256: str) -> None:
+        await self._objects.put(upload_owner_key(tenant, sha256), b"", "application/x-empty")
+
+    async def _may_adopt(self, sha256: str, sees: str | None) -> bool:
+        return sees is None or await self._rendered(sha256, sees)
+
+    async def _adopt(self, sha256: str, sees: str | None) -> bool:
         """Copy an image that was rendered here to the uploads, because artifacts that no job shows are deleted.
 
-        False if there is none. Errors: DependencyAway.
+        False if there is none that may be read. Errors: DependencyAway.
         """
+        if not await self._may_adopt(sha256, sees):
+            return False
         try:
             await self._objects.copy(object_key(sha256), upload_key(sha256))
         except ArtifactNotFound:
             return False
+        if sees is not None:
+            await self._own(sees, sha256)
         return True
 
 

@@ -68,6 +68,15 @@ def upload_key(sha256: str) -> str:
     return f"{UPLOADS}{sha256[:2]}/{sha256}"
 
 
+def upload_owner_key(tenant: str, sha256: str) -> str:
+    """An empty object that says that a tenant has uploaded these bytes: they are stored once, and seen by its owners.
+
+    >>> upload_owner_key("studio-a", "ab" + "0" * 62)[:27]
+    'upload-owners/studio-a/ab/a'
+    """
+    return f"upload-owners/{tenant}/{sha256[:2]}/{sha256}"
+
+
 class ObjectStore:
     """Blocking SDK calls, each in a thread; every error becomes DependencyAway("s3")."""
 
