@@ -57,7 +57,7 @@ async def check_invariants(
             "succeeded / failed / cancelled", " / ".join(str(outcomes[k]) for k in ("succeeded", "failed", "cancelled"))
         ),
         CheckResult("visible artifacts wrong", await wrong_artifacts(observer, settings, store, images), 0),
-        CheckResult("images kept of jobs that were cancelled or failed", kept_images(observer)),
+        CheckResult("images kept of cancelled and failed jobs", kept_images(observer)),
         CheckResult("objects of lost attempts before collection", orphans_before),
         CheckResult("orphan objects after collection", orphans_after, 0),
         CheckResult("SSE readers that saw the end", sum(r.ended for r in clients.readers), len(clients.readers)),
