@@ -22,7 +22,7 @@ CALLS: dict[str, tuple[str, Callable[[ObjectStore], Awaitable[object]]]] = {
     "list": ("GET", lambda store: store.listed(PREFIX)),
     "copy": ("PUT", lambda store: store.copy(KEY, f"copies/{KEY}")),
     "remove": ("DELETE", lambda store: store.remove(KEY)),
-    "check": ("HEAD", lambda store: store.check()),
+    "check": ("PUT", lambda store: store.check()),
 }
 
 

@@ -1,11 +1,17 @@
 """Tables of another log: the gateway says so instead of answering 404 for what was accepted, until it is settled."""
 
-import httpx
-from simulated_system import BODY, SimulatedSystem, running, watch
+import shutil
 
+import httpx
+import pytest
+from simulated_system import BODY, SimulatedSystem, ready, running, watch
+
+from dreamforge.contracts.errors import LogReplaced
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.runtime import ids
+from dreamforge.runtime.embedded import NatsServer
 from dreamforge.runtime.log.identity import stream_place
+from dreamforge.runtime.log.streams import ensure_streams
 from dreamforge.runtime.testing import eventually
 
 OF_LOG = "INSERT INTO checkpoints (stream, sequence, at, log_id) VALUES ('JOBS', %s, now(), %s)"
@@ -81,3 +87,41 @@ async def test_an_event_id_of_another_log_starts_at_the_beginning(
     assert [each.event for each in await watch(client, job_id, f"{facts}-{steps}")] == ["cancel-requested", "cancelled"]
     assert await watch(client, job_id, f"900-{steps}-{'0' * 8}") == seen
     assert await watch(client, job_id, f"900-{steps}") == seen, "past the end of this log"
+
+
+async def test_a_sequence_of_another_log_is_refused(system: SimulatedSystem, client: httpx.AsyncClient) -> None:
+    accepted = await client.post("/v1/jobs", json=BODY)
+    sequence = accepted.headers["Forge-Sequence"]
+    await system.project_to(int(sequence))
+    for log, status in ((accepted.headers["Forge-Log"], 200), ("0" * 8, 409)):
+        headers = {"Forge-Min-Sequence": sequence, "Forge-Log": log}
+        assert (await client.get("/v1/jobs", headers=headers)).status_code == status
+        answer = await client.get(f"/v1/jobs/{ids.new_id()}", headers=headers)
+        assert answer.json()["code"] == {200: "job_not_found", 409: "sequence_of_other_log"}[status]
+
+
+async def serve_until_the_log_is_replaced(
+    system: SimulatedSystem, settings: GatewaySettings, nats_server: NatsServer
+) -> None:
+    async with running(settings) as (url, _), httpx.AsyncClient(base_url=url, timeout=20) as client:
+        await ready(client)
+        await nats_server.kill()
+        shutil.rmtree(nats_server.folder / "jetstream")
+        await nats_server.restart()
+        await ensure_streams(system.bus)
+
+        async def ended() -> bool:
+            try:
+                return not (await client.get("/healthz")).is_success
+            except httpx.TransportError:
+                return True
+
+        await eventually(ended, 30.0)
+
+
+async def test_a_gateway_whose_log_is_replaced_ends_with_one_reason(
+    system: SimulatedSystem, settings: GatewaySettings, nats_server: NatsServer
+) -> None:
+    """What it has in memory is void; as a process it is started again, and reads the new log."""
+    with pytest.raises(LogReplaced, match="was replaced while it was read"):
+        await serve_until_the_log_is_replaced(system, settings, nats_server)

@@ -21,6 +21,7 @@ EXAMPLES: tuple[tuple[e.ForgeError, int], ...] = (
     (own.InvalidRequest(violations=(Violation("x", "/a"),)), 422),
     (own.PageNotFound(hint="x"), 404),
     (own.SequenceNotGiven(wanted=2, newest=1), 409),
+    (own.SequenceOfOtherLog(given="0", log="1"), 409),
     (own.ProjectionBehind(wanted=2, reached=1), 503),
     (own.StreamsFull(maximum=1), 503),
     (own.UploadsFull(maximum=16), 503),

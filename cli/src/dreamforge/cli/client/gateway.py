@@ -52,6 +52,7 @@ class GatewayClient:
         self.base_url = gateway_url(settings)
         self.tenant = settings.tenant
         self._sequence = 0
+        self._log = ""
         # No setting names a gateway, and no stack runs here: one try at the default address is enough.
         expected = {"gateway_url", "gateway_port"} & settings.model_fields_set
         self._tries = TRIES if expected else 1
@@ -92,6 +93,7 @@ class GatewayClient:
     async def read(self, path: str, **query: str | int | None) -> Json:
         """One document, at least as new as the last write of this client."""
         headers = {"Forge-Min-Sequence": str(self._sequence)} if self._sequence else {}
+        headers |= {"Forge-Log": self._log} if self._log else {}
         parameters = {name: value for name, value in query.items() if value is not None}
         response = await self._answer("GET", path, headers=headers, params=parameters)
         found: Json = response.json()
@@ -158,6 +160,7 @@ class GatewayClient:
     async def _write(self, path: str, body: Json | None, headers: dict[str, str]) -> Json:
         response = await self._answer("POST", path, headers=headers, json=body)
         self._sequence = max(self._sequence, int(response.headers.get("Forge-Sequence", 0)))
+        self._log = response.headers.get("Forge-Log", self._log)
         found: Json = response.json()
         return found
 

@@ -32,7 +32,11 @@ SEQUENCE: Json = {
     "Forge-Sequence": {
         "schema": {"type": "integer", "minimum": 1},
         "description": "log sequence of this write; send it as Forge-Min-Sequence to read your own write",
-    }
+    },
+    "Forge-Log": {
+        "schema": {"type": "string", "pattern": "^[0-9a-f]{8}$"},
+        "description": "the log that the sequence counts in; send it with it, if NATS may be replaced meanwhile",
+    },
 }
 RETRY: Json = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds", "example": RETRY_AFTER_SECONDS}}
 TENANT: Json = {

@@ -212,6 +212,18 @@ class SequenceNotGiven(Conflict):
 
 
 @dataclass(eq=False)
+class SequenceOfOtherLog(Conflict):
+    """A read requires a write of another log."""
+
+    code = "sequence_of_other_log"
+    given: str
+    log: str
+
+    def __str__(self) -> str:
+        return f"the write was in log {self.given}, which was replaced by log {self.log}: look what became of it"
+
+
+@dataclass(eq=False)
 class ProjectionBehind(Unavailable):
     """The read tables have not reached the sequence that a read asked for."""
 

@@ -43,6 +43,7 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (e.NotFound, 404, "Not found"),
     (e.IdempotencyConflict, 409, "The Idempotency-Key was used for something else"),
     (own.SequenceNotGiven, 409, "There is no such write yet"),
+    (own.SequenceOfOtherLog, 409, "The write was in another log"),
     (e.Conflict, 409, "The state does not allow that"),
     (e.QueueFull, 429, "The queue is full"),
     (e.TenantQueueFull, 429, "The tenant's queue is full"),

@@ -18,7 +18,7 @@ from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.http.authentication import identity_of
 from dreamforge.gateway.http.byte_range import etag_of, is_known
 from dreamforge.gateway.http.cursor import SEQUENCE_MAX
-from dreamforge.gateway.http.errors import Malformed, SequenceNotGiven
+from dreamforge.gateway.http.errors import Malformed, SequenceNotGiven, SequenceOfOtherLog
 from dreamforge.gateway.http.root_path import root_of
 from dreamforge.gateway.read.replies import Accepted, Links
 from dreamforge.gateway.submit.submit import json_body_of
@@ -111,7 +111,8 @@ def accepted(request: Request, job_id: str, outcome: JobOutcome, *, replayed: bo
     """What every write to a job answers: its state after the write, and the place of the write in the log."""
     links = Links.of(job_id, root_of(request))
     body = Accepted(job_id=job_id, status=outcome.state.status, sequence=outcome.version, links=links)
-    headers = {"Location": links.self, "Forge-Sequence": str(outcome.version)}
+    log = dependencies_of(request).log.hub.log
+    headers = {"Location": links.self, "Forge-Sequence": str(outcome.version)} | ({"Forge-Log": log} if log else {})
     if replayed:
         headers["Idempotent-Replayed"] = "true"
     return reply(body, 202, headers)
@@ -161,9 +162,32 @@ SequenceHeader = Annotated[
 ]
 
 
-async def consistent(request: Request, min_sequence: Sequence = None, header: SequenceHeader = None) -> Dependencies:
-    """The dependencies, once the tables have reached the sequence of the client. Errors: ProjectionBehind."""
+LogHeader = Annotated[
+    str | None,
+    Header(
+        alias="Forge-Log",
+        pattern="^[0-9a-f]{8}$",
+        description="the Forge-Log of that write: if the log was replaced since, the answer is 409",
+    ),
+]
+
+
+def require_log(dependencies: Dependencies, given: str | None) -> None:
+    """Errors: SequenceOfOtherLog when the sequence of a client counts in another log than ours."""
+    log = dependencies.log.hub.log if given else ""
+    if given and log and given != log:
+        raise SequenceOfOtherLog(given=given, log=log)
+
+
+async def consistent(
+    request: Request, min_sequence: Sequence = None, header: SequenceHeader = None, log: LogHeader = None
+) -> Dependencies:
+    """The dependencies, once the tables have reached the sequence of the client.
+
+    Errors: ProjectionBehind, SequenceOfOtherLog.
+    """
     dependencies = dependencies_of(request)
+    require_log(dependencies, log)
     await catch_up(dependencies, min_sequence, header)
     return dependencies
 

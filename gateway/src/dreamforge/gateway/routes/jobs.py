@@ -43,6 +43,7 @@ from dreamforge.gateway.routes.common import (
     key_of,
     reply,
     reply_if_changed,
+    require_log,
     tenant_of,
     visible_job,
 )
@@ -110,7 +111,9 @@ class JobListQuery(BaseModel):
 
 @router.get("", response_model=JobPage, responses=doc.UNCHANGED | doc.problems(409, 422, 503))
 async def list_jobs(
-    request: Request, query: Annotated[JobListQuery, Query()], min_sequence: SequenceHeader = None
+    request: Request,
+    query: Annotated[JobListQuery, Query()],
+    min_sequence: SequenceHeader = None,
 ) -> Response:
     """Jobs, newest first, page by page. A cursor stays valid whatever is submitted meanwhile."""
     dependencies = dependencies_of(request)
@@ -118,6 +121,9 @@ async def list_jobs(
     if sees is not None and query.tenant not in (None, sees):
         return reply(JobPage(jobs=(), next_cursor=None))
     after = PageCursor.decode(query.cursor) if query.cursor is not None else None
+    require_log(
+        dependencies, request.headers.get("forge-log")
+    )  # as LogHeader; a list is the one route with a query model
     await catch_up(dependencies, query.min_sequence, min_sequence)
     statement = queries.page(
         status=query.status,
