@@ -5,14 +5,19 @@ from pathlib import Path
 
 import pytest
 
+from dreamforge.cli.models.add import add
+from dreamforge.cli.models.description import AddOptions
+from dreamforge.cli.models.registry import registry_client
 from dreamforge.cli.models.weight_check import check_weights
 from dreamforge.cli.settings import CliSettings
+from dreamforge.runtime.log.streams import open_log
+from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.model_facts import ModelUnusable
+from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME
 from dreamforge.runtime.testing.model_files import safetensors_bytes, write_pipeline
 
 pytestmark = pytest.mark.torch
 OURS = Path(__file__).parents[3] / "models" / "forge-shapes"
-UNET = "unet/diffusion_pytorch_model.fp16.safetensors"
 
 
 @pytest.fixture
@@ -25,12 +30,20 @@ def test_a_whole_model_passes_in_silence(settings: CliSettings, capsys: pytest.C
     assert capsys.readouterr().err == ""
 
 
-def test_missing_weights_are_refused_with_their_part_and_keys(settings: CliSettings, tmp_path: Path) -> None:
-    folder = shutil.copytree(OURS, tmp_path / "short")
-    (file,) = (folder / "unet").glob("*.safetensors")
-    file.write_bytes(safetensors_bytes({"conv_in.bias": (48,)}))
-    with pytest.raises(ModelUnusable, match=r"unet does not load: \d+ weights are missing from its files: .*weight"):
-        check_weights(settings, folder, "pipeline")
+async def test_add_refuses_them_before_anything_is_described_or_registered(
+    nats_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    await (await open_log(CommonSettings(nats_url=nats_url, nats_allow_unsynced=True), "test")).close()
+    settings = CliSettings(nats_url=nats_url, runner_models_dir=tmp_path / "models")
+    folder = shutil.copytree(OURS, tmp_path / "short", ignore=shutil.ignore_patterns(DESCRIPTOR_NAME))
+    (file,) = (folder / "vae").glob("*.safetensors")
+    file.write_bytes(safetensors_bytes({"decoder.layers.0.bias": (1,)}))
+    with pytest.raises(ModelUnusable, match=r"vae does not load: \d+ weights are missing from its files: decoder"):
+        await add(settings, str(folder), AddOptions(family="diffusers"), quiet=True)
+    assert list(settings.models_dir.glob("*/*")) == []
+    async with registry_client(settings) as registry:
+        assert (await registry.state("short")).descriptor is None
 
 
 def test_a_lora_and_a_check_of_headers_read_nothing(settings: CliSettings, tmp_path: Path) -> None:
