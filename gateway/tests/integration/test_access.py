@@ -12,11 +12,11 @@ from PIL import Image
 from simulated_system import BODY, MODEL, SimulatedSystem, models, ready, running
 
 from dreamforge.contracts.access import CreateKey, RevokeKey, Scope, written_key
-from dreamforge.gateway.http.errors import Unprotected
 from dreamforge.gateway.main import require_protection
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.aggregate import KEY
+from dreamforge.runtime.service.settings import InvalidSettings
 from dreamforge.runtime.testing import eventually
 
 USER = frozenset((Scope.READ, Scope.SUBMIT))
@@ -184,7 +184,7 @@ async def test_a_session_is_a_cookie_that_only_its_own_page_can_use(
 def test_a_network_is_answered_only_with_keys(host: str, change: dict[str, Any], refused: bool) -> None:
     settings = GatewaySettings(_env_file=None, gateway_host=host, **change)  # type: ignore[call-arg]
     if refused:
-        with pytest.raises(Unprotected, match="dreamforge keys create"):
+        with pytest.raises(InvalidSettings, match="dreamforge keys create"):
             require_protection(settings)
     else:
         require_protection(settings)

@@ -27,7 +27,6 @@ EXAMPLES: tuple[tuple[e.ForgeError, int], ...] = (
     (own.UploadsFull(maximum=16), 503),
     (own.NotAuthenticated(reason="the request has no API key"), 401),
     (own.ScopeNeeded(scope="admin"), 403),
-    (own.Unprotected(host="0.0.0.0"), 500),
     (e.UnknownKey(key_id="x"), 404),
     (own.HostNotAllowed(host="rebound.example"), 421),
     (own.CrossOrigin(origin="https://other.example"), 403),

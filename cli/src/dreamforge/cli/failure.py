@@ -136,6 +136,8 @@ def hint_of(error: ForgeError) -> str:
     match error:
         case CommandError():
             return error.hint
+        case ProblemError(status=401):
+            return "name a key of this gateway in FORGE_API_KEY"
         case ProblemError(status=503):
             return (
                 "the stack may still be starting, or a part of it is unavailable: see `dreamforge logs` on its machine"

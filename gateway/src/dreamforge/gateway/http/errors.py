@@ -258,21 +258,6 @@ class UploadsFull(Unavailable):
 
 
 @dataclass(eq=False)
-class Unprotected(ForgeError):
-    """The gateway would answer anybody on a network."""
-
-    code = "unprotected"
-    host: str
-
-    def __str__(self) -> str:
-        return (
-            f"FORGE_GATEWAY_HOST is {self.host}, where others can reach it, and no key is asked for: set "
-            "FORGE_GATEWAY_AUTH=keys and make one with `dreamforge keys create NAME`, or set "
-            "FORGE_GATEWAY_UNPROTECTED=true if something in front of it decides who may connect"
-        )
-
-
-@dataclass(eq=False)
 class GatewayPortInUse(ForgeError):
     """Another process listens on the port of the gateway."""
 
