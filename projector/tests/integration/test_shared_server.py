@@ -1,4 +1,4 @@
-"""Two installations share one NATS server, by a prefix: each projector writes the tables of its own log."""
+"""Two installations share one NATS server, by a prefix, and one database, by a schema: each has its own tables."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 from pydantic import SecretStr
 
+from dreamforge.projector.maintenance.rebuild import rebuild
 from dreamforge.projector.maintenance.status import status
 from dreamforge.projector.maintenance.verify import verify
 from dreamforge.projector.settings import ProjectorSettings
@@ -50,3 +51,31 @@ async def test_each_projector_writes_the_tables_of_its_own_log(
         places = {each.stream: each.last_sequence for each in (await status(theirs)).streams}
         assert places["JOBS"] == 2
     await bus.close()
+
+
+async def test_two_schemas_of_one_database_have_writers_and_notifications_of_their_own(
+    settings: ProjectorSettings, database_url: str, story: Any, rows: Rows, folded: Folded, projecting: Any
+) -> None:
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as listener:
+        await listener.execute("CREATE SCHEMA acme")
+        await listener.execute("LISTEN forge_checkpoint_acme")
+        url = f"{database_url}{'&' if '?' in database_url else '?'}options=-csearch_path%3Dacme"
+        theirs = settings.model_copy(update={"nats_prefix": "acme", "database_url": SecretStr(url)})
+        await story.request("ours")
+        async with projecting(settings), projecting(theirs):
+            await folded(1)
+            bus = await connect(settings.nats_url, "test", "acme")
+            await ensure_streams(bus)
+            story.store = EventStore(bus, "/test")
+            for name in ("theirs-1", "theirs-2"):
+                await story.request(name)
+            await eventually(lambda: rows("SELECT FROM acme.checkpoints WHERE stream = 'JOBS' AND sequence = 2"), 30)
+            assert [each["job_id"] for each in await rows("SELECT job_id FROM acme.jobs")] == ["theirs-1", "theirs-2"]
+            assert await rows("SELECT job_id FROM public.jobs") == [{"job_id": "ours"}]
+            assert (await rebuild(theirs)).events == 2
+            for each in (settings, theirs):
+                found = await eventually(lambda: status(each), until=lambda found: found.writing == 1)  # noqa: B023
+                assert found.standing_by == 0
+            await bus.close()
+        notices = [notice.payload async for notice in listener.notifies(timeout=0.1)]
+    assert "JOBS 2" in notices

@@ -161,4 +161,18 @@ checkpoints = Table(
 )
 
 # PostgreSQL NOTIFY channel: the projector says "JOBS 1234" in the transaction that moves a checkpoint.
+# Channels and advisory locks are those of a whole database, so in another schema than `public` they have its name.
 CHECKPOINT_CHANNEL = "forge_checkpoint"
+DEFAULT_SCHEMA = "public"
+CHANNEL_BYTES = 63  # of a name in Postgres
+
+
+def checkpoint_channel(schema: str) -> str:
+    """The channel of the tables in a schema.
+
+    >>> checkpoint_channel("public"), checkpoint_channel("acme")
+    ('forge_checkpoint', 'forge_checkpoint_acme')
+    """
+    if schema == DEFAULT_SCHEMA:
+        return CHECKPOINT_CHANNEL
+    return f"{CHECKPOINT_CHANNEL}_{schema}".encode()[:CHANNEL_BYTES].decode("utf-8", "ignore")

@@ -4,9 +4,10 @@ import asyncio
 
 import psycopg
 from loguru import logger
+from psycopg import sql
 
 from dreamforge.contracts.log.streams import JOBS
-from dreamforge.contracts.tables import CHECKPOINT_CHANNEL, checkpoints
+from dreamforge.contracts.tables import checkpoint_channel, checkpoints
 from dreamforge.gateway.http.errors import ProjectionBehind
 from dreamforge.runtime.service import retry
 from dreamforge.runtime.storage.postgres import connect, require_own_session
@@ -56,7 +57,9 @@ class Checkpoints:
     async def _listen(self) -> None:
         async with await connect(self._database_url, name="dreamforge-listen", connect_seconds=2) as connection:
             await require_own_session(connection, self._database_url)
-            await connection.execute(f"LISTEN {CHECKPOINT_CHANNEL}")  # first, so that no notification is missed
+            here = await (await connection.execute("SELECT current_schema()")).fetchone()
+            channel = sql.Identifier(checkpoint_channel(str(here[0] if here else "")))
+            await connection.execute(sql.SQL("LISTEN {}").format(channel))  # first, so that no notification is missed
             row = await (await connection.execute(_READ, (JOBS.name,))).fetchone()
             self.moved(int(str(row[0])) if row else 0)
             self.listening = True

@@ -14,12 +14,12 @@ from psycopg import sql
 
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.log.streams import JOBS
-from dreamforge.contracts.tables import CHECKPOINT_CHANNEL, metadata
+from dreamforge.contracts.tables import checkpoint_channel, metadata
 from dreamforge.projector.maintenance.live_tables import live_checkpoints, open_bus, writes_paused
 from dreamforge.projector.maintenance.progress import MaintenanceProgress, OnProgress, ignore_progress, reporting
 from dreamforge.projector.maintenance.shadow_tables import ShadowTables, shadow_tables
 from dreamforge.projector.writing.folds import all_folds
-from dreamforge.projector.writing.session import OF_ADVISORY_LOCK, WRITER_LOCK, tables_place
+from dreamforge.projector.writing.session import OF_ADVISORY_LOCK, tables_place, writer_lock
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import last_sequence
@@ -151,11 +151,12 @@ async def _swap_tables(live: Connection, schema: str, checkpoints: dict[str, int
         for grant in grants:
             await live.execute(grant)
     # The sequence may have gone back, if the tables were of another log.
-    await live.execute("SELECT pg_notify(%s, stream || ' ' || sequence) FROM checkpoints", (CHECKPOINT_CHANNEL,))
+    notify = "SELECT pg_notify(%s, stream || ' ' || sequence) FROM checkpoints"
+    await live.execute(notify, (checkpoint_channel(str(row[0])),))
     # The projector caches jobs of the old tables: its session is ended, and the next one reads the new ones.
     await live.execute(
         f"SELECT pg_terminate_backend(pid) FROM pg_locks WHERE granted AND {OF_ADVISORY_LOCK}",
-        (WRITER_LOCK,),
+        (writer_lock(str(row[0])),),
     )
 
 

@@ -11,7 +11,7 @@ from dreamforge.projector.maintenance.live_tables import open_bus
 from dreamforge.projector.maintenance.shadow_tables import MAINTENANCE_LOCK
 from dreamforge.projector.writing.folds import all_folds
 from dreamforge.projector.writing.same_log import refuse_other_log
-from dreamforge.projector.writing.session import OF_ADVISORY_LOCK, WRITER_LOCK
+from dreamforge.projector.writing.session import OF_ADVISORY_LOCK, schema_of, writer_lock
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import last_sequence
 from dreamforge.runtime.service.settings import CommonSettings
@@ -50,7 +50,7 @@ async def status(settings: CommonSettings) -> ProjectionStatus:
     url = settings.database_url.get_secret_value()
     async with await connect(url, name="dreamforge-status") as connection:
         checkpoints = await _checkpoints(connection)
-        writing, standing_by = await _sessions(connection, WRITER_LOCK)
+        writing, standing_by = await _sessions(connection, writer_lock(await schema_of(connection)))
         maintenance, _ = await _sessions(connection, MAINTENANCE_LOCK)
         async with open_bus(settings, "status") as bus:
             ends = {fold.stream: await last_sequence(bus, fold.stream) for fold in all_folds()}

@@ -7,6 +7,7 @@ checkpoint in the tables.
 """
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from psycopg import AsyncCursor
 
 from dreamforge.contracts.log.identity import EventPlace, TablesPlace
 from dreamforge.contracts.log.streams import JOBS, STEPS
-from dreamforge.contracts.tables import CHECKPOINT_CHANNEL
+from dreamforge.contracts.tables import DEFAULT_SCHEMA, checkpoint_channel
 from dreamforge.projector.folding.project import Row
 from dreamforge.projector.writing import statements
 from dreamforge.runtime import clock
@@ -45,6 +46,21 @@ COPY_FROM_ROWS = 24
 Cursor = AsyncCursor[tuple[object, ...]]
 
 
+def writer_lock(schema: str) -> int:
+    """The advisory lock of the writer of the tables in a schema: a database may have those of several installations.
+
+    >>> writer_lock("public") == WRITER_LOCK, writer_lock("acme") == writer_lock("public")
+    (True, False)
+    """
+    return WRITER_LOCK if schema == DEFAULT_SCHEMA else WRITER_LOCK ^ zlib.crc32(schema.encode()) << 8
+
+
+async def schema_of(connection: Connection) -> str:
+    """The schema in which a session's unqualified names are."""
+    row = await (await connection.execute("SELECT current_schema()")).fetchone()
+    return str(row[0]) if row else ""
+
+
 class Fenced(Exception):
     """The checkpoint is not where this writer left it: another process wrote."""
 
@@ -55,6 +71,7 @@ class Session:
 
     connection: Connection
     pid: int
+    schema: str
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
@@ -71,19 +88,20 @@ class Session:
                 await connection.execute("SELECT set_config('search_path', %s, false)", (schema,))
             # Safe: rows and checkpoint are lost together, and what is lost is folded again. It gives 12 times the rate.
             await connection.execute("SET synchronous_commit = off")
-            yield cls(connection, pid)
+            yield cls(connection, pid, schema or await schema_of(connection))
         finally:
             with suppress(psycopg.Error):
                 await connection.close()
 
-    async def try_become_writer(self, lock: int = WRITER_LOCK) -> bool:
-        """Take the writer's lock if it is free."""
+    async def try_become_writer(self, lock: int | None = None) -> bool:
+        """Take a lock if it is free; None: that of the writer of the tables in this session's schema."""
+        lock = lock or writer_lock(self.schema)
         row = await (await self.connection.execute("SELECT pg_try_advisory_lock(%s)", (lock,))).fetchone()
         return bool(row and row[0])
 
-    async def become_writer(self, lock: int = WRITER_LOCK) -> None:
+    async def become_writer(self) -> None:
         """Wait for the lock, however long; the server grants it at once when its holder's session ends."""
-        await self.connection.execute("SELECT pg_advisory_lock(%s)", (lock,))
+        await self.connection.execute("SELECT pg_advisory_lock(%s)", (writer_lock(self.schema),))
 
     async def prepare(self) -> None:
         """Staging tables and the lease of this session; call it as the writer."""
@@ -136,7 +154,7 @@ class Session:
             if cursor.rowcount != 1:
                 raise Fenced(f"the checkpoint of {stream} is no longer {before}")
             yield cursor
-            await cursor.execute(statements.NOTIFY, (CHECKPOINT_CHANNEL, f"{stream} {after}"))
+            await cursor.execute(statements.NOTIFY, (checkpoint_channel(self.schema), f"{stream} {after}"))
 
 
 async def tables_place(connection: Connection, stream: str) -> TablesPlace:
