@@ -212,6 +212,9 @@ def test_models_and_runners_are_listed(stack: Stack) -> None:
     assert stack.json("models", "list")["models"][0]["descriptor"]["model_id"] == "tiny"
     (runner,) = stack.json("runners", "list")["runners"]
     assert (runner["runner_id"], runner["status"], runner["renderer"]) == ("local", "online", "diffusers")
+    readiness = stack.json("status")["readiness"]
+    assert set(readiness) == {"gateway", "scheduler", "gpu-runner", "projector"}
+    assert all(answer["ready"] for answer in readiness.values())
 
 
 def test_an_unsupported_size_is_refused_with_the_bounds(stack: Stack) -> None:

@@ -2,31 +2,55 @@
 
 from dataclasses import asdict
 from shlex import quote
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from dreamforge.cli.commands.runners import table_of
-from dreamforge.cli.console import Json, emit, err, one_line, out, printable
+from dreamforge.cli.console import Json, emit, err, one_line, out, printable, run
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.service_settings import effective_settings, require_valid, unknown_settings
 from dreamforge.cli.settings import from_environment
+from dreamforge.cli.stack.ready import readiness_of
 from dreamforge.cli.stack.show import stack_table
 from dreamforge.cli.stack_record import StackRecord, read_record
 
+# The other processes of a stack are services, which answer /readyz.
+SERVERS = ("nats", "postgres", "s3")
+
 
 def status(json: Json = False) -> None:
-    """Show the stack of this folder: every process with its address and pid.
+    """Show the stack of this folder: every process with its address and pid, and what is not ready.
 
-    With --json, the content of .forge/stack.json without its credentials.
+    With --json, the content of .forge/stack.json without its credentials, and what /readyz of each service says.
     """
     record = running_stack()
+    services = {each.name: each.address for each in record.processes if each.name not in SERVERS}
+    readiness = run(readiness_of(services))
     if json:
-        emit(record.model_dump(mode="json", exclude={"settings", "identity"}))
-    else:
-        out.print(stack_table(record))
-        if not record.ready:
-            out.print("still starting", style="yellow")
+        emit(record.model_dump(mode="json", exclude={"settings", "identity"}) | {"readiness": readiness})
+        return
+    out.print(stack_table(record))
+    if not record.ready:
+        out.print("still starting", style="yellow")
+    for name, answer in readiness.items():
+        for line in troubles(name, answer):
+            out.print(line, style="yellow", markup=False)
+
+
+def troubles(service: str, readiness: dict[str, Any]) -> list[str]:  # Any: JSON
+    """What a person should know of an answer of /readyz, one line each.
+
+    >>> troubles("gateway", {"ready": False, "checks": {"nats": "away", "s3": "ok"}, "clock_skew_seconds": -300.0})
+    ['gateway is not ready: nats: away', "gateway: this machine's clock is 300.0 s behind the log's"]
+    """
+    reasons = [f"{name}: {reason}" for name, reason in readiness.get("checks", {}).items() if reason != "ok"]
+    lines = [f"{service} is not ready: {'; '.join(reasons)}"] if reasons else []
+    if skew := float(readiness.get("clock_skew_seconds", 0.0)):
+        lines.append(
+            f"{service}: this machine's clock is {abs(skew)} s {'ahead of' if skew > 0 else 'behind'} the log's"
+        )
+    return lines
 
 
 def env(
