@@ -132,6 +132,18 @@ async def test_a_folder_is_brought_to_where_a_runner_looks(settings: CliSettings
     assert weights_path(given, UNET).is_file()
 
 
+async def test_a_descriptor_that_does_not_fit_is_refused_by_the_name_of_the_folder_that_was_given(
+    settings: CliSettings, tmp_path: Path
+) -> None:
+    write_pipeline(tmp_path / "given")
+    preset = {"name": "p", "width_px": 512, "height_px": 512, "steps": 4, "guidance_scale": 1}
+    values = {"model_id": "m", "family": "flux", "licence": "MIT", "presets": [preset]}
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(values | {"source": {"kind": "folder", "location": "given"}}))
+    with pytest.raises(ModelUnusable, match=r"^given: family is flux, but the files are of stable-diffusion"):
+        await add(settings, str(tmp_path / "m.yaml"), AddOptions(), quiet=True)
+    assert not (settings.models_dir / "m").exists()
+
+
 async def test_a_folder_of_the_models_folder_is_described_where_it_is(settings: CliSettings) -> None:
     given = write_pipeline(settings.models_dir / "mine")
     await add(settings, str(given), AddOptions(), quiet=True)

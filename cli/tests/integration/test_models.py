@@ -13,7 +13,7 @@ import yaml
 from dreamforge.cli.models import add as adding
 from dreamforge.cli.models import operations
 from dreamforge.cli.models.description import AddOptions
-from dreamforge.cli.models.errors import FileListMissing, FolderTaken, RegisteredWithOtherFiles
+from dreamforge.cli.models.errors import DownloadFailed, FileListMissing, FolderTaken, RegisteredWithOtherFiles
 from dreamforge.cli.models.library import DescriptorNotFound, ModelNotDownloaded
 from dreamforge.cli.models.registry import ModelRegistryClient, registry_client
 from dreamforge.cli.settings import CliSettings
@@ -313,6 +313,17 @@ async def test_options_override_what_a_folder_says_of_itself(
     state = await registry.state("second")
     assert state.descriptor is not None
     assert state.descriptor.title == "Renamed"
+
+
+async def test_a_download_that_fails_leaves_the_folder_that_was_there(
+    settings: CliSettings, weights: Path, tmp_path: Path
+) -> None:
+    folder = (await downloaded(settings, weights, tmp_path)).rename(settings.models_dir / "of-another-name")
+    (folder / "unet" / "config.json").unlink()
+    (weights / "unet" / "config.json").write_text("changed")
+    with pytest.raises(DownloadFailed):
+        await operations.download(settings, "m", str(weights), quiet=True)
+    assert (folder / WEIGHTS).is_file()
 
 
 async def test_a_model_has_one_folder(settings: CliSettings, weights: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from dreamforge.cli.client.http import http_client
 from dreamforge.cli.console import err
 from dreamforge.cli.models.download import Downloader
+from dreamforge.cli.models.errors import DownloadRunning
 from dreamforge.cli.models.fetch import TIMEOUT, Fetcher
 from dreamforge.cli.models.hub import ModelHub
 from dreamforge.cli.models.library import (
@@ -110,15 +111,20 @@ class Installer:
 
         Errors: those of `Downloader.download` and `approve`; FolderTaken, ModelFilesWrong, ModelUnusable.
         """
-        is_new = not (self.library.folder / entry.model_id).exists()
+        had_folder = self.library.find_folder(entry.model_id) is not None
+        is_new = not had_folder and not (self.library.folder / entry.model_id).exists()
         folder = self.library.claim(entry.model_id)
         try:
             descriptor = await self._fill(folder, entry, plan)
             await asyncio.to_thread(check_weights, self.settings, folder, descriptor.kind)
             await approve(descriptor)
-        except ForgeError:
+        except DownloadRunning:
+            raise  # the folder is the other one's
+        except ForgeError as error:
             if is_new and all(isinstance(each.location, Path) for each in plan.downloads):
                 shutil.rmtree(folder)  # copies: only a download is worth being resumed
+                if isinstance(error, ModelUnusable):
+                    raise _of_source(error, plan) from None
             raise
         write_descriptor(folder, descriptor)
         return descriptor, folder
@@ -155,8 +161,13 @@ def _inspect_headers(folder: Path, plan: DownloadPlan) -> ModelFacts:
         # A file alone is judged as one: its configurations may come from elsewhere.
         facts = inspect_model(folder / plan.downloads[0].expected.path if len(plan.downloads) == 1 else folder)
     except ModelUnusable as error:
-        raise ModelUnusable(plan.source.location, error.part, error.reason, error.right) from None
+        raise _of_source(error, plan) from None
     return replace(facts, folder=Path(plan.source.location))
+
+
+def _of_source(error: ModelUnusable, plan: DownloadPlan) -> ModelUnusable:
+    """The same error where the files are from: the copy is gone."""
+    return ModelUnusable(plan.source.location, error.part, error.reason, error.right)
 
 
 def _described(entry: CatalogEntry, plan: DownloadPlan, files: tuple[ModelFile, ...], folder: Path) -> ModelDescriptor:
