@@ -49,7 +49,7 @@ class ForgeTyper(typer.Typer):
 def _not_utf8(error: UnicodeEncodeError) -> CommandError:
     """Bytes that are no text reach us as halves of surrogate pairs, which nothing takes."""
     hint = "give text as UTF-8: a terminal or a script with another encoding has to convert it"
-    what = f"an argument or a setting is not UTF-8 text: {ascii(error.object)[:80]}"
+    what = f"an argument or a setting is not UTF-8 text: {error.object[max(0, error.start - 20) :][:60]!a}"
     return CommandError(what, Exit.REFUSED, hint=hint)
 
 

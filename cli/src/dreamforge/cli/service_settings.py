@@ -30,6 +30,8 @@ SERVICES = (
 # `up` gives each service its own.
 CHOSEN_BY_UP = ("FORGE_HEALTH_HOST", "FORGE_HEALTH_PORT", "FORGE_LOG_JSON")
 
+RUNNING_STACK = "running stack"
+
 
 def kinds() -> list[tuple[str, type[CommonSettings]]]:
     """The settings class of each installed service, and of the command."""
@@ -109,7 +111,7 @@ def _value_of(variable: Variable, found: Given, running: Mapping[str, str]) -> t
     if (value := found[variable.name]) is not None:
         return value
     if variable.name in running:
-        return running[variable.name], "running stack"
+        return running[variable.name], RUNNING_STACK
     return variable.field.get_default(call_default_factory=True), "default"
 
 

@@ -7,34 +7,18 @@ from loguru import logger
 
 from dreamforge.gateway.app import application
 from dreamforge.gateway.dependencies import Dependencies
-from dreamforge.gateway.http.origin import is_loopback
 from dreamforge.gateway.http.server import OTHER_CONNECTIONS, OTHER_FILES, Server, allow_files, listen
 from dreamforge.gateway.http.server_protocol import ConnectionLimits
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.runtime.network import authority
 from dreamforge.runtime.service import shell
 from dreamforge.runtime.service.lifetime import Lifetime
-from dreamforge.runtime.service.settings import InvalidSettings
 
 
 async def start(settings: GatewaySettings, lifetime: Lifetime) -> None:
-    """Take the port, then answer. Errors: InvalidSettings, GatewayPortInUse."""
-    require_protection(settings)
+    """Take the port, then answer. Errors: GatewayPortInUse."""
     allow_files(settings.gateway_streams + OTHER_FILES)
     await answer(settings, lifetime, listen(settings.gateway_host, settings.gateway_port))
-
-
-def require_protection(settings: GatewaySettings) -> None:
-    """Refuse an address that others can reach, unless keys are asked for. Errors: InvalidSettings."""
-    host = settings.gateway_host
-    if settings.gateway_auth == "none" and not settings.gateway_unprotected and not is_loopback(host):
-        raise InvalidSettings(
-            (
-                f"FORGE_GATEWAY_HOST is {host}, where others can reach it, and no key is asked for: set "
-                "FORGE_GATEWAY_AUTH=keys and make one with `dreamforge keys create NAME`, or set "
-                "FORGE_GATEWAY_UNPROTECTED=true if something in front of it decides who may connect",
-            )
-        )
 
 
 async def answer(settings: GatewaySettings, lifetime: Lifetime, listener: socket.socket) -> None:

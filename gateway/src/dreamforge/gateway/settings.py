@@ -1,12 +1,13 @@
 """The settings of the gateway, beside those that every service has: `FORGE_GATEWAY_*` and `FORGE_LIMIT_*`."""
 
 import re
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.root_path import checked
+from dreamforge.runtime.network import is_loopback
 from dreamforge.runtime.service.settings import CommonSettings
 
 
@@ -52,6 +53,17 @@ class GatewaySettings(CommonSettings):
         default=10.0, gt=0, description="what decoding one upload may take before its process is killed"
     )
     gateway_drain_seconds: float = Field(default=10.0, gt=0, description="what open requests get after SIGTERM")
+
+    @model_validator(mode="after")
+    def _is_protected(self) -> Self:
+        """Others can reach the address, and anybody would be answered."""
+        if self.gateway_auth == "none" and not self.gateway_unprotected and not is_loopback(self.gateway_host):
+            raise ValueError(
+                f"FORGE_GATEWAY_HOST is {self.gateway_host!r}, where others can reach it, and no key is asked for: set "
+                "FORGE_GATEWAY_AUTH=keys and make one with `dreamforge keys create NAME`, or set "
+                "FORGE_GATEWAY_UNPROTECTED=true if something in front of it decides who may connect"
+            )
+        return self
 
     @field_validator("gateway_root_path")
     @classmethod

@@ -9,7 +9,7 @@ import typer
 from dreamforge.cli.commands.runners import table_of
 from dreamforge.cli.console import Json, emit, err, one_line, out, printable, run
 from dreamforge.cli.failure import CommandError, Exit
-from dreamforge.cli.service_settings import effective_settings, require_valid, unknown_settings
+from dreamforge.cli.service_settings import RUNNING_STACK, effective_settings, require_valid, unknown_settings
 from dreamforge.cli.settings import from_environment
 from dreamforge.cli.stack.ready import readiness_of
 from dreamforge.cli.stack.show import stack_table
@@ -76,7 +76,7 @@ def env(
     for name, value in {**record.settings, "FORGE_GATEWAY_URL": record.gateway_url}.items():
         out.file.write(f"export {name}={quote(value)}\n")
     for each in effective_settings():
-        if each.origin != "default":
+        if each.origin not in ("default", RUNNING_STACK):
             out.file.write(f"# {each.name}={one_line(printable(each.value))}  ({each.origin})\n")
 
 

@@ -88,15 +88,6 @@ def _name_of(host: str) -> str:
     return host.partition(":")[0].lower() if host.count(":") <= 1 else ""
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address.
-
-    >>> [is_loopback(host) for host in ("127.0.0.2", "::1", "localhost", "0.0.0.0", "::", "gpu-box")]
-    [True, True, True, False, False, False]
-    """
-    return host in _LOCAL or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
-
-
 def _is_address(name: str) -> bool:
     """Whether it is an IP address: no name was resolved, so none can have been rebound."""
     try:

@@ -224,6 +224,7 @@ class Variable:
         'nats://***@h'
         """
         text = value.get_secret_value() if isinstance(value, SecretStr) else "" if value is None else str(value)
+        text = text.lower() if isinstance(value, bool) else text
         if "://" in text:
             return without_credentials(text)
         return "***" if self.is_secret and text else text
