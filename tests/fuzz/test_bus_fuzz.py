@@ -12,7 +12,7 @@ from system_testkit.live_stack import LiveStack
 from system_testkit.random_messages import RandomMessage, random_messages
 
 from dreamforge.contracts.errors import MalformedEvent
-from dreamforge.contracts.events import MessageParked
+from dreamforge.contracts.installation_events import MessageParked
 from dreamforge.contracts.log.envelope import unseal
 from dreamforge.projector.maintenance.verify import verify
 from dreamforge.runtime.log import bus as bus_module

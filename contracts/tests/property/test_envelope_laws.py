@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamforge.contracts.errors import MalformedEvent
-from dreamforge.contracts.events import EVENTS, Event, ModelRegistered
+from dreamforge.contracts.events import Event
+from dreamforge.contracts.installation_events import EVENTS, ModelRegistered
 from dreamforge.contracts.log.envelope import BY_TYPE, seal, unseal
 from dreamforge.contracts.log.subjects import subject_of
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamforge.contracts.errors import Conflict, UnknownModel
-from dreamforge.contracts.events import ModelRemoved
+from dreamforge.contracts.installation_events import ModelRemoved
 from dreamforge.contracts.model_registry import (
     ModelCommand,
     ModelState,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dreamforge.contracts.events import EVENTS
+from dreamforge.contracts.installation_events import EVENTS
 from dreamforge.contracts.log.envelope import BY_TYPE, UPCASTERS, _parse
 
 GOLDEN = Path(__file__).parent / "golden"

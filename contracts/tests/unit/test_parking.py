@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from dreamforge.contracts.events import MessageParked, ParkedSettled
+from dreamforge.contracts.installation_events import MessageParked, ParkedSettled
 from dreamforge.contracts.log.envelope import Recorded
 from dreamforge.contracts.log.parking import unsettled
 

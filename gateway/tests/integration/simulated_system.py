@@ -20,11 +20,10 @@ from dreamforge.contracts.events import (
     JobCancelled,
     JobStarted,
     JobSucceeded,
-    ModelRegistered,
-    ModelRemoved,
     StepProgressed,
 )
 from dreamforge.contracts.fleet import LEASE_SECONDS, Device, Heartbeat
+from dreamforge.contracts.installation_events import ModelRegistered, ModelRemoved
 from dreamforge.contracts.log.envelope import seal
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.tables import CHECKPOINT_CHANNEL

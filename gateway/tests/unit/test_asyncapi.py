@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from dreamforge.contracts.events import EVENTS, Event
+from dreamforge.contracts.events import Event
+from dreamforge.contracts.installation_events import EVENTS
 from dreamforge.contracts.log.subjects import subject_of
 from dreamforge.gateway.documents.asyncapi import address_of_kind, document, files, main
 

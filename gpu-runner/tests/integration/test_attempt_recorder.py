@@ -5,14 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from dreamforge.contracts.events import (
-    ArtifactStored,
-    Decision,
-    FailureReason,
-    JobSucceeded,
-    JobWarned,
-    WarningCode,
-)
+from dreamforge.contracts.events import ArtifactStored, Decision, FailureReason, JobSucceeded, JobWarned, WarningCode
 from dreamforge.contracts.jobs import decisions
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.retry_policy import RetryPolicy

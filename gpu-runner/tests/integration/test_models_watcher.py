@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from dreamforge.contracts.events import ModelRemoved
+from dreamforge.contracts.installation_events import ModelRemoved
 from dreamforge.contracts.model_registry import RegisterModel, RemoveModel
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.gpu_runner.settings import RunnerSettings

@@ -10,15 +10,8 @@ from pathlib import Path
 import pytest
 from runner_testkit.png import read_recipe
 
-from dreamforge.contracts.events import (
-    JobCancelled,
-    JobStarted,
-    JobSucceeded,
-    ModelRegistered,
-    RunnerRegistered,
-    RunnerStopped,
-    StepProgressed,
-)
+from dreamforge.contracts.events import JobCancelled, JobStarted, JobSucceeded, StepProgressed
+from dreamforge.contracts.installation_events import ModelRegistered, RunnerRegistered, RunnerStopped
 from dreamforge.contracts.jobs import decisions
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.log import subjects

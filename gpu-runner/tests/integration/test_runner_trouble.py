@@ -10,11 +10,7 @@ from pathlib import Path
 import pytest
 
 from dreamforge.contracts.errors import DependencyAway
-from dreamforge.contracts.events import (
-    ArtifactStored,
-    AttemptFailed,
-    FailureReason,
-)
+from dreamforge.contracts.events import ArtifactStored, AttemptFailed, FailureReason
 from dreamforge.contracts.jobs import decisions
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.retry_policy import RetryPolicy

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from dreamforge.contracts.events import JobRequested, MessageParked
+from dreamforge.contracts.events import JobRequested
+from dreamforge.contracts.installation_events import MessageParked
 from dreamforge.contracts.jobs.decisions import FinishAttempt
 from dreamforge.contracts.log.envelope import unseal
 from dreamforge.projector.settings import ProjectorSettings

@@ -12,7 +12,7 @@ from nats.errors import TimeoutError as NatsTimeout
 from nats.js import JetStreamContext
 
 from dreamforge.contracts.errors import BrokerUnfit
-from dreamforge.contracts.events import MessageParked, ParkedSettled
+from dreamforge.contracts.installation_events import MessageParked, ParkedSettled
 from dreamforge.contracts.log.envelope import Recorded, seal, unseal
 from dreamforge.contracts.log.parking import Parked, unsettled
 from dreamforge.projector.consumers import consume

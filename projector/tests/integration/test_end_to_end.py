@@ -6,15 +6,9 @@ from typing import Any
 
 import psycopg
 
-from dreamforge.contracts.events import (
-    Event,
-    FailureReason,
-    ModelRegistered,
-    RunnerLost,
-    RunnerRegistered,
-    StepProgressed,
-)
+from dreamforge.contracts.events import Event, FailureReason, StepProgressed
 from dreamforge.contracts.fleet import Device
+from dreamforge.contracts.installation_events import ModelRegistered, RunnerLost, RunnerRegistered
 from dreamforge.contracts.jobs.decisions import ConfirmCancel, FailAttempt, RequestCancel, StoreImages
 from dreamforge.contracts.jobs.retry_policy import RetryPolicy
 from dreamforge.contracts.log.envelope import seal

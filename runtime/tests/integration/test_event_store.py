@@ -8,7 +8,8 @@ from nats.aio.msg import Msg
 from some_jobs import REQUEST, assign, finish, request, started
 
 from dreamforge.contracts.errors import DependencyAway, JobNotFound, StaleAttempt, VersionConflict
-from dreamforge.contracts.events import JobAssigned, JobRequested, RunnerStopped
+from dreamforge.contracts.events import JobAssigned, JobRequested
+from dreamforge.contracts.installation_events import RunnerStopped
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.decisions import RequestCancel, StartAttempt
 from dreamforge.runtime import clock, ids

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 import pytest
 
 from dreamforge.contracts.errors import Conflict, DependencyAway
-from dreamforge.contracts.events import ArtifactStored, JobAssigned, ModelRegistered, RunnerRegistered
+from dreamforge.contracts.events import ArtifactStored, JobAssigned
 from dreamforge.contracts.fleet import LEASE_SECONDS, ActiveAttempt, Device, Heartbeat
+from dreamforge.contracts.installation_events import ModelRegistered, RunnerRegistered
 from dreamforge.contracts.jobs.decisions import FinishAttempt, RequestJob, StartAttempt
 from dreamforge.contracts.log.envelope import unseal
 from dreamforge.contracts.log.subjects import assignments_to

@@ -8,15 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreamforge.contracts.errors import Conflict, NotFound
-from dreamforge.contracts.events import (
-    EVENTS,
-    ArtifactStored,
-    Decision,
-    FailureReason,
-    JobAssigned,
-    JobRequested,
-    JobStarted,
-)
+from dreamforge.contracts.events import ArtifactStored, Decision, FailureReason, JobAssigned, JobRequested, JobStarted
+from dreamforge.contracts.installation_events import EVENTS
 from dreamforge.contracts.jobs import decisions, owner
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.retry_policy import RetryPolicy

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dreamforge.contracts.errors import MalformedEvent
-from dreamforge.contracts.events import Event, JobFailed, JobRequested, ModelRegistered, RunnerLost
+from dreamforge.contracts.events import Event, JobFailed, JobRequested
 from dreamforge.contracts.fleet import Device, Heartbeat
+from dreamforge.contracts.installation_events import ModelRegistered, RunnerLost
 from dreamforge.contracts.log.envelope import BY_TYPE, seal, unseal
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.request.render_request import RenderRequest

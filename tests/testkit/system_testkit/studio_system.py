@@ -22,10 +22,9 @@ from dreamforge.contracts.events import (
     JobCancelled,
     JobStarted,
     JobSucceeded,
-    ModelRegistered,
-    ModelRemoved,
     StepProgressed,
 )
+from dreamforge.contracts.installation_events import ModelRegistered, ModelRemoved
 from dreamforge.contracts.log.envelope import seal
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.gateway import main as gateway

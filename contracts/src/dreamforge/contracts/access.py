@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from dreamforge.contracts.errors import Conflict, UnknownKey
-from dreamforge.contracts.events import KeyCreated, KeyEvent, KeyRevoked
+from dreamforge.contracts.installation_events import KeyCreated, KeyEvent, KeyRevoked
 
 SECRET_BYTES = 32
 KEY_ID_CHARS = 10

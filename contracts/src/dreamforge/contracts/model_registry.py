@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dreamforge.contracts.errors import Conflict, UnknownModel
-from dreamforge.contracts.events import ModelEvent, ModelRegistered, ModelRemoved, ModelVerified
+from dreamforge.contracts.installation_events import ModelEvent, ModelRegistered, ModelRemoved, ModelVerified
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 
 

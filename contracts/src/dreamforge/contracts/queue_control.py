@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from dreamforge.contracts.events import QueueEvent, QueueHeld, QueueReleased
+from dreamforge.contracts.installation_events import QueueEvent, QueueHeld, QueueReleased
 
 FLEET = "fleet"
 """The scope of every queue: its aggregate id and the third token of its subjects."""

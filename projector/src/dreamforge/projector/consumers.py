@@ -15,7 +15,7 @@ from prometheus_client import Counter
 from pydantic import BaseModel, Field, ValidationError
 
 from dreamforge.contracts.errors import DependencyAway, MalformedEvent
-from dreamforge.contracts.events import MessageParked, ParkedSettled
+from dreamforge.contracts.installation_events import MessageParked, ParkedSettled
 from dreamforge.contracts.log import streams
 from dreamforge.contracts.log.envelope import unseal, unseal_or_none
 from dreamforge.contracts.log.subjects import entity_of

@@ -7,7 +7,7 @@ from loguru import logger
 from nats.js.errors import APIError as JetStreamApiError
 
 from dreamforge.contracts.errors import DependencyAway
-from dreamforge.contracts.events import MessageParked
+from dreamforge.contracts.installation_events import MessageParked
 from dreamforge.contracts.log.envelope import seal
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.bus import NATS_ERRORS, Bus, refusal

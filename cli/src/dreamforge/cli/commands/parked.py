@@ -10,7 +10,7 @@ from dreamforge.cli.client.event_log import connect_bus, read_events
 from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.settings import CliSettings
-from dreamforge.contracts.events import ParkedSettled
+from dreamforge.contracts.installation_events import ParkedSettled
 from dreamforge.contracts.log.envelope import Recorded, seal
 from dreamforge.contracts.log.parking import Parked, unsettled
 from dreamforge.contracts.log.streams import PARKED

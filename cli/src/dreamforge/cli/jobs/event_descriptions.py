@@ -22,12 +22,14 @@ from dreamforge.contracts.events import (
     JobStarted,
     JobSucceeded,
     JobWarned,
+    StepProgressed,
+)
+from dreamforge.contracts.installation_events import (
     MessageParked,
     ModelRegistered,
     RunnerLost,
     RunnerRegistered,
     RunnerStopped,
-    StepProgressed,
 )
 from dreamforge.contracts.log.envelope import Recorded
 from dreamforge.contracts.readable_sizes import readable_sizes

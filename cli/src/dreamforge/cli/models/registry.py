@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dreamforge.cli.client.event_log import connect_bus
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.errors import UnknownModel
-from dreamforge.contracts.events import ModelEvent
+from dreamforge.contracts.installation_events import ModelEvent
 from dreamforge.contracts.log.streams import MODELS
 from dreamforge.contracts.log.subjects import MODELS_ALL, entity_of
 from dreamforge.contracts.model_registry import ModelCommand, ModelState

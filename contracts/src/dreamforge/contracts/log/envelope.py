@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from dreamforge.contracts.errors import MalformedEvent
-from dreamforge.contracts.events import EVENTS, Event
+from dreamforge.contracts.events import Event
+from dreamforge.contracts.installation_events import EVENTS
 from dreamforge.contracts.log.subjects import entity_of, subject_of
 from dreamforge.contracts.validation import describe_validation_error, dotted
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dreamforge.contracts.events import MessageParked, ParkedSettled
+from dreamforge.contracts.installation_events import MessageParked, ParkedSettled
 from dreamforge.contracts.log.envelope import Recorded
 
 

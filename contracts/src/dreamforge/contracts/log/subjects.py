@@ -1,12 +1,8 @@
 """The subjects of events, timers, leases and deliveries: the only place that knows their shape."""
 
 from dreamforge.contracts.errors import MalformedEvent
-from dreamforge.contracts.events import (
-    AttemptFailed,
-    CancelRequested,
-    Event,
-    JobAssigned,
-    JobEvent,
+from dreamforge.contracts.events import AttemptFailed, CancelRequested, Event, JobAssigned, JobEvent, StepProgressed
+from dreamforge.contracts.installation_events import (
     KeyEvent,
     MessageParked,
     ModelEvent,
@@ -15,7 +11,6 @@ from dreamforge.contracts.events import (
     ParkedSettled,
     QueueEvent,
     RunnerEvent,
-    StepProgressed,
 )
 
 JOBS_ALL = "forge.jobs.>"

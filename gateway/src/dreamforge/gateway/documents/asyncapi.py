@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamforge.contracts import events as e
+from dreamforge.contracts import installation_events as i
 from dreamforge.contracts.fleet import LEASE_SECONDS, Heartbeat
 from dreamforge.contracts.log.streams import RUNNERS_BUCKET, stream_of
 from dreamforge.contracts.log.subjects import address_of, key_of
@@ -47,30 +48,30 @@ USERS: dict[type[e.Event], tuple[Services, Services]] = {
     e.CancelRequested: ((_GATEWAY,), (*_ALL, _RUNNER)),
     e.JobCancelled: ((_GATEWAY, _RUNNER, _SCHEDULER), _ALL),
     e.StepProgressed: ((_RUNNER,), (_PROJECTOR, _GATEWAY)),
-    e.RunnerRegistered: ((_RUNNER,), (_PROJECTOR,)),
-    e.RunnerStopped: ((_RUNNER,), (_PROJECTOR,)),
-    e.RunnerLost: ((_SCHEDULER,), (_PROJECTOR,)),
-    e.ModelRegistered: ((_RUNNER, _CLI), (*_ALL, _RUNNER)),
-    e.ModelVerified: ((_CLI,), (_PROJECTOR,)),
-    e.ModelRemoved: ((_CLI,), (*_ALL, _RUNNER)),
-    e.QueueHeld: ((_GATEWAY,), (_SCHEDULER, _GATEWAY)),
-    e.QueueReleased: ((_GATEWAY,), (_SCHEDULER, _GATEWAY)),
-    e.KeyCreated: ((_CLI,), (_GATEWAY, _CLI)),
-    e.KeyRevoked: ((_CLI,), (_GATEWAY, _CLI)),
-    e.MessageParked: ((_PROJECTOR,), ("cli",)),
-    e.ParkedSettled: ((_CLI,), (_PROJECTOR,)),
+    i.RunnerRegistered: ((_RUNNER,), (_PROJECTOR,)),
+    i.RunnerStopped: ((_RUNNER,), (_PROJECTOR,)),
+    i.RunnerLost: ((_SCHEDULER,), (_PROJECTOR,)),
+    i.ModelRegistered: ((_RUNNER, _CLI), (*_ALL, _RUNNER)),
+    i.ModelVerified: ((_CLI,), (_PROJECTOR,)),
+    i.ModelRemoved: ((_CLI,), (*_ALL, _RUNNER)),
+    i.QueueHeld: ((_GATEWAY,), (_SCHEDULER, _GATEWAY)),
+    i.QueueReleased: ((_GATEWAY,), (_SCHEDULER, _GATEWAY)),
+    i.KeyCreated: ((_CLI,), (_GATEWAY, _CLI)),
+    i.KeyRevoked: ((_CLI,), (_GATEWAY, _CLI)),
+    i.MessageParked: ((_PROJECTOR,), ("cli",)),
+    i.ParkedSettled: ((_CLI,), (_PROJECTOR,)),
 }
 # A new event of a job is one that its owner causes, through the gateway, unless it is named above.
 for _event in e.JOB_EVENTS:
     USERS.setdefault(_event, ((_GATEWAY,), _ALL))
 _IDS: dict[type[e.Event], str] = {
     e.JobEvent: "{job_id}",
-    e.RunnerEvent: "{runner_id}",
-    e.ModelEvent: "{model_id}",
-    e.QueueEvent: "{scope}",
-    e.KeyEvent: "{key_id}",
-    e.MessageParked: "{service}",
-    e.ParkedSettled: "{service}",
+    i.RunnerEvent: "{runner_id}",
+    i.ModelEvent: "{model_id}",
+    i.QueueEvent: "{scope}",
+    i.KeyEvent: "{key_id}",
+    i.MessageParked: "{service}",
+    i.ParkedSettled: "{service}",
 }
 _DETAILS = {e.JobAssigned: "{runner_id}", e.ArtifactStored: "{index}", e.JobWarned: "{warning}"}
 HEARTBEATS = key_of(RUNNERS_BUCKET, "{runner_id}")

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from loguru import logger
 
 from dreamforge.contracts.errors import DependencyAway, VersionConflict
-from dreamforge.contracts.events import Event, RunnerEvent
+from dreamforge.contracts.events import Event
+from dreamforge.contracts.installation_events import RunnerEvent
 from dreamforge.contracts.log import subjects
 from dreamforge.contracts.model_registry import ModelState, RegisterModel
 from dreamforge.contracts.models.descriptor import ModelDescriptor

@@ -8,8 +8,8 @@ from faststream.nats import NatsBroker
 from loguru import logger
 
 from dreamforge.contracts.errors import DependencyAway
-from dreamforge.contracts.events import RunnerRegistered, RunnerStopped
 from dreamforge.contracts.fleet import Heartbeat
+from dreamforge.contracts.installation_events import RunnerRegistered, RunnerStopped
 from dreamforge.gpu_runner.machine.device import LocalDevice, probe, refresh
 from dreamforge.gpu_runner.settings import RunnerSettings
 from dreamforge.gpu_runner.supervisor.admission import RunnerIdentity

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import TypeAdapter
 
-from dreamforge.contracts.events import (
+from dreamforge.contracts.installation_events import (
     ModelEvent,
     ModelRegistered,
     ModelVerified,

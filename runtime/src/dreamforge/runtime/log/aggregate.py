@@ -6,7 +6,8 @@ from typing import Any, Generic, TypeVar
 
 from dreamforge.contracts.access import KeyCommand, KeyState, decide_key, evolve_key
 from dreamforge.contracts.errors import JobNotFound
-from dreamforge.contracts.events import Event, JobEvent, KeyEvent, ModelEvent, QueueEvent
+from dreamforge.contracts.events import Event, JobEvent
+from dreamforge.contracts.installation_events import KeyEvent, ModelEvent, QueueEvent
 from dreamforge.contracts.jobs.decisions import Command, decide
 from dreamforge.contracts.jobs.state import INITIAL, JobState, evolve
 from dreamforge.contracts.log import subjects

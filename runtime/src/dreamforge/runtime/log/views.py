@@ -9,8 +9,8 @@ from loguru import logger
 from pydantic import ValidationError
 
 from dreamforge.contracts.access import KeyState, evolve_key
-from dreamforge.contracts.events import KeyEvent, ModelRegistered, ModelRemoved, QueueEvent
 from dreamforge.contracts.fleet import LEASE_SECONDS, Heartbeat
+from dreamforge.contracts.installation_events import KeyEvent, ModelRegistered, ModelRemoved, QueueEvent
 from dreamforge.contracts.log.streams import KEYS, MODELS, QUEUES, RUNNERS_BUCKET
 from dreamforge.contracts.log.subjects import key_of
 from dreamforge.contracts.models.descriptor import ModelDescriptor

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dreamforge.contracts.errors import VersionConflict
-from dreamforge.contracts.events import RunnerLost, RunnerRegistered
+from dreamforge.contracts.installation_events import RunnerLost, RunnerRegistered
 from dreamforge.contracts.log.envelope import Recorded
 from dreamforge.contracts.log.streams import FLEET
 from dreamforge.contracts.log.subjects import entity_of
