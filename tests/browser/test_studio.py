@@ -373,7 +373,7 @@ def test_the_page_has_no_known_fault_of_accessibility(studio: Studio, view: tupl
 
 @BOTH
 def test_a_gateway_that_asks_for_keys_gets_one_and_forgets_it(studio: Studio, view: tuple[int, str]) -> None:
-    key = studio.do(studio.system.new_key, "a-tenant")
+    key = studio.do(studio.system.new_key, f"tenant-{view[0]}")  # each view has a list of its own
     page = studio.window(view)
     page.goto(studio.system.keyed_url)
     dialog, field = page.locator("#sign-in"), page.locator("#sign-in input")

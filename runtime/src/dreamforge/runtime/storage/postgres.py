@@ -11,6 +11,8 @@ Connection = AsyncConnection[tuple[object, ...]]
 # libpq's: a server that no longer answers is noticed in about five seconds, also where the connection is not closed.
 TIMEOUTS = {"connect_timeout": 5, "keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 3}
 ENCODING = "UTF8"
+# Other sessions take and return server connections of a pooler meanwhile, so one look may see what session mode shows.
+SHARING_TRIES = 20
 FOUND = "SELECT current_schema(), current_setting('search_path'), current_setting('server_encoding')"
 
 
@@ -87,14 +89,15 @@ async def require_own_session(connection: Connection, database_url: str) -> int:
     if mine == connection.info.backend_pid:
         return mine
     try:
-        other = await AsyncConnection.connect(with_timeouts(database_url), autocommit=True)
-        async with other, other.transaction():
-            theirs = await backend_pid(other)
-            again = await backend_pid(connection)
+        async with await AsyncConnection.connect(with_timeouts(database_url), autocommit=True) as other:
+            for _ in range(SHARING_TRIES):
+                async with other.transaction():
+                    theirs = await backend_pid(other)
+                    again = await backend_pid(connection)
+                if theirs == mine or again != mine:
+                    raise shared_session()
     except psycopg.errors.ProtocolViolation as error:  # a pooler that shares even between statements refuses BEGIN
         raise shared_session() from error
-    if theirs == mine or again != mine:
-        raise shared_session()
     return mine
 
 
