@@ -9,6 +9,7 @@ import httpx
 import pytest
 from simulated_system import BODY
 
+from dreamforge.gateway.events.hub import CLIENTS
 from dreamforge.runtime.testing import eventually
 
 SLOW = {"gateway_head_seconds": 0.4, "gateway_body_seconds": 0.6, "gateway_head_bytes": 8192}
@@ -90,3 +91,15 @@ async def test_only_so_many_uploads_are_received_at_once(client: httpx.AsyncClie
         full = await eventually(refused, until=lambda answer: answer.status_code == 503)
         assert (full.json()["code"], full.headers["retry-after"]) == ("uploads_full", "2")
     await eventually(refused, until=lambda answer: answer.status_code == 422)
+
+
+@pytest.mark.parametrize("change_settings", [{"gateway_heartbeat_seconds": 0.2}])
+@pytest.mark.parametrize("requests", [1, 2, 3])
+async def test_a_stream_ends_with_its_connection_whatever_waits_behind_it(
+    client: httpx.AsyncClient, requests: int
+) -> None:
+    job_id = (await client.post("/v1/jobs", json=BODY)).json()["job_id"]
+    async with connection(client) as (_, writer):
+        writer.write(f"GET /v1/jobs/{job_id}/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode() * requests)
+        await eventually(lambda: CLIENTS._value.get() == 1)
+    await eventually(lambda: CLIENTS._value.get() == 0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from dreamforge.gateway.http.problems import MEDIA_TYPE, Problem
 from dreamforge.runtime import clock
@@ -55,6 +55,8 @@ class ForgeProtocol(HttpToolsProtocol):
     phase = Phase.HEAD
     since_seconds = 0.0
     head_bytes = 0
+    answered: RequestResponseCycle | None = None
+    """The request that is being answered, or was last; `cycle` is the one that came last and may wait for its turn."""
 
     @property
     def limits(self) -> ConnectionLimits:
@@ -71,9 +73,12 @@ class ForgeProtocol(HttpToolsProtocol):
             next(iter(waiting)).transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Forget it. uvicorn tells only the application of the request that came last."""
         self.limits.waiting.pop(self, None)
         super().connection_lost(exc)
+        if self.answered is not None and not self.answered.response_complete:
+            self.answered.disconnected = True
+            self.answered.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came. A head that grows beyond its bound is refused before it is complete."""
@@ -102,6 +107,10 @@ class ForgeProtocol(HttpToolsProtocol):
         """Nothing more is expected of the client."""
         self.phase = Phase.COMPLETE
         super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # Any: as the base class narrows it
+        self.answered = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _begin(self, phase: Phase) -> None:
         self.phase, self.since_seconds, self.head_bytes = phase, clock.monotonic_seconds(), 0
