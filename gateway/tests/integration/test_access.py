@@ -83,7 +83,11 @@ async def test_a_scope_allows_what_it_names(anybody: httpx.AsyncClient, system: 
         assert (await admin.get(only_admin)).status_code == 200
     assert (await user.post("/v1/queue/hold", json={"tenant": "a"})).status_code == 200
     for others in ({"tenant": "b"}, {}):
-        assert (await user.post("/v1/queue/hold", json=others)).status_code == 403
+        forbidden = await user.post("/v1/queue/hold", json=others)
+        assert (forbidden.status_code, forbidden.json()["detail"]) == (
+            403,
+            "this needs an API key with the scope 'admin'",
+        )
         assert (await admin.post("/v1/queue/hold", json=others)).status_code == 200
 
     async def held() -> set[str | None]:
@@ -93,6 +97,22 @@ async def test_a_scope_allows_what_it_names(anybody: httpx.AsyncClient, system: 
     await eventually(held, until=lambda found: found == {"a", None})
     me = (await user.get("/v1/me")).json()
     assert (me["tenant"], me["scopes"], me["authentication"]) == ("a", ["read", "submit"], "keys")
+
+
+async def test_no_spelling_of_a_path_needs_less_than_the_path(
+    anybody: httpx.AsyncClient, system: SimulatedSystem
+) -> None:
+    """Scopes are found by the path: whatever a route answers to, too, would be answered with the scope of another."""
+    user = await using(anybody, await new_key(system, "a"))
+    document = (await anybody.get("/openapi.json")).json()
+    for path, methods in document["paths"].items():
+        named = re.sub(r"\{.*?\}", ids.new_id(), path)
+        for other in (f"{named}%0A", f"{named}/", f"/{named}", f"{named}%00", named.upper()):
+            if other == named:
+                continue
+            url = str(user.base_url).rstrip("/") + other
+            for method in methods:
+                assert (await user.request(method, url)).status_code in (404, 405), (method, other)
 
 
 async def test_the_tenant_is_that_of_the_key(anybody: httpx.AsyncClient, system: SimulatedSystem) -> None:
@@ -167,6 +187,8 @@ async def test_a_session_is_a_cookie_that_only_its_own_page_can_use(
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
     assert (await anybody.get("/v1/jobs")).status_code == 200
+    beside = {"Cookie": f'layout={{"of": "another port"}}; flag; forge_session={key}'}
+    assert (await anybody.get("/v1/jobs", headers=beside)).status_code == 200
     assert (await anybody.post("/v1/jobs", json=BODY, headers=page)).status_code == 202
     assert (await anybody.post("/v1/jobs", json=BODY)).status_code == 401  # no page says that it asks
     assert (await anybody.post("/v1/jobs", json=BODY, headers={"Origin": "https://evil.example"})).status_code == 403

@@ -2,6 +2,7 @@
 
 import httpx
 import pytest
+from starlette.responses import Response
 
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.app import api
@@ -55,3 +56,19 @@ async def test_a_bug_of_ours_is_a_problem_document_without_its_reason() -> None:
     assert (answer.status_code, answer.headers["content-type"]) == (500, MEDIA_TYPE)
     assert (answer.json()["code"], answer.json()["request_id"]) == ("internal", "r-1")
     assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("said", "answered"), [({}, "no-store"), ({"Cache-Control": "private, max-age=60"}, "private, max-age=60")]
+)
+async def test_no_cache_keeps_what_does_not_say_how_long(said: dict[str, str], answered: str) -> None:
+    app = RequestMiddleware(Response("of one tenant", headers=said))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        assert (await client.get("/")).headers.get_list("cache-control") == [answered]
+
+
+async def test_a_line_break_at_the_end_of_a_path_is_part_of_it() -> None:
+    transport = httpx.ASGITransport(RequestMiddleware(Response("a route that allows one")))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        answer = await client.get("/metrics%0A")
+    assert (answer.status_code, answer.json()["code"]) == (404, "no_such_route")

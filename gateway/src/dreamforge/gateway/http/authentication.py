@@ -5,9 +5,8 @@ key, in `Authorization: Bearer` or in the cookie of a session, that has the scop
 """
 
 from collections.abc import Callable, Mapping
-from http.cookies import CookieError, SimpleCookie
 
-from starlette.requests import Request
+from starlette.requests import Request, cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dreamforge.contracts import access
@@ -102,12 +101,14 @@ def key_in(sent: Mapping[bytes, bytes]) -> tuple[str | None, bool]:
     ('forge_x', False)
     >>> key_in({b"cookie": b"a=b; forge_session=forge_y"})
     ('forge_y', True)
+
+    Cookies of other services of the same host come along, whatever is in them.
+
+    >>> key_in({b"cookie": b'layout={"a": 1}; forge_session=forge_y'})
+    ('forge_y', True)
     """
     kind, _, key = sent.get(b"authorization", b"").decode("latin-1").partition(" ")
     if kind.lower() == "bearer":
         return key.strip(), False
-    try:
-        cookies = SimpleCookie(sent.get(b"cookie", b"").decode("latin-1"))
-    except CookieError:
-        return None, False
-    return (cookies[COOKIE].value, True) if COOKIE in cookies else (None, False)
+    found = cookie_parser(sent.get(b"cookie", b"").decode("latin-1")).get(COOKIE)
+    return found, found is not None

@@ -13,7 +13,7 @@ from dreamforge.contracts.errors import DependencyAway, ForgeError
 from dreamforge.contracts.validation import Location, describe_errors
 from dreamforge.gateway.http.errors import SHOWN_CHARS, VIOLATIONS_MAX, InvalidRequest, Violation, pointer
 from dreamforge.gateway.http.middleware import BUG, context_of
-from dreamforge.gateway.http.problems import MEDIA_TYPE, Problem, http_problem, problem_of
+from dreamforge.gateway.http.problems import MEDIA_TYPE, NO_SUCH_ROUTE, Problem, http_problem, problem_of
 from dreamforge.gateway.http.root_path import root_of
 
 
@@ -64,7 +64,7 @@ def _violation(where: Location, message: str) -> Violation:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     details = {
-        404: "There is nothing here; /docs lists every route",
+        404: NO_SUCH_ROUTE,
         405: f"{request.method[:16]} is not allowed here",
     }
     detail = details.get(error.status_code, str(error.detail))

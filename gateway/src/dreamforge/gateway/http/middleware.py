@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dreamforge.gateway.http.head import answer_head
 from dreamforge.gateway.http.one_value import repeated
-from dreamforge.gateway.http.problems import MEDIA_TYPE, Problem, problem_of
+from dreamforge.gateway.http.problems import MEDIA_TYPE, NO_SUCH_ROUTE, Problem, http_problem, problem_of
 from dreamforge.gateway.http.root_path import set_root
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.service.telemetry import LATENCY_BUCKETS, log_context, trace_id_of
@@ -27,6 +27,8 @@ _SAFE = (
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+# Of every reply that does not say itself how long it may be kept: most show what only their reader may see.
+_NOT_KEPT = (b"cache-control", b"no-store")
 BUG = Problem(500, "internal", "Something went wrong here", "The error was logged under the request id")
 
 
@@ -84,7 +86,9 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *added]
+                headers = [*message.get("headers", ()), *added]
+                says = any(name.lower() == _NOT_KEPT[0] for name, _ in headers)
+                message["headers"] = headers if says else [*headers, _NOT_KEPT]
             await send(message)
 
         with log_context(request_id=context.request_id, trace_id=trace_id_of(context.traceparent)):
@@ -101,6 +105,8 @@ class RequestMiddleware:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == self._root != "":
             await RedirectResponse(f"{self._root}/", 308)(scope, receive, send)  # relative URLs of pages need the slash
+        elif "\n" in scope["path"]:  # routes are found by patterns that allow one at the end, scopes are not
+            await send_problem(scope, send, http_problem(404, NO_SUCH_ROUTE))
         elif (error := repeated(scope["query_string"], scope["headers"])) is not None:
             await send_problem(scope, send, problem_of(error))
         elif scope["method"] == "HEAD":

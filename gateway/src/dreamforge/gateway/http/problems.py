@@ -66,6 +66,7 @@ FIELD_ERRORS = (
     e.NamedTwice,
     own.UnknownUpload,
 )
+NO_SUCH_ROUTE = "There is nothing here; /docs lists every route"
 # Codes of errors outside the tree: the routing of the framework, and bugs.
 HTTP_CODES = {404: "no_such_route", 405: "method_not_allowed", 416: "range_not_satisfiable", 500: "internal"}
 

@@ -66,7 +66,7 @@ async def _execute(request: Request, choice: QueueChoice, command: QueueCommand)
     """The state after the command, whether this gateway has read its event back or not."""
     dependencies, identity = dependencies_of(request), identity_of(request)
     if identity.sees is not None and choice.tenant != identity.sees:
-        raise ScopeNeeded(scope=Scope.ADMIN)
+        raise ScopeNeeded(scope=Scope.ADMIN.value)
     scope = scope_of(choice.tenant)
     traceparent = context_of(request).traceparent
     outcome = await dependencies.store.handle(QUEUE, scope, command, traceparent=traceparent)
