@@ -31,6 +31,8 @@ async def test_a_configured_name_is_answered(client: httpx.AsyncClient) -> None:
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
         {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "http://["},
+        {"Origin": ""},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
         {"Origin": "http://evil.example", "Sec-Fetch-Site": "same-origin"},
@@ -61,6 +63,8 @@ async def test_a_configured_origin_may_use_the_api(client: httpx.AsyncClient) ->
     assert preflight.headers["access-control-allow-origin"] == origin["Origin"]
     answer = await client.post("/v1/jobs", json=BODY, headers=origin)
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (202, origin["Origin"])
+    readable = answer.headers["access-control-expose-headers"].split(", ")
+    assert {"Forge-Sequence", "Forge-Log"}.issubset(readable), "a read after this write needs both"
     other = await client.options("/v1/jobs", headers=asked | {"Origin": "https://evil.example"})
     assert "access-control-allow-origin" not in other.headers
 

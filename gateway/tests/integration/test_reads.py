@@ -9,6 +9,7 @@ import pytest
 from simulated_system import BODY, DECISION, SimulatedSystem
 
 from dreamforge.contracts.events import JobStarted, JobWarned, WarningCode
+from dreamforge.gateway.documents import asyncapi
 from dreamforge.runtime import clock, ids
 
 
@@ -220,7 +221,7 @@ async def test_what_does_not_exist_is_a_problem_document(client: httpx.AsyncClie
     assert (await client.put("/v1/jobs")).headers["allow"] == "GET, HEAD, POST"
 
 
-async def test_pages_load_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+async def test_pages_load_nothing_from_elsewhere(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in ("/", "/docs", "/asyncapi"):
         page = await client.get(path)
         assert page.status_code == 200
@@ -232,6 +233,9 @@ async def test_pages_load_nothing_from_elsewhere(client: httpx.AsyncClient) -> N
     document = (await client.get("/openapi.json")).json()
     assert document["paths"]["/v1/jobs"]["post"]["responses"]["429"]
     assert (await client.get("/asyncapi.json")).json()["asyncapi"].startswith("3.")
+    monkeypatch.delattr(asyncapi, "files")  # made once: anybody may ask for them, as often as they like
+    for path in ("/asyncapi", "/asyncapi.json"):
+        assert (await client.get(path)).status_code == 200
 
 
 async def test_metrics_have_the_route_not_the_path(client: httpx.AsyncClient) -> None:

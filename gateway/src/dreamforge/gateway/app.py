@@ -63,5 +63,12 @@ def _readable_from(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
         allow_origins=origins,
         allow_methods=("GET", "HEAD", "POST", "DELETE"),
         allow_headers=("*",),
-        expose_headers=("Forge-Sequence", "Location", "Retry-After", "X-Request-Id", "Idempotent-Replayed"),
+        expose_headers=(
+            "Forge-Sequence",
+            "Forge-Log",
+            "Location",
+            "Retry-After",
+            "X-Request-Id",
+            "Idempotent-Replayed",
+        ),
     )

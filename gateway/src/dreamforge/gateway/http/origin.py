@@ -9,7 +9,6 @@ import ipaddress
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -60,7 +59,7 @@ class OriginPolicy:
         if origin is None:  # a browser of today that withholds its origin still says how it relates
             same = not sent[b"origin"] and sent[b"sec-fetch-site"] in (["same-origin"], ["none"])
         else:
-            same = urlsplit(origin).netloc == (hosts[0].lower() if hosts else "")
+            same = [origin.partition("://")[2]] == [host.lower() for host in hosts]
         return None if same else CrossOrigin(origin=(origin or "unknown")[:200])
 
     def _knows(self, host: str) -> bool:

@@ -86,7 +86,12 @@ def studio_file(name: str) -> str:
 
 @cache
 def _events_page() -> Page:
-    return Page.of(asyncapi.files()["index.html"])
+    return Page.of(_events_files()["index.html"])
+
+
+@cache
+def _events_files() -> dict[str, str]:
+    return asyncapi.files()
 
 
 @router.get("/")
@@ -125,4 +130,4 @@ async def events() -> Response:
 @router.get("/asyncapi.json")
 async def events_document() -> Response:
     """The events, for programs."""
-    return Response(asyncapi.files()["asyncapi.json"], media_type="application/json")
+    return Response(_events_files()["asyncapi.json"], media_type="application/json")
