@@ -35,6 +35,8 @@ from dreamforge.runtime.storage.bucket_owner import ClaimedBucket
 from dreamforge.runtime.storage.objects import ObjectStore
 
 ANNOUNCE_SECONDS = 1.0
+# Every start takes a moment to connect: it is worth a warning after half a second, by the pauses of `backoff`.
+QUIET_TRIES = 3
 # A notification follows its commit within milliseconds.
 NOTIFIED_SECONDS = 1.0
 
@@ -179,14 +181,14 @@ class Dependencies:
 
     async def _announce(self) -> None:
         logged: dict[str, str] = {}
-        async for _ in retry.backoff("readiness", cap_seconds=ANNOUNCE_SECONDS):
+        async for attempt in retry.backoff("readiness", cap_seconds=ANNOUNCE_SECONDS):
             unavailable = {name: reason for name, reason in (await self.check()).items() if reason != "ok"}
             if not unavailable:
                 logger.info("gateway is ready")
                 return
-            if unavailable.keys() != logged.keys():
+            if attempt > QUIET_TRIES and unavailable.keys() != logged.keys():
                 logger.warning("not ready: {}", "; ".join(f"{name}: {reason}" for name, reason in unavailable.items()))
-            logged = unavailable
+                logged = unavailable
 
     async def _check_nats(self) -> None:
         log = self.log

@@ -10,7 +10,6 @@ from contextlib import suppress
 import psycopg
 from loguru import logger
 from nats.aio.msg import Msg
-from nats.errors import TimeoutError as NatsTimeout
 from prometheus_client import Counter
 from pydantic import BaseModel, Field, ValidationError
 
@@ -72,10 +71,12 @@ async def _consume(bus: Bus, stream: str, durable: str, handle: Handler, park: P
     subscription = await bus.js.pull_subscribe_bind(consumer=durable, stream=stream)
     try:
         while True:
-            with suppress(NatsTimeout):
-                for message in await subscription.fetch(FETCH_MESSAGES, timeout=FETCH_SECONDS):
-                    outcome = await _handled(message, handle, park, stream)
-                    HANDLED.labels(durable, outcome).inc()
+            messages: list[Msg] = []
+            with suppress(TimeoutError):  # nats-py's own, and asyncio's where its time ends between its two requests
+                messages = await subscription.fetch(FETCH_MESSAGES, timeout=FETCH_SECONDS)
+            for message in messages:
+                outcome = await _handled(message, handle, park, stream)
+                HANDLED.labels(durable, outcome).inc()
     finally:
         if bus.connected:
             await subscription.unsubscribe()

@@ -77,6 +77,9 @@ def _print(found: Comparison) -> None:
     if found.same_bytes:
         out.print("identical, byte for byte", style="green")
         return
+    if found.same_pixels and not found.changes:
+        out.print("same pixels and recipe; only other parts of the file differ, such as its text", style="green")
+        return
     if found.same_pixels:
         out.print("same pixels; the recipes differ:", style="green")
     elif found.differing is None:
