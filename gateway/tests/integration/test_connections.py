@@ -10,6 +10,7 @@ import pytest
 from simulated_system import BODY
 
 from dreamforge.gateway.events.hub import CLIENTS
+from dreamforge.gateway.http.server_protocol import WAITING_MAX
 from dreamforge.runtime.testing import eventually
 
 SLOW = {"gateway_head_seconds": 0.4, "gateway_body_seconds": 0.6, "gateway_head_bytes": 8192}
@@ -102,4 +103,17 @@ async def test_a_stream_ends_with_its_connection_whatever_waits_behind_it(
     async with connection(client) as (_, writer):
         writer.write(f"GET /v1/jobs/{job_id}/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode() * requests)
         await eventually(lambda: CLIENTS._value.get() == 1)
+    await eventually(lambda: CLIENTS._value.get() == 0)
+
+
+async def test_only_so_many_requests_wait_behind_one(client: httpx.AsyncClient) -> None:
+    job_id = (await client.post("/v1/jobs", json=BODY)).json()["job_id"]
+    ask = "GET {} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    async with connection(client) as (reader, writer), asyncio.timeout(10):
+        writer.write(ask.format("/healthz").encode() * WAITING_MAX)
+        for _ in range(WAITING_MAX):
+            await reader.readuntil(b'{"status":"ok"}')
+        writer.write((ask.format(f"/v1/jobs/{job_id}/events") + ask.format("/healthz") * (WAITING_MAX + 1)).encode())
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
     await eventually(lambda: CLIENTS._value.get() == 0)

@@ -18,6 +18,9 @@ from dreamforge.runtime import clock
 
 # ASGI extension: a function that closes the connection at once, dropping what the peer has not read.
 ABORT = "dreamforge.abort"
+# Requests that may wait behind the one that is answered. Browsers and proxies send none before they have the reply;
+# each costs some kilobytes, and one read of the socket has thousands.
+WAITING_MAX = 16
 
 
 class Phase(enum.Enum):
@@ -102,6 +105,8 @@ class ForgeProtocol(HttpToolsProtocol):
         self.limits.waiting.pop(self, None)
         self._begin(Phase.BODY)
         super().on_headers_complete()
+        if len(self.pipeline) > WAITING_MAX:
+            self.transport.abort()
 
     def on_message_complete(self) -> None:
         """Nothing more is expected of the client."""
