@@ -10,6 +10,7 @@ import pytest
 from simulated_system import BODY
 
 from dreamforge.gateway.events.hub import CLIENTS
+from dreamforge.gateway.http.server import OTHER_CONNECTIONS
 from dreamforge.gateway.http.server_protocol import WAITING_MAX
 from dreamforge.runtime.testing import eventually
 
@@ -117,3 +118,14 @@ async def test_only_so_many_requests_wait_behind_one(client: httpx.AsyncClient) 
         with contextlib.suppress(ConnectionError):
             await reader.read()
     await eventually(lambda: CLIENTS._value.get() == 0)
+
+
+@pytest.mark.parametrize("change_settings", [{"gateway_streams": 1}])
+async def test_connections_that_were_used_once_leave_room_for_the_others(client: httpx.AsyncClient) -> None:
+    async with contextlib.AsyncExitStack() as opened:
+        for _ in range(OTHER_CONNECTIONS + 20):
+            reader, writer = await opened.enter_async_context(connection(client))
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            await reader.readuntil(b'{"status":"ok"}')
+        async with httpx.AsyncClient(base_url=client.base_url) as fresh:
+            assert (await fresh.post("/v1/jobs", json=BODY)).status_code == 202

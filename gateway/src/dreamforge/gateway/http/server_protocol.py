@@ -40,8 +40,8 @@ class ConnectionLimits:
     head_bytes: int
     connections: int
     waiting: "dict[ForgeProtocol, None]" = field(default_factory=dict)
-    """Connections whose first request has not begun to be answered, oldest first: these are given up when there are
-    too many connections."""
+    """Connections from which a request is still to come, the first one or the next, the longest silent first: these
+    are given up when there are too many connections."""
 
 
 class ForgeConfig(uvicorn.Config):
@@ -116,6 +116,12 @@ class ForgeProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # Any: as the base class narrows it
         self.answered = cycle
         super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        """Answer what waits, or wait for the next head."""
+        super().on_response_complete()
+        if self.cycle.response_complete and not self.transport.is_closing():
+            self.limits.waiting[self] = None
 
     def _begin(self, phase: Phase) -> None:
         self.phase, self.since_seconds, self.head_bytes = phase, clock.monotonic_seconds(), 0
