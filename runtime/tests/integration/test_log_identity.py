@@ -80,6 +80,15 @@ async def test_a_stream_that_stores_our_subjects_is_named(raw: Bus) -> None:
         await ensure_streams(raw)
 
 
+async def test_the_advisories_of_an_older_release_are_to_be_upgraded_first(raw: Bus, nats_url: str) -> None:
+    everything = {"name": "ADVISORIES", "storage": "file", "subjects": ["$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>"]}
+    await raw.request("$JS.API.STREAM.CREATE.ADVISORIES", everything)
+    bus = await connect(nats_url, "test", "acme")
+    with pytest.raises(NotOurs, match="an older release of Dream Forge there is upgraded first"):
+        await ensure_streams(bus)
+    await bus.close()
+
+
 async def lose(server: NatsServer, put_back: Path | None = None) -> None:
     """The disk of the server is lost, or replaced by an older copy of it."""
     await server.kill()

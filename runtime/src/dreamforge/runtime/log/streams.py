@@ -136,7 +136,11 @@ async def _create(bus: Bus, config: dict[str, Any]) -> dict[str, Any] | None:
         if error.code == NAME_IN_USE:
             return await _info(bus, name)
         if error.code == SUBJECTS_OVERLAP:
-            raise _not_ours(name, f"another stream stores {', '.join(config['subjects'])}") from error
+            # Servers do not say which subject it is. Releases before 2026-11-26 stored the advisories of all streams.
+            first, *more = config["subjects"]
+            listed = f"{first} or one of {len(more)} more subjects of it" if more else first
+            hint = "; an older release of Dream Forge there is upgraded first" if name.endswith("ADVISORIES") else ""
+            raise _not_ours(name, f"another stream stores {listed}{hint}") from error
         raise BrokerUnfit(reason=f"stream {name}: {error}") from error
     return None
 
