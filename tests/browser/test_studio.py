@@ -117,11 +117,20 @@ def is_shown(image: Any) -> bool:
     return bool(image.evaluate("image => image.complete && image.naturalWidth > 0"))
 
 
+# A card is drawn anew with each event of its job.
+REPLACED_MAX = 20
+
+
 def await_shown(page: Page, image: Any) -> None:
-    """Wait until the bytes of an image have come."""
-    image.scroll_into_view_if_needed()
-    handle = image.element_handle()
-    page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=handle)
+    """Wait until the bytes of an image have come, also where the page replaces its element meanwhile."""
+    for _ in range(REPLACED_MAX):
+        handle = image.element_handle()
+        page.evaluate("image => image.scrollIntoView({block: 'nearest'})", handle)
+        shown = "image => !image.isConnected || (image.complete && image.naturalWidth > 0)"
+        page.wait_for_function(shown, arg=handle)
+        if page.evaluate("image => image.isConnected", handle):
+            return
+    raise AssertionError("the element of the image is replaced again and again")
 
 
 @BOTH

@@ -77,11 +77,12 @@ class Stage:
         return job_id
 
     async def assign(self, job_id: str, *, instance_id: str | None = None) -> int:
-        """Give its next attempt to the runner; the attempt's number."""
+        """Give its next attempt to the runner, at the time when a retry is due; the attempt's number."""
         beat = self.beat()
         assert beat is not None
-        attempt = (await self.state(job_id)).attempt + 1
-        command = decisions.AssignJob(clock.now(), attempt, "r1", instance_id or beat.instance_id, 0, DECISION)
+        state, now = await self.state(job_id), clock.now()
+        attempt, due = state.attempt + 1, max(now, state.retry_at or now)
+        command = decisions.AssignJob(due, attempt, "r1", instance_id or beat.instance_id, 0, DECISION)
         await self.store.execute(job_id, command)
         return attempt
 

@@ -64,6 +64,7 @@ async def test_two_schemas_of_one_database_have_writers_and_notifications_of_the
         await story.request("ours")
         async with projecting(settings), projecting(theirs):
             await folded(1)
+            await eventually(lambda: rows("SELECT 1 AS there WHERE to_regclass('acme.checkpoints') IS NOT NULL"), 30)
             bus = await connect(settings.nats_url, "test", "acme")
             await ensure_streams(bus)
             story.store = EventStore(bus, "/test")
