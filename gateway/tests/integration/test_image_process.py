@@ -13,7 +13,7 @@ from PIL import Image
 from dreamforge.contracts.errors import OutOfBounds
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.errors import BadPicture
-from dreamforge.gateway.submit.image_process import ImageProcesses
+from dreamforge.gateway.submit.image_process import ImageProcesses, header_of
 from dreamforge.runtime.testing import eventually
 
 LIMITS = Limits(upload_pixels=64 * 64)
@@ -96,3 +96,34 @@ async def test_a_decoder_has_limits_and_no_secrets(processes: ImageProcesses, mo
     assert limits["Max file size"][1] == "0"
     assert int(limits["Max cpu time"][0]) < 30
     assert b"FORGE_" not in process_file(pid, "environ")
+
+
+GOOD = {"content_type": "image/png", "width_px": 8, "height_px": 8, "end": 100}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        [],
+        "header",
+        {},
+        {"header": None},
+        {"header": {}},
+        {"header": GOOD | {"width_px": "8"}},
+        {"header": GOOD | {"content_type": "text/html"}},
+        {"out_of_bounds": {"field": 1}},
+        {"refused": 1},
+    ],
+)
+def test_a_decoder_that_was_taken_over_is_not_believed(answer: object) -> None:
+    with pytest.raises(BadPicture, match="did not say what it found"):
+        header_of(answer)
+
+
+def test_what_a_decoder_found_is_passed_on() -> None:
+    assert header_of({"header": GOOD}).height_px == 8
+    with pytest.raises(OutOfBounds, match="pixels is 9"):
+        header_of({"out_of_bounds": {"field": "pixels", "value": 9, "minimum": 1, "maximum": 4}})
+    with pytest.raises(BadPicture, match="truncated"):
+        header_of({"refused": "it is truncated"})

@@ -13,21 +13,23 @@ import resource
 import struct
 import sys
 from dataclasses import asdict
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from loguru import logger
+from pydantic import TypeAdapter, ValidationError
 
 from dreamforge.contracts.errors import DependencyAway, OutOfBounds
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.errors import BadPicture
 from dreamforge.gateway.submit.image_headers import Header
-from dreamforge.gateway.submit.inspect_image import inspect
+from dreamforge.gateway.submit.inspect_image import FORMATS, inspect
 
 # The interpreter with Pillow maps some 200 MiB; a decoder may hold up to 16 bytes a pixel (CMYK with a copy, or WebP).
 BASE_BYTES = 512 * 1024**2
 BYTES_PER_PIXEL = 16
 # Importing Pillow takes half a second, and several times that where the processors are busy.
 START_SECONDS = 30.0
+_HEADERS, _BOUNDS = TypeAdapter(Header), TypeAdapter(OutOfBounds)
 _HEAD = struct.Struct(">I")
 """Of a task: the bytes of the image, which follow."""
 
@@ -51,9 +53,9 @@ class ImageProcesses:
                 answer = await self._answer(await self._start(), data)
         if answer is None:
             raise BadPicture("its decoding takes more memory or time than an image of its size needs")
-        return _header_of(answer)
+        return header_of(answer)
 
-    async def _answer(self, process: asyncio.subprocess.Process, data: bytes) -> dict[str, Any] | None:
+    async def _answer(self, process: asyncio.subprocess.Process, data: bytes) -> object:
         """What a process says; None where it ended. Errors: BadPicture (it took too long)."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
@@ -106,7 +108,7 @@ class ImageProcesses:
         return process
 
 
-async def _ask(process: asyncio.subprocess.Process, data: bytes) -> dict[str, Any]:
+async def _ask(process: asyncio.subprocess.Process, data: bytes) -> object:
     """Errors: OSError or EOFError (it ended), ValueError (its answer cannot be read)."""
     assert process.stdin is not None
     process.stdin.write(_HEAD.pack(len(data)))
@@ -115,7 +117,7 @@ async def _ask(process: asyncio.subprocess.Process, data: bytes) -> dict[str, An
     line = await _line_of(process)
     if not line:
         raise EOFError
-    answer: dict[str, Any] = json.loads(line)  # Any: a JSON object
+    answer: object = json.loads(line)
     return answer
 
 
@@ -130,14 +132,19 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     await asyncio.shield(process.wait())
 
 
-def _header_of(answer: dict[str, Any]) -> Header:
-    """Errors: BadPicture, OutOfBounds, as the process found."""
-    match answer:
-        case {"header": dict(fields)}:
-            return Header(**fields)
-        case {"out_of_bounds": dict(fields)}:
-            raise OutOfBounds(**fields)
-    raise BadPicture(str(answer.get("refused", "it cannot be decoded"))[:300])
+def header_of(answer: object) -> Header:
+    """What a process found, if it answered in one of our forms. Errors: BadPicture, OutOfBounds, as it found."""
+    with contextlib.suppress(ValidationError):
+        match answer:
+            case {"header": fields}:
+                header = _HEADERS.validate_json(json.dumps(fields), strict=True)
+                if header.content_type in FORMATS:
+                    return header
+            case {"out_of_bounds": fields}:
+                raise _BOUNDS.validate_json(json.dumps(fields), strict=True)
+            case {"refused": str(reason)}:
+                raise BadPicture(reason[:300])
+    raise BadPicture("its decoder did not say what it found")
 
 
 def _limit_this_process(limits: Limits) -> None:
