@@ -37,7 +37,7 @@ def database(server_url: str, template: str | None = None) -> Iterator[str]:
     try:
         yield url_of(name, server_url)
     finally:
-        _execute(server_url, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        _drop(server_url, name)
 
 
 @contextmanager
@@ -55,6 +55,22 @@ def _migrations_upgrade() -> Callable[[str], None] | None:
         return None
     upgrade: Callable[[str], None] = import_module("dreamforge.migrations").upgrade
     return upgrade
+
+
+def _drop(server_url: str, name: str) -> None:
+    """Drop a database with its connections.
+
+    Autovacuum may be at work in it, as the superuser, whose processes our role may not end: that needs the plain
+    statement, which ends autovacuum by itself but waits in vain for connections.
+    """
+    plain = sql.SQL("DROP DATABASE {}").format(sql.Identifier(name))
+    try:
+        _execute(server_url, sql.SQL("{} WITH (FORCE)").format(plain))
+    except psycopg.errors.InsufficientPrivilege:
+        try:
+            _execute(server_url, plain)
+        except psycopg.errors.ObjectInUse:
+            _execute(server_url, sql.SQL("{} WITH (FORCE)").format(plain))
 
 
 def _execute(server_url: str, statement: sql.Composed) -> None:

@@ -1,0 +1,30 @@
+"""One running system for all tests of foreign clients; pytest marks each of them `clients`."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from system_testkit.live_stack import LiveStack, live_stack
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of this folder; they share the event loop of the stack."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.clients)
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LiveStack]:
+    """The system with the renderer that needs no torch: images at once, every event, real servers."""
+    async with live_stack(tmp_path_factory.mktemp("clients")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def gateway_url(stack: LiveStack) -> str:
+    """Where the gateway answers, as a client is told."""
+    return str(stack.client.base_url).rstrip("/")
