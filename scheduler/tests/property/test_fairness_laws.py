@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 
 from dreamforge.contracts.events import JobRequested, JobSucceeded
 from dreamforge.contracts.fleet import Device, Heartbeat
+from dreamforge.contracts.installation_events import TenantConfigured
 from dreamforge.contracts.jobs.attempts import decide_course
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.placement import RunnerLoad
+from dreamforge.contracts.quotas import NO_QUOTAS
 from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.contracts.tenants import UNCONFIGURED, TenantState, evolve_tenant
 from dreamforge.scheduler.planning.fairness import Ageing
 from dreamforge.scheduler.planning.plan import PlanPolicy, plan
 from dreamforge.scheduler.planning.snapshot import Snapshot
@@ -184,3 +187,87 @@ def test_small_jobs_do_not_overtake_a_large_one_forever(tenant):
         shop.request(tenant="small")
         shop.second(3)
     assert large in shop.served_ids()
+
+
+def weights_of(shop, **weights):
+    shop.snapshot.configure_tenants({tenant: TenantState(weight=weight) for tenant, weight in weights.items()})
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 10), st.integers(1, 20)), min_size=2, max_size=4),
+    st.lists(st.integers(1, 3), min_size=1, max_size=4),
+)
+def test_shares_are_in_proportion_to_weights(tenants, slots):
+    """After every assignment, work divided by weight differs by one job at most: so shares converge to the weights."""
+    shop = Shop()
+    names = {f"t{number}": weight for number, (weight, _) in enumerate(tenants)}
+    weights_of(shop, **names)
+    for number, (_, steps) in enumerate(tenants):
+        for _ in range(100):
+            shop.request(tenant=f"t{number}", steps=steps)
+    for number in range(30):
+        shop.slots = slots[number % len(slots)]
+        shop.second()
+    work, largest = Counter(), max(64 * 64 * steps / weight for weight, steps in tenants)
+    for job in shop.served:
+        work[job.demand.tenant] += job.demand.work
+    received = [work[name] / weight for name, weight in names.items()]
+    assert max(received) - min(received) <= largest + 1e-6
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 100), st.integers(2, 4))
+def test_equal_weights_are_as_no_weights(weight, tenants):
+    orders = []
+    for configured in ({}, {f"t{number}": weight for number in range(tenants)}):
+        shop = Shop()
+        weights_of(shop, **configured)
+        for number in range(12):
+            shop.request(tenant=f"t{number % tenants}", steps=1 + number % 3)
+        for _ in range(12):
+            shop.second()
+        orders.append(shop.served_ids())
+    assert orders[0] == orders[1]
+
+
+def test_the_smallest_weight_waits_for_its_turn_and_no_longer():
+    shop = Shop()
+    weights_of(shop, large=100, small=1)
+    for _ in range(130):
+        shop.request(tenant="large")
+    first, second = shop.request(tenant="small"), shop.request(tenant="small")
+    for _ in range(120):
+        shop.second()
+    order = shop.served_ids()
+    assert order.index(first) <= 2
+    assert order.index(second) <= 103
+
+
+def test_a_scheduler_that_reads_the_log_again_owes_nobody_for_weights_of_the_past():
+    """The weight changed while both competed: who was served by the old weight is not charged by the new one."""
+    shop = Shop()
+    for _ in range(90):
+        shop.request(tenant="a")
+        shop.request(tenant="b")
+    log = []
+    observe = shop.snapshot.observe
+
+    def record(job_id, event, sequence, traceparent=""):
+        log.append((job_id, event, sequence))
+        observe(job_id, event, sequence, traceparent)
+
+    jobs = dict(shop.snapshot.jobs)
+    shop.snapshot.observe = record
+    for _ in range(60):
+        shop.second()
+    raised = evolve_tenant(UNCONFIGURED, TenantConfigured(at=shop.now, quotas=NO_QUOTAS, weight=3))
+    shop.snapshot.configure_tenants({"a": raised})
+    again = Snapshot(AGEING)
+    again.configure_tenants({"a": raised})
+    for job in jobs.values():
+        again.restore(job)
+    for job_id, event, sequence in log:
+        again.observe(job_id, event, sequence)
+    live = {tenant: tag for tag, _, tenant in shop.snapshot.queue.turns()}
+    assert {tenant: tag for tag, _, tenant in again.queue.turns()} == live

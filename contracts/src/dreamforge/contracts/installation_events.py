@@ -1,4 +1,4 @@
-"""The facts about an installation, its runners, models, queues, keys and unreadable messages; and the list of all."""
+"""The facts about an installation: runners, models, queues, keys, tenants, unreadable messages. And all events."""
 
 from typing import Literal
 
@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, Field
 from dreamforge.contracts.events import JOB_EVENTS, Event, StepProgressed
 from dreamforge.contracts.fleet import Device
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Sha256, Token, is_zero
+from dreamforge.contracts.quotas import WEIGHT_MAX, Quotas
 
 
 class RunnerEvent(Event):
@@ -120,6 +121,20 @@ class KeyRevoked(KeyEvent):
     revoked_by: str = "operator"
 
 
+class TenantEvent(Event):
+    """A fact about a tenant, on `forge.tenants.{tenant}.{TOKEN}`."""
+
+
+class TenantConfigured(TenantEvent):
+    """What a tenant may use from now on; a quota that is null is that of the installation."""
+
+    TYPE = "dreamforge.tenant.configured.v1"
+    TOKEN = "configured"
+    quotas: Quotas
+    weight: int = Field(ge=1, le=WEIGHT_MAX, description="its share of the fleet, beside those of other tenants")
+    configured_by: str = "operator"
+
+
 class MessageParked(Event):
     """A message that could not be read was set aside with the reason, so that the stream goes on."""
 
@@ -158,6 +173,7 @@ EVENTS: tuple[type[Event], ...] = (
     QueueReleased,
     KeyCreated,
     KeyRevoked,
+    TenantConfigured,
     MessageParked,
     ParkedSettled,
 )

@@ -12,7 +12,7 @@ from dreamforge.contracts.log.streams import JOBS
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.bus import Bus, connect
 from dreamforge.runtime.log.follow import Follower
-from dreamforge.runtime.log.views import FleetView, ModelsView
+from dreamforge.runtime.log.views import FleetView, ModelsView, TenantsView
 from dreamforge.runtime.service.tasks import cancel
 from dreamforge.scheduler.planning.planning_input import ASSIGNMENTS, PlanningInput
 from dreamforge.scheduler.planning.snapshot import Snapshot
@@ -21,16 +21,18 @@ from dreamforge.scheduler.settings import SchedulerSettings
 
 async def capture(bus: Bus, settings: SchedulerSettings) -> PlanningInput:
     """Read the whole log, the fleet and the models, and return what a plan made now would depend on."""
-    fleet, models = FleetView(bus), ModelsView(bus)
-    following = [asyncio.create_task(fleet.run()), asyncio.create_task(models.run())]
+    fleet, models, tenants = FleetView(bus), ModelsView(bus), TenantsView(bus)
+    following = [asyncio.create_task(view.run()) for view in (fleet, models, tenants)]
     snapshot = Snapshot(settings.ageing)
     try:
+        await tenants.ready.wait()
+        snapshot.configure_tenants(tenants.tenants)
         async for batch in Follower(bus, JOBS.name).batches():
             for message in batch.messages:
                 snapshot.apply(message.subject, message.headers, message.data, message.sequence)
             if batch.pending == 0:
                 break
-        await asyncio.gather(fleet.ready.wait(), models.ready.wait())
+        await asyncio.gather(*(view.ready.wait() for view in (fleet, models)))
     finally:
         await cancel(*following)
     now = clock.now()

@@ -18,7 +18,7 @@ from dreamforge.runtime import clock
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.follow import Batch, Follower
-from dreamforge.runtime.log.views import FleetView, ModelsView, QueuesView
+from dreamforge.runtime.log.views import FleetView, ModelsView, QueuesView, TenantsView
 from dreamforge.runtime.service.background import Alarm, BackgroundTasks
 from dreamforge.runtime.service.telemetry import LAG
 from dreamforge.scheduler import metrics, timers
@@ -51,6 +51,7 @@ class Scheduler:
         self.fleet = FleetView(bus, on_heartbeat=self._heartbeat, on_lost=self._lost)
         self.models = ModelsView(bus, changed=self._changed)
         self.queues = QueuesView(bus, changed=self._queue_changed)
+        self.tenants = TenantsView(bus, changed=self._tenant_changed)
         self.leadership = Leadership(
             bus, "scheduler", instance_id, self._leadership_changed, replicas=settings.stream_replicas
         )
@@ -69,6 +70,7 @@ class Scheduler:
             "fleet": self.fleet.run(),
             "models": self.models.run(),
             "queues": self.queues.run(),
+            "tenants": self.tenants.run(),
             "jobs": self._follow(),
             "timers": timers.follow(self._bus, self._due),
             "plan": self._plan_when_woken(),
@@ -91,7 +93,7 @@ class Scheduler:
     @property
     def caught_up(self) -> bool:
         """True once the log and every view have been read, and for as long as the fold keeps up."""
-        views = (self.fleet, self.models, self.queues)
+        views = (self.fleet, self.models, self.queues, self.tenants)
         read = self._behind is not None and all(view.ready.is_set() for view in views)
         return read and (self._behind or 0) <= BEHIND_MESSAGES
 
@@ -118,6 +120,11 @@ class Scheduler:
         logger.info("queue {} is {}", tenant_of_scope(scope) or "of the fleet", state)
         self._wake.set()
 
+    def _tenant_changed(self, tenant: str) -> None:
+        """Its weight counts from the next assignment on; what it has received is not counted again."""
+        self.snapshot.configure_tenants(self.tenants.tenants)
+        logger.info("tenant {} has weight {}", tenant, self.tenants.tenants[tenant].weight)
+
     def _heartbeat(self, runner_id: str) -> None:
         self.rescuer.heartbeat(runner_id)
         self._wake.set()
@@ -131,6 +138,7 @@ class Scheduler:
         self._retry_alarm.at(job.retry_at if job is not None else None)
 
     async def _follow(self) -> None:
+        await self.tenants.ready.wait()  # what was assigned before counts with the weights of its time
         async for batch in Follower(self._bus, JOBS.name).batches():
             self._fold(batch)
             if batch.pending == 0 or self._behind is not None:  # the first plan waits for the whole log
@@ -146,7 +154,7 @@ class Scheduler:
         metrics.OPEN.set(len(self.snapshot.jobs))
 
     async def _plan_when_woken(self) -> None:
-        for view in (self.fleet, self.models, self.queues):
+        for view in (self.fleet, self.models, self.queues, self.tenants):
             await view.ready.wait()
         self.rescuer.liveness.watching_since = clock.now()
         while True:

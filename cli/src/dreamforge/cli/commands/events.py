@@ -36,6 +36,7 @@ class Stream(StrEnum):
     MODELS = "MODELS"
     QUEUES = "QUEUES"
     KEYS = "KEYS"
+    TENANTS = "TENANTS"
     PARKED = "PARKED"
 
 

@@ -42,6 +42,7 @@ FLEET = StreamSpec(
 MODELS = StreamSpec("MODELS", (subjects.MODELS_ALL,), "registered models, forever")
 QUEUES = StreamSpec("QUEUES", (subjects.QUEUES_ALL,), "queues that were held and released, forever")
 KEYS = StreamSpec("KEYS", (subjects.KEYS_ALL,), "API keys that were created and revoked, forever")
+TENANTS = StreamSpec("TENANTS", (subjects.TENANTS_ALL,), "quotas and weights of tenants, forever")
 PARKED = StreamSpec("PARKED", (subjects.PARKED_ALL,), "unreadable messages, with the reason, forever")
 # The streams that services read through durable consumers; other applications' streams and advisories are not ours.
 CONSUMED = ("JOBS", "PARKED", "ADVISORIES")
@@ -67,7 +68,19 @@ PROBES = StreamSpec(
     max_age_seconds=120,  # the server keeps message ids as long, and refuses a stream that forgets sooner
 )
 
-STREAMS: tuple[StreamSpec, ...] = (JOBS, STEPS, FLEET, MODELS, QUEUES, KEYS, PARKED, ADVISORIES, TIMERS, PROBES)
+STREAMS: tuple[StreamSpec, ...] = (
+    JOBS,
+    STEPS,
+    FLEET,
+    MODELS,
+    QUEUES,
+    KEYS,
+    TENANTS,
+    PARKED,
+    ADVISORIES,
+    TIMERS,
+    PROBES,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dreamforge.contracts.installation_events import (
     ParkedSettled,
     QueueEvent,
     RunnerEvent,
+    TenantEvent,
 )
 
 JOBS_ALL = "forge.jobs.>"
@@ -19,6 +20,7 @@ RUNNERS_ALL = "forge.runners.>"
 MODELS_ALL = "forge.models.>"
 QUEUES_ALL = "forge.queues.>"
 KEYS_ALL = "forge.keys.>"
+TENANTS_ALL = "forge.tenants.>"
 PARKED_ALL = "forge.parked.>"
 TIMERS_ALL = "forge.timers.>"
 PROBES_ALL = "forge.probes.*"
@@ -61,6 +63,11 @@ def queue_filter(scope: str) -> str:
 def key_filter(key_id: str) -> str:
     """All events of one API key: the filter of its version and of its fold."""
     return f"forge.keys.{key_id}.>"
+
+
+def tenant_filter(tenant: str) -> str:
+    """All events of one tenant: the filter of its version and of its fold."""
+    return f"forge.tenants.{tenant}.>"
 
 
 def runner_filter(runner_id: str) -> str:
@@ -143,6 +150,8 @@ def aggregate_filter(event: Event, entity_id: str) -> str:
             return queue_filter(entity_id)
         case KeyEvent():
             return key_filter(entity_id)
+        case TenantEvent():
+            return tenant_filter(entity_id)
     raise TypeError(f"{type(event).__name__} has no version")
 
 
@@ -181,6 +190,7 @@ _CATEGORIES: dict[type[Event], str] = {
     ModelEvent: "models",
     QueueEvent: "queues",
     KeyEvent: "keys",
+    TenantEvent: "tenants",
     ParkedSettled: "parked",
 }
 

@@ -35,6 +35,12 @@ class RenderRequest(RequestParameters):
         named = (self.init_image, self.mask_image, control)
         return tuple(dict.fromkeys(sha256 for sha256 in named if sha256 is not None))
 
+    @property
+    def pixel_steps(self) -> int:
+        """What it costs: pixels times steps of each pass, times images. An integer, so that sums are exact."""
+        second = self.upscale.width_px * self.upscale.height_px if self.upscale else 0
+        return self.images * self.steps * (self.width_px * self.height_px + second)
+
     def seeds(self) -> tuple[int, ...]:
         """One seed an image: image i of a job is the job of one image with seed + i."""
         return tuple((self.seed + i) % 2**53 for i in range(self.images))

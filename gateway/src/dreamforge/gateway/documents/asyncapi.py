@@ -29,6 +29,7 @@ PARAMETERS = {
     "number": "counts the events of this kind, from 1",
     "warning": "the code, with `-` and the picture's index where it is about one of them",
     "key_id": "the public part of the API key",
+    "tenant": "the name of the tenant",
     "scope": "fleet, or tenant- and the tenant's name",
     "service": "the service that could not read the message",
 }
@@ -58,6 +59,7 @@ USERS: dict[type[e.Event], tuple[Services, Services]] = {
     i.QueueReleased: ((_GATEWAY,), (_SCHEDULER, _GATEWAY)),
     i.KeyCreated: ((_CLI,), (_GATEWAY, _CLI)),
     i.KeyRevoked: ((_CLI,), (_GATEWAY, _CLI)),
+    i.TenantConfigured: ((_GATEWAY,), (_GATEWAY, _SCHEDULER)),
     i.MessageParked: ((_PROJECTOR,), ("cli",)),
     i.ParkedSettled: ((_CLI,), (_PROJECTOR,)),
 }
@@ -70,6 +72,7 @@ _IDS: dict[type[e.Event], str] = {
     i.ModelEvent: "{model_id}",
     i.QueueEvent: "{scope}",
     i.KeyEvent: "{key_id}",
+    i.TenantEvent: "{tenant}",
     i.MessageParked: "{service}",
     i.ParkedSettled: "{service}",
 }

@@ -7,13 +7,14 @@ from typing import Any, Generic, TypeVar
 from dreamforge.contracts.access import KeyCommand, KeyState, decide_key, evolve_key
 from dreamforge.contracts.errors import JobNotFound
 from dreamforge.contracts.events import Event, JobEvent
-from dreamforge.contracts.installation_events import KeyEvent, ModelEvent, QueueEvent
+from dreamforge.contracts.installation_events import KeyEvent, ModelEvent, QueueEvent, TenantEvent
 from dreamforge.contracts.jobs.decisions import Command, decide
 from dreamforge.contracts.jobs.state import INITIAL, JobState, evolve
 from dreamforge.contracts.log import subjects
-from dreamforge.contracts.log.streams import JOBS, KEYS, MODELS, QUEUES
+from dreamforge.contracts.log.streams import JOBS, KEYS, MODELS, QUEUES, TENANTS
 from dreamforge.contracts.model_registry import ModelCommand, ModelState, decide_model, evolve_model
 from dreamforge.contracts.queue_control import QueueCommand, QueueState, decide_queue, evolve_queue
+from dreamforge.contracts.tenants import UNCONFIGURED, ConfigureTenant, TenantState, decide_tenant, evolve_tenant
 
 S = TypeVar("S")
 C = TypeVar("C")
@@ -48,6 +49,10 @@ def _decide_queue(_: str, state: QueueState, command: QueueCommand) -> tuple[Que
     return decide_queue(state, command)
 
 
+def _decide_tenant(_: str, state: TenantState, command: ConfigureTenant) -> tuple[TenantEvent, ...]:
+    return decide_tenant(state, command)
+
+
 JOB: Aggregate[JobState, Command, JobEvent] = Aggregate(JOBS.name, subjects.job_filter, INITIAL, _decide_job, evolve)
 MODEL: Aggregate[ModelState, ModelCommand, ModelEvent] = Aggregate(
     MODELS.name, subjects.model_filter, ModelState(), _decide_model, evolve_model
@@ -57,4 +62,7 @@ QUEUE: Aggregate[QueueState, QueueCommand, QueueEvent] = Aggregate(
 )
 KEY: Aggregate[KeyState, KeyCommand, KeyEvent] = Aggregate(
     KEYS.name, subjects.key_filter, KeyState(), decide_key, evolve_key
+)
+TENANT: Aggregate[TenantState, ConfigureTenant, TenantEvent] = Aggregate(
+    TENANTS.name, subjects.tenant_filter, UNCONFIGURED, _decide_tenant, evolve_tenant
 )

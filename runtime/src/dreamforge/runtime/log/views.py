@@ -10,11 +10,12 @@ from pydantic import ValidationError
 
 from dreamforge.contracts.access import KeyState, evolve_key
 from dreamforge.contracts.fleet import LEASE_SECONDS, Heartbeat
-from dreamforge.contracts.installation_events import KeyEvent, ModelRegistered, ModelRemoved, QueueEvent
-from dreamforge.contracts.log.streams import KEYS, MODELS, QUEUES, RUNNERS_BUCKET
+from dreamforge.contracts.installation_events import KeyEvent, ModelRegistered, ModelRemoved, QueueEvent, TenantEvent
+from dreamforge.contracts.log.streams import KEYS, MODELS, QUEUES, RUNNERS_BUCKET, TENANTS
 from dreamforge.contracts.log.subjects import key_of
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.queue_control import QueueState, evolve_queue
+from dreamforge.contracts.tenants import UNCONFIGURED, TenantState, evolve_tenant
 from dreamforge.contracts.validation import describe_validation_error
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.bus import Bus
@@ -150,5 +151,27 @@ class KeysView:
                 if recorded is not None and isinstance(recorded.event, KeyEvent):
                     state = self.keys.get(recorded.entity_id, KeyState())
                     self.keys[recorded.entity_id] = evolve_key(state, recorded.event)
+            if batch.pending == 0:
+                self.ready.set()
+
+
+@dataclass(slots=True)
+class TenantsView:
+    """Every tenant that was configured, by name. `changed(tenant)` is called after each change."""
+
+    bus: Bus
+    changed: Callable[[str], None] = _nothing
+    tenants: dict[str, TenantState] = field(default_factory=dict)
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Follow TENANTS until cancelled; `ready` is set once it has been read."""
+        async for batch in Follower(self.bus, TENANTS.name).batches():
+            for message in batch.messages:
+                recorded = readable(message)
+                if recorded is not None and isinstance(recorded.event, TenantEvent):
+                    state = self.tenants.get(recorded.entity_id, UNCONFIGURED)
+                    self.tenants[recorded.entity_id] = evolve_tenant(state, recorded.event)
+                    self.changed(recorded.entity_id)
             if batch.pending == 0:
                 self.ready.set()

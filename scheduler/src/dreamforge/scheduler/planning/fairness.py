@@ -7,8 +7,6 @@ priority grows with its wait without bound, while that of a new job starts at 9 
 from dataclasses import dataclass
 from datetime import datetime
 
-from dreamforge.contracts.request.render_request import RenderRequest
-
 
 @dataclass(frozen=True, slots=True)
 class Ageing:
@@ -30,9 +28,3 @@ class Ageing:
         So a queue stays sorted as time passes. Unit: seconds.
         """
         return requested_at.timestamp() - priority * self.level_seconds
-
-
-def work_of(request: RenderRequest) -> int:
-    """What a tenant is charged for one attempt, in pixel-steps: integers, so that no rounding error accumulates."""
-    second = request.upscale.width_px * request.upscale.height_px if request.upscale else 0
-    return request.images * request.steps * (request.width_px * request.height_px + second)

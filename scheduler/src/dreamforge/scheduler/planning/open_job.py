@@ -8,7 +8,6 @@ from dreamforge.contracts.events import AttemptFailed, JobAssigned, JobEvent, Jo
 from dreamforge.contracts.jobs.course import JobCourse, Status, advance, changed, fields_after
 from dreamforge.contracts.placement import Needs, needs_of
 from dreamforge.contracts.request.render_request import Deadlines
-from dreamforge.scheduler.planning.fairness import work_of
 
 
 class Stage(StrEnum):
@@ -94,7 +93,7 @@ def demand_of(event: JobRequested, traceparent: str = "") -> JobDemand:
         event.tenant,
         event.at,
         needs_of(event.request),
-        work_of(event.request),
+        event.request.pixel_steps,
         traceparent,
         _later(event.at, limits.start_within_seconds),
         limits.run_within_seconds,

@@ -166,7 +166,7 @@ class _Planner:
             yield self._assign(job, chosen)
             left -= 1
             if heads := self._heads(tenant):
-                heappush(turns, (tag + job.demand.work, min(heads)[0], tenant))
+                heappush(turns, (tag + self._queue.cost(tenant, job.demand.work), min(heads)[0], tenant))
 
     def _heads(self, tenant: str) -> list[tuple[Place, Needs]]:
         """The next job of each of a tenant's lines whose shape may still fit a runner."""

@@ -12,7 +12,7 @@ from dreamforge.scheduler.planning.snapshot import Snapshot
 
 
 class PlanningInput(Value):
-    """`received`: the virtual time of each tenant that has queued jobs, which is the order of their turns."""
+    """`received`: the tag of each tenant that has queued jobs (see `queue`), which is the order of their turns."""
 
     now: AwareDatetime
     ageing: Ageing
@@ -22,6 +22,7 @@ class PlanningInput(Value):
     jobs: tuple[OpenJob, ...]
     received: dict[str, int]
     held_queues: dict[str, AwareDatetime] = {}
+    weights: dict[str, int] = {}
 
     @staticmethod
     def of(
@@ -41,6 +42,7 @@ class PlanningInput(Value):
             jobs=tuple(snapshot.jobs.values()),
             received={tenant: tag for tag, _, tenant in snapshot.queue.turns()},
             held_queues=dict(snapshot.held_queues),
+            weights=dict(snapshot.queue.weights),
         )
 
     def snapshot(self) -> Snapshot:
@@ -50,7 +52,8 @@ class PlanningInput(Value):
         for job in self.jobs:
             snapshot.restore(job)
         for tenant, tag in self.received.items():
-            snapshot.queue.charge(tenant, tag)
+            snapshot.queue.restore(tenant, tag)
+        snapshot.queue.weights = self.weights
         return snapshot
 
     def replay(self) -> tuple[PlannedAssignment, ...]:

@@ -1,20 +1,24 @@
 """The jobs that could run now, kept sorted while jobs are added and removed.
 
-Two levels. Tenants are ordered by the work they have received (start-time fair queueing: a tenant's `tag` is its
-virtual time; a tenant without queued jobs saves up no turns, it joins again at the virtual time of the tenant that is
-served). Within a tenant there is one line for each shape, ordered by rank. Adding or removing a job costs one
-bisection and one insertion into a list: about 20 us at 100,000 jobs.
+Two levels. Tenants are ordered by the work they have received, divided by their weights (start-time fair queueing: a
+tenant's `tag` is its virtual time; a tenant without queued jobs saves up no turns, it joins again at the virtual time
+of the tenant that is served). Within a tenant there is one line for each shape, ordered by rank. Adding or removing a
+job costs one bisection and one insertion into a list: about 20 us at 100,000 jobs.
 """
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import lcm
 
 from dreamforge.contracts.placement import Needs
+from dreamforge.contracts.quotas import WEIGHT_MAX
 from dreamforge.scheduler.planning.fairness import Ageing
 from dreamforge.scheduler.planning.open_job import OpenJob
 
+# Parts of a pixel-step that tags count in: a multiple of every weight, so that tags are exact.
+UNITS = lcm(*range(1, WEIGHT_MAX + 1))
 Place = tuple[float, str]  # rank, then job id: a total order that does not depend on when jobs were added
 Turn = tuple[int, Place, str]  # tag, best place, tenant: of equal tags, the tenant whose best job ranks first
 
@@ -33,6 +37,8 @@ class Queue:
 
     def __init__(self, ageing: Ageing = Ageing()) -> None:
         self.ageing = ageing
+        self.weights: Mapping[str, int] = {}
+        """The weights of tenants, 1 or more; those that are not in it have 1."""
         self._size = 0
         self._shapes: Counter[Needs] = Counter()
         self._tenants: dict[str, _Tenant] = {}
@@ -94,15 +100,28 @@ class Queue:
         elif place == tenant.turn[1]:
             self._move(tenant, (tenant.turn[0], tenant.best(), job.demand.tenant))
 
-    def charge(self, name: str, work: int) -> None:
-        """A tenant was served: its tag grows by the work, and virtual time advances to the tag it had."""
+    def cost(self, tenant: str, work: int, weight: int | None = None) -> int:
+        """How far a tenant's tag grows with its work: with twice the weight half as far, so it gets twice the share.
+
+        `weight` None: the present one.
+        """
+        return work * (UNITS // (weight or self.weights.get(tenant, 1)))
+
+    def charge(self, name: str, work: int, weight: int | None = None) -> None:
+        """A tenant was served: its tag grows by the cost of the work; virtual time advances to the tag it had."""
+        cost = self.cost(name, work, weight)
         tenant = self._tenants.get(name)
         tag = tenant.turn[0] if tenant else max(self._virtual, self._owed.get(name, 0))
         self._virtual = max(self._virtual, tag)
         if tenant:
-            self._move(tenant, (tag + work, tenant.turn[1], name))
+            self._move(tenant, (tag + cost, tenant.turn[1], name))
         else:
-            self._owe(name, tag + work)
+            self._owe(name, tag + cost)
+
+    def restore(self, name: str, tag: int) -> None:
+        """Give a tenant that has queued jobs the tag that was captured. Errors: KeyError."""
+        tenant = self._tenants[name]
+        self._move(tenant, (tag, tenant.turn[1], name))
 
     def __iter__(self) -> Iterator[str]:
         for tenant in self._tenants.values():

@@ -22,6 +22,7 @@ from dreamforge.contracts.events import (
 from dreamforge.contracts.jobs.course import changed
 from dreamforge.contracts.log.envelope import unseal
 from dreamforge.contracts.queue_control import hold_of
+from dreamforge.contracts.tenants import UNCONFIGURED, TenantState
 from dreamforge.scheduler.planning.fairness import Ageing
 from dreamforge.scheduler.planning.open_job import (
     OpenJob,
@@ -46,6 +47,7 @@ class Snapshot:
         self.jobs: dict[str, OpenJob] = {}
         self.queue = Queue(ageing)
         self.held_queues: Mapping[str, datetime] = {}
+        self._tenants: Mapping[str, TenantState] = {}
         self._placed: dict[str, dict[str, OpenJob]] = {}
         self._waiting: list[tuple[datetime, str]] = []
         self._new_waits: dict[str, None] = {}
@@ -83,7 +85,8 @@ class Snapshot:
             self._put(job, None)
         elif job is not None:
             if isinstance(event, JobAssigned) and not job.promised:
-                self.queue.charge(job.demand.tenant, job.demand.work)
+                weight = self._tenants.get(job.demand.tenant, UNCONFIGURED).weight_at(event.at)
+                self.queue.charge(job.demand.tenant, job.demand.work, weight)
             self._put(job, evolved(job, event, sequence))
         elif isinstance(event, JobRequested):
             self._put(None, opened(job_id, event, sequence, traceparent))
@@ -146,6 +149,11 @@ class Snapshot:
                 self.queue.add(job)
             elif not served and job.job_id in before:
                 self.queue.remove(job)
+
+    def configure_tenants(self, tenants: Mapping[str, TenantState]) -> None:
+        """Plan with these weights from now on; what was assigned before counts with those of its time."""
+        self._tenants = dict(tenants)
+        self.queue.weights = {tenant: state.weight for tenant, state in tenants.items()}
 
     def _served(self, job: OpenJob) -> bool:
         return not self.held_queues or hold_of(job.demand.tenant, self.held_queues) is None

@@ -1,0 +1,55 @@
+"""What a tenant may use, and its share of the fleet: the tenant aggregate. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from dreamforge.contracts.installation_events import TenantConfigured, TenantEvent
+from dreamforge.contracts.quotas import NO_QUOTAS, Quotas
+
+
+@dataclass(frozen=True, slots=True)
+class TenantState:
+    """One tenant, folded. A quota that is None is that of the installation. `weight`: its share beside others.
+
+    `earlier`: the weights before it, each with the time until which it counted, in order.
+    """
+
+    quotas: Quotas = NO_QUOTAS
+    weight: int = 1
+    earlier: tuple[tuple[datetime, int], ...] = ()
+
+    def weight_at(self, at: datetime) -> int:
+        """The weight that counted at a time: a fold of the past counts with the weights of the past."""
+        return next((weight for until, weight in self.earlier if at < until), self.weight)
+
+
+UNCONFIGURED = TenantState()
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigureTenant:
+    """`quotas` has the ones that change: None takes that of the installation again. `weight` None leaves it."""
+
+    now: datetime
+    quotas: Mapping[str, int | float | None]
+    weight: int | None = None
+    configured_by: str = "operator"
+
+
+def decide_tenant(state: TenantState, command: ConfigureTenant) -> tuple[TenantEvent, ...]:
+    """What follows from a command; () when nothing does. Errors: pydantic's ValidationError for a wrong quota."""
+    quotas = Quotas.model_validate(state.quotas.model_dump() | dict(command.quotas))
+    weight = state.weight if command.weight is None else command.weight
+    if (quotas, weight) == (state.quotas, state.weight):
+        return ()
+    return (TenantConfigured(at=command.now, quotas=quotas, weight=weight, configured_by=command.configured_by),)
+
+
+def evolve_tenant(state: TenantState, event: TenantEvent) -> TenantState:
+    """The state after one more fact. Errors: TypeError for an event that is not of this aggregate."""
+    match event:
+        case TenantConfigured():
+            before = () if event.weight == state.weight else ((event.at, state.weight),)
+            return TenantState(event.quotas, event.weight, (*state.earlier, *before))
+    raise TypeError(type(event).__name__)
