@@ -3,7 +3,10 @@
 import ipaddress
 import re
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _USERINFO = re.compile(r"(?<=//)[^/?#\s]*@")
 _PASSWORD = re.compile(r"(?<=[?&\s]password=)[^&\s]*|(?<=^password=)[^&\s]*")
 
@@ -50,6 +53,40 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def internal_kind(address: str) -> str:
+    """What an address is that is not one of the public Internet; "" for a public one.
+
+    An IPv4 address inside an IPv6 one (mapped, 6to4, NAT64) counts as itself.
+
+    >>> internal_kind("169.254.169.254"), internal_kind("::ffff:127.0.0.1"), internal_kind("93.184.216.34")
+    ('link-local', 'loopback', '')
+    """
+    parsed = ipaddress.ip_address(address)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        inner = parsed.ipv4_mapped or parsed.sixtofour
+        if parsed in _NAT64:
+            inner = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+        if inner is not None:
+            return internal_kind(str(inner))
+    kinds = {
+        "unspecified": parsed.is_unspecified,
+        "loopback": parsed.is_loopback,
+        "link-local": parsed.is_link_local,
+        "multicast": parsed.is_multicast,
+        "private": not parsed.is_global or (isinstance(parsed, ipaddress.IPv6Address) and parsed.is_site_local),
+    }
+    return next((kind for kind, found in kinds.items() if found), "")
+
+
+def networks_of(text: str) -> tuple[Network, ...]:
+    """Networks and addresses, comma-separated. Errors: ValueError that names the one that is none.
+
+    >>> networks_of("10.0.0.0/8, ::1")
+    (IPv4Network('10.0.0.0/8'), IPv6Network('::1/128'))
+    """
+    return tuple(ipaddress.ip_network(part) for each in text.split(",") if (part := each.strip()))
 
 
 def without_credentials(url: str) -> str:
