@@ -40,7 +40,7 @@ async def open_stream(hub: Hub, job_id: str, cursor: EventCursor) -> Response:
     subscription = await hub.open(job_id)
     try:
         cursor = await _cursor_in_log(hub, cursor)
-        facts, steps = await _history(hub, subscription, cursor)
+        facts, steps = await history(hub, subscription, cursor)
         if not facts:
             raise JobNotFound(job_id=job_id)
         if facts[-1].terminal and facts[-1].sequence <= cursor.facts:
@@ -68,7 +68,7 @@ async def _cursor_in_log(hub: Hub, cursor: EventCursor) -> EventCursor:
     return cursor
 
 
-async def _history(hub: Hub, subscription: Subscription, cursor: EventCursor) -> tuple[list[SseEvent], list[SseEvent]]:
+async def history(hub: Hub, subscription: Subscription, cursor: EventCursor) -> tuple[list[SseEvent], list[SseEvent]]:
     """All facts, and the steps after a cursor, without a gap before what the subscription holds."""
     steps: list[SseEvent] = []
     while True:

@@ -19,9 +19,10 @@ from dreamforge.gateway.http.authentication import identity_of
 from dreamforge.gateway.http.byte_range import etag_of, is_known
 from dreamforge.gateway.http.cursor import SEQUENCE_MAX
 from dreamforge.gateway.http.errors import Malformed, SequenceNotGiven, SequenceOfOtherLog
+from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.http.root_path import root_of
 from dreamforge.gateway.read.replies import Accepted, Links
-from dreamforge.gateway.submit.submit import json_body_of
+from dreamforge.gateway.submit.submit import json_body_of, submit
 from dreamforge.runtime.log.bus import ApiError
 from dreamforge.runtime.log.event_store import JobOutcome
 from dreamforge.runtime.log.follow import last_sequence
@@ -100,6 +101,18 @@ def key_of(request: Request) -> str | None:
     if key is not None and _KEY.fullmatch(key) is None:
         raise Malformed(parameter="Idempotency-Key", expected="1 to 255 printable ASCII characters")
     return key
+
+
+async def submit_for(request: Request, body: bytes, key: str | None) -> tuple[str, JobOutcome]:
+    """Submit a body in the name of the sender of a request, whichever interface it used. Errors: as `submit`."""
+    return await submit(
+        dependencies_of(request),
+        body,
+        tenant=tenant_of(request),
+        sees=identity_of(request).sees,
+        key=key,
+        traceparent=context_of(request).traceparent,
+    )
 
 
 def reply(value: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:

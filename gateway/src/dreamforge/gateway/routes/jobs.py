@@ -21,7 +21,6 @@ from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.events.stream import open_stream
 from dreamforge.gateway.http.authentication import identity_of
 from dreamforge.gateway.http.cursor import EVENT_ID_PATTERN, PAGE_PATTERN, SEQUENCE_MAX, EventCursor, PageCursor
-from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.http.root_path import root_of
 from dreamforge.gateway.read import queries, why
 from dreamforge.gateway.read.replies import (
@@ -44,10 +43,10 @@ from dreamforge.gateway.routes.common import (
     reply,
     reply_if_changed,
     require_log,
-    tenant_of,
+    submit_for,
     visible_job,
 )
-from dreamforge.gateway.submit.submit import json_body_of, submit
+from dreamforge.gateway.submit.submit import json_body_of
 from dreamforge.runtime import clock
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -81,17 +80,9 @@ EVENT_ID: dict[str, JsonValue] = {"pattern": EVENT_ID_PATTERN}
 )
 async def submit_job(request: Request) -> Response:
     """Request pictures."""
-    dependencies = dependencies_of(request)
-    tenant, key = tenant_of(request), key_of(request)
-    body = await json_body_of(request, dependencies.limits.body_bytes)
-    job_id, outcome = await submit(
-        dependencies,
-        body,
-        tenant=tenant,
-        sees=identity_of(request).sees,
-        key=key,
-        traceparent=context_of(request).traceparent,
-    )
+    key = key_of(request)
+    body = await json_body_of(request, dependencies_of(request).limits.body_bytes)
+    job_id, outcome = await submit_for(request, body, key)
     return accepted(request, job_id, outcome, replayed=not outcome.events)
 
 

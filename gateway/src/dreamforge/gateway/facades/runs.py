@@ -1,0 +1,108 @@
+"""What every facade does with a job: submit it, follow it, fetch its images. The only way from here to the rest."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+
+from dreamforge.contracts.jobs import owner
+from dreamforge.gateway.events.watch import JobEventData, watch
+from dreamforge.gateway.http.middleware import context_of
+from dreamforge.gateway.http.root_path import root_of
+from dreamforge.gateway.routes.common import catch_up, dependencies_of, submit_for, tenant_of, visible_job
+from dreamforge.runtime import clock
+from dreamforge.runtime.storage.objects import object_key
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A finished image of a job."""
+
+    artifact_id: str
+    index: int
+    sha256: str
+    content_type: str
+    width_px: int
+    height_px: int
+    seed: int
+    recipe: Mapping[str, Any]  # Any: free JSON of the renderer
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a job ended: `event` is succeeded, failed or cancelled; None if this process stops before that."""
+
+    job_id: str
+    event: str | None
+    images: tuple[Image, ...]
+    message: str | None
+    """Why it failed."""
+
+
+async def start(request: Request, fields: Mapping[str, object], key: str | None = None) -> str:
+    """Submit a job with the fields of `POST /v1/jobs`, for the tenant of the request; its id. Errors: as `submit`."""
+    body = json.dumps(fields).encode()
+    job_id, _ = await submit_for(request, body, key)
+    return job_id
+
+
+async def events(request: Request, job_id: str) -> AsyncIterator[JobEventData]:
+    """Every event of a job of the sender's, until it has ended. Errors: as `watch`."""
+    await visible_job(request, job_id)
+    async for event in watch(dependencies_of(request).log.hub, job_id):
+        yield event
+
+
+async def finish(request: Request, job_id: str) -> Finished:
+    """Wait for the end of a job, until its images can be fetched by their paths. Errors: as `watch`."""
+    facts = [event async for event in events(request, job_id) if event["event"] != "step"]
+    await catch_up(dependencies_of(request), *(fact["sequence"] for fact in facts[-1:]))
+    return finished(job_id, facts)
+
+
+def finished(job_id: str, facts: list[JobEventData]) -> Finished:
+    """How a job ended, from its events."""
+    images = {fact["index"]: _image(job_id, fact) for fact in facts if fact["event"] == "artifact"}
+    last = facts[-1] if facts else {"event": ""}
+    ended = last["event"] if last["event"] in ("succeeded", "failed", "cancelled") else None
+    return Finished(job_id, ended, tuple(images[index] for index in sorted(images)), last.get("message"))
+
+
+async def image_bytes(request: Request, image: Image) -> bytes:
+    """The bytes of an image. Errors: ArtifactNotFound, DependencyAway."""
+    return await dependencies_of(request).objects.get(object_key(image.sha256))
+
+
+def image_path(request: Request, image: Image) -> str:
+    """Where the gateway serves an image, relative to its own address."""
+    return f"{root_of(request)}/v1/artifacts/{image.artifact_id}"
+
+
+async def keep_image(request: Request, data: bytes) -> str:
+    """Store an image that a job shall start from; its hash, which names it in a request. Errors: as of an upload."""
+    uploads = dependencies_of(request).uploads
+    with uploads.room():
+        return (await uploads.keep(data, tenant_of(request))).sha256
+
+
+async def cancel(request: Request, job_id: str) -> None:
+    """Ask for the end of a job of the sender's. Errors: JobNotFound, DependencyAway."""
+    command = owner.RequestCancel(clock.now())
+    await dependencies_of(request).store.execute(
+        await visible_job(request, job_id), command, traceparent=context_of(request).traceparent
+    )
+
+
+def _image(job_id: str, fact: JobEventData) -> Image:
+    return Image(
+        artifact_id=f"{job_id}-{fact['attempt']}-{fact['index']}",
+        index=fact["index"],
+        sha256=fact["sha256"],
+        content_type=fact["content_type"],
+        width_px=fact["width_px"],
+        height_px=fact["height_px"],
+        seed=fact["seed"],
+        recipe=fact["recipe"],
+    )
