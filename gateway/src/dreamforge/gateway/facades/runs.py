@@ -17,7 +17,7 @@ from dreamforge.runtime.storage.objects import object_key
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
+class FinishedImage:
     """A finished image of a job."""
 
     artifact_id: str
@@ -31,12 +31,12 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class EndedJob:
     """How a job ended: `event` is succeeded, failed or cancelled; None if this process stops before that."""
 
     job_id: str
     event: str | None
-    images: tuple[Image, ...]
+    images: tuple[FinishedImage, ...]
     message: str | None
     """Why it failed."""
 
@@ -55,27 +55,27 @@ async def events(request: Request, job_id: str) -> AsyncIterator[JobEventData]:
         yield event
 
 
-async def finish(request: Request, job_id: str) -> Finished:
+async def finish(request: Request, job_id: str) -> EndedJob:
     """Wait for the end of a job, until its images can be fetched by their paths. Errors: as `watch`."""
     facts = [event async for event in events(request, job_id) if event["event"] != "step"]
     await catch_up(dependencies_of(request), *(fact["sequence"] for fact in facts[-1:]))
     return finished(job_id, facts)
 
 
-def finished(job_id: str, facts: list[JobEventData]) -> Finished:
+def finished(job_id: str, facts: list[JobEventData]) -> EndedJob:
     """How a job ended, from its events."""
     images = {fact["index"]: _image(job_id, fact) for fact in facts if fact["event"] == "artifact"}
     last = facts[-1] if facts else {"event": ""}
     ended = last["event"] if last["event"] in ("succeeded", "failed", "cancelled") else None
-    return Finished(job_id, ended, tuple(images[index] for index in sorted(images)), last.get("message"))
+    return EndedJob(job_id, ended, tuple(images[index] for index in sorted(images)), last.get("message"))
 
 
-async def image_bytes(request: Request, image: Image) -> bytes:
+async def image_bytes(request: Request, image: FinishedImage) -> bytes:
     """The bytes of an image. Errors: ArtifactNotFound, DependencyAway."""
     return await dependencies_of(request).objects.get(object_key(image.sha256))
 
 
-def image_path(request: Request, image: Image) -> str:
+def image_path(request: Request, image: FinishedImage) -> str:
     """Where the gateway serves an image, relative to its own address."""
     return f"{root_of(request)}/v1/artifacts/{image.artifact_id}"
 
@@ -95,8 +95,8 @@ async def cancel(request: Request, job_id: str) -> None:
     )
 
 
-def _image(job_id: str, fact: JobEventData) -> Image:
-    return Image(
+def _image(job_id: str, fact: JobEventData) -> FinishedImage:
+    return FinishedImage(
         artifact_id=f"{job_id}-{fact['attempt']}-{fact['index']}",
         index=fact["index"],
         sha256=fact["sha256"],
