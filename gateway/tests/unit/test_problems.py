@@ -37,6 +37,8 @@ EXAMPLES: tuple[tuple[e.ForgeError, int], ...] = (
     (e.NotAPipeline(model_id="x", kind="lora", known=("m",)), 422),
     (e.NotAllowed(field="sampler", value="x", model_id="m", allowed=("y",)), 422),
     (e.FieldNeeded(field="init_image", because="x"), 422),
+    (e.UnknownLora(field="prompt", value="inc", alike=("ink",), registered=3), 422),
+    (e.LoraTagUnsupported(field="prompt", value="<lora:a:1:2>"), 422),
     (e.UnknownAsset(field="loras/0/model_id", value="x", kind="lora", known=()), 422),
     (e.AssetMismatch(field="loras/0/model_id", value="x", asset_family="a", model_id="m", model_family="b"), 422),
     (e.NamedTwice(field="loras/1/model_id", value="x"), 422),

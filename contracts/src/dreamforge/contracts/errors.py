@@ -185,6 +185,39 @@ class UnknownAsset(InvalidInput):
 
 
 @dataclass(eq=False)
+class UnknownLora(InvalidInput):
+    """A prompt names a LoRA that is not registered; `alike` are those with similar names."""
+
+    code = "unknown_lora"
+    field: str
+    value: str
+    alike: tuple[str, ...]
+    registered: int
+
+    def __str__(self) -> str:
+        near = f"similar names: {', '.join(self.alike)}" if self.alike else f"{self.registered} are registered"
+        return (
+            f"{self.field} has <lora:{self.value}>, and no registered LoRA has this name; {near}. "
+            f"Text that is meant literally is written \\<lora:{self.value}>"
+        )
+
+
+@dataclass(eq=False)
+class LoraTagUnsupported(InvalidInput):
+    """A prompt has a LoRA tag in a form that is not taken."""
+
+    code = "lora_tag_unsupported"
+    field: str
+    value: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.field} has {self.value}, but a LoRA is written <lora:NAME> or <lora:NAME:WEIGHT>: one weight acts "
+            "on all parts of the model"
+        )
+
+
+@dataclass(eq=False)
 class AssetMismatch(InvalidInput):
     """A LoRA or ControlNet was made for models of another family."""
 

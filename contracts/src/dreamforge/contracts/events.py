@@ -86,6 +86,9 @@ class JobRequested(JobEvent):
         description="hash of the body sent with the key: recognises a repeat whatever the defaults are by then",
     )
     deadlines: Deadlines | None = Field(default=None, exclude_if=is_none)
+    written_prompt: str | None = Field(
+        default=None, exclude_if=is_none, description="the prompt as it was sent, where LoRA tags were taken out of it"
+    )
 
 
 class JobAssigned(JobEvent):

@@ -37,6 +37,7 @@ class RequestJob:
     idempotency_key: str | None = None
     fingerprint: str | None = None
     deadlines: Deadlines | None = None
+    written_prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ def request(state: JobState, command: RequestJob) -> Events:
             idempotency_key=command.idempotency_key,
             fingerprint=command.fingerprint,
             deadlines=command.deadlines,
+            written_prompt=command.written_prompt,
         ),
     )
 

@@ -21,6 +21,7 @@ from dreamforge.contracts.models.descriptor import (
 from dreamforge.contracts.request import completion
 from dreamforge.contracts.request.bounds import Bounds
 from dreamforge.contracts.request.declaration import Declared, declared_in
+from dreamforge.contracts.request.lora_tags import with_tags_escaped
 from dreamforge.contracts.request.values import (
     SIDE_PX_MAX,
     SIDE_PX_MIN,
@@ -113,11 +114,12 @@ class RequestParameters(Value):
         str,
         Declared(
             "Prompt",
-            "What the picture shows.",
+            "What the picture shows. <lora:NAME:WEIGHT> adds a registered LoRA.",
             group="basic",
             widget="textarea",
             minimum=1,
             limit="prompt_chars",
+            restate=lambda text, _: with_tags_escaped(text),
             example="a red circle on a blue background",
             options=(),
         ),

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dreamforge.contracts.errors import FieldNeeded, NotAllowed, NotAPipeline, UnknownModel, UnknownPreset
+from dreamforge.contracts.errors import FieldNeeded, NamedTwice, NotAllowed, NotAPipeline, UnknownModel, UnknownPreset
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, Value
 from dreamforge.contracts.request.bounds import quoted
 from dreamforge.contracts.request.declaration import Draft, RequestParameter
 from dreamforge.contracts.request.image_size import ImageSizes, image_sides
 from dreamforge.contracts.request.limits import Limits
+from dreamforge.contracts.request.lora_tags import FIELD, without_lora_tags
 from dreamforge.contracts.request.parameters import PARAMETERS
 from dreamforge.contracts.request.render_request import RenderRequest
 
@@ -58,9 +59,11 @@ def resolve(given: Given, models: Models, limits: Limits, image_sizes: ImageSize
     The default model is the pipeline that was registered first, the default preset the model's first. A request that
     takes the size of its image needs that image in `image_sizes`, else ImageSizeNeeded says which.
     Errors: UnknownModel, NotAPipeline, UnknownPreset, OutOfBounds(field, value, minimum, maximum), SizeNotSupported,
-    NotAllowed, FieldNeeded, UnknownAsset, AssetMismatch, NamedTwice.
+    NotAllowed, FieldNeeded, UnknownAsset, AssetMismatch, NamedTwice, and of tags in the prompt UnknownLora and
+    LoraTagUnsupported.
     """
     model, preset = _chosen(given, models)
+    given = _with_tagged_loras(given, models)
     rules = _rules(model, limits)
     values = _filled(given, model, preset) | image_sides(given, model, limits, image_sizes)
     for name, check in rules.checks:
@@ -72,6 +75,23 @@ def resolve(given: Given, models: Models, limits: Limits, image_sizes: ImageSize
     for name, complete in _COMPLETE:
         values[name] = complete(values[name], draft)
     return RenderRequest(**values)
+
+
+def _with_tagged_loras(given: Given, models: Models) -> Given:
+    """The LoRAs of the prompt's tags after those of the field; one that both name is refused.
+
+    Errors: those of `without_lora_tags`, NamedTwice, FieldNeeded for a prompt of tags alone.
+    """
+    prompt, tagged = without_lora_tags(given["prompt"], models)
+    if prompt == given["prompt"]:
+        return given
+    if not prompt:
+        raise FieldNeeded(FIELD, because="without its LoRA tags it is empty")
+    own = tuple(given.get("loras") or ())
+    for use in tagged:
+        if any(use.model_id == each.model_id for each in own):
+            raise NamedTwice(field=FIELD, value=use.model_id)
+    return {**given, "prompt": prompt, "loras": (*own, *tagged)}
 
 
 def inputs_of(request: RenderRequest) -> dict[str, Any]:  # Any: JSON

@@ -53,15 +53,17 @@ def accept(
     keyed = context.idempotency_key is not None
     if given["seed"] is None:
         given["seed"] = seed_of(context.job_id) if keyed else context.random_seed
+    request = resolve(given, models, limits, image_sizes)
     return RequestJob(
         job_id=context.job_id,
         now=context.now,
         tenant=context.tenant,
         priority=submission.priority,
-        request=resolve(given, models, limits, image_sizes),
+        request=request,
         idempotency_key=context.idempotency_key,
         fingerprint=fingerprint(body) if keyed else None,
         deadlines=submission.deadlines,
+        written_prompt=given["prompt"] if given["prompt"] != request.prompt else None,
     )
 
 
