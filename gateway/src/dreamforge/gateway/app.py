@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents.openapi import describe
+from dreamforge.gateway.facades import ERROR_SHAPES
 from dreamforge.gateway.http import exception_handlers
 from dreamforge.gateway.http.authentication import Authentication, NoAuthentication
 from dreamforge.gateway.http.middleware import RequestMiddleware
@@ -51,7 +52,9 @@ def application(dependencies: Dependencies) -> ASGIApp:
     policy = OriginPolicy.of(parts_of(dependencies.settings.gateway_hosts), origins)
     keys = dependencies.settings.gateway_auth == "keys"
     authenticated = Authentication(app, dependencies.keys) if keys else NoAuthentication(app)
-    return RequestMiddleware(OriginCheck(_readable_from(authenticated, origins), policy), root_path=root_path)
+    return RequestMiddleware(
+        OriginCheck(_readable_from(authenticated, origins), policy), root_path=root_path, error_shapes=ERROR_SHAPES
+    )
 
 
 def _readable_from(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:

@@ -1,1 +1,8 @@
 """Interfaces that other programs speak, on top of the same jobs: each translates, and holds no rule of its own."""
+
+from collections.abc import Mapping
+
+from dreamforge.gateway.http.middleware import ErrorShape
+
+# By the beginning of a path: how its clients expect an error.
+ERROR_SHAPES: Mapping[str, ErrorShape] = {}

@@ -12,9 +12,8 @@ from starlette.responses import Response
 from dreamforge.contracts.errors import DependencyAway, ForgeError
 from dreamforge.contracts.validation import Location, describe_errors
 from dreamforge.gateway.http.errors import SHOWN_CHARS, VIOLATIONS_MAX, InvalidRequest, Violation, pointer
-from dreamforge.gateway.http.middleware import BUG, context_of
-from dreamforge.gateway.http.problems import MEDIA_TYPE, NO_SUCH_ROUTE, Problem, http_problem, problem_of
-from dreamforge.gateway.http.root_path import root_of
+from dreamforge.gateway.http.middleware import BUG, encoded
+from dreamforge.gateway.http.problems import NO_SUCH_ROUTE, Problem, http_problem, problem_of
 
 
 def install(app: FastAPI) -> None:
@@ -26,10 +25,9 @@ def install(app: FastAPI) -> None:
 
 
 def respond(request: Request, problem: Problem) -> Response:
-    """A problem document as a response."""
-    path: str = request.scope["path"]
-    body = problem.body(instance=path, request_id=context_of(request).request_id, root=root_of(request))
-    return Response(body, problem.status, dict(problem.headers), MEDIA_TYPE)
+    """A problem document as a response, or the error of the interface that was used."""
+    body, media_type = encoded(problem, request.scope)
+    return Response(body, problem.status, dict(problem.headers), media_type)
 
 
 async def _forge_error(request: Request, error: Exception) -> Response:

@@ -1,7 +1,10 @@
 """The outermost layer, pure ASGI: every request gets its ids, its duration metric and, on a bug, a problem document."""
 
+import json
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from loguru import logger
 from prometheus_client import Histogram
@@ -19,6 +22,10 @@ from dreamforge.runtime.service.telemetry import LATENCY_BUCKETS, log_context, t
 REQUESTS = Histogram("forge_http_seconds", "Time to answer", ["method", "route", "status"], buckets=LATENCY_BUCKETS)
 METHODS = frozenset(("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"))
 CONTEXT = "dreamforge.context"
+
+# The JSON of an error as another interface has it.
+ErrorShape = Callable[[Problem], Mapping[str, object]]
+NO_SHAPES: Mapping[str, ErrorShape] = MappingProxyType({})
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
@@ -38,6 +45,7 @@ class RequestContext:
 
     request_id: str
     traceparent: str
+    error_shape: ErrorShape | None = None
 
 
 def context_from(headers: list[tuple[bytes, bytes]]) -> RequestContext:
@@ -63,17 +71,23 @@ def context_of(request: Request) -> RequestContext:
 class RequestMiddleware:
     """Wraps the application."""
 
-    def __init__(self, app: ASGIApp, *, root_path: str = "") -> None:
-        """`root_path` is the prefix of every path, as clients see it."""
+    def __init__(
+        self, app: ASGIApp, *, root_path: str = "", error_shapes: Mapping[str, ErrorShape] = NO_SHAPES
+    ) -> None:
+        """`root_path` is the prefix of every path, as clients see it.
+
+        `error_shapes`: by the beginning of a path below it, how an interface of other programs answers errors.
+        """
         self._app = app
         self._root = root_path
+        self._error_shapes = tuple(error_shapes.items())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         set_root(scope, self._root)
-        context = scope[CONTEXT] = context_from(scope["headers"])
+        context = scope[CONTEXT] = replace(context_from(scope["headers"]), error_shape=self._shape_for(scope["path"]))
         added = [
             (b"x-request-id", context.request_id.encode()),
             (b"traceparent", context.traceparent.encode()),
@@ -102,6 +116,10 @@ class RequestMiddleware:
                     await send_problem(scope, send_with_ids, BUG)
             _observe(scope, status, clock.monotonic_seconds() - started)
 
+    def _shape_for(self, path: str) -> ErrorShape | None:
+        below = path.removeprefix(self._root)
+        return next((shape for start, shape in self._error_shapes if below.startswith(start)), None)
+
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == self._root != "":
             await RedirectResponse(f"{self._root}/", 308)(scope, receive, send)  # relative URLs of pages need the slash
@@ -123,10 +141,19 @@ def _observe(scope: Scope, status: int, seconds: float) -> None:
     logger.log(level, "{} {} {} in {:.1f} ms", scope["method"], scope["path"], status, seconds * 1000)
 
 
+def encoded(problem: Problem, scope: Scope) -> tuple[bytes, str]:
+    """The body of an error and its media type: a problem document, or what the clients of the interface expect."""
+    context: RequestContext = scope[CONTEXT]
+    if context.error_shape is not None:
+        return json.dumps(context.error_shape(problem)).encode(), "application/json"
+    body = problem.body(instance=scope["path"], request_id=context.request_id, root=scope["root_path"])
+    return body, MEDIA_TYPE
+
+
 async def send_problem(scope: Scope, send: Send, problem: Problem) -> None:
     """Answer with a problem document, outside the framework."""
-    body = problem.body(instance=scope["path"], request_id=scope[CONTEXT].request_id, root=scope["root_path"])
-    headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+    body, media_type = encoded(problem, scope)
+    headers = [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
     headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
