@@ -12,6 +12,7 @@ from PIL import Image
 from simulated_system import BODY, MODEL, SimulatedSystem, models, ready, running
 
 from dreamforge.contracts.access import CreateKey, RevokeKey, Scope, written_key
+from dreamforge.gateway.http.authentication import csrf_token
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.aggregate import KEY
@@ -189,6 +190,15 @@ async def test_a_session_is_a_cookie_that_only_its_own_page_can_use(
     assert (await anybody.get("/v1/jobs")).status_code == 200
     beside = {"Cookie": f'layout={{"of": "another port"}}; flag; forge_session={key}'}
     assert (await anybody.get("/v1/jobs", headers=beside)).status_code == 200
+    forged = await anybody.post("/v1/jobs", json=BODY, headers=page)
+    assert (forged.status_code, forged.json()["code"]) == (403, "csrf_token_needed")
+    assert "Forge-CSRF-Token" in forged.json()["detail"]
+    assert (await anybody.delete("/v1/session", headers=page)).status_code == 403
+    token = (await anybody.get("/v1/me")).json()["csrf_token"]
+    assert token == signed_in.json()["csrf_token"]
+    other = csrf_token(key[:-1] + "x")
+    assert (await anybody.post("/v1/jobs", json=BODY, headers=page | {"Forge-CSRF-Token": other})).status_code == 403
+    page |= {"Forge-CSRF-Token": token}
     assert (await anybody.post("/v1/jobs", json=BODY, headers=page)).status_code == 202
     assert (await anybody.post("/v1/jobs", json=BODY)).status_code == 401  # no page says that it asks
     assert (await anybody.post("/v1/jobs", json=BODY, headers={"Origin": "https://evil.example"})).status_code == 403

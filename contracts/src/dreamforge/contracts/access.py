@@ -16,6 +16,7 @@ from enum import StrEnum
 from dreamforge.contracts.errors import Conflict, UnknownKey
 from dreamforge.contracts.installation_events import KeyCreated, KeyEvent, KeyRevoked
 
+KEY_PREFIX = "forge_"
 SECRET_BYTES = 32
 KEY_ID_CHARS = 10
 _KEY = re.compile(r"forge_([0-9a-z]{10})_([A-Za-z0-9_-]{43})", re.ASCII)
@@ -31,14 +32,16 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a request comes from. `tenant` None: anybody, where the gateway asks for no keys.
+    """Who a request comes from: an API key, or a subject of the OpenID Connect provider.
 
-    `sees` is the only tenant whose jobs it may see; None: every one.
+    `tenant` None: anybody, where the gateway asks for no keys. `sees` is the only tenant whose jobs it may see; None:
+    every one.
     """
 
     key_id: str
     tenant: str | None
     scopes: frozenset[Scope]
+    subject: str = ""
 
     @property
     def sees(self) -> str | None:

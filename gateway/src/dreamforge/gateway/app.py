@@ -14,7 +14,7 @@ from dreamforge.gateway.http import exception_handlers
 from dreamforge.gateway.http.authentication import Authentication, NoAuthentication
 from dreamforge.gateway.http.middleware import RequestMiddleware
 from dreamforge.gateway.http.origin import OriginCheck, OriginPolicy
-from dreamforge.gateway.routes import access, artifacts, fleet, job_control, jobs, pages, queue, system, uploads
+from dreamforge.gateway.routes import access, artifacts, fleet, job_control, jobs, oidc, pages, queue, system, uploads
 from dreamforge.gateway.routes.common import of_this_log
 from dreamforge.gateway.settings import parts_of
 
@@ -35,7 +35,7 @@ def api(limits: Limits, root_path: str = "") -> FastAPI:
     )
     for module in (jobs, job_control, queue, artifacts, uploads, fleet):
         app.include_router(module.router, dependencies=[Depends(of_this_log)])
-    for module in (access, system, pages):
+    for module in (access, oidc, system, pages):
         app.include_router(module.router)
     exception_handlers.install(app)
     app.state.document = describe(app, limits, root_path)
@@ -50,8 +50,8 @@ def application(dependencies: Dependencies) -> ASGIApp:
     app.state.pages = pages.Pages.of(app.state.document)
     origins = parts_of(dependencies.settings.gateway_origins)
     policy = OriginPolicy.of(parts_of(dependencies.settings.gateway_hosts), origins)
-    keys = dependencies.settings.gateway_auth == "keys"
-    authenticated = Authentication(app, dependencies.keys) if keys else NoAuthentication(app)
+    open_to_all = dependencies.settings.gateway_auth == "none"
+    authenticated = NoAuthentication(app) if open_to_all else Authentication(app, dependencies.credentials)
     return RequestMiddleware(
         OriginCheck(_readable_from(authenticated, origins), policy), root_path=root_path, error_shapes=ERROR_SHAPES
     )

@@ -14,6 +14,8 @@ from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.events.hub import Hub
 from dreamforge.gateway.http.errors import ProjectionBehind
+from dreamforge.gateway.identity.credentials import Credentials
+from dreamforge.gateway.identity.oidc import Oidc
 from dreamforge.gateway.read import queries
 from dreamforge.gateway.read.checkpoints import Checkpoints
 from dreamforge.gateway.read.database import Database
@@ -76,6 +78,8 @@ class Dependencies:
         )
         self.schema = submission_for(settings.limit)
         self.open_jobs = OpenJobLimits(self._count_open_jobs, settings.limit)
+        oidc = Oidc(settings) if "oidc" in settings.gateway_auth else None
+        self.credentials = Credentials(self.keys if "keys" in settings.gateway_auth else None, oidc)
         self._log: Log | None = None
         checks: dict[str, Check] = {
             "nats": self._check_nats,
@@ -137,6 +141,8 @@ class Dependencies:
                 tasks.create_task(self.checkpoints.run(), name="checkpoints")
                 tasks.create_task(self._follow_log(), name="log")
                 tasks.create_task(self._announce(), name="announce")
+                if self.credentials.oidc is not None:
+                    tasks.create_task(self.credentials.oidc.provider.run(), name="oidc")
         except* Exception as group:
             raise _first(group) from None  # one clear line for the operator
 
@@ -153,6 +159,8 @@ class Dependencies:
         """Finish what is in flight, and disconnect."""
         await self.open_jobs.close()
         await self.uploads.close()
+        if self.credentials.oidc is not None:
+            await self.credentials.oidc.provider.close()
         if self._log is not None:
             await self._log.store.close()
             await self._log.bus.close()

@@ -9,7 +9,7 @@ from dreamforge.gateway.app import application
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.http.server import OTHER_CONNECTIONS, OTHER_FILES, Server, allow_files, listen
 from dreamforge.gateway.http.server_protocol import ConnectionLimits
-from dreamforge.gateway.settings import GatewaySettings
+from dreamforge.gateway.settings import GatewaySettings, parts_of
 from dreamforge.runtime.network import authority
 from dreamforge.runtime.service import shell
 from dreamforge.runtime.service.lifetime import Lifetime
@@ -37,6 +37,7 @@ async def answer(settings: GatewaySettings, lifetime: Lifetime, listener: socket
         limits=limits,
         drain_seconds=settings.gateway_drain_seconds,
         keep_alive_seconds=settings.gateway_keep_alive_seconds,
+        trusted_proxies=parts_of(settings.gateway_trusted_proxies),
     )
     serving = lifetime.spawn(server.serve(sockets=[listener]), "http")
     lifetime.on_close(partial(server.finish, serving))

@@ -7,17 +7,21 @@ from pydantic import Field, field_validator, model_validator
 
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.root_path import checked
+from dreamforge.gateway.identity.settings import OidcSettings
 from dreamforge.runtime.network import is_loopback
-from dreamforge.runtime.service.settings import CommonSettings
+
+Authentication = Literal["none", "keys", "oidc", "keys,oidc"]
 
 
-class GatewaySettings(CommonSettings):
+class GatewaySettings(OidcSettings):
     """Address, time limits and bounds of the gateway."""
 
     gateway_host: str = "127.0.0.1"
     gateway_port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free port")
-    gateway_auth: Literal["none", "keys"] = Field(
-        default="none", description="keys: every request needs an API key, see `dreamforge keys`"
+    gateway_auth: Authentication = Field(
+        default="none",
+        description="keys: every request needs an API key, see `dreamforge keys`; oidc: a token of FORGE_OIDC_ISSUER, "
+        "or a sign-in there; keys,oidc: one of them",
     )
     gateway_unprotected: bool = Field(
         default=False, description="allow an address that others can reach without keys: something else protects it"
@@ -30,6 +34,11 @@ class GatewaySettings(CommonSettings):
     gateway_origins: str = Field(
         default="",
         description="origins of other sites (https://tools.example.org), comma-separated, whose pages may use the API",
+    )
+    gateway_trusted_proxies: str = Field(
+        default="127.0.0.1,::1",
+        description="addresses and networks (10.0.0.0/8), comma-separated, of the proxies whose X-Forwarded-For and "
+        "X-Forwarded-Proto say who asked; empty: none",
     )
     gateway_root_path: str = Field(
         default="", description="prefix under which a proxy publishes the gateway (/forge); links of replies have it"
@@ -62,6 +71,16 @@ class GatewaySettings(CommonSettings):
                 f"FORGE_GATEWAY_HOST is {self.gateway_host!r}, where others can reach it, and no key is asked for: set "
                 "FORGE_GATEWAY_AUTH=keys and make one with `dreamforge keys create NAME`, or set "
                 "FORGE_GATEWAY_UNPROTECTED=true if something in front of it decides who may connect"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _knows_its_provider(self) -> Self:
+        """Tokens are asked for, of nobody."""
+        if "oidc" in self.gateway_auth and not self.oidc_issuer:
+            raise ValueError(
+                f"FORGE_GATEWAY_AUTH is {self.gateway_auth!r}, and no provider is named: set FORGE_OIDC_ISSUER, and "
+                "FORGE_OIDC_CLIENT_ID or FORGE_OIDC_AUDIENCE"
             )
         return self
 

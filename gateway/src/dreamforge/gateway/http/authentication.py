@@ -1,28 +1,44 @@
 """Who a request comes from, and whether it may: decided before any route, so that no route can forget it.
 
-With `FORGE_GATEWAY_AUTH=none` everybody may do everything, which is for loopback. With `keys`, a request needs an API
-key, in `Authorization: Bearer` or in the cookie of a session, that has the scope of its method and path.
+With `FORGE_GATEWAY_AUTH=none` everybody may do everything, which is for loopback. Else a request needs a credential, in
+`Authorization: Bearer` or in the cookie of a session, that has the scope of its method and path.
 """
 
-from collections.abc import Callable, Mapping
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Protocol
 
 from starlette.requests import Request, cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dreamforge.contracts import access
-from dreamforge.contracts.access import ANYBODY, Identity, KeyState
+from dreamforge.contracts.access import ANYBODY, Identity
 from dreamforge.contracts.errors import ForgeError
-from dreamforge.gateway.http.errors import NotAuthenticated, ScopeNeeded
+from dreamforge.gateway.http.errors import CsrfTokenNeeded, NotAuthenticated, ScopeNeeded
 from dreamforge.gateway.http.middleware import send_problem
 from dreamforge.gateway.http.problems import problem_of
-from dreamforge.runtime import clock
 
 IDENTITY = "dreamforge.identity"
 COOKIE = "forge_session"
 SESSION_PATH = "/v1/session"
+OIDC_START_PATH, OIDC_CALLBACK_PATH = "/v1/session/oidc", "/v1/session/oidc/callback"
+CSRF_HEADER = b"forge-csrf-token"
 # What anybody may read: pages without data, documents, and whether the process answers.
 PUBLIC = frozenset(
-    ("/", "/favicon.ico", "/docs", "/openapi.json", "/asyncapi", "/asyncapi.json", "/healthz", "/readyz")
+    (
+        "/",
+        "/favicon.ico",
+        "/docs",
+        "/openapi.json",
+        "/asyncapi",
+        "/asyncapi.json",
+        "/healthz",
+        "/readyz",
+        OIDC_START_PATH,
+        OIDC_CALLBACK_PATH,
+    )
 )
 READS = frozenset(("GET", "HEAD"))
 # One of them comes with every write of a browser's page, and `origin` refuses those of other sites: without either, a
@@ -49,38 +65,61 @@ def identity_of(request: Request) -> Identity:
     return identity
 
 
-class Authentication:
-    """Finds the identity of each request, or answers 401 or 403. `keys` may raise DependencyAway."""
+class FindsIdentity(Protocol):
+    """Who a credential stands for. Errors: NotAuthenticated, TokenRefused, DependencyAway."""
 
-    def __init__(self, app: ASGIApp, keys: Callable[[], Mapping[str, KeyState]]) -> None:
-        self._app, self._keys = app, keys
+    async def identity_of(self, credential: str, *, in_cookie: bool) -> Identity: ...
+
+
+class Authentication:
+    """Finds the identity of each request, or answers 401 or 403."""
+
+    def __init__(self, app: ASGIApp, credentials: FindsIdentity) -> None:
+        self._app, self._credentials = app, credentials
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             try:
-                scope[IDENTITY] = self._identity(scope)
+                scope[IDENTITY] = await self._identity(scope)
             except ForgeError as error:
                 await send_problem(scope, send, problem_of(error))
                 return
         await self._app(scope, receive, send)
 
-    def _identity(self, scope: Scope) -> Identity:
-        """Errors: NotAuthenticated, ScopeNeeded, DependencyAway."""
+    async def _identity(self, scope: Scope) -> Identity:
+        """Errors: NotAuthenticated, TokenRefused, CsrfTokenNeeded, ScopeNeeded, DependencyAway."""
         needed = needed_scope(scope["method"], scope["path"].removeprefix(scope["root_path"]))
         if needed is None:
             return ANYBODY  # what needs no scope shows nothing of a tenant
         sent = dict(scope["headers"])
-        key, in_cookie = key_in(sent)
-        if key is None:
+        credential, in_cookie = credential_in(sent)
+        if credential is None:
             raise NotAuthenticated(reason="the request has no API key")
-        if in_cookie and scope["method"] not in READS and not sent.keys() & BROWSER_HEADERS:
+        writes_by_cookie = in_cookie and scope["method"] not in READS
+        if writes_by_cookie and not sent.keys() & BROWSER_HEADERS:
             raise NotAuthenticated(reason="a session changes things only for a browser that says which page asks")
-        identity = access.identity_of_key(key, self._keys(), clock.now())
-        if identity is None:
-            raise NotAuthenticated(reason="the API key is unknown, expired or revoked")
+        identity = await self._credentials.identity_of(credential, in_cookie=in_cookie)
+        if writes_by_cookie:
+            require_csrf_token(credential, sent)
         if not identity.allows(needed):
             raise ScopeNeeded(scope=needed.value)
         return identity
+
+
+def csrf_token(session: str) -> str:
+    """What a page sends with its writes: only who can read the answers of this gateway to that session knows it.
+
+    >>> csrf_token("a") == csrf_token("a") != csrf_token("b")
+    True
+    """
+    digest = hmac.new(session.encode(), b"forge csrf token", hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def require_csrf_token(session: str, sent: Mapping[bytes, bytes]) -> None:
+    """Errors: CsrfTokenNeeded."""
+    if not hmac.compare_digest(sent.get(CSRF_HEADER, b""), csrf_token(session).encode()):
+        raise CsrfTokenNeeded()
 
 
 class NoAuthentication:
@@ -94,21 +133,21 @@ class NoAuthentication:
         await self._app(scope, receive, send)
 
 
-def key_in(sent: Mapping[bytes, bytes]) -> tuple[str | None, bool]:
-    """The API key of a request, and whether it is in the session's cookie: the header counts first.
+def credential_in(sent: Mapping[bytes, bytes]) -> tuple[str | None, bool]:
+    """The credential of a request, and whether it is in the session's cookie: the header counts first.
 
-    >>> key_in({b"authorization": b"Bearer forge_x", b"cookie": b"forge_session=forge_y"})
+    >>> credential_in({b"authorization": b"Bearer forge_x", b"cookie": b"forge_session=forge_y"})
     ('forge_x', False)
-    >>> key_in({b"cookie": b"a=b; forge_session=forge_y"})
+    >>> credential_in({b"cookie": b"a=b; forge_session=forge_y"})
     ('forge_y', True)
 
     Cookies of other services of the same host come along, whatever is in them.
 
-    >>> key_in({b"cookie": b'layout={"a": 1}; forge_session=forge_y'})
+    >>> credential_in({b"cookie": b'layout={"a": 1}; forge_session=forge_y'})
     ('forge_y', True)
     """
-    kind, _, key = sent.get(b"authorization", b"").decode("latin-1").partition(" ")
+    kind, _, credential = sent.get(b"authorization", b"").decode("latin-1").partition(" ")
     if kind.lower() == "bearer":
-        return key.strip(), False
+        return credential.strip(), False
     found = cookie_parser(sent.get(b"cookie", b"").decode("latin-1")).get(COOKIE)
     return found, found is not None

@@ -141,6 +141,40 @@ class NotAuthenticated(InvalidInput):
 
 
 @dataclass(eq=False)
+class TokenRefused(InvalidInput):
+    """A token or session of the OpenID Connect provider does not say who the request comes from."""
+
+    code = "token_refused"
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}: sign in again, or send a newer token as `Authorization: Bearer ...`"
+
+
+@dataclass(eq=False)
+class SignInUnknown(InvalidInput):
+    """Somebody comes back from the provider who was not sent there by this browser, or too long ago."""
+
+    code = "sign_in_unknown"
+
+    def __str__(self) -> str:
+        return "this browser began no such sign-in in the last minutes: begin again"
+
+
+@dataclass(eq=False)
+class CsrfTokenNeeded(InvalidInput):
+    """A write with the cookie of a session does not prove that a page of this gateway made it."""
+
+    code = "csrf_token_needed"
+
+    def __str__(self) -> str:
+        return (
+            "a write with the cookie of a session needs the header Forge-CSRF-Token, with the csrf_token that "
+            "GET /v1/me answers to that session"
+        )
+
+
+@dataclass(eq=False)
 class ScopeNeeded(InvalidInput):
     """The API key is valid, and does not allow this."""
 

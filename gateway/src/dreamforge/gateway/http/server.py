@@ -29,10 +29,16 @@ class Server(uvicorn.Server):
     """uvicorn without its signal handlers: `runtime.service` owns the signals."""
 
     def __init__(
-        self, app: ASGIApp, *, limits: ConnectionLimits, drain_seconds: float, keep_alive_seconds: int
+        self,
+        app: ASGIApp,
+        *,
+        limits: ConnectionLimits,
+        drain_seconds: float,
+        keep_alive_seconds: int,
+        trusted_proxies: tuple[str, ...] = (),
     ) -> None:
         """`drain_seconds` bounds how long open requests may take once the server stops, `keep_alive_seconds` how long
-        a connection may be idle."""
+        a connection may be idle. Only `trusted_proxies` may say who sent a request, and by which scheme."""
         super().__init__(
             ForgeConfig(
                 app,
@@ -43,6 +49,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                forwarded_allow_ips=list(trusted_proxies),
                 timeout_keep_alive=keep_alive_seconds,
                 timeout_graceful_shutdown=round(drain_seconds),
             )

@@ -172,10 +172,21 @@ class WhyReply(Value):
 class MeReply(Value):
     """Who a request comes from."""
 
-    authentication: Literal["none", "keys"] = Field(description="none: this gateway asks for no keys")
+    authentication: Literal["none", "keys", "oidc", "keys,oidc"] = Field(description="none: it asks for no credentials")
     key_id: str | None = Field(description="the key of the request")
+    subject: str | None = Field(default=None, description="who signed in, as the OpenID Connect provider names them")
     tenant: str | None = Field(description="whose jobs it submits and sees; null: any")
     scopes: tuple[Scope, ...]
+    csrf_token: str | None = Field(
+        default=None, description="of a session in a cookie: every write needs it in the header Forge-CSRF-Token"
+    )
+
+
+class SessionReply(Value):
+    """How a browser can sign in here."""
+
+    keys: bool = Field(description="POST an API key to /v1/session")
+    oidc: str | None = Field(description="where the sign-in at the OpenID Connect provider begins")
 
 
 class UploadReply(Value):

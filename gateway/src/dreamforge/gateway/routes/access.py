@@ -1,18 +1,24 @@
-"""Who is asking: the identity of a request, and sessions of browsers."""
+"""Who is asking: the identity of a request, and sessions of browsers that sign in with a key."""
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dreamforge.contracts.access import Identity, Scope, identity_of_key
+from dreamforge.contracts.access import Identity, Scope
 from dreamforge.gateway.documents import route_descriptions as doc
-from dreamforge.gateway.http.authentication import COOKIE, SESSION_PATH, identity_of
-from dreamforge.gateway.http.errors import NotAuthenticated
+from dreamforge.gateway.http.authentication import (
+    OIDC_START_PATH,
+    SESSION_PATH,
+    credential_in,
+    csrf_token,
+    identity_of,
+    require_csrf_token,
+)
 from dreamforge.gateway.http.root_path import root_of
-from dreamforge.gateway.read.replies import MeReply
+from dreamforge.gateway.read.replies import MeReply, SessionReply
 from dreamforge.gateway.routes.common import BoundedBodyRoute, dependencies_of, reply
-from dreamforge.runtime import clock
+from dreamforge.gateway.routes.session_cookie import SESSION
 
 router = APIRouter(tags=["access"], route_class=BoundedBodyRoute)
 # A session ends with its key at the latest; a browser forgets it after a month.
@@ -30,7 +36,17 @@ class SignIn(BaseModel):
 @router.get("/v1/me", response_model=MeReply, responses=doc.problems(503))
 async def read_me(request: Request) -> Response:
     """Which tenant a request acts for, and what it may do."""
-    return reply(_me(request, identity_of(request)))
+    credential, in_cookie = credential_in(dict(request.scope["headers"]))
+    return reply(_me(request, identity_of(request), session=credential if in_cookie else None))
+
+
+@router.get(SESSION_PATH, response_model=SessionReply, responses=doc.problems())
+async def read_sign_ins(request: Request) -> Response:
+    """How a browser can sign in here."""
+    credentials = dependencies_of(request).credentials
+    oidc = credentials.oidc is not None and credentials.oidc.offers_sign_in
+    start = f"{root_of(request)}{OIDC_START_PATH}" if oidc else None
+    return reply(SessionReply(keys=credentials.takes_keys, oidc=start))
 
 
 @router.post(SESSION_PATH, response_model=MeReply, responses=doc.problems(400, 413, 415, 422, 503))
@@ -39,30 +55,31 @@ async def sign_in(request: Request, sign_in: SignIn) -> Response:
     dependencies = dependencies_of(request)
     if dependencies.settings.gateway_auth == "none":
         return reply(_me(request, identity_of(request)))
-    identity = identity_of_key(sign_in.key, dependencies.keys(), clock.now())
-    if identity is None:
-        raise NotAuthenticated(reason="the API key is unknown, expired or revoked")
-    answer = reply(_me(request, identity))
-    secure, path = request.url.scheme == "https", f"{root_of(request)}/"
-    answer.set_cookie(
-        COOKIE, sign_in.key, max_age=SESSION_SECONDS, httponly=True, samesite="strict", secure=secure, path=path
-    )
+    identity = dependencies.credentials.identity_of_key(sign_in.key)
+    answer = reply(_me(request, identity, session=sign_in.key))
+    SESSION.set(request, answer, sign_in.key, SESSION_SECONDS)
     return answer
 
 
 @router.delete(SESSION_PATH, status_code=204, response_class=Response, responses=doc.problems())
 async def sign_out(request: Request) -> Response:
-    """End the session of this browser. The key stays valid: `dreamforge keys revoke` ends that."""
+    """End the session of this browser. A key stays valid: `dreamforge keys revoke` ends that."""
+    sent = dict(request.scope["headers"])
+    credential, in_cookie = credential_in(sent)
+    if in_cookie and credential is not None and dependencies_of(request).settings.gateway_auth != "none":
+        require_csrf_token(credential, sent)
     answer = Response(status_code=204)
-    answer.delete_cookie(COOKIE, httponly=True, samesite="strict", path=f"{root_of(request)}/")
+    SESSION.delete(request, answer)
     return answer
 
 
-def _me(request: Request, identity: Identity) -> MeReply:
+def _me(request: Request, identity: Identity, session: str | None = None) -> MeReply:
     settings = dependencies_of(request).settings
     return MeReply(
         authentication=settings.gateway_auth,
         key_id=identity.key_id or None,
+        subject=identity.subject or None,
         tenant=identity.tenant,
         scopes=tuple(scope for scope in Scope if identity.allows(scope)),
+        csrf_token=csrf_token(session) if session and settings.gateway_auth != "none" else None,
     )

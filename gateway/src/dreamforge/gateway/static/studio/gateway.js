@@ -8,17 +8,39 @@ class Problem extends Error {
     super(document.detail || document.title || `the response was ${status}`);
     this.status = status;
     this.errors = document.errors || [];
+    this.code = document.code;
   }
 }
 
-// Called for each reply that asks for an API key.
+// Called for each reply that asks who this is.
 let onUnauthorized = () => {};
 
 // No response, or a 503: worth another try.
 class Unavailable extends Error {}
 
+// What a session in a cookie needs for each write; GET v1/me answers it, and no page of another site can read that.
+let csrfToken = null;
+
+async function me() {
+  const found = await call("v1/me");
+  csrfToken = found.csrf_token;
+  return found;
+}
+
+const writes = options => options && options.method && options.method !== "GET";
+
+// With the token of the session. Another tab may have signed in again: then the token is read anew, once.
 async function call(path, options) {
+  try { return await send(path, options); } catch (error) {
+    if (error.code !== "csrf_token_needed") throw error;
+  }
+  await me();
+  return await send(path, options);
+}
+
+async function send(path, options) {
   let response;
+  if (writes(options) && csrfToken) options = { ...options, headers: { ...options.headers, "Forge-CSRF-Token": csrfToken } };
   try { response = await fetch(path, options); } catch { throw new Unavailable("The gateway does not answer."); }
   const body = await response.json().catch(() => ({}));
   if (response.status === 503) throw new Unavailable(`The gateway cannot do that now: ${body.detail || "try again"}.`);

@@ -1,6 +1,12 @@
 "use strict";
-// Where the gateway asks for API keys: a dialog as soon as it does, and the end of a session. The key is in a cookie
-// that no script can read; this page never keeps it.
+// Where the gateway asks who this is: a dialog as soon as it does, and the end of a session. The key, or the sign-in at
+// a provider, is in a cookie that no script can read; this page never keeps it.
+const SIGN_IN_FAILED = {
+  refused: "The sign-in was refused.",
+  expired: "The sign-in took too long, or was begun in another browser.",
+  unavailable: "The provider of the sign-in does not answer.",
+};
+
 class Session {
   constructor(dialog, signOut) {
     this.dialog = dialog;
@@ -16,8 +22,19 @@ class Session {
 
   get needed() { return this.dialog.open; }
 
-  ask() {
-    if (!this.needed) this.dialog.showModal();
+  async ask() {
+    if (this.needed) return;
+    this.dialog.showModal();
+    const failed = SIGN_IN_FAILED[new URLSearchParams(location.search).get("sign_in")];
+    if (failed) this.say(failed);
+    try {
+      const { keys, oidc } = await call("v1/session");
+      this.dialog.querySelector(".by-key").hidden = !keys;
+      this.key.required = keys;
+      const link = this.dialog.querySelector(".by-oidc");
+      link.hidden = !oidc;
+      if (oidc) link.href = oidc;
+    } catch { /* the form for a key stays as it is */ }
   }
 
   say(text) { show(this.dialog.querySelector(".error"), text); }
@@ -25,7 +42,7 @@ class Session {
   async begin() {
     try {
       await call("v1/session", { method: "POST", ...json({ key: this.key.value.trim() }) });
-      location.reload();
+      location.replace(location.pathname);
     } catch (error) {
       this.say(error.status === 401 ? "This key is unknown, expired or revoked." : error.message);
       this.key.select();
@@ -34,9 +51,9 @@ class Session {
 
   // Whether there is a session to end, and whose it is.
   async look() {
-    const { authentication, tenant } = await call("v1/me");
+    const { authentication, subject, tenant } = await me();
     this.signOut.hidden = authentication === "none";
-    this.signOut.title = tenant ? `of tenant ${tenant}` : "";
+    this.signOut.title = [subject, tenant && `of tenant ${tenant}`].filter(Boolean).join(" ");
   }
 
   async end() {
