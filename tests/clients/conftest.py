@@ -1,5 +1,6 @@
 """One running system for all tests of foreign clients; pytest marks each of them `clients`."""
 
+import inspect
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,13 +15,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.clients)
-            item.add_marker(pytest.mark.asyncio(loop_scope="session"))
+            if inspect.iscoroutinefunction(getattr(item, "function", None)):
+                item.add_marker(pytest.mark.asyncio(loop_scope="session"))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LiveStack]:
-    """The system with the renderer that needs no torch: images at once, every event, real servers."""
-    async with live_stack(tmp_path_factory.mktemp("clients")) as running:
+    """The system with a tiny diffusers model, which renders in a moment from prompts, images and masks."""
+    async with live_stack(tmp_path_factory.mktemp("clients"), renderer="diffusers") as running:
         yield running
 
 

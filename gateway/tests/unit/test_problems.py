@@ -24,6 +24,8 @@ EXAMPLES: tuple[tuple[e.ForgeError, int], ...] = (
     (own.SequenceOfOtherLog(given="0", log="1"), 409),
     (own.ProjectionBehind(wanted=2, reached=1), 503),
     (own.StreamsFull(maximum=1), 503),
+    (own.JobNotCompleted(job_id="J", ended="failed", reason="no"), 422),
+    (own.StillRunning(job_id="J", seconds=600), 504),
     (own.UploadsFull(maximum=16), 503),
     (own.NotAuthenticated(reason="the request has no API key"), 401),
     (own.TokenRefused(reason="the token is expired"), 401),

@@ -10,6 +10,7 @@ from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents.openapi import describe
 from dreamforge.gateway.facades import ERROR_SHAPES
+from dreamforge.gateway.facades.openai import routes as openai
 from dreamforge.gateway.http import exception_handlers
 from dreamforge.gateway.http.authentication import Authentication, NoAuthentication
 from dreamforge.gateway.http.middleware import RequestMiddleware
@@ -33,7 +34,7 @@ def api(limits: Limits, root_path: str = "") -> FastAPI:
         redirect_slashes=False,
         separate_input_output_schemas=False,
     )
-    for module in (jobs, job_control, queue, artifacts, uploads, fleet):
+    for module in (jobs, job_control, queue, artifacts, uploads, fleet, openai):
         app.include_router(module.router, dependencies=[Depends(of_this_log)])
     for module in (access, oidc, system, pages):
         app.include_router(module.router)

@@ -61,6 +61,13 @@ class GatewaySettings(OidcSettings):
     gateway_decode_seconds: float = Field(
         default=10.0, gt=0, description="what decoding one upload may take before its process is killed"
     )
+    gateway_answer_seconds: float = Field(
+        default=600.0, gt=0, description="what an interface that answers with the images waits for a job"
+    )
+    gateway_openai_models: str = Field(
+        default="",
+        description="names that clients of OpenAI's API ask for, and our models: gpt-image-1=sdxl, dall-e-3=flux-dev",
+    )
     gateway_drain_seconds: float = Field(default=10.0, gt=0, description="what open requests get after SIGTERM")
 
     @model_validator(mode="after")
@@ -98,6 +105,27 @@ class GatewaySettings(OidcSettings):
             if re.fullmatch(r"https?://[^/\s,]+", origin) is None:
                 raise ValueError(f"{origin!r} must be https://host or https://host:port (or http), without a path")
         return origins
+
+    @field_validator("gateway_openai_models")
+    @classmethod
+    def _are_pairs(cls, models: str) -> str:
+        pairs_of(models)
+        return models
+
+
+def pairs_of(value: str) -> dict[str, str]:
+    """The parts of a comma-separated setting of the form name=value. Errors: ValueError.
+
+    >>> pairs_of("dall-e-3=flux, gpt-image-1 = sdxl")
+    {'dall-e-3': 'flux', 'gpt-image-1': 'sdxl'}
+    """
+    found: dict[str, str] = {}
+    for part in parts_of(value):
+        name, equals, other = (each.strip() for each in part.partition("="))
+        if not (name and equals and other):
+            raise ValueError(f"{part!r} must be NAME=MODEL")
+        found[name] = other
+    return found
 
 
 def parts_of(value: str) -> tuple[str, ...]:

@@ -1,19 +1,25 @@
 """What every facade does with a job: submit it, follow it, fetch its images. The only way from here to the rest."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
+from dreamforge.contracts.events import TERMINAL_EVENTS
 from dreamforge.contracts.jobs import owner
 from dreamforge.gateway.events.watch import JobEventData, watch
+from dreamforge.gateway.http.errors import StillRunning
 from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.http.root_path import root_of
 from dreamforge.gateway.routes.common import catch_up, dependencies_of, submit_for, tenant_of, visible_job
 from dreamforge.runtime import clock
+from dreamforge.runtime.service import tasks
 from dreamforge.runtime.storage.objects import object_key
+
+ENDS = frozenset(event.TOKEN for event in TERMINAL_EVENTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +65,14 @@ async def finish(request: Request, job_id: str) -> EndedJob:
     """Wait for the end of a job, until its images can be fetched by their paths. Errors: as `watch`."""
     facts = [event async for event in events(request, job_id) if event["event"] != "step"]
     await catch_up(dependencies_of(request), *(fact["sequence"] for fact in facts[-1:]))
-    return finished(job_id, facts)
+    return ended_job(job_id, facts)
 
 
-def finished(job_id: str, facts: list[JobEventData]) -> EndedJob:
+def ended_job(job_id: str, facts: list[JobEventData]) -> EndedJob:
     """How a job ended, from its events."""
     images = {fact["index"]: _image(job_id, fact) for fact in facts if fact["event"] == "artifact"}
     last = facts[-1] if facts else {"event": ""}
-    ended = last["event"] if last["event"] in ("succeeded", "failed", "cancelled") else None
+    ended = last["event"] if last["event"] in ENDS else None
     return EndedJob(job_id, ended, tuple(images[index] for index in sorted(images)), last.get("message"))
 
 
@@ -85,6 +91,41 @@ async def keep_image(request: Request, data: bytes) -> str:
     uploads = dependencies_of(request).uploads
     with uploads.room():
         return (await uploads.keep(data, tenant_of(request))).sha256
+
+
+async def keep_mask_of_alpha(request: Request, data: bytes) -> str:
+    """As `keep_image`, of a mask that says by transparency what is rendered again. Errors: BadPicture too."""
+    uploads = dependencies_of(request).uploads
+    with uploads.room():
+        mask = await uploads.mask_of_alpha(data)
+        return (await uploads.keep(mask, tenant_of(request))).sha256
+
+
+async def finish_or_cancel(request: Request, job_id: str) -> EndedJob:
+    """As `finish`, for interfaces whose request is the job: one that is given up cancels it.
+
+    Errors: ClientDisconnect once it is cancelled; StillRunning past `gateway_answer_seconds`, the job goes on.
+    """
+    gone = asyncio.create_task(_until_gone(request), name="client-gone")
+    ending = asyncio.create_task(finish(request, job_id), name="finish")
+    seconds = dependencies_of(request).settings.gateway_answer_seconds
+    try:
+        done, _ = await asyncio.wait((gone, ending), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await tasks.cancel(gone)
+        if not ending.done():
+            await tasks.cancel(ending)
+    if ending in done:
+        return ending.result()
+    if not done:
+        raise StillRunning(job_id=job_id, seconds=seconds)
+    await cancel(request, job_id)
+    raise ClientDisconnect
+
+
+async def _until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def cancel(request: Request, job_id: str) -> None:

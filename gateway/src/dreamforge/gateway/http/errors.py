@@ -186,6 +186,35 @@ class ScopeNeeded(InvalidInput):
 
 
 @dataclass(eq=False)
+class StillRunning(Unavailable):
+    """An interface that answers with the images was asked, and they take longer than it waits."""
+
+    code = "still_running"
+    job_id: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"job {self.job_id} has not ended within {self.seconds:g} s and goes on: its images will be in "
+            f"GET /v1/jobs/{self.job_id}"
+        )
+
+
+@dataclass(eq=False)
+class JobNotCompleted(Conflict):
+    """An interface that answers with the images was asked, and the job ended without them."""
+
+    code = "job_not_completed"
+    job_id: str
+    ended: str
+    reason: str | None
+
+    def __str__(self) -> str:
+        said = f": {self.reason}" if self.reason else ""
+        return f"job {self.job_id} has {self.ended}{said}"
+
+
+@dataclass(eq=False)
 class BadPicture(InvalidInput):
     """An upload is not the image that its type and header announce."""
 

@@ -49,6 +49,7 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (e.IdempotencyConflict, 409, "The Idempotency-Key was used for something else"),
     (own.SequenceNotGiven, 409, "There is no such write yet"),
     (own.SequenceOfOtherLog, 409, "The write was in another log"),
+    (own.JobNotCompleted, 422, "The job ended without its images"),
     (e.Conflict, 409, "The state does not allow that"),
     (e.QueueFull, 429, "The queue is full"),
     (e.TenantQueueFull, 429, "The tenant's queue is full"),
@@ -56,6 +57,7 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (own.ProjectionBehind, 503, "The read tables are behind"),
     (e.OtherLog, 503, "The read tables belong to another log"),
     (own.StreamsFull, 503, "Too many event streams are open"),
+    (own.StillRunning, 504, "The images take longer than this interface waits"),
     (own.UploadsFull, 503, "Too many uploads are being received"),
     (e.DependencyAway, 503, "A dependency is not available"),
     (e.Unavailable, 503, "Not available now"),
@@ -110,6 +112,8 @@ def problem_of(error: e.ForgeError) -> Problem:
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status in (429, 503) else {}
     if status == 401:
         headers = {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, own.StillRunning):
+        headers = {"X-Should-Retry": "false"}  # what SDKs repeat by themselves would be painted twice
     match error:
         case InvalidRequest():
             return Problem(status, error.code, title, str(error), error.violations)

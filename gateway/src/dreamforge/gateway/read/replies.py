@@ -212,10 +212,21 @@ class ModelReply(Value):
     resident_on: tuple[str, ...] = Field(description="live runners that have it loaded")
 
 
+class OpenAiModel(Value):
+    """A model as clients of OpenAI's API list it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = "dreamforge"
+
+
 class ModelList(Value):
-    """Models in the order in which they were registered."""
+    """Models in the order in which they were registered. `object` and `data` are what clients of OpenAI's API read."""
 
     models: tuple[ModelReply, ...]
+    object: Literal["list"] = "list"
+    data: tuple[OpenAiModel, ...] = Field(description="the models that render by themselves, and their aliases")
 
 
 class Fit(Value):

@@ -14,8 +14,17 @@ from dreamforge.contracts.request.schema import request_schema
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.authentication import identity_of
 from dreamforge.gateway.read import queries
-from dreamforge.gateway.read.replies import ModelList, ModelReply, PresetList, PresetReply, RunnerList, RunnerReply
+from dreamforge.gateway.read.replies import (
+    ModelList,
+    ModelReply,
+    OpenAiModel,
+    PresetList,
+    PresetReply,
+    RunnerList,
+    RunnerReply,
+)
 from dreamforge.gateway.routes.common import dependencies_of, reply_if_changed
+from dreamforge.gateway.settings import pairs_of
 from dreamforge.gateway.submit.capacity import fits
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
@@ -38,7 +47,9 @@ async def list_models(request: Request) -> Response:
         )
         for model in models
     )
-    return reply_if_changed(request, ModelList(models=found))
+    aliases = pairs_of(dependencies.settings.gateway_openai_models)
+    names = [model.model_id for model in models if model.kind == "pipeline"] + list(aliases)
+    return reply_if_changed(request, ModelList(models=found, data=tuple(OpenAiModel(id=name) for name in names)))
 
 
 @router.get("/presets", response_model=PresetList, responses=doc.UNCHANGED | doc.problems(422, 503))

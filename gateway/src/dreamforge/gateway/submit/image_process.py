@@ -6,6 +6,7 @@ is checked: a decoder that was taken over could only lie about the size of one i
 """
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
@@ -22,7 +23,7 @@ from dreamforge.contracts.errors import DependencyAway, OutOfBounds
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.errors import BadPicture
 from dreamforge.gateway.submit.image_headers import Header
-from dreamforge.gateway.submit.inspect_image import FORMATS, inspect
+from dreamforge.gateway.submit.inspect_image import FORMATS, inspect, mask_of_alpha
 
 # The interpreter with Pillow maps some 200 MiB; a decoder may hold up to 16 bytes a pixel (CMYK with a copy, or WebP).
 BASE_BYTES = 512 * 1024**2
@@ -30,8 +31,9 @@ BYTES_PER_PIXEL = 16
 # Importing Pillow takes half a second, and several times that where the processors are busy.
 START_SECONDS = 30.0
 _HEADERS, _BOUNDS = TypeAdapter(Header), TypeAdapter(OutOfBounds)
-_HEAD = struct.Struct(">I")
-"""Of a task: the bytes of the image, which follow."""
+_HEAD = struct.Struct(">BI")
+"""Of a task: what to do, and the length of the image, which follows."""
+INSPECT, MASK = 0, 1
 
 
 class ImageProcesses:
@@ -45,21 +47,28 @@ class ImageProcesses:
 
     async def inspect(self, data: bytes) -> Header:
         """As `inspect_image.inspect`. Errors: its own, BadPicture (an overrun), DependencyAway (none can start)."""
+        return header_of(await self._ask(INSPECT, data))
+
+    async def mask_of_alpha(self, data: bytes) -> bytes:
+        """As `inspect_image.mask_of_alpha`; the bytes are as foreign as `data`. Errors: as `inspect`."""
+        return mask_of(await self._ask(MASK, data))
+
+    async def _ask(self, task: int, data: bytes) -> object:
         async with self._slots:
             answer = None
             if (idle := self._take_idle()) is not None:
-                answer = await self._answer(idle, data)  # None: perhaps it had died before, which is known late
+                answer = await self._answer(idle, task, data)  # None: perhaps it had died before, which is known late
             if answer is None:
-                answer = await self._answer(await self._start(), data)
+                answer = await self._answer(await self._start(), task, data)
         if answer is None:
             raise BadPicture("its decoding takes more memory or time than an image of its size needs")
-        return header_of(answer)
+        return answer
 
-    async def _answer(self, process: asyncio.subprocess.Process, data: bytes) -> object:
+    async def _answer(self, process: asyncio.subprocess.Process, task: int, data: bytes) -> object:
         """What a process says; None where it ended. Errors: BadPicture (it took too long)."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                answer = await _ask(process, data)
+                answer = await _ask(process, task, data)
         except TimeoutError:
             raise BadPicture(f"it takes more than {self._timeout_seconds:g} s to decode") from None
         except (OSError, EOFError, ValueError):
@@ -92,6 +101,7 @@ class ImageProcesses:
                 str(round(self._timeout_seconds) + 1),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
+                limit=_answer_bytes(self._limits),
                 env={"PATH": os.environ.get("PATH", ""), "PYTHONDONTWRITEBYTECODE": "1"},
             )
         except OSError as error:
@@ -108,10 +118,10 @@ class ImageProcesses:
         return process
 
 
-async def _ask(process: asyncio.subprocess.Process, data: bytes) -> object:
+async def _ask(process: asyncio.subprocess.Process, task: int, data: bytes) -> object:
     """Errors: OSError or EOFError (it ended), ValueError (its answer cannot be read)."""
     assert process.stdin is not None
-    process.stdin.write(_HEAD.pack(len(data)))
+    process.stdin.write(_HEAD.pack(task, len(data)))
     process.stdin.write(data)
     await process.stdin.drain()
     line = await _line_of(process)
@@ -140,11 +150,26 @@ def header_of(answer: object) -> Header:
                 header = _HEADERS.validate_json(json.dumps(fields), strict=True)
                 if header.content_type in FORMATS:
                     return header
+    raise _refusal_in(answer)
+
+
+def mask_of(answer: object) -> bytes:
+    """As `header_of`, of a mask."""
+    match answer:
+        case {"mask": str(text)}:
+            with contextlib.suppress(ValueError):
+                return base64.b64decode(text, validate=True)
+    raise _refusal_in(answer)
+
+
+def _refusal_in(answer: object) -> BadPicture | OutOfBounds:
+    with contextlib.suppress(ValidationError):
+        match answer:
             case {"out_of_bounds": fields}:
-                raise _BOUNDS.validate_json(json.dumps(fields), strict=True)
+                return _BOUNDS.validate_json(json.dumps(fields), strict=True)
             case {"refused": str(reason)}:
-                raise BadPicture(reason[:300])
-    raise BadPicture("its decoder did not say what it found")
+                return BadPicture(reason[:300])
+    return BadPicture("its decoder did not say what it found")
 
 
 def _limit_this_process(limits: Limits) -> None:
@@ -166,15 +191,27 @@ def _work(limits: Limits, cpu_seconds: int, tasks: BinaryIO, answers: BinaryIO) 
     _limit_this_process(limits)
     _write(answers, {"ready": True})
     while head := tasks.read(_HEAD.size):
-        (size_bytes,) = _HEAD.unpack(head)
+        task, size_bytes = _HEAD.unpack(head)
         data = tasks.read(size_bytes)
         _allow_seconds(cpu_seconds)
         try:
-            _write(answers, {"header": asdict(inspect(data, limits))})
+            _write(answers, _done(task, data, limits))
         except OutOfBounds as error:
             _write(answers, {"out_of_bounds": asdict(error)})
         except BadPicture as error:
             _write(answers, {"refused": error.reason})
+
+
+def _done(task: int, data: bytes, limits: Limits) -> dict[str, object]:
+    """Errors: OutOfBounds, BadPicture."""
+    if task == MASK:
+        return {"mask": base64.b64encode(mask_of_alpha(data, limits)).decode()}
+    return {"header": asdict(inspect(data, limits))}
+
+
+def _answer_bytes(limits: Limits) -> int:
+    """The longest answer: a mask in base64."""
+    return 64 * 1024 + 2 * limits.upload_bytes
 
 
 def _write(answers: BinaryIO, answer: dict[str, object]) -> None:

@@ -6,7 +6,7 @@ What a client sends is judged by its content; nothing here touches a file, the n
 import io
 from dataclasses import replace
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageChops
 
 from dreamforge.contracts.errors import OutOfBounds
 from dreamforge.contracts.request.limits import Limits
@@ -47,6 +47,21 @@ def inspect(data: bytes, limits: Limits) -> Header:
     if pixels > limits.upload_pixels:
         raise OutOfBounds(field="pixels", value=pixels, minimum=1, maximum=limits.upload_pixels)
     return _upright(header, _decode(data, header))
+
+
+def mask_of_alpha(data: bytes, limits: Limits) -> bytes:
+    """A mask as requests take it, from one by transparency: white where the image is transparent. A PNG, mode L.
+
+    Errors: as `inspect`; BadPicture where nothing is transparent.
+    """
+    header = inspect(data, limits)
+    with Image.open(io.BytesIO(data), formats=[FORMATS[header.content_type]]) as image:
+        alpha = image.convert("RGBA").getchannel("A")
+    if alpha.getextrema() == (255, 255):
+        raise BadPicture("nothing in the mask is transparent: what is transparent is rendered again")
+    mask, out = ImageChops.invert(alpha), io.BytesIO()
+    mask.save(out, "PNG")
+    return out.getvalue()
 
 
 def _decode(data: bytes, header: Header) -> int:

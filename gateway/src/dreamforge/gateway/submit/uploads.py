@@ -73,6 +73,10 @@ class Uploads:
             url=f"{root}/v1/uploads/{sha256}",
         )
 
+    async def mask_of_alpha(self, data: bytes) -> bytes:
+        """A mask as requests take it, from one by transparency. Errors: as `ImageProcesses.mask_of_alpha`."""
+        return await self._processes.mask_of_alpha(data)
+
     async def require(self, request: RenderRequest, sees: str | None) -> None:
         """Check that each named image is stored. Errors: UnknownUpload(field, value), DependencyAway."""
         for field, sha256 in _named(request):

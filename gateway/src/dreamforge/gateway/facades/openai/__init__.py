@@ -1,0 +1,1 @@
+"""OpenAI's image API: `images/generations`, `images/edits`, `images/variations`, and `models`."""
