@@ -7,7 +7,7 @@ import pytest
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.gateway.facades.openai.errors import openai_error
 from dreamforge.gateway.facades.openai.forms import only_image
-from dreamforge.gateway.facades.openai.previews import Previews
+from dreamforge.gateway.facades.openai.partial_images import PartialImages
 from dreamforge.gateway.facades.openai.translate import preset_for, translate, variation
 from dreamforge.gateway.http.errors import InvalidRequest, Violation
 from dreamforge.gateway.http.problems import Problem, problem_of
@@ -116,11 +116,11 @@ def test_one_image_is_edited() -> None:
 @pytest.mark.parametrize(("wanted", "steps"), [(0, []), (1, [5]), (2, [4, 7]), (3, [3, 5, 8])])
 def test_previews_are_spread_over_the_steps_of_each_image(wanted: int, steps: list[int]) -> None:
     for image in range(2):
-        previews = Previews(wanted)
+        previews = PartialImages(wanted)
         events = [
             {"image_index": image, "step": step, "steps": 10, "preview": "data:image/jpeg;base64,QQ=="}
             for step in range(1, 11)
         ]
         taken = [event["step"] for event in events if previews.take(event)]
         assert taken == steps
-    assert Previews(3).take({"image_index": 0, "step": 9, "steps": 10, "preview": None}) is None
+    assert PartialImages(3).take({"image_index": 0, "step": 9, "steps": 10, "preview": None}) is None

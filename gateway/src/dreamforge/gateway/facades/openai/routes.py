@@ -15,7 +15,7 @@ from dreamforge.gateway.events.watch import JobEventData
 from dreamforge.gateway.facades import runs
 from dreamforge.gateway.facades.openai.errors import openai_error
 from dreamforge.gateway.facades.openai.forms import form_fields, json_fields, only_image
-from dreamforge.gateway.facades.openai.previews import Previews
+from dreamforge.gateway.facades.openai.partial_images import PartialImages
 from dreamforge.gateway.facades.openai.translate import ImageRequest, translate, variation
 from dreamforge.gateway.http.errors import JobNotCompleted
 from dreamforge.gateway.http.problems import problem_of
@@ -101,9 +101,9 @@ async def _datum(request: Request, wanted: ImageRequest, image: runs.FinishedIma
 
 
 async def _frames(request: Request, wanted: ImageRequest, kind: str, job_id: str) -> AsyncIterator[bytes]:
-    """Previews while the job runs, then each image; a client that leaves cancels the job."""
+    """PartialImages while the job runs, then each image; a client that leaves cancels the job."""
     facts: list[JobEventData] = []
-    previews = Previews(wanted.partial_images)
+    previews = PartialImages(wanted.partial_images)
     try:
         async for event in runs.events(request, job_id):
             if event["event"] == "step":

@@ -6,7 +6,7 @@ from dreamforge.gateway.events.watch import JobEventData
 
 
 @dataclass(slots=True)
-class Previews:
+class PartialImages:
     """`wanted` previews of each image, the k-th once k / (wanted + 1) of its steps are done."""
 
     wanted: int
