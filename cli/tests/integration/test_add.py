@@ -17,7 +17,8 @@ from dreamforge.cli.models.library import DescriptorNotFound
 from dreamforge.cli.models.registry import registry_client
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.models.descriptor import ModelDescriptor
-from dreamforge.contracts.models.descriptor_file import DescriptorInvalid, PickleRefused
+from dreamforge.contracts.models.descriptor_file import DescriptorInvalid
+from dreamforge.contracts.models.model_files import PickleRefused
 from dreamforge.runtime.log.streams import open_log
 from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.model_facts import ModelUnusable

@@ -11,7 +11,7 @@ from dreamforge.cli.models.download import Downloader, FileDownload, _lock
 from dreamforge.cli.models.errors import DiskFull, DownloadFailed, DownloadRunning
 from dreamforge.cli.models.fetch import TRIES, Backoff, Fetcher
 from dreamforge.cli.models.partial_file import ExpectedFile
-from dreamforge.contracts.models.descriptor_file import PickleRefused
+from dreamforge.contracts.models.model_files import PickleRefused
 from dreamforge.runtime.testing.disks import small_disk
 
 from .faulty_server import FaultyServer, serving, weights_of

@@ -18,7 +18,8 @@ from dreamforge.cli.models.library import DescriptorNotFound, ModelNotDownloaded
 from dreamforge.cli.models.registry import ModelRegistryClient, registry_client
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.errors import UnknownModel
-from dreamforge.contracts.models.descriptor_file import DescriptorInvalid, PickleRefused, UnknownFamily
+from dreamforge.contracts.models.descriptor_file import DescriptorInvalid, UnknownFamily
+from dreamforge.contracts.models.model_files import PickleRefused
 from dreamforge.runtime.log.streams import open_log
 from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, ModelFilesWrong, model_digest

@@ -58,7 +58,7 @@ async def test_this_machine_is_asked_directly(gateway: Listener, proxy: Listener
     for base in (gateway.url, f"http://localhost:{port}", f"http://127.0.0.1:{port}"):
         async with http_client(base) as client:
             assert (await client.get("/healthz")).text == "ok"
-    async with client_of(CliSettings(_env_file=None)) as client:  # no base URL: a mirror on this machine
+    async with client_of(CliSettings(_env_file=None), gateway.url) as client:  # no base URL: a mirror on this machine
         assert (await client.get(f"{gateway.url}/model.safetensors")).text == "ok"
     assert proxy.asked == []
 

@@ -4,7 +4,7 @@ import pytest
 
 from dreamforge.cli.models.partial_file import ExpectedFile
 from dreamforge.cli.models.repository_files import configuration_files, pipeline_files
-from dreamforge.contracts.models.descriptor_file import PickleRefused
+from dreamforge.contracts.models.model_files import PickleRefused
 
 PARTS = frozenset({"unet", "vae", "tokenizer", "scheduler"})
 REPOSITORY = (

@@ -11,12 +11,11 @@ from dreamforge.contracts.models.descriptor_file import (
     FAMILIES,
     CatalogEntry,
     DescriptorInvalid,
-    PickleRefused,
     UnknownFamily,
-    is_pickle,
     parse_entry,
 )
 from dreamforge.contracts.models.family_defaults import FAMILY_DEFAULTS, preset_of, vram_of
+from dreamforge.contracts.models.model_files import PickleRefused, is_pickle
 
 SHIPPED = sorted((Path(__file__).parents[3] / "models").glob("*.yaml"))
 PROFILE = {"resident_bytes": 1, "denoise_bytes_per_latent": 1, "decode_bytes_per_px": 1}

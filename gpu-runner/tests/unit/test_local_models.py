@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from dreamforge.contracts.models.descriptor_file import FAMILIES, DescriptorInvalid, PickleRefused, UnknownFamily
+from dreamforge.contracts.models.descriptor_file import FAMILIES, DescriptorInvalid, UnknownFamily
+from dreamforge.contracts.models.model_files import PickleRefused
 from dreamforge.gpu_runner.supervisor import local_models
 from dreamforge.gpu_runner.supervisor.local_models import Seen, read_model, read_models
 from dreamforge.runtime.storage.model_facts import ModelUnusable

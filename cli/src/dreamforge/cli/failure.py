@@ -19,6 +19,7 @@ from dreamforge.contracts.errors import (
     NotFound,
     Unavailable,
 )
+from dreamforge.runtime.http.outgoing import AddressRefused
 from dreamforge.runtime.service.settings import InvalidSettings
 
 
@@ -136,6 +137,8 @@ def hint_of(error: ForgeError) -> str:
     match error:
         case CommandError():
             return error.hint
+        case AddressRefused():
+            return f"if that server is meant, allow it: FORGE_DOWNLOAD_NETWORKS={error.address}"
         case ProblemError(status=401):
             return "name a key of this gateway in FORGE_API_KEY"
         case ProblemError(status=503):

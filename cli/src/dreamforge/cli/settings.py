@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from dreamforge.cli.stack_record import StackRecord, read_record
 from dreamforge.contracts.models.descriptor import Token
-from dreamforge.runtime.network import authority, reachable
+from dreamforge.runtime.network import authority, networks_of, reachable
 from dreamforge.runtime.service.settings import CommonSettings, http_url, read
 
 # Models of a checkout, if the command runs in one.
@@ -42,11 +42,27 @@ class CliSettings(CommonSettings):
         " renderer loads them (seconds, where it is installed); `headers`, that the files are whole and fit",
     )
     hub_token: SecretStr = Field(default=SecretStr(""), description="access token for gated and private repositories")
+    download_networks: str = Field(
+        default="",
+        description="internal networks or addresses (10.1.0.0/16, 127.0.0.1), comma-separated, from which models may be"
+        " downloaded, beside public ones and FORGE_HUB_URL",
+    )
 
     @field_validator("gateway_url", "hub_url")
     @classmethod
     def _is_a_web_address(cls, url: str) -> str:
         return http_url(url) if url else url
+
+    @field_validator("download_networks")
+    @classmethod
+    def _are_networks(cls, networks: str) -> str:
+        try:
+            networks_of(networks)
+        except ValueError as error:
+            raise ValueError(
+                f"must be networks or addresses such as 10.1.0.0/16, with commas between: {error}"
+            ) from None
+        return networks
 
     @property
     def models_dir(self) -> Path:

@@ -1,7 +1,6 @@
 """`models add`: from a descriptor file, a folder, a file of weights, a repository or a URL to a registered model."""
 
 import asyncio
-import re
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -18,6 +17,7 @@ from dreamforge.cli.models.description import (
 )
 from dreamforge.cli.models.download import FileDownload
 from dreamforge.cli.models.errors import FolderTaken
+from dreamforge.cli.models.hub import REPOSITORY
 from dreamforge.cli.models.install import Installer, client_of, survey_with_bar, write_descriptor
 from dreamforge.cli.models.library import (
     DescriptorNotFound,
@@ -34,13 +34,13 @@ from dreamforge.cli.models.verification import refuse_other_files
 from dreamforge.cli.models.weight_check import check_weights
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.models.descriptor import ModelDescriptor, ModelSource
-from dreamforge.contracts.models.descriptor_file import CatalogEntry, check_family, refuse_pickle
+from dreamforge.contracts.models.descriptor_file import CatalogEntry, check_family
+from dreamforge.contracts.models.model_files import PickleRefused, is_pickle
 from dreamforge.runtime.storage.model_facts import ModelFacts
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME
 from dreamforge.runtime.storage.model_inspection import inspect_model, lone_file, refuse_other_formats, snapshot_of
 from dreamforge.runtime.storage.pipeline_folder import INDEX_NAME
 
-REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 #: What looks like `owner/name`, but was meant as a file that is not there.
 FILE_SUFFIXES = (".safetensors", ".yaml", ".yml", ".json")
 #: After a repository's name in the URL of one of its files, or of a revision.
@@ -55,7 +55,7 @@ async def add(settings: CliSettings, given: str, options: AddOptions, *, quiet: 
     """
     match await asyncio.to_thread(_kind_of, given):
         case "url":
-            return await _add_source(settings, _source_of_url(settings, given), options, quiet=quiet)
+            return await _add_source(settings, _source_of_url(settings, given), options, named=given, quiet=quiet)
         case "repository":
             return await _add_source(settings, ModelSource(kind="hub", location=given), options, quiet=quiet)
         case "folder":
@@ -75,7 +75,8 @@ def _kind_of(given: str) -> str:
     if path.is_dir():
         return "folder"
     if path.is_file():
-        refuse_pickle(path.name)
+        if is_pickle(path.name):
+            raise PickleRefused(path.name)
         refuse_other_formats(path)
         return "weights" if _is_safetensors(path) else "descriptor"
     if REPOSITORY.fullmatch(given) and not given.startswith(".") and path.suffix not in FILE_SUFFIXES:
@@ -149,13 +150,15 @@ async def _add_weights(settings: CliSettings, path: Path, name: str, options: Ad
     return await _install(settings, describe(facts, name, options, source), options, quiet=quiet)
 
 
-async def _add_source(settings: CliSettings, source: ModelSource, options: AddOptions, *, quiet: bool) -> Result:
+async def _add_source(
+    settings: CliSettings, source: ModelSource, options: AddOptions, *, named: str = "", quiet: bool
+) -> Result:
     """A repository, or a file at a URL: what it is is read before its weights are downloaded."""
     name = name_of_url(unquote(urlsplit(source.location).path))
     model_id = options.model_id or id_of(name)
     # Which files there are depends on neither the family nor the presets.
     sketch = CatalogEntry(model_id=model_id, family="diffusers", licence="?", source=source, variant=options.variant)
-    async with client_of(settings) as client:
+    async with client_of(settings, named) as client:
         installer = Installer(settings, client, quiet=quiet)
         plan = await installer.plan(sketch)
         if source.kind == "hub" and (file := _lone_download(plan)) is not None:
@@ -166,7 +169,7 @@ async def _add_source(settings: CliSettings, source: ModelSource, options: AddOp
         source = source.model_copy(update={"configuration": _configuration(facts, options)})
     said = replace(options, licence=options.licence or plan.licence)
     entry = describe(facts, name, said, source).model_copy(update={"variant": options.variant})
-    return await _install(settings, entry, options, quiet=quiet)
+    return await _install(settings, entry, options, named=named, quiet=quiet)
 
 
 async def _add_in_place(
@@ -192,6 +195,7 @@ async def _install(
     quiet: bool,
     base_folder: Path = Path(),
     mirror: str = "",
+    named: str = "",
 ) -> Result:
     """Bring the files into the models folder, and register the model."""
     library = ModelLibrary(settings.models_dir)
@@ -200,7 +204,7 @@ async def _install(
         if not options.replace:
             await refuse_other_files_of_id(settings, descriptor)
 
-    async with client_of(settings) as client:
+    async with client_of(settings, named) as client:
         installer = Installer(settings, client, quiet=quiet, link=options.link)
         plan = await installer.plan(entry, base_folder=base_folder, mirror=mirror)
         if (own := library.find_folder(entry.model_id)) is not None:

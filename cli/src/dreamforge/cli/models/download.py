@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dreamforge.cli.models.errors import DiskFull, DownloadFailed, DownloadRunning
+from dreamforge.cli.models.errors import DiskFull, DownloadFailed, DownloadRunning, FolderTaken
 from dreamforge.cli.models.fetch import Fetcher
 from dreamforge.cli.models.partial_file import ExpectedFile, PartialFile, free_bytes
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.models.descriptor import ModelFile
-from dreamforge.contracts.models.descriptor_file import refuse_pickle
+from dreamforge.contracts.models.model_files import refuse_files
 
 #: Concurrent files: enough to use the bandwidth where one connection does not, few enough for any server.
 PARALLEL_FILES = 4
@@ -54,11 +54,11 @@ class Downloader:
         """Download every file into `folder`; the files, in the order of their paths. Complete files stay.
 
         After a failure, hidden partial files remain, from which the next call resumes.
-        Errors: PickleRefused, DiskFull, DownloadFailed, DownloadRunning.
+        Errors: PickleRefused, ModelFileRefused, FolderTaken, DiskFull, DownloadFailed, DownloadRunning.
         """
-        for each in downloads:
-            refuse_pickle(each.expected.path)
+        refuse_files(each.expected.path for each in downloads)
         with _lock(folder):
+            _refuse_links(downloads, folder)
             complete = await asyncio.to_thread(_complete_files, downloads, folder)
             self._check_space(downloads, folder, complete)
             found = await self._all([each for each in downloads if each.expected.path not in complete], folder)
@@ -117,6 +117,13 @@ def _copy(source: Path, partial: PartialFile, *, link: bool) -> ModelFile:
     return found
 
 
+def _refuse_links(downloads: Sequence[FileDownload], folder: Path) -> None:
+    """Errors: FolderTaken where a folder in which a file would be written is a link to elsewhere."""
+    for parent in {parent for each in downloads for parent in Path(each.expected.path).parents}:
+        if parent != Path() and (folder / parent).is_symlink():
+            raise FolderTaken(str(folder), folder.name, f"its {parent} is a link: move it, or remove the model first")
+
+
 def _own_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The error to report: a ForgeError, if there is one."""
     leaves = list(_leaves(group))
@@ -135,7 +142,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 def _lock(folder: Path) -> Iterator[None]:
     """Allow one download a folder. The lock ends with the process. Errors: DownloadRunning."""
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / LOCK_NAME, os.O_CREAT | os.O_RDWR, 0o644)
+    descriptor = os.open(folder / LOCK_NAME, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 from dreamforge.cli.client.http import http_client
 from dreamforge.cli.console import err
+from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.models.download import Downloader
 from dreamforge.cli.models.errors import DownloadRunning
 from dreamforge.cli.models.fetch import TIMEOUT, Fetcher
@@ -20,7 +21,6 @@ from dreamforge.cli.models.library import (
     ModelLibrary,
     checked_descriptor,
     fitted_as_described,
-    refuse_pickles,
     write_atomically,
 )
 from dreamforge.cli.models.partial_file import ExpectedFile
@@ -31,9 +31,11 @@ from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.models.descriptor import ModelDescriptor, ModelFile
 from dreamforge.contracts.models.descriptor_file import CatalogEntry
+from dreamforge.runtime.http.outgoing import OutgoingRule
+from dreamforge.runtime.network import bare, internal_kind, is_loopback, networks_of
 from dreamforge.runtime.storage.descriptor_fit import vram_of_files
 from dreamforge.runtime.storage.model_facts import ModelFacts, ModelUnusable
-from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, Survey, survey
+from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, Survey, refuse_foreign_files, survey
 from dreamforge.runtime.storage.model_inspection import inspect_model
 
 
@@ -59,20 +61,42 @@ class DownloadBars:
         self.progress.update(self.rows[file.path], total=file.size_bytes, completed=file.size_bytes)
 
 
-def client_of(settings: CliSettings) -> httpx.AsyncClient:
-    """A client that sends the token to the hub only: httpx drops it on a redirect elsewhere, mirrors never get it."""
+def client_of(settings: CliSettings, named: str = "") -> httpx.AsyncClient:
+    """A client for servers that others name, in descriptors and redirects: it connects to no internal address.
+
+    Except to the hub of the settings, the networks of the settings, and `named`: a URL that a person gave just now,
+    where it says itself that it is of this machine or network. The token goes to the hub only, on its scheme, host and
+    port. Errors: CommandError for a token that would go in clear, and as `http_client`.
+    """
     token, hub = settings.hub_token.get_secret_value(), httpx.URL(settings.hub_url)
+    if token and hub.scheme != "https" and not is_loopback(hub.host):
+        raise CommandError(
+            f"FORGE_HUB_TOKEN is not sent to {hub.host} in clear",
+            Exit.REFUSED,
+            hint="use https in FORGE_HUB_URL, or leave the token out",
+        )
 
     async def authorize(request: httpx.Request) -> None:
-        if token and (request.url.scheme, request.url.host, request.url.port) == (hub.scheme, hub.host, hub.port):
+        if token and _server_of(request.url) == _server_of(hub):
             request.headers["Authorization"] = f"Bearer {token}"
 
-    return http_client(timeout=TIMEOUT, event_hooks={"request": [authorize]})
+    trusted = [hub, httpx.URL(named)] if _is_internal(named) else [hub]
+    servers = frozenset(_server_of(url)[1:] for url in trusted)
+    rule = OutgoingRule(networks_of(settings.download_networks), servers)
+    return http_client(rule=rule, timeout=TIMEOUT, event_hooks={"request": [authorize]})
 
 
-def hub_of(settings: CliSettings) -> ModelHub:
-    """The hub of the settings, with its token."""
-    return ModelHub(settings.hub_url.rstrip("/"), settings.hub_token.get_secret_value())
+def _server_of(url: httpx.URL) -> tuple[str, str, int]:
+    return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
+
+
+def _is_internal(url: str) -> bool:
+    """Whether a URL says itself, without a look at any server of names, that it is of this machine or network."""
+    host = httpx.URL(url).host if "://" in url else ""
+    try:
+        return is_loopback(host) or internal_kind(bare(host)) != ""
+    except ValueError:
+        return False
 
 
 async def _any(_: ModelDescriptor) -> None:
@@ -95,7 +119,7 @@ class Installer:
 
     async def plan(self, entry: CatalogEntry, *, mirror: str = "", base_folder: Path = Path()) -> DownloadPlan:
         """Which files to download. Errors: those of `SourceResolver.plan`."""
-        resolver = SourceResolver(self.client, hub_of(self.settings))
+        resolver = SourceResolver(self.client, ModelHub(self.settings.hub_url.rstrip("/"), self.client))
         return await resolver.plan(entry, mirror=mirror, base_folder=base_folder)
 
     async def facts_of(self, plan: DownloadPlan) -> ModelFacts:
@@ -146,7 +170,7 @@ async def download_model(
     What cannot be rendered with is refused before its weights are downloaded.
     Errors: those of `SourceResolver.plan` and `Installer.install`.
     """
-    async with client_of(settings) as client:
+    async with client_of(settings, mirror) as client:
         installer = Installer(settings, client, quiet=quiet)
         plan = await installer.plan(entry, mirror=mirror, base_folder=base_folder)
         if not entry.pinned:
@@ -172,7 +196,7 @@ def _of_source(error: ModelUnusable, plan: DownloadPlan) -> ModelUnusable:
 
 def _described(entry: CatalogEntry, plan: DownloadPlan, files: tuple[ModelFile, ...], folder: Path) -> ModelDescriptor:
     """Check the whole folder; its descriptor."""
-    refuse_pickles(folder)
+    refuse_foreign_files(folder)
     source = plan.source.model_copy(update={"files": files})
     return checked_descriptor(entry, source, folder, survey(folder))
 
@@ -183,8 +207,11 @@ def write_descriptor(folder: Path, descriptor: ModelDescriptor) -> None:
 
 
 async def survey_with_bar(folder: Path, *, quiet: bool) -> Survey:
-    """Read every file of a model's folder, with a progress bar. Errors: PickleRefused, FileNotFoundError."""
-    await asyncio.to_thread(refuse_pickles, folder)
+    """Read every file of a model's folder, with a progress bar.
+
+    Errors: PickleRefused, ModelFileRefused, FileNotFoundError.
+    """
+    await asyncio.to_thread(refuse_foreign_files, folder)
     bars = DownloadBars.shown(quiet=quiet)
     with bars.progress:
         row = bars.progress.add_task(f"reading {folder.name}", total=None)

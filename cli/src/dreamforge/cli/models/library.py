@@ -19,7 +19,6 @@ from dreamforge.contracts.models.descriptor_file import (
     DescriptorInvalid,
     parse_entry,
     problems_of,
-    refuse_pickle,
 )
 from dreamforge.runtime.storage.descriptor_fit import check_modes, fitted, vram_of_files
 from dreamforge.runtime.storage.model_facts import ModelFacts
@@ -215,12 +214,6 @@ def fitted_as_described(descriptor: ModelDescriptor, facts: ModelFacts) -> Model
     """The descriptor with what its files can do. Errors: ModelUnusable where it promises more."""
     check_modes(descriptor, facts)
     return fitted(descriptor, facts)
-
-
-def refuse_pickles(folder: Path) -> None:
-    """Errors: PickleRefused if a file of the folder is a pickle."""
-    for path in files_of(folder):
-        refuse_pickle(path.relative_to(folder).as_posix())
 
 
 def write_atomically(path: Path, text: str) -> None:

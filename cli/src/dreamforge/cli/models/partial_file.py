@@ -58,7 +58,7 @@ class PartialFile:
     def open(self, offset: int, etag: str) -> FileIO:
         """Continue at `offset` and cut off the rest. Unbuffered, so that a full disk fails in `write`, not later."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = FileIO(self.path, "r+" if self.path.exists() else "w+")
+        file = FileIO(self.path, "r+" if self.path.exists() else "w+", opener=_open_itself)
         file.truncate(offset)
         file.seek(offset)
         if etag:
@@ -127,6 +127,11 @@ class PartialFile:
         self.path.replace(self.target)
         self._etag.unlink(missing_ok=True)
         sync_folder(self.target.parent)
+
+
+def _open_itself(path: str, flags: int) -> int:
+    """Open a file that is no link. Errors: OSError."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def sync_folder(folder: Path) -> None:

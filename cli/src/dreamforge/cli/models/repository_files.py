@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from dreamforge.cli.models.partial_file import ExpectedFile
-from dreamforge.contracts.models.descriptor_file import PickleRefused, is_pickle
+from dreamforge.contracts.models.model_files import PickleRefused, is_pickle
 from dreamforge.runtime.storage.weight_variants import choose_variant, part_weights
 
 INDEX = "model_index.json"

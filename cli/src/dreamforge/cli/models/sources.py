@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,12 +12,13 @@ import httpx
 from pydantic import ValidationError
 
 from dreamforge.cli.models.download import FileDownload
-from dreamforge.cli.models.errors import DownloadFailed, FileListMissing
-from dreamforge.cli.models.hub import HubRepository, ModelHub, refusal
+from dreamforge.cli.models.errors import FileListMissing
+from dreamforge.cli.models.hub import HubRepository, ModelHub, fetch_json
 from dreamforge.cli.models.partial_file import ExpectedFile
 from dreamforge.cli.models.repository_files import INDEX, SAFETENSORS, configuration_files, pipeline_files
 from dreamforge.contracts.models.descriptor import ModelDescriptor, ModelSource
-from dreamforge.contracts.models.descriptor_file import CatalogEntry, problems_of, refuse_pickle
+from dreamforge.contracts.models.descriptor_file import CatalogEntry, problems_of
+from dreamforge.contracts.models.model_files import PickleRefused, is_pickle, refuse_files
 from dreamforge.runtime.storage.model_facts import read_json
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, files_of
 from dreamforge.runtime.storage.model_inspection import inspect_model
@@ -31,6 +31,10 @@ class DownloadPlan:
     downloads: tuple[FileDownload, ...]
     source: ModelSource
     licence: str = ""
+
+    def __post_init__(self) -> None:
+        """Nothing of a plan is written before every path in it was checked. Errors: PickleRefused, ModelFileRefused."""
+        refuse_files(each.expected.path for each in self.downloads)
 
     def hashes(self) -> dict[str, str | None]:
         """The sha256 of each file by its path, None where only a download would tell. Reads files of this machine."""
@@ -54,7 +58,7 @@ class SourceResolver:
     async def plan(self, entry: CatalogEntry, *, mirror: str = "", base_folder: Path = Path()) -> DownloadPlan:
         """Every file with its location. A relative folder is relative to `base_folder`.
 
-        Errors: FileListMissing, DownloadFailed, PickleRefused.
+        Errors: FileListMissing, DownloadFailed, PickleRefused, ModelFileRefused, AddressRefused.
         """
         if mirror:
             return await self._from_mirror(entry, mirror)
@@ -127,23 +131,15 @@ class SourceResolver:
         if not any(each.path == INDEX for each in repository.listed):
             return None
         index = await self._json(repository.url_of(INDEX), INDEX)
-        return frozenset(name for name, value in index.items() if isinstance(value, list) and value[0])
+        return _part_names(index)
 
     async def _json(self, url: str, what: str) -> dict[str, Any]:  # Any: an open JSON object
-        shown = url.partition("?")[0]
-        try:
-            response = await self.client.get(url, follow_redirects=True)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise DownloadFailed(what, shown, str(error) or type(error).__name__) from error
-        if response.status_code != httpx.codes.OK:
-            raise DownloadFailed(what, shown, refusal(response.status_code))
-        try:
-            found = response.json()
-        except json.JSONDecodeError as error:
-            raise DownloadFailed(what, shown, f"the answer is not JSON: {error}") from error
-        if not isinstance(found, dict):
-            raise DownloadFailed(what, shown, "the answer is not a JSON object")
-        return found
+        return await fetch_json(self.client, url, what, url.partition("?")[0])
+
+
+def _part_names(index: dict[str, Any]) -> frozenset[str]:  # Any: an open JSON object
+    """The folders of the parts that a model_index.json lists."""
+    return frozenset(name for name, value in index.items() if isinstance(value, list) and value and value[0])
 
 
 def _pinned_files(source: ModelSource) -> tuple[ExpectedFile, ...]:
@@ -161,8 +157,6 @@ def _from_folder(entry: CatalogEntry, folder: Path) -> DownloadPlan:
         facts = inspect_model(folder)
         folder = facts.folder
         files = tuple(ExpectedFile(name, (folder / name).stat().st_size) for name in facts.files)
-    for each in files:
-        refuse_pickle(each.path)
     if not files:
         raise FileListMissing(entry.model_id, str(folder), "it has no file")
     return DownloadPlan(tuple(FileDownload(each, folder / each.path) for each in files), source)
@@ -173,8 +167,7 @@ def _configurations_in(folder: Path) -> tuple[FileDownload, ...] | None:
     if not folder.is_dir():
         return None
     index = read_json(folder / INDEX, INDEX)
-    parts = frozenset(name for name, value in index.items() if isinstance(value, list) and value[0])
-    files = configuration_files(_files_in(folder), parts)
+    files = configuration_files(_files_in(folder), _part_names(index))
     return tuple(FileDownload(each, folder / each.path) for each in files)
 
 
@@ -182,7 +175,8 @@ def _weights_of(entry: CatalogEntry) -> ExpectedFile:
     """The single file of weights: as pinned, else named as in the URL, else named by the model's id."""
     location = entry.source.location
     name = PurePosixPath(httpx.URL(location).path if "://" in location else location).name
-    refuse_pickle(name)
+    if is_pickle(name):
+        raise PickleRefused(name)
     pinned = (each for each in _pinned_files(entry.source) if each.path.endswith(SAFETENSORS))
     return next(pinned, ExpectedFile(name if name.endswith(SAFETENSORS) else entry.model_id + SAFETENSORS))
 

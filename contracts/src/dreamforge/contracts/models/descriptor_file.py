@@ -6,7 +6,6 @@ pins the files that it got, and registers them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from pydantic import Field, ValidationError
 
@@ -25,6 +24,7 @@ from dreamforge.contracts.models.descriptor import (
     VramProfile,
 )
 from dreamforge.contracts.models.family_defaults import addition_vram_of
+from dreamforge.contracts.models.model_files import refuse_files
 from dreamforge.contracts.validation import describe_validation_error, dotted
 
 #: Every family that a runner can render. `diffusers` is any folder that `DiffusionPipeline` reads by itself.
@@ -32,8 +32,6 @@ FAMILIES = (
     "stable-diffusion", "stable-diffusion-2", "stable-diffusion-xl", "stable-diffusion-3", "flux", "diffusers",
     "synthetic",
 )  # fmt: skip
-#: Weights in these are pickles: reading one runs code (CVE-2025-32434, CVE-2026-24747), so none is ever read.
-PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 
 
 @dataclass(eq=False)
@@ -60,20 +58,6 @@ class UnknownFamily(InvalidInput):
         return (
             f"{self.file}: family: {self.family!r} is unknown; known are {', '.join(FAMILIES)}"
             " (`diffusers` is for any folder that DiffusionPipeline can read)"
-        )
-
-
-@dataclass(eq=False)
-class PickleRefused(InvalidInput):
-    """A file of a model whose reading would run code."""
-
-    code = "pickle_refused"
-    path: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.path} is a pickle: reading it runs whatever code it holds, so it is refused;"
-            " take the same weights as .safetensors"
         )
 
 
@@ -117,7 +101,7 @@ class CatalogEntry(Value):
 def parse_entry(data: object, file: str) -> CatalogEntry:
     """A descriptor file's content, checked. `file` is its name, for the errors.
 
-    Errors: DescriptorInvalid with every field that is wrong, UnknownFamily, PickleRefused.
+    Errors: DescriptorInvalid with every field that is wrong, UnknownFamily, PickleRefused, ModelFileRefused.
     """
     if not isinstance(data, Mapping):
         raise DescriptorInvalid(file, (("file", "must be a mapping of fields, such as `model_id: my-model`"),))
@@ -128,8 +112,7 @@ def parse_entry(data: object, file: str) -> CatalogEntry:
     except ValidationError as error:
         raise DescriptorInvalid(file, problems_of(error)) from None
     check_family(entry.family, file)
-    for each in entry.source.files:
-        refuse_pickle(each.path)
+    refuse_files(each.path for each in entry.source.files)
     _check_once(entry.source.files, file)
     _check_configuration(entry, file)
     _check_side(entry, file)
@@ -140,21 +123,6 @@ def check_family(family: str, file: str) -> None:
     """Errors: UnknownFamily."""
     if family not in FAMILIES:
         raise UnknownFamily(file, family)
-
-
-def is_pickle(path: str) -> bool:
-    """Whether a file's name says that it holds pickled objects.
-
-    >>> is_pickle("unet/diffusion_pytorch_model.bin"), is_pickle("unet/diffusion_pytorch_model.safetensors")
-    (True, False)
-    """
-    return PurePosixPath(path).suffix.lower() in PICKLES
-
-
-def refuse_pickle(path: str) -> None:
-    """Errors: PickleRefused."""
-    if is_pickle(path):
-        raise PickleRefused(path)
 
 
 def problems_of(error: ValidationError) -> tuple[tuple[str, str], ...]:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
-from dreamforge.contracts.models.descriptor_file import DescriptorInvalid, check_family, problems_of, refuse_pickle
+from dreamforge.contracts.models.descriptor_file import DescriptorInvalid, check_family, problems_of
 from dreamforge.gpu_runner.machine.libraries import ENVIRONMENT
 from dreamforge.gpu_runner.settings import RunnerSettings
 from dreamforge.runtime.storage.descriptor_fit import fitted
@@ -25,6 +25,7 @@ from dreamforge.runtime.storage.model_folder import (
     faults_of,
     files_of,
     model_digest,
+    refuse_foreign_files,
     survey,
 )
 from dreamforge.runtime.storage.model_inspection import inspect_model
@@ -145,8 +146,8 @@ def _signature(folder: Path) -> tuple[object, ...]:
 def read_model(folder: Path) -> LocalModel:
     """One model's folder, read as a whole and compared with what it says of itself.
 
-    Errors: DescriptorInvalid, UnknownFamily, PickleRefused, ModelFilesWrong with each file that is wrong, ModelUnusable
-    with the part that cannot be loaded, OSError.
+    Errors: DescriptorInvalid, UnknownFamily, PickleRefused, ModelFileRefused, ModelFilesWrong with each file that is
+    wrong, ModelUnusable with the part that cannot be loaded, OSError.
     """
     path = folder / DESCRIPTOR_NAME
     try:
@@ -154,8 +155,7 @@ def read_model(folder: Path) -> LocalModel:
     except ValidationError as error:
         raise DescriptorInvalid(str(path), problems_of(error)) from None
     check_family(descriptor.family, str(path))
-    for file in files_of(folder):
-        refuse_pickle(file.relative_to(folder).as_posix())
+    refuse_foreign_files(folder)
     if (found := model_digest(folder)) != descriptor.digest:
         raise ModelFilesWrong(str(folder), _faults(descriptor, folder, found))
     return LocalModel(_with_text_encoder(fitted(descriptor, inspect_model(folder)), folder), folder)

@@ -76,11 +76,11 @@ class OutgoingTransport(httpx.AsyncHTTPTransport):
         if type(self._pool) is not httpcore.AsyncConnectionPool:
             raise TypeError("another httpx: what is replaced here is not what connects")
         self._pool = httpcore.AsyncConnectionPool(ssl_context=context, network_backend=_CheckedBackend(rule))
-        self._rule, self._trust_env = rule, trust_env
+        self._rule = rule
         self._proxies = {
-            url: httpx.AsyncHTTPTransport(verify=context, proxy=url)
-            for url in set(getproxies().values() if trust_env else ())
-            if "://" in url
+            scheme: httpx.AsyncHTTPTransport(verify=context, proxy=proxy if "://" in proxy else f"http://{proxy}")
+            for scheme, proxy in (getproxies() if trust_env else {}).items()
+            if scheme in ("http", "https", "all")
         }
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -88,15 +88,13 @@ class OutgoingTransport(httpx.AsyncHTTPTransport):
             return await super().handle_async_request(request)
         if refusal := _refusal_of_literal(self._rule, request.url):
             raise refusal
-        return await self._proxies[proxy].handle_async_request(request)
+        return await proxy.handle_async_request(request)
 
-    def _proxy_of(self, url: httpx.URL) -> str | None:
+    def _proxy_of(self, url: httpx.URL) -> httpx.AsyncHTTPTransport | None:
         """The proxy that the environment names for a URL. No proxy reaches what is this machine."""
         if not self._proxies or is_loopback(url.host) or proxy_bypass(url.host):
             return None
-        known = getproxies()
-        found = known.get(url.scheme) or known.get("all")
-        return found if found in self._proxies else None
+        return self._proxies.get(url.scheme) or self._proxies.get("all")
 
     async def aclose(self) -> None:
         await super().aclose()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dreamforge.contracts.errors import Conflict
 from dreamforge.contracts.models.descriptor import ModelFile
+from dreamforge.contracts.models.model_files import ModelFileRefused, refuse_file
 
 #: Read size; large enough that hashing (1 GB/s), not system calls, limits the speed.
 CHUNK_BYTES = 1 << 20
@@ -84,6 +85,25 @@ def files_of(folder: Path) -> list[Path]:
     """Every file that belongs to the model, sorted by relative path."""
     found = [path for path in folder.rglob("*") if path.is_file() and _counts(path.relative_to(folder))]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def refuse_foreign_files(folder: Path) -> None:
+    """Refuse a folder with something that is not read as a file of a model, or that the digest does not cover.
+
+    Hidden files are neither: nothing that loads a model reads them. A file may be a link, a folder may not.
+    Errors: PickleRefused, ModelFileRefused.
+    """
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if not _counts(relative):
+            continue
+        if path.is_dir():
+            if path.is_symlink():
+                raise ModelFileRefused(relative.as_posix(), "it is a link to a folder, whose files nothing checks")
+        elif path.is_file():
+            refuse_file(relative.as_posix())
+        else:
+            raise ModelFileRefused(relative.as_posix(), "it is neither a file nor a folder, or a link to nothing")
 
 
 def faults_of(pinned: tuple[ModelFile, ...], found: tuple[ModelFile, ...]) -> tuple[Fault, ...]:

@@ -11,6 +11,7 @@ from dreamforge.runtime.storage import checkpoint_layout, lora_layout
 from dreamforge.runtime.storage.model_facts import ModelFacts, ModelUnusable, read_json, read_whole_header, size_of
 from dreamforge.runtime.storage.pipeline_folder import INDEX_NAME, inspect_pipeline
 from dreamforge.runtime.storage.safetensors_header import SafetensorsHeader
+from dreamforge.runtime.storage.shard_lists import check_shard_lists
 from dreamforge.runtime.storage.weight_variants import choose_variant, part_weights
 
 SAFETENSORS = ".safetensors"
@@ -172,6 +173,7 @@ def _inspect_part(folder: Path) -> ModelFacts:
         kind = "is a ControlNet of another kind" if "ControlNet" in name else "is one part of a pipeline"
         right = f"the renderer reads {CONTROLNET_CLASS}" if "ControlNet" in name else "name the folder of the whole"
         raise ModelUnusable(str(folder), "", f"{kind} ({name})", right)
+    check_shard_lists(folder, "weights")
     weights = part_weights((each.name for each in folder.iterdir()), DIFFUSERS_STEM)
     variant = choose_variant(weights.complete)
     if variant is None:

@@ -3,12 +3,15 @@
 Also a checkpoint in one file, with the configurations of its parts in folders beside it.
 """
 
+import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dreamforge.contracts.models.descriptor import Mode
+from dreamforge.contracts.models.model_files import DOCUMENTS, is_kind_of_model
 from dreamforge.runtime.storage import checkpoint_layout
 from dreamforge.runtime.storage.model_facts import (
     ModelFacts,
@@ -19,6 +22,7 @@ from dreamforge.runtime.storage.model_facts import (
     size_of,
 )
 from dreamforge.runtime.storage.safetensors_header import SafetensorsHeader, TensorInfo
+from dreamforge.runtime.storage.shard_lists import check_shard_lists
 from dreamforge.runtime.storage.weight_variants import PLAIN, PartWeights, choose_variant, part_weights, shard_index_of
 
 INDEX_NAME = "model_index.json"
@@ -55,8 +59,10 @@ SD2_TEXT_WIDTH = 1024
 SD_TEXT_WIDTH = 768
 #: The config.json of each network, by its name. Any: open JSON objects.
 Configurations = dict[str, dict[str, Any]]
-#: Files at the top that a person wants to keep with the model.
-KEPT = ("README", "LICENSE", "LICENCE", "NOTICE")
+
+
+#: What parts of a pipeline and the libraries of their classes are called; diffusers imports the library by its name.
+PART_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +126,18 @@ def inspect_pipeline(folder: Path) -> ModelFacts:
 
 
 def parts_of(index: dict[str, Any], folder: Path) -> Iterator[Part]:  # Any: an open JSON object
-    """The parts that a model_index.json lists; those that are null are none."""
+    """The parts that a model_index.json lists; those that are null are none.
+
+    Errors: ModelUnusable for the name of a part that is none of a folder, and for a library that no part is of.
+    """
     for name, value in index.items():
         if not name.startswith("_") and isinstance(value, list) and len(value) == 2 and all(value):
-            yield Part(folder / name, str(value[0]), str(value[1]))
+            library, right = str(value[0]), "take the model from where it was published"
+            if PART_NAME.fullmatch(name) is None:
+                raise ModelUnusable(str(folder), INDEX_NAME, f"lists a part named {name!r}", right)
+            if PART_NAME.fullmatch(library) is None or library in sys.stdlib_module_names:
+                raise ModelUnusable(str(folder), name, f"is of the library {library!r}, which has no parts", right)
+            yield Part(folder / name, library, str(value[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +167,7 @@ def read_weights(folder: Path, networks: dict[str, Part]) -> PipelineWeights:
 
 def _read_part(part: Part) -> tuple[tuple[str, ...], str, dict[str, TensorInfo]]:
     """The weight files of one part, their variant, and the tensors in them. Errors: ModelUnusable, OSError."""
+    check_shard_lists(part.folder, part.name)
     found = part_weights(part.file_names, STEMS.get(part.library, ""))
     if (variant := choose_variant(found.complete)) is None:
         raise part.refuse(_why_no_weights(part, found))
@@ -291,8 +306,12 @@ def _side_px(configurations: Configurations) -> int:
 def _files(folder: Path, parts: tuple[Part, ...]) -> Iterator[str]:
     """The files besides weights that loading reads, and what people want to keep."""
     yield INDEX_NAME
-    yield from (each.name for each in folder.iterdir() if each.is_file() and each.name.upper().startswith(KEPT))
+    yield from (each.name for each in folder.iterdir() if each.is_file() and _is_document(each.name))
     for part in parts:
         for name in part.file_names:
             if name.endswith((".json", ".txt", ".model")) and ".bin." not in name:
                 yield f"{part.name}/{name}"
+
+
+def _is_document(name: str) -> bool:
+    return name.upper().startswith(DOCUMENTS) and is_kind_of_model(name)
