@@ -83,7 +83,7 @@ class GatewaySettings(OidcSettings):
 
     @model_validator(mode="after")
     def _knows_its_provider(self) -> Self:
-        """Tokens are asked for, of nobody."""
+        """Tokens are asked for, and no provider is trusted."""
         if "oidc" in self.gateway_auth and not self.oidc_issuer:
             raise ValueError(
                 f"FORGE_GATEWAY_AUTH is {self.gateway_auth!r}, and no provider is named: set FORGE_OIDC_ISSUER, and "

@@ -153,7 +153,7 @@ class TokenRefused(InvalidInput):
 
 @dataclass(eq=False)
 class SignInUnknown(InvalidInput):
-    """Somebody comes back from the provider who was not sent there by this browser, or too long ago."""
+    """A browser comes back from the provider that was not sent there, or too long ago."""
 
     code = "sign_in_unknown"
 

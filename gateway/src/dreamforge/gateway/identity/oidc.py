@@ -51,7 +51,7 @@ class Oidc:
         return identity_of_claims(claims, self.rules), float(claims["exp"])
 
     def identity_of_session(self, session: str, now: datetime) -> tuple[Identity, float] | None:
-        """Who the cookie of a session stands for, and until when (POSIX seconds); None if it does for nobody."""
+        """Who the cookie of a session stands for, and until when (POSIX seconds); None if it is over."""
         claims = self._sessions.open(session, now)
         if claims is None:
             return None

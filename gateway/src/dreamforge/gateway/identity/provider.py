@@ -18,7 +18,7 @@ WELL_KNOWN = "/.well-known/openid-configuration"
 DOCUMENT_BYTES_MAX = 256 * 1024
 # Keys that the provider has withdrawn are refused after this time at the latest.
 REFRESH_SECONDS = 300.0
-# A token with an unknown key makes us ask again, so whoever sends such tokens must not decide how often.
+# A token with an unknown key makes us ask again, so their senders must not decide how often.
 PAUSE_SECONDS = 5.0
 
 

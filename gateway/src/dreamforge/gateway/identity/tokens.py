@@ -1,6 +1,6 @@
 """Whether a token is what the provider signed, for this gateway, and still holds. Pure: keys and time come along.
 
-Only algorithms with a public key are accepted: with `none` or HMAC, whoever knows the public key could sign.
+Only algorithms with a public key are accepted: with `none` or HMAC, all who know the public key could sign.
 """
 
 import warnings
