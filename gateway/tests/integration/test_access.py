@@ -134,7 +134,12 @@ async def test_one_tenant_never_sees_or_changes_anothers(anybody: httpx.AsyncCli
     job_id = (await owner.post("/v1/jobs", json=BODY)).json()["job_id"]
     await system.insert_job(job_id, tenant="a")
     artifact_id = f"{job_id}-1-0"
-    names = {"{job_id}": (job_id, ids.new_id()), "{artifact_id}": (artifact_id, f"{ids.new_id()}-1-0")}
+    batch_id = (await owner.post("/v1/batches", json={"grid": {"prompt": ["a"]}})).json()["batch_id"]
+    names = {
+        "{job_id}": (job_id, ids.new_id()),
+        "{artifact_id}": (artifact_id, f"{ids.new_id()}-1-0"),
+        "{batch_id}": (batch_id, ids.new_id()),
+    }
     document = (await anybody.get("/openapi.json")).json()
     tried = 0
     for path, methods in document["paths"].items():
@@ -151,9 +156,10 @@ async def test_one_tenant_never_sees_or_changes_anothers(anybody: httpx.AsyncCli
                 assert answers[0] == answers[1], (method, path)
                 assert answers[0][0] == 404, (method, path)
                 tried += 1
-    assert tried >= 8
+    assert tried >= 12
     assert (await other.get("/v1/jobs")).json()["jobs"] == []
     assert (await other.get("/v1/jobs", params={"tenant": "a"})).json()["jobs"] == []
+    assert (await other.get("/v1/batches", params={"tenant": "a"})).json()["batches"] == []
     assert [job["job_id"] for job in (await owner.get("/v1/jobs")).json()["jobs"]] == [job_id]
     assert [recorded.event.TOKEN for recorded in (await system.store.load(job_id)).history] == ["requested"]
 

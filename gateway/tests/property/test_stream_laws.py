@@ -85,7 +85,7 @@ def some(sequence: int, word: str) -> SseEvent:
 def test_a_log_of_steps_that_loses_its_end_hides_no_new_step_and_repeats_no_fact(
     ends: list[int], resumed_at: int, data: st.DataObject
 ) -> None:
-    subscription, position = Subscription("J", 10**6), StreamCursor(EventCursor(0, resumed_at))
+    subscription, position = Subscription(("J",), 10**6), StreamCursor(EventCursor(0, resumed_at))
     seen, step, facts = [], resumed_at, 0
     for era, end in enumerate([*ends, None]):
         written = []

@@ -77,7 +77,7 @@ def test_what_is_malformed_is_skipped() -> None:
 def test_a_subscription_never_holds_more_than_its_limit() -> None:
     cut: list[bool] = []
     subscription = Subscription(
-        "J", limit_bytes=2 * len(ASKED.tail), on_overflow=lambda: cut.append(True), reading_history=False
+        ("J",), limit_bytes=2 * len(ASKED.tail), on_overflow=lambda: cut.append(True), reading_history=False
     )
     for _ in range(2):
         subscription.push(ASKED)
@@ -88,13 +88,13 @@ def test_a_subscription_never_holds_more_than_its_limit() -> None:
 
 
 def test_while_history_is_read_an_overflow_only_means_to_read_again() -> None:
-    subscription = Subscription("J", limit_bytes=len(ASKED.tail))
+    subscription = Subscription(("J",), limit_bytes=len(ASKED.tail))
     subscription.push(ASKED)
     subscription.push(ASKED)
     assert (subscription.missed, subscription.overflowed, subscription.take()) == (True, False, [])
 
 
 def test_one_large_event_is_not_slowness() -> None:
-    subscription = Subscription("J", limit_bytes=1, reading_history=False)
+    subscription = Subscription(("J",), limit_bytes=1, reading_history=False)
     subscription.push(ASKED)
     assert subscription.take() == [ASKED]

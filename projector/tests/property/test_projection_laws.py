@@ -20,6 +20,7 @@ from dreamforge.contracts.events import (
     Event,
     FailureReason,
     JobAssigned,
+    JobRequested,
     JobSucceeded,
     StepProgressed,
 )
@@ -38,6 +39,7 @@ from dreamforge.contracts.jobs.decisions import (
 from dreamforge.contracts.jobs.retry_policy import RetryPolicy
 from dreamforge.contracts.jobs.state import INITIAL, JobState, evolve
 from dreamforge.contracts.log.envelope import seal
+from dreamforge.contracts.request.batch import BatchPlace, BatchTemplate
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.projector.folding.decode import Decoded, decode
 from dreamforge.projector.parking import park_nothing
@@ -49,7 +51,13 @@ from dreamforge.runtime.log.message import LogMessage
 T0 = datetime(2026, 11, 23, tzinfo=UTC)
 DECISION = Decision(waited_seconds=0, effective_priority=5, queue_length=1, required_bytes=1, candidates=())
 JOBS = ("a", "b", "c")
-TABLES = {"jobs": "job_id", "attempts": "job_id, attempt", "artifacts": "artifact_id", "events": "sequence"}
+TABLES = {
+    "jobs": "job_id",
+    "batches": "batch_id",
+    "attempts": "job_id, attempt",
+    "artifacts": "artifact_id",
+    "events": "sequence",
+}
 Log = list[tuple[str, Event]]
 ON_POSTGRES = settings(
     max_examples=20,
@@ -101,7 +109,16 @@ def requests(job_id: str) -> st.SearchStrategy[RequestJob]:
         priority=st.integers(0, 9),
         request=texts.map(lambda prompt: request.model_copy(update={"prompt": prompt})),
         idempotency_key=st.none() | texts,
+        batch=st.none() | places(),
     )
+
+
+@st.composite
+def places(draw: st.DrawFn) -> BatchPlace:
+    """A place in a batch; also two jobs that both say that they are its first."""
+    index = draw(st.integers(0, 1))
+    template = BatchTemplate(request={"seed": 1}, template={"prompt": draw(texts)}) if index == 0 else None
+    return BatchPlace(batch_id="B", index=index, jobs=2, chosen={"prompt": draw(texts)}, batch=template)
 
 
 def commands(job_id: str) -> st.SearchStrategy[Command]:
@@ -187,6 +204,10 @@ async def fold_all(url: str, batches: list[Sequence[Decoded]], *, restart_every:
         }
 
 
+def place_of(event: Event) -> BatchPlace | None:
+    return event.batch if isinstance(event, JobRequested) else None
+
+
 def state_row(job_id: str, state: JobState) -> dict[str, Any]:
     return {
         "job_id": job_id,
@@ -222,6 +243,10 @@ def test_the_rows_equal_evolve(database_url: str, log: Log) -> None:
     ends = {job_id: event.at for job_id, event in log if isinstance(event, TERMINAL_EVENTS)}
     assert {row["job_id"]: row["finished_at"] for row in rows["jobs"] if row["finished_at"]} == ends
     assert {row["artifact_id"] for row in rows["artifacts"] if row["visible"]} == visible
+    firsts = [sequence for sequence, (_, event) in enumerate(log, 1) if (place := place_of(event)) and place.batch]
+    assert [row["sequence"] for row in rows["batches"]] == firsts[-1:]
+    values = {job_id: place.chosen for job_id, event in log if (place := place_of(event))}
+    assert {row["job_id"]: row["batch_values"] for row in rows["jobs"] if row["batch_id"]} == values
     assert [row["sequence"] for row in rows["events"]] == list(range(1, len(log) + 1))
     assert [row["payload"] for row in rows["events"]] == [event.model_dump(mode="json") for _, event in log]
 

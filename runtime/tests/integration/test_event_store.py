@@ -200,3 +200,16 @@ async def test_acknowledged_events_survive_kill_9_of_the_server(nats_server: obj
 
 def _requested() -> JobRequested:
     return JobRequested(at=clock.now(), tenant="t", request=REQUEST)
+
+
+async def test_jobs_that_are_requested_together_are_all_there_or_none(store: EventStore) -> None:
+    taken, *_ = jobs = [ids.new_id() for _ in range(20)]
+    commands = {job_id: request(job_id) for job_id in jobs}
+    made = await asyncio.gather(*(store.request_together(commands) for _ in range(3)))
+    assert sorted(len(outcome.events) for outcome in made) == [0, 0, 1]
+    assert len({outcome.version for outcome in made}) == 1
+    assert [(await store.load(job_id)).version for job_id in jobs][-1] == made[0].version
+    new = {ids.new_id(): request("new") for _ in range(5)}
+    with pytest.raises(VersionConflict):  # the last one is another's, so none is made
+        await store.request_together(new | {taken: request(taken)})
+    assert {(await store.load(job_id)).version for job_id in new} == {0}

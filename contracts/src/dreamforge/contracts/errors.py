@@ -218,6 +218,45 @@ class LoraTagUnsupported(InvalidInput):
 
 
 @dataclass(eq=False)
+class BatchTooLarge(InvalidInput):
+    """A batch would have more jobs than one may have; `jobs` is None where they were not counted to the end."""
+
+    code = "batch_too_large"
+    jobs: int | None
+    maximum: int
+
+    def __str__(self) -> str:
+        found = f"{self.jobs} jobs" if self.jobs is not None else f"more than {self.maximum} jobs"
+        return (
+            f"the batch would have {found}, and may have {self.maximum} (FORGE_LIMIT_BATCH_JOBS): give the grid fewer "
+            "values, or set `samples`"
+        )
+
+
+@dataclass(eq=False)
+class TemplateRefused(InvalidInput):
+    """A prompt template cannot be expanded."""
+
+    code = "template_refused"
+    field: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}"
+
+
+@dataclass(eq=False)
+class BatchNotFound(NotFound):
+    """No job in the log belongs to such a batch."""
+
+    code = "batch_not_found"
+    batch_id: str
+
+    def __str__(self) -> str:
+        return f"there is no batch {self.batch_id!r}"
+
+
+@dataclass(eq=False)
 class AssetMismatch(InvalidInput):
     """A LoRA or ControlNet was made for models of another family."""
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from pydantic import AwareDatetime, Field
 
 from dreamforge.contracts.models.descriptor import Sha256, Token, Value, is_none
+from dreamforge.contracts.request.batch import BatchPlace
 from dreamforge.contracts.request.render_request import Deadlines, RenderRequest
 from dreamforge.contracts.request.values import Seed
 
@@ -88,6 +89,9 @@ class JobRequested(JobEvent):
     deadlines: Deadlines | None = Field(default=None, exclude_if=is_none)
     written_prompt: str | None = Field(
         default=None, exclude_if=is_none, description="the prompt as it was sent, where LoRA tags were taken out of it"
+    )
+    batch: BatchPlace | None = Field(
+        default=None, exclude_if=is_none, description="its place among the jobs that were requested with it"
     )
 
 

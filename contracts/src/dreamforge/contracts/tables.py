@@ -50,10 +50,29 @@ jobs = Table(
     Column("finished_at", _TIME),
     Column("render_seconds", Float),
     Column("held_since", _TIME),
+    Column("batch_id", Text),
+    Column("batch_index", Integer),
+    Column("batch_values", JSONB, comment="what its batch gave this job"),
 )
 Index(None, jobs.c.requested_at, jobs.c.job_id)
 Index(None, jobs.c.tenant, jobs.c.requested_at, jobs.c.job_id)
 Index(None, jobs.c.status, jobs.c.requested_at, jobs.c.job_id)
+Index(None, jobs.c.batch_id, jobs.c.batch_index, postgresql_where=jobs.c.batch_id.is_not(None))
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("batch_id", Text, primary_key=True),
+    Column("job_id", Text, nullable=False, comment="its first job, whose request says what was asked for"),
+    Column("sequence", BigInteger, nullable=False, comment="of that request"),
+    Column("tenant", Text, nullable=False),
+    Column("jobs", Integer, nullable=False, comment="how many it has"),
+    Column("template", JSONB, nullable=False),
+    Column("requested_at", _TIME, nullable=False),
+)
+Index(None, batches.c.requested_at, batches.c.batch_id)
+Index(None, batches.c.tenant, batches.c.requested_at, batches.c.batch_id)
+Index(None, batches.c.job_id)
 
 attempts = Table(
     "attempts",

@@ -15,7 +15,19 @@ from dreamforge.gateway.http import exception_handlers
 from dreamforge.gateway.http.authentication import Authentication, NoAuthentication
 from dreamforge.gateway.http.middleware import RequestMiddleware
 from dreamforge.gateway.http.origin import OriginCheck, OriginPolicy
-from dreamforge.gateway.routes import access, artifacts, fleet, job_control, jobs, oidc, pages, queue, system, uploads
+from dreamforge.gateway.routes import (
+    access,
+    artifacts,
+    batches,
+    fleet,
+    job_control,
+    jobs,
+    oidc,
+    pages,
+    queue,
+    system,
+    uploads,
+)
 from dreamforge.gateway.routes.common import of_this_log
 from dreamforge.gateway.settings import parts_of
 
@@ -34,7 +46,7 @@ def api(limits: Limits, root_path: str = "") -> FastAPI:
         redirect_slashes=False,
         separate_input_output_schemas=False,
     )
-    for module in (jobs, job_control, queue, artifacts, uploads, fleet, openai):
+    for module in (jobs, job_control, batches, queue, artifacts, uploads, fleet, openai):
         app.include_router(module.router, dependencies=[Depends(of_this_log)])
     for module in (access, oidc, system, pages):
         app.include_router(module.router)

@@ -12,6 +12,7 @@ from dreamforge.contracts.errors import DependencyAway, Unavailable
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.request.limits import Limits
+from dreamforge.gateway.batches.template_process import TemplateProcesses
 from dreamforge.gateway.events.hub import Hub
 from dreamforge.gateway.http.errors import ProjectionBehind
 from dreamforge.gateway.identity.credentials import Credentials
@@ -76,6 +77,9 @@ class Dependencies:
             at_once=settings.gateway_uploads,
             decode_seconds=settings.gateway_decode_seconds,
         )
+        self.templates = TemplateProcesses(settings.gateway_template_seconds)
+        self.wildcards_dir = settings.gateway_wildcards_dir
+        self.wildcards_bytes = settings.gateway_wildcards_bytes
         self.schema = submission_for(settings.limit)
         self.open_jobs = OpenJobLimits(self._count_open_jobs, settings.limit)
         oidc = Oidc(settings) if "oidc" in settings.gateway_auth else None

@@ -1,6 +1,7 @@
 """The settings of the gateway, beside those that every service has: `FORGE_GATEWAY_*` and `FORGE_LIMIT_*`."""
 
 import re
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -67,6 +68,14 @@ class GatewaySettings(OidcSettings):
     gateway_openai_models: str = Field(
         default="",
         description="names that clients of OpenAI's API ask for, and our models: gpt-image-1=sdxl, dall-e-3=flux-dev",
+    )
+    gateway_wildcards_dir: Path | None = Field(
+        default=None,
+        description="folder of text files for __wildcards__ in prompt templates; every tenant may use them",
+    )
+    gateway_wildcards_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="of all these files together")
+    gateway_template_seconds: int = Field(
+        default=3, ge=1, description="processor time that expanding one prompt template may take"
     )
     gateway_drain_seconds: float = Field(default=10.0, gt=0, description="what open requests get after SIGTERM")
 

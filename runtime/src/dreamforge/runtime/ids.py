@@ -9,6 +9,8 @@ from dreamforge.runtime import clock
 
 # Namespace of idempotent job ids. Any fixed UUID does; changing it would fork every retried POST.
 JOB_NAMESPACE = uuid.UUID("6f2c1c0e-7f0b-5b0a-9a53-0d5e4c6f7267")
+# The same of batches, and of the jobs in them.
+BATCH_NAMESPACE = uuid.UUID("0d7b3c52-9e1f-5c64-8a37-f2b6d0e4c918")
 # Namespace of the identities of older streams. Any fixed UUID does; changing it would make each another log.
 LOG_NAMESPACE = uuid.UUID("3b0f1f6e-4a0b-5d8e-9a3c-7c1b0a2d6e55")
 SEED_BITS = 53  # exact in JSON and in every browser
@@ -38,6 +40,22 @@ def job_id_for(tenant: str, idempotency_key: str | None) -> str:
     if idempotency_key is None:
         return new_id()
     return str(uuid.uuid5(JOB_NAMESPACE, f"{tenant}\x1f{idempotency_key}"))
+
+
+def batch_id_for(tenant: str, idempotency_key: str | None) -> str:
+    """The id of the batch of this idempotency key, always the same; a new one without a key.
+
+    >>> batch_id_for("t", "k") == batch_id_for("t", "k") != job_id_for("t", "k")
+    True
+    """
+    if idempotency_key is None:
+        return new_id()
+    return str(uuid.uuid5(BATCH_NAMESPACE, f"{tenant}\x1f{idempotency_key}"))
+
+
+def job_id_in(batch_id: str, index: int) -> str:
+    """The id of a job of a batch: it follows from the batch, so that a repeat makes the same jobs."""
+    return str(uuid.uuid5(BATCH_NAMESPACE, f"{batch_id}\x1f{index}"))
 
 
 def adopted_log_id(stream: str, created: str) -> str:

@@ -22,6 +22,7 @@ from dreamforge.contracts.events import (
 from dreamforge.contracts.jobs.attempts import Events, fail_events
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.state import JobState
+from dreamforge.contracts.request.batch import BatchPlace
 from dreamforge.contracts.request.render_request import Deadlines, RenderRequest
 
 
@@ -38,6 +39,7 @@ class RequestJob:
     fingerprint: str | None = None
     deadlines: Deadlines | None = None
     written_prompt: str | None = None
+    batch: BatchPlace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ def request(state: JobState, command: RequestJob) -> Events:
             fingerprint=command.fingerprint,
             deadlines=command.deadlines,
             written_prompt=command.written_prompt,
+            batch=command.batch,
         ),
     )
 

@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, Field
 
+from dreamforge.contracts.request.batch import BATCH_JOBS_MAX
+
 
 class Limits(BaseModel):
     """What one request may ask for. Defaults fit one card; every one is a setting."""
@@ -16,3 +18,4 @@ class Limits(BaseModel):
     upload_pixels: int = Field(default=4096 * 4096, ge=64)
     open_jobs: int = Field(default=100_000, ge=1)
     open_jobs_per_tenant: int = Field(default=50_000, ge=1)
+    batch_jobs: int = Field(default=100, ge=1, le=BATCH_JOBS_MAX, description="jobs of one batch")

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from dreamforge.contracts.request.limits import Limits
+from dreamforge.gateway.batches.body import BatchSubmission
 from dreamforge.gateway.http.authentication import needed_scope
 from dreamforge.gateway.read.replies import ProblemReply
 from dreamforge.gateway.submit.body import submission_for
@@ -29,7 +30,7 @@ def describe(app: FastAPI, limits: Limits, root_path: str = "") -> Json:
     document = app.openapi()
     document["servers"] = [{"url": root_path or "/", "description": "where this document is from"}]
     schemas: Json = document["components"]["schemas"]
-    for model in (submission_for(limits), ProblemReply):
+    for model in (submission_for(limits), BatchSubmission, ProblemReply):
         schema = model.model_json_schema(ref_template=REFERENCES)
         schemas |= schema.pop("$defs", {})
         schemas[schema["title"]] = schema

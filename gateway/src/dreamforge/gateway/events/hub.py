@@ -39,7 +39,7 @@ class Subscription:
     and `missed` says that history must be read once more.
     """
 
-    job_id: str
+    job_ids: tuple[str, ...]
     limit_bytes: int
     on_overflow: Callable[[], None] = _nothing
     wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -108,6 +108,7 @@ class Hub:
         self.log = ""
         """The end of the identity of JOBS: part of event ids, so that those of another log are not taken for ours."""
         self._subscriptions: dict[str, list[Subscription]] = {}
+        self._open: set[Subscription] = set()
         self._started = asyncio.Event()
         self._draining = False
 
@@ -123,16 +124,21 @@ class Hub:
                 )
             tasks.create_task(self._heartbeats(), name="sse-heartbeat")
 
-    async def open(self, job_id: str) -> Subscription:
-        """Subscribe to a job. Errors: StreamsFull, DependencyAway while the hub has no position in the log yet."""
+    async def open(self, *job_ids: str) -> Subscription:
+        """Subscribe to one job, or to several.
+
+        Errors: StreamsFull, DependencyAway while the hub has no position in the log yet.
+        """
         try:
             await asyncio.wait_for(self._started.wait(), READY_SECONDS)
         except TimeoutError:
             raise DependencyAway(dependency="nats", reason="the event streams are not followed yet") from None
-        if sum(map(len, self._subscriptions.values())) >= self._limit_streams:
+        if len(self._open) >= self._limit_streams:
             raise StreamsFull(maximum=self._limit_streams)
-        subscription = Subscription(job_id, self._limit_bytes)
-        self._subscriptions.setdefault(job_id, []).append(subscription)
+        subscription = Subscription(job_ids, self._limit_bytes)
+        self._open.add(subscription)
+        for job_id in job_ids:
+            self._subscriptions.setdefault(job_id, []).append(subscription)
         CLIENTS.inc()
         if self._draining:
             subscription.end(draining=True)
@@ -140,18 +146,19 @@ class Hub:
 
     def close(self, subscription: Subscription) -> None:
         """End a subscription."""
-        subscriptions = self._subscriptions[subscription.job_id]
-        subscriptions.remove(subscription)
-        if not subscriptions:
-            del self._subscriptions[subscription.job_id]
+        self._open.remove(subscription)
+        for job_id in subscription.job_ids:
+            subscriptions = self._subscriptions[job_id]
+            subscriptions.remove(subscription)
+            if not subscriptions:
+                del self._subscriptions[job_id]
         CLIENTS.dec()
 
     def drain(self) -> None:
         """The process is about to stop: tell every client to reconnect (another gateway has every event)."""
         self._draining = True
-        for subscriptions in self._subscriptions.values():
-            for subscription in subscriptions:
-                subscription.end(draining=True)
+        for subscription in self._open:
+            subscription.end(draining=True)
 
     @property
     def ready(self) -> bool:
@@ -171,9 +178,8 @@ class Hub:
     def _begin(self, stream: str, sequence: int) -> None:
         """The next message comes after `sequence`. Only a log that lost its end goes back: STEPS may, JOBS does not."""
         if stream == STEPS.name and sequence < self.sequences[stream]:
-            for subscriptions in self._subscriptions.values():
-                for subscription in subscriptions:
-                    subscription.lose(sequence)
+            for subscription in self._open:
+                subscription.lose(sequence)
         self.sequences[stream] = sequence
 
     def _distribute(self, messages: list[LogMessage]) -> None:
@@ -187,7 +193,6 @@ class Hub:
     async def _heartbeats(self) -> None:
         while True:
             await asyncio.sleep(self._heartbeat_seconds)
-            for subscriptions in self._subscriptions.values():
-                for subscription in subscriptions:
-                    subscription.heartbeat_due = True
-                    subscription.wake.set()
+            for subscription in self._open:
+                subscription.heartbeat_due = True
+                subscription.wake.set()

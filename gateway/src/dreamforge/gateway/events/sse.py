@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -35,6 +35,7 @@ class SseEvent:
     terminal: bool
     at: datetime
     tail: bytes
+    job_id: str = ""
 
 
 def sse_event_of(message: Message) -> SseEvent | None:
@@ -52,6 +53,7 @@ def sse_event_of(message: Message) -> SseEvent | None:
         terminal=isinstance(event, TERMINAL_EVENTS),
         at=event.at,
         tail=f"event: {event.TOKEN}\ndata: {data}\n\n".encode(),
+        job_id=recorded.entity_id,
     )
 
 
@@ -80,10 +82,12 @@ def merge(facts: list[SseEvent], steps: list[SseEvent]) -> list[SseEvent]:
 
 @dataclass(slots=True)
 class StreamCursor:
-    """What one client has been sent. `frames` makes the rest, and `ended` is set once the job has ended."""
+    """What one client has been sent. `frames` makes the rest, and `ended` is set once all `jobs` have ended."""
 
     cursor: EventCursor
     ended: bool = False
+    jobs: int = 1
+    _ended_jobs: set[str] = field(default_factory=set)
 
     def lose(self, steps_after: int) -> None:
         """STEPS has lost its steps past a sequence: what gets these numbers from now on has not been sent."""
@@ -94,9 +98,11 @@ class StreamCursor:
         return [frame for event in events if (frame := self._frame(event)) is not None]
 
     def _frame(self, event: SseEvent) -> bytes | None:
-        if self.ended:
+        if self.ended or (event.is_step and event.job_id in self._ended_jobs):
             return None
-        self.ended = event.terminal
+        if event.terminal:
+            self._ended_jobs.add(event.job_id)
+            self.ended = len(self._ended_jobs) >= self.jobs
         facts, steps = self.cursor.facts, self.cursor.steps
         if event.sequence <= (steps if event.is_step else facts):
             return None

@@ -1,8 +1,9 @@
 """`GET /v1/jobs/{id}/events` as a raw ASGI response: history, then live events, many in one write."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 from loguru import logger
@@ -24,32 +25,40 @@ from dreamforge.runtime.log.newest_readable import last_readable
 
 # A write of this size keeps the transport's buffer near its high-water mark (64 KiB), so a slow client is seen early.
 CHUNK_EVENTS = 64
+# Jobs of a batch whose history is read at the same time.
+READS_AT_ONCE = 16
 # Clients of a gateway that stops reconnect within this time, not all at once.
 RETRY_MILLISECONDS = 2_000
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-async def open_stream(hub: Hub, job_id: str, cursor: EventCursor) -> Response:
-    """The stream of a job after a cursor; 204 if the client has seen the end, so that it does not reconnect.
+async def open_stream(hub: Hub, job_ids: Sequence[str], cursor: EventCursor) -> Response:
+    """The stream of one job or of several after a cursor; 204 if the client has seen the end of all of them, so that it
+    does not reconnect.
 
     The subscription is opened before history is read, and both are numbered by the log: what is in both is sent once.
     History is read at least as far as the hub had distributed before the subscription, whichever replica answers: so
     every fact is in one of the two.
     Errors: JobNotFound, StreamsFull, DependencyAway.
     """
-    subscription = await hub.open(job_id)
+    subscription = await hub.open(*job_ids)
     try:
         cursor = await _cursor_in_log(hub, cursor)
         facts, steps = await history(hub, subscription, cursor)
         if not facts:
-            raise JobNotFound(job_id=job_id)
-        if facts[-1].terminal and facts[-1].sequence <= cursor.facts:
+            raise JobNotFound(job_id=job_ids[0])
+        if _ended(facts) == set(job_ids) and facts[-1].sequence <= cursor.facts:
             hub.close(subscription)
             return Response(status_code=204, headers=HEADERS)
     except BaseException:
         hub.close(subscription)
         raise
-    return EventStream(hub, subscription, merge(facts, steps), cursor)
+    events = merge(facts, steps) if len(job_ids) == 1 else [*facts, *steps]
+    return EventStream(hub, subscription, events, cursor)
+
+
+def _ended(facts: Iterable[SseEvent]) -> set[str]:
+    return {event.job_id for event in facts if event.terminal}
 
 
 async def _cursor_in_log(hub: Hub, cursor: EventCursor) -> EventCursor:
@@ -69,20 +78,43 @@ async def _cursor_in_log(hub: Hub, cursor: EventCursor) -> EventCursor:
 
 
 async def history(hub: Hub, subscription: Subscription, cursor: EventCursor) -> tuple[list[SseEvent], list[SseEvent]]:
-    """All facts, and the steps after a cursor, without a gap before what the subscription holds."""
+    """All facts, and the steps after a cursor, without a gap before what the subscription holds.
+
+    Of several jobs, the steps of those that have not ended.
+    """
+    job_ids = subscription.job_ids
     steps: list[SseEvent] = []
     while True:
         subscription.missed = False
         covering = hub.sequences[JOBS.name]
-        found, _ = await last_readable(hub.bus, JOBS.name, job_filter(subscription.job_id), covering=covering)
-        facts = sse_events_of(message for message, _ in found)
-        steps += await _steps(hub.bus, subscription.job_id, steps[-1].sequence if steps else cursor.steps)
+        facts = await _of_each(job_ids, partial(_facts, hub.bus, covering))
+        ended = _ended(facts) if len(job_ids) > 1 else set()
+        after = steps[-1].sequence if steps else cursor.steps
+        steps += await _of_each([each for each in job_ids if each not in ended], partial(_steps, hub.bus, after))
         if not subscription.missed:
             subscription.reading_history = False
             return facts, steps
 
 
-async def _steps(bus: Bus, job_id: str, after: int) -> list[SseEvent]:
+async def _of_each(
+    job_ids: Sequence[str], read: Callable[[str], Coroutine[None, None, list[SseEvent]]]
+) -> list[SseEvent]:
+    """What is read of each job, in the order of the log."""
+    found: list[SseEvent] = []
+    for first in range(0, len(job_ids), READS_AT_ONCE):
+        for events in await asyncio.gather(*map(read, job_ids[first : first + READS_AT_ONCE])):
+            found += events
+    if len(job_ids) > 1:
+        found.sort(key=lambda event: event.sequence)
+    return found
+
+
+async def _facts(bus: Bus, covering: int, job_id: str) -> list[SseEvent]:
+    found, _ = await last_readable(bus, JOBS.name, job_filter(job_id), covering=covering)
+    return sse_events_of(message for message, _ in found)
+
+
+async def _steps(bus: Bus, after: int, job_id: str) -> list[SseEvent]:
     """Every step past a sequence, page by page."""
     found: list[SseEvent] = []
     while True:
@@ -104,7 +136,7 @@ class EventStream(Response):
         self.init_headers(HEADERS)
         self._hub, self._subscription = hub, subscription
         self._history: Iterable[SseEvent] = history
-        self._position = StreamCursor(cursor)
+        self._position = StreamCursor(cursor, jobs=len(subscription.job_ids))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         subscription = self._subscription
@@ -122,7 +154,9 @@ class EventStream(Response):
             self._hub.close(subscription)
         if subscription.overflowed:
             logger.info(
-                "dropped a slow client of job {}; it can resume after {}", subscription.job_id, self._position.cursor
+                "dropped a slow client of job {}; it can resume after {}",
+                subscription.job_ids[0],
+                self._position.cursor,
             )
         elif self._position.ended or subscription.draining:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -152,15 +186,18 @@ class EventStream(Response):
                 return
 
     async def _new_events(self) -> list[SseEvent]:
-        """New events, the end last: the two logs are followed independently, so the end may overtake the last steps."""
-        events = self._subscription.take()
-        if not any(event.terminal for event in events):
+        """New events, the end last: the two logs are followed independently, so the end may overtake the last steps.
+
+        Of several jobs, such steps are not sent.
+        """
+        events, job_id = self._subscription.take(), self._subscription.job_ids[0]
+        if len(self._subscription.job_ids) > 1 or not any(event.terminal for event in events):
             return events
         steps = [event for event in events if event.is_step]
         try:
-            steps += await _steps(self._hub.bus, self._subscription.job_id, self._position.cursor.steps)
+            steps += await _steps(self._hub.bus, self._position.cursor.steps, job_id)
         except DependencyAway as error:
-            logger.warning("the last steps of job {} are not sent: {}", self._subscription.job_id, error)
+            logger.warning("the last steps of job {} are not sent: {}", job_id, error)
         steps.sort(key=lambda event: event.sequence)
         return merge([event for event in events if not event.is_step], steps)
 

@@ -113,12 +113,12 @@ class ObjectResponse(Response):
                 data, more = await self._body.next()
             except (ArtifactNotFound, DependencyAway) as error:
                 logger.warning("the object store failed in the middle of an image: {}", error)
-                await _cut(scope, receive)
+                await cut(scope, receive)
                 return
             await send({"type": "http.response.body", "body": data, "more_body": more})
 
 
-async def _cut(scope: Scope, receive: Receive) -> None:
+async def cut(scope: Scope, receive: Receive) -> None:
     """Close the connection, and wait until the server knows it."""
     abort = scope.get("extensions", {}).get(ABORT)
     if abort is None:

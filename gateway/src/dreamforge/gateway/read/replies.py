@@ -10,6 +10,7 @@ from dreamforge.contracts.events import Candidate, Decision
 from dreamforge.contracts.fleet import Device, Heartbeat
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, Value
+from dreamforge.contracts.request.batch import BatchTemplate
 from dreamforge.contracts.request.render_request import RenderRequest
 
 
@@ -104,6 +105,11 @@ class JobSummary(Value):
     finished_at: datetime | None
     render_seconds: float | None
     held_since: datetime | None = Field(default=None, description="set while its owner keeps it from being assigned")
+    batch_id: str | None = Field(default=None, description="the batch that it was requested in")
+    batch_index: int | None = Field(default=None, description="which of its jobs this is, from 0")
+    batch_values: dict[str, Any] | None = Field(  # Any: JSON
+        default=None, description="what the templates and the grid of the batch gave this job"
+    )
     step: Step | None = None
     links: Links
 
@@ -116,6 +122,110 @@ class WarningReply(Value):
     image_index: int | None = Field(default=None, description="null: all pictures")
     words: tuple[str, ...] = Field(default=(), description="the words that it is about")
     at: datetime
+
+
+class BatchLinks(Value):
+    """The routes of a batch."""
+
+    self: str
+    events: str
+    cancel: str
+    images: str = Field(description="its finished pictures, as one zip file")
+
+    @classmethod
+    def of(cls, batch_id: str, root: str = "") -> "BatchLinks":
+        """The links of one batch; `root` is the prefix of every path."""
+        here = f"{root}/v1/batches/{batch_id}"
+        return cls(self=here, events=f"{here}/events", cancel=f"{here}/cancel", images=f"{here}/images.zip")
+
+
+class BatchAccepted(Value):
+    """All jobs of the batch are in the log, durably. `sequence` is also in the header Forge-Sequence."""
+
+    batch_id: str
+    jobs: int = Field(description="how many it has")
+    sequence: int = Field(description="send it as Forge-Min-Sequence with a read that must see this write")
+    links: BatchLinks
+
+
+class BatchSummary(Value):
+    """A batch, as its jobs are."""
+
+    batch_id: str
+    tenant: str
+    status: Status = Field(
+        description="queued until a job is assigned, running until all have ended; then failed if one has failed, else "
+        "cancelled if one was cancelled, else succeeded"
+    )
+    jobs: int = Field(description="how many it has")
+    counts: dict[Status, int] = Field(description="how many of them have each status")
+    template: BatchTemplate = Field(description="what was asked for")
+    requested_at: datetime
+    links: BatchLinks
+
+
+class BatchImage(Value):
+    """A finished picture of a job of a batch."""
+
+    artifact_id: str
+    url: str
+    thumbnail_url: str
+    index: int
+    seed: int
+    width_px: int
+    height_px: int
+    size_bytes: int
+    content_type: str
+
+
+class BatchJob(Value):
+    """One job of a batch."""
+
+    index: int
+    job_id: str
+    status: Status
+    values: dict[str, Any] = Field(description="what it was given by templates and grid")  # Any: JSON
+    prompt: str
+    seed: int
+    failure_reason: str | None
+    failure_message: str | None
+    images: tuple[BatchImage, ...]
+    links: Links
+
+
+class BatchReply(BatchSummary):
+    """A batch with its jobs, in their order, and their finished pictures."""
+
+    members: tuple[BatchJob, ...]
+
+
+class BatchPage(Value):
+    """Some batches, newest first."""
+
+    batches: tuple[BatchSummary, ...]
+    next_cursor: str | None = Field(description="send it as `cursor` for the next page; null on the last one")
+
+
+class WildcardReply(Value):
+    """A list of values for templates."""
+
+    name: str = Field(description="as a template names it, between two underscores on each side")
+    values: int = Field(description="how many it has")
+    first: tuple[str, ...] = Field(description="the first of them")
+
+
+class RefusedWildcard(Value):
+    """A file of the folder that is not taken."""
+
+    name: str
+    reason: str
+
+
+class WildcardList(Value):
+    """The lists of values that templates may name."""
+
+    wildcards: tuple[WildcardReply, ...]
+    refused: tuple[RefusedWildcard, ...]
 
 
 class JobReply(JobSummary):

@@ -190,7 +190,7 @@ async def watch_job(
     """Every event of a job, from the beginning or after the last one you received."""
     sent = [EventCursor.parse(text) for text in (header, last_event_id) if text]
     cursor = sent[0] if sent else EventCursor()
-    return await open_stream(dependencies_of(request).log.hub, await visible_job(request, job_id), cursor)
+    return await open_stream(dependencies_of(request).log.hub, (await visible_job(request, job_id),), cursor)
 
 
 @router.get("/{job_id}/why", response_model=WhyReply, responses=doc.problems(404, 409, 422, 503))

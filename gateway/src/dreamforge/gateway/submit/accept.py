@@ -5,9 +5,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from dreamforge.contracts.jobs.decisions import RequestJob
 from dreamforge.contracts.models.descriptor import ModelDescriptor
@@ -19,6 +19,7 @@ from dreamforge.gateway.http.errors import VIOLATIONS_MAX, InvalidRequest, NotJs
 from dreamforge.gateway.submit.body import Submission
 
 SEED_BITS = 53
+Body = TypeVar("Body", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def accept(
     )
 
 
-def parse(body: bytes, schema: type[Submission]) -> Submission:
+def parse(body: bytes, schema: type[Body]) -> Body:
     """Validate once, all fields. Errors: NotJson, InvalidRequest with what is wrong in each field."""
     try:
         return schema.model_validate_json(body, strict=True)
@@ -75,7 +76,7 @@ def parse(body: bytes, schema: type[Submission]) -> Submission:
         raise refusal(error, schema) from None
 
 
-def refusal(error: ValidationError, schema: type[Submission]) -> NotJson | InvalidRequest:
+def refusal(error: ValidationError, schema: type[BaseModel]) -> NotJson | InvalidRequest:
     """What pydantic found, as one of our errors."""
     first: Any = error.errors(include_url=False, include_input=False)[0]  # Any: pydantic's own error dictionaries
     if first["type"] == "json_invalid":

@@ -28,21 +28,24 @@ class OpenJobLimits:
         self._counted_at = float("-inf")
         self._counting: asyncio.Task[None] | None = None
 
-    def require(self, tenant: str) -> None:
-        """Errors: QueueFull(open_jobs, maximum), TenantQueueFull(tenant, open_jobs, maximum)."""
+    def require(self, tenant: str, jobs: int = 1) -> None:
+        """Room for so many jobs more.
+
+        Errors: QueueFull(open_jobs, maximum), TenantQueueFull(tenant, open_jobs, maximum).
+        """
         if clock.monotonic_seconds() - self._counted_at > COUNT_SECONDS:
             self._counted_at = clock.monotonic_seconds()
             self._counting = asyncio.create_task(self.refresh(), name="count-open-jobs")
         whole = sum(self._counted.values()) + self._since.total()
-        if whole >= self._limits.open_jobs:
+        if whole + jobs > self._limits.open_jobs:
             raise QueueFull(open_jobs=whole, maximum=self._limits.open_jobs)
         own = self._counted.get(tenant, 0) + self._since[tenant]
-        if own >= self._limits.open_jobs_per_tenant:
+        if own + jobs > self._limits.open_jobs_per_tenant:
             raise TenantQueueFull(tenant=tenant, open_jobs=own, maximum=self._limits.open_jobs_per_tenant)
 
-    def taken(self, tenant: str) -> None:
-        """Record one more open job of a tenant."""
-        self._since[tenant] += 1
+    def taken(self, tenant: str, jobs: int = 1) -> None:
+        """Record so many more open jobs of a tenant."""
+        self._since[tenant] += jobs
 
     async def refresh(self) -> None:
         """Count again."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
+from pydantic_core import to_json
+
 from dreamforge.contracts.events import (
     AttemptFailed,
     JobAssigned,
@@ -57,6 +59,9 @@ class JobRow:
     assigned_at: datetime | None = None
     finished_at: datetime | None = None
     render_seconds: float | None = None
+    batch_id: str | None = None
+    batch_index: int | None = None
+    batch_values_json: str | None = None
     current: AttemptRow | None = None
 
     def working_copy(self) -> Self:
@@ -88,6 +93,9 @@ def _requested(job: JobRow, event: JobRequested) -> None:
     job.request_json = event.request.model_dump_json()
     job.model_id, job.preset = event.request.model_id, event.request.preset
     job.idempotency_key = event.idempotency_key
+    if event.batch is not None:
+        job.batch_id, job.batch_index = event.batch.batch_id, event.batch.index
+        job.batch_values_json = to_json(event.batch.chosen).decode()
 
 
 def _assigned(job: JobRow, event: JobAssigned) -> None:

@@ -7,6 +7,7 @@ from pydantic_core import to_json
 
 from dreamforge.contracts.events import ArtifactStored, JobEvent, JobRequested
 from dreamforge.contracts.log.envelope import Recorded
+from dreamforge.contracts.request.batch import BatchPlace
 from dreamforge.projector.folding.job import AttemptRow, JobRow
 
 Row = tuple[object, ...]
@@ -35,6 +36,7 @@ class JobChanges:
     jobs: dict[str, JobRow] = field(default_factory=dict)
     attempts: dict[tuple[str, int], AttemptRow] = field(default_factory=dict)
     artifacts: dict[tuple[str, int, int], ArtifactStored] = field(default_factory=dict)
+    batches: dict[str, Row] = field(default_factory=dict)
     stored_by_retries: dict[str, None] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
     events: list[Row] = field(default_factory=list)
@@ -70,6 +72,8 @@ def project_jobs(jobs: Mapping[str, JobRow], entries: Iterable[Entry]) -> JobCha
             changes.events.append(event_row(recorded, event, entry.payload))
             if job.apply(event, recorded.sequence):
                 _collect(changes, job, event)
+            if isinstance(event, JobRequested) and event.batch is not None and event.batch.batch is not None:
+                changes.batches[event.batch.batch_id] = batch_row(job.job_id, recorded.sequence, event, event.batch)
     return changes
 
 
@@ -130,7 +134,16 @@ def job_row(job: JobRow) -> Row:
         job.finished_at,
         job.render_seconds,
         state.held_since,
+        job.batch_id,
+        job.batch_index,
+        job.batch_values_json,
     )
+
+
+def batch_row(job_id: str, sequence: int, event: JobRequested, place: BatchPlace) -> Row:
+    """A row of `batches`, from the request of its first job."""
+    template = place.batch.model_dump_json() if place.batch is not None else "{}"
+    return (place.batch_id, job_id, sequence, event.tenant, place.jobs, template, event.at)
 
 
 def attempt_row(job_id: str, attempt: AttemptRow) -> Row:

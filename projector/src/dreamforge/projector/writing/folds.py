@@ -88,6 +88,7 @@ async def write_jobs(cursor: Cursor, changes: JobChanges) -> None:
     await upsert_rows(cursor, statements.JOBS, changes.job_rows())
     await upsert_rows(cursor, statements.ATTEMPTS, changes.attempt_rows())
     await upsert_rows(cursor, statements.ARTIFACTS, changes.artifact_rows())
+    await upsert_rows(cursor, statements.BATCHES, list(changes.batches.values()))
     if changes.stored_by_retries:
         await cursor.execute(statements.HIDE_REPLACED_ARTIFACTS, (list(changes.stored_by_retries),))
     if changes.ended:
@@ -109,8 +110,8 @@ def job_of_row(row: Sequence[Any]) -> JobRow:  # Any: a row of LOAD_JOBS
         started_at=row[11],
         held_since=row[20],
     )
-    job = JobRow(row[0], row[1], state, *row[12:20])
-    job.current = AttemptRow(row[6], *row[21:]) if row[21] is not None else None
+    job = JobRow(row[0], row[1], state, *row[12:20], *row[21:24])
+    job.current = AttemptRow(row[6], *row[24:]) if row[24] is not None else None
     return job
 
 

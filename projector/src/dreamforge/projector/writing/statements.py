@@ -94,6 +94,7 @@ def _typed_placeholders(table: Table) -> sql.Composed:
 JOBS = upsert(tables.jobs, newer_by="version")
 ATTEMPTS = upsert(tables.attempts)
 ARTIFACTS = upsert(tables.artifacts)
+BATCHES = upsert(tables.batches, newer_by="sequence")
 RUNNERS = upsert(tables.runners, newer_by="sequence")
 MODELS = upsert(tables.models, newer_by="sequence")
 # The progress of a finished job is of no use, and a late step must not create its row again.
@@ -104,11 +105,12 @@ STEPS = upsert(
 )
 COPY_EVENTS = copy_into("events", columns_of(tables.events))
 INSERT_EVENT = insert(tables.events)
-STAGED = (JOBS, ATTEMPTS, ARTIFACTS, STEPS, RUNNERS, MODELS)
+STAGED = (JOBS, ATTEMPTS, ARTIFACTS, BATCHES, STEPS, RUNNERS, MODELS)
 
 LOAD_JOBS = b"""SELECT j.job_id, j.version, j.status, j.tenant, j.priority, j.requested_at, j.attempt, j.runner_id,
        j.retry_at, j.cancel_requested, j.failure_reason, j.started_at, j.model_id, j.preset, j.request::text,
        j.idempotency_key, j.failure_message, j.assigned_at, j.finished_at, j.render_seconds, j.held_since,
+       j.batch_id, j.batch_index, j.batch_values::text,
        a.runner_id, a.instance_id, a.status, a.estimated_vram_bytes, a.decision::text, a.assigned_at, a.started_at,
        a.ended_at, a.reason, a.message, a.retryable
 FROM jobs AS j LEFT JOIN attempts AS a ON a.job_id = j.job_id AND a.attempt = j.attempt
@@ -120,5 +122,6 @@ FROM models WHERE model_id = ANY(%s)"""
 
 # Every row that the fold of one job's events writes.
 DELETE_JOB = tuple(
-    f"DELETE FROM {table} WHERE job_id = %s".encode() for table in ("events", "artifacts", "attempts", "jobs")
+    f"DELETE FROM {table} WHERE job_id = %s".encode()
+    for table in ("events", "artifacts", "attempts", "batches", "jobs")
 )

@@ -4,13 +4,13 @@ The version of a job is the last sequence under `forge.jobs.{job_id}.>`. Appends
 as one atomic batch: the group commit that JetStream does not have of itself (one fsync for many).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
 from dreamforge.contracts.errors import DependencyAway, VersionConflict
 from dreamforge.contracts.events import Event, JobAssigned, JobEvent, JobRequested
-from dreamforge.contracts.jobs.decisions import Command
+from dreamforge.contracts.jobs.decisions import Command, RequestJob, decide
 from dreamforge.contracts.jobs.state import INITIAL, JobState, evolve
 from dreamforge.contracts.log import subjects
 from dreamforge.contracts.log.envelope import Recorded, seal
@@ -96,15 +96,41 @@ class EventStore:
         Errors: VersionConflict (read and decide again), DependencyAway (NATS is away or full: nothing is known
         to be written), EventTooLarge. A lost ack is looked up by event id: a retry of what was written is success.
         """
+        return await self._measured(self._append_of(entity_id, events, expected, traceparent))
+
+    async def request_together(self, commands: Mapping[str, RequestJob], *, traceparent: str = "") -> JobOutcome:
+        """Make several new jobs, all or none; the outcome of the first, which has no events if they existed before.
+
+        Its version is the sequence of the last request. Ids of jobs that are made together are made of each other, so
+        the first one exists if any does. Errors: IdempotencyConflict (they exist, of another request), DependencyAway,
+        EventTooLarge, VersionConflict (of a job that someone else has made).
+        """
+        first_id, first = next(iter(commands.items()))
+        events = {job_id: decide(INITIAL, command) for job_id, command in commands.items()}
+        appends = [self._append_of(job_id, each, 0, traceparent) for job_id, each in events.items()]
+        try:
+            sequence = await self._measured(*appends)
+        except VersionConflict:
+            loaded = await self.load(first_id)
+            if not loaded.version:
+                raise
+            decide(loaded.state, first)
+            requested = loaded.history[0].sequence if loaded.history else 0
+            return Outcome((), loaded.state, max(loaded.version, requested + len(commands) - 1))
+        return Outcome(events[first_id], evolve(INITIAL, events[first_id][0]), sequence)
+
+    def _append_of(self, entity_id: str, events: Sequence[Event], expected: int, traceparent: str) -> Append:
         envelopes = tuple(
             seal(event, entity_id=entity_id, event_id=ids.new_id(), source=self._source, traceparent=traceparent)
             for event in events
         )
-        append = Append(envelopes, subjects.aggregate_filter(events[0], entity_id), expected)
+        return Append(envelopes, subjects.aggregate_filter(events[0], entity_id), expected)
+
+    async def _measured(self, *appends: Append) -> int:
         began = clock.monotonic_seconds()
         outcome = "lost"
         try:
-            sequence = await self._append(append)
+            sequence = await self._append(*appends)
             outcome = "written"
         except VersionConflict:
             outcome = "conflict"
@@ -114,11 +140,11 @@ class EventStore:
             telemetry.APPEND_SECONDS.observe(clock.monotonic_seconds() - began)
         return sequence
 
-    async def _append(self, append: Append) -> int:
+    async def _append(self, *appends: Append) -> int:
         try:
-            return await self._commit.append(append)
+            return await self._commit.append(*appends)
         except DependencyAway:
-            if (sequence := await self._written(append)) is not None:
+            if (sequence := await self._written(appends[-1])) is not None:
                 return sequence
             raise
 

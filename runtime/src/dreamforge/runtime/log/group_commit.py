@@ -47,8 +47,13 @@ class Append:
 
 @dataclass(slots=True)
 class _Waiting:
-    append: Append
+    appends: tuple[Append, ...]
+    """Written together or not at all."""
     done: "asyncio.Future[int]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    @property
+    def messages(self) -> int:
+        return sum(len(append.envelopes) for append in self.appends)
 
 
 class GroupCommit:
@@ -60,9 +65,13 @@ class GroupCommit:
         self._singles: set[asyncio.Task[None]] = set()
         self._batches: set[asyncio.Task[None]] = set()
 
-    async def append(self, append: Append) -> int:
-        """Write, and return the sequence of the last event. Errors: VersionConflict, DependencyAway, EventTooLarge."""
-        waiting = _Waiting(append)
+    async def append(self, *appends: Append) -> int:
+        """Write all or none, and return the sequence of the last event.
+
+        Appends that are written together are those of different aggregates in one stream, of at most BATCH_MESSAGES
+        events. Errors: VersionConflict, DependencyAway, EventTooLarge.
+        """
+        waiting = _Waiting(appends)
         self._queue.append(waiting)
         self._pump()
         return await waiting.done
@@ -93,25 +102,26 @@ class GroupCommit:
 
     def _take(self) -> list[_Waiting]:
         """The next group: one stream, one append an aggregate (a batch checks versions as they were before it)."""
-        stream = self._queue[0].append.stream
+        stream = self._queue[0].appends[0].stream
         group: list[_Waiting] = []
         later: list[_Waiting] = []
         seen: set[str] = set()
         messages = 0
         while self._queue and messages < BATCH_MESSAGES:
             waiting = self._queue.popleft()
-            if waiting.append.filter in seen or waiting.append.stream != stream:
+            filters = {append.filter for append in waiting.appends}
+            if seen & filters or waiting.appends[0].stream != stream:
                 later.append(waiting)
             else:
                 group.append(waiting)
-                messages += len(waiting.append.envelopes)
-            seen.add(waiting.append.filter)
+                messages += waiting.messages
+            seen |= filters
         self._queue.extendleft(reversed(later))
         return group
 
     async def _write_batch(self, group: list[_Waiting]) -> None:
         try:
-            last = await self._batch([waiting.append for waiting in group])
+            last = await self._batch([append for waiting in group for append in waiting.appends])
         except (VersionConflict, EventTooLarge):  # one stale or too large append refuses the batch: write each alone
             await asyncio.gather(*(self._write_single(waiting) for waiting in group))
         except Exception as error:
@@ -121,20 +131,21 @@ class GroupCommit:
             for waiting in reversed(group):
                 if not waiting.done.done():
                     waiting.done.set_result(last)
-                last -= len(waiting.append.envelopes)
+                last -= waiting.messages
 
     async def _write_single(self, waiting: _Waiting) -> None:
         try:
-            sequence = await self._single(waiting.append)
+            sequence = await self._single(waiting.appends)
         except Exception as error:
             _fail(waiting, error)
         else:
             if not waiting.done.done():
                 waiting.done.set_result(sequence)
 
-    async def _single(self, append: Append) -> int:
-        if len(append.envelopes) > 1:
-            return await self._batch([append])
+    async def _single(self, appends: tuple[Append, ...]) -> int:
+        append = appends[0]
+        if len(appends) > 1 or len(append.envelopes) > 1:
+            return await self._batch(list(appends))
         envelope = append.envelopes[0]
         return await self._publish(envelope, _headers(envelope, append), append)
 
@@ -167,7 +178,7 @@ class GroupCommit:
 
 def _worth_a_batch(queue: Iterable[_Waiting]) -> bool:
     """Whether to write a batch: an append of several events needs one anyway, and the others then join at no cost."""
-    sizes = [len(waiting.append.envelopes) for waiting in islice(queue, BATCH_FROM_MESSAGES)]
+    sizes = [waiting.messages for waiting in islice(queue, BATCH_FROM_MESSAGES)]
     return sum(sizes) >= BATCH_FROM_MESSAGES or max(sizes) > 1
 
 
