@@ -11,6 +11,7 @@ from loguru import logger
 from dreamforge.cli import console
 from dreamforge.cli.command_group import Gateway, with_gateway
 from dreamforge.cli.commands import (
+    batches,
     demo,
     down,
     events,
@@ -90,6 +91,7 @@ app.command()(status.env)
 app.command()(with_gateway(generate.generate))
 app.command()(with_gateway(rerun.rerun))
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(batches.app, name="batches")
 app.add_typer(queue.app, name="queue")
 events.app.add_typer(parked.app, name="parked")
 app.add_typer(events.app, name="events")

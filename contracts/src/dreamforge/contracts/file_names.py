@@ -5,7 +5,7 @@ import re
 SLUG_CHARS = 40
 
 
-def image_file_name(prompt: str, job_id: str, index: int) -> str:
+def image_file_name(prompt: str, job_id: str, index: int | str) -> str:
     """The prompt, the end of the job's id, and the index of the image; ASCII letters, digits, dots and hyphens only.
 
     >>> image_file_name("A lighthouse, at dawn!", "01a20638-499f-7288-a6c2-5e668ec21e03", 0)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urljoin
@@ -75,6 +76,14 @@ class GatewayClient:
         """Submit a job; a retry uses the same idempotency key, so it cannot make a second job."""
         return await self._write("/v1/jobs", body, {"Idempotency-Key": ids.new_id()})
 
+    async def submit_batch(self, body: Json) -> Json:
+        """Submit a batch; a retry uses the same idempotency key, so it cannot make a second one."""
+        return await self._write("/v1/batches", body, {"Idempotency-Key": ids.new_id()})
+
+    async def cancel_batch(self, batch_id: str) -> Json:
+        """Cancel every job of a batch that has not ended. Idempotent."""
+        return await self._write(f"/v1/batches/{batch_id}/cancel", None, {})
+
     async def command(self, job_id: str, name: str, body: Json | None = None) -> Json:
         """A command to a job, such as `cancel`. Idempotent."""
         return await self._write(f"/v1/jobs/{job_id}/{name}", body, {})
@@ -92,12 +101,16 @@ class GatewayClient:
 
     async def read(self, path: str, **query: str | int | None) -> Json:
         """One document, at least as new as the last write of this client."""
-        headers = {"Forge-Min-Sequence": str(self._sequence)} if self._sequence else {}
-        headers |= {"Forge-Log": self._log} if self._log else {}
+        headers = self._newest()
         parameters = {name: value for name, value in query.items() if value is not None}
         response = await self._answer("GET", path, headers=headers, params=parameters)
         found: Json = response.json()
         return found
+
+    def _newest(self) -> dict[str, str]:
+        """The headers of a read that must see every write of this client."""
+        headers = {"Forge-Min-Sequence": str(self._sequence)} if self._sequence else {}
+        return headers | ({"Forge-Log": self._log} if self._log else {})
 
     async def job(self, job_id: str) -> Json:
         """A job with its attempts and artifacts."""
@@ -112,15 +125,45 @@ class GatewayClient:
         """A URL of a reply in full: it has the prefix under which the gateway is published."""
         return urljoin(f"{self.base_url}/", url)
 
-    async def events(self, job_id: str) -> AsyncGenerator[ServerSentEvent, None]:
+    async def download(self, url: str, path: Path) -> None:
+        """Save what is at a URL of a reply, part by part; the file is there when all of it is.
+
+        Errors: ProblemError, CommandError when it cannot be fetched to its end or written.
+        """
+        part = path.with_name(path.name + ".part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            async with self._http.stream("GET", self.absolute(url), headers=self._newest()) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise _problem(response)
+                with part.open("wb") as file:
+                    async for data in response.aiter_bytes():
+                        file.write(data)
+            part.replace(path)
+        except httpx.TransportError as error:
+            raise self._unavailable(error) from error
+        except OSError as error:
+            raise CommandError(f"cannot save {path}: {error}", hint="choose another file with --output") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    def batch_events(self, batch_id: str, jobs: int) -> AsyncGenerator[ServerSentEvent, None]:
+        """As `events`, of all jobs of a batch, until the last of so many has ended."""
+        return self._events(f"/v1/batches/{batch_id}/events", jobs)
+
+    def events(self, job_id: str) -> AsyncGenerator[ServerSentEvent, None]:
         """Past events of a job, then new ones, to its end; resumes without gap or repeat after a lost connection.
 
         Errors: ProblemError, CommandError when no try gets an answer.
         """
-        last_id, failures, asked_seconds = "", 0, 0.0
+        return self._events(f"/v1/jobs/{job_id}/events", 1)
+
+    async def _events(self, path: str, jobs: int) -> AsyncGenerator[ServerSentEvent, None]:
+        last_id, failures, asked_seconds, ended = "", 0, 0.0, 0
         while True:
             try:
-                async for message in self._stream(job_id, last_id):
+                async for message in self._stream(path, last_id):
                     if message.retry is not None:
                         asked_seconds = message.retry / 1000
                     if not message.data:  # a heartbeat, or a frame with nothing but `retry`
@@ -128,7 +171,8 @@ class GatewayClient:
                     last_id, failures = message.id or last_id, 0
                     self._sequence = max(self._sequence, sequence_of(last_id))
                     yield message
-                    if message.event in TERMINAL_TOKENS:
+                    ended += message.event in TERMINAL_TOKENS
+                    if ended == jobs:
                         return
                 failures += 1  # the gateway shuts down in order and asks for a reconnect
             except _StreamEnded:
@@ -145,10 +189,10 @@ class GatewayClient:
             await asyncio.sleep(max(asked_seconds, _pause_seconds(failures)))
             asked_seconds = 0.0
 
-    async def _stream(self, job_id: str, last_id: str) -> AsyncGenerator[ServerSentEvent, None]:
+    async def _stream(self, path: str, last_id: str) -> AsyncGenerator[ServerSentEvent, None]:
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
         timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
-        async with self._http.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers, timeout=timeout) as answer:
+        async with self._http.stream("GET", path, headers=headers, timeout=timeout) as answer:
             if answer.status_code == httpx.codes.NO_CONTENT:
                 raise _StreamEnded
             if answer.status_code != httpx.codes.OK:

@@ -1,18 +1,24 @@
 """`dreamforge generate`: submits a request, watches the job and saves its images."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dreamforge.cli import settings as cli_settings
+from dreamforge.cli.batches.options import batch_of, grid_of
+from dreamforge.cli.batches.watch import watch_batch
 from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.client.gateway import Json as JsonObject
-from dreamforge.cli.console import Json, emit, out, run
+from dreamforge.cli.console import Json, emit, err, out, run
 from dreamforge.cli.jobs import request_options
 from dreamforge.cli.jobs.declared_options import FROM_IMAGES, Given, fields_of, uploaded_fields, with_request_options
 from dreamforge.cli.jobs.result import raise_unless_succeeded, watch_and_save
 from dreamforge.contracts.request.parameters import PICTURE
+
+BATCH = "Several jobs as one batch"
 
 
 @with_request_options
@@ -23,6 +29,25 @@ def generate(
     control_image: Annotated[
         Path | None,
         typer.Option(metavar=PICTURE, help="The image that the ControlNet follows.", rich_help_panel=FROM_IMAGES),
+    ] = None,
+    template: Annotated[
+        bool,
+        typer.Option(
+            "--template", help="The prompts are templates: {red|blue}, {2$$a|b|c}, __animal__.", rich_help_panel=BATCH
+        ),
+    ] = False,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=V1,V2", help="A job for each value of a parameter; may be repeated.", rich_help_panel=BATCH
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(min=1, help="So many random prompts of the template; default: all.", rich_help_panel=BATCH),
+    ] = None,
+    template_seed: Annotated[
+        int | None, typer.Option(min=0, help="Repeats the random prompts.", rich_help_panel=BATCH)
     ] = None,
     priority: Annotated[int, typer.Option(help="0 to 9, 9 is the most urgent.")] = 5,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the images; default: out/.")] = None,
@@ -40,12 +65,17 @@ def generate(
       dreamforge generate "a fox" --size 256x256 --steps 30 --seed 7 --images 4 -o foxes
       dreamforge generate "the same at night" --init-image fox.png --strength 0.5
       dreamforge generate "the same in winter" --init-image 01a20638-499f-7288-a6c2-5e668ec21e03-1-0
+      dreamforge generate "a {red|blue} fox" --template --grid steps=10,20 --grid guidance=3,7
       dreamforge jobs watch $(dreamforge generate "a fox" --no-wait)
     """
     body = {"prompt": prompt, "priority": priority, **fields_of(given), **request_options.size(size)}
     settings = cli_settings.load()
     folder = None if no_wait else output or settings.output_dir
-    run(_generate(settings, body, given, control_image, folder, json=json))
+    axes = grid_of(grid or ())
+    batch = None
+    if template or axes or samples:
+        batch = partial(batch_of, grid=axes, template=template, samples=samples, seed=template_seed)
+    run(_generate(settings, body, given, control_image, folder, batch, json=json))
 
 
 async def _generate(
@@ -54,13 +84,17 @@ async def _generate(
     given: Given,
     control_image: Path | None,
     folder: Path | None,
+    batch: Callable[[JsonObject], JsonObject] | None,
     *,
     json: bool,
 ) -> None:
-    """Without a folder, do not wait for the job."""
+    """Without a folder, do not wait. `batch` makes the body of a batch of that of a job; None: it is one job."""
     async with GatewayClient(settings) as gateway:
         images = await uploaded_fields(gateway, given)
         control = await request_options.control(gateway, given["control"], control_image)
+        if batch is not None:
+            await _generate_batch(gateway, batch(body | images | control), folder, json=json)
+            return
         accepted = await gateway.submit(body | images | control)
         job_id = accepted["job_id"]
         if folder is None:
@@ -70,3 +104,16 @@ async def _generate(
         if json:
             emit({"job": await gateway.job(job_id), "files": [str(path) for path in paths]})
         raise_unless_succeeded(job_id, view)
+
+
+async def _generate_batch(gateway: GatewayClient, body: JsonObject, folder: Path | None, *, json: bool) -> None:
+    accepted = await gateway.submit_batch(body)
+    batch_id = accepted["batch_id"]
+    if folder is None:
+        emit(accepted) if json else out.print(batch_id)
+        return
+    if not json:
+        err.print(f"batch {batch_id} of {accepted['jobs']} jobs", style="dim")
+    paths = await watch_batch(gateway, batch_id, folder, as_json=json)
+    if json:
+        emit({"batch": await gateway.read(f"/v1/batches/{batch_id}"), "files": [str(path) for path in paths]})

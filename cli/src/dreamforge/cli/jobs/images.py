@@ -5,7 +5,7 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dreamforge.cli.client.gateway import GatewayClient
+from dreamforge.cli.client.gateway import GatewayClient, Json
 from dreamforge.cli.failure import CommandError
 from dreamforge.contracts.file_names import image_file_name
 
@@ -31,7 +31,7 @@ class ImageSaver:
             if (found := hashlib.sha256(data).hexdigest()) != artifact["sha256"]:
                 facts = {"artifact": artifact["artifact_id"], "expected": artifact["sha256"], "found": found}
                 raise CommandError("the image is not the one that was rendered", facts=facts)
-            path = self.folder / image_file_name(job["request"]["prompt"], job["job_id"], artifact["index"])
+            path = self.folder / _file_name(job, artifact["index"])
             await asyncio.to_thread(_write, path, data)
             self._paths[artifact["artifact_id"]] = path
         return [self._paths[each["artifact_id"]] for each in fresh]
@@ -40,6 +40,14 @@ class ImageSaver:
     def paths(self) -> list[Path]:
         """Every file that was written, in the order of the images."""
         return sorted(set(self._paths.values()), key=lambda path: (len(path.name), path.name))
+
+
+def _file_name(job: Json, index: int) -> str:
+    """Jobs of a batch are named after it, by their place in it."""
+    prompt = job["request"]["prompt"]
+    if job.get("batch_id"):
+        return image_file_name(prompt, job["batch_id"], f"{job['batch_index']:03}-{index}")
+    return image_file_name(prompt, job["job_id"], index)
 
 
 def _write(path: Path, data: bytes) -> None:

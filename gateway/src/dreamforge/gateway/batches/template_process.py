@@ -1,4 +1,4 @@
-"""Templates are expanded in a process of its own: some take for ever or all memory, and no list of tricks is complete.
+"""Templates are expanded in a process of its own: some never end or take all memory, and no list of tricks is complete.
 
 It ends after one task. It has none of the gateway's settings or secrets in its environment.
 """
