@@ -332,3 +332,23 @@ def test_characters_are_counted_as_the_gateway_counts_them() -> None:
     context = scripts("text_limit.js")
     for text in ("", "abc", "é", "🐈 cat", "日本語"):
         assert call(context, "characters", text) == len(text)
+
+
+def test_a_batch_is_made_of_the_form_and_its_images_lie_in_columns() -> None:
+    engine = scripts("form_controls.js", "messages.js", "batch_form.js", "batch_view.js")
+    body = {"prompt": "a {b|c}", "negative_prompt": "d", "steps": 4, "model_id": "m"}
+    choice = {"template": True, "samples": 3, "axes": [["seed", [1, 2]], ["steps", [2, 4, 8]]]}
+    made = json.loads(engine.eval(f"JSON.stringify(batchBody({json.dumps(body)}, {json.dumps(choice)}))"))
+    assert made == {
+        "request": {"model_id": "m"},
+        "template": {"prompt": "a {b|c}", "negative_prompt": "d"},
+        "grid": {"seed": [1, 2], "steps": [2, 4, 8]},
+        "samples": 3,
+    }
+    assert list(made["grid"]) == ["seed", "steps"]
+    template = {"grid": [{"parameter": "seed", "values": [1, 2]}, {"parameter": "steps", "values": [2, 4]}]}
+    assert json.loads(engine.eval(f"JSON.stringify(columnsOf({json.dumps(template)}))")) == ["Steps 2", "Steps 4"]
+    assert engine.eval('describeChosen({steps: 2, prompt: "a", seed: 1}, "steps")') == "a, seed 1"
+    assert json.loads(engine.eval('JSON.stringify(valuesOf("1, 2.5,", {type: "number"}))')) == [1, 2.5]
+    with pytest.raises(quickjs.JSException, match="x is no number"):
+        engine.eval('valuesOf("1, x", {type: "number"})')

@@ -54,12 +54,15 @@ function key() {
   return "studio-" + Array.from(bytes, each => each.toString(16).padStart(2, "0")).join("");
 }
 
-// The same key makes a repeat the same job, so it is safe to retry until there is a response.
-async function submit(body, delayed) {
+const postJob = options => call("v1/jobs", { method: "POST", ...options });
+const postBatch = options => call("v1/batches", { method: "POST", ...options });
+
+// The same key makes a repeat the same job, or batch, so it is safe to retry until there is a response.
+async function submit(body, delayed, post = postJob) {
   const headers = { "Content-Type": "application/json", "Idempotency-Key": key() };
   for (let tries = 1; ; tries++) {
     try {
-      return await call("v1/jobs", { method: "POST", headers, body: JSON.stringify(body) });
+      return await post({ headers, body: JSON.stringify(body) });
     } catch (error) {
       if (!(error instanceof Unavailable) || tries === 10) throw error;
       delayed(error);

@@ -19,6 +19,7 @@ class JobCard {
     this.on(".raise", () => this.command(".raise", () => this.changePriority(1)));
     this.on(".lower", () => this.command(".lower", () => this.changePriority(-1)));
     this.on(".reuse", () => studio.reuse({ ...this.job.request, seed: undefined }));
+    this.on(".of-batch", () => studio.batch.open(this.job.batch_id));
     this.on(".repeat", () => studio.repeat(this));
     this.part(".history").addEventListener("toggle", () => this.showHistory());
     this.say(describeJob(job));
@@ -51,6 +52,8 @@ class JobCard {
     part(".lower").disabled = this.priority === 0;
     part(".hold").disabled = false;
     part(".hold").textContent = job.held_since ? "Release" : "Hold";
+    part(".of-batch").hidden = !job.batch_id;
+    part(".of-batch").textContent = `Batch, job ${(job.batch_index ?? 0) + 1}`;
     part(".repeat").hidden = this.open;
     part(".repeat").textContent = job.status === "succeeded" ? "Generate the same again" : "Try again";
   }
@@ -91,7 +94,8 @@ class JobCard {
     if (name !== "step") { this.version = data.sequence; this.record(name, data); }
     const ended = TERMINAL.includes(name), text = describeEvent(name, data);
     const own = {
-      requested: () => ({ request: data.request, requested_at: data.at, priority: data.priority }),
+      requested: () => ({ request: data.request, requested_at: data.at, priority: data.priority,
+        batch_id: data.batch?.batch_id, batch_index: data.batch?.index }),
       assigned: () => ({ runner_id: data.runner_id, attempt: data.attempt }),
       started: () => { this.begin(); return { started_at: data.at, step: null }; },
       step: () => { this.preview(data); return { step: data }; },

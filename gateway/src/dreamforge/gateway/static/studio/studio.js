@@ -21,6 +21,8 @@ const studio = {
   },
 };
 studio.viewer = new ImageViewer($("viewer"), studio);
+studio.batch = new BatchView($("batch-view"), studio);
+const several = new BatchForm($("batch"), () => form.model?.parameters);
 
 // Cards far down are loaded when they come near.
 const near = new IntersectionObserver(entries => {
@@ -154,7 +156,10 @@ form.form.addEventListener("submit", async event => {
   $("submit").disabled = true;
   try {
     const body = await form.body();
-    if (body) await submitJob(body, error => show($("problem"), `${error.message} Retrying.`));
+    const delayed = error => show($("problem"), `${error.message} Retrying.`);
+    const batch = body && several.body(body);
+    if (batch) studio.batch.open((await submit(batch, delayed, postBatch)).batch_id);
+    else if (body) await submitJob(body, delayed);
     if (body) form.sent();
   } catch (error) { form.explain(error); }
   form.update();
@@ -162,7 +167,7 @@ form.form.addEventListener("submit", async event => {
 form.form.addEventListener("keydown", event => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.form.requestSubmit($("submit"));
 });
-$("reset").addEventListener("click", () => form.reset());
+$("reset").addEventListener("click", () => { form.reset(); several.clear(); });
 // A file that is dropped beside a field would be opened by the browser in place of this page.
 const carriesFiles = event => event.dataTransfer?.types.includes("Files");
 addEventListener("dragover", event => carriesFiles(event) && event.preventDefault());
