@@ -21,7 +21,7 @@ from dreamforge.gateway.documents.asyncapi_page import page
 Json = dict[str, Any]  # Any: a JSON document
 
 PARAMETERS = {
-    "job_id": "UUIDv7, or UUIDv5 of (tenant, Idempotency-Key)",
+    "job_id": "UUIDv7, or UUIDv5 of (tenant, Idempotency-Key) or of its batch and place",
     "attempt": "0 before the first assignment, then 1, 2, ...",
     "runner_id": "the runner's own name",
     "index": "which picture of the job, from 0",
