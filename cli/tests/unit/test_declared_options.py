@@ -68,7 +68,7 @@ def test_a_value_outside_the_declared_range_is_refused(arguments: tuple[str, str
 
 
 def test_options_that_are_not_given_are_not_submitted() -> None:
-    assert fields_of(invoked()[1], PARAMETERS) == {"negative_prompt": "", "images": 1}
+    assert fields_of(invoked()[1], PARAMETERS) == {"negative_prompt": "", "images": 1, "output_format": "png"}
 
 
 def test_structured_parameters_have_their_own_format_or_json() -> None:

@@ -45,7 +45,7 @@ def test_differing_pixels_are_counted() -> None:
 
 @pytest.mark.parametrize("data", [b"JFIF", b"", png(ROWS)[:60]])
 def test_another_kind_of_file_is_refused(data: bytes) -> None:
-    with pytest.raises(CommandError, match="not a PNG that a runner wrote"):
+    with pytest.raises(CommandError, match="not a picture that a runner wrote"):
         compare(png(ROWS), data, RECIPE, RECIPE)
 
 

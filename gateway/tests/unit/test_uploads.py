@@ -89,7 +89,7 @@ def test_the_size_is_that_of_the_image_as_it_is_shown() -> None:
 
 def test_what_is_no_picture_by_its_content_is_refused() -> None:
     for other in (b"GIF89a" + bytes(20), b"<svg/>", b"%PDF-1.7", b"RIFF\x04\x00\x00\x00WAVE"):
-        with pytest.raises(BadPicture, match="no PNG, JPEG or WebP"):
+        with pytest.raises(BadPicture, match="no PNG, JPEG, WebP or AVIF"):
             inspect(other, LIMITS)
     with pytest.raises(BadPicture, match="empty"):
         inspect(b"", LIMITS)
@@ -148,7 +148,10 @@ def test_any_bytes_are_a_picture_or_a_refusal(whole: tuple[str, bytes], changes:
     assert read_header(bytes(data)).end <= len(data)
 
 
-@given(st.sampled_from([b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\x10\x00\x00\x00WEBP", b""]), st.binary())
+MAGICS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\x10\0\0\0WEBP", b"\0\0\0\x10ftypavif\0\0\0\0", b"")
+
+
+@given(st.sampled_from(MAGICS), st.binary())
 def test_any_beginning_is_a_refusal(magic: bytes, rest: bytes) -> None:
     with pytest.raises(InvalidInput):
         inspect(magic + rest, LIMITS)
@@ -158,5 +161,5 @@ def test_a_type_that_says_image_or_nothing_is_taken() -> None:
     for sent in ("Image/PNG; charset=x", "image/jpg", "image/gif", "application/octet-stream", None, ""):
         require_image_type(sent)
     for other in ("text/plain", "multipart/form-data; boundary=x", "application/json"):
-        with pytest.raises(UnsupportedMedia, match="image/png, image/jpeg, image/webp, application/octet-stream"):
+        with pytest.raises(UnsupportedMedia, match="image/png, image/jpeg, image/webp, image/avif, application):
             require_image_type(other)

@@ -4,8 +4,8 @@ import io
 
 from PIL.PngImagePlugin import PngImageFile
 
+from dreamforge.contracts.pictures.metadata import RECIPE_KEY
 from dreamforge.gpu_runner.protocol.recipe import Recipe
-from dreamforge.gpu_runner.rendering.png import RECIPE_KEY
 
 
 def read_recipe(png: bytes) -> Recipe:

@@ -31,7 +31,7 @@ class ImageSaver:
             if (found := hashlib.sha256(data).hexdigest()) != artifact["sha256"]:
                 facts = {"artifact": artifact["artifact_id"], "expected": artifact["sha256"], "found": found}
                 raise CommandError("the image is not the one that was rendered", facts=facts)
-            path = self.folder / _file_name(job, artifact["index"])
+            path = self.folder / _file_name(job, artifact)
             await asyncio.to_thread(_write, path, data)
             self._paths[artifact["artifact_id"]] = path
         return [self._paths[each["artifact_id"]] for each in fresh]
@@ -42,12 +42,12 @@ class ImageSaver:
         return sorted(set(self._paths.values()), key=lambda path: (len(path.name), path.name))
 
 
-def _file_name(job: Json, index: int) -> str:
-    """Jobs of a batch are named after it, by their place in it."""
-    prompt = job["request"]["prompt"]
+def _file_name(job: Json, artifact: Json) -> str:
+    """Images of a batch's jobs are named after it, by their place in it."""
+    prompt, index, content_type = job["request"]["prompt"], artifact["index"], artifact["content_type"]
     if job.get("batch_id"):
-        return image_file_name(prompt, job["batch_id"], f"{job['batch_index']:03}-{index}")
-    return image_file_name(prompt, job["job_id"], index)
+        return image_file_name(prompt, job["batch_id"], f"{job['batch_index']:03}-{index}", content_type)
+    return image_file_name(prompt, job["job_id"], index, content_type)
 
 
 def _write(path: Path, data: bytes) -> None:

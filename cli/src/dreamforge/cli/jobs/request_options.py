@@ -8,10 +8,9 @@ from typing import Any
 from dreamforge.cli.client.gateway import GatewayClient, Json
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.jobs.artifacts import ARTIFACT_ID, find_artifact
+from dreamforge.contracts.pictures.formats import content_type_of
 
 SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
-# By the first bytes of a file, whatever its name; "?" is any byte.
-CONTENT_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF????WEBP": "image/webp"}
 
 
 def size(text: str | None) -> dict[str, int]:
@@ -85,20 +84,6 @@ async def _uploaded(gateway: GatewayClient, path: Path) -> str:
         raise CommandError(
             f"{path} is not an image that can be uploaded",
             Exit.REFUSED,
-            hint="its content must be PNG, JPEG or WebP; an image rendered here is named by artifact id",
+            hint="its content must be PNG, JPEG, WebP or AVIF; an image rendered here is named by artifact id",
         )
     return str((await gateway.upload(data, content_type))["sha256"])
-
-
-def content_type_of(data: bytes) -> str | None:
-    """The media type that the first bytes of a file say; None for one that is not taken.
-
-    >>> content_type_of(b"RIFF1234WEBPVP8 "), content_type_of(b"GIF89a")
-    ('image/webp', None)
-    """
-    for start, content_type in CONTENT_TYPES.items():
-        if all(
-            wanted in (found, ord("?")) for wanted, found in zip(start, data.ljust(len(start), b"\0"), strict=False)
-        ):
-            return content_type
-    return None

@@ -36,7 +36,7 @@ def submission(request: RenderRequest, seed: int) -> Json:
 
 
 def compare(before: bytes, after: bytes, recipe_before: Json, recipe_after: Json) -> Comparison:
-    """How the second render differs. Errors: CommandError for a file that is not a PNG."""
+    """How the second render differs. Errors: CommandError for a file that no runner wrote."""
     first, second = _image(before), _image(after)
     differing = _differing(first, second) if first.size == second.size else None
     pixels = first.width * first.height
@@ -58,14 +58,14 @@ def _flat(recipe: Json, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield prefix + name, value
 
 
-def _image(png: bytes) -> "Image":
+def _image(data: bytes) -> "Image":
     from PIL import Image as pillow  # noqa: N813 - the module
 
     try:
-        with pillow.open(BytesIO(png), formats=("PNG",)) as image:
+        with pillow.open(BytesIO(data), formats=("PNG", "JPEG", "WEBP", "AVIF")) as image:
             return image.convert("RGB")
     except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
-        raise CommandError(f"not a PNG that a runner wrote: {error}", Exit.FAILED) from None
+        raise CommandError(f"not a picture that a runner wrote: {error}", Exit.FAILED) from None
 
 
 def _differing(first: "Image", second: "Image") -> int:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from dreamforge.contracts.errors import SizeNotSupported
+from dreamforge.contracts.errors import FieldNeeded, SizeNotSupported
+from dreamforge.contracts.pictures.formats import FORMATS, LOSSY, OutputFormat
 from dreamforge.contracts.request.assets import require_asset, require_loras
 from dreamforge.contracts.request.bounds import within
 from dreamforge.contracts.request.declaration import Draft
@@ -89,6 +90,23 @@ def upscale(value: UpscaleInput | None, draft: Draft) -> Upscale | None:
     within("upscale (pixels)", width_px * height_px, 1, draft.limits.pixels)
     share = _strength("upscale/strength", value.strength, UPSCALE_STRENGTH, values["steps"])
     return Upscale(width_px=width_px, height_px=height_px, strength=share, factor=value.factor)
+
+
+def output_format(name: OutputFormat, draft: Draft) -> OutputFormat:
+    """Errors: OutOfBounds where the finished image has a side that the format cannot have."""
+    last = draft.values["upscale"]
+    for side in ("width_px", "height_px"):
+        finished = getattr(last, side) if last is not None else draft.values[side]
+        within(f"{side} of {name}", finished, 1, FORMATS[name].side_px_max)
+    return name
+
+
+def output_quality(value: int | None, draft: Draft) -> int | None:
+    """The quality, or the format's default. Errors: FieldNeeded where the format is exact."""
+    name: OutputFormat = draft.values["output_format"]
+    if FORMATS[name].quality is None and value is not None:
+        raise FieldNeeded("output_format", because=f"output_quality is for {', '.join(LOSSY)}, and {name} is exact")
+    return FORMATS[name].quality if value is None else value
 
 
 def restated_syntax(value: PromptSyntax | None, request: Any) -> PromptSyntax | None:  # Any: a RenderRequest

@@ -19,7 +19,7 @@ from dreamforge.contracts.models.descriptor import ModelDescriptor, Parameters
 from dreamforge.contracts.request.bounds import Bounds
 from dreamforge.contracts.request.limits import Limits
 
-Group = Literal["basic", "more", "rendering", "loras", "upscale", "start", "control"]
+Group = Literal["basic", "more", "rendering", "loras", "upscale", "start", "control", "file"]
 # Titles of the groups, in the order of a form.
 GROUPS: dict[Group, str] = {
     "basic": "Request",
@@ -29,6 +29,7 @@ GROUPS: dict[Group, str] = {
     "upscale": "Second pass",
     "start": "Start from an image",
     "control": "ControlNet",
+    "file": "File",
 }
 Widget = Literal["text", "textarea", "number", "choice", "upload", "model", "preset", "loras", "group"]
 # Scalar: a number, text or choice. Upload: named by the hash of an image. Structured: has fields of its own.

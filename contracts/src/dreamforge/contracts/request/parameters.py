@@ -18,6 +18,7 @@ from dreamforge.contracts.models.descriptor import (
     is_empty,
     is_none,
 )
+from dreamforge.contracts.pictures.formats import OutputFormat
 from dreamforge.contracts.request import completion
 from dreamforge.contracts.request.bounds import Bounds
 from dreamforge.contracts.request.declaration import Declared, declared_in
@@ -40,6 +41,11 @@ from dreamforge.contracts.request.values import (
 # More than any model takes: keeps the list of a body short before anything is looked up.
 LORAS_MAX = 64
 PICTURE = "FILE|ARTIFACT"
+
+
+def is_png(value: object) -> bool:
+    """PNG was the only format before there was a choice: requests for it are recorded as they were."""
+    return value == "png"
 
 
 def _side(model: ModelDescriptor) -> Bounds:
@@ -316,6 +322,26 @@ class RequestParameters(Value):
             option_help="A second pass at so many times the size.",
         ),
     ] = Field(default=None, exclude_if=is_none)
+    output_format: Annotated[
+        OutputFormat,
+        Declared(
+            "File format",
+            "png and webp_lossless keep every pixel; jpeg, webp and avif are smaller.",
+            group="file",
+            complete=completion.output_format,
+            options=("--format",),
+        ),
+    ] = Field(default="png", exclude_if=is_png)
+    output_quality: Annotated[
+        int | None,
+        Declared(
+            "File quality",
+            "Of jpeg, webp and avif: 0 is the smallest file, 100 the most exact; default: 90, of avif 75.",
+            group="file",
+            complete=completion.output_quality,
+            options=("--quality",),
+        ),
+    ] = Field(default=None, ge=0, le=100, exclude_if=is_none)
 
 
 PARAMETERS = declared_in(RequestParameters)

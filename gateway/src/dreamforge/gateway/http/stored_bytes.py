@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from dreamforge.contracts.errors import ArtifactNotFound, DependencyAway
+from dreamforge.contracts.pictures.formats import CONTENT_TYPES
 from dreamforge.gateway.http.byte_range import Unsatisfiable, etag_of, is_known, requested_range
 from dreamforge.gateway.http.server_protocol import ABORT
 from dreamforge.runtime.storage.objects import ObjectStore
@@ -18,7 +19,6 @@ from dreamforge.runtime.storage.objects import ObjectStore
 PART_BYTES = 256 * 1024
 # Content-addressed: the bytes under an address never change. Private, since an address may be a secret of its owner.
 IMMUTABLE = "private, max-age=31536000, immutable"
-IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ async def respond_with(request: Request, objects: ObjectStore, image: StoredImag
         raise HTTPException(416, f"the image has {head.size_bytes} bytes", beyond) from None
     if part is not None:
         headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{head.size_bytes}"
-    headers["Content-Type"] = head.content_type if head.content_type in IMAGE_TYPES else "application/octet-stream"
+    headers["Content-Type"] = head.content_type if head.content_type in CONTENT_TYPES else "application/octet-stream"
     body = ObjectBody(objects, image.key, range(head.size_bytes) if part is None else part)
     if request.method != "HEAD":
         await body.load()

@@ -16,7 +16,7 @@ CONTENT_TYPE = "image/webp"
 KEPT_BYTES = 32 * 2**20
 # Each may hold an original and its pixels: 16 MiB and four bytes a pixel.
 MADE_AT_ONCE = 2
-_FORMATS = ("PNG", "JPEG", "WEBP")
+_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF")
 _QUALITY = 80
 
 

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from dreamforge.contracts.errors import ArtifactNotFound, JobNotFound
 from dreamforge.contracts.file_names import image_file_name
+from dreamforge.contracts.pictures.formats import CONTENT_TYPES
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.byte_range import etag_of, is_known
@@ -20,10 +21,10 @@ router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"])
 _ARTIFACT_ID = re.compile(r"[0-9a-f-]{36}-[0-9]{1,9}-[0-9]{1,9}", re.ASCII)
 RESPONSES: dict[str, Any] = {  # Any: what FastAPI takes
     "response_class": Response,
-    "responses": {**doc.image("image/png"), **doc.problems(404, 409, 416, 422, 503)},
+    "responses": {**doc.image(*CONTENT_TYPES), **doc.problems(404, 409, 416, 422, 503)},
 }
 SMALL: dict[str, Any] = RESPONSES | {
-    "responses": {**doc.image("image/webp", "image/png"), **doc.problems(404, 409, 416, 422, 503)}
+    "responses": {**doc.image(*CONTENT_TYPES), **doc.problems(404, 409, 416, 422, 503)}
 }
 
 
@@ -44,7 +45,7 @@ async def fetch_thumbnail(request: Request, dependencies: ConsistentDependencies
     """A small copy of a picture, WebP with sides of at most 512 pixels; the picture itself where none can be made."""
     image = await _find(request, dependencies, artifact_id)
     etag = etag_of(f"{image.sha256}-{thumbnails.SIDE_PX}")
-    headers = image_headers(etag, image.file_name.removesuffix(".png") + ".webp")
+    headers = image_headers(etag, image.file_name.rpartition(".")[0] + ".webp")
     if is_known(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     try:
@@ -66,5 +67,5 @@ async def _find(request: Request, dependencies: Dependencies, artifact_id: str) 
     row = await dependencies.database.row(queries.artifact(artifact_id))
     if row is None:
         raise ArtifactNotFound(artifact_id=artifact_id)
-    name = image_file_name(row["prompt"] or "", row["job_id"], row["index"])
+    name = image_file_name(row["prompt"] or "", row["job_id"], row["index"], row["content_type"])
     return StoredImage(row["object_key"], row["sha256"], name)

@@ -38,7 +38,7 @@ _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}  # 
     openapi_extra={"requestBody": {"required": True, "content": dict.fromkeys((*FORMATS, ANY_BYTES), _BINARY)}},
 )
 async def keep_upload(request: Request) -> Response:
-    """Upload a picture, as the body itself: PNG, JPEG or WebP by its content; of an animation its first frame."""
+    """Upload a picture, as the body itself: PNG, JPEG, WebP or AVIF by its content; of an animation its first frame."""
     dependencies = dependencies_of(request)
     require_image_type(request.headers.get("content-type"))
     with dependencies.uploads.room():

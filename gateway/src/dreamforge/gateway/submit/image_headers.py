@@ -3,13 +3,17 @@
 Pillow decodes an image only after its announced size was found within bounds, so a decompression bomb costs nothing.
 Pillow does not read the size here: opening a WebP of 8,000 x 8,000 px takes 488 MiB of address space, and for no
 format does it say where the image ends. Every walk is linear in the bytes and bounded in its steps.
-Formats: PNG (ISO/IEC 15948, chunks), JPEG (ITU-T T.81, annex B: markers), WebP (RFC 9649: RIFF chunks).
+Formats: PNG (ISO/IEC 15948, chunks), JPEG (ITU-T T.81, annex B: markers), WebP (RFC 9649: RIFF chunks), AVIF
+(ISO/IEC 14496-12 and 23008-12: boxes).
 """
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dreamforge.contracts.pictures.avif import boxes
+from dreamforge.contracts.pictures.formats import content_type_of
 from dreamforge.gateway.http.errors import BadPicture
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -61,7 +65,9 @@ def _header(data: bytes) -> Header:
         return _jpeg(data)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _webp(data)
-    raise BadPicture("its first bytes are those of no PNG, JPEG or WebP" if data else "it is empty")
+    if content_type_of(data) == "image/avif":
+        return _avif(data)
+    raise BadPicture("its first bytes are those of no PNG, JPEG, WebP or AVIF" if data else "it is empty")
 
 
 def _png(data: bytes) -> Header:
@@ -132,3 +138,25 @@ def _webp(data: bytes) -> Header:
     else:
         raise BadPicture("its first chunk is none of VP8, VP8L and VP8X")
     return Header("image/webp", width_px, height_px, 8 + length + length % 2)
+
+
+def _avif(data: bytes) -> Header:
+    """The size is that of the largest item: others are its tiles, its alpha channel or its thumbnail."""
+    try:
+        tops = tuple(boxes(data, 0, len(data)))
+        sizes = tuple(_avif_sizes(data, *((each.body, each.stop) for each in tops if each.kind == b"meta")))
+    except ValueError as error:
+        raise BadPicture(str(error)) from None
+    if not sizes:
+        raise BadPicture("it states no size")
+    return Header("image/avif", *max(sizes, key=lambda size: size[0] * size[1]), tops[-1].stop)
+
+
+def _avif_sizes(data: bytes, *metas: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Width and height in each `ispe`, which lies in meta, iprp and ipco."""
+    for body, stop in metas:
+        for iprp in (each for each in boxes(data, body + 4, stop) if each.kind == b"iprp"):
+            for ipco in (each for each in boxes(data, iprp.body, iprp.stop) if each.kind == b"ipco"):
+                for each in boxes(data, ipco.body, ipco.stop):
+                    if each.kind == b"ispe":
+                        yield struct.unpack_from(">II", data, each.body + 4)

@@ -14,7 +14,7 @@ from dreamforge.contracts.request.values import SIDE_PX_MIN
 from dreamforge.gateway.http.errors import BadPicture, UnsupportedMedia
 from dreamforge.gateway.submit.image_headers import Header, read_header
 
-FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
+FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/avif": "AVIF"}
 # What clients send that do not look into a file.
 ANY_BYTES = "application/octet-stream"
 # EXIF orientations (EXIF 2.32, tag 274) that exchange the sides.

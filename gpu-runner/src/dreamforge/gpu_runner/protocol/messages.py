@@ -1,6 +1,6 @@
 """The messages between supervisor and child, and their frames.
 
-Every message is a frozen model whose `kind` names it on the wire; `Image` alone has a body, its PNG.
+Every message is a frozen model whose `kind` names it on the wire; `Image` alone has a body, its file.
 """
 
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from dreamforge.contracts.events import FailureReason, WarningCode
 from dreamforge.contracts.models.descriptor import Sha256, Tier, Value
+from dreamforge.contracts.pictures.formats import ContentType
 from dreamforge.gpu_runner.protocol.frames import Frame, FrameError
 from dreamforge.gpu_runner.protocol.recipe import Engine, Recipe
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
@@ -149,7 +150,7 @@ class Timings(Value):
 
 
 class Image(Value):
-    """One finished image; the PNG is the frame's body."""
+    """One finished image; its file is the frame's body."""
 
     kind: Literal["image"] = "image"
     task_id: str
@@ -157,7 +158,7 @@ class Image(Value):
     sha256: Sha256
     width_px: int
     height_px: int
-    content_type: Literal["image/png"] = "image/png"
+    content_type: ContentType
     recipe: Recipe
     timings: Timings
     body: bytes = Field(default=b"", exclude=True, repr=False)

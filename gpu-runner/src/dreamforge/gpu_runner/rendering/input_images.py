@@ -2,8 +2,8 @@
 
 The rules, in order. Every one that changes something leaves a note.
 
-- A file is what its content says: PNG, JPEG or WebP, whatever it is called. Bytes behind its end (motion photos) do not
-  count. Of an animation, and of a JPEG with further images in it (gain maps), the first image is taken.
+- A file is what its content says: PNG, JPEG, WebP or AVIF, whatever it is called. Bytes behind its end (motion photos)
+  do not count. Of an animation, and of a JPEG with further images in it (gain maps), the first image is taken.
 - It is turned as its EXIF orientation says.
 - 16 bits a channel are scaled to 8: 65,535 becomes 255.
 - Colours are converted to sRGB: from the ICC profile in the file, else from the gamma that a PNG states. CMYK without a
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms
 
 #: What Pillow may take a file for; its reader of JPEG knows that further images may follow.
-FORMATS = ("PNG", "JPEG", "WEBP")
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF")
 # Uploads are within the gateway's bound on pixels, which it checks before it stores one.
 Image.MAX_IMAGE_PIXELS = None
 #: What shows through a transparent image: paper.

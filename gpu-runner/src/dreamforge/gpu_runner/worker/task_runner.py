@@ -22,7 +22,7 @@ from dreamforge.gpu_runner.protocol.messages import (
     Warned,
 )
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
-from dreamforge.gpu_runner.rendering.png import encode_png
+from dreamforge.gpu_runner.rendering.encode import encode
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderCancelled, Renderer, RenderFailed, RenderWarning
 
 Send = Callable[[FromChild], None]
@@ -97,16 +97,17 @@ class TaskRunner:
         rendered = self._clock()
         self._warn(task, image.warnings, image_index)
         width_px, height_px = task.output_px
-        png = encode_png(image.scanlines, width_px=width_px, height_px=height_px, recipe=image.recipe)
+        file = encode(image.scanlines, task.output_px, task.request, image.recipe)
         return Image(
             task_id=task.task_id,
             image_index=image_index,
-            sha256=hashlib.sha256(png).hexdigest(),
+            sha256=hashlib.sha256(file.data).hexdigest(),
             width_px=width_px,
             height_px=height_px,
-            recipe=image.recipe,
+            content_type=file.content_type,
+            recipe=file.recipe,
             timings=Timings(render_seconds=rendered - started, encode_seconds=self._clock() - rendered),
-            body=png,
+            body=file.data,
         )
 
     def _warn(self, task: RenderTask, warnings: Iterable[RenderWarning], image_index: int | None) -> None:

@@ -53,6 +53,8 @@ class ObjectHead:
 def object_key(sha256: str) -> str:
     """The key of a rendered image: in two levels of folders, because some stores list folders slowly.
 
+    It ends as the first release named them, whatever the format: its content type says that.
+
     >>> object_key("ab" + "0" * 62)[:13]
     'images/ab/ab0'
     """

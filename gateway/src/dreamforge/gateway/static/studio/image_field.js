@@ -6,7 +6,7 @@ class ImageField {
     this.name = control.name;
     this.changed = changed;
     this.text = make("span");
-    this.input = make("input", { type: "file", accept: "image/png,image/jpeg,image/webp", id: `field-${control.id}` });
+    this.input = make("input", { type: "file", accept: "image/png,image/jpeg,image/webp,image/avif", id: `field-${control.id}` });
     this.image = make("img");
     const remove = make("button", { type: "button", textContent: "Remove", onclick: () => this.set("") });
     this.frame = make("div", { className: "frame" }, this.image);

@@ -121,7 +121,7 @@ class RequestForm {
   take(files) {
     const file = [...files].find(each => each.type.startsWith("image/"));
     const start = this.active.find(each => each.name === "init_image" && each.enabled);
-    if (!file) return this.say("Only an image can be used here: PNG, JPEG or WebP.");
+    if (!file) return this.say("Only an image can be used here: PNG, JPEG, WebP or AVIF.");
     if (!start) return this.say("The chosen model cannot start from an image.");
     this.open(start.root);
     return start.upload(file);

@@ -1,0 +1,60 @@
+"""The file formats of pictures: what a request calls them, their content types and file names."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+# `webp_lossless` is WebP whose pixels are exact.
+OutputFormat = Literal["png", "jpeg", "webp", "webp_lossless", "avif"]
+ContentType = Literal["image/png", "image/jpeg", "image/webp", "image/avif"]
+CONTENT_TYPES: tuple[ContentType, ...] = get_args(ContentType)
+# The most pixels of a side: JPEG (ITU-T T.81, B.2.2), WebP (RFC 9649, section 2.5), and what the others do not bound.
+_JPEG_SIDE_PX, _WEBP_SIDE_PX, _ANY_SIDE_PX = 65_500, 16_383, 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class FileFormat:
+    """One format. `quality` is the default of `output_quality`; None: pixels are exact and there is no quality."""
+
+    content_type: ContentType
+    extension: str
+    side_px_max: int
+    quality: int | None = None
+
+
+FORMATS: dict[OutputFormat, FileFormat] = {
+    "png": FileFormat("image/png", ".png", _ANY_SIDE_PX),
+    "jpeg": FileFormat("image/jpeg", ".jpg", _JPEG_SIDE_PX, 90),
+    "webp": FileFormat("image/webp", ".webp", _WEBP_SIDE_PX, 90),
+    "webp_lossless": FileFormat("image/webp", ".webp", _WEBP_SIDE_PX),
+    "avif": FileFormat("image/avif", ".avif", _ANY_SIDE_PX, 75),
+}
+LOSSY: tuple[OutputFormat, ...] = tuple(name for name, each in FORMATS.items() if each.quality is not None)
+_EXTENSIONS = {each.content_type: each.extension for each in FORMATS.values()}
+# Major brands of AVIF: a still image, and a sequence (AV1 Image File Format, section 6).
+_AVIF_BRANDS = (b"avif", b"avis")
+
+
+def extension_of(content_type: str) -> str:
+    """The end of a file's name; of an unknown type that of PNG, which all were before there was a choice.
+
+    >>> extension_of("image/jpeg"), extension_of("")
+    ('.jpg', '.png')
+    """
+    return _EXTENSIONS.get(content_type, ".png")  # type: ignore[call-overload, no-any-return]  # any text is a key to ask for
+
+
+def content_type_of(data: bytes) -> ContentType | None:
+    """What a file is by its first bytes; None for what we do not write.
+
+    >>> content_type_of(bytes.fromhex("89504e470d0a1a0a")), content_type_of(b"GIF89a")
+    ('image/png', None)
+    """
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    if data[4:8] == b"ftyp" and data[8:12] in _AVIF_BRANDS:
+        return "image/avif"
+    return None
