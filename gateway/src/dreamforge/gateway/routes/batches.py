@@ -14,6 +14,7 @@ from dreamforge.contracts.errors import BatchNotFound, JobNotFound
 from dreamforge.contracts.events import JobRequested
 from dreamforge.contracts.jobs import owner
 from dreamforge.contracts.models.descriptor import Token
+from dreamforge.contracts.pictures.formats import extension_of
 from dreamforge.gateway.batches.submit_batch import Sender, submit_batch
 from dreamforge.gateway.batches.wildcards import read_wildcards
 from dreamforge.gateway.dependencies import Dependencies
@@ -56,7 +57,6 @@ router = APIRouter(prefix="/v1", tags=["batches"])
 # Cancels of one batch that are appended at the same time, so that they are written in groups.
 CANCELS_AT_ONCE = 32
 WILDCARD_VALUES_SHOWN = 5
-SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp", "image/avif": ".avif"}
 
 
 @router.post(
@@ -261,7 +261,7 @@ def file_name(job: BatchJob, number: int, jobs: int) -> str:
     """The name of an image of a job in the zip file: the index of its job, then its own, then its seed."""
     image = job.images[number]
     digits = len(str(max(0, jobs - 1)))
-    return f"{job.index:0{digits}}-{image.index}-seed-{image.seed}{SUFFIXES.get(image.content_type, '')}"
+    return f"{job.index:0{digits}}-{image.index}-seed-{image.seed}{extension_of(image.content_type)}"
 
 
 @router.get("/wildcards", response_model=WildcardList, responses=doc.UNCHANGED | doc.problems(503))
