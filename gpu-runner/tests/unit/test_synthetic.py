@@ -7,7 +7,7 @@ from runner_testkit.png import read_recipe
 from runner_testkit.tasks import changed, render_task
 
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
-from dreamforge.gpu_runner.rendering.png import encode_png
+from dreamforge.gpu_runner.rendering.encode import encode
 from dreamforge.gpu_runner.rendering.synthetic import SyntheticRenderer
 
 TASK = render_task(model_id="synthetic", prompt="a red fox", guidance_scale=1.0)
@@ -15,8 +15,7 @@ TASK = render_task(model_id="synthetic", prompt="a red fox", guidance_scale=1.0)
 
 def png(task: RenderTask, seed: int = 1) -> bytes:
     image = SyntheticRenderer().render(task, seed, lambda step, steps: None)
-    width_px, height_px = task.output_px
-    return encode_png(image.scanlines, width_px=width_px, height_px=height_px, recipe=image.recipe)
+    return encode(image.scanlines, task.output_px, task.request, image.recipe).data
 
 
 def test_the_same_request_gives_the_same_bytes_and_any_other_gives_others() -> None:
