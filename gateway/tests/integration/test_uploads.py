@@ -10,6 +10,7 @@ from PIL import Image
 from simulated_system import BODY, MODEL, SimulatedSystem, models
 
 from dreamforge.contracts.events import JobRequested
+from dreamforge.runtime import clock, ids
 from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_of, upload_key
 from dreamforge.runtime.testing import eventually
 
@@ -77,6 +78,11 @@ async def test_a_picture_that_was_rendered_here_can_be_started_from(
     body = BODY | {"model_id": "sd", "init_image": sha256}
     assert (await client.post("/v1/jobs", json=body)).json()["code"] == "unknown_upload"
     await objects.put(object_key(sha256), painted, "image/png")
+    rendered = ids.new_id()
+    await system.insert_job(rendered, erase_at=clock.now())
+    await system.insert_artifact(rendered, sha256=sha256)
+    assert (await client.post("/v1/jobs", json=body)).json()["code"] == "unknown_upload", "of a deleted job"
+    await system.sql("UPDATE jobs SET erase_at = NULL")
     assert (await client.post("/v1/jobs", json=body)).status_code == 202
     await objects.remove(object_key(sha256))  # whoever collects objects does not take it from the job
     assert await objects.get(upload_key(sha256)) == painted

@@ -1,7 +1,7 @@
 """The laws of the projection, on real Postgres: whatever the history and however it is cut, the rows equal evolve."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -20,6 +20,7 @@ from dreamforge.contracts.events import (
     Event,
     FailureReason,
     JobAssigned,
+    JobErased,
     JobRequested,
     JobSucceeded,
     StepProgressed,
@@ -36,6 +37,7 @@ from dreamforge.contracts.jobs.decisions import (
     StoreImages,
     decide,
 )
+from dreamforge.contracts.jobs.erasure import EraseArtifact, EraseJob, RequestErasure, UndoErasure
 from dreamforge.contracts.jobs.retry_policy import RetryPolicy
 from dreamforge.contracts.jobs.state import INITIAL, JobState, evolve
 from dreamforge.contracts.log.envelope import seal
@@ -54,6 +56,7 @@ JOBS = ("a", "b", "c")
 TABLES = {
     "jobs": "job_id",
     "batches": "batch_id",
+    "job_inputs": "job_id",
     "attempts": "job_id, attempt",
     "artifacts": "artifact_id",
     "events": "sequence",
@@ -142,12 +145,22 @@ def commands(job_id: str) -> st.SearchStrategy[Command]:
     )
 
 
+def erasures(job_id: str) -> st.SearchStrategy[Command]:
+    return st.one_of(
+        commands(job_id),
+        st.builds(RequestErasure, times, times),
+        st.builds(UndoErasure, times),
+        st.builds(EraseJob, st.just(T0 + timedelta(days=1))),
+        st.builds(EraseArtifact, times, attempts, st.integers(0, IMAGES - 1)),
+    )
+
+
 @st.composite
-def logs(draw: st.DrawFn) -> Log:
+def logs(draw: st.DrawFn, kinds: Callable[[str], st.SearchStrategy[Command]] = commands) -> Log:
     """What the log holds after writers of three jobs have raced: only what was decided, in one order."""
     states = dict.fromkeys(JOBS, INITIAL)
     log: Log = []
-    racing = st.one_of([commands(job_id).map(lambda c, j=job_id: (j, c)) for job_id in JOBS])  # type: ignore[misc]
+    racing = st.one_of([kinds(job_id).map(lambda c, j=job_id: (j, c)) for job_id in JOBS])  # type: ignore[misc]
     opening = [(job_id, draw(requests(job_id))) for job_id in JOBS]
     for job_id, command in [*opening, *draw(st.lists(racing, max_size=60))]:
         try:
@@ -283,6 +296,25 @@ def test_any_batch_split_with_restarts_gives_the_same_rows(
     whole = asyncio.run(fold_all(database_url, [messages]))
 
     assert asyncio.run(fold_all(database_url, cut(messages, places), restart_every=restart_every)) == whole
+
+
+@given(logs(erasures), st.lists(st.integers(0, 200), max_size=12), st.integers(1, 3), st.data())
+@settings(ON_POSTGRES, max_examples=8)
+def test_the_rows_are_the_same_whatever_was_removed_of_an_erased_job(
+    database_url: str, log: Log, places: list[int], restart_every: int, data: st.DataObject
+) -> None:
+    messages = messages_of(log)
+    live = asyncio.run(fold_all(database_url, cut(messages, places), restart_every=restart_every))
+
+    erased = {job_id: sequence for sequence, (job_id, event) in enumerate(log, 1) if isinstance(event, JobErased)}
+    left = [
+        message
+        for message, (job_id, _) in zip(messages, log, strict=True)
+        if message.message.sequence >= erased.get(job_id, 0) or data.draw(st.booleans())
+    ]
+    assert asyncio.run(fold_all(database_url, cut(left, places))) == live
+    assert not {row["job_id"] for table in ("jobs", "attempts", "artifacts") for row in live[table]} & erased.keys()
+    assert [row["sequence"] for row in live["events"] if row["job_id"] in erased] == sorted(erased.values())
 
 
 @given(logs(), st.lists(st.integers(0, 200), max_size=8), st.data())

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from dreamforge.contracts.log.streams import BUCKETS, STREAMS
+from dreamforge.contracts.log.streams import BUCKETS, FLEET, KEYS, MODELS, QUEUES, STREAMS
 from dreamforge.runtime.log import bus as bus_module
 from dreamforge.runtime.log.bus import ApiError
 from dreamforge.runtime.log.streams import bucket_config, ensure_streams, stream_config
@@ -35,10 +35,26 @@ async def test_a_changed_declaration_is_applied_and_keeps_the_messages(nats_url:
     await bus.close()
 
 
-async def test_events_cannot_be_deleted(nats_url: str) -> None:
+async def test_events_cannot_be_deleted_but_those_of_jobs(nats_url: str) -> None:
+    """The projector removes the events of erased jobs; by the permissions of NATS no other service can."""
     bus = await bus_module.connect(nats_url, "test")
     await ensure_streams(bus)
     await bus.js.publish("forge.jobs.J.0.requested", b"{}")
-    with pytest.raises(ApiError):
+    await bus.request("$JS.API.STREAM.MSG.DELETE.JOBS", {"seq": 1})
+    for spec in (FLEET, MODELS, QUEUES, KEYS):
+        with pytest.raises(ApiError, match="not permitted"):
+            await bus.request(f"$JS.API.STREAM.MSG.DELETE.{spec.name}", {"seq": 1})
+    await bus.close()
+
+
+async def test_what_an_older_release_has_denied_for_ever_stays_denied(nats_url: str) -> None:
+    bus = await bus_module.connect(nats_url, "test")
+    await ensure_streams(bus)
+    config = (await bus.request("$JS.API.STREAM.INFO.JOBS", None))["config"]
+    await bus.request("$JS.API.STREAM.UPDATE.JOBS", config | {"deny_delete": True})
+    await ensure_streams(bus)
+    await bus.js.publish("forge.jobs.J.0.requested", b"{}")
+    with pytest.raises(ApiError, match="not permitted"):
         await bus.request("$JS.API.STREAM.MSG.DELETE.JOBS", {"seq": 1})
+    await bus.request("$JS.API.STREAM.PURGE.JOBS", {"filter": "forge.jobs.J.>"})
     await bus.close()

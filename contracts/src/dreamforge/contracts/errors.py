@@ -327,6 +327,17 @@ class IdempotencyConflict(Conflict):
 
 
 @dataclass(eq=False)
+class JobWasErased(Conflict):
+    """The job that this Idempotency-Key has made was erased, or is going to be: it is not rendered again."""
+
+    code = "job_erased"
+    job_id: str
+
+    def __str__(self) -> str:
+        return f"job {self.job_id}, which this Idempotency-Key has made, was deleted: use a new key to render it again"
+
+
+@dataclass(eq=False)
 class StaleAttempt(Conflict):
     """A runner or scheduler acts for an attempt that is not current any more: it is fenced out."""
 

@@ -258,6 +258,55 @@ class JobPriorityChanged(JobEvent):
         return str(self.number)
 
 
+class ErasureRequested(JobEvent):
+    """The job is to be forgotten: nothing of it is shown any more. It can be undone until the job is erased."""
+
+    TYPE = "dreamforge.job.erasure-requested.v1"
+    TOKEN = "erasure-requested"
+    erase_at: AwareDatetime = Field(description="from when on the job is erased for good")
+    requested_by: str = "client"
+    number: int = Field(default=1, ge=1, description="which request to erase the job this is, from 1")
+
+    def detail(self) -> str:
+        return str(self.number)
+
+
+class ErasureUndone(JobEvent):
+    """The job is shown again, as it was; what its erasure has cancelled stays cancelled."""
+
+    TYPE = "dreamforge.job.erasure-undone.v1"
+    TOKEN = "erasure-undone"
+    requested_by: str = "client"
+    number: int = Field(default=1, ge=1, description="which request to erase the job this undoes, from 1")
+
+    def detail(self) -> str:
+        return str(self.number)
+
+
+class JobErased(JobEvent):
+    """The only event that stays of an erased job: every other one is removed from the log after it.
+
+    It keeps the job's id taken, so that a repeated request with the same Idempotency-Key renders nothing again.
+    """
+
+    TYPE = "dreamforge.job.erased.v1"
+    TOKEN = "erased"
+    images: int = Field(ge=0, description="how many images were erased with it")
+
+
+class ArtifactErased(JobEvent):
+    """One image of the job is gone; the job and its other images stay. It cannot be undone."""
+
+    TYPE = "dreamforge.job.artifact-erased.v1"
+    TOKEN = "artifact-erased"
+    attempt: int = Field(ge=1)
+    index: int = Field(ge=0)
+    requested_by: str = "client"
+
+    def detail(self) -> str:
+        return str(self.index)
+
+
 class StepProgressed(JobEvent):
     """One denoising step is done. Volatile by design: a lost step is allowed, a lost fact is not."""
 
@@ -292,5 +341,11 @@ JOB_EVENTS: tuple[type[JobEvent], ...] = (
     JobHeld,
     JobReleased,
     JobPriorityChanged,
+    ErasureRequested,
+    ErasureUndone,
+    JobErased,
+    ArtifactErased,
 )
 TERMINAL_EVENTS: tuple[type[JobEvent], ...] = (JobSucceeded, JobFailed, JobCancelled)
+ERASURE_EVENTS: tuple[type[JobEvent], ...] = (ErasureRequested, ErasureUndone, JobErased, ArtifactErased)
+"""These, and no others, change a job that is over."""

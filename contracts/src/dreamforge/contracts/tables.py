@@ -15,9 +15,14 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from dreamforge.contracts.events import ArtifactErased, JobErased
+
+# The events after which something has to be removed from the log and the object store.
+OF_ERASURE = f"type IN ('{JobErased.TYPE}', '{ArtifactErased.TYPE}')"
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -53,6 +58,7 @@ jobs = Table(
     Column("batch_id", Text),
     Column("batch_index", Integer),
     Column("batch_values", JSONB, comment="what its batch gave this job"),
+    Column("erase_at", _TIME, comment="set while the job is hidden: from when on it is erased"),
 )
 Index(None, jobs.c.requested_at, jobs.c.job_id)
 Index(None, jobs.c.tenant, jobs.c.requested_at, jobs.c.job_id)
@@ -73,6 +79,16 @@ batches = Table(
 Index(None, batches.c.requested_at, batches.c.batch_id)
 Index(None, batches.c.tenant, batches.c.requested_at, batches.c.batch_id)
 Index(None, batches.c.job_id)
+Index(None, jobs.c.erase_at, postgresql_where=jobs.c.erase_at.is_not(None))
+Index(None, jobs.c.finished_at)
+
+job_inputs = Table(
+    "job_inputs",
+    metadata,
+    Column("job_id", Text, primary_key=True),
+    Column("sha256", Text, primary_key=True, comment="an upload that the request names"),
+)
+Index(None, job_inputs.c.sha256)
 
 attempts = Table(
     "attempts",
@@ -120,6 +136,7 @@ events = Table(
     Column("payload", JSONB, nullable=False),
 )
 Index(None, events.c.job_id, events.c.sequence)
+Index("ix_events_erasures", events.c.sequence, postgresql_where=text(OF_ERASURE))
 
 artifacts = Table(
     "artifacts",

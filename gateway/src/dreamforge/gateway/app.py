@@ -19,6 +19,7 @@ from dreamforge.gateway.routes import (
     access,
     artifacts,
     batches,
+    erasure,
     fleet,
     job_control,
     jobs,
@@ -46,7 +47,7 @@ def api(limits: Limits, root_path: str = "") -> FastAPI:
         redirect_slashes=False,
         separate_input_output_schemas=False,
     )
-    for module in (jobs, job_control, batches, queue, artifacts, uploads, fleet, openai):
+    for module in (jobs, job_control, erasure, batches, queue, artifacts, uploads, fleet, openai):
         app.include_router(module.router, dependencies=[Depends(of_this_log)])
     for module in (access, oidc, system, pages):
         app.include_router(module.router)

@@ -222,7 +222,7 @@ class Dependencies:
             reason = f"the tables are at {sequence}, and no notification of the projection came after {error.reached}"
             raise DependencyAway(dependency="postgres", reason=reason) from error
 
-    async def _rendered_for(self, sha256: str, tenant: str) -> bool:
+    async def _rendered_for(self, sha256: str, tenant: str | None) -> bool:
         return await self.database.row(queries.rendered_for(sha256, tenant)) is not None
 
     async def _count_open_jobs(self) -> dict[str, int]:

@@ -10,10 +10,12 @@ from dreamforge.contracts.log.streams import ADVISORIES, PARKED, PARKING, REREAD
 from dreamforge.projector.consumers import consume, park_undeliverable, retry_parked
 from dreamforge.projector.gc_tuning import infrequent_gc
 from dreamforge.projector.maintenance.artifact_collector import collect_periodically
+from dreamforge.projector.maintenance.eraser import erase_periodically
 from dreamforge.projector.parking import park_on_bus
 from dreamforge.projector.projector import Projector
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.runtime import ids
+from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.probe import LogProbe
 from dreamforge.runtime.log.streams import open_log
 from dreamforge.runtime.service import retry, shell
@@ -36,7 +38,8 @@ async def start(settings: ProjectorSettings, lifetime: Lifetime) -> None:
         await retry.until_it_works(
             "Postgres", lambda: asyncio.to_thread(migrations.upgrade, url), DatabaseUnavailable, OperationalError
         )
-    park = park_on_bus(bus, f"/dreamforge/{SERVICE.name}/{instance}")
+    source = f"/dreamforge/{SERVICE.name}/{instance}"
+    park = park_on_bus(bus, source)
     projector = Projector(settings, bus, park)
     lifetime.ready_when("postgres", projector.check)
     lifetime.ready_when("log", projector.check_log)
@@ -44,6 +47,9 @@ async def start(settings: ProjectorSettings, lifetime: Lifetime) -> None:
     lifetime.spawn(consume(bus, ADVISORIES.name, PARKING, park_undeliverable(bus, park), park), PARKING)
     lifetime.spawn(consume(bus, PARKED.name, REREADING, retry_parked(bus, projector, park), park), REREADING)
     lifetime.spawn(collect_periodically(settings, bus, projector), "collect")
+    store = EventStore(bus, source)
+    lifetime.on_close(store.close)
+    lifetime.spawn(erase_periodically(settings, bus, projector, store), "erase")
     lifetime.on_close(projector.finish)
 
 

@@ -14,6 +14,12 @@ class ProjectorSettings(CommonSettings):
         default=0.1, ge=0, description="shortest time between two writes of step progress; the newest step wins"
     )
     projector_collect_seconds: float = Field(default=600, gt=0, description="between two collections of lost objects")
+    projector_erase_seconds: float = Field(
+        default=1.0, gt=0, description="between two looks for deleted jobs whose grace period is over"
+    )
+    retention_jobs_days: float | None = Field(
+        default=None, gt=0, description="finished jobs that are older are deleted; none: they are kept"
+    )
     projector_collect_grace_seconds: float = Field(
         default=3_600, ge=0, description="age below which an object is never collected; a runner may be about to use it"
     )

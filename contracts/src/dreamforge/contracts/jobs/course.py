@@ -20,6 +20,7 @@ from dreamforge.contracts.events import (
     FailureReason,
     JobAssigned,
     JobCancelled,
+    JobErased,
     JobEvent,
     JobFailed,
     JobHeld,
@@ -41,9 +42,10 @@ class Status(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    ERASED = "erased"
 
 
-TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
+TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.ERASED})
 ON_RUNNER = frozenset({Status.ASSIGNED, Status.RUNNING})
 
 
@@ -87,6 +89,7 @@ STATUS_AFTER: dict[type[JobEvent], Status] = {
     JobSucceeded: Status.SUCCEEDED,
     JobFailed: Status.FAILED,
     JobCancelled: Status.CANCELLED,
+    JobErased: Status.ERASED,
 }
 """The events that move a job to another status, and to which; the others leave it where it is."""
 

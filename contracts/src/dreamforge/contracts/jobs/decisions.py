@@ -15,7 +15,16 @@ from dreamforge.contracts.jobs.attempts import (
     WarnAttempt,
 )
 from dreamforge.contracts.jobs.course import Status
-from dreamforge.contracts.jobs.owner import Expire, OwnerCommand, RequestCancel, RequestJob
+from dreamforge.contracts.jobs.erasure import ErasureCommand, decide_erasure
+from dreamforge.contracts.jobs.owner import (
+    ChangePriority,
+    Expire,
+    HoldJob,
+    OwnerCommand,
+    ReleaseJob,
+    RequestCancel,
+    RequestJob,
+)
 from dreamforge.contracts.jobs.state import JobState
 
 __all__ = [
@@ -34,19 +43,25 @@ __all__ = [
     "decide",
 ]
 
-Command = RequestJob | OwnerCommand | AttemptCommand
+Command = RequestJob | OwnerCommand | ErasureCommand | AttemptCommand
+# A deadline is looked at by the scheduler, also while the job is hidden.
+_SEEN_BY_OWNERS = (RequestCancel, HoldJob, ReleaseJob, ChangePriority)
 
 
 def decide(state: JobState, command: Command) -> Events:
     """What follows from a command, as events to append at the version `state` was read at; () when nothing does.
 
     Total: every state answers every command with events or with a Conflict or NotFound.
-    Errors: IdempotencyConflict (same key, other request), StaleAttempt (fenced out), ImagesMissing (a finish without
-    all images), JobNotFound (no such job).
+    Errors: IdempotencyConflict (same key, other request), JobWasErased (same key, job is hidden), StaleAttempt (fenced
+    out), ImagesMissing (a finish without all images), JobNotFound (no such job, or hidden), ArtifactNotFound.
     """
     if isinstance(command, RequestJob):
         return owner.request(state, command)
     if state.status is Status.NONE:
+        raise JobNotFound(job_id="")
+    if isinstance(command, ErasureCommand):
+        return decide_erasure(state, command)
+    if state.hidden and isinstance(command, _SEEN_BY_OWNERS):
         raise JobNotFound(job_id="")
     if isinstance(command, OwnerCommand):
         return owner.DECISIONS[type(command)](state, command)

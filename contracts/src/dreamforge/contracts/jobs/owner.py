@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from dreamforge.contracts.errors import IdempotencyConflict
+from dreamforge.contracts.errors import IdempotencyConflict, JobWasErased
 from dreamforge.contracts.events import (
     CancelRequested,
     FailureReason,
@@ -86,7 +86,9 @@ OwnerCommand = RequestCancel | Expire | HoldJob | ReleaseJob | ChangePriority
 
 
 def request(state: JobState, command: RequestJob) -> Events:
-    """The one command that makes a job. Errors: IdempotencyConflict (same id, other request)."""
+    """The one command that makes a job. Errors: IdempotencyConflict (same id, other request), JobWasErased."""
+    if state.hidden:
+        raise JobWasErased(job_id=command.job_id)
     if state.status is not Status.NONE:
         if not same_request(state, command):
             raise IdempotencyConflict(job_id=command.job_id)
@@ -134,7 +136,8 @@ def _passed(since: datetime | None, seconds: float | None, now: datetime) -> boo
     return since is not None and seconds is not None and now >= since + timedelta(seconds=seconds)
 
 
-def _cancel(state: JobState, command: RequestCancel) -> Events:
+def cancel(state: JobState, command: RequestCancel) -> Events:
+    """An open job is stopped: at once, or by its runner if it is on one."""
     if state.terminal or state.cancel_requested:
         return ()
     asked = CancelRequested(at=command.now, attempt=state.attempt, requested_by=command.requested_by)
@@ -183,7 +186,7 @@ def _change_priority(state: JobState, command: ChangePriority) -> Events:
 
 # Any: each function takes the command class it stands under.
 DECISIONS: dict[type[OwnerCommand], Callable[[JobState, Any], Events]] = {
-    RequestCancel: _cancel,
+    RequestCancel: cancel,
     Expire: _expire,
     HoldJob: _hold,
     ReleaseJob: _release,

@@ -1,19 +1,25 @@
 """The job aggregate as it is folded: `evolve(state, event) -> state`. Pure: no clock, no chance, no I/O."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import reduce
 from typing import Any
 
 from dreamforge.contracts.events import (
+    ERASURE_EVENTS,
     JOB_EVENTS,
+    ArtifactErased,
     ArtifactStored,
+    ErasureRequested,
+    ErasureUndone,
     Event,
     JobAssigned,
     JobEvent,
     JobRequested,
     JobWarned,
 )
-from dreamforge.contracts.jobs.course import Fields, JobCourse, advance
+from dreamforge.contracts.jobs.course import Fields, JobCourse, Status, advance, changed
 from dreamforge.contracts.request.render_request import Deadlines, RenderRequest
 
 
@@ -25,6 +31,7 @@ class Artifact:
     sha256: str
     object_key: str
     attempt: int = 1
+    erased: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,14 @@ class JobState(JobCourse):
     """By index, each index once, whichever attempt has stored it."""
     warnings: tuple[JobWarned, ...] = ()
     """Of the current attempt, or of the one that ended the job, and those about images of earlier ones."""
+    erase_at: datetime | None = None
+    """Set from the request to erase the job until that is undone: nothing of the job is shown meanwhile."""
+    erasures: int = 0
+
+    @property
+    def hidden(self) -> bool:
+        """True while the job is answered as one that does not exist."""
+        return self.erase_at is not None or self.status is Status.ERASED
 
     @property
     def missing_images(self) -> tuple[int, ...]:
@@ -56,16 +71,38 @@ class UnknownEvent(TypeError):
 
 
 def evolve(state: JobState, event: Event) -> JobState:
-    """The state after one more fact. Terminal states absorb: what comes after changes nothing.
+    """The state after one more fact. Terminal states absorb: of what comes after, only erasure changes something.
 
     Errors: UnknownEvent for an event of another aggregate.
     """
     if not isinstance(event, JobEvent) or type(event) not in _FACTS:
         raise UnknownEvent(type(event).__name__)
+    if type(event) in _ERASURES:
+        return _erasure(state, event)
     if state.terminal:
         return state
     own = _OWN.get(type(event))
     return advance(state, event, **own(state, event)) if own is not None else advance(state, event)
+
+
+def fold(events: Iterable[Event]) -> JobState:
+    """The state after a whole history. Errors: as `evolve`."""
+    return reduce(evolve, events, INITIAL)
+
+
+def _erasure(state: JobState, event: JobEvent) -> JobState:
+    """Nothing is known of an erased job, so that its last event alone gives the same state as its whole history."""
+    if state.status is Status.ERASED:
+        return state
+    match event:
+        case ErasureRequested():
+            return changed(state, erase_at=event.erase_at, erasures=event.number)
+        case ErasureUndone():
+            return changed(state, erase_at=None)
+        case ArtifactErased():
+            kept = (replace(each, erased=True) if each.index == event.index else each for each in state.artifacts)
+            return changed(state, artifacts=tuple(kept))
+    return JobState(status=Status.ERASED)
 
 
 def _requested(_: JobState, event: JobRequested) -> Fields:
@@ -92,6 +129,7 @@ def _stored(state: JobState, event: ArtifactStored) -> Fields:
 
 
 _FACTS = frozenset(JOB_EVENTS)
+_ERASURES = frozenset(ERASURE_EVENTS)
 # Any: each function takes the event class it stands under.
 _OWN: dict[type[JobEvent], Callable[[JobState, Any], Fields]] = {
     JobRequested: _requested,

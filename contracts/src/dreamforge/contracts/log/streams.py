@@ -12,6 +12,7 @@ DAY_SECONDS = 86_400
 class StreamSpec:
     """One stream. Of `facts` each message is fsynced before its ack, and a full stream refuses; others drop the oldest.
 
+    `erasable`: single messages can be removed, which overwrites them; the projector does that to erase a job.
     `schedules`: messages may state when they are to be published; without a bound on bytes none is dropped early.
     """
 
@@ -19,12 +20,13 @@ class StreamSpec:
     subjects: tuple[str, ...]
     title: str
     facts: bool = True
+    erasable: bool = False
     schedules: bool = False
     max_age_seconds: float = 0
     max_bytes: int = -1
 
 
-JOBS = StreamSpec("JOBS", (subjects.JOBS_ALL,), "every event of every job, forever")
+JOBS = StreamSpec("JOBS", (subjects.JOBS_ALL,), "every event of every job, until it is erased", erasable=True)
 STEPS = StreamSpec(
     "STEPS",
     (subjects.STEPS_ALL,),
@@ -43,7 +45,7 @@ MODELS = StreamSpec("MODELS", (subjects.MODELS_ALL,), "registered models, foreve
 QUEUES = StreamSpec("QUEUES", (subjects.QUEUES_ALL,), "queues that were held and released, forever")
 KEYS = StreamSpec("KEYS", (subjects.KEYS_ALL,), "API keys that were created and revoked, forever")
 TENANTS = StreamSpec("TENANTS", (subjects.TENANTS_ALL,), "quotas and weights of tenants, forever")
-PARKED = StreamSpec("PARKED", (subjects.PARKED_ALL,), "unreadable messages, with the reason, forever")
+PARKED = StreamSpec("PARKED", (subjects.PARKED_ALL,), "unreadable messages, with the reason, forever", erasable=True)
 # The streams that services read through durable consumers; other applications' streams and advisories are not ours.
 CONSUMED = ("JOBS", "PARKED", "ADVISORIES")
 ADVISORIES = StreamSpec(

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from dreamforge.contracts.errors import IdempotencyConflict, InvalidInput
+from dreamforge.contracts.errors import IdempotencyConflict, InvalidInput, JobWasErased
 from dreamforge.contracts.events import JobRequested
 from dreamforge.contracts.jobs.decisions import RequestJob
 from dreamforge.contracts.models.descriptor import ModelDescriptor
@@ -100,6 +100,8 @@ async def _repeat(services: BatchServices, batch_id: str, body: bytes, tenant: s
     loaded = await services.store.load(job_id)
     if not loaded.version:
         return None
+    if loaded.state.hidden:
+        raise JobWasErased(job_id=job_id)
     if loaded.state.tenant != tenant or loaded.state.fingerprint != fingerprint(body):
         raise IdempotencyConflict(job_id=job_id)
     requested = loaded.history[0]

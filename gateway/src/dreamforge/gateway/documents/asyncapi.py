@@ -48,6 +48,8 @@ USERS: dict[type[e.Event], tuple[Services, Services]] = {
     e.JobFailed: ((_RUNNER, _SCHEDULER), _ALL),
     e.CancelRequested: ((_GATEWAY,), (*_ALL, _RUNNER)),
     e.JobCancelled: ((_GATEWAY, _RUNNER, _SCHEDULER), _ALL),
+    e.ErasureRequested: ((_GATEWAY, _PROJECTOR), _ALL),
+    e.JobErased: ((_PROJECTOR,), _ALL),
     e.StepProgressed: ((_RUNNER,), (_PROJECTOR, _GATEWAY)),
     i.RunnerRegistered: ((_RUNNER,), (_PROJECTOR,)),
     i.RunnerStopped: ((_RUNNER,), (_PROJECTOR,)),
@@ -76,7 +78,12 @@ _IDS: dict[type[e.Event], str] = {
     i.MessageParked: "{service}",
     i.ParkedSettled: "{service}",
 }
-_DETAILS = {e.JobAssigned: "{runner_id}", e.ArtifactStored: "{index}", e.JobWarned: "{warning}"}
+_DETAILS = {
+    e.JobAssigned: "{runner_id}",
+    e.ArtifactStored: "{index}",
+    e.ArtifactErased: "{index}",
+    e.JobWarned: "{warning}",
+}
 HEARTBEATS = key_of(RUNNERS_BUCKET, "{runner_id}")
 
 

@@ -14,6 +14,7 @@ _STATUS = {
     403: ("The API key does not allow that, or a page of another origin tried to change something", "scope_needed"),
     404: ("There is no such thing", "job_not_found"),
     409: ("The Idempotency-Key was used for a different request, or no write has that sequence", "conflict"),
+    410: ("The job that this Idempotency-Key has made was deleted", "job_erased"),
     413: ("The body is too large", "body_too_large"),
     415: ("The body has a type that is not accepted", "unsupported_media_type"),
     416: ("The range begins behind the last byte", "range_not_satisfiable"),

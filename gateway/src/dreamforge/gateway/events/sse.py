@@ -6,10 +6,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
-from dreamforge.contracts.events import TERMINAL_EVENTS, StepProgressed
+from dreamforge.contracts.events import TERMINAL_EVENTS, ErasureRequested, JobErased, JobEvent, StepProgressed
 from dreamforge.contracts.log.envelope import unseal_or_none
 from dreamforge.gateway.http.cursor import EventCursor
 
+# After these a stream ends: the job is over, or is shown no more.
+LAST_EVENTS: tuple[type[JobEvent], ...] = (*TERMINAL_EVENTS, ErasureRequested, JobErased)
 HEARTBEAT = b": still here\n\n"
 
 
@@ -50,7 +52,7 @@ def sse_event_of(message: Message) -> SseEvent | None:
     return SseEvent(
         sequence=message.sequence,
         is_step=isinstance(event, StepProgressed),
-        terminal=isinstance(event, TERMINAL_EVENTS),
+        terminal=isinstance(event, LAST_EVENTS),
         at=event.at,
         tail=f"event: {event.TOKEN}\ndata: {data}\n\n".encode(),
         job_id=recorded.entity_id,

@@ -11,6 +11,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from dreamforge.contracts.errors import DependencyAway, JobNotFound
+from dreamforge.contracts.events import ERASURE_EVENTS
+from dreamforge.contracts.jobs.state import fold
 from dreamforge.contracts.log.streams import JOBS, STEPS
 from dreamforge.contracts.log.subjects import job_filter, steps_of
 from dreamforge.gateway.events.hub import Hub, Subscription
@@ -47,14 +49,15 @@ async def open_stream(hub: Hub, job_ids: Sequence[str], cursor: EventCursor) -> 
         facts, steps = await history(hub, subscription, cursor)
         if not facts:
             raise JobNotFound(job_id=job_ids[0])
-        if _ended(facts) == set(job_ids) and facts[-1].sequence <= cursor.facts:
+        shown = {fact.job_id for fact in facts}
+        if _ended(facts) == shown and facts[-1].sequence <= cursor.facts:
             hub.close(subscription)
             return Response(status_code=204, headers=HEADERS)
     except BaseException:
         hub.close(subscription)
         raise
     events = merge(facts, steps) if len(job_ids) == 1 else [*facts, *steps]
-    return EventStream(hub, subscription, events, cursor)
+    return EventStream(hub, subscription, events, cursor, jobs=len(shown))
 
 
 def _ended(facts: Iterable[SseEvent]) -> set[str]:
@@ -90,7 +93,8 @@ async def history(hub: Hub, subscription: Subscription, cursor: EventCursor) -> 
         facts = await _of_each(job_ids, partial(_facts, hub.bus, covering))
         ended = _ended(facts) if len(job_ids) > 1 else set()
         after = steps[-1].sequence if steps else cursor.steps
-        steps += await _of_each([each for each in job_ids if each not in ended], partial(_steps, hub.bus, after))
+        going_on = [each for each in job_ids if each in {fact.job_id for fact in facts} - ended]
+        steps += await _of_each(going_on, partial(_steps, hub.bus, after))
         if not subscription.missed:
             subscription.reading_history = False
             return facts, steps
@@ -110,8 +114,13 @@ async def _of_each(
 
 
 async def _facts(bus: Bus, covering: int, job_id: str) -> list[SseEvent]:
+    """The events of a job up to its end; none of one that is going to be erased."""
     found, _ = await last_readable(bus, JOBS.name, job_filter(job_id), covering=covering)
-    return sse_events_of(message for message, _ in found)
+    if fold(recorded.event for _, recorded in found).hidden:
+        return []
+    facts = sse_events_of(m for m, each in found if not isinstance(each.event, ERASURE_EVENTS))
+    end = next((place for place, fact in enumerate(facts, 1) if fact.terminal), len(facts))
+    return facts[:end]
 
 
 async def _steps(bus: Bus, after: int, job_id: str) -> list[SseEvent]:
@@ -130,13 +139,16 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, hub: Hub, subscription: Subscription, history: list[SseEvent], cursor: EventCursor) -> None:
+    def __init__(
+        self, hub: Hub, subscription: Subscription, history: list[SseEvent], cursor: EventCursor, *, jobs: int
+    ) -> None:
+        """`jobs`: how many must end before the stream does."""
         self.status_code = 200
         self.background = None
         self.init_headers(HEADERS)
         self._hub, self._subscription = hub, subscription
         self._history: Iterable[SseEvent] = history
-        self._position = StreamCursor(cursor, jobs=len(subscription.job_ids))
+        self._position = StreamCursor(cursor, jobs=jobs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         subscription = self._subscription

@@ -49,6 +49,7 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (e.ArtifactNotFound, 404, "There is no such artifact"),
     (own.UploadNotFound, 404, "There is no such upload"),
     (e.NotFound, 404, "Not found"),
+    (e.JobWasErased, 410, "The job that the Idempotency-Key has made was deleted"),
     (e.IdempotencyConflict, 409, "The Idempotency-Key was used for something else"),
     (own.SequenceNotGiven, 409, "There is no such write yet"),
     (own.SequenceOfOtherLog, 409, "The write was in another log"),

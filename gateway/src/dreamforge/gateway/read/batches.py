@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, func, literal, literal_column, select, tuple_
+from sqlalchemy import RowMapping, exists, func, literal, literal_column, select, tuple_
 from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 
 from dreamforge.contracts.jobs.course import TERMINAL, Status
 from dreamforge.contracts.tables import artifacts, batches, jobs
 from dreamforge.gateway.http.cursor import PageCursor
-from dreamforge.gateway.read.queries import Statement
+from dreamforge.gateway.read.queries import SHOWN, Statement
 from dreamforge.gateway.read.replies import BatchImage, BatchJob, BatchLinks, BatchReply, BatchSummary, Links
 
 _STATUSES = tuple(status for status in Status if status is not Status.NONE)
@@ -40,7 +40,7 @@ def batch(batch_id: str) -> Statement:
     return (
         select(*of_batch, *job, _images())
         .join(jobs, (jobs.c.batch_id == batches.c.batch_id) & (jobs.c.tenant == batches.c.tenant))
-        .where(batches.c.batch_id == batch_id)
+        .where(batches.c.batch_id == batch_id, SHOWN)
         .order_by(jobs.c.batch_index)
     )
 
@@ -51,13 +51,16 @@ def stored_images(batch_id: str) -> Statement:
     return (
         select(a.artifact_id, a.object_key, a.size_bytes, a.stored_at)
         .join(jobs, jobs.c.job_id == a.job_id)
-        .where(jobs.c.batch_id == batch_id, a.visible)
+        .where(jobs.c.batch_id == batch_id, a.visible, SHOWN)
     )
 
 
 def page(*, tenant: str | None, after: PageCursor | None, limit: int) -> Statement:
     """One page of batches, newest first, with the number of jobs in each status, and one row more."""
-    conditions = [batches.c.tenant == tenant] if tenant is not None else []
+    hidden = jobs.alias("hidden")
+    conditions = [~exists().where(hidden.c.job_id == batches.c.job_id, hidden.c.erase_at.is_not(None))]
+    if tenant is not None:
+        conditions.append(batches.c.tenant == tenant)
     if after is not None:
         place = tuple_(batches.c.requested_at, batches.c.batch_id)
         conditions.append(place < tuple_(literal(after.requested_at), literal(after.job_id)))
@@ -67,7 +70,7 @@ def page(*, tenant: str | None, after: PageCursor | None, limit: int) -> Stateme
     columns = [found.c[name] for name in _BATCH]
     return (
         select(*columns, *counts)
-        .join(jobs, (jobs.c.batch_id == found.c.batch_id) & (jobs.c.tenant == found.c.tenant))
+        .join(jobs, (jobs.c.batch_id == found.c.batch_id) & (jobs.c.tenant == found.c.tenant) & SHOWN)
         .group_by(*columns)
         .order_by(found.c.requested_at.desc(), found.c.batch_id.desc())
     )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Select, and_, exists, func, literal, literal_column, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, exists, func, literal, literal_column, or_, select, true, tuple_
 from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 
 from dreamforge.contracts.events import JobWarned
@@ -14,6 +14,7 @@ Statement = Select[*tuple[Any, ...]]  # Any: rows are validated by the replies t
 WAITING = (Status.QUEUED,)
 PLACED = (Status.ASSIGNED, Status.RUNNING)
 OPEN = (*WAITING, *PLACED)
+SHOWN = jobs.c.erase_at.is_(None)
 
 
 def _step() -> Any:  # Any: SQLAlchemy's expression types do not survive to_jsonb
@@ -53,12 +54,13 @@ def _warnings() -> Any:
 
 def job(job_id: str) -> Statement:
     """A job with its latest step, attempts (without decisions), warnings and visible artifacts, in one row."""
-    return select(jobs, _step(), _attempts("decision"), _warnings(), _artifacts()).where(jobs.c.job_id == job_id)
+    columns = (jobs, _step(), _attempts("decision"), _warnings(), _artifacts())
+    return select(*columns).where(jobs.c.job_id == job_id, SHOWN)
 
 
 def job_decisions(job_id: str) -> Statement:
     """A job and all its attempts with their decisions, in one row."""
-    return select(jobs, _attempts("nothing")).where(jobs.c.job_id == job_id)
+    return select(jobs, _attempts("nothing")).where(jobs.c.job_id == job_id, SHOWN)
 
 
 def page(
@@ -71,7 +73,8 @@ def page(
     steps: bool,
 ) -> Statement:
     """One page of jobs, newest first, and one row more, which says whether there is another page."""
-    conditions = [
+    conditions: list[ColumnElement[bool]] = [SHOWN]
+    conditions += [
         column == value
         for column, value in ((jobs.c.status, status), (jobs.c.tenant, tenant), (jobs.c.model_id, model_id))
         if value is not None
@@ -116,18 +119,26 @@ def artifact(artifact_id: str) -> Statement:
     return (
         select(a.object_key, a.sha256, a.job_id, a.index, a.content_type, prompt)
         .outerjoin(jobs, jobs.c.job_id == a.job_id)
-        .where(a.artifact_id == artifact_id, a.visible)
+        .where(a.artifact_id == artifact_id, a.visible, SHOWN)
     )
 
 
-def rendered_for(sha256: str, tenant: str) -> Statement:
-    """A job of a tenant that shows an image with these bytes, if there is one."""
+def rendered_for(sha256: str, tenant: str | None) -> Statement:
+    """A job of a tenant, or of any, that shows an image with these bytes, if there is one."""
+    mine = jobs.c.tenant == tenant if tenant is not None else true()
     return (
         select(jobs.c.job_id)
         .join(artifacts, artifacts.c.job_id == jobs.c.job_id)
-        .where(artifacts.c.sha256 == sha256, artifacts.c.visible, jobs.c.tenant == tenant)
+        .where(artifacts.c.sha256 == sha256, artifacts.c.visible, SHOWN, mine)
         .limit(1)
     )
+
+
+def erasures(tenant: str | None, limit: int) -> Statement:
+    """The jobs of a tenant, or of all, that are hidden and not erased yet, the soonest first."""
+    mine = jobs.c.tenant == tenant if tenant is not None else true()
+    hidden = select(jobs.c.job_id, jobs.c.tenant, jobs.c.requested_at, jobs.c.erase_at)
+    return hidden.where(jobs.c.erase_at.is_not(None), mine).order_by(jobs.c.erase_at, jobs.c.job_id).limit(limit)
 
 
 def all_runners() -> Statement:

@@ -38,6 +38,33 @@ class Accepted(Value):
     links: Links
 
 
+class ErasureReply(Value):
+    """A job that is hidden, and erased for good at `erase_at` unless that is undone before."""
+
+    job_id: str
+    erase_at: datetime
+    undelete: str = Field(description="POST here to undo it")
+
+
+class ErasureAccepted(ErasureReply):
+    """The request to erase a job is in the log, durably. `sequence` is also in the header Forge-Sequence."""
+
+    sequence: int = Field(description="send it as Forge-Min-Sequence with a read that must see this write")
+
+
+class ErasureItem(ErasureReply):
+    """One of the jobs that are hidden."""
+
+    tenant: str
+    requested_at: datetime = Field(description="when the job was requested")
+
+
+class ErasuresReply(Value):
+    """Hidden jobs, the soonest to be erased first, up to a bound."""
+
+    erasures: tuple[ErasureItem, ...]
+
+
 class Step(Value):
     """The latest step that was reported."""
 

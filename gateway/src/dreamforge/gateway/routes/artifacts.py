@@ -57,11 +57,17 @@ async def fetch_thumbnail(request: Request, dependencies: ConsistentDependencies
         raise ArtifactNotFound(artifact_id=artifact_id) from None
 
 
-async def _find(request: Request, dependencies: Dependencies, artifact_id: str) -> StoredImage:
+def parts_of_artifact(artifact_id: str) -> tuple[str, int, int]:
+    """The job that an artifact is of, its attempt and its index there. Errors: ArtifactNotFound if it is no id."""
     if _ARTIFACT_ID.fullmatch(artifact_id) is None:
         raise ArtifactNotFound(artifact_id=artifact_id[:80])
+    attempt, index = artifact_id[JOB_ID_CHARS + 1 :].split("-")
+    return artifact_id[:JOB_ID_CHARS], int(attempt), int(index)
+
+
+async def _find(request: Request, dependencies: Dependencies, artifact_id: str) -> StoredImage:
     try:
-        await visible_job(request, artifact_id[:JOB_ID_CHARS])
+        await visible_job(request, parts_of_artifact(artifact_id)[0])
     except JobNotFound:
         raise ArtifactNotFound(artifact_id=artifact_id) from None
     row = await dependencies.database.row(queries.artifact(artifact_id))

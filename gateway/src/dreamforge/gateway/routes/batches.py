@@ -1,7 +1,7 @@
 """Batches: several jobs that are submitted, watched, cancelled and fetched as one; and the wildcards of templates."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
@@ -51,7 +51,7 @@ from dreamforge.gateway.routes.common import (
 from dreamforge.gateway.routes.jobs import EVENT_ID, PAGE_DEFAULT, PAGE_MAX
 from dreamforge.gateway.submit.submit import json_body_of
 from dreamforge.runtime import clock, ids
-from dreamforge.runtime.log.event_store import LoadedJob
+from dreamforge.runtime.log.event_store import JobOutcome, LoadedJob
 
 router = APIRouter(prefix="/v1", tags=["batches"])
 # Cancels of one batch that are appended at the same time, so that they are written in groups.
@@ -73,7 +73,7 @@ WILDCARD_VALUES_SHOWN = 5
                 "Idempotent-Replayed": {"schema": {"type": "string"}, "description": "true if the batch existed"},
             },
         },
-        **doc.problems(400, 403, 409, 413, 415, 422, 429, 503),
+        **doc.problems(400, 403, 409, 410, 413, 415, 422, 429, 503),
     },
     openapi_extra={
         "parameters": [doc.TENANT, doc.KEY],
@@ -160,9 +160,14 @@ async def _visible_batch(request: Request, batch_id: str) -> tuple[LoadedJob, tu
     loaded = await dependencies_of(request).store.load(ids.job_id_in(batch_id, 0))
     sees = identity_of(request).sees
     requested = loaded.history[0].event if loaded.history else None
-    if not isinstance(requested, JobRequested) or requested.batch is None or requested.batch.batch_id != batch_id:
+    if (
+        loaded.state.hidden
+        or not isinstance(requested, JobRequested)
+        or requested.batch is None
+        or requested.batch.batch_id != batch_id
+    ):
         raise BatchNotFound(batch_id=batch_id)
-    if sees is not None and requested.tenant != sees:
+    if loaded.state.hidden or (sees is not None and requested.tenant != sees):
         raise BatchNotFound(batch_id=batch_id)
     return loaded, tuple(ids.job_id_in(batch_id, index) for index in range(requested.batch.jobs))
 
@@ -224,9 +229,17 @@ async def cancel_batch(request: Request, batch_id: str) -> Response:
     while waiting:
         now, waiting = waiting[:CANCELS_AT_ONCE], waiting[CANCELS_AT_ONCE:]
         command = owner.RequestCancel(clock.now())
-        outcomes = await asyncio.gather(*(store.execute(each, command, traceparent=traceparent) for each in now))
-        sequence = max(sequence, *(outcome.version for outcome in outcomes))
+        executed = (store.execute(each, command, traceparent=traceparent) for each in now)
+        outcomes = await asyncio.gather(*(_unless_deleted(each) for each in executed))
+        sequence = max(sequence, *(outcome.version for outcome in outcomes if outcome is not None))
     return _accepted(request, batch_id, len(job_ids), sequence, {})
+
+
+async def _unless_deleted(executed: Awaitable[JobOutcome]) -> JobOutcome | None:
+    try:
+        return await executed
+    except JobNotFound:
+        return None
 
 
 @router.get(

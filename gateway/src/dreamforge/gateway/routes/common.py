@@ -70,15 +70,18 @@ def known_shape(job_id: str) -> str:
     return job_id
 
 
-async def visible_job(request: Request, job_id: str) -> str:
+async def visible_job(request: Request, job_id: str, *, hidden: bool = False) -> str:
     """The id, if there may be a job of that id which the sender may see: not another tenant's.
 
+    `hidden`: also one that is going to be erased. Where the sender may see every tenant's, it is not looked up here.
     Errors: JobNotFound, for another tenant's job as for one that is not there; DependencyAway.
     """
     known_shape(job_id)
     sees = identity_of(request).sees
-    if sees is not None and (await dependencies_of(request).store.load(job_id)).state.tenant != sees:
-        raise JobNotFound(job_id=job_id)
+    if sees is not None:
+        state = (await dependencies_of(request).store.load(job_id)).state
+        if state.tenant != sees or (state.hidden and not hidden):
+            raise JobNotFound(job_id=job_id)
     return job_id
 
 

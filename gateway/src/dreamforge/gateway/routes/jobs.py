@@ -68,7 +68,7 @@ EVENT_ID: dict[str, JsonValue] = {"pattern": EVENT_ID_PATTERN}
                 "Idempotent-Replayed": {"schema": {"type": "string"}, "description": "true if the job existed"},
             },
         },
-        **doc.problems(400, 403, 409, 413, 415, 422, 429, 503),
+        **doc.problems(400, 403, 409, 410, 413, 415, 422, 429, 503),
     },
     openapi_extra={
         "parameters": [doc.TENANT, doc.KEY],
@@ -146,7 +146,7 @@ async def _row_of(dependencies: Dependencies, job_id: str, statement: queries.St
     row = await dependencies.database.row(statement)
     if row is None:
         loaded = await dependencies.store.load(job_id)
-        if not loaded.version:
+        if not loaded.version or loaded.state.hidden:
             raise JobNotFound(job_id=job_id)
         await catch_up(dependencies, loaded.version)
         row = await dependencies.database.row(statement)

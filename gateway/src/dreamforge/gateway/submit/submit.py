@@ -6,7 +6,7 @@ from typing import Protocol
 
 from starlette.requests import Request
 
-from dreamforge.contracts.errors import InvalidInput, LimitReached
+from dreamforge.contracts.errors import InvalidInput, JobWasErased, LimitReached
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.jobs.decisions import RequestJob
 from dreamforge.contracts.models.descriptor import ModelDescriptor
@@ -81,7 +81,7 @@ async def submit(
     Without a key the id is new, so there is nothing to load. With one, the append itself finds out: a repeat
     conflicts with version 0 and only then is the job read. `sees`: whose images it may name, None for all.
     Errors: InvalidInput of `accept`, ModelTooLarge, UnknownUpload, QueueFull, TenantQueueFull, IdempotencyConflict,
-    DependencyAway.
+    JobWasErased, DependencyAway.
     """
     store = services.store
     job_id = ids.job_id_for(tenant, key)
@@ -123,8 +123,10 @@ async def _command(
 
 
 async def _repeat(store: EventStore, job_id: str, body: bytes) -> JobOutcome | None:
-    """The job that this very body has made before, if any."""
+    """The job that this very body has made before, if any. Errors: JobWasErased."""
     loaded = await store.load(job_id)
+    if loaded.state.hidden:
+        raise JobWasErased(job_id=job_id)
     if loaded.version and loaded.state.fingerprint is not None and loaded.state.fingerprint == fingerprint(body):
         return JobOutcome((), loaded.state, loaded.version)
     return None

@@ -18,7 +18,7 @@ from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_o
 
 # Each decode may use one processor, and hold up to sixteen bytes a pixel.
 DECODES_AT_ONCE = 2
-RenderedFor = Callable[[str, str], Awaitable[bool]]
+RenderedFor = Callable[[str, str | None], Awaitable[bool]]
 
 
 class Uploads:
@@ -27,7 +27,7 @@ class Uploads:
     def __init__(
         self, objects: ObjectStore, limits: Limits, rendered: RenderedFor, *, at_once: int, decode_seconds: float
     ) -> None:
-        """`rendered(sha256, tenant)`: whether a tenant's job shows an image with these bytes.
+        """`rendered(sha256, tenant)`: whether a job of a tenant, or of any, shows an image with these bytes.
 
         `at_once`: uploads whose bytes may be in memory. `decode_seconds`: what the decoding of one may take.
         """
@@ -107,7 +107,7 @@ class Uploads:
         await self._objects.put(upload_owner_key(tenant, sha256), b"", "application/x-empty")
 
     async def _may_adopt(self, sha256: str, sees: str | None) -> bool:
-        return sees is None or await self._rendered(sha256, sees)
+        return await self._rendered(sha256, sees)
 
     async def _adopt(self, sha256: str, sees: str | None) -> bool:
         """Copy an image that was rendered here to the uploads, because artifacts that no job shows are deleted.

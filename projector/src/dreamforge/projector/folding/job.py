@@ -9,6 +9,7 @@ from typing import Any, Self
 from pydantic_core import to_json
 
 from dreamforge.contracts.events import (
+    ERASURE_EVENTS,
     AttemptFailed,
     JobAssigned,
     JobCancelled,
@@ -71,10 +72,11 @@ class JobRow:
         return made
 
     def apply(self, event: JobEvent, sequence: int) -> bool:
-        """Fold one more event. False when the job was finished before: then only its version changes."""
+        """Fold one more event. False when it changes nothing but the version: the job was finished before."""
         self.version = sequence
         if self.state.terminal:
-            return False
+            self.state = evolve(self.state, event)
+            return isinstance(event, ERASURE_EVENTS)
         self.state = evolve(self.state, event)
         if (change := _CHANGES.get(type(event))) is not None:
             change(self, event)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from pydantic_core import to_json
 
-from dreamforge.contracts.events import ArtifactStored, JobEvent, JobRequested
+from dreamforge.contracts.events import ArtifactErased, ArtifactStored, JobErased, JobEvent, JobRequested
 from dreamforge.contracts.log.envelope import Recorded
 from dreamforge.contracts.request.batch import BatchPlace
 from dreamforge.projector.folding.job import AttemptRow, JobRow
@@ -37,10 +37,29 @@ class JobChanges:
     attempts: dict[tuple[str, int], AttemptRow] = field(default_factory=dict)
     artifacts: dict[tuple[str, int, int], ArtifactStored] = field(default_factory=dict)
     batches: dict[str, Row] = field(default_factory=dict)
+    inputs: list[Row] = field(default_factory=list)
     stored_by_retries: dict[str, None] = field(default_factory=dict)
+    erased: dict[str, int] = field(default_factory=dict)
+    """Jobs that were erased, and the sequence of that."""
+    deleted: list[str] = field(default_factory=list)
+    """Those of them that have rows: all of these are deleted before others are written."""
+    erased_artifacts: dict[tuple[str, int], None] = field(default_factory=dict)
+    """Job and index of images that were erased."""
     ended: list[str] = field(default_factory=list)
     events: list[Row] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
+
+    def erase(self, job_id: str, sequence: int) -> None:
+        """Forget what the batch has of a job."""
+        self.jobs.pop(job_id, None)
+        self.stored_by_retries.pop(job_id, None)
+        for kept in (self.attempts, self.artifacts, self.erased_artifacts):
+            for key in [key for key in kept if key[0] == job_id]:
+                del kept[key]  # type: ignore[arg-type]  # each key is one of its own
+        self.batches = {batch_id: row for batch_id, row in self.batches.items() if row[1] != job_id}
+        self.inputs = [row for row in self.inputs if row[0] != job_id]
+        self.events = [row for row in self.events if row[1] != job_id]
+        self.erased[job_id] = sequence
 
     def job_rows(self) -> list[Row]:
         return [job_row(job) for job in self.jobs.values()]
@@ -57,14 +76,24 @@ def project_jobs(jobs: Mapping[str, JobRow], entries: Iterable[Entry]) -> JobCha
     """Fold events of JOBS, in stream order, over the current jobs (absent: no such job yet).
 
     Events at or before a job's version change nothing. An event of a job that was never requested is refused:
-    its request was parked, or a foreign client writes to our subjects.
+    its request was parked, or a foreign client writes to our subjects. `JobErased` needs no request before it: the
+    log may not have it any more; of an erased job only that event has a row.
     """
     changes = JobChanges()
     for entry in entries:
         recorded, event = entry.recorded, entry.recorded.event
         assert isinstance(event, JobEvent)
+        if recorded.sequence <= changes.erased.get(recorded.entity_id, 0):
+            continue
         job = changes.jobs.get(recorded.entity_id) or _working_copy(jobs, recorded.entity_id, event)
-        if job is None:
+        if recorded.entity_id in changes.erased:
+            changes.refused.append(Refused(recorded.sequence, f"{event.TYPE}: job {recorded.entity_id} was erased"))
+        elif isinstance(event, JobErased):
+            if job is None or recorded.sequence > job.version:
+                changes.erase(recorded.entity_id, recorded.sequence)
+                changes.deleted += [recorded.entity_id] if recorded.entity_id in jobs else []
+                changes.events.append(event_row(recorded, event, entry.payload))
+        elif job is None:
             reason = f"{event.TYPE}: no request of job {recorded.entity_id} comes before it"
             changes.refused.append(Refused(recorded.sequence, reason))
         elif recorded.sequence > job.version:
@@ -87,6 +116,12 @@ def _working_copy(jobs: Mapping[str, JobRow], job_id: str, event: JobEvent) -> J
 def _collect(changes: JobChanges, job: JobRow, event: JobEvent) -> None:
     if job.current is not None:
         changes.attempts[job.job_id, job.current.attempt] = job.current
+    if isinstance(event, JobRequested):
+        changes.inputs += [(job.job_id, sha256) for sha256 in event.request.uploads]
+    if isinstance(event, ArtifactErased):
+        changes.erased_artifacts[job.job_id, event.index] = None
+        for key in [key for key in changes.artifacts if (key[0], key[2]) == (job.job_id, event.index)]:
+            del changes.artifacts[key]
     if isinstance(event, ArtifactStored):
         changes.artifacts[job.job_id, event.attempt, event.index] = event
         if job.state.attempt > 1:
@@ -137,6 +172,7 @@ def job_row(job: JobRow) -> Row:
         job.batch_id,
         job.batch_index,
         job.batch_values_json,
+        state.erase_at,
     )
 
 

@@ -4,13 +4,15 @@ Objects are removed only on the word of tables that are proved to be those of th
 this log's, and only those that are younger than the log: an older one belongs to a log that was lost.
 
 Images that a job had finished before it was cancelled or failed are shown, so they stay. A young object is never
-removed: a runner stores an image first and appends the event right after. An image that is rendered again is stored
+removed: a runner stores an image first and appends the event right after. What is removed is set aside for as long
+(`object_removal`). An image that is rendered again is stored
 again after `REMEMBERED_SECONDS` of the runner's uploader, which is well below the grace.
 """
 
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from loguru import logger
 from prometheus_client import Counter
@@ -18,6 +20,8 @@ from psycopg import OperationalError
 
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.log.streams import JOBS
+from dreamforge.projector.maintenance.named_objects import folded, named, shown
+from dreamforge.projector.maintenance.object_removal import set_aside, settle
 from dreamforge.projector.projector import Projector, Role
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.projector.writing.same_log import require_proved
@@ -26,11 +30,9 @@ from dreamforge.runtime.log.follow import last_sequence
 from dreamforge.runtime.log.identity import made_at
 from dreamforge.runtime.storage.bucket_owner import require_owner
 from dreamforge.runtime.storage.objects import ObjectStore, StoredObject
-from dreamforge.runtime.storage.postgres import Connection, connect
+from dreamforge.runtime.storage.postgres import connect
 
 COLLECTED = Counter("forge_collected_objects_total", "Objects of lost attempts that were removed")
-# Bounds the size of one query's parameters.
-KEYS_PER_QUERY = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +67,15 @@ async def collect(
     newest = await last_sequence(bus, JOBS.name)
     async with await connect(database_url, name="dreamforge-collect") as connection:
         await require_owner(store, await require_proved(bus, connection))
-        if not await _folded(connection, newest):
+        if not await folded(connection, newest):
             return Collection(len(objects), (), 0, behind=True)
-        shown = await _shown(connection, [found.key for found in old])
-    orphans = [found for found in old if found.key not in shown]
-    for orphan in orphans if not dry_run else ():
-        if _same(await store.modified_at(orphan.key), orphan.modified_at):  # else it was stored again meanwhile
-            await store.remove(orphan.key)
-            COLLECTED.inc()
+        names = await shown(connection, [found.key for found in old])
+        orphans = [found for found in old if found.key not in names]
+        for orphan in orphans if not dry_run else ():
+            if _same(await store.modified_at(orphan.key), orphan.modified_at):  # else it was stored again meanwhile
+                COLLECTED.inc(await set_aside(store, [orphan.key]))
+        if not dry_run:
+            await settle(store, partial(named, bus, connection), grace_seconds=grace_seconds)
     return Collection(len(objects), tuple(o.key for o in orphans), sum(o.size_bytes for o in orphans))
 
 
@@ -96,22 +99,3 @@ async def collect_periodically(settings: ProjectorSettings, bus: Bus, projector:
 def _same(now: datetime | None, before: datetime) -> bool:
     """Whether both times are the same: a listing has milliseconds, the header of one object only seconds."""
     return now is not None and abs(now - before) < timedelta(seconds=1)
-
-
-async def _folded(connection: Connection, newest: int) -> bool:
-    row = await (
-        await connection.execute("SELECT sequence FROM checkpoints WHERE stream = %s", (JOBS.name,))
-    ).fetchone()
-    return row is not None and isinstance(row[0], int) and row[0] >= newest
-
-
-async def _shown(connection: Connection, keys: list[str]) -> set[str]:
-    """Those of the keys that a visible artifact refers to."""
-    shown: set[str] = set()
-    for start in range(0, len(keys), KEYS_PER_QUERY):
-        found = await connection.execute(
-            "SELECT DISTINCT object_key FROM artifacts WHERE visible AND object_key = ANY(%s)",
-            (keys[start : start + KEYS_PER_QUERY],),
-        )
-        shown |= {str(row[0]) for row in await found.fetchall()}
-    return shown

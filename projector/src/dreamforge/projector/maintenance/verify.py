@@ -21,7 +21,7 @@ from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.postgres import Connection, connect
 
 SCHEMA = "forge_verify"
-TABLES = ("jobs", "batches", "attempts", "artifacts", "events", "models", "runners")
+TABLES = ("jobs", "batches", "attempts", "artifacts", "job_inputs", "events", "models", "runners")
 LOCK_SECONDS = 5.0
 
 

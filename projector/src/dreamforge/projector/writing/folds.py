@@ -54,18 +54,17 @@ class JobsFold:
         async def write(cursor: Cursor) -> None:
             await write_jobs(cursor, changes)
 
-        return Folded(write, changes.refused, lambda: self._cache.keep(changes.jobs))
+        return Folded(write, changes.refused, lambda: self._cache.keep(changes.jobs, changes.erased))
 
     def refold(self, job_id: str, entries: Sequence[Entry]) -> Folded:
         """Fold one job from its beginning, ignoring its rows; `entries` are all of its events up to the checkpoint."""
         changes = project_jobs({}, entries)
 
         async def write(cursor: Cursor) -> None:
-            for statement in statements.DELETE_JOB:
-                await cursor.execute(statement, (job_id,))
+            await _delete_jobs(cursor, [job_id])
             await write_jobs(cursor, changes)
 
-        return Folded(write, changes.refused, lambda: self._cache.keep(changes.jobs))
+        return Folded(write, changes.refused, lambda: self._cache.keep(changes.jobs, changes.erased))
 
     async def _jobs(self, connection: Connection, entries: Sequence[Entry]) -> dict[str, JobRow]:
         concerned = {entry.recorded.entity_id for entry in entries}
@@ -81,6 +80,8 @@ async def write_jobs(cursor: Cursor, changes: JobChanges) -> None:
     """Write every row that a batch of job events changed."""
     if not changes.events:
         return
+    if changes.deleted:
+        await _delete_jobs(cursor, changes.deleted)
     if len(changes.events) < COPY_FROM_ROWS:
         await cursor.executemany(statements.INSERT_EVENT, changes.events)
     else:
@@ -89,10 +90,19 @@ async def write_jobs(cursor: Cursor, changes: JobChanges) -> None:
     await upsert_rows(cursor, statements.ATTEMPTS, changes.attempt_rows())
     await upsert_rows(cursor, statements.ARTIFACTS, changes.artifact_rows())
     await upsert_rows(cursor, statements.BATCHES, list(changes.batches.values()))
+    await upsert_rows(cursor, statements.INPUTS, changes.inputs)
     if changes.stored_by_retries:
         await cursor.execute(statements.HIDE_REPLACED_ARTIFACTS, (list(changes.stored_by_retries),))
+    if changes.erased_artifacts:
+        job_ids, indexes = zip(*changes.erased_artifacts, strict=True)
+        await cursor.execute(statements.DELETE_ARTIFACTS, (list(job_ids), list(indexes)))
     if changes.ended:
         await cursor.execute(statements.DELETE_STEPS, (changes.ended,))
+
+
+async def _delete_jobs(cursor: Cursor, job_ids: list[str]) -> None:
+    for statement in statements.DELETE_JOBS:
+        await cursor.execute(statement, (job_ids,))
 
 
 def job_of_row(row: Sequence[Any]) -> JobRow:  # Any: a row of LOAD_JOBS
@@ -109,9 +119,10 @@ def job_of_row(row: Sequence[Any]) -> JobRow:  # Any: a row of LOAD_JOBS
         failure=FailureReason(row[10]) if row[10] else None,
         started_at=row[11],
         held_since=row[20],
+        erase_at=row[24],
     )
     job = JobRow(row[0], row[1], state, *row[12:20], *row[21:24])
-    job.current = AttemptRow(row[6], *row[24:]) if row[24] is not None else None
+    job.current = AttemptRow(row[6], *row[25:]) if row[25] is not None else None
     return job
 
 

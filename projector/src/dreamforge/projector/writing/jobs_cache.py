@@ -24,8 +24,10 @@ class JobsCache:
         """Those of the given jobs that are cached."""
         return {job_id: job for job_id in job_ids if (job := self._jobs.get(job_id)) is not None}
 
-    def keep(self, jobs: Mapping[str, JobRow]) -> None:
+    def keep(self, jobs: Mapping[str, JobRow], erased: Iterable[str] = ()) -> None:
         """Add what was just committed."""
+        for job_id in erased:
+            self._jobs.pop(job_id, None)
         for job_id, job in jobs.items():
             if job.state.terminal:
                 self._jobs.pop(job_id, None)

@@ -7,6 +7,7 @@ from sqlalchemy import Dialect, Table
 from sqlalchemy.dialects import postgresql
 
 from dreamforge.contracts import tables
+from dreamforge.contracts.events import JobErased
 
 MOVE_CHECKPOINT = b"UPDATE checkpoints SET sequence = %s, at = %s WHERE stream = %s AND sequence = %s"
 NEW_CHECKPOINT = b"INSERT INTO checkpoints (stream, sequence, at, log_id) VALUES (%s, 0, %s, %s) ON CONFLICT DO NOTHING"
@@ -74,6 +75,8 @@ def _on_conflict(table: Table, newer_by: str | None) -> sql.Composed:
     replaced = sql.SQL(", ").join(
         sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name)) for name in columns_of(table) if name not in keys
     )
+    if len(keys) == len(columns_of(table)):
+        return sql.SQL(" ON CONFLICT DO NOTHING").format()
     clause = sql.SQL(" ON CONFLICT ({}) DO UPDATE SET {}").format(_names(keys), replaced)
     if newer_by is None:
         return clause
@@ -95,22 +98,24 @@ JOBS = upsert(tables.jobs, newer_by="version")
 ATTEMPTS = upsert(tables.attempts)
 ARTIFACTS = upsert(tables.artifacts)
 BATCHES = upsert(tables.batches, newer_by="sequence")
+INPUTS = upsert(tables.job_inputs)
 RUNNERS = upsert(tables.runners, newer_by="sequence")
 MODELS = upsert(tables.models, newer_by="sequence")
-# The progress of a finished job is of no use, and a late step must not create its row again.
+# The progress of a finished or erased job is of no use, and a late step must not create its row again.
 STEPS = upsert(
     tables.steps,
     newer_by="sequence",
-    unless="EXISTS (SELECT 1 FROM jobs WHERE jobs.job_id = new.job_id AND jobs.finished_at IS NOT NULL)",
+    unless="EXISTS (SELECT 1 FROM jobs WHERE jobs.job_id = new.job_id AND jobs.finished_at IS NOT NULL)"
+    f" OR EXISTS (SELECT 1 FROM events WHERE events.job_id = new.job_id AND events.type = '{JobErased.TYPE}')",
 )
 COPY_EVENTS = copy_into("events", columns_of(tables.events))
 INSERT_EVENT = insert(tables.events)
-STAGED = (JOBS, ATTEMPTS, ARTIFACTS, BATCHES, STEPS, RUNNERS, MODELS)
+STAGED = (JOBS, ATTEMPTS, ARTIFACTS, BATCHES, INPUTS, STEPS, RUNNERS, MODELS)
 
 LOAD_JOBS = b"""SELECT j.job_id, j.version, j.status, j.tenant, j.priority, j.requested_at, j.attempt, j.runner_id,
        j.retry_at, j.cancel_requested, j.failure_reason, j.started_at, j.model_id, j.preset, j.request::text,
        j.idempotency_key, j.failure_message, j.assigned_at, j.finished_at, j.render_seconds, j.held_since,
-       j.batch_id, j.batch_index, j.batch_values::text,
+       j.batch_id, j.batch_index, j.batch_values::text, j.erase_at,
        a.runner_id, a.instance_id, a.status, a.estimated_vram_bytes, a.decision::text, a.assigned_at, a.started_at,
        a.ended_at, a.reason, a.message, a.retryable
 FROM jobs AS j LEFT JOIN attempts AS a ON a.job_id = j.job_id AND a.attempt = j.attempt
@@ -120,8 +125,10 @@ LOAD_RUNNERS = b"""SELECT runner_id, sequence, instance_id, status, renderer, de
 LOAD_MODELS = b"""SELECT model_id, sequence, first_sequence, family, digest, descriptor::text, status, registered_at
 FROM models WHERE model_id = ANY(%s)"""
 
-# Every row that the fold of one job's events writes.
-DELETE_JOB = tuple(
-    f"DELETE FROM {table} WHERE job_id = %s".encode()
-    for table in ("events", "artifacts", "attempts", "batches", "jobs")
+# Every row that the fold of a job's events writes, and its latest step, for many jobs.
+DELETE_JOBS = tuple(
+    f"DELETE FROM {table} WHERE job_id = ANY(%s)".encode()
+    for table in ("events", "artifacts", "attempts", "batches", "job_inputs", "jobs", "steps")
 )
+DELETE_ARTIFACTS = b"""DELETE FROM artifacts USING unnest(%s::text[], %s::int[]) AS erased (job_id, "index")
+WHERE artifacts.job_id = erased.job_id AND artifacts."index" = erased."index" """

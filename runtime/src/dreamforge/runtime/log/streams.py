@@ -51,7 +51,7 @@ def stream_config(spec: StreamSpec, *, replicas: int) -> dict[str, Any]:
     if spec.schedules:  # which the server supports only with this discard policy
         config |= {"allow_msg_schedules": True, "allow_msg_ttl": True, "discard": "old"}
     if spec.facts:
-        return config | {"allow_atomic": True, "deny_delete": True}
+        return config | {"allow_atomic": True, "deny_delete": not spec.erasable}
     return config | {"persist_mode": "async"}
 
 
@@ -110,6 +110,8 @@ async def _ensure(bus: Bus, config: dict[str, Any]) -> None:
     if found is None:
         return
     _require_ours(found, config)
+    if found["config"].get("deny_delete"):  # which the server never takes back: older releases set it everywhere
+        config = config | {"deny_delete": True}
     wanted = config | {"metadata": identity.kept_metadata(found)}
     # A server fills in defaults, so only what is declared is compared.
     if not identity.is_marked(found) or any(

@@ -77,6 +77,13 @@ class CommonSettings(BaseSettings):
     s3_secure: bool = Field(default=False, description="https to the store")
     s3_region: str = Field(default="us-east-1", description="set, so that the client never asks the store for it")
 
+    erasure_grace_seconds: float = Field(
+        default=7 * 86_400.0,
+        ge=0,
+        le=366 * 86_400,
+        description="how long the deletion of a job can be undone; 0: it is erased at once",
+    )
+
     @field_validator("nats_url")
     @classmethod
     def _are_nats_servers(cls, urls: str) -> str:

@@ -5,11 +5,19 @@ from dreamforge.contracts.log.streams import JOBS
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.identity import stream_place
 from dreamforge.runtime.service import retry
-from dreamforge.runtime.storage.objects import IMAGES, PROBE, UPLOADS, ObjectStore
+from dreamforge.runtime.storage.objects import (
+    ASIDE,
+    IMAGES,
+    PROBE,
+    UPLOAD_DELETIONS,
+    UPLOAD_OWNERS,
+    UPLOADS,
+    ObjectStore,
+)
 
 MARKER = ".dreamforge-installation"
 # What a bucket of ours has at its top. Readiness may have written its probe before the bucket was marked.
-OURS = (IMAGES, UPLOADS, PROBE.partition("/")[0] + "/", MARKER)
+OURS = (IMAGES, UPLOADS, UPLOAD_OWNERS, UPLOAD_DELETIONS, ASIDE, PROBE.partition("/")[0] + "/", MARKER)
 SHOWN_NAMES = 3
 
 

@@ -23,6 +23,10 @@ from dreamforge.runtime.service.settings import CommonSettings, InvalidSettings
 T = TypeVar("T")
 IMAGES = "images/"
 UPLOADS = "uploads/"
+UPLOAD_OWNERS = "upload-owners/"
+UPLOAD_DELETIONS = "upload-deletions/"
+# Where objects are for a while before they are gone: see `projector.maintenance.object_removal`.
+ASIDE = "removed/"
 # One object that readiness checks of all services write and read; the same bytes, so they do not disturb each other.
 PROBE, PROBE_DATA = f"{UPLOADS}.probe", b"written and read by the readiness check"
 TIMEOUT_SECONDS = 10.0
@@ -76,7 +80,7 @@ def upload_owner_key(tenant: str, sha256: str) -> str:
     >>> upload_owner_key("studio-a", "ab" + "0" * 62)[:27]
     'upload-owners/studio-a/ab/a'
     """
-    return f"upload-owners/{tenant}/{sha256[:2]}/{sha256}"
+    return f"{UPLOAD_OWNERS}{tenant}/{sha256[:2]}/{sha256}"
 
 
 class ObjectStore:

@@ -15,6 +15,7 @@ from dreamforge.contracts.events import (
     ArtifactStored,
     CancelRequested,
     JobAssigned,
+    JobErased,
     JobEvent,
     JobRequested,
     JobWarned,
@@ -81,7 +82,7 @@ class Snapshot:
     def observe(self, job_id: str, event: JobEvent, sequence: int, traceparent: str = "") -> None:
         """Fold one event."""
         job = self.jobs.get(job_id)
-        if isinstance(event, TERMINAL_EVENTS):
+        if isinstance(event, (*TERMINAL_EVENTS, JobErased)):
             self._put(job, None)
         elif job is not None:
             if isinstance(event, JobAssigned) and not job.promised:
