@@ -201,8 +201,12 @@ class GatewayClient:
             async for message in EventSource(answer).aiter_sse():
                 yield message
 
-    async def _write(self, path: str, body: Json | None, headers: dict[str, str]) -> Json:
-        response = await self._answer("POST", path, headers=headers, json=body)
+    async def delete(self, path: str) -> Json:
+        """Delete what a path names. Idempotent."""
+        return await self._write(path, None, {}, method="DELETE")
+
+    async def _write(self, path: str, body: Json | None, headers: dict[str, str], method: str = "POST") -> Json:
+        response = await self._answer(method, path, headers=headers, json=body)
         self._sequence = max(self._sequence, int(response.headers.get("Forge-Sequence", 0)))
         self._log = response.headers.get("Forge-Log", self._log)
         found: Json = response.json()

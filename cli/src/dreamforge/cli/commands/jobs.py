@@ -12,6 +12,7 @@ from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.command_group import GatewayGroup
+from dreamforge.cli.commands import deletion
 from dreamforge.cli.console import Json, emit, one_line, out, run
 from dreamforge.cli.jobs.job_reference import HELP, job_id_of
 from dreamforge.cli.jobs.result import raise_unless_succeeded, watch_and_save
@@ -23,7 +24,7 @@ from dreamforge.contracts.jobs.course import TERMINAL
 from dreamforge.contracts.readable_sizes import readable_sizes
 from dreamforge.runtime import clock
 
-app = GatewayGroup("List, show, watch, cancel, retry, hold, release and explain jobs.")
+app = GatewayGroup("List, show, watch, cancel, retry, hold, release, explain and delete jobs.")
 JobId = Annotated[str, typer.Argument(metavar="JOB", help=HELP)]
 # Widths in `jobs list` of id, status and age, and of the space between the five columns. The prompt gets the rest.
 OTHER_COLUMNS = 36 + 9 + 6 + 4 * 2
@@ -233,3 +234,6 @@ def _candidates(candidates: list[JsonObject]) -> None:
     for each in candidates:
         verdict = each["refused"] or f"{each['score']}: {', '.join(each['reasons'])}"
         out.print(f"    {each['runner_id']:<16} {readable_sizes(verdict)}", soft_wrap=True)
+
+
+deletion.add_to(app)

@@ -19,7 +19,7 @@ from dreamforge.gateway.routes.common import ConsistentDependencies, accepted, d
 from dreamforge.runtime import clock
 
 router = APIRouter(prefix="/v1", tags=["deletion"])
-# Pages of hidden jobs are not needed: whoever has more of them than this asks again when some are erased.
+# Hidden jobs have no pages: a client that has more of them than this asks again when some are erased.
 LISTED_MAX = 1_000
 WRITTEN = {
     "description": "The request is in the log, or there was nothing left to do",

@@ -1,4 +1,4 @@
-"""Removes objects without losing an image that somebody stores again at the same moment.
+"""Removes objects without losing an image that is stored again at the same moment.
 
 Objects are named by their content, so another job may store equal bytes while they are removed here. An object is
 therefore set aside first, then removed, and only then it is asked whether something names it: if so, now or within the
@@ -17,7 +17,7 @@ Named = Callable[[Sequence[str]], Awaitable[set[str] | None]]
 """Those of the keys that something names now; None while that cannot be said, since the tables are behind the log."""
 
 
-class Objects(Protocol):
+class RemovalStore(Protocol):
     """The part of the object store that a removal needs."""
 
     async def exists(self, key: str) -> bool: ...
@@ -27,7 +27,7 @@ class Objects(Protocol):
     async def now(self) -> datetime: ...
 
 
-async def set_aside(store: Objects, keys: Iterable[str]) -> int:
+async def set_aside(store: RemovalStore, keys: Iterable[str]) -> int:
     """Take objects away from where they are read; how many there were. Errors: DependencyAway."""
     taken = 0
     for key in keys:
@@ -40,7 +40,7 @@ async def set_aside(store: Objects, keys: Iterable[str]) -> int:
     return taken
 
 
-async def settle(store: Objects, named: Named, *, grace_seconds: float) -> int:
+async def settle(store: RemovalStore, named: Named, *, grace_seconds: float) -> int:
     """Put back what is named after all, and remove for good what was set aside longer ago than the grace.
 
     How many objects are still aside. Errors: DependencyAway.

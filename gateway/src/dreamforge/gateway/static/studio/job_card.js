@@ -9,6 +9,7 @@ class JobCard {
     this.job = job;
     this.version = job.version || 0;
     this.position = { last: "" };
+    this.deleted = false;
     this.root = $("card").content.firstElementChild.cloneNode(true);
     this.root.id = job.job_id;
     this.root.card = this;
@@ -18,6 +19,7 @@ class JobCard {
     this.on(".hold", () => this.command(".hold", () => this.hold()));
     this.on(".raise", () => this.command(".raise", () => this.changePriority(1)));
     this.on(".lower", () => this.command(".lower", () => this.changePriority(-1)));
+    this.on(".delete", () => this.command(".delete", () => this.toggleDeleted()));
     this.on(".reuse", () => studio.reuse({ ...this.job.request, seed: undefined }));
     this.on(".of-batch", () => studio.batch.open(this.job.batch_id));
     this.on(".repeat", () => studio.repeat(this));
@@ -54,6 +56,10 @@ class JobCard {
     part(".hold").textContent = job.held_since ? "Release" : "Hold";
     part(".of-batch").hidden = !job.batch_id;
     part(".of-batch").textContent = `Batch, job ${(job.batch_index ?? 0) + 1}`;
+    part(".delete").disabled = false;
+    part(".delete").textContent = this.deleted ? "Undo" : "Delete";
+    const content = ["h2", ".request", ".images", ".warnings", ".history"];
+    content.forEach(name => part(name).classList.toggle("gone", this.deleted));
     part(".repeat").hidden = this.open;
     part(".repeat").textContent = job.status === "succeeded" ? "Generate the same again" : "Try again";
   }
@@ -202,6 +208,18 @@ class JobCard {
   hold() {
     return this.job.held_since ? call(`v1/jobs/${this.id}/release`, { method: "POST" })
       : call(`v1/jobs/${this.id}/hold`, { method: "POST" });
+  }
+
+  // Deletes the job, or undoes that; the next visit of the page does not show a deleted one.
+  async toggleDeleted() {
+    const undo = this.deleted;
+    const answer = undo ? await call(`v1/jobs/${this.id}/undelete`, { method: "POST" })
+      : await call(`v1/jobs/${this.id}`, { method: "DELETE" });
+    this.deleted = !undo;
+    this.pause();
+    this.say(undo ? describeEvent("erasure-undone", answer) : describeEvent("erasure-requested", answer));
+    this.draw();
+    if (undo) this.load(answer.sequence);
   }
 
   // Why it waits, as the scheduler sees it now.

@@ -7,7 +7,7 @@ const gibibytes = bytes => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
 
 const STATES = {
   queued: "waiting", assigned: "assigned to a runner", running: "rendering",
-  succeeded: "done", failed: "failed", cancelled: "cancelled",
+  succeeded: "done", failed: "failed", cancelled: "cancelled", erased: "erased",
 };
 
 const stateOf = ({ status, held_since }) => status === "queued" && held_since ? "held" : STATES[status];
@@ -29,6 +29,10 @@ function describeEvent(name, data) {
     case "priority-changed": return `Priority ${data.priority}.`;
     case "released": return "Released.";
     case "cancelled": return "Cancelled.";
+    case "erasure-requested": return `Deleted. It can be undone until ${describeTime(data.erase_at)}.`;
+    case "erasure-undone": return "Not deleted any more.";
+    case "artifact-erased": return `Image ${data.index + 1} was deleted.`;
+    case "erased": return "Erased.";
     default: return sentence(name[0].toUpperCase() + name.slice(1).replaceAll("-", " "));
   }
 }
