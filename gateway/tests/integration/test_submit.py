@@ -186,13 +186,14 @@ async def test_a_full_queue_says_when_to_come_back(client: httpx.AsyncClient) ->
     assert (await client.post("/v1/jobs", json=BODY, headers=key)).headers["idempotent-replayed"] == "true"
 
 
-@pytest.mark.parametrize("change_settings", [{"limit": {"open_jobs_per_tenant": 1}}])
+@pytest.mark.parametrize("change_settings", [{"quota": {"open_jobs": 1}}])
 async def test_a_tenant_with_a_full_queue_is_refused_and_others_are_not(client: httpx.AsyncClient) -> None:
     assert (await client.post("/v1/jobs", json=BODY, headers={"Forge-Tenant": "greedy"})).status_code == 202
     refused = await client.post("/v1/jobs", json=BODY, headers={"Forge-Tenant": "greedy"})
-    assert (refused.status_code, refused.json()["code"], refused.json()["tenant"]) == (
+    assert (refused.status_code, refused.json()["code"], refused.json()["quota"], refused.json()["tenant"]) == (
         429,
-        "tenant_queue_full",
+        "quota_exceeded",
+        "open_jobs",
         "greedy",
     )
     assert int(refused.headers["retry-after"]) > 0

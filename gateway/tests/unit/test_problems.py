@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from dreamforge.contracts import errors as e
+from dreamforge.contracts.quotas import Quota
 from dreamforge.gateway.http import errors as own
 from dreamforge.gateway.http.errors import Violation
 from dreamforge.gateway.http.problems import http_problem, problem_of
@@ -71,7 +72,10 @@ EXAMPLES: tuple[tuple[e.ForgeError, int], ...] = (
     (e.DatabaseUnfit(reason="x"), 500),
     (e.EventTooLarge(subject="x", size_bytes=1), 500),
     (e.QueueFull(open_jobs=2, maximum=1), 429),
-    (e.TenantQueueFull(tenant="t", open_jobs=2, maximum=1), 429),
+    *(
+        (e.QuotaExceeded(quota=each, tenant="t", limit=3, used=2, wanted=2, retry_after_seconds=9), 429)
+        for each in (*Quota, "another")
+    ),
 )
 
 

@@ -111,6 +111,17 @@ def test_a_request_is_described_in_one_line(messages: quickjs.Context) -> None:
     assert call(messages, "describeRequest", {"model_id": "m"}) == "m"
 
 
+def test_quotas_are_described_where_they_matter(messages: quickjs.Context) -> None:
+    def quota(name: str, limit: int | None, used: int | None, own: bool = False) -> dict[str, object]:
+        return {"quota": name, "limit": limit, "used": used, "own": own, "frees_at": None}
+
+    idle = [quota("open_jobs", 50_000, 3), quota("stored_bytes", None, None), quota("uploads", 1, 1, own=True)]
+    assert call(messages, "describeQuotas", idle) == ""
+    busy = [quota("open_jobs", 3, 3, own=True), quota("pixel_steps_per_hour", 300, 200), quota("streams", 2, 2)]
+    assert call(messages, "describeQuotas", busy) == "3 of 3 jobs open · 66 % of the work of an hour"
+    assert call(messages, "describeQuotas", [quota("stored_bytes", 0, 0, own=True)]) == "0 % of 0.0 GiB stored"
+
+
 def test_images_that_differ_are_described_with_what_changed(messages: quickjs.Context) -> None:
     before = [
         {"index": 0, "sha256": "a", "recipe": {"versions": {"torch": "1"}}},

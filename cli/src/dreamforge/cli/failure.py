@@ -141,6 +141,8 @@ def hint_of(error: ForgeError) -> str:
             return f"if that server is meant, allow it: FORGE_DOWNLOAD_NETWORKS={error.address}"
         case ProblemError(status=401):
             return "name a key of this gateway in FORGE_API_KEY"
+        case ProblemError(document={"code": "quota_exceeded"}):
+            return "see what is used in GET /v1/me; an administrator changes quotas with `dreamforge tenants set NAME`"
         case ProblemError(status=503):
             return (
                 "the stack may still be starting, or a part of it is unavailable: see `dreamforge logs` on its machine"

@@ -26,6 +26,7 @@ from dreamforge.cli.commands import (
     rerun,
     runners,
     status,
+    tenants,
     up,
 )
 from dreamforge.cli.failure import EXIT_MEANINGS, CommandError, Exit, report
@@ -98,6 +99,7 @@ app.add_typer(events.app, name="events")
 app.add_typer(models.app, name="models")
 app.add_typer(runners.app, name="runners")
 app.add_typer(keys.app, name="keys")
+app.add_typer(tenants.app, name="tenants")
 app.add_typer(projection.app, name="projection")
 
 # Libraries that are shared with the services write logs; the command shows errors only.

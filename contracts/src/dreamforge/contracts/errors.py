@@ -491,16 +491,47 @@ class QueueFull(LimitReached):
 
 
 @dataclass(eq=False)
-class TenantQueueFull(LimitReached):
-    """As many jobs of one tenant wait as the settings allow."""
+class QuotaExceeded(LimitReached):
+    """A tenant would use more than its quota. `wanted`: how much the request adds to what is `used`."""
 
-    code = "tenant_queue_full"
+    code = "quota_exceeded"
+    quota: str
     tenant: str
-    open_jobs: int
-    maximum: int
+    limit: float
+    used: int
+    wanted: int
+    retry_after_seconds: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.open_jobs} jobs of tenant {self.tenant!r} are open and {self.maximum} are allowed:"
-            " try again when some have finished"
-        )
+        seconds = self.retry_after_seconds
+        limit, again = f"{self.limit:.12g}", f"try again in {seconds} s" if seconds < 120 else _minutes(seconds)
+        whose = f"of tenant {self.tenant!r}"
+        match self.quota:
+            case "open_jobs":
+                more = "" if self.wanted == 1 else f", {self.wanted} more are wanted"
+                return (
+                    f"{self.used} jobs {whose} are open{more} and {limit} are allowed: try again when some have ended"
+                )
+            case "pixel_steps_per_hour" if self.wanted > self.limit:
+                return (
+                    f"this job needs {self.wanted} pixel-steps and jobs {whose} may need {limit} an hour: ask for less"
+                )
+            case "pixel_steps_per_hour":
+                return (
+                    f"jobs {whose} of the last hour need {self.used} pixel-steps, this one {self.wanted} more, and "
+                    f"{limit} are allowed: {again}"
+                )
+            case "stored_bytes":
+                return (
+                    f"images and uploads {whose} have {self.used} bytes and {limit} are allowed: there is room when "
+                    "some are deleted"
+                )
+            case "streams":
+                return f"{self.used} event streams {whose} are open and {limit} are allowed: close one"
+            case "uploads":
+                return f"{self.used} uploads {whose} are being received and {limit} are allowed: {again}"
+        return f"there are more than {limit} requests a second {whose}: {again}"
+
+
+def _minutes(seconds: int) -> str:
+    return f"try again in {-(-seconds // 60)} min"

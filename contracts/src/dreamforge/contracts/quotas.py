@@ -50,3 +50,9 @@ class Quotas(Value):
 
 
 NO_QUOTAS = Quotas()
+
+
+class InstallationQuotas(Quotas):
+    """What holds for a tenant where its own quotas say nothing (`FORGE_QUOTA_*`)."""
+
+    open_jobs: int | None = Field(default=50_000, ge=0, description="jobs of a tenant that are not finished")

@@ -27,6 +27,7 @@ from dreamforge.gateway.routes import (
     pages,
     queue,
     system,
+    tenants,
     uploads,
 )
 from dreamforge.gateway.routes.common import of_this_log
@@ -49,7 +50,7 @@ def api(limits: Limits, root_path: str = "") -> FastAPI:
     )
     for module in (jobs, job_control, erasure, batches, queue, artifacts, uploads, fleet, openai):
         app.include_router(module.router, dependencies=[Depends(of_this_log)])
-    for module in (access, oidc, system, pages):
+    for module in (access, oidc, tenants, system, pages):
         app.include_router(module.router)
     exception_handlers.install(app)
     app.state.document = describe(app, limits, root_path)
@@ -65,7 +66,11 @@ def application(dependencies: Dependencies) -> ASGIApp:
     origins = parts_of(dependencies.settings.gateway_origins)
     policy = OriginPolicy.of(parts_of(dependencies.settings.gateway_hosts), origins)
     open_to_all = dependencies.settings.gateway_auth == "none"
-    authenticated = NoAuthentication(app) if open_to_all else Authentication(app, dependencies.credentials)
+    authenticated = (
+        NoAuthentication(app)
+        if open_to_all
+        else Authentication(app, dependencies.credentials, dependencies.quotas.take_request)
+    )
     return RequestMiddleware(
         OriginCheck(_readable_from(authenticated, origins), policy), root_path=root_path, error_shapes=ERROR_SHAPES
     )
@@ -78,7 +83,7 @@ def _readable_from(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
     return CORSMiddleware(
         app,
         allow_origins=origins,
-        allow_methods=("GET", "HEAD", "POST", "DELETE"),
+        allow_methods=("GET", "HEAD", "POST", "PATCH", "DELETE"),
         allow_headers=("*",),
         expose_headers=(
             "Forge-Sequence",

@@ -12,11 +12,14 @@ from dreamforge.contracts.errors import DependencyAway, Unavailable
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.request.limits import Limits
+from dreamforge.contracts.tenants import TenantState
 from dreamforge.gateway.batches.template_process import TemplateProcesses
 from dreamforge.gateway.events.hub import Hub
 from dreamforge.gateway.http.errors import ProjectionBehind
 from dreamforge.gateway.identity.credentials import Credentials
 from dreamforge.gateway.identity.oidc import Oidc
+from dreamforge.gateway.quotas.tenant_quotas import TenantQuotas
+from dreamforge.gateway.quotas.usage_tables import UsageTables
 from dreamforge.gateway.read import queries
 from dreamforge.gateway.read.checkpoints import Checkpoints
 from dreamforge.gateway.read.database import Database
@@ -24,14 +27,13 @@ from dreamforge.gateway.read.same_log import SameLog
 from dreamforge.gateway.read.thumbnails import Thumbnails
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.gateway.submit.body import submission_for
-from dreamforge.gateway.submit.open_job_limits import OpenJobLimits
 from dreamforge.gateway.submit.uploads import Uploads
 from dreamforge.runtime import ids
 from dreamforge.runtime.log.bus import ApiError, Bus
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.probe import LogProbe
 from dreamforge.runtime.log.streams import open_log
-from dreamforge.runtime.log.views import FleetView, KeysView, ModelsView, QueuesView
+from dreamforge.runtime.log.views import FleetView, KeysView, ModelsView, QueuesView, TenantsView
 from dreamforge.runtime.service import retry
 from dreamforge.runtime.service.health import Check, ReadinessChecks
 from dreamforge.runtime.storage.bucket_owner import ClaimedBucket
@@ -54,6 +56,7 @@ class Log:
     models: ModelsView
     queues: QueuesView
     keys: KeysView
+    tenants: TenantsView
     hub: Hub
 
 
@@ -81,9 +84,14 @@ class Dependencies:
         self.wildcards_dir = settings.gateway_wildcards_dir
         self.wildcards_bytes = settings.gateway_wildcards_bytes
         self.schema = submission_for(settings.limit)
-        self.open_jobs = OpenJobLimits(self._count_open_jobs, settings.limit)
         oidc = Oidc(settings) if "oidc" in settings.gateway_auth else None
         self.credentials = Credentials(self.keys if "keys" in settings.gateway_auth else None, oidc)
+        self.quotas = TenantQuotas(
+            UsageTables(self.database),
+            self.tenants,
+            installation=settings.quota,
+            open_jobs=settings.limit.open_jobs,
+        )
         self._log: Log | None = None
         checks: dict[str, Check] = {
             "nats": self._check_nats,
@@ -138,6 +146,13 @@ class Dependencies:
             raise DependencyAway(dependency="nats", reason="the API keys have not been read yet")
         return view.keys
 
+    def tenants(self) -> Mapping[str, TenantState]:
+        """The tenants that were configured, by name. Errors: DependencyAway until they were read once."""
+        view = self.log.tenants
+        if not view.ready.is_set():
+            raise DependencyAway(dependency="nats", reason="the tenants have not been read yet")
+        return view.tenants
+
     async def run(self) -> None:
         """Connect to everything and follow it until cancelled. Errors: BrokerUnfit, DatabaseUnfit."""
         try:
@@ -161,7 +176,7 @@ class Dependencies:
 
     async def close(self) -> None:
         """Finish what is in flight, and disconnect."""
-        await self.open_jobs.close()
+        await self.quotas.close()
         await self.uploads.close()
         if self.credentials.oidc is not None:
             await self.credentials.oidc.provider.close()
@@ -181,12 +196,22 @@ class Dependencies:
             heartbeat_seconds=settings.gateway_heartbeat_seconds,
         )
         store = EventStore(bus, f"/dreamforge/gateway/{instance}")
-        log = self._log = Log(bus, store, FleetView(bus), ModelsView(bus), QueuesView(bus), KeysView(bus), hub)
+        log = self._log = Log(
+            bus,
+            store,
+            FleetView(bus),
+            ModelsView(bus),
+            QueuesView(bus),
+            KeysView(bus),
+            TenantsView(bus, changed=self.quotas.changed),
+            hub,
+        )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(log.fleet.run(), name="fleet")
             tasks.create_task(log.models.run(), name="models")
             tasks.create_task(log.queues.run(), name="queues")
             tasks.create_task(log.keys.run(), name="keys")
+            tasks.create_task(log.tenants.run(), name="tenants")
             tasks.create_task(retry.until_it_works("the event streams", hub.run, Unavailable, ApiError), name="hub")
             tasks.create_task(self.same_log.run(bus), name="same-log")
             tasks.create_task(self.bucket.claim(bus), name="bucket")
@@ -208,6 +233,7 @@ class Dependencies:
         self.models()
         self.held_queues()
         self.keys()
+        self.tenants()
         if not log.hub.ready:
             raise DependencyAway(dependency="nats", reason="the event streams are not followed yet")
         await LogProbe(log.bus, "gateway", self.settings.nats_monitor_urls).check()
@@ -224,9 +250,6 @@ class Dependencies:
 
     async def _rendered_for(self, sha256: str, tenant: str | None) -> bool:
         return await self.database.row(queries.rendered_for(sha256, tenant)) is not None
-
-    async def _count_open_jobs(self) -> dict[str, int]:
-        return {str(row["tenant"]): int(row["number"]) for row in await self.database.rows(queries.open_jobs())}
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from dreamforge.contracts.quotas import InstallationQuotas
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.root_path import checked
 from dreamforge.gateway.identity.settings import OidcSettings
@@ -105,6 +106,9 @@ class GatewaySettings(OidcSettings):
     def _is_a_prefix(cls, path: str) -> str:
         return checked(path)
 
+    quota: InstallationQuotas = Field(
+        default=InstallationQuotas(), description="what a tenant may use, each one FORGE_QUOTA_*"
+    )
     limit: Limits = Field(default=Limits(), description="bounds of a request, each one FORGE_LIMIT_*")
 
     @field_validator("gateway_origins")

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 import httpx
 from httpx_sse import EventSource, ServerSentEvent
@@ -91,6 +91,12 @@ class GatewayClient:
     async def command_queue(self, name: str, tenant: str | None) -> Json:
         """`hold` or `release` of a tenant's queue; None: of every queue. Idempotent."""
         return await self._write(f"/v1/queue/{name}", {"tenant": tenant}, {})
+
+    async def configure_tenant(self, name: str, change: Json) -> Json:
+        """Set quotas and the weight of a tenant; null is the quota of the installation. Idempotent."""
+        response = await self._answer("PATCH", f"/v1/tenants/{quote(name, safe='')}", headers={}, json=change)
+        found: Json = response.json()
+        return found
 
     async def upload(self, data: bytes, content_type: str) -> Json:
         """Upload an image to render from; the answer has the hash that names it."""

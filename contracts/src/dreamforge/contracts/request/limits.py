@@ -17,5 +17,4 @@ class Limits(BaseModel):
     upload_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     upload_pixels: int = Field(default=4096 * 4096, ge=64)
     open_jobs: int = Field(default=100_000, ge=1)
-    open_jobs_per_tenant: int = Field(default=50_000, ge=1)
     batch_jobs: int = Field(default=100, ge=1, le=BATCH_JOBS_MAX, description="jobs of one batch")

@@ -64,7 +64,7 @@ class Sender:
 async def submit_batch(services: BatchServices, body: bytes, sender: Sender) -> SubmittedBatch:
     """Append the requests of all jobs, or of none. With a key the same body is the same batch, forever.
 
-    Errors: InvalidRequest (where in the body), TemplateRefused, BatchTooLarge, QueueFull, TenantQueueFull,
+    Errors: InvalidRequest (where in the body), TemplateRefused, BatchTooLarge, QueueFull, QuotaExceeded,
     IdempotencyConflict, DependencyAway.
     """
     batch_id = ids.batch_id_for(sender.tenant, sender.key)
@@ -76,7 +76,6 @@ async def submit_batch(services: BatchServices, body: bytes, sender: Sender) -> 
     template_seed = (ids.new_seed() if given_seed is None else given_seed) if submission.samples else None
     prompts = await _prompts(services, submission, template_seed or 0)
     chosen = expand(prompts, submission.axes(), services.limits.batch_jobs)
-    services.open_jobs.require(sender.tenant, len(chosen))
     places = tuple(
         BatchPlace(
             batch_id=batch_id,
@@ -87,10 +86,14 @@ async def submit_batch(services: BatchServices, body: bytes, sender: Sender) -> 
         )
         for index, each in enumerate(chosen)
     )
-    commands = await _Maker(services, submission, sender, fingerprint(body)).commands(batch_id, places)
-    outcome = await services.store.request_together(commands, traceparent=sender.traceparent)
-    if outcome.events:
-        services.open_jobs.taken(sender.tenant, len(chosen))
+    with services.quotas.submission() as admission:
+        await services.quotas.require_open_job(sender.tenant, admission, len(chosen))
+        commands = await _Maker(services, submission, sender, fingerprint(body)).commands(batch_id, places)
+        work = sum(command.request.pixel_steps for command in commands.values())
+        await services.quotas.require_pixel_steps(sender.tenant, work, admission)
+        outcome = await services.store.request_together(commands, traceparent=sender.traceparent)
+        if outcome.events:
+            admission.recorded(outcome.version)
     return SubmittedBatch(batch_id, len(chosen), outcome)
 
 

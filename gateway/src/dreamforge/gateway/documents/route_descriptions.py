@@ -20,11 +20,11 @@ _STATUS = {
     416: ("The range begins behind the last byte", "range_not_satisfiable"),
     421: ("The Host header has a name that this gateway does not answer to", "host_not_allowed"),
     422: ("Something in the request cannot be right", "invalid_request"),
-    429: ("The queue is full", "queue_full"),
+    429: ("A quota of the tenant is used up, or the queue is full", "quota_exceeded"),
     500: ("A bug of ours; it was logged under the request id", "internal"),
     503: ("NATS, Postgres or S3 is not available, or the read tables are behind", "dependency_away"),
 }
-ALWAYS = (401, 403, 421, 500)
+ALWAYS = (401, 403, 421, 429, 500)
 IDS: Json = {
     "X-Request-Id": {"schema": {"type": "string"}, "description": "yours if you sent one; in every log line"},
     "traceparent": {"schema": {"type": "string"}, "description": "W3C trace context of this request"},

@@ -26,8 +26,8 @@ EVENTS = Counter("forge_sse_events_total", "Events handed to open event streams"
 DROPPED = Counter("forge_sse_dropped_total", "Event streams closed because their client was too slow")
 
 
-def _nothing() -> None:
-    return None
+def nothing() -> None:
+    """What is done where nothing is to be done."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,7 +41,8 @@ class Subscription:
 
     job_ids: tuple[str, ...]
     limit_bytes: int
-    on_overflow: Callable[[], None] = _nothing
+    on_overflow: Callable[[], None] = nothing
+    on_close: Callable[[], None] = nothing
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     reading_history: bool = True
     missed: bool = False
@@ -124,18 +125,25 @@ class Hub:
                 )
             tasks.create_task(self._heartbeats(), name="sse-heartbeat")
 
-    async def open(self, *job_ids: str) -> Subscription:
-        """Subscribe to one job, or to several.
+    async def open(self, *job_ids: str, on_close: Callable[[], None] = nothing) -> Subscription:
+        """Subscribe to one job, or to several; `on_close` is called once it has ended or was refused.
 
         Errors: StreamsFull, DependencyAway while the hub has no position in the log yet.
         """
+        try:
+            return await self._open_for(job_ids, on_close)
+        except BaseException:
+            on_close()
+            raise
+
+    async def _open_for(self, job_ids: tuple[str, ...], on_close: Callable[[], None]) -> Subscription:
         try:
             await asyncio.wait_for(self._started.wait(), READY_SECONDS)
         except TimeoutError:
             raise DependencyAway(dependency="nats", reason="the event streams are not followed yet") from None
         if len(self._open) >= self._limit_streams:
             raise StreamsFull(maximum=self._limit_streams)
-        subscription = Subscription(job_ids, self._limit_bytes)
+        subscription = Subscription(job_ids, self._limit_bytes, on_close=on_close)
         self._open.add(subscription)
         for job_id in job_ids:
             self._subscriptions.setdefault(job_id, []).append(subscription)
@@ -153,6 +161,7 @@ class Hub:
             if not subscriptions:
                 del self._subscriptions[job_id]
         CLIENTS.dec()
+        subscription.on_close()
 
     def drain(self) -> None:
         """The process is about to stop: tell every client to reconnect (another gateway has every event)."""

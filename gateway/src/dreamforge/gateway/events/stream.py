@@ -15,7 +15,7 @@ from dreamforge.contracts.events import ERASURE_EVENTS
 from dreamforge.contracts.jobs.state import fold
 from dreamforge.contracts.log.streams import JOBS, STEPS
 from dreamforge.contracts.log.subjects import job_filter, steps_of
-from dreamforge.gateway.events.hub import Hub, Subscription
+from dreamforge.gateway.events.hub import Hub, Subscription, nothing
 from dreamforge.gateway.events.sse import HEARTBEAT, SseEvent, StreamCursor, merge, sse_events_of
 from dreamforge.gateway.http.cursor import EventCursor
 from dreamforge.gateway.http.server_protocol import ABORT
@@ -34,16 +34,18 @@ RETRY_MILLISECONDS = 2_000
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-async def open_stream(hub: Hub, job_ids: Sequence[str], cursor: EventCursor) -> Response:
+async def open_stream(
+    hub: Hub, job_ids: Sequence[str], cursor: EventCursor, on_close: Callable[[], None] = nothing
+) -> Response:
     """The stream of one job or of several after a cursor; 204 if the client has seen the end of all of them, so that it
     does not reconnect.
 
     The subscription is opened before history is read, and both are numbered by the log: what is in both is sent once.
     History is read at least as far as the hub had distributed before the subscription, whichever replica answers: so
     every fact is in one of the two.
-    Errors: JobNotFound, StreamsFull, DependencyAway.
+    `on_close` is called once, when it has ended or was not opened. Errors: JobNotFound, StreamsFull, DependencyAway.
     """
-    subscription = await hub.open(*job_ids)
+    subscription = await hub.open(*job_ids, on_close=on_close)
     try:
         cursor = await _cursor_in_log(hub, cursor)
         facts, steps = await history(hub, subscription, cursor)

@@ -14,7 +14,14 @@ from dreamforge.gateway.events.watch import JobEventData, watch
 from dreamforge.gateway.http.errors import StillRunning
 from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.http.root_path import root_of
-from dreamforge.gateway.routes.common import catch_up, dependencies_of, submit_for, tenant_of, visible_job
+from dreamforge.gateway.routes.common import (
+    catch_up,
+    dependencies_of,
+    keep_upload_for,
+    room_for_upload,
+    submit_for,
+    visible_job,
+)
 from dreamforge.runtime import clock
 from dreamforge.runtime.service import tasks
 from dreamforge.runtime.storage.objects import object_key
@@ -88,17 +95,15 @@ def image_path(request: Request, image: FinishedImage) -> str:
 
 async def keep_image(request: Request, data: bytes) -> str:
     """Store an image that a job shall start from; its hash, which names it in a request. Errors: as of an upload."""
-    uploads = dependencies_of(request).uploads
-    with uploads.room():
-        return (await uploads.keep(data, tenant_of(request))).sha256
+    with room_for_upload(request):
+        return (await keep_upload_for(request, data)).sha256
 
 
 async def keep_mask_of_alpha(request: Request, data: bytes) -> str:
     """As `keep_image`, of a mask that says by transparency what is rendered again. Errors: BadPicture too."""
-    uploads = dependencies_of(request).uploads
-    with uploads.room():
-        mask = await uploads.mask_of_alpha(data)
-        return (await uploads.keep(mask, tenant_of(request))).sha256
+    with room_for_upload(request):
+        mask = await dependencies_of(request).uploads.mask_of_alpha(data)
+        return (await keep_upload_for(request, mask)).sha256
 
 
 async def finish_or_cancel(request: Request, job_id: str) -> EndedJob:

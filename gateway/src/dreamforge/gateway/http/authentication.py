@@ -7,7 +7,7 @@ With `FORGE_GATEWAY_AUTH=none` everybody may do everything, which is for loopbac
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from starlette.requests import Request, cookie_parser
@@ -25,6 +25,7 @@ COOKIE = "forge_session"
 SESSION_PATH = "/v1/session"
 OIDC_START_PATH, OIDC_CALLBACK_PATH = "/v1/session/oidc", "/v1/session/oidc/callback"
 CSRF_HEADER = b"forge-csrf-token"
+TENANTS_PATH = "/v1/tenants"
 # What anybody may read: pages without data, documents, and whether the process answers.
 PUBLIC = frozenset(
     (
@@ -54,7 +55,7 @@ def needed_scope(method: str, path: str) -> access.Scope | None:
     """
     if path == SESSION_PATH or method == "OPTIONS" or (path in PUBLIC and method in READS):
         return None
-    if path == "/metrics":
+    if path == "/metrics" or path == TENANTS_PATH or path.startswith(f"{TENANTS_PATH}/"):
         return access.Scope.ADMIN
     return access.Scope.READ if method in READS else access.Scope.SUBMIT
 
@@ -72,15 +73,18 @@ class FindsIdentity(Protocol):
 
 
 class Authentication:
-    """Finds the identity of each request, or answers 401 or 403."""
+    """Finds the identity of each request, or answers 401, 403 or 429. `take_request(tenant)` counts one."""
 
-    def __init__(self, app: ASGIApp, credentials: FindsIdentity) -> None:
-        self._app, self._credentials = app, credentials
+    def __init__(self, app: ASGIApp, credentials: FindsIdentity, take_request: Callable[[str], None]) -> None:
+        """`take_request` may raise QuotaExceeded and DependencyAway."""
+        self._app, self._credentials, self._take_request = app, credentials, take_request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             try:
-                scope[IDENTITY] = await self._identity(scope)
+                identity = scope[IDENTITY] = await self._identity(scope)
+                if identity.tenant is not None:
+                    self._take_request(identity.tenant)
             except ForgeError as error:
                 await send_problem(scope, send, problem_of(error))
                 return

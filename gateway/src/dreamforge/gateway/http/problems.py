@@ -56,7 +56,7 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (own.JobNotCompleted, 422, "The job ended without its images"),
     (e.Conflict, 409, "The state does not allow that"),
     (e.QueueFull, 429, "The queue is full"),
-    (e.TenantQueueFull, 429, "The tenant's queue is full"),
+    (e.QuotaExceeded, 429, "A quota of the tenant is used up"),
     (e.LimitReached, 429, "A limit was reached"),
     (own.ProjectionBehind, 503, "The read tables are behind"),
     (e.OtherLog, 503, "The read tables belong to another log"),
@@ -114,7 +114,7 @@ class Problem:
 def problem_of(error: e.ForgeError) -> Problem:
     """The problem document of an error: its fields, but never the text of a dependency."""
     status, title = next((status, title) for kind, status, title in STATUS_OF if isinstance(error, kind))
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status in (429, 503) else {}
+    headers = {"Retry-After": str(_retry_after_seconds(error))} if status in (429, 503) else {}
     if status == 401:
         headers = {"WWW-Authenticate": "Bearer"}
     if isinstance(error, own.StillRunning):
@@ -128,6 +128,10 @@ def problem_of(error: e.ForgeError) -> Problem:
     if status == 500:
         return Problem(500, "internal", title, "The error was logged under the request id")
     return Problem(status, error.code, title, str(error), _places(error), _fields(error), headers)
+
+
+def _retry_after_seconds(error: e.ForgeError) -> int:
+    return error.retry_after_seconds if isinstance(error, e.QuotaExceeded) else RETRY_AFTER_SECONDS
 
 
 def http_problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Problem:

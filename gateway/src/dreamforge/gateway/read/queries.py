@@ -1,13 +1,29 @@
 """The reads, as statements: pure SQL values, each consistent by being one statement."""
 
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, literal, literal_column, or_, select, true, tuple_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    and_,
+    cast,
+    exists,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    true,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 
 from dreamforge.contracts.events import JobWarned
 from dreamforge.contracts.jobs.course import Status
-from dreamforge.contracts.tables import artifacts, attempts, events, jobs, runners, steps
+from dreamforge.contracts.log.streams import JOBS
+from dreamforge.contracts.tables import artifacts, attempts, checkpoints, events, jobs, runners, steps
 from dreamforge.gateway.http.cursor import PageCursor
 
 Statement = Select[*tuple[Any, ...]]  # Any: rows are validated by the replies they become
@@ -89,7 +105,47 @@ def page(
 
 def open_jobs() -> Statement:
     """How many jobs of each tenant are not finished."""
-    return select(jobs.c.tenant, func.count().label("number")).where(jobs.c.status.in_(OPEN)).group_by(jobs.c.tenant)
+    number = func.count().label("number")
+    return _with_sequence(select(jobs.c.tenant, number).where(jobs.c.status.in_(OPEN)).group_by(jobs.c.tenant))
+
+
+def pixel_steps_by_minute(since: datetime, tenants: frozenset[str] | None) -> Statement:
+    """`RenderRequest.pixel_steps` of the jobs requested since then, by tenant and minute; of all tenants: None."""
+    upscale = jobs.c.request["upscale"]
+    second = func.coalesce(_whole(upscale, "width_px") * _whole(upscale, "height_px"), 0)
+    work = (
+        func.coalesce(_whole(jobs.c.request, "images"), 1)
+        * _whole(jobs.c.request, "steps")
+        * (_whole(jobs.c.request, "width_px") * _whole(jobs.c.request, "height_px") + second)
+    )
+    minute = cast(func.floor(func.extract("epoch", jobs.c.requested_at) / 60), BigInteger).label("minute")
+    counted = select(jobs.c.tenant, minute, func.sum(work).label("number")).where(jobs.c.requested_at > since)
+    return _with_sequence(_of_tenants(counted, tenants).group_by(jobs.c.tenant, minute))
+
+
+def stored_bytes(tenants: frozenset[str] | None) -> Statement:
+    """How many bytes the images have that each tenant's jobs show; of all tenants: None."""
+    counted = (
+        select(jobs.c.tenant, func.sum(artifacts.c.size_bytes).label("number"))
+        .join(artifacts, artifacts.c.job_id == jobs.c.job_id)
+        .where(artifacts.c.visible)
+    )
+    return _with_sequence(_of_tenants(counted, tenants).group_by(jobs.c.tenant))
+
+
+def _of_tenants(statement: Statement, tenants: frozenset[str] | None) -> Statement:
+    return statement if tenants is None else statement.where(jobs.c.tenant.in_(sorted(tenants)))
+
+
+def _whole(document: Any, name: str) -> Any:  # Any: SQLAlchemy's expressions of JSON
+    return cast(document[name].astext, BigInteger)
+
+
+def _with_sequence(counted: Statement) -> Statement:
+    """Rows of a count with the sequence up to which it is; one row without a tenant, if there are none."""
+    reached = select(func.max(checkpoints.c.sequence).label("sequence")).where(checkpoints.c.stream == JOBS.name)
+    place, found = reached.subquery("place"), counted.subquery("counted")
+    return select(place, found).select_from(place.outerjoin(found, true()))
 
 
 def ahead_of(job_id: str) -> Statement:

@@ -3,13 +3,14 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AwareDatetime, ConfigDict, Field
 
 from dreamforge.contracts.access import Scope
 from dreamforge.contracts.events import Candidate, Decision
 from dreamforge.contracts.fleet import Device, Heartbeat
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, Value
+from dreamforge.contracts.quotas import Quota
 from dreamforge.contracts.request.batch import BatchTemplate
 from dreamforge.contracts.request.render_request import RenderRequest
 
@@ -306,6 +307,30 @@ class WhyReply(Value):
     waiting: Waiting | None = Field(default=None, description="only while the job waits for a runner")
 
 
+class QuotaReply(Value):
+    """One quota of a tenant."""
+
+    quota: Quota
+    limit: int | float | None = Field(description="null: no limit")
+    own: bool = Field(description="false: the limit is that of the installation")
+    used: int | None = Field(description="null: not counted, since there is no limit or it is a rate")
+    frees_at: AwareDatetime | None = Field(description="of a quota that is used up: when it has room, if that is known")
+
+
+class TenantReply(Value):
+    """What a tenant may use, and its share."""
+
+    tenant: str
+    weight: int = Field(description="its share of the fleet, beside those of other tenants")
+    quotas: tuple[QuotaReply, ...]
+
+
+class TenantsReply(Value):
+    """The tenants that were configured."""
+
+    tenants: tuple[TenantReply, ...]
+
+
 class MeReply(Value):
     """Who a request comes from."""
 
@@ -314,6 +339,7 @@ class MeReply(Value):
     subject: str | None = Field(default=None, description="who signed in, as the OpenID Connect provider names them")
     tenant: str | None = Field(description="whose jobs it submits and sees; null: any")
     scopes: tuple[Scope, ...]
+    quotas: tuple[QuotaReply, ...] = Field(description="of the tenant that the request acts for")
     csrf_token: str | None = Field(
         default=None, description="of a session in a cookie: every write needs it in the header Forge-CSRF-Token"
     )

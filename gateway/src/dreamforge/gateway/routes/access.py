@@ -17,7 +17,7 @@ from dreamforge.gateway.http.authentication import (
 )
 from dreamforge.gateway.http.root_path import root_of
 from dreamforge.gateway.read.replies import MeReply, SessionReply
-from dreamforge.gateway.routes.common import BoundedBodyRoute, dependencies_of, reply
+from dreamforge.gateway.routes.common import BoundedBodyRoute, dependencies_of, quota_replies, reply, tenant_for
 from dreamforge.gateway.routes.session_cookie import SESSION
 
 router = APIRouter(tags=["access"], route_class=BoundedBodyRoute)
@@ -35,9 +35,9 @@ class SignIn(BaseModel):
 
 @router.get("/v1/me", response_model=MeReply, responses=doc.problems(503))
 async def read_me(request: Request) -> Response:
-    """Which tenant a request acts for, and what it may do."""
+    """Which tenant a request acts for, what it may do, and what it uses of its quotas."""
     credential, in_cookie = credential_in(dict(request.scope["headers"]))
-    return reply(_me(request, identity_of(request), session=credential if in_cookie else None))
+    return reply(await _me(request, identity_of(request), session=credential if in_cookie else None))
 
 
 @router.get(SESSION_PATH, response_model=SessionReply, responses=doc.problems())
@@ -54,9 +54,9 @@ async def sign_in(request: Request, sign_in: SignIn) -> Response:
     """Begin a session: the key is kept in a cookie that only this gateway gets, and that no script can read."""
     dependencies = dependencies_of(request)
     if dependencies.settings.gateway_auth == "none":
-        return reply(_me(request, identity_of(request)))
+        return reply(await _me(request, identity_of(request)))
     identity = dependencies.credentials.identity_of_key(sign_in.key)
-    answer = reply(_me(request, identity, session=sign_in.key))
+    answer = reply(await _me(request, identity, session=sign_in.key))
     SESSION.set(request, answer, sign_in.key, SESSION_SECONDS)
     return answer
 
@@ -73,13 +73,15 @@ async def sign_out(request: Request) -> Response:
     return answer
 
 
-def _me(request: Request, identity: Identity, session: str | None = None) -> MeReply:
-    settings = dependencies_of(request).settings
+async def _me(request: Request, identity: Identity, session: str | None = None) -> MeReply:
+    dependencies = dependencies_of(request)
+    authentication = dependencies.settings.gateway_auth
     return MeReply(
-        authentication=settings.gateway_auth,
+        authentication=authentication,
         key_id=identity.key_id or None,
         subject=identity.subject or None,
         tenant=identity.tenant,
         scopes=tuple(scope for scope in Scope if identity.allows(scope)),
-        csrf_token=csrf_token(session) if session and settings.gateway_auth != "none" else None,
+        csrf_token=csrf_token(session) if session and authentication != "none" else None,
+        quotas=await quota_replies(dependencies, tenant_for(request, identity)),
     )

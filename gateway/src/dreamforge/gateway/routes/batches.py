@@ -19,7 +19,6 @@ from dreamforge.gateway.batches.submit_batch import Sender, submit_batch
 from dreamforge.gateway.batches.wildcards import read_wildcards
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents import route_descriptions as doc
-from dreamforge.gateway.events.stream import open_stream
 from dreamforge.gateway.http.authentication import identity_of
 from dreamforge.gateway.http.cursor import PAGE_PATTERN, SEQUENCE_MAX, EventCursor, PageCursor
 from dreamforge.gateway.http.middleware import context_of
@@ -43,6 +42,7 @@ from dreamforge.gateway.routes.common import (
     dependencies_of,
     key_of,
     known_shape,
+    open_stream_for,
     reply,
     reply_if_changed,
     require_log,
@@ -205,7 +205,7 @@ async def watch_batch(
     sent = [EventCursor.parse(text) for text in (header, last_event_id) if text]
     cursor = sent[0] if sent else EventCursor()
     _, job_ids = await _visible_batch(request, batch_id)
-    return await open_stream(dependencies_of(request).log.hub, job_ids, cursor)
+    return await open_stream_for(request, job_ids, cursor)
 
 
 @router.post(

@@ -1,8 +1,10 @@
 """What several routes need: the dependencies, checks of ids, consistency, replies."""
 
+import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Query
@@ -12,16 +14,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
+from dreamforge.contracts.access import Identity
 from dreamforge.contracts.errors import DependencyAway, JobNotFound
 from dreamforge.contracts.log.streams import JOBS
+from dreamforge.contracts.quotas import Quota
+from dreamforge.contracts.tenants import TenantState
 from dreamforge.gateway.dependencies import Dependencies
+from dreamforge.gateway.events.stream import open_stream
 from dreamforge.gateway.http.authentication import identity_of
 from dreamforge.gateway.http.byte_range import etag_of, is_known
-from dreamforge.gateway.http.cursor import SEQUENCE_MAX
+from dreamforge.gateway.http.cursor import SEQUENCE_MAX, EventCursor
 from dreamforge.gateway.http.errors import Malformed, SequenceNotGiven, SequenceOfOtherLog
 from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.http.root_path import root_of
-from dreamforge.gateway.read.replies import Accepted, Links
+from dreamforge.gateway.read.replies import Accepted, Links, QuotaReply, UploadReply
 from dreamforge.gateway.submit.submit import json_body_of, submit
 from dreamforge.runtime.log.bus import ApiError
 from dreamforge.runtime.log.event_store import JobOutcome
@@ -33,6 +39,7 @@ _TENANT = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _KEY = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?", re.ASCII)
 JOB_ID_CHARS = 36
 DEFAULT_TENANT = "default"
+TENANT_EXPECTED = "1 to 64 letters, digits, _ or -"
 
 
 def dependencies_of(request: Request) -> Dependencies:
@@ -89,13 +96,53 @@ def tenant_of(request: Request) -> str:
     """The tenant that a request acts for: that of its key; of a header, where the key is an admin's or none is asked
     for. Errors: Malformed.
     """
-    identity = identity_of(request)
+    return tenant_for(request, identity_of(request))
+
+
+def tenant_for(request: Request, identity: Identity) -> str:
+    """The same, for an identity that was just found. Errors: Malformed."""
     if identity.sees is not None:
         return identity.sees
     tenant = request.headers.get("forge-tenant", identity.tenant or DEFAULT_TENANT)
-    if _TENANT.fullmatch(tenant) is None:
-        raise Malformed(parameter="Forge-Tenant", expected="1 to 64 letters, digits, _ or -")
+    if not is_tenant(tenant):
+        raise Malformed(parameter="Forge-Tenant", expected=TENANT_EXPECTED)
     return tenant
+
+
+def is_tenant(name: str) -> bool:
+    """Whether it has the form of a tenant's name."""
+    return _TENANT.fullmatch(name) is not None
+
+
+async def quota_replies(
+    dependencies: Dependencies, tenant: str, state: TenantState | None = None
+) -> tuple[QuotaReply, ...]:
+    """The quotas of a tenant as they are shown; `state`: newer than what was read. Errors: DependencyAway."""
+    found = await dependencies.quotas.usage(tenant, state)
+    return tuple(QuotaReply.model_validate(usage, from_attributes=True) for usage in found)
+
+
+@contextlib.contextmanager
+def room_for_upload(request: Request) -> Iterator[None]:
+    """While the bytes of an upload are in memory. Errors: QuotaExceeded, UploadsFull, DependencyAway."""
+    dependencies = dependencies_of(request)
+    with dependencies.quotas.held(tenant_of(request), Quota.UPLOADS), dependencies.uploads.room():
+        yield
+
+
+async def keep_upload_for(request: Request, data: bytes) -> UploadReply:
+    """Store an upload of the tenant of a request. Errors: QuotaExceeded, those of `Uploads.keep`."""
+    dependencies, tenant = dependencies_of(request), tenant_of(request)
+    await dependencies.quotas.require_bytes(tenant, len(data))
+    return await dependencies.uploads.keep(data, tenant, root_of(request))
+
+
+async def open_stream_for(request: Request, job_ids: tuple[str, ...], cursor: EventCursor) -> Response:
+    """Events of jobs that the sender may see, as a stream of its tenant. Errors: QuotaExceeded; of `open_stream`."""
+    dependencies, tenant = dependencies_of(request), tenant_of(request)
+    hub, quotas = dependencies.log.hub, dependencies.quotas
+    quotas.hold(tenant, Quota.STREAMS)
+    return await open_stream(hub, job_ids, cursor, partial(quotas.release, tenant, Quota.STREAMS))
 
 
 def key_of(request: Request) -> str | None:

@@ -18,7 +18,6 @@ from dreamforge.contracts.placement import needs_of
 from dreamforge.contracts.queue_control import hold_of
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents import route_descriptions as doc
-from dreamforge.gateway.events.stream import open_stream
 from dreamforge.gateway.http.authentication import identity_of
 from dreamforge.gateway.http.cursor import EVENT_ID_PATTERN, PAGE_PATTERN, SEQUENCE_MAX, EventCursor, PageCursor
 from dreamforge.gateway.http.root_path import root_of
@@ -40,6 +39,7 @@ from dreamforge.gateway.routes.common import (
     catch_up,
     dependencies_of,
     key_of,
+    open_stream_for,
     reply,
     reply_if_changed,
     require_log,
@@ -169,7 +169,7 @@ async def _row_of(dependencies: Dependencies, job_id: str, statement: queries.St
             "content": {"text/event-stream": doc.EVENT},
         },
         204: {"description": "You have received the last event: do not reconnect"},
-        **doc.problems(400, 404, 422, 503),
+        **doc.problems(400, 404, 422, 429, 503),
     },
 )
 async def watch_job(
@@ -190,7 +190,7 @@ async def watch_job(
     """Every event of a job, from the beginning or after the last one you received."""
     sent = [EventCursor.parse(text) for text in (header, last_event_id) if text]
     cursor = sent[0] if sent else EventCursor()
-    return await open_stream(dependencies_of(request).log.hub, (await visible_job(request, job_id),), cursor)
+    return await open_stream_for(request, (await visible_job(request, job_id),), cursor)
 
 
 @router.get("/{job_id}/why", response_model=WhyReply, responses=doc.problems(404, 409, 422, 503))

@@ -11,10 +11,9 @@ from dreamforge.contracts.errors import ArtifactNotFound
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.authentication import identity_of
 from dreamforge.gateway.http.errors import UploadNotFound
-from dreamforge.gateway.http.root_path import root_of
 from dreamforge.gateway.http.stored_bytes import StoredImage, respond_with
 from dreamforge.gateway.read.replies import UploadReply
-from dreamforge.gateway.routes.common import dependencies_of, reply, tenant_of
+from dreamforge.gateway.routes.common import dependencies_of, keep_upload_for, reply, room_for_upload
 from dreamforge.gateway.submit.inspect_image import ANY_BYTES, FORMATS, require_image_type
 from dreamforge.gateway.submit.submit import body_of
 from dreamforge.runtime.storage.objects import upload_key
@@ -33,7 +32,7 @@ _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}  # 
             "description": "The picture is stored; the same bytes are always the same upload",
             "headers": doc.IDS | {"Location": {"schema": {"type": "string"}, "description": "the upload"}},
         },
-        **doc.problems(403, 413, 415, 422, 503),
+        **doc.problems(403, 413, 415, 422, 429, 503),
     },
     openapi_extra={"requestBody": {"required": True, "content": dict.fromkeys((*FORMATS, ANY_BYTES), _BINARY)}},
 )
@@ -41,9 +40,8 @@ async def keep_upload(request: Request) -> Response:
     """Upload a picture, as the body itself: PNG, JPEG, WebP or AVIF by its content; of an animation its first frame."""
     dependencies = dependencies_of(request)
     require_image_type(request.headers.get("content-type"))
-    with dependencies.uploads.room():
-        body = await body_of(request, dependencies.limits.upload_bytes)
-        kept = await dependencies.uploads.keep(body, tenant_of(request), root_of(request))
+    with room_for_upload(request):
+        kept = await keep_upload_for(request, await body_of(request, dependencies.limits.upload_bytes))
     return reply(kept, 201, {"Location": kept.url})
 
 

@@ -14,10 +14,10 @@ from dreamforge.contracts.placement import needs_of
 from dreamforge.contracts.request.image_size import ImageSizeNeeded
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.errors import BodyTooLarge, UnsupportedMedia
+from dreamforge.gateway.quotas.tenant_quotas import Admission, TenantQuotas
 from dreamforge.gateway.submit.accept import SubmissionContext, accept, fingerprint
 from dreamforge.gateway.submit.body import Submission
 from dreamforge.gateway.submit.capacity import require_fit
-from dreamforge.gateway.submit.open_job_limits import OpenJobLimits
 from dreamforge.gateway.submit.uploads import Uploads
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.event_store import NEW_JOB, EventStore, JobOutcome
@@ -66,7 +66,7 @@ class SubmissionServices(Protocol):
     @property
     def store(self) -> EventStore: ...
     @property
-    def open_jobs(self) -> OpenJobLimits: ...
+    def quotas(self) -> TenantQuotas: ...
     @property
     def uploads(self) -> Uploads: ...
     def models(self) -> Mapping[str, ModelDescriptor]: ...
@@ -80,27 +80,36 @@ async def submit(
 
     Without a key the id is new, so there is nothing to load. With one, the append itself finds out: a repeat
     conflicts with version 0 and only then is the job read. `sees`: whose images it may name, None for all.
-    Errors: InvalidInput of `accept`, ModelTooLarge, UnknownUpload, QueueFull, TenantQueueFull, IdempotencyConflict,
+    Errors: InvalidInput of `accept`, ModelTooLarge, UnknownUpload, QueueFull, QuotaExceeded, IdempotencyConflict,
     JobWasErased, DependencyAway.
     """
-    store = services.store
-    job_id = ids.job_id_for(tenant, key)
-    context = SubmissionContext(job_id, clock.now(), tenant, key, ids.new_seed())
-    try:
-        services.open_jobs.require(tenant)
-        models = services.models()
-        command = await _command(services, body, context, models, sees)
-        require_fit(needs_of(command.request), models, services.heartbeats().values())
-        await services.uploads.require(command.request, sees)
-    except (InvalidInput, LimitReached):
-        # What was accepted once stays accepted, even if its model is gone or the limits are lower by now.
-        if key is not None and (repeat := await _repeat(store, job_id, body)) is not None:
-            return job_id, repeat
-        raise
-    outcome = await store.execute(job_id, command, known=NEW_JOB, traceparent=traceparent)
-    if outcome.events:
-        services.open_jobs.taken(tenant)
-    return job_id, outcome
+    with services.quotas.submission() as admission:
+        job_id = ids.job_id_for(tenant, key)
+        context = SubmissionContext(job_id, clock.now(), tenant, key, ids.new_seed())
+        try:
+            command = await _admit(services, body, context, sees, admission)
+        except (InvalidInput, LimitReached):
+            # What was accepted once stays accepted, even if its model is gone or the limits are lower by now.
+            if key is not None and (repeat := await _repeat(services.store, job_id, body)) is not None:
+                return job_id, repeat
+            raise
+        outcome = await services.store.execute(job_id, command, known=NEW_JOB, traceparent=traceparent)
+        if outcome.events:
+            admission.recorded(outcome.version)
+        return job_id, outcome
+
+
+async def _admit(
+    services: SubmissionServices, body: bytes, context: SubmissionContext, sees: str | None, admission: Admission
+) -> RequestJob:
+    """The command that makes the job, if there is room for it. Errors: as `submit`."""
+    await services.quotas.require_open_job(context.tenant, admission)
+    models = services.models()
+    command = await _command(services, body, context, models, sees)
+    require_fit(needs_of(command.request), models, services.heartbeats().values())
+    await services.quotas.require_pixel_steps(context.tenant, command.request.pixel_steps, admission)
+    await services.uploads.require(command.request, sees)
+    return command
 
 
 async def _command(

@@ -87,6 +87,21 @@ function describeRequest(request) {
   ].filter(Boolean).join(" · ");
 }
 
+const share = ({ used, limit }) => limit ? `${Math.floor(100 * used / limit)} %` : "0 %";
+const QUOTAS = {
+  open_jobs: ({ used, limit }) => `${used} of ${limit} jobs open`,
+  pixel_steps_per_hour: quota => `${share(quota)} of the work of an hour`,
+  stored_bytes: quota => `${share(quota)} of ${gibibytes(quota.limit)} stored`,
+};
+
+// What a tenant uses of its quotas: of those that are its own, and of others once half of it is used.
+function describeQuotas(quotas) {
+  const shown = quotas.filter(each => QUOTAS[each.quota] && each.limit !== null && each.used !== null &&
+    (each.own || each.used >= each.limit / 2));
+  return shown.map(each => QUOTAS[each.quota](each) +
+    (each.frees_at ? ` (room from ${describeTime(each.frees_at)})` : "")).join(" · ");
+}
+
 function describeTime(text) {
   const at = new Date(text), today = at.toDateString() === new Date().toDateString();
   return today ? at.toLocaleTimeString() : at.toLocaleString();

@@ -49,9 +49,10 @@ class Session {
     }
   }
 
-  // Whether there is a session to end, and whose it is.
+  // Whether there is a session to end, whose it is, and what its tenant uses.
   async look() {
-    const { authentication, subject, tenant } = await me();
+    const { authentication, subject, tenant, quotas } = await me();
+    show($("quotas"), describeQuotas(quotas));
     this.signOut.hidden = authentication === "none";
     this.signOut.title = [subject, tenant && `of tenant ${tenant}`].filter(Boolean).join(" ");
   }

@@ -163,6 +163,7 @@ form.form.addEventListener("submit", async event => {
     if (body) form.sent();
   } catch (error) { form.explain(error); }
   form.update();
+  session.look().catch(() => {});
 });
 form.form.addEventListener("keydown", event => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.form.requestSubmit($("submit"));

@@ -1,0 +1,1 @@
+"""What each tenant may use, and how much of it is used."""
