@@ -12,6 +12,7 @@ from dreamforge.cli import console
 from dreamforge.cli.command_group import Gateway, with_gateway
 from dreamforge.cli.commands import (
     batches,
+    certificate,
     demo,
     down,
     events,
@@ -28,6 +29,7 @@ from dreamforge.cli.commands import (
     status,
     tenants,
     up,
+    verify,
 )
 from dreamforge.cli.failure import EXIT_MEANINGS, CommandError, Exit, report
 from dreamforge.contracts.errors import ForgeError
@@ -91,6 +93,8 @@ app.command()(logs.logs)
 app.command()(status.env)
 app.command()(with_gateway(generate.generate))
 app.command()(with_gateway(rerun.rerun))
+app.command()(with_gateway(verify.verify))
+app.add_typer(certificate.app, name="certificate")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(batches.app, name="batches")
 app.add_typer(queue.app, name="queue")

@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from dreamforge.contracts.models.descriptor import Token
 from dreamforge.runtime.service.settings import CommonSettings
@@ -45,10 +45,23 @@ class RunnerSettings(CommonSettings):
     runner_stall_seconds: float = Field(default=120.0, gt=0, description="silence of a render that means it is stuck")
     runner_load_seconds: float = Field(default=900.0, gt=0, description="silence of a load that means it is stuck")
 
+    runner_certificate: str = Field(
+        default="", description="PEM file of the chain that pictures are signed with, leaf first; empty: not signed"
+    )
+    runner_certificate_key: SecretStr = Field(
+        default=SecretStr(""), description="its private key, as PEM text or the name of a PEM file"
+    )
+
     @property
     def models_dir(self) -> Path:
         """Where the models are."""
         return self.runner_models_dir or self.state_dir / "models"
+
+    @model_validator(mode="after")
+    def _a_certificate_has_a_key(self) -> Self:
+        if bool(self.runner_certificate) != bool(self.runner_certificate_key.get_secret_value()):
+            raise ValueError("FORGE_RUNNER_CERTIFICATE and FORGE_RUNNER_CERTIFICATE_KEY must be given together")
+        return self
 
     @model_validator(mode="after")
     def _one_render_at_a_time_on_a_device(self) -> Self:

@@ -26,6 +26,7 @@ from dreamforge.gpu_runner.supervisor.artifact_uploader import ArtifactUploader
 from dreamforge.gpu_runner.supervisor.assignment import ReceivedAssignment
 from dreamforge.gpu_runner.supervisor.attempt_recorder import AttemptRecorder
 from dreamforge.gpu_runner.supervisor.child_supervisor import ChildSupervisor
+from dreamforge.gpu_runner.supervisor.picture_signing import SignPicture
 from dreamforge.gpu_runner.supervisor.progress_publisher import ProgressPublisher
 from dreamforge.gpu_runner.supervisor.render_tasks import RenderTaskFactory
 from dreamforge.gpu_runner.supervisor.task_monitor import AttemptLost, TaskMonitor
@@ -64,6 +65,7 @@ class AttemptServices:
     store: EventStore
     child: ChildSupervisor
     uploads: ArtifactUploader
+    sign: SignPicture
     progress: ProgressPublisher
     tasks: RenderTaskFactory
     slots: asyncio.Semaphore
@@ -198,19 +200,21 @@ class Attempt:
 
     async def _store_image(self, image: Image, seed: int) -> ArtifactStored:
         metrics.RENDER_SECONDS.observe(image.timings.render_seconds)
-        key = await self.services.uploads.store(image.sha256, image.body, image.content_type)
+        recipe = image.recipe.model_dump(mode="json")
+        signed = await self.services.sign(image, self.assignment.job_id, recipe)
+        key = await self.services.uploads.store(signed.sha256, signed.body, image.content_type)
         return ArtifactStored(
             at=clock.now(),
             attempt=self.assignment.event.attempt,
             index=image.image_index,
-            sha256=image.sha256,
+            sha256=signed.sha256,
             object_key=key,
-            size_bytes=len(image.body),
+            size_bytes=len(signed.body),
             content_type=image.content_type,
             width_px=image.width_px,
             height_px=image.height_px,
             seed=seed,
-            recipe=image.recipe.model_dump(mode="json"),
+            recipe=recipe,
         )
 
     async def _finish(

@@ -24,6 +24,7 @@ from dreamforge.gpu_runner.supervisor.input_cache import InputCache
 from dreamforge.gpu_runner.supervisor.interrupts import Interrupts
 from dreamforge.gpu_runner.supervisor.model_offer import ModelOffer
 from dreamforge.gpu_runner.supervisor.models_watcher import ModelsWatcher
+from dreamforge.gpu_runner.supervisor.picture_signing import picture_signing
 from dreamforge.gpu_runner.supervisor.progress_publisher import ProgressPublisher
 from dreamforge.gpu_runner.supervisor.registration import RunnerRegistration
 from dreamforge.gpu_runner.supervisor.render_tasks import RenderTaskFactory
@@ -153,6 +154,7 @@ class Supervisor:
             store=self.store,
             child=self.child,
             uploads=ArtifactUploader(self.objects),
+            sign=picture_signing(self.settings),
             progress=self.progress,
             tasks=RenderTaskFactory(
                 self.offer.models,

@@ -1,0 +1,1 @@
+"""Content credentials of pictures: signing and reading them, with c2pa-python."""
