@@ -32,6 +32,7 @@ class Exit(IntEnum):
     UNAVAILABLE = 3
     JOB_ENDED = 4
     IN_USE = 5
+    NOT_CHECKED = 6
     INTERRUPTED = 130
 
 
@@ -42,6 +43,7 @@ EXIT_MEANINGS: dict[Exit, str] = {
     Exit.UNAVAILABLE: "the gateway, NATS, Postgres or S3 could not be reached",
     Exit.JOB_ENDED: "the job failed or was cancelled",
     Exit.IN_USE: "a port or the folder is in use by another process",
+    Exit.NOT_CHECKED: "verify: neither signature nor log could be checked",
     Exit.INTERRUPTED: "interrupted (Ctrl-C)",
 }
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.client.gateway import GatewayClient
@@ -98,5 +99,5 @@ async def _log(settings: CliSettings, picture: Picture, job: str | None) -> tupl
 def _print(checks: tuple[Check, ...]) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     for check in checks:
-        table.add_row(check.name, f"[{STYLES[check.result]}]{check.result}[/]", check.says)
+        table.add_row(Text(check.name), Text(check.result, STYLES[check.result]), Text(check.says))
     out.print(table)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dreamforge.cli.failure import Exit
 from dreamforge.contracts.pictures.metadata import PictureMetadata
 from dreamforge.contracts.pictures.recipe_hash import recipe_sha256
 from dreamforge.runtime.pictures.credentials import Credentials
@@ -100,8 +101,9 @@ def checks_of_log(picture: Picture, job: Json | None, job_id: str | None) -> Ite
         yield Check("recorded recipe", "does not fit", "its recipe is another one than the log has")
 
 
-def exit_code(checks: tuple[Check, ...]) -> int:
+def exit_code(checks: tuple[Check, ...]) -> Exit:
     """1 where something does not fit; else 0 where signature or log fit, else 6: nothing could be shown."""
     if any(each.result == "does not fit" for each in checks):
-        return 1
-    return 0 if any(each.result == "ok" and each.name in ("signature", "log") for each in checks) else 6
+        return Exit.FAILED
+    shown = any(each.result == "ok" and each.name in ("signature", "log") for each in checks)
+    return Exit.DONE if shown else Exit.NOT_CHECKED
