@@ -11,7 +11,7 @@ from dreamforge.cli.jobs.verify import Picture, checks_of_file, checks_of_log, e
 from dreamforge.contracts.pictures.mark import XMP, XMP_KEYWORD
 from dreamforge.contracts.pictures.metadata import read_metadata
 from dreamforge.contracts.pictures.recipe_hash import recipe_sha256
-from dreamforge.runtime.pictures.credentials import Credentials
+from dreamforge.runtime.pictures.credentials import ContentCredentials
 
 JOB_ID = "01a20638-499f-7288-a6c2-5e668ec21e03"
 RECIPE: dict[str, Any] = {"prompt": "a fox"}  # Any: JSON
@@ -30,7 +30,11 @@ def ours() -> bytes:
 def picture(data: bytes, **credentials: Any) -> Picture:
     """A picture, with credentials where they are given."""
     stated = {"job_id": JOB_ID, "recipe_sha256": recipe_sha256(RECIPE)}
-    found = Credentials(**{"state": "Valid", "signer": "us", "stated": stated} | credentials) if credentials else None
+    found = (
+        ContentCredentials(**{"state": "Valid", "signer": "us", "stated": stated} | credentials)
+        if credentials
+        else None
+    )
     return Picture(data, read_metadata(data), found)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from dreamforge.cli.failure import Exit
 from dreamforge.contracts.pictures.metadata import PictureMetadata
 from dreamforge.contracts.pictures.recipe_hash import recipe_sha256
-from dreamforge.runtime.pictures.credentials import Credentials
+from dreamforge.runtime.pictures.credentials import ContentCredentials
 
 Result = Literal["ok", "does not fit", "cannot be checked"]
 Json = Mapping[str, Any]  # Any: JSON
@@ -29,7 +29,7 @@ class Picture:
 
     data: bytes
     metadata: PictureMetadata
-    credentials: Credentials | None
+    credentials: ContentCredentials | None
     unreadable: str = ""
 
     @property
@@ -54,7 +54,7 @@ def checks_of_file(picture: Picture) -> Iterator[Check]:
     yield _recipe(picture)
 
 
-def _signature(found: Credentials | None) -> Check:
+def _signature(found: ContentCredentials | None) -> Check:
     if found is None:
         return Check("signature", "cannot be checked", "it has no content credentials")
     signer = found.signer or "an unnamed certificate"

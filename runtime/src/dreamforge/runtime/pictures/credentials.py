@@ -109,7 +109,7 @@ def _manifest(origin: Origin) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class ContentCredentials:
     """What a picture's credentials say. `problems` are the codes of C2PA for what does not fit."""
 
     state: str
@@ -119,7 +119,7 @@ class Credentials:
     problems: tuple[str, ...] = ()
 
 
-def read_credentials(data: bytes, content_type: str, authorities: str = "") -> Credentials | None:
+def read_credentials(data: bytes, content_type: str, authorities: str = "") -> ContentCredentials | None:
     """The credentials in a file; None without any. `authorities`: certificates (PEM) whose signatures are trusted.
 
     Never raises for a damaged file: what cannot be read is Invalid.
@@ -133,10 +133,10 @@ def read_credentials(data: bytes, content_type: str, authorities: str = "") -> C
     except c2pa.C2paError.ManifestNotFound:
         return None
     except (c2pa.C2paError, ValueError) as error:
-        return Credentials("Invalid", "", {}, (str(error),))
+        return ContentCredentials("Invalid", "", {}, (str(error),))
     manifest = found["manifests"].get(found.get("active_manifest"), {})
     signature = manifest.get("signature_info", {})
     signer = " of ".join(str(signature[part]) for part in ("common_name", "issuer") if signature.get(part))
     stated: Any = next((each["data"] for each in manifest.get("assertions", ()) if each.get("label") == ASSERTION), {})
     problems = tuple(each["code"] for each in found.get("validation_status", ()) if "untrusted" not in each["code"])
-    return Credentials(state, signer, stated if isinstance(stated, dict) else {}, problems)
+    return ContentCredentials(state, signer, stated if isinstance(stated, dict) else {}, problems)
