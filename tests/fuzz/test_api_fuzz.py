@@ -62,13 +62,15 @@ class FuzzTarget:
 
 
 async def _jobs(stack: LiveStack) -> dict[str, tuple[str, ...]]:
-    """A job that is done, one that was cancelled; and their images."""
+    """A job that is done, one that was cancelled; and their images; and a batch."""
     done, cancelled = await stack.submit(images=2), await stack.submit(images=4, steps=150)
     await stack.client.post(f"/v1/jobs/{cancelled}/cancel")
+    grid = {"request": {"prompt": "a", "model_id": "synthetic"}, "grid": {"steps": [2, 3]}}
+    batch = str((await stack.request("POST", "/v1/batches", json=grid)).json()["batch_id"])
     artifacts: Any = (await stack.finished(done))["artifacts"]
     await stack.finished(cancelled)
     pictures = tuple(str(each["artifact_id"]) for each in artifacts)
-    return {"job_id": (done, cancelled), "artifact_id": pictures, "model_id": ("synthetic",)}
+    return {"job_id": (done, cancelled), "artifact_id": pictures, "model_id": ("synthetic",), "batch_id": (batch,)}
 
 
 @pytest.fixture(scope="module")

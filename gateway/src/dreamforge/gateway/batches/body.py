@@ -9,6 +9,7 @@ from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.parameters import PARAMETERS
 from dreamforge.contracts.request.values import Seed
 from dreamforge.gateway.http.errors import InvalidRequest, Violation, pointer
+from dreamforge.gateway.submit.body import Submission
 
 NAMES = tuple(each.name for each in PARAMETERS)
 AXES_MAX = 8
@@ -101,10 +102,12 @@ class BatchSubmission(BaseModel):
         return found
 
     def _unknown(self) -> list[Violation]:
+        known = {"grid": NAMES, "request": (*NAMES, *Submission.model_fields)}
         return [
-            Violation(f"is no parameter of a request; known: {', '.join(NAMES)}", pointer(("grid", name)))
-            for name in self.grid
-            if name not in NAMES
+            Violation(f"is not known here; known: {', '.join(names)}", pointer((place, name)))
+            for place, names in known.items()
+            for name in getattr(self, place)
+            if name not in names
         ]
 
     def _unfit(self, limits: Limits) -> list[Violation]:
