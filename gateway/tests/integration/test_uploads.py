@@ -68,6 +68,15 @@ async def test_what_is_no_picture_within_bounds_is_refused(client: httpx.AsyncCl
         assert (missing.status_code, missing.json()["code"]) == (404, "upload_not_found")
 
 
+async def test_a_deleted_upload_cannot_be_read_until_it_is_uploaded_again(client: httpx.AsyncClient) -> None:
+    kept = (await bring(client, picture())).json()
+    assert (await client.delete("/v1/uploads/" + "0" * 64)).status_code == 404
+    assert [(await client.delete(kept["url"])).status_code for _ in range(2)] == [204, 404]
+    assert (await client.get(kept["url"])).status_code == 404
+    await bring(client, picture())
+    assert (await client.get(kept["url"])).status_code == 200
+
+
 async def test_a_picture_that_was_rendered_here_can_be_started_from(
     client: httpx.AsyncClient, system: SimulatedSystem
 ) -> None:

@@ -3,19 +3,30 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import psycopg
 import pytest
 
 from dreamforge.contracts.errors import OtherLog
 from dreamforge.projector.maintenance.artifact_collector import candidates, collect
+from dreamforge.projector.maintenance.named_objects import named
+from dreamforge.projector.maintenance.object_removal import settle
+from dreamforge.projector.maintenance.upload_collector import UploadRules, collect_uploads
 from dreamforge.runtime.log import bus as bus_module
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.identity import stream_place
 from dreamforge.runtime.log.streams import ensure_streams
 from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.bucket_owner import claim, mark
-from dreamforge.runtime.storage.objects import ObjectStore, StoredObject, upload_key
+from dreamforge.runtime.storage.objects import (
+    ObjectStore,
+    StoredObject,
+    upload_deletion_key,
+    upload_key,
+    upload_owner_key,
+)
+from dreamforge.runtime.storage.postgres import connect
 
 
 @dataclass
@@ -77,6 +88,39 @@ async def test_uploads_are_never_collected(world: World) -> None:
     await collect(world.database_url, world.bus, world.store, grace_seconds=0)
     assert await world.store.exists(upload_key("d" * 64))
     assert await world.keys() == set()
+
+
+async def test_uploads_that_nothing_needs_are_collected(world: World) -> None:
+    """`a` is deleted by its owner, `b` is named by no job, `c` is needed by an open job, `d` has another owner."""
+    world.folded(0)
+    for name in "abcd":
+        await world.store.put(upload_key(name * 64), b"x", "image/png")
+        await world.store.put(upload_owner_key("t", name * 64), b"", "application/x-empty")
+    for name in "acd":
+        await world.store.remove(upload_owner_key("t", name * 64))
+        await world.store.put(upload_deletion_key(name * 64), b"", "application/x-empty")
+    await world.store.put(upload_owner_key("u", "d" * 64), b"", "application/x-empty")
+    with psycopg.connect(world.database_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO job_inputs VALUES ('J', %s), ('J', %s)", ("c" * 64, "d" * 64))
+        connection.execute(
+            "INSERT INTO jobs (job_id, version, tenant, status, priority, model_id, preset, request, attempt,"
+            " cancel_requested, requested_at) VALUES ('J', 1, 't', 'queued', 5, 'm', 'p', '{}', 0, false, now())"
+        )
+    never, at_once = UploadRules(None, None), UploadRules(timedelta(0), None)
+
+    async def collected(rules: UploadRules) -> str:
+        async with await connect(world.database_url, name="test") as connection:
+            await collect_uploads(connection, world.bus, world.store, rules)
+            who_names = partial(named, world.bus, connection, world.store)
+            await settle(world.store, who_names, grace_seconds=0)  # as the collection of images does
+        return "".join([name for name in "abcd" if await world.store.exists(upload_key(name * 64))])
+
+    assert await collected(never) == "bcd"
+    assert not await world.store.exists(upload_deletion_key("a" * 64))
+    assert await collected(at_once) == "cd"
+    with psycopg.connect(world.database_url, autocommit=True) as connection:
+        connection.execute("UPDATE jobs SET finished_at = now()")
+    assert await collected(never) == "d"
 
 
 async def test_young_objects_are_kept(world: World) -> None:

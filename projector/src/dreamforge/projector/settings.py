@@ -17,8 +17,14 @@ class ProjectorSettings(CommonSettings):
     projector_erase_seconds: float = Field(
         default=1.0, gt=0, description="between two looks for deleted jobs whose grace period is over"
     )
-    retention_jobs_days: float | None = Field(
-        default=None, gt=0, description="finished jobs that are older are deleted; none: they are kept"
+    retention_uploads_days: float = Field(
+        default=0.0, ge=0, description="uploads that are older are deleted, used or not; 0: they are kept"
+    )
+    retention_unused_uploads_hours: float = Field(
+        default=24.0, ge=0, description="uploads that no job names are deleted when they are older; 0: never"
+    )
+    retention_jobs_days: float = Field(
+        default=0.0, ge=0, description="finished jobs that are older are deleted; 0: they are kept"
     )
     projector_collect_grace_seconds: float = Field(
         default=3_600, ge=0, description="age below which an object is never collected; a runner may be about to use it"

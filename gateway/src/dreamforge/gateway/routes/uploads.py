@@ -62,3 +62,16 @@ async def fetch_upload(request: Request, sha256: str) -> Response:
         return await respond_with(request, dependencies_of(request).objects, image)
     except ArtifactNotFound:
         raise UploadNotFound(sha256=sha256) from None
+
+
+@router.delete("/{sha256}", status_code=204, response_class=Response, responses=doc.problems(403, 404, 422, 503))
+async def delete_upload(request: Request, sha256: str) -> Response:
+    """Delete an uploaded picture. Jobs that started from it keep their record, and the picture cannot be read there.
+
+    A job that is still open gets it; the bytes go after that, unless another tenant has uploaded the same picture.
+    """
+    uploads, identity = dependencies_of(request).uploads, identity_of(request)
+    if _SHA256.fullmatch(sha256) is None or not await uploads.visible(sha256, identity.sees):
+        raise UploadNotFound(sha256=sha256[:64])
+    await uploads.delete(sha256, tenant_of(request))
+    return Response(status_code=204)

@@ -14,7 +14,14 @@ from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gateway.http.errors import UnknownUpload, UploadsFull
 from dreamforge.gateway.read.replies import UploadReply
 from dreamforge.gateway.submit.image_process import ImageProcesses
-from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_of, upload_key, upload_owner_key
+from dreamforge.runtime.storage.objects import (
+    ObjectStore,
+    object_key,
+    sha256_of,
+    upload_deletion_key,
+    upload_key,
+    upload_owner_key,
+)
 
 # Each decode may use one processor, and hold up to sixteen bytes a pixel.
 DECODES_AT_ONCE = 2
@@ -64,6 +71,7 @@ class Uploads:
         size = {"width-px": str(header.width_px), "height-px": str(header.height_px)}
         await self._objects.put(upload_key(sha256), data, header.content_type, size)
         await self._own(tenant, sha256)
+        await self._objects.remove(upload_deletion_key(sha256))
         return UploadReply(
             sha256=sha256,
             width_px=header.width_px,
@@ -80,13 +88,26 @@ class Uploads:
     async def require(self, request: RenderRequest, sees: str | None) -> None:
         """Check that each named image is stored. Errors: UnknownUpload(field, value), DependencyAway."""
         for field, sha256 in _named(request):
-            if not (await self.visible(sha256, sees) or await self._adopt(sha256, sees)):
+            if await self.visible(sha256, sees):
+                if sees is not None:  # it is in use: as if it was uploaded now, so that it is not collected
+                    await self._own(sees, sha256)
+            elif not await self._adopt(sha256, sees):
                 raise UnknownUpload(field=field, value=sha256)
 
     async def visible(self, sha256: str, sees: str | None) -> bool:
         """Whether there is an upload that may be read. Errors: DependencyAway."""
-        key = upload_key(sha256) if sees is None else upload_owner_key(sees, sha256)
-        return await self._objects.exists(key)
+        if sees is not None:
+            return await self._objects.exists(upload_owner_key(sees, sha256))
+        stored = await self._objects.exists(upload_key(sha256))
+        return stored and not await self._objects.exists(upload_deletion_key(sha256))
+
+    async def delete(self, sha256: str, tenant: str) -> None:
+        """Take an upload away from its owner; its bytes go when no other owner has it and no open job needs it.
+
+        Errors: DependencyAway.
+        """
+        await self._objects.put(upload_deletion_key(sha256), b"", "application/x-empty")
+        await self._objects.remove(upload_owner_key(tenant, sha256))
 
     async def size_of(self, field: str, sha256: str, sees: str | None) -> tuple[int, int]:
         """Width and height in pixels, as a viewer shows it, of an upload or of an image that was rendered here.
@@ -122,6 +143,7 @@ class Uploads:
             return False
         if sees is not None:
             await self._own(sees, sha256)
+        await self._objects.remove(upload_deletion_key(sha256))
         return True
 
 

@@ -21,7 +21,8 @@ from psycopg import OperationalError
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.projector.maintenance.named_objects import folded, named, shown
-from dreamforge.projector.maintenance.object_removal import set_aside, settle
+from dreamforge.projector.maintenance.object_removal import same_time, set_aside, settle
+from dreamforge.projector.maintenance.upload_collector import UploadRules, collect_uploads
 from dreamforge.projector.projector import Projector, Role
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.projector.writing.same_log import require_proved
@@ -72,10 +73,10 @@ async def collect(
         names = await shown(connection, [found.key for found in old])
         orphans = [found for found in old if found.key not in names]
         for orphan in orphans if not dry_run else ():
-            if _same(await store.modified_at(orphan.key), orphan.modified_at):  # else it was stored again meanwhile
+            if same_time(await store.modified_at(orphan.key), orphan.modified_at):  # else it was stored again meanwhile
                 COLLECTED.inc(await set_aside(store, [orphan.key]))
         if not dry_run:
-            await settle(store, partial(named, bus, connection), grace_seconds=grace_seconds)
+            await settle(store, partial(named, bus, connection, store), grace_seconds=grace_seconds)
     return Collection(len(objects), tuple(o.key for o in orphans), sum(o.size_bytes for o in orphans))
 
 
@@ -88,14 +89,11 @@ async def collect_periodically(settings: ProjectorSettings, bus: Bus, projector:
             continue
         try:
             store = ObjectStore(settings)
+            async with await connect(url, name="dreamforge-collect") as connection:
+                await collect_uploads(connection, bus, store, UploadRules.of(settings))
             done = await collect(url, bus, store, grace_seconds=settings.projector_collect_grace_seconds)
         except (ForgeError, ApiError, OperationalError) as error:
             logger.warning("could not collect lost objects: {}", error)
             continue
         if done.orphans:
             logger.info("collected {} lost objects, {} bytes", len(done.orphans), done.freed_bytes)
-
-
-def _same(now: datetime | None, before: datetime) -> bool:
-    """Whether both times are the same: a listing has milliseconds, the header of one object only seconds."""
-    return now is not None and abs(now - before) < timedelta(seconds=1)

@@ -74,12 +74,12 @@ class Eraser:
         await self._remove_erased()
         if self._aside:
             grace = self._settings.projector_collect_grace_seconds
-            who_names = partial(named, self._bus, self._connection)
+            who_names = partial(named, self._bus, self._connection, self._objects)
             self._aside = await settle(self._objects, who_names, grace_seconds=grace) > 0
 
     async def _retain(self) -> None:
         days, now = self._settings.retention_jobs_days, clock.now()
-        if days is None:
+        if not days:
             return
         command = RequestErasure(now, now + timedelta(seconds=self._settings.erasure_grace_seconds), "retention")
         for job_id in await self._ids(OLD, (now - timedelta(days=days), JOBS_PER_PASS)):

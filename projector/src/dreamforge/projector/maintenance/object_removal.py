@@ -7,7 +7,7 @@ event of an image within the grace after it has stored the image. Each step can 
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from dreamforge.contracts.errors import ArtifactNotFound
@@ -61,3 +61,8 @@ async def settle(store: RemovalStore, named: Named, *, grace_seconds: float) -> 
             continue
         await store.remove(found.key)
     return left
+
+
+def same_time(now: datetime | None, before: datetime) -> bool:
+    """Whether both times are the same: a listing has milliseconds, the header of one object only seconds."""
+    return now is not None and abs(now - before) < timedelta(seconds=1)

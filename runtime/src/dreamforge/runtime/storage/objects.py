@@ -83,6 +83,15 @@ def upload_owner_key(tenant: str, sha256: str) -> str:
     return f"{UPLOAD_OWNERS}{tenant}/{sha256[:2]}/{sha256}"
 
 
+def upload_deletion_key(sha256: str) -> str:
+    """An empty object that says that an owner has deleted this upload: its bytes go when nothing needs them.
+
+    >>> upload_deletion_key("ab" + "0" * 62)[:22]
+    'upload-deletions/ab/ab'
+    """
+    return f"{UPLOAD_DELETIONS}{sha256[:2]}/{sha256}"
+
+
 class ObjectStore:
     """Blocking SDK calls, each in a thread; every error becomes DependencyAway("s3")."""
 
