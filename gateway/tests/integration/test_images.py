@@ -6,8 +6,11 @@ import os
 import httpx
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from simulated_system import SimulatedSystem
 
+from dreamforge.contracts.pictures.mark import XMP, XMP_KEYWORD
+from dreamforge.contracts.pictures.metadata import read_metadata
 from dreamforge.gateway.http.stored_bytes import PART_BYTES
 from dreamforge.gateway.read import thumbnails
 from dreamforge.runtime import clock, ids
@@ -191,3 +194,29 @@ async def test_a_list_without_steps_changes_by_events_only(client: httpx.AsyncCl
     await system.insert("steps", job_id=job_id, **step, **times)
     assert (await client.get(path, headers={"If-None-Match": before})).status_code == 304
     assert (await client.get("/v1/jobs?status=running")).json()["jobs"][0]["step"]["step"] == 1
+
+
+async def test_a_picture_without_its_recipe_is_another_file_with_the_same_pixels_and_the_mark(
+    client: httpx.AsyncClient, system: SimulatedSystem
+) -> None:
+    texts = PngInfo()
+    texts.add_text("dreamforge", '{"prompt": "a secret"}')
+    texts.add_itxt(XMP_KEYWORD, XMP)
+    out = io.BytesIO()
+    Image.open(io.BytesIO(noise(40, 40))).save(out, "PNG", pnginfo=texts)
+    address = await stored(system, out.getvalue())
+    whole, bare = await client.get(address), await client.get(address, params={"metadata": "none"})
+    assert b"a secret" in whole.content
+    assert b"a secret" not in bare.content
+    assert read_metadata(bare.content).is_marked
+    pixels = [Image.open(io.BytesIO(each.content)).tobytes() for each in (whole, bare)]
+    assert pixels[0] == pixels[1]
+    assert bare.headers["etag"] not in ("", whole.headers["etag"])
+    assert bare.headers["content-length"] == str(len(bare.content))
+    tail = {"Range": "bytes=-40", "If-Range": bare.headers["etag"]}
+    part = await client.get(address, params={"metadata": "none"}, headers=tail)
+    assert (part.status_code, part.content) == (206, bare.content[-40:])
+    known = {"If-None-Match": bare.headers["etag"]}
+    assert (await client.get(address, params={"metadata": "none"}, headers=known)).status_code == 304
+    assert (await client.get(address, headers=known)).status_code == 200
+    assert (await client.get(address, params={"metadata": "some"})).status_code == 422

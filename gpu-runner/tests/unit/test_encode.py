@@ -17,9 +17,13 @@ from dreamforge.contracts.pictures.formats import FORMATS, OutputFormat
 from dreamforge.contracts.pictures.infotext import infotext
 from dreamforge.contracts.pictures.mark import DIGITAL_SOURCE_TYPE
 from dreamforge.contracts.pictures.metadata import read_metadata
+from dreamforge.contracts.pictures.strip import without_recipe
 from dreamforge.gpu_runner.protocol.recipe import Engine, recipe_for
 from dreamforge.gpu_runner.rendering.encode import EncodedImage, encode
 from dreamforge.gpu_runner.rendering.scanlines import sub_filtered
+from dreamforge.runtime import clock
+from dreamforge.runtime.pictures.certificate import make_certificate
+from dreamforge.runtime.pictures.credentials import Origin, PictureSigner, read_credentials
 
 PROMPT = 'füchse, "rot": 🦊\nin the snow'
 ENGINE = Engine(renderer="diffusers", device="cpu", device_name="AVX2", dtype="float32", threads=1, versions={})
@@ -119,3 +123,21 @@ def test_a_prompt_larger_than_a_jpeg_segment_costs_the_text_and_never_the_pictur
 @every_format
 def test_a_nul_in_a_prompt_does_not_end_the_text(name: OutputFormat) -> None:
     assert "after" in (read_metadata(encoded(name, prompt="before\0after").data).parameters or "")
+
+
+@every_format
+def test_without_its_recipe_a_picture_keeps_its_pixels_and_the_mark_and_no_word_of_the_prompt(
+    name: OutputFormat,
+) -> None:
+    made = make_certificate("Studio A", clock.now(), 30)
+    origin = Origin("job", 0, "0" * 64, clock.now())
+    signed = PictureSigner(made.chain, made.key).sign(encoded(name).data, FORMATS[name].content_type, origin)
+    for data in (encoded(name).data, signed):
+        bare = without_recipe(data)
+        found = read_metadata(bare)
+        assert (found.is_marked, found.recipe, found.parameters or "", found.has_credentials) == (True, None, "", False)
+        assert read_credentials(bare, FORMATS[name].content_type) is None
+        assert not [word for word in ("hse", "frames", "Steps", "Studio") if word.encode() in bare]
+        assert not [word for word in ("hse", "frames", "Steps") if word.encode("utf-16-be") in bare]
+        before, after = (Pil.open(io.BytesIO(each)).tobytes() for each in (data, bare))
+        assert before == after

@@ -24,6 +24,7 @@ from dreamforge.gateway.read import queries
 from dreamforge.gateway.read.checkpoints import Checkpoints
 from dreamforge.gateway.read.database import Database
 from dreamforge.gateway.read.same_log import SameLog
+from dreamforge.gateway.read.stripped_images import StrippedImages
 from dreamforge.gateway.read.thumbnails import Thumbnails
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.gateway.submit.body import submission_for
@@ -72,6 +73,7 @@ class Dependencies:
         self.same_log = SameLog(self.database)
         self.objects = ObjectStore(settings)
         self.bucket = ClaimedBucket(self.objects)
+        self.stripped_images = StrippedImages(self.objects)
         self.thumbnails = Thumbnails(self.objects, settings.limit.upload_pixels)
         self.uploads = Uploads(
             self.objects,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from loguru import logger
 from starlette.exceptions import HTTPException
@@ -13,12 +14,24 @@ from dreamforge.contracts.errors import ArtifactNotFound, DependencyAway
 from dreamforge.contracts.pictures.formats import CONTENT_TYPES
 from dreamforge.gateway.http.byte_range import Unsatisfiable, etag_of, is_known, requested_range
 from dreamforge.gateway.http.server_protocol import ABORT
-from dreamforge.runtime.storage.objects import ObjectStore
+from dreamforge.runtime.storage.objects import ObjectHead
 
 # What one response holds in memory, beside as much in the buffer of its connection.
 PART_BYTES = 256 * 1024
 # Content-addressed: the bytes under an address never change. Private, since an address may be a secret of its owner.
 IMMUTABLE = "private, max-age=31536000, immutable"
+
+
+class StoredObjects(Protocol):
+    """The part of an object store that a response needs."""
+
+    async def head(self, key: str) -> ObjectHead:
+        """Size and type. Errors: ArtifactNotFound, DependencyAway."""
+        ...
+
+    async def get(self, key: str, *, offset: int = 0, length: int = 0) -> bytes:
+        """A part of an object. Errors: ArtifactNotFound, DependencyAway."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +52,7 @@ def image_headers(etag: str, file_name: str) -> dict[str, str]:
     }
 
 
-async def respond_with(request: Request, objects: ObjectStore, image: StoredImage) -> Response:
+async def respond_with(request: Request, objects: StoredObjects, image: StoredImage) -> Response:
     """The bytes, the part that is asked for, or 304. Nothing is sent before the store has given the first part.
 
     Errors: ArtifactNotFound, DependencyAway, HTTPException(416).
@@ -66,7 +79,7 @@ async def respond_with(request: Request, objects: ObjectStore, image: StoredImag
 class ObjectBody:
     """A range of an object, read part by part: a slow client holds one part, and no connection to the store."""
 
-    def __init__(self, objects: ObjectStore, key: str, whole: range) -> None:
+    def __init__(self, objects: StoredObjects, key: str, whole: range) -> None:
         self._objects, self._key = objects, key
         self.length_bytes = len(whole)
         self._parts = [whole[at : at + PART_BYTES] for at in range(0, len(whole), PART_BYTES)]

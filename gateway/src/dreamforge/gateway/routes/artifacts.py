@@ -1,9 +1,10 @@
 """Rendered images, and their thumbnails: the gateway passes the bytes on, whatever address it is reached by."""
 
 import re
-from typing import Any
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,6 +20,10 @@ from dreamforge.gateway.routes.common import JOB_ID_CHARS, ConsistentDependencie
 
 router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"])
 _ARTIFACT_ID = re.compile(r"[0-9a-f-]{36}-[0-9]{1,9}-[0-9]{1,9}", re.ASCII)
+Metadata = Annotated[
+    Literal["full", "none"],
+    Query(description="none: without recipe, texts and signature; the mark that it was generated stays"),
+]
 RESPONSES: dict[str, Any] = {  # Any: what FastAPI takes
     "response_class": Response,
     "responses": {**doc.image(*CONTENT_TYPES), **doc.problems(404, 409, 416, 422, 503)},
@@ -30,10 +35,15 @@ SMALL: dict[str, Any] = RESPONSES | {
 
 @router.head("/{artifact_id}", include_in_schema=False)
 @router.get("/{artifact_id}", **RESPONSES)
-async def fetch_artifact(request: Request, dependencies: ConsistentDependencies, artifact_id: str) -> Response:
+async def fetch_artifact(
+    request: Request, dependencies: ConsistentDependencies, artifact_id: str, metadata: Metadata = "full"
+) -> Response:
     """A picture, from the moment when it is finished."""
     image = await _find(request, dependencies, artifact_id)
     try:
+        if metadata == "none":
+            stripped = replace(image, sha256=f"{image.sha256}-none")
+            return await respond_with(request, dependencies.stripped_images, stripped)
         return await respond_with(request, dependencies.objects, image)
     except ArtifactNotFound:
         raise ArtifactNotFound(artifact_id=artifact_id) from None
