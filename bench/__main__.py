@@ -1,6 +1,7 @@
 """Every benchmark of the system in one run: `task bench` or `python -m bench`.
 
-Others have a command of their own, each with --help: `python -m bench.runner`, `bench.recovery`, `bench.chaos`.
+Others have a command of their own, each with --help: `python -m bench.runner`, `bench.recovery`, `bench.chaos`,
+`bench.authentication`.
 """
 
 import argparse

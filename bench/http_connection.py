@@ -41,6 +41,12 @@ class HttpConnection:
         )
         return await self._read_response()
 
+    async def get(self, target: str, headers: dict[str, str] | None = None) -> HttpResponse:
+        """One GET of a path with its query."""
+        extra = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+        self._writer.write(f"GET {target} HTTP/1.1\r\nHost: {self._host}\r\n{extra}\r\n".encode())
+        return await self._read_response()
+
     async def _read_response(self) -> HttpResponse:
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
         lines = head.split("\r\n")

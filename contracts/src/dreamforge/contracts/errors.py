@@ -523,7 +523,7 @@ class QuotaExceeded(LimitReached):
                 )
             case "stored_bytes":
                 return (
-                    f"images and uploads {whose} have {self.used} bytes and {limit} are allowed: there is room when "
+                    f"images {whose} have {self.used} bytes and {limit} are allowed: there is room when "
                     "some are deleted"
                 )
             case "streams":

@@ -63,7 +63,7 @@ def set_quotas(
     pixel_steps_per_hour: Annotated[
         str | None, _option("Pixels times steps times images of the jobs requested in an hour.")
     ] = None,
-    stored_bytes: Annotated[str | None, _option("Finished images and uploads together.")] = None,
+    stored_bytes: Annotated[str | None, _option("Finished images of its jobs.")] = None,
     streams: Annotated[str | None, _option("Open event streams of one gateway.")] = None,
     requests_per_second: Annotated[str | None, _option("Requests with API keys, of one gateway.")] = None,
     uploads: Annotated[str | None, _option("Uploads that one gateway receives at once.")] = None,
