@@ -10,6 +10,7 @@ from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents.openapi import describe
 from dreamforge.gateway.facades import ERROR_SHAPES
+from dreamforge.gateway.facades.mcp import endpoint as mcp
 from dreamforge.gateway.facades.openai import routes as openai
 from dreamforge.gateway.http import exception_handlers
 from dreamforge.gateway.http.authentication import Authentication, NoAuthentication
@@ -52,6 +53,7 @@ def api(limits: Limits, root_path: str = "") -> FastAPI:
         app.include_router(module.router, dependencies=[Depends(of_this_log)])
     for module in (access, oidc, tenants, system, pages):
         app.include_router(module.router)
+    app.router.routes.append(mcp.route(limits.body_bytes + 2 * limits.upload_bytes))
     exception_handlers.install(app)
     app.state.document = describe(app, limits, root_path)
     return app

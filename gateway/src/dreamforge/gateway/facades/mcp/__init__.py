@@ -1,0 +1,1 @@
+"""An MCP server at `/mcp`: agents generate, edit, look at, find, cancel and explain jobs."""
