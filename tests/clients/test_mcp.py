@@ -2,20 +2,18 @@
 
 import base64
 import io
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from fastmcp import Client
 from fastmcp.exceptions import ToolError
 from PIL import Image
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def client(gateway_url: str) -> AsyncIterator["Client[Any]"]:
-    async with Client(f"{gateway_url}/mcp") as client:
-        yield client
+@pytest.fixture
+def client(gateway_url: str) -> "Client[Any]":
+    """Not connected: the connection belongs to the task that opens it, and a fixture has one of its own."""
+    return Client(f"{gateway_url}/mcp")
 
 
 def images_in(result: Any) -> list[Image.Image]:
@@ -26,53 +24,58 @@ SMALL = {"width_px": 64, "height_px": 64, "steps": 4}
 
 
 async def test_images_come_with_progress(client: "Client[Any]") -> None:
-    told: list[tuple[float, float | None]] = []
+    async with client:
+        told: list[tuple[float, float | None]] = []
 
-    async def progress(done: float, total: float | None, _: str | None) -> None:
-        told.append((done, total))
+        async def progress(done: float, total: float | None, _: str | None) -> None:
+            told.append((done, total))
 
-    found = await client.call_tool(
-        "generate_image", {"prompt": "a fox", "parameters": {**SMALL, "images": 2}}, progress_handler=progress
-    )
-    assert [image.size for image in images_in(found)] == [(64, 64)] * 2
-    assert told[-1] == (8, 8)
-    job = found.structured_content
-    assert job is not None
-    again = await client.call_tool("get_job", {"job_id": job["job_id"]})
-    assert len(images_in(again)) == 2
-    listed = await client.call_tool("find_jobs", {"status": "succeeded"})
-    assert job["job_id"] in [each["job_id"] for each in listed.structured_content["jobs"]]  # type: ignore[index]
-    why = await client.call_tool("explain_job", {"job_id": job["job_id"]})
-    assert why.structured_content["attempts"]  # type: ignore[index]
+        found = await client.call_tool(
+            "generate_image", {"prompt": "a fox", "parameters": {**SMALL, "images": 2}}, progress_handler=progress
+        )
+        assert [image.size for image in images_in(found)] == [(64, 64)] * 2
+        assert told[-1] == (8, 8)
+        job = found.structured_content
+        assert job is not None
+        again = await client.call_tool("get_job", {"job_id": job["job_id"]})
+        assert len(images_in(again)) == 2
+        listed = await client.call_tool("find_jobs", {"status": "succeeded"})
+        assert job["job_id"] in [each["job_id"] for each in listed.structured_content["jobs"]]  # type: ignore[index]
+        why = await client.call_tool("explain_job", {"job_id": job["job_id"]})
+        assert why.structured_content["attempts"]  # type: ignore[index]
 
 
 async def test_a_repeat_renders_nothing_again(client: "Client[Any]") -> None:
-    call = {"prompt": "once", "parameters": SMALL, "idempotency_key": "call-1"}
-    first, second = [(await client.call_tool("generate_image", call)).structured_content for _ in range(2)]
-    assert first == second
+    async with client:
+        call = {"prompt": "once", "parameters": SMALL, "idempotency_key": "call-1"}
+        first, second = [(await client.call_tool("generate_image", call)).structured_content for _ in range(2)]
+        assert first == second
 
 
 async def test_an_image_is_edited_by_its_hash_and_by_its_bytes(client: "Client[Any]") -> None:
-    found = await client.call_tool("generate_image", {"prompt": "a fox", "parameters": SMALL})
-    sha256 = found.structured_content["images"][0]["sha256"]  # type: ignore[index]
-    data = next(block.data for block in found.content if block.type == "image")
-    for image in (sha256, data):
-        edited = await client.call_tool("edit_image", {"prompt": "a cat", "image": image, "parameters": SMALL})
-        assert len(images_in(edited)) == 1
+    async with client:
+        found = await client.call_tool("generate_image", {"prompt": "a fox", "parameters": SMALL})
+        sha256 = found.structured_content["images"][0]["sha256"]  # type: ignore[index]
+        data = next(block.data for block in found.content if block.type == "image")
+        for image in (sha256, data):
+            edited = await client.call_tool("edit_image", {"prompt": "a cat", "image": image, "parameters": SMALL})
+            assert len(images_in(edited)) == 1
 
 
 async def test_models_come_with_the_schema_of_their_parameters(client: "Client[Any]") -> None:
-    (model, *_) = (await client.call_tool("list_models", {})).structured_content["models"]  # type: ignore[index]
-    assert "steps" in model["parameters"]["properties"]
-    assert {tool.name for tool in await client.list_tools()} >= {"generate_image", "edit_image", "cancel_job"}
+    async with client:
+        (model, *_) = (await client.call_tool("list_models", {})).structured_content["models"]  # type: ignore[index]
+        assert "steps" in model["parameters"]["properties"]
+        assert {tool.name for tool in await client.list_tools()} >= {"generate_image", "edit_image", "cancel_job"}
 
 
 async def test_a_job_is_cancelled(client: "Client[Any]") -> None:
-    started = await client.call_tool("generate_image", {"prompt": "x", "parameters": {"images": 4}, "wait": False})
-    job_id = started.structured_content["job_id"]  # type: ignore[index]
-    await client.call_tool("cancel_job", {"job_id": job_id})
-    job = (await client.call_tool("get_job", {"job_id": job_id, "images": False})).structured_content
-    assert job["status"] in ("cancelled", "cancelling", "succeeded", "running")  # type: ignore[index]
+    async with client:
+        started = await client.call_tool("generate_image", {"prompt": "x", "parameters": {"images": 4}, "wait": False})
+        job_id = started.structured_content["job_id"]  # type: ignore[index]
+        await client.call_tool("cancel_job", {"job_id": job_id})
+        job = (await client.call_tool("get_job", {"job_id": job_id, "images": False})).structured_content
+        assert job["status"] in ("cancelled", "cancelling", "succeeded", "running")  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
@@ -88,5 +91,6 @@ async def test_a_job_is_cancelled(client: "Client[Any]") -> None:
 async def test_an_error_says_what_would_be_right(
     client: "Client[Any]", tool: str, arguments: dict[str, Any], says: str
 ) -> None:
-    with pytest.raises(ToolError, match=says):
-        await client.call_tool(tool, arguments)
+    async with client:
+        with pytest.raises(ToolError, match=says):
+            await client.call_tool(tool, arguments)
