@@ -11,6 +11,7 @@ from loguru import logger
 from dreamforge.cli import console
 from dreamforge.cli.command_group import Gateway, with_gateway
 from dreamforge.cli.commands import (
+    audit,
     batches,
     certificate,
     demo,
@@ -91,6 +92,7 @@ app.command()(down.down)
 app.command()(status.status)
 app.command()(logs.logs)
 app.command()(status.env)
+app.command()(audit.audit)
 app.command()(with_gateway(generate.generate))
 app.command()(with_gateway(rerun.rerun))
 app.command()(with_gateway(verify.verify))

@@ -44,6 +44,11 @@ class Identity:
     subject: str = ""
 
     @property
+    def credential(self) -> str:
+        """What names it in the log: the id of its key, or its subject."""
+        return self.key_id or self.subject
+
+    @property
     def sees(self) -> str | None:
         """The tenant that reads are limited to."""
         return None if Scope.ADMIN in self.scopes else self.tenant

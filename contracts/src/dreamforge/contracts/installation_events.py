@@ -135,6 +135,47 @@ class TenantConfigured(TenantEvent):
     configured_by: str = "operator"
 
 
+class AuditEvent(Event):
+    """What no other fact tells of who did what, on `forge.audit.{tenant}.{TOKEN}`; "-" where the tenant is not known.
+
+    Who it was, and from where, is in the envelope, as of every event.
+    """
+
+
+class SignedIn(AuditEvent):
+    """A browser began a session."""
+
+    TYPE = "dreamforge.audit.signed-in.v1"
+    TOKEN = "signed-in"
+    method: Literal["key", "oidc"]
+
+
+class CredentialRefused(AuditEvent):
+    """A key, token or session was refused, at an address; at most one event a minute for each."""
+
+    TYPE = "dreamforge.audit.credential-refused.v1"
+    TOKEN = "credential-refused"
+    method: Literal["key", "token", "session", "oidc"]
+    reason: str = Field(max_length=300)
+    times: int = Field(default=1, ge=1, description="with those since the event before")
+
+
+class AddressFirstUsed(AuditEvent):
+    """A credential was used from an address from which it was not used before, as far as the audit goes back."""
+
+    TYPE = "dreamforge.audit.address-first-used.v1"
+    TOKEN = "address-first-used"
+
+
+class TenantRead(AuditEvent):
+    """An admin read what belongs to another tenant; at most one event an hour for each admin and tenant."""
+
+    TYPE = "dreamforge.audit.tenant-read.v1"
+    TOKEN = "tenant-read"
+    tenant: Token | None = Field(default=None, description="null: a list of all tenants")
+    job_id: str | None = Field(default=None, description="the first job that was read")
+
+
 class MessageParked(Event):
     """A message that could not be read was set aside with the reason, so that the stream goes on."""
 
@@ -174,6 +215,10 @@ EVENTS: tuple[type[Event], ...] = (
     KeyCreated,
     KeyRevoked,
     TenantConfigured,
+    SignedIn,
+    CredentialRefused,
+    AddressFirstUsed,
+    TenantRead,
     MessageParked,
     ParkedSettled,
 )

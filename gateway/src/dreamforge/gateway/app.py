@@ -19,6 +19,7 @@ from dreamforge.gateway.http.origin import OriginCheck, OriginPolicy
 from dreamforge.gateway.routes import (
     access,
     artifacts,
+    audit,
     batches,
     erasure,
     fleet,
@@ -51,7 +52,7 @@ def api(limits: Limits, root_path: str = "") -> FastAPI:
     )
     for module in (jobs, job_control, erasure, batches, queue, artifacts, uploads, fleet, openai):
         app.include_router(module.router, dependencies=[Depends(of_this_log)])
-    for module in (access, oidc, tenants, system, pages):
+    for module in (access, audit, oidc, tenants, system, pages):
         app.include_router(module.router)
     app.router.routes.append(mcp.route(limits.body_bytes + 2 * limits.upload_bytes))
     exception_handlers.install(app)
@@ -71,7 +72,7 @@ def application(dependencies: Dependencies) -> ASGIApp:
     authenticated = (
         NoAuthentication(app)
         if open_to_all
-        else Authentication(app, dependencies.credentials, dependencies.quotas.take_request)
+        else Authentication(app, dependencies.credentials, dependencies.quotas.take_request, dependencies.audit)
     )
     return RequestMiddleware(
         OriginCheck(_readable_from(authenticated, origins), policy), root_path=root_path, error_shapes=ERROR_SHAPES

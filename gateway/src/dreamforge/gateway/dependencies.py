@@ -16,6 +16,7 @@ from dreamforge.contracts.tenants import TenantState
 from dreamforge.gateway.batches.template_process import TemplateProcesses
 from dreamforge.gateway.events.hub import Hub
 from dreamforge.gateway.http.errors import ProjectionBehind
+from dreamforge.gateway.identity.audit import Audit
 from dreamforge.gateway.identity.credentials import Credentials
 from dreamforge.gateway.identity.oidc import Oidc
 from dreamforge.gateway.quotas.tenant_quotas import TenantQuotas
@@ -34,7 +35,7 @@ from dreamforge.runtime.log.bus import ApiError, Bus
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.probe import LogProbe
 from dreamforge.runtime.log.streams import open_log
-from dreamforge.runtime.log.views import FleetView, KeysView, ModelsView, QueuesView, TenantsView
+from dreamforge.runtime.log.views import AddressesView, FleetView, KeysView, ModelsView, QueuesView, TenantsView
 from dreamforge.runtime.service import retry
 from dreamforge.runtime.service.health import Check, ReadinessChecks
 from dreamforge.runtime.storage.bucket_owner import ClaimedBucket
@@ -45,6 +46,7 @@ ANNOUNCE_SECONDS = 1.0
 QUIET_TRIES = 3
 # A notification follows its commit within milliseconds.
 NOTIFIED_SECONDS = 1.0
+JOBS_REMEMBERED = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,9 @@ class Dependencies:
             installation=settings.quota,
             open_jobs=settings.limit.open_jobs,
         )
+        self._source = f"/dreamforge/gateway/{ids.new_id()}"
+        self._tenants_of_jobs: dict[str, str] = {}
+        self.audit = Audit(self._source)
         self._log: Log | None = None
         checks: dict[str, Check] = {
             "nats": self._check_nats,
@@ -141,6 +146,15 @@ class Dependencies:
             raise DependencyAway(dependency="nats", reason="the held queues have not been read yet")
         return view.held
 
+    async def tenant_of_job(self, job_id: str) -> str | None:
+        """Whose job it is, remembered for jobs that were asked for lately; None: there is none. Errors: as `log`."""
+        tenant = self._tenants_of_jobs.pop(job_id, None) or (await self.store.load(job_id)).state.tenant or None
+        if tenant is not None:
+            self._tenants_of_jobs[job_id] = tenant
+        if len(self._tenants_of_jobs) > JOBS_REMEMBERED:
+            del self._tenants_of_jobs[next(iter(self._tenants_of_jobs))]
+        return tenant
+
     def keys(self) -> Mapping[str, KeyState]:
         """The API keys, by id. Errors: DependencyAway until they were read once."""
         view = self.log.keys
@@ -183,21 +197,21 @@ class Dependencies:
         if self.credentials.oidc is not None:
             await self.credentials.oidc.provider.close()
         if self._log is not None:
+            await self.audit.flush(self._log.bus)
             await self._log.store.close()
             await self._log.bus.close()
         await self.database.close()
 
     async def _follow_log(self) -> None:
         settings = self.settings
-        instance = ids.new_id()
-        bus = await open_log(settings, f"gateway-{instance}")
+        bus = await open_log(settings, f"gateway-{self._source.rpartition('/')[2]}")
         hub = Hub(
             bus,
             limit_streams=settings.gateway_streams,
             limit_bytes=settings.gateway_stream_buffer_bytes,
             heartbeat_seconds=settings.gateway_heartbeat_seconds,
         )
-        store = EventStore(bus, f"/dreamforge/gateway/{instance}")
+        store = EventStore(bus, self._source)
         log = self._log = Log(
             bus,
             store,
@@ -214,6 +228,10 @@ class Dependencies:
             tasks.create_task(log.queues.run(), name="queues")
             tasks.create_task(log.keys.run(), name="keys")
             tasks.create_task(log.tenants.run(), name="tenants")
+            if settings.gateway_auth != "none":
+                addresses = AddressesView(bus)
+                tasks.create_task(addresses.run(), name="addresses")
+                tasks.create_task(self.audit.run(bus, addresses), name="audit")
             tasks.create_task(retry.until_it_works("the event streams", hub.run, Unavailable, ApiError), name="hub")
             tasks.create_task(self.same_log.run(bus), name="same-log")
             tasks.create_task(self.bucket.claim(bus), name="bucket")

@@ -36,6 +36,7 @@ class Stream(StrEnum):
     MODELS = "MODELS"
     QUEUES = "QUEUES"
     KEYS = "KEYS"
+    AUDIT = "AUDIT"
     TENANTS = "TENANTS"
     PARKED = "PARKED"
 
@@ -81,7 +82,7 @@ def replay(
         run(_print_stream(settings, stream, start=parse_start(start, clock.now()), until_end=True, json=json))
 
 
-def parse_start(text: str, now: datetime) -> int | datetime:
+def parse_start(text: str, now: datetime, option: str = "--from") -> int | datetime:
     """Where to begin: a sequence or a time (UTC without an offset).
 
     Errors: CommandError that shows the formats.
@@ -94,7 +95,7 @@ def parse_start(text: str, now: datetime) -> int | datetime:
         found = datetime.fromisoformat(text)
     except ValueError:
         hint = "write a sequence (1200), a time (2026-01-31T12:00Z) or how long ago (10m, 2h, 1d)"
-        raise CommandError(f"--from is {text!r}", Exit.REFUSED, hint=hint) from None
+        raise CommandError(f"{option} is {text!r}", Exit.REFUSED, hint=hint) from None
     return found if found.tzinfo else found.replace(tzinfo=now.tzinfo)
 
 

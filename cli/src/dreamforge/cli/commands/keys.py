@@ -11,6 +11,7 @@ from rich.text import Text
 
 from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.client.event_log import connect_bus
+from dreamforge.cli.client.operator import operator
 from dreamforge.cli.commands.runners import table_of
 from dreamforge.cli.console import Json, emit, err, out, run
 from dreamforge.contracts.access import CreateKey, KeyState, RevokeKey, Scope, written_key
@@ -86,7 +87,7 @@ def revoke(
 @asynccontextmanager
 async def _store() -> AsyncIterator[EventStore]:
     async with connect_bus(cli_settings.load()) as bus:
-        store = EventStore(bus, SOURCE)
+        store = EventStore(bus, SOURCE, operator())
         try:
             yield store
         finally:
@@ -100,7 +101,7 @@ async def _execute(key_id: str, command: CreateKey | RevokeKey) -> bool:
 
 async def _read_all() -> list[tuple[str, KeyState]]:
     async with connect_bus(cli_settings.load()) as bus:
-        store = EventStore(bus, SOURCE)
+        store = EventStore(bus, SOURCE, operator())
         named = {entity_of(each.subject) for each in await direct_get.last_of_each(bus, KEYS.name, KEYS_ALL)}
         found = [(key_id, (await store.read(KEY, key_id)).state) for key_id in named]
         await store.close()

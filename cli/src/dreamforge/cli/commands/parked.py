@@ -7,6 +7,7 @@ from rich.table import Table
 
 from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.client.event_log import connect_bus, read_events
+from dreamforge.cli.client.operator import operator
 from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.settings import CliSettings
@@ -76,7 +77,9 @@ async def _settle(settings: CliSettings, number: int, action: str) -> None:
             known = ", ".join(map(str, found)) or "none"
             raise CommandError(f"no message is parked under {number}", Exit.REFUSED, {"parked": known})
         event = ParkedSettled.model_validate({"at": clock.now(), "parked_sequence": number, "action": action})
-        sealed = seal(event, entity_id=found[number].event.service, event_id=ids.new_id(), source=SOURCE)
+        sealed = seal(
+            event, entity_id=found[number].event.service, event_id=ids.new_id(), source=SOURCE, actor=operator()
+        )
         await bus.js.publish(sealed.subject, sealed.data, headers=sealed.headers)
 
 

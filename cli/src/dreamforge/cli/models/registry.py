@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from dreamforge.cli.client.event_log import connect_bus
+from dreamforge.cli.client.operator import operator
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.errors import UnknownModel
 from dreamforge.contracts.installation_events import ModelEvent
@@ -49,7 +50,7 @@ class ModelRegistryClient:
 async def registry_client(settings: CliSettings) -> AsyncIterator[ModelRegistryClient]:
     """A client for one command. Errors: DependencyAway."""
     async with connect_bus(settings) as bus:
-        store = EventStore(bus, SOURCE)
+        store = EventStore(bus, SOURCE, operator())
         try:
             yield ModelRegistryClient(bus, store)
         finally:

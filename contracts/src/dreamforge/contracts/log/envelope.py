@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from dreamforge.contracts.errors import MalformedEvent
 from dreamforge.contracts.events import Event
 from dreamforge.contracts.installation_events import EVENTS
+from dreamforge.contracts.log.actor import Actor
 from dreamforge.contracts.log.subjects import entity_of, subject_of
 from dreamforge.contracts.validation import describe_validation_error, dotted
 
@@ -43,6 +44,8 @@ class Recorded:
     event_id: str
     source: str = ""
     traceparent: str = ""
+    actor: Actor | None = None
+    """Who caused it, where that is known."""
 
     @property
     def at(self) -> datetime:
@@ -50,7 +53,9 @@ class Recorded:
         return self.event.at
 
 
-def seal(event: Event, *, entity_id: str, event_id: str, source: str, traceparent: str = "") -> Envelope:
+def seal(
+    event: Event, *, entity_id: str, event_id: str, source: str, traceparent: str = "", actor: Actor | None = None
+) -> Envelope:
     """Wrap an event for the bus. Pure: ids come from the shell."""
     headers = {
         "ce-specversion": "1.0",
@@ -63,6 +68,8 @@ def seal(event: Event, *, entity_id: str, event_id: str, source: str, traceparen
     }
     if traceparent:
         headers["traceparent"] = traceparent
+    if actor is not None:
+        headers |= actor.headers()
     return Envelope(subject_of(event, entity_id), headers, event.model_dump_json().encode())
 
 
@@ -87,6 +94,7 @@ def unseal(subject: str, headers: Mapping[str, str] | None, data: bytes, *, sequ
         found.get("ce-id", ""),
         found.get("ce-source", ""),
         found.get("traceparent", ""),
+        Actor.of(found),
     )
 
 

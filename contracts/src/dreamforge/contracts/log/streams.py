@@ -45,6 +45,12 @@ MODELS = StreamSpec("MODELS", (subjects.MODELS_ALL,), "registered models, foreve
 QUEUES = StreamSpec("QUEUES", (subjects.QUEUES_ALL,), "queues that were held and released, forever")
 KEYS = StreamSpec("KEYS", (subjects.KEYS_ALL,), "API keys that were created and revoked, forever")
 TENANTS = StreamSpec("TENANTS", (subjects.TENANTS_ALL,), "quotas and weights of tenants, forever")
+AUDIT = StreamSpec(
+    "AUDIT",
+    (subjects.AUDIT_ALL,),
+    "sign-ins, refused credentials and reads of admins, for FORGE_AUDIT_RETENTION_DAYS",
+    max_age_seconds=365 * DAY_SECONDS,
+)
 PARKED = StreamSpec("PARKED", (subjects.PARKED_ALL,), "unreadable messages, with the reason, forever", erasable=True)
 # The streams that services read through durable consumers; other applications' streams and advisories are not ours.
 CONSUMED = ("JOBS", "PARKED", "ADVISORIES")
@@ -77,6 +83,7 @@ STREAMS: tuple[StreamSpec, ...] = (
     MODELS,
     QUEUES,
     KEYS,
+    AUDIT,
     TENANTS,
     PARKED,
     ADVISORIES,

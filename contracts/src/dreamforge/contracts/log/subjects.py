@@ -3,6 +3,8 @@
 from dreamforge.contracts.errors import MalformedEvent
 from dreamforge.contracts.events import AttemptFailed, CancelRequested, Event, JobAssigned, JobEvent, StepProgressed
 from dreamforge.contracts.installation_events import (
+    AddressFirstUsed,
+    AuditEvent,
     KeyEvent,
     MessageParked,
     ModelEvent,
@@ -21,6 +23,7 @@ MODELS_ALL = "forge.models.>"
 QUEUES_ALL = "forge.queues.>"
 KEYS_ALL = "forge.keys.>"
 TENANTS_ALL = "forge.tenants.>"
+AUDIT_ALL = "forge.audit.>"
 PARKED_ALL = "forge.parked.>"
 TIMERS_ALL = "forge.timers.>"
 PROBES_ALL = "forge.probes.*"
@@ -123,6 +126,7 @@ def timer_due(job_id: str) -> str:
 
 CANCEL_REQUESTS = f"forge.jobs.*.*.{CancelRequested.TOKEN}"
 ATTEMPT_FAILURES = f"forge.jobs.*.*.{AttemptFailed.TOKEN}"
+ADDRESSES_FIRST_USED = f"forge.audit.*.{AddressFirstUsed.TOKEN}"
 MODEL_CHANGES = tuple(f"forge.models.*.{event.TOKEN}" for event in (ModelRegistered, ModelRemoved))
 
 
@@ -190,6 +194,7 @@ _CATEGORIES: dict[type[Event], str] = {
     ModelEvent: "models",
     QueueEvent: "queues",
     KeyEvent: "keys",
+    AuditEvent: "audit",
     TenantEvent: "tenants",
     ParkedSettled: "parked",
 }

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from dreamforge.contracts.errors import IdempotencyConflict, InvalidInput, JobWasErased
 from dreamforge.contracts.events import JobRequested
 from dreamforge.contracts.jobs.decisions import RequestJob
+from dreamforge.contracts.log.actor import Actor
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.placement import needs_of
 from dreamforge.contracts.request.batch import BatchPlace, Values, expand
@@ -59,6 +60,7 @@ class Sender:
     sees: str | None
     key: str | None
     traceparent: str
+    actor: Actor
 
 
 async def submit_batch(services: BatchServices, body: bytes, sender: Sender) -> SubmittedBatch:
@@ -91,7 +93,7 @@ async def submit_batch(services: BatchServices, body: bytes, sender: Sender) -> 
         commands = await _Maker(services, submission, sender, fingerprint(body)).commands(batch_id, places)
         work = sum(command.request.pixel_steps for command in commands.values())
         await services.quotas.require_pixel_steps(sender.tenant, work, admission)
-        outcome = await services.store.request_together(commands, traceparent=sender.traceparent)
+        outcome = await services.store.request_together(commands, traceparent=sender.traceparent, actor=sender.actor)
         if outcome.events:
             admission.recorded(outcome.version)
     return SubmittedBatch(batch_id, len(chosen), outcome)

@@ -62,6 +62,10 @@ USERS: dict[type[e.Event], tuple[Services, Services]] = {
     i.KeyCreated: ((_CLI,), (_GATEWAY, _CLI)),
     i.KeyRevoked: ((_CLI,), (_GATEWAY, _CLI)),
     i.TenantConfigured: ((_GATEWAY,), (_GATEWAY, _SCHEDULER)),
+    i.SignedIn: ((_GATEWAY,), (_GATEWAY, _CLI)),
+    i.CredentialRefused: ((_GATEWAY,), (_GATEWAY, _CLI)),
+    i.AddressFirstUsed: ((_GATEWAY,), (_GATEWAY, _CLI)),
+    i.TenantRead: ((_GATEWAY,), (_GATEWAY, _CLI)),
     i.MessageParked: ((_PROJECTOR,), ("cli",)),
     i.ParkedSettled: ((_CLI,), (_PROJECTOR,)),
 }
@@ -75,6 +79,7 @@ _IDS: dict[type[e.Event], str] = {
     i.QueueEvent: "{scope}",
     i.KeyEvent: "{key_id}",
     i.TenantEvent: "{tenant}",
+    i.AuditEvent: "{tenant}",
     i.MessageParked: "{service}",
     i.ParkedSettled: "{service}",
 }

@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from dreamforge.contracts.events import TERMINAL_EVENTS
 from dreamforge.contracts.jobs import owner
 from dreamforge.gateway.events.watch import JobEventData, watch
+from dreamforge.gateway.http.authentication import actor_of
 from dreamforge.gateway.http.errors import StillRunning
 from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.http.root_path import root_of
@@ -137,7 +138,10 @@ async def cancel(request: Request, job_id: str) -> None:
     """Ask for the end of a job of the sender's. Errors: JobNotFound, DependencyAway."""
     command = owner.RequestCancel(clock.now())
     await dependencies_of(request).store.execute(
-        await visible_job(request, job_id), command, traceparent=context_of(request).traceparent
+        await visible_job(request, job_id),
+        command,
+        traceparent=context_of(request).traceparent,
+        actor=actor_of(request),
     )
 
 

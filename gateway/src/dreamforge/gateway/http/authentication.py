@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dreamforge.contracts import access
 from dreamforge.contracts.access import ANYBODY, Identity
-from dreamforge.contracts.errors import ForgeError
+from dreamforge.contracts.errors import ForgeError, InvalidInput
+from dreamforge.contracts.log.actor import Actor, ActorKind
 from dreamforge.gateway.http.errors import CsrfTokenNeeded, NotAuthenticated, ScopeNeeded
 from dreamforge.gateway.http.middleware import send_problem
 from dreamforge.gateway.http.problems import problem_of
@@ -41,6 +42,7 @@ PUBLIC = frozenset(
         OIDC_CALLBACK_PATH,
     )
 )
+ADMINS_ONLY = frozenset(("/metrics", "/v1/audit"))
 READS = frozenset(("GET", "HEAD"))
 # One of them comes with every write of a browser's page, and `origin` refuses those of other sites: without either, a
 # cookie could have been sent by a page that no rule has judged.
@@ -55,9 +57,22 @@ def needed_scope(method: str, path: str) -> access.Scope | None:
     """
     if path == SESSION_PATH or method == "OPTIONS" or (path in PUBLIC and method in READS):
         return None
-    if path == "/metrics" or path == TENANTS_PATH or path.startswith(f"{TENANTS_PATH}/"):
+    if path in ADMINS_ONLY or path == TENANTS_PATH or path.startswith(f"{TENANTS_PATH}/"):
         return access.Scope.ADMIN
     return access.Scope.READ if method in READS else access.Scope.SUBMIT
+
+
+def actor_in(scope: Scope, identity: Identity) -> Actor:
+    """Who sends a request, and from where: the address is a proxy's word only where the proxy is trusted."""
+    client = scope.get("client")
+    agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"").decode("latin-1")
+    kind: ActorKind = "api_key" if identity.key_id else "app_user" if identity.subject else "unauthenticated"
+    return Actor(kind, identity.credential, identity.tenant or "", client[0] if client else "", agent)
+
+
+def actor_of(request: Request) -> Actor:
+    """Who sends a request, for the events that it causes."""
+    return actor_in(request.scope, identity_of(request))
 
 
 def identity_of(request: Request) -> Identity:
@@ -72,12 +87,21 @@ class FindsIdentity(Protocol):
     async def identity_of(self, credential: str, *, in_cookie: bool) -> Identity: ...
 
 
+class NotesCredentials(Protocol):
+    """What is told which credentials were used, and which were refused. It neither waits nor fails."""
+
+    def used(self, scope: Scope, identity: Identity) -> None: ...
+    def refused(self, scope: Scope, credential: str, error: ForgeError) -> None: ...
+
+
 class Authentication:
     """Finds the identity of each request, or answers 401, 403 or 429. `take_request(tenant)` counts one."""
 
-    def __init__(self, app: ASGIApp, credentials: FindsIdentity, take_request: Callable[[str], None]) -> None:
+    def __init__(
+        self, app: ASGIApp, credentials: FindsIdentity, take_request: Callable[[str], None], notes: NotesCredentials
+    ) -> None:
         """`take_request` may raise QuotaExceeded and DependencyAway."""
-        self._app, self._credentials, self._take_request = app, credentials, take_request
+        self._app, self._credentials, self._take_request, self._notes = app, credentials, take_request, notes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -102,7 +126,12 @@ class Authentication:
         writes_by_cookie = in_cookie and scope["method"] not in READS
         if writes_by_cookie and not sent.keys() & BROWSER_HEADERS:
             raise NotAuthenticated(reason="a session changes things only for a browser that says which page asks")
-        identity = await self._credentials.identity_of(credential, in_cookie=in_cookie)
+        try:
+            identity = await self._credentials.identity_of(credential, in_cookie=in_cookie)
+        except InvalidInput as error:
+            self._notes.refused(scope, credential, error)
+            raise
+        self._notes.used(scope, identity)
         if writes_by_cookie:
             require_csrf_token(credential, sent)
         if not identity.allows(needed):

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, ConfigDict, Field
 
 from dreamforge.contracts.access import Scope
+from dreamforge.contracts.audit import AuditEntry
 from dreamforge.contracts.events import Candidate, Decision
 from dreamforge.contracts.fleet import Device, Heartbeat
 from dreamforge.contracts.jobs.course import Status
@@ -343,6 +344,14 @@ class MeReply(Value):
     csrf_token: str | None = Field(
         default=None, description="of a session in a cookie: every write needs it in the header Forge-CSRF-Token"
     )
+
+
+class AuditReply(Value):
+    """Part of the audit, in the order of time."""
+
+    entries: tuple[AuditEntry, ...]
+    next_cursor: str = Field(description="goes on after these entries, now or later")
+    more: bool = Field(description="whether there are more entries now")
 
 
 class SessionReply(Value):

@@ -15,6 +15,7 @@ from dreamforge.gateway.http.authentication import (
     identity_of,
     require_csrf_token,
 )
+from dreamforge.gateway.http.errors import NotAuthenticated, TokenRefused
 from dreamforge.gateway.http.root_path import root_of
 from dreamforge.gateway.read.replies import MeReply, SessionReply
 from dreamforge.gateway.routes.common import BoundedBodyRoute, dependencies_of, quota_replies, reply, tenant_for
@@ -55,7 +56,12 @@ async def sign_in(request: Request, sign_in: SignIn) -> Response:
     dependencies = dependencies_of(request)
     if dependencies.settings.gateway_auth == "none":
         return reply(await _me(request, identity_of(request)))
-    identity = dependencies.credentials.identity_of_key(sign_in.key)
+    try:
+        identity = dependencies.credentials.identity_of_key(sign_in.key)
+    except (NotAuthenticated, TokenRefused) as error:
+        dependencies.audit.sign_in_refused(request.scope, "key", error.reason)
+        raise
+    dependencies.audit.signed_in(request.scope, identity, "key")
     answer = reply(await _me(request, identity, session=sign_in.key))
     SESSION.set(request, answer, sign_in.key, SESSION_SECONDS)
     return answer

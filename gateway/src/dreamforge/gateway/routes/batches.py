@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,7 +19,7 @@ from dreamforge.gateway.batches.submit_batch import Sender, submit_batch
 from dreamforge.gateway.batches.wildcards import read_wildcards
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents import route_descriptions as doc
-from dreamforge.gateway.http.authentication import identity_of
+from dreamforge.gateway.http.authentication import actor_of, identity_of
 from dreamforge.gateway.http.cursor import PAGE_PATTERN, SEQUENCE_MAX, EventCursor, PageCursor
 from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.http.root_path import root_of
@@ -87,7 +87,8 @@ async def submit_jobs(request: Request) -> Response:
     """Request several jobs as one: prompt templates are expanded, and a grid of parameters is combined with them."""
     dependencies = dependencies_of(request)
     body = await json_body_of(request, dependencies.limits.body_bytes)
-    sender = Sender(tenant_of(request), identity_of(request).sees, key_of(request), context_of(request).traceparent)
+    sees, traceparent = identity_of(request).sees, context_of(request).traceparent
+    sender = Sender(tenant_of(request), sees, key_of(request), traceparent, actor_of(request))
     made = await submit_batch(dependencies, body, sender)
     replayed = {} if made.outcome.events else {"Idempotent-Replayed": "true"}
     return _accepted(request, made.batch_id, made.jobs, made.outcome.version, replayed)
@@ -223,13 +224,14 @@ async def watch_batch(
 async def cancel_batch(request: Request, batch_id: str) -> Response:
     """Stop all jobs of a batch that have not ended, the last ones first. Repeating it changes nothing."""
     await json_body_of(request, dependencies_of(request).limits.body_bytes)
-    store, traceparent = dependencies_of(request).store, context_of(request).traceparent
+    store = dependencies_of(request).store
+    said: dict[str, Any] = {"traceparent": context_of(request).traceparent, "actor": actor_of(request)}  # Any: options
     loaded, job_ids = await _visible_batch(request, batch_id)
     sequence, waiting = loaded.version, list(reversed(job_ids))
     while waiting:
         now, waiting = waiting[:CANCELS_AT_ONCE], waiting[CANCELS_AT_ONCE:]
         command = owner.RequestCancel(clock.now())
-        executed = (store.execute(each, command, traceparent=traceparent) for each in now)
+        executed = (store.execute(each, command, **said) for each in now)
         outcomes = await asyncio.gather(*(_unless_deleted(each) for each in executed))
         sequence = max(sequence, *(outcome.version for outcome in outcomes if outcome is not None))
     return _accepted(request, batch_id, len(job_ids), sequence, {})

@@ -21,7 +21,7 @@ from dreamforge.contracts.quotas import Quota
 from dreamforge.contracts.tenants import TenantState
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.events.stream import open_stream
-from dreamforge.gateway.http.authentication import identity_of
+from dreamforge.gateway.http.authentication import READS, actor_of, identity_of
 from dreamforge.gateway.http.byte_range import etag_of, is_known
 from dreamforge.gateway.http.cursor import SEQUENCE_MAX, EventCursor
 from dreamforge.gateway.http.errors import Malformed, SequenceNotGiven, SequenceOfOtherLog
@@ -84,11 +84,15 @@ async def visible_job(request: Request, job_id: str, *, hidden: bool = False) ->
     Errors: JobNotFound, for another tenant's job as for one that is not there; DependencyAway.
     """
     known_shape(job_id)
-    sees = identity_of(request).sees
-    if sees is not None:
-        state = (await dependencies_of(request).store.load(job_id)).state
-        if state.tenant != sees or (state.hidden and not hidden):
+    identity, dependencies = identity_of(request), dependencies_of(request)
+    if identity.sees is not None:
+        state = (await dependencies.store.load(job_id)).state
+        if state.tenant != identity.sees or (state.hidden and not hidden):
             raise JobNotFound(job_id=job_id)
+    elif identity.credential and request.method in READS:
+        tenant = await dependencies.tenant_of_job(job_id)
+        if tenant is not None:
+            dependencies.audit.tenant_read(request.scope, identity, tenant, job_id)
     return job_id
 
 
@@ -162,6 +166,7 @@ async def submit_for(request: Request, body: bytes, key: str | None) -> tuple[st
         sees=identity_of(request).sees,
         key=key,
         traceparent=context_of(request).traceparent,
+        actor=actor_of(request),
     )
 
 

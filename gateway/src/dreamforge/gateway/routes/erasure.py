@@ -9,7 +9,7 @@ from starlette.responses import Response
 from dreamforge.contracts.errors import ArtifactNotFound, JobNotFound
 from dreamforge.contracts.jobs.erasure import EraseArtifact, RequestErasure, UndoErasure
 from dreamforge.gateway.documents import route_descriptions as doc
-from dreamforge.gateway.http.authentication import identity_of
+from dreamforge.gateway.http.authentication import actor_of, identity_of
 from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.http.root_path import root_of
 from dreamforge.gateway.read import queries
@@ -49,6 +49,7 @@ async def delete_job(request: Request, job_id: str) -> Response:
         await visible_job(request, job_id, hidden=True),
         RequestErasure(now, now + grace),
         traceparent=context_of(request).traceparent,
+        actor=actor_of(request),
     )
     assert outcome.state.erase_at is not None
     body = ErasureAccepted(
@@ -73,6 +74,7 @@ async def undelete_job(request: Request, job_id: str) -> Response:
         await visible_job(request, job_id, hidden=True),
         UndoErasure(clock.now()),
         traceparent=context_of(request).traceparent,
+        actor=actor_of(request),
     )
     return accepted(request, job_id, outcome)
 
@@ -99,6 +101,7 @@ async def delete_artifact(request: Request, artifact_id: str) -> Response:
             await visible_job(request, job_id),
             EraseArtifact(clock.now(), attempt, index),
             traceparent=context_of(request).traceparent,
+            actor=actor_of(request),
         )
     except (ArtifactNotFound, JobNotFound):
         raise ArtifactNotFound(artifact_id=artifact_id) from None

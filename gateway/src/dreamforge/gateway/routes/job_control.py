@@ -10,6 +10,7 @@ from starlette.responses import Response
 from dreamforge.contracts.jobs import owner
 from dreamforge.contracts.jobs.owner import OwnerCommand
 from dreamforge.gateway.documents import route_descriptions as doc
+from dreamforge.gateway.http.authentication import actor_of
 from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.read.replies import Accepted
 from dreamforge.gateway.routes.common import BoundedBodyRoute, accepted, dependencies_of, visible_job
@@ -33,7 +34,10 @@ COMMAND: dict[str, Any] = {  # Any: what FastAPI takes
 async def _execute(request: Request, job_id: str, command: OwnerCommand) -> Response:
     store = dependencies_of(request).store
     outcome = await store.execute(
-        await visible_job(request, job_id), command, traceparent=context_of(request).traceparent
+        await visible_job(request, job_id),
+        command,
+        traceparent=context_of(request).traceparent,
+        actor=actor_of(request),
     )
     return accepted(request, job_id, outcome)
 

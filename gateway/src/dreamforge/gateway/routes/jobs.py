@@ -111,6 +111,8 @@ async def list_jobs(
     sees = identity_of(request).sees
     if sees is not None and query.tenant not in (None, sees):
         return reply(JobPage(jobs=(), next_cursor=None))
+    if sees is None and identity_of(request).credential:
+        dependencies.audit.tenant_read(request.scope, identity_of(request), query.tenant)
     after = PageCursor.decode(query.cursor) if query.cursor is not None else None
     require_log(
         dependencies, request.headers.get("forge-log")

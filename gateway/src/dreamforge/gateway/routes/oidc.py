@@ -67,9 +67,10 @@ async def finish_sign_in(request: Request, query: Annotated[CallbackQuery, Query
         if query.error:
             raise TokenRefused(reason=f"the provider answered {query.error[:SHOWN_CHARS]!r}")
         pending = request.cookies.get(PENDING.name, "")
-        _, session = await oidc.finish(pending, query.state, query.code, _callback_of(request), clock.now())
+        identity, session = await oidc.finish(pending, query.state, query.code, _callback_of(request), clock.now())
     except (SignInUnknown, TokenRefused, DependencyAway) as error:
         return _back(request, error)
+    dependencies_of(request).audit.signed_in(request.scope, identity, "oidc")
     answer = Response(status_code=303, headers={"Location": f"{root_of(request)}/"})
     SESSION.set(request, answer, session, oidc.session_seconds)
     PENDING.delete(request, answer)
@@ -90,6 +91,7 @@ def _back(request: Request, error: SignInUnknown | TokenRefused | DependencyAway
             outcome = "refused"
         case _:
             outcome = "unavailable"
+    dependencies_of(request).audit.sign_in_refused(request.scope, "oidc", f"{outcome}: {error}")
     logger.warning("a sign-in by OpenID Connect did not succeed ({}): {}", outcome, error)
     answer = Response(status_code=303, headers={"Location": f"{root_of(request)}/?sign_in={outcome}"})
     PENDING.delete(request, answer)

@@ -13,7 +13,7 @@ from dreamforge.contracts.access import Identity, Scope
 from dreamforge.contracts.models.descriptor import Token
 from dreamforge.contracts.queue_control import HoldQueue, QueueCommand, ReleaseQueue, scope_of, tenant_of_scope
 from dreamforge.gateway.documents import route_descriptions as doc
-from dreamforge.gateway.http.authentication import identity_of
+from dreamforge.gateway.http.authentication import actor_of, identity_of
 from dreamforge.gateway.http.errors import ScopeNeeded
 from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.read.replies import QueueHoldReply, QueueReply
@@ -69,7 +69,8 @@ async def _execute(request: Request, choice: QueueChoice, command: QueueCommand)
         raise ScopeNeeded(scope=Scope.ADMIN.value)
     scope = scope_of(choice.tenant)
     traceparent = context_of(request).traceparent
-    outcome = await dependencies.store.handle(QUEUE, scope, command, traceparent=traceparent)
+    actor = actor_of(request)
+    outcome = await dependencies.store.handle(QUEUE, scope, command, traceparent=traceparent, actor=actor)
     held = {name: since for name, since in dependencies.held_queues().items() if name != scope}
     if outcome.state.held_since is not None:
         held[scope] = outcome.state.held_since

@@ -1,6 +1,6 @@
 """Tenants: their quotas, what they use of them, and their shares of the fleet. For administrators."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
 from pydantic import ConfigDict, Field
@@ -11,6 +11,7 @@ from dreamforge.contracts.quotas import WEIGHT_MAX, Quotas
 from dreamforge.contracts.tenants import UNCONFIGURED, ConfigureTenant, TenantState
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents import route_descriptions as doc
+from dreamforge.gateway.http.authentication import actor_of
 from dreamforge.gateway.http.errors import Malformed
 from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.read.replies import TenantReply, TenantsReply
@@ -58,7 +59,8 @@ async def configure_tenant(request: Request, tenant: str, change: Annotated[Tena
     dependencies, name = dependencies_of(request), _known_shape(tenant)
     quotas = change.model_dump(include=change.model_fields_set - {"weight"})
     command = ConfigureTenant(clock.now(), quotas, change.weight)
-    outcome = await dependencies.store.handle(TENANT, name, command, traceparent=context_of(request).traceparent)
+    said: dict[str, Any] = {"traceparent": context_of(request).traceparent, "actor": actor_of(request)}  # Any: options
+    outcome = await dependencies.store.handle(TENANT, name, command, **said)
     return reply(await _tenant(dependencies, name, outcome.state))
 
 

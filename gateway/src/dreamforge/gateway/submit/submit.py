@@ -9,6 +9,7 @@ from starlette.requests import Request
 from dreamforge.contracts.errors import InvalidInput, JobWasErased, LimitReached
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.jobs.decisions import RequestJob
+from dreamforge.contracts.log.actor import Actor
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.placement import needs_of
 from dreamforge.contracts.request.image_size import ImageSizeNeeded
@@ -74,7 +75,14 @@ class SubmissionServices(Protocol):
 
 
 async def submit(
-    services: SubmissionServices, body: bytes, *, tenant: str, sees: str | None, key: str | None, traceparent: str
+    services: SubmissionServices,
+    body: bytes,
+    *,
+    tenant: str,
+    sees: str | None,
+    key: str | None,
+    traceparent: str,
+    actor: Actor,
 ) -> tuple[str, JobOutcome]:
     """Append JobRequested; the id of the job and the outcome, which has no events if the job existed already.
 
@@ -93,7 +101,7 @@ async def submit(
             if key is not None and (repeat := await _repeat(services.store, job_id, body)) is not None:
                 return job_id, repeat
             raise
-        outcome = await services.store.execute(job_id, command, known=NEW_JOB, traceparent=traceparent)
+        outcome = await services.store.execute(job_id, command, known=NEW_JOB, traceparent=traceparent, actor=actor)
         if outcome.events:
             admission.recorded(outcome.version)
         return job_id, outcome

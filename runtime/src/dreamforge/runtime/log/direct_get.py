@@ -6,6 +6,7 @@ that none exists, or none up to a sequence known from elsewhere, is accepted fro
 
 import asyncio
 import json
+from datetime import datetime
 
 from nats.aio.msg import Msg
 
@@ -37,6 +38,16 @@ async def after(bus: Bus, stream: str, subject: str, sequence: int, *, count: in
     Errors: DependencyAway when NATS does not answer.
     """
     found, _ = await _get(bus, stream, {"seq": sequence + 1, "next_by_subj": subject, "batch": count})
+    return found
+
+
+async def since(
+    bus: Bus, stream: str, subject: str, sequence: int, time: datetime, *, count: int = MAX_MESSAGES
+) -> list[LogMessage]:
+    """As `after`; from a time on, where the sequence is 0."""
+    if sequence:
+        return await after(bus, stream, subject, sequence, count=count)
+    found, _ = await _get(bus, stream, {"start_time": time.isoformat(), "next_by_subj": subject, "batch": count})
     return found
 
 

@@ -13,6 +13,7 @@ from dreamforge.contracts.events import Event, JobAssigned, JobEvent, JobRequest
 from dreamforge.contracts.jobs.decisions import Command, RequestJob, decide
 from dreamforge.contracts.jobs.state import INITIAL, JobState, evolve
 from dreamforge.contracts.log import subjects
+from dreamforge.contracts.log.actor import Actor
 from dreamforge.contracts.log.envelope import Recorded, seal
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log import direct_get
@@ -52,11 +53,15 @@ NEW_JOB: LoadedJob = Loaded(INITIAL)
 
 
 class EventStore:
-    """The one way to write facts. `source` is the CloudEvents source of what this process appends."""
+    """The one way to write facts. `source` is the CloudEvents source of what this process appends.
 
-    def __init__(self, bus: Bus, source: str) -> None:
+    `actor`: who causes what it appends, where a call does not say that.
+    """
+
+    def __init__(self, bus: Bus, source: str, actor: Actor | None = None) -> None:
         self._bus = bus
         self._source = source
+        self._actor = actor
         self._commit = GroupCommit(bus)
 
     async def load(self, job_id: str) -> LoadedJob:
@@ -90,15 +95,25 @@ class EventStore:
             return await self.load(job_id)
         return Loaded(evolve(evolve(INITIAL, recorded.event), assigned), sequence, (recorded,))
 
-    async def append(self, entity_id: str, events: Sequence[Event], *, expected: int, traceparent: str = "") -> int:
+    async def append(
+        self,
+        entity_id: str,
+        events: Sequence[Event],
+        *,
+        expected: int,
+        traceparent: str = "",
+        actor: Actor | None = None,
+    ) -> int:
         """Append events of one aggregate, all or none, if its version is still `expected`; give the new version.
 
         Errors: VersionConflict (read and decide again), DependencyAway (NATS is away or full: nothing is known
         to be written), EventTooLarge. A lost ack is looked up by event id: a retry of what was written is success.
         """
-        return await self._measured(self._append_of(entity_id, events, expected, traceparent))
+        return await self._measured(self._append_of(entity_id, events, expected, traceparent, actor))
 
-    async def request_together(self, commands: Mapping[str, RequestJob], *, traceparent: str = "") -> JobOutcome:
+    async def request_together(
+        self, commands: Mapping[str, RequestJob], *, traceparent: str = "", actor: Actor | None = None
+    ) -> JobOutcome:
         """Make several new jobs, all or none; the outcome of the first, which has no events if they existed before.
 
         Its version is the sequence of the last request. Ids of jobs that are made together are made of each other, so
@@ -107,7 +122,7 @@ class EventStore:
         """
         first_id, first = next(iter(commands.items()))
         events = {job_id: decide(INITIAL, command) for job_id, command in commands.items()}
-        appends = [self._append_of(job_id, each, 0, traceparent) for job_id, each in events.items()]
+        appends = [self._append_of(job_id, each, 0, traceparent, actor) for job_id, each in events.items()]
         try:
             sequence = await self._measured(*appends)
         except VersionConflict:
@@ -119,9 +134,18 @@ class EventStore:
             return Outcome((), loaded.state, max(loaded.version, requested + len(commands) - 1))
         return Outcome(events[first_id], evolve(INITIAL, events[first_id][0]), sequence)
 
-    def _append_of(self, entity_id: str, events: Sequence[Event], expected: int, traceparent: str) -> Append:
+    def _append_of(
+        self, entity_id: str, events: Sequence[Event], expected: int, traceparent: str, actor: Actor | None
+    ) -> Append:
         envelopes = tuple(
-            seal(event, entity_id=entity_id, event_id=ids.new_id(), source=self._source, traceparent=traceparent)
+            seal(
+                event,
+                entity_id=entity_id,
+                event_id=ids.new_id(),
+                source=self._source,
+                traceparent=traceparent,
+                actor=actor or self._actor,
+            )
             for event in events
         )
         return Append(envelopes, subjects.aggregate_filter(events[0], entity_id), expected)
@@ -149,10 +173,16 @@ class EventStore:
             raise
 
     async def execute(
-        self, job_id: str, command: Command, *, known: LoadedJob | None = None, traceparent: str = ""
+        self,
+        job_id: str,
+        command: Command,
+        *,
+        known: LoadedJob | None = None,
+        traceparent: str = "",
+        actor: Actor | None = None,
     ) -> JobOutcome:
         """A command to a job: see `handle`."""
-        return await self.handle(JOB, job_id, command, known=known, traceparent=traceparent)
+        return await self.handle(JOB, job_id, command, known=known, traceparent=traceparent, actor=actor)
 
     async def handle(
         self,
@@ -162,6 +192,7 @@ class EventStore:
         *,
         known: Loaded[S] | None = None,
         traceparent: str = "",
+        actor: Actor | None = None,
     ) -> Outcome[S, E]:
         """Load, decide, append; after a conflict again, bounded. `known` saves the first read.
 
@@ -174,7 +205,9 @@ class EventStore:
             if not events:
                 return Outcome((), loaded.state, loaded.version)
             try:
-                version = await self.append(entity_id, events, expected=loaded.version, traceparent=traceparent)
+                version = await self.append(
+                    entity_id, events, expected=loaded.version, traceparent=traceparent, actor=actor
+                )
             except VersionConflict:
                 continue
             state = loaded.state

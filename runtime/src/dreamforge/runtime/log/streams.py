@@ -6,7 +6,7 @@ Raw API requests, because neither nats-py nor FastStream supports all of the opt
 from typing import Any
 
 from dreamforge.contracts.errors import BrokerUnfit, DependencyAway, NotOurs
-from dreamforge.contracts.log.streams import ADVISORIES, BUCKETS, STREAMS, BucketSpec, StreamSpec
+from dreamforge.contracts.log.streams import ADVISORIES, AUDIT, BUCKETS, DAY_SECONDS, STREAMS, BucketSpec, StreamSpec
 from dreamforge.contracts.log.subjects import key_of
 from dreamforge.runtime.log import clock_skew, identity
 from dreamforge.runtime.log.bus import ApiError, Bus, connect
@@ -83,7 +83,9 @@ async def open_log(settings: CommonSettings, name: str) -> Bus:
     try:
         await require_durable(settings)
         await retry.until_it_works(
-            "JetStream", lambda: ensure_streams(bus, replicas=settings.stream_replicas), DependencyAway
+            "JetStream",
+            lambda: ensure_streams(bus, replicas=settings.stream_replicas, audit_days=settings.audit_retention_days),
+            DependencyAway,
         )
         await clock_skew.measure_first(bus)
     except BaseException:
@@ -93,23 +95,29 @@ async def open_log(settings: CommonSettings, name: str) -> Bus:
     return bus
 
 
-async def ensure_streams(bus: Bus, *, replicas: int = 1) -> None:
+async def ensure_streams(bus: Bus, *, replicas: int = 1, audit_days: float | None = None) -> None:
     """Create what is missing and update what differs; every service calls it at start, in any order.
 
     Errors: NotOurs for a stream of one of our names that something else made; BrokerUnfit, DependencyAway.
     """
     for spec in STREAMS:
-        await _ensure(bus, stream_config(spec, replicas=replicas))
+        config = stream_config(spec, replicas=replicas)
+        if spec is AUDIT and audit_days is not None:
+            config["max_age"] = int(audit_days * DAY_SECONDS * NANOSECONDS)
+        # Only a service that starts knows how long the audit is kept: others leave it as they find it.
+        as_found = ("max_age",) if spec is AUDIT and audit_days is None else ()
+        await _ensure(bus, config, as_found)
     for bucket in BUCKETS:
         await _ensure(bus, bucket_config(bucket, replicas=replicas))
 
 
-async def _ensure(bus: Bus, config: dict[str, Any]) -> None:
+async def _ensure(bus: Bus, config: dict[str, Any], as_found: tuple[str, ...] = ()) -> None:
     name = config["name"]
     found = await _info(bus, name) or await _create(bus, config)
     if found is None:
         return
     _require_ours(found, config)
+    config = {key: value for key, value in config.items() if key not in as_found}
     if found["config"].get("deny_delete"):  # which the server never takes back: older releases set it everywhere
         config = config | {"deny_delete": True}
     wanted = config | {"metadata": identity.kept_metadata(found)}

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from dreamforge.contracts.access import KeyState, evolve_key
 from dreamforge.contracts.fleet import LEASE_SECONDS, Heartbeat
 from dreamforge.contracts.installation_events import KeyEvent, ModelRegistered, ModelRemoved, QueueEvent, TenantEvent
-from dreamforge.contracts.log.streams import KEYS, MODELS, QUEUES, RUNNERS_BUCKET, TENANTS
-from dreamforge.contracts.log.subjects import key_of
+from dreamforge.contracts.log.streams import AUDIT, KEYS, MODELS, QUEUES, RUNNERS_BUCKET, TENANTS
+from dreamforge.contracts.log.subjects import ADDRESSES_FIRST_USED, key_of
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.queue_control import QueueState, evolve_queue
 from dreamforge.contracts.tenants import UNCONFIGURED, TenantState, evolve_tenant
@@ -133,6 +133,35 @@ class QueuesView:
         else:
             self.held[recorded.entity_id] = since
         self.changed(recorded.entity_id)
+
+
+# Credentials and addresses that are kept in memory: beyond them the oldest are forgotten, and noted anew.
+ADDRESSES_MAX = 100_000
+
+
+@dataclass(slots=True)
+class AddressesView:
+    """From which addresses each credential was used, as far as the audit goes back."""
+
+    bus: Bus
+    used: dict[tuple[str, str], None] = field(default_factory=dict)
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Follow AUDIT until cancelled; `ready` is set once it has been read."""
+        async for batch in Follower(self.bus, AUDIT.name, filters=(ADDRESSES_FIRST_USED,)).batches():
+            for message in batch.messages:
+                recorded = readable(message)
+                if recorded is not None and recorded.actor is not None:
+                    self.add(recorded.actor.id, recorded.actor.address)
+            if batch.pending == 0:
+                self.ready.set()
+
+    def add(self, credential: str, address: str) -> None:
+        """It was used from there."""
+        if len(self.used) >= ADDRESSES_MAX:
+            del self.used[next(iter(self.used))]
+        self.used[credential, address] = None
 
 
 @dataclass(slots=True)

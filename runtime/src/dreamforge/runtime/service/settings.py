@@ -66,6 +66,9 @@ class CommonSettings(BaseSettings):
     nats_monitor_url: str = Field(
         default="", description="monitoring addresses of the NATS servers (http://host:8222), to see that they fsync"
     )
+    audit_retention_days: float = Field(
+        default=365.0, gt=0, description="how long sign-ins, refused credentials and reads of admins are kept"
+    )
     nats_allow_unsynced: bool = Field(default=False, description="accept a NATS that may lose jobs on a power failure")
     database_url: SecretStr = Field(
         default=SecretStr("postgresql://forge@127.0.0.1:5432/forge"), description="Postgres read database"
