@@ -73,6 +73,9 @@ CALLS = (
     Call("projector shows images", '^dreamforge-projector INSERT INTO "artifacts"'),
     Call("projector says how far it is", "^dreamforge-projector SELECT pg_notify"),
     Call("projector commits", "^dreamforge-projector COMMIT"),
+    # Erasing.
+    Call("projector looks for jobs to erase", "^dreamforge-erase SELECT job_id FROM jobs WHERE erase_at"),
+    Call("projector looks for erased jobs to remove", "^dreamforge-erase SELECT sequence, job_id, type"),
     # Pictures.
     Call("runner puts a image", r"^PUT /\S+/images/"),
     Call("gateway looks for a image", r"^HEAD /\S+/images/", EVERY, "s3"),

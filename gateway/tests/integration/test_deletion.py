@@ -58,6 +58,21 @@ async def test_an_erased_job_cannot_be_undeleted_and_its_key_renders_nothing_aga
     assert (await client.post("/v1/jobs", json=BODY, headers=KEY)).status_code == 410
 
 
+async def test_everything_of_a_tenant_is_deleted_at_once(client: httpx.AsyncClient, system: SimulatedSystem) -> None:
+    made = [
+        (await client.post("/v1/jobs", json=BODY, headers={"Forge-Tenant": tenant})).json()
+        for tenant in ("a", "a", "b")
+    ]
+    for each, tenant in zip(made, ("a", "a", "b"), strict=True):
+        await system.insert_job(each["job_id"], tenant=tenant)
+    await system.project_to(made[-1]["sequence"] + 100)
+    answer = await client.delete("/v1/tenants/a/data")
+    assert (answer.status_code, answer.json()) == (200, {"tenant": "a", "jobs": 2, "uploads": 0, "more": False})
+    hidden = [(await system.store.load(each["job_id"])).state.hidden for each in made]
+    assert hidden == [True, True, False]
+    assert (await client.delete("/v1/tenants/a%20b/data")).status_code == 400
+
+
 async def test_an_image_is_deleted_once_by_its_own_id(client: httpx.AsyncClient, system: SimulatedSystem) -> None:
     job_id = (await client.post("/v1/jobs", json=BODY)).json()["job_id"]
     await system.start(job_id)

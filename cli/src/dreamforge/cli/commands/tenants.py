@@ -143,3 +143,31 @@ def _shown(quota: str, value: float | None) -> str:
     if value is None:
         return ""
     return readable_size(int(value)) if quota == Quota.STORED_BYTES else f"{value:,}"
+
+
+@app.command()
+def erase(
+    name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, json: Json = False
+) -> None:
+    """Delete every job and upload of a tenant. Jobs can be undeleted for a while; uploads cannot.
+
+    Its API keys stay valid until they are revoked with `dreamforge keys revoke`.
+    """
+    if not yes:
+        typer.confirm(f"Delete every job and upload of tenant {name}?", abort=True)
+    answer = run(_erase(name))
+    if json:
+        emit(answer)
+        return
+    out.print(f"{answer['jobs']} jobs and {answer['uploads']} uploads of {name} are deleted", markup=False)
+
+
+async def _erase(name: str) -> JsonObject:
+    total: JsonObject = {"tenant": name, "jobs": 0, "uploads": 0}
+    async with GatewayClient(cli_settings.load()) as gateway:
+        more = True
+        while more:
+            answer = await gateway.delete(f"/v1/tenants/{quote(name, safe='')}/data")
+            total |= {key: total[key] + answer[key] for key in ("jobs", "uploads")}
+            more = answer["more"]
+    return total

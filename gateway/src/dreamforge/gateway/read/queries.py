@@ -197,6 +197,11 @@ def erasures(tenant: str | None, limit: int) -> Statement:
     return hidden.where(jobs.c.erase_at.is_not(None), mine).order_by(jobs.c.erase_at, jobs.c.job_id).limit(limit)
 
 
+def shown_jobs(tenant: str, limit: int) -> Statement:
+    """Jobs of a tenant that are not deleted."""
+    return select(jobs.c.job_id).where(jobs.c.tenant == tenant, SHOWN).order_by(jobs.c.job_id).limit(limit)
+
+
 def all_runners() -> Statement:
     """Every runner that ever registered."""
     return select(runners).order_by(runners.c.runner_id)

@@ -61,6 +61,15 @@ class ErasureItem(ErasureReply):
     requested_at: datetime = Field(description="when the job was requested")
 
 
+class TenantDeletion(Value):
+    """What one request has deleted of a tenant."""
+
+    tenant: str
+    jobs: int
+    uploads: int
+    more: bool = Field(description="whether there are more jobs: repeat the request")
+
+
 class ErasuresReply(Value):
     """Hidden jobs, the soonest to be erased first, up to a bound."""
 

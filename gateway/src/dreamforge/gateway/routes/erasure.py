@@ -1,5 +1,6 @@
 """Deleting: a job with undo for a while, one image of a job for good."""
 
+import asyncio
 from datetime import timedelta
 
 from fastapi import APIRouter
@@ -10,17 +11,28 @@ from dreamforge.contracts.errors import ArtifactNotFound, JobNotFound
 from dreamforge.contracts.jobs.erasure import EraseArtifact, RequestErasure, UndoErasure
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.authentication import actor_of, identity_of
+from dreamforge.gateway.http.errors import Malformed
 from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.http.root_path import root_of
 from dreamforge.gateway.read import queries
-from dreamforge.gateway.read.replies import Accepted, ErasureAccepted, ErasureItem, ErasuresReply
+from dreamforge.gateway.read.replies import Accepted, ErasureAccepted, ErasureItem, ErasuresReply, TenantDeletion
 from dreamforge.gateway.routes.artifacts import parts_of_artifact
-from dreamforge.gateway.routes.common import ConsistentDependencies, accepted, dependencies_of, reply, visible_job
+from dreamforge.gateway.routes.common import (
+    TENANT_EXPECTED,
+    ConsistentDependencies,
+    accepted,
+    catch_up,
+    dependencies_of,
+    is_tenant,
+    reply,
+    visible_job,
+)
 from dreamforge.runtime import clock
 
 router = APIRouter(prefix="/v1", tags=["deletion"])
 # Hidden jobs have no pages: a client that has more of them than this asks again when some are erased.
 LISTED_MAX = 1_000
+JOBS_A_REQUEST, WRITES_AT_ONCE = 500, 32
 WRITTEN = {
     "description": "The request is in the log, or there was nothing left to do",
     "headers": doc.IDS | doc.SEQUENCE,
@@ -106,3 +118,27 @@ async def delete_artifact(request: Request, artifact_id: str) -> Response:
     except (ArtifactNotFound, JobNotFound):
         raise ArtifactNotFound(artifact_id=artifact_id) from None
     return accepted(request, job_id, outcome)
+
+
+@router.delete(
+    "/tenants/{tenant}/data", response_model=TenantDeletion, responses=doc.problems(400, 403, 409, 415, 422, 503)
+)
+async def delete_tenant_data(dependencies: ConsistentDependencies, tenant: str) -> Response:
+    """Delete every job and upload of a tenant, 500 jobs a request: repeat it until `more` is false.
+
+    Jobs can be undeleted until they are erased, uploads can not. API keys are not revoked by it.
+    """
+    if not is_tenant(tenant):
+        raise Malformed(parameter="tenant", expected=TENANT_EXPECTED)
+    uploads = await dependencies.uploads.delete_all(tenant)
+    rows = await dependencies.database.rows(queries.shown_jobs(tenant, JOBS_A_REQUEST + 1))
+    now = clock.now()
+    command = RequestErasure(now, now + timedelta(seconds=dependencies.settings.erasure_grace_seconds), "admin")
+    waiting, sequence = [str(row["job_id"]) for row in rows[:JOBS_A_REQUEST]], 0
+    while waiting:
+        batch, waiting = waiting[:WRITES_AT_ONCE], waiting[WRITES_AT_ONCE:]
+        outcomes = await asyncio.gather(*(dependencies.store.execute(each, command) for each in batch))
+        sequence = max(sequence, *(outcome.version for outcome in outcomes))
+    await catch_up(dependencies, sequence)
+    deleted = min(len(rows), JOBS_A_REQUEST)
+    return reply(TenantDeletion(tenant=tenant, jobs=deleted, uploads=uploads, more=len(rows) > JOBS_A_REQUEST))

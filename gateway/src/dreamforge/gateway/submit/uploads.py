@@ -109,6 +109,13 @@ class Uploads:
         await self._objects.put(upload_deletion_key(sha256), b"", "application/x-empty")
         await self._objects.remove(upload_owner_key(tenant, sha256))
 
+    async def delete_all(self, tenant: str) -> int:
+        """Take every upload away from a tenant; how many there were. Errors: DependencyAway."""
+        owned = await self._objects.listed(upload_owner_key(tenant, "")[:-1])
+        for each in owned:
+            await self.delete(each.key.rpartition("/")[2], tenant)
+        return len(owned)
+
     async def size_of(self, field: str, sha256: str, sees: str | None) -> tuple[int, int]:
         """Width and height in pixels, as a viewer shows it, of an upload or of an image that was rendered here.
 
