@@ -123,7 +123,7 @@ async def delete_artifact(request: Request, artifact_id: str) -> Response:
 @router.delete(
     "/tenants/{tenant}/data", response_model=TenantDeletion, responses=doc.problems(400, 403, 409, 415, 422, 503)
 )
-async def delete_tenant_data(dependencies: ConsistentDependencies, tenant: str) -> Response:
+async def delete_tenant_data(request: Request, dependencies: ConsistentDependencies, tenant: str) -> Response:
     """Delete every job and upload of a tenant, 500 jobs a request: repeat it until `more` is false.
 
     Jobs can be undeleted until they are erased, uploads can not. API keys are not revoked by it.
@@ -134,10 +134,11 @@ async def delete_tenant_data(dependencies: ConsistentDependencies, tenant: str) 
     rows = await dependencies.database.rows(queries.shown_jobs(tenant, JOBS_A_REQUEST + 1))
     now = clock.now()
     command = RequestErasure(now, now + timedelta(seconds=dependencies.settings.erasure_grace_seconds), "admin")
+    actor = actor_of(request)
     waiting, sequence = [str(row["job_id"]) for row in rows[:JOBS_A_REQUEST]], 0
     while waiting:
         batch, waiting = waiting[:WRITES_AT_ONCE], waiting[WRITES_AT_ONCE:]
-        outcomes = await asyncio.gather(*(dependencies.store.execute(each, command) for each in batch))
+        outcomes = await asyncio.gather(*(dependencies.store.execute(each, command, actor=actor) for each in batch))
         sequence = max(sequence, *(outcome.version for outcome in outcomes))
     await catch_up(dependencies, sequence)
     deleted = min(len(rows), JOBS_A_REQUEST)
