@@ -138,6 +138,7 @@ async def test_the_studio_signs_in_and_out(
             running(oidc_settings.model_copy(update=change)) as (url, _),
             httpx.AsyncClient(base_url=url) as next_,
         ):
+            await ready(next_)
             assert (await next_.get("/v1/me", headers=same)).status_code == status
             assert (await next_.get("/v1/me", headers={"Authorization": f"Bearer {session}"})).status_code in (401, 503)
     assert (await anybody.delete("/v1/session", headers=page)).status_code == 204
