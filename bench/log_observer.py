@@ -21,6 +21,7 @@ from dreamforge.contracts.events import (
     JobSucceeded,
 )
 from dreamforge.contracts.log.envelope import unseal
+from dreamforge.contracts.log.subjects import entity_of
 from dreamforge.contracts.tables import CHECKPOINT_CHANNEL
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower
@@ -76,7 +77,7 @@ class LogObserver:
                 self.changed.notify_all()
 
     def _step(self, message: LogMessage) -> None:
-        self.steps[message.subject.rsplit(".", 1)[-1]].append(message.sequence)
+        self.steps[entity_of(message.subject)].append(message.sequence)
 
     def _fact(self, message: LogMessage) -> None:
         try:

@@ -19,8 +19,9 @@ from bench.timing import percentile
 from dreamforge.cli.settings import CliSettings
 from dreamforge.cli.stack.local import LocalStack
 from dreamforge.cli.stack.plan import StackOptions
-from dreamforge.contracts.events import JobStarted
+from dreamforge.contracts.events import JobStarted, JobSucceeded
 from dreamforge.contracts.log.envelope import unseal
+from dreamforge.contracts.log.subjects import published_by
 from dreamforge.runtime.embedded.ports import free_port
 from dreamforge.runtime.log import bus as bus_module
 from dreamforge.runtime.log.follow import Follower
@@ -44,7 +45,9 @@ class JobTimes:
     async def run(self, url: str) -> None:
         """Until cancelled."""
         bus = await bus_module.connect(url, "bench")
-        async for batch in Follower(bus, "JOBS", ("forge.jobs.*.*.started", "forge.jobs.*.*.succeeded")).batches():
+        async for batch in Follower(
+            bus, "JOBS", (published_by(JobStarted, "*"), published_by(JobSucceeded, "*"))
+        ).batches():
             now = time.time()
             for message in batch.messages:
                 job_id = message.subject.split(".")[2]

@@ -72,7 +72,7 @@ def job_events(number: int) -> list[JobEvent]:
         ),
         JobStarted(at=now, attempt=1, runner_id="r1", instance_id="i1"),
         ArtifactStored(
-            at=now, attempt=1, index=0, sha256=digest, object_key=digest, size_bytes=1, content_type="image/png",
+            at=now, attempt=1, index=0, sha256=digest, size_bytes=1, content_type="image/png",
             width_px=64, height_px=64, seed=number, recipe={"prompt": request.prompt, "steps": 4, "seed": number},
         ),
         JobSucceeded(at=now, attempt=1, artifacts=(digest,), render_seconds=1.0),

@@ -14,7 +14,8 @@ from bench.fault_targets import ServiceProcess
 from bench.log_observer import LogObserver
 from bench.timing import clock, percentile
 
-from dreamforge.contracts.events import JobRequested
+from dreamforge.contracts.events import JobRequested, JobStarted
+from dreamforge.contracts.log.subjects import published_by
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.runtime import clock as wall
 from dreamforge.runtime import ids
@@ -145,7 +146,7 @@ async def stack_killed(stack: EmbeddedStack, folder: Path, open_jobs: int) -> li
 async def _first_start(bus: bus_module.Bus) -> None:
     from dreamforge.runtime.log.follow import Follower
 
-    async for batch in Follower(bus, "JOBS", ("forge.jobs.*.*.started",)).batches():
+    async for batch in Follower(bus, "JOBS", (published_by(JobStarted, "*"),)).batches():
         if batch.messages:
             return
 

@@ -100,7 +100,6 @@ class Story:
             attempt=attempt,
             index=index,
             sha256=f"{index:064x}",
-            object_key=f"images/{index}",
             size_bytes=1,
             content_type="image/png",
             width_px=64,

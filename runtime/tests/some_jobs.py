@@ -28,7 +28,6 @@ def finish(count: int = 2) -> FinishAttempt:
             attempt=1,
             index=index,
             sha256=f"{index:064x}",
-            object_key=f"images/{index}",
             size_bytes=1,
             content_type="image/png",
             width_px=64,

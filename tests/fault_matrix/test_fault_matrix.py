@@ -64,7 +64,7 @@ CALLS = (
     Call("scheduler renews its leadership", r"^scheduler \$KV\.leaders\."),
     # Reading the tables.
     Call("gateway reads a job's row", "^dreamforge-gateway SELECT jobs.*WHERE jobs.job_id", EVERY, "postgres"),
-    Call("gateway finds a image", "^dreamforge-gateway SELECT artifacts.object_key", EVERY, "postgres"),
+    Call("gateway finds a image", "^dreamforge-gateway SELECT artifacts.sha256", EVERY, "postgres"),
     Call("gateway counts open jobs", "^dreamforge-gateway SELECT .*GROUP BY jobs.tenant"),
     # Writing the tables.
     Call("projector reads what it folds on", "^dreamforge-projector SELECT j.job_id"),

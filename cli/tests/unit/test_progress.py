@@ -66,6 +66,12 @@ def started(attempt: int = 1) -> JobStarted:
     return JobStarted(at=AT, attempt=attempt, runner_id=f"r{attempt}", instance_id="i")
 
 
+def lost() -> AttemptFailed:
+    return AttemptFailed(
+        at=AT, attempt=1, runner_id="r1", reason=FailureReason.RUNNER_LOST, retryable=True, message="m", retry_at=AT
+    )
+
+
 def step(number: int, *, image: int = 0, attempt: int = 1) -> StepProgressed:
     done = image * 10 + number
     return StepProgressed(
@@ -88,7 +94,7 @@ def test_steps_count_over_all_images() -> None:
 
 
 def test_a_step_of_an_attempt_that_lost_changes_nothing() -> None:
-    before = view_of(requested(), assigned(), started(), step(4), assigned(2), started(2), step(1, attempt=2))
+    before = view_of(requested(), assigned(), started(), step(4), lost(), assigned(2), started(2), step(1, attempt=2))
     assert fold(before, step(9, attempt=1)) == before
 
 
@@ -110,13 +116,13 @@ def test_a_model_that_is_loading_is_shown_until_the_first_step() -> None:
     view = view_of(requested(), assigned(), started(), loading())
     assert (view.status, view.loading, speed_of(view)) == ("running", "tiny", "loading tiny")
     assert fold(view, step(1)).loading == ""
-    assert view_of(requested(), assigned(), assigned(2), loading()).loading == "", "an earlier attempt's"
+    assert view_of(requested(), assigned(), lost(), assigned(2), loading()).loading == "", "an earlier attempt's"
 
 
 def test_each_end_is_terminal_and_shown() -> None:
     done = JobSucceeded(at=AT, attempt=1, artifacts=("0" * 64,), render_seconds=1)
-    failed = JobFailed(at=AT, reason=FailureReason.MODEL_BROKEN, message="no weights")
-    cancelled = JobCancelled(at=AT, stage="running")
+    failed = JobFailed(at=AT, attempt=1, reason=FailureReason.MODEL_BROKEN, message="no weights")
+    cancelled = JobCancelled(at=AT, attempt=1, stage="running")
     ends = [view_of(requested(), assigned(), started(), step(5), end) for end in (done, failed, cancelled)]
     assert [end.status for end in ends] == ["succeeded", "failed", "cancelled"]
     assert all(end.terminal for end in ends)
@@ -138,7 +144,7 @@ def test_a_warning_is_kept_and_the_job_goes_on() -> None:
     view = view_of(requested(), assigned(), started(), step(3), warned(), step(4), warned(1))
     assert view.warnings == ("the model does not know: giraffe", "image 2: the model does not know: giraffe")
     assert (view.status, view.steps_done) == ("running", 4)
-    assert fold(view, assigned(2)).warnings == ()
+    assert fold(fold(view, lost()), assigned(2)).warnings == ()
 
 
 def test_a_warning_has_a_line_of_its_own_in_a_log() -> None:
@@ -154,7 +160,6 @@ def stored(index: int, attempt: int = 1) -> ArtifactStored:
         attempt=attempt,
         index=index,
         sha256="a" * 64,
-        object_key="k",
         size_bytes=1,
         content_type="image/png",
         width_px=64,

@@ -26,6 +26,7 @@ from dreamforge.contracts.fleet import LEASE_SECONDS, Device, Heartbeat
 from dreamforge.contracts.installation_events import ModelRegistered, ModelRemoved
 from dreamforge.contracts.log.envelope import seal
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.stored_objects import object_key
 from dreamforge.contracts.tables import CHECKPOINT_CHANNEL
 from dreamforge.gateway.http.server import listen
 from dreamforge.gateway.main import answer
@@ -105,7 +106,6 @@ class SimulatedSystem:
             attempt=attempt,
             index=0,
             sha256="a" * 64,
-            object_key="images/aa/a.png",
             size_bytes=3,
             content_type="image/png",
             width_px=64,
@@ -118,8 +118,9 @@ class SimulatedSystem:
 
     async def cancel(self, job_id: str) -> int:
         """A short life, for tests that only need an end."""
-        now = clock.now()
-        return await self.append(job_id, CancelRequested(at=now), JobCancelled(at=now, stage="queued"))
+        now, state = clock.now(), (await self.store.load(job_id)).state
+        asked = () if state.cancel_requested else (CancelRequested(at=now, attempt=state.attempt),)
+        return await self.append(job_id, *asked, JobCancelled(at=now, attempt=state.attempt, stage="queued"))
 
     async def sql(self, statement: str, *values: object) -> None:
         """What the projector does to its tables."""
@@ -182,7 +183,7 @@ class SimulatedSystem:
             "index": 0,
             "visible": True,
             "sha256": "a" * 64,
-            "object_key": "images/aa/a.png",
+            "object_key": object_key("a" * 64),
             "size_bytes": 3,
             "content_type": "image/png",
             "width_px": 64,

@@ -1,5 +1,6 @@
 """Keys: who may do what, and that one tenant never sees another's, whatever the operation."""
 
+import asyncio
 import io
 import re
 from collections.abc import AsyncIterator
@@ -9,10 +10,11 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
-from simulated_system import BODY, MODEL, SimulatedSystem, models, ready, running
+from simulated_system import BODY, MODEL, SimulatedSystem, events, models, ready, running
 
 from dreamforge.contracts.access import CreateKey, RevokeKey, Scope, written_key
 from dreamforge.gateway.http.authentication import csrf_token
+from dreamforge.gateway.routes.common import PUBLIC_BODY_SECONDS
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.aggregate import KEY
@@ -179,6 +181,58 @@ async def test_a_revoked_or_expired_key_is_refused(anybody: httpx.AsyncClient, s
     for wrong in (expired, key[:-1] + "x", "forge_0000000000_" + "A" * 43, "-"):
         answer = await anybody.get("/v1/jobs", headers={"Authorization": f"Bearer {wrong}"})
         assert answer.status_code == 401
+
+
+async def test_an_open_stream_ends_when_its_key_is_revoked_or_expires(
+    anybody: httpx.AsyncClient, system: SimulatedSystem
+) -> None:
+    key = await new_key(system, "a")
+    user = await using(anybody, key)
+    job_id = (await user.post("/v1/jobs", json={"prompt": "a"})).json()["job_id"]
+
+    async def last_of(of: str) -> tuple[str, dict[str, Any]]:
+        seen = [("", {})]
+        headers = {"Authorization": f"Bearer {of}"}
+        async with anybody.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers) as response:
+            async for each in events(response):
+                seen.append((each.event, each.data))
+                if each.event == "requested" and of == key:
+                    await system.store.handle(KEY, key.split("_")[1], RevokeKey(clock.now()))
+        return seen[-1]
+
+    for seconds in (None, 6):
+        of = key
+        if seconds is not None:
+            of = await new_key(system, "a", expires_at=clock.now() + timedelta(seconds=seconds))
+            await using(anybody, of)
+        event, problem = await asyncio.wait_for(last_of(of), 20)
+        assert (event, problem["status"]) == ("refused", 401)
+        assert "revoked" in problem["detail"]
+
+
+async def test_a_sign_in_is_small_and_soon(anybody: httpx.AsyncClient) -> None:
+    url = anybody.base_url
+    large = await anybody.post("/v1/session", json={"key": "x" * 5_000})
+    assert large.status_code == 413
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    head = (
+        "POST /v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+    )
+    writer.write(head.encode())
+    answer = await asyncio.wait_for(reader.readline(), 3 * PUBLIC_BODY_SECONDS)
+    writer.close()
+    assert answer.split()[1] == b"408"
+
+
+async def test_a_key_with_an_unreadable_event_is_refused(anybody: httpx.AsyncClient, system: SimulatedSystem) -> None:
+    key = await new_key(system, "a")
+    user = await using(anybody, key)
+    await system.bus.js.publish(f"forge.keys.{key.split('_')[1]}.revoked", b"{not json")
+
+    async def refused() -> bool:
+        return (await user.get("/v1/jobs")).status_code == 401
+
+    await eventually(refused, 5.0)
 
 
 async def test_a_session_is_a_cookie_that_only_its_own_page_can_use(

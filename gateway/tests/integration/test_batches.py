@@ -10,6 +10,7 @@ import httpx
 from simulated_system import SimulatedSystem, events
 
 from dreamforge.contracts.events import JobRequested
+from dreamforge.contracts.stored_objects import object_key
 from dreamforge.runtime import ids
 from dreamforge.runtime.storage.objects import ObjectStore
 
@@ -143,7 +144,7 @@ async def test_a_batch_is_watched_cancelled_and_fetched_as_one(
     await system.sql("UPDATE jobs SET status = 'cancelled' WHERE job_id <> %s", jobs[0])
     await system.sql("UPDATE jobs SET status = 'succeeded' WHERE job_id = %s", jobs[0])
     image = bytes(range(256)) * 4096  # more than one part
-    await ObjectStore(system.settings).put("images/aa/a.png", image, "image/png")
+    await ObjectStore(system.settings).put(object_key("a" * 64), image, "image/png")
     await system.insert_artifact(jobs[0], size_bytes=len(image))
     found = (await client.get(links["self"])).json()
     assert (found["status"], found["counts"]) == ("cancelled", {"succeeded": 1, "cancelled": 5})

@@ -74,6 +74,14 @@ async def test_head_says_what_get_says_without_the_bytes(client: httpx.AsyncClie
         assert {name: head.headers[name] for name in same} == {name: whole.headers[name] for name in same}
 
 
+async def test_a_range_is_of_a_get_only(client: httpx.AsyncClient, system: SimulatedSystem) -> None:
+    data = noise(20, 20)
+    address = await stored(system, data)
+    for asked in ("bytes=0-3", f"bytes={len(data) + 9}-"):
+        head = await client.head(address, headers={"Range": asked})
+        assert (head.status_code, head.headers["content-length"]) == (200, str(len(data)))
+
+
 async def test_parts_of_an_image_can_be_read(client: httpx.AsyncClient, system: SimulatedSystem) -> None:
     data = noise(400, 400)
     address, size = await stored(system, data), len(data)
@@ -133,6 +141,7 @@ async def test_an_image_that_cannot_be_made_smaller_is_sent_whole(
 
 def test_thumbnails_stay_within_their_memory(monkeypatch: pytest.MonkeyPatch, forge_env: dict[str, str]) -> None:
     monkeypatch.setattr(thumbnails, "KEPT_BYTES", 100)
+    monkeypatch.setattr(thumbnails, "ENTRY_BYTES", 0)
     kept = thumbnails.Thumbnails.__new__(thumbnails.Thumbnails)
     kept._kept, kept._kept_bytes = thumbnails.OrderedDict(), 0
     for number in range(9):

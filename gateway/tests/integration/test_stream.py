@@ -179,7 +179,6 @@ async def test_a_slow_client_is_dropped_and_can_resume(
             attempt=1,
             index=index,
             sha256="a" * 64,
-            object_key="k",
             size_bytes=1,
             content_type="image/png",
             width_px=8,

@@ -5,11 +5,13 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dreamforge.contracts.events import CancelRequested
 from dreamforge.gateway.events.hub import Subscription
 from dreamforge.gateway.events.sse import SseEvent, StreamCursor, merge
 from dreamforge.gateway.http.cursor import EventCursor
 
 T0 = datetime(2026, 11, 23, tzinfo=UTC)
+ANY = CancelRequested(at=T0)  # which event it is does not matter here
 
 
 @st.composite
@@ -21,7 +23,12 @@ def logs(draw: st.DrawFn) -> tuple[list[SseEvent], list[SseEvent]]:
         seconds = [draw(st.integers(0, 50)) for _ in sequences]
         return [
             SseEvent(
-                s, is_step, not is_step and s == sequences[-1], T0 + timedelta(seconds=t), b"%d %d\n\n" % (is_step, s)
+                s,
+                is_step,
+                not is_step and s == sequences[-1],
+                T0 + timedelta(seconds=t),
+                b"%d %d\n\n" % (is_step, s),
+                ANY,
             )
             for s, t in zip(sequences, seconds, strict=True)
         ]
@@ -78,7 +85,7 @@ def told(subscription: Subscription, position: StreamCursor) -> list[bytes]:
 
 
 def some(sequence: int, word: str) -> SseEvent:
-    return SseEvent(sequence, word != "fact", False, T0, f"{word} {sequence}".encode())
+    return SseEvent(sequence, word != "fact", False, T0, f"{word} {sequence}".encode(), ANY)
 
 
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=4), st.integers(0, 10), st.data())

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from dreamforge.contracts.events import Event
+from dreamforge.contracts.events import GATEWAY_EVENTS, RUNNER_EVENTS, SCHEDULER_EVENTS, Event, JobEvent
 from dreamforge.contracts.installation_events import EVENTS
 from dreamforge.contracts.log.subjects import subject_of
-from dreamforge.gateway.documents.asyncapi import address_of_kind, document, files, main
+from dreamforge.gateway.documents.asyncapi import USERS, address_of_kind, document, files, main
 
 REPOSITORY = Path(__file__).parents[3]
 GOLDEN = REPOSITORY / "contracts" / "tests" / "unit" / "golden"
@@ -17,10 +17,19 @@ GOLDEN = REPOSITORY / "contracts" / "tests" / "unit" / "golden"
 
 @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
 def test_the_address_is_where_the_event_really_goes(kind: type[Event]) -> None:
-    event = kind.model_validate_json((GOLDEN / f"{kind.TYPE}.json").read_bytes())
-    address = address_of_kind(kind)
-    pattern = re.sub(r"\\\{\w+\\\}", "[^.]+", re.escape(address))
-    assert re.fullmatch(pattern, subject_of(event, "thing"))
+    folders = {False: ".", True: "of_runners"} if kind in RUNNER_EVENTS else {False: "."}
+    for of_runner, folder in folders.items():
+        event = kind.model_validate_json((GOLDEN / folder / f"{kind.TYPE}.json").read_bytes())
+        address = address_of_kind(kind, of_runner=of_runner)
+        pattern = re.sub(r"\\\{\w+\\\}", "[^.]+", re.escape(address))
+        assert re.fullmatch(pattern, subject_of(event, "thing"))
+
+
+def test_the_document_names_the_writers_that_the_permissions_are_made_of() -> None:
+    writers = {"gpu-runner": RUNNER_EVENTS, "scheduler": SCHEDULER_EVENTS, "gateway": GATEWAY_EVENTS}
+    for service, kinds in writers.items():
+        sent = {kind for kind, (senders, _) in USERS.items() if service in senders and issubclass(kind, JobEvent)}
+        assert sent == set(kinds), service
 
 
 def references(part: Any) -> list[str]:

@@ -3,10 +3,21 @@
 import json
 from datetime import UTC, datetime, timedelta
 
-from dreamforge.contracts.events import CancelRequested, Event, JobCancelled, StepProgressed
+from dreamforge.contracts.events import (
+    CancelRequested,
+    Decision,
+    Event,
+    JobAssigned,
+    JobCancelled,
+    JobRequested,
+    JobStarted,
+    JobSucceeded,
+    StepProgressed,
+)
 from dreamforge.contracts.log.envelope import seal
+from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gateway.events.hub import Subscription
-from dreamforge.gateway.events.sse import SseEvent, StreamCursor, merge, sse_event_of
+from dreamforge.gateway.events.sse import Acceptance, SseEvent, StreamCursor, accepted, merge, sse_event_of
 from dreamforge.gateway.http.cursor import EventCursor
 from dreamforge.runtime.log.message import LogMessage
 
@@ -24,27 +35,45 @@ def encoded(event: Event, sequence: int) -> SseEvent:
     return found
 
 
-def step(sequence: int, seconds: float = 0) -> SseEvent:
+def step(sequence: int, seconds: float = 0, *, attempt: int = 1, of: str | None = "r1") -> SseEvent:
     at = T0 + timedelta(seconds=seconds)
     event = StepProgressed(
-        at=at, attempt=1, image_index=0, images=1, step=sequence, steps=9, elapsed_seconds=0, eta_seconds=0
-    )
+        at=at, attempt=attempt, image_index=0, images=1, step=sequence, steps=9, elapsed_seconds=0, eta_seconds=0,
+        written_by=of,
+    )  # fmt: skip
     return encoded(event, sequence)
 
 
-ASKED = encoded(CancelRequested(at=T0 + timedelta(seconds=2)), 10)
+REQUEST = RenderRequest(
+    model_id="m", preset="p", prompt="a cat", width_px=64, height_px=64, steps=4, guidance_scale=1, seed=1
+)
+DECISION = Decision(waited_seconds=0, effective_priority=1, queue_length=0, required_bytes=0, candidates=())
+REQUESTED = encoded(JobRequested(at=T0, tenant="t", request=REQUEST), 1)
+ASSIGNED = encoded(
+    JobAssigned(
+        at=T0, attempt=1, runner_id="r1", instance_id="i", preset="p", estimated_vram_bytes=1, decision=DECISION
+    ),
+    2,
+)
+STARTED = encoded(JobStarted(at=T0, attempt=1, runner_id="r1", instance_id="i", written_by="r1"), 3)
+BEGUN = [REQUESTED, ASSIGNED, STARTED]
+ASKED = encoded(CancelRequested(at=T0 + timedelta(seconds=2), attempt=1), 10)
 ENDED = encoded(JobCancelled(at=T0, attempt=1, stage="running"), 20)  # its clock is behind, and it is still the end
 
 
+def ids_of(frames: list[bytes]) -> list[str]:
+    return [frame.split(b"\n")[0].decode().removeprefix("id: ") for frame in frames]
+
+
 def test_a_frame_is_the_event_with_its_place() -> None:
-    head, event, data, *rest = StreamCursor(EventCursor(3, 4)).frames([ASKED])[0].decode().split("\n")
+    head, event, data, *rest = StreamCursor(EventCursor(3, 4)).frames([*BEGUN, ASKED])[0].decode().split("\n")
     assert (head, event, rest) == ("id: 10-4", "event: cancel-requested", ["", ""])
     assert json.loads(data.removeprefix("data: ")) == {
         "job_id": "J",
         "sequence": 10,
         "type": "dreamforge.job.cancel-requested.v1",
         "at": "2026-11-23T00:00:02Z",
-        "attempt": 0,
+        "attempt": 1,
         "requested_by": "client",
     }
 
@@ -58,15 +87,30 @@ def test_time_interleaves_and_the_end_is_last() -> None:
 
 def test_what_was_seen_is_not_sent_again_and_nothing_follows_the_end() -> None:
     position = StreamCursor(EventCursor(10, 1))
-    frames = position.frames([step(1), ASKED, step(2), step(2), ENDED, step(3)])
-    assert [frame.split(b"\n")[0] for frame in frames] == [b"id: 10-2", b"id: 20-2"]
+    frames = position.frames([*BEGUN, step(1), ASKED, step(2), step(2), ENDED, step(3)])
+    assert ids_of(frames) == ["10-2", "20-2"]
     assert position.ended
 
 
 def test_an_end_that_was_seen_ends_all_the_same() -> None:
     position = StreamCursor(EventCursor(10**6, 0))
-    assert position.frames([ENDED]) == []
+    assert position.frames([*BEGUN, ENDED]) == []
     assert position.ended
+
+
+def test_what_a_foreign_runner_writes_is_not_sent_and_ends_no_stream() -> None:
+    forged = JobSucceeded(at=T0, attempt=1, artifacts=(), render_seconds=0, written_by="r2")
+    told = [*BEGUN, encoded(forged, 4), step(1, of="r2"), step(2), step(3, of=None), ASKED, ENDED]
+    frames = StreamCursor(EventCursor(0, 0)).frames(Acceptance().passed(told))
+    assert ids_of(frames) == ["1-0", "2-0", "3-0", "3-2", "3-3", "10-3", "20-3"]
+    assert [each.sequence for each in accepted([*BEGUN, encoded(forged, 4), ENDED])] == [1, 2, 3, 20]
+
+
+def test_a_step_that_comes_before_its_assignment_waits_for_it() -> None:
+    position, acceptance = StreamCursor(EventCursor(0, 0)), Acceptance()
+    first = acceptance.passed([REQUESTED, step(5), step(6, of="r2"), step(7, attempt=9)])
+    assert ids_of(position.frames(first)) == ["1-0"]
+    assert ids_of(position.frames(acceptance.passed([ASSIGNED, STARTED, step(8)]))) == ["2-0", "2-5", "3-5", "3-8"]
 
 
 def test_what_is_malformed_is_skipped() -> None:

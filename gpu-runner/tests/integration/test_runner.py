@@ -14,10 +14,10 @@ from dreamforge.contracts.events import JobCancelled, JobStarted, JobSucceeded, 
 from dreamforge.contracts.installation_events import ModelRegistered, RunnerRegistered, RunnerStopped
 from dreamforge.contracts.jobs import decisions
 from dreamforge.contracts.jobs.course import Status
-from dreamforge.contracts.log import subjects
 from dreamforge.contracts.log.envelope import unseal
 from dreamforge.runtime import clock
 from dreamforge.runtime.log import direct_get
+from dreamforge.runtime.log.job_steps import steps_after
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME
 from dreamforge.runtime.storage.objects import object_key
 from dreamforge.runtime.testing import eventually
@@ -57,14 +57,14 @@ async def test_an_image_is_recorded_when_it_is_finished_and_stays_after_a_cancel
     assert state.artifacts[0].index == 0
     assert len(state.artifacts) < 6
     for artifact in state.artifacts:
-        assert hashlib.sha256(await stage.objects.get(artifact.object_key)).hexdigest() == artifact.sha256
+        assert hashlib.sha256(await stage.objects.get(object_key(artifact.sha256))).hexdigest() == artifact.sha256
 
 
 async def test_progress_is_told_on_the_jobs_own_subject(stage: Stage) -> None:
     await stage.start_runner(renderer="synthetic", step_delay_seconds=0.01)
     job_id = await stage.submit(images=2, steps=3)
     await stage.reaches(job_id, Status.SUCCEEDED)
-    messages = await direct_get.after(stage.bus, "STEPS", subjects.steps_of(job_id), 0)
+    messages = await steps_after(stage.bus, job_id, 0)
     steps = [unseal(m.subject, m.headers, m.data, sequence=m.sequence).event for m in messages]
     assert all(isinstance(step, StepProgressed) for step in steps)
     told = [(step.image_index, step.step, step.steps) for step in steps if isinstance(step, StepProgressed)]
@@ -137,7 +137,7 @@ async def test_a_model_that_has_to_be_read_first_is_told_as_progress(
     for model_id in ("a", "b"):
         job_id = await stage.submit(model_id=model_id, steps=3, guidance_scale=5.0)
         await stage.reaches(job_id, Status.SUCCEEDED, seconds=60)
-        steps = await direct_get.after(stage.bus, "STEPS", subjects.steps_of(job_id), 0)
+        steps = await steps_after(stage.bus, job_id, 0)
         told[model_id] = [(json.loads(each.data)["step"], json.loads(each.data).get("loading")) for each in steps]
     assert told["a"][0][1] is None, "it was loaded before its first job"
     assert told["b"][:2] == [(0, "b"), (1, None)]
@@ -149,7 +149,7 @@ async def test_a_prompt_becomes_a_real_picture(stage: Stage, models_dir: Path) -
     await stage.start_runner(renderer="diffusers", models_dir=models_dir)
     job_id = await stage.submit(model_id="tiny", steps=6, guidance_scale=5.0, prompt="a red fox")
     state = await stage.reaches(job_id, Status.SUCCEEDED, seconds=60)
-    recipe = read_recipe(await stage.objects.get(state.artifacts[0].object_key))
+    recipe = read_recipe(await stage.objects.get(object_key(state.artifacts[0].sha256)))
     assert (recipe.renderer, recipe.model_id, recipe.prompt) == ("diffusers", "tiny", "a red fox")
     beat = await eventually(stage.beat, until=lambda beat: beat is not None and beat.step_seconds != {})
     assert beat is not None

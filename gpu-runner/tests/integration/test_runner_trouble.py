@@ -14,10 +14,9 @@ from dreamforge.contracts.events import ArtifactStored, AttemptFailed, FailureRe
 from dreamforge.contracts.jobs import decisions
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.retry_policy import RetryPolicy
-from dreamforge.contracts.log import subjects
 from dreamforge.runtime import clock
 from dreamforge.runtime.embedded import NatsServer, S3Server
-from dreamforge.runtime.log import direct_get
+from dreamforge.runtime.log.job_steps import steps_after
 from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.objects import ObjectStore
 from dreamforge.runtime.testing import eventually
@@ -55,7 +54,7 @@ async def test_the_attempt_after_a_dead_child_renders_only_what_is_missing(stage
     ]
     seeds = [event.seed for event in await stage.events(job_id) if isinstance(event, ArtifactStored)]
     assert seeds == [5, 6, 7]
-    steps = await direct_get.after(stage.bus, "STEPS", subjects.steps_of(job_id), 0)
+    steps = await steps_after(stage.bus, job_id, 0)
     again = [json.loads(each.data) for each in steps]
     assert {each["image_index"] for each in again if each["attempt"] == 2} == set(range(len(before), 3))
 
@@ -68,7 +67,6 @@ async def test_an_attempt_with_nothing_left_to_render_only_finishes(stage: Stage
         attempt=1,
         index=0,
         sha256="a" * 64,
-        object_key="images/a",
         size_bytes=1,
         content_type="image/png",
         width_px=64,
@@ -193,13 +191,13 @@ async def test_a_rendered_picture_waits_for_the_object_store(stage: Stage, tmp_p
         await stage.reaches(job_id, Status.RUNNING)
         await own_s3.kill()
         messages = await eventually(
-            lambda: direct_get.after(stage.bus, "STEPS", subjects.steps_of(job_id), 0),
+            lambda: steps_after(stage.bus, job_id, 0),
             until=lambda steps: len(steps) == 10,
         )
         assert (await stage.state(job_id)).status is Status.RUNNING
         await own_s3.restart()
         await stage.reaches(job_id, Status.SUCCEEDED)
-        after = await direct_get.after(stage.bus, "STEPS", subjects.steps_of(job_id), 0)
+        after = await steps_after(stage.bus, job_id, 0)
         assert len(after) == len(messages), "nothing was rendered twice"
 
 
@@ -218,7 +216,7 @@ async def test_a_rendered_picture_waits_for_room_on_the_object_stores_disk(stage
                 (disk / "ballast").write_bytes(bytes(64 * 1024))
             job_id = await stage.submit(steps=10)
             await eventually(
-                lambda: direct_get.after(stage.bus, "STEPS", subjects.steps_of(job_id), 0),
+                lambda: steps_after(stage.bus, job_id, 0),
                 until=lambda steps: len(steps) == 10,
             )
             with pytest.raises(DependencyAway, match="500"):

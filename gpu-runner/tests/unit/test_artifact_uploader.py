@@ -23,7 +23,8 @@ class Shelf:
 async def test_a_known_picture_is_not_stored_again() -> None:
     shelf = Shelf()
     uploads = ArtifactUploader(shelf)
-    assert await uploads.store("ab" * 32, b"x", "image/png") == await uploads.store("ab" * 32, b"x", "image/png")
+    for _ in range(2):
+        await uploads.store("ab" * 32, b"x", "image/png")
     assert len(shelf.puts) == 1
 
 

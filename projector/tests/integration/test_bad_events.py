@@ -77,7 +77,7 @@ async def test_a_value_that_postgres_cannot_hold_is_parked_alone(
     assert await rows("SELECT artifact_id FROM artifacts") == []
     found = {event.sequence: event.reason for event in await parked(bus)}
     assert "NUL" in found[nul] or "\\u0000" in found[nul] or "Unicode" in found[nul]
-    assert "no request of job nul comes before it" in found[nul + 1]
+    assert "no request of the job comes before it" in found[nul + 1]
     assert len(found) == 4, found
 
 

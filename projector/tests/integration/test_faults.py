@@ -191,12 +191,15 @@ async def test_steps_whose_end_was_lost_with_the_broker_continue(
 
     await rows("INSERT INTO checkpoints VALUES ('STEPS', 9, now()) RETURNING 1")
     await rows("INSERT INTO steps VALUES ('J', 9, 1, 0, 1, 2, 4, 1, 1, now()) RETURNING 1")
+    await story.request("J")
+    await story.start("J")
     step = StepProgressed(
         at=clock.now(), attempt=1, image_index=0, images=1, step=3, steps=4, elapsed_seconds=1, eta_seconds=1
     )
     sealed = seal(step, entity_id="J", event_id="e", source="/test")
     async with projecting(settings):
         await eventually(lambda: rows("SELECT FROM checkpoints WHERE stream = 'STEPS' AND sequence = 0"))
+        await eventually(lambda: rows("SELECT FROM attempts"))
         await bus.js.publish(sealed.subject, sealed.data, headers=sealed.headers)
         await folded(1, "STEPS")
     assert await rows("SELECT step, sequence FROM steps") == [{"step": 3, "sequence": 1}]

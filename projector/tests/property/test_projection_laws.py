@@ -49,8 +49,11 @@ from dreamforge.projector.writing.folds import JobsFold, StepsFold
 from dreamforge.projector.writing.session import Session
 from dreamforge.projector.writing.stream_projection import StreamProjection
 from dreamforge.runtime.log.message import LogMessage
+from dreamforge.runtime.testing.forgeries import forgeries
 
 T0 = datetime(2026, 11, 23, tzinfo=UTC)
+ASSIGNMENT = """INSERT INTO attempts (job_id, attempt, runner_id, instance_id, status, estimated_vram_bytes, decision,
+assigned_at) VALUES (%s, 1, 'r1', 'i1', 'running', 1, '{}', now())"""
 DECISION = Decision(waited_seconds=0, effective_priority=5, queue_length=1, required_bytes=1, candidates=())
 JOBS = ("a", "b", "c")
 TABLES = {
@@ -62,6 +65,7 @@ TABLES = {
     "events": "sequence",
 }
 Log = list[tuple[str, Event]]
+Places = list[tuple[int, str, Event]]
 ON_POSTGRES = settings(
     max_examples=20,
     deadline=None,
@@ -86,7 +90,6 @@ def stored(draw: st.DrawFn) -> StoreImages | FinishAttempt:
             attempt=attempt,
             index=index,
             sha256=f"{index:064x}",
-            object_key=draw(texts),
             size_bytes=1,
             content_type="image/png",
             width_px=8,
@@ -175,9 +178,28 @@ def logs(draw: st.DrawFn, kinds: Callable[[str], st.SearchStrategy[Command]] = c
     return log
 
 
+@st.composite
+def logs_with_forgeries(draw: st.DrawFn) -> tuple[Places, frozenset[int]]:
+    """A log with forged events in it, by sequence; and where the honest ones are."""
+    states = dict.fromkeys(JOBS, INITIAL)
+    places: Places = []
+    honest: set[int] = set()
+    for job_id, event in draw(logs()):
+        for victim in draw(st.lists(st.sampled_from(JOBS), max_size=2)):
+            places.append((len(places) + 1, victim, draw(st.sampled_from(forgeries(states[victim], T0)))))
+        states[job_id] = evolve(states[job_id], event)
+        places.append((len(places) + 1, job_id, event))
+        honest.add(len(places))
+    return places, frozenset(honest)
+
+
 def messages_of(log: Log) -> list[Decoded]:
+    return messages_at([(sequence, entity_id, event) for sequence, (entity_id, event) in enumerate(log, 1)])
+
+
+def messages_at(places: Places) -> list[Decoded]:
     messages = []
-    for sequence, (entity_id, event) in enumerate(log, 1):
+    for sequence, entity_id, event in places:
         sealed = seal(event, entity_id=entity_id, event_id=f"e{sequence}", source="/test")
         messages.append(LogMessage(sealed.subject, sealed.headers, sealed.data, sequence))
     return decode(messages)
@@ -317,6 +339,18 @@ def test_the_rows_are_the_same_whatever_was_removed_of_an_erased_job(
     assert [row["sequence"] for row in live["events"] if row["job_id"] in erased] == sorted(erased.values())
 
 
+@given(logs_with_forgeries(), st.lists(st.integers(0, 200), max_size=12), st.integers(1, 3))
+@ON_POSTGRES
+def test_forged_events_leave_no_row_wherever_they_are_and_however_the_log_is_cut(
+    database_url: str, forged: tuple[Places, frozenset[int]], places: list[int], restart_every: int
+) -> None:
+    log, honest = forged
+    without = asyncio.run(fold_all(database_url, [messages_at([place for place in log if place[0] in honest])]))
+
+    cuts = cut(messages_at(log), places)
+    assert asyncio.run(fold_all(database_url, cuts, restart_every=restart_every)) == without
+
+
 @given(logs(), st.lists(st.integers(0, 200), max_size=8), st.data())
 @ON_POSTGRES
 def test_duplicates_change_nothing(database_url: str, log: Log, places: list[int], data: st.DataObject) -> None:
@@ -332,13 +366,14 @@ def test_duplicates_change_nothing(database_url: str, log: Log, places: list[int
 
 @given(st.lists(st.tuples(st.sampled_from(JOBS), st.integers(1, 50)), min_size=1, max_size=40), st.data())
 @ON_POSTGRES
-def test_the_newest_step_wins_whatever_the_batches(
+def test_the_newest_step_of_the_runner_that_has_the_attempt_wins_whatever_the_batches(
     database_url: str, steps: list[tuple[str, int]], data: st.DataObject
 ) -> None:
     log: Log = [
         (job_id, StepProgressed(at=T0, attempt=1, image_index=0, images=1, step=step, steps=50, elapsed_seconds=0.5,
-                                eta_seconds=1))
+                                eta_seconds=1, written_by=runner_id))
         for job_id, step in steps
+        for runner_id in ("intruder", "r1", "intruder")
     ]  # fmt: skip
     messages = messages_of(log)
 
@@ -347,6 +382,8 @@ def test_the_newest_step_wins_whatever_the_batches(
             await empty(session.connection)
             await session.prepare()
             await session.checkpoint("STEPS", "log")
+            for job_id in JOBS:
+                await session.connection.execute(ASSIGNMENT, (job_id,))
             projection = StreamProjection(session, StepsFold(), None, park_nothing, 1000)  # type: ignore[arg-type]
             for batch in cut(messages, data.draw(st.lists(st.integers(0, 100), max_size=5))):
                 await projection.apply(batch)

@@ -29,7 +29,7 @@ DECISION = Decision(waited_seconds=0, effective_priority=1, queue_length=0, requ
 REQUESTED = JobRequested(at=T0, tenant="t", request=REQUEST)
 STARTED = JobStarted(at=T0, attempt=1, runner_id="r1", instance_id="i1")
 ARTIFACT = ArtifactStored(
-    at=T0, attempt=1, index=0, sha256="a" * 64, object_key="k", size_bytes=1, content_type="image/png", width_px=8,
+    at=T0, attempt=1, index=0, sha256="a" * 64, size_bytes=1, content_type="image/png", width_px=8,
     height_px=8, seed=1, recipe={},
 )  # fmt: skip
 SUCCEEDED = JobSucceeded(at=T0, attempt=1, artifacts=("a" * 64,), render_seconds=1)
@@ -77,19 +77,17 @@ def test_an_event_of_a_job_that_was_never_requested_is_refused_and_the_rest_is_f
     changes = fold({}, entries(STARTED, REQUESTED, assigned()))
 
     assert [refused.sequence for refused in changes.refused] == [1]
-    assert "no request of job J" in changes.refused[0].reason
+    assert "no request of the job" in changes.refused[0].reason
     assert (changes.jobs["J"].version, changes.jobs["J"].state.status) == (3, Status.ASSIGNED)
 
 
-def test_events_after_the_end_change_the_version_only() -> None:
+def test_events_after_the_end_are_refused_and_change_nothing() -> None:
     over = fold({}, entries(REQUESTED, assigned(), STARTED, ARTIFACT, SUCCEEDED)).jobs
     late = fold(over, entries(ARTIFACT, CANCELLED, assigned(2), first=6))
 
-    assert late.jobs["J"].version == 8
-    late.jobs["J"].version = over["J"].version
-    assert late.jobs == over
-    assert [row[0] for row in late.events] == [6, 7, 8]
-    assert (late.attempts, late.artifacts, late.ended) == ({}, {}, [])
+    assert [each.sequence for each in late.refused] == [6, 7, 8]
+    assert {each.reason.partition(": ")[2] for each in late.refused} == {"the job is over: it has succeeded"}
+    assert late == JobChanges(refused=late.refused)
 
 
 def test_images_are_visible_as_soon_as_they_are_stored() -> None:
@@ -103,9 +101,9 @@ def test_images_are_visible_as_soon_as_they_are_stored() -> None:
 
 def test_only_images_of_retries_can_replace_earlier_ones() -> None:
     lost = AttemptFailed(at=T0, attempt=1, runner_id="r1", reason=FailureReason.RUNNER_LOST, retryable=True, message="")
-    again = ARTIFACT.model_copy(update={"attempt": 2})
+    again, restarted = (event.model_copy(update={"attempt": 2}) for event in (ARTIFACT, STARTED))
     assert fold({}, entries(REQUESTED, assigned(), STARTED, ARTIFACT)).stored_by_retries == {}
-    changes = fold({}, entries(REQUESTED, assigned(), STARTED, lost, assigned(2), again))
+    changes = fold({}, entries(REQUESTED, assigned(), STARTED, lost, assigned(2), restarted, again))
     assert list(changes.stored_by_retries) == ["J"]
 
 

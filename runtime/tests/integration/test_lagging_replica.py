@@ -66,7 +66,7 @@ async def test_an_assignment_can_be_started_before_the_replica_knows_of_it(store
 
 async def test_however_far_a_replica_is_the_answer_is_the_same(bus: Bus, store: EventStore, replica: Replica) -> None:
     job_id, _ = await started(store), await started(store)
-    await bus.js.publish(f"forge.jobs.{job_id}.1.started", b"laid over")
+    await bus.js.publish(f"forge.jobs.{job_id}.1.started.r1", b"laid over")
     under = JOBS.name, job_filter(job_id)
     whole = await direct_get.last_of_each(bus, *under)
     assert [message.sequence for message in whole] == [1, 2, 7]

@@ -154,7 +154,6 @@ def artifact(attempt: int) -> ArtifactStored:
         attempt=attempt,
         index=0,
         sha256="0" * 64,
-        object_key="k",
         size_bytes=1,
         content_type="image/png",
         width_px=64,

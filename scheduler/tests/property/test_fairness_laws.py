@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dreamforge.contracts.events import JobRequested, JobSucceeded
+from dreamforge.contracts.events import JobRequested, JobStarted, JobSucceeded
 from dreamforge.contracts.fleet import Device, Heartbeat
 from dreamforge.contracts.installation_events import TenantConfigured
 from dreamforge.contracts.jobs.attempts import decide_course
@@ -58,8 +58,10 @@ class Shop:
             if (self.now - since).total_seconds() >= job_seconds:
                 del self.running[job_id]
                 self.sequence += 1
+                started = JobStarted(at=self.now, attempt=1, runner_id="r", instance_id="i")
                 done = JobSucceeded(at=self.now, attempt=1, artifacts=(), render_seconds=0)
-                self.snapshot.observe(job_id, done, self.sequence)
+                for event in (started, done):
+                    self.snapshot.observe(job_id, event, self.sequence)
         held = self.snapshot.placed_on("r")
         load = RunnerLoad(self.heartbeat(), sum(job.reserved_bytes for job in held.values()), len(held))
         for assignment in plan([load], self.snapshot, {"a": MODEL}, self.now, POLICY):

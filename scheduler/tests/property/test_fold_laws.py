@@ -134,7 +134,6 @@ class World:
                     attempt=max(1, attempt),
                     index=0,
                     sha256="0" * 64,
-                    object_key="k",
                     size_bytes=1,
                     content_type="image/png",
                     width_px=1,

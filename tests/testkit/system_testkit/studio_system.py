@@ -136,7 +136,7 @@ class StudioSystem(ApiClient):
     async def cancel(self, job_id: str) -> None:
         """A job that runs is over."""
         now = clock.now()
-        await self._append(job_id, CancelRequested(at=now), JobCancelled(at=now, stage="running"))
+        await self._append(job_id, CancelRequested(at=now, attempt=1), JobCancelled(at=now, attempt=1, stage="running"))
         await self._until(job_id, "cancelled")
 
     async def cancel_waiting(self) -> None:
@@ -165,7 +165,6 @@ class StudioSystem(ApiClient):
             attempt=1,
             index=index,
             sha256=sha256,
-            object_key=object_key(sha256),
             size_bytes=len(data),
             content_type="image/png",
             width_px=SIDE_PX,

@@ -63,10 +63,11 @@ ANYBODY = Identity("", None, frozenset(Scope))
 
 @dataclass(frozen=True, slots=True)
 class KeyState:
-    """One key, folded."""
+    """One key, folded. `distrusted`: an event of it could not be read, which may have been its revocation."""
 
     created: KeyCreated | None = None
     revoked_at: datetime | None = None
+    distrusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,8 @@ def decide_key(key_id: str, state: KeyState, command: KeyCommand) -> tuple[KeyEv
 def evolve_key(state: KeyState, event: KeyEvent) -> KeyState:
     """The state after one more fact. Errors: TypeError for an event that is not of this aggregate."""
     match event:
-        case KeyCreated():
-            return replace(state, created=event)
+        case KeyCreated():  # of a key that there is, it would be forged: another secret, or more scopes
+            return replace(state, created=state.created or event)
         case KeyRevoked():
             return replace(state, revoked_at=event.at)
     raise TypeError(type(event).__name__)
@@ -142,6 +143,10 @@ def identity_of_key(key: str, keys: Mapping[str, KeyState], now: datetime) -> Id
     created = state.created
     if created is None or not hmac.compare_digest(created.secret_sha256, digest_of(found[2])):
         return None
-    if state.revoked_at is not None or (created.expires_at is not None and created.expires_at <= now):
+    if (
+        state.revoked_at is not None
+        or state.distrusted
+        or (created.expires_at is not None and created.expires_at <= now)
+    ):
         return None
     return Identity(found[1], created.tenant, frozenset(Scope(scope) for scope in created.scopes))

@@ -5,14 +5,15 @@ upcaster in `envelope`. `TOKEN` is the word it has in its subject. `at` is when 
 """
 
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, model_validator
 
 from dreamforge.contracts.models.descriptor import Sha256, Token, Value, is_none
 from dreamforge.contracts.request.batch import BatchPlace
 from dreamforge.contracts.request.render_request import Deadlines, RenderRequest
 from dreamforge.contracts.request.values import Seed
+from dreamforge.contracts.stored_objects import object_key
 
 
 class FailureReason(StrEnum):
@@ -63,13 +64,24 @@ class Event(Value):
 
 
 class JobEvent(Event):
-    """An event of the job aggregate, on `forge.jobs.{job_id}.{attempt}.{TOKEN}[.{detail}]`."""
+    """An event of the job aggregate, on `forge.jobs.{job_id}.{attempt}.{TOKEN}[.{detail}][.{written_by}]`."""
 
     attempt: int = Field(default=0, ge=0)
 
     def detail(self) -> str | None:
         """The subject's last token, where one attempt can have several events of this kind."""
         return None
+
+
+class AttemptEvent(JobEvent):
+    """What a runner may say of an attempt. Its subject then ends in the runner: the server's permissions vouch for it.
+
+    An event of a service has no writer, and neither has any of a release before 2026-11-27.
+    """
+
+    written_by: Token | None = Field(
+        default=None, exclude_if=is_none, description="the runner that wrote it; absent: a service"
+    )
 
 
 class JobRequested(JobEvent):
@@ -112,7 +124,7 @@ class JobAssigned(JobEvent):
         return self.runner_id
 
 
-class JobStarted(JobEvent):
+class JobStarted(AttemptEvent):
     """The runner's fence: from here on, only this attempt can finish the job."""
 
     TYPE = "dreamforge.job.started.v1"
@@ -122,7 +134,7 @@ class JobStarted(JobEvent):
     instance_id: str
 
 
-class ArtifactStored(JobEvent):
+class ArtifactStored(AttemptEvent):
     """One image is finished: in the object store under its content hash, with the whole recipe to render it again.
 
     It is shown from then on and stays, however its attempt and its job end; each index of a job is stored once.
@@ -133,7 +145,7 @@ class ArtifactStored(JobEvent):
     attempt: int = Field(ge=1)
     index: int = Field(ge=0)
     sha256: Sha256
-    object_key: str
+    object_key: str = Field(default="", description="follows from sha256; an event that says another is malformed")
     size_bytes: int = Field(ge=1)
     content_type: str
     width_px: int
@@ -143,6 +155,19 @@ class ArtifactStored(JobEvent):
 
     def detail(self) -> str:
         return str(self.index)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _key_of_the_hash(cls, values: Any) -> Any:  # Any: what pydantic was given, JSON or arguments
+        if isinstance(values, dict) and not values.get("object_key"):
+            return {**values, "object_key": object_key(str(values.get("sha256", "")))}
+        return values
+
+    @model_validator(mode="after")
+    def _no_other_key(self) -> Self:
+        if self.object_key != object_key(self.sha256):
+            raise ValueError(f"object_key is not {object_key(self.sha256)}, which follows from sha256")
+        return self
 
 
 class WarningCode(StrEnum):
@@ -158,7 +183,7 @@ class WarningCode(StrEnum):
     INPUT_CONVERTED = "input_converted"
 
 
-class JobWarned(JobEvent):
+class JobWarned(AttemptEvent):
     """The job goes on, but not quite as its owner may expect. At most one of a code for each image of an attempt."""
 
     TYPE = "dreamforge.job.warned.v1"
@@ -173,7 +198,7 @@ class JobWarned(JobEvent):
         return self.code if self.image_index is None else f"{self.code}-{self.image_index}"
 
 
-class AttemptFailed(JobEvent):
+class AttemptFailed(AttemptEvent):
     """One attempt ended without all of its images. `retry_at` is set when another one will follow."""
 
     TYPE = "dreamforge.job.attempt-failed.v1"
@@ -186,7 +211,7 @@ class AttemptFailed(JobEvent):
     retry_at: AwareDatetime | None = None
 
 
-class JobSucceeded(JobEvent):
+class JobSucceeded(AttemptEvent):
     """Terminal: every image is stored and visible."""
 
     TYPE = "dreamforge.job.succeeded.v1"
@@ -196,7 +221,7 @@ class JobSucceeded(JobEvent):
     render_seconds: float = Field(ge=0)
 
 
-class JobFailed(JobEvent):
+class JobFailed(AttemptEvent):
     """Terminal: no further attempt will be made. Images that were stored before stay."""
 
     TYPE = "dreamforge.job.failed.v1"
@@ -213,7 +238,7 @@ class CancelRequested(JobEvent):
     requested_by: str = "client"
 
 
-class JobCancelled(JobEvent):
+class JobCancelled(AttemptEvent):
     """Terminal: the job was stopped on request, at `stage`. Images that were stored before stay."""
 
     TYPE = "dreamforge.job.cancelled.v1"
@@ -307,7 +332,7 @@ class ArtifactErased(JobEvent):
         return str(self.index)
 
 
-class StepProgressed(JobEvent):
+class StepProgressed(AttemptEvent):
     """One denoising step is done. Volatile by design: a lost step is allowed, a lost fact is not."""
 
     TYPE = "dreamforge.step.progressed.v1"
@@ -349,3 +374,28 @@ JOB_EVENTS: tuple[type[JobEvent], ...] = (
 TERMINAL_EVENTS: tuple[type[JobEvent], ...] = (JobSucceeded, JobFailed, JobCancelled)
 ERASURE_EVENTS: tuple[type[JobEvent], ...] = (ErasureRequested, ErasureUndone, JobErased, ArtifactErased)
 """These, and no others, change a job that is over."""
+
+# Who may write what. The server's permissions are made of these (see `log.subjects.published_by`).
+RUNNER_EVENTS: tuple[type[AttemptEvent], ...] = (
+    JobStarted,
+    ArtifactStored,
+    JobWarned,
+    AttemptFailed,
+    JobSucceeded,
+    JobFailed,
+    JobCancelled,
+    StepProgressed,
+)
+SCHEDULER_EVENTS: tuple[type[JobEvent], ...] = (JobAssigned, AttemptFailed, JobFailed, JobCancelled)
+GATEWAY_EVENTS: tuple[type[JobEvent], ...] = (
+    JobRequested,
+    CancelRequested,
+    JobCancelled,
+    JobHeld,
+    JobReleased,
+    JobPriorityChanged,
+    ErasureRequested,
+    ErasureUndone,
+    ArtifactErased,
+)
+PROJECTOR_EVENTS: tuple[type[JobEvent], ...] = (ErasureRequested, JobErased)

@@ -111,13 +111,17 @@ class Projector:
         async with session.busy:  # held before reading, so that no event is folded between the read and the write
             covering = projection.sequence
             found = await last_of_each(self._bus, streams.JOBS.name, job_filter(job_id), covering=covering)
-            decoded = decode(found)
-            entries = [item.entry for item in decoded if item.entry and item.message.sequence <= covering]
-            folded = fold.refold(job_id, entries)
+            decoded = decode(message for message in found if message.sequence <= covering)
+            folded = fold.refold(job_id, [item.entry for item in decoded if item.entry])
             async with session.connection.transaction(), session.connection.cursor() as cursor:
                 await folded.write(cursor)
             folded.committed()
-        return [item for item in decoded if item.entry is None]
+        refused = {each.sequence: each.reason for each in folded.refused}
+        return [
+            Decoded(item.message, None, refused.get(item.message.sequence, item.problem))
+            for item in decoded
+            if item.entry is None or item.message.sequence in refused
+        ]
 
     def _lost(self, error: Exception, attempt: int) -> None:
         self.problem = " ".join(str(error).split()) or type(error).__name__

@@ -10,12 +10,12 @@ from nats.errors import Error as NatsError
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.errors import DependencyAway, MalformedEvent
 from dreamforge.contracts.log.envelope import Recorded, unseal
-from dreamforge.contracts.log.streams import JOBS, STEPS
-from dreamforge.contracts.log.subjects import job_filter, steps_of
+from dreamforge.contracts.log.streams import JOBS
+from dreamforge.contracts.log.subjects import job_filter
 from dreamforge.runtime.log import direct_get
 from dreamforge.runtime.log.bus import Bus, connect
 from dreamforge.runtime.log.follow import Batch, Follower
-from dreamforge.runtime.log.message import LogMessage
+from dreamforge.runtime.log.job_steps import steps_after
 from dreamforge.runtime.log.readable import readable
 
 # `connect` itself waits without a limit; a person at a terminal does not.
@@ -41,15 +41,8 @@ async def connect_bus(settings: CliSettings) -> AsyncIterator[Bus]:
 async def events_of_job(bus: Bus, job_id: str) -> list[Recorded]:
     """Every event of a job, steps included; [] if there is no such job."""
     facts = await direct_get.last_of_each(bus, JOBS.name, job_filter(job_id))
-    found = [*facts, *(await _steps(bus, job_id) if facts else ())]
+    found = [*facts, *(await steps_after(bus, job_id, 0) if facts else ())]
     return [recorded for message in found if (recorded := readable(message))]
-
-
-async def _steps(bus: Bus, job_id: str) -> list[LogMessage]:
-    found: list[LogMessage] = []
-    while page := await direct_get.after(bus, STEPS.name, steps_of(job_id), found[-1].sequence if found else 0):
-        found += page
-    return found
 
 
 async def read_events(follower: Follower, *, until_end: bool) -> AsyncIterator[Recorded | MalformedEvent]:

@@ -20,6 +20,7 @@ from dreamforge.contracts.events import (
     StepProgressed,
 )
 from dreamforge.contracts.jobs.course import Fields, JobCourse, Status, advance
+from dreamforge.contracts.jobs.refusal import refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def fold(view: JobView, event: Event) -> JobView:
     """The view after one more event; a step of an earlier attempt, or a repeated one, changes nothing."""
     if isinstance(event, StepProgressed):
         return _step(view, event)
-    if not isinstance(event, JobEvent):
+    if not isinstance(event, JobEvent) or refusal(view, event) is not None:
         return view
     fields = _FIELDS.get(type(event))
     return advance(view, event, **fields(view, event)) if fields is not None else advance(view, event)

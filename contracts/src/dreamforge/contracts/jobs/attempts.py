@@ -94,6 +94,8 @@ class FailAttempt:
     retryable: bool
     message: str
     policy: RetryPolicy
+    written_by: str | None = None
+    """The runner that reports it; None: the scheduler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,8 @@ def _warn(state: JobState, command: WarnAttempt) -> Events:
     _require_current(state, command.attempt, frozenset({Status.RUNNING}))
     given = {warning.detail() for warning in state.warnings}
     fresh = {each.detail(): each for each in command.warnings if each.detail() not in given}
-    return tuple(warning.model_copy(update={"attempt": command.attempt}) for warning in fresh.values())
+    of_attempt = {"attempt": command.attempt, "written_by": state.runner_id}
+    return tuple(warning.model_copy(update=of_attempt) for warning in fresh.values())
 
 
 def fail_events(
@@ -141,6 +144,7 @@ def fail_events(
     now: datetime,
     retryable: bool = False,
     retry_at: datetime | None = None,
+    written_by: str | None = None,
 ) -> Events:
     """The current attempt fails; without `retry_at` the job ends with it."""
     failed = AttemptFailed(
@@ -151,12 +155,16 @@ def fail_events(
         retryable=retryable,
         message=message,
         retry_at=retry_at,
+        written_by=written_by,
     )
-    if course.cancel_requested:
-        return (failed, JobCancelled(at=now, attempt=course.attempt, stage=str(course.status)))
-    if retry_at is not None:
+    if retry_at is not None and not course.cancel_requested:
         return (failed,)
-    return (failed, JobFailed(at=now, attempt=course.attempt, reason=reason, message=message))
+    end: JobEvent
+    if course.cancel_requested:
+        end = JobCancelled(at=now, attempt=course.attempt, stage=str(course.status), written_by=written_by)
+    else:
+        end = JobFailed(at=now, attempt=course.attempt, reason=reason, message=message, written_by=written_by)
+    return (failed, end)
 
 
 def _require_current(course: JobCourse, attempt: int, statuses: frozenset[Status]) -> None:
@@ -196,6 +204,7 @@ def _start(course: JobCourse, command: StartAttempt) -> Events:
             attempt=command.attempt,
             runner_id=command.runner_id,
             instance_id=command.instance_id,
+            written_by=command.runner_id,
         ),
     )
 
@@ -209,7 +218,8 @@ def _finish(state: JobState, command: FinishAttempt) -> Events:
     _require_current(state, command.attempt, frozenset({Status.RUNNING}))
     artifacts = _unstored(state, command.artifacts)
     if state.cancel_requested:
-        return (*artifacts, JobCancelled(at=command.now, attempt=command.attempt, stage="uploading"))
+        stopped = JobCancelled(at=command.now, attempt=command.attempt, stage="uploading", written_by=state.runner_id)
+        return (*artifacts, stopped)
     stored = {each.index: each.sha256 for each in state.artifacts}
     stored |= {each.index: each.sha256 for each in artifacts}
     if missing := tuple(index for index in state.missing_images if index not in stored):
@@ -219,14 +229,16 @@ def _finish(state: JobState, command: FinishAttempt) -> Events:
         attempt=command.attempt,
         artifacts=tuple(stored[index] for index in sorted(stored)),
         render_seconds=command.render_seconds,
+        written_by=state.runner_id,
     )
     return (*artifacts, succeeded)
 
 
 def _unstored(state: JobState, artifacts: tuple[ArtifactStored, ...]) -> list[ArtifactStored]:
-    """Those whose index is not stored yet, each index once."""
+    """Those whose index is not stored yet, each index once, as events of the runner that renders the job."""
     stored = {artifact.index for artifact in state.artifacts}
-    return list({each.index: each for each in artifacts if each.index not in stored}.values())
+    fresh = {each.index: each for each in artifacts if each.index not in stored}
+    return [each.model_copy(update={"written_by": state.runner_id}) for each in fresh.values()]
 
 
 def _fail(course: JobCourse, command: FailAttempt) -> Events:
@@ -240,6 +252,7 @@ def _fail(course: JobCourse, command: FailAttempt) -> Events:
         now=command.now,
         retryable=command.retryable,
         retry_at=command.now + policy.delay_after(command.reason, command.attempt) if again else None,
+        written_by=command.written_by,
     )
 
 
@@ -247,7 +260,8 @@ def _confirm_cancel(course: JobCourse, command: ConfirmCancel) -> Events:
     _require_current(course, command.attempt, ON_RUNNER)
     if not course.cancel_requested:
         raise Conflict("no cancel was requested")
-    return (JobCancelled(at=command.now, attempt=command.attempt, stage=command.stage),)
+    stopped = JobCancelled(at=command.now, attempt=command.attempt, stage=command.stage, written_by=course.runner_id)
+    return (stopped,)
 
 
 # Any: each function takes the command class it stands under.

@@ -59,6 +59,8 @@ class JobCourse:
     attempt: int = 0
     runner_id: str = ""
     instance_id: str = ""
+    assigned_to: str = ""
+    """The runner of the newest assignment, also when that attempt has failed."""
     assigned_at: datetime | None = None
     """When the current attempt was given to its runner; None while the job is on no runner."""
     started_at: datetime | None = None
@@ -106,6 +108,7 @@ def _assigned(event: JobAssigned) -> Fields:
         "attempt": event.attempt,
         "runner_id": event.runner_id,
         "instance_id": event.instance_id,
+        "assigned_to": event.runner_id,
         "assigned_at": event.at,
         "started_at": None,
         "retry_at": None,
@@ -150,7 +153,7 @@ def fields_after(event: JobEvent) -> Fields:
 def advance(course: Course, event: JobEvent, **own: Any) -> Course:  # Any: fields of the caller's own class
     """The course after one more event, together with the caller's `own` changes.
 
-    It does not look whether the course is terminal: a fold that absorbs checks that first.
+    It does not look whether the event is refused (see `jobs.refusal`): a fold checks that first.
     """
     found = fields_after(event)
     if own:

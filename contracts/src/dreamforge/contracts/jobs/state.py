@@ -20,6 +20,7 @@ from dreamforge.contracts.events import (
     JobWarned,
 )
 from dreamforge.contracts.jobs.course import Fields, JobCourse, Status, advance, changed
+from dreamforge.contracts.jobs.refusal import refusal
 from dreamforge.contracts.request.render_request import Deadlines, RenderRequest
 
 
@@ -29,7 +30,6 @@ class Artifact:
 
     index: int
     sha256: str
-    object_key: str
     attempt: int = 1
     erased: bool = False
 
@@ -71,16 +71,16 @@ class UnknownEvent(TypeError):
 
 
 def evolve(state: JobState, event: Event) -> JobState:
-    """The state after one more fact. Terminal states absorb: of what comes after, only erasure changes something.
+    """The state after one more fact. One that is refused changes nothing; after an end, only erasure is not.
 
     Errors: UnknownEvent for an event of another aggregate.
     """
     if not isinstance(event, JobEvent) or type(event) not in _FACTS:
         raise UnknownEvent(type(event).__name__)
+    if refusal(state, event) is not None:
+        return state
     if type(event) in _ERASURES:
         return _erasure(state, event)
-    if state.terminal:
-        return state
     own = _OWN.get(type(event))
     return advance(state, event, **own(state, event)) if own is not None else advance(state, event)
 
@@ -124,7 +124,7 @@ def _stored(state: JobState, event: ArtifactStored) -> Fields:
     by_index = {artifact.index: artifact for artifact in state.artifacts}
     earlier = by_index.get(event.index)
     if earlier is None or earlier.attempt <= event.attempt:
-        by_index[event.index] = Artifact(event.index, event.sha256, event.object_key, event.attempt)
+        by_index[event.index] = Artifact(event.index, event.sha256, event.attempt)
     return {"artifacts": tuple(by_index[index] for index in sorted(by_index))}
 
 

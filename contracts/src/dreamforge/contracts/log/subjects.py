@@ -1,7 +1,15 @@
 """The subjects of events, timers, leases and deliveries: the only place that knows their shape."""
 
 from dreamforge.contracts.errors import MalformedEvent
-from dreamforge.contracts.events import AttemptFailed, CancelRequested, Event, JobAssigned, JobEvent, StepProgressed
+from dreamforge.contracts.events import (
+    AttemptEvent,
+    AttemptFailed,
+    CancelRequested,
+    Event,
+    JobAssigned,
+    JobEvent,
+    StepProgressed,
+)
 from dreamforge.contracts.installation_events import (
     AddressFirstUsed,
     AuditEvent,
@@ -17,7 +25,7 @@ from dreamforge.contracts.installation_events import (
 )
 
 JOBS_ALL = "forge.jobs.>"
-STEPS_ALL = "forge.steps.*"
+STEPS_ALL = "forge.steps.>"
 RUNNERS_ALL = "forge.runners.>"
 MODELS_ALL = "forge.models.>"
 QUEUES_ALL = "forge.queues.>"
@@ -78,13 +86,13 @@ def runner_filter(runner_id: str) -> str:
     return f"forge.runners.{runner_id}.>"
 
 
-def steps_of(job_id: str) -> str:
-    """The subject of one job's progress.
+def steps_of(job_id: str) -> tuple[str, str]:
+    """Where one job's progress is; the second is that of releases before 2026-11-27.
 
     >>> steps_of("J")
-    'forge.steps.J'
+    ('forge.steps.J.>', 'forge.steps.J')
     """
-    return f"forge.steps.{job_id}"
+    return f"forge.steps.{job_id}.>", f"forge.steps.{job_id}"
 
 
 def assignments_to(runner_id: str) -> str:
@@ -125,6 +133,7 @@ def timer_due(job_id: str) -> str:
 
 
 CANCEL_REQUESTS = f"forge.jobs.*.*.{CancelRequested.TOKEN}"
+# Of the scheduler; a runner's own end in its id.
 ATTEMPT_FAILURES = f"forge.jobs.*.*.{AttemptFailed.TOKEN}"
 ADDRESSES_FIRST_USED = f"forge.audit.*.{AddressFirstUsed.TOKEN}"
 MODEL_CHANGES = tuple(f"forge.models.*.{event.TOKEN}" for event in (ModelRegistered, ModelRemoved))
@@ -162,31 +171,50 @@ def aggregate_filter(event: Event, entity_id: str) -> str:
 def subject_of(event: Event, entity_id: str) -> str:
     """The subject an event is stored under; `entity_id` is its job, runner, model or parking service."""
     match event:
-        case StepProgressed():
-            return steps_of(entity_id)
+        case AttemptEvent():
+            return address_of(type(event), entity_id, str(event.attempt), event.detail(), event.written_by)
         case JobEvent():
-            return _job_subject(entity_id, str(event.attempt), event.TOKEN, event.detail())
+            return address_of(type(event), entity_id, str(event.attempt), event.detail())
         case ModelRegistered():  # its descriptor names the model: stored under another id it would be malformed
             return address_of(ModelRegistered, event.descriptor.model_id)
     return address_of(type(event), entity_id)
 
 
-def address_of(kind: type[Event], entity_id: str, attempt: str = "", detail: str | None = None) -> str:
+def address_of(
+    kind: type[Event], entity_id: str, attempt: str = "", detail: str | None = None, written_by: str | None = None
+) -> str:
     """The subject of a kind of event, from its parts: a template, when those are placeholders.
 
     >>> address_of(JobAssigned, "{job_id}", "{attempt}", "{runner_id}")
     'forge.jobs.{job_id}.{attempt}.assigned.{runner_id}'
+    >>> address_of(StepProgressed, "J", written_by="gpu-1")
+    'forge.steps.J.gpu-1'
     """
     if issubclass(kind, StepProgressed):
-        return steps_of(entity_id)
+        return _joined(f"forge.steps.{entity_id}", written_by)
     if issubclass(kind, JobEvent):
-        return _job_subject(entity_id, attempt, kind.TOKEN, detail)
+        return _joined(f"forge.jobs.{entity_id}.{attempt}.{kind.TOKEN}", detail, written_by)
     if issubclass(kind, MessageParked):
         return f"forge.parked.{entity_id}"
     for base, category in _CATEGORIES.items():
         if issubclass(kind, base):
             return f"forge.{category}.{entity_id}.{kind.TOKEN}"
     raise TypeError(f"{kind.__name__} has no subject")
+
+
+def has_detail(kind: type[JobEvent]) -> bool:
+    """Whether one attempt can have several events of this kind, so that their subjects say which one."""
+    return kind.detail is not JobEvent.detail
+
+
+def published_by(kind: type[JobEvent], runner_id: str | None = None) -> str:
+    """The subjects of a kind of event of any job that a runner may publish, or a service (None).
+
+    >>> from dreamforge.contracts.events import ArtifactStored
+    >>> published_by(ArtifactStored, "gpu-1"), published_by(AttemptFailed)
+    ('forge.jobs.*.*.artifact.*.gpu-1', 'forge.jobs.*.*.attempt-failed')
+    """
+    return address_of(kind, "*", "*", "*" if has_detail(kind) else None, runner_id)
 
 
 _CATEGORIES: dict[type[Event], str] = {
@@ -200,9 +228,8 @@ _CATEGORIES: dict[type[Event], str] = {
 }
 
 
-def _job_subject(job_id: str, attempt: str, token: str, detail: str | None) -> str:
-    subject = f"forge.jobs.{job_id}.{attempt}.{token}"
-    return subject if detail is None else f"{subject}.{detail}"
+def _joined(*parts: str | None) -> str:
+    return ".".join([part for part in parts if part is not None])
 
 
 def entity_of(subject: str) -> str:
@@ -215,15 +242,3 @@ def entity_of(subject: str) -> str:
     if len(parts) < 3 or parts[0] != "forge":
         raise MalformedEvent(subject=subject, reason="not a subject of ours")
     return parts[2]
-
-
-def token_of(subject: str) -> str:
-    """The event token of a job subject, without touching the payload.
-
-    >>> token_of("forge.jobs.J.1.assigned.gpu-1")
-    'assigned'
-    """
-    parts = subject.split(".")
-    if len(parts) < 5 or parts[1] != "jobs":
-        raise MalformedEvent(subject=subject, reason="not a job subject")
-    return parts[4]

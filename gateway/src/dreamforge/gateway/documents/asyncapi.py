@@ -14,7 +14,7 @@ from dreamforge.contracts import events as e
 from dreamforge.contracts import installation_events as i
 from dreamforge.contracts.fleet import LEASE_SECONDS, Heartbeat
 from dreamforge.contracts.log.streams import RUNNERS_BUCKET, stream_of
-from dreamforge.contracts.log.subjects import address_of, key_of
+from dreamforge.contracts.log.subjects import address_of, has_detail, key_of
 from dreamforge.contracts.models.descriptor import Value
 from dreamforge.gateway.documents.asyncapi_page import page
 
@@ -92,11 +92,23 @@ _DETAILS = {
 HEARTBEATS = key_of(RUNNERS_BUCKET, "{runner_id}")
 
 
-def address_of_kind(kind: type[e.Event]) -> str:
+def address_of_kind(kind: type[e.Event], *, of_runner: bool = False) -> str:
     """The subjects of a kind of event, with a placeholder for each part that varies."""
     entity_id = next(name for base, name in _IDS.items() if issubclass(kind, base))
-    repeats = issubclass(kind, e.JobEvent) and kind.detail is not e.JobEvent.detail
-    return address_of(kind, entity_id, "{attempt}", _DETAILS.get(kind, "{number}") if repeats else None)
+    repeats = issubclass(kind, e.JobEvent) and has_detail(kind)
+    detail = _DETAILS.get(kind, "{number}") if repeats else None
+    return address_of(kind, entity_id, "{attempt}", detail, "{runner_id}" if of_runner else None)
+
+
+def channels_of_kind(kind: type[e.Event], senders: Services) -> list[tuple[str, str, Services]]:
+    """Name, address and senders of each channel: what a runner writes of an attempt is apart from what services do."""
+    if not issubclass(kind, e.AttemptEvent):
+        return [(kind.__name__, address_of_kind(kind), senders)]
+    services = tuple(service for service in senders if service != _RUNNER)
+    of_runner = address_of_kind(kind, of_runner=True)
+    if not services:
+        return [(kind.__name__, of_runner, (_RUNNER,))]
+    return [(kind.__name__, address_of_kind(kind), services), (f"{kind.__name__}ByRunner", of_runner, (_RUNNER,))]
 
 
 def document() -> Json:
@@ -106,11 +118,12 @@ def document() -> Json:
     messages: Json = {}
     schemas: Json = {}
     for kind, (senders, receivers) in USERS.items():
-        name, address = kind.__name__, address_of_kind(kind)
-        stream = stream_of(address)
-        messages[name] = _message(kind, schemas)
-        channels[name] = _channel(address, f"{_summary(kind)} Stream {stream.name}: {stream.title}.", name)
-        _operations(operations, name, senders, receivers)
+        message = kind.__name__
+        messages[message] = _message(kind, schemas)
+        for name, address, own_senders in channels_of_kind(kind, senders):
+            stream = stream_of(address)
+            channels[name] = _channel(address, f"{_summary(kind)} Stream {stream.name}: {stream.title}.", message)
+            _operations(operations, name, message, own_senders, receivers)
     messages["Heartbeat"] = {
         "name": "Heartbeat",
         "summary": _summary(Heartbeat),
@@ -124,7 +137,7 @@ def document() -> Json:
     channels["Heartbeat"] = _channel(
         HEARTBEATS, "A KV bucket in memory: the latest heartbeat of each runner.", "Heartbeat"
     )
-    _operations(operations, "Heartbeat", (_RUNNER,), (_SCHEDULER, _GATEWAY))
+    _operations(operations, "Heartbeat", "Heartbeat", (_RUNNER,), (_SCHEDULER, _GATEWAY))
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -161,13 +174,13 @@ def _channel(address: str, description: str, message: str) -> Json:
     }
 
 
-def _operations(operations: Json, name: str, senders: tuple[str, ...], receivers: tuple[str, ...]) -> None:
+def _operations(operations: Json, name: str, message: str, senders: Services, receivers: Services) -> None:
     for action, services in (("send", senders), ("receive", receivers)):
         for service in services:
             operations[f"{service}.{action}.{name}"] = {
                 "action": action,
                 "channel": {"$ref": f"#/channels/{name}"},
-                "messages": [{"$ref": f"#/channels/{name}/messages/{name}"}],
+                "messages": [{"$ref": f"#/channels/{name}/messages/{message}"}],
                 "tags": [{"name": service}],
             }
 

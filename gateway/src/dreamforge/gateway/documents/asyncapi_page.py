@@ -41,7 +41,7 @@ def page(document: Json) -> str:
 
 
 def _channel(document: Json, name: str, channel: Json) -> str:
-    message = document["components"]["messages"][name]
+    message = document["components"]["messages"][next(iter(channel["messages"]))]
     schema = document["components"]["schemas"][message["payload"]["$ref"].rsplit("/", 1)[-1]]
     who = ", ".join(
         f"<b>{escape(operation['tags'][0]['name'])}</b> {operation['action']}s"

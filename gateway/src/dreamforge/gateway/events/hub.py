@@ -49,6 +49,8 @@ class Subscription:
     heartbeat_due: bool = False
     gone: bool = False
     draining: bool = False
+    refused: bytes = b""
+    """The problem document that says why its client may no longer read, once that is so."""
     overflowed: bool = False
     _events: list[SseEvent] = field(default_factory=list)
     _bytes: int = 0
@@ -89,6 +91,11 @@ class Subscription:
         """Where STEPS has lost its end since the last call; call it before `take`, which returns what came since."""
         end, self._steps_end = self._steps_end, None
         return end
+
+    def refuse(self, problem: bytes) -> None:
+        """Its client may read no more; wake its writer for the last time."""
+        self.refused = problem
+        self.wake.set()
 
     def end(self, *, draining: bool = False) -> None:
         """Wake the writer of the client for the last time."""

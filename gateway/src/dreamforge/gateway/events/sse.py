@@ -1,18 +1,29 @@
 """Events as the client of a stream gets them: encoded once, numbered for each client. Pure."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
-from dreamforge.contracts.events import TERMINAL_EVENTS, ErasureRequested, JobErased, JobEvent, StepProgressed
+from dreamforge.contracts.events import (
+    TERMINAL_EVENTS,
+    ErasureRequested,
+    JobAssigned,
+    JobErased,
+    JobEvent,
+    StepProgressed,
+)
+from dreamforge.contracts.jobs.course import JobCourse, advance
+from dreamforge.contracts.jobs.refusal import refusal, step_refusal
 from dreamforge.contracts.log.envelope import unseal_or_none
 from dreamforge.gateway.http.cursor import EventCursor
 
 # After these a stream ends: the job is over, or is shown no more.
 LAST_EVENTS: tuple[type[JobEvent], ...] = (*TERMINAL_EVENTS, ErasureRequested, JobErased)
 HEARTBEAT = b": still here\n\n"
+# Steps that wait for the assignment of their attempt: the two logs are followed independently. More are dropped.
+EARLY_STEPS = 256
 
 
 class Message(Protocol):
@@ -37,6 +48,7 @@ class SseEvent:
     terminal: bool
     at: datetime
     tail: bytes
+    event: JobEvent
     job_id: str = ""
 
 
@@ -46,6 +58,8 @@ def sse_event_of(message: Message) -> SseEvent | None:
     if recorded is None:
         return None
     event = recorded.event
+    if not isinstance(event, JobEvent):
+        return None
     head = {"job_id": recorded.entity_id, "sequence": message.sequence, "type": event.TYPE}
     # Two JSON objects become one; the payload is compact JSON, so it has no line break.
     data = json.dumps(head)[:-1] + ", " + event.model_dump_json()[1:]
@@ -55,6 +69,7 @@ def sse_event_of(message: Message) -> SseEvent | None:
         terminal=isinstance(event, LAST_EVENTS),
         at=event.at,
         tail=f"event: {event.TOKEN}\ndata: {data}\n\n".encode(),
+        event=event,
         job_id=recorded.entity_id,
     )
 
@@ -62,6 +77,11 @@ def sse_event_of(message: Message) -> SseEvent | None:
 def sse_events_of(messages: Iterable[Message]) -> list[SseEvent]:
     """All messages that are not malformed, in the given order."""
     return [event for message in messages if (event := sse_event_of(message)) is not None]
+
+
+def accepted(facts: Iterable[SseEvent]) -> list[SseEvent]:
+    """The facts of a job, from its first on, without those that its folds refuse."""
+    return list(Acceptance().passed(facts))
 
 
 def merge(facts: list[SseEvent], steps: list[SseEvent]) -> list[SseEvent]:
@@ -80,6 +100,48 @@ def merge(facts: list[SseEvent], steps: list[SseEvent]) -> list[SseEvent]:
     if step is not None:
         merged += [step, *rest]
     return merged
+
+
+@dataclass(slots=True)
+class JobAcceptance:
+    """Folds one job: see `Acceptance`."""
+
+    course: JobCourse = field(default_factory=JobCourse)
+    folded: int = 0
+    runners: dict[int, str] = field(default_factory=dict)
+    early: list[SseEvent] = field(default_factory=list)
+
+    def accept(self, event: SseEvent) -> tuple[SseEvent, ...]:
+        """The event, unless it is refused or has to wait; an assignment is followed by the steps that waited for it."""
+        if isinstance(event.event, StepProgressed):
+            return self._accept_step(event, event.event)
+        if event.sequence <= self.folded or refusal(self.course, event.event) is not None:
+            return ()
+        self.course, self.folded = advance(self.course, event.event), event.sequence
+        if not isinstance(event.event, JobAssigned):
+            return (event,)
+        self.runners[event.event.attempt] = event.event.runner_id
+        early, self.early = self.early, []
+        return (event, *(step for each in early for step in self.accept(each)))
+
+    def _accept_step(self, event: SseEvent, step: StepProgressed) -> tuple[SseEvent, ...]:
+        if step_refusal(self.runners.get(step.attempt), step) is None:
+            return (event,)
+        if step.attempt == self.course.attempt + 1 and len(self.early) < EARLY_STEPS:
+            self.early.append(event)
+        return ()
+
+
+@dataclass(slots=True)
+class Acceptance:
+    """Holds back what the folds of jobs refuse. It must be given each fact of a job once or more, in order."""
+
+    _jobs: dict[str, JobAcceptance] = field(default_factory=dict)
+
+    def passed(self, events: Iterable[SseEvent]) -> Iterator[SseEvent]:
+        """Those that are not refused, each fact once; a step of an attempt that is not known yet comes after it."""
+        for event in events:
+            yield from self._jobs.setdefault(event.job_id, JobAcceptance()).accept(event)
 
 
 @dataclass(slots=True)

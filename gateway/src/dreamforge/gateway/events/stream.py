@@ -14,15 +14,17 @@ from dreamforge.contracts.errors import DependencyAway, JobNotFound
 from dreamforge.contracts.events import ERASURE_EVENTS
 from dreamforge.contracts.jobs.state import fold
 from dreamforge.contracts.log.streams import JOBS, STEPS
-from dreamforge.contracts.log.subjects import job_filter, steps_of
+from dreamforge.contracts.log.subjects import job_filter
 from dreamforge.gateway.events.hub import Hub, Subscription, nothing
-from dreamforge.gateway.events.sse import HEARTBEAT, SseEvent, StreamCursor, merge, sse_events_of
+from dreamforge.gateway.events.sse import HEARTBEAT, Acceptance, SseEvent, StreamCursor, accepted, merge, sse_events_of
+from dreamforge.gateway.http.authentication import REFUSAL_NOW
 from dreamforge.gateway.http.cursor import EventCursor
+from dreamforge.gateway.http.problems import problem_of
 from dreamforge.gateway.http.server_protocol import ABORT
 from dreamforge.runtime import ids
-from dreamforge.runtime.log import direct_get
 from dreamforge.runtime.log.bus import ApiError, Bus
 from dreamforge.runtime.log.follow import last_sequence
+from dreamforge.runtime.log.job_steps import steps_after
 from dreamforge.runtime.log.newest_readable import last_readable
 
 # A write of this size keeps the transport's buffer near its high-water mark (64 KiB), so a slow client is seen early.
@@ -31,6 +33,9 @@ CHUNK_EVENTS = 64
 READS_AT_ONCE = 16
 # Clients of a gateway that stops reconnect within this time, not all at once.
 RETRY_MILLISECONDS = 2_000
+# A key that is revoked, or expires, ends its streams within a second, with an event that says why.
+ACCESS_SECONDS = 0.4
+REFUSED = b"refused"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -120,20 +125,11 @@ async def _facts(bus: Bus, covering: int, job_id: str) -> list[SseEvent]:
     found, _ = await last_readable(bus, JOBS.name, job_filter(job_id), covering=covering)
     if fold(recorded.event for _, recorded in found).hidden:
         return []
-    facts = sse_events_of(m for m, each in found if not isinstance(each.event, ERASURE_EVENTS))
-    end = next((place for place, fact in enumerate(facts, 1) if fact.terminal), len(facts))
-    return facts[:end]
+    return accepted(sse_events_of(m for m, each in found if not isinstance(each.event, ERASURE_EVENTS)))
 
 
 async def _steps(bus: Bus, after: int, job_id: str) -> list[SseEvent]:
-    """Every step past a sequence, page by page."""
-    found: list[SseEvent] = []
-    while True:
-        page = await direct_get.after(bus, STEPS.name, steps_of(job_id), after)
-        found += sse_events_of(page)
-        if len(page) < direct_get.MAX_MESSAGES:
-            return found
-        after = page[-1].sequence
+    return sse_events_of(await steps_after(bus, job_id, after))
 
 
 class EventStream(Response):
@@ -150,6 +146,7 @@ class EventStream(Response):
         self.init_headers(HEADERS)
         self._hub, self._subscription = hub, subscription
         self._history: Iterable[SseEvent] = history
+        self._acceptance = Acceptance()
         self._position = StreamCursor(cursor, jobs=jobs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -157,6 +154,7 @@ class EventStream(Response):
         abort = scope.get("extensions", {}).get(ABORT)
         subscription.on_overflow = abort or subscription.end
         watcher = asyncio.create_task(_until_gone(receive, subscription), name="sse-disconnect")
+        access = asyncio.create_task(_until_refused(scope, subscription), name="sse-access")
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await self._send_history(send)
@@ -165,6 +163,7 @@ class EventStream(Response):
                 await watcher  # until the server knows that the connection is closed
         finally:
             watcher.cancel()
+            access.cancel()
             self._hub.close(subscription)
         if subscription.overflowed:
             logger.info(
@@ -172,24 +171,28 @@ class EventStream(Response):
                 subscription.job_ids[0],
                 self._position.cursor,
             )
-        elif self._position.ended or subscription.draining:
+        elif self._position.ended or subscription.draining or subscription.refused:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_history(self, send: Send) -> None:
         history, self._history = iter(self._history), ()
         for events in _chunks(history):
-            if self._subscription.overflowed:
+            if self._subscription.overflowed or self._subscription.refused:
                 return
-            await _write(send, self._position.frames(events))
+            await _write(send, self._position.frames(self._acceptance.passed(events)))
 
     async def _send_live(self, send: Send) -> None:
         subscription, position = self._subscription, self._position
         while not position.ended and not subscription.overflowed:
             await subscription.wake.wait()
             subscription.wake.clear()
+            if subscription.refused:
+                at = str(position.cursor).encode()
+                await _write(send, [b"id: %s\nevent: %s\ndata: %s\n\n" % (at, REFUSED, subscription.refused)])
+                return
             if (steps_end := subscription.lost()) is not None:
                 position.lose(steps_end)
-            frames = position.frames(await self._new_events())
+            frames = position.frames(self._acceptance.passed(await self._new_events()))
             if subscription.heartbeat_due:
                 subscription.heartbeat_due = False
                 frames.append(HEARTBEAT)
@@ -220,6 +223,16 @@ async def _until_gone(receive: Receive, subscription: Subscription) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     subscription.end()
+
+
+async def _until_refused(scope: Scope, subscription: Subscription) -> None:
+    """Ask again and again whether the credential that opened the stream is still good."""
+    refusal_now = scope.get(REFUSAL_NOW)
+    while refusal_now is not None:
+        await asyncio.sleep(ACCESS_SECONDS)
+        if (error := await refusal_now()) is not None:
+            subscription.refuse(problem_of(error).body(instance=scope["path"]))
+            return
 
 
 async def _write(send: Send, frames: list[bytes]) -> None:

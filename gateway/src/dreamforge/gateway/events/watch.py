@@ -6,7 +6,7 @@ from typing import Any
 
 from dreamforge.contracts.errors import JobNotFound
 from dreamforge.gateway.events.hub import Hub, Subscription
-from dreamforge.gateway.events.sse import SseEvent, merge
+from dreamforge.gateway.events.sse import Acceptance, SseEvent, merge
 from dreamforge.gateway.events.stream import history
 from dreamforge.gateway.http.cursor import EventCursor
 
@@ -27,9 +27,9 @@ async def watch(hub: Hub, job_id: str) -> AsyncIterator[JobEventData]:
             facts, steps = await history(hub, subscription, EventCursor())
             if not facts:
                 raise JobNotFound(job_id=job_id)
-            events = merge(facts, steps)
+            events, acceptance = merge(facts, steps), Acceptance()
             while True:
-                for event in events:
+                for event in acceptance.passed(events):
                     if event.is_step or event.sequence > sent:
                         sent = sent if event.is_step else event.sequence
                         yield data_of(event)

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Protocol
 
 from starlette.requests import Request, cookie_parser
@@ -15,13 +16,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dreamforge.contracts import access
 from dreamforge.contracts.access import ANYBODY, Identity
-from dreamforge.contracts.errors import ForgeError, InvalidInput
+from dreamforge.contracts.errors import DependencyAway, ForgeError, InvalidInput
 from dreamforge.contracts.log.actor import Actor, ActorKind
 from dreamforge.gateway.http.errors import CsrfTokenNeeded, NotAuthenticated, ScopeNeeded
 from dreamforge.gateway.http.middleware import send_problem
 from dreamforge.gateway.http.problems import problem_of
 
 IDENTITY = "dreamforge.identity"
+REFUSAL_NOW = "dreamforge.refusal_now"
 COOKIE = "forge_session"
 SESSION_PATH = "/v1/session"
 OIDC_START_PATH, OIDC_CALLBACK_PATH = "/v1/session/oidc", "/v1/session/oidc/callback"
@@ -136,7 +138,18 @@ class Authentication:
             require_csrf_token(credential, sent)
         if not identity.allows(needed):
             raise ScopeNeeded(scope=needed.value)
+        scope[REFUSAL_NOW] = partial(self._refusal_of, credential, in_cookie)
         return identity
+
+    async def _refusal_of(self, credential: str, in_cookie: bool) -> ForgeError | None:
+        """Why a credential that was good no longer is, for answers that last; None while it is."""
+        try:
+            await self._credentials.identity_of(credential, in_cookie=in_cookie)
+        except DependencyAway:
+            return None
+        except ForgeError as error:
+            return error
+        return None
 
 
 def csrf_token(session: str) -> str:

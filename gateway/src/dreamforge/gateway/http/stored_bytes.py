@@ -62,8 +62,9 @@ async def respond_with(request: Request, objects: StoredObjects, image: StoredIm
     if is_known(asked.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     head = await objects.head(image.key)
+    wanted = asked.get("range") if request.method == "GET" else None  # RFC 9110, 14.2: of no other method
     try:
-        part = requested_range(asked.get("range"), head.size_bytes, if_range=asked.get("if-range"), etag=etag)
+        part = requested_range(wanted, head.size_bytes, if_range=asked.get("if-range"), etag=etag)
     except Unsatisfiable:
         beyond = {"Content-Range": f"bytes */{head.size_bytes}"}
         raise HTTPException(416, f"the image has {head.size_bytes} bytes", beyond) from None

@@ -49,7 +49,7 @@ def stored_images(batch_id: str) -> Statement:
     """Where the bytes of the visible images of a batch are."""
     a = artifacts.c
     return (
-        select(a.artifact_id, a.object_key, a.size_bytes, a.stored_at)
+        select(a.artifact_id, a.sha256, a.size_bytes, a.stored_at)
         .join(jobs, jobs.c.job_id == a.job_id)
         .where(jobs.c.batch_id == batch_id, a.visible, SHOWN)
     )

@@ -14,6 +14,8 @@ SIDE_PX = 512
 CONTENT_TYPE = "image/webp"
 # About 25 KiB each: more than a thousand of them.
 KEPT_BYTES = 32 * 2**20
+# What an entry costs beside its bytes, so that those of images without a thumbnail are evicted, too.
+ENTRY_BYTES = 512
 # Each may hold an original and its pixels: 16 MiB and four bytes a pixel.
 MADE_AT_ONCE = 2
 _FORMATS = ("PNG", "JPEG", "WEBP", "AVIF")
@@ -50,11 +52,13 @@ class Thumbnails:
         return kept
 
     def _keep(self, sha256: str, made: bytes) -> None:
-        self._kept_bytes += len(made) - len(self._kept.pop(sha256, b""))
+        if (before := self._kept.pop(sha256, None)) is not None:
+            self._kept_bytes -= len(before) + ENTRY_BYTES
         self._kept[sha256] = made
+        self._kept_bytes += len(made) + ENTRY_BYTES
         while self._kept_bytes > KEPT_BYTES:
             _, dropped = self._kept.popitem(last=False)
-            self._kept_bytes -= len(dropped)
+            self._kept_bytes -= len(dropped) + ENTRY_BYTES
 
 
 def thumbnail(original: bytes, pixels_max: int) -> bytes:

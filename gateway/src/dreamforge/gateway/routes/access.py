@@ -18,10 +18,10 @@ from dreamforge.gateway.http.authentication import (
 from dreamforge.gateway.http.errors import NotAuthenticated, TokenRefused
 from dreamforge.gateway.http.root_path import root_of
 from dreamforge.gateway.read.replies import MeReply, SessionReply
-from dreamforge.gateway.routes.common import BoundedBodyRoute, dependencies_of, quota_replies, reply, tenant_for
+from dreamforge.gateway.routes.common import PublicBodyRoute, dependencies_of, quota_replies, reply, tenant_for
 from dreamforge.gateway.routes.session_cookie import SESSION
 
-router = APIRouter(tags=["access"], route_class=BoundedBodyRoute)
+router = APIRouter(tags=["access"], route_class=PublicBodyRoute)
 # A session ends with its key at the latest; a browser forgets it after a month.
 SESSION_SECONDS = 30 * 86_400
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from dreamforge.contracts.errors import ArtifactNotFound, JobNotFound
 from dreamforge.contracts.file_names import image_file_name
 from dreamforge.contracts.pictures.formats import CONTENT_TYPES
+from dreamforge.contracts.stored_objects import object_key
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.byte_range import etag_of, is_known
@@ -84,4 +85,4 @@ async def _find(request: Request, dependencies: Dependencies, artifact_id: str) 
     if row is None:
         raise ArtifactNotFound(artifact_id=artifact_id)
     name = image_file_name(row["prompt"] or "", row["job_id"], row["index"], row["content_type"])
-    return StoredImage(row["object_key"], row["sha256"], name)
+    return StoredImage(object_key(row["sha256"]), row["sha256"], name)

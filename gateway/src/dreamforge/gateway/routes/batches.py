@@ -15,6 +15,7 @@ from dreamforge.contracts.events import JobRequested
 from dreamforge.contracts.jobs import owner
 from dreamforge.contracts.models.descriptor import Token
 from dreamforge.contracts.pictures.formats import extension_of
+from dreamforge.contracts.stored_objects import object_key
 from dreamforge.gateway.batches.submit_batch import Sender, submit_batch
 from dreamforge.gateway.batches.wildcards import read_wildcards
 from dreamforge.gateway.dependencies import Dependencies
@@ -263,7 +264,7 @@ async def fetch_batch(request: Request, dependencies: ConsistentDependencies, ba
     found = await dependencies.database.rows(read.stored_images(batch_id))
     keys = {row["artifact_id"]: row for row in found}
     entries = [
-        ZipEntry(file_name(job, number, batch.jobs), row["stored_at"], row["object_key"], row["size_bytes"])
+        ZipEntry(file_name(job, number, batch.jobs), row["stored_at"], object_key(row["sha256"]), row["size_bytes"])
         for job in batch.members
         for number, image in enumerate(job.images)
         if (row := keys.get(image.artifact_id)) is not None

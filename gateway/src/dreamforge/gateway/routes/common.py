@@ -1,5 +1,6 @@
 """What several routes need: the dependencies, checks of ids, consistency, replies."""
 
+import asyncio
 import contextlib
 import hashlib
 import re
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Query
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
@@ -38,6 +40,8 @@ _JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{
 _TENANT = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _KEY = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?", re.ASCII)
 JOB_ID_CHARS = 36
+# Of a body that needs no credential; a key has 60 characters.
+PUBLIC_BODY_BYTES, PUBLIC_BODY_SECONDS = 4_096, 5.0
 DEFAULT_TENANT = "default"
 TENANT_EXPECTED = "1 to 64 letters, digits, _ or -"
 
@@ -55,7 +59,7 @@ class BoundedBodyRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_bounded(request: Request) -> Response:
-            body = await json_body_of(request, dependencies_of(request).limits.body_bytes)
+            body = await self.body_of(request)
 
             async def receive() -> Message:
                 return {"type": "http.request", "body": body, "more_body": False}
@@ -63,6 +67,22 @@ class BoundedBodyRoute(APIRoute):
             return await handle(Request(request.scope, receive))
 
         return handle_bounded
+
+    async def body_of(self, request: Request) -> bytes:
+        """Errors: BodyTooLarge, UnsupportedMedia."""
+        return await json_body_of(request, dependencies_of(request).limits.body_bytes)
+
+
+class PublicBodyRoute(BoundedBodyRoute):
+    """One that a client without a credential may send a body to: a small one, and soon."""
+
+    async def body_of(self, request: Request) -> bytes:
+        """Errors: HTTPException(408) too."""
+        try:
+            async with asyncio.timeout(PUBLIC_BODY_SECONDS):
+                return await json_body_of(request, PUBLIC_BODY_BYTES)
+        except TimeoutError:
+            raise HTTPException(408, f"the body took longer than {PUBLIC_BODY_SECONDS:g} s") from None
 
 
 async def of_this_log(request: Request) -> None:

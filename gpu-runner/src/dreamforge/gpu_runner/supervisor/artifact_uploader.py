@@ -33,11 +33,11 @@ class ArtifactUploader:
         self._objects, self._remembered, self._seconds = objects, remembered, remembered_seconds
         self._stored: OrderedDict[str, float] = OrderedDict()  # digest -> when it was stored, oldest first
 
-    async def store(self, sha256: str, data: bytes, content_type: str) -> str:
-        """Store an image; its key. Waits while the store is unavailable; cancel it to give up."""
-        key = object_key(sha256)
+    async def store(self, sha256: str, data: bytes, content_type: str) -> None:
+        """Store an image. Waits while the store is unavailable; cancel it to give up."""
         if clock.monotonic_seconds() - self._stored.get(sha256, -math.inf) < self._seconds:
-            return key
+            return
+        key = object_key(sha256)
         await retry.until_it_works(
             "the object store", lambda: self._objects.put(key, data, content_type), DependencyAway
         )
@@ -45,4 +45,3 @@ class ArtifactUploader:
         self._stored.move_to_end(sha256)
         while len(self._stored) > self._remembered:
             self._stored.popitem(last=False)
-        return key

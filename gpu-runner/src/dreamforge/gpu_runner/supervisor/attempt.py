@@ -202,13 +202,12 @@ class Attempt:
         metrics.RENDER_SECONDS.observe(image.timings.render_seconds)
         recipe = image.recipe.model_dump(mode="json")
         signed = await self.services.sign(image, self.assignment.job_id, recipe)
-        key = await self.services.uploads.store(signed.sha256, signed.body, image.content_type)
+        await self.services.uploads.store(signed.sha256, signed.body, image.content_type)
         return ArtifactStored(
             at=clock.now(),
             attempt=self.assignment.event.attempt,
             index=image.image_index,
             sha256=signed.sha256,
-            object_key=key,
             size_bytes=len(signed.body),
             content_type=image.content_type,
             width_px=image.width_px,
@@ -239,6 +238,7 @@ class Attempt:
             lost.retryable,
             lost.message,
             self.services.retry_policy,
+            written_by=self.assignment.event.runner_id,
         )
         try:
             await self._execute(command, known)

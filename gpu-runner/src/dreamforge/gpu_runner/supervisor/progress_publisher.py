@@ -51,7 +51,7 @@ class AttemptProgress:
 
     async def _publish(self, event: StepProgressed) -> None:
         envelope = seal(
-            event,
+            event.model_copy(update={"written_by": self.assignment.event.runner_id}),
             entity_id=self.assignment.job_id,
             event_id=ids.new_id(),
             source=self.publisher.source,

@@ -9,7 +9,6 @@ from typing import Any, Self
 from pydantic_core import to_json
 
 from dreamforge.contracts.events import (
-    ERASURE_EVENTS,
     AttemptFailed,
     JobAssigned,
     JobCancelled,
@@ -71,18 +70,17 @@ class JobRow:
         made.current = copy(self.current)
         return made
 
-    def apply(self, event: JobEvent, sequence: int) -> bool:
-        """Fold one more event. False when it changes nothing but the version: the job was finished before."""
-        self.version = sequence
-        if self.state.terminal:
+    def apply(self, event: JobEvent, sequence: int) -> None:
+        """Fold one more event, which is not refused (see `contracts.jobs.refusal`)."""
+        self.version, was_over = sequence, self.state.terminal
+        if was_over:
             self.state = evolve(self.state, event)
-            return isinstance(event, ERASURE_EVENTS)
+            return
         self.state = evolve(self.state, event)
         if (change := _CHANGES.get(type(event))) is not None:
             change(self, event)
         if self.state.terminal:
             self.finished_at = event.at
-        return True
 
     def end_attempt(self, status: str, event: JobEvent, reason: str | None = None, message: str | None = None) -> None:
         """End the current attempt, unless it has ended before."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pydantic_core import to_json
 
 from dreamforge.contracts.events import ArtifactErased, ArtifactStored, JobErased, JobEvent, JobRequested
+from dreamforge.contracts.jobs.refusal import refusal
 from dreamforge.contracts.log.envelope import Recorded
 from dreamforge.contracts.request.batch import BatchPlace
 from dreamforge.projector.folding.job import AttemptRow, JobRow
@@ -75,9 +76,9 @@ class JobChanges:
 def project_jobs(jobs: Mapping[str, JobRow], entries: Iterable[Entry]) -> JobChanges:
     """Fold events of JOBS, in stream order, over the current jobs (absent: no such job yet).
 
-    Events at or before a job's version change nothing. An event of a job that was never requested is refused:
-    its request was parked, or a foreign client writes to our subjects. `JobErased` needs no request before it: the
-    log may not have it any more; of an erased job only that event has a row.
+    Events at or before a job's version change nothing, and neither do those that every fold refuses: forged ones, or
+    those of a job whose request was parked. `JobErased` needs no request before it: the log may not have it any more;
+    of an erased job only that event has a row.
     """
     changes = JobChanges()
     for entry in entries:
@@ -85,32 +86,30 @@ def project_jobs(jobs: Mapping[str, JobRow], entries: Iterable[Entry]) -> JobCha
         assert isinstance(event, JobEvent)
         if recorded.sequence <= changes.erased.get(recorded.entity_id, 0):
             continue
-        job = changes.jobs.get(recorded.entity_id) or _working_copy(jobs, recorded.entity_id, event)
+        job = changes.jobs.get(recorded.entity_id) or _working_copy(jobs, recorded.entity_id)
         if recorded.entity_id in changes.erased:
-            changes.refused.append(Refused(recorded.sequence, f"{event.TYPE}: job {recorded.entity_id} was erased"))
+            changes.refused.append(Refused(recorded.sequence, f"{event.TYPE} is refused: the job was erased"))
+        elif recorded.sequence <= job.version:
+            continue
+        elif (reason := refusal(job.state, event)) is not None:
+            changes.refused.append(Refused(recorded.sequence, f"{event.TYPE} is refused: {reason}"))
         elif isinstance(event, JobErased):
-            if job is None or recorded.sequence > job.version:
-                changes.erase(recorded.entity_id, recorded.sequence)
-                changes.deleted += [recorded.entity_id] if recorded.entity_id in jobs else []
-                changes.events.append(event_row(recorded, event, entry.payload))
-        elif job is None:
-            reason = f"{event.TYPE}: no request of job {recorded.entity_id} comes before it"
-            changes.refused.append(Refused(recorded.sequence, reason))
-        elif recorded.sequence > job.version:
+            changes.erase(recorded.entity_id, recorded.sequence)
+            changes.deleted += [recorded.entity_id] if recorded.entity_id in jobs else []
+            changes.events.append(event_row(recorded, event, entry.payload))
+        else:
             changes.jobs[job.job_id] = job
             changes.events.append(event_row(recorded, event, entry.payload))
-            if job.apply(event, recorded.sequence):
-                _collect(changes, job, event)
+            job.apply(event, recorded.sequence)
+            _collect(changes, job, event)
             if isinstance(event, JobRequested) and event.batch is not None and event.batch.batch is not None:
                 changes.batches[event.batch.batch_id] = batch_row(job.job_id, recorded.sequence, event, event.batch)
     return changes
 
 
-def _working_copy(jobs: Mapping[str, JobRow], job_id: str, event: JobEvent) -> JobRow | None:
+def _working_copy(jobs: Mapping[str, JobRow], job_id: str) -> JobRow:
     known = jobs.get(job_id)
-    if known is not None:
-        return known.working_copy()
-    return JobRow(job_id) if isinstance(event, JobRequested) else None
+    return JobRow(job_id) if known is None else known.working_copy()
 
 
 def _collect(changes: JobChanges, job: JobRow, event: JobEvent) -> None:

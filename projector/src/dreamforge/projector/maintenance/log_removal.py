@@ -39,7 +39,7 @@ async def remove_events(bus: Bus, job_id: str, messages: Sequence[LogMessage], s
 
 async def remove_steps(bus: Bus, job_id: str) -> None:
     """Remove the steps of a job, with their previews. Errors: DependencyAway, ApiError."""
-    for subject in (steps_of(job_id), f"{steps_of(job_id)}.>"):
+    for subject in steps_of(job_id):
         after = 0
         while page := await direct_get.after(bus, STEPS.name, subject, after):
             await _delete(bus, STEPS.name, [message.sequence for message in page])

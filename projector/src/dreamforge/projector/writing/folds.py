@@ -1,11 +1,12 @@
 """How each stream becomes rows: which rows to read first, what to fold, which rows to write."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, Protocol
 
 from dreamforge.contracts.events import FailureReason, StepProgressed
 from dreamforge.contracts.jobs.course import Status
+from dreamforge.contracts.jobs.refusal import step_refusal
 from dreamforge.contracts.jobs.state import JobState
 from dreamforge.contracts.log import streams
 from dreamforge.projector.folding.fleet import ModelRow, RunnerRow, project_models, project_runners
@@ -114,6 +115,8 @@ def job_of_row(row: Sequence[Any]) -> JobRow:  # Any: a row of LOAD_JOBS
         requested_at=row[5],
         attempt=row[6],
         runner_id=row[7] or "",
+        instance_id=row[22] if row[7] else "",
+        assigned_to=row[21] or "",
         retry_at=row[8],
         cancel_requested=row[9],
         failure=FailureReason(row[10]) if row[10] else None,
@@ -127,17 +130,38 @@ def job_of_row(row: Sequence[Any]) -> JobRow:  # Any: a row of LOAD_JOBS
 
 
 class StepsFold:
-    """STEPS: the newest step of each unfinished job."""
+    """STEPS: the newest step of each unfinished job, of a runner that has its attempt.
+
+    An attempt that the tables do not have yet is not forged: its steps are passed over, and the next one is shown.
+    """
 
     stream = streams.STEPS.name
 
-    async def fold(self, connection: Connection, entries: Sequence[Entry]) -> Folded:  # noqa: ARG002 the protocol's
-        latest = {entry.recorded.entity_id: entry for entry in entries}
+    async def fold(self, connection: Connection, entries: Sequence[Entry]) -> Folded:
+        rows = await _load(connection, statements.LOAD_ASSIGNMENTS, entries)
+        latest, refused = newest_steps({(row[0], row[1]): row[2] for row in rows}, entries)
 
         async def write(cursor: Cursor) -> None:
             await upsert_rows(cursor, statements.STEPS, [step_row(entry) for entry in latest.values()])
 
-        return Folded(write)
+        return Folded(write, refused)
+
+
+def newest_steps(
+    runners: Mapping[tuple[str, int], str], entries: Sequence[Entry]
+) -> tuple[dict[str, Entry], list[Refused]]:
+    """The newest step of each job, and those that another runner wrote; `runners` by job and attempt."""
+    latest: dict[str, Entry] = {}
+    refused: list[Refused] = []
+    for entry in entries:
+        job_id, step = entry.recorded.entity_id, entry.recorded.event
+        assert isinstance(step, StepProgressed)
+        runner_id = runners.get((job_id, step.attempt))
+        if (reason := step_refusal(runner_id, step)) is None:
+            latest[job_id] = entry
+        elif runner_id is not None:
+            refused.append(Refused(entry.recorded.sequence, f"{step.TYPE} is refused: {reason}"))
+    return latest, refused
 
 
 def step_row(entry: Entry) -> Row:

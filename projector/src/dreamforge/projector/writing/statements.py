@@ -120,6 +120,7 @@ LOAD_JOBS = b"""SELECT j.job_id, j.version, j.status, j.tenant, j.priority, j.re
        a.ended_at, a.reason, a.message, a.retryable
 FROM jobs AS j LEFT JOIN attempts AS a ON a.job_id = j.job_id AND a.attempt = j.attempt
 WHERE j.job_id = ANY(%s)"""
+LOAD_ASSIGNMENTS = b"SELECT job_id, attempt, runner_id FROM attempts WHERE job_id = ANY(%s)"
 LOAD_RUNNERS = b"""SELECT runner_id, sequence, instance_id, status, renderer, device::text, slots, model_ids::text,
        registered_at, changed_at FROM runners WHERE runner_id = ANY(%s)"""
 LOAD_MODELS = b"""SELECT model_id, sequence, first_sequence, family, digest, descriptor::text, status, registered_at

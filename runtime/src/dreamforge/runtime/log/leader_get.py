@@ -72,3 +72,12 @@ def _stored(message: dict[str, Any]) -> LogMessage:  # Any: JSON
     _, _, lines = b64decode(message.get("hdrs", "")).partition(b"\r\n")  # the first one names the protocol
     headers = writers_own(parse_header_lines(lines))
     return LogMessage(message["subject"], headers, b64decode(message.get("data", "")), int(message["seq"]))
+
+
+async def stored_last(bus: Bus, stream: str, subject: str) -> tuple[int, dict[str, str], bytes] | None:
+    """The newest message of a subject: sequence, all headers as stored, bytes. Errors: DependencyAway."""
+    found = await _message(bus, stream, {"last_by_subj": subject})
+    if found is None:
+        return None
+    _, _, lines = b64decode(found.get("hdrs", "")).partition(b"\r\n")
+    return int(found["seq"]), parse_header_lines(lines), b64decode(found.get("data", ""))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from loguru import logger
@@ -176,12 +176,18 @@ class KeysView:
         """Follow KEYS until cancelled; `ready` is set once it has been read."""
         async for batch in Follower(self.bus, KEYS.name).batches():
             for message in batch.messages:
-                recorded = readable(message)
-                if recorded is not None and isinstance(recorded.event, KeyEvent):
-                    state = self.keys.get(recorded.entity_id, KeyState())
-                    self.keys[recorded.entity_id] = evolve_key(state, recorded.event)
+                self._apply(message)
             if batch.pending == 0:
                 self.ready.set()
+
+    def _apply(self, message: LogMessage) -> None:
+        recorded = readable(message)
+        if recorded is not None and isinstance(recorded.event, KeyEvent):
+            state = self.keys.get(recorded.entity_id, KeyState())
+            self.keys[recorded.entity_id] = evolve_key(state, recorded.event)
+        elif (key_id := message.subject.split(".")[2:3]) and key_id[0] in self.keys:
+            logger.error("key {} is refused from now on: an event of it cannot be read", key_id[0])
+            self.keys[key_id[0]] = replace(self.keys[key_id[0]], distrusted=True)
 
 
 @dataclass(slots=True)

@@ -18,10 +18,11 @@ from minio.commonconfig import CopySource
 from minio.error import InvalidResponseError, MinioException, S3Error
 
 from dreamforge.contracts.errors import ArtifactNotFound, DependencyAway
+from dreamforge.contracts.stored_objects import IMAGES as IMAGES
+from dreamforge.contracts.stored_objects import object_key as object_key
 from dreamforge.runtime.service.settings import CommonSettings, InvalidSettings
 
 T = TypeVar("T")
-IMAGES = "images/"
 UPLOADS = "uploads/"
 UPLOAD_OWNERS = "upload-owners/"
 UPLOAD_DELETIONS = "upload-deletions/"
@@ -52,17 +53,6 @@ class ObjectHead:
     size_bytes: int
     content_type: str
     modified_at: datetime | None
-
-
-def object_key(sha256: str) -> str:
-    """The key of a rendered image: in two levels of folders, because some stores list folders slowly.
-
-    It ends as the first release named them, whatever the format: its content type says that.
-
-    >>> object_key("ab" + "0" * 62)[:13]
-    'images/ab/ab0'
-    """
-    return f"{IMAGES}{sha256[:2]}/{sha256}.png"
 
 
 def upload_key(sha256: str) -> str:

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from loguru import logger
 
 from dreamforge.contracts.errors import BrokerUnfit, DependencyAway
+from dreamforge.contracts.leader_lease import LEASE_HEADERS, LeaderLease, holder_of
 from dreamforge.contracts.log.streams import LEADER_LEASE_SECONDS, LEADER_RENEW_SECONDS, LEADERS_BUCKET
 from dreamforge.contracts.log.subjects import key_of
 from dreamforge.runtime import clock
-from dreamforge.runtime.log import direct_get
+from dreamforge.runtime.log import leader_get
 from dreamforge.runtime.log.bus import ApiError, Bus, ack
 from dreamforge.runtime.log.group_commit import EXPECTED, WRONG_LAST_SEQUENCE
 from dreamforge.runtime.log.streams import ensure_streams
@@ -33,7 +34,7 @@ class Leadership:
         self._bus = bus
         self._replicas = replicas
         self._key = key_of(LEADERS_BUCKET, service)
-        self._instance = instance_id.encode()
+        self._instance = instance_id
         self._on_change = on_change
         self._revision = 0
         self._until = 0.0
@@ -59,7 +60,8 @@ class Leadership:
         try:
             if not self._holds and await self._holder():
                 return
-            self._revision = await self._put(self._instance, {"Nats-TTL": f"{LEADER_LEASE_SECONDS}s"})
+            lease = LeaderLease(instance_id=self._instance, at=clock.now())
+            self._revision = await self._put(lease.model_dump_json().encode(), LEASE_HEADERS)
         except ApiError as error:
             if error.code not in WRONG_LAST_SEQUENCE:
                 self._warn(error)
@@ -89,11 +91,17 @@ class Leadership:
             self._warned = str(error)
             logger.warning("leadership: {}", error)
 
-    async def _holder(self) -> bytes:
-        """The instance that holds the key, empty if it is free; remembers the revision of the key."""
-        found = await direct_get.last_of_each(self._bus, STREAM, self._key)
-        self._revision = found[-1].sequence if found else 0
-        return found[-1].data if found else b""
+    async def _holder(self) -> str | None:
+        """The instance that holds the key, None if it is free; remembers the revision of the key.
+
+        A value that is no lease counts as free, and is written over at the revision that was read.
+        """
+        found = await leader_get.stored_last(self._bus, STREAM, self._key)
+        self._revision, headers, data = found or (0, {}, b"")
+        holder = holder_of(data, headers, clock.now())
+        if data and holder is None:
+            self._warn(DependencyAway(dependency="leaders", reason="what is under the key is no lease of a scheduler"))
+        return holder
 
     async def _put(self, data: bytes, headers: dict[str, str]) -> int:
         answer = ack(await self._bus.ask(self._key, data, headers | {EXPECTED: str(self._revision)}))

@@ -123,9 +123,6 @@ def evolved(job: OpenJob, event: JobEvent, sequence: int) -> OpenJob:
             return advance(job, event, version=sequence, promised=False, due=False, reserved_bytes=reserved)
         case AttemptFailed():
             return advance(job, event, version=sequence, promised=False, due=False, reserved_bytes=0)
-        case JobRequested():
-            demand = demand_of(event, job.demand.traceparent)
-            return advance(withdrawn(job), event, version=sequence, demand=demand)
         case _:
             return advance(withdrawn(job), event, version=sequence)
 

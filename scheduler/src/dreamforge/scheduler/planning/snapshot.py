@@ -1,7 +1,7 @@
 """The scheduler's fold of JOBS: open jobs only, indexed by what planning asks. No I/O, no clock.
 
-A terminal event drops its job, so memory grows with the open jobs only. An unreadable message changes nothing but the
-version of its job, exactly as in EventStore.load.
+A terminal event drops its job, so memory grows with the open jobs only. An unreadable message, and an event that every
+fold refuses, change nothing but the version of their job, exactly as in EventStore.load.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -20,7 +20,8 @@ from dreamforge.contracts.events import (
     JobRequested,
     JobWarned,
 )
-from dreamforge.contracts.jobs.course import changed
+from dreamforge.contracts.jobs.course import JobCourse, changed
+from dreamforge.contracts.jobs.refusal import refusal
 from dreamforge.contracts.log.envelope import unseal
 from dreamforge.contracts.queue_control import hold_of
 from dreamforge.contracts.tenants import UNCONFIGURED, TenantState
@@ -38,6 +39,10 @@ from dreamforge.scheduler.planning.queue import Queue
 
 # These change nothing that planning reads, so their payload is not even parsed.
 VERSION_ONLY = frozenset({ArtifactStored.TOKEN, CancelRequested.TOKEN, JobWarned.TOKEN})
+NO_COURSE = JobCourse()
+# Ids of the last jobs that ended, about a megabyte. A forged second request of an older one is planned once more, and
+# every other fold refuses what comes of it.
+OVER_KEPT = 10_000
 NO_JOBS: Mapping[str, OpenJob] = {}
 
 
@@ -49,6 +54,7 @@ class Snapshot:
         self.queue = Queue(ageing)
         self.held_queues: Mapping[str, datetime] = {}
         self._tenants: Mapping[str, TenantState] = {}
+        self._over: dict[str, None] = {}
         self._placed: dict[str, dict[str, OpenJob]] = {}
         self._waiting: list[tuple[datetime, str]] = []
         self._new_waits: dict[str, None] = {}
@@ -64,7 +70,7 @@ class Snapshot:
         return tuple(self._placed)
 
     def apply(self, subject: str, headers: Mapping[str, str], data: bytes, sequence: int) -> MalformedEvent | None:
-        """Fold one message. Returns the error of an unreadable one, which the fold has skipped."""
+        """Fold one message. Returns the error of one that cannot be read or is refused, which the fold has skipped."""
         parts = subject.split(".", 5)
         job = self.jobs.get(parts[2]) if len(parts) > 3 else None  # forge.jobs.J itself is not in forge.jobs.J.>
         if len(parts) > 4 and parts[4] in VERSION_ONLY:
@@ -75,22 +81,34 @@ class Snapshot:
         except MalformedEvent as error:
             self._put(job, touched(job, sequence) if job else None)
             return error
-        if isinstance(recorded.event, JobEvent):
-            self.observe(recorded.entity_id, recorded.event, sequence, recorded.traceparent)
-        return None
+        if not isinstance(recorded.event, JobEvent):
+            return None
+        reason = self.observe(recorded.entity_id, recorded.event, sequence, recorded.traceparent)
+        return None if reason is None else MalformedEvent(subject=subject, reason=reason)
 
-    def observe(self, job_id: str, event: JobEvent, sequence: int, traceparent: str = "") -> None:
-        """Fold one event."""
+    def observe(self, job_id: str, event: JobEvent, sequence: int, traceparent: str = "") -> str | None:
+        """Fold one event. Returns why it is refused, if it is; events of jobs that are over have no effect here."""
         job = self.jobs.get(job_id)
+        if job is None:
+            if job_id in self._over:
+                return "the job is over"
+            if isinstance(event, JobRequested) and refusal(NO_COURSE, event) is None:
+                self._put(None, opened(job_id, event, sequence, traceparent))
+            return None
+        if (reason := refusal(job, event)) is not None:
+            self._put(job, touched(job, sequence))
+            return reason
         if isinstance(event, (*TERMINAL_EVENTS, JobErased)):
             self._put(job, None)
-        elif job is not None:
-            if isinstance(event, JobAssigned) and not job.promised:
-                weight = self._tenants.get(job.demand.tenant, UNCONFIGURED).weight_at(event.at)
-                self.queue.charge(job.demand.tenant, job.demand.work, weight)
-            self._put(job, evolved(job, event, sequence))
-        elif isinstance(event, JobRequested):
-            self._put(None, opened(job_id, event, sequence, traceparent))
+            self._over[job_id] = None
+            if len(self._over) > OVER_KEPT:
+                del self._over[next(iter(self._over))]
+            return None
+        if isinstance(event, JobAssigned) and not job.promised:
+            weight = self._tenants.get(job.demand.tenant, UNCONFIGURED).weight_at(event.at)
+            self.queue.charge(job.demand.tenant, job.demand.work, weight)
+        self._put(job, evolved(job, event, sequence))
+        return None
 
     def promise(self, job_id: str, runner_id: str, instance_id: str, reserved_bytes: int) -> None:
         """Remember a planned assignment until the log has its event. Errors: KeyError unless the job is queued."""

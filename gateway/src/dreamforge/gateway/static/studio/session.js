@@ -41,7 +41,7 @@ class Session {
 
   async begin() {
     try {
-      await call("v1/session", { method: "POST", ...json({ key: this.key.value.trim() }) });
+      if (!ownsForm(await call("v1/session", { method: "POST", ...json({ key: this.key.value.trim() }) }))) forgetForm();
       location.replace(location.pathname);
     } catch (error) {
       this.say(error.status === 401 ? "This key is unknown, expired or revoked." : error.message);
@@ -51,7 +51,13 @@ class Session {
 
   // Whether there is a session to end, whose it is, and what its tenant uses.
   async look() {
-    const { authentication, subject, tenant, quotas } = await me();
+    const who = await me();
+    if (!ownsForm(who)) {
+      forgetForm();
+      location.reload();
+      return;
+    }
+    const { authentication, subject, tenant, quotas } = who;
     show($("quotas"), describeQuotas(quotas));
     this.signOut.hidden = authentication === "none";
     this.signOut.title = [subject, tenant && `of tenant ${tenant}`].filter(Boolean).join(" ");
