@@ -19,8 +19,6 @@ from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.models.descriptor_file import DescriptorInvalid
 from dreamforge.contracts.models.model_files import PickleRefused
-from dreamforge.runtime.log.streams import open_log
-from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.model_facts import ModelUnusable
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME
 from dreamforge.runtime.testing.model_files import (
@@ -33,6 +31,7 @@ from dreamforge.runtime.testing.model_files import (
     write_pipeline,
     write_safetensors,
 )
+from dreamforge.runtime.testing.streams import declare_streams
 
 from .faulty_server import FaultyServer, serving
 
@@ -40,8 +39,7 @@ from .faulty_server import FaultyServer, serving
 @pytest.fixture
 async def settings(nats_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CliSettings:
     monkeypatch.chdir(tmp_path)
-    common = CommonSettings(nats_url=nats_url, nats_allow_unsynced=True)
-    await (await open_log(common, "test")).close()
+    await declare_streams(nats_url)
     # These models have whole files and no weights that a network could use.
     return CliSettings(nats_url=nats_url, runner_models_dir=tmp_path / "models", models_check="headers")
 

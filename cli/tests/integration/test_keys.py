@@ -11,10 +11,9 @@ from dreamforge.cli.main import app
 from dreamforge.contracts.access import Identity, Scope, identity_of_key
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.bus import connect
-from dreamforge.runtime.log.streams import open_log
 from dreamforge.runtime.log.views import KeysView
-from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.testing import eventually
+from dreamforge.runtime.testing.streams import declare_streams
 
 
 def dreamforge(*arguments: str) -> Result:
@@ -52,4 +51,4 @@ def test_a_key_lives(nats_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 async def _declare(nats_url: str) -> None:
-    await (await open_log(CommonSettings(nats_url=nats_url, nats_allow_unsynced=True), "test")).close()
+    await declare_streams(nats_url)

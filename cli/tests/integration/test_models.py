@@ -20,10 +20,9 @@ from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.errors import UnknownModel
 from dreamforge.contracts.models.descriptor_file import DescriptorInvalid, UnknownFamily
 from dreamforge.contracts.models.model_files import PickleRefused
-from dreamforge.runtime.log.streams import open_log
-from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, ModelFilesWrong, model_digest
 from dreamforge.runtime.testing.model_files import CHECKPOINT, safetensors_bytes
+from dreamforge.runtime.testing.streams import declare_streams
 
 from .faulty_server import serving, weights_of
 
@@ -49,8 +48,7 @@ DESCRIBED: dict[str, Any] = {
 @pytest.fixture
 async def settings(nats_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CliSettings:
     monkeypatch.chdir(tmp_path)
-    common = CommonSettings(nats_url=nats_url, nats_allow_unsynced=True)
-    await (await open_log(common, "test")).close()
+    await declare_streams(nats_url)
     # These models have whole files and no weights that a network could use.
     return CliSettings(nats_url=nats_url, runner_models_dir=tmp_path / "models", models_check="headers")
 

@@ -10,11 +10,10 @@ from dreamforge.cli.models.description import AddOptions
 from dreamforge.cli.models.registry import registry_client
 from dreamforge.cli.models.weight_check import check_weights
 from dreamforge.cli.settings import CliSettings
-from dreamforge.runtime.log.streams import open_log
-from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.model_facts import ModelUnusable
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME
 from dreamforge.runtime.testing.model_files import safetensors_bytes, write_pipeline
+from dreamforge.runtime.testing.streams import declare_streams
 
 pytestmark = pytest.mark.torch
 OURS = Path(__file__).parents[3] / "models" / "forge-shapes"
@@ -34,7 +33,7 @@ async def test_add_refuses_them_before_anything_is_described_or_registered(
     nats_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    await (await open_log(CommonSettings(nats_url=nats_url, nats_allow_unsynced=True), "test")).close()
+    await declare_streams(nats_url)
     settings = CliSettings(nats_url=nats_url, runner_models_dir=tmp_path / "models")
     folder = shutil.copytree(OURS, tmp_path / "short", ignore=shutil.ignore_patterns(DESCRIPTOR_NAME))
     (file,) = (folder / "vae").glob("*.safetensors")

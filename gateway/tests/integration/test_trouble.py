@@ -16,6 +16,7 @@ from dreamforge.runtime.embedded.ports import free_port
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.streams import open_log
 from dreamforge.runtime.testing import eventually
+from dreamforge.runtime.testing.streams import declare_streams
 
 
 def away_env() -> dict[str, str]:
@@ -63,7 +64,7 @@ async def test_it_becomes_ready_by_itself_and_survives_each_loss(tmp_path: Path,
     from dreamforge import migrations
 
     nats, postgres, s3 = (
-        NatsServer(tmp_path / "n", port=free_port()),
+        NatsServer(tmp_path / "n", port=free_port(), streams=True),
         PostgresServer(tmp_path / "p", port=free_port(), fsync=False),
         S3Server(tmp_path / "s", port=free_port()),
     )
@@ -112,6 +113,7 @@ async def test_it_becomes_ready_by_itself_and_survives_each_loss(tmp_path: Path,
 
 
 async def test_tables_that_are_missing_are_said(nats_server: NatsServer, empty_database_url: str) -> None:
+    await declare_streams(nats_server.url)
     env = away_env() | nats_server.settings_env() | {"FORGE_DATABASE_URL": empty_database_url}
     async with running(settings_of(env)) as (url, _), httpx.AsyncClient(base_url=url) as client:
         checks = (await client.get("/readyz")).json()["checks"]

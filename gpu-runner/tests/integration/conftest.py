@@ -12,6 +12,7 @@ from dreamforge.runtime.log.views import FleetView
 from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.objects import ObjectStore
 from dreamforge.runtime.testing.buckets import S3Settings
+from dreamforge.runtime.testing.streams import declare_streams
 
 from .stage import Stage
 
@@ -34,6 +35,7 @@ async def stage(nats_url: str, nats_prefix: str, s3_settings: S3Settings, tmp_pa
     settings = CommonSettings.model_validate(
         {name.removeprefix("FORGE_").lower(): value for name, value in servers.items()}
     )
+    await declare_streams(nats_url, nats_prefix)
     bus = await open_log(settings, "test")
     fleet = FleetView(bus)
     following = asyncio.create_task(fleet.run())

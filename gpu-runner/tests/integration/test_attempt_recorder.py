@@ -16,6 +16,7 @@ from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.event_store import EventStore, JobOutcome, LoadedJob
 from dreamforge.runtime.log.streams import open_log
 from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.testing.streams import declare_streams
 
 REQUEST = RenderRequest(
     model_id="m",
@@ -54,6 +55,7 @@ class Job:
 @pytest.fixture
 async def job(nats_url: str) -> AsyncIterator[Job]:
     settings = CommonSettings.model_validate({"nats_url": nats_url, "nats_allow_unsynced": True})
+    await declare_streams(nats_url)
     bus = await open_log(settings, "test")
     store = EventStore(bus, "/dreamforge/test")
     yield Job(store)

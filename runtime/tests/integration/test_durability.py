@@ -9,6 +9,7 @@ from dreamforge.contracts.errors import BrokerUnfit
 from dreamforge.runtime.embedded import NatsServer
 from dreamforge.runtime.log.streams import open_log
 from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.testing.streams import declare_streams
 
 
 def settings(server: NatsServer, monitor_url: str = "", *, allow: bool = False) -> CommonSettings:
@@ -16,6 +17,7 @@ def settings(server: NatsServer, monitor_url: str = "", *, allow: bool = False) 
 
 
 async def test_a_broker_that_fsyncs_is_accepted(nats_server: NatsServer) -> None:
+    await declare_streams(nats_server.url)
     bus = await open_log(settings(nats_server, nats_server.http_url), "test")
     assert bus.connected
     await bus.close()
@@ -26,6 +28,7 @@ async def test_a_proxy_is_not_asked_about_a_broker_of_this_machine(
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
+    await declare_streams(nats_server.url)
     bus = await open_log(settings(nats_server, nats_server.http_url), "test")
     assert bus.connected
     await bus.close()
@@ -42,6 +45,7 @@ async def test_a_broker_that_cannot_be_checked_is_refused_unless_allowed(nats_se
         await open_log(settings(nats_server), "test")
     lines: list[str] = []
     sink = logger.add(lines.append, format="{message}")
+    await declare_streams(nats_server.url)
     bus = await open_log(settings(nats_server, allow=True), "test")
     logger.remove(sink)
     assert any("may lose jobs" in line for line in lines)

@@ -1,8 +1,9 @@
-"""Both NATS configurations are valid, and the production example lets each service do its own work only."""
+"""Both NATS configurations are valid, and the production example lets in who has a credential, as itself."""
 
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,14 +13,18 @@ import nats
 import nats.errors
 import pytest
 
+from dreamforge.contracts.log.permissions import SERVICES
 from dreamforge.runtime.embedded import spawn
 from dreamforge.runtime.embedded.binaries import find_program
 from dreamforge.runtime.embedded.nats_server import CONFIGURATION
+from dreamforge.runtime.embedded.nats_users import write_users
 from dreamforge.runtime.embedded.ports import free_port, is_taken
+from dreamforge.runtime.log.seeds import new_seed, public_key_of
 from dreamforge.runtime.testing import eventually
 
 PRODUCTION = Path(__file__).parents[3] / "deploy" / "nats" / "nats.conf"
-USERS = ("gateway", "scheduler", "runner", "projector", "admin", "system", "route")
+USERS = ("admin", "system", "route")
+SEEDS = {user: new_seed() for user in SERVICES}
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Node:
             "STORE_DIR": str(folder / self.name),
             "ROUTES": routes,
             **{f"PASSWORD_{user.upper()}": f"{user}-word" for user in USERS},
+            **{f"NKEY_{user.upper()}": public_key_of(seed) for user, seed in SEEDS.items()},
         }
         quoted = {f"FORGE_NATS_{name}": json.dumps(value) for name, value in values.items()}
         return quoted | {"FORGE_NATS_FILE_LIMIT": "10GB", "PATH": os.defpath}
@@ -53,56 +59,42 @@ def check(configuration: Path, environment: dict[str, str]) -> "subprocess.Compl
 
 
 def test_the_embedded_configuration_is_valid(tmp_path: Path) -> None:
-    values = {"SERVER_NAME": '"a"', "PORT": "1", "HTTP": '"127.0.0.1:2"', "TOKEN": '"t"', "STORE_DIR": f'"{tmp_path}"'}
+    values = {"SERVER_NAME": '"a"', "PORT": "1", "HTTP": '"127.0.0.1:2"', "STORE_DIR": f'"{tmp_path}"'}
+    shutil.copyfile(CONFIGURATION, tmp_path / "nats.conf")
+    write_users(tmp_path, "word", ("gpu-1",), "")
     values |= {"SYNC_INTERVAL": '"always"', "MEMORY_LIMIT": "1", "FILE_LIMIT": "1"}
     environment = {f"FORGE_NATS_{name}": value for name, value in values.items()}
-    assert check(CONFIGURATION, environment).returncode == 0
-    del environment["FORGE_NATS_TOKEN"]
-    assert check(CONFIGURATION, environment).returncode != 0, "a server without a token must not start"
+    assert check(tmp_path / "nats.conf", environment).returncode == 0
+    (tmp_path / "users.conf").unlink()
+    assert check(tmp_path / "nats.conf", environment).returncode != 0, "a server without users must not start"
 
 
 def test_the_production_configuration_is_valid(tmp_path: Path) -> None:
     environment = node("a").environment(tmp_path, ["nats://127.0.0.1:1"])
     assert check(PRODUCTION, environment).returncode == 0
-    for user in USERS:
+    for user in (*USERS, *SERVICES):
         without = {name: value for name, value in environment.items() if not name.endswith(user.upper())}
-        assert check(PRODUCTION, without).returncode != 0, f"{user} must not be let in without a password"
+        assert check(PRODUCTION, without).returncode != 0, f"{user} must not be let in without a credential"
 
 
-@pytest.mark.parametrize(
-    ("user", "subject", "allowed"),
-    [
-        ("gateway", "forge.jobs.J.0.requested", True),
-        ("gateway", "$JS.API.STREAM.PURGE.JOBS", False),
-        ("gateway", "forge.steps.J", False),
-        ("gateway", "forge.queues.fleet.1.held", True),
-        ("gateway", "forge.probes.gateway", True),
-        ("scheduler", "forge.timers.schedule.J", True),
-        ("scheduler", "$KV.leaders.scheduler", True),
-        ("scheduler", "$JS.API.STREAM.DELETE.JOBS", False),
-        ("runner", "forge.steps.J", True),
-        ("runner", "$KV.runners.gpu-1", True),
-        ("runner", "$JS.API.STREAM.MSG.DELETE.JOBS", False),
-        ("projector", "forge.jobs.J.0.requested", False),
-        ("projector", "forge.parked.projector", True),
-        ("projector", "$JS.API.CONSUMER.CREATE.JOBS", True),
-    ],
-)
-async def test_each_service_may_do_its_own_work_only(one_node: str, user: str, subject: str, allowed: bool) -> None:
-    denied: asyncio.Queue[str] = asyncio.Queue()
+async def test_each_service_is_let_in_with_its_seed_and_as_itself_only(one_node: str) -> None:
+    for user in SERVICES:
+        refused: asyncio.Queue[str] = asyncio.Queue()
 
-    async def on_error(error: Exception) -> None:
-        await denied.put(str(error))
+        async def on_error(error: Exception, refused: "asyncio.Queue[str]" = refused) -> None:
+            await refused.put(str(error))
 
-    connection = await nats.connect(one_node.replace("USER", user), error_cb=on_error)
-    await connection.publish(subject, b"")
-    await connection.publish("never.allowed", b"")  # the server refuses in order: this one marks the end
-    refused = [await asyncio.wait_for(denied.get(), 5)]
-    while "never.allowed" not in refused[-1]:
-        refused.append(await asyncio.wait_for(denied.get(), 5))
-    assert len(refused) == (1 if allowed else 2)
-    assert all(subject.lower() in line.lower() for line in refused[:-1])
-    await connection.close()
+        connection = await nats.connect(one_node, nkeys_seed_str=SEEDS[user], error_cb=on_error)
+        await connection.publish(f"forge.probes.{user}", b"")
+        await connection.publish("forge.probes.somebody", b"")  # the server refuses in order
+        assert "forge.probes.somebody" in await asyncio.wait_for(refused.get(), 5)
+        await connection.close()
+    with pytest.raises(nats.errors.Error):
+        await nats.connect(one_node, allow_reconnect=False, error_cb=_ignore)
+
+
+async def _ignore(_: Exception) -> None:
+    return None
 
 
 @pytest.fixture
@@ -115,6 +107,6 @@ async def one_node(tmp_path: Path) -> AsyncIterator[str]:
         process = await spawn(command, environment=environment, folder=tmp_path, output=log)
     try:
         await eventually(lambda: is_taken(alone.port))
-        yield f"nats://USER:USER-word@127.0.0.1:{alone.port}"
+        yield f"nats://127.0.0.1:{alone.port}"
     finally:
         await process.kill()

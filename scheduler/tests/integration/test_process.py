@@ -18,6 +18,7 @@ from dreamforge.runtime.embedded import NatsServer
 from dreamforge.runtime.log import direct_get
 from dreamforge.runtime.log.bus import connect
 from dreamforge.runtime.testing import eventually
+from dreamforge.runtime.testing.streams import declare_streams
 
 
 @dataclass
@@ -52,6 +53,7 @@ class Process:
 @pytest.fixture
 async def start(nats_server: NatsServer) -> AsyncIterator[object]:
     processes: list[tuple[Process, asyncio.Task[None]]] = []
+    await declare_streams(nats_server.url)
 
     async def start() -> Process:
         process = await asyncio.create_subprocess_exec(

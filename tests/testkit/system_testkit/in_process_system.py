@@ -16,6 +16,7 @@ from httpx_sse import EventSource
 from PIL import Image
 
 from dreamforge.contracts.log.envelope import unseal
+from dreamforge.contracts.log.permissions import runner_user
 from dreamforge.contracts.log.subjects import job_filter
 from dreamforge.gateway import main as gateway
 from dreamforge.gateway.http.server import listen
@@ -36,6 +37,7 @@ from dreamforge.scheduler import main as scheduler
 from system_testkit.api_client import JOB_SECONDS, ApiClient
 from system_testkit.fault_injection import FaultInjector
 
+BUS_USERS = {"gpu-runner": runner_user("r1")}
 # A child process starts, on cores that others may use too.
 READY_SECONDS = 60.0
 OWN = {"FORGE_RUNNER_ID": "r1", "FORGE_RUNNER_RENDERER": "synthetic", "FORGE_RUNNER_STEP_DELAY_SECONDS": "0.005"}
@@ -135,7 +137,7 @@ class InProcessSystem(ApiClient):
 async def in_process_system(folder: Path, faults: FaultInjector) -> AsyncIterator[InProcessSystem]:
     """A system that is ready; at the end it is stopped in order, which must work too."""
     async with AsyncExitStack() as exits:
-        servers = await exits.enter_async_context(EmbeddedStack(folder / "servers"))
+        servers = await exits.enter_async_context(EmbeddedStack(folder / "servers", runner_ids=("r1",)))
         environment = servers.settings_env() | OWN | {"FORGE_STATE_DIR": str(folder)}
         named = {name.removeprefix("FORGE_").lower(): value for name, value in environment.items()}
         settings = CommonSettings(_env_file=None, **named)  # type: ignore[arg-type]
@@ -149,7 +151,9 @@ async def in_process_system(folder: Path, faults: FaultInjector) -> AsyncIterato
         own_listener = replace(gateway.SERVICE, start=partial(gateway.answer, listener=listener))
         services: tuple[shell.Service[Any], ...] = (own_listener, scheduler.SERVICE, runner.SERVICE, projector.SERVICE)
         for service in services:
-            serving = shell.serve(service, service.settings(_env_file=None, **named), stop)
+            own = servers.service_env(BUS_USERS.get(service.name, service.name))
+            user = {name.removeprefix("FORGE_").lower(): value for name, value in own.items()}
+            serving = shell.serve(service, service.settings(_env_file=None, **named | user), stop)
             system.services[service.name] = asyncio.create_task(serving, name=service.name)
         try:
             await eventually(system.ready, READY_SECONDS, interval_seconds=0.1)

@@ -5,12 +5,12 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
 
-from dreamforge.cli.stack.plan import ServiceSpec, StackOptions, service_names, service_specs
+from dreamforge.cli.stack.plan import ServiceSpec, StackOptions, runner_ids, service_names, service_specs
 from dreamforge.runtime.embedded import EmbeddedStack, GuardedProcess, spawn
 from dreamforge.runtime.embedded.ports import free_port
 from dreamforge.runtime.service.settings import CommonSettings
@@ -67,10 +67,13 @@ async def live_stack(folder: Path, renderer: str = "synthetic", **own: str) -> A
     """Servers and services that are ready. `own` are further settings (FORGE_...) of every service."""
     options = StackOptions(gateway_port=0, renderer=renderer)
     async with AsyncExitStack() as exits:
-        servers = await exits.enter_async_context(EmbeddedStack(folder / "servers"))
+        servers = await exits.enter_async_context(EmbeddedStack(folder / "servers", runner_ids=runner_ids(options)))
         environment = servers.settings_env() | {"FORGE_LOG_JSON": "false", "FORGE_STATE_DIR": str(folder)} | own
         ports = {name: free_port() for name in service_names(options)}
-        specs = service_specs(options, ports)
+        specs = tuple(
+            replace(spec, environment={**spec.environment, **servers.service_env(spec.bus_user)})
+            for spec in service_specs(options, ports)
+        )
         named = {name.removeprefix("FORGE_").lower(): value for name, value in environment.items()}
         url = f"http://{specs[0].address}"
         client = await exits.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30.0))

@@ -28,6 +28,7 @@ from dreamforge.cli.commands import (
     rerun,
     runners,
     status,
+    streams,
     tenants,
     up,
     verify,
@@ -104,6 +105,8 @@ events.app.add_typer(parked.app, name="parked")
 app.add_typer(events.app, name="events")
 app.add_typer(models.app, name="models")
 app.add_typer(runners.app, name="runners")
+app.add_typer(runners.app, name="runner", hidden=True)
+app.add_typer(streams.app, name="streams")
 app.add_typer(keys.app, name="keys")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(projection.app, name="projection")

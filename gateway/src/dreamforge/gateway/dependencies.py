@@ -10,6 +10,7 @@ from loguru import logger
 from dreamforge.contracts.access import KeyState
 from dreamforge.contracts.errors import DependencyAway, Unavailable
 from dreamforge.contracts.fleet import Heartbeat
+from dreamforge.contracts.log.permissions import GATEWAY
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.tenants import TenantState
@@ -204,7 +205,7 @@ class Dependencies:
 
     async def _follow_log(self) -> None:
         settings = self.settings
-        bus = await open_log(settings, f"gateway-{self._source.rpartition('/')[2]}")
+        bus = await open_log(settings, f"gateway-{self._source.rpartition('/')[2]}", user=GATEWAY)
         hub = Hub(
             bus,
             limit_streams=settings.gateway_streams,

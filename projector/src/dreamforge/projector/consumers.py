@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from dreamforge.contracts.errors import DependencyAway, MalformedEvent
 from dreamforge.contracts.installation_events import MessageParked, ParkedSettled
 from dreamforge.contracts.log import streams
-from dreamforge.contracts.log.envelope import unseal, unseal_or_none
+from dreamforge.contracts.log.envelope import COPIED_FROM, unseal, unseal_or_none
 from dreamforge.contracts.log.subjects import entity_of
 from dreamforge.contracts.validation import describe_validation_error
 from dreamforge.projector.parking import Park
@@ -86,6 +86,10 @@ async def _handled(message: Msg, handle: Handler, park: Park, stream: str) -> st
     """Handle one message; what came of it, for the metric."""
     tries = message.metadata.num_delivered
     try:
+        if COPIED_FROM in (message.headers or {}):
+            raise MalformedEvent(
+                subject=message.subject, reason="the server copied it here, as the answer to a request"
+            )
         await handle(message)
     except Exception as error:  # whatever a message makes of our code, the next one must be handled
         if _passes(error) and tries < MAX_DELIVERIES:

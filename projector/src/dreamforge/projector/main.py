@@ -6,6 +6,7 @@ from psycopg import OperationalError
 from sqlalchemy.exc import OperationalError as DatabaseUnavailable
 
 from dreamforge import migrations
+from dreamforge.contracts.log.permissions import PROJECTOR
 from dreamforge.contracts.log.streams import ADVISORIES, PARKED, PARKING, REREADING
 from dreamforge.projector.consumers import consume, park_undeliverable, retry_parked
 from dreamforge.projector.gc_tuning import infrequent_gc
@@ -29,7 +30,7 @@ async def start(settings: ProjectorSettings, lifetime: Lifetime) -> None:
     Errors: BrokerUnfit, DatabaseUnfit.
     """
     instance = ids.new_id()
-    bus = await open_log(settings, f"{SERVICE.name}-{instance}")
+    bus = await open_log(settings, f"{SERVICE.name}-{instance}", user=PROJECTOR)
     lifetime.on_close(bus.close)
     lifetime.ready_when("nats", LogProbe(bus, SERVICE.name, settings.nats_monitor_urls).check)
     url = settings.database_url.get_secret_value()

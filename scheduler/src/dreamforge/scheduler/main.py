@@ -2,6 +2,7 @@
 
 from loguru import logger
 
+from dreamforge.contracts.log.permissions import SCHEDULER
 from dreamforge.runtime import ids
 from dreamforge.runtime.log.probe import LogProbe
 from dreamforge.runtime.log.streams import open_log
@@ -13,7 +14,7 @@ from dreamforge.scheduler.settings import SchedulerSettings
 
 async def start(settings: SchedulerSettings, lifetime: Lifetime) -> None:
     """Connect, then fold and schedule. At the end the leadership key is given back first."""
-    bus = await open_log(settings, SERVICE.name)
+    bus = await open_log(settings, SERVICE.name, user=SCHEDULER)
     lifetime.on_close(bus.close)
     lifetime.ready_when("nats", LogProbe(bus, SERVICE.name, settings.nats_monitor_urls).check)
     scheduler = Scheduler(bus, settings, ids.new_id())

@@ -43,7 +43,7 @@ async def capture(bus: Bus, settings: SchedulerSettings) -> PlanningInput:
 
 async def _capture() -> PlanningInput:
     settings = SchedulerSettings()
-    bus = await connect(settings.nats_url, "scheduler-capture", settings.nats_prefix)
+    bus = await connect(settings.nats_url, "scheduler-capture", settings.nats_prefix, seed_file=settings.nats_seed_file)
     try:
         return await capture(bus, settings)
     finally:

@@ -52,9 +52,7 @@ class Scheduler:
         self.models = ModelsView(bus, changed=self._changed)
         self.queues = QueuesView(bus, changed=self._queue_changed)
         self.tenants = TenantsView(bus, changed=self._tenant_changed)
-        self.leadership = Leadership(
-            bus, "scheduler", instance_id, self._leadership_changed, replicas=settings.stream_replicas
-        )
+        self.leadership = Leadership(bus, "scheduler", instance_id, self._leadership_changed)
         self.rescuer = LostJobRescuer(
             bus, self._store, self.snapshot, self.fleet, settings.patience, lambda: self.decides()
         )

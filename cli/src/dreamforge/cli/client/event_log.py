@@ -27,7 +27,7 @@ async def connect_bus(settings: CliSettings) -> AsyncIterator[Bus]:
     """A connection for one command. Errors: DependencyAway when NATS does not answer."""
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            bus = await connect(settings.nats_url, "cli", settings.nats_prefix)
+            bus = await connect(settings.nats_url, "cli", settings.nats_prefix, seed_file=settings.nats_seed_file)
     except (NatsError, OSError, TimeoutError) as error:
         where = settings.nats_url.rpartition("@")[2].removeprefix("nats://")  # without its token
         reason = f"no answer at {where} within {CONNECT_SECONDS:g} s"

@@ -1,14 +1,18 @@
-"""`dreamforge runners`: lists the runners."""
+"""`dreamforge runners` (or `runner`): lists the runners; `add` and `remove` are in `runner_users`."""
 
+import typer
 from rich.table import Table
 
 from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.command_group import GatewayGroup
+from dreamforge.cli.commands import runner_users
 from dreamforge.cli.console import Json, emit, out, run
 
-app = GatewayGroup("List runners.")
+app = GatewayGroup("List runners, and make and remove their credentials.")
+typer.Typer.command(app)(runner_users.add)  # these two ask no gateway
+typer.Typer.command(app)(runner_users.remove)
 
 
 async def _read(path: str) -> JsonObject:

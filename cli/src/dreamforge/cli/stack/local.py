@@ -8,20 +8,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from dreamforge.cli.client.event_log import connect_bus
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.service_settings import without_effect
 from dreamforge.cli.settings import DESCRIPTORS, SHIPPED_MODELS, CliSettings
 from dreamforge.cli.stack.log_lines import parse_line
-from dreamforge.cli.stack.plan import STOP_ORDER, ServiceSpec, StackOptions, service_names, service_specs
+from dreamforge.cli.stack.plan import STOP_ORDER, ServiceSpec, StackOptions, runner_ids, service_names, service_specs
 from dreamforge.cli.stack.ready import until_ready
 from dreamforge.cli.stack.servers import embedded_servers, running_servers, start_all, stop_all, supervise_server
 from dreamforge.cli.stack.service import SupervisedService
 from dreamforge.cli.stack_record import StackRecord, read_record, remove_record, write_record
+from dreamforge.contracts.errors import ForgeError
 from dreamforge.runtime import clock
 from dreamforge.runtime.embedded import FolderInUse
 from dreamforge.runtime.embedded.folder import FolderLock
 from dreamforge.runtime.embedded.ports import free_port, is_taken
 from dreamforge.runtime.embedded.processes import identity
+from dreamforge.runtime.log.bus import ApiError
+from dreamforge.runtime.log.streams import ensure_streams
 from dreamforge.runtime.network import authority, bare, reachable
 from dreamforge.runtime.service.settings import given
 
@@ -58,7 +62,12 @@ class LocalStack:
         self._state_dir = settings.state_dir.absolute()
         self._on_event, self._on_output = on_event, on_output
         self._lock = FolderLock(self._state_dir, "dreamforge up")
-        self._servers = embedded_servers(self._state_dir, settings.model_fields_set)
+        self._servers = embedded_servers(
+            self._state_dir,
+            settings.model_fields_set,
+            runner_ids=runner_ids(options),
+            prefix=settings.nats_prefix,
+        )
         self._services: list[SupervisedService] = []
         self._supervisors: list[asyncio.Task[None]] = []
         self._started_at = clock.now()
@@ -75,6 +84,7 @@ class LocalStack:
             self._check_port()
             self._on_event("stack", f"starting {', '.join(server.name for server in self._servers) or 'no servers'}")
             await start_all(self._servers)
+            await self._create_streams()
             for note in without_effect(given(), self._addresses()):
                 self._on_event("stack", note)
             self._supervise_servers()
@@ -138,6 +148,16 @@ class LocalStack:
         chosen = shipped_models(self._state_dir) if self._settings.runner_models_dir is None else {}
         return {**chosen, **os.environ, **self._addresses(), **own}
 
+    async def _create_streams(self) -> None:
+        """As the settings say; on a NATS of others, as far as they allow it: its administrator may have done it."""
+        url = self._addresses().get("FORGE_NATS_URL", self._settings.nats_url)
+        settings = self._settings.model_copy(update={"nats_url": url})
+        try:
+            async with connect_bus(settings) as bus:
+                await ensure_streams(bus, replicas=settings.stream_replicas, audit_days=settings.audit_retention_days)
+        except (ForgeError, ApiError) as error:
+            self._on_event("stack", f"could not create the streams: {error}")
+
     def _supervise_servers(self) -> None:
         for server in self._servers:
             self._supervisors.append(asyncio.create_task(supervise_server(server, self._on_event, self._changed)))
@@ -152,9 +172,10 @@ class LocalStack:
         self._supervisors += [asyncio.create_task(service.supervise()) for service in self._services]
 
     def _supervised(self, spec: ServiceSpec, environment: dict[str, str], logs: Path) -> SupervisedService:
+        own = {name: value for server in self._servers for name, value in server.service_env(spec.bus_user).items()}
         return SupervisedService(
             spec,
-            environment,
+            environment | own,
             logs / f"{spec.name}.log",
             on_event=lambda text: self._on_event(spec.name, text),
             on_output=lambda line: self._on_output(spec.name, line),

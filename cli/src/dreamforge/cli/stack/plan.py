@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dreamforge.contracts.log.permissions import runner_user
 from dreamforge.runtime.network import authority, reachable
 from dreamforge.runtime.service.settings import EXIT_SETTINGS
 
@@ -35,6 +36,11 @@ class ServiceSpec:
     environment: Mapping[str, str]
 
     @property
+    def bus_user(self) -> str:
+        """The user of NATS that it is."""
+        return runner_user(self.environment["FORGE_RUNNER_ID"]) if self.kind == "gpu-runner" else self.kind
+
+    @property
     def module(self) -> str:
         """The module for `python -m`."""
         return f"dreamforge.{self.kind.replace('-', '_')}"
@@ -57,6 +63,11 @@ def runner_names(count: int) -> tuple[str, ...]:
     (('gpu-runner',), ('gpu-runner-1', 'gpu-runner-2'))
     """
     return ("gpu-runner",) if count == 1 else tuple(f"gpu-runner-{i}" for i in range(1, count + 1))
+
+
+def runner_ids(options: StackOptions) -> tuple[str, ...]:
+    """The ids of the runners."""
+    return tuple(name.replace("gpu-runner", options.runner_id) for name in runner_names(options.runners))
 
 
 def service_names(options: StackOptions) -> tuple[str, ...]:

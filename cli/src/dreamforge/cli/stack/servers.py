@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 
 from dreamforge.cli.stack.plan import ending, restart_delay_seconds
@@ -9,8 +10,7 @@ from dreamforge.cli.stack_record import RunningProcess
 from dreamforge.runtime.embedded import EmbeddedError, EmbeddedServer, NatsServer, PostgresServer, S3Server
 
 # The setting that names a server, and the embedded one that replaces it.
-KINDS: tuple[tuple[str, type[EmbeddedServer]], ...] = (
-    ("nats_url", NatsServer),
+OTHER_KINDS: tuple[tuple[str, type[EmbeddedServer]], ...] = (
     ("database_url", PostgresServer),
     ("s3_endpoint", S3Server),
 )
@@ -23,9 +23,15 @@ FAILURES_BEFORE_RESTART = 3
 ROOM_BYTES = 64 * 2**20
 
 
-def embedded_servers(folder: Path, given: Collection[str]) -> tuple[EmbeddedServer, ...]:
+def embedded_servers(
+    folder: Path, given: Collection[str], *, runner_ids: Collection[str] = (), prefix: str = ""
+) -> tuple[EmbeddedServer, ...]:
     """The servers to start in `folder`: those that no setting names. `given` are the names of given settings."""
-    return tuple(kind(folder / kind.name) for setting, kind in KINDS if setting not in given)
+    nats: Callable[[Path], EmbeddedServer]
+    nats = partial(NatsServer, runner_ids=runner_ids, prefix=prefix, streams=True)
+    kinds: tuple[tuple[str, str, Callable[[Path], EmbeddedServer]], ...]
+    kinds = (("nats_url", NatsServer.name, nats), *((setting, kind.name, kind) for setting, kind in OTHER_KINDS))
+    return tuple(make(folder / name) for setting, name, make in kinds if setting not in given)
 
 
 async def start_all(servers: Collection[EmbeddedServer]) -> None:

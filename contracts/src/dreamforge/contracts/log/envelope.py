@@ -73,12 +73,19 @@ def seal(
     return Envelope(subject_of(event, entity_id), headers, event.model_dump_json().encode())
 
 
+# Only nats-server sets it, on answers. Who asks names the subject of the answer, with no permission for it: a
+# stored message that has this header was published by the server on behalf of another, and is no fact.
+COPIED_FROM = "Nats-Stream"
+
+
 def unseal(subject: str, headers: Mapping[str, str] | None, data: bytes, *, sequence: int) -> Recorded:
     """Read a message back, upcasting versions past.
 
     Errors: MalformedEvent(subject, reason) for anything that no version of ours wrote there, including a valid
     event on a subject that is not its own.
     """
+    if headers and COPIED_FROM in headers:
+        raise MalformedEvent(subject=subject, reason="the server copied it here, as the answer to a request")
     found = headers if headers and "ce-type" in headers else _lower(headers or {})
     kind = found.get("ce-type")
     if kind is None:

@@ -25,6 +25,11 @@ class StreamSpec:
     max_age_seconds: float = 0
     max_bytes: int = -1
 
+    @property
+    def stream_name(self) -> str:
+        """Its name on the server."""
+        return self.name
+
 
 JOBS = StreamSpec("JOBS", (subjects.JOBS_ALL,), "every event of every job, until it is erased", erasable=True)
 STEPS = StreamSpec(
@@ -94,11 +99,16 @@ STREAMS: tuple[StreamSpec, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class BucketSpec:
-    """A KV bucket in memory whose keys are leases: each has its own time to live, and its end leaves a marker."""
+    """A KV bucket whose keys are leases: each has its own time to live, and its end leaves a marker."""
 
     name: str
     title: str
     marker_seconds: int
+
+    @property
+    def stream_name(self) -> str:
+        """The name of its stream on the server."""
+        return f"KV_{self.name}"
 
 
 RUNNERS_BUCKET = "runners"
@@ -106,10 +116,9 @@ LEADERS_BUCKET = "leaders"
 # A leader renews four times a second and is replaced a second after its last renewal; JetStream knows no shorter TTL.
 LEADER_LEASE_SECONDS = 1
 LEADER_RENEW_SECONDS = 0.25
-BUCKETS: tuple[BucketSpec, ...] = (
-    BucketSpec(RUNNERS_BUCKET, "heartbeats of the fleet, each with the lease as its time to live", LEASE_SECONDS),
-    BucketSpec(LEADERS_BUCKET, "the active process of each service that has only one", LEADER_LEASE_SECONDS),
-)
+RUNNERS = BucketSpec(RUNNERS_BUCKET, "heartbeats of the fleet, each with the lease as its time to live", LEASE_SECONDS)
+LEADERS = BucketSpec(LEADERS_BUCKET, "the active process of each service that has only one", LEADER_LEASE_SECONDS)
+BUCKETS: tuple[BucketSpec, ...] = (RUNNERS, LEADERS)
 
 
 _STREAM_OF = {subject.split(".", 2)[1]: spec for spec in STREAMS for subject in spec.subjects if subject[0] != "$"}

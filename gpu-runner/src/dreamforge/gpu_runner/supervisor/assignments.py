@@ -6,6 +6,7 @@ A push consumer: no pull has to wait, and the server refuses a second process wi
 import warnings
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from faststream import AckPolicy
 from faststream.nats import ConsumerConfig, JStream, NatsBroker, NatsMessage
@@ -15,10 +16,12 @@ from dreamforge.contracts.errors import MalformedEvent
 from dreamforge.contracts.events import JobAssigned
 from dreamforge.contracts.log import subjects
 from dreamforge.contracts.log.envelope import unseal
+from dreamforge.contracts.log.permissions import inbox_of, runner_user
 from dreamforge.contracts.log.streams import JOBS, runner_consumer
 from dreamforge.gpu_runner.supervisor.assignment import ReceivedAssignment
 from dreamforge.runtime.log.bus import ApiError, Bus, refusal
 from dreamforge.runtime.log.names import PLAIN_NAMES, Names
+from dreamforge.runtime.log.seeds import seed_in
 
 #: Silence after which the server delivers again. Renewed while an attempt runs (see `attempt_manager`).
 ACK_WAIT_SECONDS = 10
@@ -54,7 +57,12 @@ async def ensure_consumer(bus: Bus, runner_id: str, *, slots: int) -> None:
 
 
 def assignments_broker(
-    nats_url: str, runner_id: str, take: Callable[[ReceivedAssignment], None], names: Names = PLAIN_NAMES
+    nats_url: str,
+    runner_id: str,
+    take: Callable[[ReceivedAssignment], None],
+    names: Names = PLAIN_NAMES,
+    *,
+    seed_file: Path | None = None,
 ) -> NatsBroker:
     """A broker whose one subscriber gives every assignment to `take`, which must acknowledge its message.
 
@@ -64,6 +72,8 @@ def assignments_broker(
     broker = NatsBroker(
         nats_url.split(","),
         name=f"assignments of {runner_id}",
+        inbox_prefix=inbox_of(runner_user(runner_id)),
+        nkeys_seed_str=seed_in(seed_file),
         logger=None,
         apply_types=False,  # `unseal` has validated already, and injection costs 200 us a message
         max_reconnect_attempts=-1,

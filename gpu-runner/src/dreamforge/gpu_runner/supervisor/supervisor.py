@@ -79,7 +79,13 @@ class Supervisor:
         logger.info("found {}", self.device)
         if self.device.note:
             logger.warning("{}", self.device.note)
-        broker = assignments_broker(self.settings.nats_url, self.settings.runner_id, self.attempts.take, self.bus.names)
+        broker = assignments_broker(
+            self.settings.nats_url,
+            self.settings.runner_id,
+            self.attempts.take,
+            self.bus.names,
+            seed_file=self.settings.nats_seed_file,
+        )
         lifetime.on_close(partial(self._close, broker))
         lifetime.spawn(self.child.run(), "child", cleanup_seconds=CLOSE_SECONDS)
         lifetime.spawn(self.heartbeat.run(), "heartbeat")

@@ -25,7 +25,9 @@ async def open_bus(settings: CommonSettings, purpose: str) -> AsyncIterator[Bus]
     """A connection to the log for a command, which does not wait long. Errors: DependencyAway."""
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            bus = await nats.connect(settings.nats_url, f"{purpose}-{ids.new_id()}", settings.nats_prefix)
+            bus = await nats.connect(
+                settings.nats_url, f"{purpose}-{ids.new_id()}", settings.nats_prefix, seed_file=settings.nats_seed_file
+            )
     except TimeoutError:
         reason = f"no connection within {CONNECT_SECONDS:g} s"
         raise DependencyAway(dependency="nats", reason=reason) from None

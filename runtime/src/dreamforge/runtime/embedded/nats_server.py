@@ -3,14 +3,17 @@
 import asyncio
 import json
 import os
+import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, ClassVar
 
+from dreamforge.contracts.log.permissions import ADMIN
 from dreamforge.contracts.log.streams import PROBES
 from dreamforge.contracts.log.subjects import probe_of
 from dreamforge.runtime.embedded.binaries import find_program
 from dreamforge.runtime.embedded.errors import EmbeddedError
-from dreamforge.runtime.embedded.folder import kept_secrets, new_secret
+from dreamforge.runtime.embedded.nats_users import password_of, seed_file, write_users
 from dreamforge.runtime.embedded.ports import LOOPBACK, free_port
 from dreamforge.runtime.embedded.server import EmbeddedServer, Launch
 from dreamforge.runtime.log.monitoring import PROBE_BYTES, problem_of
@@ -21,7 +24,7 @@ FILE_LIMIT_BYTES = 64 * 2**30  # a limit, not a reservation; at about 10 kB a jo
 
 
 class NatsServer(EmbeddedServer):
-    """The durable log on this machine. `url` carries the token; `http_url` is the monitoring endpoint."""
+    """The durable log on this machine. `url` is the administrator's; `http_url` is the monitoring endpoint."""
 
     name: ClassVar[str] = "nats"
     program: ClassVar[str] = "nats-server"
@@ -36,18 +39,25 @@ class NatsServer(EmbeddedServer):
         file_limit_bytes: int = FILE_LIMIT_BYTES,
         ready_seconds: float = 60.0,
         stop_seconds: float = 20.0,
+        runner_ids: Collection[str] = (),
+        prefix: str = "",
+        streams: bool = False,
     ) -> None:
-        """fsync=False syncs every two minutes (nats-server's own default): only for tests that do not show
-        durability. It still survives a `kill -9` of the server, but not of the machine."""
+        """runner_ids: runners of this machine, each with a user. prefix: FORGE_NATS_PREFIX of the services.
+
+        streams: create our streams after every start, as `dreamforge streams create` does. fsync=False syncs every two
+        minutes (nats-server's own default): only for tests that do not show durability. It still survives a `kill -9`
+        of the server, but not of the machine."""
         super().__init__(folder, port=port, ready_seconds=ready_seconds, stop_seconds=stop_seconds)
         self._fsync = fsync
         self._limits_bytes = (memory_limit_bytes, file_limit_bytes)
         self._http_port = 0
-        self._token = ""
+        self._password = ""
+        self._runner_ids, self._prefix, self._streams = tuple(runner_ids), prefix, streams
 
     @property
     def url(self) -> str:
-        return f"nats://{self._token}@{self.address}"
+        return f"nats://{ADMIN}:{self._password}@{self.address}"
 
     @property
     def http_url(self) -> str:
@@ -56,11 +66,41 @@ class NatsServer(EmbeddedServer):
     def settings_env(self) -> dict[str, str]:
         return {"FORGE_NATS_URL": self.url, "FORGE_NATS_MONITOR_URL": self.http_url}
 
+    def service_env(self, user: str) -> dict[str, str]:
+        """The variables with which a process is that user and no other."""
+        seed = seed_file(self.folder, user)
+        return self.settings_env() | {"FORGE_NATS_URL": f"nats://{self.address}", "FORGE_NATS_SEED_FILE": str(seed)}
+
+    async def start(self) -> None:
+        """As every embedded server; then with our streams, where it was told to."""
+        await super().start()
+        if self._streams:
+            try:
+                await self._create_streams()
+            except BaseException:
+                await self.stop()
+                raise
+
+    async def _create_streams(self) -> None:
+        from dreamforge.runtime.log.bus import connect
+        from dreamforge.runtime.log.streams import ensure_streams
+
+        bus = await connect(self.url, "embedded", self._prefix)
+        try:
+            await ensure_streams(bus)
+        finally:
+            await bus.close()
+
     async def _prepare(self) -> None:
         (self.folder / "jetstream").mkdir(mode=0o700, exist_ok=True)
-        secrets = kept_secrets(self.folder / "credentials.json", lambda: {"token": f"forge_{new_secret()}"})
-        self._token = secrets["token"]
+        self._password = password_of(self.folder)
+        write_users(self.folder, self._password, self._runner_ids, self._prefix)
+        shutil.copyfile(CONFIGURATION, self._configuration)
         self._http_port = self._http_port or free_port()
+
+    @property
+    def _configuration(self) -> Path:
+        return self.folder / CONFIGURATION.name
 
     def _choose_ports(self) -> None:
         super()._choose_ports()
@@ -75,13 +115,12 @@ class NatsServer(EmbeddedServer):
             "FORGE_NATS_SERVER_NAME": json.dumps(f"forge-{self.port}"),
             "FORGE_NATS_PORT": str(self.port),
             "FORGE_NATS_HTTP": json.dumps(f"{LOOPBACK}:{self._http_port}"),
-            "FORGE_NATS_TOKEN": json.dumps(self._token),
             "FORGE_NATS_STORE_DIR": json.dumps(str(self.folder / "jetstream"), ensure_ascii=False),
             "FORGE_NATS_SYNC_INTERVAL": json.dumps("always" if self._fsync else "2m"),
             "FORGE_NATS_MEMORY_LIMIT": str(self._limits_bytes[0]),
             "FORGE_NATS_FILE_LIMIT": str(self._limits_bytes[1]),
         }
-        command = (str(find_program(self.program)), "--config", str(CONFIGURATION))
+        command = (str(find_program(self.program)), "--config", str(self._configuration))
         return Launch(command, environment | {"PATH": os.defpath})
 
     async def _check(self) -> None:
@@ -107,7 +146,9 @@ class NatsServer(EmbeddedServer):
         """
         reader, writer = await asyncio.open_connection(LOOPBACK, self.port)
         try:
-            options = json.dumps({"auth_token": self._token, "verbose": False, "lang": "python", "version": "0"})
+            options = json.dumps(
+                {"user": ADMIN, "pass": self._password, "verbose": False, "lang": "python", "version": "0"}
+            )
             writer.write(f"CONNECT {options}\r\nSUB ready 1\r\nPUB {subject} ready {len(data)}\r\n".encode())
             writer.write(data + b"\r\n")
             while not (line := await reader.readline()).startswith(b"MSG ready"):

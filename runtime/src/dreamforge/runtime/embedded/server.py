@@ -71,6 +71,10 @@ class EmbeddedServer(ABC):
     def settings_env(self) -> dict[str, str]:
         """The FORGE_* variables that tell a service how to reach it; complete once it has been started."""
 
+    def service_env(self, user: str) -> dict[str, str]:  # noqa: ARG002 - NATS alone has users
+        """The variables of a process that is that user of the bus (contracts.log.permissions)."""
+        return self.settings_env()
+
     @abstractmethod
     async def _prepare(self) -> None:
         """Prepare the data folder; its lock is held when this runs. Must be repeatable."""

@@ -1,6 +1,7 @@
 """All three servers of a machine without Docker, as one."""
 
 import asyncio
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,10 +27,12 @@ class EmbeddedStack:
         postgres_port: int | None = None,
         s3_port: int | None = None,
         fsync: bool = True,
+        runner_ids: Collection[str] = (),
     ) -> None:
-        """Ports as in EmbeddedServer; fsync=False only for tests that do not show durability."""
+        """Ports as in EmbeddedServer, runners as in NatsServer; fsync=False only for tests that do not show
+        durability. NATS has our streams."""
         self.folder = folder.absolute()
-        self.nats = NatsServer(self.folder / "nats", port=nats_port, fsync=fsync)
+        self.nats = NatsServer(self.folder / "nats", port=nats_port, fsync=fsync, runner_ids=runner_ids, streams=True)
         self.postgres = PostgresServer(self.folder / "postgres", port=postgres_port, fsync=fsync)
         self.s3 = S3Server(self.folder / "s3", port=s3_port)
         self._lock = FolderLock(self.folder, "stack")
@@ -42,6 +45,10 @@ class EmbeddedStack:
     def settings_env(self) -> dict[str, str]:
         """The environment variables of a service that uses these servers."""
         return self.nats.settings_env() | self.postgres.settings_env() | self.s3.settings_env()
+
+    def service_env(self, user: str) -> dict[str, str]:
+        """The same for a process that is that user of the bus."""
+        return self.settings_env() | self.nats.service_env(user)
 
     def processes(self) -> list[ServerProcess]:
         """The servers that run now."""

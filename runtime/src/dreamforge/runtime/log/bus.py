@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from loguru import logger
@@ -16,10 +17,12 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError as JetStreamApiError
 
 from dreamforge.contracts.errors import BrokerUnfit, DependencyAway, EventTooLarge
+from dreamforge.contracts.log.permissions import inbox_of
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.headers import FastClient
 from dreamforge.runtime.log.names import PLAIN_NAMES, Names
 from dreamforge.runtime.log.prefixed_client import PrefixedClient
+from dreamforge.runtime.log.seeds import seed_in
 from dreamforge.runtime.service.tasks import cancel
 
 # Atomic batches came with 2.12, schedules with 2.12, per-key TTL with 2.11; 2.14 is what we test against.
@@ -76,6 +79,7 @@ class Bus:
     nc: Client
     js: JetStreamContext = field(repr=False)
     names: Names = PLAIN_NAMES
+    user: str = ""
     on_reconnect: set[Callable[[], None]] = field(default_factory=set, repr=False)
     beside: "set[asyncio.Task[None]]" = field(default_factory=set, repr=False)
     followers: "set[Silent]" = field(default_factory=set, repr=False)
@@ -144,11 +148,12 @@ def ack(message: Msg) -> dict[str, Any]:  # Any: JSON
     return answer
 
 
-async def connect(url: str, name: str, prefix: str = "") -> Bus:
+async def connect(url: str, name: str, prefix: str = "", *, user: str = "", seed_file: Path | None = None) -> Bus:
     """Connect, waiting for as long as NATS is unavailable. Errors: BrokerUnfit when the server is too old or its
-    messages are too small.
+    messages are too small, InvalidSettings when the seed cannot be read.
 
-    With a prefix all names on the server begin with it; this process uses the plain ones.
+    With a prefix all names on the server begin with it; this process uses the plain ones. `user` is the one whose
+    permissions suffice (contracts.log.permissions): inbox and consumers have its names; "" for who may do everything.
     """
     names = Names(prefix)
     nc = PrefixedClient(names) if prefix else FastClient()
@@ -156,6 +161,8 @@ async def connect(url: str, name: str, prefix: str = "") -> Bus:
     await nc.connect(
         url.split(","),
         name=name,
+        inbox_prefix=inbox_of(user),
+        nkeys_seed_str=seed_in(seed_file),
         connect_timeout=2,
         drain_timeout=DRAIN_SECONDS,
         max_reconnect_attempts=-1,
@@ -175,7 +182,7 @@ async def connect(url: str, name: str, prefix: str = "") -> Bus:
             reason=f"it takes messages of {nc.max_payload} bytes, and {MINIMUM_PAYLOAD_BYTES} are needed:"
             " set `max_payload: 1MB` in its configuration"
         )
-    return Bus(nc, nc.jetstream(timeout=REQUEST_TIMEOUT_SECONDS), names, connection_log.on_reconnect)
+    return Bus(nc, nc.jetstream(timeout=REQUEST_TIMEOUT_SECONDS), names, user, connection_log.on_reconnect)
 
 
 class _ConnectionLog:

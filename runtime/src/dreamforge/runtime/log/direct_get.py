@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.runtime.log import leader_get
 from dreamforge.runtime.log.bus import NATS_ERRORS, REQUEST_TIMEOUT_SECONDS, Bus
-from dreamforge.runtime.log.message import LogMessage, writers_own
+from dreamforge.runtime.log.message import LogMessage, of_answer
 
 # The server sends no more than this many in answer to one request; a job has a few dozen events.
 MAX_MESSAGES = 1024
@@ -108,4 +108,4 @@ def _finish(done: "asyncio.Future[dict[str, str]]", headers: dict[str, str]) -> 
 
 
 def _stored(message: Msg, headers: dict[str, str]) -> LogMessage:
-    return LogMessage(headers["Nats-Subject"], writers_own(headers), message.data, int(headers["Nats-Sequence"]))
+    return LogMessage(headers["Nats-Subject"], of_answer(headers), message.data, int(headers["Nats-Sequence"]))

@@ -7,14 +7,17 @@ as one list. At most 1.5 pulls of messages are in memory.
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from loguru import logger
 from nats.aio.msg import Msg
 
 from dreamforge.contracts.errors import DependencyAway, LogReplaced
-from dreamforge.contracts.log.streams import STREAMS
-from dreamforge.runtime import clock
+from dreamforge.contracts.log.permissions import followers_of
+from dreamforge.contracts.log.streams import CONSUMED, STREAMS
+from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log import identity, leader_get
 from dreamforge.runtime.log.bus import NATS_ERRORS, ApiError, Bus
 from dreamforge.runtime.log.leader_get import last_sequence as last_sequence
@@ -30,6 +33,8 @@ INACTIVE_SECONDS = 15.0
 # A leader that was cut off from its cluster may miss the newest messages, and is deposed well within this time.
 DEPOSED_SECONDS = 10.0
 FACTS = frozenset(spec.name for spec in STREAMS if spec.facts)
+# err_codes of nats-server: a consumer of that name is there.
+CONSUMER_EXISTS = (10013, 10105, 10148)
 NANOSECONDS = 1_000_000_000
 
 
@@ -60,6 +65,7 @@ class Follower:
     new_only: bool = False
     _inbox: "asyncio.Queue[Msg | None]" = field(default_factory=asyncio.Queue, init=False)  # None: reconnected
     _log_id: str | None = field(default=None, init=False)
+    _consumer_name: str = field(default="", init=False)
     _newest: LogMessage | None = field(default=None, init=False)
     _short_since: float | None = field(default=None, init=False)
     _waiting_since: float | None = field(default=None, init=False)  # None: who reads has not come back for more
@@ -81,10 +87,11 @@ class Follower:
                 async for attempt in retry.backoff(f"the stream {self.stream}", cap_seconds=1.0):
                     began = self.after_sequence
                     try:
-                        async for batch in self._session():
-                            self._waiting_since = None
-                            yield batch
-                            self._waiting_since = clock.monotonic_seconds()
+                        async with aclosing(self._session()) as session:
+                            async for batch in session:
+                                self._waiting_since = None
+                                yield batch
+                                self._waiting_since = clock.monotonic_seconds()
                     except (_SessionLost, DependencyAway, ApiError, *NATS_ERRORS) as error:
                         if attempt > 1:
                             logger.warning("following {} again from {}: {}", self.stream, self.after_sequence, error)
@@ -100,7 +107,7 @@ class Follower:
         self.bus.on_reconnect.add(self._reconnected)
         try:
             await self._not_past_the_end()
-            info = await self.bus.request(f"$JS.API.CONSUMER.CREATE.{self.stream}", self._consumer())
+            info = await self._create_consumer()
             await self._same_log()
             if self.new_only:  # known from here on, even if the session ends before the first message
                 self.new_only, self.after_sequence = False, int(info["delivered"]["stream_seq"])
@@ -113,6 +120,34 @@ class Follower:
             self.bus.on_reconnect.discard(self._reconnected)
             if not self.bus.nc.is_closed and not self.bus.nc.is_draining:
                 await subscription.unsubscribe()
+                if self._consumer_name:  # another process of this user may need it before it is removed by itself
+                    await self.bus.nc.publish(f"$JS.API.CONSUMER.DELETE.{self.stream}.{self._consumer_name}")
+
+    async def _create_consumer(self) -> dict[str, Any]:  # Any: JSON
+        """Where consumers of others are, under a name of our user, else under one that the server makes up."""
+        if self.stream not in CONSUMED:
+            return await self.bus.request(f"$JS.API.CONSUMER.CREATE.{self.stream}", self._consumer())
+        if self._consumer_name:  # of the session before
+            with suppress(ApiError):
+                await self.bus.request(f"$JS.API.CONSUMER.DELETE.{self.stream}.{self._consumer_name}", None)
+        mark = ids.new_id()
+        names = followers_of(self.bus.user) if self.bus.user else (f"follow-{mark}",)
+        for name in dict.fromkeys((self._consumer_name or names[0], *names)):
+            request = self._consumer()
+            # With a mark of its own a consumer is never taken for the same one of another process.
+            request["config"] |= {"name": name, "metadata": {"follower": mark}}
+            try:
+                info = await self.bus.request(
+                    f"$JS.API.CONSUMER.CREATE.{self.stream}.{name}", request | {"action": "create"}
+                )
+            except ApiError as error:
+                if error.code not in CONSUMER_EXISTS:
+                    raise
+                continue
+            self._consumer_name = name
+            return info
+        reason = f"{len(names)} processes of user {self.bus.user} follow {self.stream} already; no more are allowed"
+        raise DependencyAway(dependency="nats", reason=reason)
 
     async def _same_log(self) -> None:
         """That the consumer, which exists by now, is one of the stream that was read so far."""
@@ -220,8 +255,8 @@ class Follower:
             found.append(LogMessage(message.subject, message.headers or {}, message.data, sequence))
         return Batch(found, pending), delivered
 
-    def _consumer(self) -> dict[str, object]:
-        config: dict[str, object] = {
+    def _consumer(self) -> dict[str, Any]:  # Any: JSON
+        config: dict[str, Any] = {
             "ack_policy": "none",
             "max_deliver": 1,
             "mem_storage": True,

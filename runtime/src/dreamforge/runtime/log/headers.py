@@ -9,6 +9,10 @@ from urllib.parse import ParseResult, unquote
 
 from nats.aio.client import Client
 
+from dreamforge.contracts.log.envelope import COPIED_FROM
+from dreamforge.runtime.log.message import NAMED_TWICE
+
+STREAM_HEADER = COPIED_FROM.encode() + b":"
 # What bytes.strip() strips; str.strip() alone would strip more.
 BLANKS = " \t\n\r\x0b\x0c"
 
@@ -24,7 +28,10 @@ class FastClient(Client):
 
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
-        return parse_header_lines(raw)
+        found = parse_header_lines(raw)
+        if raw.count(STREAM_HEADER) > 1:
+            found[NAMED_TWICE] = "1"
+        return found
 
     def give_up_requests(self, reason: Exception) -> None:
         """Fail every request that waits for an answer: it was sent on a connection that is lost."""

@@ -10,7 +10,7 @@ from typing import Any
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.runtime.log.bus import ApiError, Bus
 from dreamforge.runtime.log.headers import parse_header_lines
-from dreamforge.runtime.log.message import LogMessage, writers_own
+from dreamforge.runtime.log.message import LogMessage, as_stored
 
 # err_code of nats-server: there is no such message.
 NO_MESSAGE = 10037
@@ -70,7 +70,7 @@ async def _message(bus: Bus, stream: str, request: dict[str, object]) -> dict[st
 
 def _stored(message: dict[str, Any]) -> LogMessage:  # Any: JSON
     _, _, lines = b64decode(message.get("hdrs", "")).partition(b"\r\n")  # the first one names the protocol
-    headers = writers_own(parse_header_lines(lines))
+    headers = as_stored(parse_header_lines(lines))
     return LogMessage(message["subject"], headers, b64decode(message.get("data", "")), int(message["seq"]))
 
 

@@ -1,6 +1,7 @@
 """Creates and updates the server's streams and buckets as `contracts.log.streams` declares them; only this module does.
 
-Raw API requests, because neither nats-py nor FastStream supports all of the options.
+An administrator does that (`dreamforge streams create`, or `dreamforge up` at its start); services only see that what
+they need is there. Raw API requests, because neither nats-py nor FastStream supports all of the options.
 """
 
 from typing import Any
@@ -21,6 +22,11 @@ NANOSECONDS = 1_000_000_000
 # nats-server tracks message ids this long to drop repeats; repeats of events are refused by version anyway.
 DUPLICATE_WINDOW_SECONDS = 120
 OUR_SUBJECTS = "forge."
+CREATED, UPDATED, UNCHANGED = "created", "updated", "unchanged"
+# What the server changes of no stream; only buckets of older releases differ in it.
+FIXED = {"storage", "persist_mode"}
+# What an administrator chooses, or only people read.
+NOT_OF_SERVICES = {"num_replicas", "description", "persist_mode", "duplicate_window", "deny_delete"}
 # Names and subjects that others may use too: those that older releases made are known by their descriptions.
 TITLES: dict[str, tuple[str, ...]] = {
     "ADVISORIES": (
@@ -56,13 +62,17 @@ def stream_config(spec: StreamSpec, *, replicas: int) -> dict[str, Any]:
 
 
 def bucket_config(spec: BucketSpec, *, replicas: int) -> dict[str, Any]:
-    """A bucket of leases: in memory, one value a key, removed when its time to live ends. Pure."""
-    return {
+    """A bucket of leases: one value a key, removed when its time to live ends. Pure.
+
+    On disk, since a bucket in memory is gone with its server, and services may not make it again; a lease that is lost
+    with its power is renewed anyway, so on one server it is not fsynced.
+    """
+    config = {
         "name": f"KV_{spec.name}",
         "description": spec.title,
         "subjects": [key_of(spec.name, ">")],
         "retention": "limits",
-        "storage": "memory",
+        "storage": "file",
         "num_replicas": replicas,
         "max_msgs_per_subject": 1,
         "discard": "new",
@@ -72,21 +82,18 @@ def bucket_config(spec: BucketSpec, *, replicas: int) -> dict[str, Any]:
         "allow_msg_ttl": True,
         "subject_delete_marker_ttl": spec.marker_seconds * NANOSECONDS,
     }
+    return config if replicas > 1 else config | {"persist_mode": "async"}
 
 
-async def open_log(settings: CommonSettings, name: str) -> Bus:
-    """What every service does first: connect, refuse a broker that may lose events, declare streams, agree on the time.
+async def open_log(settings: CommonSettings, name: str, *, user: str = "") -> Bus:
+    """What every service does first: connect, refuse a broker that may lose events, see its streams, agree on the time.
 
-    Waits for as long as NATS is unavailable. Errors: BrokerUnfit.
+    Waits for as long as NATS is unavailable, or streams are missing. Errors: BrokerUnfit, NotOurs.
     """
-    bus = await connect(settings.nats_url, name, settings.nats_prefix)
+    bus = await connect(settings.nats_url, name, settings.nats_prefix, user=user, seed_file=settings.nats_seed_file)
     try:
         await require_durable(settings)
-        await retry.until_it_works(
-            "JetStream",
-            lambda: ensure_streams(bus, replicas=settings.stream_replicas, audit_days=settings.audit_retention_days),
-            DependencyAway,
-        )
+        await retry.until_it_works("JetStream", lambda: require_streams(bus), DependencyAway)
         await clock_skew.measure_first(bus)
     except BaseException:
         await bus.close()
@@ -95,37 +102,77 @@ async def open_log(settings: CommonSettings, name: str) -> Bus:
     return bus
 
 
-async def ensure_streams(bus: Bus, *, replicas: int = 1, audit_days: float | None = None) -> None:
-    """Create what is missing and update what differs; every service calls it at start, in any order.
+async def ensure_streams(bus: Bus, *, replicas: int = 1, audit_days: float | None = None) -> dict[str, str]:
+    """Create what is missing and update what differs; anyone who may, at the same time as others, any number of times.
 
-    Errors: NotOurs for a stream of one of our names that something else made; BrokerUnfit, DependencyAway.
+    Returns what was done, by stream: "created", "updated" or "unchanged". Errors: NotOurs for a stream of one of our
+    names that something else made; BrokerUnfit, DependencyAway, ApiError.
     """
-    for spec in STREAMS:
-        config = stream_config(spec, replicas=replicas)
-        if spec is AUDIT and audit_days is not None:
+    done: dict[str, str] = {}
+    for config in _configs(replicas):
+        # Only who has that setting knows how long the audit is kept: others leave it as they find it.
+        as_found: tuple[str, ...] = ()
+        if config["name"] == AUDIT.name and audit_days is None:
+            as_found = ("max_age",)
+        elif config["name"] == AUDIT.name and audit_days is not None:
             config["max_age"] = int(audit_days * DAY_SECONDS * NANOSECONDS)
-        # Only a service that starts knows how long the audit is kept: others leave it as they find it.
-        as_found = ("max_age",) if spec is AUDIT and audit_days is None else ()
-        await _ensure(bus, config, as_found)
-    for bucket in BUCKETS:
-        await _ensure(bus, bucket_config(bucket, replicas=replicas))
+        done[config["name"]] = await _ensure(bus, config, as_found)
+    return done
 
 
-async def _ensure(bus: Bus, config: dict[str, Any], as_found: tuple[str, ...] = ()) -> None:
+async def require_streams(bus: Bus) -> None:
+    """That every stream is there and as it is declared, as far as it matters to a service.
+
+    Errors: DependencyAway with the command that makes them; NotOurs; BrokerUnfit.
+    """
+    found = {config["name"]: (await _info(bus, config["name"]), config) for config in _configs(replicas=1)}
+    if missing := [name for name, (info, _) in found.items() if info is None]:
+        raise _not_made("are missing", missing)
+    for info, config in found.values():
+        _require_ours(info or {}, config)
+    found[AUDIT.name][1].pop("max_age")
+    if other := [name for name, (info, config) in found.items() if _differences(info or {}, config) - NOT_OF_SERVICES]:
+        raise _not_made("are those of another release", other)
+
+
+def _configs(replicas: int) -> list[dict[str, Any]]:
+    streams = [stream_config(spec, replicas=replicas) for spec in STREAMS]
+    return streams + [bucket_config(spec, replicas=replicas) for spec in BUCKETS]
+
+
+def _not_made(what: str, streams: list[str]) -> DependencyAway:
+    named = ", ".join(streams[:3]) + (f" and {len(streams) - 3} more" if len(streams) > 3 else "")
+    reason = f"{named} {what}: an administrator runs `dreamforge streams create`"
+    return DependencyAway(dependency="nats", reason=reason)
+
+
+async def _ensure(bus: Bus, config: dict[str, Any], as_found: tuple[str, ...] = ()) -> str:
     name = config["name"]
-    found = await _info(bus, name) or await _create(bus, config)
+    found = await _info(bus, name)
     if found is None:
-        return
+        found = await _create(bus, config)
+        if found is None:
+            return CREATED
     _require_ours(found, config)
     config = {key: value for key, value in config.items() if key not in as_found}
     if found["config"].get("deny_delete"):  # which the server never takes back: older releases set it everywhere
         config = config | {"deny_delete": True}
+    different = _differences(found, config)
+    if not different:
+        return UNCHANGED
+    if different & FIXED and name.startswith("KV_"):  # leases: what is lost is renewed within seconds
+        await bus.request(f"$JS.API.STREAM.DELETE.{name}", None)
+        await _create(bus, config)
+        return CREATED
     wanted = config | {"metadata": identity.kept_metadata(found)}
-    # A server fills in defaults, so only what is declared is compared.
-    if not identity.is_marked(found) or any(
-        found["config"].get(key, _absent(value)) != value for key, value in config.items()
-    ):
-        await bus.request(f"$JS.API.STREAM.UPDATE.{name}", found["config"] | wanted)
+    await bus.request(f"$JS.API.STREAM.UPDATE.{name}", found["config"] | wanted)
+    return UPDATED
+
+
+def _differences(found: dict[str, Any], config: dict[str, Any]) -> set[str]:
+    """What of a stream is not as declared; a server fills in defaults, so nothing else is compared."""
+    marked = set() if identity.is_marked(found) else {"metadata"}
+    return marked | {key for key, value in config.items() if found["config"].get(key, _absent(value)) != value}
 
 
 async def _info(bus: Bus, name: str) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from dreamforge.contracts.access import KeyState, evolve_key
 from dreamforge.contracts.fleet import LEASE_SECONDS, Heartbeat
 from dreamforge.contracts.installation_events import KeyEvent, ModelRegistered, ModelRemoved, QueueEvent, TenantEvent
+from dreamforge.contracts.log.envelope import COPIED_FROM
 from dreamforge.contracts.log.streams import AUDIT, KEYS, MODELS, QUEUES, RUNNERS_BUCKET, TENANTS
 from dreamforge.contracts.log.subjects import ADDRESSES_FIRST_USED, key_of
 from dreamforge.contracts.models.descriptor import ModelDescriptor
@@ -26,6 +27,7 @@ from dreamforge.runtime.log.readable import readable
 _HEARTBEATS = key_of(RUNNERS_BUCKET, "")
 # A runner without a heartbeat for two leases is not live, even if the end of its lease was not seen.
 SILENT_SECONDS = 2.0 * LEASE_SECONDS
+LEASE = "Nats-TTL"
 GONE_OPERATIONS = ("DEL", "PURGE")
 
 
@@ -60,6 +62,9 @@ class FleetView:
 
     def _apply(self, message: LogMessage) -> None:
         runner_id = message.subject.removeprefix(_HEARTBEATS)
+        if COPIED_FROM in message.headers or LEASE not in message.headers:
+            logger.warning("ignoring a message under the key of {} that is no heartbeat of it", runner_id)
+            return
         if "Nats-Marker-Reason" in message.headers or message.headers.get("KV-Operation") in GONE_OPERATIONS:
             if self.runners.pop(runner_id, None) is not None:
                 self.on_lost(runner_id)

@@ -58,6 +58,10 @@ class CommonSettings(BaseSettings):
     )
 
     nats_url: str = Field(default="nats://127.0.0.1:4222", description="NATS servers, comma-separated")
+    nats_seed_file: Path | None = Field(
+        default=None,
+        description="file with the nkey seed of this service's NATS user, where FORGE_NATS_URL has no password",
+    )
     nats_prefix: str = Field(
         default="",
         pattern="^[A-Za-z0-9-]{0,32}$",

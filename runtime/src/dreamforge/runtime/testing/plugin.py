@@ -203,10 +203,15 @@ def s3_settings(_shared_s3_settings: "S3Settings") -> "Iterator[S3Settings]":
 
 @pytest.fixture
 def _nats_env(request: pytest.FixtureRequest) -> dict[str, str]:
-    """Services must not refuse an external server that does not fsync: no test is about that."""
+    """With our streams. Services must not refuse an external server that does not fsync: no test is about that."""
+    from dreamforge.runtime.testing.blocking import run_blocking
+    from dreamforge.runtime.testing.streams import declare_streams
+
     if chosen_servers() == "embedded":
         own: NatsServer = request.getfixturevalue("nats_server")
+        run_blocking(declare_streams(own.url))
         return own.settings_env()
+    run_blocking(declare_streams(request.getfixturevalue("nats_url")))
     return {"FORGE_NATS_URL": request.getfixturevalue("nats_url"), "FORGE_NATS_ALLOW_UNSYNCED": "true"}
 
 

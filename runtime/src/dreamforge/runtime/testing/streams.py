@@ -5,6 +5,9 @@ import os
 import nats
 import pytest
 
+from dreamforge.runtime.log.bus import connect
+from dreamforge.runtime.log.streams import ensure_streams
+
 
 async def refuse_foreign_streams(url: str) -> None:
     """Errors: pytest.UsageError when the server already holds streams: it may be a real log."""
@@ -19,6 +22,15 @@ async def refuse_foreign_streams(url: str) -> None:
         raise pytest.UsageError(
             f"the NATS server holds streams ({names}): tests would delete them, so name an empty one"
         )
+
+
+async def declare_streams(url: str, prefix: str = "") -> None:
+    """Our streams, as an administrator makes them."""
+    bus = await connect(url, "test", prefix)
+    try:
+        await ensure_streams(bus)
+    finally:
+        await bus.close()
 
 
 async def delete_streams(url: str) -> None:

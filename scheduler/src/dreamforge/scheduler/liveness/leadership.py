@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from loguru import logger
 
-from dreamforge.contracts.errors import BrokerUnfit, DependencyAway
+from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.leader_lease import LEASE_HEADERS, LeaderLease, holder_of
 from dreamforge.contracts.log.streams import LEADER_LEASE_SECONDS, LEADER_RENEW_SECONDS, LEADERS_BUCKET
 from dreamforge.contracts.log.subjects import key_of
@@ -17,7 +17,6 @@ from dreamforge.runtime import clock
 from dreamforge.runtime.log import leader_get
 from dreamforge.runtime.log.bus import ApiError, Bus, ack
 from dreamforge.runtime.log.group_commit import EXPECTED, WRONG_LAST_SEQUENCE
-from dreamforge.runtime.log.streams import ensure_streams
 
 STREAM = f"KV_{LEADERS_BUCKET}"
 OPERATION = "KV-Operation"
@@ -28,11 +27,8 @@ DELETE_TRIES = 3
 class Leadership:
     """`leads` is true while this process holds the key of `service`; `on_change` is called when that changes."""
 
-    def __init__(
-        self, bus: Bus, service: str, instance_id: str, on_change: Callable[[bool], None], *, replicas: int = 1
-    ) -> None:
+    def __init__(self, bus: Bus, service: str, instance_id: str, on_change: Callable[[bool], None]) -> None:
         self._bus = bus
-        self._replicas = replicas
         self._key = key_of(LEADERS_BUCKET, service)
         self._instance = instance_id
         self._on_change = on_change
@@ -69,21 +65,13 @@ class Leadership:
         except DependencyAway as error:
             if not self.leads:
                 self._resign()
-            await self._redeclare(error)
+            self._warn(error)
         else:
             self._warned = ""
             led = self.leads  # a renewal that came late is a new beginning
             self._holds, self._until = True, asked_at + LEADER_LEASE_SECONDS
             if not led:
                 self._on_change(True)
-
-    async def _redeclare(self, error: DependencyAway) -> None:
-        """Declare the buckets of leaders and of the fleet, which are in memory: a restarted broker has neither."""
-        self._warn(error)
-        try:
-            await ensure_streams(self._bus, replicas=self._replicas)
-        except (DependencyAway, ApiError, BrokerUnfit) as second_error:
-            self._warn(second_error)
 
     def _warn(self, error: Exception) -> None:
         """Say it once: the next step is a quarter of a second away."""
