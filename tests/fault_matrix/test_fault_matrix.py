@@ -40,11 +40,11 @@ CALLS = (
     Call("gateway appends JobRequested", rf"^gateway\S* {JOB}requested$", NOTHING_DONE),
     Call("gateway appends CancelRequested", rf"^gateway\S* {JOB}cancel-requested$", NOTHING_DONE),
     Call("scheduler appends JobAssigned", rf"^scheduler {JOB}assigned\.r1$"),
-    Call("runner appends JobStarted", rf"^gpu-runner\S* {JOB}started$"),
-    Call("runner appends an image while it renders the next", rf"^gpu-runner\S* {JOB}artifact\.0$"),
-    Call("runner appends its last image and success, inside the batch", rf"^gpu-runner\S* {JOB}artifact\.1$"),
-    Call("runner appends its last image and success, the commit", rf"^gpu-runner\S* {JOB}succeeded$"),
-    Call("runner appends JobCancelled", rf"^gpu-runner\S* {JOB}cancelled$"),
+    Call("runner appends JobStarted", rf"^gpu-runner\S* {JOB}started\.r1$"),
+    Call("runner appends an image while it renders the next", rf"^gpu-runner\S* {JOB}artifact\.0\.r1$"),
+    Call("runner appends its last image and success, inside the batch", rf"^gpu-runner\S* {JOB}artifact\.1\.r1$"),
+    Call("runner appends its last image and success, the commit", rf"^gpu-runner\S* {JOB}succeeded\.r1$"),
+    Call("runner appends JobCancelled", rf"^gpu-runner\S* {JOB}cancelled\.r1$"),
     # Reading the log.
     Call("gateway asks the leader for the version of a job", r"^gateway\S* \$JS\.API\.STREAM\.MSG\.GET\.JOBS$", EVERY),
     Call("gateway loads a job", r"^gateway\S* \$JS\.API\.DIRECT\.GET\.JOBS$", EVERY),
@@ -121,7 +121,7 @@ async def test_every_call_ends_in_a_correct_state(system: InProcessSystem, call:
 
 async def cancel_another(system: InProcessSystem) -> str:
     """A job that would take long, cancelled while it runs; its id."""
-    job_id = await system.submit(steps=150, images=4)
+    job_id = await system.submit(steps=150, images=16)
     await eventually(lambda: system.facts(job_id), until=lambda facts: "started" in facts)
     await system.request("POST", f"/v1/jobs/{job_id}/cancel")
     assert (await system.finished(job_id))["status"] == "cancelled"

@@ -151,7 +151,7 @@ def erase(
 ) -> None:
     """Delete every job and upload of a tenant. Jobs can be undeleted for a while; uploads cannot.
 
-    Its API keys stay valid until they are revoked with `dreamforge keys revoke`.
+    Its API keys stay valid until they are revoked with `dreamforge keys revoke KEY_ID`.
     """
     if not yes:
         typer.confirm(f"Delete every job and upload of tenant {name}?", abort=True)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from dreamforge.contracts.models.descriptor import Token
 from dreamforge.gateway.documents import route_descriptions as doc
-from dreamforge.gateway.http.errors import Malformed
+from dreamforge.gateway.http.errors import InvalidRequest, Violation
 from dreamforge.gateway.read.replies import AuditReply
 from dreamforge.gateway.routes.common import dependencies_of, reply
 from dreamforge.runtime import clock
@@ -39,7 +39,8 @@ async def read_audit(request: Request, query: Annotated[AuditQuery, Query()]) ->
     try:
         cursor = AuditCursor.decode(query.cursor) if query.cursor else AuditCursor(query.since or clock.now() - SINCE)
     except ValueError:
-        raise Malformed(parameter="cursor", expected="the next_cursor of a page") from None
+        wrong = Violation("must be the next_cursor of a page", parameter="cursor")
+        raise InvalidRequest(violations=(wrong,)) from None
     reader = AuditReader(dependencies_of(request).log.bus)
     page = await reader.page(cursor, limit=query.limit, tenant=query.tenant, actor=query.actor)
     return reply(AuditReply(entries=page.entries, next_cursor=page.cursor.encode(), more=page.more))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import Depends, Header, Query
+from fastapi import Depends, Header, Path, Query
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
@@ -131,6 +131,10 @@ def tenant_for(request: Request, identity: Identity) -> str:
     if not is_tenant(tenant):
         raise Malformed(parameter="Forge-Tenant", expected=TENANT_EXPECTED)
     return tenant
+
+
+# As a parameter of a path. The form is in the document; `is_tenant` decides, for headers as well.
+TenantName = Annotated[str, Path(json_schema_extra={"pattern": f"^{_TENANT.pattern}$"})]
 
 
 def is_tenant(name: str) -> bool:

@@ -20,6 +20,7 @@ from dreamforge.gateway.routes.artifacts import parts_of_artifact
 from dreamforge.gateway.routes.common import (
     TENANT_EXPECTED,
     ConsistentDependencies,
+    TenantName,
     accepted,
     catch_up,
     dependencies_of,
@@ -123,7 +124,7 @@ async def delete_artifact(request: Request, artifact_id: str) -> Response:
 @router.delete(
     "/tenants/{tenant}/data", response_model=TenantDeletion, responses=doc.problems(400, 403, 409, 415, 422, 503)
 )
-async def delete_tenant_data(request: Request, dependencies: ConsistentDependencies, tenant: str) -> Response:
+async def delete_tenant_data(request: Request, dependencies: ConsistentDependencies, tenant: TenantName) -> Response:
     """Delete every job and upload of a tenant, 500 jobs a request: repeat it until `more` is false.
 
     Jobs can be undeleted until they are erased, uploads can not. API keys are not revoked by it.

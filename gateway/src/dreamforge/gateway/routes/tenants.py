@@ -18,6 +18,7 @@ from dreamforge.gateway.read.replies import TenantReply, TenantsReply
 from dreamforge.gateway.routes.common import (
     TENANT_EXPECTED,
     BoundedBodyRoute,
+    TenantName,
     dependencies_of,
     is_tenant,
     quota_replies,
@@ -48,13 +49,13 @@ async def list_tenants(request: Request) -> Response:
 
 
 @router.get("/{tenant}", response_model=TenantReply, responses=doc.problems(400, 422, 503))
-async def read_tenant(request: Request, tenant: str) -> Response:
+async def read_tenant(request: Request, tenant: TenantName) -> Response:
     """What a tenant may use, what it uses, and its weight."""
     return reply(await _tenant(dependencies_of(request), _known_shape(tenant)))
 
 
 @router.patch("/{tenant}", response_model=TenantReply, responses=doc.problems(400, 413, 415, 422, 503))
-async def configure_tenant(request: Request, tenant: str, change: Annotated[TenantChange, Body()]) -> Response:
+async def configure_tenant(request: Request, tenant: TenantName, change: Annotated[TenantChange, Body()]) -> Response:
     """Set quotas and the weight of a tenant. They count from the next request and the next plan on."""
     dependencies, name = dependencies_of(request), _known_shape(tenant)
     quotas = change.model_dump(include=change.model_fields_set - {"weight"})
