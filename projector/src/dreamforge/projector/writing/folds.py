@@ -1,7 +1,7 @@
 """How each stream becomes rows: which rows to read first, what to fold, which rows to write."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from typing import Any, Protocol
 
 from dreamforge.contracts.events import FailureReason, StepProgressed
@@ -106,8 +106,13 @@ async def _delete_jobs(cursor: Cursor, job_ids: list[str]) -> None:
         await cursor.execute(statement, (job_ids,))
 
 
+# Those of the current attempt come last, in the order of the fields after its number.
+ATTEMPT_COLUMNS = len(fields(AttemptRow)) - 1
+
+
 def job_of_row(row: Sequence[Any]) -> JobRow:  # Any: a row of LOAD_JOBS
     """The job whose `job_row` and `attempt_row` are this row."""
+    attempt = row[-ATTEMPT_COLUMNS:]
     state = JobState(
         status=Status(row[2]),
         tenant=row[3],
@@ -115,8 +120,8 @@ def job_of_row(row: Sequence[Any]) -> JobRow:  # Any: a row of LOAD_JOBS
         requested_at=row[5],
         attempt=row[6],
         runner_id=row[7] or "",
-        instance_id=row[22] if row[7] else "",
-        assigned_to=row[21] or "",
+        instance_id=attempt[1] if row[7] else "",
+        assigned_to=attempt[0] or "",
         retry_at=row[8],
         cancel_requested=row[9],
         failure=FailureReason(row[10]) if row[10] else None,
@@ -125,7 +130,7 @@ def job_of_row(row: Sequence[Any]) -> JobRow:  # Any: a row of LOAD_JOBS
         erase_at=row[24],
     )
     job = JobRow(row[0], row[1], state, *row[12:20], *row[21:24])
-    job.current = AttemptRow(row[6], *row[25:]) if row[25] is not None else None
+    job.current = AttemptRow(row[6], *attempt) if attempt[0] is not None else None
     return job
 
 
