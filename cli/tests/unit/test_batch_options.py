@@ -5,12 +5,14 @@ import pytest
 from dreamforge.cli.batches.options import batch_of, grid_of
 from dreamforge.cli.batches.watch import BatchView
 from dreamforge.cli.failure import CommandError
-from dreamforge.contracts.events import JobRequested, JobSucceeded
+from dreamforge.contracts.events import Decision, JobAssigned, JobRequested, JobStarted, JobSucceeded
 from dreamforge.contracts.request.batch import BatchPlace
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.runtime import clock
 
 FIELDS = {"prompt": "a {b|c}", "negative_prompt": "", "images": 1, "steps": 5, "priority": 5}
+
+DECISION = Decision(waited_seconds=0, effective_priority=5, queue_length=1, required_bytes=1, candidates=())
 
 
 def test_prompts_are_templates_only_where_that_is_asked_for() -> None:
@@ -42,5 +44,8 @@ def test_a_batch_has_ended_when_its_jobs_have() -> None:
         place = BatchPlace(batch_id="B", index=number, jobs=2, chosen={"steps": number})
         batch.fold(job_id, JobRequested(at=now, tenant="t", request=request, batch=place))
     assert (batch.steps, batch.succeeded, batch.chosen["b"]) == ((0, 8), 0, {"steps": 1})
+    given = {"at": now, "attempt": 1, "runner_id": "r", "instance_id": "i"}
+    batch.fold("a", JobAssigned(**given, preset="p", estimated_vram_bytes=1, decision=DECISION))
+    batch.fold("a", JobStarted(**given))
     batch.fold("a", JobSucceeded(at=now, attempt=1, artifacts=(), render_seconds=1))
     assert (batch.steps, batch.succeeded, len(batch.ended)) == ((4, 8), 1, 1)

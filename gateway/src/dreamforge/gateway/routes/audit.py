@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -21,12 +21,21 @@ SINCE = timedelta(days=1)
 PAGE_DEFAULT, PAGE_MAX = 100, 1000
 
 
+def _no_number(value: object) -> object:
+    """Seconds since 1970 are no date of RFC 3339, which the document promises."""
+    if isinstance(value, str) and "-" not in value[1:]:
+        raise ValueError("must be a date and time with its zone, such as 2026-01-31T12:00:00Z")
+    return value
+
+
 class AuditQuery(BaseModel):
     """Which entries."""
 
     model_config = ConfigDict(extra="forbid")
 
-    since: AwareDatetime | None = Field(default=None, description="from this time on; left out: a day ago")
+    since: Annotated[AwareDatetime | None, BeforeValidator(_no_number)] = Field(
+        default=None, description="from this time on; left out: a day ago"
+    )
     tenant: Token | None = Field(default=None, description="done to it, or by it")
     actor: str | None = Field(default=None, max_length=255, description="id of a key, or subject of a sign-in")
     cursor: str | None = Field(default=None, max_length=1000, description="next_cursor of the page before")
