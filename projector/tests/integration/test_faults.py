@@ -25,6 +25,7 @@ from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.service import shell
 from dreamforge.runtime.testing import eventually
 from dreamforge.runtime.testing.pooler import pooler
+from dreamforge.runtime.testing.streams import declare_streams
 
 Rows = Callable[..., Awaitable[list[dict[str, Any]]]]
 Folded = Callable[..., Awaitable[None]]
@@ -208,6 +209,7 @@ async def test_steps_whose_end_was_lost_with_the_broker_continue(
 async def test_a_pooler_that_shares_sessions_is_refused_before_the_first_table(
     settings: ProjectorSettings, empty_database_url: str
 ) -> None:
+    await declare_streams(settings.nats_url)
     async with pooler(empty_database_url, by_transaction=True) as pooled:
         behind = settings.model_copy(update={"database_url": SecretStr(pooled)})
         with pytest.raises(DatabaseUnfit, match="pool_mode = session"):

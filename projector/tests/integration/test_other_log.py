@@ -25,6 +25,7 @@ from dreamforge.runtime.storage.bucket_owner import claim, owner_of
 from dreamforge.runtime.storage.objects import ObjectStore
 from dreamforge.runtime.testing import eventually
 from dreamforge.runtime.testing.buckets import S3Settings
+from dreamforge.runtime.testing.streams import declare_streams
 
 Rows = Callable[..., Awaitable[list[dict[str, Any]]]]
 Folded = Callable[..., Awaitable[None]]
@@ -181,6 +182,7 @@ async def test_a_database_of_another_installation_is_not_written_to(
 ) -> None:
     await writer()
     async with NatsServer(tmp_path / "second") as second:
+        await declare_streams(second.url)
         ours = settings.model_copy(update={"nats_url": second.url, "health_port": free_port()})
         async with projecting(settings):
             await folded(await story.request("theirs"))
