@@ -15,6 +15,7 @@ from dreamforge.runtime.log.direct_get import last
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.streams import ensure_streams
 from dreamforge.runtime.testing import eventually
+from dreamforge.runtime.testing.streams import declare_streams
 
 Rows = Callable[..., Awaitable[list[dict[str, Any]]]]
 Folded = Callable[..., Awaitable[None]]
@@ -62,6 +63,7 @@ async def test_two_schemas_of_one_database_have_writers_and_notifications_of_the
         url = f"{database_url}{'&' if '?' in database_url else '?'}options=-csearch_path%3Dacme"
         theirs = settings.model_copy(update={"nats_prefix": "acme", "database_url": SecretStr(url)})
         await story.request("ours")
+        await declare_streams(settings.nats_url, "acme")
         async with projecting(settings), projecting(theirs):
             await folded(1)
             await eventually(lambda: rows("SELECT 1 AS there WHERE to_regclass('acme.checkpoints') IS NOT NULL"), 30)
