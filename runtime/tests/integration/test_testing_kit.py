@@ -17,6 +17,7 @@ from dreamforge.runtime.testing import eventually
 from dreamforge.runtime.testing.blocking import run_blocking
 from dreamforge.runtime.testing.buckets import S3Settings
 from dreamforge.runtime.testing.choice import VARIABLE, chosen_servers
+from dreamforge.runtime.testing.streams import delete_streams
 
 FORGOTTEN: "list[psycopg.Connection[Any]]" = []
 
@@ -126,8 +127,8 @@ import nats, psycopg
 
 async def test_one(forge_env, s3_settings):
     connection = await nats.connect(forge_env["FORGE_NATS_URL"])
-    assert await connection.jetstream().streams_info() == []
-    await connection.jetstream().add_stream(name="JOBS", subjects=["forge.jobs.>"])
+    assert (await connection.jetstream().stream_info("STEPS")).state.messages == 0
+    await connection.jetstream().publish("forge.steps.here", b"only in this test")
     await connection.close()
     with psycopg.connect(forge_env["FORGE_DATABASE_URL"]) as database:
         database.execute("CREATE TABLE only_here (id int)")
@@ -150,6 +151,7 @@ def run_sample(folder: Path, **environment: str) -> "subprocess.CompletedProcess
 async def test_external_servers_are_used_and_left_clean(tmp_path: Path) -> None:
     async with EmbeddedStack(tmp_path / "external", fsync=False) as stack:
         env = stack.settings_env()
+        await delete_streams(env["FORGE_NATS_URL"])  # it begins with ours
         result = await asyncio.to_thread(run_sample, tmp_path, **env, FORGE_TEST_SERVERS="external")
         assert "2 passed, 1 skipped" in result.stdout, result.stdout
         assert "needs FORGE_TEST_SERVERS=embedded" in result.stdout

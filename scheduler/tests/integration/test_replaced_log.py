@@ -7,17 +7,17 @@ import pytest
 
 from dreamforge.contracts.errors import DependencyAway, LogReplaced
 from dreamforge.runtime.embedded import NatsServer
-from dreamforge.runtime.log.bus import connect
-from dreamforge.runtime.log.streams import ensure_streams
 from dreamforge.runtime.service.health import Check
 from dreamforge.runtime.service.lifetime import Lifetime
 from dreamforge.runtime.testing import eventually
+from dreamforge.runtime.testing.streams import declare_streams
 from dreamforge.scheduler.main import start
 from dreamforge.scheduler.settings import SchedulerSettings
 
 
 async def test_it_ends_instead_of_planning_with_jobs_of_another_log(nats_server: NatsServer) -> None:
     settings = SchedulerSettings(nats_url=nats_server.url, nats_allow_unsynced=True)
+    await declare_streams(nats_server.url)
     checks: dict[str, Check] = {}
     lifetime = Lifetime(asyncio.Event(), checks)
     running = asyncio.create_task(lifetime.run(lambda each: start(settings, each)))
@@ -33,9 +33,7 @@ async def test_it_ends_instead_of_planning_with_jobs_of_another_log(nats_server:
     await nats_server.kill()
     shutil.rmtree(nats_server.folder / "jetstream")
     await nats_server.restart()
-    bus = await connect(nats_server.url, "test")
-    await ensure_streams(bus)
+    await declare_streams(nats_server.url)
 
     with pytest.raises(LogReplaced, match="was replaced while it was read"):
         await asyncio.wait_for(running, 30)
-    await bus.close()

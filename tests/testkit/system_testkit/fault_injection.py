@@ -28,6 +28,8 @@ from dreamforge.runtime.log.headers import FastClient
 
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate</Message></Error>"
 ANSWER_SECONDS = 10.0
+# The connection of the test itself, as user admin.
+ADMINISTRATOR = "test"
 
 
 class FaultCase(StrEnum):
@@ -83,6 +85,10 @@ class FaultInjector:
         """The fault of a call."""
         return self.fault.case_for(call) if self.fault else None
 
+    def administrator(self) -> FastClient:
+        """A connection that may publish to the inbox of every service: a service itself may not."""
+        return next(each for each in self.connections if each.options["name"] == ADMINISTRATOR)
+
     def disconnect(self, name: str) -> None:
         """Break the connection of a service as a network failure does: it reconnects, followers start again."""
         for client in self.connections:
@@ -129,8 +135,8 @@ def _patch_nats(patch: pytest.MonkeyPatch, faults: FaultInjector) -> None:
         ) -> None:
             if case is FaultCase.TIMEOUT:
                 faults.delayed.append(partial(super().publish, subject, payload, reply, headers))
-            if case is FaultCase.ERROR:  # the server itself answers "503 no responders"
-                await super().publish("no.responders.here", b"", reply)
+            if case is FaultCase.ERROR:  # as the server answers where nothing listens
+                await faults.administrator().publish(reply, headers={"Status": "503"})
                 return
             if case is FaultCase.DONE:
                 async with _discarded_reply(self) as inbox:

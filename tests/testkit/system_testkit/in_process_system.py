@@ -35,7 +35,7 @@ from dreamforge.runtime.storage.objects import ObjectStore
 from dreamforge.runtime.testing import eventually
 from dreamforge.scheduler import main as scheduler
 from system_testkit.api_client import JOB_SECONDS, ApiClient
-from system_testkit.fault_injection import FaultInjector
+from system_testkit.fault_injection import ADMINISTRATOR, FaultInjector
 
 BUS_USERS = {"gpu-runner": runner_user("r1")}
 # A child process starts, on cores that others may use too.
@@ -144,7 +144,7 @@ async def in_process_system(folder: Path, faults: FaultInjector) -> AsyncIterato
         listener = listen("127.0.0.1", 0)
         url = "http://{}:{}".format(*listener.getsockname()[:2])
         client = await exits.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30.0))
-        bus = await bus_module.connect(settings.nats_url, "test")
+        bus = await bus_module.connect(settings.nats_url, ADMINISTRATOR)
         exits.push_async_callback(bus.close)
         system = InProcessSystem(client, settings, faults, bus, ObjectStore(settings))
         stop = asyncio.Event()

@@ -122,7 +122,7 @@ async def delete_artifact(request: Request, artifact_id: str) -> Response:
 
 
 @router.delete(
-    "/tenants/{tenant}/data", response_model=TenantDeletion, responses=doc.problems(400, 403, 409, 415, 422, 503)
+    "/tenants/{tenant}/data", response_model=TenantDeletion, responses=doc.problems(400, 403, 404, 409, 415, 422, 503)
 )
 async def delete_tenant_data(request: Request, dependencies: ConsistentDependencies, tenant: TenantName) -> Response:
     """Delete every job and upload of a tenant, 500 jobs a request: repeat it until `more` is false.

@@ -48,13 +48,13 @@ async def list_tenants(request: Request) -> Response:
     return reply(TenantsReply(tenants=tuple([await _tenant(dependencies, name) for name in names])))
 
 
-@router.get("/{tenant}", response_model=TenantReply, responses=doc.problems(400, 422, 503))
+@router.get("/{tenant}", response_model=TenantReply, responses=doc.problems(400, 404, 422, 503))
 async def read_tenant(request: Request, tenant: TenantName) -> Response:
     """What a tenant may use, what it uses, and its weight."""
     return reply(await _tenant(dependencies_of(request), _known_shape(tenant)))
 
 
-@router.patch("/{tenant}", response_model=TenantReply, responses=doc.problems(400, 413, 415, 422, 503))
+@router.patch("/{tenant}", response_model=TenantReply, responses=doc.problems(400, 404, 413, 415, 422, 503))
 async def configure_tenant(request: Request, tenant: TenantName, change: Annotated[TenantChange, Body()]) -> Response:
     """Set quotas and the weight of a tenant. They count from the next request and the next plan on."""
     dependencies, name = dependencies_of(request), _known_shape(tenant)
