@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.app import api
-from dreamforge.gateway.http.middleware import RequestMiddleware, context_from
+from dreamforge.gateway.http.middleware import RefusesAmbiguous, RequestMiddleware, context_from
 from dreamforge.gateway.http.problems import MEDIA_TYPE
 
 TRACE, SPAN = "a" * 32, "b" * 16
@@ -68,7 +68,7 @@ async def test_no_cache_keeps_what_does_not_say_how_long(said: dict[str, str], a
 
 
 async def test_a_line_break_at_the_end_of_a_path_is_part_of_it() -> None:
-    transport = httpx.ASGITransport(RequestMiddleware(Response("a route that allows one")))
+    transport = httpx.ASGITransport(RequestMiddleware(RefusesAmbiguous(Response("a route that allows one"))))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         answer = await client.get("/metrics%0A")
     assert (answer.status_code, answer.json()["code"]) == (404, "no_such_route")

@@ -14,7 +14,7 @@ from dreamforge.gateway.facades.mcp import endpoint as mcp
 from dreamforge.gateway.facades.openai import routes as openai
 from dreamforge.gateway.http import exception_handlers
 from dreamforge.gateway.http.authentication import Authentication, NoAuthentication
-from dreamforge.gateway.http.middleware import RequestMiddleware
+from dreamforge.gateway.http.middleware import RefusesAmbiguous, RequestMiddleware
 from dreamforge.gateway.http.origin import OriginCheck, OriginPolicy
 from dreamforge.gateway.routes import (
     access,
@@ -69,10 +69,11 @@ def application(dependencies: Dependencies) -> ASGIApp:
     origins = parts_of(dependencies.settings.gateway_origins)
     policy = OriginPolicy.of(parts_of(dependencies.settings.gateway_hosts), origins)
     open_to_all = dependencies.settings.gateway_auth == "none"
+    routes = RefusesAmbiguous(app)
     authenticated = (
-        NoAuthentication(app)
+        NoAuthentication(routes)
         if open_to_all
-        else Authentication(app, dependencies.credentials, dependencies.quotas.take_request, dependencies.audit)
+        else Authentication(routes, dependencies.credentials, dependencies.quotas.take_request, dependencies.audit)
     )
     return RequestMiddleware(
         OriginCheck(_readable_from(authenticated, origins), policy), root_path=root_path, error_shapes=ERROR_SHAPES

@@ -123,14 +123,27 @@ class RequestMiddleware:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == self._root != "":
             await RedirectResponse(f"{self._root}/", 308)(scope, receive, send)  # relative URLs of pages need the slash
-        elif "\n" in scope["path"]:  # routes are found by patterns that allow one at the end, scopes are not
-            await send_problem(scope, send, http_problem(404, NO_SUCH_ROUTE))
-        elif (error := repeated(scope["query_string"], scope["headers"])) is not None:
-            await send_problem(scope, send, problem_of(error))
         elif scope["method"] == "HEAD":
             await answer_head(self._app, scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+
+class RefusesAmbiguous:
+    """Between authentication and the routes: what a client without a credential sends is not even called ambiguous."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            if "\n" in scope["path"]:  # routes are found by patterns that allow one at the end, scopes are not
+                await send_problem(scope, send, http_problem(404, NO_SUCH_ROUTE))
+                return
+            if (error := repeated(scope["query_string"], scope["headers"])) is not None:
+                await send_problem(scope, send, problem_of(error))
+                return
+        await self._app(scope, receive, send)
 
 
 def _observe(scope: Scope, status: int, seconds: float) -> None:

@@ -38,7 +38,10 @@ async def readyz(request: Request) -> Response:
 @router.get(
     "/metrics",
     response_class=Response,
-    responses={200: {"description": "For Prometheus", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={
+        200: {"description": "For Prometheus", "content": {"text/plain": {"schema": {"type": "string"}}}},
+        **doc.problems(),
+    },
 )
 async def metrics() -> Response:
     """Counters and histograms of this process."""
