@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import RowMapping
 from starlette.requests import Request
@@ -21,7 +21,7 @@ from dreamforge.gateway.batches.wildcards import read_wildcards
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.authentication import actor_of, identity_of
-from dreamforge.gateway.http.cursor import PAGE_PATTERN, SEQUENCE_MAX, EventCursor, PageCursor
+from dreamforge.gateway.http.cursor import PAGE_PATTERN, SEQUENCE_MAX, PageCursor
 from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.http.root_path import root_of
 from dreamforge.gateway.http.zip_stream import ZipEntry, ZipResponse
@@ -38,6 +38,7 @@ from dreamforge.gateway.read.replies import (
 )
 from dreamforge.gateway.routes.common import (
     ConsistentDependencies,
+    LastEvent,
     SequenceHeader,
     catch_up,
     dependencies_of,
@@ -49,7 +50,7 @@ from dreamforge.gateway.routes.common import (
     require_log,
     tenant_of,
 )
-from dreamforge.gateway.routes.jobs import EVENT_ID, PAGE_DEFAULT, PAGE_MAX
+from dreamforge.gateway.routes.jobs import PAGE_DEFAULT, PAGE_MAX
 from dreamforge.gateway.submit.submit import json_body_of
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.event_store import JobOutcome, LoadedJob
@@ -191,21 +192,9 @@ async def _visible_batch(request: Request, batch_id: str) -> tuple[LoadedJob, tu
 async def watch_batch(
     request: Request,
     batch_id: str,
-    last_event_id: Annotated[
-        str | None, Query(description="for tools that cannot set the header", json_schema_extra=EVENT_ID)
-    ] = None,
-    header: Annotated[
-        str | None,
-        Header(
-            alias="Last-Event-ID",
-            description="continue after this event, without gap or repeat",
-            json_schema_extra=EVENT_ID,
-        ),
-    ] = None,
+    cursor: LastEvent,
 ) -> Response:
     """Every event of the jobs of a batch, from the beginning or after the last one you received."""
-    sent = [EventCursor.parse(text) for text in (header, last_event_id) if text]
-    cursor = sent[0] if sent else EventCursor()
     _, job_ids = await _visible_batch(request, batch_id)
     return await open_stream_for(request, job_ids, cursor)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Path, Query
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,7 +25,7 @@ from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.events.stream import open_stream
 from dreamforge.gateway.http.authentication import READS, actor_of, identity_of
 from dreamforge.gateway.http.byte_range import etag_of, is_known
-from dreamforge.gateway.http.cursor import SEQUENCE_MAX, EventCursor
+from dreamforge.gateway.http.cursor import EVENT_ID_PATTERN, SEQUENCE_MAX, EventCursor
 from dreamforge.gateway.http.errors import Malformed, SequenceNotGiven, SequenceOfOtherLog
 from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.http.root_path import root_of
@@ -163,6 +163,30 @@ async def keep_upload_for(request: Request, data: bytes) -> UploadReply:
     dependencies, tenant = dependencies_of(request), tenant_of(request)
     await dependencies.quotas.require_bytes(tenant, len(data))
     return await dependencies.uploads.keep(data, tenant, root_of(request))
+
+
+_EVENT_ID: dict[str, JsonValue] = {"pattern": EVENT_ID_PATTERN}
+
+
+def last_event(
+    last_event_id: Annotated[
+        str | None, Query(description="for tools that cannot set the header", json_schema_extra=_EVENT_ID)
+    ] = None,
+    header: Annotated[
+        str | None,
+        Header(
+            alias="Last-Event-ID",
+            description="continue after this event, without gap or repeat",
+            json_schema_extra=_EVENT_ID,
+        ),
+    ] = None,
+) -> EventCursor:
+    """Where a stream goes on: after the event that its reader received last. Errors: Malformed."""
+    sent = [EventCursor.parse(text) for text in (header, last_event_id) if text]
+    return sent[0] if sent else EventCursor()
+
+
+LastEvent = Annotated[EventCursor, Depends(last_event)]
 
 
 async def open_stream_for(request: Request, job_ids: tuple[str, ...], cursor: EventCursor) -> Response:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import RowMapping
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,7 +19,7 @@ from dreamforge.contracts.queue_control import hold_of
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.authentication import identity_of
-from dreamforge.gateway.http.cursor import EVENT_ID_PATTERN, PAGE_PATTERN, SEQUENCE_MAX, EventCursor, PageCursor
+from dreamforge.gateway.http.cursor import PAGE_PATTERN, SEQUENCE_MAX, PageCursor
 from dreamforge.gateway.http.root_path import root_of
 from dreamforge.gateway.read import queries, why
 from dreamforge.gateway.read.replies import (
@@ -34,6 +34,7 @@ from dreamforge.gateway.read.replies import (
 from dreamforge.gateway.read.rows import job_reply, job_summary
 from dreamforge.gateway.routes.common import (
     ConsistentDependencies,
+    LastEvent,
     SequenceHeader,
     accepted,
     catch_up,
@@ -51,7 +52,6 @@ from dreamforge.runtime import clock
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 PAGE_DEFAULT, PAGE_MAX = 50, 200
-EVENT_ID: dict[str, JsonValue] = {"pattern": EVENT_ID_PATTERN}
 
 
 @router.post(
@@ -177,21 +177,9 @@ async def _row_of(dependencies: Dependencies, job_id: str, statement: queries.St
 async def watch_job(
     request: Request,
     job_id: str,
-    last_event_id: Annotated[
-        str | None, Query(description="for tools that cannot set the header", json_schema_extra=EVENT_ID)
-    ] = None,
-    header: Annotated[
-        str | None,
-        Header(
-            alias="Last-Event-ID",
-            description="continue after this event, without gap or repeat",
-            json_schema_extra=EVENT_ID,
-        ),
-    ] = None,
+    cursor: LastEvent,
 ) -> Response:
     """Every event of a job, from the beginning or after the last one you received."""
-    sent = [EventCursor.parse(text) for text in (header, last_event_id) if text]
-    cursor = sent[0] if sent else EventCursor()
     return await open_stream_for(request, (await visible_job(request, job_id),), cursor)
 
 

@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Any, Protocol
 
+from psycopg.rows import dict_row
+
 from dreamforge.contracts.events import FailureReason, StepProgressed
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.refusal import step_refusal
@@ -72,7 +74,8 @@ class JobsFold:
         jobs = self._cache.known(concerned)
         missing = list(concerned - jobs.keys())
         if missing:
-            cursor = await connection.execute(statements.LOAD_JOBS, (missing,))
+            cursor = connection.cursor(row_factory=dict_row)
+            await cursor.execute(statements.LOAD_JOBS, (missing,))
             jobs |= {job.job_id: job for job in map(job_of_row, await cursor.fetchall())}
         return jobs
 
@@ -106,31 +109,31 @@ async def _delete_jobs(cursor: Cursor, job_ids: list[str]) -> None:
         await cursor.execute(statement, (job_ids,))
 
 
-# Those of the current attempt come last, in the order of the fields after its number.
-ATTEMPT_COLUMNS = len(fields(AttemptRow)) - 1
+JOB_FIELDS = tuple(each.name for each in fields(JobRow) if each.name not in ("state", "current"))
+ATTEMPT_FIELDS = tuple(each.name for each in fields(AttemptRow))
 
 
-def job_of_row(row: Sequence[Any]) -> JobRow:  # Any: a row of LOAD_JOBS
+def job_of_row(row: Mapping[str, Any]) -> JobRow:  # Any: a row of LOAD_JOBS
     """The job whose `job_row` and `attempt_row` are this row."""
-    attempt = row[-ATTEMPT_COLUMNS:]
     state = JobState(
-        status=Status(row[2]),
-        tenant=row[3],
-        priority=row[4],
-        requested_at=row[5],
-        attempt=row[6],
-        runner_id=row[7] or "",
-        instance_id=attempt[1] if row[7] else "",
-        assigned_to=attempt[0] or "",
-        retry_at=row[8],
-        cancel_requested=row[9],
-        failure=FailureReason(row[10]) if row[10] else None,
-        started_at=row[11],
-        held_since=row[20],
-        erase_at=row[24],
+        status=Status(row["status"]),
+        tenant=row["tenant"],
+        priority=row["priority"],
+        requested_at=row["requested_at"],
+        attempt=row["attempt"],
+        runner_id=row["runner_id"] or "",
+        instance_id=row["current_instance_id"] if row["runner_id"] else "",
+        assigned_to=row["current_runner_id"] or "",
+        retry_at=row["retry_at"],
+        cancel_requested=row["cancel_requested"],
+        failure=FailureReason(row["failure_reason"]) if row["failure_reason"] else None,
+        started_at=row["started_at"],
+        held_since=row["held_since"],
+        erase_at=row["erase_at"],
     )
-    job = JobRow(row[0], row[1], state, *row[12:20], *row[21:24])
-    job.current = AttemptRow(row[6], *attempt) if attempt[0] is not None else None
+    job = JobRow(state=state, **{name: row[name] for name in JOB_FIELDS})
+    if row["current_attempt"] is not None:
+        job.current = AttemptRow(**{name: row[f"current_{name}"] for name in ATTEMPT_FIELDS})
     return job
 
 

@@ -112,12 +112,16 @@ COPY_EVENTS = copy_into("events", columns_of(tables.events))
 INSERT_EVENT = insert(tables.events)
 STAGED = (JOBS, ATTEMPTS, ARTIFACTS, BATCHES, INPUTS, STEPS, RUNNERS, MODELS)
 
+# Columns have the names of the fields of JobRow and JobState; those of the current attempt begin with `current_`.
 LOAD_JOBS = b"""SELECT j.job_id, j.version, j.status, j.tenant, j.priority, j.requested_at, j.attempt, j.runner_id,
-       j.retry_at, j.cancel_requested, j.failure_reason, j.started_at, j.model_id, j.preset, j.request::text,
-       j.idempotency_key, j.failure_message, j.assigned_at, j.finished_at, j.render_seconds, j.held_since,
-       j.batch_id, j.batch_index, j.batch_values::text, j.erase_at,
-       a.runner_id, a.instance_id, a.status, a.estimated_vram_bytes, a.decision::text, a.assigned_at, a.started_at,
-       a.ended_at, a.reason, a.message, a.retryable
+       j.retry_at, j.cancel_requested, j.failure_reason, j.started_at, j.model_id, j.preset,
+       j.request::text AS request_json, j.idempotency_key, j.failure_message, j.assigned_at, j.finished_at,
+       j.render_seconds, j.held_since, j.batch_id, j.batch_index, j.batch_values::text AS batch_values_json, j.erase_at,
+       a.attempt AS current_attempt, a.runner_id AS current_runner_id, a.instance_id AS current_instance_id,
+       a.status AS current_status, a.estimated_vram_bytes AS current_estimated_vram_bytes,
+       a.decision::text AS current_decision_json, a.assigned_at AS current_assigned_at,
+       a.started_at AS current_started_at, a.ended_at AS current_ended_at, a.reason AS current_reason,
+       a.message AS current_message, a.retryable AS current_retryable
 FROM jobs AS j LEFT JOIN attempts AS a ON a.job_id = j.job_id AND a.attempt = j.attempt
 WHERE j.job_id = ANY(%s)"""
 LOAD_ASSIGNMENTS = b"SELECT job_id, attempt, runner_id FROM attempts WHERE job_id = ANY(%s)"

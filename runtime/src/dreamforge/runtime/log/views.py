@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import ClassVar
 
 from loguru import logger
 from pydantic import ValidationError
@@ -36,29 +37,45 @@ def _nothing(_: str) -> None:
 
 
 @dataclass(slots=True)
-class FleetView:
-    """The live runners, by id. `on_heartbeat(runner_id)` and `on_lost(runner_id)` are called after each change."""
+class StreamView:
+    """A fold of one stream that is kept in memory; `ready` is set once the stream has been read to its end."""
+
+    STREAM: ClassVar[str]
+    FILTERS: ClassVar[tuple[str, ...]] = (">",)
+    LATEST_ONLY: ClassVar[bool] = False
 
     bus: Bus
+    ready: asyncio.Event = field(default_factory=asyncio.Event, kw_only=True)
+
+    async def run(self) -> None:
+        """Follow the stream until cancelled."""
+        follower = Follower(self.bus, self.STREAM, self.FILTERS, latest_only=self.LATEST_ONLY)
+        async for batch in follower.batches():
+            for message in batch.messages:
+                self._apply(message)
+            if batch.pending == 0:
+                self.ready.set()
+
+    def _apply(self, message: LogMessage) -> None:
+        raise NotImplementedError
+
+
+@dataclass(slots=True)
+class FleetView(StreamView):
+    """The live runners, by id. `on_heartbeat(runner_id)` and `on_lost(runner_id)` are called after each change."""
+
+    STREAM = f"KV_{RUNNERS_BUCKET}"
+    LATEST_ONLY = True
+
     on_heartbeat: Callable[[str], None] = _nothing
     on_lost: Callable[[str], None] = _nothing
     runners: dict[str, Heartbeat] = field(default_factory=dict)
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
     _received_at: dict[str, float] = field(default_factory=dict)
 
     def live(self) -> dict[str, Heartbeat]:
         """Runners with a recent heartbeat. A bucket that was lost with its server never reports that a lease ended."""
         oldest = clock.monotonic_seconds() - SILENT_SECONDS
         return {name: heartbeat for name, heartbeat in self.runners.items() if self._received_at[name] >= oldest}
-
-    async def run(self) -> None:
-        """Follow the bucket until cancelled; `ready` is set once it has been read."""
-        follower = Follower(self.bus, f"KV_{RUNNERS_BUCKET}", latest_only=True)
-        async for batch in follower.batches():
-            for message in batch.messages:
-                self._apply(message)
-            if batch.pending == 0:
-                self.ready.set()
 
     def _apply(self, message: LogMessage) -> None:
         runner_id = message.subject.removeprefix(_HEARTBEATS)
@@ -84,21 +101,13 @@ class FleetView:
 
 
 @dataclass(slots=True)
-class ModelsView:
+class ModelsView(StreamView):
     """The available models, by id, in the order of their registration."""
 
-    bus: Bus
-    models: dict[str, ModelDescriptor] = field(default_factory=dict)
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
-    changed: Callable[[str], None] = _nothing
+    STREAM = MODELS.name
 
-    async def run(self) -> None:
-        """Follow MODELS until cancelled; `ready` is set once it has been read."""
-        async for batch in Follower(self.bus, MODELS.name).batches():
-            for message in batch.messages:
-                self._apply(message)
-            if batch.pending == 0:
-                self.ready.set()
+    models: dict[str, ModelDescriptor] = field(default_factory=dict)
+    changed: Callable[[str], None] = _nothing
 
     def _apply(self, message: LogMessage) -> None:
         recorded = readable(message)
@@ -112,21 +121,13 @@ class ModelsView:
 
 
 @dataclass(slots=True)
-class QueuesView:
+class QueuesView(StreamView):
     """The queues that are held, by scope (see contracts.queue_control), and since when."""
 
-    bus: Bus
+    STREAM = QUEUES.name
+
     changed: Callable[[str], None] = _nothing
     held: dict[str, datetime] = field(default_factory=dict)
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def run(self) -> None:
-        """Follow QUEUES until cancelled; `ready` is set once it has been read."""
-        async for batch in Follower(self.bus, QUEUES.name).batches():
-            for message in batch.messages:
-                self._apply(message)
-            if batch.pending == 0:
-                self.ready.set()
 
     def _apply(self, message: LogMessage) -> None:
         recorded = readable(message)
@@ -145,22 +146,18 @@ ADDRESSES_MAX = 100_000
 
 
 @dataclass(slots=True)
-class AddressesView:
+class AddressesView(StreamView):
     """From which addresses each credential was used, as far as the audit goes back."""
 
-    bus: Bus
-    used: dict[tuple[str, str], None] = field(default_factory=dict)
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    STREAM = AUDIT.name
+    FILTERS = (ADDRESSES_FIRST_USED,)
 
-    async def run(self) -> None:
-        """Follow AUDIT until cancelled; `ready` is set once it has been read."""
-        async for batch in Follower(self.bus, AUDIT.name, filters=(ADDRESSES_FIRST_USED,)).batches():
-            for message in batch.messages:
-                recorded = readable(message)
-                if recorded is not None and recorded.actor is not None:
-                    self.add(recorded.actor.id, recorded.actor.address)
-            if batch.pending == 0:
-                self.ready.set()
+    used: dict[tuple[str, str], None] = field(default_factory=dict)
+
+    def _apply(self, message: LogMessage) -> None:
+        recorded = readable(message)
+        if recorded is not None and recorded.actor is not None:
+            self.add(recorded.actor.id, recorded.actor.address)
 
     def add(self, credential: str, address: str) -> None:
         """It was used from there."""
@@ -170,20 +167,12 @@ class AddressesView:
 
 
 @dataclass(slots=True)
-class KeysView:
+class KeysView(StreamView):
     """Every API key, by id."""
 
-    bus: Bus
-    keys: dict[str, KeyState] = field(default_factory=dict)
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    STREAM = KEYS.name
 
-    async def run(self) -> None:
-        """Follow KEYS until cancelled; `ready` is set once it has been read."""
-        async for batch in Follower(self.bus, KEYS.name).batches():
-            for message in batch.messages:
-                self._apply(message)
-            if batch.pending == 0:
-                self.ready.set()
+    keys: dict[str, KeyState] = field(default_factory=dict)
 
     def _apply(self, message: LogMessage) -> None:
         recorded = readable(message)
@@ -196,22 +185,17 @@ class KeysView:
 
 
 @dataclass(slots=True)
-class TenantsView:
+class TenantsView(StreamView):
     """Every tenant that was configured, by name. `changed(tenant)` is called after each change."""
 
-    bus: Bus
+    STREAM = TENANTS.name
+
     changed: Callable[[str], None] = _nothing
     tenants: dict[str, TenantState] = field(default_factory=dict)
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def run(self) -> None:
-        """Follow TENANTS until cancelled; `ready` is set once it has been read."""
-        async for batch in Follower(self.bus, TENANTS.name).batches():
-            for message in batch.messages:
-                recorded = readable(message)
-                if recorded is not None and isinstance(recorded.event, TenantEvent):
-                    state = self.tenants.get(recorded.entity_id, UNCONFIGURED)
-                    self.tenants[recorded.entity_id] = evolve_tenant(state, recorded.event)
-                    self.changed(recorded.entity_id)
-            if batch.pending == 0:
-                self.ready.set()
+    def _apply(self, message: LogMessage) -> None:
+        recorded = readable(message)
+        if recorded is not None and isinstance(recorded.event, TenantEvent):
+            state = self.tenants.get(recorded.entity_id, UNCONFIGURED)
+            self.tenants[recorded.entity_id] = evolve_tenant(state, recorded.event)
+            self.changed(recorded.entity_id)
