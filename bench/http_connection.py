@@ -32,10 +32,15 @@ class HttpConnection:
 
     async def post(self, path: str, body: object, headers: dict[str, str] | None = None) -> HttpResponse:
         """One POST of a JSON body."""
-        data = json.dumps(body).encode()
+        return await self.post_bytes(path, json.dumps(body).encode(), "application/json", headers)
+
+    async def post_bytes(
+        self, path: str, data: bytes, content_type: str, headers: dict[str, str] | None = None
+    ) -> HttpResponse:
+        """One POST of bytes of any type."""
         extra = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         self._writer.write(
-            f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: application/json\r\n{extra}"
+            f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: {content_type}\r\n{extra}"
             f"Content-Length: {len(data)}\r\n\r\n".encode()
             + data
         )

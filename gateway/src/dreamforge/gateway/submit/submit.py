@@ -1,5 +1,6 @@
 """Makes a job: the I/O around `accept`. The only path that must be fast."""
 
+import asyncio
 from collections.abc import Mapping
 from functools import partial
 from typing import Protocol
@@ -24,6 +25,7 @@ from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.event_store import NEW_JOB, EventStore, JobOutcome
 
 JSON = "application/json"
+LARGE_BYTES = 1024**2
 
 
 async def body_of(request: Request, maximum_bytes: int) -> bytes:
@@ -42,7 +44,8 @@ async def body_of(request: Request, maximum_bytes: int) -> bytes:
         if size > maximum_bytes:
             raise BodyTooLarge(maximum_bytes=maximum_bytes)
         parts.append(part)
-    return b"".join(parts)
+    # 16 MiB of fresh memory take 5 to 40 ms; Python joins more than 1 MiB without the interpreter's lock.
+    return await asyncio.to_thread(b"".join, parts) if size > LARGE_BYTES else b"".join(parts)
 
 
 async def json_body_of(request: Request, maximum_bytes: int) -> bytes:

@@ -5,6 +5,7 @@ reads and names only what it has uploaded itself, or what was rendered for it: `
 else.
 """
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 
@@ -67,7 +68,7 @@ class Uploads:
         Errors: those of `ImageProcesses.inspect`.
         """
         header = await self._processes.inspect(data)
-        sha256 = sha256_of(data)
+        sha256 = await asyncio.to_thread(sha256_of, data)
         size = {"width-px": str(header.width_px), "height-px": str(header.height_px)}
         await self._objects.put(upload_key(sha256), data, header.content_type, size)
         await self._own(tenant, sha256)
