@@ -15,7 +15,7 @@ COMMITTED = Path(__file__).parents[3] / "docs" / "openapi" / "openapi.json"
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    return dict(api(Limits(steps=77)).state.document)
+    return dict(api(Limits(steps=77)).state.document.read())
 
 
 def references(part: Any) -> list[str]:

@@ -56,7 +56,7 @@ def elements(text: str) -> Elements:
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    return dict(api(Limits()).state.document)
+    return dict(api(Limits()).state.document.read())
 
 
 def test_every_file_is_in_the_page_and_may_run(text: str) -> None:

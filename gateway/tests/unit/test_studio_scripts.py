@@ -188,7 +188,7 @@ def test_every_parameter_of_a_request_has_a_control(form: quickjs.Context) -> No
 
 
 def test_what_belongs_to_the_job_has_the_bounds_of_the_api(form: quickjs.Context) -> None:
-    schemas = api(Limits()).state.document["components"]["schemas"]
+    schemas = api(Limits()).state.document.read()["components"]["schemas"]
     others = {name: each for name, each in schemas["Submission"]["properties"].items() if name not in DECLARED}
     own = json.loads(form.eval("JSON.stringify(JOB_PARAMETERS)"))
     assert own.keys() == others.keys()

@@ -35,7 +35,7 @@ def schema_with(examples: int, *, coverage: bool) -> BaseSchema:
             "negative_data_rejection": {"expected-statuses": REJECTION},
         },
     }
-    document = api(Limits()).state.document
+    document = api(Limits()).state.document.read()
     return schemathesis.openapi.from_dict(document, config=schemathesis.Config.from_dict(config))
 
 

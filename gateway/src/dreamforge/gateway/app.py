@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.dependencies import Dependencies
-from dreamforge.gateway.documents.openapi import describe
+from dreamforge.gateway.documents.openapi import ApiDocument
 from dreamforge.gateway.facades import ERROR_SHAPES
 from dreamforge.gateway.facades.mcp import endpoint as mcp
 from dreamforge.gateway.facades.openai import routes as openai
@@ -56,7 +56,7 @@ def api(limits: Limits, root_path: str = "") -> FastAPI:
         app.include_router(module.router)
     app.router.routes.append(mcp.route(limits.body_bytes + 2 * limits.upload_bytes))
     exception_handlers.install(app)
-    app.state.document = describe(app, limits, root_path)
+    app.state.document = ApiDocument(app, limits, root_path)
     return app
 
 
@@ -65,7 +65,7 @@ def application(dependencies: Dependencies) -> ASGIApp:
     root_path = dependencies.settings.gateway_root_path
     app = api(dependencies.settings.limit, root_path)
     app.state.dependencies = dependencies
-    app.state.pages = pages.Pages.of(app.state.document)
+    app.state.pages = pages.Pages(app.state.document)
     origins = parts_of(dependencies.settings.gateway_origins)
     policy = OriginPolicy.of(parts_of(dependencies.settings.gateway_hosts), origins)
     open_to_all = dependencies.settings.gateway_auth == "none"

@@ -14,7 +14,7 @@ from dreamforge.gateway.app import api
 
 def text() -> str:
     """The document with default limits, sorted, so that a difference is a change."""
-    return json.dumps(api(Limits()).state.document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    return json.dumps(api(Limits()).state.document.read(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def main(arguments: list[str]) -> int:

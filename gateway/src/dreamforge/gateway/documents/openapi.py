@@ -1,5 +1,7 @@
 """The OpenAPI document of the routes, with the limits of the installation in it. Pure."""
 
+from functools import partial
+from threading import Lock
 from typing import Any
 
 from fastapi import FastAPI
@@ -22,6 +24,22 @@ a render at most {steps} steps, a job at most {images} images, a body at most {b
 Every write answers `Forge-Sequence`; a read that sends it back as `Forge-Min-Sequence` sees that write.
 Every error is an RFC 9457 problem document. Every response carries `X-Request-Id` and `traceparent`.
 """
+
+
+class ApiDocument:
+    """The document of an application, made when it is first asked for: that takes half a second."""
+
+    def __init__(self, app: FastAPI, limits: Limits, root_path: str = "") -> None:
+        self._make = partial(describe, app, limits, root_path)
+        self._made: Json | None = None
+        self._lock = Lock()
+
+    def read(self) -> Json:
+        """The document; from any thread."""
+        with self._lock:
+            if self._made is None:
+                self._made = self._make()
+            return self._made
 
 
 def describe(app: FastAPI, limits: Limits, root_path: str = "") -> Json:

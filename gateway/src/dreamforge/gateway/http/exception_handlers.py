@@ -1,5 +1,6 @@
 """Answers every exception of a route with its problem document."""
 
+from asyncio import to_thread
 from typing import Any
 
 from fastapi import FastAPI
@@ -66,13 +67,13 @@ async def _http_error(request: Request, error: Exception) -> Response:
         405: f"{request.method[:16]} is not allowed here",
     }
     detail = details.get(error.status_code, str(error.detail))
-    headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
+    headers = {"Allow": await to_thread(_allowed, request)} if error.status_code == 405 else error.headers
     return respond(request, http_problem(error.status_code, detail, headers))
 
 
 def _allowed(request: Request) -> str:
     """Every method of this path: the framework names only those of the first route that has it."""
-    document: dict[str, Any] = request.app.state.document
+    document: dict[str, Any] = request.app.state.document.read()
     template = getattr(request.scope.get("route"), "path", "")
     methods = {method.upper() for method in document["paths"].get(template, {"get": None})}
     return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))

@@ -4,10 +4,10 @@ import base64
 import hashlib
 import json
 import re
+from asyncio import to_thread
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
-from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from dreamforge.contracts.jobs.course import status_table
 from dreamforge.gateway.documents import asyncapi, openapi_page
+from dreamforge.gateway.documents.openapi import ApiDocument
 
 router = APIRouter(include_in_schema=False)
 HTML = "text/html; charset=utf-8"
@@ -58,19 +59,28 @@ class Page:
         return Response(self.body, 200, {"Content-Security-Policy": self.policy, "Cache-Control": "no-cache"}, HTML)
 
 
-@dataclass(frozen=True, slots=True)
 class Pages:
-    """All pages, made once."""
+    """All pages of an application, each made once: those of its document when they are first asked for."""
 
-    studio: Page
-    docs: Page
-    openapi: bytes
-
-    @classmethod
-    def of(cls, document: dict[str, Any]) -> "Pages":  # Any: the OpenAPI document
+    def __init__(self, document: ApiDocument) -> None:
         """Previews come as data in events; a mask that is drawn and files that are chosen never leave the page."""
-        openapi = json.dumps(document, sort_keys=True).encode()
-        return cls(Page.of(studio_text(), images="data:"), Page.of(openapi_page.render(document)), openapi)
+        self.studio = _studio_page()
+        self._document = document
+
+    @cached_property
+    def docs(self) -> Page:
+        """The API, readable."""
+        return Page.of(openapi_page.render(self._document.read()))
+
+    @cached_property
+    def openapi(self) -> bytes:
+        """The API, for programs."""
+        return json.dumps(self._document.read(), sort_keys=True).encode()
+
+
+@cache
+def _studio_page() -> Page:
+    return Page.of(studio_text(), images="data:")
 
 
 def studio_text() -> str:
@@ -111,14 +121,14 @@ async def icon() -> Response:
 async def docs(request: Request) -> Response:
     """The API, readable."""
     pages: Pages = request.app.state.pages
-    return pages.docs.response()
+    return (await to_thread(lambda: pages.docs)).response()
 
 
 @router.get("/openapi.json")
 async def openapi(request: Request) -> Response:
     """The API, for programs."""
     pages: Pages = request.app.state.pages
-    return Response(pages.openapi, media_type="application/json")
+    return Response(await to_thread(lambda: pages.openapi), media_type="application/json")
 
 
 @router.get("/asyncapi")
