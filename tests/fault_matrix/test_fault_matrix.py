@@ -18,7 +18,7 @@ from dreamforge.runtime.log.follow import last_sequence
 from dreamforge.runtime.storage.objects import object_key
 from dreamforge.runtime.testing import eventually
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.fault, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 JOB = r"forge\.jobs\.[0-9a-f-]+\.\d+\."
 SUCCEEDED = ["requested", "assigned", "started", "artifact", "artifact", "succeeded"]
 NOTHING_DONE, EVERY = frozenset((FaultCase.ERROR, FaultCase.TIMEOUT)), frozenset(FaultCase)

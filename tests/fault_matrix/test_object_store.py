@@ -9,7 +9,7 @@ from system_testkit.in_process_system import InProcessSystem
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.runtime.storage.objects import ObjectStore
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.fault, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 # Its own bucket: the services use theirs now and then, and would get the fault instead.
 BUCKET = "matrix"
 PREFIX, KEY, BYTES = "images/matrix/", "images/matrix/one.png", b"a picture"

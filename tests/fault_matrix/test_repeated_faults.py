@@ -13,7 +13,7 @@ from dreamforge.runtime.service.tasks import cancel
 from dreamforge.runtime.testing import eventually
 from dreamforge.scheduler.liveness.leadership import Leadership
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.fault, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 SUCCEEDED = ["requested", "assigned", "started", "artifact", "artifact", "succeeded"]
 LOOKUP = r"\$JS\.API\.DIRECT\.GET\.JOBS$"
 ALWAYS = 1_000_000

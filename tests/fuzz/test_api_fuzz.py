@@ -19,7 +19,7 @@ from dreamforge.runtime.testing.choice import chosen_servers
 
 pytestmark = pytest.mark.timeout(300)
 UNKNOWN_HEADER = "x-schemathesis-unknown-property"
-schema = schema_with(int(os.environ.get("FORGE_TEST_FUZZ_EXAMPLES", "100")), coverage=True)
+schema = schema_with(int(os.environ.get("FORGE_TEST_FUZZ_EXAMPLES", "30")), coverage=True)
 
 
 @pytest.fixture(scope="module")
