@@ -56,3 +56,12 @@ def test_a_quota_that_cannot_be_is_refused(quotas):
 def test_a_tenant_without_a_quota_has_that_of_the_installation():
     own, installation = Quotas(streams=1), Quotas(streams=2, uploads=0)
     assert own.or_else(installation) == Quotas(streams=1, uploads=0)
+
+
+def test_a_selected_model_stays_whatever_else_changes():
+    selected = ConfigureTenant(NOON, {}, selected_model="sdxl")
+    state = after(selected, ConfigureTenant(NOON, {"streams": 1}, 2))
+    assert (state.selected_model, state.weight, state.quotas.streams) == ("sdxl", 2, 1)
+    assert decide_tenant(state, selected) == ()
+    (event,) = decide_tenant(UNCONFIGURED, ConfigureTenant(NOON, {}, 2))
+    assert "selected_model" not in event.model_dump()

@@ -14,6 +14,7 @@ from dreamforge.contracts.errors import OutOfBounds
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.errors import BadPicture
 from dreamforge.gateway.submit.image_process import ImageProcesses, header_of
+from dreamforge.gateway.submit.inspect_image import MaskChange
 from dreamforge.runtime.testing import eventually
 
 LIMITS = Limits(upload_pixels=64 * 64)
@@ -51,6 +52,10 @@ def children() -> set[int]:
 async def test_images_are_judged_as_in_this_process(processes: ImageProcesses) -> None:
     headers = await asyncio.gather(*(processes.inspect(png()) for _ in range(5)))
     assert {(header.width_px, header.height_px) for header in headers} == {(24, 16)}
+    mask = await processes.changed_mask(png(), MaskChange(inverted=True))
+    assert Image.open(io.BytesIO(mask)).convert("L").getextrema() == (255 - 76, 255 - 76)  # red as a grey is 76
+    with pytest.raises(OutOfBounds, match="mask_blur is 2000"):
+        await processes.changed_mask(png(), MaskChange(blur_x_px=2000.0))
     with pytest.raises(BadPicture, match="its first bytes"):
         await processes.inspect(b"no picture")
     with pytest.raises(OutOfBounds, match="pixels is 4160"):

@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, Field
 
 from dreamforge.contracts.events import JOB_EVENTS, Event, StepProgressed
 from dreamforge.contracts.fleet import Device
-from dreamforge.contracts.models.descriptor import ModelDescriptor, Sha256, Token, is_zero
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Sha256, Token, is_none, is_zero
 from dreamforge.contracts.quotas import WEIGHT_MAX, Quotas
 
 
@@ -133,6 +133,11 @@ class TenantConfigured(TenantEvent):
     quotas: Quotas
     weight: int = Field(ge=1, le=WEIGHT_MAX, description="its share of the fleet, beside those of other tenants")
     configured_by: str = "operator"
+    selected_model: Token | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="the model of requests over interfaces that select one first and name none later",
+    )
 
 
 class AuditEvent(Event):

@@ -13,11 +13,13 @@ class TenantState:
     """One tenant, folded. A quota that is None is that of the installation. `weight`: its share beside others.
 
     `earlier`: the weights before it, each with the time until which it counted, in order.
+    `selected_model`: that of requests over interfaces which select a model first and name none later.
     """
 
     quotas: Quotas = NO_QUOTAS
     weight: int = 1
     earlier: tuple[tuple[datetime, int], ...] = ()
+    selected_model: str | None = None
 
     def weight_at(self, at: datetime) -> int:
         """The weight that counted at a time: a fold of the past counts with the weights of the past."""
@@ -29,21 +31,34 @@ UNCONFIGURED = TenantState()
 
 @dataclass(frozen=True, slots=True)
 class ConfigureTenant:
-    """`quotas` has the ones that change: None takes that of the installation again. `weight` None leaves it."""
+    """`quotas` has the ones that change: None takes that of the installation again.
+
+    `weight` and `selected_model`: None leaves it as it is.
+    """
 
     now: datetime
     quotas: Mapping[str, int | float | None]
     weight: int | None = None
     configured_by: str = "operator"
+    selected_model: str | None = None
 
 
 def decide_tenant(state: TenantState, command: ConfigureTenant) -> tuple[TenantEvent, ...]:
     """What follows from a command; () when nothing does. Errors: pydantic's ValidationError for a wrong quota."""
     quotas = Quotas.model_validate(state.quotas.model_dump() | dict(command.quotas))
     weight = state.weight if command.weight is None else command.weight
-    if (quotas, weight) == (state.quotas, state.weight):
+    model = command.selected_model or state.selected_model
+    if (quotas, weight, model) == (state.quotas, state.weight, state.selected_model):
         return ()
-    return (TenantConfigured(at=command.now, quotas=quotas, weight=weight, configured_by=command.configured_by),)
+    return (
+        TenantConfigured(
+            at=command.now,
+            quotas=quotas,
+            weight=weight,
+            configured_by=command.configured_by,
+            selected_model=model,
+        ),
+    )
 
 
 def evolve_tenant(state: TenantState, event: TenantEvent) -> TenantState:
@@ -51,5 +66,5 @@ def evolve_tenant(state: TenantState, event: TenantEvent) -> TenantState:
     match event:
         case TenantConfigured():
             before = () if event.weight == state.weight else ((event.at, state.weight),)
-            return TenantState(event.quotas, event.weight, (*state.earlier, *before))
+            return TenantState(event.quotas, event.weight, (*state.earlier, *before), event.selected_model)
     raise TypeError(type(event).__name__)

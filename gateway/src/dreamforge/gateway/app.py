@@ -10,6 +10,8 @@ from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents.openapi import ApiDocument
 from dreamforge.gateway.facades import ERROR_SHAPES
+from dreamforge.gateway.facades.a1111 import list_routes as a1111_lists
+from dreamforge.gateway.facades.a1111 import routes as a1111
 from dreamforge.gateway.facades.mcp import endpoint as mcp
 from dreamforge.gateway.facades.openai import routes as openai
 from dreamforge.gateway.http import exception_handlers
@@ -50,7 +52,7 @@ def api(limits: Limits, root_path: str = "") -> FastAPI:
         redirect_slashes=False,
         separate_input_output_schemas=False,
     )
-    for module in (jobs, job_control, erasure, batches, queue, artifacts, uploads, fleet, openai):
+    for module in (jobs, job_control, erasure, batches, queue, artifacts, uploads, fleet, openai, a1111, a1111_lists):
         app.include_router(module.router, dependencies=[Depends(of_this_log)])
     for module in (access, audit, oidc, tenants, system, pages):
         app.include_router(module.router)

@@ -4,26 +4,35 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
 from dreamforge.contracts.events import TERMINAL_EVENTS
 from dreamforge.contracts.jobs import owner
-from dreamforge.gateway.events.watch import JobEventData, watch
+from dreamforge.contracts.log.streams import JOBS
+from dreamforge.contracts.tenants import ConfigureTenant
+from dreamforge.gateway.events.sse import sse_events_of
+from dreamforge.gateway.events.watch import JobEventData, data_of, watch
 from dreamforge.gateway.http.authentication import actor_of
 from dreamforge.gateway.http.errors import StillRunning
 from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.http.root_path import root_of
+from dreamforge.gateway.read import queries
 from dreamforge.gateway.routes.common import (
     catch_up,
     dependencies_of,
     keep_upload_for,
     room_for_upload,
     submit_for,
+    tenant_of,
     visible_job,
 )
+from dreamforge.gateway.submit.inspect_image import MaskChange
 from dreamforge.runtime import clock
+from dreamforge.runtime.log.aggregate import TENANT
+from dreamforge.runtime.log.job_steps import steps_after
 from dreamforge.runtime.service import tasks
 from dreamforge.runtime.storage.objects import object_key
 
@@ -107,10 +116,26 @@ async def keep_mask_of_alpha(request: Request, data: bytes) -> str:
         return (await keep_upload_for(request, mask)).sha256
 
 
-async def finish_or_cancel(request: Request, job_id: str) -> EndedJob:
-    """As `finish`, for interfaces whose request is the job: one that is given up cancels it.
+async def keep_mask(request: Request, data: bytes, change: MaskChange) -> str:
+    """As `keep_image`, of a mask that is changed before it is kept. Errors: BadPicture too."""
+    with room_for_upload(request):
+        mask = await dependencies_of(request).uploads.changed_mask(data, change)
+        return (await keep_upload_for(request, mask)).sha256
 
-    Errors: ClientDisconnect once it is cancelled; StillRunning past `gateway_answer_seconds`, the job goes on.
+
+async def finish_or_cancel(request: Request, job_id: str) -> EndedJob:
+    """As `finish_while_connected`, for interfaces whose request is the job: one that is given up cancels it."""
+    try:
+        return await finish_while_connected(request, job_id)
+    except ClientDisconnect:
+        await cancel(request, job_id)
+        raise
+
+
+async def finish_while_connected(request: Request, job_id: str) -> EndedJob:
+    """As `finish`, while there is a client that waits for it.
+
+    Errors: ClientDisconnect, StillRunning past `gateway_answer_seconds`; either way the job goes on.
     """
     gone = asyncio.create_task(_until_gone(request), name="client-gone")
     ending = asyncio.create_task(finish(request, job_id), name="finish")
@@ -125,7 +150,6 @@ async def finish_or_cancel(request: Request, job_id: str) -> EndedJob:
         return ending.result()
     if not done:
         raise StillRunning(job_id=job_id, seconds=seconds)
-    await cancel(request, job_id)
     raise ClientDisconnect
 
 
@@ -140,6 +164,52 @@ async def cancel(request: Request, job_id: str) -> None:
     await dependencies_of(request).store.execute(
         await visible_job(request, job_id),
         command,
+        traceparent=context_of(request).traceparent,
+        actor=actor_of(request),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OpenJob:
+    """A job that has not ended; `images`: how many were asked for."""
+
+    job_id: str
+    running: bool
+    images: int
+    requested_at: datetime
+
+
+async def open_jobs(request: Request, key_prefix: str) -> tuple[OpenJob, ...]:
+    """The open jobs of the sender's tenant whose idempotency key begins so, in the order in which they were requested.
+
+    All that this gateway has seen in the log are among them. Errors: DependencyAway, ProjectionBehind.
+    """
+    dependencies = dependencies_of(request)
+    await catch_up(dependencies, dependencies.log.hub.sequences[JOBS.name])
+    found = await dependencies.database.rows(queries.open_jobs_of(tenant_of(request), key_prefix))
+    return tuple(
+        OpenJob(row["job_id"], row["started_at"] is not None, row["request"].get("images", 1), row["requested_at"])
+        for row in found
+    )
+
+
+async def steps(request: Request, job_id: str) -> list[JobEventData]:
+    """The steps of a job of the sender's, as far as they are known. Errors: JobNotFound, DependencyAway."""
+    found = await steps_after(dependencies_of(request).log.bus, await visible_job(request, job_id), 0)
+    return [data_of(event) for event in sse_events_of(found)]
+
+
+async def selected_model(request: Request) -> str | None:
+    """The model that the sender's tenant has selected, whichever gateway it told so. Errors: DependencyAway."""
+    return (await dependencies_of(request).store.read(TENANT, tenant_of(request))).state.selected_model
+
+
+async def select_model(request: Request, model_id: str) -> None:
+    """Select a model for the requests of the sender's tenant that leave it to the interface. Errors: DependencyAway."""
+    await dependencies_of(request).store.handle(
+        TENANT,
+        tenant_of(request),
+        ConfigureTenant(clock.now(), {}, selected_model=model_id),
         traceparent=context_of(request).traceparent,
         actor=actor_of(request),
     )

@@ -1,13 +1,15 @@
 """Who a request comes from, and whether it may: decided before any route, so that no route can forget it.
 
 With `FORGE_GATEWAY_AUTH=none` everybody may do everything, which is for loopback. Else a request needs a credential, in
-`Authorization: Bearer` or in the cookie of a session, that has the scope of its method and path.
+`Authorization: Bearer`, in the cookie of a session or, for the interfaces of `BASIC_PATHS`, as a password, that has the
+scope of its method and path.
 """
 
 import base64
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -20,7 +22,7 @@ from dreamforge.contracts.errors import DependencyAway, ForgeError, InvalidInput
 from dreamforge.contracts.log.actor import Actor, ActorKind
 from dreamforge.gateway.http.errors import CsrfTokenNeeded, NotAuthenticated, ScopeNeeded
 from dreamforge.gateway.http.middleware import send_problem
-from dreamforge.gateway.http.problems import problem_of
+from dreamforge.gateway.http.problems import Problem, problem_of
 
 IDENTITY = "dreamforge.identity"
 REFUSAL_NOW = "dreamforge.refusal_now"
@@ -44,6 +46,10 @@ PUBLIC = frozenset(
         OIDC_CALLBACK_PATH,
     )
 )
+# Interfaces whose clients know user names and passwords only: any name, and a credential as the password. Nowhere else,
+# because a browser sends what it was asked for here by itself.
+BASIC_PATHS = ("/sdapi/", "/controlnet/")
+BASIC_CHALLENGE = 'Basic realm="Dream Forge: any user, and an API key as the password", charset="UTF-8"'
 ADMINS_ONLY = frozenset(("/metrics", "/v1/audit"))
 READS = frozenset(("GET", "HEAD"))
 # One of them comes with every write of a browser's page, and `origin` refuses those of other sites: without either, a
@@ -112,17 +118,17 @@ class Authentication:
                 if identity.tenant is not None:
                     self._take_request(identity.tenant)
             except ForgeError as error:
-                await send_problem(scope, send, problem_of(error))
+                await send_problem(scope, send, _answered(problem_of(error), scope))
                 return
         await self._app(scope, receive, send)
 
     async def _identity(self, scope: Scope) -> Identity:
         """Errors: NotAuthenticated, TokenRefused, CsrfTokenNeeded, ScopeNeeded, DependencyAway."""
-        needed = needed_scope(scope["method"], scope["path"].removeprefix(scope["root_path"]))
+        needed = needed_scope(scope["method"], _path_of(scope))
         if needed is None:
             return ANYBODY  # what needs no scope shows nothing of a tenant
         sent = dict(scope["headers"])
-        credential, in_cookie = credential_in(sent)
+        credential, in_cookie = credential_in(sent, basic=_takes_basic(scope))
         if credential is None:
             raise NotAuthenticated(reason="the request has no API key")
         writes_by_cookie = in_cookie and scope["method"] not in READS
@@ -152,6 +158,22 @@ class Authentication:
         return None
 
 
+def _path_of(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope["root_path"])
+
+
+def _takes_basic(scope: Scope) -> bool:
+    return _path_of(scope).startswith(BASIC_PATHS)
+
+
+def _answered(problem: Problem, scope: Scope) -> Problem:
+    """A refusal as the clients of the path read it: with the way to authenticate that they know."""
+    if problem.status != 401 or not _takes_basic(scope):
+        return problem
+    return replace(problem, headers={**problem.headers, "WWW-Authenticate": BASIC_CHALLENGE})
+
+
 def csrf_token(session: str) -> str:
     """What a page sends with its writes: only who can read the answers of this gateway to that session knows it.
 
@@ -179,7 +201,7 @@ class NoAuthentication:
         await self._app(scope, receive, send)
 
 
-def credential_in(sent: Mapping[bytes, bytes]) -> tuple[str | None, bool]:
+def credential_in(sent: Mapping[bytes, bytes], *, basic: bool = False) -> tuple[str | None, bool]:
     """The credential of a request, and whether it is in the session's cookie: the header counts first.
 
     >>> credential_in({b"authorization": b"Bearer forge_x", b"cookie": b"forge_session=forge_y"})
@@ -191,9 +213,27 @@ def credential_in(sent: Mapping[bytes, bytes]) -> tuple[str | None, bool]:
 
     >>> credential_in({b"cookie": b'layout={"a": 1}; forge_session=forge_y'})
     ('forge_y', True)
+
+    `basic`: whether a password counts, too.
+
+    >>> credential_in({b"authorization": b"Basic bWU6Zm9yZ2VfeA=="}, basic=True)
+    ('forge_x', False)
+    >>> credential_in({b"authorization": b"Basic bWU6Zm9yZ2VfeA=="})
+    (None, False)
     """
     kind, _, credential = sent.get(b"authorization", b"").decode("latin-1").partition(" ")
     if kind.lower() == "bearer":
         return credential.strip(), False
+    if basic and kind.lower() == "basic" and (password := _password_in(credential)):
+        return password, False
     found = cookie_parser(sent.get(b"cookie", b"").decode("latin-1")).get(COOKIE)
     return found, found is not None
+
+
+def _password_in(credential: str) -> str | None:
+    """The password of Basic authentication (RFC 7617); None where there is none that can be read."""
+    try:
+        text = base64.b64decode(credential.strip(), validate=True).decode()
+    except ValueError:  # of base64, and of text
+        return None
+    return text.partition(":")[2] or None

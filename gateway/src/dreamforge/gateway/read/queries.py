@@ -109,6 +109,14 @@ def open_jobs() -> Statement:
     return _with_sequence(select(jobs.c.tenant, number).where(jobs.c.status.in_(OPEN)).group_by(jobs.c.tenant))
 
 
+def open_jobs_of(tenant: str, key_prefix: str) -> Statement:
+    """The jobs of a tenant that are not finished and whose idempotency key begins so, the oldest first."""
+    mine = and_(jobs.c.tenant == tenant, jobs.c.idempotency_key.startswith(key_prefix, autoescape=True))
+    columns = (jobs.c.job_id, jobs.c.started_at, jobs.c.request, jobs.c.requested_at)
+    oldest = (jobs.c.requested_at, jobs.c.job_id)
+    return select(*columns).where(mine, jobs.c.status.in_(OPEN), SHOWN).order_by(*oldest)
+
+
 def pixel_steps_by_minute(since: datetime, tenants: frozenset[str] | None) -> Statement:
     """`RenderRequest.pixel_steps` of the jobs requested since then, by tenant and minute; of all tenants: None."""
     upscale = jobs.c.request["upscale"]

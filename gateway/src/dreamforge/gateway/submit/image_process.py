@@ -13,7 +13,7 @@ import os
 import resource
 import struct
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import BinaryIO
 
 from loguru import logger
@@ -23,7 +23,7 @@ from dreamforge.contracts.errors import DependencyAway, OutOfBounds
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.errors import BadPicture
 from dreamforge.gateway.submit.image_headers import Header
-from dreamforge.gateway.submit.inspect_image import FORMATS, inspect, mask_of_alpha
+from dreamforge.gateway.submit.inspect_image import FORMATS, MaskChange, changed_mask, inspect, mask_of_alpha
 
 # The interpreter with Pillow maps some 200 MiB; a decoder may hold up to 16 bytes a pixel (CMYK with a copy, or WebP).
 BASE_BYTES = 512 * 1024**2
@@ -32,8 +32,10 @@ BYTES_PER_PIXEL = 16
 START_SECONDS = 30.0
 _HEADERS, _BOUNDS = TypeAdapter(Header), TypeAdapter(OutOfBounds)
 _HEAD = struct.Struct(">BI")
-"""Of a task: what to do, and the length of the image, which follows."""
-INSPECT, MASK = 0, 1
+"""Of a task: what to do, and the length of what it is done with, which follows."""
+INSPECT, MASK, CHANGE_MASK = 0, 1, 2
+_CHANGE = struct.Struct(">??dd")
+"""A `MaskChange`, before the image."""
 
 
 class ImageProcesses:
@@ -52,6 +54,10 @@ class ImageProcesses:
     async def mask_of_alpha(self, data: bytes) -> bytes:
         """As `inspect_image.mask_of_alpha`; the bytes are as foreign as `data`. Errors: as `inspect`."""
         return mask_of(await self._ask(MASK, data))
+
+    async def changed_mask(self, data: bytes, change: MaskChange) -> bytes:
+        """As `inspect_image.changed_mask`; the bytes are as foreign as `data`. Errors: as `inspect`."""
+        return mask_of(await self._ask(CHANGE_MASK, _CHANGE.pack(*astuple(change)) + data))
 
     async def _ask(self, task: int, data: bytes) -> object:
         async with self._slots:
@@ -206,6 +212,9 @@ def _done(task: int, data: bytes, limits: Limits) -> dict[str, object]:
     """Errors: OutOfBounds, BadPicture."""
     if task == MASK:
         return {"mask": base64.b64encode(mask_of_alpha(data, limits)).decode()}
+    if task == CHANGE_MASK:
+        change = MaskChange(*_CHANGE.unpack_from(data))
+        return {"mask": base64.b64encode(changed_mask(data[_CHANGE.size :], change, limits)).decode()}
     return {"header": asdict(inspect(data, limits))}
 
 

@@ -4,9 +4,9 @@ What a client sends is judged by its content; nothing here touches a file, the n
 """
 
 import io
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from PIL import ExifTags, Image, ImageChops
+from PIL import ExifTags, Image, ImageChops, ImageFilter
 
 from dreamforge.contracts.errors import OutOfBounds
 from dreamforge.contracts.request.limits import Limits
@@ -21,6 +21,25 @@ ANY_BYTES = "application/octet-stream"
 _LYING = range(5, 9)
 # Our own bound on pixels is checked before Pillow sees a byte.
 Image.MAX_IMAGE_PIXELS = None
+
+
+# What is lighter than this is white, where a mask is rounded: the bound of A1111 (modules/processing.py, 1.10).
+ROUNDED_ABOVE = 128
+# Beyond it a blur only costs time: no side of an upload is much longer.
+BLUR_PX_MAX = 1_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class MaskChange:
+    """What is made of a mask before a job gets it: rounded to black and white, inverted, blurred, in this order.
+
+    `blur_x_px`, `blur_y_px`: standard deviations of the blur, in pixels of the mask.
+    """
+
+    rounded: bool = False
+    inverted: bool = False
+    blur_x_px: float = 0.0
+    blur_y_px: float = 0.0
 
 
 def require_image_type(header: str | None) -> None:
@@ -59,8 +78,31 @@ def mask_of_alpha(data: bytes, limits: Limits) -> bytes:
         alpha = image.convert("RGBA").getchannel("A")
     if alpha.getextrema() == (255, 255):
         raise BadPicture("nothing in the mask is transparent: what is transparent is rendered again")
-    mask, out = ImageChops.invert(alpha), io.BytesIO()
-    mask.save(out, "PNG")
+    return _png(ImageChops.invert(alpha))
+
+
+def changed_mask(data: bytes, change: MaskChange, limits: Limits) -> bytes:
+    """A mask as requests take it, from one that is white, or visible, where the image is rendered anew. A PNG, mode L.
+
+    Errors: as `inspect`; OutOfBounds(mask_blur).
+    """
+    header = inspect(data, limits)
+    for blur in (change.blur_x_px, change.blur_y_px):
+        if not 0 <= blur <= BLUR_PX_MAX:
+            raise OutOfBounds(field="mask_blur", value=blur, minimum=0, maximum=BLUR_PX_MAX)
+    with Image.open(io.BytesIO(data), formats=[FORMATS[header.content_type]]) as image:
+        alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+        mask = image.convert("L") if alpha is None or alpha.getextrema() == (255, 255) else alpha
+    if change.rounded:
+        mask = mask.point(lambda value: 255 if value > ROUNDED_ABOVE else 0)
+    if change.inverted:
+        mask = ImageChops.invert(mask)
+    return _png(mask.filter(ImageFilter.GaussianBlur((change.blur_x_px, change.blur_y_px))))
+
+
+def _png(image: Image.Image) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "PNG")
     return out.getvalue()
 
 

@@ -15,6 +15,7 @@ from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gateway.http.errors import UnknownUpload, UploadsFull
 from dreamforge.gateway.read.replies import UploadReply
 from dreamforge.gateway.submit.image_process import ImageProcesses
+from dreamforge.gateway.submit.inspect_image import MaskChange
 from dreamforge.runtime.storage.objects import (
     ObjectStore,
     object_key,
@@ -85,6 +86,10 @@ class Uploads:
     async def mask_of_alpha(self, data: bytes) -> bytes:
         """A mask as requests take it, from one by transparency. Errors: as `ImageProcesses.mask_of_alpha`."""
         return await self._processes.mask_of_alpha(data)
+
+    async def changed_mask(self, data: bytes, change: MaskChange) -> bytes:
+        """A mask as requests take it, from another one. Errors: as `ImageProcesses.changed_mask`."""
+        return await self._processes.changed_mask(data, change)
 
     async def require(self, request: RenderRequest, sees: str | None) -> None:
         """Check that each named image is stored. Errors: UnknownUpload(field, value), DependencyAway."""

@@ -8,15 +8,10 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from dreamforge.gateway.http.errors import (
-    InvalidRequest,
-    NotJson,
-    UnsupportedMedia,
-    Violation,
-    pointer,
-)
+from dreamforge.gateway.facades.json_body import json_object
+from dreamforge.gateway.http.errors import InvalidRequest, UnsupportedMedia, Violation, pointer
 from dreamforge.gateway.routes.common import dependencies_of
-from dreamforge.gateway.submit.submit import body_of, json_body_of
+from dreamforge.gateway.submit.submit import body_of
 
 FORM = "multipart/form-data"
 # An image and a mask; more images are read to be refused by name.
@@ -29,14 +24,7 @@ _TEXTS = frozenset(
 
 async def json_fields(request: Request) -> dict[str, Any]:
     """The fields of a JSON body. Errors: BodyTooLarge, UnsupportedMedia, NotJson, InvalidRequest."""
-    body = await json_body_of(request, dependencies_of(request).limits.body_bytes)
-    try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise NotJson(reason=str(error)) from None
-    if not isinstance(fields, dict):
-        raise InvalidRequest(violations=(Violation("the body must be a JSON object", ""),))
-    return fields
+    return await json_object(request, dependencies_of(request).limits.body_bytes)
 
 
 async def form_fields(request: Request) -> tuple[dict[str, Any], dict[str, list[bytes]]]:

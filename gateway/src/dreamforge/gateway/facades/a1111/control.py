@@ -1,0 +1,120 @@
+"""Units of the ControlNet extension in `alwayson_scripts`, and the other scripts there. Pure."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dreamforge.gateway.facades.a1111.bodies import ControlUnit, Json, not_neutral, read
+from dreamforge.gateway.facades.a1111.images import image_in
+from dreamforge.gateway.facades.a1111.names import Models, control_title_of, named
+from dreamforge.gateway.http.errors import InvalidRequest, Violation, pointer
+
+SCRIPTS, CONTROLNET = "alwayson_scripts", "controlnet"
+CONTROLNET_NAMES = (CONTROLNET, "controlnet integrated")  # the second is Forge's
+#: How an image of another shape is taken, by the extension's names of 1.1 and before, and by number.
+RESIZE_MODES: Mapping[int | str, str] = {
+    0: "stretch",
+    1: "crop",
+    2: "fit",
+    "just resize": "stretch",
+    "crop and resize": "crop",
+    "scale to fit (inner fit)": "crop",
+    "resize and fill": "fit",
+    "envelope (outer fit)": "fit",
+}
+#: Of the preprocessor, which is none, or of the memory of a card.
+_WITHOUT_EFFECT = frozenset(("low_vram", "lowvram", "processor_res", "threshold_a", "threshold_b", "pixel_perfect"))
+_NEUTRAL: Mapping[str, tuple[object, ...]] = {
+    "mask": ("",),
+    "mask_image": ("",),
+    "guidance_start": (0,),
+    "guidance_end": (1,),
+    "guidance": (1,),
+    "guessmode": (0,),
+    "control_mode": (0, "Balanced"),
+    "hr_option": ("Both",),
+    "inpaint_crop_input_image": (0, 1),
+    "batch_images": ("", []),
+    "use_preview_as_input": (0,),
+    "generated_image": (),
+}
+
+
+def control_of(
+    scripts: Mapping[str, Json], models: Models, *, default_image: bytes | None
+) -> tuple[dict[str, Any], bytes | None, str | None]:
+    """The `control` of a job but for its image, the image, and the resize mode; ({}, None, None): none is asked for.
+
+    `default_image`: what a unit without an image follows. Errors: InvalidRequest.
+    """
+    wrong: list[Violation] = []
+    units: list[tuple[tuple[str | int, ...], ControlUnit]] = []
+    for name, script in scripts.items():
+        arguments = script.get("args") or []
+        if name.casefold() in CONTROLNET_NAMES:
+            units += _enabled((SCRIPTS, name, "args"), arguments)
+        elif _asks(arguments):
+            wrong.append(Violation("is a script that is not served here: leave it out", pointer((SCRIPTS, name))))
+    if len(units) > 1:
+        wrong.append(Violation("has several units: a request follows one image", pointer(units[1][0])))
+    if wrong:
+        raise InvalidRequest(violations=tuple(wrong))
+    return _unit(*units[0], models, default_image) if units else ({}, None, None)
+
+
+def _enabled(where: tuple[str | int, ...], arguments: Any) -> Iterator[tuple[tuple[str | int, ...], ControlUnit]]:
+    """The units that are not switched off. Any: JSON. Errors: InvalidRequest."""
+    for index, argument in enumerate(arguments if isinstance(arguments, list) else [arguments]):
+        if isinstance(argument, bool):  # of Forge's form: whether the script is on
+            continue
+        place = (*where, index)
+        if not isinstance(argument, dict):
+            raise InvalidRequest(violations=(Violation("must be an object: a unit of ControlNet", pointer(place)),))
+        unit = read(ControlUnit, argument, *place)
+        if unit.enabled is not False:
+            yield place, unit
+
+
+def _asks(arguments: Any) -> bool:
+    """Whether a script with these arguments does anything: most begin with a switch. Any: JSON."""
+    return bool(arguments) and not (isinstance(arguments, list) and arguments[0] in (False, None, "None"))
+
+
+def _unit(
+    where: tuple[str | int, ...], unit: ControlUnit, models: Models, default_image: bytes | None
+) -> tuple[dict[str, Any], bytes | None, str | None]:
+    more = {name: value for name, value in (unit.model_extra or {}).items() if name not in _WITHOUT_EFFECT}
+    wrong = list(not_neutral(more, _NEUTRAL, *where))
+    if (unit.module or "none").casefold() != "none":
+        says = f"is {unit.module!r:.40}, but images are not preprocessed here: send 'none', and a map as the image"
+        wrong.append(Violation(says, pointer((*where, "module"))))
+    nets = [model for model in models.values() if model.kind == "controlnet"]
+    net = named(unit.model or "", nets)
+    if net is None:
+        known = ", ".join(map(control_title_of, nets)) or "none is registered"
+        wrong.append(Violation(f"is {unit.model!r:.60}, but must be one of: {known}", pointer((*where, "model"))))
+    mode = unit.resize_mode.strip().casefold() if isinstance(unit.resize_mode, str) else unit.resize_mode
+    if mode is not None and mode not in RESIZE_MODES:
+        says = "must be 'Just Resize', 'Crop and Resize' or 'Resize and Fill'"
+        wrong.append(Violation(says, pointer((*where, "resize_mode"))))
+    image = _image(where, unit) or default_image
+    if image is None:
+        wrong.append(Violation("is missing: send the image to follow", pointer((*where, "image"))))
+    if wrong or net is None:
+        raise InvalidRequest(violations=tuple(wrong))
+    scale = {} if unit.weight is None else {"scale": unit.weight}
+    return {"model_id": net.model_id, **scale}, image, None if mode is None else RESIZE_MODES[mode]
+
+
+def _image(where: tuple[str | int, ...], unit: ControlUnit) -> bytes | None:
+    """Errors: InvalidRequest."""
+    for name in ("image", "input_image"):
+        given = getattr(unit, name)
+        if isinstance(given, dict):
+            if given.get("mask"):
+                raise InvalidRequest(
+                    violations=(Violation("has no counterpart here: leave it out", pointer((*where, name, "mask"))),)
+                )
+            given = given.get("image")
+        if given:
+            return image_in(given, *where, name)
+    return None

@@ -1,0 +1,25 @@
+"""Images as A1111 takes them: base64, with or without the beginning of a data URI. Pure."""
+
+import base64
+import binascii
+from typing import Any
+
+from dreamforge.gateway.http.errors import InvalidRequest, Violation, pointer
+
+
+def image_in(text: Any, *where: str | int) -> bytes:
+    """The bytes of an image at a place of the body. Any: JSON. Errors: InvalidRequest."""
+    if not isinstance(text, str) or text.startswith(("http://", "https://")):
+        raise _refusal("must be an image in base64: nothing is fetched from an address", where)
+    data = text.strip().partition(",")[2] if text.strip().startswith("data:") else text.strip()
+    try:
+        found = base64.b64decode("".join(data.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise _refusal("must be an image in base64", where) from None
+    if not found:
+        raise _refusal("is empty: send an image in base64", where)
+    return found
+
+
+def _refusal(says: str, where: tuple[str | int, ...]) -> InvalidRequest:
+    return InvalidRequest(violations=(Violation(says, pointer(where)),))
