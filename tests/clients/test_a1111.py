@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-import webuiapi
+import webuiapi  # type: ignore[import-untyped]
 from PIL import Image, ImageChops, ImageDraw
 
 from dreamforge.runtime.testing import eventually

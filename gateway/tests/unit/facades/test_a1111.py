@@ -16,7 +16,7 @@ from dreamforge.gateway.facades.a1111.errors import a1111_error
 from dreamforge.gateway.facades.a1111.names import named, sampler_for
 from dreamforge.gateway.facades.a1111.png_info import parsed
 from dreamforge.gateway.facades.a1111.translate import A1111Request, from_image, from_text
-from dreamforge.gateway.facades.runs import OpenJob
+from dreamforge.gateway.facades.runs import UnfinishedJob
 from dreamforge.gateway.http.errors import InvalidRequest, Violation
 from dreamforge.gateway.http.problems import Problem, problem_of
 from dreamforge.gateway.submit.inspect_image import MaskChange, changed_mask
@@ -270,7 +270,7 @@ def test_progress_is_that_of_the_first_job() -> None:
     assert (idle["progress"], idle["state"]["job_count"], idle["current_image"]) == (0.0, 0, None)
     step = {"image_index": 1, "images": 2, "step": 5, "steps": 10, "eta_seconds": 3.0}
     shown = {**step, "step": 4, "preview": "data:image/jpeg;base64,QQ=="}
-    jobs = (OpenJob("j", running=True, images=2, requested_at=now),)
+    jobs = (UnfinishedJob("j", running=True, images=2, requested_at=now),)
     busy = answers.progress(jobs, (shown, step), with_image=True)
     assert (busy["progress"], busy["eta_relative"], busy["current_image"]) == (0.75, 3.0, "QQ==")
     state = busy["state"]
@@ -279,7 +279,7 @@ def test_progress_is_that_of_the_first_job() -> None:
         "20260102030405",
     )
     assert answers.progress(jobs, (shown,), with_image=False)["current_image"] is None
-    waiting = answers.progress((OpenJob("j", running=False, images=1, requested_at=now),), (), with_image=True)
+    waiting = answers.progress((UnfinishedJob("j", running=False, images=1, requested_at=now),), (), with_image=True)
     assert 0 < waiting["progress"] < 0.1
 
 

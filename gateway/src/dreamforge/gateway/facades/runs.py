@@ -170,7 +170,7 @@ async def cancel(request: Request, job_id: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenJob:
+class UnfinishedJob:
     """A job that has not ended; `images`: how many were asked for."""
 
     job_id: str
@@ -179,7 +179,7 @@ class OpenJob:
     requested_at: datetime
 
 
-async def open_jobs(request: Request, key_prefix: str) -> tuple[OpenJob, ...]:
+async def open_jobs(request: Request, key_prefix: str) -> tuple[UnfinishedJob, ...]:
     """The open jobs of the sender's tenant whose idempotency key begins so, in the order in which they were requested.
 
     All that this gateway has seen in the log are among them. Errors: DependencyAway, ProjectionBehind.
@@ -188,7 +188,9 @@ async def open_jobs(request: Request, key_prefix: str) -> tuple[OpenJob, ...]:
     await catch_up(dependencies, dependencies.log.hub.sequences[JOBS.name])
     found = await dependencies.database.rows(queries.open_jobs_of(tenant_of(request), key_prefix))
     return tuple(
-        OpenJob(row["job_id"], row["started_at"] is not None, row["request"].get("images", 1), row["requested_at"])
+        UnfinishedJob(
+            row["job_id"], row["started_at"] is not None, row["request"].get("images", 1), row["requested_at"]
+        )
         for row in found
     )
 

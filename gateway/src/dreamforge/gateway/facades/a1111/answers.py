@@ -12,7 +12,7 @@ from dreamforge.contracts.pictures.samplers import A1111_SAMPLERS, a1111_sampler
 from dreamforge.gateway.events.watch import JobEventData
 from dreamforge.gateway.facades.a1111.names import ALIASES, PLAIN, Models, pipelines, short_hash, title_of
 from dreamforge.gateway.facades.a1111.translate import A1111Request
-from dreamforge.gateway.facades.runs import FinishedImage, OpenJob
+from dreamforge.gateway.facades.runs import FinishedImage, UnfinishedJob
 
 Reply = dict[str, Any]  # Any: JSON
 #: What A1111 shows of a job that has begun, and no step is known yet.
@@ -66,7 +66,7 @@ def info(asked: A1111Request, images: Sequence[FinishedImage], at: datetime) -> 
     return json.dumps(told)
 
 
-def progress(jobs: Sequence[OpenJob], steps: Sequence[JobEventData], *, with_image: bool) -> Reply:
+def progress(jobs: Sequence[UnfinishedJob], steps: Sequence[JobEventData], *, with_image: bool) -> Reply:
     """How far the first of a client's open jobs is; `steps` are its own. All zero where there is no job."""
     last = steps[-1] if steps else None
     done = 0.0

@@ -153,7 +153,7 @@ def _client(request: Request) -> str:
     return f"a1111.{digest[:CLIENT_CHARS]}."
 
 
-async def _own_jobs(request: Request) -> list[runs.OpenJob]:
+async def _own_jobs(request: Request) -> list[runs.UnfinishedJob]:
     """The open jobs of a client, the one first that A1111 would call current."""
     return sorted(await runs.open_jobs(request, _client(request)), key=lambda job: not job.running)
 
