@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 import webuiapi  # type: ignore[import-untyped]
 from PIL import Image, ImageChops, ImageDraw
 
@@ -25,7 +26,7 @@ def client(gateway_url: str) -> webuiapi.WebUIApi:
     return webuiapi.WebUIApi(baseurl=f"{gateway_url}/sdapi/v1")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def http(gateway_url: str) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=gateway_url, timeout=60) as client:
         yield client

@@ -186,12 +186,15 @@ async def open_jobs(request: Request, key_prefix: str) -> tuple[UnfinishedJob, .
     """
     dependencies = dependencies_of(request)
     await catch_up(dependencies, dependencies.log.hub.sequences[JOBS.name])
-    found = await dependencies.database.rows(queries.open_jobs_of(tenant_of(request), key_prefix))
+    rows = await dependencies.database.rows(queries.open_jobs_of(tenant_of(request), key_prefix))
     return tuple(
         UnfinishedJob(
-            row["job_id"], row["started_at"] is not None, row["request"].get("images", 1), row["requested_at"]
+            job_id=row["job_id"],
+            running=row["started_at"] is not None,
+            images=row["request"].get("images", 1),
+            requested_at=row["requested_at"],
         )
-        for row in found
+        for row in rows
     )
 
 
