@@ -1,8 +1,9 @@
 """Foreign images are decoded in processes of their own: one that takes too long or too much memory costs only itself.
 
 Each process decodes one image at a time, then the next; a process that overruns its limits is killed and replaced.
-It has none of the gateway's settings or secrets in its environment, and may write no file. What it answers is JSON and
-is checked: a decoder that was taken over could only lie about the size of one image.
+It has none of the gateway's settings or secrets in its environment, reads no files but those of its interpreter, writes
+none, and opens no connection. What it answers is JSON and is checked: a decoder that was taken over could only lie
+about one image.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.errors import BadPicture
 from dreamforge.gateway.submit.image_headers import Header
 from dreamforge.gateway.submit.inspect_image import FORMATS, MaskChange, changed_mask, inspect, mask_of_alpha
+from dreamforge.runtime.sandbox.restrict import Allowed, of_the_interpreter, restrict_process
 
 # The interpreter with Pillow maps some 200 MiB; a decoder may hold up to 16 bytes a pixel (CMYK with a copy, or WebP).
 BASE_BYTES = 512 * 1024**2
@@ -101,7 +103,7 @@ class ImageProcesses:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                "-m",
+                "-Pm",
                 "dreamforge.gateway.submit.image_process",
                 self._limits.model_dump_json(),
                 str(round(self._timeout_seconds) + 1),
@@ -184,6 +186,7 @@ def _limit_this_process(limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(10)  # the gateway answers first
+    restrict_process(Allowed(readable=of_the_interpreter()))
 
 
 def _allow_seconds(cpu_seconds: int) -> None:
