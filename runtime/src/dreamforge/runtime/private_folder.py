@@ -1,4 +1,4 @@
-"""A folder for one user: it and what is in it can be read, written and locked by nobody else but root."""
+"""A folder for one user: it and what is in it are read, written and locked by no other but root."""
 
 import os
 import stat
@@ -28,7 +28,7 @@ class NotPrivate(ForgeError):
 def make_private(folder: Path) -> bool:
     """Make the folder, with mode 0700; one that is there is closed to others, with all that is in it.
 
-    Whether it was open to others until now. A link is followed to a folder of ours that nobody else can exchange.
+    Whether it was open to others until now. A link is followed to a folder of ours that no other user can exchange.
     Errors: NotPrivate.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -29,6 +29,7 @@ from dreamforge.runtime.log.streams import ensure_streams
 from dreamforge.runtime.network import authority, bare, reachable
 from dreamforge.runtime.private_folder import make_private
 from dreamforge.runtime.sandbox.environment import without_secrets
+from dreamforge.runtime.sandbox.privileges import refuse_inspection
 from dreamforge.runtime.service.settings import declared, given
 
 # On two busy cores the slowest service, a runner that builds its first model, is ready in about 25 s.
@@ -81,6 +82,7 @@ class LocalStack:
         Errors: NotPrivate for the folder; CommandError when it or the port is in use or a service does not start,
         EmbeddedError when a server does not start. Nothing is left running after an error or a cancellation.
         """
+        refuse_inspection()  # this process has what every service is given
         await self._take_folder()
         try:
             self._check_port()

@@ -12,7 +12,6 @@ from dreamforge.cli.stack.local import LocalStack
 from dreamforge.cli.stack.plan import StackOptions, service_names
 from dreamforge.cli.stack.show import LivePrinter, stack_table
 from dreamforge.cli.stack_record import StackRecord
-from dreamforge.runtime.sandbox.privileges import refuse_inspection
 from dreamforge.runtime.service.lifetime import Lifetime
 from dreamforge.runtime.service.signals import stop_on_signals
 
@@ -22,7 +21,6 @@ CLEANUP_SECONDS = 120.0
 
 async def serve(settings: CliSettings, options: StackOptions, *, quiet: bool) -> None:
     """Start, print, wait for a signal, stop. A second signal exits at once; then guardians end all children."""
-    refuse_inspection()  # it holds what every service is given
     names = ("nats", "postgres", "s3", *service_names(options), "stack")
     printer = LivePrinter(out, names)
     on_output = (lambda _service, _line: None) if quiet else printer.print_output

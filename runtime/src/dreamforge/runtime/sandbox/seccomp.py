@@ -2,7 +2,7 @@
 
 Landlock restricts TCP alone, and files at most; this refuses sockets of every family, UDP, netlink and those of virtual
 machines included. A filter sees numbers only, so that it cannot tell one AF_UNIX address from another: where such
-sockets are allowed, `connect` is refused, as if nobody listened. Pairs of sockets stay: they lead nowhere.
+sockets are allowed, `connect` is refused, as if no server listened. Pairs of sockets stay: they lead nowhere.
 """
 
 import ctypes
