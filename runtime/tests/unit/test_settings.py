@@ -15,7 +15,6 @@ from dreamforge.runtime.service.settings import (
     read,
     variables,
 )
-from dreamforge.runtime.storage.settings import StorageSettings
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +22,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def lines_of(kind: type[CommonSettings] = StorageSettings) -> list[str]:
+def lines_of(kind: type[CommonSettings] = CommonSettings) -> list[str]:
     with pytest.raises(InvalidSettings) as refused:
         read(kind)
     return str(refused.value).splitlines()

@@ -1,1 +1,0 @@
-"""What a process that reads files of strangers gives up before it reads the first of them, by means of the kernel."""
