@@ -16,6 +16,7 @@ from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.gpu_runner.settings import RunnerSettings
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.runtime.service.settings import CommonSettings, variables
+from dreamforge.runtime.storage.settings import DatabaseSettings, ObjectStoreSettings
 from dreamforge.scheduler.settings import SchedulerSettings
 
 HEAD = """\
@@ -25,6 +26,8 @@ HEAD = """\
 """
 GROUPS: tuple[tuple[str, type[CommonSettings]], ...] = (
     ("Every service", CommonSettings),
+    ("Services with the database", DatabaseSettings),
+    ("Services with the object store", ObjectStoreSettings),
     ("Gateway", GatewaySettings),
     ("Scheduler", SchedulerSettings),
     ("Runner", RunnerSettings),

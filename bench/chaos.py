@@ -33,7 +33,7 @@ from dreamforge.contracts.fleet import LEASE_SECONDS
 from dreamforge.runtime.embedded import EmbeddedStack
 from dreamforge.runtime.embedded.ports import free_port
 from dreamforge.runtime.log import bus as bus_module
-from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.storage.settings import StorageSettings
 
 TARGETS = ("gateway", "scheduler", "runner", "child", "projector", "nats", "postgres", "s3")
 # Shares of the signals: mostly the worst one.
@@ -208,7 +208,7 @@ async def run(arguments: argparse.Namespace, folder: Path) -> bool:
     """One run; True if every check passed."""
     async with EmbeddedStack(folder / "servers") as stack:
         chaos = ChaosRun(arguments, folder, stack, random.Random(arguments.seed))
-        settings = CommonSettings(_env_file=None, **_names(stack.settings_env()))  # type: ignore[arg-type]
+        settings = StorageSettings(_env_file=None, **_names(stack.settings_env()))  # type: ignore[arg-type]
         chaos.add("projector", "projector", 2)
         chaos.add("scheduler", "scheduler", 2)
         chaos.add("gateway", "gateway", 2)
@@ -240,7 +240,7 @@ def _exit_on_failure(task: "asyncio.Task[None]") -> None:
 
 
 async def run_load_and_faults(
-    chaos: ChaosRun, clients: LoadClients, observer: LogObserver, settings: CommonSettings
+    chaos: ChaosRun, clients: LoadClients, observer: LogObserver, settings: StorageSettings
 ) -> bool:
     """Load and faults together, then wait until the jobs end, then check the invariants."""
     arguments = chaos.arguments

@@ -10,8 +10,8 @@ from bench.log_observer import LogObserver
 
 from dreamforge.projector.maintenance.artifact_collector import collect
 from dreamforge.runtime.log.follow import last_sequence
-from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_of
+from dreamforge.runtime.storage.settings import StorageSettings
 from dreamforge.runtime.testing import eventually
 
 
@@ -30,7 +30,7 @@ class CheckResult:
 
 
 async def check_invariants(
-    observer: LogObserver, clients: LoadClients, settings: CommonSettings, images: int, *, steps_survive: bool
+    observer: LogObserver, clients: LoadClients, settings: StorageSettings, images: int, *, steps_survive: bool
 ) -> list[CheckResult]:
     """Check everything, after all jobs ended and the projection has caught up.
 
@@ -71,7 +71,7 @@ async def check_invariants(
     ]
 
 
-async def projected(observer: LogObserver, settings: CommonSettings) -> None:
+async def projected(observer: LogObserver, settings: StorageSettings) -> None:
     """Wait until the tables have all of the log."""
     newest = await last_sequence(observer.bus, "JOBS")
 
@@ -89,7 +89,7 @@ def unrequested_cancels(observer: LogObserver, clients: LoadClients) -> int:
     return len(cancelled - clients.cancelled)
 
 
-async def wrong_artifacts(observer: LogObserver, settings: CommonSettings, store: ObjectStore, images: int) -> int:
+async def wrong_artifacts(observer: LogObserver, settings: StorageSettings, store: ObjectStore, images: int) -> int:
     """Jobs that do not show exactly the images that they stored, each index once, and objects that are not there.
 
     A succeeded job must have stored all of its images, and promise exactly these.
@@ -128,7 +128,7 @@ async def broken_objects(store: ObjectStore, hashes: set[str]) -> int:
     return sum(await asyncio.gather(*(broken(sha256) for sha256 in hashes)))
 
 
-async def orphans(observer: LogObserver, settings: CommonSettings, store: ObjectStore) -> tuple[int, int]:
+async def orphans(observer: LogObserver, settings: StorageSettings, store: ObjectStore) -> tuple[int, int]:
     """Objects that no job shows, before and after a collection without grace period (all jobs ended)."""
     shown = {object_key(sha) for job in observer.facts for all_ in observer.stored_images(job).values() for sha in all_}
     before = sum(found.key not in shown for found in await store.listed())

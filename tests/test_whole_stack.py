@@ -37,7 +37,8 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """Ours without any FORGE_ setting, and with the port and folder of this stack."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("FORGE_")}
-        return {**kept, "FORGE_GATEWAY_PORT": str(self.port), "NO_COLOR": "1", "COLUMNS": "200"}
+        secrets = dict.fromkeys(("FORGE_GATEWAY_SESSION_SECRET", "FORGE_HUB_TOKEN", "STRIPE_SECRET_KEY"), "s" * 32)
+        return {**kept, **secrets, "FORGE_GATEWAY_PORT": str(self.port), "NO_COLOR": "1", "COLUMNS": "200"}
 
     async def up(self) -> StackRecord:
         with self.output.open("ab") as output:
@@ -158,9 +159,6 @@ def test_a_prompt_becomes_an_image_with_its_recipe(stack: Stack) -> None:
         assert hashlib.sha256(data).hexdigest() == artifact["sha256"]
         recipe = read_recipe(data)
         assert (recipe.prompt, recipe.seed) == (prompt, 7 + index)
-    imported = stack.json("import", str(files[0]))
-    assert (imported["tool"], imported["unmapped"]) == ("Dream Forge", [])
-    assert imported["request"].items() >= {"prompt": prompt, "seed": 7, "steps": 5, "model_id": recipe.model_id}.items()
 
 
 def test_an_image_is_rendered_again_to_the_byte(stack: Stack) -> None:
@@ -232,6 +230,41 @@ def test_an_unsupported_size_is_refused_with_the_bounds(stack: Stack) -> None:
     unknown = stack.run("jobs", "show", "01a20638-499f-7288-a6c2-5e668ec21e03")
     assert unknown.returncode == 2
     assert "there is no job" in unknown.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the environment of a service is for root alone")
+def test_each_process_has_its_own_settings_and_secrets_only(stack: Stack) -> None:
+    secrets = {"FORGE_DATABASE_URL", "FORGE_S3_SECRET_KEY", "FORGE_GATEWAY_SESSION_SECRET", "FORGE_HUB_TOKEN"}
+    expected = {
+        "gateway": {"FORGE_DATABASE_URL", "FORGE_S3_SECRET_KEY", "FORGE_GATEWAY_SESSION_SECRET"},
+        "scheduler": set(),
+        "gpu-runner": {"FORGE_S3_SECRET_KEY"},
+        "projector": {"FORGE_DATABASE_URL", "FORGE_S3_SECRET_KEY"},
+    }
+    for service, own in expected.items():
+        pid = stack.pid_of(service)
+        has = environment_of(pid)
+        assert secrets & has.keys() == own, service
+        assert "STRIPE_SECRET_KEY" not in has
+        assert has["FORGE_NATS_SEED_FILE"].endswith(f"{service.replace('gpu-runner', 'runner-local')}.seed")
+        assert "@" not in has["FORGE_NATS_URL"]
+    (renderer,) = children_of(stack.pid_of("gpu-runner"))
+    assert not [name for name in environment_of(renderer) if name.startswith("FORGE_")]
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    found = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return dict(each.split("=", 1) for each in found if each)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()]
+
+
+def test_what_a_stack_keeps_is_for_its_user_alone(stack: Stack) -> None:
+    kept = [stack.folder / ".forge", *(stack.folder / ".forge").rglob("*")]
+    open_to_others = [path for path in kept if path.lstat().st_mode & 0o077]
+    assert not open_to_others
 
 
 def test_a_second_stack_in_the_folder_is_refused_by_the_pid_of_the_first(stack: Stack) -> None:

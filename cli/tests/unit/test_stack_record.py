@@ -11,6 +11,7 @@ import pytest
 from dreamforge.cli.settings import CliSettings, gateway_url, with_running_stack
 from dreamforge.cli.stack_record import RunningProcess, StackRecord, read_record, remove_record, write_record
 from dreamforge.runtime.embedded.processes import identity
+from dreamforge.runtime.private_folder import NotPrivate
 
 
 def record(folder: Path, **changes: object) -> StackRecord:
@@ -37,6 +38,14 @@ def test_what_is_written_is_read_until_it_is_removed(tmp_path: Path) -> None:
 def test_a_later_process_with_the_same_pid_is_not_the_stack(tmp_path: Path) -> None:
     write_record(record(tmp_path, identity=f"{os.getpid()}-1"), tmp_path)
     assert read_record(tmp_path) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+def test_a_record_of_another_user_is_not_believed(tmp_path: Path) -> None:
+    write_record(record(tmp_path), tmp_path)
+    os.chown(tmp_path / "stack.json", 12345, 12345)
+    with pytest.raises(NotPrivate, match="belongs to user 12345"):
+        read_record(tmp_path)
 
 
 def test_an_incomplete_file_is_no_stack(tmp_path: Path) -> None:

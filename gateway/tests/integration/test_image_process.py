@@ -4,6 +4,8 @@ import asyncio
 import io
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.errors import BadPicture
 from dreamforge.gateway.submit.image_process import ImageProcesses, header_of
 from dreamforge.gateway.submit.inspect_image import MaskChange
+from dreamforge.runtime.sandbox.restrict import missing
 from dreamforge.runtime.testing import eventually
 
 LIMITS = Limits(upload_pixels=64 * 64)
@@ -101,6 +104,36 @@ async def test_a_decoder_has_limits_and_no_secrets(processes: ImageProcesses, mo
     assert limits["Max file size"][1] == "0"
     assert int(limits["Max cpu time"][0]) < 30
     assert b"FORGE_" not in process_file(pid, "environ")
+    status = process_file(pid, "status").decode().splitlines()
+    said = dict(line.split(":\t", 1) for line in status)
+    assert int(said["CapEff"], 16) == 0
+    assert said["NoNewPrivs"] == "1"
+    if not missing():
+        assert said["Seccomp"] == "2"
+
+
+TAKEN_OVER = """
+import socket, sys
+from dreamforge.contracts.request.limits import Limits
+from dreamforge.gateway.{module} import _limit_this_process
+_limit_this_process({argument})
+for attack in (lambda: socket.socket(), lambda: socket.socket(socket.AF_UNIX), lambda: open(sys.argv[1])):
+    try:
+        attack()
+    except PermissionError as error:
+        print(error.strerror)
+"""
+
+
+@pytest.mark.skipif(bool(missing()), reason=f"not here: {'; '.join(missing())}")
+@pytest.mark.parametrize(
+    ("module", "argument"), [("submit.image_process", "Limits()"), ("batches.template_worker", "3")]
+)
+def test_one_that_was_taken_over_has_no_network_and_no_files(module: str, argument: str, tmp_path: Path) -> None:
+    (tmp_path / "seed").write_text("a secret")
+    command = [sys.executable, "-Pc", TAKEN_OVER.format(module=module, argument=argument), str(tmp_path / "seed")]
+    done = subprocess.run(command, env={}, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["Operation not permitted", "Operation not permitted", "Permission denied"]
 
 
 GOOD = {"content_type": "image/png", "width_px": 8, "height_px": 8, "end": 100}

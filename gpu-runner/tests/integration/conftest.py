@@ -9,8 +9,8 @@ import pytest
 
 from dreamforge.runtime.log.streams import open_log
 from dreamforge.runtime.log.views import FleetView
-from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.objects import ObjectStore
+from dreamforge.runtime.storage.settings import ObjectStoreSettings
 from dreamforge.runtime.testing.buckets import S3Settings
 from dreamforge.runtime.testing.streams import declare_streams
 
@@ -32,7 +32,7 @@ async def stage(nats_url: str, nats_prefix: str, s3_settings: S3Settings, tmp_pa
         "FORGE_NATS_ALLOW_UNSYNCED": "true",
     }
     environment = os.environ | servers | {"FORGE_RUNNER_ID": "r1", "FORGE_STATE_DIR": str(tmp_path)}
-    settings = CommonSettings.model_validate(
+    settings = ObjectStoreSettings.model_validate(
         {name.removeprefix("FORGE_").lower(): value for name, value in servers.items()}
     )
     await declare_streams(nats_url, nats_prefix)

@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from dreamforge.contracts.events import FailureReason
 from dreamforge.gpu_runner.supervisor.input_cache import InputCache
 from dreamforge.gpu_runner.supervisor.task_monitor import AttemptLost
-from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.objects import ObjectStore, upload_key
+from dreamforge.runtime.storage.settings import ObjectStoreSettings
 from dreamforge.runtime.testing.buckets import S3Settings
 
 PICTURE = b"any bytes: the gateway has looked into them"
@@ -20,7 +20,7 @@ SHA256 = hashlib.sha256(PICTURE).hexdigest()
 
 @pytest.fixture
 async def object_store(s3_settings: S3Settings) -> ObjectStore:
-    settings = CommonSettings(
+    settings = ObjectStoreSettings(
         _env_file=None,
         s3_endpoint=s3_settings.endpoint,
         s3_access_key=s3_settings.access_key,

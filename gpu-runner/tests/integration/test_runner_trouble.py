@@ -17,8 +17,8 @@ from dreamforge.contracts.jobs.retry_policy import RetryPolicy
 from dreamforge.runtime import clock
 from dreamforge.runtime.embedded import NatsServer, S3Server
 from dreamforge.runtime.log.job_steps import steps_after
-from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.objects import ObjectStore
+from dreamforge.runtime.storage.settings import ObjectStoreSettings
 from dreamforge.runtime.testing import eventually
 from dreamforge.runtime.testing.disks import small_disk
 
@@ -204,7 +204,7 @@ async def test_a_rendered_picture_waits_for_the_object_store(stage: Stage, tmp_p
 def own_store(server: S3Server) -> ObjectStore:
     """A client of a server that a test started."""
     names = {name.removeprefix("FORGE_").lower(): value for name, value in server.settings_env().items()}
-    return ObjectStore(CommonSettings.model_validate(names))
+    return ObjectStore(ObjectStoreSettings.model_validate(names))
 
 
 async def test_a_rendered_picture_waits_for_room_on_the_object_stores_disk(stage: Stage, tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pynvml
 import pytest
 
-from dreamforge.gpu_runner.machine import memory
-from dreamforge.gpu_runner.machine.device import probe, refresh
+from dreamforge.gpu_runner.machine import device, memory
+from dreamforge.gpu_runner.machine.device import make_uvm_device, probe, refresh
 
 
 def _no_driver() -> None:
@@ -66,3 +66,19 @@ def test_a_containers_limit_counts_where_it_is_less(monkeypatch: pytest.MonkeyPa
     assert memory.system_memory() == memory.Memory(1_000_000, 600_000)
     (tmp_path / "memory.max").write_text("max\n")
     assert memory.system_memory().total_bytes > 1_000_000
+
+
+def test_a_device_file_that_is_missing_is_made_before_the_child_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program, calls = tmp_path / "nvidia-modprobe", tmp_path / "calls"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {calls}\n')
+    program.chmod(0o700)
+    monkeypatch.setattr(device, "UVM_DEVICE", tmp_path / "nvidia-uvm")
+    monkeypatch.setenv("PATH", "")
+    make_uvm_device()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    make_uvm_device()
+    device.UVM_DEVICE.touch()
+    make_uvm_device()
+    assert calls.read_text() == "-c0 -u\n"

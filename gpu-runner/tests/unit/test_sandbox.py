@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dreamforge.gpu_runner.protocol.child_options import ChildOptions
 from dreamforge.gpu_runner.supervisor.child_process import child_environment
-from dreamforge.gpu_runner.worker.sandbox import _abi
+from dreamforge.runtime.sandbox.restrict import missing
 
 TRY = """
 import json, os, socket, sys, tempfile
@@ -31,7 +32,10 @@ attempt("create", lambda: open(sys.argv[2] + ".new", "w"))
 attempt("remove", lambda: os.unlink(sys.argv[2]))
 attempt("temporary", lambda: tempfile.NamedTemporaryFile().close())
 attempt("connect", lambda: socket.create_connection(listener.getsockname(), timeout=5).close())
+attempt("UDP", lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).close())
+attempt("driver", lambda: socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET).bind(b"\\0cuda-uvmfd-%d" % os.getpid()))
 attempt("signal", lambda: os.kill(os.getppid(), 0))
+attempt("environ", lambda: open(f"/proc/{os.getppid()}/environ").read())
 print(json.dumps(found))
 """
 
@@ -43,13 +47,13 @@ def tried(mode: str, file: Path) -> dict[str, str]:
     return found
 
 
-@pytest.mark.skipif(_abi() < 6, reason="this kernel has no Landlock that restricts TCP and signals")
+@pytest.mark.skipif(bool(missing()), reason=f"not here: {'; '.join(missing())}")
 def test_a_child_reads_and_writes_nothing_but_its_own(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     found = tried("required", file)
     assert found.pop("said").startswith("sandbox: files are written only below ")
-    denied = dict.fromkeys(("overwrite", "create", "remove", "connect", "signal"), "PermissionError")
-    assert found == {"read": "ok", "temporary": "ok"} | denied
+    attacks = ("overwrite", "create", "remove", "connect", "UDP", "signal", "environ")
+    assert found == dict.fromkeys(("read", "temporary", "driver"), "ok") | dict.fromkeys(attacks, "PermissionError")
     assert file.read_text() == "a model"
 
 
@@ -64,6 +68,7 @@ def test_a_child_gets_no_secrets() -> None:
         "PATH": "/bin",
         "CUDA_VISIBLE_DEVICES": "1",
         "OMP_NUM_THREADS": "2",
+        "VENDOR_FLAG": "1",
         "FORGE_S3_SECRET_KEY": "s",
         "FORGE_DATABASE_URL": "postgresql://u:p@h/d",
         "AWS_SECRET_ACCESS_KEY": "s",
@@ -72,4 +77,7 @@ def test_a_child_gets_no_secrets() -> None:
         "PGPASSWORD": "s",
         "https_proxy": "http://user:password@proxy",
     }
-    assert set(child_environment(given)) == {"PATH", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"}
+    kept = {"PATH", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"}
+    assert set(child_environment(ChildOptions(), given)) == kept
+    named = ChildOptions(child_environment="VENDOR_FLAG, OTHER")
+    assert set(child_environment(named, given)) == {*kept, "VENDOR_FLAG"}

@@ -17,7 +17,6 @@ from dreamforge.runtime.log import bus as bus_module
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.identity import stream_place
 from dreamforge.runtime.log.streams import ensure_streams
-from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.bucket_owner import claim, mark
 from dreamforge.runtime.storage.objects import (
     ObjectStore,
@@ -27,6 +26,7 @@ from dreamforge.runtime.storage.objects import (
     upload_owner_key,
 )
 from dreamforge.runtime.storage.postgres import connect
+from dreamforge.runtime.storage.settings import ObjectStoreSettings
 
 
 @dataclass
@@ -59,7 +59,7 @@ class World:
 async def world(nats_url: str, database_url: str, forge_env: dict[str, str]) -> AsyncIterator[World]:
     names = {name.removeprefix("FORGE_").lower(): value for name, value in forge_env.items()}
     s3 = {name: value for name, value in names.items() if name.startswith("s3_")}
-    store = ObjectStore(CommonSettings(_env_file=None, **s3))  # type: ignore[arg-type]  # text of variables
+    store = ObjectStore(ObjectStoreSettings(_env_file=None, **s3))  # type: ignore[arg-type]  # text of variables
     bus = await bus_module.connect(nats_url, "test")
     await ensure_streams(bus)
     log_id = (await stream_place(bus, "JOBS")).log_id

@@ -16,6 +16,7 @@ from nats.js.errors import APIError
 from some_jobs import request
 
 from dreamforge.contracts.events import CancelRequested
+from dreamforge.contracts.log.permissions import SERVICES
 from dreamforge.contracts.log.subjects import job_filter
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.embedded import GuardedProcess, spawn
@@ -24,11 +25,13 @@ from dreamforge.runtime.embedded.ports import free_port
 from dreamforge.runtime.log import direct_get
 from dreamforge.runtime.log.bus import Bus, connect
 from dreamforge.runtime.log.event_store import NEW_JOB, EventStore
+from dreamforge.runtime.log.seeds import new_seed, public_key_of
 from dreamforge.runtime.log.streams import ensure_streams
 from dreamforge.runtime.testing import eventually
 
 PRODUCTION = Path(__file__).parents[3] / "deploy" / "nats" / "nats.conf"
-USERS = ("gateway", "scheduler", "runner", "projector", "admin", "system", "route")
+USERS = ("admin", "system", "route")
+SEEDS = {user: new_seed() for user in SERVICES}
 ELECTION_SECONDS = 60.0  # raft waits 4 to 9 s before it elects a leader again, and test machines are shared
 IDLE_SECONDS = 0.05  # what makes replicas lag here; without it none did
 ABSENCE = (nats.errors.Error, APIError, TimeoutError)
@@ -38,7 +41,7 @@ ABSENCE = (nats.errors.Error, APIError, TimeoutError)
 class Node:
     name: str
     process: GuardedProcess
-    url: str
+    address: str
 
 
 def environment_of(name: str, ports: tuple[int, int, int], folder: Path, routes: list[str]) -> dict[str, str]:
@@ -46,6 +49,7 @@ def environment_of(name: str, ports: tuple[int, int, int], folder: Path, routes:
     values: dict[str, object] = {"SERVER_NAME": name, "STORE_DIR": str(folder / name), "ROUTES": routes}
     values |= {"LISTEN": listen, "HTTP": http, "CLUSTER_LISTEN": cluster_listen}
     values |= {f"PASSWORD_{user.upper()}": f"{user}-word" for user in USERS}
+    values |= {f"NKEY_{user.upper()}": public_key_of(seed) for user, seed in SEEDS.items()}
     quoted = {f"FORGE_NATS_{key}": json.dumps(value) for key, value in values.items()}
     return quoted | {"FORGE_NATS_FILE_LIMIT": "10GB", "PATH": os.defpath}
 
@@ -70,13 +74,27 @@ async def cluster(folder: Path) -> AsyncIterator[list[Node]]:
             environment = environment_of(name, own, folder, routes)
             process = await spawn(command, environment=environment, folder=folder, output=log)
             stack.push_async_callback(process.kill)
-            nodes.append(Node(name, process, f"nats://USER:USER-word@127.0.0.1:{own[0]}"))
+            nodes.append(Node(name, process, f"127.0.0.1:{own[0]}"))
         yield nodes
 
 
 @asynccontextmanager
-async def bus_of(nodes: list[Node], user: str) -> AsyncIterator[Bus]:
-    bus = await connect(",".join(n.url.replace("USER", user) for n in nodes), user)
+async def admin_of(nodes: list[Node]) -> AsyncIterator[Bus]:
+    """Who creates the streams."""
+    bus = await connect(",".join(f"nats://admin:admin-word@{each.address}" for each in nodes), "admin")
+    try:
+        yield bus
+    finally:
+        await bus.nc.close()
+
+
+@asynccontextmanager
+async def gateway_of(nodes: list[Node], folder: Path) -> AsyncIterator[Bus]:
+    """A connection with the permissions of a gateway."""
+    seed = folder / "gateway.seed"
+    seed.write_text(SEEDS["gateway"])
+    urls = ",".join(f"nats://{each.address}" for each in nodes)
+    bus = await connect(urls, "gateway", user="gateway", seed_file=seed)
     try:
         yield bus
     finally:
@@ -123,10 +141,10 @@ async def messages_in_jobs(bus: Bus) -> int | None:
 @asynccontextmanager
 async def log_of_three(folder: Path) -> AsyncIterator[tuple[list[Node], Bus, Bus]]:
     """Our streams on three servers, an administrator's connection and a gateway's."""
-    async with cluster(folder) as nodes, bus_of(nodes, "admin") as admin:
+    async with cluster(folder) as nodes, admin_of(nodes) as admin:
         await eventually(lambda: replicates(admin, nodes), ELECTION_SECONDS)
-        async with bus_of(nodes, "gateway") as gateway:
-            await ensure_streams(gateway, replicas=3)
+        await ensure_streams(admin, replicas=3)
+        async with gateway_of(nodes, folder) as gateway:
             yield nodes, admin, gateway
 
 
@@ -151,7 +169,7 @@ async def test_a_read_sees_every_write_before_it_whichever_replica_answers(tmp_p
     """Servers that were idle for a moment are slow to apply: about one direct get in eight then misses the write."""
     async with log_of_three(tmp_path) as (nodes, _, _):
         for node in nodes:
-            async with bus_of([node], "gateway") as bus:
+            async with gateway_of([node], tmp_path) as bus:
                 store = EventStore(bus, "/dreamforge/test")
                 for _ in range(20):
                     job_id = ids.new_id()

@@ -3,16 +3,16 @@
 import pytest
 
 from dreamforge.contracts.errors import NotOurs, OtherLog
-from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.bucket_owner import claim, owner_of
 from dreamforge.runtime.storage.objects import ObjectStore
+from dreamforge.runtime.storage.settings import ObjectStoreSettings
 from dreamforge.runtime.testing.buckets import S3Settings
 
 
 @pytest.fixture
 def objects(s3_settings: S3Settings) -> ObjectStore:
     names = {name.removeprefix("FORGE_").lower(): value for name, value in s3_settings.settings_env().items()}
-    return ObjectStore(CommonSettings(_env_file=None, **names))  # type: ignore[call-arg, arg-type]
+    return ObjectStore(ObjectStoreSettings(_env_file=None, **names))  # type: ignore[call-arg, arg-type]
 
 
 async def test_the_first_log_takes_the_bucket_and_another_one_is_refused(objects: ObjectStore) -> None:

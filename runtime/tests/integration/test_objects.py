@@ -13,14 +13,14 @@ from dreamforge.contracts.errors import ArtifactNotFound, DependencyAway
 from dreamforge.runtime.embedded import spawn
 from dreamforge.runtime.embedded.binaries import find_program
 from dreamforge.runtime.embedded.ports import free_port, is_taken
-from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_of, upload_key
+from dreamforge.runtime.storage.settings import ObjectStoreSettings
 from dreamforge.runtime.testing import eventually
 from dreamforge.runtime.testing.buckets import S3Settings
 
 
-def settings(s3: S3Settings) -> CommonSettings:
-    return CommonSettings(
+def settings(s3: S3Settings) -> ObjectStoreSettings:
+    return ObjectStoreSettings(
         _env_file=None,
         s3_endpoint=s3.endpoint,
         s3_access_key=s3.access_key,
@@ -83,7 +83,7 @@ async def test_a_missing_object_is_not_found(s3_settings: S3Settings) -> None:
 
 
 async def test_an_unavailable_store_is_reported_as_unavailable() -> None:
-    unavailable = CommonSettings(
+    unavailable = ObjectStoreSettings(
         _env_file=None, s3_endpoint="127.0.0.1:9", s3_access_key="abc", s3_secret_key=SecretStr("x")
     )
     with pytest.raises(DependencyAway, match="s3"):
@@ -114,7 +114,7 @@ async def test_a_store_at_an_ipv6_address_is_trusted_by_the_certificates_of_the_
     try:
         await eventually(lambda: is_taken(port, "::1"), 20)
         access, secret = pair.split(",")
-        secure = CommonSettings(
+        secure = ObjectStoreSettings(
             _env_file=None,
             s3_endpoint=f"[::1]:{port}",
             s3_secure=True,

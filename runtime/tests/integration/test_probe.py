@@ -13,8 +13,8 @@ from dreamforge.runtime.log import follow
 from dreamforge.runtime.log import probe as probe_module
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.probe import LogProbe
-from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.objects import ObjectStore
+from dreamforge.runtime.storage.settings import ObjectStoreSettings
 from dreamforge.runtime.testing import eventually
 from dreamforge.runtime.testing.buckets import S3Settings
 
@@ -69,7 +69,7 @@ async def test_a_stream_that_is_not_heard_is_not_ready_until_it_is_heard_again(
 
 async def test_a_store_without_its_bucket_is_not_ready(s3_settings: S3Settings) -> None:
     named = {name.removeprefix("FORGE_").lower(): value for name, value in s3_settings.settings_env().items()}
-    store = ObjectStore(CommonSettings(_env_file=None, **named))  # type: ignore[call-arg, arg-type]
+    store = ObjectStore(ObjectStoreSettings(_env_file=None, **named))  # type: ignore[call-arg, arg-type]
     with pytest.raises(DependencyAway, match="bucket"):
         await store.check()
     await store.ensure_bucket()

@@ -15,6 +15,7 @@ from dreamforge.runtime.service.settings import (
     read,
     variables,
 )
+from dreamforge.runtime.storage.settings import StorageSettings
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def lines_of(kind: type[CommonSettings] = CommonSettings) -> list[str]:
+def lines_of(kind: type[CommonSettings] = StorageSettings) -> list[str]:
     with pytest.raises(InvalidSettings) as refused:
         read(kind)
     return str(refused.value).splitlines()

@@ -30,8 +30,8 @@ from dreamforge.runtime.log import bus as bus_module
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.service import shell
-from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.objects import ObjectStore
+from dreamforge.runtime.storage.settings import StorageSettings
 from dreamforge.runtime.testing import eventually
 from dreamforge.scheduler import main as scheduler
 from system_testkit.api_client import JOB_SECONDS, ApiClient
@@ -55,7 +55,7 @@ class Refusal:
 class InProcessSystem(ApiClient):
     """The running system. `refusals` is every 503 since it was cleared."""
 
-    settings: CommonSettings
+    settings: StorageSettings
     faults: FaultInjector
     bus: Bus
     objects: ObjectStore
@@ -140,7 +140,7 @@ async def in_process_system(folder: Path, faults: FaultInjector) -> AsyncIterato
         servers = await exits.enter_async_context(EmbeddedStack(folder / "servers", runner_ids=("r1",)))
         environment = servers.settings_env() | OWN | {"FORGE_STATE_DIR": str(folder)}
         named = {name.removeprefix("FORGE_").lower(): value for name, value in environment.items()}
-        settings = CommonSettings(_env_file=None, **named)  # type: ignore[arg-type]
+        settings = StorageSettings(_env_file=None, **named)  # type: ignore[arg-type]
         listener = listen("127.0.0.1", 0)
         url = "http://{}:{}".format(*listener.getsockname()[:2])
         client = await exits.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30.0))

@@ -13,7 +13,7 @@ import httpx
 from dreamforge.cli.stack.plan import ServiceSpec, StackOptions, runner_ids, service_names, service_specs
 from dreamforge.runtime.embedded import EmbeddedStack, GuardedProcess, spawn
 from dreamforge.runtime.embedded.ports import free_port
-from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.storage.settings import StorageSettings
 from dreamforge.runtime.testing import eventually
 from system_testkit.api_client import ApiClient
 
@@ -25,7 +25,7 @@ READY_SECONDS = 120.0
 class LiveStack(ApiClient):
     """The running system."""
 
-    settings: CommonSettings
+    settings: StorageSettings
     environment: dict[str, str]
     specs: tuple[ServiceSpec, ...]
     processes: dict[str, GuardedProcess]
@@ -77,7 +77,7 @@ async def live_stack(folder: Path, renderer: str = "synthetic", **own: str) -> A
         named = {name.removeprefix("FORGE_").lower(): value for name, value in environment.items()}
         url = f"http://{specs[0].address}"
         client = await exits.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30.0))
-        settings = CommonSettings(_env_file=None, **named)  # type: ignore[arg-type]
+        settings = StorageSettings(_env_file=None, **named)  # type: ignore[arg-type]
         stack = LiveStack(client, settings, environment, specs, {}, folder)
         exits.push_async_callback(_stop, stack)
         for spec in specs:

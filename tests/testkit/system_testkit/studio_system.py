@@ -37,8 +37,8 @@ from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.streams import open_log
 from dreamforge.runtime.service import shell
-from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_of
+from dreamforge.runtime.storage.settings import StorageSettings
 from dreamforge.runtime.testing import eventually
 from system_testkit.api_client import JOB_SECONDS, ApiClient
 
@@ -196,7 +196,7 @@ async def studio_system(folder: Path) -> AsyncIterator[StudioSystem]:
         servers = await exits.enter_async_context(EmbeddedStack(folder / "servers"))
         environment = servers.settings_env() | {"FORGE_STATE_DIR": str(folder)}
         named = {name.removeprefix("FORGE_").lower(): value for name, value in environment.items()}
-        settings = CommonSettings(_env_file=None, **named)  # type: ignore[arg-type]
+        settings = StorageSettings(_env_file=None, **named)  # type: ignore[arg-type]
         url = await exits.enter_async_context(_serving(named, projector.SERVICE))
         client = await exits.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30.0))
         await eventually(lambda: _ready(client), READY_SECONDS)

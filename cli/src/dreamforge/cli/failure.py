@@ -20,6 +20,7 @@ from dreamforge.contracts.errors import (
     Unavailable,
 )
 from dreamforge.runtime.http.outgoing import AddressRefused
+from dreamforge.runtime.private_folder import NotPrivate
 from dreamforge.runtime.service.settings import InvalidSettings
 
 
@@ -85,7 +86,7 @@ def exit_code_of(error: ForgeError) -> Exit:
             return Exit.UNAVAILABLE
         case ProblemError(status=status):
             return Exit.REFUSED if status < 500 else Exit.FAILED
-        case InvalidSettings() | InvalidInput() | NotFound() | Conflict() | LimitReached():
+        case InvalidSettings() | InvalidInput() | NotFound() | Conflict() | LimitReached() | NotPrivate():
             return Exit.REFUSED
     return Exit.IN_USE if error.code in ("embedded_folder_in_use", "embedded_port_in_use") else Exit.FAILED
 

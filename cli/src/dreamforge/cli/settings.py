@@ -9,14 +9,15 @@ from pydantic import Field, SecretStr, field_validator
 from dreamforge.cli.stack_record import StackRecord, read_record
 from dreamforge.contracts.models.descriptor import Token
 from dreamforge.runtime.network import authority, networks_of, reachable
-from dreamforge.runtime.service.settings import CommonSettings, http_url, read
+from dreamforge.runtime.service.settings import http_url, read
+from dreamforge.runtime.storage.settings import StorageSettings
 
 # Models of a checkout, if the command runs in one.
 SHIPPED_MODELS = Path("models")
 DESCRIPTORS = "*/dreamforge.json"
 
 
-class CliSettings(CommonSettings):
+class CliSettings(StorageSettings):
     """`FORGE_*` variables of the command, in addition to those of every service."""
 
     gateway_host: str = "127.0.0.1"

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from dreamforge.runtime.private_folder import open_private
+
 RECORD_NAME = "stack.json"
 
 
@@ -60,9 +62,13 @@ def write_record(record: StackRecord, state_dir: Path) -> None:
 
 
 def read_record(state_dir: Path) -> StackRecord | None:
-    """The record of the stack that runs with this folder; None without one. Ignores the record of a dead process."""
+    """The record of the stack that runs with this folder; None without one. Ignores the record of a dead process.
+
+    Errors: NotPrivate where another user has put it there: it names the servers that credentials are sent to.
+    """
     try:
-        record = StackRecord.model_validate_json((state_dir / RECORD_NAME).read_bytes())
+        with os.fdopen(open_private(state_dir / RECORD_NAME, os.O_RDONLY), "rb") as file:
+            record = StackRecord.model_validate_json(file.read())
     except (OSError, ValidationError):
         return None
     return record if record.is_running else None

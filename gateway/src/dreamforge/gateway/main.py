@@ -11,6 +11,7 @@ from dreamforge.gateway.http.server import OTHER_CONNECTIONS, OTHER_FILES, Serve
 from dreamforge.gateway.http.server_protocol import ConnectionLimits
 from dreamforge.gateway.settings import GatewaySettings, parts_of
 from dreamforge.runtime.network import authority
+from dreamforge.runtime.sandbox.restrict import missing
 from dreamforge.runtime.service import shell
 from dreamforge.runtime.service.lifetime import Lifetime
 
@@ -18,6 +19,8 @@ from dreamforge.runtime.service.lifetime import Lifetime
 async def start(settings: GatewaySettings, lifetime: Lifetime) -> None:
     """Take the port, then answer. Errors: GatewayPortInUse."""
     allow_files(settings.gateway_streams + OTHER_FILES)
+    for line in missing():
+        logger.warning("uploads and templates are read by processes with fewer bounds: {}", line)
     await answer(settings, lifetime, listen(settings.gateway_host, settings.gateway_port))
 
 

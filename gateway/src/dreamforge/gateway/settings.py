@@ -11,11 +11,12 @@ from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.root_path import checked
 from dreamforge.gateway.identity.settings import OidcSettings
 from dreamforge.runtime.network import is_loopback
+from dreamforge.runtime.storage.settings import StorageSettings
 
 Authentication = Literal["none", "keys", "oidc", "keys,oidc"]
 
 
-class GatewaySettings(OidcSettings):
+class GatewaySettings(OidcSettings, StorageSettings):
     """Address, time limits and bounds of the gateway."""
 
     gateway_host: str = "127.0.0.1"

@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from dreamforge.contracts.models.descriptor import Token
-from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.storage.settings import ObjectStoreSettings
 
 
 def default_runner_id() -> str:
@@ -16,7 +16,7 @@ def default_runner_id() -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:64] or "runner"
 
 
-class RunnerSettings(CommonSettings):
+class RunnerSettings(ObjectStoreSettings):
     """What a runner renders with, where its models are, and how long it waits."""
 
     runner_id: Token = Field(default_factory=default_runner_id, description="unique in the fleet")
@@ -37,7 +37,13 @@ class RunnerSettings(CommonSettings):
     )
     runner_slots: int = Field(default=1, ge=1, le=1024, description="attempts at a time; more than 1 only synthetic")
     runner_sandbox: Literal["auto", "off", "required"] = Field(
-        default="auto", description="auto: the child is restricted where the kernel has Landlock; required: or not run"
+        default="auto",
+        description="auto: the process that renders is restricted as far as the system can; required: or not run",
+    )
+    runner_child_environment: str = Field(
+        default="",
+        description="further variables, comma-separated, that the process which renders gets of the environment, beside"
+        " those of Python, drivers of GPUs and libraries of models",
     )
     runner_step_delay_seconds: float = Field(default=0.0, ge=0, description="slows the synthetic renderer down")
     runner_preview_seconds: float = Field(default=0.5, ge=0, description="least time between two previews; 0: none")

@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.storage.settings import StorageSettings
 
 
-class ProjectorSettings(CommonSettings):
+class ProjectorSettings(StorageSettings):
     """`FORGE_PROJECTOR_*` and the common `FORGE_*` settings."""
 
     projector_migrate: bool = Field(default=True, description="bring the database to the newest version at start")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from dreamforge.cli.console import err
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.models.descriptor import Kind
+from dreamforge.runtime.sandbox.environment import renderer_environment
 from dreamforge.runtime.storage.model_facts import ModelUnusable
 
 #: The runner's own check, in a process of its own: this one stays without torch.
@@ -43,7 +45,14 @@ def _found(folder: Path) -> dict[str, Any]:  # Any: as the check prints it
     """What the check says; nothing if it does not come to an end: it judges models, not itself."""
     command = (sys.executable, *CHECK, str(folder))
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True)
+        done = subprocess.run(
+            command,
+            env=renderer_environment(os.environ),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=True,
+        )
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except (subprocess.SubprocessError, OSError, ValueError, IndexError) as error:
         err.print(f"the weights of {folder.name} were not checked one by one: {error}")

@@ -10,7 +10,7 @@ from typing import Self
 
 from dreamforge.cli.client.event_log import connect_bus
 from dreamforge.cli.failure import CommandError, Exit
-from dreamforge.cli.service_settings import without_effect
+from dreamforge.cli.service_settings import kinds, without_effect
 from dreamforge.cli.settings import DESCRIPTORS, SHIPPED_MODELS, CliSettings
 from dreamforge.cli.stack.log_lines import parse_line
 from dreamforge.cli.stack.plan import STOP_ORDER, ServiceSpec, StackOptions, runner_ids, service_names, service_specs
@@ -27,7 +27,10 @@ from dreamforge.runtime.embedded.processes import identity
 from dreamforge.runtime.log.bus import ApiError
 from dreamforge.runtime.log.streams import ensure_streams
 from dreamforge.runtime.network import authority, bare, reachable
-from dreamforge.runtime.service.settings import given
+from dreamforge.runtime.private_folder import make_private
+from dreamforge.runtime.sandbox.environment import without_secrets
+from dreamforge.runtime.sandbox.privileges import refuse_inspection
+from dreamforge.runtime.service.settings import declared, given
 
 # On two busy cores the slowest service, a runner that builds its first model, is ready in about 25 s.
 READY_SECONDS = 180.0
@@ -76,9 +79,10 @@ class LocalStack:
     async def start(self) -> StackRecord:
         """Start everything; returns when every service is ready.
 
-        Errors: CommandError when the folder or the port is in use or a service does not start, EmbeddedError
-        when a server does not start. Nothing is left running after an error or a cancellation.
+        Errors: NotPrivate for the folder; CommandError when it or the port is in use or a service does not start,
+        EmbeddedError when a server does not start. Nothing is left running after an error or a cancellation.
         """
+        refuse_inspection()  # this process has what every service is given
         await self._take_folder()
         try:
             self._check_port()
@@ -125,6 +129,8 @@ class LocalStack:
         )
 
     async def _take_folder(self) -> None:
+        if await asyncio.to_thread(make_private, self._state_dir):
+            self._on_event("stack", f"{self._state_dir} was open to other users, and is private now")
         try:
             await self._lock.acquire()
         except FolderInUse as error:
@@ -166,7 +172,7 @@ class LocalStack:
         ports = {name: free_port() for name in service_names(self.options)}
         ports["gateway"] = self.options.gateway_port
         logs = self._state_dir / "logs"
-        logs.mkdir(exist_ok=True)
+        make_private(logs)
         environment = self._environment()
         self._services = [self._supervised(spec, environment, logs) for spec in service_specs(self.options, ports)]
         self._supervisors += [asyncio.create_task(service.supervise()) for service in self._services]
@@ -175,7 +181,7 @@ class LocalStack:
         own = {name: value for server in self._servers for name, value in server.service_env(spec.bus_user).items()}
         return SupervisedService(
             spec,
-            environment | own,
+            without_secrets(environment | own, declared(dict(kinds())[spec.kind])),
             logs / f"{spec.name}.log",
             on_event=lambda text: self._on_event(spec.name, text),
             on_output=lambda line: self._on_output(spec.name, line),

@@ -1,6 +1,7 @@
 """Templates are expanded in a process of its own: some never end or take all memory, and no list of tricks is complete.
 
-It ends after one task. It has none of the gateway's settings or secrets in its environment.
+It ends after one task. It has none of the gateway's settings or secrets in its environment, reads no files but those of
+its interpreter, writes none, and opens no connection.
 """
 
 import asyncio
@@ -62,7 +63,7 @@ class TemplateProcesses:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                "-m",
+                "-Pm",
                 "dreamforge.gateway.batches.template_worker",
                 str(self._cpu_seconds),
                 stdin=asyncio.subprocess.PIPE,

@@ -10,6 +10,7 @@ import sys
 
 from dreamforge.contracts.errors import BatchTooLarge, TemplateRefused
 from dreamforge.gateway.batches.templates import expand_templates
+from dreamforge.runtime.sandbox.restrict import Allowed, of_the_interpreter, restrict_process
 
 # The interpreter with pyparsing maps some 100 MiB; a template needs little.
 MEMORY_BYTES = 512 * 1024**2
@@ -23,6 +24,7 @@ def _limit_this_process(cpu_seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(10)  # the gateway answers first
+    restrict_process(Allowed(readable=of_the_interpreter()))
 
 
 def _answer(task: bytes) -> dict[str, object]:

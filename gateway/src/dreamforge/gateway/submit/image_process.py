@@ -1,8 +1,9 @@
 """Foreign images are decoded in processes of their own: one that takes too long or too much memory costs only itself.
 
 Each process decodes one image at a time, then the next; a process that overruns its limits is killed and replaced.
-It has none of the gateway's settings or secrets in its environment, and may write no file. What it answers is JSON and
-is checked: a decoder that was taken over could only lie about the size of one image.
+It has none of the gateway's settings or secrets in its environment, reads no files but those of its interpreter, writes
+none, and opens no connection. What it answers is JSON and is checked: a decoder that was taken over could only lie
+about one image.
 """
 
 import asyncio
@@ -20,12 +21,11 @@ from loguru import logger
 from pydantic import TypeAdapter, ValidationError
 
 from dreamforge.contracts.errors import DependencyAway, OutOfBounds
-from dreamforge.contracts.pictures.foreign.imported import ImportedRequest
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.errors import BadPicture
 from dreamforge.gateway.submit.image_headers import Header
 from dreamforge.gateway.submit.inspect_image import FORMATS, MaskChange, changed_mask, inspect, mask_of_alpha
-from dreamforge.gateway.submit.read_picture import read_picture
+from dreamforge.runtime.sandbox.restrict import Allowed, of_the_interpreter, restrict_process
 
 # The interpreter with Pillow maps some 200 MiB; a decoder may hold up to 16 bytes a pixel (CMYK with a copy, or WebP).
 BASE_BYTES = 512 * 1024**2
@@ -33,11 +33,9 @@ BYTES_PER_PIXEL = 16
 # Importing Pillow takes half a second, and several times that where the processors are busy.
 START_SECONDS = 30.0
 _HEADERS, _BOUNDS = TypeAdapter(Header), TypeAdapter(OutOfBounds)
-_REQUESTS = TypeAdapter(ImportedRequest)
 _HEAD = struct.Struct(">BI")
 """Of a task: what to do, and the length of what it is done with, which follows."""
 INSPECT, MASK, CHANGE_MASK = 0, 1, 2
-READ = 16
 _CHANGE = struct.Struct(">??dd")
 """A `MaskChange`, before the image."""
 
@@ -62,10 +60,6 @@ class ImageProcesses:
     async def changed_mask(self, data: bytes, change: MaskChange) -> bytes:
         """As `inspect_image.changed_mask`; the bytes are as foreign as `data`. Errors: as `inspect`."""
         return mask_of(await self._ask(CHANGE_MASK, _CHANGE.pack(*astuple(change)) + data))
-
-    async def read(self, data: bytes) -> ImportedRequest | None:
-        """As `read_picture.read_picture`. Errors: as `inspect`."""
-        return request_of(await self._ask(READ, data))
 
     async def _ask(self, task: int, data: bytes) -> object:
         async with self._slots:
@@ -109,7 +103,7 @@ class ImageProcesses:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                "-m",
+                "-Pm",
                 "dreamforge.gateway.submit.image_process",
                 self._limits.model_dump_json(),
                 str(round(self._timeout_seconds) + 1),
@@ -176,17 +170,6 @@ def mask_of(answer: object) -> bytes:
     raise _refusal_in(answer)
 
 
-def request_of(answer: object) -> ImportedRequest | None:
-    """As `header_of`, of the request in a picture; None where there is none."""
-    with contextlib.suppress(ValidationError):
-        match answer:
-            case {"request": None}:
-                return None
-            case {"request": fields}:
-                return _REQUESTS.validate_json(json.dumps(fields), strict=True)
-    raise _refusal_in(answer)
-
-
 def _refusal_in(answer: object) -> BadPicture | OutOfBounds:
     with contextlib.suppress(ValidationError):
         match answer:
@@ -203,6 +186,7 @@ def _limit_this_process(limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(10)  # the gateway answers first
+    restrict_process(Allowed(readable=of_the_interpreter()))
 
 
 def _allow_seconds(cpu_seconds: int) -> None:
@@ -234,9 +218,6 @@ def _done(task: int, data: bytes, limits: Limits) -> dict[str, object]:
     if task == CHANGE_MASK:
         change = MaskChange(*_CHANGE.unpack_from(data))
         return {"mask": base64.b64encode(changed_mask(data[_CHANGE.size :], change, limits)).decode()}
-    if task == READ:
-        found = read_picture(data, limits)
-        return {"request": found and asdict(found)}
     return {"header": asdict(inspect(data, limits))}
 
 

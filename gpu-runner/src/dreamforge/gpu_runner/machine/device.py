@@ -4,6 +4,8 @@ The supervisor calls this at every heartbeat, and it must neither import torch n
 """
 
 import platform
+import shutil
+import subprocess
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from dreamforge.contracts.readable_sizes import readable_size
 from dreamforge.gpu_runner.machine.memory import system_memory
 
 CPUINFO = Path("/proc/cpuinfo")
+UVM_DEVICE, UVM_SECONDS = Path("/dev/nvidia-uvm"), 30.0
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 
 
@@ -54,6 +57,16 @@ def probe(choice: DeviceChoice = "auto", *, gpu_index: int = 0) -> LocalDevice:
         return _gpu(gpu_index)
     except pynvml.NVMLError as error:
         return _cpu(f"no usable NVIDIA GPU ({error}); rendering on the CPU")
+
+
+def make_uvm_device() -> None:
+    """Have the driver's own program make the device file of unified memory, which it does not at boot.
+
+    CUDA starts that program itself when it is started first, but our child, which may gain no privileges, cannot.
+    """
+    if not UVM_DEVICE.exists() and (program := shutil.which("nvidia-modprobe")):
+        with suppress(OSError, subprocess.SubprocessError):  # then CUDA says what is missing
+            subprocess.run((program, "-c0", "-u"), stdin=subprocess.DEVNULL, timeout=UVM_SECONDS, check=False)
 
 
 def refresh(device: LocalDevice, *, gpu_index: int = 0) -> LocalDevice:

@@ -19,5 +19,7 @@ class ChildOptions(Value):
     step_delay_seconds: float = 0.0
     log_level: str = "INFO"
     log_json: bool = True
-    #: Not for the child itself: how many models it is asked to load before its first task.
+    #: Not for the child itself: how many models it is asked to load before its first task, and which further variables
+    #: of the environment it is started with.
     resident_models: int = 2
+    child_environment: str = ""

@@ -56,7 +56,6 @@ def ensure_folder(
         build().save_pretrained(str(building), safe_serialization=True)
         descriptor = describe(model_digest(building))
         (building / DESCRIPTOR_NAME).write_text(descriptor.model_dump_json(indent=2))
-        building.chmod(0o755)  # mkdtemp is private; a model is for every reader of the cache
         _flush(building)
         _rename(building, final)
     finally:

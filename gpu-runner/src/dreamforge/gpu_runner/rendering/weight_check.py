@@ -3,7 +3,7 @@
     python -m dreamforge.gpu_runner.rendering.weight_check FOLDER
 
 For the command line, which has no torch itself. Prints one JSON object: `part` and `problem` of what would not load,
-or what would load and not be read (`ignored_keys`, `ignored_settings`).
+or what would load and not be read (`ignored_keys`, `ignored_settings`). It writes no file and has no network.
 """
 
 import json
@@ -17,6 +17,8 @@ import torch
 from dreamforge.gpu_runner.rendering.checkpoint import check_checkpoint
 from dreamforge.gpu_runner.rendering.load_report import LoadReport, WeightsWrong, read_part
 from dreamforge.gpu_runner.rendering.pipeline import INDEX_NAME, classes_of_parts, obeying, read_parts
+from dreamforge.runtime.sandbox.privileges import CAP_DAC_READ_SEARCH
+from dreamforge.runtime.sandbox.restrict import Allowed, restrict_process
 from dreamforge.runtime.storage.pipeline_folder import checkpoint_of
 
 SCHEDULER = "scheduler"
@@ -49,6 +51,7 @@ def _check_scheduler(folder: Path, report: LoadReport) -> None:
 
 def main() -> int:
     """Check the folder that is the first argument, and print what was found."""
+    restrict_process(Allowed(writable=(Path("/dev"),), readable=None, capabilities=CAP_DAC_READ_SEARCH))
     try:
         report = check_weights(Path(sys.argv[1]))
     except WeightsWrong as error:

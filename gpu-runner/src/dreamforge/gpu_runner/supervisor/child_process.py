@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import re
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -15,19 +14,14 @@ from dreamforge.gpu_runner.protocol.child_options import ChildOptions
 from dreamforge.gpu_runner.protocol.frames import FrameDecoder, FrameError, encode_frame
 from dreamforge.gpu_runner.protocol.messages import FromChild, Stop, ToChild, from_child_from_frame, to_frame
 from dreamforge.gpu_runner.settings import RunnerSettings
+from dreamforge.runtime.sandbox.environment import renderer_environment
 
 OnMessage = Callable[[FromChild], None]
 
 
-# Names, whole or in part, of what a renderer need not know: our settings, credentials, proxies.
-_SECRET = re.compile(
-    r"^FORGE_|TOKEN|SECRET|PASSW|CREDENTIAL|ACCESS_KEY|API_KEY|_PROXY$|^PG|DATABASE_URL", re.IGNORECASE
-)
-
-
-def child_environment(given: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a child: what is given, without settings of ours and without secrets."""
-    return {name: value for name, value in given.items() if _SECRET.search(name) is None}
+def child_environment(options: ChildOptions, given: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a child: of what is given, what it reads; no settings of ours and no secrets."""
+    return renderer_environment(given, {name.strip() for name in options.child_environment.split(",")})
 
 
 def child_options(settings: RunnerSettings) -> ChildOptions:
@@ -77,13 +71,13 @@ class Child:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                "-m",
+                "-Pm",
                 "dreamforge.gpu_runner.worker.process",
                 f"--fd={theirs.fileno()}",
                 f"--options={options.model_dump_json()}",
                 pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
-                env=child_environment(os.environ),
+                env=child_environment(options, os.environ),
             )
         except BaseException:
             ours.close()

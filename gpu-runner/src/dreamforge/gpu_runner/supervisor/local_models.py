@@ -16,6 +16,7 @@ from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, Vram
 from dreamforge.contracts.models.descriptor_file import DescriptorInvalid, check_family, problems_of
 from dreamforge.gpu_runner.machine.libraries import ENVIRONMENT
 from dreamforge.gpu_runner.settings import RunnerSettings
+from dreamforge.runtime.sandbox.environment import renderer_environment
 from dreamforge.runtime.storage.descriptor_fit import fitted
 from dreamforge.runtime.storage.model_facts import BYTE_ORDER_MARK
 from dreamforge.runtime.storage.model_folder import (
@@ -84,7 +85,7 @@ async def build_tiny(models_dir: Path) -> None:
     logger.info("no model in {}: building the tiny one (once, a few seconds)", models_dir)
     command = ("-m", "dreamforge.gpu_runner.rendering.tiny_model", str(models_dir))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *command, stdout=asyncio.subprocess.DEVNULL, env={**ENVIRONMENT, **os.environ}
+        sys.executable, *command, stdout=asyncio.subprocess.DEVNULL, env=ENVIRONMENT | renderer_environment(os.environ)
     )
     try:
         if await process.wait() != 0:

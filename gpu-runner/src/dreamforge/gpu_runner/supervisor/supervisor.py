@@ -10,7 +10,7 @@ from loguru import logger
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.installation_events import RunnerRegistered, RunnerStopped
-from dreamforge.gpu_runner.machine.device import LocalDevice, probe, refresh
+from dreamforge.gpu_runner.machine.device import LocalDevice, make_uvm_device, probe, refresh
 from dreamforge.gpu_runner.settings import RunnerSettings
 from dreamforge.gpu_runner.supervisor.admission import RunnerIdentity
 from dreamforge.gpu_runner.supervisor.artifact_uploader import ArtifactUploader
@@ -77,6 +77,8 @@ class Supervisor:
         """Begin to send heartbeats and to serve. When told to stop, attempts are drained before the parts end."""
         self.device = await asyncio.to_thread(self._probe)
         logger.info("found {}", self.device)
+        if self.device.kind == "cuda":
+            await asyncio.to_thread(make_uvm_device)
         if self.device.note:
             logger.warning("{}", self.device.note)
         broker = assignments_broker(

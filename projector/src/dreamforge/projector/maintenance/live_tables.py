@@ -11,8 +11,8 @@ from dreamforge.runtime import ids
 from dreamforge.runtime.log import bus as nats
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import last_sequence
-from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.postgres import Connection, connect
+from dreamforge.runtime.storage.settings import StorageSettings
 
 CONNECT_SECONDS = 5.0
 # Postgres makes autovacuum release a table that another session has waited deadlock_timeout (1 s) for. The lock asked
@@ -21,7 +21,7 @@ VACUUM_YIELDS_SECONDS = 3.0
 
 
 @asynccontextmanager
-async def open_bus(settings: CommonSettings, purpose: str) -> AsyncIterator[Bus]:
+async def open_bus(settings: StorageSettings, purpose: str) -> AsyncIterator[Bus]:
     """A connection to the log for a command, which does not wait long. Errors: DependencyAway."""
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
@@ -45,7 +45,7 @@ async def live_checkpoints(connection: Connection, bus: Bus) -> dict[str, int]:
 
 @asynccontextmanager
 async def writes_paused(
-    settings: CommonSettings, lock_seconds: float, *, not_vacuumed: Sequence[sql.Composable] = ()
+    settings: StorageSettings, lock_seconds: float, *, not_vacuumed: Sequence[sql.Composable] = ()
 ) -> AsyncIterator[Connection]:
     """A transaction during which no checkpoint, hence no row, of the live tables can change; readers continue.
 

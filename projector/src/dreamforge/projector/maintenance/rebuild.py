@@ -25,10 +25,10 @@ from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import last_sequence
 from dreamforge.runtime.log.identity import stream_place
 from dreamforge.runtime.service import retry
-from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.bucket_owner import mark, owner_of
 from dreamforge.runtime.storage.objects import ObjectStore
 from dreamforge.runtime.storage.postgres import Connection, connect
+from dreamforge.runtime.storage.settings import StorageSettings
 
 SCHEMA = "forge_next"
 # Below Postgres's deadlock_timeout (1 s), so that in a deadlock with a reader it is the swap that is aborted.
@@ -59,7 +59,7 @@ class SwapRefused(ForgeError):
         return f"the rebuilt tables could not be put in place in {self.attempts} attempts: {self.reason}"
 
 
-async def rebuild(settings: CommonSettings, on_progress: OnProgress = ignore_progress) -> Rebuilt:
+async def rebuild(settings: StorageSettings, on_progress: OnProgress = ignore_progress) -> Rebuilt:
     """Fold the whole log into new tables and replace the live ones with them.
 
     Errors: MaintenanceRunning, SwapRefused, psycopg.OperationalError and DependencyAway when Postgres or NATS is
@@ -80,7 +80,7 @@ async def rebuild(settings: CommonSettings, on_progress: OnProgress = ignore_pro
     return Rebuilt(events, seconds, held_seconds)
 
 
-async def _take_over_bucket(settings: CommonSettings, bus: Bus) -> None:
+async def _take_over_bucket(settings: StorageSettings, bus: Bus) -> None:
     """Give the bucket to this log, if it is that of the log that the live tables were made from: both are ours."""
     url = settings.database_url.get_secret_value()
     async with await connect(url, name="dreamforge-rebuild") as connection:
@@ -94,7 +94,7 @@ async def _take_over_bucket(settings: CommonSettings, bus: Bus) -> None:
         logger.info("bucket {} belongs to log {} now; images of log {} stay", objects.bucket, now.log_id, before.log_id)
 
 
-async def _replace_live_tables(settings: CommonSettings, shadow: ShadowTables, on_progress: OnProgress) -> float:
+async def _replace_live_tables(settings: StorageSettings, shadow: ShadowTables, on_progress: OnProgress) -> float:
     """Follow the log until the swap succeeds; returns the seconds during which writes were paused."""
     following = await shadow.follow()
     reason = "the rebuilt tables never caught up"
@@ -117,7 +117,7 @@ async def _replace_live_tables(settings: CommonSettings, shadow: ShadowTables, o
     raise SwapRefused(attempts=SWAP_ATTEMPTS, reason=reason)
 
 
-async def _swap(settings: CommonSettings, shadow: ShadowTables) -> float:
+async def _swap(settings: StorageSettings, shadow: ShadowTables) -> float:
     """Swap once. Errors: those of SWAP_CONFLICTS; then nothing has changed, and it can be tried again."""
     both = [sql.Identifier(*path) for name in _tables() for path in ((name,), (shadow.schema, name))]
     async with writes_paused(settings, LOCK_SECONDS, not_vacuumed=both) as live:

@@ -21,8 +21,8 @@ from dreamforge.projector.writing.stream_projection import StreamProjection
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.log.identity import stream_place
-from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.service.tasks import run_all, run_until_first
+from dreamforge.runtime.storage.settings import StorageSettings
 
 # The key after the writer's: the session that holds it is the only one that builds shadow tables.
 MAINTENANCE_LOCK = WRITER_LOCK + 1
@@ -90,7 +90,7 @@ class ShadowTables:
 
 
 @asynccontextmanager
-async def shadow_tables(settings: CommonSettings, bus: Bus, schema: str) -> AsyncIterator[ShadowTables]:
+async def shadow_tables(settings: StorageSettings, bus: Bus, schema: str) -> AsyncIterator[ShadowTables]:
     """Empty tables in `schema`, which is dropped at the end; the live ones are migrated to the same version first.
 
     Errors: MaintenanceRunning, UnknownSchemaVersion.

@@ -14,8 +14,8 @@ from dreamforge.projector.writing.same_log import refuse_other_log
 from dreamforge.projector.writing.session import OF_ADVISORY_LOCK, schema_of, writer_lock
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import last_sequence
-from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.postgres import connect
+from dreamforge.runtime.storage.settings import StorageSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class ProjectionStatus:
     """Why the tables and the log do not belong together; "" when nothing speaks against it."""
 
 
-async def status(settings: CommonSettings) -> ProjectionStatus:
+async def status(settings: StorageSettings) -> ProjectionStatus:
     """Ask how far the projection is. Errors: DependencyAway, ApiError, psycopg.Error when one is unavailable."""
     url = settings.database_url.get_secret_value()
     async with await connect(url, name="dreamforge-status") as connection:

@@ -17,8 +17,8 @@ from dreamforge.projector.maintenance.shadow_tables import ShadowTables, shadow_
 from dreamforge.projector.writing.same_log import refuse_other_log
 from dreamforge.projector.writing.statements import columns_of
 from dreamforge.runtime.log.bus import Bus
-from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.storage.postgres import Connection, connect
+from dreamforge.runtime.storage.settings import StorageSettings
 
 SCHEMA = "forge_verify"
 TABLES = ("jobs", "batches", "attempts", "artifacts", "job_inputs", "events", "models", "runners")
@@ -72,7 +72,7 @@ class Verified:
         return self.first_difference is None and all(proof.equal for proof in self.tables)
 
 
-async def verify(settings: CommonSettings, on_progress: OnProgress = ignore_progress) -> Verified:
+async def verify(settings: StorageSettings, on_progress: OnProgress = ignore_progress) -> Verified:
     """Compare the live tables with a new fold at the same sequences.
 
     Writes to the live tables are paused only while the new fold catches up the last few events.
@@ -97,7 +97,7 @@ async def verify(settings: CommonSettings, on_progress: OnProgress = ignore_prog
 
 
 @asynccontextmanager
-async def _reader(settings: CommonSettings) -> AsyncIterator[Connection]:
+async def _reader(settings: StorageSettings) -> AsyncIterator[Connection]:
     url = settings.database_url.get_secret_value()
     async with await connect(url, name="dreamforge-verify") as connection:
         yield connection

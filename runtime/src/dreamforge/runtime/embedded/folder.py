@@ -10,6 +10,7 @@ from typing import IO
 
 from dreamforge.runtime.embedded.errors import FolderInUse
 from dreamforge.runtime.embedded.processes import identity
+from dreamforge.runtime.private_folder import make_private, open_private
 
 LOCK_NAME = "lock"
 DYING_OWNER_SECONDS = 0.5  # `kill -9` returns before the process is dead: an owner counts as alive only after this long
@@ -34,15 +35,19 @@ class FolderLock:
         return self._file.fileno()
 
     async def acquire(self, dead_owner_seconds: float = 10.0) -> None:
-        """Take the lock. Errors: FolderInUse when a living process holds it, or servers of a dead one do not end."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = self._path.open("a+", encoding="utf-8")
+        """Take the lock, in a folder that is private from then on.
+
+        Errors: NotPrivate; FolderInUse when a living process holds it, or servers of a dead one do not end.
+        """
+        make_private(self._path.parent)
+        file = os.fdopen(open_private(self._path, os.O_RDWR | os.O_CREAT), "r+", encoding="utf-8")
         try:
             if not await self._lock_within(file, DYING_OWNER_SECONDS):
                 self._refuse_if_owner_lives(file)
                 if not await self._lock_within(file, dead_owner_seconds):
                     raise self._refusal(0, "the servers of a process that died are still ending there")
             file.truncate(0)
+            file.seek(0)
             file.write(identity(os.getpid()) or "")
             file.flush()
         except BaseException:
@@ -110,7 +115,7 @@ def open_log(path: Path) -> IO[bytes]:
     """The log to append to, after renaming a large one; 0600, since logs may quote data of users."""
     if path.exists() and path.stat().st_size > LOG_LIMIT_BYTES:
         path.replace(path.with_suffix(".log.1"))
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+    return os.fdopen(open_private(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab")
 
 
 def last_lines(path: Path, since_byte: int, count: int = 12) -> str:

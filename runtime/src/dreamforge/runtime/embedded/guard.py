@@ -110,6 +110,7 @@ async def spawn(
             stdout=output,
             stderr=subprocess.STDOUT if output is not None else None,
             pass_fds=descriptors,
+            umask=0o077,  # what servers and services write is for their user alone
             start_new_session=True,  # Ctrl-C must reach us only: we stop things in order
         )
     ours.setblocking(False)

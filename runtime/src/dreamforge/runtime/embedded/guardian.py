@@ -22,7 +22,7 @@ import sys
 from contextlib import suppress
 from types import FrameType
 
-PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_SET_CHILD_SUBREAPER, PR_CAP_AMBIENT = 1, 8, 36, 47  # linux/prctl.h
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_CHILD_SUBREAPER, PR_CAP_AMBIENT = 1, 4, 8, 36, 47  # prctl.h
 PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 2, 1, 2  # linux/prctl.h, linux/capability.h
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -190,6 +190,7 @@ def main(descriptors: str, parent_pid: int, run_as: str, command: list[str]) -> 
         os.set_inheritable(fd, False)  # ours alone: the held ones (a lock) must end with us, not with a child
     control = fds[0]
     woken = wake_on_signals()
+    prctl(PR_SET_DUMPABLE, 0)  # our environment is that of the command, credentials included
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     prctl(PR_SET_PDEATHSIG, signal.SIGUSR1)  # wakes the loop, which looks whether the parent really changed
     pid, failure = start(command, run_as)

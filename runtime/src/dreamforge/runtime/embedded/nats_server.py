@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +16,7 @@ from dreamforge.runtime.embedded.nats_users import password_of, seed_file, write
 from dreamforge.runtime.embedded.ports import LOOPBACK, free_port
 from dreamforge.runtime.embedded.server import EmbeddedServer, Launch
 from dreamforge.runtime.log.monitoring import PROBE_BYTES, problem_of
+from dreamforge.runtime.private_folder import open_private
 
 CONFIGURATION = Path(__file__).with_name("nats.conf")
 MEMORY_LIMIT_BYTES = 256 * 2**20  # heartbeats are kept in memory: a few kilobytes a runner
@@ -95,7 +95,9 @@ class NatsServer(EmbeddedServer):
         (self.folder / "jetstream").mkdir(mode=0o700, exist_ok=True)
         self._password = password_of(self.folder)
         write_users(self.folder, self._password, self._runner_ids, self._prefix)
-        shutil.copyfile(CONFIGURATION, self._configuration)
+        self._configuration.unlink(missing_ok=True)
+        with os.fdopen(open_private(self._configuration, os.O_WRONLY | os.O_CREAT), "wb") as file:
+            file.write(CONFIGURATION.read_bytes())
         self._http_port = self._http_port or free_port()
 
     @property

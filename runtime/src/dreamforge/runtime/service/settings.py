@@ -27,7 +27,6 @@ PREFIX = "FORGE_"
 ENV_FILE = ".env"
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
 NATS_SCHEMES = ("nats", "tls", "ws", "wss")
-ENDPOINT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:/\s\[\]@]+)(:\d{1,5})?")
 
 
 class RetrySettings(BaseModel):
@@ -43,7 +42,7 @@ class RetrySettings(BaseModel):
 
 
 class CommonSettings(BaseSettings):
-    """Where the infrastructure is, logs and health. Each service adds its own fields."""
+    """Where the bus is, logs and health. Each service adds its own fields; no other one is given to its process."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -74,15 +73,6 @@ class CommonSettings(BaseSettings):
         default=365.0, gt=0, description="how long sign-ins, refused credentials and reads of admins are kept"
     )
     nats_allow_unsynced: bool = Field(default=False, description="accept a NATS that may lose jobs on a power failure")
-    database_url: SecretStr = Field(
-        default=SecretStr("postgresql://forge@127.0.0.1:5432/forge"), description="Postgres read database"
-    )
-    s3_endpoint: str = Field(default="127.0.0.1:9000", description="host:port of the S3-compatible store")
-    s3_access_key: str = "forge"
-    s3_secret_key: SecretStr = SecretStr("")
-    s3_bucket: str = "forge-artifacts"
-    s3_secure: bool = Field(default=False, description="https to the store")
-    s3_region: str = Field(default="us-east-1", description="set, so that the client never asks the store for it")
 
     erasure_grace_seconds: float = Field(
         default=7 * 86_400.0,
@@ -110,24 +100,6 @@ class CommonSettings(BaseSettings):
             if (parts := _parts(url)) is None or parts[0] not in ("http", "https"):
                 raise ValueError("must be http://host:8222, several with commas between")
         return urls
-
-    @field_validator("database_url")
-    @classmethod
-    def _is_a_database(cls, url: SecretStr) -> SecretStr:
-        text = url.get_secret_value()
-        if not text.startswith(("postgresql://", "postgres://")) or text.partition("?")[0].count("@") > 1:
-            raise ValueError(
-                "must be postgresql://user:password@host:port/database; special characters of a password are "
-                "percent-encoded (%40 for @)"
-            )
-        return url
-
-    @field_validator("s3_endpoint")
-    @classmethod
-    def _is_an_endpoint(cls, endpoint: str) -> str:
-        if ENDPOINT.fullmatch(endpoint) is None:
-            raise ValueError("must be host:port, without http:// and without a path; FORGE_S3_SECURE=true means https")
-        return endpoint
 
     @property
     def nats_monitor_urls(self) -> tuple[str, ...]:
@@ -254,6 +226,16 @@ def variables(model: type[BaseModel], prefix: str = PREFIX, path: tuple[str, ...
             yield Variable(variable, here, field)
 
 
+def declared(model: type[BaseModel]) -> frozenset[str]:
+    """The names of every variable that a settings class reads, its groups as a whole (FORGE_RETRY) included.
+
+    >>> {"FORGE_NATS_URL", "FORGE_RETRY", "FORGE_RETRY_CAP_SECONDS"} <= declared(CommonSettings)
+    True
+    """
+    groups = (f"{PREFIX}{each.path[0].upper()}" for each in variables(model))
+    return frozenset((*groups, *(each.name for each in variables(model))))
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
     """What the environment and the .env file say, by the names of variables."""
@@ -269,9 +251,8 @@ class Given:
 
     def unknown(self, kinds: "tuple[type[CommonSettings], ...]") -> list[str]:
         """FORGE_* names that no service reads: most often misspelt ones. Those of tests are not among them."""
-        known = {each.name for kind in kinds for each in variables(kind)}
-        groups = {name for name in self.names() if any(each.startswith(f"{name}_") for each in known)}
-        return sorted(name for name in self.names() - known - groups if not name.startswith(f"{PREFIX}TEST_"))
+        known = frozenset[str]().union(*map(declared, kinds))
+        return sorted(name for name in self.names() - known if not name.startswith(f"{PREFIX}TEST_"))
 
     def names(self) -> set[str]:
         """Every FORGE_* name that has a value."""

@@ -1,6 +1,7 @@
 """What the four services have in common: settings, logs, health, readiness, signals and an ordered close."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import uvloop
 from loguru import logger
 
 from dreamforge.contracts.errors import BrokerUnfit, ForgeError
+from dreamforge.runtime.sandbox.privileges import refuse_inspection
 from dreamforge.runtime.service.health import Check, HealthServer, not_ready
 from dreamforge.runtime.service.lifetime import Lifetime
 from dreamforge.runtime.service.settings import EXIT_SETTINGS, CommonSettings, InvalidSettings, load
@@ -18,6 +20,8 @@ from dreamforge.runtime.service.signals import STOP_SIGNALS, stop_on_signals
 from dreamforge.runtime.service.telemetry import configure_logging
 
 EXIT_ERROR = 1
+# What a service writes, its user alone may read: 0600 and 0700.
+PRIVATE_UMASK = 0o077
 # Starting again cannot help before a person has changed settings, here or of a server.
 NEEDS_OTHER_SETTINGS = (InvalidSettings, BrokerUnfit)
 S = TypeVar("S", bound=CommonSettings)
@@ -56,6 +60,8 @@ def main(service: Service[S]) -> None:
     Exits with EXIT_SETTINGS and one line for each wrong setting, or a server that does not fit; with 1 and one line on
     another error of ours.
     """
+    refuse_inspection()
+    os.umask(PRIVATE_UMASK)
     settings = load(service.settings)
     configure_logging(service.name, level=settings.log_level, as_json=settings.log_json)
     try:

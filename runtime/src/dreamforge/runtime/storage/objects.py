@@ -20,7 +20,8 @@ from minio.error import InvalidResponseError, MinioException, S3Error
 from dreamforge.contracts.errors import ArtifactNotFound, DependencyAway
 from dreamforge.contracts.stored_objects import IMAGES as IMAGES
 from dreamforge.contracts.stored_objects import object_key as object_key
-from dreamforge.runtime.service.settings import CommonSettings, InvalidSettings
+from dreamforge.runtime.service.settings import InvalidSettings
+from dreamforge.runtime.storage.settings import ObjectStoreSettings
 
 T = TypeVar("T")
 UPLOADS = "uploads/"
@@ -85,7 +86,7 @@ def upload_deletion_key(sha256: str) -> str:
 class ObjectStore:
     """Blocking SDK calls, each in a thread; every error becomes DependencyAway("s3")."""
 
-    def __init__(self, settings: CommonSettings) -> None:
+    def __init__(self, settings: ObjectStoreSettings) -> None:
         """Makes no request. Errors: InvalidSettings when there is no secret to sign requests with."""
         if not settings.s3_secret_key.get_secret_value():
             raise InvalidSettings(("FORGE_S3_SECRET_KEY is not set: requests to the object store are signed with it",))
@@ -224,7 +225,7 @@ class ObjectStore:
             response.release_conn()
 
 
-def _client(settings: CommonSettings) -> Minio:
+def _client(settings: ObjectStoreSettings) -> Minio:
     return Minio(
         endpoint=settings.s3_endpoint,
         access_key=settings.s3_access_key,

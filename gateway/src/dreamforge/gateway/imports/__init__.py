@@ -1,1 +1,0 @@
-"""Requests from pictures: what was read in one becomes a request that can be submitted here."""
