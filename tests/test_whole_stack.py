@@ -159,6 +159,9 @@ def test_a_prompt_becomes_an_image_with_its_recipe(stack: Stack) -> None:
         assert hashlib.sha256(data).hexdigest() == artifact["sha256"]
         recipe = read_recipe(data)
         assert (recipe.prompt, recipe.seed) == (prompt, 7 + index)
+    imported = stack.json("import", str(files[0]))
+    assert (imported["tool"], imported["unmapped"]) == ("Dream Forge", [])
+    assert imported["request"].items() >= {"prompt": prompt, "seed": 7, "steps": 5, "model_id": recipe.model_id}.items()
 
 
 def test_an_image_is_rendered_again_to_the_byte(stack: Stack) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image, PngImagePlugin
 from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect, sync_playwright
 from system_testkit.studio_system import MODEL, StudioSystem, picture, studio_system
 
@@ -335,6 +336,23 @@ def test_a_file_that_is_dropped_beside_a_field_stays_in_the_page(
     await_shown(page, page.locator(".picture:has(#field-init_image) img"))
     assert page.url.rstrip("/") == studio.url.rstrip("/")
     assert page.locator("#field-prompt").input_value() == "do not lose me"
+
+
+@BOTH
+def test_the_settings_in_a_dropped_image_fill_the_form(studio: Studio, view: tuple[int, str], tmp_path: Path) -> None:
+    page = studio.open(view)
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", "a fox\nSteps: 7, Sampler: Unheard of, Seed: 5, Size: 64x64, Model: some-mix, VAE: x")
+    Image.new("RGB", (8, 8)).save(tmp_path / "fox.png", pnginfo=info)
+    files = {"items": [], "files": [str(tmp_path / "fox.png")], "dragOperationsMask": 1}
+    devtools = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        devtools.send("Input.dispatchDragEvent", {"type": kind, "x": 5, "y": 5, "data": files})
+    expect(page.locator("#notice")).to_contain_text("an image of A1111. Not here: model some-mix. Left out: VAE x")
+    expect(page.locator("#field-prompt")).to_have_value("a fox")
+    expect(page.locator("#field-seed")).to_have_value("5")
+    page.get_by_role("button", name="Start from this image instead").click()
+    expect(page.locator(".picture:has(#field-init_image) .chosen")).to_be_visible()
 
 
 @BOTH

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dreamforge.cli.commands.scan_models import add_all
 from dreamforge.cli.failure import CommandError
 from dreamforge.cli.models import operations
 from dreamforge.cli.models.add import add, add_file
@@ -15,6 +16,7 @@ from dreamforge.cli.models.description import AddOptions
 from dreamforge.cli.models.errors import FolderTaken
 from dreamforge.cli.models.library import DescriptorNotFound
 from dreamforge.cli.models.registry import registry_client
+from dreamforge.cli.models.scan import scan
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.models.descriptor_file import DescriptorInvalid
@@ -276,3 +278,21 @@ async def test_a_registered_model_is_downloaded_again_from_its_source(settings: 
     shutil.rmtree(settings.models_dir / "tiny")
     await operations.download(settings, "tiny", "", quiet=True)
     await operations.verify(settings, "tiny", quiet=True)
+
+
+async def test_what_a_scan_finds_is_registered_in_place(settings: CliSettings, tmp_path: Path) -> None:
+    tree = tmp_path / "ComfyUI" / "models"
+    lora = write_safetensors(tree / "loras" / "ink.safetensors", LORA)
+    write_pipeline(tree / "diffusers" / "dream")
+    write_safetensors(tree / "loras" / "unknown.safetensors", {"lora_unet_x.lora_down.weight": (4, 5)})
+    (tree / "loras" / "old.pt").write_bytes(b"\x80\x02")
+    found = list(scan(tree))
+    results = await add_all(settings, found, AddOptions(link=True))
+    said = {path.name: text.partition(":")[0] for path, text in results.items()}
+    assert said == {"dream": "dream is registered", "ink.safetensors": "ink is registered"}
+    here = settings.models_dir / "ink" / "ink.safetensors"
+    assert here.is_symlink()
+    assert here.resolve() == lora
+    assert (await registered(settings, "ink")).kind == "lora"
+    again = await add_all(settings, found, AddOptions(link=True))
+    assert all("was already registered" in text for text in again.values())

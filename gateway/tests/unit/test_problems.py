@@ -17,6 +17,7 @@ EXAMPLES: tuple[tuple[e.ForgeError, int], ...] = (
     (own.BodyTooLarge(maximum_bytes=1), 413),
     (own.UnsupportedMedia(given="text/plain", allowed=("image/png",)), 415),
     (own.BadPicture(reason="x"), 422),
+    (own.NothingToImport(programs=("A1111",)), 422),
     (e.JobWasErased(job_id="x"), 410),
     (own.UnknownUpload(field="init_image", value="0" * 64), 422),
     (own.UploadNotFound(sha256="x"), 404),

@@ -111,6 +111,18 @@ def test_a_request_is_described_in_one_line(messages: quickjs.Context) -> None:
     assert call(messages, "describeRequest", {"model_id": "m"}) == "m"
 
 
+def test_an_imported_image_is_described_with_what_is_missing(messages: quickjs.Context) -> None:
+    model = {"name": "mix", "hash": "abcdef0123", "model_id": None}
+    loras = [{"name": "ink", "hash": "", "model_id": "ink"}, {"name": "gone", "hash": "", "model_id": None}]
+    left = [{"name": f"V{number}", "value": "x" * 300, "reason": "has no counterpart here"} for number in range(9)]
+    told = call(messages, "describeImport", {"tool": "A1111", "model": model, "loras": loras, "unmapped": left})
+    assert told[:2] == ["These are the settings of an image of A1111.", "Not here: model mix (abcdef0123), LoRA gone."]
+    assert told[2].startswith("Left out: V0 ")
+    assert told[2].endswith("; 1 more.")
+    plain = call(messages, "describeImport", {"tool": "NovelAI", "model": None, "loras": [], "unmapped": []})
+    assert plain == ["These are the settings of an image of NovelAI."]
+
+
 def test_quotas_are_described_where_they_matter(messages: quickjs.Context) -> None:
     def quota(name: str, limit: int | None, used: int | None, own: bool = False) -> dict[str, object]:
         return {"quota": name, "limit": limit, "used": used, "own": own, "frees_at": None}

@@ -18,6 +18,7 @@ from dreamforge.cli.commands import (
     down,
     events,
     generate,
+    import_picture,
     jobs,
     keys,
     logs,
@@ -97,6 +98,7 @@ app.command()(audit.audit)
 app.command()(with_gateway(generate.generate))
 app.command()(with_gateway(rerun.rerun))
 app.command()(with_gateway(verify.verify))
+app.command("import")(with_gateway(import_picture.import_picture))
 app.add_typer(certificate.app, name="certificate")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(batches.app, name="batches")

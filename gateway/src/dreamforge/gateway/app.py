@@ -25,6 +25,7 @@ from dreamforge.gateway.routes import (
     batches,
     erasure,
     fleet,
+    imports,
     job_control,
     jobs,
     oidc,
@@ -52,7 +53,10 @@ def api(limits: Limits, root_path: str = "") -> FastAPI:
         redirect_slashes=False,
         separate_input_output_schemas=False,
     )
-    for module in (jobs, job_control, erasure, batches, queue, artifacts, uploads, fleet, openai, a1111, a1111_lists):
+    for module in (
+        *(jobs, job_control, erasure, batches, queue, artifacts, uploads, imports, fleet),
+        *(openai, a1111, a1111_lists),
+    ):
         app.include_router(module.router, dependencies=[Depends(of_this_log)])
     for module in (access, audit, oidc, tenants, system, pages):
         app.include_router(module.router)

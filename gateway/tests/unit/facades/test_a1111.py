@@ -10,10 +10,11 @@ from PIL import Image
 
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.pictures.infotext import infotext
+from dreamforge.contracts.pictures.samplers import sampler_named
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.facades.a1111 import answers
 from dreamforge.gateway.facades.a1111.errors import a1111_error
-from dreamforge.gateway.facades.a1111.names import named, sampler_for
+from dreamforge.gateway.facades.a1111.names import named
 from dreamforge.gateway.facades.a1111.png_info import parsed
 from dreamforge.gateway.facades.a1111.translate import A1111Request, from_image, from_text
 from dreamforge.gateway.facades.runs import UnfinishedJob
@@ -255,10 +256,10 @@ def test_models_and_samplers_are_found_by_every_name_that_clients_have() -> None
     for name in ("flux-dev", "FLUX-DEV", "flux-dev [1111111111]", "flux-dev.safetensors", "1" * 64, "1" * 10):
         assert named(name, models) is MODELS["flux-dev"], name
     assert named("flux", models) is None
-    assert sampler_for("Euler", "Automatic", ("flow_euler", "flow_heun")) == "flow_euler"
+    assert sampler_named("Euler", "Automatic", ("flow_euler", "flow_heun")) == "flow_euler"
     for each in answers.samplers(MODELS):
         for name in (each["name"], *each["aliases"]):
-            assert sampler_for(name, "automatic", (*MODELS["m"].capabilities.samplers, "flow_euler", "flow_heun"))
+            assert sampler_named(name, "automatic", (*MODELS["m"].capabilities.samplers, "flow_euler", "flow_heun"))
     assert [each["title"] for each in answers.sd_models(MODELS)] == ["m [0000000000]", "flux-dev [1111111111]"]
     assert [each["name"] for each in answers.loras(MODELS)] == ["ink"]
     assert [each["name"] for each in answers.upscalers(MODELS)] == ["None", "Lanczos"]

@@ -105,6 +105,13 @@ class GatewayClient:
         found: Json = response.json()
         return found
 
+    async def import_picture(self, data: bytes, content_type: str) -> Json:
+        """The request in a picture; the picture is not stored."""
+        headers = {"Content-Type": content_type}
+        response = await self._answer("POST", "/v1/imports", headers=headers, content=data)
+        found: Json = response.json()
+        return found
+
     async def read(self, path: str, **query: str | int | None) -> Json:
         """One document, at least as new as the last write of this client."""
         headers = self._newest()

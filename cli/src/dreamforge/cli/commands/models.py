@@ -13,6 +13,7 @@ from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.command_group import GatewayGroup
 from dreamforge.cli.commands.runners import table_of
+from dreamforge.cli.commands.scan_models import scan_models
 from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.models import add as adding
@@ -20,7 +21,8 @@ from dreamforge.cli.models import operations
 from dreamforge.cli.models.description import AddOptions
 from dreamforge.contracts.models.descriptor import Token
 
-app = GatewayGroup("List, show, add, download, verify and remove models.")
+app = GatewayGroup("List, show, add, scan for, download, verify and remove models.")
+app.command("scan")(scan_models)
 GIB = 2**30
 
 

@@ -1,5 +1,6 @@
-"""Samplers by the names of A1111, which other programs read and write. Pure."""
+"""Samplers by the names of A1111 and of other programs, which pictures carry and clients send. Pure."""
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from dreamforge.contracts.models.descriptor import SamplerName
@@ -57,3 +58,67 @@ def a1111_sampler(requested: SamplerName | None, scheduler_class: str) -> A1111S
     """
     name = requested or _BY_CLASS.get(scheduler_class)
     return A1111_SAMPLERS[name] if name is not None else A1111Sampler(scheduler_class)
+
+
+#: What leaves the choice of a schedule, or of a sampler, to the program.
+AUTOMATIC = frozenset(("", "automatic", "none", "native"))
+#: Evenly spaced steps: A1111's Uniform, ComfyUI's normal.
+PLAIN, _PLAIN_NAMES = "uniform", frozenset(("uniform", "normal"))
+#: The schedule that A1111 takes by itself (modules/sd_samplers_kdiffusion.py, 1.10); of others their plain one.
+_SCHEDULE_OF = {"DPM++ 2M": "Karras"}
+#: What else a sampler is called: in A1111 1.10 (the k_ names), ComfyUI 0.3 (comfy/samplers.py), Fooocus, SwarmUI,
+#: InvokeAI 5 (invokeai/backend/stable_diffusion/schedulers/schedulers.py) and NovelAI.
+SAMPLER_ALIASES: Mapping[str, tuple[str, ...]] = {
+    "DDIM": ("ddim", "ddim_v3"),
+    "DDPM": ("ddpm",),
+    "DPM++ 2M": ("k_dpmpp_2m", "dpmpp_2m"),
+    "DPM++ 2M SDE": ("k_dpmpp_2m_sde", "dpmpp_2m_sde", "dpmpp_2m_sde_gpu"),
+    "DPM++ SDE": ("k_dpmpp_sde", "dpmpp_sde", "dpmpp_sde_gpu"),
+    "Euler": ("k_euler", "euler"),
+    "Euler a": ("k_euler_a", "k_euler_ancestral", "euler_a", "euler_ancestral"),
+    "Heun": ("k_heun", "heun"),
+    "LCM": ("k_lcm", "lcm"),
+    "PLMS": ("plms", "pndm"),
+    "UniPC": ("unipc", "uni_pc"),
+}
+
+
+def sampler_named(
+    name: str, schedule: str, allowed: Iterable[SamplerName], *, automatic: bool = True
+) -> SamplerName | None:
+    """The sampler of a name and a schedule, of those that a model takes; None: there is none.
+
+    `automatic`: without a schedule, the one that A1111 takes by itself since 1.9; else the plain one, as every picture
+    means it that names none.
+
+    >>> sampler_named("DPM++ 2M Karras", "Automatic", ("dpmpp_2m", "dpmpp_2m_karras"))
+    'dpmpp_2m_karras'
+    >>> sampler_named("dpmpp_2m", "normal", ("dpmpp_2m",)), sampler_named("euler", "simple", ("flow_euler",))
+    ('dpmpp_2m', 'flow_euler')
+    >>> sampler_named("k_euler_a", "karras", ("euler_a",)) is None
+    True
+    """
+    asked = _split(name)
+    given = (schedule if schedule.casefold() not in AUTOMATIC else asked.schedule).casefold()
+    found = {each: A1111_SAMPLERS[each] for each in allowed if A1111_SAMPLERS[each].name == asked.name}
+    usual = _SCHEDULE_OF.get(asked.name, PLAIN).casefold() if automatic else PLAIN
+    wanted = (PLAIN if given in _PLAIN_NAMES else given,) if given else (usual, PLAIN, "simple")
+    for each in wanted:
+        for ours, theirs in found.items():
+            if (theirs.schedule or PLAIN).casefold() == each:
+                return ours
+    return None
+
+
+def _split(name: str) -> A1111Sampler:
+    """A sampler by one of its names; A1111 before 1.9 and InvokeAI put the schedule into it."""
+    plain = name.strip().casefold()
+    for known in dict.fromkeys(A1111_SAMPLERS.values()):
+        names = (known.name.casefold(), *SAMPLER_ALIASES.get(known.name, ()))
+        if plain in names:
+            return A1111Sampler(known.name)
+        if known.schedule and plain == f"{known.name} {known.schedule}".casefold():
+            return known
+        if plain.endswith("_k") and plain[:-2] in names:
+            return A1111Sampler(known.name, "Karras")
+    return A1111Sampler(name)

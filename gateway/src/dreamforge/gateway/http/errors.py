@@ -215,6 +215,20 @@ class JobNotCompleted(Conflict):
 
 
 @dataclass(eq=False)
+class NothingToImport(InvalidInput):
+    """A picture says nothing of how it was made."""
+
+    code = "nothing_to_import"
+    programs: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"the picture has no request of {', '.join(self.programs)} in it: many sites and editors remove it, so "
+            "take the file as its program has saved it"
+        )
+
+
+@dataclass(eq=False)
 class BadPicture(InvalidInput):
     """An upload is not the image that its type and header announce."""
 

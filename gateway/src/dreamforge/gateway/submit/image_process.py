@@ -21,8 +21,10 @@ from loguru import logger
 from pydantic import TypeAdapter, ValidationError
 
 from dreamforge.contracts.errors import DependencyAway, OutOfBounds
+from dreamforge.contracts.pictures.foreign.imported import ImportedRequest
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.errors import BadPicture
+from dreamforge.gateway.imports.read_picture import read_picture
 from dreamforge.gateway.submit.image_headers import Header
 from dreamforge.gateway.submit.inspect_image import FORMATS, MaskChange, changed_mask, inspect, mask_of_alpha
 from dreamforge.runtime.sandbox.restrict import Allowed, of_the_interpreter, restrict_process
@@ -33,9 +35,11 @@ BYTES_PER_PIXEL = 16
 # Importing Pillow takes half a second, and several times that where the processors are busy.
 START_SECONDS = 30.0
 _HEADERS, _BOUNDS = TypeAdapter(Header), TypeAdapter(OutOfBounds)
+_REQUESTS = TypeAdapter(ImportedRequest)
 _HEAD = struct.Struct(">BI")
 """Of a task: what to do, and the length of what it is done with, which follows."""
 INSPECT, MASK, CHANGE_MASK = 0, 1, 2
+READ = 16
 _CHANGE = struct.Struct(">??dd")
 """A `MaskChange`, before the image."""
 
@@ -60,6 +64,10 @@ class ImageProcesses:
     async def changed_mask(self, data: bytes, change: MaskChange) -> bytes:
         """As `inspect_image.changed_mask`; the bytes are as foreign as `data`. Errors: as `inspect`."""
         return mask_of(await self._ask(CHANGE_MASK, _CHANGE.pack(*astuple(change)) + data))
+
+    async def read(self, data: bytes) -> ImportedRequest | None:
+        """As `read_picture.read_picture`. Errors: as `inspect`."""
+        return request_of(await self._ask(READ, data))
 
     async def _ask(self, task: int, data: bytes) -> object:
         async with self._slots:
@@ -170,6 +178,17 @@ def mask_of(answer: object) -> bytes:
     raise _refusal_in(answer)
 
 
+def request_of(answer: object) -> ImportedRequest | None:
+    """As `header_of`, of the request in a picture; None where there is none."""
+    with contextlib.suppress(ValidationError):
+        match answer:
+            case {"request": None}:
+                return None
+            case {"request": fields}:
+                return _REQUESTS.validate_json(json.dumps(fields), strict=True)
+    raise _refusal_in(answer)
+
+
 def _refusal_in(answer: object) -> BadPicture | OutOfBounds:
     with contextlib.suppress(ValidationError):
         match answer:
@@ -218,6 +237,9 @@ def _done(task: int, data: bytes, limits: Limits) -> dict[str, object]:
     if task == CHANGE_MASK:
         change = MaskChange(*_CHANGE.unpack_from(data))
         return {"mask": base64.b64encode(changed_mask(data[_CHANGE.size :], change, limits)).decode()}
+    if task == READ:
+        found = read_picture(data, limits)
+        return {"request": found and asdict(found)}
     return {"header": asdict(inspect(data, limits))}
 
 

@@ -7,9 +7,10 @@ else.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from dreamforge.contracts.errors import ArtifactNotFound
+from dreamforge.contracts.pictures.foreign.imported import ImportedRequest
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gateway.http.errors import UnknownUpload, UploadsFull
@@ -90,6 +91,16 @@ class Uploads:
     async def changed_mask(self, data: bytes, change: MaskChange) -> bytes:
         """A mask as requests take it, from another one. Errors: as `ImageProcesses.changed_mask`."""
         return await self._processes.changed_mask(data, change)
+
+    async def request_in(self, data: bytes) -> ImportedRequest | None:
+        """The request in a picture, which is not stored. Errors: as `ImageProcesses.read`."""
+        return await self._processes.read(data)
+
+    async def nameable(self, hashes: Iterable[str], sees: str | None) -> frozenset[str]:
+        """Those of some images that a request may name. Errors: DependencyAway."""
+        return frozenset(
+            [each for each in hashes if await self.visible(each, sees) or await self._may_adopt(each, sees)]
+        )
 
     async def require(self, request: RenderRequest, sees: str | None) -> None:
         """Check that each named image is stored. Errors: UnknownUpload(field, value), DependencyAway."""

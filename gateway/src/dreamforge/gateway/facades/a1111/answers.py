@@ -8,9 +8,9 @@ from typing import Any
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.models.descriptor import ModelDescriptor, SamplerName
 from dreamforge.contracts.pictures.infotext import infotext
-from dreamforge.contracts.pictures.samplers import A1111_SAMPLERS, a1111_sampler
+from dreamforge.contracts.pictures.samplers import A1111_SAMPLERS, PLAIN, SAMPLER_ALIASES, a1111_sampler
 from dreamforge.gateway.events.watch import JobEventData
-from dreamforge.gateway.facades.a1111.names import ALIASES, PLAIN, Models, pipelines, short_hash, title_of
+from dreamforge.gateway.facades.a1111.names import Models, pipelines, short_hash, title_of
 from dreamforge.gateway.facades.a1111.translate import A1111Request
 from dreamforge.gateway.facades.runs import FinishedImage, UnfinishedJob
 
@@ -125,7 +125,7 @@ def samplers(models: Models) -> list[Reply]:
     """Samplers that at least one model takes."""
     usable = {name for model in pipelines(models) for name in model.capabilities.samplers}
     names = dict.fromkeys(theirs.name for ours, theirs in A1111_SAMPLERS.items() if ours in usable)
-    return [{"name": name, "aliases": list(ALIASES.get(name, ())), "options": {}} for name in names]
+    return [{"name": name, "aliases": list(SAMPLER_ALIASES.get(name, ())), "options": {}} for name in names]
 
 
 def schedulers() -> list[Reply]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from dreamforge.contracts.models.descriptor import ModelDescriptor
+from dreamforge.contracts.pictures.samplers import AUTOMATIC, sampler_named
 from dreamforge.gateway.facades.a1111.bodies import (
     NEUTRAL,
     NEUTRAL_SETTINGS,
@@ -22,11 +23,9 @@ from dreamforge.gateway.facades.a1111.bodies import (
 from dreamforge.gateway.facades.a1111.control import control_of
 from dreamforge.gateway.facades.a1111.images import image_in
 from dreamforge.gateway.facades.a1111.names import (
-    AUTOMATIC,
     Models,
     named,
     pipelines,
-    sampler_for,
     shown_samplers,
     title_of,
 )
@@ -196,7 +195,7 @@ def _sampler(asked: A1111Generation, model: ModelDescriptor, wrong: list[Violati
     if name.casefold() in AUTOMATIC:
         return {}
     scheduler = asked.scheduler or ""
-    found = sampler_for(name, scheduler, model.capabilities.samplers)
+    found = sampler_named(name, scheduler, model.capabilities.samplers)
     if found is None:
         said = f"is {name!r:.40}" + ("" if scheduler.casefold() in AUTOMATIC else f" with schedule {scheduler!r:.40}")
         takes = shown_samplers(model.capabilities.samplers) or "only its own"

@@ -75,6 +75,9 @@ const json = body => ({ headers: { "Content-Type": "application/json" }, body: J
 
 const upload = blob => call("v1/uploads", { method: "POST", headers: { "Content-Type": blob.type }, body: blob });
 
+// The request that a program wrote into an image.
+const importPicture = blob => call("v1/imports", { method: "POST", headers: { "Content-Type": blob.type }, body: blob });
+
 function parseFrame(frame) {
   const field = name => (frame.match(new RegExp(`^${name}: (.*)$`, "m")) || [])[1];
   return field("data") && { id: field("id"), name: field("event"), data: JSON.parse(field("data")) };

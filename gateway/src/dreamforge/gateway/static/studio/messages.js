@@ -130,3 +130,16 @@ function describeComparison(before, after) {
   return `${other.length} of ${count(both.length, "image")} differ; ` +
     (why.length ? `the recipe changed: ${why.join("; ")}.` : "the recipe is the same.");
 }
+
+// What came of an image of another program, in sentences: whose it is, which models are missing, what was left out.
+const IMPORTS_SHOWN = 8;
+function describeImport({ tool, model, loras, unmapped }) {
+  const named = ({ name, hash }) => hash ? `${name || "unnamed"} (${hash})` : name;
+  const missing = [...(model ? [["model", model]] : []), ...loras.map(each => ["LoRA", each])]
+    .filter(([, each]) => !each.model_id).map(([kind, each]) => `${kind} ${named(each)}`);
+  const left = unmapped.slice(0, IMPORTS_SHOWN).map(({ name, value, reason }) => `${name} ${value.slice(0, 60)} (${reason})`);
+  if (unmapped.length > IMPORTS_SHOWN) left.push(`${unmapped.length - IMPORTS_SHOWN} more`);
+  return [`These are the settings of an image of ${tool}.`,
+    ...(missing.length ? [`Not here: ${missing.join(", ")}.`] : []),
+    ...(left.length ? [`Left out: ${left.join("; ")}.`] : [])];
+}

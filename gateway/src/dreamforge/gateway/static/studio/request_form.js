@@ -117,11 +117,20 @@ class RequestForm {
     return `A job would wait: ${runners.map(each => `${each.runner_id}: ${each.refused}`).join("; ")}.`;
   }
 
-  // A file that was dropped or pasted: the image to start from.
-  take(files) {
+  // A file that was dropped or pasted: the settings in it, where a program wrote some, else the image to start from.
+  async take(files) {
     const file = [...files].find(each => each.type.startsWith("image/"));
-    const start = this.active.find(each => each.name === "init_image" && each.enabled);
     if (!file) return this.say("Only an image can be used here: PNG, JPEG, WebP or AVIF.");
+    let found;
+    try { found = await importPicture(file); } catch (error) {
+      return error instanceof Problem ? this.startAt(file) : this.say(error.message);
+    }
+    this.fill({ prompt: "", ...found.request }, describeImport(found),
+      [["Start from this image instead", () => this.startAt(file)]]);
+  }
+
+  startAt(file) {
+    const start = this.active.find(each => each.name === "init_image" && each.enabled);
     if (!start) return this.say("The chosen model cannot start from an image.");
     this.open(start.root);
     return start.upload(file);
@@ -175,8 +184,8 @@ class RequestForm {
   }
 
   // Fills the form from a job's request; what the preset says anyway stays empty, so that a change of preset counts.
-  // A text that a person has typed and not sent stays; what the form cannot take is named.
-  fill(request) {
+  // A text that a person has typed and not sent stays; what the form cannot take is named, after `texts`.
+  fill(request, texts = [], actions = []) {
     this.clear();
     this.mask?.use(false);
     for (const name of ["model_id", "preset"]) { selectOption($(`field-${name}`), request[name]); this.choose(); }
@@ -195,7 +204,7 @@ class RequestForm {
     this.update();
     this.openWhatIsSet();
     if (matchMedia("(pointer:fine)").matches) this.prompt.focus(); // on a phone the keyboard would open
-    this.report(this.missing(values), own);
+    this.report(this.missing(values), own, texts, actions);
   }
 
   openWhatIsSet() {
@@ -219,13 +228,13 @@ class RequestForm {
     return found;
   }
 
-  report(missing, own) {
-    const texts = own.map(([name]) => `Your ${name} stays.`);
+  report(missing, own, before = [], more = []) {
+    const texts = [...before, ...own.map(([name]) => `Your ${name} stays.`)];
     if (missing.length) texts.push(`Not taken over: ${missing.join("; ")}.`);
-    const actions = own.map(([name, input, value]) => [`Use the ${name} of the job`, () => {
+    const actions = [...own.map(([name, input, value]) => [`Use the ${name} of the ${before.length ? "image" : "job"}`, () => {
       this.write(input, value);
       this.update();
-    }]);
+    }]), ...more];
     if (texts.length) this.say(texts.join(" "), actions);
     else announce("The form has these settings now.");
   }

@@ -1,0 +1,60 @@
+"""Pictures of ours: the recipe is exact, so nothing is translated. Pure."""
+
+from dreamforge.contracts.pictures.foreign.a1111 import split_infotext
+from dreamforge.contracts.pictures.foreign.imported import (
+    ImportedLora,
+    ImportedModel,
+    ImportedRequest,
+    Reading,
+    inside,
+    number_of,
+)
+from dreamforge.contracts.pictures.metadata import PictureMetadata
+
+#: Where the picture was rendered, not what was asked for.
+_IGNORED = (
+    *("format", "renderer", "pipeline", "device", "device_name", "dtype", "threads", "versions", "tier", "image_rules"),
+    *("priority", "output_format", "output_quality"),
+)
+_PLAIN = ("steps", "guidance_scale", "width_px", "height_px", "seed", "clip_skip", "prompt_syntax", "resize_mode")
+_IMAGES = ("init_image", "mask_image", "strength")
+
+
+def read_ours(metadata: PictureMetadata) -> ImportedRequest | None:
+    """The request in a recipe of ours; None where there is none."""
+    recipe = metadata.recipe
+    if recipe is None or "model_id" not in recipe:
+        return None
+    reading = Reading("Dream Forge", dict(recipe))
+    for name in ("prompt", "negative_prompt"):
+        reading.prompt(name, reading.text(name))
+    for name in (*_PLAIN, *_IMAGES, "output_format", "output_quality"):
+        if (value := reading.take(name)) is not None:
+            reading.fields[name] = value
+    _upscale(reading)
+    if (control := reading.take("control")) is not None:
+        reading.fields["control"] = {name: inside(control, name) for name in ("model_id", "image", "scale")}
+    loras = _loras(reading)
+    model = ImportedModel(reading.text("model_id"), reading.text("model_digest"))
+    reading.ignore(("sampler", *_IGNORED))
+    # A recipe has the class of the scheduler; which sampler was asked for, the text says.
+    _, _, values = split_infotext(metadata.parameters or "")
+    return reading.done(
+        sampler=values.get("Sampler", ""), schedule=values.get("Schedule type", ""), model=model, loras=loras
+    )
+
+
+def _upscale(reading: Reading) -> None:
+    upscale, width = reading.take("upscale"), reading.fields.get("width_px")
+    if isinstance(wide := inside(upscale, "width_px"), int) and isinstance(width, int) and width:
+        # Sides were rounded to what the model takes.
+        reading.fields["upscale"] = {"factor": wide / width, "strength": inside(upscale, "strength")}
+
+
+def _loras(reading: Reading) -> tuple[ImportedLora, ...]:
+    listed = reading.take("loras")
+    return tuple(
+        ImportedLora(str(each.get("model_id", "")), number_of(each.get("weight")) or 0.0, str(each.get("digest", "")))
+        for each in (listed if isinstance(listed, list) else ())
+        if isinstance(each, dict)
+    )

@@ -1,0 +1,414 @@
+"""Each program's pictures become the same value; what has no counterpart is named, and nothing is made up."""
+
+import json
+from typing import Any
+
+import pytest
+
+from dreamforge.contracts.models.descriptor import EPSILON_SAMPLERS, FLOW_SAMPLERS, SamplerName
+from dreamforge.contracts.pictures.exif import MODEL, USER_COMMENT
+from dreamforge.contracts.pictures.foreign.a1111 import request_of, split_infotext
+from dreamforge.contracts.pictures.foreign.imported import ImportedLora, ImportedModel, ImportedRequest
+from dreamforge.contracts.pictures.foreign.read import read_request
+from dreamforge.contracts.pictures.infotext import infotext
+from dreamforge.contracts.pictures.metadata import PictureMetadata
+from dreamforge.contracts.pictures.samplers import A1111_SAMPLERS, sampler_named
+
+
+def read(**texts: Any) -> ImportedRequest:
+    """What texts of a PNG say; objects are JSON."""
+    named = {name: text if isinstance(text, str) else json.dumps(text) for name, text in texts.items()}
+    found = read_request(PictureMetadata("image/png", named))
+    assert found is not None
+    return found
+
+
+def unmapped(found: ImportedRequest) -> dict[str, str]:
+    return {each.name: each.value for each in found.unmapped}
+
+
+A1111 = (
+    "a castle on a hill, (sharp:1.2) <lora:castle-v2:0.8> <lora:ink>\n"
+    "in the evening\n"
+    "Negative prompt: blurry,\nugly\n"
+    "Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 12345, Size: 512x768, "
+    "Model hash: 6ce0161689, Model: v1-5-pruned-emaonly, VAE: vae-ft-mse, Denoising strength: 0.4, Clip skip: 2, "
+    'Hires upscale: 2, Hires steps: 10, Hires upscaler: Latent, Lora hashes: "castle-v2: 0c3b2d1e4f5a, ink: 1a2b", '
+    "Version: v1.10.1"
+)
+
+
+def test_a_text_of_a1111_is_mapped_by_its_names():
+    found = read(parameters=A1111)
+    assert found.tool == "A1111"
+    assert found.fields == {
+        "prompt": "a castle on a hill, (sharp:1.2)  \nin the evening",
+        "negative_prompt": "blurry,\nugly",
+        "steps": 20,
+        "guidance_scale": 7.0,
+        "seed": 12345,
+        "width_px": 512,
+        "height_px": 768,
+        "upscale": {"factor": 2.0, "strength": 0.4},
+    }
+    assert (found.sampler, found.schedule, found.clip_layer) == ("DPM++ 2M", "Karras", 2)
+    assert found.model == ImportedModel("v1-5-pruned-emaonly", "6ce0161689")
+    assert found.loras == (ImportedLora("castle-v2", 0.8, "0c3b2d1e4f5a"), ImportedLora("ink", 1.0, "1a2b"))
+    assert unmapped(found) == {"VAE": "vae-ft-mse", "Hires steps": "10", "Hires upscaler": "Latent"}
+
+
+def test_values_with_commas_are_read_whole():
+    text = (
+        'a\nSteps: 4, Seed: 1, Civitai resources: [{"type":"lora","weight":0.7}, {"a": "b, c"}], '
+        'Hashes: {"model": "abc"}, Note: "x, \\"y\\": z", Size: 8x16'
+    )
+    _, _, values = split_infotext(text)
+    assert values["Civitai resources"] == '[{"type":"lora","weight":0.7}, {"a": "b, c"}]'
+    assert (values["Note"], values["Size"]) == ('x, "y": z', "8x16")
+
+
+def test_a_text_without_values_is_no_request():
+    assert request_of("Photo by a person: all rights reserved") is None
+    assert request_of("Camera: x, Lens: y, Iso: 100") is None
+    assert read_request(PictureMetadata("image/png", {"parameters": "{not json"})) is None
+    assert read_request(PictureMetadata(None)) is None
+
+
+def test_what_a_tag_has_more_is_named():
+    found = request_of(
+        "x <lora:a:0.5:lbw=FACE> <hypernet:h:1> \\<lora:text> <lyco:b:te=0.3>\nSteps: 1, Seed: 2, Size: 8x8"
+    )
+    assert found is not None
+    assert found.loras == (ImportedLora("a", 0.5), ImportedLora("b", 0.3))
+    assert found.fields["prompt"] == "x   \\<lora:text>"
+    assert [each.value for each in found.unmapped] == ["<lora:a:0.5:lbw=FACE>", "<hypernet:h:1>"]
+
+
+def test_a_strength_without_its_image_is_no_field():
+    found = request_of("x\nSteps: 1, Seed: 2, Denoising strength: 0.5")
+    assert found is not None
+    assert "strength" not in found.fields
+    assert "init_image" in found.unmapped[0].reason
+
+
+def test_forge_is_told_by_its_version():
+    text = (
+        "x\nSteps: 4, Sampler: Euler, Schedule type: Simple, Distilled CFG Scale: 3.5, Seed: 1, Version: f2.0.1v1.10.1"
+    )
+    found = read(parameters=text)
+    assert (found.tool, found.sampler, found.schedule) == ("Forge", "Euler", "Simple")
+    assert unmapped(found) == {"Distilled CFG Scale": "3.5"}
+
+
+RECIPE: dict[str, Any] = {
+    "format": 1, "renderer": "diffusers", "prompt": "a fox [red] <lora:x>", "negative_prompt": "", "seed": 3,
+    "width_px": 64, "height_px": 48, "steps": 5, "guidance_scale": 2.5, "sampler": "DPMSolverMultistepScheduler",
+    "model_id": "m", "model_digest": "ab" * 32, "pipeline": "P", "device": "cpu", "device_name": "c",
+        "dtype": "float32",
+    "threads": 1, "versions": {"torch": "2"}, "clip_skip": 1, "loras": [{"model_id": "ink", "digest": "cd" * 32,
+        "weight": 0.5}],
+    "upscale": {"width_px": 128, "height_px": 96, "strength": 0.3}, "init_image": "ef" * 32, "strength": 0.6,
+}  # fmt: skip
+
+
+def test_our_recipe_is_exact_and_the_text_beside_it_names_the_sampler():
+    found = read(dreamforge=RECIPE, parameters=infotext(RECIPE, "dpmpp_2m_karras"))
+    assert found.tool == "Dream Forge"
+    assert found.fields == {
+        "prompt": "a fox [red] \\<lora:x>",
+        "steps": 5,
+        "guidance_scale": 2.5,
+        "width_px": 64,
+        "height_px": 48,
+        "seed": 3,
+        "clip_skip": 1,
+        "init_image": "ef" * 32,
+        "strength": 0.6,
+        "upscale": {"factor": 2.0, "strength": 0.3},
+    }
+    assert (found.sampler, found.schedule, found.model.hash) == ("DPM++ 2M", "Karras", "ab" * 32)
+    assert found.loras == (ImportedLora("ink", 0.5, "cd" * 32),)
+    assert found.unmapped == ()
+
+
+def test_our_text_alone_counts_layers_as_it_was_written():
+    found = request_of(infotext(RECIPE))
+    assert found is not None
+    assert (found.tool, found.fields["clip_skip"], found.clip_layer) == ("Dream Forge", 1, None)
+
+
+def node(kind: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": kind, "inputs": inputs}
+
+
+GRAPH = {
+    "3": node("KSampler", seed=2**60, steps=25, cfg=6.5, sampler_name="dpmpp_2m", scheduler="karras", denoise=1.0,
+              model=["11", 0], positive=["20", 0], negative=["20", 1], latent_image=["5", 0]),
+    "4": node("CheckpointLoaderSimple", ckpt_name="SDXL\\sd_xl_base_1.0.safetensors"),
+    "5": node("EmptyLatentImage", width=["30", 0], height=1152, batch_size=1),
+    "30": node("PrimitiveInt", value=896),
+    "6": node("CLIPTextEncode", text=["31", 0], clip=["12", 0]),
+    "31": node("PrimitiveString", value="a (red:1.1) fox [sic]"),
+    "7": node("CLIPTextEncode", text="blurry", clip=["12", 0]),
+    "8": node("VAEDecode", samples=["15", 0], vae=["4", 2]),
+    "9": node("SaveImage", filename_prefix="x", images=["8", 0]),
+    "10": node("LoraLoader", lora_name="first.safetensors", strength_model=0.7, strength_clip=0.7, model=["4", 0],
+        clip=["4", 1]),
+    "11": node("LoraLoaderModelOnly", lora_name="second.safetensors", strength_model=-0.5, model=["10", 0]),
+    "12": node("CLIPSetLastLayer", stop_at_clip_layer=-3, clip=["10", 1]),
+    "14": node("LatentUpscaleBy", upscale_method="nearest-exact", scale_by=1.5, samples=["3", 0]),
+    "15": node("KSampler", seed=1, steps=10, cfg=6.5, sampler_name="dpmpp_2m", scheduler="karras", denoise=0.5,
+               model=["11", 0], positive=["6", 0], negative=["7", 0], latent_image=["14", 0]),
+    "20": node("ControlNetApplyAdvanced", positive=["6", 0], negative=["7", 0], control_net=["21", 0], image=["22",
+        0], strength=0.9),
+    "21": node("ControlNetLoader", control_net_name="canny.safetensors"),
+    "22": node("LoadImage", image="edges.png"),
+}  # fmt: skip
+
+
+def test_a_graph_of_comfyui_is_followed_from_its_last_sampler():
+    found = read(prompt=GRAPH, workflow={"nodes": []})
+    assert found.tool == "ComfyUI"
+    assert found.fields == {
+        "seed": 2**60,
+        "steps": 25,
+        "guidance_scale": 6.5,
+        "prompt": "a (red:1.1) fox [sic]",
+        "negative_prompt": "blurry",
+        "width_px": 896,
+        "height_px": 1152,
+        "upscale": {"factor": 1.5, "strength": 0.5},
+    }
+    assert (found.sampler, found.schedule, found.clip_layer, found.has_literal_brackets) == (
+        "dpmpp_2m",
+        "karras",
+        3,
+        True,
+    )
+    assert found.model.name == "SDXL\\sd_xl_base_1.0.safetensors"
+    assert found.loras == (ImportedLora("first.safetensors", 0.7), ImportedLora("second.safetensors", -0.5))
+    assert set(unmapped(found)) == {
+        "node 20 (ControlNetApplyAdvanced)",
+        "node 21 (ControlNetLoader)",
+        "node 22 (LoadImage)",
+    }
+
+
+def test_a_sampler_in_parts_is_one_sampler():
+    graph = {
+        "1": node("SamplerCustomAdvanced", noise=["2", 0], guider=["3", 0], sampler=["4", 0], sigmas=["5", 0],
+        latent_image=["6", 0]),
+        "2": node("RandomNoise", noise_seed=7), "4": node("KSamplerSelect", sampler_name="euler"),
+        "3": node("BasicGuider", model=["7", 0], conditioning=["8", 0]),
+        "5": node("BasicScheduler", scheduler="simple", steps=28, denoise=1.0, model=["7", 0]),
+        "6": node("EmptySD3LatentImage", width=1024, height=768, batch_size=1),
+        "7": node("UNETLoader", unet_name="flux1-dev.safetensors", weight_dtype="default"),
+        "8": node("FluxGuidance", guidance=3.5, conditioning=["9", 0]), "9": node("CLIPTextEncode", text="a fox",
+        clip=["10", 0]),
+        "10": node("DualCLIPLoader", clip_name1="t5", clip_name2="l"), "11": node("VAEDecode", samples=["1", 0],
+        vae=["12", 0]),
+        "12": node("VAELoader", vae_name="ae"), "13": node("SaveImage", images=["11", 0]),
+    }  # fmt: skip
+    found = read(prompt=graph)
+    assert found.fields == {
+        "seed": 7,
+        "steps": 28,
+        "guidance_scale": 3.5,
+        "prompt": "a fox",
+        "width_px": 1024,
+        "height_px": 768,
+    }
+    assert (found.sampler, found.schedule, found.model.name) == ("euler", "simple", "flux1-dev.safetensors")
+    assert found.unmapped == ()
+
+
+def test_a_graph_in_webp_is_in_exif_and_its_start_image_is_named():
+    graph = {
+        "1": node("KSampler", seed=1, steps=4, cfg=2, sampler_name="euler", scheduler="normal", denoise=0.6,
+                  model=["2", 0], positive=["3", 0], negative=["4", 0], latent_image=["5", 0]),
+        "2": node("CheckpointLoaderSimple", ckpt_name="m.ckpt"), "3": node("CLIPTextEncode", text="a", clip=["2", 1]),
+        "4": node("ConditioningZeroOut", conditioning=["3", 0]), "5": node("VAEEncode", pixels=["6", 0], vae=["2", 2]),
+        "6": node("LoadImage", image="start.png"), "7": node("VAEDecode", samples=["1", 0]), "8": node("SaveImage",
+        images=["7", 0]),
+    }  # fmt: skip
+    exif = {MODEL: b"prompt:" + json.dumps(graph).encode() + b"\0"}
+    found = read_request(PictureMetadata("image/webp", exif=exif))
+    assert found is not None
+    assert "negative_prompt" not in found.fields
+    assert "strength" not in found.fields
+    assert {"node 6 (LoadImage)": "start.png", "denoise": "0.6"}.items() <= unmapped(found).items()
+
+
+INVOKE = {
+    "app_version": "5.6.0", "generation_mode": "sdxl_txt2img", "positive_prompt": "a fox++", "negative_prompt": "blur",
+    "width": 1024, "height": 832, "seed": 42, "rand_device": "cpu", "cfg_scale": 5.5, "steps": 30,
+    "scheduler": "dpmpp_2m_k", "clip_skip": 0, "cfg_rescale_multiplier": 0.0, "seamless_x": False,
+    "model": {"key": "k", "hash": "blake3:ab12", "name": "Juggernaut XL v9", "base": "sdxl", "type": "main"},
+    "loras": [{"model": {"key": "l", "hash": "blake3:cd", "name": "pixel-art", "base": "sdxl", "type": "lora"},
+        "weight": 0.75}],
+    "ipAdapters": [], "controlnets": [{"control_weight": 1}],
+}  # fmt: skip
+
+
+def test_invokeai_of_today_and_of_before():
+    found = read(invokeai_metadata=INVOKE)
+    assert found.tool == "InvokeAI"
+    assert found.fields == {
+        "prompt": "a fox++",
+        "negative_prompt": "blur",
+        "steps": 30,
+        "seed": 42,
+        "width_px": 1024,
+        "height_px": 832,
+        "guidance_scale": 5.5,
+    }
+    assert (found.sampler, found.clip_layer) == ("dpmpp_2m_k", 1)
+    assert found.model == ImportedModel("Juggernaut XL v9", "blake3:ab12")
+    assert found.loras == (ImportedLora("pixel-art", 0.75, "blake3:cd"),)
+    assert set(unmapped(found)) == {"positive_prompt", "controlnets"}
+    three = {
+        "model": {"model_name": "old", "base_model": "sd-1"},
+        "loras": [{"lora": {"model_name": "l"}, "weight": 1}],
+    }
+    found = read(invokeai_metadata=INVOKE | three)
+    assert (found.model.name, found.loras) == ("old", (ImportedLora("l", 1.0),))
+    two = {
+        "model": "stable diffusion", "model_weights": "sd-1.5", "model_hash": "cc6cb27103", "app_version": "2.3.5",
+        "image": {"prompt": [{"prompt": "a fox [blur]", "weight": 1.0}], "steps": 50, "cfg_scale": 7.5, "seed": 9,
+                  "width": 512, "height": 512, "sampler": "k_euler_a", "threshold": 0},
+    }  # fmt: skip
+    found = read(**{"sd-metadata": two, "Dream": '"a fox [blur]" -s 50'})
+    assert (found.fields["prompt"], found.fields["negative_prompt"], found.sampler) == ("a fox", "blur", "k_euler_a")
+    assert found.model == ImportedModel("sd-1.5", "cc6cb27103")
+
+
+SWARM = {
+    "sui_image_params": {
+        "prompt": "a fox", "negativeprompt": "blur", "model": "OfficialStableDiffusion/sd_xl_base_1.0", "seed": 5,
+        "steps": 20, "cfgscale": 7.0, "aspectratio": "1:1", "width": 1024, "height": 1024, "sampler": "euler_ancestral",
+        "scheduler": "normal", "loras": ["art/ink"], "loraweights": ["0.6"], "clipstopatlayer": "-2",
+        "refinerupscale": 1.5, "refinercontrolpercentage": 0.4, "refinermethod": "PostApply",
+        "refinerupscalemethod": "pixel-lanczos", "automaticvae": True, "swarm_version": "0.9.6.1",
+    },
+    "sui_extra_data": {"date": "2026-01-02", "generation_time": "1 s"},
+    "sui_models": [{"name": "OfficialStableDiffusion/sd_xl_base_1.0.safetensors", "param": "model", "hash": "0xd7a9"},
+                   {"name": "art/ink.safetensors", "param": "loras", "hash": "0xbeef"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("in_exif", [False, True])
+def test_swarmui_in_a_text_or_in_a_comment(in_exif: bool):
+    text = json.dumps(SWARM)
+    comment = {USER_COMMENT: b"UNICODE\0" + text.encode("utf-16-be")}
+    found = read_request(PictureMetadata("image/jpeg", exif=comment)) if in_exif else read(parameters=text)
+    assert found is not None
+    assert found.tool == "SwarmUI"
+    assert found.fields == {
+        "prompt": "a fox",
+        "negative_prompt": "blur",
+        "steps": 20,
+        "seed": 5,
+        "width_px": 1024,
+        "height_px": 1024,
+        "guidance_scale": 7.0,
+        "upscale": {"factor": 1.5, "strength": 0.4},
+    }
+    assert (found.sampler, found.schedule, found.clip_layer) == ("euler_ancestral", "normal", 2)
+    assert found.model == ImportedModel("OfficialStableDiffusion/sd_xl_base_1.0", "d7a9")
+    assert found.loras == (ImportedLora("art/ink", 0.6, "beef"),)
+    assert unmapped(found) == {"refinerupscalemethod": "pixel-lanczos"}
+
+
+FOOOCUS = {
+    "adm_guidance": "(1.5, 0.8, 0.3)", "base_model": "juggernautXL_v8Rundiffusion", "base_model_hash": "AEB7E9E689",
+    "clip_skip": 2, "full_negative_prompt": ["blur", "ugly"], "full_prompt": ["cinematic still a fox", "a fox, sharp"],
+    "guidance_scale": 4.0, "lora_combined_1": "offset : 0.1", "loras": [["offset", 0.1, "4852686128"]],
+    "metadata_scheme": "fooocus", "negative_prompt": "", "performance": "Speed", "prompt": "a fox",
+    "refiner_model": "None", "refiner_switch": 0.5, "resolution": "(1152, 896)", "sampler": "dpmpp_2m_sde_gpu",
+    "scheduler": "karras", "seed": "8", "sharpness": 2.0, "steps": 30, "styles": "['Fooocus V2']",
+    "vae": "Default (model)", "version": "Fooocus v2.5.5",
+}  # fmt: skip
+
+
+def test_fooocus_has_the_prompt_that_was_rendered():
+    found = read(parameters=FOOOCUS, fooocus_scheme="fooocus")
+    assert found.tool == "Fooocus"
+    assert found.fields == {
+        "prompt": "cinematic still a fox, a fox, sharp",
+        "negative_prompt": "blur, ugly",
+        "steps": 30,
+        "seed": 8,
+        "guidance_scale": 4.0,
+        "width_px": 1152,
+        "height_px": 896,
+    }
+    assert (found.sampler, found.schedule, found.clip_layer) == ("dpmpp_2m_sde_gpu", "karras", 2)
+    assert found.model == ImportedModel("juggernautXL_v8Rundiffusion", "aeb7e9e689")
+    assert found.loras == (ImportedLora("offset", 0.1, "4852686128"),)
+    assert set(unmapped(found)) == {"adm_guidance", "sharpness"}
+
+
+def test_fooocus_in_exif_is_plain_text():
+    exif = {USER_COMMENT: json.dumps(FOOOCUS).encode() + b"\0"}
+    found = read_request(PictureMetadata("image/webp", exif=exif))
+    assert found is not None
+    assert found.tool == "Fooocus"
+
+
+def test_novelai_with_its_characters():
+    comment = {
+        "prompt": "a fox, {{sharp}}", "steps": 28, "height": 1216, "width": 832, "scale": 5.0, "uncond_scale": 0.0,
+        "cfg_rescale": 0.2, "seed": 77, "n_samples": 1, "noise_schedule": "karras", "sampler": "k_dpmpp_2m",
+        "sm": False,
+        "uc": "lowres", "request_type": "PromptGenerateRequest", "signed_hash": "x",
+        "v4_prompt": {"caption": {"base_caption": "a fox", "char_captions": [{"char_caption": "a hat",
+        "centers": []}]}},
+    }  # fmt: skip
+    found = read(
+        Title="NovelAI generated image",
+        Description="a fox",
+        Software="NovelAI",
+        Source="NovelAI Diffusion V4 37442FCA",
+        Comment=comment,
+    )
+    assert (found.tool, found.sampler, found.schedule) == ("NovelAI", "k_dpmpp_2m", "karras")
+    assert found.fields == {
+        "prompt": "a fox, {{sharp}}",
+        "negative_prompt": "lowres",
+        "steps": 28,
+        "seed": 77,
+        "width_px": 832,
+        "height_px": 1216,
+        "guidance_scale": 5.0,
+    }
+    assert unmapped(found) == {"prompt": "a fox, {{sharp}}", "char_caption": "a hat", "cfg_rescale": "0.2"}
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule", "ours"),
+    [
+        ("DPM++ 2M", "", "dpmpp_2m_karras"),  # A1111's own choice
+        ("DPM++ 2M", "Uniform", "dpmpp_2m"),
+        ("DPM++ 2M Karras", "", "dpmpp_2m_karras"),
+        ("dpmpp_2m_k", "", "dpmpp_2m_karras"),
+        ("k_euler_ancestral", "native", "euler_a"),
+        ("euler", "normal", "euler"),
+        ("euler", "karras", None),
+        ("dpmpp_3m_sde", "karras", None),
+        ("uni_pc", "normal", "unipc"),
+    ],
+)
+def test_a_sampler_is_known_by_the_names_of_every_program(name: str, schedule: str, ours: str | None):
+    assert sampler_named(name, schedule, EPSILON_SAMPLERS) == ours
+
+
+def test_flow_models_have_samplers_of_their_own():
+    assert sampler_named("euler", "simple", FLOW_SAMPLERS) == "flow_euler"
+    assert sampler_named("Euler", "", FLOW_SAMPLERS) == "flow_euler"
+
+
+@pytest.mark.parametrize("ours", A1111_SAMPLERS)
+def test_a_sampler_that_we_write_is_read_as_itself(ours: SamplerName):
+    name, schedule = A1111_SAMPLERS[ours]
+    family = FLOW_SAMPLERS if ours in FLOW_SAMPLERS else EPSILON_SAMPLERS
+    assert sampler_named(name, schedule, family, automatic=False) == ours
