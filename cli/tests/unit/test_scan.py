@@ -31,7 +31,7 @@ def kinds(folder: Path) -> dict[str, tuple[str, bool]]:
     return {path: (each.kind, not each.problem) for path, each in found(folder).items()}
 
 
-def test_comfyui(tmp_path: Path):
+def test_comfyui(tmp_path: Path) -> None:
     models = tmp_path / "models"
     write_safetensors(models / "checkpoints" / "SD" / "base.safetensors", CHECKPOINT)
     write_safetensors(models / "loras" / "ink.safetensors", LORA)
@@ -55,7 +55,7 @@ def test_comfyui(tmp_path: Path):
     assert (lora.family, lora.size_bytes) == ("stable-diffusion", lora.path.stat().st_size)
 
 
-def test_a1111_and_swarmui_differ_in_a_letter(tmp_path: Path):
+def test_a1111_and_swarmui_differ_in_a_letter(tmp_path: Path) -> None:
     webui, swarm = tmp_path / "webui", tmp_path / "swarm"
     write_safetensors(webui / "models" / "Stable-diffusion" / "a.safetensors", CHECKPOINT)
     (webui / "embeddings").mkdir()
@@ -70,7 +70,7 @@ def test_a1111_and_swarmui_differ_in_a_letter(tmp_path: Path):
     assert kinds(swarm)["Models/Lora/l.safetensors"] == ("lora", True)
 
 
-def test_invokeai_with_folders_of_parts(tmp_path: Path):
+def test_invokeai_with_folders_of_parts(tmp_path: Path) -> None:
     write_pipeline(tmp_path / "models" / "sd-1" / "main" / "dream")
     control = tmp_path / "models" / "sd-1" / "controlnet" / "canny"
     write_json(control / "config.json", {"_class_name": "ControlNetModel", "cross_attention_dim": 768})
@@ -84,7 +84,7 @@ def test_invokeai_with_folders_of_parts(tmp_path: Path):
     }
 
 
-def test_the_cache_of_the_hub(tmp_path: Path):
+def test_the_cache_of_the_hub(tmp_path: Path) -> None:
     repository = tmp_path / "hub" / "models--acme--tiny"
     write_pipeline(repository / "snapshots" / "c0ffee")
     (repository / "refs").mkdir()
@@ -98,7 +98,7 @@ def test_the_cache_of_the_hub(tmp_path: Path):
     assert found(tmp_path)["hub/models--acme--tiny"].size_bytes > 0
 
 
-def test_a_link_to_nothing_and_a_damaged_file_are_listed(tmp_path: Path):
+def test_a_link_to_nothing_and_a_damaged_file_are_listed(tmp_path: Path) -> None:
     (tmp_path / "loras").mkdir()
     (tmp_path / "loras" / "gone.safetensors").symlink_to(tmp_path / "nowhere")
     (tmp_path / "loras" / "short.safetensors").write_bytes(b"\0")
@@ -106,7 +106,7 @@ def test_a_link_to_nothing_and_a_damaged_file_are_listed(tmp_path: Path):
     assert len(found(tmp_path)) == 2
 
 
-def test_a_folder_of_everything_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_folder_of_everything_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scanning, "ENTRIES_MAX", 3)
     for name in "abcd":
         (tmp_path / name).mkdir()
@@ -114,7 +114,7 @@ def test_a_folder_of_everything_is_refused(tmp_path: Path, monkeypatch: pytest.M
         list(scan(tmp_path))
 
 
-def test_the_command_lists_as_table_and_as_json(tmp_path: Path):
+def test_the_command_lists_as_table_and_as_json(tmp_path: Path) -> None:
     path = write_safetensors(tmp_path / "loras" / "ink.safetensors", LORA)
     write_safetensors(tmp_path / "vae" / "v.safetensors", WEIGHTS["vae"])
     shown = CliRunner().invoke(app, ["models", "scan", str(tmp_path)])

@@ -115,7 +115,7 @@ def test_our_recipe_is_exact_and_the_text_beside_it_names_the_sampler():
     found = read(dreamforge=RECIPE, parameters=infotext(RECIPE, "dpmpp_2m_karras"))
     assert found.tool == "Dream Forge"
     assert found.fields == {
-        "prompt": "a fox [red] \\<lora:x>",
+        "prompt": "a fox [red] <lora:x>",
         "steps": 5,
         "guidance_scale": 2.5,
         "width_px": 64,

@@ -16,9 +16,9 @@ from dreamforge.contracts.request.resolve import resolve
 from dreamforge.gateway.http.errors import BadPicture
 from dreamforge.gateway.imports.mapping import ImportContext, images_in, map_request
 from dreamforge.gateway.imports.matching import match
-from dreamforge.gateway.imports.read_picture import read_picture
 from dreamforge.gateway.imports.replies import ImportReply
 from dreamforge.gateway.submit.body import submission_for
+from dreamforge.gateway.submit.read_picture import read_picture
 
 LIMITS = Limits()
 VRAM = VramProfile(resident_bytes=1, denoise_bytes_per_latent=1, decode_bytes_per_px=1)
@@ -41,7 +41,9 @@ MODELS = {each.model_id: each for each in (FIRST, SD15, SDXL, INK, OTHER)}
 SCHEMA = submission_for(LIMITS)
 
 
-def mapped(found: ImportedRequest, models: dict[str, ModelDescriptor] = MODELS, images: frozenset[str] = frozenset()):
+def mapped(
+    found: ImportedRequest, models: dict[str, ModelDescriptor] = MODELS, images: frozenset[str] = frozenset()
+) -> ImportReply:
     reply = map_request(found, ImportContext(models, LIMITS, SCHEMA, images))
     if models and "prompt" in reply.request:  # what is imported can be submitted
         body = SCHEMA.model_validate_json(json.dumps(reply.request), strict=True)
@@ -53,7 +55,7 @@ def reasons(reply: ImportReply) -> dict[str, str]:
     return {each.name: each.reason for each in reply.unmapped}
 
 
-def test_a_checkpoint_is_found_by_the_short_hash_of_its_file():
+def test_a_checkpoint_is_found_by_the_short_hash_of_its_file() -> None:
     text = (
         "a fox <lora:Ink:0.5> <lora:gone:1>\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 512x768, "
         'Model hash: 6ce0161689, Model: renamed, Clip skip: 2, Lora hashes: "Ink: 0c3b2d1e4f5a"'
@@ -83,7 +85,7 @@ def test_a_checkpoint_is_found_by_the_short_hash_of_its_file():
     assert reply.unmapped == ()
 
 
-def test_a_missing_model_is_named_and_the_default_one_decides_the_rest():
+def test_a_missing_model_is_named_and_the_default_one_decides_the_rest() -> None:
     reply = mapped(ImportedRequest("A1111", {"prompt": "x"}, model=ImportedModel("unknown-mix", "abcdef0123")))
     assert reply.model is not None
     assert (reply.model.name, reply.model.hash, reply.model.model_id) == ("unknown-mix", "abcdef0123", None)
@@ -102,17 +104,17 @@ def test_a_missing_model_is_named_and_the_default_one_decides_the_rest():
         ("", "", (None, None, "no registered pipeline has this name")),
     ],
 )
-def test_a_model_is_matched_by_what_can_be_compared(name: str, digest: str, expected: tuple[str | None, ...]):
+def test_a_model_is_matched_by_what_can_be_compared(name: str, digest: str, expected: tuple[str | None, ...]) -> None:
     found = match(name, digest, "pipeline", MODELS.values())
     assert (found.model and found.model.model_id, found.matched_by, found.note) == expected
 
 
-def test_two_models_of_one_name_are_not_chosen_between():
+def test_two_models_of_one_name_are_not_chosen_between() -> None:
     twins = [model("a", title="Mix"), model("b", title="mix")]
     assert match("Mix.safetensors", "", "pipeline", twins).note == "several have this name: a, b"
 
 
-def test_what_a_submission_refuses_is_left_out_with_its_words():
+def test_what_a_submission_refuses_is_left_out_with_its_words() -> None:
     fields = {
         "prompt": "x" * 2_001,
         "seed": 2**60,
@@ -133,7 +135,7 @@ def test_what_a_submission_refuses_is_left_out_with_its_words():
     assert all(len(each.value) <= 300 for each in reply.unmapped)
 
 
-def test_layers_of_the_text_encoder_are_counted_as_the_program_does():
+def test_layers_of_the_text_encoder_are_counted_as_the_program_does() -> None:
     def skip(tool: Any, layer: int, name: str, *, fixed: bool = False) -> int | None:
         found = ImportedRequest(
             tool, {"prompt": "x"}, clip_layer=layer, has_fixed_clip_layer=fixed, model=ImportedModel(name)
@@ -145,12 +147,19 @@ def test_layers_of_the_text_encoder_are_counted_as_the_program_does():
     assert [skip("ComfyUI", layer, "sdxl") for layer in (1, 2, 3)] == [None, None, 1]
 
 
-def test_square_brackets_of_comfyui_are_text():
+def test_square_brackets_of_comfyui_are_text() -> None:
     found = ImportedRequest("ComfyUI", {"prompt": "a [b] \\[c\\]", "negative_prompt": "[d]"}, has_literal_brackets=True)
     assert mapped(found).request["prompt"] == "a \\[b\\] \\[c\\]"
 
 
-def test_an_image_that_is_not_here_is_not_named():
+def test_tags_are_read_in_a1111_and_text_elsewhere() -> None:
+    assert mapped(ImportedRequest("ComfyUI", {"prompt": "a <lora:x>"})).request["prompt"] == "a \\<lora:x>"
+    assert (
+        mapped(ImportedRequest("A1111", {"prompt": "\\<lora:x>"}, has_read_tags=True)).request["prompt"] == "\\<lora:x>"
+    )
+
+
+def test_an_image_that_is_not_here_is_not_named() -> None:
     image = "ef" * 32
     fields = {"prompt": "x", "init_image": image, "strength": 0.5, "resize_mode": "crop"}
     assert images_in(fields) == {image}
@@ -162,7 +171,7 @@ def test_an_image_that_is_not_here_is_not_named():
     assert images_in({"control": 5, "init_image": ["x"]}) == set()
 
 
-def test_without_any_model_the_fields_are_still_shown():
+def test_without_any_model_the_fields_are_still_shown() -> None:
     assert mapped(ImportedRequest("A1111", {"prompt": "x", "steps": 5}), models={}).request == {
         "prompt": "x",
         "steps": 5,
@@ -188,7 +197,7 @@ def saved(image: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def test_a_text_in_the_alpha_channel_is_read():
+def test_a_text_in_the_alpha_channel_is_read() -> None:
     comment = json.dumps({"prompt": "a fox", "uc": "blur", "steps": 28, "seed": 3, "sampler": "k_euler"})
     text = json.dumps({"Software": "NovelAI", "Source": "NovelAI Diffusion V3", "Comment": comment})
     found = read_picture(hidden(text, packed=True), LIMITS)
@@ -199,7 +208,7 @@ def test_a_text_in_the_alpha_channel_is_read():
     assert (found.tool, found.fields["steps"]) == ("A1111", 4)
 
 
-def test_an_alpha_channel_that_ends_before_its_text_or_has_none_is_no_request():
+def test_an_alpha_channel_that_ends_before_its_text_or_has_none_is_no_request() -> None:
     short = Image.open(io.BytesIO(hidden("x" * 400, packed=False))).crop((0, 0, 8, 64))
     assert read_picture(saved(short), LIMITS) is None
     assert read_picture(saved(Image.new("RGBA", (8, 8), (0, 0, 0, 255))), LIMITS) is None

@@ -22,6 +22,7 @@ from dreamforge.contracts.pictures.foreign.imported import (
 )
 from dreamforge.contracts.pictures.samplers import A1111_SAMPLERS, sampler_named
 from dreamforge.contracts.request.limits import Limits
+from dreamforge.contracts.request.lora_tags import with_tags_escaped
 from dreamforge.contracts.request.resolve import resolve
 from dreamforge.gateway.http.errors import InvalidRequest
 from dreamforge.gateway.imports.matching import Match, match
@@ -72,6 +73,8 @@ def map_request(found: ImportedRequest, context: ImportContext) -> ImportReply:
     matched = match(found.model.name, found.model.hash, "pipeline", context.models.values())
     model = matched.model or next((each for each in context.models.values() if each.kind == "pipeline"), None)
     draft = _Draft(dict(found.fields), list(found.unmapped))
+    if not found.has_read_tags and isinstance(prompt := draft.body.get("prompt"), str):
+        draft.body["prompt"] = with_tags_escaped(prompt)
     if matched.model is not None:
         draft.body["model_id"] = matched.model.model_id
     loras = _put_loras(draft, found, context)
@@ -185,7 +188,7 @@ def _make_valid(draft: _Draft, context: ImportContext) -> None:
 
 
 def _problem(body: Mapping[str, Any], context: ImportContext) -> InvalidInput | None:  # Any: JSON
-    """What a submission refuses about a body. A prompt is for whoever submits it to add."""
+    """What a submission refuses about a body. A prompt is for the client to add."""
     try:
         submission = parse(json.dumps({"prompt": _ANY_PROMPT, **body}).encode(), context.schema)
         if any(model.kind == "pipeline" for model in context.models.values()):

@@ -24,9 +24,9 @@ from dreamforge.contracts.errors import DependencyAway, OutOfBounds
 from dreamforge.contracts.pictures.foreign.imported import ImportedRequest
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.errors import BadPicture
-from dreamforge.gateway.imports.read_picture import read_picture
 from dreamforge.gateway.submit.image_headers import Header
 from dreamforge.gateway.submit.inspect_image import FORMATS, MaskChange, changed_mask, inspect, mask_of_alpha
+from dreamforge.gateway.submit.read_picture import read_picture
 from dreamforge.runtime.sandbox.restrict import Allowed, of_the_interpreter, restrict_process
 
 # The interpreter with Pillow maps some 200 MiB; a decoder may hold up to 16 bytes a pixel (CMYK with a copy, or WebP).

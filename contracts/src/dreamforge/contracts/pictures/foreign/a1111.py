@@ -47,7 +47,7 @@ def request_of(text: str) -> ImportedRequest | None:
     reading = Reading(_tool_of(values.get("Version", "")), dict(values))
     hashes = _lora_hashes(values.get("Lora hashes", ""))
     plain, loras = _without_tags(prompt, hashes, reading)
-    reading.prompt("prompt", plain, has_tags=True)
+    reading.prompt("prompt", plain)
     reading.prompt("negative_prompt", negative)
     reading.number("Steps", "steps", whole=True)
     reading.number("CFG scale", "guidance_scale")
@@ -64,6 +64,7 @@ def request_of(text: str) -> ImportedRequest | None:
         schedule=reading.text("Schedule type"),
         clip_layer=layer,
         has_fixed_clip_layer=True,
+        has_read_tags=True,
         model=model,
         loras=loras,
     )

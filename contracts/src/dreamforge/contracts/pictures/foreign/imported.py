@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dreamforge.contracts.request.lora_tags import with_tags_escaped
-
 Tool = Literal["Dream Forge", "A1111", "Forge", "ComfyUI", "InvokeAI", "SwarmUI", "Fooocus", "NovelAI"]
 #: How many characters of a prompt and of any other value are kept; a prompt of the default limits has 2,000.
 PROMPT_CHARS_MAX, VALUE_CHARS_MAX = 100_000, 300
@@ -48,7 +46,8 @@ class ImportedRequest:
 
     `sampler`, `schedule`: by any name that `samplers.sampler_named` knows. `clip_layer`: the layer of the text encoder
     whose output was used, 1 is the last. `has_fixed_clip_layer`: whether the program ignores that for SDXL.
-    `has_literal_brackets`: whether [word] is text in its prompts, and only (word) weighs.
+    `has_literal_brackets`: whether [word] is text in its prompts, and only (word) weighs. `has_read_tags`: whether a
+    `<lora:...>` that is left in the prompt is escaped; else it is text of that program, which has no such tags.
     """
 
     tool: Tool
@@ -58,6 +57,7 @@ class ImportedRequest:
     clip_layer: int | None = None
     has_fixed_clip_layer: bool = False
     has_literal_brackets: bool = False
+    has_read_tags: bool = False
     model: ImportedModel = ImportedModel()
     loras: tuple[ImportedLora, ...] = ()
     unmapped: tuple[Unmapped, ...] = ()
@@ -81,11 +81,10 @@ class Reading:
         value = self.take(name)
         return "" if value is None else as_text(value)
 
-    def prompt(self, ours: str, text: str, *, has_tags: bool = False) -> None:
-        """A prompt, if it is not empty. `has_tags`: whether `<lora:...>` in it was read already, else it is text."""
-        text = text.replace("\0", "").strip()[:PROMPT_CHARS_MAX]
-        if text:
-            self.fields[ours] = with_tags_escaped(text) if ours == "prompt" and not has_tags else text
+    def prompt(self, ours: str, text: str) -> None:
+        """A prompt, if it is not empty."""
+        if text := text.replace("\0", "").strip()[:PROMPT_CHARS_MAX]:
+            self.fields[ours] = text
 
     def number(self, name: str, ours: str = "", *, whole: bool = False) -> float | int | None:
         """A number, as the field `ours` if that is given; what is none is named as unmapped."""
