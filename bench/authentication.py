@@ -1,9 +1,10 @@
 """What API keys cost the gateway: 1,000 keys beside no keys, in turns in one run.
 
 Two gateways on the same servers, one with FORGE_GATEWAY_AUTH=none and one with keys, get the same mixed requests (jobs,
-lists, reads of one job): as many as they can answer, and at a steady rate.
+lists, reads of one job): as many as they can answer, and at a steady rate. The processor time of a gateway for one
+request says more than its rate where other programs use the same processors.
 
-Usage: python -m bench.authentication [--rounds 4] [--seconds 4] [--rate 200] [--keys 1000]
+Usage: python -m bench.authentication [--rounds 6] [--seconds 3] [--rate 200] [--keys 1000]
 """
 
 import argparse
@@ -11,10 +12,13 @@ import asyncio
 import statistics
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 from itertools import count, cycle
 from pathlib import Path
 
+import psutil
 from bench.bench_stack import BenchStack, submit_until_accepted
+from bench.fault_targets import ServiceProcess
 from bench.http_connection import HttpConnection
 from bench.timing import clock, percentile
 
@@ -57,6 +61,7 @@ class Load:
     def __init__(self, url: str, keys: list[str]) -> None:
         self.url = url
         self.seconds: list[float] = []
+        self.sent = 0
         self._headers: Iterator[dict[str, str]] = cycle([{"Authorization": f"Bearer {key}"} for key in keys] or [{}])
         self._numbers = count()
 
@@ -69,6 +74,7 @@ class Load:
             answer = await connection.get(("/v1/queue", "/v1/jobs?limit=5", "/v1/runners")[number - 1], headers)
         assert answer.status in (200, 202), answer
         self.seconds.append(clock() - began)
+        self.sent += 1
 
     async def full_speed(self, seconds: float) -> float:
         """Requests answered in a second."""
@@ -119,22 +125,49 @@ async def until_known(url: str, key: str) -> None:
             await asyncio.sleep(0.1)
 
 
-async def measure(without: Load, with_keys: Load, arguments: argparse.Namespace) -> None:
-    """In turns, so that what else the machine does meets both."""
-    loads = {"none": without, "keys": with_keys}
-    rates: dict[str, list[float]] = {name: [] for name in loads}
-    for load in loads.values():
+@dataclass
+class Measured:
+    """What the rounds of one gateway gave; CPU milliseconds are those of its process, for one request."""
+
+    full_speed: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
+    cpu_ms_at_rate: list[float] = field(default_factory=list)
+    answered: list[float] = field(default_factory=list)
+    p99_ms: list[float] = field(default_factory=list)
+
+    async def round(self, load: Load, gateway: ServiceProcess, arguments: argparse.Namespace) -> None:
+        """As many as it can answer, then at a steady rate."""
+        cpu, before = cpu_seconds(gateway), load.sent
+        self.full_speed.append(await load.full_speed(arguments.seconds))
+        self.cpu_ms.append(1e3 * (cpu_seconds(gateway) - cpu) / (load.sent - before))
+        cpu, before = cpu_seconds(gateway), load.sent
+        answered, p99 = await load.at_rate(arguments.rate, arguments.seconds)
+        self.cpu_ms_at_rate.append(1e3 * (cpu_seconds(gateway) - cpu) / (load.sent - before))
+        self.answered.append(answered)
+        self.p99_ms.append(1e3 * p99)
+
+
+def cpu_seconds(gateway: ServiceProcess) -> float:
+    """Processor time of its process so far, children left out."""
+    assert gateway.process is not None
+    times = psutil.Process(gateway.process.pid).cpu_times()
+    return float(times.user + times.system)
+
+
+async def measure(loads: dict[str, tuple[Load, ServiceProcess]], arguments: argparse.Namespace) -> None:
+    """In turns, so that what else the machine does meets both; a pair is one round of each."""
+    found = {name: Measured() for name in loads}
+    for load, _ in loads.values():
         await load.full_speed(1.0)  # warm
     for number in range(arguments.rounds):
         for name in sorted(loads, reverse=number % 2 == 1):
-            rates[name].append(await loads[name].full_speed(arguments.seconds))
-    medians = {name: statistics.median(found) for name, found in rates.items()}
-    for name, found in rates.items():
-        print(f"full speed, auth={name}: {medians[name]:6.0f} requests/s  ({', '.join(f'{r:.0f}' for r in found)})")
-    print(f"full speed, keys cost {100 * (1 - medians['keys'] / medians['none']):.1f} % of the throughput")
-    for name, load in loads.items():
-        answered, p99 = await load.at_rate(arguments.rate, arguments.seconds)
-        print(f"at {arguments.rate:g}/s, auth={name}: {answered:6.1f} answered/s, p99 {p99 * 1e3:.1f} ms")
+            await found[name].round(*loads[name], arguments)
+    for what in fields(Measured):
+        none, keys = (getattr(found[name], what.name) for name in ("none", "keys"))
+        more = statistics.median(k / n for n, k in zip(none, keys, strict=True)) - 1
+        values = ", ".join(f"{n:.2f}/{k:.2f}" for n, k in zip(none, keys, strict=True))
+        medians = f"{statistics.median(none):8.2f} without keys, {statistics.median(keys):8.2f} with"
+        print(f"{what.name:15} {medians}: {100 * more:+5.1f} % (median of the pairs {values})")
 
 
 async def main(arguments: argparse.Namespace) -> None:
@@ -146,15 +179,18 @@ async def main(arguments: argparse.Namespace) -> None:
             try:
                 for kind in ("scheduler", "projector", "gpu-runner"):
                     system.add(kind, kind)
-                urls = {}
-                for auth in ("none", "keys"):
-                    service = system.add(f"gateway-{auth}", "gateway", FORGE_GATEWAY_AUTH=auth)
-                    urls[auth] = f"http://{service.spec.address}"
-                await submit_until_accepted(urls["none"], steps=1)
+                none, asking = (
+                    system.add(f"gateway-{auth}", "gateway", FORGE_GATEWAY_AUTH=auth) for auth in ("none", "keys")
+                )
+                await submit_until_accepted(f"http://{none.spec.address}", steps=1)
                 keys = await make_keys(stack.nats.url, arguments.keys)
-                await until_known(urls["keys"], keys[-1])
+                await until_known(f"http://{asking.spec.address}", keys[-1])
                 print(f"{len(keys)} keys of as many tenants, {CONNECTIONS} connections, one request in four a job")
-                await measure(Load(urls["none"], []), Load(urls["keys"], keys), arguments)
+                without, with_keys = (
+                    Load(f"http://{none.spec.address}", []),
+                    Load(f"http://{asking.spec.address}", keys),
+                )
+                await measure({"none": (without, none), "keys": (with_keys, asking)}, arguments)
             finally:
                 await system.stop()
 
@@ -162,8 +198,8 @@ async def main(arguments: argparse.Namespace) -> None:
 def parse(words: list[str] | None = None) -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--rate", type=float, default=200.0)
     parser.add_argument("--keys", type=int, default=1_000)
     return parser.parse_args(words)

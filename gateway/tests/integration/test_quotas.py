@@ -1,18 +1,22 @@
 """Quotas of tenants over HTTP: set by an administrator, seen by the tenant, and what is refused says which and when."""
 
+import io
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 from simulated_system import BODY, SimulatedSystem, models, ready, running, settings_of, watch
 
 from dreamforge.contracts.access import CreateKey, Scope, written_key
+from dreamforge.contracts.log.streams import JOBS
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.contracts.request.values import Upscale
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.aggregate import KEY
+from dreamforge.runtime.log.follow import last_sequence
 from dreamforge.runtime.testing import eventually
 
 SMALL = 64 * 64 * 4  # pixel-steps of BODY
@@ -63,6 +67,29 @@ def refusal(answer: httpx.Response) -> tuple[int, str, str]:
     return answer.status_code, problem["code"], problem["quota"]
 
 
+async def uploads_use_stored_bytes(admin: httpx.AsyncClient, user: httpx.AsyncClient, already: int) -> None:
+    """At once, and until they are deleted."""
+    out = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(out, "PNG")
+    png = out.getvalue()
+    await configure(admin, user, stored_bytes=already + len(png))
+
+    async def upload(content: bytes) -> httpx.Response:
+        return await user.post("/v1/uploads", content=content, headers={"Content-Type": "image/png"})
+
+    async def used() -> int:
+        return int((await quotas_of(user))["stored_bytes"]["used"])
+
+    assert (await upload(b"x" * len(png))).status_code == 422  # what is not kept uses nothing
+    kept = await upload(png)
+    assert kept.status_code == 201
+    for refused in (await upload(b"x"), await user.post("/v1/jobs", json=BODY)):
+        assert refusal(refused) == (429, "quota_exceeded", "stored_bytes")
+    await eventually(used, until=lambda found: found == already + len(png))
+    assert (await user.delete(f"/v1/uploads/{kept.json()['sha256']}")).status_code == 204
+    await eventually(used, until=lambda found: found == already)
+
+
 async def test_each_quota_is_set_shown_and_enforced(system: SimulatedSystem, url: str) -> None:
     user = await with_key(system, url, "a", Scope.READ, Scope.SUBMIT)
     admin = await with_key(system, url, "ops", Scope.ADMIN)
@@ -90,6 +117,10 @@ async def test_each_quota_is_set_shown_and_enforced(system: SimulatedSystem, url
     watched = await user.get(f"/v1/jobs/{first.json()['job_id']}/events")
     assert refusal(watched) == (429, "quota_exceeded", "streams")
     assert len(await watch(admin, first.json()["job_id"], count=1)) == 1  # the administrator's tenant has no limit
+    before = await last_sequence(system.bus, JOBS.name)
+    facade = await user.post("/v1/images/generations", json={"prompt": "a"})
+    assert facade.status_code == 429
+    assert await last_sequence(system.bus, JOBS.name) == before, "a job that its client does not know of"
 
     await configure(admin, user, streams=None, stored_bytes=100)
     await system.insert_job(first.json()["job_id"], tenant="a")
@@ -97,6 +128,7 @@ async def test_each_quota_is_set_shown_and_enforced(system: SimulatedSystem, url
     await eventually(lambda: quotas_of(user), until=lambda found: found["stored_bytes"]["used"] == 90)
     upload = {"content": b"x" * 11, "headers": {"Content-Type": "image/png"}}
     assert refusal(await user.post("/v1/uploads", **upload)) == (429, "quota_exceeded", "stored_bytes")
+    await uploads_use_stored_bytes(admin, user, already=90)
 
     await configure(admin, user, stored_bytes=None, requests_per_second=0.01)
     assert (await user.get("/v1/jobs")).status_code == 200

@@ -125,19 +125,29 @@ async def test_pixel_steps_are_free_again_when_their_minute_is_an_hour_ago() -> 
     await held.close()
 
 
+async def upload(held: TenantQuotas, tenant: str, size_bytes: int) -> None:
+    async with held.upload_of(tenant, size_bytes):
+        pass
+
+
 async def test_only_what_is_limited_is_counted_and_a_new_limit_at_once() -> None:
     tables, tenants = Tables(), {"a": TenantState(Quotas(stored_bytes=10))}
     tables.used[Quota.STORED_BYTES] = {"a": (UsedAmount(4),), "b": (UsedAmount(99),)}
     held = quotas(tables, tenants=tenants)
-    await held.require_bytes("b", 10**12)
-    await held.require_bytes("a", 6)
+    await upload(held, "b", 10**12)
     with pytest.raises(QuotaExceeded, match="have 4 bytes and 10 are allowed"):
-        await held.require_bytes("a", 7)
+        await upload(held, "a", 7)
+    with pytest.raises(ValueError, match="no image"):
+        async with held.upload_of("a", 6):
+            raise ValueError("no image")
+    await upload(held, "a", 6)
+    with pytest.raises(QuotaExceeded, match="have 10 bytes"):  # before a count has it, too
+        await upload(held, "a", 1)
     assert tables.asked == [(Quota.STORED_BYTES, frozenset("a"))]
     tenants["b"] = TenantState(Quotas(stored_bytes=99))
     held.changed("b")
     with pytest.raises(QuotaExceeded):
-        await held.require_bytes("b", 1)
+        await upload(held, "b", 1)
     with pytest.raises(QuotaExceeded):  # a job stores images
         await accept(held, "b")
     await held.close()

@@ -14,6 +14,7 @@ from dreamforge.contracts.events import StepProgressed
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.decisions import FinishAttempt
 from dreamforge.contracts.jobs.erasure import EraseArtifact, RequestErasure, UndoErasure
+from dreamforge.contracts.log.actor import Actor
 from dreamforge.contracts.log.envelope import seal
 from dreamforge.contracts.tables import metadata
 from dreamforge.projector.maintenance import eraser as eraser_module
@@ -31,6 +32,7 @@ from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_o
 from dreamforge.runtime.storage.postgres import connect
 from dreamforge.runtime.testing import eventually
 
+ASKER = Actor("api_key", "7k2m9q4x1c", "studio-a", "203.0.113.7", "curl/8")
 PROMPT = "a secret orchid in the moonlight"
 NEVER_SECONDS = 1e6
 
@@ -67,7 +69,7 @@ class World:
     async def erase(self, job_id: str) -> None:
         """Ask for the erasure of a job, without grace."""
         now = clock.now()
-        await self.store.execute(job_id, RequestErasure(now, now))
+        await self.store.execute(job_id, RequestErasure(now, now), actor=ASKER)
 
     async def events_of(self, job_id: str) -> list[str]:
         """What the log has of a job."""
@@ -137,7 +139,9 @@ async def test_an_erased_job_is_found_nowhere_and_a_rebuild_equals_live(
         assert await world.tables_with(PROMPT) == []
         assert await world.tables_with(sha256_of(own)) == []
         assert await world.tables_with(job_id) == ["events"]
-        assert files_with(tmp_path / "nats", PROMPT, sha256_of(own)) == []
+        assert files_with(tmp_path / "nats", PROMPT, sha256_of(own), ASKER.address) == []
+        (erased,) = (await world.store.load(job_id)).history
+        assert erased.actor == Actor(ASKER.kind, ASKER.id, ASKER.tenant)
         kept = {object_key(sha256_of(shared))}
         await eventually(world.all_images, until=lambda found: found == kept)
         assert await world.equal()

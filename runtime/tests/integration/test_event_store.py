@@ -14,6 +14,7 @@ from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.decisions import RequestCancel, StartAttempt
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log import bus as bus_module
+from dreamforge.runtime.log import direct_get
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.event_store import NEW_JOB, EventStore
 from dreamforge.runtime.log.streams import ensure_streams
@@ -27,6 +28,18 @@ async def test_a_job_is_read_back_whole_and_in_order(store: EventStore) -> None:
     assert loaded.version == outcome.version
     tokens = [recorded.event.TOKEN for recorded in loaded.history]
     assert tokens == ["requested", "assigned", "started", "artifact", "artifact", "succeeded"]
+
+
+async def test_a_job_with_more_subjects_than_one_answer_has_is_read_whole(bus: Bus, store: EventStore) -> None:
+    job_id = await started(store)
+    litter = [f"forge.jobs.{job_id}.1.litter.{number}" for number in range(direct_get.MAX_MESSAGES)]
+    for subject in (f"forge.jobs.{job_id}.1.started", *litter[:-1]):
+        await bus.nc.publish(subject, b"{}")
+    last = (await bus.js.publish(litter[-1], b"{}")).seq
+    loaded = await store.load(job_id)
+    assert [recorded.event.TOKEN for recorded in loaded.history] == ["requested", "assigned", "started"]
+    assert loaded.version == last
+    assert (await store.execute(job_id, finish())).state.status is Status.SUCCEEDED
 
 
 async def test_an_assigned_job_is_known_from_its_request_and_its_assignment(store: EventStore) -> None:

@@ -28,7 +28,7 @@ class Quotas(Value):
     pixel_steps_per_hour: int | None = Field(
         default=None, ge=0, description="pixels times steps times images of the jobs requested in the last hour"
     )
-    stored_bytes: int | None = Field(default=None, ge=0, description="finished images of its jobs")
+    stored_bytes: int | None = Field(default=None, ge=0, description="finished images of its jobs, and its uploads")
     streams: int | None = Field(default=None, ge=0, description="open event streams of one gateway")
     requests_per_second: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="with API keys, of one gateway; as many at once"

@@ -92,7 +92,7 @@ class Dependencies:
         oidc = Oidc(settings) if "oidc" in settings.gateway_auth else None
         self.credentials = Credentials(self.keys if "keys" in settings.gateway_auth else None, oidc)
         self.quotas = TenantQuotas(
-            UsageTables(self.database),
+            UsageTables(self.database, self.uploads.bytes_of),
             self.tenants,
             installation=settings.quota,
             open_jobs=settings.limit.open_jobs,

@@ -20,6 +20,7 @@ from dreamforge.contracts.log.subjects import KEYS_ALL, entity_of
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log import direct_get
 from dreamforge.runtime.log.aggregate import KEY
+from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.event_store import EventStore
 
 app = typer.Typer(
@@ -85,26 +86,39 @@ def revoke(
 
 
 @asynccontextmanager
-async def _store() -> AsyncIterator[EventStore]:
+async def _log() -> AsyncIterator[tuple[Bus, EventStore]]:
     async with connect_bus(cli_settings.load()) as bus:
         store = EventStore(bus, SOURCE, operator())
         try:
-            yield store
+            yield bus, store
         finally:
             await store.close()
 
 
 async def _execute(key_id: str, command: CreateKey | RevokeKey) -> bool:
-    async with _store() as store:
+    async with _log() as (_, store):
         return bool((await store.handle(KEY, key_id, command)).events)
 
 
+async def revoke_keys_of(tenant: str) -> int:
+    """Revoke the keys of a tenant, but the one that this command uses; how many were valid."""
+    own = cli_settings.load().api_key.get_secret_value()
+    revoked = 0
+    async with _log() as (bus, store):
+        for key_id, state in await _all(bus, store):
+            if state.created is not None and state.created.tenant == tenant and f"_{key_id}_" not in own:
+                revoked += bool((await store.handle(KEY, key_id, RevokeKey(clock.now()))).events)
+    return revoked
+
+
+async def _all(bus: Bus, store: EventStore) -> list[tuple[str, KeyState]]:
+    named = {entity_of(each.subject) for each in await direct_get.last_of_each(bus, KEYS.name, KEYS_ALL)}
+    return [(key_id, (await store.read(KEY, key_id)).state) for key_id in named]
+
+
 async def _read_all() -> list[tuple[str, KeyState]]:
-    async with connect_bus(cli_settings.load()) as bus:
-        store = EventStore(bus, SOURCE, operator())
-        named = {entity_of(each.subject) for each in await direct_get.last_of_each(bus, KEYS.name, KEYS_ALL)}
-        found = [(key_id, (await store.read(KEY, key_id)).state) for key_id in named]
-        await store.close()
+    async with _log() as (bus, store):
+        found = await _all(bus, store)
     return sorted(found, key=lambda each: (each[1].created.at if each[1].created else clock.now(), each[0]))
 
 

@@ -10,6 +10,7 @@ from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.command_group import GatewayGroup
+from dreamforge.cli.commands.keys import revoke_keys_of
 from dreamforge.cli.commands.runners import table_of
 from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.contracts.quotas import WEIGHT_MAX, Quota
@@ -63,7 +64,7 @@ def set_quotas(
     pixel_steps_per_hour: Annotated[
         str | None, _option("Pixels times steps times images of the jobs requested in an hour.")
     ] = None,
-    stored_bytes: Annotated[str | None, _option("Finished images of its jobs.")] = None,
+    stored_bytes: Annotated[str | None, _option("Finished images of its jobs, and its uploads.")] = None,
     streams: Annotated[str | None, _option("Open event streams of one gateway.")] = None,
     requests_per_second: Annotated[str | None, _option("Requests with API keys, of one gateway.")] = None,
     uploads: Annotated[str | None, _option("Uploads that one gateway receives at once.")] = None,
@@ -147,19 +148,26 @@ def _shown(quota: str, value: float | None) -> str:
 
 @app.command()
 def erase(
-    name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, json: Json = False
+    name: Name,
+    keep_keys: Annotated[bool, typer.Option("--keep-keys", help="Leave its API keys valid.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: Json = False,
 ) -> None:
-    """Delete every job and upload of a tenant. Jobs can be undeleted for a while; uploads cannot.
+    """Revoke the API keys of a tenant, and delete every job and upload of it.
 
-    Its API keys stay valid until they are revoked with `dreamforge keys revoke KEY_ID`.
+    Jobs can be undeleted for a while; uploads and keys cannot. The key that this command uses itself stays valid. Keys
+    are revoked in NATS, as `dreamforge keys` does; `--keep-keys` needs the gateway only.
     """
     if not yes:
-        typer.confirm(f"Delete every job and upload of tenant {name}?", abort=True)
-    answer = run(_erase(name))
+        kept = "" if keep_keys else ", and revoke its keys"
+        typer.confirm(f"Delete every job and upload of tenant {name}{kept}?", abort=True)
+    revoked = 0 if keep_keys else run(revoke_keys_of(name))  # first, so that nothing new is made meanwhile
+    answer = run(_erase(name)) | {"keys": revoked}
     if json:
         emit(answer)
         return
-    out.print(f"{answer['jobs']} jobs and {answer['uploads']} uploads of {name} are deleted", markup=False)
+    said = f"{answer['jobs']} jobs and {answer['uploads']} uploads of {name} are deleted, {revoked} keys revoked"
+    out.print(said, markup=False)
 
 
 async def _erase(name: str) -> JsonObject:

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from dreamforge.contracts.events import TERMINAL_EVENTS
 from dreamforge.contracts.jobs import owner
 from dreamforge.contracts.log.streams import JOBS
+from dreamforge.contracts.quotas import Quota
 from dreamforge.contracts.tenants import ConfigureTenant
 from dreamforge.gateway.events.sse import sse_events_of
 from dreamforge.gateway.events.watch import JobEventData, data_of, watch
@@ -64,18 +65,31 @@ class EndedJob:
     """Why it failed."""
 
 
-async def start(request: Request, fields: Mapping[str, object], key: str | None = None) -> str:
-    """Submit a job with the fields of `POST /v1/jobs`, for the tenant of the request; its id. Errors: as `submit`."""
+async def start(
+    request: Request, fields: Mapping[str, object], key: str | None = None, *, followed: bool = True
+) -> str:
+    """Submit a job with the fields of `POST /v1/jobs`, for the tenant of the request; its id.
+
+    `followed`: by `events`, so there has to be room for a stream before there is a job.
+    Errors: QuotaExceeded; as `submit`.
+    """
+    if followed:
+        dependencies_of(request).quotas.require_room(tenant_of(request), Quota.STREAMS)
     body = json.dumps(fields).encode()
     job_id, _ = await submit_for(request, body, key)
     return job_id
 
 
 async def events(request: Request, job_id: str) -> AsyncIterator[JobEventData]:
-    """Every event of a job of the sender's, until it has ended. Errors: as `watch`."""
+    """Every event of a job of the sender's, until it has ended, as a stream of its tenant.
+
+    Errors: QuotaExceeded; as `watch`.
+    """
     await visible_job(request, job_id)
-    async for event in watch(dependencies_of(request).log.hub, job_id):
-        yield event
+    dependencies = dependencies_of(request)
+    with dependencies.quotas.held(tenant_of(request), Quota.STREAMS):
+        async for event in watch(dependencies.log.hub, job_id):
+            yield event
 
 
 async def finish(request: Request, job_id: str) -> EndedJob:

@@ -44,6 +44,7 @@ class Counted:
         while True:
             began = clock.monotonic_seconds()
             self._due_at = began + COUNT_SECONDS
+            stored = self.usage.stored()
             try:
                 count = await self._count()
             except DependencyAway as error:
@@ -51,7 +52,7 @@ class Counted:
                 return
             if self._due_at >= began:
                 break
-        self.usage.counted(count)
+        self.usage.counted(count, stored)
         self._known = True
         self._due_at = began + max(COUNT_SECONDS, PAUSE_OF_COUNT * (clock.monotonic_seconds() - began))
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -119,9 +119,20 @@ class TenantQuotas:
             counted = self._counted[Quota.PIXEL_STEPS_PER_HOUR]
             admission.additions.append((counted, counted.usage.add(tenant, pixel_steps)))
 
-    async def require_bytes(self, tenant: str, size_bytes: int) -> None:
-        """Room for the bytes of an upload. Errors: QuotaExceeded, DependencyAway."""
-        await self._require(tenant, Quota.STORED_BYTES, size_bytes)
+    @contextlib.asynccontextmanager
+    async def upload_of(self, tenant: str, size_bytes: int) -> AsyncIterator[None]:
+        """Around the storing of an upload: room for its bytes. Errors: QuotaExceeded, DependencyAway."""
+        if not await self._require(tenant, Quota.STORED_BYTES, size_bytes):
+            yield
+            return
+        usage = self._counted[Quota.STORED_BYTES].usage
+        addition = usage.add(tenant, size_bytes)
+        try:
+            yield
+        except BaseException:
+            usage.undo(addition)
+            raise
+        addition.stored = True
 
     def take_request(self, tenant: str) -> None:
         """Count one request. Errors: QuotaExceeded, DependencyAway."""
@@ -153,12 +164,16 @@ class TenantQuotas:
 
     def hold(self, tenant: str, quota: Quota) -> None:
         """As `held`, until it is released."""
+        self.require_room(tenant, quota)
+        self._now[quota][tenant] += 1
+
+    def require_room(self, tenant: str, quota: Quota) -> None:
+        """Whether one more could be held now. Errors: QuotaExceeded, DependencyAway."""
         limit, used = self.of(tenant).limit(quota), self._now[quota][tenant]
         if limit is not None and used >= limit:
             raise QuotaExceeded(
                 quota=quota, tenant=tenant, limit=limit, used=used, wanted=1, retry_after_seconds=SOON_SECONDS
             )
-        self._now[quota][tenant] += 1
 
     def release(self, tenant: str, quota: Quota) -> None:
         """The stream or upload has ended."""

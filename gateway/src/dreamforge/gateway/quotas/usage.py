@@ -6,7 +6,7 @@ the last count is still in it.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -29,11 +29,15 @@ class Count:
 
 @dataclass(slots=True, eq=False)
 class Addition:
-    """More that a tenant uses. `sequence`: of its event in the log; None until it is there."""
+    """More that a tenant uses. `sequence`: of its event in the log; None until it is there.
+
+    `stored`: it has no event, and a count that begins from now on has it.
+    """
 
     tenant: str
     amount: int
     sequence: int | None = None
+    stored: bool = False
 
 
 class TenantUsage:
@@ -71,8 +75,14 @@ class TenantUsage:
             if not self._added[addition.tenant]:
                 del self._added[addition.tenant]
 
-    def counted(self, count: Count) -> None:
-        """Take a newer count."""
+    def stored(self) -> tuple[Addition, ...]:
+        """What a count that begins now has without an event in the log."""
+        return tuple(addition for addition in self._additions if addition.stored)
+
+    def counted(self, count: Count, stored: Iterable[Addition] = ()) -> None:
+        """Take a newer count; `stored`: of when it began."""
+        for addition in stored:
+            self.undo(addition)
         self._count = count
         self._total = sum(part.amount for parts in count.used.values() for part in parts)
         for addition in tuple(self._additions):

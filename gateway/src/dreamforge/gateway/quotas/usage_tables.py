@@ -1,7 +1,10 @@
-"""What tenants use, counted in the read tables: one statement each, with the sequence that the tables had."""
+"""What tenants use, counted in the read tables: one statement each, with the sequence that the tables had.
+
+Uploads are in no table: the object store is asked for them.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import RowMapping
@@ -13,13 +16,14 @@ from dreamforge.gateway.read.database import Database
 from dreamforge.runtime import clock
 
 MINUTE_SECONDS = 60
+UploadedBytes = Callable[[frozenset[str] | None], Awaitable[Mapping[str, int]]]
 
 
 class UsageTables:
     """Errors of every count: DependencyAway."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, uploaded: UploadedBytes) -> None:
+        self._database, self._uploaded = database, uploaded
 
     async def open_jobs(self) -> Count:
         """Jobs of each tenant that are not finished."""
@@ -34,8 +38,12 @@ class UsageTables:
         return _count(await self._database.rows(queries.pixel_steps_by_minute(since, tenants)))
 
     async def stored_bytes(self, tenants: frozenset[str] | None) -> Count:
-        """Bytes of the images that jobs of these tenants show (None: of all)."""
-        return _count(await self._database.rows(queries.stored_bytes(tenants)))
+        """Bytes of the images that jobs of these tenants show, and of their uploads (None: of all)."""
+        count = _count(await self._database.rows(queries.stored_bytes(tenants)))
+        used = defaultdict(tuple[UsedAmount, ...], count.used)
+        for tenant, size_bytes in (await self._uploaded(tenants)).items():
+            used[tenant] += (UsedAmount(size_bytes),)
+        return Count(count.sequence, used)
 
 
 def _count(rows: Iterable[RowMapping]) -> Count:

@@ -161,8 +161,8 @@ def room_for_upload(request: Request) -> Iterator[None]:
 async def keep_upload_for(request: Request, data: bytes) -> UploadReply:
     """Store an upload of the tenant of a request. Errors: QuotaExceeded, those of `Uploads.keep`."""
     dependencies, tenant = dependencies_of(request), tenant_of(request)
-    await dependencies.quotas.require_bytes(tenant, len(data))
-    return await dependencies.uploads.keep(data, tenant, root_of(request))
+    async with dependencies.quotas.upload_of(tenant, len(data)):
+        return await dependencies.uploads.keep(data, tenant, root_of(request))
 
 
 _EVENT_ID: dict[str, JsonValue] = {"pattern": EVENT_ID_PATTERN}

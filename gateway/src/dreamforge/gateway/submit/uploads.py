@@ -7,6 +7,7 @@ else.
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from dreamforge.contracts.errors import ArtifactNotFound
@@ -18,6 +19,8 @@ from dreamforge.gateway.read.replies import UploadReply
 from dreamforge.gateway.submit.image_process import ImageProcesses
 from dreamforge.gateway.submit.inspect_image import MaskChange
 from dreamforge.runtime.storage.objects import (
+    UPLOAD_OWNERS,
+    UPLOADS,
     ObjectStore,
     object_key,
     sha256_of,
@@ -132,6 +135,20 @@ class Uploads:
         for each in owned:
             await self.delete(each.key.rpartition("/")[2], tenant)
         return len(owned)
+
+    async def bytes_of(self, tenants: frozenset[str] | None) -> dict[str, int]:
+        """Bytes of the uploads of tenants (None: of all); what several have uploaded counts for each.
+
+        Errors: DependencyAway.
+        """
+        prefixes = [""] if tenants is None else [f"{tenant}/" for tenant in tenants]
+        owned = [each.key for prefix in prefixes for each in await self._objects.listed(f"{UPLOAD_OWNERS}{prefix}")]
+        sizes = {each.key: each.size_bytes for each in await self._objects.listed(UPLOADS)} if owned else {}
+        used: Counter[str] = Counter()
+        for key in owned:
+            tenant, _, sha256 = key.removeprefix(UPLOAD_OWNERS).split("/")
+            used[tenant] += sizes.get(upload_key(sha256), 0)
+        return dict(used)
 
     async def size_of(self, field: str, sha256: str, sees: str | None) -> tuple[int, int]:
         """Width and height in pixels, as a viewer shows it, of an upload or of an image that was rendered here.

@@ -6,7 +6,8 @@ long as one of these is there, a process that starts finds it and goes on.
 """
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
@@ -15,8 +16,10 @@ from prometheus_client import Counter
 from psycopg import OperationalError
 
 from dreamforge.contracts.errors import ForgeError
-from dreamforge.contracts.events import ArtifactErased, ArtifactStored
+from dreamforge.contracts.events import ArtifactErased, ArtifactStored, ErasureRequested
 from dreamforge.contracts.jobs.erasure import EraseJob, RequestErasure
+from dreamforge.contracts.log.actor import Actor
+from dreamforge.contracts.log.envelope import Recorded
 from dreamforge.contracts.tables import OF_ERASURE
 from dreamforge.projector.maintenance import log_removal
 from dreamforge.projector.maintenance.named_objects import named, shown
@@ -89,7 +92,8 @@ class Eraser:
         """An open job is erased once its runner has confirmed that it was cancelled."""
         now = clock.now()
         for job_id in await self._ids(DUE, (now, JOBS_PER_PASS)):
-            await self._store.execute(job_id, EraseJob(now))
+            loaded = await self._store.load(job_id)
+            await self._store.execute(job_id, EraseJob(now), known=loaded, actor=asked_by(loaded.history))
 
     async def _ids(self, query: bytes, values: tuple[object, ...]) -> list[str]:
         return [str(row[0]) for row in await (await self._connection.execute(query, values)).fetchall()]
@@ -121,6 +125,12 @@ class Eraser:
         others = await shown(self._connection, sorted(keys))
         if await set_aside(self._objects, sorted(keys - others)):
             self._aside = True
+
+
+def asked_by(history: Sequence[Recorded]) -> Actor | None:
+    """Who asked for an erasure that is due, without their address: it goes with the other events of the job."""
+    asked = [recorded.actor for recorded in history if isinstance(recorded.event, ErasureRequested)]
+    return replace(asked[-1], address="", user_agent="") if asked and asked[-1] is not None else None
 
 
 def _keys(messages: list[LogMessage], attempt: int | None = None, index: int | None = None) -> set[str]:

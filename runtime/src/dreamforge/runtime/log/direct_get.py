@@ -15,21 +15,45 @@ from dreamforge.runtime.log import leader_get
 from dreamforge.runtime.log.bus import NATS_ERRORS, REQUEST_TIMEOUT_SECONDS, Bus
 from dreamforge.runtime.log.message import LogMessage, of_answer
 
-# The server sends no more than this many in answer to one request; a job has a few dozen events.
+# The server sends no more than this many in answer to one request, and refuses to look at more subjects; a job has some
+# dozen events.
 MAX_MESSAGES = 1024
+TOO_MANY_SUBJECTS = "413"
+# Of one read in pages: what a taken-over service can write under a job must not fill the memory of its readers.
+MESSAGES_MAX = 65_536
+
+
+class TooManySubjects(Exception):
+    """More subjects have a last message than the server looks at for one request."""
 
 
 async def last_of_each(bus: Bus, stream: str, subject_filter: str, *, covering: int = 0) -> list[LogMessage]:
     """The latest message of each subject, in stream order, including all up to the sequence `covering`.
 
     Since each event of a job has a subject of its own, this is the whole job, however long the log.
-    Errors: DependencyAway when NATS does not answer in REQUEST_TIMEOUT_SECONDS, or not as far as `covering`.
+    Errors: DependencyAway when NATS does not answer in REQUEST_TIMEOUT_SECONDS, or not as far as `covering`, or has
+    more than MESSAGES_MAX of them.
     """
-    found, closing = await _get(bus, stream, {"multi_last": [subject_filter], "batch": MAX_MESSAGES})
-    up_to = int(closing.get("Nats-UpTo-Sequence", 0))  # absent where nothing was found
+    try:
+        found, closing = await _get(bus, stream, {"multi_last": [subject_filter], "batch": MAX_MESSAGES})
+        up_to = int(closing.get("Nats-UpTo-Sequence", 0))  # absent where nothing was found
+    except TooManySubjects:
+        found = _latest(await every(bus, stream, subject_filter))
+        up_to = found[-1].sequence
     if found and up_to >= covering:
         return found
     return _latest(found + await leader_get.after(bus, stream, subject_filter, up_to, covering=covering))
+
+
+async def every(bus: Bus, stream: str, subject_filter: str) -> list[LogMessage]:
+    """Every message under a filter, in stream order. Errors: DependencyAway, also for more than MESSAGES_MAX."""
+    found: list[LogMessage] = []
+    while page := await after(bus, stream, subject_filter, found[-1].sequence if found else 0):
+        found += page
+        if len(found) > MESSAGES_MAX:
+            reason = f"{stream} has more than {MESSAGES_MAX} messages under {subject_filter}"
+            raise DependencyAway(dependency="nats", reason=reason)
+    return found
 
 
 async def after(bus: Bus, stream: str, subject: str, sequence: int, *, count: int = MAX_MESSAGES) -> list[LogMessage]:
@@ -102,6 +126,8 @@ def _finish(done: "asyncio.Future[dict[str, str]]", headers: dict[str, str]) -> 
     status = headers.get("Status", "")
     if status in ("204", "404"):
         done.set_result(headers)
+    elif status == TOO_MANY_SUBJECTS:
+        done.set_exception(TooManySubjects())
     else:
         reason = f"direct get answered {status or 'an unknown status'} {headers.get('Description', '')}".strip()
         done.set_exception(DependencyAway(dependency="nats", reason=reason))

@@ -11,6 +11,8 @@ from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.message import LogMessage
 from dreamforge.runtime.log.readable import readable
 
+# From so many unreadable subjects on, all messages are read at once: a request takes as long as some hundred of them.
+ONE_BY_ONE_MAX = 8
 Read = tuple[LogMessage, Recorded]
 
 
@@ -29,25 +31,22 @@ async def last_readable(bus: Bus, stream: str, subject_filter: str, *, covering:
     The sequence counts unreadable messages too; 0: there is none. The answer includes everything up to the sequence
     `covering`. Errors: DependencyAway when NATS does not answer.
     """
-    found: list[Read] = []
     messages = await direct_get.last_of_each(bus, stream, subject_filter, covering=covering)
-    replaced = False
-    for message in messages:
-        read = _read(message)
-        if read is None:
-            replaced = True
-            read = await _newest_before(bus, stream, message)
-        if read is not None:
-            found.append(read)
-    if replaced:
-        found.sort(key=lambda each: each[0].sequence)
-    return found, max((message.sequence for message in messages), default=0)
+    found = {message.subject: read for message in messages if (read := _read(message)) is not None}
+    unreadable = {message.subject for message in messages} - found.keys()
+    if unreadable:
+        found |= await _older(bus, stream, subject_filter, unreadable)
+    in_order = sorted(found.values(), key=lambda each: each[0].sequence)
+    return in_order, max((message.sequence for message in messages), default=0)
 
 
-async def _newest_before(bus: Bus, stream: str, message: LogMessage) -> Read | None:
-    """The newest readable one of the first messages of this subject; we write each event there only once."""
-    messages = await direct_get.after(bus, stream, message.subject, 0)
-    return next((read for older in reversed(messages) if (read := _read(older)) is not None), None)
+async def _older(bus: Bus, stream: str, subject_filter: str, subjects: set[str]) -> dict[str, Read]:
+    """The newest readable one of the messages of each subject; we write each event there only once."""
+    if len(subjects) > ONE_BY_ONE_MAX:
+        messages = await direct_get.every(bus, stream, subject_filter)
+    else:
+        messages = [each for subject in subjects for each in await direct_get.after(bus, stream, subject, 0)]
+    return {each.subject: read for each in messages if each.subject in subjects and (read := _read(each)) is not None}
 
 
 def _read(message: LogMessage) -> Read | None:

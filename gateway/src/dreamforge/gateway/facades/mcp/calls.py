@@ -91,8 +91,9 @@ _TOOLS: Mapping[str, Callable[[Context, Request, Arguments], Awaitable[types.Cal
 
 
 async def _run(context: Context, request: Request, given: Arguments, fields: Arguments) -> types.CallToolResult:
-    job_id = await runs.start(request, fields, given.get("idempotency_key"))
-    if not given.get("wait", True):
+    wait = bool(given.get("wait", True))
+    job_id = await runs.start(request, fields, given.get("idempotency_key"), followed=wait)
+    if not wait:
         return _result({"job_id": job_id, "status": "queued"})
     async for event in runs.events(request, job_id):
         await _tell(context, event)
