@@ -285,6 +285,17 @@ async def variables(server: NatsServer, page: str) -> dict[str, Any]:
     return await asyncio.to_thread(read)
 
 
+@pytest.mark.parametrize("method", ["GET", "OPTIONS"])
+async def test_a_page_without_the_keys_of_s3_reads_nothing(s3_server: S3Server, method: str) -> None:
+    """Nor is its preflight answered: a request with a signature in its headers is never sent."""
+    headers = {"Origin": "https://evil.example", "Access-Control-Request-Method": "GET"}
+    asked = urllib.request.Request(f"http://{s3_server.address}/{s3_server.bucket}/x", method=method, headers=headers)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        await asyncio.to_thread(urllib.request.urlopen, asked)
+    assert refused.value.code in (400, 403)
+    assert refused.value.headers["Access-Control-Allow-Origin"] is None
+
+
 async def test_s3_refuses_the_unsigned(s3_server: S3Server) -> None:
     def ask() -> None:
         urllib.request.urlopen(f"http://{s3_server.address}/")
