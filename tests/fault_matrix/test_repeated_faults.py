@@ -9,9 +9,9 @@ from system_testkit.in_process_system import InProcessSystem
 from dreamforge.contracts.log.streams import LEADER_LEASE_SECONDS
 from dreamforge.runtime import ids
 from dreamforge.runtime.log import bus as bus_module
+from dreamforge.runtime.log.leadership import Leadership
 from dreamforge.runtime.service.tasks import cancel
 from dreamforge.runtime.testing import eventually
-from dreamforge.scheduler.liveness.leadership import Leadership
 
 pytestmark = [pytest.mark.fault, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 SUCCEEDED = ["requested", "assigned", "started", "artifact", "artifact", "succeeded"]

@@ -9,8 +9,8 @@ from dreamforge.contracts.leader_lease import LEASE_HEADERS, LeaderLease, holder
 from dreamforge.runtime import clock
 from dreamforge.runtime.log import direct_get, leader_get
 from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.leadership import STREAM, Leadership
 from dreamforge.runtime.service.tasks import cancel
-from dreamforge.scheduler.liveness.leadership import STREAM, Leadership
 
 KEY = "$KV.leaders.scheduler"
 

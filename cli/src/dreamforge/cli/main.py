@@ -33,6 +33,7 @@ from dreamforge.cli.commands import (
     tenants,
     up,
     verify,
+    webhooks,
 )
 from dreamforge.cli.failure import EXIT_MEANINGS, CommandError, Exit, report
 from dreamforge.contracts.errors import ForgeError
@@ -111,6 +112,7 @@ app.add_typer(runners.app, name="runner", hidden=True)
 app.add_typer(streams.app, name="streams")
 app.add_typer(keys.app, name="keys")
 app.add_typer(tenants.app, name="tenants")
+app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(projection.app, name="projection")
 
 # Libraries that are shared with the services write logs; the command shows errors only.

@@ -28,9 +28,10 @@ from dreamforge.contracts.installation_events import (
 )
 from dreamforge.contracts.log import subjects
 from dreamforge.contracts.log.envelope import Recorded
-from dreamforge.contracts.log.streams import AUDIT, JOBS, KEYS, MODELS, QUEUES, TENANTS
+from dreamforge.contracts.log.streams import AUDIT, JOBS, KEYS, MODELS, QUEUES, TENANTS, WEBHOOKS
 from dreamforge.contracts.models.descriptor import Value
 from dreamforge.contracts.queue_control import tenant_of_scope
+from dreamforge.contracts.webhook_events import WebhookEvent
 
 OWNERS_EVENTS: tuple[type[JobEvent], ...] = (
     JobRequested,
@@ -48,12 +49,26 @@ SOURCES: tuple[tuple[str, str], ...] = (
     (AUDIT.name, subjects.AUDIT_ALL),
     (KEYS.name, subjects.KEYS_ALL),
     (TENANTS.name, subjects.TENANTS_ALL),
+    (WEBHOOKS.name, subjects.WEBHOOKS_ALL),
     (QUEUES.name, subjects.QUEUES_ALL),
     (MODELS.name, subjects.MODELS_ALL),
     *((JOBS.name, f"forge.jobs.*.*.{event.TOKEN}{tail}") for event in OWNERS_EVENTS for tail in ("", ".*")),
 )
 # What an entry shows of an event; prompts and secrets are not among them.
-DETAILS = ("method", "reason", "times", "job_id", "name", "scopes", "expires_at", "priority", "weight", "quotas")
+DETAILS = (
+    "method",
+    "reason",
+    "times",
+    "job_id",
+    "name",
+    "scopes",
+    "expires_at",
+    "priority",
+    "weight",
+    "quotas",
+    "url",
+    "kinds",
+)
 
 
 class AuditActor(Value):
@@ -108,7 +123,7 @@ def entry_of(recorded: Recorded, stream: str, tenant_of_job: str | None = None) 
 
 def _tenant_of(event: Event, entity_id: str) -> str | None:
     match event:
-        case JobRequested() | KeyCreated():
+        case JobRequested() | KeyCreated() | WebhookEvent():
             return event.tenant
         case TenantEvent():
             return entity_id

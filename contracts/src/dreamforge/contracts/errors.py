@@ -48,6 +48,17 @@ class Unavailable(ForgeError):
 
 
 @dataclass(eq=False)
+class WebhookNotFound(NotFound):
+    """The tenant has no webhook with this id."""
+
+    code = "webhook_not_found"
+    webhook_id: str
+
+    def __str__(self) -> str:
+        return f"there is no webhook {self.webhook_id!r}: `dreamforge webhooks list` shows every one"
+
+
+@dataclass(eq=False)
 class UnknownKey(NotFound):
     """There is no API key with this id."""
 

@@ -8,6 +8,7 @@ from dreamforge.contracts.events import JOB_EVENTS, Event, StepProgressed
 from dreamforge.contracts.fleet import Device
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Sha256, Token, is_none, is_zero
 from dreamforge.contracts.quotas import WEIGHT_MAX, Quotas
+from dreamforge.contracts.webhook_events import WEBHOOK_EVENTS
 
 
 class RunnerEvent(Event):
@@ -226,4 +227,5 @@ EVENTS: tuple[type[Event], ...] = (
     TenantRead,
     MessageParked,
     ParkedSettled,
+    *WEBHOOK_EVENTS,
 )

@@ -34,6 +34,7 @@ from dreamforge.gateway.routes import (
     system,
     tenants,
     uploads,
+    webhooks,
 )
 from dreamforge.gateway.routes.common import of_this_log
 from dreamforge.gateway.settings import parts_of
@@ -58,7 +59,7 @@ def api(limits: Limits, root_path: str = "") -> FastAPI:
         *(openai, a1111, a1111_lists),
     ):
         app.include_router(module.router, dependencies=[Depends(of_this_log)])
-    for module in (access, audit, oidc, tenants, system, pages):
+    for module in (access, audit, oidc, tenants, webhooks, system, pages):
         app.include_router(module.router)
     app.router.routes.append(mcp.route(limits.body_bytes + 2 * limits.upload_bytes))
     exception_handlers.install(app)

@@ -8,12 +8,14 @@ from datetime import datetime
 from loguru import logger
 
 from dreamforge.contracts.access import KeyState
+from dreamforge.contracts.deliveries import Deliveries
 from dreamforge.contracts.errors import DependencyAway, Unavailable
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.log.permissions import GATEWAY
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.tenants import TenantState
+from dreamforge.contracts.webhooks import WebhookState
 from dreamforge.gateway.batches.template_process import TemplateProcesses
 from dreamforge.gateway.events.hub import Hub
 from dreamforge.gateway.http.errors import ProjectionBehind
@@ -31,12 +33,26 @@ from dreamforge.gateway.read.thumbnails import Thumbnails
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.gateway.submit.body import submission_for
 from dreamforge.gateway.submit.uploads import Uploads
+from dreamforge.gateway.webhooks.deliverer import Deliverer
+from dreamforge.gateway.webhooks.sender import Sender
+from dreamforge.gateway.webhooks.session import DeliverySession
 from dreamforge.runtime import ids
+from dreamforge.runtime.http.outgoing import OutgoingRule
 from dreamforge.runtime.log.bus import ApiError, Bus
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.probe import LogProbe
 from dreamforge.runtime.log.streams import open_log
-from dreamforge.runtime.log.views import AddressesView, FleetView, KeysView, ModelsView, QueuesView, TenantsView
+from dreamforge.runtime.log.views import (
+    AddressesView,
+    DeliveriesView,
+    FleetView,
+    KeysView,
+    ModelsView,
+    QueuesView,
+    TenantsView,
+    WebhooksView,
+)
+from dreamforge.runtime.network import networks_of
 from dreamforge.runtime.service import retry
 from dreamforge.runtime.service.health import Check, ReadinessChecks
 from dreamforge.runtime.storage.bucket_owner import ClaimedBucket
@@ -61,6 +77,8 @@ class Log:
     queues: QueuesView
     keys: KeysView
     tenants: TenantsView
+    webhooks: WebhooksView
+    deliveries: DeliveriesView
     hub: Hub
 
 
@@ -170,6 +188,25 @@ class Dependencies:
             raise DependencyAway(dependency="nats", reason="the tenants have not been read yet")
         return view.tenants
 
+    def webhooks(self) -> Mapping[str, WebhookState]:
+        """The webhooks of every tenant, by id. Errors: DependencyAway until they were read once."""
+        view = self.log.webhooks
+        if not view.ready.is_set():
+            raise DependencyAway(dependency="nats", reason="the webhooks have not been read yet")
+        return view.webhooks
+
+    def deliveries_to(self, webhook_id: str) -> Deliveries:
+        """What became of deliveries to a webhook. Errors: DependencyAway until they were read once."""
+        view = self.log.deliveries
+        if not view.ready.is_set():
+            raise DependencyAway(dependency="nats", reason="the deliveries have not been read yet")
+        return view.of(webhook_id)
+
+    @property
+    def source(self) -> str:
+        """The CloudEvents source of what this gateway appends."""
+        return self._source
+
     async def run(self) -> None:
         """Connect to everything and follow it until cancelled. Errors: BrokerUnfit, DatabaseUnfit."""
         try:
@@ -221,6 +258,8 @@ class Dependencies:
             QueuesView(bus),
             KeysView(bus),
             TenantsView(bus, changed=self.quotas.changed),
+            WebhooksView(bus),
+            DeliveriesView(bus),
             hub,
         )
         async with asyncio.TaskGroup() as tasks:
@@ -229,6 +268,10 @@ class Dependencies:
             tasks.create_task(log.queues.run(), name="queues")
             tasks.create_task(log.keys.run(), name="keys")
             tasks.create_task(log.tenants.run(), name="tenants")
+            tasks.create_task(log.webhooks.run(), name="webhooks")
+            tasks.create_task(log.deliveries.run(), name="deliveries")
+            if settings.gateway_webhook_key.get_secret_value():
+                tasks.create_task(self._deliver(bus, store, log.webhooks), name="deliverer")
             if settings.gateway_auth != "none":
                 addresses = AddressesView(bus)
                 tasks.create_task(addresses.run(), name="addresses")
@@ -236,6 +279,24 @@ class Dependencies:
             tasks.create_task(retry.until_it_works("the event streams", hub.run, Unavailable, ApiError), name="hub")
             tasks.create_task(self.same_log.run(bus), name="same-log")
             tasks.create_task(self.bucket.claim(bus), name="bucket")
+
+    async def _deliver(self, bus: Bus, store: EventStore, webhooks: WebhooksView) -> None:
+        """Deliver to webhooks, while no other gateway does."""
+        settings, source = self.settings, self._source
+        sender = Sender(self.outgoing_rule, settings.gateway_webhook_timeout_seconds)
+
+        def session() -> DeliverySession:
+            return DeliverySession(bus, store, webhooks, settings, sender, self.tenant_of_job, source)
+
+        try:
+            await Deliverer(bus, source, session).run()
+        finally:
+            await sender.close()
+
+    @property
+    def outgoing_rule(self) -> OutgoingRule:
+        """Where webhooks may be sent."""
+        return OutgoingRule(networks_of(self.settings.gateway_webhook_networks))
 
     async def _announce(self) -> None:
         logged: dict[str, str] = {}

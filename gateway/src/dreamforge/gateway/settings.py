@@ -10,13 +10,14 @@ from dreamforge.contracts.quotas import InstallationQuotas
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.root_path import checked
 from dreamforge.gateway.identity.settings import OidcSettings
+from dreamforge.gateway.webhooks.settings import WebhookSettings
 from dreamforge.runtime.network import is_loopback
 from dreamforge.runtime.storage.settings import StorageSettings
 
 Authentication = Literal["none", "keys", "oidc", "keys,oidc"]
 
 
-class GatewaySettings(OidcSettings, StorageSettings):
+class GatewaySettings(OidcSettings, StorageSettings, WebhookSettings):
     """Address, time limits and bounds of the gateway."""
 
     gateway_host: str = "127.0.0.1"

@@ -87,6 +87,11 @@ def new_key_secret() -> str:
     return secrets.token_urlsafe(SECRET_BYTES)
 
 
+def new_signing_secret() -> bytes:
+    """What signs the requests of a webhook: 256 random bits (Standard Webhooks asks for 24 to 64 bytes)."""
+    return secrets.token_bytes(SECRET_BYTES)
+
+
 def jitter(seconds: float) -> float:
     """Between half and all of a delay, so that services do not retry in step."""
     return seconds * (0.5 + random.random() / 2)

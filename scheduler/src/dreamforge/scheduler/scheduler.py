@@ -18,11 +18,11 @@ from dreamforge.runtime import clock
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.follow import Batch, Follower
+from dreamforge.runtime.log.leadership import Leadership
 from dreamforge.runtime.log.views import FleetView, ModelsView, QueuesView, TenantsView
 from dreamforge.runtime.service.background import Alarm, BackgroundTasks
 from dreamforge.runtime.service.telemetry import LAG
 from dreamforge.scheduler import metrics, timers
-from dreamforge.scheduler.liveness.leadership import Leadership
 from dreamforge.scheduler.liveness.lost_job_rescuer import LostJobRescuer
 from dreamforge.scheduler.planning.open_job import OpenJob
 from dreamforge.scheduler.planning.plan import PlannedAssignment, plan

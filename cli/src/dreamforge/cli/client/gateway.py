@@ -218,6 +218,12 @@ class GatewayClient:
         """Delete what a path names. Idempotent."""
         return await self._write(path, None, {}, method="DELETE")
 
+    async def write(self, method: str, path: str, body: Json | None) -> Json:
+        """Any other write; {} where the answer has no body."""
+        response = await self._answer(method, path, headers={}, json=body)
+        found: Json = response.json() if response.content else {}
+        return found
+
     async def _write(self, path: str, body: Json | None, headers: dict[str, str], method: str = "POST") -> Json:
         response = await self._answer(method, path, headers=headers, json=body)
         self._sequence = max(self._sequence, int(response.headers.get("Forge-Sequence", 0)))

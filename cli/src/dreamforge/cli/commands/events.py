@@ -38,6 +38,8 @@ class Stream(StrEnum):
     KEYS = "KEYS"
     AUDIT = "AUDIT"
     TENANTS = "TENANTS"
+    WEBHOOKS = "WEBHOOKS"
+    DELIVERIES = "DELIVERIES"
     PARKED = "PARKED"
 
 

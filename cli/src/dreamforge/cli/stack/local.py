@@ -21,7 +21,7 @@ from dreamforge.cli.stack_record import StackRecord, read_record, remove_record,
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.runtime import clock
 from dreamforge.runtime.embedded import FolderInUse
-from dreamforge.runtime.embedded.folder import FolderLock
+from dreamforge.runtime.embedded.folder import FolderLock, kept_secrets, new_secret
 from dreamforge.runtime.embedded.ports import free_port, is_taken
 from dreamforge.runtime.embedded.processes import identity
 from dreamforge.runtime.log.bus import ApiError
@@ -37,6 +37,8 @@ READY_SECONDS = 180.0
 # A service that ends this often before its first readiness has a permanent fault.
 ENDS_BEFORE_GIVING_UP = 4
 
+WEBHOOK_KEY = "FORGE_GATEWAY_WEBHOOK_KEY"
+
 Listener = Callable[[str, str], None]
 
 
@@ -45,6 +47,11 @@ def shipped_models(state_dir: Path) -> dict[str, str]:
     if any((state_dir / "models").glob(DESCRIPTORS)) or not any(SHIPPED_MODELS.glob(DESCRIPTORS)):
         return {}
     return {"FORGE_RUNNER_MODELS_DIR": str(SHIPPED_MODELS.absolute())}
+
+
+def _new_secrets() -> dict[str, str]:
+    """What the services of this stack share, and no user has to think of."""
+    return {WEBHOOK_KEY: new_secret()}
 
 
 def ignore(_service: str, _line: str) -> None:
@@ -152,7 +159,8 @@ class LocalStack:
     def _environment(self) -> dict[str, str]:
         own = {"FORGE_STATE_DIR": str(self._state_dir), "FORGE_LOG_JSON": "true"}
         chosen = shipped_models(self._state_dir) if self._settings.runner_models_dir is None else {}
-        return {**chosen, **os.environ, **self._addresses(), **own}
+        key = {} if given()[WEBHOOK_KEY] else kept_secrets(self._state_dir / "secrets.json", _new_secrets)
+        return {**key, **chosen, **os.environ, **self._addresses(), **own}
 
     async def _create_streams(self) -> None:
         """As the settings say; on a NATS of others, as far as they allow it: its administrator may have done it."""

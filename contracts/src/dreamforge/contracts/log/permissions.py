@@ -7,7 +7,7 @@ subjects cannot say (an event's runner against its assignment), the folds check.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from dreamforge.contracts import events, installation_events
+from dreamforge.contracts import events, installation_events, webhook_events
 from dreamforge.contracts.log import streams, subjects
 from dreamforge.contracts.log.streams import CONSUMED, BucketSpec, StreamSpec
 
@@ -97,6 +97,8 @@ def _gateway() -> UserPermissions:
         streams.QUEUES,
         streams.KEYS,
         streams.TENANTS,
+        streams.WEBHOOKS,
+        streams.DELIVERIES,
         streams.AUDIT,
         streams.RUNNERS,
     )
@@ -113,8 +115,10 @@ def _gateway() -> UserPermissions:
         Grant("queues that are held and released", _of_others(queues)),
         Grant("quotas and weights of tenants", _of_others((installation_events.TenantConfigured,))),
         Grant("who signed in, was refused, and read", _of_others(audit)),
+        Grant("webhooks, and what became of deliveries to them", _of_others(webhook_events.WEBHOOK_EVENTS)),
+        Grant("which gateway delivers to them", (subjects.key_of(streams.LEADERS_BUCKET, streams.WEBHOOK_LEADER),)),
         followed=followed,
-        read=followed,
+        read=(*followed, streams.LEADERS),
     )
 
 

@@ -50,6 +50,13 @@ MODELS = StreamSpec("MODELS", (subjects.MODELS_ALL,), "registered models, foreve
 QUEUES = StreamSpec("QUEUES", (subjects.QUEUES_ALL,), "queues that were held and released, forever")
 KEYS = StreamSpec("KEYS", (subjects.KEYS_ALL,), "API keys that were created and revoked, forever")
 TENANTS = StreamSpec("TENANTS", (subjects.TENANTS_ALL,), "quotas and weights of tenants, forever")
+WEBHOOKS = StreamSpec("WEBHOOKS", (subjects.WEBHOOKS_ALL,), "webhooks of tenants and their sealed secrets, forever")
+DELIVERIES = StreamSpec(
+    "DELIVERIES",
+    (subjects.DELIVERIES_ALL,),
+    "what became of deliveries to webhooks, 30 days",
+    max_age_seconds=30 * DAY_SECONDS,
+)
 AUDIT = StreamSpec(
     "AUDIT",
     (subjects.AUDIT_ALL,),
@@ -90,6 +97,8 @@ STREAMS: tuple[StreamSpec, ...] = (
     KEYS,
     AUDIT,
     TENANTS,
+    WEBHOOKS,
+    DELIVERIES,
     PARKED,
     ADVISORIES,
     TIMERS,
@@ -113,6 +122,8 @@ class BucketSpec:
 
 RUNNERS_BUCKET = "runners"
 LEADERS_BUCKET = "leaders"
+# The key of the gateway that delivers to webhooks.
+WEBHOOK_LEADER = "webhooks"
 # A leader renews four times a second and is replaced a second after its last renewal; JetStream knows no shorter TTL.
 LEADER_LEASE_SECONDS = 1
 LEADER_RENEW_SECONDS = 0.25

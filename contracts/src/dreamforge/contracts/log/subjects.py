@@ -23,6 +23,7 @@ from dreamforge.contracts.installation_events import (
     RunnerEvent,
     TenantEvent,
 )
+from dreamforge.contracts.webhook_events import DeliveryEvent, WebhookEvent
 
 JOBS_ALL = "forge.jobs.>"
 STEPS_ALL = "forge.steps.>"
@@ -31,6 +32,8 @@ MODELS_ALL = "forge.models.>"
 QUEUES_ALL = "forge.queues.>"
 KEYS_ALL = "forge.keys.>"
 TENANTS_ALL = "forge.tenants.>"
+WEBHOOKS_ALL = "forge.webhooks.>"
+DELIVERIES_ALL = "forge.deliveries.>"
 AUDIT_ALL = "forge.audit.>"
 PARKED_ALL = "forge.parked.>"
 TIMERS_ALL = "forge.timers.>"
@@ -79,6 +82,11 @@ def key_filter(key_id: str) -> str:
 def tenant_filter(tenant: str) -> str:
     """All events of one tenant: the filter of its version and of its fold."""
     return f"forge.tenants.{tenant}.>"
+
+
+def webhook_filter(webhook_id: str) -> str:
+    """All events of one webhook: the filter of its version and of its fold."""
+    return f"forge.webhooks.{webhook_id}.>"
 
 
 def runner_filter(runner_id: str) -> str:
@@ -165,6 +173,8 @@ def aggregate_filter(event: Event, entity_id: str) -> str:
             return key_filter(entity_id)
         case TenantEvent():
             return tenant_filter(entity_id)
+        case WebhookEvent():
+            return webhook_filter(entity_id)
     raise TypeError(f"{type(event).__name__} has no version")
 
 
@@ -224,6 +234,8 @@ _CATEGORIES: dict[type[Event], str] = {
     KeyEvent: "keys",
     AuditEvent: "audit",
     TenantEvent: "tenants",
+    WebhookEvent: "webhooks",
+    DeliveryEvent: "deliveries",
     ParkedSettled: "parked",
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from dreamforge.contracts import events as e
 from dreamforge.contracts import installation_events as i
+from dreamforge.contracts import webhook_events as w
 from dreamforge.contracts.fleet import LEASE_SECONDS, Heartbeat
 from dreamforge.contracts.log.streams import RUNNERS_BUCKET, stream_of
 from dreamforge.contracts.log.subjects import address_of, has_detail, key_of
@@ -31,6 +32,7 @@ PARAMETERS = {
     "key_id": "the public part of the API key",
     "tenant": "the name of the tenant",
     "scope": "fleet, or tenant- and the tenant's name",
+    "webhook_id": "the webhook's id",
     "service": "the service that could not read the message",
 }
 _ALL = ("scheduler", "projector", "gateway")
@@ -68,6 +70,7 @@ USERS: dict[type[e.Event], tuple[Services, Services]] = {
     i.TenantRead: ((_GATEWAY,), (_GATEWAY, _CLI)),
     i.MessageParked: ((_PROJECTOR,), ("cli",)),
     i.ParkedSettled: ((_CLI,), (_PROJECTOR,)),
+    **dict.fromkeys(w.WEBHOOK_EVENTS, ((_GATEWAY,), (_GATEWAY,))),
 }
 # A new event of a job is one that its owner causes, through the gateway, unless it is named above.
 for _event in e.JOB_EVENTS:
@@ -80,6 +83,8 @@ _IDS: dict[type[e.Event], str] = {
     i.KeyEvent: "{key_id}",
     i.TenantEvent: "{tenant}",
     i.AuditEvent: "{tenant}",
+    w.WebhookEvent: "{webhook_id}",
+    w.DeliveryEvent: "{webhook_id}",
     i.MessageParked: "{service}",
     i.ParkedSettled: "{service}",
 }

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dreamforge.contracts.errors import Conflict, ForgeError, InvalidInput, NotFound, Unavailable
+from dreamforge.contracts.errors import Conflict, ForgeError, InvalidInput, LimitReached, NotFound, Unavailable
 from dreamforge.runtime.network import authority
 
 # A body with ten thousand unknown fields must not be answered with ten thousand explanations.
@@ -332,6 +332,29 @@ class UploadsFull(Unavailable):
 
     def __str__(self) -> str:
         return f"{self.maximum} uploads are being received here, which is the maximum (FORGE_GATEWAY_UPLOADS)"
+
+
+@dataclass(eq=False)
+class WebhooksOff(Conflict):
+    """No key is set that could seal the secrets of webhooks."""
+
+    code = "webhooks_off"
+
+    def __str__(self) -> str:
+        return (
+            "this installation sends no webhooks: its operator sets FORGE_GATEWAY_WEBHOOK_KEY (`openssl rand -hex 32`)"
+        )
+
+
+@dataclass(eq=False)
+class WebhooksFull(LimitReached):
+    """The tenant has the maximum of webhooks."""
+
+    code = "webhooks_full"
+    maximum: int
+
+    def __str__(self) -> str:
+        return f"the tenant has {self.maximum} webhooks, which is the maximum: delete one first"
 
 
 @dataclass(eq=False)

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -23,9 +24,10 @@ class Seal:
         self._key = OctKey.import_key(key)
         self._registry = JWERegistry(algorithms=list(_ALGORITHMS))
 
-    def close(self, claims: Mapping[str, Any], *, until: datetime) -> str:  # Any: JSON
-        """The claims as a text that can be opened until then."""
-        return jwt.encode({**_HEADER}, {**claims, "exp": int(until.timestamp())}, self._key, registry=self._registry)
+    def close(self, claims: Mapping[str, Any], *, until: datetime | None = None) -> str:  # Any: JSON
+        """The claims as a text that can be opened until then; None: for as long as the secret is the same."""
+        end = {} if until is None else {"exp": int(until.timestamp())}
+        return jwt.encode({**_HEADER}, {**claims, **end}, self._key, registry=self._registry)
 
     def open(self, text: str, now: datetime) -> dict[str, Any] | None:  # Any: JSON
         """The claims; None for what was not sealed with this key, was changed, or is too old."""
@@ -33,4 +35,4 @@ class Seal:
             claims = jwt.decode(text, self._key, registry=self._registry).claims
         except (JoseError, ValueError, RecursionError):
             return None
-        return claims if claims["exp"] > now.timestamp() else None
+        return claims if claims.get("exp", math.inf) > now.timestamp() else None

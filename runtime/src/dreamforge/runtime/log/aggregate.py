@@ -11,10 +11,12 @@ from dreamforge.contracts.installation_events import KeyEvent, ModelEvent, Queue
 from dreamforge.contracts.jobs.decisions import Command, decide
 from dreamforge.contracts.jobs.state import INITIAL, JobState, evolve
 from dreamforge.contracts.log import subjects
-from dreamforge.contracts.log.streams import JOBS, KEYS, MODELS, QUEUES, TENANTS
+from dreamforge.contracts.log.streams import JOBS, KEYS, MODELS, QUEUES, TENANTS, WEBHOOKS
 from dreamforge.contracts.model_registry import ModelCommand, ModelState, decide_model, evolve_model
 from dreamforge.contracts.queue_control import QueueCommand, QueueState, decide_queue, evolve_queue
 from dreamforge.contracts.tenants import UNCONFIGURED, ConfigureTenant, TenantState, decide_tenant, evolve_tenant
+from dreamforge.contracts.webhook_events import WebhookEvent
+from dreamforge.contracts.webhooks import WebhookCommand, WebhookState, decide_webhook, evolve_webhook
 
 S = TypeVar("S")
 C = TypeVar("C")
@@ -65,4 +67,7 @@ KEY: Aggregate[KeyState, KeyCommand, KeyEvent] = Aggregate(
 )
 TENANT: Aggregate[TenantState, ConfigureTenant, TenantEvent] = Aggregate(
     TENANTS.name, subjects.tenant_filter, UNCONFIGURED, _decide_tenant, evolve_tenant
+)
+WEBHOOK: Aggregate[WebhookState, WebhookCommand, WebhookEvent] = Aggregate(
+    WEBHOOKS.name, subjects.webhook_filter, WebhookState(), decide_webhook, evolve_webhook
 )

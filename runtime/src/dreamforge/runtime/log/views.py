@@ -10,15 +10,18 @@ from loguru import logger
 from pydantic import ValidationError
 
 from dreamforge.contracts.access import KeyState, evolve_key
+from dreamforge.contracts.deliveries import Deliveries
 from dreamforge.contracts.fleet import LEASE_SECONDS, Heartbeat
 from dreamforge.contracts.installation_events import KeyEvent, ModelRegistered, ModelRemoved, QueueEvent, TenantEvent
 from dreamforge.contracts.log.envelope import COPIED_FROM
-from dreamforge.contracts.log.streams import AUDIT, KEYS, MODELS, QUEUES, RUNNERS_BUCKET, TENANTS
+from dreamforge.contracts.log.streams import AUDIT, DELIVERIES, KEYS, MODELS, QUEUES, RUNNERS_BUCKET, TENANTS, WEBHOOKS
 from dreamforge.contracts.log.subjects import ADDRESSES_FIRST_USED, key_of
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.queue_control import QueueState, evolve_queue
 from dreamforge.contracts.tenants import UNCONFIGURED, TenantState, evolve_tenant
 from dreamforge.contracts.validation import describe_validation_error
+from dreamforge.contracts.webhook_events import DeliveryEvent, WebhookEvent
+from dreamforge.contracts.webhooks import WebhookState, evolve_webhook
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower
@@ -199,3 +202,58 @@ class TenantsView(StreamView):
             state = self.tenants.get(recorded.entity_id, UNCONFIGURED)
             self.tenants[recorded.entity_id] = evolve_tenant(state, recorded.event)
             self.changed(recorded.entity_id)
+
+
+@dataclass(slots=True)
+class WebhooksView(StreamView):
+    """Every webhook that was not deleted, by id. `changed(webhook_id)` is called after each change."""
+
+    STREAM = WEBHOOKS.name
+
+    changed: Callable[[str], None] = _nothing
+    webhooks: dict[str, WebhookState] = field(default_factory=dict)
+
+    def _apply(self, message: LogMessage) -> None:
+        recorded = readable(message)
+        if recorded is None or not isinstance(recorded.event, WebhookEvent):
+            return
+        state = evolve_webhook(self.webhooks.get(recorded.entity_id, WebhookState()), recorded.event)
+        if state.deleted_at is None:
+            self.webhooks[recorded.entity_id] = state
+        else:
+            self.webhooks.pop(recorded.entity_id, None)
+        self.changed(recorded.entity_id)
+
+
+def _no_delivery(_: str, __: DeliveryEvent) -> None:
+    return None
+
+
+@dataclass(slots=True)
+class DeliveriesView(StreamView):
+    """What became of deliveries, by webhook. `changed(webhook_id, event)` is called after each change."""
+
+    STREAM = DELIVERIES.name
+
+    changed: Callable[[str, DeliveryEvent], None] = _no_delivery
+    deliveries: dict[str, Deliveries] = field(default_factory=dict)
+    _sequence: int = 0
+    _moved: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def of(self, webhook_id: str) -> Deliveries:
+        """Those to one webhook."""
+        return self.deliveries.setdefault(webhook_id, Deliveries())
+
+    async def reaches(self, sequence: int) -> None:
+        """Wait until an event that was written has been read back."""
+        while self._sequence < sequence:
+            self._moved.clear()
+            await self._moved.wait()
+
+    def _apply(self, message: LogMessage) -> None:
+        recorded = readable(message)
+        if recorded is not None and isinstance(recorded.event, DeliveryEvent):
+            self.of(recorded.entity_id).apply(recorded.event)
+            self.changed(recorded.entity_id, recorded.event)
+        self._sequence = message.sequence
+        self._moved.set()
