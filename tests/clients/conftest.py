@@ -23,7 +23,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LiveStack]:
     """The system with a tiny diffusers model, which renders in a moment from prompts, images and masks."""
-    async with live_stack(tmp_path_factory.mktemp("clients"), renderer="diffusers") as running:
+    own = {
+        "FORGE_GATEWAY_WEBHOOK_KEY": "k" * 32,
+        "FORGE_GATEWAY_WEBHOOK_NETWORKS": "127.0.0.1",
+        "FORGE_GATEWAY_WEBHOOK_HTTP": "true",
+    }
+    async with live_stack(tmp_path_factory.mktemp("clients"), renderer="diffusers", **own) as running:
         yield running
 
 

@@ -17,7 +17,6 @@ from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.aggregate import KEY
 from dreamforge.runtime.testing import eventually
 
-KEY_OF_INSTALLATION = "k" * 32
 ALL = ["job.requested", "job.started", "job.artifact-stored", "job.succeeded", "job.cancelled"]
 
 
@@ -61,18 +60,19 @@ class Receiver:
         return [each["type"] for each in found if each["data"]["job_id"] == job_id]
 
 
+ON: dict[str, object] = {
+    "gateway_webhook_key": "k" * 32,
+    "gateway_webhook_networks": "127.0.0.1",
+    "gateway_webhook_http": True,
+    "gateway_webhook_first_retry_seconds": 0.05,
+    "gateway_webhook_longest_retry_seconds": 0.1,
+    "gateway_webhooks": 4,
+}
+
+
 @pytest.fixture
 def change_settings() -> dict[str, object]:
-    return {
-        "gateway_auth": "keys",
-        "gateway_webhook_key": KEY_OF_INSTALLATION,
-        "gateway_webhook_networks": "127.0.0.1",
-        "gateway_webhook_http": True,
-        "gateway_webhook_first_retry_seconds": 0.05,
-        "gateway_webhook_longest_retry_seconds": 0.1,
-        "gateway_webhook_give_up_seconds": 60.0,
-        "gateway_webhooks": 4,
-    }
+    return ON | {"gateway_auth": "keys"}
 
 
 @pytest.fixture
@@ -216,42 +216,32 @@ async def test_a_tenant_sees_and_gets_only_what_is_its_own(
     await other.aclose()
 
 
-@pytest.mark.parametrize("change_settings", [{"gateway_webhook_give_up_seconds": 0.0}], indirect=False)
+@pytest.mark.parametrize("change_settings", [ON | {"gateway_webhook_give_up_seconds": 0.0}])
 async def test_what_is_parked_is_shown_with_its_reason_and_replayed_by_command(
-    system: SimulatedSystem, receiver: Receiver, settings: Any
+    client: httpx.AsyncClient, receiver: Receiver
 ) -> None:
-    settings = settings.model_copy(
-        update={
-            "gateway_webhook_key": type(settings.gateway_webhook_key)(KEY_OF_INSTALLATION),
-            "gateway_webhook_networks": "127.0.0.1",
-            "gateway_webhook_http": True,
-        }
-    )
-    async with running(settings) as (url, _), httpx.AsyncClient(base_url=url, timeout=20) as user:
-        await ready(user)
-        await eventually(lambda: models(user))
-        webhook = await create(user, receiver.url, kinds=["job.requested", "job.cancelled"])
-        path = f"/v1/webhooks/{webhook['webhook_id']}"
-        receiver.status = 302  # a redirect is not followed
-        job_id = await submit(user)
+    webhook = await create(client, receiver.url, kinds=["job.requested", "job.cancelled"])
+    path = f"/v1/webhooks/{webhook['webhook_id']}"
+    receiver.status = 302  # a redirect is not followed
+    job_id = await submit(client)
 
-        async def parked() -> list[dict[str, Any]]:
-            found: list[dict[str, Any]] = (await user.get(f"{path}/deliveries?status=parked")).json()["deliveries"]
-            return found
+    async def parked() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await client.get(f"{path}/deliveries?status=parked")).json()["deliveries"]
+        return found
 
-        (shown,) = await eventually(parked, until=lambda found: len(found) == 1)
-        assert shown["reason"] == "the receiver answered 302"
-        assert (await user.get(path)).json()["parked"] == 1
-        receiver.status = 200
-        assert (await user.post(f"{path}/replay", json={})).json() == {"replayed": 1}
-        assert await arrives(receiver, job_id, "job.requested") == ["job.requested"]
-        await eventually(parked, until=lambda found: found == [])
-        again = await user.post(f"{path}/replay", json={"job_id": job_id, "sequence": shown["sequence"]})
-        assert again.json() == {"replayed": 1}
-        await eventually(lambda: len(receiver.types(job_id)) == 2)
-        assert receiver.got[0][0]["webhook-id"] == receiver.got[1][0]["webhook-id"]
-        wrong = await user.post(f"{path}/replay", json={"job_id": job_id, "sequence": shown["sequence"] + 99})
-        assert wrong.status_code == 422
+    (shown,) = await eventually(parked, until=lambda found: len(found) == 1)
+    assert shown["reason"] == "the receiver answered 302"
+    assert (await client.get(path)).json()["parked"] == 1
+    receiver.status = 200
+    assert (await client.post(f"{path}/replay", json={})).json() == {"replayed": 1}
+    assert await arrives(receiver, job_id, "job.requested") == ["job.requested"]
+    await eventually(parked, until=lambda found: found == [])
+    again = await client.post(f"{path}/replay", json={"job_id": job_id, "sequence": shown["sequence"]})
+    assert again.json() == {"replayed": 1}
+    await eventually(lambda: len(receiver.types(job_id)) == 2)
+    assert receiver.got[0][0]["webhook-id"] == receiver.got[1][0]["webhook-id"]
+    wrong = await client.post(f"{path}/replay", json={"job_id": job_id, "sequence": shown["sequence"] + 99})
+    assert wrong.status_code == 422
 
 
 async def test_nothing_is_sent_of_a_deleted_job(
