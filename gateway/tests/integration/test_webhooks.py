@@ -131,12 +131,15 @@ async def arrives(receiver: Receiver, job_id: str, last: str) -> list[str]:
 async def test_what_arrives_is_verified_by_the_public_library_also_while_a_secret_is_replaced(
     system: SimulatedSystem, user: httpx.AsyncClient, receiver: Receiver
 ) -> None:
+    earlier = await submit(user)
     webhook = await create(user, receiver.url, name="shop")
+    await system.cancel(earlier)
+    assert await arrives(receiver, earlier, "job.cancelled") == ["job.cancelled"]
     job_id = await submit(user)
     await system.start(job_id)
     await system.finish(job_id)
     assert await arrives(receiver, job_id, "job.succeeded") == ALL[:4]
-    for headers, body in receiver.got:
+    for headers, body in receiver.got[1:]:
         assert Webhook(webhook["secret"]).verify(body, headers)["data"]["job_id"] == job_id
         with pytest.raises(WebhookVerificationError):
             Webhook(webhook["secret"]).verify(body + b" ", headers)

@@ -111,8 +111,8 @@ class Deliveries:
     parked: dict[tuple[str, int], DeliveryParked] = field(default_factory=dict)
 
     def queue(self, job_id: str) -> DeliveryQueue:
-        """Where the deliveries of a job stand."""
-        return self.queues.get(job_id, DeliveryQueue())
+        """Where the deliveries of a job stand. Of one that is not kept, all is settled up to `reached`."""
+        return self.queues.get(job_id) or DeliveryQueue(after=self.reached, until=self.reached)
 
     def apply(self, event: DeliveryEvent) -> None:
         """One more fact."""

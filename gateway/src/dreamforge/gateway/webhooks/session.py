@@ -174,7 +174,7 @@ class DeliverySession:
         assert created is not None, "only webhooks that exist have an endpoint"
         loaded = await self._store.load(job_id)
         wanted = {each.sequence: each for each in loaded.history if _kind(each) in created.kinds}
-        head = queue.next_of(wanted)
+        head = queue.next_of(sequence for sequence in wanted if sequence > created.from_sequence)
         if head is None or head not in wanted or loaded.state.hidden or loaded.state.tenant != created.tenant:
             newest = max((head or 0, endpoint.backlog.until(job_id, queue), *queue.again))
             if newest <= queue.after and not queue.again:

@@ -6,6 +6,7 @@ const STAYS_SECONDS = 60; // that a job which has ended keeps its place among th
 const form = new RequestForm($("request"));
 const cards = new Map();
 const session = new Session($("sign-in"), $("sign-out"));
+new WebhooksView($("webhooks"));
 const queue = new QueueControl($("queue"), error => show($("unavailable"), error.message));
 let next = null, registry = "", registered = 0;
 
