@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,7 +104,7 @@ async def with_key(system: SimulatedSystem, url: str, tenant: str, *scopes: Scop
 
 @pytest.fixture
 async def user(system: SimulatedSystem, url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with await with_key(system, url, "a", Scope.READ, Scope.SUBMIT) as client:
+    async with aclosing(await with_key(system, url, "a", Scope.READ, Scope.SUBMIT)) as client:
         yield client
 
 
@@ -168,7 +169,10 @@ async def test_nothing_is_lost_while_the_receiver_is_away_nor_when_the_gateway_r
     healthy = Receiver()
     await healthy.start()
     jobs: list[str] = []
-    async with running(settings) as (url, _), await with_key(system, url, "a", Scope.SUBMIT, Scope.READ) as user:
+    async with (
+        running(settings) as (url, _),
+        aclosing(await with_key(system, url, "a", Scope.SUBMIT, Scope.READ)) as user,
+    ):
         webhook = await create(user, receiver.url)
         await create(user, healthy.url)
         await receiver.stop()
