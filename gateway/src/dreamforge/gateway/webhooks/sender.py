@@ -14,7 +14,7 @@ GONE = 410
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SendOutcome:
     """What came of an attempt. `status` 0: no answer. `retry_after_seconds`: what the receiver asked for."""
 
     status: int
@@ -42,7 +42,7 @@ class Sender:
             transport=OutgoingTransport(rule), timeout=timeout_seconds, follow_redirects=False
         )
 
-    async def send(self, url: str, headers: dict[str, str], body: bytes) -> Outcome:
+    async def send(self, url: str, headers: dict[str, str], body: bytes) -> SendOutcome:
         """One attempt."""
         began = clock.monotonic_seconds()
         try:
@@ -52,14 +52,14 @@ class Sender:
             ):
                 status, wait = answer.status_code, answer.headers.get("retry-after", "")
         except AddressRefused as error:
-            return Outcome(0, str(error)[:REASON_CHARS_MAX], clock.monotonic_seconds() - began)
+            return SendOutcome(0, str(error)[:REASON_CHARS_MAX], clock.monotonic_seconds() - began)
         except TimeoutError:
-            return Outcome(0, f"no answer within {self._timeout_seconds:g} s", clock.monotonic_seconds() - began)
+            return SendOutcome(0, f"no answer within {self._timeout_seconds:g} s", clock.monotonic_seconds() - began)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            return Outcome(0, reason[:REASON_CHARS_MAX], clock.monotonic_seconds() - began)
+            return SendOutcome(0, reason[:REASON_CHARS_MAX], clock.monotonic_seconds() - began)
         retry_after = float(wait) if wait.isdecimal() and len(wait) < 8 else 0.0
-        return Outcome(status, f"the receiver answered {status}", clock.monotonic_seconds() - began, retry_after)
+        return SendOutcome(status, f"the receiver answered {status}", clock.monotonic_seconds() - began, retry_after)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -28,7 +28,7 @@ from dreamforge.contracts.webhook_events import (
 )
 from dreamforge.contracts.webhooks import KINDS, kind_of
 from dreamforge.gateway.webhooks.endpoint import Endpoint
-from dreamforge.gateway.webhooks.sender import Outcome, Sender
+from dreamforge.gateway.webhooks.sender import SendOutcome, Sender
 from dreamforge.gateway.webhooks.settings import WebhookSettings
 from dreamforge.gateway.webhooks.signing import body_of, headers_of, opened_secrets, seal_of
 from dreamforge.runtime import clock, ids
@@ -186,19 +186,19 @@ class DeliverySession:
         until = max(endpoint.backlog.until(job_id, queue), *wanted)
         return self._result(job_id, head, until, _kind(wanted[head]), queue, outcome)
 
-    async def _send(self, endpoint: Endpoint, recorded: Recorded) -> Outcome:
+    async def _send(self, endpoint: Endpoint, recorded: Recorded) -> SendOutcome:
         created, now = endpoint.state.created, clock.now()
         assert created is not None
         assert isinstance(recorded.event, JobEvent)
         key = self._settings.gateway_webhook_key.get_secret_value()
         secrets = opened_secrets(seal_of(key, endpoint.webhook_id), endpoint.state.signing(now), now)
         if not secrets:
-            return Outcome(0, NO_SECRET, 0.0)
+            return SendOutcome(0, NO_SECRET, 0.0)
         body = body_of(recorded, recorded.event)
         return await self._sender.send(created.url, headers_of(f"msg_{recorded.event_id}", now, body, secrets), body)
 
     def _result(
-        self, job_id: str, sequence: int, until: int, kind: str, queue: DeliveryQueue, outcome: Outcome
+        self, job_id: str, sequence: int, until: int, kind: str, queue: DeliveryQueue, outcome: SendOutcome
     ) -> JobDelivery:
         now, attempts = clock.now(), queue.attempts + 1
         named: dict[str, Any] = {
