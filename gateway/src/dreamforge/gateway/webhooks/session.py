@@ -28,7 +28,7 @@ from dreamforge.contracts.webhook_events import (
 )
 from dreamforge.contracts.webhooks import KINDS, kind_of
 from dreamforge.gateway.webhooks.endpoint import Endpoint
-from dreamforge.gateway.webhooks.sender import SendOutcome, Sender
+from dreamforge.gateway.webhooks.sender import Sender, SendOutcome
 from dreamforge.gateway.webhooks.settings import WebhookSettings
 from dreamforge.gateway.webhooks.signing import body_of, headers_of, opened_secrets, seal_of
 from dreamforge.runtime import clock, ids
