@@ -80,14 +80,14 @@ async def list_webhooks(request: Request) -> Response:
     return reply(WebhooksReply(webhooks=tuple(_shown(dependencies, each, state) for each, state in found.items())))
 
 
-@router.get("/{webhook_id}", response_model=WebhookReply, responses=doc.problems(404, 503))
+@router.get("/{webhook_id}", response_model=WebhookReply, responses=doc.problems(404, 422, 503))
 async def read_webhook(request: Request, webhook_id: WebhookId) -> Response:
     """A webhook, and how its deliveries go."""
     state = await _visible(request, webhook_id)
     return reply(_shown(dependencies_of(request), webhook_id, state))
 
 
-@router.delete("/{webhook_id}", status_code=204, response_class=Response, responses=doc.problems(404, 503))
+@router.delete("/{webhook_id}", status_code=204, response_class=Response, responses=doc.problems(404, 422, 503))
 async def delete_webhook(request: Request, webhook_id: WebhookId) -> Response:
     """Send nothing more, and drop what waits. It cannot be undone."""
     await _visible(request, webhook_id)
