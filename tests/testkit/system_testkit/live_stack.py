@@ -54,6 +54,19 @@ class LiveStack(ApiClient):
         (spec,) = (each for each in self.specs if each.name == name)
         self.processes[name] = await _start(spec, self.environment, self.folder)
 
+    async def start_another(self, name: str, other: str) -> None:
+        """A second process of a service, as the same user of the bus; returns before it is ready."""
+        (spec,) = (each for each in self.specs if each.name == name)
+        port = free_port()
+        spec = replace(spec, name=other, port=port, environment={**spec.environment, "FORGE_HEALTH_PORT": str(port)})
+        self.specs += (spec,)
+        self.processes[other] = await _start(spec, self.environment, self.folder)
+
+    async def kill(self, name: str) -> None:
+        """SIGKILL to a service that is not started again."""
+        await self.processes.pop(name).kill()
+        self.specs = tuple(each for each in self.specs if each.name != name)
+
     async def _get(self, url: str) -> str:
         try:
             answer = await self.client.get(url)
