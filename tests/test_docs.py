@@ -6,8 +6,8 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 
@@ -48,14 +48,14 @@ def tasks() -> set[str]:
 
 def is_command(words: list[str]) -> bool:
     """Whether these words lead to a command; what follows a command with no sub-commands is its argument."""
-    here: click.Command = typer.main.get_command(app)
+    here: Any = typer.main.get_command(app)  # Any: typer's own copy of click
     for word in words:
-        commands: dict[str, click.Command] | None = getattr(here, "commands", None)
+        commands = getattr(here, "commands", None)
         if commands is None:
             return True
         if word not in commands:
             return False
-        here = commands[word]
+        _, here, _ = here.resolve_command(typer.Context(here), [word])
     return True
 
 

@@ -15,7 +15,7 @@ from dreamforge.cli.models.errors import DownloadFailed
 from dreamforge.cli.models.install import client_of
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.models.model_files import ModelFileRefused
-from dreamforge.runtime.http.outgoing import AddressRefused
+from dreamforge.runtime.network import AddressRefused
 from dreamforge.runtime.service.settings import InvalidSettings, read
 
 from .faulty_server import FaultyServer, serving

@@ -37,7 +37,7 @@ def test_a_named_command_exists(words: str) -> None:
         parts = words.split()
     while parts and (commands := getattr(here, "commands", None)):
         assert parts[0] in commands, f"dreamforge {words}"
-        here = commands[parts.pop(0)]
+        _, here, parts = here.resolve_command(typer.Context(here), parts)
     options = {name for each in here.params for name in (*each.opts, *each.secondary_opts)}
     assert {part for part in parts if part.startswith("-")} <= options, f"dreamforge {words}"
     needed = [each.name for each in here.params if each.param_type_name == "argument" and each.required]

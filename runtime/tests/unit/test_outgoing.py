@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from dreamforge.runtime.http.outgoing import AddressRefused, OutgoingRule, OutgoingTransport
-from dreamforge.runtime.network import internal_kind, networks_of
+from dreamforge.runtime.http.outgoing import OutgoingRule, OutgoingTransport
+from dreamforge.runtime.network import AddressRefused, internal_kind, networks_of
 
 PUBLIC = "93.184.216.34"
 

@@ -19,7 +19,7 @@ from dreamforge.contracts.errors import (
     NotFound,
     Unavailable,
 )
-from dreamforge.runtime.http.outgoing import AddressRefused
+from dreamforge.runtime.network import AddressRefused
 from dreamforge.runtime.private_folder import NotPrivate
 from dreamforge.runtime.service.settings import InvalidSettings
 

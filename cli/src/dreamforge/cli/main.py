@@ -2,39 +2,14 @@
 
 import asyncio
 import sys
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
 from loguru import logger
 
 from dreamforge.cli import console
-from dreamforge.cli.command_group import Gateway, with_gateway
-from dreamforge.cli.commands import (
-    audit,
-    batches,
-    certificate,
-    demo,
-    down,
-    events,
-    generate,
-    import_picture,
-    jobs,
-    keys,
-    logs,
-    models,
-    parked,
-    projection,
-    queue,
-    rerun,
-    runners,
-    status,
-    streams,
-    tenants,
-    up,
-    verify,
-    webhooks,
-)
+from dreamforge.cli.command_group import Gateway
+from dreamforge.cli.command_table import TableGroup
 from dreamforge.cli.failure import EXIT_MEANINGS, CommandError, Exit, report
 from dreamforge.contracts.errors import ForgeError
 
@@ -63,6 +38,8 @@ def _not_utf8(error: UnicodeEncodeError) -> CommandError:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         console.out.print(f"dreamforge {version('dreamforge-cli')}")
         raise typer.Exit
 
@@ -81,6 +58,7 @@ EPILOG = "\n\n".join(("Exit codes:", *(f"{code.value:>3}  {meaning}" for code, m
 HELP = "Image generation on your own GPUs, where every fact is an event in a durable log."
 
 app = ForgeTyper(
+    cls=TableGroup,
     help=HELP,
     epilog=EPILOG,
     no_args_is_help=True,
@@ -89,31 +67,6 @@ app = ForgeTyper(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 app.callback(help=HELP)(main)
-app.command()(demo.demo)
-app.command()(up.up)
-app.command()(down.down)
-app.command()(status.status)
-app.command()(logs.logs)
-app.command()(status.env)
-app.command()(audit.audit)
-app.command()(with_gateway(generate.generate))
-app.command()(with_gateway(rerun.rerun))
-app.command()(with_gateway(verify.verify))
-app.command("import")(with_gateway(import_picture.import_picture))
-app.add_typer(certificate.app, name="certificate")
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(batches.app, name="batches")
-app.add_typer(queue.app, name="queue")
-events.app.add_typer(parked.app, name="parked")
-app.add_typer(events.app, name="events")
-app.add_typer(models.app, name="models")
-app.add_typer(runners.app, name="runners")
-app.add_typer(runners.app, name="runner", hidden=True)
-app.add_typer(streams.app, name="streams")
-app.add_typer(keys.app, name="keys")
-app.add_typer(tenants.app, name="tenants")
-app.add_typer(webhooks.app, name="webhooks")
-app.add_typer(projection.app, name="projection")
 
 # Libraries that are shared with the services write logs; the command shows errors only.
 logger.remove()

@@ -2,6 +2,9 @@
 
 import ipaddress
 import re
+from dataclasses import dataclass
+
+from dreamforge.contracts.errors import InvalidInput
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -9,6 +12,21 @@ WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _USERINFO = re.compile(r"(?<=//)[^/?#\s]*@")
 _PASSWORD = re.compile(r"(?<=[?&\s]password=)[^&\s]*|(?<=^password=)[^&\s]*")
+
+
+@dataclass(eq=False)
+class AddressRefused(InvalidInput):
+    """A name or address of this machine or its network, to which requests for strangers must not go."""
+
+    code = "address_refused"
+    host: str
+    port: int
+    address: str
+    kind: str
+
+    def __str__(self) -> str:
+        where = self.host if self.host == self.address else f"{self.host} is {self.address}, which"
+        return f"{where} is a {self.kind} address: requests to servers that others name do not go there"
 
 
 def bare(host: str) -> str:

@@ -11,6 +11,7 @@ from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.client.event_log import connect_bus, events_of_job, first_sequence_at, read_events
 from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.command_group import GatewayGroup
+from dreamforge.cli.commands import parked
 from dreamforge.cli.console import Json, emit, emit_line, out, run
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.jobs.event_descriptions import describe_event, event_lines, event_table, service_of
@@ -22,6 +23,7 @@ from dreamforge.runtime import clock
 from dreamforge.runtime.log.follow import Follower
 
 app = GatewayGroup("Read the event log.")
+app.add_typer(parked.app, name="parked")
 
 AGO = re.compile(r"(\d+)(s|m|h|d)")
 AGO_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

@@ -3,12 +3,14 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dreamforge.cli.failure import Exit
 from dreamforge.contracts.pictures.metadata import PictureMetadata
 from dreamforge.contracts.pictures.recipe_hash import recipe_sha256
-from dreamforge.runtime.pictures.credentials import ContentCredentials
+
+if TYPE_CHECKING:  # it loads c2pa, 50 MB
+    from dreamforge.runtime.pictures.credentials import ContentCredentials
 
 Result = Literal["ok", "does not fit", "cannot be checked"]
 Json = Mapping[str, Any]  # Any: JSON
@@ -29,7 +31,7 @@ class Picture:
 
     data: bytes
     metadata: PictureMetadata
-    credentials: ContentCredentials | None
+    credentials: "ContentCredentials | None"
     unreadable: str = ""
 
     @property
@@ -54,7 +56,7 @@ def checks_of_file(picture: Picture) -> Iterator[Check]:
     yield _recipe(picture)
 
 
-def _signature(found: ContentCredentials | None) -> Check:
+def _signature(found: "ContentCredentials | None") -> Check:
     if found is None:
         return Check("signature", "cannot be checked", "it has no content credentials")
     signer = found.signer or "an unnamed certificate"

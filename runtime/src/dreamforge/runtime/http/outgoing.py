@@ -19,26 +19,10 @@ from urllib.request import getproxies, proxy_bypass
 import httpcore
 import httpx
 
-from dreamforge.contracts.errors import InvalidInput
-from dreamforge.runtime.network import Network, bare, internal_kind, is_loopback
+from dreamforge.runtime.network import AddressRefused, Network, bare, internal_kind, is_loopback
 
 #: Of one name: more are never needed, and each may take the whole time of a connect.
 ADDRESSES_MAX = 8
-
-
-@dataclass(eq=False)
-class AddressRefused(InvalidInput):
-    """A name or address of this machine or its network, to which requests for strangers must not go."""
-
-    code = "address_refused"
-    host: str
-    port: int
-    address: str
-    kind: str
-
-    def __str__(self) -> str:
-        where = self.host if self.host == self.address else f"{self.host} is {self.address}, which"
-        return f"{where} is a {self.kind} address: requests to servers that others name do not go there"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,0 @@
-"""ComfyUI's API v2: jobs, events with ids, assets by hash."""
