@@ -194,6 +194,11 @@ def test_a_graph_of_comfyui_is_followed_from_its_last_sampler():
     }
 
 
+def test_of_several_outputs_the_one_with_the_most_passes_is_taken():
+    early = {"0": node("SaveImage", images=["00", 0]), "00": node("VAEDecode", samples=["3", 0], vae=["4", 2])}
+    assert read(prompt=early | GRAPH) == read(prompt=GRAPH)
+
+
 def test_a_sampler_in_parts_is_one_sampler():
     graph = {
         "1": node("SamplerCustomAdvanced", noise=["2", 0], guider=["3", 0], sampler=["4", 0], sigmas=["5", 0],
@@ -396,6 +401,7 @@ def test_novelai_with_its_characters():
         ("euler", "karras", None),
         ("dpmpp_3m_sde", "karras", None),
         ("uni_pc", "normal", "unipc"),
+        ("sample_dpmpp_2m", "normal", "dpmpp_2m"),
     ],
 )
 def test_a_sampler_is_known_by_the_names_of_every_program(name: str, schedule: str, ours: str | None):

@@ -16,6 +16,7 @@ EXAMPLES: tuple[tuple[e.ForgeError, int], ...] = (
     (own.Malformed(parameter="cursor", expected="x"), 400),
     (own.BodyTooLarge(maximum_bytes=1), 413),
     (own.UnsupportedMedia(given="text/plain", allowed=("image/png",)), 415),
+    (own.WorkflowRefused(kind="k", message="m", reason="r", node_errors={}), 400),
     (own.BadPicture(reason="x"), 422),
     (own.NothingToImport(programs=("A1111",)), 422),
     (e.JobWasErased(job_id="x"), 410),

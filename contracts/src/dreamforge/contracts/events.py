@@ -13,6 +13,7 @@ from dreamforge.contracts.models.descriptor import Sha256, Token, Value, is_none
 from dreamforge.contracts.request.batch import BatchPlace
 from dreamforge.contracts.request.render_request import Deadlines, RenderRequest
 from dreamforge.contracts.request.values import Seed
+from dreamforge.contracts.request.workflow import Workflow
 from dreamforge.contracts.stored_objects import object_key
 
 
@@ -104,6 +105,9 @@ class JobRequested(JobEvent):
     )
     batch: BatchPlace | None = Field(
         default=None, exclude_if=is_none, description="its place among the jobs that were requested with it"
+    )
+    workflow: Workflow | None = Field(
+        default=None, exclude_if=is_none, description="the ComfyUI workflow that the request was translated from"
     )
 
 

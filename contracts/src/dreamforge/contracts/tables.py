@@ -58,12 +58,20 @@ jobs = Table(
     Column("batch_id", Text),
     Column("batch_index", Integer),
     Column("batch_values", JSONB, comment="what its batch gave this job"),
+    Column("workflow", JSONB, comment="the ComfyUI workflow that it was translated from"),
     Column("erase_at", _TIME, comment="set while the job is hidden: from when on it is erased"),
 )
 Index(None, jobs.c.requested_at, jobs.c.job_id)
 Index(None, jobs.c.tenant, jobs.c.requested_at, jobs.c.job_id)
 Index(None, jobs.c.status, jobs.c.requested_at, jobs.c.job_id)
 Index(None, jobs.c.batch_id, jobs.c.batch_index, postgresql_where=jobs.c.batch_id.is_not(None))
+Index(
+    "ix_jobs_workflows",
+    jobs.c.tenant,
+    jobs.c.requested_at,
+    jobs.c.job_id,
+    postgresql_where=jobs.c.workflow.is_not(None),
+)
 
 batches = Table(
     "batches",

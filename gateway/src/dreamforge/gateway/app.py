@@ -12,6 +12,10 @@ from dreamforge.gateway.documents.openapi import ApiDocument
 from dreamforge.gateway.facades import ERROR_SHAPES
 from dreamforge.gateway.facades.a1111 import list_routes as a1111_lists
 from dreamforge.gateway.facades.a1111 import routes as a1111
+from dreamforge.gateway.facades.comfyui import routes as comfyui
+from dreamforge.gateway.facades.comfyui import websocket as comfyui_websocket
+from dreamforge.gateway.facades.comfyui.v2 import assets as comfyui_assets
+from dreamforge.gateway.facades.comfyui.v2 import routes as comfyui_v2
 from dreamforge.gateway.facades.mcp import endpoint as mcp
 from dreamforge.gateway.facades.openai import routes as openai
 from dreamforge.gateway.http import exception_handlers
@@ -61,6 +65,11 @@ def api(limits: Limits, root_path: str = "") -> FastAPI:
         app.include_router(module.router, dependencies=[Depends(of_this_log)])
     for module in (access, audit, oidc, tenants, webhooks, system, pages):
         app.include_router(module.router)
+    for module in (comfyui_v2, comfyui_assets):
+        app.include_router(module.router, dependencies=[Depends(of_this_log)])
+    for prefix in ("", "/api"):
+        app.include_router(comfyui.router, prefix=prefix, dependencies=[Depends(of_this_log)])
+    app.router.routes += comfyui_websocket.ROUTES
     app.router.routes.append(mcp.route(limits.body_bytes + 2 * limits.upload_bytes))
     exception_handlers.install(app)
     app.state.document = ApiDocument(app, limits, root_path)

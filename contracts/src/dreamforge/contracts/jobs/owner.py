@@ -24,6 +24,7 @@ from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.state import JobState
 from dreamforge.contracts.request.batch import BatchPlace
 from dreamforge.contracts.request.render_request import Deadlines, RenderRequest
+from dreamforge.contracts.request.workflow import Workflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class RequestJob:
     deadlines: Deadlines | None = None
     written_prompt: str | None = None
     batch: BatchPlace | None = None
+    workflow: Workflow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ def request(state: JobState, command: RequestJob) -> Events:
             deadlines=command.deadlines,
             written_prompt=command.written_prompt,
             batch=command.batch,
+            workflow=command.workflow,
         ),
     )
 

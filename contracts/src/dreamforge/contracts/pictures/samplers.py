@@ -112,7 +112,7 @@ def sampler_named(
 
 def _split(name: str) -> A1111Sampler:
     """A sampler by one of its names; A1111 before 1.9 and InvokeAI put the schedule into it."""
-    plain = name.strip().casefold()
+    plain = name.strip().casefold().removeprefix("sample_")  # ComfyUI of early 2023
     for known in dict.fromkeys(A1111_SAMPLERS.values()):
         names = (known.name.casefold(), *SAMPLER_ALIASES.get(known.name, ()))
         if plain in names:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from prometheus_client import Counter, Gauge
 
 from dreamforge.contracts.errors import DependencyAway
+from dreamforge.contracts.events import JobRequested
 from dreamforge.contracts.log.streams import JOBS, STEPS
 from dreamforge.gateway.events.sse import SseEvent, sse_event_of
 from dreamforge.gateway.http.errors import StreamsFull
@@ -18,6 +19,7 @@ from dreamforge.runtime.log.message import LogMessage
 READY_SECONDS = 2.0
 # So many messages are distributed before the writers run: a burst must not look like a slow client.
 SLICE_MESSAGES = 100
+REQUESTED = f".{JobRequested.TOKEN}"
 # The random end of a UUID of version 7; its beginning is the time.
 LOG_CHARS = 8
 
@@ -52,6 +54,8 @@ class Subscription:
     refused: bytes = b""
     """The problem document that says why its client may no longer read, once that is so."""
     overflowed: bool = False
+    client: tuple[str, str] | None = None
+    """A tenant and an id by which it names itself: jobs whose workflow names them are added as they are requested."""
     _events: list[SseEvent] = field(default_factory=list)
     _bytes: int = 0
     _steps_end: int | None = None
@@ -116,6 +120,7 @@ class Hub:
         self.log = ""
         """The end of the identity of JOBS: part of event ids, so that those of another log are not taken for ours."""
         self._subscriptions: dict[str, list[Subscription]] = {}
+        self._clients: dict[tuple[str, str], list[Subscription]] = {}
         self._open: set[Subscription] = set()
         self._started = asyncio.Event()
         self._draining = False
@@ -143,6 +148,26 @@ class Hub:
             on_close()
             raise
 
+    async def open_client(self, tenant: str, client_id: str, on_close: Callable[[], None] = nothing) -> Subscription:
+        """As `open`, to the jobs that a client of a tenant requests from now on."""
+        subscription = await self.open(on_close=on_close)
+        subscription.client = (tenant, client_id)
+        subscription.reading_history = False
+        self._clients.setdefault(subscription.client, []).append(subscription)
+        return subscription
+
+    def follow(self, subscription: Subscription, job_id: str) -> None:
+        """Subscribe to one more job."""
+        if job_id not in subscription.job_ids:
+            subscription.job_ids = (*subscription.job_ids, job_id)
+            self._subscriptions.setdefault(job_id, []).append(subscription)
+
+    def leave(self, subscription: Subscription, job_id: str) -> None:
+        """Hear no more of a job."""
+        if job_id in subscription.job_ids:
+            subscription.job_ids = tuple(each for each in subscription.job_ids if each != job_id)
+            self._remove(subscription, job_id)
+
     async def _open_for(self, job_ids: tuple[str, ...], on_close: Callable[[], None]) -> Subscription:
         try:
             await asyncio.wait_for(self._started.wait(), READY_SECONDS)
@@ -163,12 +188,19 @@ class Hub:
         """End a subscription."""
         self._open.remove(subscription)
         for job_id in subscription.job_ids:
-            subscriptions = self._subscriptions[job_id]
-            subscriptions.remove(subscription)
-            if not subscriptions:
-                del self._subscriptions[job_id]
+            self._remove(subscription, job_id)
+        if subscription.client is not None:
+            self._clients[subscription.client].remove(subscription)
+            if not self._clients[subscription.client]:
+                del self._clients[subscription.client]
         CLIENTS.dec()
         subscription.on_close()
+
+    def _remove(self, subscription: Subscription, job_id: str) -> None:
+        subscriptions = self._subscriptions[job_id]
+        subscriptions.remove(subscription)
+        if not subscriptions:
+            del self._subscriptions[job_id]
 
     def drain(self) -> None:
         """The process is about to stop: tell every client to reconnect (another gateway has every event)."""
@@ -200,11 +232,22 @@ class Hub:
 
     def _distribute(self, messages: list[LogMessage]) -> None:
         for message in messages:
+            if self._clients and message.subject.endswith(REQUESTED):
+                self._add_to_clients(message)
             subscriptions = self._subscriptions.get(message.subject.split(".", 3)[2])
             if subscriptions and (event := sse_event_of(message)) is not None:
                 EVENTS.inc(len(subscriptions))
                 for subscription in subscriptions:
                     subscription.push(event)
+
+    def _add_to_clients(self, message: LogMessage) -> None:
+        """A job was requested: its client hears of it from this event on."""
+        event = sse_event_of(message)
+        if event is None or not isinstance(event.event, JobRequested) or event.event.workflow is None:
+            return
+        client = (event.event.tenant, event.event.workflow.client_id or "")
+        for subscription in self._clients.get(client, ()):
+            self.follow(subscription, event.job_id)
 
     async def _heartbeats(self) -> None:
         while True:

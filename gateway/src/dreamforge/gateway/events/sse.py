@@ -143,6 +143,10 @@ class Acceptance:
         for event in events:
             yield from self._jobs.setdefault(event.job_id, JobAcceptance()).accept(event)
 
+    def forget(self, job_id: str) -> None:
+        """No more events of a job will be given."""
+        self._jobs.pop(job_id, None)
+
 
 @dataclass(slots=True)
 class StreamCursor:

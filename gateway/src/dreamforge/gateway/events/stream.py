@@ -128,6 +128,11 @@ async def _facts(bus: Bus, covering: int, job_id: str) -> list[SseEvent]:
     return accepted(sse_events_of(m for m, each in found if not isinstance(each.event, ERASURE_EVENTS)))
 
 
+async def facts_of(hub: Hub, job_id: str) -> list[SseEvent]:
+    """The facts of one job, as far as the hub has distributed them at least. Errors: DependencyAway."""
+    return await _facts(hub.bus, hub.sequences[JOBS.name], job_id)
+
+
 async def _steps(bus: Bus, after: int, job_id: str) -> list[SseEvent]:
     return sse_events_of(await steps_after(bus, job_id, after))
 
@@ -154,7 +159,7 @@ class EventStream(Response):
         abort = scope.get("extensions", {}).get(ABORT)
         subscription.on_overflow = abort or subscription.end
         watcher = asyncio.create_task(_until_gone(receive, subscription), name="sse-disconnect")
-        access = asyncio.create_task(_until_refused(scope, subscription), name="sse-access")
+        access = asyncio.create_task(until_refused(scope, subscription), name="sse-access")
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await self._send_history(send)
@@ -225,7 +230,7 @@ async def _until_gone(receive: Receive, subscription: Subscription) -> None:
     subscription.end()
 
 
-async def _until_refused(scope: Scope, subscription: Subscription) -> None:
+async def until_refused(scope: Scope, subscription: Subscription) -> None:
     """Ask again and again whether the credential that opened the stream is still good."""
     refusal_now = scope.get(REFUSAL_NOW)
     while refusal_now is not None:

@@ -16,6 +16,16 @@ JobEventData = dict[str, Any]  # Any: JSON; the fields of `data` in an event str
 async def watch(hub: Hub, job_id: str) -> AsyncIterator[JobEventData]:
     """Every event of a job from its beginning, as the event stream sends it; ends after the terminal event.
 
+    Errors: as `watch_events`.
+    """
+    async for event in watch_events(hub, job_id):
+        if event is not None:
+            yield data_of(event)
+
+
+async def watch_events(hub: Hub, job_id: str) -> AsyncIterator[SseEvent | None]:
+    """The same, as events; None where none came for as long as a heartbeat.
+
     Facts come once each and in order. Steps are those of a live stream: a reader that is slow misses some.
     It ends early where the process stops.
     Errors: JobNotFound, StreamsFull, DependencyAway.
@@ -32,10 +42,13 @@ async def watch(hub: Hub, job_id: str) -> AsyncIterator[JobEventData]:
                 for event in acceptance.passed(events):
                     if event.is_step or event.sequence > sent:
                         sent = sent if event.is_step else event.sequence
-                        yield data_of(event)
+                        yield event
                     if event.terminal:
                         return
                 events = await _next(subscription)
+                if not events and subscription.heartbeat_due:
+                    yield None
+                subscription.heartbeat_due = False
                 if subscription.overflowed:
                     break  # what was discarded is read again
                 if subscription.gone:

@@ -1,27 +1,34 @@
 """What every facade does with a job: submit it, follow it, fetch its images. The only way from here to the rest."""
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import RowMapping
 from starlette.requests import ClientDisconnect, Request
 
+from dreamforge.contracts.errors import DependencyAway, JobNotFound
 from dreamforge.contracts.events import TERMINAL_EVENTS
 from dreamforge.contracts.jobs import owner
+from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.contracts.quotas import Quota
+from dreamforge.contracts.request.workflow import Workflow
 from dreamforge.contracts.tenants import ConfigureTenant
 from dreamforge.gateway.events.sse import sse_events_of
 from dreamforge.gateway.events.watch import JobEventData, data_of, watch
-from dreamforge.gateway.http.authentication import actor_of
-from dreamforge.gateway.http.errors import StillRunning
+from dreamforge.gateway.http.authentication import actor_of, identity_of
+from dreamforge.gateway.http.errors import ProjectionBehind, StillRunning
 from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.http.root_path import root_of
 from dreamforge.gateway.read import queries
+from dreamforge.gateway.read.workflows import open_workflows, workflow_jobs
 from dreamforge.gateway.routes.common import (
+    JOB_ID_CHARS,
     catch_up,
     dependencies_of,
     keep_upload_for,
@@ -31,8 +38,10 @@ from dreamforge.gateway.routes.common import (
     visible_job,
 )
 from dreamforge.gateway.submit.inspect_image import MaskChange
-from dreamforge.runtime import clock
+from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.aggregate import TENANT
+from dreamforge.runtime.log.bus import ApiError
+from dreamforge.runtime.log.follow import last_sequence
 from dreamforge.runtime.log.job_steps import steps_after
 from dreamforge.runtime.service import tasks
 from dreamforge.runtime.storage.objects import object_key
@@ -66,17 +75,23 @@ class EndedJob:
 
 
 async def start(
-    request: Request, fields: Mapping[str, object], key: str | None = None, *, followed: bool = True
+    request: Request,
+    fields: Mapping[str, object],
+    key: str | None = None,
+    *,
+    workflow: Workflow | None = None,
+    followed: bool = True,
 ) -> str:
     """Submit a job with the fields of `POST /v1/jobs`, for the tenant of the request; its id.
 
+    `workflow`: what it was translated from, recorded with it.
     `followed`: by `events`, so there has to be room for a stream before there is a job.
     Errors: QuotaExceeded; as `submit`.
     """
     if followed:
         dependencies_of(request).quotas.require_room(tenant_of(request), Quota.STREAMS)
     body = json.dumps(fields).encode()
-    job_id, _ = await submit_for(request, body, key)
+    job_id, _ = await submit_for(request, body, key, workflow)
     return job_id
 
 
@@ -117,6 +132,64 @@ def image_path(request: Request, image: FinishedImage) -> str:
     return f"{root_of(request)}/v1/artifacts/{image.artifact_id}"
 
 
+async def workflow_rows(
+    request: Request,
+    *,
+    statuses: Collection[Status],
+    limit: int,
+    offset: int = 0,
+    job_id: str | None = None,
+    client_id: str | None = None,
+) -> list[RowMapping]:
+    """The jobs of the sender's tenant that were workflows, newest first, with every write that is in the log by now.
+
+    Errors: DependencyAway, ProjectionBehind.
+    """
+    dependencies = dependencies_of(request)
+    await up_to_date(request)
+    statement = workflow_jobs(
+        tenant_of(request), statuses=statuses, limit=limit, offset=offset, job_id=job_id, client_id=client_id
+    )
+    return list(await dependencies.database.rows(statement))
+
+
+async def open_workflow_number(request: Request) -> int:
+    """How many of them have not ended, by the tables. Errors: DependencyAway."""
+    row = await dependencies_of(request).database.row(open_workflows(tenant_of(request)))
+    return row["number"] if row is not None else 0
+
+
+async def up_to_date(request: Request) -> None:
+    """Wait until the tables have everything that is in the log by now. Errors: DependencyAway, ProjectionBehind."""
+    dependencies = dependencies_of(request)
+    try:
+        last = await last_sequence(dependencies.log.bus, JOBS.name)
+    except ApiError as error:
+        raise DependencyAway(dependency="nats", reason=str(error)) from error
+    await catch_up(dependencies, last)
+
+
+def job_id_of_key(request: Request, key: str) -> str:
+    """The id of the job that this key of the sender's tenant makes."""
+    return ids.job_id_for(tenant_of(request), key)
+
+
+async def artifact_hash(request: Request, artifact_id: str) -> str | None:
+    """The hash of a finished image of the sender's; None where there is none. Errors: DependencyAway."""
+    try:
+        await visible_job(request, artifact_id[:JOB_ID_CHARS])
+    except JobNotFound:
+        return None
+    row = await dependencies_of(request).database.row(queries.artifact(artifact_id))
+    return row["sha256"] if row is not None else None
+
+
+async def reached(request: Request, sequence: int) -> None:
+    """Wait until the tables have an event; no longer than a read would. Errors: DependencyAway."""
+    with contextlib.suppress(ProjectionBehind):
+        await catch_up(dependencies_of(request), sequence)
+
+
 async def keep_image(request: Request, data: bytes) -> str:
     """Store an image that a job shall start from; its hash, which names it in a request. Errors: as of an upload."""
     with room_for_upload(request):
@@ -134,6 +207,21 @@ async def keep_mask(request: Request, data: bytes, change: MaskChange) -> str:
     """As `keep_image`, of a mask that is changed before it is kept. Errors: BadPicture too."""
     with room_for_upload(request):
         mask = await dependencies_of(request).uploads.changed_mask(data, change)
+        return (await keep_upload_for(request, mask)).sha256
+
+
+async def mask_from(request: Request, sha256: str, *, by_alpha: bool, grow_px: int | None = None) -> str:
+    """A mask made of an image that is stored: its hash. `grow_px`: rounded, and grown.
+
+    Errors: UnknownUpload, BadPicture, those of an upload.
+    """
+    uploads = dependencies_of(request).uploads
+    with room_for_upload(request):
+        mask = await uploads.read("mask_image", sha256, identity_of(request).sees)
+        if by_alpha:
+            mask = await uploads.mask_of_alpha(mask)
+        if grow_px is not None:
+            mask = await uploads.changed_mask(mask, MaskChange(rounded=True, grown_px=grow_px))
         return (await keep_upload_for(request, mask)).sha256
 
 

@@ -112,7 +112,7 @@ class Authentication:
         self._app, self._credentials, self._take_request, self._notes = app, credentials, take_request, notes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] in ("http", "websocket"):
             try:
                 identity = scope[IDENTITY] = await self._identity(scope)
                 if identity.tenant is not None:
@@ -124,14 +124,15 @@ class Authentication:
 
     async def _identity(self, scope: Scope) -> Identity:
         """Errors: NotAuthenticated, TokenRefused, CsrfTokenNeeded, ScopeNeeded, DependencyAway."""
-        needed = needed_scope(scope["method"], _path_of(scope))
+        method = scope.get("method", "GET")  # a websocket reads: what comes from its client changes nothing
+        needed = needed_scope(method, _path_of(scope))
         if needed is None:
             return ANYBODY  # what needs no scope shows nothing of a tenant
         sent = dict(scope["headers"])
         credential, in_cookie = credential_in(sent, basic=_takes_basic(scope))
         if credential is None:
             raise NotAuthenticated(reason="the request has no API key")
-        writes_by_cookie = in_cookie and scope["method"] not in READS
+        writes_by_cookie = in_cookie and method not in READS
         if writes_by_cookie and not sent.keys() & BROWSER_HEADERS:
             raise NotAuthenticated(reason="a session changes things only for a browser that says which page asks")
         try:

@@ -1,5 +1,6 @@
 """Errors that only the gateway raises, as leaves of the one error tree."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dreamforge.contracts.errors import Conflict, ForgeError, InvalidInput, LimitReached, NotFound, Unavailable
@@ -226,6 +227,20 @@ class NothingToImport(InvalidInput):
             f"the picture has no request of {', '.join(self.programs)} in it: many sites and editors remove it, so "
             "take the file as its program has saved it"
         )
+
+
+@dataclass(eq=False)
+class WorkflowRefused(InvalidInput):
+    """A ComfyUI workflow cannot become a job: what is wrong, by node."""
+
+    code = "workflow_refused"
+    kind: str
+    message: str
+    reason: str
+    node_errors: Mapping[str, object]
+
+    def __str__(self) -> str:
+        return f"{self.message}: {self.reason}" if self.reason else self.message
 
 
 @dataclass(eq=False)

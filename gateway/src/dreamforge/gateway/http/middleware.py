@@ -83,11 +83,14 @@ class RequestMiddleware:
         self._error_shapes = tuple(error_shapes.items())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         set_root(scope, self._root)
         context = scope[CONTEXT] = replace(context_from(scope["headers"]), error_shape=self._shape_for(scope["path"]))
+        if scope["type"] == "websocket":
+            await self._connect(scope, receive, send)
+            return
         added = [
             (b"x-request-id", context.request_id.encode()),
             (b"traceparent", context.traceparent.encode()),
@@ -116,6 +119,12 @@ class RequestMiddleware:
                     await send_problem(scope, send_with_ids, BUG)
             _observe(scope, status, clock.monotonic_seconds() - started)
 
+    async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A websocket: judged as a request, and logged under its ids until it ends."""
+        context: RequestContext = scope[CONTEXT]
+        with log_context(request_id=context.request_id, trace_id=trace_id_of(context.traceparent)):
+            await self._app(scope, receive, send)
+
     def _shape_for(self, path: str) -> ErrorShape | None:
         below = path.removeprefix(self._root)
         return next((shape for start, shape in self._error_shapes if below.startswith(start)), None)
@@ -136,7 +145,7 @@ class RefusesAmbiguous:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] in ("http", "websocket"):
             if "\n" in scope["path"]:  # routes are found by patterns that allow one at the end, scopes are not
                 await send_problem(scope, send, http_problem(404, NO_SUCH_ROUTE))
                 return
@@ -164,9 +173,10 @@ def encoded(problem: Problem, scope: Scope) -> tuple[bytes, str]:
 
 
 async def send_problem(scope: Scope, send: Send, problem: Problem) -> None:
-    """Answer with a problem document, outside the framework."""
+    """Answer with a problem document, outside the framework; a websocket instead of accepting it."""
     body, media_type = encoded(problem, scope)
     headers = [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
     headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
-    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+    kind = "websocket.http" if scope["type"] == "websocket" else "http"
+    await send({"type": f"{kind}.response.start", "status": problem.status, "headers": headers})
+    await send({"type": f"{kind}.response.body", "body": b"" if scope.get("method") == "HEAD" else body})

@@ -19,6 +19,8 @@ from dreamforge.gateway.http.problems import problem_of
 
 READS = frozenset(("GET", "HEAD", "OPTIONS"))
 ANY_HOST = "*"
+# What stands for the method of a websocket: none that only reads.
+WEBSOCKET = "WEBSOCKET"
 _LOCAL = frozenset(("localhost",))
 
 
@@ -103,7 +105,10 @@ class OriginCheck:
         self._app, self._policy = app, policy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (error := self._policy.refusal(scope["method"], scope["headers"])) is not None:
-            await send_problem(scope, send, problem_of(error))
-            return
+        if scope["type"] in ("http", "websocket"):
+            # A page of any site may open a websocket, with the cookies of this one: it is judged as a write.
+            method = scope.get("method", WEBSOCKET)
+            if (error := self._policy.refusal(method, scope["headers"])) is not None:
+                await send_problem(scope, send, problem_of(error))
+                return
         await self._app(scope, receive, send)

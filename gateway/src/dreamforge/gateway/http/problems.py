@@ -26,6 +26,7 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (own.CsrfTokenNeeded, 403, "A header is missing"),
     (own.ScopeNeeded, 403, "The API key does not allow that"),
     (own.NothingToImport, 422, "The picture does not say how it was made"),
+    (own.WorkflowRefused, 400, "The workflow cannot become a job"),
     (own.BadPicture, 422, "The upload is not a valid image of its type"),
     (own.UnknownUpload, 422, "There is no such upload"),
     (own.InvalidRequest, 422, "The request has wrong fields"),

@@ -21,6 +21,8 @@ TICKS_BETWEEN_CUTS = 5
 OTHER_FILES = 512
 # Of these, connections that are not event streams; beyond them, those that have sent no request are closed.
 OTHER_CONNECTIONS = 384
+# Clients of a websocket say little.
+SOCKET_MESSAGE_BYTES = 64 * 1024
 # The kernel drops a peer that has taken nothing for this long; accepted sockets inherit it (Linux).
 UNREAD_MILLISECONDS = 60_000
 
@@ -44,7 +46,9 @@ class Server(uvicorn.Server):
                 app,
                 limits=limits,
                 http=ForgeProtocol,
-                ws="none",
+                ws="websockets-sansio",
+                ws_max_size=SOCKET_MESSAGE_BYTES,
+                ws_per_message_deflate=False,
                 lifespan="off",
                 log_config=None,
                 access_log=False,

@@ -33,7 +33,8 @@ OPEN = (*WAITING, *PLACED)
 SHOWN = jobs.c.erase_at.is_(None)
 
 
-def _step() -> Any:  # Any: SQLAlchemy's expression types do not survive to_jsonb
+def latest_step() -> Any:  # Any: SQLAlchemy's expression types do not survive to_jsonb
+    """The latest step of a job, as JSON."""
     latest = steps.alias("latest")  # `steps` alone would be the column of that name
     row = func.to_jsonb(latest.table_valued(), type_=JSONB)
     bare = row.op("-")(literal_column("'job_id'::text")).op("-")(literal_column("'sequence'::text"))
@@ -47,7 +48,8 @@ def _attempts(without: str) -> Any:
     return select(gathered).where(attempts.c.job_id == jobs.c.job_id).scalar_subquery().label("attempts")
 
 
-def _artifacts() -> Any:
+def shown_artifacts() -> Any:  # Any: as `_step`
+    """The visible artifacts of a job, by index, as JSON."""
     row = func.to_jsonb(artifacts.table_valued(), type_=JSONB)
     gathered = func.jsonb_agg(aggregate_order_by(row, artifacts.c.index), type_=JSONB)
     mine = and_(artifacts.c.job_id == jobs.c.job_id, artifacts.c.visible)
@@ -70,7 +72,7 @@ def _warnings() -> Any:
 
 def job(job_id: str) -> Statement:
     """A job with its latest step, attempts (without decisions), warnings and visible artifacts, in one row."""
-    columns = (jobs, _step(), _attempts("decision"), _warnings(), _artifacts())
+    columns = (jobs, latest_step(), _attempts("decision"), _warnings(), shown_artifacts())
     return select(*columns).where(jobs.c.job_id == job_id, SHOWN)
 
 
@@ -99,7 +101,7 @@ def page(
         place = tuple_(jobs.c.requested_at, jobs.c.job_id)
         conditions.append(place < tuple_(literal(after.requested_at), literal(after.job_id)))
     newest = (jobs.c.requested_at.desc(), jobs.c.job_id.desc())
-    columns = (jobs, _step()) if steps else (jobs,)
+    columns = (jobs, latest_step()) if steps else (jobs,)
     return select(*columns).where(*conditions).order_by(*newest).limit(limit + 1)
 
 

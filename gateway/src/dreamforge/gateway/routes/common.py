@@ -20,6 +20,7 @@ from dreamforge.contracts.access import Identity
 from dreamforge.contracts.errors import DependencyAway, JobNotFound
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.contracts.quotas import Quota
+from dreamforge.contracts.request.workflow import Workflow
 from dreamforge.contracts.tenants import TenantState
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.events.stream import open_stream
@@ -205,7 +206,9 @@ def key_of(request: Request) -> str | None:
     return key
 
 
-async def submit_for(request: Request, body: bytes, key: str | None) -> tuple[str, JobOutcome]:
+async def submit_for(
+    request: Request, body: bytes, key: str | None, workflow: Workflow | None = None
+) -> tuple[str, JobOutcome]:
     """Submit a body in the name of the sender of a request, whichever interface it used. Errors: as `submit`."""
     return await submit(
         dependencies_of(request),
@@ -215,6 +218,7 @@ async def submit_for(request: Request, body: bytes, key: str | None) -> tuple[st
         key=key,
         traceparent=context_of(request).traceparent,
         actor=actor_of(request),
+        workflow=workflow,
     )
 
 

@@ -40,7 +40,7 @@ _HEAD = struct.Struct(">BI")
 """Of a task: what to do, and the length of what it is done with, which follows."""
 INSPECT, MASK, CHANGE_MASK = 0, 1, 2
 READ = 16
-_CHANGE = struct.Struct(">??dd")
+_CHANGE = struct.Struct(">??ddH")
 """A `MaskChange`, before the image."""
 
 

@@ -6,7 +6,7 @@ What a client sends is judged by its content; nothing here touches a file, the n
 import io
 from dataclasses import dataclass, replace
 
-from PIL import ExifTags, Image, ImageChops, ImageFilter
+from PIL import ExifTags, Image, ImageChops, ImageFilter, ImageOps
 
 from dreamforge.contracts.errors import OutOfBounds
 from dreamforge.contracts.request.limits import Limits
@@ -31,15 +31,16 @@ BLUR_PX_MAX = 1_000.0
 
 @dataclass(frozen=True, slots=True)
 class MaskChange:
-    """What is made of a mask before a job gets it: rounded to black and white, inverted, blurred, in this order.
+    """What is made of a mask before a job gets it: rounded to black and white, inverted, grown, blurred, in this order.
 
-    `blur_x_px`, `blur_y_px`: standard deviations of the blur, in pixels of the mask.
+    `blur_x_px`, `blur_y_px`: standard deviations of the blur, in pixels of the mask; `grown_px`: as of `grown`.
     """
 
     rounded: bool = False
     inverted: bool = False
     blur_x_px: float = 0.0
     blur_y_px: float = 0.0
+    grown_px: int = 0
 
 
 def require_image_type(header: str | None) -> None:
@@ -97,7 +98,34 @@ def changed_mask(data: bytes, change: MaskChange, limits: Limits) -> bytes:
         mask = mask.point(lambda value: 255 if value > ROUNDED_ABOVE else 0)
     if change.inverted:
         mask = ImageChops.invert(mask)
+    mask = grown(mask, change.grown_px)
     return _png(mask.filter(ImageFilter.GaussianBlur((change.blur_x_px, change.blur_y_px))))
+
+
+def grown(mask: Image.Image, side_px: int) -> Image.Image:
+    """White spread over a square of `side_px` around each pixel, of even sides one more before it than after it.
+
+    Source: `grow_mask_by` of ComfyUI's VAEEncodeForInpaint, a maximum over i - ceil((side - 1) / 2) and what follows.
+    """
+    if side_px < 2:
+        return mask
+    size, after_px = mask.size, (side_px - 1) // 2
+    mask = ImageOps.expand(mask, side_px)
+    for right, down in ((1, 0), (0, 1)):
+        reached_px = 1
+        while reached_px < side_px:  # twice as far each time
+            step_px = min(reached_px, side_px - reached_px)
+            mask = ImageChops.lighter(mask, _shifted(mask, right * step_px, down * step_px))
+            reached_px += step_px
+    # What reached only to the right and down is moved back to the middle.
+    left = top = side_px + after_px
+    return mask.crop((left, top, left + size[0], top + size[1]))
+
+
+def _shifted(mask: Image.Image, right_px: int, down_px: int) -> Image.Image:
+    moved = Image.new("L", mask.size)
+    moved.paste(mask, (right_px, down_px))
+    return moved
 
 
 def _png(image: Image.Image) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.placement import needs_of
 from dreamforge.contracts.request.image_size import ImageSizeNeeded
 from dreamforge.contracts.request.limits import Limits
+from dreamforge.contracts.request.workflow import Workflow
 from dreamforge.gateway.http.errors import BodyTooLarge, UnsupportedMedia
 from dreamforge.gateway.quotas.tenant_quotas import Admission, TenantQuotas
 from dreamforge.gateway.submit.accept import SubmissionContext, accept, fingerprint
@@ -86,11 +88,13 @@ async def submit(
     key: str | None,
     traceparent: str,
     actor: Actor,
+    workflow: Workflow | None = None,
 ) -> tuple[str, JobOutcome]:
     """Append JobRequested; the id of the job and the outcome, which has no events if the job existed already.
 
     Without a key the id is new, so there is nothing to load. With one, the append itself finds out: a repeat
     conflicts with version 0 and only then is the job read. `sees`: whose images it may name, None for all.
+    `workflow`: what the body was translated from, to be recorded with the job.
     Errors: InvalidInput of `accept`, ModelTooLarge, UnknownUpload, QueueFull, QuotaExceeded, IdempotencyConflict,
     JobWasErased, DependencyAway.
     """
@@ -98,7 +102,7 @@ async def submit(
         job_id = ids.job_id_for(tenant, key)
         context = SubmissionContext(job_id, clock.now(), tenant, key, ids.new_seed())
         try:
-            command = await _admit(services, body, context, sees, admission)
+            command = replace(await _admit(services, body, context, sees, admission), workflow=workflow)
         except (InvalidInput, LimitReached):
             # What was accepted once stays accepted, even if its model is gone or the limits are lower by now.
             if key is not None and (repeat := await _repeat(services.store, job_id, body)) is not None:

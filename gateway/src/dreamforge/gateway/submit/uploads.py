@@ -14,17 +14,19 @@ from dreamforge.contracts.errors import ArtifactNotFound
 from dreamforge.contracts.pictures.foreign.imported import ImportedRequest
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.render_request import RenderRequest
-from dreamforge.gateway.http.errors import UnknownUpload, UploadsFull
+from dreamforge.gateway.http.errors import UnknownUpload, UploadNotFound, UploadsFull
 from dreamforge.gateway.read.replies import UploadReply
 from dreamforge.gateway.submit.image_process import ImageProcesses
 from dreamforge.gateway.submit.inspect_image import MaskChange
 from dreamforge.runtime.storage.objects import (
     UPLOAD_OWNERS,
     UPLOADS,
+    ObjectHead,
     ObjectStore,
     object_key,
     sha256_of,
     upload_deletion_key,
+    upload_hash_key,
     upload_key,
     upload_owner_key,
 )
@@ -91,6 +93,17 @@ class Uploads:
         """A mask as requests take it, from one by transparency. Errors: as `ImageProcesses.mask_of_alpha`."""
         return await self._processes.mask_of_alpha(data)
 
+    async def read(self, field: str, sha256: str, sees: str | None) -> bytes:
+        """The bytes of an upload, or of an image that was rendered here, while there is `room`.
+
+        Errors: UnknownUpload(field, value), DependencyAway.
+        """
+        if await self.visible(sha256, sees) or await self._may_adopt(sha256, sees):
+            for key in (upload_key(sha256), object_key(sha256)):
+                with contextlib.suppress(ArtifactNotFound):
+                    return await self._objects.get(key)
+        raise UnknownUpload(field=field, value=sha256)
+
     async def changed_mask(self, data: bytes, change: MaskChange) -> bytes:
         """A mask as requests take it, from another one. Errors: as `ImageProcesses.changed_mask`."""
         return await self._processes.changed_mask(data, change)
@@ -121,6 +134,25 @@ class Uploads:
         stored = await self._objects.exists(upload_key(sha256))
         return stored and not await self._objects.exists(upload_deletion_key(sha256))
 
+    async def remember_hash(self, tenant: str, blake3: str, sha256: str) -> None:
+        """Let an upload of a tenant be found by its BLAKE3 too. Errors: DependencyAway."""
+        await self._objects.put(upload_hash_key(tenant, blake3), sha256.encode(), "text/plain")
+
+    async def by_hash(self, tenant: str, blake3: str, sees: str | None) -> str | None:
+        """The SHA-256 of an upload of a tenant, by its BLAKE3; None where there is none. Errors: DependencyAway."""
+        try:
+            sha256 = (await self._objects.get(upload_hash_key(tenant, blake3))).decode()
+        except ArtifactNotFound:
+            return None
+        return sha256 if await self.visible(sha256, sees) else None
+
+    async def head(self, sha256: str, sees: str | None) -> ObjectHead:
+        """Size, type and time of an upload. Errors: UploadNotFound, DependencyAway."""
+        if await self.visible(sha256, sees):
+            with contextlib.suppress(ArtifactNotFound):
+                return await self._objects.head(upload_key(sha256))
+        raise UploadNotFound(sha256=sha256)
+
     async def delete(self, sha256: str, tenant: str) -> None:
         """Take an upload away from its owner; its bytes go when no other owner has it and no open job needs it.
 
@@ -134,6 +166,8 @@ class Uploads:
         owned = await self._objects.listed(upload_owner_key(tenant, "")[:-1])
         for each in owned:
             await self.delete(each.key.rpartition("/")[2], tenant)
+        for each in await self._objects.listed(upload_hash_key(tenant, "")[:-1]):
+            await self._objects.remove(each.key)
         return len(owned)
 
     async def bytes_of(self, tenants: frozenset[str] | None) -> dict[str, int]:
@@ -156,14 +190,9 @@ class Uploads:
         Read from the bytes: uploads of earlier releases carry the size of their header, which may lie on its side.
         Errors: UnknownUpload(field, value), UploadsFull, those of `ImageProcesses.inspect`.
         """
-        if not (await self.visible(sha256, sees) or await self._may_adopt(sha256, sees)):
-            raise UnknownUpload(field=field, value=sha256)
         with self.room():
-            for key in (upload_key(sha256), object_key(sha256)):
-                with contextlib.suppress(ArtifactNotFound):
-                    header = await self._processes.inspect(await self._objects.get(key))
-                    return header.width_px, header.height_px
-        raise UnknownUpload(field=field, value=sha256)
+            header = await self._processes.inspect(await self.read(field, sha256, sees))
+            return header.width_px, header.height_px
 
     async def _own(self, tenant: str, sha256: str) -> None:
         await self._objects.put(upload_owner_key(tenant, sha256), b"", "application/x-empty")

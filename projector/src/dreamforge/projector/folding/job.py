@@ -62,6 +62,7 @@ class JobRow:
     batch_id: str | None = None
     batch_index: int | None = None
     batch_values_json: str | None = None
+    workflow_json: str | None = None
     current: AttemptRow | None = None
 
     def working_copy(self) -> Self:
@@ -96,6 +97,8 @@ def _requested(job: JobRow, event: JobRequested) -> None:
     if event.batch is not None:
         job.batch_id, job.batch_index = event.batch.batch_id, event.batch.index
         job.batch_values_json = to_json(event.batch.chosen).decode()
+    if event.workflow is not None:
+        job.workflow_json = event.workflow.model_dump_json()
 
 
 def _assigned(job: JobRow, event: JobAssigned) -> None:

@@ -171,6 +171,7 @@ def job_row(job: JobRow) -> Row:
         job.batch_id,
         job.batch_index,
         job.batch_values_json,
+        job.workflow_json,
         state.erase_at,
     )
 

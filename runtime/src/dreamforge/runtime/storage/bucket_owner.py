@@ -10,6 +10,7 @@ from dreamforge.runtime.storage.objects import (
     IMAGES,
     PROBE,
     UPLOAD_DELETIONS,
+    UPLOAD_HASHES,
     UPLOAD_OWNERS,
     UPLOADS,
     ObjectStore,
@@ -17,7 +18,7 @@ from dreamforge.runtime.storage.objects import (
 
 MARKER = ".dreamforge-installation"
 # What a bucket of ours has at its top. Readiness may have written its probe before the bucket was marked.
-OURS = (IMAGES, UPLOADS, UPLOAD_OWNERS, UPLOAD_DELETIONS, ASIDE, PROBE.partition("/")[0] + "/", MARKER)
+OURS = (IMAGES, UPLOADS, UPLOAD_OWNERS, UPLOAD_DELETIONS, UPLOAD_HASHES, ASIDE, PROBE.partition("/")[0] + "/", MARKER)
 SHOWN_NAMES = 3
 
 

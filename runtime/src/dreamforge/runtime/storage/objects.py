@@ -27,6 +27,7 @@ T = TypeVar("T")
 UPLOADS = "uploads/"
 UPLOAD_OWNERS = "upload-owners/"
 UPLOAD_DELETIONS = "upload-deletions/"
+UPLOAD_HASHES = "upload-hashes/"
 # Where objects are for a while before they are gone: see `projector.maintenance.object_removal`.
 ASIDE = "removed/"
 # One object that readiness checks of all services write and read; the same bytes, so they do not disturb each other.
@@ -81,6 +82,15 @@ def upload_deletion_key(sha256: str) -> str:
     'upload-deletions/ab/ab'
     """
     return f"{UPLOAD_DELETIONS}{sha256[:2]}/{sha256}"
+
+
+def upload_hash_key(tenant: str, blake3: str) -> str:
+    """An object with the SHA-256 of an upload of a tenant, under its BLAKE3: some clients ask for uploads by that.
+
+    >>> upload_hash_key("studio-a", "ab" + "0" * 62)[:27]
+    'upload-hashes/studio-a/ab/a'
+    """
+    return f"{UPLOAD_HASHES}{tenant}/{blake3[:2]}/{blake3}"
 
 
 class ObjectStore:

@@ -23,6 +23,8 @@ from dreamforge.contracts.pictures.metadata import PictureMetadata
 
 #: Nodes that are looked at: a large workflow has some hundred.
 NODES_MAX = 2_000
+#: Outputs whose nodes are walked through: a workflow has one or two, and each walk takes as long as the graph is large.
+OUTPUTS_MAX = 16
 _EXIF_FIELDS = (MODEL, MAKE, IMAGE_DESCRIPTION, USER_COMMENT)
 _EXIF_PREFIXES = ("prompt:", "Prompt:")
 #: Inputs by which classes of ComfyUI and of its extensions name the same.
@@ -140,13 +142,16 @@ def _graph(found: dict[str, Any] | None) -> Graph:  # Any: JSON
 
 
 def _samplers(walk: _Walk) -> list[str]:
-    """The last sampler before an output, and those that it starts from, along its latents."""
+    """The last sampler before an output, and those that it starts from, along its latents.
+
+    Which of several outputs the picture is, it does not say: the one with the most passes is taken.
+    """
     outputs = [node_id for node_id, node in walk.graph.items() if "images" in node["inputs"]]
-    for start in outputs or list(walk.graph):
-        found = [node_id for node_id in walk.before(start) if _is_sampler(walk.graph[node_id])]
-        if found:
-            return found
-    return []
+    chains = [
+        [node_id for node_id in walk.before(start) if _is_sampler(walk.graph[node_id])]
+        for start in (outputs or list(walk.graph))[:OUTPUTS_MAX]
+    ]
+    return max(chains, key=len, default=[])
 
 
 def _is_sampler(node: dict[str, Any]) -> bool:  # Any: JSON

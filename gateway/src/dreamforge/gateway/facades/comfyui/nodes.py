@@ -1,0 +1,255 @@
+"""The nodes that a workflow may have: what each takes and gives, declared once.
+
+`object_info`, the checks of a graph and the list in the documents are made from these. Names, types, defaults and
+bounds are those of ComfyUI's own nodes (nodes.py and comfy_extras of ComfyUI 0.3).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Source = Literal["models", "loras", "controlnets", "samplers", "schedulers", "images"]
+LINK_KINDS = frozenset(("MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "IMAGE", "MASK", "CONTROL_NET"))
+# ComfyUI's own bounds: seeds have 64 bits, sides go to MAX_RESOLUTION.
+SEED_MAX, SIDE_MAX = 2**64 - 1, 16_384
+STEPS_MAX = 10_000
+UPSCALE_METHODS = ("nearest-exact", "bilinear", "area", "bicubic", "bislerp")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What a node takes: a link of a kind, or a value: INT, FLOAT, STRING or COMBO (one of some choices)."""
+
+    kind: str
+    default: object = None
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    source: Source | None = None
+    """Choices that this installation has."""
+    optional: bool = False
+
+    @property
+    def is_link(self) -> bool:
+        """Whether another node must give it."""
+        return self.kind in LINK_KINDS
+
+
+@dataclass(frozen=True, slots=True)
+class NodeType:
+    """A kind of node. `note` says what of it is honoured, where that is not all."""
+
+    title: str
+    category: str
+    inputs: Mapping[str, Input]
+    outputs: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    """Of the outputs, where they are not those of their kinds."""
+    shows_images: bool = False
+    note: str = field(default="", compare=False)
+
+
+def _link(kind: str) -> Input:
+    return Input(kind)
+
+
+def _number(default: float, minimum: float, maximum: float) -> Input:
+    return Input("FLOAT", default, minimum, maximum)
+
+
+def _whole(default: int, minimum: int, maximum: int) -> Input:
+    return Input("INT", default, minimum, maximum)
+
+
+def _one_of(*choices: str) -> Input:
+    return Input("COMBO", choices[0], choices=choices)
+
+
+def _from(source: Source) -> Input:
+    return Input("COMBO", source=source)
+
+
+_MODEL, _CLIP, _VAE, _LATENT, _IMAGE = map(_link, ("MODEL", "CLIP", "VAE", "LATENT", "IMAGE"))
+_MASK, _CONDITIONING = map(_link, ("MASK", "CONDITIONING"))
+_SIDE = _whole(512, 16, SIDE_MAX)
+_EMPTY = {"width": _SIDE, "height": _SIDE, "batch_size": _whole(1, 1, 4096)}
+_SAMPLING = {
+    "steps": _whole(20, 1, STEPS_MAX),
+    "cfg": _number(8.0, 0.0, 100.0),
+    "sampler_name": _from("samplers"),
+    "scheduler": _from("schedulers"),
+    "positive": _CONDITIONING,
+    "negative": _CONDITIONING,
+    "latent_image": _LATENT,
+}
+_SAME_MODEL = "must name the same model: its parts are not exchanged"
+
+NODES: Mapping[str, NodeType] = {
+    "CheckpointLoaderSimple": NodeType(
+        "Load Checkpoint", "loaders", {"ckpt_name": _from("models")}, ("MODEL", "CLIP", "VAE")
+    ),
+    "UNETLoader": NodeType(
+        "Load Diffusion Model",
+        "advanced/loaders",
+        {"unet_name": _from("models"), "weight_dtype": _one_of("default")},
+        ("MODEL",),
+    ),
+    "VAELoader": NodeType("Load VAE", "loaders", {"vae_name": _from("models")}, ("VAE",), note=_SAME_MODEL),
+    "CLIPLoader": NodeType(
+        "Load CLIP",
+        "advanced/loaders",
+        {"clip_name": _from("models"), "type": Input("STRING", "stable_diffusion", optional=True)},
+        ("CLIP",),
+        note=_SAME_MODEL,
+    ),
+    "DualCLIPLoader": NodeType(
+        "DualCLIPLoader",
+        "advanced/loaders",
+        {
+            "clip_name1": _from("models"),
+            "clip_name2": _from("models"),
+            "type": Input("STRING", "sdxl", optional=True),
+        },
+        ("CLIP",),
+        note=_SAME_MODEL,
+    ),
+    "TripleCLIPLoader": NodeType(
+        "TripleCLIPLoader",
+        "advanced/loaders",
+        {"clip_name1": _from("models"), "clip_name2": _from("models"), "clip_name3": _from("models")},
+        ("CLIP",),
+        note=_SAME_MODEL,
+    ),
+    "LoraLoader": NodeType(
+        "Load LoRA",
+        "loaders",
+        {
+            "model": _MODEL,
+            "clip": _CLIP,
+            "lora_name": _from("loras"),
+            "strength_model": _number(1.0, -100.0, 100.0),
+            "strength_clip": _number(1.0, -100.0, 100.0),
+        },
+        ("MODEL", "CLIP"),
+        note="both strengths must be the same; model and CLIP must go through the same LoRAs",
+    ),
+    "CLIPSetLastLayer": NodeType(
+        "CLIP Set Last Layer", "conditioning", {"clip": _CLIP, "stop_at_clip_layer": _whole(-1, -24, -1)}, ("CLIP",)
+    ),
+    "CLIPTextEncode": NodeType(
+        "CLIP Text Encode (Prompt)",
+        "conditioning",
+        {"text": Input("STRING", ""), "clip": _CLIP},
+        ("CONDITIONING",),
+        note="there are no embeddings",
+    ),
+    "ControlNetLoader": NodeType(
+        "Load ControlNet Model", "loaders", {"control_net_name": _from("controlnets")}, ("CONTROL_NET",)
+    ),
+    "ControlNetApply": NodeType(
+        "Apply ControlNet (OLD)",
+        "conditioning/controlnet",
+        {
+            "conditioning": _CONDITIONING,
+            "control_net": _link("CONTROL_NET"),
+            "image": _IMAGE,
+            "strength": _number(1.0, 0.0, 10.0),
+        },
+        ("CONDITIONING",),
+        note="one ControlNet; on the positive prompt",
+    ),
+    "ControlNetApplyAdvanced": NodeType(
+        "Apply ControlNet",
+        "conditioning/controlnet",
+        {
+            "positive": _CONDITIONING,
+            "negative": _CONDITIONING,
+            "control_net": _link("CONTROL_NET"),
+            "image": _IMAGE,
+            "strength": _number(1.0, 0.0, 10.0),
+            "start_percent": _number(0.0, 0.0, 1.0),
+            "end_percent": _number(1.0, 0.0, 1.0),
+            "vae": Input("VAE", optional=True),
+        },
+        ("CONDITIONING", "CONDITIONING"),
+        ("positive", "negative"),
+        note="one ControlNet, for the whole of the steps: start_percent 0, end_percent 1",
+    ),
+    "EmptyLatentImage": NodeType("Empty Latent Image", "latent", _EMPTY, ("LATENT",)),
+    "EmptySD3LatentImage": NodeType("EmptySD3LatentImage", "latent/sd3", _EMPTY, ("LATENT",)),
+    "LoadImage": NodeType(
+        "Load Image",
+        "image",
+        {"image": _from("images")},
+        ("IMAGE", "MASK"),
+        note="by the name that /upload/image has answered, or a finished image's",
+    ),
+    "LoadImageMask": NodeType(
+        "Load Image (as Mask)",
+        "mask",
+        {"image": _from("images"), "channel": _one_of("alpha", "red", "green", "blue")},
+        ("MASK",),
+        note="of a colour, the mask is expected to be grey",
+    ),
+    "VAEEncode": NodeType("VAE Encode", "latent", {"pixels": _IMAGE, "vae": _VAE}, ("LATENT",)),
+    "VAEEncodeForInpaint": NodeType(
+        "VAE Encode (for Inpainting)",
+        "latent/inpaint",
+        {"pixels": _IMAGE, "vae": _VAE, "mask": _MASK, "grow_mask_by": _whole(6, 0, 64)},
+        ("LATENT",),
+    ),
+    "SetLatentNoiseMask": NodeType(
+        "Set Latent Noise Mask", "latent/inpaint", {"samples": _LATENT, "mask": _MASK}, ("LATENT",)
+    ),
+    "KSampler": NodeType(
+        "KSampler",
+        "sampling",
+        {"model": _MODEL, "seed": _whole(0, 0, SEED_MAX), **_SAMPLING, "denoise": _number(1.0, 0.0, 1.0)},
+        ("LATENT",),
+    ),
+    "KSamplerAdvanced": NodeType(
+        "KSampler (Advanced)",
+        "sampling",
+        {
+            "model": _MODEL,
+            "add_noise": _one_of("enable"),
+            "noise_seed": _whole(0, 0, SEED_MAX),
+            **_SAMPLING,
+            "start_at_step": _whole(0, 0, STEPS_MAX),
+            "end_at_step": _whole(STEPS_MAX, 0, STEPS_MAX),
+            "return_with_leftover_noise": _one_of("disable"),
+        },
+        ("LATENT",),
+        note="to the last step",
+    ),
+    "LatentUpscale": NodeType(
+        "Upscale Latent",
+        "latent",
+        {
+            "samples": _LATENT,
+            "upscale_method": _one_of(*UPSCALE_METHODS),
+            "width": _whole(512, 0, SIDE_MAX),
+            "height": _whole(512, 0, SIDE_MAX),
+            "crop": _one_of("disabled"),
+        },
+        ("LATENT",),
+        note="before a second sampler, both sides by one factor; the decoded image is enlarged, whatever the method",
+    ),
+    "LatentUpscaleBy": NodeType(
+        "Upscale Latent By",
+        "latent",
+        {"samples": _LATENT, "upscale_method": _one_of(*UPSCALE_METHODS), "scale_by": _number(1.5, 0.01, 8.0)},
+        ("LATENT",),
+        note="before a second sampler; the decoded image is enlarged, whatever the method",
+    ),
+    "VAEDecode": NodeType("VAE Decode", "latent", {"samples": _LATENT, "vae": _VAE}, ("IMAGE",)),
+    "PreviewImage": NodeType("Preview Image", "image", {"images": _IMAGE}, shows_images=True),
+    "SaveImage": NodeType(
+        "Save Image",
+        "image",
+        {"images": _IMAGE, "filename_prefix": Input("STRING", "ComfyUI")},
+        shows_images=True,
+        note="the folders of the prefix are shown, and the names end in the id of the image",
+    ),
+}
+SAMPLERS = frozenset(("KSampler", "KSamplerAdvanced"))

@@ -1,0 +1,92 @@
+"""Which model and which LoRAs a sampler of a workflow uses, and that all its parts belong together. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dreamforge.contracts.models.descriptor import Kind, ModelDescriptor
+from dreamforge.gateway.facades.comfyui.graph import Graph, Node
+from dreamforge.gateway.facades.comfyui.models import model_named, named
+
+# The inputs that name the model, by loader.
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "CheckpointLoaderSimple": ("ckpt_name",),
+    "UNETLoader": ("unet_name",),
+    "VAELoader": ("vae_name",),
+    "CLIPLoader": ("clip_name",),
+    "DualCLIPLoader": ("clip_name1", "clip_name2"),
+    "TripleCLIPLoader": ("clip_name1", "clip_name2", "clip_name3"),
+}
+
+
+class NodeRefused(Exception):
+    """An input of a node that has no counterpart here: which, and what would be right."""
+
+    def __init__(self, node: Node, name: str, detail: str, kind: str = "not_supported") -> None:
+        super().__init__(detail)
+        self.node_id, self.name, self.detail, self.kind = node.node_id, name, detail, kind
+
+
+@dataclass(frozen=True, slots=True)
+class LoraNode:
+    """A LoRA of a chain."""
+
+    node: Node
+    model_id: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A model, who names it, and its LoRAs from the model on."""
+
+    model: ModelDescriptor
+    loader: Node
+    named_by: str
+    loras: tuple[LoraNode, ...]
+    models: Mapping[str, ModelDescriptor]
+
+
+def read_parts(graph: Graph, sampler: Node, models: Mapping[str, ModelDescriptor]) -> Parts:
+    """The model of a sampler, through its LoRAs. Errors: NodeRefused."""
+    loras: list[LoraNode] = []
+    node = graph.source(sampler, "model")
+    while node.class_type == "LoraLoader":
+        loras.append(_lora(node, models))
+        node = graph.source(node, "model")
+    named_by = NAMES[node.class_type][0]
+    model = _model(node, named_by, models)
+    return Parts(model, node, named_by, tuple(reversed(loras)), models)
+
+
+def _lora(node: Node, models: Mapping[str, ModelDescriptor]) -> LoraNode:
+    weight, clip = node.inputs["strength_model"], node.inputs["strength_clip"]
+    if weight != clip:
+        raise NodeRefused(node, "strength_clip", f"is {clip:g}, but must be {weight:g}, as strength_model")
+    return LoraNode(node, find(node, "lora_name", "lora", models).model_id, weight)
+
+
+def find(node: Node, name: str, kind: Kind, models: Mapping[str, ModelDescriptor]) -> ModelDescriptor:
+    """The model that an input names. Errors: NodeRefused."""
+    given: str = node.inputs[name]
+    model = model_named(given, kind, models)
+    if model is None:
+        said = f"{given[:80]!r} not in {list(named(kind, models.values()))}"
+        raise NodeRefused(node, name, said, "value_not_in_list")
+    return model
+
+
+def _model(node: Node, name: str, models: Mapping[str, ModelDescriptor]) -> ModelDescriptor:
+    return find(node, name, "pipeline", models)
+
+
+def require_same(node: Node, parts: Parts) -> None:
+    """A loader of a part names the model of the sampler. Errors: NodeRefused."""
+    for name in NAMES[node.class_type]:
+        if _model(node, name, parts.models) != parts.model:
+            said = f"is {node.inputs[name]!r}, but must be {parts.model.model_id!r}: a model keeps its own parts"
+            raise NodeRefused(node, name, said)
+
+
+def require_vae(graph: Graph, node: Node, parts: Parts) -> None:
+    """The VAE of a node is that of the model. Errors: NodeRefused."""
+    require_same(graph.source(node, "vae"), parts)

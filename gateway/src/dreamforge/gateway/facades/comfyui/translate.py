@@ -1,0 +1,241 @@
+"""From a checked graph to the fields of a job. Pure: what has no counterpart here is refused by node.
+
+One chain is one job: a source of latents, one sampler or two with a latent upscale between them, a decoder, outputs.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dreamforge.contracts.models.descriptor import ModelDescriptor
+from dreamforge.gateway.facades.comfyui.conditioning import Conditioning, read_conditioning
+from dreamforge.gateway.facades.comfyui.graph import Graph, Node
+from dreamforge.gateway.facades.comfyui.nodes import SAMPLERS
+from dreamforge.gateway.facades.comfyui.parts import NodeRefused, Parts, read_parts, require_vae
+from dreamforge.gateway.facades.comfyui.passes import SamplerPass, read_pass, second_pass
+from dreamforge.gateway.facades.comfyui.refusals import Refusals
+from dreamforge.gateway.http.errors import WorkflowRefused
+
+Place = tuple[str, str]
+"""A node and an input of it."""
+EMPTY = frozenset(("EmptyLatentImage", "EmptySD3LatentImage"))
+UPSCALERS = frozenset(("LatentUpscale", "LatentUpscaleBy"))
+COLOURS = frozenset(("red", "green", "blue"))
+_EMBEDDING = re.compile(r"\bembedding:(\S+)")
+_BRACKET = re.compile(r"(?<!\\)[\[\]]")
+
+
+@dataclass(frozen=True, slots=True)
+class MaskSource:
+    """A mask: an image by its name, what of it says where is rendered again, and by how much that is grown."""
+
+    name: str
+    by_alpha: bool
+    grow_px: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """The fields of a job, and images by the names that the workflow gives them."""
+
+    fields: Mapping[str, Any]  # Any: JSON, validated where jobs are submitted
+    places: Mapping[str, Place]
+    """Where each field is from, so that an error names what the client has sent."""
+    init_image: str | None = None
+    control_image: str | None = None
+    mask: MaskSource | None = None
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What is gathered on the way."""
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
+    init_image: str | None = None
+    mask: MaskSource | None = None
+
+    def put(self, name: str, value: object, node: Node, of: str) -> None:
+        self.fields[name], self.places[name] = value, (node.node_id, of)
+
+
+def translate(graph: Graph, models: Mapping[str, ModelDescriptor]) -> Translation:
+    """The request of a workflow. Errors: WorkflowRefused, with the node and the input."""
+    try:
+        return _translated(graph, models)
+    except NodeRefused as error:
+        refusals = Refusals({node.node_id: node.class_type for node in graph.nodes.values()})
+        refusals.add(error.node_id, error.kind, error.name, f"{error.name}: {error.detail}")
+        raise refusals.error() from None
+
+
+def _translated(graph: Graph, models: Mapping[str, ModelDescriptor]) -> Translation:
+    decoder = _only_decoder(graph)
+    last = graph.source(decoder, "samples")
+    if last.class_type not in SAMPLERS:
+        raise NodeRefused(decoder, "samples", f"is {last.class_type}, but must be a sampler")
+    source = graph.source(last, "latent_image")
+    upscaler = source if source.class_type in UPSCALERS else None
+    first = last if upscaler is None else _sampler_before(graph, upscaler)
+    latent = graph.source(first, "latent_image")
+    parts = read_parts(graph, first, models)
+    require_vae(graph, decoder, parts)
+    draft = _Draft()
+    one = read_pass(first, starts_empty=latent.class_type in EMPTY)
+    conditioning = read_conditioning(graph, first, parts)
+    _put_model(draft, parts)
+    _put_texts(draft, conditioning, parts.model)
+    _put_pass(draft, one, parts.model)
+    _put_latent(draft, graph, first, latent, parts)
+    if one.strength is not None and draft.init_image is not None:
+        draft.put("strength", one.strength, first, one.strength_input)
+    if upscaler is not None:
+        _put_second_pass(draft, upscaler, one, last)
+    control_image = _put_control(draft, conditioning)
+    return Translation(draft.fields, draft.places, draft.init_image, control_image, draft.mask)
+
+
+def _only_decoder(graph: Graph) -> Node:
+    """The decoder whose images all outputs show."""
+    found: dict[str, Node] = {}
+    for output in graph.outputs:
+        shown = graph.source(graph.nodes[output], "images")
+        if shown.class_type != "VAEDecode":
+            raise NodeRefused(graph.nodes[output], "images", f"is {shown.class_type}, but must be VAEDecode")
+        found[shown.node_id] = shown
+        if len(found) > 1:
+            said = f"shows node {shown.node_id}, and another output node {next(iter(found))}: a job has one final image"
+            raise NodeRefused(graph.nodes[output], "images", said)
+    return next(iter(found.values()))
+
+
+def _sampler_before(graph: Graph, upscaler: Node) -> Node:
+    before = graph.source(upscaler, "samples")
+    if before.class_type not in SAMPLERS:
+        said = f"is {before.class_type}, but must be the sampler of the first pass"
+        raise NodeRefused(upscaler, "samples", said)
+    return before
+
+
+def _put_model(draft: _Draft, parts: Parts) -> None:
+    draft.put("model_id", parts.model.model_id, parts.loader, parts.named_by)
+    if parts.loras:
+        draft.fields["loras"] = [{"model_id": each.model_id, "weight": each.weight} for each in parts.loras]
+    for index, each in enumerate(parts.loras):
+        draft.places[f"loras/{index}/model_id"] = (each.node.node_id, "lora_name")
+        draft.places[f"loras/{index}/weight"] = (each.node.node_id, "strength_model")
+    if parts.loras:
+        draft.places["loras"] = (parts.loras[0].node.node_id, "lora_name")
+
+
+def _put_texts(draft: _Draft, conditioning: Conditioning, model: ModelDescriptor) -> None:
+    draft.put("prompt", _text(conditioning.positive, model), conditioning.positive, "text")
+    if negative := _text(conditioning.negative, model):
+        draft.put("negative_prompt", negative, conditioning.negative, "text")
+    if conditioning.clip_skip and conditioning.last_layer is not None:
+        draft.put("clip_skip", conditioning.clip_skip, conditioning.last_layer, "stop_at_clip_layer")
+
+
+def _text(node: Node, model: ModelDescriptor) -> str:
+    """The text of a prompt. Only ( ) are weights in ComfyUI; here [ ] are too, so they are escaped."""
+    text: str = node.inputs["text"]
+    if (found := _EMBEDDING.search(text)) is not None:
+        raise NodeRefused(node, "text", f"names the embedding {found[1][:80]!r}: there are no embeddings here")
+    return _BRACKET.sub(r"\\\g<0>", text) if model.capabilities.prompt_weights else text
+
+
+def _put_pass(draft: _Draft, one: SamplerPass, model: ModelDescriptor) -> None:
+    node = one.node
+    draft.put("seed", one.seed, node, one.seed_input)
+    draft.put("steps", one.steps, node, "steps")
+    if one.sampler is not None:
+        draft.put("sampler", one.sampler, node, "sampler_name")
+    if model.capabilities.negative_prompt:
+        draft.put("guidance_scale", one.cfg, node, "cfg")
+    elif one.cfg != 1:
+        raise NodeRefused(node, "cfg", f"is {one.cfg:g}, but must be 1: {model.model_id} has no negative prompt")
+
+
+def _put_latent(draft: _Draft, graph: Graph, sampler: Node, latent: Node, parts: Parts) -> None:
+    """Where the first pass starts: at noise, at an image, or at an image with a mask."""
+    if latent.class_type in EMPTY:
+        draft.put("width_px", latent.inputs["width"], latent, "width")
+        draft.put("height_px", latent.inputs["height"], latent, "height")
+        draft.put("images", latent.inputs["batch_size"], latent, "batch_size")
+        return
+    encoder = latent
+    if latent.class_type == "SetLatentNoiseMask":
+        encoder = graph.source(latent, "samples")
+        draft.mask = _mask(graph, latent, None)
+    elif latent.class_type == "VAEEncodeForInpaint":
+        draft.mask = _mask(graph, latent, latent.inputs["grow_mask_by"])
+    if encoder.class_type not in ("VAEEncode", "VAEEncodeForInpaint"):
+        said = f"is {encoder.class_type}: a sampler starts from an empty latent, an encoded image or a latent upscale"
+        raise NodeRefused(sampler, "latent_image", said)
+    require_vae(graph, encoder, parts)
+    shown = graph.source(encoder, "pixels")
+    draft.init_image = _image_name(encoder, "pixels", shown)
+    draft.put("resize_mode", "image_size", shown, "image")
+    draft.places["init_image"] = (shown.node_id, "image")
+    if draft.mask is not None:
+        draft.places["mask_image"] = (latent.node_id, "mask")
+
+
+def _image_name(node: Node, name: str, shown: Node) -> str:
+    if shown.class_type != "LoadImage":
+        raise NodeRefused(node, name, f"is {shown.class_type}, but must be LoadImage")
+    found: str = shown.inputs["image"]
+    return found
+
+
+def _mask(graph: Graph, node: Node, grow_px: int | None) -> MaskSource:
+    shown = graph.source(node, "mask")
+    by_alpha = shown.class_type == "LoadImage" or shown.inputs["channel"] not in COLOURS
+    return MaskSource(shown.inputs["image"], by_alpha, grow_px)
+
+
+def _put_second_pass(draft: _Draft, upscaler: Node, one: SamplerPass, last: Node) -> None:
+    two = second_pass(one, last)
+    if upscaler.class_type == "LatentUpscaleBy":
+        factor, named = upscaler.inputs["scale_by"], "scale_by"
+    else:
+        factor, named = _factor(draft, upscaler), "width"
+    draft.fields["upscale"] = {"factor": factor, "strength": two.strength}
+    draft.places["upscale"] = draft.places["upscale/factor"] = (upscaler.node_id, named)
+    draft.places["upscale/strength"] = (last.node_id, two.strength_input)
+
+
+def _factor(draft: _Draft, upscaler: Node) -> float:
+    """How many times a size in pixels is that of the first pass; 0 is whatever keeps the shape."""
+    if "width_px" not in draft.fields:
+        raise NodeRefused(upscaler, "width", "needs a first pass of a known size: use LatentUpscaleBy after an image")
+    factors = {
+        upscaler.inputs[name] / draft.fields[f"{name}_px"] for name in ("width", "height") if upscaler.inputs[name]
+    }
+    if len(factors) != 1:
+        size = f"{draft.fields['width_px']}x{draft.fields['height_px']}"
+        raise NodeRefused(upscaler, "width", f"and height must be the same multiple of {size}")
+    factor: float = factors.pop()
+    return factor
+
+
+def _put_control(draft: _Draft, conditioning: Conditioning) -> str | None:
+    control = conditioning.control
+    if control is None:
+        return None
+    draft.fields["control"] = {"model_id": control.model_id, "scale": control.scale}
+    draft.places["control/model_id"] = (control.loader.node_id, "control_net_name")
+    draft.places["control/scale"] = draft.places["control"] = (control.node.node_id, "strength")
+    draft.places["control/image"] = (control.image.node_id, "image")
+    return _image_name(control.node, "image", control.image)
+
+
+def located(translation: Translation, graph: Graph, problems: Mapping[str, str]) -> WorkflowRefused | None:
+    """What is wrong with fields of a job, told of the nodes that they are from; None where no field is of a node."""
+    refusals = Refusals({node.node_id: node.class_type for node in graph.nodes.values()})
+    for name, detail in problems.items():
+        place = translation.places.get(name) or translation.places.get(name.partition("/")[0])
+        if place is not None:
+            refusals.add(place[0], "custom_validation_failed", place[1], f"{place[1]}: {detail}")
+    return refusals.error() if refusals.found else None
