@@ -2,12 +2,18 @@
 
 import base64
 import io
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastmcp import Client
+from fastmcp.client.transports import StdioTransport
 from fastmcp.exceptions import ToolError
 from PIL import Image
+
+from dreamforge.runtime.embedded.ports import free_port
 
 
 @pytest.fixture
@@ -94,3 +100,33 @@ async def test_an_error_says_what_would_be_right(
     async with client:
         with pytest.raises(ToolError, match=says):
             await client.call_tool(tool, arguments)
+
+
+async def test_an_agent_that_starts_a_command_gets_the_same_tools(gateway_url: str) -> None:
+    command = StdioTransport(
+        str(Path(sys.executable).with_name("dreamforge")), ["mcp", "--gateway", gateway_url], env=dict(os.environ)
+    )
+    async with Client(command) as client:
+        assert "generate_image" in [tool.name for tool in await client.list_tools()]
+        told: list[float] = []
+
+        async def progress(done: float, _: float | None, __: str | None) -> None:
+            told.append(done)
+
+        found = await client.call_tool(
+            "generate_image", {"prompt": "a fox", "parameters": SMALL}, progress_handler=progress
+        )
+        assert [image.size for image in images_in(found)] == [(64, 64)]
+        assert told
+        with pytest.raises(ToolError, match="no job"):
+            await client.call_tool("get_job", {"job_id": "01a20638-499f-7288-a6c2-5e668ec21e03"})
+
+
+async def test_without_a_gateway_a_call_says_so(tmp_path: Path) -> None:
+    where = f"http://127.0.0.1:{free_port()}"
+    command = StdioTransport(
+        str(Path(sys.executable).with_name("dreamforge")), ["mcp", "--gateway", where], env=dict(os.environ)
+    )
+    with pytest.raises(Exception, match=r"(?i)connect|reach|closed|failed"):
+        async with Client(command) as client:
+            await client.list_tools()

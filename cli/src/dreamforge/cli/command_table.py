@@ -80,6 +80,12 @@ ENTRIES = {
         "Read the request in a picture of A1111, Forge, ComfyUI, InvokeAI, SwarmUI, Fooocus, NovelAI or ours.",
         asks_gateway=True,
     ),
+    "mcp": CommandEntry(
+        "mcp",
+        "mcp",
+        "Serve MCP on standard input and output, for agents that start their servers as commands.",
+        asks_gateway=True,
+    ),
     "certificate": CommandEntry("certificate", "app", "Make a certificate that pictures are signed with."),
     "jobs": CommandEntry("jobs", "app", "List, show, watch, cancel, retry, hold, release, explain and delete jobs."),
     "batches": CommandEntry(

@@ -59,7 +59,7 @@ class GatewayClient:
         self._tries = TRIES if expected else 1
         self._http = http_client(
             self.base_url,
-            headers=_headers(settings),
+            headers=headers_of(settings),
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
             transport=transport,
         )
@@ -258,7 +258,7 @@ class GatewayClient:
         )
 
 
-def _headers(settings: CliSettings) -> dict[str, str]:
+def headers_of(settings: CliSettings) -> dict[str, str]:
     """The tenant, and the key where the gateway asks for one."""
     key = settings.api_key.get_secret_value()
     return {"Forge-Tenant": settings.tenant} | ({"Authorization": f"Bearer {key}"} if key else {})

@@ -1,0 +1,22 @@
+"""`dreamforge mcp`: agents that start their servers as commands reach the gateway."""
+
+from dreamforge.cli import settings as cli_settings
+from dreamforge.cli.client.gateway import headers_of
+from dreamforge.cli.client.mcp_bridge import bridge
+from dreamforge.cli.console import run
+from dreamforge.cli.settings import gateway_url
+
+
+def mcp() -> None:
+    """Serve MCP on standard input and output, for agents that start their servers as commands.
+
+    Tools, answers and errors are those of the gateway at /mcp. It ends with its input.
+
+    Examples:
+
+      dreamforge mcp --gateway http://gpu-box:8080
+
+      {"mcpServers": {"dreamforge": {"command": "dreamforge", "args": ["mcp"]}}}
+    """
+    settings = cli_settings.load()
+    run(bridge(f"{gateway_url(settings).rstrip('/')}/mcp", headers_of(settings)))
