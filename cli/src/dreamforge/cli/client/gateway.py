@@ -28,6 +28,9 @@ SILENCE_SECONDS = 45.0
 TRIES = 8
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.2, 5.0
 RETRIED = frozenset({502, 503, 504})
+NO_GATEWAY_HINT = (
+    "start the stack with `dreamforge up`, or name another gateway with --gateway URL or FORGE_GATEWAY_URL"
+)
 TERMINAL_TOKENS = frozenset(event.TOKEN for event in TERMINAL_EVENTS)
 
 Json = dict[str, Any]  # Any: JSON as the gateway's OpenAPI document describes it
@@ -254,7 +257,7 @@ class GatewayClient:
             f"no gateway answers at {self.base_url}",
             Exit.UNAVAILABLE,
             {"reason": str(error) or type(error).__name__},
-            "start the stack with `dreamforge up`, or name another gateway with --gateway URL or FORGE_GATEWAY_URL",
+            NO_GATEWAY_HINT,
         )
 
 
