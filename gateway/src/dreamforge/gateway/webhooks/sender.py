@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import httpx
 
 from dreamforge.runtime import clock
-from dreamforge.runtime.http.outgoing import AddressRefused, OutgoingRule, OutgoingTransport
+from dreamforge.runtime.http.outgoing import OutgoingRule, OutgoingTransport
+from dreamforge.runtime.network import AddressRefused
 
 REASON_CHARS_MAX = 300
 # 410 says: never again. Standard Webhooks asks to stop there.
