@@ -1,6 +1,7 @@
 """Small folds that several services keep in memory: the fleet's heartbeats and the registered models."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -40,7 +41,7 @@ def _nothing(_: str) -> None:
 
 
 @dataclass(slots=True)
-class StreamView:
+class StreamView(ABC):
     """A fold of one stream that is kept in memory; `ready` is set once the stream has been read to its end."""
 
     STREAM: ClassVar[str]
@@ -59,8 +60,9 @@ class StreamView:
             if batch.pending == 0:
                 self.ready.set()
 
+    @abstractmethod
     def _apply(self, message: LogMessage) -> None:
-        raise NotImplementedError
+        """Fold one message."""
 
 
 @dataclass(slots=True)
