@@ -793,13 +793,15 @@ export interface paths {
         };
         /**
          * List Webhooks
-         * @description The webhooks of the tenant. An administrator names another one in Forge-Tenant.
+         * @description The webhooks of the tenant that send. An administrator names another tenant in Forge-Tenant.
          */
         get: operations["list_webhooks_v1_webhooks_get"];
         put?: never;
         /**
          * Create Webhook
          * @description Send events of jobs to a URL from now on. The answer shows the secret that signs them, this once.
+         *
+         *     With a job_id it ends by itself when the job is over and all of it has arrived.
          */
         post: operations["create_webhook_v1_webhooks_post"];
         delete?: never;
@@ -3119,6 +3121,11 @@ export interface components {
              */
             created_at: string;
             /**
+             * Ended At
+             * @description of one job: when all of it had arrived; nothing is sent any more
+             */
+            ended_at: string | null;
+            /**
              * Failing Jobs
              * @description jobs of which a delivery is tried again
              */
@@ -3187,6 +3194,11 @@ export interface components {
              */
             created_at: string;
             /**
+             * Ended At
+             * @description of one job: when all of it had arrived; nothing is sent any more
+             */
+            ended_at: string | null;
+            /**
              * Failing Jobs
              * @description jobs of which a delivery is tried again
              */
@@ -3221,7 +3233,7 @@ export interface components {
         };
         /**
          * WebhooksReply
-         * @description The webhooks of a tenant, the oldest first.
+         * @description The webhooks of a tenant that send, the oldest first.
          */
         WebhooksReply: {
             /** Webhooks */
@@ -14311,7 +14323,13 @@ export interface operations {
     create_webhook_v1_webhooks_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description makes a retried POST the same webhook: the answer then has the same secret, and says `Idempotent-Replayed: true`
+                 * @example order-4711
+                 */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -15403,6 +15421,29 @@ export interface operations {
                      *       "status": 404,
                      *       "title": "There is no such thing",
                      *       "type": "/docs#problem-job_not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ProblemReply"];
+                };
+            };
+            /** @description The Idempotency-Key was used for a different request, or no write has that sequence */
+            409: {
+                headers: {
+                    /** @description yours if you sent one; in every log line */
+                    "X-Request-Id"?: string;
+                    /** @description W3C trace context of this request */
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "The Idempotency-Key was used for a different request, or no write has that sequence",
+                     *       "request_id": "0198a0c4-5f00-7abc-8def-0123456789ab",
+                     *       "status": 409,
+                     *       "title": "The Idempotency-Key was used for a different request, or no write has that sequence",
+                     *       "type": "/docs#problem-conflict"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["ProblemReply"];

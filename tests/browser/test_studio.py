@@ -18,7 +18,9 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, PngImagePlugin
 from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect, sync_playwright
 from system_testkit.studio_system import MODEL, StudioSystem, picture, studio_system
+from system_testkit.webhook_receiver import WebhookReceiver
 
+from dreamforge.runtime.testing import eventually
 from dreamforge.runtime.testing.choice import chosen_servers
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -452,6 +454,28 @@ def test_the_tab_key_reaches_everything_and_shows_where_it_is(studio: Studio, vi
             reached[place] = visible
     assert expected <= reached.keys()
     assert all(reached.values())
+
+
+@BOTH
+def test_what_a_webhook_did_not_get_is_shown_and_sent_again(studio: Studio, view: tuple[int, str]) -> None:
+    receiver = WebhookReceiver(status=500)
+    studio.do(receiver.start)
+    webhook_id, job_id = studio.do(studio.system.parked_delivery, receiver.url)
+    page = studio.open(view)
+    webhooks = page.locator("#webhooks")
+    press(page, webhooks.locator("> summary"))
+    shop = webhooks.locator("> ul > li")
+    expect(shop).to_contain_text("shop: job.succeeded, job.failed, job.cancelled")
+    receiver.status = 200
+    press(page, shop.get_by_role("button", name="Send again what is parked (1)"))
+    studio.do(eventually, lambda: receiver.types(job_id) == ["job.succeeded"], REACTION_MILLISECONDS / 1000)
+    press(page, shop.locator("summary"))
+    deliveries = shop.locator("details li")
+    expect(deliveries.filter(has_text="replayed")).to_contain_text(job_id)
+    expect(deliveries.filter(has_text="parked")).to_contain_text("the receiver answered 500")
+    assert Axe().run(page).violations_count == 0
+    studio.do(studio.system.request, "DELETE", f"/v1/webhooks/{webhook_id}")
+    studio.do(receiver.stop)
 
 
 @pytest.fixture(scope="module")

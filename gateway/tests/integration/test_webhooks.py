@@ -1,16 +1,15 @@
 """Webhooks: signed as the public library verifies, in order, and nothing lost while a receiver is away."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import pytest
 from simulated_system import BODY, SimulatedSystem, models, ready, running
 from standardwebhooks import Webhook, WebhookVerificationError
+from system_testkit.webhook_receiver import WebhookReceiver
 
 from dreamforge.contracts.access import CreateKey, Scope, written_key
 from dreamforge.contracts.events import ErasureRequested
@@ -19,46 +18,6 @@ from dreamforge.runtime.log.aggregate import KEY
 from dreamforge.runtime.testing import eventually
 
 ALL = ["job.requested", "job.started", "job.artifact-stored", "job.succeeded", "job.cancelled"]
-
-
-@dataclass
-class Receiver:
-    """A server of a tenant, which can be stopped and started again at its address."""
-
-    port: int = 0
-    status: int = 200
-    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    tried: int = 0
-    _server: asyncio.Server | None = None
-
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._answer, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def stop(self) -> None:
-        assert self._server is not None
-        self._server.close()
-
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:]) if name}
-        body = await reader.readexactly(int(headers["content-length"]))
-        self.tried += 1
-        if self.status == 200:
-            self.got.append((headers, body))
-        more = "Location: http://127.0.0.1:1/\r\n" if self.status == 302 else ""
-        writer.write(f"HTTP/1.1 {self.status} X\r\nContent-Length: 0\r\nConnection: close\r\n{more}\r\n".encode())
-        await writer.drain()
-        writer.close()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/hook"
-
-    def types(self, job_id: str) -> list[str]:
-        """What arrived of a job, in order."""
-        found = [json.loads(body) for _, body in self.got]
-        return [each["type"] for each in found if each["data"]["job_id"] == job_id]
 
 
 ON: dict[str, object] = {
@@ -77,8 +36,8 @@ def change_settings() -> dict[str, object]:
 
 
 @pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    found = Receiver()
+async def receiver() -> AsyncIterator[WebhookReceiver]:
+    found = WebhookReceiver()
     await found.start()
     yield found
     await found.stop()
@@ -131,7 +90,7 @@ async def submit(client: httpx.AsyncClient) -> str:
     return str(answer.json()["job_id"])
 
 
-async def arrives(receiver: Receiver, job_id: str, last: str) -> list[str]:
+async def arrives(receiver: WebhookReceiver, job_id: str, last: str) -> list[str]:
     def ended() -> bool:
         return last in receiver.types(job_id)
 
@@ -140,7 +99,7 @@ async def arrives(receiver: Receiver, job_id: str, last: str) -> list[str]:
 
 
 async def test_what_arrives_is_verified_by_the_public_library_also_while_a_secret_is_replaced(
-    system: SimulatedSystem, user: httpx.AsyncClient, receiver: Receiver
+    system: SimulatedSystem, user: httpx.AsyncClient, receiver: WebhookReceiver
 ) -> None:
     earlier = await submit(user)
     webhook = await create(user, receiver.url, name="shop")
@@ -175,9 +134,9 @@ async def test_what_arrives_is_verified_by_the_public_library_also_while_a_secre
 
 
 async def test_nothing_is_lost_while_the_receiver_is_away_nor_when_the_gateway_restarts_meanwhile(
-    system: SimulatedSystem, receiver: Receiver, settings: Any
+    system: SimulatedSystem, receiver: WebhookReceiver, settings: Any
 ) -> None:
-    healthy = Receiver()
+    healthy = WebhookReceiver()
     await healthy.start()
     jobs: list[str] = []
     async with (
@@ -209,7 +168,7 @@ async def test_nothing_is_lost_while_the_receiver_is_away_nor_when_the_gateway_r
 
 
 async def test_a_tenant_sees_and_gets_only_what_is_its_own(
-    system: SimulatedSystem, url: str, user: httpx.AsyncClient, receiver: Receiver
+    system: SimulatedSystem, url: str, user: httpx.AsyncClient, receiver: WebhookReceiver
 ) -> None:
     other = await with_key(system, url, "b", Scope.READ, Scope.SUBMIT)
     webhook = await create(user, receiver.url)
@@ -234,7 +193,7 @@ async def test_a_tenant_sees_and_gets_only_what_is_its_own(
 
 @pytest.mark.parametrize("change_settings", [ON | {"gateway_webhook_give_up_seconds": 0.0}])
 async def test_what_is_parked_is_shown_with_its_reason_and_replayed_by_command(
-    client: httpx.AsyncClient, receiver: Receiver
+    client: httpx.AsyncClient, receiver: WebhookReceiver
 ) -> None:
     webhook = await create(client, receiver.url, kinds=["job.requested", "job.cancelled"])
     path = f"/v1/webhooks/{webhook['webhook_id']}"
@@ -260,8 +219,51 @@ async def test_what_is_parked_is_shown_with_its_reason_and_replayed_by_command(
     assert wrong.status_code == 422
 
 
+async def test_a_repeat_with_its_key_answers_the_same_webhook(
+    user: httpx.AsyncClient, receiver: WebhookReceiver
+) -> None:
+    body, key = {"url": receiver.url, "name": "shop"}, {"Idempotency-Key": "shop-1"}
+    first, again = [await user.post("/v1/webhooks", json=body, headers=key) for _ in range(2)]
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json() | {"failing_jobs": 0} == first.json()
+    assert ("idempotent-replayed" in first.headers, again.headers["idempotent-replayed"]) == (False, "true")
+    path = f"/v1/webhooks/{first.json()['webhook_id']}"
+    other = await user.post("/v1/webhooks", json=body | {"name": "other"}, headers=key)
+    assert (other.status_code, other.json()["code"]) == (409, "webhook_key_used")
+    assert "different request" in other.json()["detail"]
+    for method, where, says in (("POST", f"{path}/rotate", "replaced"), ("DELETE", path, "deleted")):
+        await user.request(method, where, json={} if method == "POST" else None)
+        refused = await user.post("/v1/webhooks", json=body, headers=key)
+        assert (refused.status_code, says in refused.json()["detail"]) == (409, True), refused.text
+
+
+async def test_a_webhook_of_one_job_ends_when_the_end_of_its_job_has_arrived(
+    system: SimulatedSystem, user: httpx.AsyncClient, receiver: WebhookReceiver
+) -> None:
+    job_id = await submit(user)
+    webhook = await create(user, receiver.url, job_id=job_id, kinds=["job.started"])  # not the end itself
+    path = f"/v1/webhooks/{webhook['webhook_id']}"
+    receiver.status = 500
+    await system.start(job_id)
+    await eventually(lambda: receiver.tried > 0)
+    await system.finish(job_id)
+    assert (await user.get(path)).json()["ended_at"] is None
+    receiver.status = 200
+    await eventually(lambda: user.get(path), until=lambda shown: shown.json()["ended_at"] is not None)
+    assert receiver.types(job_id) == ["job.started"]
+    await has_read(user, lambda found: found == [])
+    shown = (await user.get(f"{path}/deliveries")).json()["deliveries"]
+    assert shown[0]["status"] == "succeeded"
+    assert (await user.post(f"{path}/replay", json={})).status_code == 409
+    late = await create(user, receiver.url, job_id=job_id)  # there is nothing that could come
+    await eventually(
+        lambda: user.get(f"/v1/webhooks/{late['webhook_id']}"),
+        until=lambda shown: shown.json()["ended_at"] is not None,
+    )
+
+
 async def test_nothing_is_sent_of_a_deleted_job(
-    system: SimulatedSystem, user: httpx.AsyncClient, receiver: Receiver
+    system: SimulatedSystem, user: httpx.AsyncClient, receiver: WebhookReceiver
 ) -> None:
     receiver.status = 500
     webhook = await create(user, receiver.url)

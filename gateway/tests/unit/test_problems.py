@@ -65,6 +65,7 @@ EXAMPLES: tuple[tuple[e.ForgeError, int], ...] = (
     (e.JobNotFound(job_id="x"), 404),
     (e.ArtifactNotFound(artifact_id="x"), 404),
     (e.IdempotencyConflict(job_id="x"), 409),
+    (e.WebhookKeyUsed(webhook_id="x", why="which was deleted"), 409),
     (e.ImagesMissing(attempt=1, missing=(1, 2)), 409),
     (e.StaleAttempt(attempt=1, current_attempt=2, status="running"), 409),
     (e.VersionConflict(subject="x", expected_version=1), 409),

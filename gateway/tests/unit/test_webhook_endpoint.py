@@ -3,8 +3,15 @@
 from datetime import UTC, datetime, timedelta
 
 from dreamforge.contracts.deliveries import Backlog, Deliveries
-from dreamforge.contracts.webhook_events import DeliveryFailed, DeliverySucceeded
-from dreamforge.contracts.webhooks import WebhookState
+from dreamforge.contracts.webhook_events import (
+    DeliveryFailed,
+    DeliveryParked,
+    DeliveryReplayed,
+    DeliverySucceeded,
+    SealedSecret,
+    WebhookCreated,
+)
+from dreamforge.contracts.webhooks import WebhookState, evolve_webhook
 from dreamforge.gateway.webhooks.endpoint import Endpoint
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -84,3 +91,56 @@ def test_what_waits_is_sent_at_once_when_the_receiver_is_back() -> None:
     assert found.begin(NOON, 4) == []
     found.recovered()
     assert found.begin(NOON, 4) == ["a", "b"]
+
+
+def created_for(job_id: str) -> WebhookState:
+    created = WebhookCreated(
+        at=NOON,
+        tenant="a",
+        url="https://a.example/",
+        kinds=("job.started", "job.succeeded"),
+        job_id=job_id,
+        from_sequence=10,
+        secret=SealedSecret(sealed="x"),
+    )
+    return evolve_webhook(WebhookState(), created)
+
+
+def test_one_of_a_single_job_is_finished_when_the_end_of_the_job_has_arrived() -> None:
+    found = endpoint()
+    found.state = created_for("a")
+    for sequence, is_terminal in ((11, False), (12, True)):
+        found.offer("a", sequence)
+        found.note_end("a", sequence, is_terminal=is_terminal)
+    assert (found.job_end, found.is_finished) == (12, False)
+    found.begin(NOON, 4)
+    fail(found, "a", 11, NOON + timedelta(seconds=10))
+    assert not found.is_finished
+    found.begin(NOON + timedelta(seconds=10), 4)
+    succeed(found, "a", 11)
+    assert not found.is_finished
+    found.begin(NOON, 4)
+    succeed(found, "a", 12)
+    assert found.is_finished
+
+
+def test_one_of_a_single_job_waits_until_all_was_read_and_nothing_is_parked() -> None:
+    found = endpoint()
+    found.state, found.job_end = created_for("a"), 12
+    assert not found.is_finished  # JOBS was read up to 10
+    found.offer("a", 12)
+    found.begin(NOON, 4)
+    named = {"at": NOON, "job_id": "a", "sequence": 12, "until": 12, "kind": "k", "attempts": 9}
+    found.deliveries.apply(DeliveryParked(**named, reason="no"))
+    found.end("a")
+    assert not found.is_finished
+    found.deliveries.apply(DeliveryReplayed(at=NOON, job_id="a", sequence=12, kind="k"))
+    assert not found.is_finished
+    succeed(found, "a", 12)
+    assert found.is_finished
+
+
+def test_one_of_all_jobs_has_no_end() -> None:
+    found = endpoint()
+    found.note_end("a", 11, is_terminal=True)
+    assert not found.is_finished

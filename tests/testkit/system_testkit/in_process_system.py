@@ -134,11 +134,14 @@ class InProcessSystem(ApiClient):
 
 
 @asynccontextmanager
-async def in_process_system(folder: Path, faults: FaultInjector) -> AsyncIterator[InProcessSystem]:
-    """A system that is ready; at the end it is stopped in order, which must work too."""
+async def in_process_system(folder: Path, faults: FaultInjector, **own: str) -> AsyncIterator[InProcessSystem]:
+    """A system that is ready; at the end it is stopped in order, which must work too.
+
+    `own` are further settings (FORGE_...) of every service.
+    """
     async with AsyncExitStack() as exits:
         servers = await exits.enter_async_context(EmbeddedStack(folder / "servers", runner_ids=("r1",)))
-        environment = servers.settings_env() | OWN | {"FORGE_STATE_DIR": str(folder)}
+        environment = servers.settings_env() | OWN | {"FORGE_STATE_DIR": str(folder)} | own
         named = {name.removeprefix("FORGE_").lower(): value for name, value in environment.items()}
         settings = StorageSettings(_env_file=None, **named)  # type: ignore[arg-type]
         listener = listen("127.0.0.1", 0)

@@ -56,6 +56,13 @@ MODEL = ModelDescriptor(
     ),
 )
 DECISION = Decision(waited_seconds=0.5, effective_priority=5, queue_length=1, required_bytes=1, candidates=())
+# A delivery that fails is parked at once.
+WEBHOOKS = {
+    "FORGE_GATEWAY_WEBHOOK_KEY": "k" * 32,
+    "FORGE_GATEWAY_WEBHOOK_NETWORKS": "127.0.0.1",
+    "FORGE_GATEWAY_WEBHOOK_HTTP": "true",
+    "FORGE_GATEWAY_WEBHOOK_GIVE_UP_SECONDS": "0",
+}
 RUNNER: dict[str, Any] = {"runner_id": "r1", "instance_id": "i1"}
 
 
@@ -147,6 +154,18 @@ class StudioSystem(ApiClient):
             await asyncio.gather(*(self._append(job["job_id"], *ended) for job in waiting))
             await asyncio.gather(*(self._until(job["job_id"], "cancelled") for job in waiting))
 
+    async def parked_delivery(self, url: str) -> tuple[str, str]:
+        """A webhook, and a job of which it did not get the end, once the gateway shows that: their ids."""
+        body = {"url": url, "name": "shop"}
+        webhook_id = str((await self.request("POST", "/v1/webhooks", json=body)).json()["webhook_id"])
+        job_id = await self.finished_job(picture(14))
+
+        async def parked() -> bool:
+            return (await self.request("GET", f"/v1/webhooks/{webhook_id}")).json()["parked"] == 1
+
+        await eventually(parked, JOB_SECONDS)
+        return webhook_id, job_id
+
     async def new_key(self, tenant: str) -> str:
         """An API key of a tenant, once the gateway that asks for keys knows it."""
         key_id, secret = ids.new_key_id(), ids.new_key_secret()
@@ -194,7 +213,7 @@ async def studio_system(folder: Path) -> AsyncIterator[StudioSystem]:
     """A system that is ready and has a model."""
     async with AsyncExitStack() as exits:
         servers = await exits.enter_async_context(EmbeddedStack(folder / "servers"))
-        environment = servers.settings_env() | {"FORGE_STATE_DIR": str(folder)}
+        environment = servers.settings_env() | {"FORGE_STATE_DIR": str(folder)} | WEBHOOKS
         named = {name.removeprefix("FORGE_").lower(): value for name, value in environment.items()}
         settings = StorageSettings(_env_file=None, **named)  # type: ignore[arg-type]
         url = await exits.enter_async_context(_serving(named, projector.SERVICE))

@@ -338,6 +338,18 @@ class IdempotencyConflict(Conflict):
 
 
 @dataclass(eq=False)
+class WebhookKeyUsed(Conflict):
+    """The Idempotency-Key was used before, and its answer cannot be given again."""
+
+    code = "webhook_key_used"
+    webhook_id: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"this Idempotency-Key already made webhook {self.webhook_id}, {self.why}: use a new key"
+
+
+@dataclass(eq=False)
 class JobWasErased(Conflict):
     """The job that this Idempotency-Key has made was erased, or is going to be: it is not rendered again."""
 

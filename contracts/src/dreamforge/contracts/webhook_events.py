@@ -49,6 +49,13 @@ class WebhookDeleted(WebhookEvent):
     TOKEN = "deleted"
 
 
+class WebhookEnded(WebhookEvent):
+    """All that it asked for of its one job has arrived, and the job is over: nothing more can come."""
+
+    TYPE = "dreamforge.webhook.ended.v1"
+    TOKEN = "ended"
+
+
 class DeliveryEvent(Event):
     """What became of deliveries to a webhook, on `forge.deliveries.{webhook_id}.{TOKEN}`. No body is stored."""
 
@@ -124,6 +131,7 @@ WEBHOOK_EVENTS: tuple[type[Event], ...] = (
     WebhookCreated,
     WebhookSecretRotated,
     WebhookDeleted,
+    WebhookEnded,
     DeliverySucceeded,
     DeliveryFailed,
     DeliveryParked,

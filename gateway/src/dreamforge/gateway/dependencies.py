@@ -249,7 +249,7 @@ class Dependencies:
             limit_bytes=settings.gateway_stream_buffer_bytes,
             heartbeat_seconds=settings.gateway_heartbeat_seconds,
         )
-        store = EventStore(bus, self._source)
+        store, webhooks = EventStore(bus, self._source), WebhooksView(bus)
         log = self._log = Log(
             bus,
             store,
@@ -258,8 +258,8 @@ class Dependencies:
             QueuesView(bus),
             KeysView(bus),
             TenantsView(bus, changed=self.quotas.changed),
-            WebhooksView(bus),
-            DeliveriesView(bus),
+            webhooks,
+            DeliveriesView(bus, sends=webhooks.sends),
             hub,
         )
         async with asyncio.TaskGroup() as tasks:

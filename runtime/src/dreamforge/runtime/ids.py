@@ -11,6 +11,10 @@ from dreamforge.runtime import clock
 JOB_NAMESPACE = uuid.UUID("6f2c1c0e-7f0b-5b0a-9a53-0d5e4c6f7267")
 # The same of batches, and of the jobs in them.
 BATCH_NAMESPACE = uuid.UUID("0d7b3c52-9e1f-5c64-8a37-f2b6d0e4c918")
+# The same of webhooks.
+WEBHOOK_NAMESPACE = uuid.UUID("9a4c7de1-52b8-5f0e-b6d3-1c8e0f7a2b45")
+# Letters and digits that no reader mistakes for another one.
+KEY_ID_LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
 # Namespace of the identities of older streams. Any fixed UUID does; changing it would make each another log.
 LOG_NAMESPACE = uuid.UUID("3b0f1f6e-4a0b-5d8e-9a3c-7c1b0a2d6e55")
 SEED_BITS = 53  # exact in JSON and in every browser
@@ -58,6 +62,18 @@ def job_id_in(batch_id: str, index: int) -> str:
     return str(uuid.uuid5(BATCH_NAMESPACE, f"{batch_id}\x1f{index}"))
 
 
+def webhook_id_for(tenant: str, idempotency_key: str | None) -> str:
+    """The id of the webhook of this idempotency key, always the same; a new one without a key.
+
+    >>> webhook_id_for("t", "k")
+    'y6nkjtc8af'
+    """
+    if idempotency_key is None:
+        return new_key_id()
+    chosen = uuid.uuid5(WEBHOOK_NAMESPACE, f"{tenant}\x1f{idempotency_key}").bytes
+    return "".join(KEY_ID_LETTERS[byte % len(KEY_ID_LETTERS)] for byte in chosen[-KEY_ID_CHARS:])
+
+
 def adopted_log_id(stream: str, created: str) -> str:
     """The identity of a stream that was made before there were identities: the same one from every process.
 
@@ -79,7 +95,7 @@ def new_secret() -> str:
 
 def new_key_id() -> str:
     """The public part of an API key: 52 random bits, in letters and digits that no reader mistakes."""
-    return "".join(secrets.choice("0123456789abcdefghjkmnpqrstvwxyz") for _ in range(KEY_ID_CHARS))
+    return "".join(secrets.choice(KEY_ID_LETTERS) for _ in range(KEY_ID_CHARS))
 
 
 def new_key_secret() -> str:

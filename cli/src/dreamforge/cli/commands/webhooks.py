@@ -23,7 +23,7 @@ def create(
         list[str] | None,
         typer.Option(help="Kind of event, as job.succeeded; repeat it for several. Default: the three ends of a job."),
     ] = None,
-    job: Annotated[str | None, typer.Option(help="Only events of this job.")] = None,
+    job: Annotated[str | None, typer.Option(help="Only events of this job; it ends with it.")] = None,
     name: Annotated[str, typer.Option(help="What it is for.")] = "",
     json: Json = False,
 ) -> None:
@@ -37,7 +37,7 @@ def create(
 
 @app.command("list")
 def list_webhooks(json: Json = False) -> None:
-    """List the webhooks of the tenant."""
+    """List the webhooks of the tenant that send."""
     answer = run(_read(PATH))
     if json:
         emit(answer)

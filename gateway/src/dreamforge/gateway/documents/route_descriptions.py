@@ -71,6 +71,10 @@ KEY: Json = {
     "description": "makes a retried POST the same job, forever: the answer then says `Idempotent-Replayed: true`",
     "example": "order-4711",
 }
+WEBHOOK_KEY: Json = KEY | {
+    "description": "makes a retried POST the same webhook: the answer then has the same secret, and says "
+    "`Idempotent-Replayed: true`",
+}
 
 
 # Of a route that is read again and again.

@@ -53,6 +53,7 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (own.UploadNotFound, 404, "There is no such upload"),
     (e.NotFound, 404, "Not found"),
     (e.JobWasErased, 410, "The job that the Idempotency-Key has made was deleted"),
+    (e.WebhookKeyUsed, 409, "The Idempotency-Key was used for another webhook"),
     (e.IdempotencyConflict, 409, "The Idempotency-Key was used for something else"),
     (own.SequenceNotGiven, 409, "There is no such write yet"),
     (own.SequenceOfOtherLog, 409, "The write was in another log"),

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dreamforge.contracts.deliveries import RECENT_MAX
-from dreamforge.contracts.errors import JobNotFound, WebhookNotFound
+from dreamforge.contracts.errors import Conflict, JobNotFound, WebhookKeyUsed, WebhookNotFound
 from dreamforge.contracts.log.envelope import seal
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.contracts.webhook_events import DeliveryReplayed
@@ -17,7 +17,8 @@ from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.authentication import actor_of, identity_of
 from dreamforge.gateway.http.errors import InvalidRequest, Violation, WebhooksFull, WebhooksOff
 from dreamforge.gateway.http.middleware import context_of
-from dreamforge.gateway.routes.common import BoundedBodyRoute, dependencies_of, reply, tenant_of, visible_job
+from dreamforge.gateway.identity.seals import Seal
+from dreamforge.gateway.routes.common import BoundedBodyRoute, dependencies_of, key_of, reply, tenant_of, visible_job
 from dreamforge.gateway.webhooks.address import checked_url
 from dreamforge.gateway.webhooks.replies import (
     DeliveriesReply,
@@ -31,7 +32,7 @@ from dreamforge.gateway.webhooks.replies import (
     WebhookSecretReply,
     WebhooksReply,
 )
-from dreamforge.gateway.webhooks.signing import seal_of, sealed_secret, written_secret
+from dreamforge.gateway.webhooks.signing import opened_secrets, seal_of, sealed_secret, written_secret
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.aggregate import WEBHOOK
 from dreamforge.runtime.log.bus import ack
@@ -47,34 +48,48 @@ REPLAYS_MAX = 1_000
     status_code=201,
     response_model=WebhookSecretReply,
     responses=doc.problems(400, 404, 409, 413, 415, 422, 429, 503),
+    openapi_extra={"parameters": [doc.WEBHOOK_KEY]},
 )
 async def create_webhook(request: Request, asked: Annotated[WebhookRequest, Body()]) -> Response:
-    """Send events of jobs to a URL from now on. The answer shows the secret that signs them, this once."""
+    """Send events of jobs to a URL from now on. The answer shows the secret that signs them, this once.
+
+    With a job_id it ends by itself when the job is over and all of it has arrived.
+    """
     dependencies, tenant = dependencies_of(request), tenant_of(request)
-    key, webhook_id, secret = _key(dependencies), ids.new_key_id(), ids.new_signing_secret()
+    webhook_id = ids.webhook_id_for(tenant, key_of(request))
+    seal = seal_of(_key(dependencies), webhook_id)
+    known = await dependencies.store.read(WEBHOOK, webhook_id)
+    command = await _creation(request, asked, seal, is_new=known.state.created is None)
+    outcome = await dependencies.store.handle(WEBHOOK, webhook_id, command, known=known, **_said(request))
+    replayed = {} if outcome.events else {"Idempotent-Replayed": "true"}
+    headers = {"Location": _path(webhook_id)} | replayed
+    return reply(_with_secret(dependencies, webhook_id, outcome.state, seal), 201, headers)
+
+
+async def _creation(request: Request, asked: WebhookRequest, seal: Seal, *, is_new: bool) -> CreateWebhook:
+    """The command, after every check. A repeat needs no room of its own. Errors: JobNotFound, WebhooksFull."""
+    dependencies, tenant = dependencies_of(request), tenant_of(request)
     url = checked_url(asked.url, dependencies.outgoing_rule, allow_http=dependencies.settings.gateway_webhook_http)
     if asked.job_id is not None:
         await _require_job_of(request, asked.job_id, tenant)
     maximum = dependencies.settings.gateway_webhooks
-    if len(_webhooks_of(dependencies, tenant)) >= maximum:
+    if is_new and len(_webhooks_of(dependencies, tenant)) >= maximum:
         raise WebhooksFull(maximum=maximum)
-    command = CreateWebhook(
+    return CreateWebhook(
         now=clock.now(),
         tenant=tenant,
         url=url,
         kinds=tuple(dict.fromkeys(asked.kinds)),
         from_sequence=await last_sequence(dependencies.log.bus, JOBS.name),
-        sealed=sealed_secret(seal_of(key, webhook_id), secret),
+        sealed=sealed_secret(seal, ids.new_signing_secret()),
         job_id=asked.job_id,
         name=asked.name,
     )
-    outcome = await dependencies.store.handle(WEBHOOK, webhook_id, command, **_said(request))
-    return reply(_with_secret(dependencies, webhook_id, outcome.state, secret), 201, {"Location": _path(webhook_id)})
 
 
 @router.get("", response_model=WebhooksReply, responses=doc.problems(400, 503))
 async def list_webhooks(request: Request) -> Response:
-    """The webhooks of the tenant. An administrator names another one in Forge-Tenant."""
+    """The webhooks of the tenant that send. An administrator names another tenant in Forge-Tenant."""
     dependencies = dependencies_of(request)
     found = _webhooks_of(dependencies, tenant_of(request))
     return reply(WebhooksReply(webhooks=tuple(_shown(dependencies, each, state) for each, state in found.items())))
@@ -104,11 +119,12 @@ async def rotate_secret(
 ) -> Response:
     """Sign with a new secret, shown this once; the earlier ones sign beside it for a while."""
     await _visible(request, webhook_id)
-    dependencies, secret = dependencies_of(request), ids.new_signing_secret()
-    sealed = sealed_secret(seal_of(_key(dependencies), webhook_id), secret)
+    dependencies = dependencies_of(request)
+    seal = seal_of(_key(dependencies), webhook_id)
+    sealed = sealed_secret(seal, ids.new_signing_secret())
     command = RotateWebhookSecret(clock.now(), sealed, rotation.overlap_seconds)
     outcome = await dependencies.store.handle(WEBHOOK, webhook_id, command, **_said(request))
-    return reply(_with_secret(dependencies, webhook_id, outcome.state, secret))
+    return reply(_with_secret(dependencies, webhook_id, outcome.state, seal))
 
 
 @router.get("/{webhook_id}/deliveries", response_model=DeliveriesReply, responses=doc.problems(404, 422, 503))
@@ -127,12 +143,16 @@ async def list_deliveries(
     return reply(DeliveriesReply(deliveries=tuple(chosen[:limit])))
 
 
-@router.post("/{webhook_id}/replay", response_model=ReplayReply, responses=doc.problems(400, 404, 413, 415, 422, 503))
+@router.post(
+    "/{webhook_id}/replay", response_model=ReplayReply, responses=doc.problems(400, 404, 409, 413, 415, 422, 503)
+)
 async def replay(
     request: Request, webhook_id: WebhookId, asked: Annotated[ReplayRequest, Body()] = ReplayRequest()
 ) -> Response:
     """Send again what is parked, at most 1,000 at once; or one event of a job, parked or not."""
     state, dependencies = await _visible(request, webhook_id), dependencies_of(request)
+    if state.ended_at is not None:
+        raise Conflict(f"webhook {webhook_id} has ended with its job: one of all jobs can send its events again")
     if asked.sequence is not None:
         found = [await _event_of(dependencies, state, asked)]
     else:
@@ -210,9 +230,14 @@ def _shown(dependencies: Dependencies, webhook_id: str, state: WebhookState) -> 
     return WebhookReply.of(webhook_id, state, dependencies.deliveries_to(webhook_id), clock.now())
 
 
-def _with_secret(dependencies: Dependencies, webhook_id: str, state: WebhookState, secret: bytes) -> WebhookSecretReply:
-    shown = _shown(dependencies, webhook_id, state)
-    return WebhookSecretReply(**shown.model_dump(), secret=written_secret(secret))
+def _with_secret(dependencies: Dependencies, webhook_id: str, state: WebhookState, seal: Seal) -> WebhookSecretReply:
+    """With its newest secret. Errors: WebhookKeyUsed where a repeat cannot be told it any more."""
+    found = opened_secrets(seal, state.secrets[:1], clock.now())
+    if not found:
+        raise WebhookKeyUsed(
+            webhook_id=webhook_id, why="whose secret was sealed with another FORGE_GATEWAY_WEBHOOK_KEY"
+        )
+    return WebhookSecretReply.with_secret(_shown(dependencies, webhook_id, state), written_secret(found[0]))
 
 
 def _said(request: Request) -> dict[str, Any]:  # Any: options of `EventStore.handle`

@@ -13,7 +13,8 @@ from dreamforge.contracts.webhooks import WebhookState
 class Endpoint:
     """In memory of the gateway that delivers. A job is in one of `ready`, `waiting` and `busy`, or settled.
 
-    `stopped`: its backlog is full, and what comes after `backlog.through` is read when there is room.
+    `stopped`: its backlog is full, and what comes after `backlog.through` is read when there is room. `job_end`: of a
+    webhook for one job that is over, the sequence after which nothing more of it can come.
     """
 
     webhook_id: str
@@ -22,6 +23,7 @@ class Endpoint:
     backlog: Backlog
     limit_jobs: int
     stopped: bool = False
+    job_end: int | None = None
     ready: dict[str, None] = field(default_factory=dict)
     waiting: list[tuple[datetime, str]] = field(default_factory=list)
     busy: set[str] = field(default_factory=set)
@@ -36,6 +38,22 @@ class Endpoint:
         if self.backlog.take(job_id, sequence, self.deliveries.queue(job_id)) and new:
             self.schedule(job_id)
         self.backlog.through = sequence
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its job is over, and all that it wants of it has arrived. What is parked may yet be replayed."""
+        if self.job_end is None or self.backlog.through < self.job_end:
+            return False
+        queues = self.deliveries.queues.values()
+        return not (self.ready or self.busy or self.deliveries.parked or any(queue.is_open for queue in queues))
+
+    def note_end(self, job_id: str, sequence: int, *, is_terminal: bool) -> None:
+        """An event of a job was read and, where it is wanted, taken."""
+        created = self.state.created
+        if is_terminal and created is not None and created.job_id == job_id:
+            self.job_end = sequence
+        if self.job_end == sequence:
+            self.wake.set()
 
     def schedule(self, job_id: str) -> None:
         """Something of the job is to be sent; when, its queue says."""

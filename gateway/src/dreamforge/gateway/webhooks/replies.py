@@ -69,6 +69,7 @@ class WebhookReply(Value):
     job_id: str | None
     name: str
     created_at: datetime
+    ended_at: datetime | None = Field(description="of one job: when all of it had arrived; nothing is sent any more")
     secrets: tuple[datetime | None, ...] = Field(description="until when each one signs; null: the current one")
     failing_jobs: int = Field(description="jobs of which a delivery is tried again")
     parked: int = Field(description="deliveries that are not tried again until they are replayed")
@@ -86,6 +87,7 @@ class WebhookReply(Value):
             job_id=created.job_id,
             name=created.name,
             created_at=created.at,
+            ended_at=state.ended_at,
             secrets=tuple(secret.until for secret in state.signing(now)),
             failing_jobs=sum(queue.retry_at is not None for queue in deliveries.queues.values()),
             parked=len(deliveries.parked),
@@ -97,9 +99,14 @@ class WebhookSecretReply(WebhookReply):
 
     secret: str = Field(description="whsec_ and base64, as the libraries of Standard Webhooks take it")
 
+    @classmethod
+    def with_secret(cls, shown: WebhookReply, secret: str) -> "WebhookSecretReply":
+        """The reply to who has made or rotated it."""
+        return cls(**shown.model_dump(), secret=secret)
+
 
 class WebhooksReply(Value):
-    """The webhooks of a tenant, the oldest first."""
+    """The webhooks of a tenant that send, the oldest first."""
 
     webhooks: tuple[WebhookReply, ...]
 

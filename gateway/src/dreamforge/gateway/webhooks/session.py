@@ -13,7 +13,7 @@ from typing import Any
 from prometheus_client import Counter
 
 from dreamforge.contracts.deliveries import Backlog, DeliveryQueue
-from dreamforge.contracts.events import JobEvent
+from dreamforge.contracts.events import TERMINAL_EVENTS, JobEvent
 from dreamforge.contracts.log.envelope import Recorded, seal
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.contracts.webhook_events import (
@@ -26,12 +26,13 @@ from dreamforge.contracts.webhook_events import (
     DeliverySucceeded,
     JobDelivery,
 )
-from dreamforge.contracts.webhooks import KINDS, kind_of
+from dreamforge.contracts.webhooks import KINDS, EndWebhook, kind_of
 from dreamforge.gateway.webhooks.endpoint import Endpoint
 from dreamforge.gateway.webhooks.sender import Sender, SendOutcome
 from dreamforge.gateway.webhooks.settings import WebhookSettings
 from dreamforge.gateway.webhooks.signing import body_of, headers_of, opened_secrets, seal_of
 from dreamforge.runtime import clock, ids
+from dreamforge.runtime.log.aggregate import WEBHOOK
 from dreamforge.runtime.log.bus import Bus, ack
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.follow import Follower
@@ -43,6 +44,7 @@ DELIVERED = Counter("forge_webhook_deliveries_total", "Attempts to deliver to we
 # How far JOBS was read is recorded so often, and again after a day, long before the stream forgets it.
 CHECKPOINT_SECONDS, CHECKPOINT_AGAIN = 30.0, timedelta(days=1)
 KIND_OF_TOKEN = {event.TOKEN: kind for kind, event in KINDS.items()}
+TERMINAL_TOKENS = frozenset(event.TOKEN for event in TERMINAL_EVENTS)
 NO_SECRET = "no secret can be opened: FORGE_GATEWAY_WEBHOOK_KEY has changed, so rotate the secret of this webhook"
 
 
@@ -61,7 +63,7 @@ class DeliverySession:
     ) -> None:
         self._bus, self._store, self._webhooks, self._settings = bus, store, webhooks, settings
         self._sender, self._tenant_of_job, self._source = sender, tenant_of_job, source
-        self._view = DeliveriesView(bus, changed=self._recorded)
+        self._view = DeliveriesView(bus, changed=self._recorded, sends=webhooks.sends)
         self._endpoints: dict[str, Endpoint] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._read_again = asyncio.Event()
@@ -143,12 +145,29 @@ class DeliverySession:
                 endpoint.offer(job_id, message.sequence)
             else:
                 endpoint.backlog.through = message.sequence
+            endpoint.note_end(job_id, message.sequence, is_terminal=token in TERMINAL_TOKENS)
 
     async def _serve(self, endpoint: Endpoint) -> None:
-        """Send what one webhook has to be sent, some jobs at once."""
+        """Send what one webhook has to be sent, some jobs at once; one of a single job ends with it."""
+        ended = await self._end_of_job(endpoint)
+        endpoint.job_end = endpoint.job_end or ended
+        await self._send_all(endpoint)
+        await self._store.handle(WEBHOOK, endpoint.webhook_id, EndWebhook(clock.now()))
+
+    async def _end_of_job(self, endpoint: Endpoint) -> int | None:
+        """After which sequence nothing more can come, where it is known: this gateway may have read JOBS beyond it."""
+        created = endpoint.state.created
+        if created is None or created.job_id is None:
+            return None
+        loaded = await self._store.load(created.job_id)
+        ends = [each.sequence for each in loaded.history if isinstance(each.event, TERMINAL_EVENTS)]
+        return ends[0] if ends else loaded.version if loaded.state.hidden or not loaded.history else None
+
+    async def _send_all(self, endpoint: Endpoint) -> None:
+        """Until all is sent, where there is an end."""
         connections = self._settings.gateway_webhook_connections
         async with asyncio.TaskGroup() as group:
-            while True:
+            while not endpoint.is_finished:
                 endpoint.wake.clear()
                 for job_id in endpoint.begin(clock.now(), connections):
                     group.create_task(self._send_next(endpoint, job_id))

@@ -29,6 +29,7 @@ class Leadership:
 
     def __init__(self, bus: Bus, service: str, instance_id: str, on_change: Callable[[bool], None]) -> None:
         self._bus = bus
+        self._service = service
         self._key = key_of(LEADERS_BUCKET, service)
         self._instance = instance_id
         self._on_change = on_change
@@ -77,7 +78,7 @@ class Leadership:
         """Say it once: the next step is a quarter of a second away."""
         if str(error) != self._warned:
             self._warned = str(error)
-            logger.warning("leadership: {}", error)
+            logger.warning("leadership of {}: {}", self._service, error)
 
     async def _holder(self) -> str | None:
         """The instance that holds the key, None if it is free; remembers the revision of the key.
@@ -88,7 +89,7 @@ class Leadership:
         self._revision, headers, data = found or (0, {}, b"")
         holder = holder_of(data, headers, clock.now())
         if data and holder is None:
-            self._warn(DependencyAway(dependency="leaders", reason="what is under the key is no lease of a scheduler"))
+            self._warn(DependencyAway(dependency="leaders", reason=f"what is under the key {self._key} is no lease"))
         return holder
 
     async def _put(self, data: bytes, headers: dict[str, str]) -> int:
@@ -101,7 +102,7 @@ class Leadership:
             try:
                 await self._delete()
             except (ApiError, DependencyAway) as error:
-                logger.warning("leadership was not released, its lease will expire: {}", error)
+                logger.warning("leadership of {} was not released, its lease will expire: {}", self._service, error)
 
     async def _delete(self) -> None:
         """Delete the key; if a renewal without an awaited answer changed its revision, read it and try again."""

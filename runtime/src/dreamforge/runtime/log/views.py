@@ -208,23 +208,38 @@ class TenantsView(StreamView):
 
 @dataclass(slots=True)
 class WebhooksView(StreamView):
-    """Every webhook that was not deleted, by id. `changed(webhook_id)` is called after each change."""
+    """Every webhook that sends, by id: it was not deleted and has not ended.
+
+    `changed(webhook_id)` is called after each change.
+    """
 
     STREAM = WEBHOOKS.name
 
     changed: Callable[[str], None] = _nothing
     webhooks: dict[str, WebhookState] = field(default_factory=dict)
 
+    def sends(self, webhook_id: str) -> bool:
+        """Whether it may send anything, as far as is known."""
+        return webhook_id in self.webhooks or not self.ready.is_set()
+
     def _apply(self, message: LogMessage) -> None:
         recorded = readable(message)
         if recorded is None or not isinstance(recorded.event, WebhookEvent):
             return
         state = evolve_webhook(self.webhooks.get(recorded.entity_id, WebhookState()), recorded.event)
-        if state.deleted_at is None:
+        if state.sends:
             self.webhooks[recorded.entity_id] = state
         else:
             self.webhooks.pop(recorded.entity_id, None)
         self.changed(recorded.entity_id)
+
+
+def _always(_: str) -> bool:
+    return True
+
+
+# Webhooks that are gone, and of which deliveries are shown yet.
+GONE_MAX = 1_000
 
 
 def _no_delivery(_: str, __: DeliveryEvent) -> None:
@@ -233,18 +248,31 @@ def _no_delivery(_: str, __: DeliveryEvent) -> None:
 
 @dataclass(slots=True)
 class DeliveriesView(StreamView):
-    """What became of deliveries, by webhook. `changed(webhook_id, event)` is called after each change."""
+    """What became of deliveries, by webhook. `changed(webhook_id, event)` is called after each change.
+
+    `sends(webhook_id)` is false of a webhook that is gone: the oldest of those are forgotten.
+    """
 
     STREAM = DELIVERIES.name
 
     changed: Callable[[str, DeliveryEvent], None] = _no_delivery
+    sends: Callable[[str], bool] = _always
     deliveries: dict[str, Deliveries] = field(default_factory=dict)
+    _forget_at: int = 2 * GONE_MAX
     _sequence: int = 0
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
 
     def of(self, webhook_id: str) -> Deliveries:
         """Those to one webhook."""
+        if webhook_id not in self.deliveries and len(self.deliveries) >= self._forget_at:
+            self._forget()
         return self.deliveries.setdefault(webhook_id, Deliveries())
+
+    def _forget(self) -> None:
+        gone = [webhook_id for webhook_id in self.deliveries if not self.sends(webhook_id)]
+        for webhook_id in gone[:-GONE_MAX]:
+            del self.deliveries[webhook_id]
+        self._forget_at = len(self.deliveries) + GONE_MAX
 
     async def reaches(self, sequence: int) -> None:
         """Wait until an event that was written has been read back."""
