@@ -218,7 +218,16 @@ async def test_what_does_not_exist_is_a_problem_document(client: httpx.AsyncClie
         response = await client.request(method, path)
         assert (response.status_code, response.json()["code"]) == (status, code), (method, path)
         assert response.json()["instance"]
-    assert (await client.put("/v1/jobs")).headers["allow"] == "GET, HEAD, POST"
+    for path, allowed in (
+        ("/v1/jobs", "GET, HEAD, POST"),
+        ("/v1/images/edits", "POST"),
+        ("/sdapi/v1/options", "GET, HEAD, POST"),
+        ("/prompt", "GET, HEAD, POST"),
+        ("/api/v2/jobs/x/cancel", "POST"),
+        ("/mcp", "DELETE, GET, HEAD, POST"),
+    ):
+        refused = await client.put(path)
+        assert (refused.status_code, refused.headers["allow"]) == (405, allowed), path
 
 
 async def test_pages_load_nothing_from_elsewhere(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,20 +1,20 @@
 """Answers every exception of a route with its problem document."""
 
-from asyncio import to_thread
-from typing import Any
-
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from loguru import logger
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from dreamforge.contracts.errors import DependencyAway, ForgeError
 from dreamforge.contracts.validation import Location, describe_errors
 from dreamforge.gateway.http.errors import SHOWN_CHARS, VIOLATIONS_MAX, InvalidRequest, Violation, pointer
 from dreamforge.gateway.http.middleware import BUG, encoded
 from dreamforge.gateway.http.problems import NO_SUCH_ROUTE, Problem, http_problem, problem_of
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 def install(app: FastAPI) -> None:
@@ -67,13 +67,16 @@ async def _http_error(request: Request, error: Exception) -> Response:
         405: f"{request.method[:16]} is not allowed here",
     }
     detail = details.get(error.status_code, str(error.detail))
-    headers = {"Allow": await to_thread(_allowed, request)} if error.status_code == 405 else error.headers
+    headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
     return respond(request, http_problem(error.status_code, detail, headers))
 
 
 def _allowed(request: Request) -> str:
     """Every method of this path: the framework names only those of the first route that has it."""
-    document: dict[str, Any] = request.app.state.document.read()
-    template = getattr(request.scope.get("route"), "path", "")
-    methods = {method.upper() for method in document["paths"].get(template, {"get": None})}
+    routes = request.app.router.routes
+
+    def is_served(method: str) -> bool:
+        return any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+
+    methods = {method for method in METHODS if is_served(method)}
     return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))

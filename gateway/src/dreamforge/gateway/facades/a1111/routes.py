@@ -106,7 +106,7 @@ async def read_png_info(request: Request) -> Response:
     """What is written in an image. Errors: BadPicture, InvalidRequest."""
     given = await json_object(request, _body_bytes(request, 1))
     try:
-        found = await asyncio.to_thread(png_info, image_in(given.get("image"), "image"))
+        found = await asyncio.to_thread(lambda: png_info(image_in(given.get("image"), "image")))
     except DamagedPicture as error:
         raise BadPicture(str(error)) from None
     return JSONResponse(found)
@@ -114,7 +114,8 @@ async def read_png_info(request: Request) -> Response:
 
 async def _generate(request: Request, translate: Translate) -> Response:
     body = await json_object(request, _body_bytes(request, IMAGES_MAX))
-    asked = translate(body, dependencies_of(request).models(), await runs.selected_model(request))
+    models, selected = dict(dependencies_of(request).models()), await runs.selected_model(request)
+    asked = await asyncio.to_thread(translate, body, models, selected)  # which decodes images
     await _keep_images(request, asked)
     key = f"{_client(request)}{key_of(request) or ids.new_id()}"
     job_id = await runs.start(request, asked.fields, key)
