@@ -42,7 +42,7 @@ GRAPHS = st.dictionaries(
     max_size=4,
 )
 KEYS = st.sampled_from(
-    ["prompt", "parameters", "dreamforge", "invokeai_metadata", "sd-metadata", "Comment", "Software"]
+    ["prompt", "parameters", "dreamforge", "invokeai_metadata", "sd-metadata", "Dream", "Comment", "Software"]
 )
 INFOTEXT = st.text(st.sampled_from('ab<lora:x>\n,:"{[]} 1.5Steps Seed'), max_size=60)
 TEXTS = st.one_of(OBJECTS.map(json.dumps), GRAPHS.map(json.dumps), INFOTEXT, st.text(max_size=20))

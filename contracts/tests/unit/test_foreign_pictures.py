@@ -287,6 +287,39 @@ def test_invokeai_of_today_and_of_before():
     assert found.model == ImportedModel("sd-1.5", "cc6cb27103")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        '"a fox, -s curve [blur]" -s 50 -S 123 -W 512 -H 768 -C 7.5 --karras_max 29 -A k_lms '
+        "-G 0.8 -ft gfpgan -U 2 0.75",
+        "a fox, -s curve [blur] -s50 -b1 -W512 -H768 -C7.5 -mk_lms -S123 -G0.8 --karras_max 29 -U 2 0.75 -ft gfpgan",
+    ],
+)
+def test_invokeai_of_the_command_line(command):
+    found = read(Dream=command)
+    assert (found.tool, found.sampler) == ("InvokeAI", "k_lms")
+    assert found.fields == {
+        "prompt": "a fox, -s curve",
+        "negative_prompt": "blur",
+        "steps": 50,
+        "seed": 123,
+        "width_px": 512,
+        "height_px": 768,
+        "guidance_scale": 7.5,
+    }
+    assert {each.name: each.value for each in found.unmapped} == {
+        "-G": "0.8",
+        "-ft": "gfpgan",
+        "-U": "2 0.75",
+        "--karras_max": "29",
+    }
+
+
+@pytest.mark.parametrize("text", ["", "a fox", "-s", '"a fox" -S 5', "-s 5"])
+def test_a_dream_that_is_no_command_says_nothing(text):
+    assert read_request(PictureMetadata("image/png", {"Dream": text})) is None
+
+
 SWARM = {
     "sui_image_params": {
         "prompt": "a fox", "negativeprompt": "blur", "model": "OfficialStableDiffusion/sd_xl_base_1.0", "seed": 5,

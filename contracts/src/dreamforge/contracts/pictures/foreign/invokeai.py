@@ -1,6 +1,6 @@
-"""Pictures of InvokeAI: JSON in `invokeai_metadata` (3 and later) or `sd-metadata` (2). Pure.
+"""Pictures of InvokeAI: JSON in `invokeai_metadata` (3 and later) or `sd-metadata` (2), a command in `Dream` (1). Pure.
 
-Source: invokeai/app/invocations/metadata.py, `CoreMetadataInvocation`.
+Sources: invokeai/app/invocations/metadata.py, `CoreMetadataInvocation`; ldm/invoke/args.py, `dream_prompt_str`.
 """
 
 import re
@@ -26,6 +26,11 @@ _IGNORED = (
 _NUMBERS = (("steps", "steps"), ("seed", "seed"), ("width", "width_px"), ("height", "height_px"))
 _NEGATIVES = re.compile(r"\[([^\[\]]*)\]")
 _WEIGHTED = re.compile(r"(?:\w|\))(?:\++|-+)(?=[\s,.)]|$)|\)\d")
+#: The last -s with a number ends the prompt. Values stood beside their letters in the first releases (-s50).
+_COMMAND = re.compile(r"(.*)\s(-s\s*\d+(?:\s.*)?)", re.DOTALL)
+_SWITCH = re.compile(r"(--\w+|-(?:tm|ft|cf)|-[A-Za-z])(\S*)")
+_DREAM_NUMBERS = (("-s", "steps"), ("-S", "seed"), ("-W", "width_px"), ("-H", "height_px"))
+_DREAM_IGNORED = ("-n", "-b", "-i", "-F", "-o", "-t", "--fit")
 _COMPEL = "words with +, - or (word)1.2 are InvokeAI's syntax, and text here"
 
 
@@ -34,7 +39,10 @@ def read_invokeai(metadata: PictureMetadata) -> ImportedRequest | None:
     if (found := json_object(metadata.texts.get("invokeai_metadata"))) is not None:
         return _request(found)
     legacy = json_object(metadata.texts.get("sd-metadata"))
-    return _legacy(legacy) if isinstance(inside(legacy, "image"), dict) and legacy is not None else None
+    if legacy is not None and isinstance(inside(legacy, "image"), dict):
+        return _legacy(legacy)
+    command = _COMMAND.fullmatch(metadata.texts.get("Dream", "").strip("\0 \n"))
+    return _dream(command[1], command[2]) if command else None
 
 
 def _request(values: dict[str, Any]) -> ImportedRequest:  # Any: JSON
@@ -64,8 +72,7 @@ def _legacy(values: dict[str, Any]) -> ImportedRequest:  # Any: JSON
     reading = Reading("InvokeAI", dict(values["image"]))
     listed = reading.take("prompt")
     parts = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else [{"prompt": listed}]
-    text = " ".join(str(each.get("prompt") or "") for each in parts)
-    _prompts(reading, " ".join(_NEGATIVES.sub("", text).split()), ", ".join(_NEGATIVES.findall(text)))
+    _mixed_prompts(reading, " ".join(str(each.get("prompt") or "") for each in parts))
     for theirs, ours in _NUMBERS:
         reading.number(theirs, ours, whole=True)
     reading.number("cfg_scale", "guidance_scale")
@@ -73,6 +80,33 @@ def _legacy(values: dict[str, Any]) -> ImportedRequest:  # Any: JSON
     reading.ignore(_IGNORED)
     model = ImportedModel(str(values.get("model_weights") or ""), str(values.get("model_hash") or "").lower())
     return reading.done(sampler=reading.text("sampler"), model=model)
+
+
+def _dream(prompt: str, switches: str) -> ImportedRequest:
+    """A command line: "a fox" -s 50 -S 123 -W 512 -H 512 -C 7.5 -A k_lms."""
+    values: dict[str, str | bool] = {}
+    name = ""
+    for word in switches.split():
+        if found := _SWITCH.fullmatch(word):
+            name = found[1]
+            values[name] = found[2] or True
+        elif name:  # some have several values
+            values[name] = word if values[name] is True else f"{values[name]} {word}"
+    reading = Reading("InvokeAI", dict(values))
+    prompt = prompt.strip()
+    _mixed_prompts(reading, prompt[1:-1] if prompt[:1] == prompt[-1:] == '"' else prompt)
+    for theirs, ours in _DREAM_NUMBERS:
+        reading.number(theirs, ours, whole=True)
+    reading.number("-C", "guidance_scale")
+    for switch in ("-I", "-f"):
+        reading.start_image(switch, reading.take(switch))
+    reading.ignore(_DREAM_IGNORED)
+    return reading.done(sampler=reading.text("-A") or reading.text("-m"))
+
+
+def _mixed_prompts(reading: Reading, text: str) -> None:
+    """Until 2, what is in brackets is the negative prompt."""
+    _prompts(reading, " ".join(_NEGATIVES.sub("", text).split()), ", ".join(_NEGATIVES.findall(text)))
 
 
 def _prompts(reading: Reading, prompt: str, negative: str) -> None:
