@@ -711,7 +711,7 @@ export interface paths {
         head?: never;
         /**
          * Configure Tenant
-         * @description Set quotas and the weight of a tenant. They count from the next request and the next plan on.
+         * @description Set quotas, the weight and the downloads of a tenant. They count from the next request and the next plan on.
          */
         patch: operations["configure_tenant_v1_tenants__tenant__patch"];
         trace?: never;
@@ -1959,6 +1959,12 @@ export interface components {
              */
             key_id: string | null;
             /**
+             * Metadata
+             * @description what a download of its images has where `?metadata=` is left out
+             * @enum {string}
+             */
+            metadata: "full" | "none";
+            /**
              * Quotas
              * @description of the tenant that the request acts for
              */
@@ -2850,6 +2856,11 @@ export interface components {
          */
         TenantChange: {
             /**
+             * Metadata
+             * @description none: downloads are without recipes where a request does not ask for them
+             */
+            metadata?: ("full" | "none") | null;
+            /**
              * Open Jobs
              * @description jobs that are not finished
              */
@@ -2907,6 +2918,12 @@ export interface components {
          * @description What a tenant may use, and its share.
          */
         TenantReply: {
+            /**
+             * Metadata
+             * @description none: downloads are without recipes where a request does not ask for them
+             * @enum {string}
+             */
+            metadata: "full" | "none";
             /** Quotas */
             quotas: components["schemas"]["QuotaReply"][];
             /** Tenant */
@@ -3729,7 +3746,7 @@ export interface operations {
     fetch_artifact_v1_artifacts__artifact_id__get: {
         parameters: {
             query?: {
-                /** @description none: without recipe, texts and signature; the mark that it was generated stays */
+                /** @description none: without recipe, texts and signature; the mark that it was generated stays. Left out: as the tenant has set it, or else full */
                 metadata?: "full" | "none";
                 /** @description as the header Forge-Min-Sequence */
                 min_sequence?: number;

@@ -65,3 +65,12 @@ def test_a_selected_model_stays_whatever_else_changes():
     assert decide_tenant(state, selected) == ()
     (event,) = decide_tenant(UNCONFIGURED, ConfigureTenant(NOON, {}, 2))
     assert "selected_model" not in event.model_dump()
+
+
+def test_downloads_without_recipes_stay_so_until_they_are_set_again():
+    bare = ConfigureTenant(NOON, {}, metadata="none")
+    state = after(bare, ConfigureTenant(NOON, {"streams": 1}, 2))
+    assert (state.metadata, decide_tenant(state, bare)) == ("none", ())
+    (event,) = decide_tenant(state, ConfigureTenant(NOON, {}, metadata="full"))
+    assert "metadata" not in event.model_dump()
+    assert evolve_tenant(state, event).metadata == "full"

@@ -15,6 +15,7 @@ from dreamforge.gateway.http.stored_bytes import PART_BYTES
 from dreamforge.gateway.read import thumbnails
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_of
+from dreamforge.runtime.testing import eventually
 
 
 def noise(width_px: int, height_px: int) -> bytes:
@@ -229,3 +230,8 @@ async def test_a_picture_without_its_recipe_is_another_file_with_the_same_pixels
     assert (await client.get(address, params={"metadata": "none"}, headers=known)).status_code == 304
     assert (await client.get(address, headers=known)).status_code == 200
     assert (await client.get(address, params={"metadata": "some"})).status_code == 422
+    configured = await client.patch("/v1/tenants/default", json={"metadata": "none"})
+    assert configured.json()["metadata"] == "none"
+    await eventually(lambda: client.get("/v1/me"), until=lambda me: me.json()["metadata"] == "none")
+    assert (await client.get(address)).content == bare.content
+    assert (await client.get(address, params={"metadata": "full"})).content == whole.content

@@ -139,6 +139,11 @@ class TenantConfigured(TenantEvent):
         exclude_if=is_none,
         description="the model of requests over interfaces that select one first and name none later",
     )
+    metadata: Literal["none"] | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="none: downloads of its pictures are without their recipes, where a request does not ask for them",
+    )
 
 
 class AuditEvent(Event):

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from dreamforge.contracts.installation_events import TenantConfigured, TenantEvent
 from dreamforge.contracts.quotas import NO_QUOTAS, Quotas
+
+Metadata = Literal["full", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +17,14 @@ class TenantState:
 
     `earlier`: the weights before it, each with the time until which it counted, in order.
     `selected_model`: that of requests over interfaces which select a model first and name none later.
+    `metadata`: whether its pictures are downloaded with their recipes, where a request does not say.
     """
 
     quotas: Quotas = NO_QUOTAS
     weight: int = 1
     earlier: tuple[tuple[datetime, int], ...] = ()
     selected_model: str | None = None
+    metadata: Metadata = "full"
 
     def weight_at(self, at: datetime) -> int:
         """The weight that counted at a time: a fold of the past counts with the weights of the past."""
@@ -33,7 +38,7 @@ UNCONFIGURED = TenantState()
 class ConfigureTenant:
     """`quotas` has the ones that change: None takes that of the installation again.
 
-    `weight` and `selected_model`: None leaves it as it is.
+    `weight`, `selected_model` and `metadata`: None leaves it as it is.
     """
 
     now: datetime
@@ -41,6 +46,7 @@ class ConfigureTenant:
     weight: int | None = None
     configured_by: str = "operator"
     selected_model: str | None = None
+    metadata: Metadata | None = None
 
 
 def decide_tenant(state: TenantState, command: ConfigureTenant) -> tuple[TenantEvent, ...]:
@@ -48,7 +54,8 @@ def decide_tenant(state: TenantState, command: ConfigureTenant) -> tuple[TenantE
     quotas = Quotas.model_validate(state.quotas.model_dump() | dict(command.quotas))
     weight = state.weight if command.weight is None else command.weight
     model = command.selected_model or state.selected_model
-    if (quotas, weight, model) == (state.quotas, state.weight, state.selected_model):
+    metadata = command.metadata or state.metadata
+    if (quotas, weight, model, metadata) == (state.quotas, state.weight, state.selected_model, state.metadata):
         return ()
     return (
         TenantConfigured(
@@ -57,6 +64,7 @@ def decide_tenant(state: TenantState, command: ConfigureTenant) -> tuple[TenantE
             weight=weight,
             configured_by=command.configured_by,
             selected_model=model,
+            metadata="none" if metadata == "none" else None,
         ),
     )
 
@@ -66,5 +74,6 @@ def evolve_tenant(state: TenantState, event: TenantEvent) -> TenantState:
     match event:
         case TenantConfigured():
             before = () if event.weight == state.weight else ((event.at, state.weight),)
-            return TenantState(event.quotas, event.weight, (*state.earlier, *before), event.selected_model)
+            earlier = (*state.earlier, *before)
+            return TenantState(event.quotas, event.weight, earlier, event.selected_model, event.metadata or "full")
     raise TypeError(type(event).__name__)

@@ -14,7 +14,7 @@ from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.log.permissions import GATEWAY
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.request.limits import Limits
-from dreamforge.contracts.tenants import TenantState
+from dreamforge.contracts.tenants import UNCONFIGURED, Metadata, TenantState
 from dreamforge.contracts.webhooks import WebhookState
 from dreamforge.gateway.batches.template_process import TemplateProcesses
 from dreamforge.gateway.events.hub import Hub
@@ -187,6 +187,14 @@ class Dependencies:
         if not view.ready.is_set():
             raise DependencyAway(dependency="nats", reason="the tenants have not been read yet")
         return view.tenants
+
+    def images_for(self, tenant: str, metadata: Metadata | None = None) -> ObjectStore | StrippedImages:
+        """The images of a tenant, with their recipes or without, as is asked for or else as the tenant has set it.
+
+        Errors: DependencyAway until the tenants were read once.
+        """
+        chosen = metadata or self.tenants().get(tenant, UNCONFIGURED).metadata
+        return self.stripped_images if chosen == "none" else self.objects
 
     def webhooks(self) -> Mapping[str, WebhookState]:
         """The webhooks of every tenant, by id. Errors: DependencyAway until they were read once."""

@@ -133,8 +133,9 @@ class GatewayClient:
         return await self.read(f"/v1/jobs/{job_id}")
 
     async def image(self, url: str) -> bytes:
-        """The bytes of an image, through redirects of the gateway. `url` is as a reply has it."""
-        response = await self._answer("GET", self.absolute(url), headers={}, follow_redirects=True)
+        """The bytes of an image as it was rendered, through redirects of the gateway. `url` is as a reply has it."""
+        whole = {"metadata": "full"}
+        response = await self._answer("GET", self.absolute(url), headers={}, params=whole, follow_redirects=True)
         return response.content
 
     def absolute(self, url: str) -> str:

@@ -15,6 +15,7 @@ from dreamforge.cli.commands.runners import table_of
 from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.contracts.quotas import WEIGHT_MAX, Quota
 from dreamforge.contracts.readable_sizes import readable_size
+from dreamforge.contracts.tenants import Metadata
 
 app = GatewayGroup("Show and set quotas and weights of tenants; where keys are asked for, with one of scope admin.")
 NONE = "none"
@@ -69,9 +70,12 @@ def set_quotas(
     requests_per_second: Annotated[str | None, _option("Requests with API keys, of one gateway.")] = None,
     uploads: Annotated[str | None, _option("Uploads that one gateway receives at once.")] = None,
     weight: Annotated[int | None, typer.Option(min=1, max=WEIGHT_MAX, help="Share beside other tenants.")] = None,
+    metadata: Annotated[
+        Metadata | None, typer.Option(help="none: downloads are without recipes where a request does not ask for them.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Set quotas and the weight of a tenant. `none` takes the quota of the installation again.
+    """Set quotas, the weight and the downloads of a tenant. A quota of `none` is that of the installation again.
 
     Example: dreamforge tenants set studio-a --open-jobs 50 --streams none --weight 2
     """
@@ -84,7 +88,9 @@ def set_quotas(
         "uploads": uploads,
     }
     change: JsonObject = {quota: _value(text) for quota, text in given.items() if text is not None}
-    _print(run(_configure(name, change | ({} if weight is None else {"weight": weight}))), json=json)
+    others = {"weight": weight, "metadata": metadata}
+    change |= {key: value for key, value in others.items() if value is not None}
+    _print(run(_configure(name, change)), json=json)
 
 
 def _value(text: str) -> int | float | None:
@@ -115,7 +121,8 @@ def _print(answer: JsonObject, *, json: bool) -> None:
         whose = "" if each["limit"] is None else "its own" if each["own"] else "of the installation"
         again = f", room from {each['frees_at']}" if each["frees_at"] else ""
         table.add_row(name_of(each["quota"]), used, limit or "none", whose + again)
-    out.print(f"tenant {answer['tenant']}, weight {answer['weight']}", markup=False)
+    bare = ", downloads without recipes" if answer["metadata"] == "none" else ""
+    out.print(f"tenant {answer['tenant']}, weight {answer['weight']}{bare}", markup=False)
     out.print(table)
 
 

@@ -123,8 +123,9 @@ def ended_job(job_id: str, facts: list[JobEventData]) -> EndedJob:
 
 
 async def image_bytes(request: Request, image: FinishedImage) -> bytes:
-    """The bytes of an image. Errors: ArtifactNotFound, DependencyAway."""
-    return await dependencies_of(request).objects.get(object_key(image.sha256))
+    """The bytes of an image, as its tenant gives them away. Errors: ArtifactNotFound, DependencyAway."""
+    images = dependencies_of(request).images_for(tenant_of(request))
+    return await images.get(object_key(image.sha256))
 
 
 def image_path(request: Request, image: FinishedImage) -> str:

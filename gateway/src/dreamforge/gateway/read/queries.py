@@ -180,10 +180,10 @@ def commitments() -> Statement:
 
 
 def artifact(artifact_id: str) -> Statement:
-    """A visible artifact: the hash of its bytes, from which follows where they are, and what names it for people."""
+    """A visible artifact: the hash of its bytes, from which follows where they are, whose it is, and what names it."""
     a, prompt = artifacts.c, jobs.c.request["prompt"].astext.label("prompt")
     return (
-        select(a.sha256, a.job_id, a.index, a.content_type, prompt)
+        select(a.sha256, a.job_id, a.index, a.content_type, jobs.c.tenant, prompt)
         .outerjoin(jobs, jobs.c.job_id == a.job_id)
         .where(a.artifact_id == artifact_id, a.visible, SHOWN)
     )

@@ -14,6 +14,7 @@ from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, Valu
 from dreamforge.contracts.quotas import Quota
 from dreamforge.contracts.request.batch import BatchTemplate
 from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.contracts.tenants import Metadata
 
 
 class Links(Value):
@@ -332,6 +333,7 @@ class TenantReply(Value):
 
     tenant: str
     weight: int = Field(description="its share of the fleet, beside those of other tenants")
+    metadata: Metadata = Field(description="none: downloads are without recipes where a request does not ask for them")
     quotas: tuple[QuotaReply, ...]
 
 
@@ -350,6 +352,7 @@ class MeReply(Value):
     tenant: str | None = Field(description="whose jobs it submits and sees; null: any")
     scopes: tuple[Scope, ...]
     quotas: tuple[QuotaReply, ...] = Field(description="of the tenant that the request acts for")
+    metadata: Metadata = Field(description="what a download of its images has where `?metadata=` is left out")
     csrf_token: str | None = Field(
         default=None, description="of a session in a cookie: every write needs it in the header Forge-CSRF-Token"
     )

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dreamforge.contracts.access import Identity, Scope
+from dreamforge.contracts.tenants import UNCONFIGURED
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.authentication import (
     OIDC_START_PATH,
@@ -81,7 +82,7 @@ async def sign_out(request: Request) -> Response:
 
 async def _me(request: Request, identity: Identity, session: str | None = None) -> MeReply:
     dependencies = dependencies_of(request)
-    authentication = dependencies.settings.gateway_auth
+    authentication, tenant = dependencies.settings.gateway_auth, tenant_for(request, identity)
     return MeReply(
         authentication=authentication,
         key_id=identity.key_id or None,
@@ -89,5 +90,6 @@ async def _me(request: Request, identity: Identity, session: str | None = None) 
         tenant=identity.tenant,
         scopes=tuple(scope for scope in Scope if identity.allows(scope)),
         csrf_token=csrf_token(session) if session and authentication != "none" else None,
-        quotas=await quota_replies(dependencies, tenant_for(request, identity)),
+        quotas=await quota_replies(dependencies, tenant),
+        metadata=dependencies.tenants().get(tenant, UNCONFIGURED).metadata,
     )

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
@@ -12,6 +12,7 @@ from dreamforge.contracts.errors import ArtifactNotFound, JobNotFound
 from dreamforge.contracts.file_names import image_file_name
 from dreamforge.contracts.pictures.formats import CONTENT_TYPES
 from dreamforge.contracts.stored_objects import object_key
+from dreamforge.contracts.tenants import Metadata as TenantMetadata
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.byte_range import etag_of, is_known
@@ -22,8 +23,12 @@ from dreamforge.gateway.routes.common import JOB_ID_CHARS, ConsistentDependencie
 router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"])
 _ARTIFACT_ID = re.compile(r"[0-9a-f-]{36}-[0-9]{1,9}-[0-9]{1,9}", re.ASCII)
 Metadata = Annotated[
-    Literal["full", "none"],
-    Query(description="none: without recipe, texts and signature; the mark that it was generated stays"),
+    TenantMetadata | None,
+    Query(
+        description="none: without recipe, texts and signature; the mark that it was generated stays. "
+        "Left out: as the tenant has set it, or else full",
+        json_schema_extra={"enum": ["full", "none"]},
+    ),
 ]
 RESPONSES: dict[str, Any] = {  # Any: what FastAPI takes
     "response_class": Response,
@@ -37,15 +42,15 @@ SMALL: dict[str, Any] = RESPONSES | {
 @router.head("/{artifact_id}", include_in_schema=False)
 @router.get("/{artifact_id}", **RESPONSES)
 async def fetch_artifact(
-    request: Request, dependencies: ConsistentDependencies, artifact_id: str, metadata: Metadata = "full"
+    request: Request, dependencies: ConsistentDependencies, artifact_id: str, metadata: Metadata = None
 ) -> Response:
     """A picture, from the moment when it is finished."""
-    image = await _find(request, dependencies, artifact_id)
+    image, tenant = await _find(request, dependencies, artifact_id)
+    images = dependencies.images_for(tenant, metadata)
     try:
-        if metadata == "none":
-            stripped = replace(image, sha256=f"{image.sha256}-none")
-            return await respond_with(request, dependencies.stripped_images, stripped)
-        return await respond_with(request, dependencies.objects, image)
+        if images is dependencies.stripped_images:
+            image = replace(image, sha256=f"{image.sha256}-none")
+        return await respond_with(request, images, image)
     except ArtifactNotFound:
         raise ArtifactNotFound(artifact_id=artifact_id) from None
 
@@ -54,7 +59,7 @@ async def fetch_artifact(
 @router.get("/{artifact_id}/thumbnail", **SMALL)
 async def fetch_thumbnail(request: Request, dependencies: ConsistentDependencies, artifact_id: str) -> Response:
     """A small copy of a picture, WebP with sides of at most 512 pixels; the picture itself where none can be made."""
-    image = await _find(request, dependencies, artifact_id)
+    image, _ = await _find(request, dependencies, artifact_id)
     etag = etag_of(f"{image.sha256}-{thumbnails.SIDE_PX}")
     headers = image_headers(etag, image.file_name.rpartition(".")[0] + ".webp")
     if is_known(request.headers.get("if-none-match"), etag):
@@ -76,7 +81,8 @@ def parts_of_artifact(artifact_id: str) -> tuple[str, int, int]:
     return artifact_id[:JOB_ID_CHARS], int(attempt), int(index)
 
 
-async def _find(request: Request, dependencies: Dependencies, artifact_id: str) -> StoredImage:
+async def _find(request: Request, dependencies: Dependencies, artifact_id: str) -> tuple[StoredImage, str]:
+    """An image, and the tenant whose it is. Errors: ArtifactNotFound, DependencyAway."""
     try:
         await visible_job(request, parts_of_artifact(artifact_id)[0])
     except JobNotFound:
@@ -85,4 +91,4 @@ async def _find(request: Request, dependencies: Dependencies, artifact_id: str) 
     if row is None:
         raise ArtifactNotFound(artifact_id=artifact_id)
     name = image_file_name(row["prompt"] or "", row["job_id"], row["index"], row["content_type"])
-    return StoredImage(object_key(row["sha256"]), row["sha256"], name)
+    return StoredImage(object_key(row["sha256"]), row["sha256"], name), row["tenant"] or ""

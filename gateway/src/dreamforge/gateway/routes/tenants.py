@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dreamforge.contracts.quotas import WEIGHT_MAX, Quotas
-from dreamforge.contracts.tenants import UNCONFIGURED, ConfigureTenant, TenantState
+from dreamforge.contracts.tenants import UNCONFIGURED, ConfigureTenant, Metadata, TenantState
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.authentication import actor_of
@@ -38,6 +38,9 @@ class TenantChange(Quotas):
     weight: int | None = Field(
         default=None, ge=1, le=WEIGHT_MAX, description="its share of the fleet, beside those of other tenants"
     )
+    metadata: Metadata | None = Field(
+        default=None, description="none: downloads are without recipes where a request does not ask for them"
+    )
 
 
 @router.get("", response_model=TenantsReply, responses=doc.problems(503))
@@ -56,10 +59,10 @@ async def read_tenant(request: Request, tenant: TenantName) -> Response:
 
 @router.patch("/{tenant}", response_model=TenantReply, responses=doc.problems(400, 404, 413, 415, 422, 503))
 async def configure_tenant(request: Request, tenant: TenantName, change: Annotated[TenantChange, Body()]) -> Response:
-    """Set quotas and the weight of a tenant. They count from the next request and the next plan on."""
+    """Set quotas, the weight and the downloads of a tenant. They count from the next request and the next plan on."""
     dependencies, name = dependencies_of(request), _known_shape(tenant)
-    quotas = change.model_dump(include=change.model_fields_set - {"weight"})
-    command = ConfigureTenant(clock.now(), quotas, change.weight)
+    quotas = change.model_dump(include=change.model_fields_set - {"weight", "metadata"})
+    command = ConfigureTenant(clock.now(), quotas, change.weight, metadata=change.metadata)
     said: dict[str, Any] = {"traceparent": context_of(request).traceparent, "actor": actor_of(request)}  # Any: options
     outcome = await dependencies.store.handle(TENANT, name, command, **said)
     return reply(await _tenant(dependencies, name, outcome.state))
@@ -75,4 +78,5 @@ def _known_shape(tenant: str) -> str:
 async def _tenant(dependencies: Dependencies, name: str, state: TenantState | None = None) -> TenantReply:
     """`state`: after a write that this gateway may not have read back yet."""
     state = state or dependencies.tenants().get(name, UNCONFIGURED)
-    return TenantReply(tenant=name, weight=state.weight, quotas=await quota_replies(dependencies, name, state))
+    quotas = await quota_replies(dependencies, name, state)
+    return TenantReply(tenant=name, weight=state.weight, metadata=state.metadata, quotas=quotas)

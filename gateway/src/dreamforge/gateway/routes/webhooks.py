@@ -47,7 +47,16 @@ REPLAYS_MAX = 1_000
     "",
     status_code=201,
     response_model=WebhookSecretReply,
-    responses=doc.problems(400, 404, 409, 413, 415, 422, 429, 503),
+    responses={
+        201: {
+            "headers": doc.IDS
+            | {
+                "Location": {"schema": {"type": "string"}, "description": "the webhook"},
+                "Idempotent-Replayed": {"schema": {"type": "string"}, "description": "true if the webhook existed"},
+            },
+        },
+        **doc.problems(400, 404, 409, 413, 415, 422, 429, 503),
+    },
     openapi_extra={"parameters": [doc.WEBHOOK_KEY]},
 )
 async def create_webhook(request: Request, asked: Annotated[WebhookRequest, Body()]) -> Response:

@@ -17,7 +17,7 @@ from dreamforge.gateway.facades.mcp.arguments import SHA256, checked, job_fields
 from dreamforge.gateway.http.errors import InvalidRequest, Violation, pointer
 from dreamforge.gateway.read.thumbnails import CONTENT_TYPE
 from dreamforge.gateway.routes import fleet, jobs
-from dreamforge.gateway.routes.common import dependencies_of
+from dreamforge.gateway.routes.common import dependencies_of, tenant_of
 from dreamforge.runtime.storage.objects import object_key
 
 Context = ServerRequestContext[Any, Request]  # Any: the SDK's lifespan
@@ -165,7 +165,7 @@ async def _with_images(
 async def _shown(request: Request, sha256: str, content_type: str) -> tuple[bytes, str]:
     dependencies, key = dependencies_of(request), object_key(sha256)
     if (await dependencies.objects.head(key)).size_bytes <= IMAGE_BYTES_MAX:
-        return await dependencies.objects.get(key), content_type
+        return await dependencies.images_for(tenant_of(request)).get(key), content_type
     return await dependencies.thumbnails.of(sha256, key), CONTENT_TYPE
 
 

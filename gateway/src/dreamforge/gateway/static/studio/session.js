@@ -57,8 +57,9 @@ class Session {
       location.reload();
       return;
     }
-    const { authentication, subject, tenant, quotas } = who;
-    show($("quotas"), describeQuotas(quotas));
+    const { authentication, subject, tenant, quotas, metadata } = who;
+    show($("quotas"), [describeQuotas(quotas), metadata === "none" && "downloads without recipes"]
+      .filter(Boolean).join(" · "));
     this.signOut.hidden = authentication === "none";
     this.signOut.title = [subject, tenant && `of tenant ${tenant}`].filter(Boolean).join(" ");
   }
