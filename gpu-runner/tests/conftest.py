@@ -2,14 +2,15 @@
 
 import importlib.util
 import itertools
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
+from runner_testkit.child import Talk, talking
 from runner_testkit.tasks import render_task
 
+from dreamforge.gpu_runner.protocol.child_options import ChildOptions
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.runtime.storage.model_folder import model_digest
 
@@ -32,11 +33,11 @@ def torch_gpu(torch_installed: None) -> None:
 
 @pytest.fixture(scope="session")
 def models_dir(tmp_path_factory: pytest.TempPathFactory, torch_installed: None) -> Path:
-    """A models folder with the tiny model, built once for the whole run, in another process."""
+    """A models folder with the tiny model, built once for the whole run."""
+    from dreamforge.gpu_runner.rendering.tiny_model import ensure_tiny
+
     folder = tmp_path_factory.mktemp("models")
-    subprocess.run(
-        [sys.executable, "-m", "dreamforge.gpu_runner.rendering.tiny_model", str(folder)], check=True, timeout=120
-    )
+    ensure_tiny(folder)
     return folder
 
 
@@ -65,3 +66,14 @@ def tiny_task(tiny_folder: Path) -> Callable[..., RenderTask]:
         return render_task(**values | changes)
 
     return make
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def talk(torch_installed: None) -> AsyncIterator[Talk]:
+    """One child for all tests that only have it render: torch takes seconds to start, and outliving them is a test.
+
+    Their files are in the xdist group "child", so that one test process has it, and on the session's loop. It renders
+    on the CPU in float32 everywhere.
+    """
+    async with talking(ChildOptions(device="cpu", dtype="float32")) as talk:
+        yield talk

@@ -41,6 +41,7 @@ async def stage(nats_url: str, nats_prefix: str, s3_settings: S3Settings, tmp_pa
     following = asyncio.create_task(fleet.run())
     stage = Stage(bus, ObjectStore(settings), fleet, environment)
     yield stage
+    await stage.exits.aclose()
     for process in stage.processes:
         if process.returncode is None:
             process.kill()

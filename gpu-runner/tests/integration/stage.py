@@ -3,6 +3,8 @@
 import asyncio
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from dreamforge.contracts.events import Decision
@@ -11,10 +13,13 @@ from dreamforge.contracts.jobs import decisions
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.state import JobState
 from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.gpu_runner.main import SERVICE
+from dreamforge.gpu_runner.settings import RunnerSettings
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.views import FleetView
+from dreamforge.runtime.service import shell
 from dreamforge.runtime.storage.objects import ObjectStore
 from dreamforge.runtime.testing import eventually
 
@@ -32,29 +37,52 @@ class Stage:
     fleet: FleetView
     environment: dict[str, str]
     processes: list[asyncio.subprocess.Process] = field(default_factory=list)
+    exits: AsyncExitStack = field(default_factory=AsyncExitStack)
     store: EventStore = field(init=False)
 
     def __post_init__(self) -> None:
         self.store = EventStore(self.bus, "/dreamforge/test")
 
-    async def start_runner(self, **settings: object) -> asyncio.subprocess.Process:
-        """A runner process; returns when it takes assignments."""
-        environment = self.environment | {
-            f"FORGE_RUNNER_{name.upper()}": str(value) for name, value in settings.items()
-        }
+    async def start_process(self, **settings: object) -> asyncio.subprocess.Process:
+        """A runner process, to be killed or told to stop by a signal; returns when it takes assignments."""
+        environment = self._environment(settings)
         process = await asyncio.create_subprocess_exec(sys.executable, "-m", "dreamforge.gpu_runner", env=environment)
         self.processes.append(process)
+        await self._accepted(lambda: process.returncode is not None)
+        return process
+
+    async def start_runner(self, **settings: object) -> None:
+        """A runner on this loop, with its child process; returns when it takes assignments.
+
+        Its imports are there already: a process of its own needs more seconds for them than most tests last.
+        """
+        environment = self._environment({"drain_seconds": 0.1} | settings)
+        named = {name.removeprefix("FORGE_").lower(): value for name, value in environment.items() if "FORGE_" in name}
+        stop = asyncio.Event()
+        serving = asyncio.create_task(shell.serve(SERVICE, RunnerSettings(_env_file=None, **named), stop))
+
+        async def end() -> None:
+            stop.set()
+            await asyncio.wait_for(serving, 30)
+
+        self.exits.push_async_callback(end)
+        await self._accepted(serving.done)
+
+    def _environment(self, settings: dict[str, object]) -> dict[str, str]:
+        return self.environment | {f"FORGE_RUNNER_{name.upper()}": str(value) for name, value in settings.items()}
+
+    async def _accepted(self, has_ended: Callable[[], bool]) -> None:
+        """Wait until the heartbeat of a new instance says that it takes assignments."""
         beat = self.fleet.runners.get("r1")
         before = beat.instance_id if beat is not None else ""
 
         def accepts() -> bool:
-            if process.returncode is not None:
-                raise ChildProcessError(f"the runner ended with status {process.returncode}")
+            if has_ended():
+                raise ChildProcessError("the runner has ended")
             beat = self.beat()
             return beat is not None and beat.instance_id != before and not beat.draining
 
         await eventually(accepts, READY_SECONDS)
-        return process
 
     def beat(self) -> Heartbeat | None:
         return self.fleet.runners.get("r1")

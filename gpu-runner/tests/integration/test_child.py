@@ -5,13 +5,12 @@ import io
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from PIL import Image as Pil
-from runner_testkit.child import Talk, talking
+from runner_testkit.child import Talk
 from runner_testkit.png import read_recipe
 
 from dreamforge.contracts.events import FailureReason
@@ -29,30 +28,24 @@ from dreamforge.gpu_runner.protocol.messages import (
 )
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 
-pytestmark = [pytest.mark.torch, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.timeout(240),
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.xdist_group("child"),
+]
 MakeTask = Callable[..., RenderTask]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def talk(tiny_folder: Path) -> AsyncIterator[Talk]:
-    """One child for all tests of this file: starting torch takes seconds, and outliving them is part of the test."""
-    async with talking() as talk:
-        yield talk
-
-
-async def test_a_model_is_loaded_before_its_first_job(talk: Talk, tiny_task: MakeTask) -> None:
-    task = tiny_task()
-    talk.child.send(Load(model_id="tiny", path=task.model.path, digest=task.model.digest))
-    assert (await talk.until(ModelLoaded)).bytes > 1_000_000
+async def test_a_model_is_loaded_before_its_first_job(
+    talk: Talk, tiny_task: MakeTask, tiny_folder: Path, tmp_path: Path
+) -> None:
+    task = tiny_task(model_id="new", model_path=str(shutil.copytree(tiny_folder, tmp_path / "new")))
+    talk.child.send(Load(model_id="new", path=task.model.path, digest=task.model.digest))
     await talk.images(task)
-    assert len(talk.said(ModelLoaded)) == 1
-
-
-async def test_the_same_seed_gives_the_same_bytes_in_another_process(talk: Talk, tiny_task: MakeTask) -> None:
-    (here,) = await talk.images(tiny_task(seeds=(7,)))
-    async with talking() as another:
-        (there,) = await another.images(tiny_task(seeds=(7,)))
-    assert here.body == there.body
+    (loaded,) = (said for said in talk.said(ModelLoaded) if said.model_id == "new")
+    assert loaded.bytes > 1_000_000
+    assert talk.heard.index(loaded) < talk.heard.index(talk.steps(task)[0])
 
 
 async def test_an_image_is_the_same_alone_and_in_a_job_of_many(talk: Talk, tiny_task: MakeTask) -> None:

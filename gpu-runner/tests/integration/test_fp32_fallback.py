@@ -18,7 +18,12 @@ from dreamforge.gpu_runner.protocol.render_task import RenderTask
 if TYPE_CHECKING:
     from torch import Tensor
 
-pytestmark = [pytest.mark.torch, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.timeout(240),
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.xdist_group("child"),
+]
 MakeTask = Callable[..., RenderTask]
 WEIGHTS = Path("vae") / "diffusion_pytorch_model.safetensors"
 #: Below float16's largest number, 65,504, and far above it once a latent is multiplied with it.
@@ -38,15 +43,9 @@ def changed(folder: Path, to: Path, **changes: "Callable[[Tensor], Tensor]") -> 
     return copy
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def half(torch_installed: None) -> AsyncIterator[Talk]:
     async with talking(ChildOptions(device="cpu", dtype="float16", resident_models=8)) as talk:
-        yield talk
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def full(torch_installed: None) -> AsyncIterator[Talk]:
-    async with talking(ChildOptions(device="cpu", dtype="float32")) as talk:
         yield talk
 
 
@@ -85,11 +84,11 @@ async def test_a_picture_that_stays_black_is_kept_and_its_owner_told(
 
 
 async def test_a_model_that_gives_no_numbers_in_float32_is_broken(
-    half: Talk, full: Talk, tiny_task: MakeTask, tiny_folder: Path, tmp_path: Path
+    half: Talk, talk: Talk, tiny_task: MakeTask, tiny_folder: Path, tmp_path: Path
 ) -> None:
     broken = changed(tiny_folder, tmp_path / "broken", decoder__conv_out__weight=lambda weight: weight * math.nan)
-    for talk in (half, full):
-        failed = await talk.end_of(task_for(tiny_task, broken))
+    for child in (half, talk):
+        failed = await child.end_of(task_for(tiny_task, broken))
         assert isinstance(failed, Failed)
         assert failed.reason is FailureReason.MODEL_BROKEN
-        assert len(await talk.images(tiny_task())) == 1
+        assert len(await child.images(tiny_task())) == 1

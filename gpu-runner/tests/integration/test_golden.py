@@ -23,7 +23,12 @@ from dreamforge.gpu_runner.protocol.recipe import Engine
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.runtime.storage.model_folder import model_digest
 
-pytestmark = [pytest.mark.torch, pytest.mark.timeout(240)]
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.timeout(240),
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.xdist_group("child"),
+]
 MakeTask = Callable[..., RenderTask]
 GOLDEN = Path(__file__).with_name("golden.json")
 VECTORS = ("avx", "amx", "fma")
@@ -77,11 +82,10 @@ def pixel_hash(image: Image) -> str:
         return hashlib.sha256(f"{decoded.mode}{decoded.size}".encode() + decoded.tobytes()).hexdigest()
 
 
-async def painted(options: ChildOptions, make: MakeTask) -> tuple[dict[str, str | int], dict[str, str], list[bytes]]:
-    """From a child of its own: its class, the hash of every picture's pixels, and the files."""
-    async with talking(options) as talk:
-        images = {name: await _one(talk, task) for name, task in tasks(make).items()}
-        engine = (await talk.until(Ready)).engine
+async def painted(talk: Talk, make: MakeTask) -> tuple[dict[str, str | int], dict[str, str], list[bytes]]:
+    """From one child: its class, the hash of every picture's pixels, and the files."""
+    images = {name: await _one(talk, task) for name, task in tasks(make).items()}
+    engine = (await talk.until(Ready)).engine
     hashes = {name: pixel_hash(image) for name, image in images.items()}
     return class_of(engine), hashes, [image.body for image in images.values()]
 
@@ -91,9 +95,9 @@ async def _one(talk: Talk, task: RenderTask) -> Image:
     return image
 
 
-async def check(options: ChildOptions, make: MakeTask) -> None:
-    this_class, hashes, files = await painted(options, make)
-    _, _, again = await painted(options, make)
+async def check(one: Talk, another: Talk, make: MakeTask) -> None:
+    this_class, hashes, files = await painted(one, make)
+    _, _, again = await painted(another, make)
     assert files == again, "two processes, the same bytes"
     recorded = json.loads(GOLDEN.read_text())
     known = [entry for entry in recorded if entry["class"] == this_class]
@@ -106,11 +110,14 @@ async def check(options: ChildOptions, make: MakeTask) -> None:
         assert {name: hashes[name] for name in before} == before, "the pictures of an earlier release"
 
 
-async def test_the_same_recipe_gives_the_same_pixels_on_a_cpu(tiny_task: MakeTask) -> None:
-    await check(ChildOptions(device="cpu", dtype="float32"), tiny_task)
+async def test_the_same_recipe_gives_the_same_pixels_on_a_cpu(talk: Talk, tiny_task: MakeTask) -> None:
+    async with talking(ChildOptions(device="cpu", dtype="float32")) as another:
+        await check(another, talk, tiny_task)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 async def test_the_same_recipe_gives_the_same_pixels_on_a_gpu(tiny_task: MakeTask, torch_gpu: None, dtype: str) -> None:
-    await check(ChildOptions(device="cuda", dtype=dtype), tiny_task)
+    options = ChildOptions(device="cuda", dtype=dtype)
+    async with talking(options) as one, talking(options) as another:
+        await check(one, another, tiny_task)

@@ -6,19 +6,25 @@ from collections.abc import Callable
 
 import pytest
 from PIL import Image as Pil
-from runner_testkit.child import talking
+from runner_testkit.child import Talk
 
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 
-pytestmark = [pytest.mark.torch, pytest.mark.timeout(240)]
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.timeout(240),
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.xdist_group("child"),
+]
 
 
-async def test_previews_come_with_the_steps_and_change_no_picture(tiny_task: Callable[..., RenderTask]) -> None:
-    async with talking() as talk:
-        without = tiny_task(steps=40)
-        plain = await talk.images(without)
-        watched = tiny_task(steps=40, preview_seconds=0.001)
-        seen = await talk.images(watched)
+async def test_previews_come_with_the_steps_and_change_no_picture(
+    talk: Talk, tiny_task: Callable[..., RenderTask]
+) -> None:
+    without = tiny_task(steps=40)
+    plain = await talk.images(without)
+    watched = tiny_task(steps=40, preview_seconds=0.001)
+    seen = await talk.images(watched)
     previews = [step.preview for step in talk.steps(watched) if step.preview is not None]
     assert plain[0].body == seen[0].body
     assert all(step.preview is None for step in talk.steps(without))

@@ -1,18 +1,22 @@
 """What becomes of the words of a prompt, with real models in a real child."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
-from runner_testkit.child import Talk, talking
+from runner_testkit.child import Talk
 
 from dreamforge.contracts.events import WarningCode
 from dreamforge.gpu_runner.protocol.messages import Image, Warned
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.runtime.storage.model_folder import model_digest
 
-pytestmark = [pytest.mark.torch, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.timeout(240),
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.xdist_group("child"),
+]
 MakeTask = Callable[..., RenderTask]
 SHAPES = Path(__file__).parents[3] / "models" / "forge-shapes"
 SHAPES_TASK = {
@@ -22,12 +26,6 @@ SHAPES_TASK = {
     "steps": 4,
     "guidance_scale": 3.0,
 }
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def talk(torch_installed: None) -> AsyncIterator[Talk]:
-    async with talking() as talk:
-        yield talk
 
 
 async def warnings_of(talk: Talk, task: RenderTask) -> tuple[list[Image], list[Warned]]:

@@ -74,7 +74,7 @@ async def test_progress_is_told_on_the_jobs_own_subject(stage: Stage) -> None:
 
 
 async def test_a_runner_says_what_it_is_and_leaves_at_once_when_asked(stage: Stage) -> None:
-    process = await stage.start_runner(renderer="synthetic", slots=3)
+    process = await stage.start_process(renderer="synthetic", slots=3)
     beat = stage.beat()
     assert beat is not None
     assert (beat.slots, beat.model_ids, beat.device.kind, beat.renderer) == (3, ("synthetic",), "cpu", "synthetic")
@@ -125,7 +125,7 @@ async def test_slots_are_filled_and_never_exceeded(stage: Stage) -> None:
 
 @pytest.mark.torch
 @pytest.mark.timeout(240)
-async def test_a_model_that_has_to_be_read_first_is_told_as_progress(
+async def test_a_prompt_becomes_a_real_picture_and_a_model_that_has_to_be_read_first_is_told_as_progress(
     stage: Stage, tiny_folder: Path, tmp_path: Path
 ) -> None:
     for name in ("a", "b"):
@@ -133,25 +133,19 @@ async def test_a_model_that_has_to_be_read_first_is_told_as_progress(
         described = tmp_path / "models" / name / DESCRIPTOR_NAME
         described.write_text(json.dumps(json.loads(described.read_text()) | {"model_id": name}))
     await stage.start_runner(renderer="diffusers", models_dir=tmp_path / "models", resident_models=1)
+    beat = stage.beat()
+    assert beat is not None
+    assert beat.resident_model_ids == ("a",)
     told = {}
     for model_id in ("a", "b"):
-        job_id = await stage.submit(model_id=model_id, steps=3, guidance_scale=5.0)
-        await stage.reaches(job_id, Status.SUCCEEDED, seconds=60)
+        job_id = await stage.submit(model_id=model_id, steps=3, guidance_scale=5.0, prompt="a red fox")
+        state = await stage.reaches(job_id, Status.SUCCEEDED, seconds=60)
+        recipe = read_recipe(await stage.objects.get(object_key(state.artifacts[0].sha256)))
+        assert (recipe.renderer, recipe.model_id, recipe.prompt) == ("diffusers", model_id, "a red fox")
         steps = await steps_after(stage.bus, job_id, 0)
         told[model_id] = [(json.loads(each.data)["step"], json.loads(each.data).get("loading")) for each in steps]
     assert told["a"][0][1] is None, "it was loaded before its first job"
     assert told["b"][:2] == [(0, "b"), (1, None)]
-
-
-@pytest.mark.torch
-@pytest.mark.timeout(240)
-async def test_a_prompt_becomes_a_real_picture(stage: Stage, models_dir: Path) -> None:
-    await stage.start_runner(renderer="diffusers", models_dir=models_dir)
-    job_id = await stage.submit(model_id="tiny", steps=6, guidance_scale=5.0, prompt="a red fox")
-    state = await stage.reaches(job_id, Status.SUCCEEDED, seconds=60)
-    recipe = read_recipe(await stage.objects.get(object_key(state.artifacts[0].sha256)))
-    assert (recipe.renderer, recipe.model_id, recipe.prompt) == ("diffusers", "tiny", "a red fox")
     beat = await eventually(stage.beat, until=lambda beat: beat is not None and beat.step_seconds != {})
     assert beat is not None
-    assert beat.resident_model_ids == ("tiny",)
     assert beat.step_seconds.keys() == {"standard"}

@@ -1,0 +1,39 @@
+"""How `pytest -n ... --dist loadgroup` shares tests between its processes; loaded by the root pyproject.
+
+The tests of a file stay together, since they share what their fixtures started, and so do the files of one
+`xdist_group`. The longest come first, so that no process is left with them at the end: those that start torch, then
+those of the whole system.
+"""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from xdist.scheduler import LoadGroupScheduling
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Each process of xdist collects all tests, and they agree on their order."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=_late)
+
+
+def _late(item: pytest.Item) -> tuple[bool, bool]:
+    return item.get_closest_marker("torch") is None, not item.nodeid.startswith("tests/")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> "LoadGroupScheduling | None":
+    """Of `--dist loadgroup`; None leaves another choice to xdist."""
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadGroupScheduling
+
+    class ByGroupOrFile(LoadGroupScheduling):  # type: ignore[misc] # untyped
+        def _split_scope(self, nodeid: str) -> str:
+            group: str = super()._split_scope(nodeid)
+            return group if group != nodeid else nodeid.split("::", 1)[0]
+
+    config.option.loadscopereorder = False
+    return ByGroupOrFile(config, log)
