@@ -66,7 +66,7 @@ async def test_it_becomes_ready_by_itself_and_survives_each_loss(tmp_path: Path,
     nats, postgres, s3 = (
         NatsServer(tmp_path / "n", port=free_port(), streams=True),
         PostgresServer(tmp_path / "p", port=free_port(), fsync=False),
-        S3Server(tmp_path / "s", port=free_port()),
+        S3Server(tmp_path / "s"),
     )
     # Addresses and secrets are known once a server has run; then it is stopped again.
     for server in (nats, postgres, s3):

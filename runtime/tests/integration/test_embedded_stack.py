@@ -55,7 +55,8 @@ def running_owner(folder: Path) -> Iterator[Owner]:
     try:
         assert process.stdout
         shown = json.loads(process.stdout.readline())
-        ports = [int(address.rpartition(":")[2]) for _, _, address in shown["processes"]]
+        addresses = [address for _, _, address in shown["processes"] if not address.startswith("unix:")]
+        ports = [int(address.rpartition(":")[2]) for address in addresses]
         yield Owner(process, shown["env"], [pid for _, pid, _ in shown["processes"]], ports)
     finally:
         process.kill()
@@ -142,8 +143,8 @@ async def test_it_stops_in_reverse_order(tmp_path: Path) -> None:
 
 async def test_one_server_that_cannot_start_leaves_none_running(tmp_path: Path) -> None:
     with socket.create_server((LOOPBACK, 0)) as other:
-        stack = EmbeddedStack(tmp_path, s3_port=other.getsockname()[1], fsync=False)
-        with pytest.raises(PortInUse, match=r"s3: port \d+ is in use"):
+        stack = EmbeddedStack(tmp_path, postgres_port=other.getsockname()[1], fsync=False)
+        with pytest.raises(PortInUse, match=r"postgres: port \d+ is in use"):
             await stack.start()
     assert stack.processes() == []
     async with stack:
@@ -176,8 +177,8 @@ async def test_a_start_right_after_a_kill_waits_for_the_old_servers_to_be_gone(t
     with running_owner(tmp_path) as owner:
         await write_everywhere(owner.env, "a fact")
         owner.process.kill()
-        nats_port, postgres_port, s3_port = owner.ports
-        stack = EmbeddedStack(tmp_path, nats_port=nats_port, postgres_port=postgres_port, s3_port=s3_port)
+        nats_port, postgres_port = owner.ports
+        stack = EmbeddedStack(tmp_path, nats_port=nats_port, postgres_port=postgres_port)
         async with stack:
             monitor = {"FORGE_NATS_MONITOR_URL": owner.env["FORGE_NATS_MONITOR_URL"]}
             assert stack.settings_env() | monitor == owner.env

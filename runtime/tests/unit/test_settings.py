@@ -34,6 +34,7 @@ def lines_of(kind: type[CommonSettings] = StorageSettings) -> list[str]:
     [
         ("FORGE_S3_ENDPOINT", "http://s3:9000", "must be host:port, without http://"),
         ("FORGE_S3_ENDPOINT", "::1:9000", "must be host:port"),
+        ("FORGE_S3_ENDPOINT", "unix:s3.sock", "or unix:/path of a socket"),
         ("FORGE_HEALTH_PORT", "70000", "less than or equal to 65535"),
         ("FORGE_HEALTH_PORT", "http", "valid integer"),
         ("FORGE_RETRY_CAP_SECONDS", "0", "greater than 0"),

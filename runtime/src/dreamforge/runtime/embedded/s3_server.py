@@ -7,20 +7,24 @@ import os
 from pathlib import Path
 from typing import ClassVar
 
-import urllib3
 from minio import Minio
 
 from dreamforge.runtime.embedded.binaries import find_program
 from dreamforge.runtime.embedded.errors import EmbeddedError
 from dreamforge.runtime.embedded.folder import kept_secrets, new_secret
 from dreamforge.runtime.embedded.server import PROBE_SECONDS, EmbeddedServer, Launch
+from dreamforge.runtime.storage.s3_client import UNIX, s3_client
 
 BUCKET = "forge-artifacts"
+SOCKET = "s3.sock"
 PROBE, PROBE_DATA = "uploads/.probe-embedded", b"written and read to see that the server works"
 
 
 class S3Server(EmbeddedServer):
     """The object store on this machine. Objects are plain files below `folder/objects/BUCKET`.
+
+    It listens on a socket in its private folder and on no port: rclone adds `Access-Control-Allow-Origin: *` to
+    its replies, so a port would be open to pages of browsers, and to the other users of the machine (decision 0056).
 
     Good for one machine, not for production: object metadata is in the server's memory and is lost after
     a restart (names, bytes and ETags stay), and a put is not fsynced.
@@ -33,12 +37,11 @@ class S3Server(EmbeddedServer):
         self,
         folder: Path,
         *,
-        port: int | None = None,
         bucket: str = BUCKET,
         ready_seconds: float = 60.0,
         stop_seconds: float = 20.0,
     ) -> None:
-        super().__init__(folder, port=port, ready_seconds=ready_seconds, stop_seconds=stop_seconds)
+        super().__init__(folder, ready_seconds=ready_seconds, stop_seconds=stop_seconds)
         self.bucket = bucket
         self.access_key = ""
         self.secret_key = ""
@@ -53,6 +56,17 @@ class S3Server(EmbeddedServer):
         }
 
     @property
+    def address(self) -> str:
+        return f"{UNIX}{self.socket_path}"
+
+    @property
+    def socket_path(self) -> Path:
+        return self.folder / SOCKET
+
+    def _choose_ports(self) -> None:
+        """It needs none."""
+
+    @property
     def objects_folder(self) -> Path:
         return self.folder / "objects"
 
@@ -62,13 +76,14 @@ class S3Server(EmbeddedServer):
         self.access_key, self.secret_key = kept["access_key"], kept["secret_key"]
         for unfinished in self.objects_folder.rglob(".rclone_temp_*"):  # interrupted uploads, never acknowledged
             unfinished.unlink(missing_ok=True)
+        self.socket_path.unlink(missing_ok=True)  # of a server that was killed
 
     def _launch(self) -> Launch:
         """The key pair goes through the environment, where other users cannot read it, unlike a command line."""
         command = (
             str(find_program(self.program)),
             *("serve", "s3", str(self.objects_folder)),
-            *("--addr", self.address),
+            *("--addr", f"unix://{SOCKET}"),  # in the folder that it runs in: an address has 108 bytes at most
             *("--config", ""),  # no configuration file of the user may change what we start
             *("--vfs-cache-mode", "off"),  # an acknowledged put is in its file, not in a cache
             *("--log-level", "NOTICE"),
@@ -96,10 +111,8 @@ class S3Server(EmbeddedServer):
                     raise EmbeddedError(self.name, f"{PROBE} was stored, and other bytes came back")
 
     def _client(self, timeout_seconds: float) -> Minio:
-        once = urllib3.PoolManager(timeout=urllib3.Timeout(timeout_seconds), retries=False)
-        return Minio(
-            self.address, access_key=self.access_key, secret_key=self.secret_key, secure=False, http_client=once
-        )
+        keys = self.access_key, self.secret_key
+        return s3_client(self.address, *keys, region="us-east-1", timeout_seconds=timeout_seconds)
 
 
 def _new_credentials() -> dict[str, str]:

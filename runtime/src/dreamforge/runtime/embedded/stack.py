@@ -25,7 +25,6 @@ class EmbeddedStack:
         *,
         nats_port: int | None = None,
         postgres_port: int | None = None,
-        s3_port: int | None = None,
         fsync: bool = True,
         runner_ids: Collection[str] = (),
     ) -> None:
@@ -34,7 +33,7 @@ class EmbeddedStack:
         self.folder = folder.absolute()
         self.nats = NatsServer(self.folder / "nats", port=nats_port, fsync=fsync, runner_ids=runner_ids, streams=True)
         self.postgres = PostgresServer(self.folder / "postgres", port=postgres_port, fsync=fsync)
-        self.s3 = S3Server(self.folder / "s3", port=s3_port)
+        self.s3 = S3Server(self.folder / "s3")
         self._lock = FolderLock(self.folder, "stack")
 
     @property

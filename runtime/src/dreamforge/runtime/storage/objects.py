@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import TypeVar
 
 import urllib3
-from minio import Minio
 from minio.commonconfig import CopySource
 from minio.error import InvalidResponseError, MinioException, S3Error
 
@@ -21,6 +20,7 @@ from dreamforge.contracts.errors import ArtifactNotFound, DependencyAway
 from dreamforge.contracts.stored_objects import IMAGES as IMAGES
 from dreamforge.contracts.stored_objects import object_key as object_key
 from dreamforge.runtime.service.settings import InvalidSettings
+from dreamforge.runtime.storage.s3_client import s3_client
 from dreamforge.runtime.storage.settings import ObjectStoreSettings
 
 T = TypeVar("T")
@@ -101,7 +101,14 @@ class ObjectStore:
         if not settings.s3_secret_key.get_secret_value():
             raise InvalidSettings(("FORGE_S3_SECRET_KEY is not set: requests to the object store are signed with it",))
         self.bucket = self._bucket = settings.s3_bucket
-        self._client = _client(settings)
+        self._client = s3_client(
+            settings.s3_endpoint,
+            settings.s3_access_key,
+            settings.s3_secret_key.get_secret_value(),
+            secure=settings.s3_secure,
+            region=settings.s3_region,
+            timeout_seconds=TIMEOUT_SECONDS,
+        )
 
     async def ensure_bucket(self) -> None:
         """Create the bucket if it does not exist. Errors: DependencyAway."""
@@ -233,17 +240,6 @@ class ObjectStore:
         finally:
             response.close()
             response.release_conn()
-
-
-def _client(settings: ObjectStoreSettings) -> Minio:
-    return Minio(
-        endpoint=settings.s3_endpoint,
-        access_key=settings.s3_access_key,
-        secret_key=settings.s3_secret_key.get_secret_value(),
-        secure=settings.s3_secure,
-        region=settings.s3_region,
-        http_client=urllib3.PoolManager(timeout=TIMEOUT_SECONDS, maxsize=16, retries=False),
-    )
 
 
 def _reason(error: InvalidResponseError) -> str:

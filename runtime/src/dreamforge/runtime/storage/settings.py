@@ -6,7 +6,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from dreamforge.runtime.service.settings import CommonSettings
 
-ENDPOINT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:/\s\[\]@]+)(:\d{1,5})?")
+ENDPOINT = re.compile(r"unix:/.+|(\[[0-9a-fA-F:.]+\]|[^:/\s\[\]@]+)(:\d{1,5})?")
 
 
 class DatabaseSettings(CommonSettings):
@@ -31,7 +31,9 @@ class DatabaseSettings(CommonSettings):
 class ObjectStoreSettings(CommonSettings):
     """Where images and uploads are."""
 
-    s3_endpoint: str = Field(default="127.0.0.1:9000", description="host:port of the S3-compatible store")
+    s3_endpoint: str = Field(
+        default="127.0.0.1:9000", description="host:port of the S3-compatible store, or unix:/path of its socket"
+    )
     s3_access_key: str = "forge"
     s3_secret_key: SecretStr = SecretStr("")
     s3_bucket: str = "forge-artifacts"
@@ -42,7 +44,10 @@ class ObjectStoreSettings(CommonSettings):
     @classmethod
     def _is_an_endpoint(cls, endpoint: str) -> str:
         if ENDPOINT.fullmatch(endpoint) is None:
-            raise ValueError("must be host:port, without http:// and without a path; FORGE_S3_SECURE=true means https")
+            raise ValueError(
+                "must be host:port, without http:// and without a path, or unix:/path of a socket; "
+                "FORGE_S3_SECURE=true means https"
+            )
         return endpoint
 
 

@@ -4,12 +4,13 @@ from dataclasses import dataclass, replace
 
 from minio import Minio
 
+from dreamforge.runtime.storage.s3_client import s3_client
 from dreamforge.runtime.testing.databases import fresh_name
 
 
 @dataclass(frozen=True, slots=True)
 class S3Settings:
-    """The FORGE_S3_* settings as a value; `endpoint` is host:port."""
+    """The FORGE_S3_* settings as a value; `endpoint` is host:port or unix:/path."""
 
     endpoint: str
     access_key: str
@@ -37,13 +38,8 @@ class S3Settings:
 
     def client(self) -> Minio:
         """With a region given, so that it never asks for the bucket's: rclone answers that in a way it rejects."""
-        return Minio(
-            self.endpoint,
-            access_key=self.access_key,
-            secret_key=self.secret_key,
-            secure=self.secure,
-            region="us-east-1",
-        )
+        keys = self.access_key, self.secret_key
+        return s3_client(self.endpoint, *keys, secure=self.secure, region="us-east-1", timeout_seconds=10.0)
 
     def remove_bucket(self) -> None:
         """Remove the bucket with its objects; nothing to do when it does not exist."""
