@@ -1,9 +1,9 @@
 """What API keys cost the gateway: 1,000 keys beside no keys, in turns in one run.
 
 Two gateways on the same servers, one with FORGE_GATEWAY_AUTH=none and one with keys, get the same mixed requests (jobs,
-lists, reads of one job): as many as they can answer, and at a steady rate. The keys are of the tenant that requests without
-a key have, so that both read the same lists. The processor time of a gateway for one
-request says more than its rate where other programs use the same processors.
+lists, queue): as many as they can answer, and at a steady rate. The keys are of the tenant that requests without a key
+have, so that both read the same lists. The processor time of a gateway for one request says more than its rate where
+other programs use the same processors.
 
 Usage: python -m bench.authentication [--rounds 6] [--seconds 3] [--rate 200] [--keys 1000]
 """
