@@ -47,7 +47,7 @@ async def make_keys(nats_url: str, number: int) -> list[str]:
     async def one(name: str) -> None:
         key_id, secret = ids.new_key_id(), ids.new_key_secret()
         scopes = frozenset((Scope.READ, Scope.SUBMIT))
-        await store.handle(KEY, key_id, CreateKey(times.now(), secret, TENANT, name, scopes))
+        await store.handle(KEY, key_id, CreateKey(times.now(), secret, name, TENANT, scopes))
         made.append(written_key(key_id, secret))
 
     for start in range(0, number, KEYS_AT_ONCE):
