@@ -294,6 +294,18 @@ async def test_a_killed_process_is_restarted_and_logged(stack: Stack, victim: st
     assert done["job"]["status"] == "succeeded"
 
 
+def test_a_tenant_is_erased_with_its_keys_in_one_command(stack: Stack) -> None:
+    job_id = stack.json("generate", "to be forgotten", "--steps", "2")["job"]["job_id"]
+    key_id = stack.json("keys", "create", "robot", "--tenant", "default")["key_id"]
+    erased = stack.json("tenants", "erase", "default", "--yes")
+    assert erased["keys"] == 1
+    assert erased["jobs"] >= 1
+    assert stack.run("jobs", "show", job_id).returncode == 4
+    assert stack.json("jobs", "list") == []
+    (status,) = (each["status"] for each in stack.json("keys", "list") if each["key_id"] == key_id)
+    assert status.startswith("revoked")
+
+
 async def test_data_survives_a_restart(stack: Stack) -> None:
     job_id = stack.json("generate", "something to remember", "--steps", "2")["job"]["job_id"]
     pids = [process.pid for process in stack.record.processes]

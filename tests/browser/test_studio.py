@@ -426,6 +426,22 @@ def test_a_gateway_that_asks_for_keys_gets_one_and_forgets_it(studio: Studio, vi
     assert "secret" not in page.evaluate("JSON.stringify([{ ...localStorage }, { ...sessionStorage }])")
 
 
+def test_a_user_of_a_provider_signs_in_there_and_comes_back(studio: Studio) -> None:
+    page = studio.window(WIDE_LIGHT)
+    page.goto(studio.system.keyed_url)
+    link = page.locator("#sign-in .by-oidc")
+    expect(link).to_be_visible()
+    press(page, link)
+    expect(page.locator("#field-model_id")).to_have_value("first")
+    expect(page.locator("#sign-in")).to_be_hidden()
+    page.locator("#field-prompt").fill("asked by ann")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#jobs h2")).to_have_text("asked by ann")
+    assert page.evaluate("document.cookie") == ""
+    press(page, page.locator("#sign-out"))
+    expect(link).to_be_visible()
+
+
 REACHABLE = """() => {
   const all = document.querySelectorAll("a[href],button,input,select,textarea,summary,[tabindex='0']");
   return [...all].filter(each => each.checkVisibility() && !each.disabled && !each.closest("[inert]"))

@@ -1,5 +1,6 @@
 """A second render is compared pixel by pixel, and differences between two recipes are named."""
 
+import math
 from io import BytesIO
 
 import pytest
@@ -7,7 +8,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from dreamforge.cli.failure import CommandError
-from dreamforge.cli.jobs.rerun import compare, submission
+from dreamforge.cli.jobs.rerun import Change, Difference, compare, submission
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.contracts.request.values import LoraUse, Upscale
 
@@ -33,14 +34,36 @@ def test_another_recipe_or_compression_of_the_same_pixels_is_recognised() -> Non
     found = compare(png(ROWS), png(ROWS, compress_level=9, note="newer"), RECIPE, newer)
     assert not found.same_bytes
     assert found.same_pixels
-    assert found.changes == (("versions.torch", "2.13.0", "2.14.0"), ("versions.triton", "nothing", "3"))
+    assert found.changes == (Change("versions.torch", "2.13.0", "2.14.0"), Change("versions.triton", "nothing", "3"))
+    assert found.causes == ("library",)
 
 
-def test_differing_pixels_are_counted() -> None:
-    other = [ROWS[0], bytes([0, 0, 1, 255, 255, 255])]
-    assert compare(png(ROWS), png(other), RECIPE, RECIPE).differing == 1
-    assert compare(png(ROWS), png([bytes(6), bytes(6)]), RECIPE, RECIPE).differing == 3
-    assert compare(png(ROWS), png(ROWS[:1]), RECIPE, RECIPE).differing is None
+def test_it_says_how_many_pixels_differ_and_how_far() -> None:
+    other = [ROWS[0], bytes([0, 0, 1, 255, 250, 255])]
+    found = compare(png(ROWS), png(other), RECIPE, RECIPE).difference
+    assert found is not None
+    assert (found.pixels, found.levels) == (2, 5)
+    assert found.psnr_db == pytest.approx(10 * math.log10(255**2 / ((1 + 25) / 12)))
+    black = compare(png(ROWS), png([bytes(6), bytes(6)]), RECIPE, RECIPE).difference
+    assert black is not None
+    assert (black.pixels, black.levels) == (3, 255)
+    assert compare(png(ROWS), png(ROWS[:1]), RECIPE, RECIPE).difference is None
+    assert compare(png(ROWS), png(ROWS), RECIPE, RECIPE).difference == Difference(0, 0, None)
+
+
+def test_each_kind_of_change_is_named() -> None:
+    before = {
+        "prompt": "a", "device_name": "A", "dtype": "fp32", "threads": 1, "tier": {"vae_tiling": False},
+        "model_digest": "0", "versions": {"torch": "1", "mkl_cbwr": "AUTO"}, "batch": {"size": 1},
+    }  # fmt: skip
+    after = {
+        "prompt": "b", "device_name": "B", "dtype": "bf16", "threads": 2, "tier": {"vae_tiling": True},
+        "model_digest": "1", "versions": {"torch": "2", "mkl_cbwr": "AVX2"}, "batch": {"size": 8},
+    }  # fmt: skip
+    assert compare(png(ROWS), png(ROWS), before, after).causes == (
+        "hardware", "determinism setting", "library", "precision", "memory placement", "batch geometry", "weights",
+        "request",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("data", [b"JFIF", b"", png(ROWS)[:60]])

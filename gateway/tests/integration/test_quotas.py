@@ -1,5 +1,6 @@
 """Quotas of tenants over HTTP: set by an administrator, seen by the tenant, and what is refused says which and when."""
 
+import asyncio
 import io
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -121,6 +122,14 @@ async def test_each_quota_is_set_shown_and_enforced(system: SimulatedSystem, url
     facade = await user.post("/v1/images/generations", json={"prompt": "a"})
     assert facade.status_code == 429
     assert await last_sequence(system.bus, JOBS.name) == before, "a job that its client does not know of"
+
+    await configure(admin, user, streams=1)
+    racing = [asyncio.create_task(user.post("/v1/images/generations", json={"prompt": "a"})) for _ in range(2)]
+    (lost,), (won,) = await asyncio.wait(racing, return_when=asyncio.FIRST_COMPLETED)
+    assert (await lost).status_code == 429
+    await eventually(lambda: last_sequence(system.bus, JOBS.name), until=lambda last: last > before)
+    assert await last_sequence(system.bus, JOBS.name) == before + 1, "the one without a stream has no job"
+    won.cancel()
 
     await configure(admin, user, streams=None, stored_bytes=100)
     await system.insert_job(first.json()["job_id"], tenant="a")

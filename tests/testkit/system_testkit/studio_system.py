@@ -41,6 +41,7 @@ from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_o
 from dreamforge.runtime.storage.settings import StorageSettings
 from dreamforge.runtime.testing import eventually
 from system_testkit.api_client import JOB_SECONDS, ApiClient
+from system_testkit.oidc_provider import CLIENT_ID, CLIENT_SECRET, oidc_provider
 
 READY_SECONDS = 60.0
 SIDE_PX = 64
@@ -77,7 +78,7 @@ def picture(seed: int, width_px: int = SIDE_PX, height_px: int = SIDE_PX) -> byt
 class StudioSystem(ApiClient):
     """The running system: jobs wait until a test starts and finishes them.
 
-    The gateway at `keyed_url` asks for keys, and all its paths have a prefix.
+    The gateway at `keyed_url` asks for keys or a sign-in at a provider, and all its paths have a prefix.
     """
 
     keyed_url: str
@@ -219,8 +220,15 @@ async def studio_system(folder: Path) -> AsyncIterator[StudioSystem]:
         url = await exits.enter_async_context(_serving(named, projector.SERVICE))
         client = await exits.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30.0))
         await eventually(lambda: _ready(client), READY_SECONDS)
-        own = {"gateway_auth": "keys", "gateway_root_path": "/forge"}
+        provider = await exits.enter_async_context(oidc_provider())
+        own = {
+            "gateway_auth": "keys,oidc",
+            "gateway_root_path": "/forge",
+            "gateway_session_secret": ids.new_key_secret(),
+        }
+        own |= {"oidc_issuer": provider.issuer, "oidc_client_id": CLIENT_ID, "oidc_client_secret": CLIENT_SECRET}
         keyed_url = await exits.enter_async_context(_serving(named | own)) + own["gateway_root_path"]
+        provider.redirect_uris.add(f"{keyed_url}/v1/session/oidc/callback")
         bus = await open_log(settings, "test")
         exits.push_async_callback(bus.close)
         system = StudioSystem(client, keyed_url, servers, bus, EventStore(bus, "/test"), ObjectStore(settings))

@@ -12,7 +12,7 @@ from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.jobs.artifacts import find_artifact
-from dreamforge.cli.jobs.rerun import Comparison, compare, submission
+from dreamforge.cli.jobs.rerun import Comparison, Difference, compare, submission
 from dreamforge.cli.jobs.result import raise_unless_succeeded, watch_and_save
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.request.render_request import RenderRequest
@@ -30,8 +30,9 @@ def rerun(
     """Render an artifact again from its recorded request, and compare the pixels.
 
     The log has everything that the artifact was made from: the resolved request, and the recipe with the model's
-    digest, the device, its precision and the versions of all packages that affect pixels. If pixels differ, the
-    differences between the two recipes are shown. Exit code 0: same pixels; 1: different pixels.
+    digest, the device, its precision and the versions of all packages that affect pixels. If pixels differ, it says by
+    how much, and which of hardware, library, precision, memory placement, batch geometry, determinism setting, weights
+    or request is another one now. Exit code 0: same pixels; 1: different pixels.
 
     Examples:
 
@@ -68,8 +69,11 @@ def _as_json(first: str, again: str, found: Comparison) -> JsonObject:
         "same_bytes": found.same_bytes,
         "same_pixels": found.same_pixels,
         "pixels": found.pixels,
-        "differing_pixels": found.differing,
-        "changes": [{"name": name, "was": was, "is": now} for name, was, now in found.changes],
+        "differing_pixels": found.difference and found.difference.pixels,
+        "largest_difference_levels": found.difference and found.difference.levels,
+        "psnr_db": found.difference and found.difference.psnr_db,
+        "causes": list(found.causes),
+        "changes": [{"name": c.name, "cause": c.cause, "was": c.was, "is": c.now} for c in found.changes],
     }
 
 
@@ -82,13 +86,22 @@ def _print(found: Comparison) -> None:
         return
     if found.same_pixels:
         out.print("same pixels; the recipes differ:", style="green")
-    elif found.differing is None:
-        out.print("the sizes differ", style="red")
+    elif found.difference is None:
+        out.print("the sizes differ; the recipes differ:", style="red")
     else:
-        out.print(f"{found.differing} of {found.pixels} pixels differ; differences between the recipes:", style="red")
+        out.print(f"{_apart(found.difference, found.pixels)}; the recipes differ in:", style="red")
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("name", "was", "is now"):
+    for column in ("cause", "name", "was", "is now"):
         table.add_column(column)
-    for change in found.changes:
-        table.add_row(*change)
+    for change in sorted(found.changes, key=lambda change: found.causes.index(change.cause)):
+        table.add_row(change.cause, change.name, change.was, change.now)
     out.print(table if found.changes else "the recipes are the same: the same environment rendered different pixels")
+
+
+def _apart(difference: Difference, pixels: int) -> str:
+    """
+    >>> _apart(Difference(3, 1, 82.04), 4096)
+    '3 of 4096 pixels differ, by 1 of 255 levels at most (PSNR 82.0 dB)'
+    """
+    ratio = "" if difference.psnr_db is None else f" (PSNR {difference.psnr_db:.1f} dB)"
+    return f"{difference.pixels} of {pixels} pixels differ, by {difference.levels} of 255 levels at most{ratio}"

@@ -1,5 +1,6 @@
 """Rendering an artifact again: the request to submit, and how two images and their recipes differ. Pure."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -15,19 +16,71 @@ if TYPE_CHECKING:
 Json = dict[str, Any]  # Any: JSON
 
 
+# What a field of a recipe is about, by the beginning of its name; the first that matches. The rest is the request.
+CAUSES = (
+    ("device", "hardware"),
+    ("versions.mkl_cbwr", "determinism setting"),
+    ("threads", "determinism setting"),
+    ("versions", "library"),
+    ("renderer", "library"),
+    ("pipeline", "library"),
+    ("dtype", "precision"),
+    ("tier", "memory placement"),
+    ("batch", "batch geometry"),
+    ("model_digest", "weights"),
+)
+LEVELS = 255  # of a channel, from none to full
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A field in which two recipes differ, and what it is about (see CAUSES)."""
+
+    name: str
+    was: str
+    now: str
+
+    @property
+    def cause(self) -> str:
+        """
+        >>> Change("versions.torch", "2.13.0", "2.14.0").cause, Change("prompt", "a", "b").cause
+        ('library', 'request')
+        """
+        return next((cause for beginning, cause in CAUSES if self.name.startswith(beginning)), "request")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far two images of one size are apart.
+
+    `pixels` differ in any channel, by `levels` of 255 at most; `psnr_db`: peak signal-to-noise ratio over all channels
+    of all pixels, None for equal images.
+    """
+
+    pixels: int
+    levels: int
+    psnr_db: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two renders of one request. `differing` counts pixels; None if sizes differ. Changes are (name, was, is)."""
+    """Two renders of one request. No `difference` if their sizes differ."""
 
     same_bytes: bool
     pixels: int
-    differing: int | None
-    changes: tuple[tuple[str, str, str], ...]
+    difference: Difference | None
+    changes: tuple[Change, ...]
 
     @property
     def same_pixels(self) -> bool:
         """Whether both show the same pixels."""
-        return self.differing == 0
+        return self.difference is not None and self.difference.pixels == 0
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """What can have changed pixels, in the order of CAUSES; nothing where the recipes are the same."""
+        order = [*dict.fromkeys(cause for _, cause in CAUSES), "request"]
+        return tuple(sorted({change.cause for change in self.changes}, key=order.index))
 
 
 def submission(request: RenderRequest, seed: int) -> Json:
@@ -38,16 +91,16 @@ def submission(request: RenderRequest, seed: int) -> Json:
 def compare(before: bytes, after: bytes, recipe_before: Json, recipe_after: Json) -> Comparison:
     """How the second render differs. Errors: CommandError for a file that no runner wrote."""
     first, second = _image(before), _image(after)
-    differing = _differing(first, second) if first.size == second.size else None
+    difference = _difference(first, second) if first.size == second.size else None
     pixels = first.width * first.height
-    return Comparison(before == after, pixels, differing, tuple(_changes(recipe_before, recipe_after)))
+    return Comparison(before == after, pixels, difference, tuple(_changes(recipe_before, recipe_after)))
 
 
-def _changes(before: Json, after: Json) -> Iterator[tuple[str, str, str]]:
+def _changes(before: Json, after: Json) -> Iterator[Change]:
     old, new = dict(_flat(before)), dict(_flat(after))
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
-            yield name, str(old.get(name, "nothing")), str(new.get(name, "nothing"))
+            yield Change(name, str(old.get(name, "nothing")), str(new.get(name, "nothing")))
 
 
 def _flat(recipe: Json, prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -68,10 +121,13 @@ def _image(data: bytes) -> "Image":
         raise CommandError(f"not a picture that a runner wrote: {error}", Exit.FAILED) from None
 
 
-def _differing(first: "Image", second: "Image") -> int:
-    """Pixels that differ in any channel."""
+def _difference(first: "Image", second: "Image") -> Difference:
     from PIL import ImageChops
 
-    red, green, blue = ImageChops.difference(first, second).split()
-    unequal = ImageChops.lighter(ImageChops.lighter(red, green), blue)
-    return first.width * first.height - unequal.histogram()[0]
+    apart = ImageChops.difference(first, second)
+    red, green, blue = apart.split()
+    levels = ImageChops.lighter(ImageChops.lighter(red, green), blue).histogram()
+    pixels = first.width * first.height
+    squares = sum(count * (place % (LEVELS + 1)) ** 2 for place, count in enumerate(apart.histogram()))
+    psnr_db = 10 * math.log10(LEVELS**2 * 3 * pixels / squares) if squares else None
+    return Difference(pixels - levels[0], max(level for level, count in enumerate(levels) if count), psnr_db)

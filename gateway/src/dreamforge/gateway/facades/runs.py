@@ -23,7 +23,7 @@ from dreamforge.gateway.events.sse import sse_events_of
 from dreamforge.gateway.events.watch import JobEventData, data_of, watch
 from dreamforge.gateway.http.authentication import actor_of, identity_of
 from dreamforge.gateway.http.errors import ProjectionBehind, StillRunning
-from dreamforge.gateway.http.middleware import context_of
+from dreamforge.gateway.http.middleware import at_end_of, context_of
 from dreamforge.gateway.http.root_path import root_of
 from dreamforge.gateway.read import queries
 from dreamforge.gateway.read.workflows import open_workflows, workflow_jobs
@@ -46,6 +46,7 @@ from dreamforge.runtime.log.job_steps import steps_after
 from dreamforge.runtime.service import tasks
 from dreamforge.runtime.storage.objects import object_key
 
+HOLDS_STREAM = "dreamforge.holds-stream"
 ENDS = frozenset(event.TOKEN for event in TERMINAL_EVENTS)
 
 
@@ -85,11 +86,11 @@ async def start(
     """Submit a job with the fields of `POST /v1/jobs`, for the tenant of the request; its id.
 
     `workflow`: what it was translated from, recorded with it.
-    `followed`: by `events`, so there has to be room for a stream before there is a job.
+    `followed`: by `events`, so the request is a stream of its tenant from now on: no job without room for it.
     Errors: QuotaExceeded; as `submit`.
     """
     if followed:
-        dependencies_of(request).quotas.require_room(tenant_of(request), Quota.STREAMS)
+        _hold_stream(request)
     body = json.dumps(fields).encode()
     job_id, _ = await submit_for(request, body, key, workflow)
     return job_id
@@ -101,10 +102,17 @@ async def events(request: Request, job_id: str) -> AsyncIterator[JobEventData]:
     Errors: QuotaExceeded; as `watch`.
     """
     await visible_job(request, job_id)
-    dependencies = dependencies_of(request)
-    with dependencies.quotas.held(tenant_of(request), Quota.STREAMS):
-        async for event in watch(dependencies.log.hub, job_id):
-            yield event
+    _hold_stream(request)
+    async for event in watch(dependencies_of(request).log.hub, job_id):
+        yield event
+
+
+def _hold_stream(request: Request) -> None:
+    """The request is one stream of its tenant until it ends, however many jobs it follows. Errors: QuotaExceeded."""
+    if request.scope.setdefault(HOLDS_STREAM, False):
+        return
+    at_end_of(request).enter_context(dependencies_of(request).quotas.held(tenant_of(request), Quota.STREAMS))
+    request.scope[HOLDS_STREAM] = True
 
 
 async def finish(request: Request, job_id: str) -> EndedJob:

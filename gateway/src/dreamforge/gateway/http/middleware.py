@@ -1,5 +1,6 @@
 """The outermost layer, pure ASGI: every request gets its ids, its duration metric and, on a bug, a problem document."""
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ from dreamforge.runtime.service.telemetry import LATENCY_BUCKETS, log_context, t
 
 REQUESTS = Histogram("forge_http_seconds", "Time to answer", ["method", "route", "status"], buckets=LATENCY_BUCKETS)
 METHODS = frozenset(("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"))
-CONTEXT = "dreamforge.context"
+CONTEXT, AT_END = "dreamforge.context", "dreamforge.at-end"
 
 # The JSON of an error as another interface has it.
 ErrorShape = Callable[[Problem], Mapping[str, object]]
@@ -68,6 +69,12 @@ def context_of(request: Request) -> RequestContext:
     return context
 
 
+def at_end_of(request: Request) -> contextlib.ExitStack:
+    """What is closed when the request has been answered, its stream included, or its client is gone."""
+    exits: contextlib.ExitStack = request.scope[AT_END]
+    return exits
+
+
 class RequestMiddleware:
     """Wraps the application."""
 
@@ -87,6 +94,10 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         set_root(scope, self._root)
+        with contextlib.ExitStack() as scope[AT_END]:
+            await self._handle(scope, receive, send)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = scope[CONTEXT] = replace(context_from(scope["headers"]), error_shape=self._shape_for(scope["path"]))
         if scope["type"] == "websocket":
             await self._connect(scope, receive, send)
