@@ -1,9 +1,11 @@
 """One reader of the log for all event streams of this process: each event goes to the subscriptions of its job."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from loguru import logger
 from prometheus_client import Counter, Gauge
 
 from dreamforge.contracts.errors import DependencyAway
@@ -17,6 +19,8 @@ from dreamforge.runtime.log.identity import stream_place
 from dreamforge.runtime.log.message import LogMessage
 
 READY_SECONDS = 2.0
+# A key that is revoked, or expires, ends its streams within a second, with an event that says why.
+ACCESS_SECONDS = 0.4
 # So many messages are distributed before the writers run: a burst must not look like a slow client.
 SLICE_MESSAGES = 100
 REQUESTED = f".{JobRequested.TOKEN}"
@@ -54,6 +58,10 @@ class Subscription:
     refused: bytes = b""
     """The problem document that says why its client may no longer read, once that is so."""
     overflowed: bool = False
+    access: Callable[[], Awaitable[bytes]] | None = None
+    """Asked again and again: the problem document that says why the client may no longer read; empty while it may."""
+    on_wake: Callable[[], None] | None = None
+    """Called instead of `wake` being set."""
     client: tuple[str, str] | None = None
     """A tenant and an id by which it names itself: jobs whose workflow names them are added as they are requested."""
     _events: list[SseEvent] = field(default_factory=list)
@@ -69,7 +77,14 @@ class Subscription:
             self._overflow()
         else:
             self._events.append(event)
-        self.wake.set()
+        self.notify()
+
+    def notify(self) -> None:
+        """Tell who writes to the client that there is something to do."""
+        if self.on_wake is None:
+            self.wake.set()
+        else:
+            self.on_wake()
 
     def _overflow(self) -> None:
         self.take()
@@ -99,12 +114,24 @@ class Subscription:
     def refuse(self, problem: bytes) -> None:
         """Its client may read no more; wake its writer for the last time."""
         self.refused = problem
-        self.wake.set()
+        self.notify()
 
     def end(self, *, draining: bool = False) -> None:
         """Wake the writer of the client for the last time."""
         self.gone, self.draining = True, draining
-        self.wake.set()
+        self.notify()
+
+
+class Flushed(Protocol):
+    """A stream that is written when it is told to."""
+
+    def flush(self) -> None:
+        """Write what there is."""
+        ...
+
+    def close(self) -> None:
+        """Write no more."""
+        ...
 
 
 class Hub:
@@ -122,6 +149,7 @@ class Hub:
         self._subscriptions: dict[str, list[Subscription]] = {}
         self._clients: dict[tuple[str, str], list[Subscription]] = {}
         self._open: set[Subscription] = set()
+        self._to_flush: dict[Flushed, None] = {}
         self._started = asyncio.Event()
         self._draining = False
 
@@ -136,6 +164,7 @@ class Hub:
                     self._follow(Follower(self.bus, stream, after_sequence=sequence)), name=f"sse-{stream}"
                 )
             tasks.create_task(self._heartbeats(), name="sse-heartbeat")
+            tasks.create_task(self._check_access(), name="sse-access")
 
     async def open(self, *job_ids: str, on_close: Callable[[], None] = nothing) -> Subscription:
         """Subscribe to one job, or to several; `on_close` is called once it has ended or was refused.
@@ -184,6 +213,25 @@ class Hub:
             subscription.end(draining=True)
         return subscription
 
+    def is_open(self, subscription: Subscription) -> bool:
+        """Whether it was not closed yet."""
+        return subscription in self._open
+
+    def flush_soon(self, stream: "Flushed") -> None:
+        """Write to a client once what is distributed now has been: many events in one write."""
+        if not self._to_flush:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._to_flush[stream] = None
+
+    def _flush(self) -> None:
+        streams, self._to_flush = self._to_flush, {}
+        for stream in streams:
+            try:
+                stream.flush()
+            except Exception as error:  # a bug met by one client is none of the others'
+                logger.opt(exception=error).error("a bug: an event stream cannot be written")
+                stream.close()
+
     def close(self, subscription: Subscription) -> None:
         """End a subscription."""
         self._open.remove(subscription)
@@ -205,7 +253,7 @@ class Hub:
     def drain(self) -> None:
         """The process is about to stop: tell every client to reconnect (another gateway has every event)."""
         self._draining = True
-        for subscription in self._open:
+        for subscription in tuple(self._open):
             subscription.end(draining=True)
 
     @property
@@ -252,6 +300,14 @@ class Hub:
     async def _heartbeats(self) -> None:
         while True:
             await asyncio.sleep(self._heartbeat_seconds)
-            for subscription in self._open:
+            for subscription in tuple(self._open):
                 subscription.heartbeat_due = True
-                subscription.wake.set()
+                subscription.notify()
+
+    async def _check_access(self) -> None:
+        while True:
+            await asyncio.sleep(ACCESS_SECONDS)
+            for subscription in tuple(self._open):
+                asked = subscription.access if not subscription.refused else None
+                if asked is not None and (problem := await asked()):
+                    subscription.refuse(problem)

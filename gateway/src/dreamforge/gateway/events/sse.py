@@ -39,6 +39,15 @@ class Message(Protocol):
     def sequence(self) -> int: ...
 
 
+@dataclass(slots=True)
+class LastFrame:
+    """The frame of an event as it was made last: all clients that are up to date have the same place before it."""
+
+    before: EventCursor | None = None
+    after: EventCursor = field(default_factory=EventCursor)
+    frame: bytes = b""
+
+
 @dataclass(frozen=True, slots=True)
 class SseEvent:
     """An event of a job: a fact (from JOBS) or a step (from STEPS). `tail` is its frame without the id line."""
@@ -50,6 +59,18 @@ class SseEvent:
     tail: bytes
     event: JobEvent
     job_id: str = ""
+    last: LastFrame = field(default_factory=LastFrame, compare=False, repr=False)
+
+    def frame_after(self, before: EventCursor) -> LastFrame:
+        """The frame for a client that has what is up to `before`, and the place that it has then."""
+        last = self.last
+        if last.before is not before and last.before != before:
+            if self.is_step:
+                last.after = EventCursor(before.facts, self.sequence, before.log)
+            else:
+                last.after = EventCursor(self.sequence, before.steps, before.log)
+            last.before, last.frame = before, f"id: {last.after}\n".encode() + self.tail
+        return last
 
 
 def sse_event_of(message: Message) -> SseEvent | None:
@@ -174,8 +195,6 @@ class StreamCursor:
         facts, steps = self.cursor.facts, self.cursor.steps
         if event.sequence <= (steps if event.is_step else facts):
             return None
-        if event.is_step:
-            self.cursor = EventCursor(facts, event.sequence, self.cursor.log)
-        else:
-            self.cursor = EventCursor(event.sequence, steps, self.cursor.log)
-        return f"id: {self.cursor}\n".encode() + event.tail
+        told = event.frame_after(self.cursor)
+        self.cursor = told.after
+        return told.frame

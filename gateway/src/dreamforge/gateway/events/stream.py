@@ -1,12 +1,11 @@
 """`GET /v1/jobs/{id}/events` as a raw ASGI response: history, then live events, many in one write."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 
-from loguru import logger
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -16,12 +15,10 @@ from dreamforge.contracts.jobs.state import fold
 from dreamforge.contracts.log.streams import JOBS, STEPS
 from dreamforge.contracts.log.subjects import job_filter
 from dreamforge.gateway.events.hub import Hub, Subscription, nothing
-from dreamforge.gateway.events.sse import HEARTBEAT, Acceptance, SseEvent, StreamCursor, accepted, merge, sse_events_of
-from dreamforge.gateway.http.authentication import REFUSAL_NOW
+from dreamforge.gateway.events.live import LiveStream, access_of
+from dreamforge.gateway.events.sse import SseEvent, StreamCursor, accepted, merge, sse_events_of
 from dreamforge.gateway.http.cursor import EventCursor
-from dreamforge.gateway.http.problems import problem_of
-from dreamforge.gateway.http.server_protocol import ABORT
-from dreamforge.runtime import ids
+from dreamforge.gateway.http.server_protocol import ABORT, DETACH
 from dreamforge.runtime.log.bus import ApiError, Bus
 from dreamforge.runtime.log.follow import last_sequence
 from dreamforge.runtime.log.job_steps import steps_after
@@ -31,11 +28,6 @@ from dreamforge.runtime.log.newest_readable import last_readable
 CHUNK_EVENTS = 64
 # Jobs of a batch whose history is read at the same time.
 READS_AT_ONCE = 16
-# Clients of a gateway that stops reconnect within this time, not all at once.
-RETRY_MILLISECONDS = 2_000
-# A key that is revoked, or expires, ends its streams within a second, with an event that says why.
-ACCESS_SECONDS = 0.4
-REFUSED = b"refused"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -149,102 +141,29 @@ class EventStream(Response):
         self.status_code = 200
         self.background = None
         self.init_headers(HEADERS)
-        self._hub, self._subscription = hub, subscription
         self._history: Iterable[SseEvent] = history
-        self._acceptance = Acceptance()
-        self._position = StreamCursor(cursor, jobs=jobs)
+        self._live = LiveStream(hub, subscription, StreamCursor(cursor, jobs=jobs), partial(_steps, hub.bus))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        subscription = self._subscription
-        abort = scope.get("extensions", {}).get(ABORT)
-        subscription.on_overflow = abort or subscription.end
-        watcher = asyncio.create_task(_until_gone(receive, subscription), name="sse-disconnect")
-        access = asyncio.create_task(until_refused(scope, subscription), name="sse-access")
+        """Send the history in this task; what is live is sent without one where the server can do that."""
+        live, extensions = self._live, scope.get("extensions", {})
+        live.subscription.access = access_of(scope)
+        live.subscription.on_overflow = extensions.get(ABORT) or live.subscription.end
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await self._send_history(send)
-            await self._send_live(send)
-            if subscription.overflowed and abort is not None:
-                await watcher  # until the server knows that the connection is closed
-        finally:
-            watcher.cancel()
-            access.cancel()
-            self._hub.close(subscription)
-        if subscription.overflowed:
-            logger.info(
-                "dropped a slow client of job {}; it can resume after {}",
-                subscription.job_ids[0],
-                self._position.cursor,
-            )
-        elif self._position.ended or subscription.draining or subscription.refused:
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except BaseException:
+            live.close()
+            raise
+        if (detach := extensions.get(DETACH)) is not None:
+            live.detach(detach)
+        else:
+            await live.run(receive, send)
 
     async def _send_history(self, send: Send) -> None:
         history, self._history = iter(self._history), ()
-        for events in _chunks(history):
-            if self._subscription.overflowed or self._subscription.refused:
+        while events := list(islice(history, CHUNK_EVENTS)):
+            if self._live.subscription.overflowed or self._live.subscription.refused:
                 return
-            await _write(send, self._position.frames(self._acceptance.passed(events)))
-
-    async def _send_live(self, send: Send) -> None:
-        subscription, position = self._subscription, self._position
-        while not position.ended and not subscription.overflowed:
-            await subscription.wake.wait()
-            subscription.wake.clear()
-            if subscription.refused:
-                at = str(position.cursor).encode()
-                await _write(send, [b"id: %s\nevent: %s\ndata: %s\n\n" % (at, REFUSED, subscription.refused)])
-                return
-            if (steps_end := subscription.lost()) is not None:
-                position.lose(steps_end)
-            frames = position.frames(self._acceptance.passed(await self._new_events()))
-            if subscription.heartbeat_due:
-                subscription.heartbeat_due = False
-                frames.append(HEARTBEAT)
-            if subscription.draining and not position.ended:
-                frames.append(b"retry: %d\n\n" % ids.jitter(RETRY_MILLISECONDS))
-            await _write(send, frames)
-            if subscription.gone:
-                return
-
-    async def _new_events(self) -> list[SseEvent]:
-        """New events, the end last: the two logs are followed independently, so the end may overtake the last steps.
-
-        Of several jobs, such steps are not sent.
-        """
-        events, job_id = self._subscription.take(), self._subscription.job_ids[0]
-        if len(self._subscription.job_ids) > 1 or not any(event.terminal for event in events):
-            return events
-        steps = [event for event in events if event.is_step]
-        try:
-            steps += await _steps(self._hub.bus, self._position.cursor.steps, job_id)
-        except DependencyAway as error:
-            logger.warning("the last steps of job {} are not sent: {}", job_id, error)
-        steps.sort(key=lambda event: event.sequence)
-        return merge([event for event in events if not event.is_step], steps)
-
-
-async def _until_gone(receive: Receive, subscription: Subscription) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    subscription.end()
-
-
-async def until_refused(scope: Scope, subscription: Subscription) -> None:
-    """Ask again and again whether the credential that opened the stream is still good."""
-    refusal_now = scope.get(REFUSAL_NOW)
-    while refusal_now is not None:
-        await asyncio.sleep(ACCESS_SECONDS)
-        if (error := await refusal_now()) is not None:
-            subscription.refuse(problem_of(error).body(instance=scope["path"]))
-            return
-
-
-async def _write(send: Send, frames: list[bytes]) -> None:
-    if frames:
-        await send({"type": "http.response.body", "body": b"".join(frames), "more_body": True})
-
-
-def _chunks(events: Iterator[SseEvent]) -> Iterator[list[SseEvent]]:
-    while chunk := list(islice(events, CHUNK_EVENTS)):
-        yield chunk
+            if frames := self._live.frames(events):
+                await send({"type": "http.response.body", "body": b"".join(frames), "more_body": True})

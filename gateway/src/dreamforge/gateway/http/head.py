@@ -25,7 +25,8 @@ async def answer_head(app: ASGIApp, scope: Scope, receive: Receive, send: Send) 
 
 async def _start_of(app: ASGIApp, scope: Scope, method: str, receive: Receive) -> Message | None:
     """How the application begins its answer; None when it does not. Errors: those of the application."""
-    asked: Scope = {**scope, "method": method}
+    # Without the server's extensions: the body that they would write goes nowhere.
+    asked: Scope = {**scope, "method": method, "extensions": {}}
     started: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
 
     async def send_start(message: Message) -> None:

@@ -6,8 +6,9 @@ The first two have a deadline, which counts only while it is the client that is 
 """
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import uvicorn
@@ -18,6 +19,8 @@ from dreamforge.runtime import clock
 
 # ASGI extension: a function that closes the connection at once, dropping what the peer has not read.
 ABORT = "dreamforge.abort"
+# ASGI extension: a function that makes a response that has begun a `DetachedResponse`.
+DETACH = "dreamforge.detach"
 # Requests that may wait behind the one that is answered. Browsers and proxies send none before they have the reply;
 # each costs some kilobytes, and one read of the socket has thousands.
 WAITING_MAX = 16
@@ -44,6 +47,42 @@ class ConnectionLimits:
     are given up when there are too many connections."""
 
 
+class DetachedResponse:
+    """The rest of a response, written without a task that waits for what to write.
+
+    A task with the frames of all layers of the application is most of the memory of an open stream, and waking it is
+    most of the time of an event. Made by the extension DETACH; the application then returns.
+    """
+
+    __slots__ = ("_cycle", "_protocol", "on_lost", "on_room")
+
+    def __init__(
+        self,
+        protocol: "ForgeProtocol",
+        cycle: RequestResponseCycle,
+        on_lost: Callable[[], None],
+        on_room: Callable[[], None],
+    ) -> None:
+        """`on_lost`: the connection is gone. `on_room`: it is not `full` any more."""
+        self._protocol, self._cycle, self.on_lost, self.on_room = protocol, cycle, on_lost, on_room
+
+    @property
+    def full(self) -> bool:
+        """Whether the client is behind: what is written now waits in memory."""
+        return self._cycle.flow.write_paused
+
+    def write(self, body: bytes) -> None:
+        """A part of the body."""
+        if body and not self._protocol.transport.is_closing():
+            self._cycle.transport.write(b"%x\r\n%b\r\n" % (len(body), body) if self._cycle.chunked_encoding else body)
+
+    def finish(self) -> None:
+        """The end of the body."""
+        if self._cycle.chunked_encoding and not self._protocol.transport.is_closing():
+            self._cycle.transport.write(b"0\r\n\r\n")
+        self._protocol.detached_ended(self._cycle)
+
+
 class ForgeConfig(uvicorn.Config):
     """uvicorn's configuration, with the limits of a connection."""
 
@@ -60,6 +99,8 @@ class ForgeProtocol(HttpToolsProtocol):
     head_bytes = 0
     answered: RequestResponseCycle | None = None
     """The request that is being answered, or was last; `cycle` is the one that came last and may wait for its turn."""
+    detached: DetachedResponse | None = None
+    """Its response, where no task writes it."""
 
     @property
     def limits(self) -> ConnectionLimits:
@@ -82,6 +123,15 @@ class ForgeProtocol(HttpToolsProtocol):
         if self.answered is not None and not self.answered.response_complete:
             self.answered.disconnected = True
             self.answered.message_event.set()
+        if (detached := self.detached) is not None:
+            self.detached = None
+            detached.on_lost()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        super().resume_writing()
+        if self.detached is not None:
+            self.detached.on_room()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came. A head that grows beyond its bound is refused before it is complete."""
@@ -95,10 +145,10 @@ class ForgeProtocol(HttpToolsProtocol):
                 self._refuse(Problem(431, "head_too_large", "The request's headers are too large", maximum))
 
     def on_message_begin(self) -> None:
-        """Offer the extension to the application."""
+        """Offer the extensions to the application."""
         super().on_message_begin()
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]  # Any: extensions are the application's own
-        scope["extensions"] = {ABORT: self.transport.abort}
+        scope["extensions"] = {ABORT: self.transport.abort, DETACH: self._detach}
 
     def on_headers_complete(self) -> None:
         """The body is next."""
@@ -115,7 +165,29 @@ class ForgeProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # Any: as the base class narrows it
         self.answered = cycle
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, partial(self._until_detached, app, cycle))
+
+    async def _until_detached(self, app: Any, cycle: RequestResponseCycle, *asgi: Any) -> None:  # Any: see above
+        await app(*asgi)
+        if self.detached is not None:
+            cycle.disconnected = True  # uvicorn takes a response that has not ended for a fault of the application
+
+    def _detach(self, on_lost: Callable[[], None], on_room: Callable[[], None]) -> DetachedResponse | None:
+        """The rest of the response that has begun; None where its client has left."""
+        assert self.answered is not None
+        if self.answered.disconnected or self.transport.is_closing():
+            return None
+        self.detached = DetachedResponse(self, self.answered, on_lost, on_room)
+        return self.detached
+
+    def detached_ended(self, cycle: RequestResponseCycle) -> None:
+        """The body of a detached response is complete: what uvicorn does after the last part of any other."""
+        self.detached = None
+        cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def on_response_complete(self) -> None:
         """Answer what waits, or wait for the next head."""

@@ -13,8 +13,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.events import JobRequested
 from dreamforge.gateway.events.hub import Subscription
+from dreamforge.gateway.events.live import access_of
 from dreamforge.gateway.events.sse import SseEvent
-from dreamforge.gateway.events.stream import until_refused
 from dreamforge.gateway.events.watch import data_of
 from dreamforge.gateway.facades import runs
 from dreamforge.gateway.facades.client_events import ClientEvents, open_client, past_events
@@ -66,7 +66,7 @@ class _Connection:
         subscription = self.subscription
         subscription.on_overflow = subscription.end
         reading = asyncio.create_task(self._read(), name="comfyui-read")
-        access = asyncio.create_task(until_refused(self.websocket.scope, subscription), name="comfyui-access")
+        subscription.access = access_of(self.websocket.scope)
         try:
             await self.websocket.accept()
             await self._send([status(await runs.open_workflow_number(self.request), sid=self.client_id)])
@@ -80,7 +80,6 @@ class _Connection:
             await self.websocket.close(TRY_AGAIN)
         finally:
             reading.cancel()
-            access.cancel()
             self.events.close()
 
     def _code(self) -> int:
