@@ -64,6 +64,13 @@ async def test_postgres_starts_over_a_pid_file_whose_pid_belongs_to_another_proc
             other.wait()
 
 
+async def test_postgres_starts_over_a_pid_file_that_it_was_killed_before_writing(tmp_path: Path) -> None:
+    async with PostgresServer(tmp_path, fsync=False) as server:
+        await server.kill()
+        (server.data_folder / "postmaster.pid").write_text("")
+        await server.restart()
+
+
 def sleep_as(uid: int) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(["sleep", "300"], user=uid if os.geteuid() == 0 else None)
 

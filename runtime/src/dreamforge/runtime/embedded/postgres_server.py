@@ -94,15 +94,16 @@ class PostgresServer(EmbeddedServer):
         draft.rename(self.data_folder)
 
     def _remove_stale_pid_file(self) -> None:
-        """Postgres refuses to start while the pid in its file exists, even as another process or a zombie.
+        """Postgres refuses to start while the pid in its file exists, even as another process or a zombie, and over an
+        empty file, which is left when it is killed before it has written its pid.
 
         No postmaster can be alive here: we hold the lock and strays are gone. The file stays when no process has
         that pid: Postgres then looks for its shared memory in use, and removes the file itself.
         """
         pid_file = self.data_folder / "postmaster.pid"
         if pid_file.exists():
-            pid = int(pid_file.read_text(encoding="utf-8").split("\n")[0] or 0)
-            if pid and exists(pid):
+            first_line = pid_file.read_text(encoding="utf-8").partition("\n")[0]
+            if not first_line.isdecimal() or exists(int(first_line)):
                 pid_file.unlink()
 
     async def _run_initdb(self, folder: Path, password_file: Path) -> None:
