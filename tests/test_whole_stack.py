@@ -300,8 +300,8 @@ def test_a_tenant_is_erased_with_its_keys_in_one_command(stack: Stack) -> None:
     erased = stack.json("tenants", "erase", "default", "--yes")
     assert erased["keys"] == 1
     assert erased["jobs"] >= 1
-    assert stack.run("jobs", "show", job_id).returncode == 4
-    assert stack.json("jobs", "list") == []
+    assert "answered 404" in stack.run("jobs", "show", job_id).stderr
+    assert stack.json("jobs", "list")["jobs"] == []
     (status,) = (each["status"] for each in stack.json("keys", "list") if each["key_id"] == key_id)
     assert status.startswith("revoked")
 
