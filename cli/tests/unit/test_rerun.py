@@ -8,7 +8,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from dreamforge.cli.failure import CommandError
-from dreamforge.cli.jobs.rerun import Change, Difference, compare, submission
+from dreamforge.cli.jobs.rerun import PixelDifference, RecipeChange, compare, submission
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.contracts.request.values import LoraUse, Upscale
 
@@ -34,7 +34,10 @@ def test_another_recipe_or_compression_of_the_same_pixels_is_recognised() -> Non
     found = compare(png(ROWS), png(ROWS, compress_level=9, note="newer"), RECIPE, newer)
     assert not found.same_bytes
     assert found.same_pixels
-    assert found.changes == (Change("versions.torch", "2.13.0", "2.14.0"), Change("versions.triton", "nothing", "3"))
+    assert found.changes == (
+        RecipeChange("versions.torch", "2.13.0", "2.14.0"),
+        RecipeChange("versions.triton", "nothing", "3"),
+    )
     assert found.causes == ("library",)
 
 
@@ -48,7 +51,7 @@ def test_it_says_how_many_pixels_differ_and_how_far() -> None:
     assert black is not None
     assert (black.pixels, black.levels) == (3, 255)
     assert compare(png(ROWS), png(ROWS[:1]), RECIPE, RECIPE).difference is None
-    assert compare(png(ROWS), png(ROWS), RECIPE, RECIPE).difference == Difference(0, 0, None)
+    assert compare(png(ROWS), png(ROWS), RECIPE, RECIPE).difference == PixelDifference(0, 0, None)
 
 
 def test_each_kind_of_change_is_named() -> None:

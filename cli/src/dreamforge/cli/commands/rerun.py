@@ -12,7 +12,7 @@ from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.jobs.artifacts import find_artifact
-from dreamforge.cli.jobs.rerun import Comparison, Difference, compare, submission
+from dreamforge.cli.jobs.rerun import Comparison, PixelDifference, compare, submission
 from dreamforge.cli.jobs.result import raise_unless_succeeded, watch_and_save
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.request.render_request import RenderRequest
@@ -98,9 +98,9 @@ def _print(found: Comparison) -> None:
     out.print(table if found.changes else "the recipes are the same: the same environment rendered different pixels")
 
 
-def _apart(difference: Difference, pixels: int) -> str:
+def _apart(difference: PixelDifference, pixels: int) -> str:
     """
-    >>> _apart(Difference(3, 1, 82.04), 4096)
+    >>> _apart(PixelDifference(3, 1, 82.04), 4096)
     '3 of 4096 pixels differ, by 1 of 255 levels at most (PSNR 82.0 dB)'
     """
     ratio = "" if difference.psnr_db is None else f" (PSNR {difference.psnr_db:.1f} dB)"

@@ -33,7 +33,7 @@ LEVELS = 255  # of a channel, from none to full
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RecipeChange:
     """A field in which two recipes differ, and what it is about (see CAUSES)."""
 
     name: str
@@ -43,14 +43,14 @@ class Change:
     @property
     def cause(self) -> str:
         """
-        >>> Change("versions.torch", "2.13.0", "2.14.0").cause, Change("prompt", "a", "b").cause
+        >>> RecipeChange("versions.torch", "2.13.0", "2.14.0").cause, RecipeChange("prompt", "a", "b").cause
         ('library', 'request')
         """
         return next((cause for beginning, cause in CAUSES if self.name.startswith(beginning)), "request")
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class PixelDifference:
     """How far two images of one size are apart.
 
     `pixels` differ in any channel, by `levels` of 255 at most; `psnr_db`: peak signal-to-noise ratio over all channels
@@ -68,8 +68,8 @@ class Comparison:
 
     same_bytes: bool
     pixels: int
-    difference: Difference | None
-    changes: tuple[Change, ...]
+    difference: PixelDifference | None
+    changes: tuple[RecipeChange, ...]
 
     @property
     def same_pixels(self) -> bool:
@@ -96,11 +96,11 @@ def compare(before: bytes, after: bytes, recipe_before: Json, recipe_after: Json
     return Comparison(before == after, pixels, difference, tuple(_changes(recipe_before, recipe_after)))
 
 
-def _changes(before: Json, after: Json) -> Iterator[Change]:
+def _changes(before: Json, after: Json) -> Iterator[RecipeChange]:
     old, new = dict(_flat(before)), dict(_flat(after))
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
-            yield Change(name, str(old.get(name, "nothing")), str(new.get(name, "nothing")))
+            yield RecipeChange(name, str(old.get(name, "nothing")), str(new.get(name, "nothing")))
 
 
 def _flat(recipe: Json, prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -121,7 +121,7 @@ def _image(data: bytes) -> "Image":
         raise CommandError(f"not a picture that a runner wrote: {error}", Exit.FAILED) from None
 
 
-def _difference(first: "Image", second: "Image") -> Difference:
+def _difference(first: "Image", second: "Image") -> PixelDifference:
     from PIL import ImageChops
 
     apart = ImageChops.difference(first, second)
@@ -130,4 +130,4 @@ def _difference(first: "Image", second: "Image") -> Difference:
     pixels = first.width * first.height
     squares = sum(count * (place % (LEVELS + 1)) ** 2 for place, count in enumerate(apart.histogram()))
     psnr_db = 10 * math.log10(LEVELS**2 * 3 * pixels / squares) if squares else None
-    return Difference(pixels - levels[0], max(level for level, count in enumerate(levels) if count), psnr_db)
+    return PixelDifference(pixels - levels[0], max(level for level, count in enumerate(levels) if count), psnr_db)
