@@ -76,10 +76,10 @@ def test_a_text_without_values_is_no_request():
 
 def test_what_a_tag_has_more_is_named():
     found = request_of(
-        "x <lora:a:0.5:lbw=FACE> <hypernet:h:1> \\<lora:text> <lyco:b:te=0.3>\nSteps: 1, Seed: 2, Size: 8x8"
+        "x <lora:a:0.5:lbw=FACE> <hypernet:h:1> \\<lora:text> <lyco:b:te=0.3:unet=1>\nSteps: 1, Seed: 2, Size: 8x8"
     )
     assert found is not None
-    assert found.loras == (ImportedLora("a", 0.5), ImportedLora("b", 0.3))
+    assert found.loras == (ImportedLora("a", 0.5), ImportedLora("b", 1.0, text_weight=0.3))
     assert found.fields["prompt"] == "x   \\<lora:text>"
     assert [each.value for each in found.unmapped] == ["<lora:a:0.5:lbw=FACE>", "<hypernet:h:1>"]
 

@@ -1,5 +1,7 @@
 """`<lora:name:0.8>` in a prompt: what it adds, what stays text, and what a wrong one is told."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,12 +34,15 @@ MODELS = {each.model_id: each for each in (SD, INK, FILM, OTHER)}
         ("<lora:film>a fox, <lora:Ink_Wash:-.5> night", "a fox,  night", (("film", 1.0), ("ink-wash", -0.5))),
         ("<lora:ink style V1.2: 2 > fox", "fox", (("ink-wash", 2.0),)),
         (r"say \<lora:film:1> now", "say <lora:film:1> now", ()),
+        ("a <lora:film:0.5:0.8> <lora:ink-wash:unet=.7>", "a", (("film", 0.8, 0.5), ("ink-wash", 0.7, 1.0))),
+        ("a <lora:film:te=0.5> <lora:ink-wash:0.6:0.6>", "a", (("film", 0.5), ("ink-wash", 0.6))),
         ("a <lora:film without an end", "a <lora:film without an end", ()),
         ("{a|b} (c:1.2) <lyco:film:1> __d__", "{a|b} (c:1.2) <lyco:film:1> __d__", ()),
     ],
 )
-def test_tags_become_loras_and_the_rest_stays(prompt: str, text: str, loras: tuple[tuple[str, float], ...]) -> None:
-    expected = tuple(LoraUse(model_id=name, weight=weight) for name, weight in loras)
+def test_tags_become_loras_and_the_rest_stays(prompt: str, text: str, loras: tuple[tuple[Any, ...], ...]) -> None:
+    names = ("model_id", "weight", "text_weight")
+    expected = tuple(LoraUse(**dict(zip(names, each, strict=False))) for each in loras)
     assert without_lora_tags(prompt, MODELS) == (text, expected)
 
 
@@ -46,8 +51,9 @@ def test_tags_become_loras_and_the_rest_stays(prompt: str, text: str, loras: tup
     [
         ("<lora:inkwas:1>", InvalidInput, "ink-wash"),
         ("<lora:zzz>", InvalidInput, "3 are registered"),
-        ("<lora:film:1:0.5>", LoraTagUnsupported, "<lora:NAME:WEIGHT>"),
-        ("<lora:film:te=1>", LoraTagUnsupported, "<lora:NAME:WEIGHT>"),
+        ("<lora:film:1:0.5:8>", LoraTagUnsupported, "<lora:NAME:TEXT_WEIGHT:WEIGHT>"),
+        ("<lora:film:te=1:te=2>", LoraTagUnsupported, "<lora:NAME:WEIGHT>"),
+        ("<lora:film:1:-9>", OutOfBounds, "-9"),
         ("<lora:film:nan>", LoraTagUnsupported, "<lora:NAME:WEIGHT>"),
         ("<lora::1>", LoraTagUnsupported, "<lora:NAME:WEIGHT>"),
         ("<lora:film:99>", OutOfBounds, "4"),

@@ -15,6 +15,8 @@ from runner_testkit.families import build_family
 RANK = 4
 #: Attention's own projections, by the name that all families share.
 LORA_LAYERS = ("to_q", "to_k", "to_v")
+#: The same of CLIP.
+TEXT_LAYERS = ("q_proj", "k_proj", "v_proj")
 LORA_SEED, CONTROLNET_SEED = 20_260_102, 20_260_103
 #: Large enough that a picture of 64 pixels shows it.
 NOISE = 0.2
@@ -25,22 +27,32 @@ def ensure_lora(cache_folder: Path, family: str) -> Path:
     return _ensured(cache_folder, f"tiny-lora-{family}-v1", lambda folder: _save_lora(folder, family))
 
 
+def ensure_whole_lora(cache_folder: Path, family: str) -> Path:
+    """The same with layers in the first text encoder too."""
+    return _ensured(cache_folder, f"tiny-whole-lora-{family}-v1", lambda folder: _save_lora(folder, family, text=True))
+
+
 def ensure_controlnet(cache_folder: Path, family: str) -> Path:
     """The folder of a ControlNet for a family's tiny model (SD, SDXL), built if it is not there yet."""
     return _ensured(cache_folder, f"tiny-controlnet-{family}-v1", lambda folder: _save_controlnet(folder, family))
 
 
-def _save_lora(folder: Path, family: str) -> None:
+def _save_lora(folder: Path, family: str, *, text: bool = False) -> None:
     pipeline: Any = build_family(family)  # Any: U-Net or transformer, by family
     name = "unet" if "unet" in pipeline.components else "transformer"
-    model = pipeline.components[name]
+    layers = {f"{name}_lora_layers": _lora_layers(pipeline.components[name], LORA_LAYERS)}
+    if text:
+        layers["text_encoder_lora_layers"] = _lora_layers(pipeline.text_encoder, TEXT_LAYERS)
+    type(pipeline).save_lora_weights(str(folder), **layers, safe_serialization=True)
+
+
+def _lora_layers(model: Any, names: tuple[str, ...]) -> Any:  # Any: diffusers' and transformers' classes and tensors
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(LORA_SEED)
-        model.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(LORA_LAYERS)))
+        model.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(names)))
         _disturb(parameter for name, parameter in model.named_parameters() if "lora_" in name)
     utils: Any = diffusers.utils  # Any: it has no types
-    layers = utils.convert_state_dict_to_diffusers(get_peft_model_state_dict(model))
-    type(pipeline).save_lora_weights(str(folder), **{f"{name}_lora_layers": layers}, safe_serialization=True)
+    return utils.convert_state_dict_to_diffusers(get_peft_model_state_dict(model))
 
 
 def _save_controlnet(folder: Path, family: str) -> None:

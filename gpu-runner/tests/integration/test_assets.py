@@ -65,6 +65,24 @@ def test_a_lora_changes_a_picture_and_leaves_no_trace_in_the_next(renderer: Any,
     assert render(renderer, cache, family) == before
 
 
+@pytest.mark.parametrize("family", ["stable-diffusion", "sdxl", "flux"])
+def test_a_lora_acts_on_the_text_encoders_by_a_weight_of_its_own(renderer: Any, cache: Path, family: str) -> None:
+    from runner_testkit.assets import ensure_whole_lora
+
+    folder = ensure_whole_lora(cache, family)
+
+    def with_weights(weight: float, text_weight: float | None) -> bytes:
+        use = LoraUse(model_id=folder.name, weight=weight, text_weight=text_weight)
+        return render(renderer, cache, family, loras=(LocalLora(use, ModelFiles(path=str(folder), digest="1" * 64)),))
+
+    plain = render(renderer, cache, family)
+    assert with_weights(0, 0) == plain
+    assert with_weights(0.7, 0.7) == with_weights(0.7, None)
+    assert len({plain, with_weights(0.7, None), with_weights(0.7, 0), with_weights(0, 0.7)}) == 4
+    assert with_weights(0.7, 0) == render(renderer, cache, family, loras=(a_lora(cache, family, 0.7),))
+    assert render(renderer, cache, family) == plain
+
+
 def test_several_loras_add_up(renderer: Any, cache: Path) -> None:
     half = a_lora(cache, "sdxl", 0.5)
     assert render(renderer, cache, "sdxl", loras=(half, half)) != render(renderer, cache, "sdxl", loras=(half,))

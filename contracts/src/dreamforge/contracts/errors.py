@@ -223,8 +223,8 @@ class LoraTagUnsupported(InvalidInput):
 
     def __str__(self) -> str:
         return (
-            f"{self.field} has {self.value}, but a LoRA is written <lora:NAME> or <lora:NAME:WEIGHT>: one weight acts "
-            "on all parts of the model"
+            f"{self.field} has {self.value}, but a LoRA is written <lora:NAME>, <lora:NAME:WEIGHT> or "
+            "<lora:NAME:TEXT_WEIGHT:WEIGHT>"
         )
 
 

@@ -28,12 +28,12 @@ def size(text: str | None) -> dict[str, int]:
 
 
 def loras(texts: list[str]) -> list[Json]:
-    """Each `ID` or `ID:WEIGHT`. Errors: CommandError.
+    """Each `ID`, `ID:WEIGHT` or `ID:WEIGHT:TEXT_WEIGHT`. Errors: CommandError.
 
-    >>> loras(["ink:0.8", "film"])
-    [{'model_id': 'ink', 'weight': 0.8}, {'model_id': 'film'}]
+    >>> loras(["ink:0.8", "film", "oil:0.8:0.5"])
+    [{'model_id': 'ink', 'weight': 0.8}, {'model_id': 'film'}, {'model_id': 'oil', 'weight': 0.8, 'text_weight': 0.5}]
     """
-    return [_weighted(text, "--lora", "weight") for text in texts]
+    return [_weighted(text, "--lora", "weight", "text_weight") for text in texts]
 
 
 def upscale(factor: float) -> Json:
@@ -41,13 +41,15 @@ def upscale(factor: float) -> Json:
     return {"factor": factor}
 
 
-def _weighted(text: str, option: str, name: str) -> dict[str, Any]:
-    model_id, colon, number = text.partition(":")
+def _weighted(text: str, option: str, *names: str) -> dict[str, Any]:
+    """An id and as many numbers as there are names, at most."""
+    model_id, *numbers = text.split(":", len(names))
     try:
-        return {"model_id": model_id, **({name: float(number)} if colon else {})}
+        return {"model_id": model_id, **{name: float(number) for name, number in zip(names, numbers, strict=False)}}
     except ValueError:
+        form = "ID" + "".join(f"[:{name.upper()}]" for name in names)
         raise CommandError(
-            f"{option} is {text!r}", Exit.REFUSED, hint=f"write it as ID or ID:NUMBER, for example {model_id}:0.8"
+            f"{option} is {text!r}", Exit.REFUSED, hint=f"write it as {form}, for example {model_id}:0.8"
         ) from None
 
 

@@ -23,16 +23,21 @@ _BRACKET = re.compile(r"([\\()\[\]])")
 def infotext(recipe: Recipe, sampler: SamplerName | None = None) -> str:
     """The text of a recipe as JSON has it; `sampler` is what its request named, since a recipe has only the class.
 
-    LoRAs stand in the prompt as `<lora:id:weight>`. Where brackets were not read as weights they are escaped, because
+    LoRAs stand in the prompt as `<lora:id:weight>`, or `<lora:id:text weight:weight>`. Where brackets were not read as weights they are escaped, because
     A1111 would.
     """
     prompt, negative = (_prompt(recipe, name) for name in ("prompt", "negative_prompt"))
-    loras = "".join(f"<lora:{each['model_id']}:{each['weight']:g}>" for each in recipe.get("loras", ()))
+    loras = "".join(map(_lora_tag, recipe.get("loras", ())))
     lines = [f"{prompt} {loras}" if loras and prompt else prompt + loras]
     if negative:
         lines.append(NEGATIVE + negative)
     lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in _values(recipe, sampler)))
     return "\n".join(lines)
+
+
+def _lora_tag(use: Recipe) -> str:
+    text_weight = use.get("text_weight")
+    return f"<lora:{use['model_id']}{'' if text_weight is None else f':{text_weight:g}'}:{use['weight']:g}>"
 
 
 def _prompt(recipe: Recipe, name: str) -> str:

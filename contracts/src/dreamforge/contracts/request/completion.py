@@ -69,7 +69,12 @@ def check_loras(loras: tuple[LoraUse, ...], draft: Draft) -> tuple[LoraUse, ...]
     """Errors: UnknownAsset, NamedTwice, AssetMismatch."""
     if loras:
         require_loras(loras, draft.model, draft.models)
-    return loras
+    return tuple(_plainly(each) for each in loras)
+
+
+def _plainly(lora: LoraUse) -> LoraUse:
+    """One weight for all of its layers is one LoRA, however it was said."""
+    return lora.model_copy(update={"text_weight": None}) if lora.text_weight == lora.weight else lora
 
 
 def check_control(control: ControlUse | None, draft: Draft) -> ControlUse | None:

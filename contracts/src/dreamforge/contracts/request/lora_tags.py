@@ -1,5 +1,6 @@
 r"""LoRAs that a prompt names as A1111 writes them: `<lora:NAME>` or `<lora:NAME:WEIGHT>`. Pure.
 
+Two weights are that of the text encoders and that of the network: `<lora:NAME:TEXT_WEIGHT:WEIGHT>`.
 `\<lora:...>` is text. Only the prompt is looked at, not the negative prompt, as in A1111.
 """
 
@@ -9,11 +10,11 @@ from difflib import get_close_matches
 
 from dreamforge.contracts.errors import LoraTagUnsupported, NamedTwice, OutOfBounds, UnknownLora
 from dreamforge.contracts.models.descriptor import ModelDescriptor
+from dreamforge.contracts.pictures.lora_weights import weights_in
 from dreamforge.contracts.request.values import LORA_WEIGHT_MAX, LoraUse
 
 FIELD = "prompt"
 _TAG = re.compile(r"(?P<escape>\\?)<lora:(?P<inside>[^<>]*)>")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)", re.ASCII)
 # Names that are at least so alike are offered: the default of difflib is 0.6.
 ALIKE, OFFERED = 0.5, 3
 
@@ -53,12 +54,13 @@ def with_tags_escaped(prompt: str) -> str:
 
 def _use(tag: re.Match[str], models: Mapping[str, ModelDescriptor]) -> LoraUse:
     name, *numbers = (part.strip() for part in tag["inside"].split(":"))
-    if not name or len(numbers) > 1 or not all(_NUMBER.fullmatch(number) for number in numbers):
+    weights = weights_in(numbers)
+    if not name or weights is None:
         raise LoraTagUnsupported(field=FIELD, value=tag[0][:80])
-    weight = float(numbers[0]) if numbers else 1.0
-    if abs(weight) > LORA_WEIGHT_MAX:
-        raise OutOfBounds(field=FIELD, value=weight, minimum=-LORA_WEIGHT_MAX, maximum=LORA_WEIGHT_MAX)
-    return LoraUse(model_id=_named(name, models), weight=weight)
+    for each in weights:
+        if each is not None and abs(each) > LORA_WEIGHT_MAX:
+            raise OutOfBounds(field=FIELD, value=each, minimum=-LORA_WEIGHT_MAX, maximum=LORA_WEIGHT_MAX)
+    return LoraUse(model_id=_named(name, models), weight=weights.weight, text_weight=weights.text)
 
 
 def _named(name: str, models: Mapping[str, ModelDescriptor]) -> str:

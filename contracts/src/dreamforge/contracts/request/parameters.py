@@ -285,14 +285,14 @@ class RequestParameters(Value):
         tuple[LoraUse, ...],
         Declared(
             "LoRAs",
-            "Registered LoRAs, each with its weight.",
+            "Registered LoRAs, each with its weight, or with one for the text encoders and one for the rest.",
             group="loras",
             widget="loras",
             maximum=LORAS_MAX,
             bounds=lambda model: Bounds(maximum=model.capabilities.loras_max),
             complete=completion.check_loras,
             options=("--lora",),
-            metavar="ID[:WEIGHT]",
+            metavar="ID[:WEIGHT[:TEXT_WEIGHT]]",
             option_help="A LoRA; may be repeated.",
         ),
     ] = Field(default=(), exclude_if=is_empty)

@@ -95,8 +95,9 @@ def _type_schema(parameter: RequestParameter) -> Json:
         schema["pattern"] = "^[^\\u0000]*$"
     if "items" in schema:
         schema["items"] = definitions[schema["items"]["$ref"].rsplit("/", 1)[1]]
-    if "properties" in schema:
-        schema["properties"] = {name: _without_null(each) for name, each in schema["properties"].items()}
+    for each in (schema, schema.get("items", {})):
+        if "properties" in each:
+            each["properties"] = {name: _without_null(inner) for name, inner in each["properties"].items()}
     return schema
 
 

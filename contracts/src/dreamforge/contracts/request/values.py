@@ -45,6 +45,16 @@ class LoraUse(Value):
         description="How strongly it acts; a negative weight acts the other way.",
         json_schema_extra={"x-widget": "number"},
     )
+    text_weight: float | None = Field(
+        default=None,
+        ge=-LORA_WEIGHT_MAX,
+        le=LORA_WEIGHT_MAX,
+        allow_inf_nan=False,
+        exclude_if=is_none,
+        title="Text weight",
+        description="The same of its layers in the text encoders, where that is another weight.",
+        json_schema_extra={"x-widget": "number"},
+    )
 
 
 class ControlUse(Value):

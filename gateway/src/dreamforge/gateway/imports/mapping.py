@@ -123,7 +123,9 @@ def _put_loras(draft: _Draft, found: ImportedRequest, context: ImportContext) ->
         if matched.model.model_id in uses:
             draft.refuse("loras", each.name, "is named twice: the first one was taken")
             continue
-        uses[matched.model.model_id] = {"model_id": matched.model.model_id, "weight": each.weight}
+        uses[matched.model.model_id] = {"model_id": matched.model.model_id, "weight": each.weight} | (
+            {} if each.text_weight is None else {"text_weight": each.text_weight}
+        )
     if uses:
         draft.body["loras"] = list(uses.values())
     return shown

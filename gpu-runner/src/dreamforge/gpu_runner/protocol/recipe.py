@@ -42,6 +42,7 @@ class LoraUsed(Value):
     model_id: str
     digest: Sha256
     weight: float
+    text_weight: float | None = Field(default=None, exclude_if=is_none)
 
 
 class ControlUsed(Value):

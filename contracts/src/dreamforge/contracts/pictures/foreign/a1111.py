@@ -18,6 +18,7 @@ from dreamforge.contracts.pictures.foreign.imported import (
     number_of,
 )
 from dreamforge.contracts.pictures.infotext import NEGATIVE
+from dreamforge.contracts.pictures.lora_weights import LoraWeights, weights_in
 from dreamforge.contracts.pictures.metadata import PictureMetadata
 
 #: A last line with fewer values belongs to the prompt (modules/infotext_utils.py).
@@ -25,7 +26,6 @@ _VALUES_MIN = 3
 _NAME = re.compile(r"\s*(\w[\w \-/]*):\s*")
 _SIZE = re.compile(r"(\d+)x(\d+)", re.ASCII)
 _TAG = re.compile(r"(?P<escape>\\?)<(?P<kind>lora|lyco|hypernet):(?P<inside>[^<>]*)>")
-_WEIGHT = re.compile(r"(?:te|unet)?=?([+-]?(?:\d+\.?\d*|\.\d+))", re.ASCII)
 #: What decides no pixel, or says again what stands elsewhere.
 _IGNORED = ("Version", "RNG", "Lora hashes", "TI hashes", "Hashes", "User", "Created by", "Size-1", "Size-2")
 #: How the second pass enlarges here; the others of A1111 are named as unmapped.
@@ -159,14 +159,14 @@ def _without_tags(prompt: str, hashes: dict[str, str], reading: Reading) -> tupl
         if tag["escape"]:
             return tag[0]
         name, *rest = (part.strip() for part in tag["inside"].split(":"))
-        weights = [number_of(match[1]) for part in rest[:1] if (match := _WEIGHT.fullmatch(part))]
+        weights = weights_in(rest)
         if tag["kind"] == "hypernet" or not name or len(found) >= LORAS_READ_MAX:
             reading.refuse("prompt", tag[0])
             return ""
-        if len(rest) > 1 or (rest and not weights):
-            reading.refuse("prompt", tag[0], "one weight acts on all parts of the model: the first one was taken")
-        weight: Any = weights[0] if weights else 1.0
-        found.append(ImportedLora(name, weight, hashes.get(name, "")))
+        if weights is None:
+            weights = weights_in(rest[:1]) or LoraWeights()
+            reading.refuse("prompt", tag[0], f"weight {weights.weight:g} was taken of it, and nothing else")
+        found.append(ImportedLora(name, weights.weight, hashes.get(name, ""), weights.text))
         return ""
 
     text = _TAG.sub(take, prompt)

@@ -259,11 +259,20 @@ def _loaders(walk: _Walk, sampler: str) -> tuple[ImportedModel, tuple[ImportedLo
     for node_id in walk.before(walk.linked(walk.linked(sampler, "guider") or sampler, "model"), ("model",)):
         name = walk.value(node_id, "lora_name")
         if name is not None and len(loras) < LORAS_READ_MAX:
-            weight = number_of(walk.value(node_id, "strength_model", "strength"))
-            loras.append(ImportedLora(str(name), 1.0 if weight is None else weight))
+            loras.append(_lora(walk, node_id, str(name)))
         elif not model and isinstance(found := walk.value(node_id, *_MODEL_INPUTS), str):
             model = found
     return ImportedModel(model), tuple(reversed(loras))
+
+
+def _lora(walk: _Walk, node_id: str, name: str) -> ImportedLora:
+    """A node that takes no CLIP leaves the text encoders as they are."""
+    weight = number_of(walk.value(node_id, "strength_model", "strength"))
+    text_weight = number_of(walk.value(node_id, "strength_clip"))
+    weight = 1.0 if weight is None else weight
+    if text_weight is None and walk.graph[node_id]["class_type"] == "LoraLoaderModelOnly":
+        text_weight = 0.0
+    return ImportedLora(name, weight, text_weight=None if text_weight == weight else text_weight)
 
 
 def _clip_layer(walk: _Walk, sampler: str) -> int | None:

@@ -29,6 +29,8 @@ class ImportedLora:
     name: str
     weight: float = 1.0
     hash: str = ""
+    text_weight: float | None = None
+    """Of its layers in the text encoders, where that is another weight."""
 
 
 @dataclass(frozen=True, slots=True)

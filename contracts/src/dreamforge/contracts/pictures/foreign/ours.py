@@ -54,7 +54,12 @@ def _upscale(reading: Reading) -> None:
 def _loras(reading: Reading) -> tuple[ImportedLora, ...]:
     listed = reading.take("loras")
     return tuple(
-        ImportedLora(str(each.get("model_id", "")), number_of(each.get("weight")) or 0.0, str(each.get("digest", "")))
+        ImportedLora(
+            str(each.get("model_id", "")),
+            number_of(each.get("weight")) or 0.0,
+            str(each.get("digest", "")),
+            number_of(each.get("text_weight")),
+        )
         for each in (listed if isinstance(listed, list) else ())
         if isinstance(each, dict)
     )

@@ -72,11 +72,11 @@ def _plain(name: str) -> str:
 
 
 def _loras(reading: Reading, hashes: dict[str, str]) -> tuple[ImportedLora, ...]:
-    names, weights = (_listed(reading.take(name)) for name in ("loras", "loraweights"))
-    padded = [*weights, *[1.0] * len(names)]
+    names, weights, texts = (_listed(reading.take(name)) for name in ("loras", "loraweights", "loratencweights"))
+    padded, padded_texts = [*weights, *[1.0] * len(names)], [*texts, *[None] * len(names)]
     return tuple(
-        ImportedLora(str(name), number_of(weight) or 0.0, hashes.get(_plain(str(name)), ""))
-        for name, weight in list(zip(names, padded, strict=False))[:LORAS_READ_MAX]
+        ImportedLora(str(name), number_of(weight) or 0.0, hashes.get(_plain(str(name)), ""), number_of(text))
+        for name, weight, text in list(zip(names, padded, padded_texts, strict=False))[:LORAS_READ_MAX]
     )
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from dreamforge.gateway.facades.comfyui.graph import Graph, Node
 from dreamforge.gateway.facades.comfyui.parts import NodeRefused, Parts, find, require_same
 
+# What passes a CLIP on.
+CLIP_NODES = frozenset(("LoraLoader", "CLIPSetLastLayer"))
 # SDXL never uses the last layer: -2, as ComfyUI counts, is its usual one.
 USUAL_LAYER = {"stable-diffusion-xl": -2}
 
@@ -28,6 +30,8 @@ class Conditioning:
     negative: Node
     clip_skip: int
     last_layer: Node | None
+    loras: tuple[Node, ...]
+    """Those of the text encoders."""
     control: Control | None
 
 
@@ -39,14 +43,15 @@ def read_conditioning(graph: Graph, sampler: Node, parts: Parts) -> Conditioning
         raise NodeRefused(other.node, "strength", "a ControlNet acts on the positive prompt, or on both")
     if control is not None and other is None and control.node.class_type == "ControlNetApplyAdvanced":
         raise NodeRefused(sampler, "negative", f"must come from node {control.node.node_id} too, as positive does")
-    layer, node = _clip(graph, positive, parts)
-    if _clip(graph, negative, parts)[0] != layer:
+    clip, of_negative = _clip(graph, positive, parts), _clip(graph, negative, parts)
+    if (of_negative.layer, of_negative.loras) != (clip.layer, clip.loras):
         raise NodeRefused(negative, "clip", "must be that of the positive prompt: both are encoded in the same way")
+    layer, node = clip.layer, clip.said_by
     usual = USUAL_LAYER.get(parts.model.family, -1)
     if node is not None and layer > usual:
         said = f"is {layer}, but must be {usual} or less: {parts.model.model_id} never uses the last layer"
         raise NodeRefused(node, "stop_at_clip_layer", said)
-    return Conditioning(positive, negative, usual - layer if node is not None else 0, node, control)
+    return Conditioning(positive, negative, usual - layer if node is not None else 0, node, clip.loras, control)
 
 
 def _text_node(graph: Graph, sampler: Node, name: str, parts: Parts) -> tuple[Node, Control | None]:
@@ -76,20 +81,19 @@ def _control(graph: Graph, node: Node, parts: Parts) -> Control:
     return Control(node, loader, graph.source(node, "image"), model.model_id, node.inputs["strength"])
 
 
-def _clip(graph: Graph, text: Node, parts: Parts) -> tuple[int, Node | None]:
-    """The last layer that is used, and the node that says so. CLIP goes through the LoRAs of the model."""
-    layer, said_by = -1, None
-    loras: list[str] = []
-    node = graph.source(text, "clip")
-    while node.class_type in ("LoraLoader", "CLIPSetLastLayer"):
-        if node.class_type == "LoraLoader":
-            loras.append(node.node_id)
-        elif said_by is None:  # the one next to the text counts
-            layer, said_by = node.inputs["stop_at_clip_layer"], node
-        node = graph.source(node, "clip")
-    require_same(node, parts)
-    wanted = [each.node.node_id for each in reversed(parts.loras)]
-    if loras != wanted:
-        through = f"LoRA nodes {', '.join(reversed(wanted))}" if wanted else "no LoRA"
-        raise NodeRefused(text, "clip", f"must come through {through}, as the model of the sampler does")
-    return layer, said_by
+@dataclass(frozen=True, slots=True)
+class _Clip:
+    """How a text is encoded: the last layer that is used, the node that says so, and the LoRAs of the encoders."""
+
+    layer: int
+    said_by: Node | None
+    loras: tuple[Node, ...]
+
+
+def _clip(graph: Graph, text: Node, parts: Parts) -> _Clip:
+    """Errors: NodeRefused."""
+    loader, *between = graph.chain(text, "clip", CLIP_NODES)
+    require_same(loader, parts)
+    layers = [node for node in between if node.class_type == "CLIPSetLastLayer"]  # the one next to the text counts
+    layer = layers[-1].inputs["stop_at_clip_layer"] if layers else -1
+    return _Clip(layer, layers[-1] if layers else None, tuple(node for node in between if node not in layers))

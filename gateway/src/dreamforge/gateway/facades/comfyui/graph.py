@@ -7,7 +7,7 @@ import graphlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,13 @@ class Graph:
     def source(self, node: Node, name: str) -> Node:
         """The node that gives an input."""
         return self.nodes[node.inputs[name].node_id]
+
+    def chain(self, node: Node, name: str, through: Container[str]) -> tuple[Node, ...]:
+        """Where an input comes from, and then the nodes of classes in `through` that pass it on, the last one last."""
+        found = [self.source(node, name)]
+        while found[-1].class_type in through:
+            found.append(self.source(found[-1], name))
+        return tuple(reversed(found))
 
     def slot(self, node: Node, name: str) -> int:
         """Which of its outputs it is."""

@@ -131,7 +131,14 @@ NODES: Mapping[str, NodeType] = {
             "strength_clip": _number(1.0, -100.0, 100.0),
         },
         ("MODEL", "CLIP"),
-        note="both strengths must be the same; model and CLIP must go through the same LoRAs",
+        note="the strengths of nodes with the same LoRA add up",
+    ),
+    "LoraLoaderModelOnly": NodeType(
+        "LoraLoaderModelOnly",
+        "loaders",
+        {"model": _MODEL, "lora_name": _from("loras"), "strength_model": _number(1.0, -100.0, 100.0)},
+        ("MODEL",),
+        note="the text encoders stay as they are",
     ),
     "CLIPSetLastLayer": NodeType(
         "CLIP Set Last Layer", "conditioning", {"clip": _CLIP, "stop_at_clip_layer": _whole(-1, -24, -1)}, ("CLIP",)

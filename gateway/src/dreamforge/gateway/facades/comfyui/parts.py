@@ -1,4 +1,4 @@
-"""Which model and which LoRAs a sampler of a workflow uses, and that all its parts belong together. Pure."""
+"""Which model a sampler of a workflow uses, and that all its parts belong together. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +7,8 @@ from dreamforge.contracts.models.descriptor import Kind, ModelDescriptor
 from dreamforge.gateway.facades.comfyui.graph import Graph, Node
 from dreamforge.gateway.facades.comfyui.models import model_named, named
 
+Models = Mapping[str, ModelDescriptor]
+LORA_LOADERS = frozenset(("LoraLoader", "LoraLoaderModelOnly"))
 # The inputs that name the model, by loader.
 NAMES: Mapping[str, tuple[str, ...]] = {
     "CheckpointLoaderSimple": ("ckpt_name",),
@@ -27,45 +29,24 @@ class NodeRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class LoraNode:
-    """A LoRA of a chain."""
-
-    node: Node
-    model_id: str
-    weight: float
-
-
-@dataclass(frozen=True, slots=True)
 class Parts:
-    """A model, who names it, and its LoRAs from the model on."""
+    """A model, who names it, and the LoRA nodes between it and a sampler."""
 
     model: ModelDescriptor
     loader: Node
     named_by: str
-    loras: tuple[LoraNode, ...]
-    models: Mapping[str, ModelDescriptor]
+    loras: tuple[Node, ...]
+    models: Models
 
 
-def read_parts(graph: Graph, sampler: Node, models: Mapping[str, ModelDescriptor]) -> Parts:
+def read_parts(graph: Graph, sampler: Node, models: Models) -> Parts:
     """The model of a sampler, through its LoRAs. Errors: NodeRefused."""
-    loras: list[LoraNode] = []
-    node = graph.source(sampler, "model")
-    while node.class_type == "LoraLoader":
-        loras.append(_lora(node, models))
-        node = graph.source(node, "model")
-    named_by = NAMES[node.class_type][0]
-    model = _model(node, named_by, models)
-    return Parts(model, node, named_by, tuple(reversed(loras)), models)
+    loader, *loras = graph.chain(sampler, "model", LORA_LOADERS)
+    named_by = NAMES[loader.class_type][0]
+    return Parts(_model(loader, named_by, models), loader, named_by, tuple(loras), models)
 
 
-def _lora(node: Node, models: Mapping[str, ModelDescriptor]) -> LoraNode:
-    weight, clip = node.inputs["strength_model"], node.inputs["strength_clip"]
-    if weight != clip:
-        raise NodeRefused(node, "strength_clip", f"is {clip:g}, but must be {weight:g}, as strength_model")
-    return LoraNode(node, find(node, "lora_name", "lora", models).model_id, weight)
-
-
-def find(node: Node, name: str, kind: Kind, models: Mapping[str, ModelDescriptor]) -> ModelDescriptor:
+def find(node: Node, name: str, kind: Kind, models: Models) -> ModelDescriptor:
     """The model that an input names. Errors: NodeRefused."""
     given: str = node.inputs[name]
     model = model_named(given, kind, models)
@@ -75,7 +56,7 @@ def find(node: Node, name: str, kind: Kind, models: Mapping[str, ModelDescriptor
     return model
 
 
-def _model(node: Node, name: str, models: Mapping[str, ModelDescriptor]) -> ModelDescriptor:
+def _model(node: Node, name: str, models: Models) -> ModelDescriptor:
     return find(node, name, "pipeline", models)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.gateway.facades.comfyui.conditioning import Conditioning, read_conditioning
 from dreamforge.gateway.facades.comfyui.graph import Graph, Node
+from dreamforge.gateway.facades.comfyui.loras import LoraInUse, read_loras
 from dreamforge.gateway.facades.comfyui.nodes import SAMPLERS
 from dreamforge.gateway.facades.comfyui.parts import NodeRefused, Parts, read_parts, require_vae
 from dreamforge.gateway.facades.comfyui.passes import SamplerPass, read_pass, second_pass
@@ -84,7 +85,7 @@ def _translated(graph: Graph, models: Mapping[str, ModelDescriptor]) -> Translat
     draft = _Draft()
     one = read_pass(first, starts_empty=latent.class_type in EMPTY)
     conditioning = read_conditioning(graph, first, parts)
-    _put_model(draft, parts)
+    _put_model(draft, parts, read_loras(parts.loras, conditioning.loras, models))
     _put_texts(draft, conditioning, parts.model)
     _put_pass(draft, one, parts.model)
     _put_latent(draft, graph, first, latent, parts)
@@ -118,15 +119,13 @@ def _sampler_before(graph: Graph, upscaler: Node) -> Node:
     return before
 
 
-def _put_model(draft: _Draft, parts: Parts) -> None:
+def _put_model(draft: _Draft, parts: Parts, loras: tuple[LoraInUse, ...]) -> None:
     draft.put("model_id", parts.model.model_id, parts.loader, parts.named_by)
-    if parts.loras:
-        draft.fields["loras"] = [{"model_id": each.model_id, "weight": each.weight} for each in parts.loras]
-    for index, each in enumerate(parts.loras):
-        draft.places[f"loras/{index}/model_id"] = (each.node.node_id, "lora_name")
-        draft.places[f"loras/{index}/weight"] = (each.node.node_id, "strength_model")
-    if parts.loras:
-        draft.places["loras"] = (parts.loras[0].node.node_id, "lora_name")
+    if loras:
+        draft.put("loras", [each.field() for each in loras], loras[0].node, "lora_name")
+    inputs = {"model_id": "lora_name", "weight": "strength_model", "text_weight": "strength_clip"}
+    for index, each in enumerate(loras):
+        draft.places |= {f"loras/{index}/{name}": (each.node.node_id, of) for name, of in inputs.items()}
 
 
 def _put_texts(draft: _Draft, conditioning: Conditioning, model: ModelDescriptor) -> None:

@@ -74,9 +74,9 @@ function choice(shared, pairs, usual) {
 }
 
 function lorasControl(shared, rule, options) {
-  const { weight } = rule.items.properties;
+  const { weight, text_weight } = rule.items.properties;
   return options.length ? { ...shared, options, most: rule.maxItems, attributes: numberBounds(weight),
-    weight: weight.default } : null;
+    weight: weight.default, textHelp: text_weight.description } : null;
 }
 
 // A nested object. Its first required field turns it on; the others appear then.

@@ -109,25 +109,31 @@ class LorasField {
   row(value, title) {
     const weight = make("input", { type: "number", value: this.control.weight, ariaLabel: `Weight of ${title}` });
     for (const name of ["min", "max"]) weight[name] = this.control.attributes[name];
-    weight.step = 0.05;
+    const text = make("input", { type: "number", placeholder: "text", ariaLabel: `Text weight of ${title}`,
+      title: this.control.textHelp });
+    for (const name of ["min", "max"]) text[name] = weight[name];
+    weight.step = text.step = 0.05;
     const box = make("input", { type: "checkbox", value });
-    for (const input of [box, weight]) input.addEventListener("input", this.changed);
-    return make("div", { className: "lora field" }, make("label", {}, box, title), make("label", {}, weight));
+    for (const input of [box, weight, text]) input.addEventListener("input", this.changed);
+    return make("div", { className: "lora field" }, make("label", {}, box, title), make("label", {}, weight),
+      make("label", {}, text));
   }
 
   get rows() { return [...this.root.children].map(row => row.querySelectorAll("input")); }
   get used() { return this.rows.filter(([box]) => box.checked); }
 
   get value() {
-    const used = this.used.map(([box, weight]) => ({ model_id: box.value, weight: Number(weight.value) }));
+    const used = this.used.map(([box, weight, text]) => ({ model_id: box.value, weight: Number(weight.value),
+      ...(text.value === "" ? {} : { text_weight: Number(text.value) }) }));
     return used.length ? used : undefined;
   }
 
   set value(loras) {
-    for (const [box, weight] of this.rows) {
+    for (const [box, weight, text] of this.rows) {
       const use = loras?.find(each => each.model_id === box.value);
       box.checked = Boolean(use);
       weight.value = use ? use.weight : this.control.weight;
+      text.value = use?.text_weight ?? "";
     }
   }
 
@@ -139,11 +145,11 @@ class LorasField {
 
   problems() {
     if (this.used.length > this.control.most) return [[this.used[0][0], `at most ${this.control.most} LoRAs at once`]];
-    return this.used.filter(([, weight]) => !weight.validity.valid)
-      .map(([, weight]) => [weight, weight.validationMessage]);
+    return this.used.flatMap(([, ...weights]) => weights).filter(weight => !weight.validity.valid)
+      .map(weight => [weight, weight.validationMessage]);
   }
 
-  find([index = 0, name]) { return this.used[index]?.[name === "weight" ? 1 : 0]; }
+  find([index = 0, name]) { return this.used[index]?.[{ weight: 1, text_weight: 2 }[name] ?? 0]; }
 }
 
 // The fields of these controls in this order under `root`; a field that was there before keeps its value.

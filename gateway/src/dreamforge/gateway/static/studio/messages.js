@@ -71,6 +71,9 @@ function describeJob(job) {
 const DESCRIBED = ["prompt", "seed", "images", "model_id", "preset", "width_px", "height_px", "upscale", "steps",
   "guidance_scale", "sampler", "mask_image", "init_image", "loras", "control", "negative_prompt", "priority"];
 
+const describeLora = ({ model_id, weight, text_weight }) =>
+  [model_id, weight, ...(text_weight === undefined ? [] : [`(text ${text_weight})`])].join(" ");
+
 // A request in one line. What has no words of its own here is named as it is called.
 function describeRequest(request) {
   const { upscale, loras = [], control } = request;
@@ -81,7 +84,7 @@ function describeRequest(request) {
     upscale && upscale.width_px && `enlarged to ${upscale.width_px}×${upscale.height_px}`,
     request.steps && count(request.steps, "step"), request.guidance_scale && `guidance ${request.guidance_scale}`,
     request.sampler, request.mask_image ? "with a mask" : request.init_image && "from an image",
-    ...loras.map(each => `${each.model_id} ${each.weight}`), control && `controlled by ${control.model_id}`,
+    ...loras.map(describeLora), control && `controlled by ${control.model_id}`,
     ...others.map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`),
     request.negative_prompt && `without ${request.negative_prompt}`,
   ].filter(Boolean).join(" · ");

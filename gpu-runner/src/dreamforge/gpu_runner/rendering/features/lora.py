@@ -24,6 +24,9 @@ from dreamforge.runtime.storage.lora_layout import unread_format
 from dreamforge.runtime.storage.model_facts import ModelUnusable
 from dreamforge.runtime.storage.model_inspection import lora_file
 
+#: How diffusers' names of text encoders begin; what else takes a LoRA is the network that denoises.
+TEXT_ENCODER = "text_encoder"
+
 
 @dataclass(frozen=True, slots=True)
 class _Lora:
@@ -59,7 +62,8 @@ class LoraAdapters(RenderFeature):
             self._loaded[pipeline] = loras
             names = [_load(pipeline, lora, number, task) for number, lora in enumerate(loras)]
             if names:
-                pipeline.set_adapters(names, [lora.use.weight for lora in loras])
+                weights = [_weights(pipeline, name, lora.use) for name, lora in zip(names, loras, strict=True)]
+                pipeline.set_adapters(names, weights)
         except BaseException:
             self._remove(pipeline)
             raise
@@ -87,6 +91,14 @@ def _load(pipeline: Any, lora: _Lora, number: int, task: RenderTask) -> str:  # 
     if (problem := problem_of(pipeline, keys, name)) is not None:
         raise _misfit(lora, task, _of_kind(tensors, problem))
     return name
+
+
+def _weights(pipeline: Any, name: str, use: LoraUse) -> float | dict[str, float]:  # Any: see LoraAdapters
+    """One weight for all that a LoRA has layers in, or one for each of them."""
+    if use.text_weight is None:
+        return use.weight
+    has = (part for part, names in pipeline.get_list_adapters().items() if name in names)
+    return {part: use.text_weight if part.startswith(TEXT_ENCODER) else use.weight for part in has}
 
 
 def _of_kind(tensors: Tensors, problem: str) -> str:
