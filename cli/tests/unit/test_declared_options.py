@@ -74,7 +74,10 @@ def test_options_that_are_not_given_are_not_submitted() -> None:
 def test_structured_parameters_have_their_own_format_or_json() -> None:
     _, given = invoked("--lora", "ink:0.8", "--lora", "film:1:0.5", "--upscale", "2", "--crop", '{"left_px": 8}')
     fields = fields_of(given, MORE)
-    assert fields["loras"] == [{"model_id": "ink", "weight": 0.8}, {"model_id": "film", "weight": 1.0, "text_weight": 0.5}]
+    assert fields["loras"] == [
+        {"model_id": "ink", "weight": 0.8},
+        {"model_id": "film", "weight": 1.0, "text_weight": 0.5},
+    ]
     assert (fields["upscale"], fields["crop"]) == ({"factor": 2.0}, {"left_px": 8})
     with pytest.raises(CommandError, match="--crop"):
         fields_of({"crop": "left"}, MORE)

@@ -55,12 +55,21 @@ def test_what_a_render_used_beside_its_model_is_named() -> None:
         "clip_skip": 1,
         "loras": [{"model_id": "ink", "digest": "ab" * 32, "weight": 0.8}],
         "control": {"model_id": "canny", "digest": "cd" * 32, "image": "0" * 64, "scale": 0.5},
-        "upscale": {"width_px": 128, "height_px": 192, "strength": 0.35},
+        "upscale": {
+            "width_px": 128,
+            "height_px": 192,
+            "strength": 0.35,
+            "steps": 20,
+            "sampler": "dpmpp_2m_karras",
+            "guidance_scale": 3.0,
+            "prompt": "two, foxes",
+        },
     }
     text = infotext(RECIPE | used)
     assert text.startswith("a fox <lora:ink:0.8>\n")
     for part in (
-        "Denoising strength: 0.6, Clip skip: 2, Hires resize: 128x192",
+        "Denoising strength: 0.6, Clip skip: 2, Hires resize: 128x192, Hires steps: 7",
+        'Hires sampler: DPM++ 2M, Hires schedule type: Karras, Hires CFG Scale: 3, Hires prompt: "two, foxes"',
         'ControlNet 0: "Module: None, Model: canny [cdcdcdcd], Weight: 0.5"',
         'Lora hashes: "ink: abababababab"',
     ):

@@ -84,6 +84,30 @@ def test_a_whole_request_is_resolved_with_every_default_filled_in() -> None:
     assert resolve(given(init_image=IMAGE), MODELS, Limits()).strength == 0.8
 
 
+def test_a_second_pass_records_what_it_has_otherwise_than_the_first() -> None:
+    same = UpscaleInput(factor=2, seed=1, steps=4, guidance_scale=2.0, prompt="a", negative_prompt="")
+    assert resolve(given(upscale=same), MODELS, Limits()) == resolve(given(upscale=enlarge(2)), MODELS, Limits())
+    own = {
+        "seed": 5,
+        "steps": 9,
+        "guidance_scale": 3.0,
+        "sampler": "heun",
+        "prompt": "b <lora:l:1>",
+        "negative_prompt": "(c)",
+    }
+    loras = (LoraUse(model_id="l"),)
+    request = resolve(given(upscale=UpscaleInput(factor=2, strength=0.5, **own), loras=loras), MODELS, Limits())
+    assert request.upscale == Upscale(width_px=128, height_px=192, strength=0.5, factor=2, **own | {"prompt": "b"})
+    assert request.prompt_syntax == "weighted", "the second pass has brackets"
+    second = request.second_pass(request.upscale)
+    assert (second.steps, second.size_px, second.loras) == (9, (128, 192), loras)
+    assert request.pixel_steps == 4 * 64 * 96 + 9 * 128 * 192
+    assert (request.second_seed(3), resolve(given(), MODELS, Limits()).second_seed(3)) == (7, None)
+    again = inputs_of(request)
+    values = given(**again | {"loras": loras, "upscale": UpscaleInput(**again["upscale"])})
+    assert resolve(values, MODELS, Limits()) == request
+
+
 def test_an_image_of_another_shape_is_cropped_unless_the_request_says_how() -> None:
     def recorded(**changes: object) -> str | None:
         return resolve(given(**changes), MODELS, Limits()).resize_mode
@@ -164,6 +188,12 @@ def test_every_default_strength_leaves_a_step_to_make(steps: int) -> None:
             "between 0.5 and 1",
         ),
         (given(upscale=enlarge(4.5)), OutOfBounds, "upscale/factor", "between 1 and 4"),
+        (given(upscale=UpscaleInput(factor=2, steps=2000)), OutOfBounds, "upscale/steps", "between 1 and"),
+        (given(upscale=UpscaleInput(factor=2, prompt="")), OutOfBounds, "upscale/prompt (characters)", "between 1"),
+        (given(upscale=UpscaleInput(factor=2, sampler="flow_heun")), NotAllowed, "upscale/sampler", "euler_a"),
+        (given(upscale=UpscaleInput(factor=2, prompt="b <lora:l>")), FieldNeeded, "loras", "both passes"),
+        (given(upscale=UpscaleInput(factor=2, prompt="<lora:l>")), FieldNeeded, "upscale/prompt", "empty"),
+        (given(upscale=UpscaleInput(factor=2, steps=1)), OutOfBounds, "upscale/strength", "1"),
         (
             given(width_px=1024, height_px=1024, upscale=enlarge(4)),
             OutOfBounds,

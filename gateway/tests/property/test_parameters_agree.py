@@ -54,7 +54,9 @@ MODELS = st.builds(
 )
 UPLOAD = st.sampled_from(["a" * 64, "a" * 64, "a" * 63, 1])
 NUMBER = st.sampled_from([-5, 0, 0.001, 0.01, 0.5, 1, 1.0, 1.5, 2, 4, 5, "1", True])
-LORA = st.fixed_dictionaries({"model_id": st.sampled_from(["l1", "l2"])}, optional={"weight": NUMBER})
+LORA = st.fixed_dictionaries(
+    {"model_id": st.sampled_from(["l1", "l2"])}, optional={"weight": NUMBER, "text_weight": NUMBER}
+)
 SIDE = st.sampled_from([64, 128, 128.0, 72, 80, 24, 192, 64.5, "64"])
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "negative_prompt": st.sampled_from(["", "x", "xxxxxx", "\x00", 1]),
@@ -73,7 +75,18 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "loras": st.lists(LORA, max_size=3),
     "control": st.fixed_dictionaries({"model_id": st.just("c"), "image": UPLOAD}, optional={"scale": NUMBER}),
     "resize_mode": st.sampled_from(["crop", "fit", "stretch", "image_size", "tile"]),
-    "upscale": st.fixed_dictionaries({"factor": NUMBER}, optional={"strength": NUMBER}),
+    "upscale": st.fixed_dictionaries(
+        {"factor": NUMBER},
+        optional={
+            "strength": NUMBER,
+            "steps": st.sampled_from([0, 1, 10.0, 25, 2.5]),
+            "guidance_scale": NUMBER,
+            "sampler": st.sampled_from([*SAMPLERS, "nope"]),
+            "seed": st.sampled_from([-1, 0, 2**53]),
+            "prompt": st.sampled_from(["", "x", "xxxxxx", "\x00", 1]),
+            "negative_prompt": st.sampled_from(["", "x", "xxxxxx"]),
+        },
+    ),
     "colour": st.just(1),
 }
 PROMPTS = st.sampled_from(["a", "aaaaa", "aaaaaa", "", 1])

@@ -15,7 +15,8 @@ from dreamforge.gpu_runner.rendering.passes import Pass, PassContext
 from dreamforge.gpu_runner.rendering.renderer import RenderWarning
 
 PIPELINE: Any = object()
-CONTEXT = PassContext(PIPELINE, render_task(prompt="a [red] fox"), Pass("text", 64, 64))
+TASK = render_task(prompt="a [red] fox")
+CONTEXT = PassContext(PIPELINE, TASK, Pass("text", TASK.request))
 
 
 class Named(RenderFeature):

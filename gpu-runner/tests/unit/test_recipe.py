@@ -46,6 +46,10 @@ def test_all_that_was_used_is_named_by_its_content() -> None:
     assert whole["loras"] == ({"model_id": "l", "digest": D, "weight": 0.5},)
     assert whole["control"] == {"model_id": "c", "digest": D, "image": B, "scale": 0.75}
     assert whole["upscale"] == {"width_px": 128, "height_px": 128, "strength": 0.3}
+    own = Upscale(width_px=128, height_px=128, strength=0.3, factor=2, seed=7, prompt="b")
+    second = recipe_for(render_task(seed=3, upscale=own), 5, ENGINE, pipeline="P", sampler="S").upscale
+    assert second is not None
+    assert (second.seed, second.prompt) == (9, "b"), "that of the third image"
     assert "/" not in str([whole[name] for name in ("init_image", "mask_image", "loras", "control")])
 
 

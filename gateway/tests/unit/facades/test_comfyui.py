@@ -86,10 +86,11 @@ def image_to_image(**more: dict[str, Any]) -> Graph:
 
 
 def two_passes(**changes: Any) -> Graph:
+    added = {name: changes.pop(name) for name in list(changes) if name.startswith("n") and name[1:].isdigit()}
     second = text_to_image()["3"]
     second["inputs"] |= {"latent_image": ["12", 0], "denoise": 0.5, "steps": 10, **changes}
     enlarged = node("LatentUpscaleBy", samples=["3", 0], upscale_method="nearest-exact", scale_by=2)
-    return changed(("8", "samples", ["13", 0]), n12=enlarged, n13=second)
+    return changed(("8", "samples", ["13", 0]), n12=enlarged, n13=second, **added)
 
 
 def translated(graph: Graph) -> Translation:
@@ -220,6 +221,20 @@ def test_a_second_pass_at_twice_the_size() -> None:
     assert fields_of(by_size)["upscale"]["factor"] == 2.0
 
 
+def test_a_second_pass_of_its_own() -> None:
+    """ComfyUI's own example has another seed and more steps than half of the first pass."""
+    own = {"seed": 8, "steps": 14, "cfg": 6, "sampler_name": "dpmpp_2m", "scheduler": "karras", "denoise": 0.5}
+    text = node("CLIPTextEncode", text="a wolf", clip=["4", 1])
+    found = translated(two_passes(**own, positive=["14", 0], n14=text))
+    assert found.fields == TEXT | {
+        "upscale": {
+            **{"factor": 2.0, "strength": 0.5, "seed": 8, "steps": 28, "sampler": "dpmpp_2m_karras"},
+            **{"guidance_scale": 6.0, "prompt": "a wolf"},
+        }
+    }
+    assert (found.places["upscale/steps"], found.places["upscale/prompt"]) == (("13", "steps"), ("14", "text"))
+
+
 def test_the_advanced_sampler_and_separate_loaders() -> None:
     graph = text_to_image()
     inputs = graph["3"]["inputs"]
@@ -270,10 +285,11 @@ def test_families_count_layers_and_guide_in_their_own_way() -> None:
         (changed(("3", "denoise", 0.5)), "3", "not_supported", "must be 1"),
         (changed(("3", "latent_image", ["3", 0])), "3", "dependency_cycle", "3 -> 3"),
         (changed(("9", "images", ["10", 0]), n10=node("LoadImage", image="x")), "9", "not_supported", "VAEDecode"),
-        (two_passes(steps=14), "13", "not_supported", "must be 10"),
-        (two_passes(seed=8), "13", "not_supported", "both passes have one seed"),
-        (two_passes(cfg=2), "13", "not_supported", "must be 8.0"),
-        (two_passes(positive=["7", 0]), "13", "not_supported", "must be that of node 3"),
+        (two_passes(model=["99", 0], n99=text_to_image()["4"]), "13", "not_supported", "both passes have one model"),
+        (two_passes(sampler_name="default"), "13", "not_supported", "name the sampler"),
+        (two_passes(positive=["98", 0], n98=node("CLIPTextEncode", text="a", clip=["97", 0]),
+                    n97=node("CLIPSetLastLayer", clip=["4", 1], stop_at_clip_layer=-2),
+                    negative=["98", 0]), "13", "not_supported", "only its text"),
         (two_passes(latent_image=["3", 0]), "13", "not_supported", "is KSampler"),
         (control("ControlNetApplyAdvanced", positive=["6", 0], negative=["7", 0], start_percent=0.2, end_percent=1),
          "32", "not_supported", "all steps"),

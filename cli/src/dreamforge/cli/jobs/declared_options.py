@@ -32,7 +32,7 @@ PANELS: dict[str, str | None] = {
 # Structured parameters with an option type and a parser of their own; any other one is given as JSON.
 STRUCTURED: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "loras": (list[str], request_options.loras),
-    "upscale": (float, request_options.upscale),
+    "upscale": (str, request_options.upscale),
     "control": (str, lambda text: text),  # completed by `request_options.control`, which needs its image
 }
 Given = Mapping[str, Any]  # Any: the value of each option, None where it was not given

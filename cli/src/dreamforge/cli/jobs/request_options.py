@@ -1,6 +1,7 @@
 """Values of command line options as fields of a submission: the parsers that one parameter needs for itself."""
 
 import asyncio
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,23 @@ def loras(texts: list[str]) -> list[Json]:
     return [_weighted(text, "--lora", "weight", "text_weight") for text in texts]
 
 
-def upscale(factor: float) -> Json:
-    """A second pass by its factor; the model decides the rest."""
-    return {"factor": factor}
+def upscale(text: str) -> Json:
+    """A second pass by its factor alone, or by a JSON object with more of it. Errors: CommandError.
+
+    >>> upscale("2"), upscale('{"factor": 1.5, "steps": 30}')
+    ({'factor': 2}, {'factor': 1.5, 'steps': 30})
+    """
+    try:
+        given = json.loads(text)
+    except ValueError:
+        given = None
+    if isinstance(given, dict):
+        return given
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return {"factor": given}
+    raise CommandError(
+        f"--upscale is {text!r}", Exit.REFUSED, hint='write a factor, 2, or JSON: {"factor": 2, "strength": 0.5}'
+    )
 
 
 def _weighted(text: str, option: str, *names: str) -> dict[str, Any]:

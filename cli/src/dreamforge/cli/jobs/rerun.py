@@ -85,7 +85,10 @@ class Comparison:
 
 def submission(request: RenderRequest, seed: int) -> Json:
     """The body that requests one image of a request again, with all values that a preset could change."""
-    return inputs_of(request) | {"seed": seed, "images": 1}
+    body = inputs_of(request) | {"seed": seed, "images": 1}
+    if (second_seed := request.second_seed(seed)) is not None:
+        body["upscale"]["seed"] = second_seed
+    return body
 
 
 def compare(before: bytes, after: bytes, recipe_before: Json, recipe_after: Json) -> Comparison:

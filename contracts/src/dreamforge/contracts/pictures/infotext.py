@@ -23,8 +23,8 @@ _BRACKET = re.compile(r"([\\()\[\]])")
 def infotext(recipe: Recipe, sampler: SamplerName | None = None) -> str:
     """The text of a recipe as JSON has it; `sampler` is what its request named, since a recipe has only the class.
 
-    LoRAs stand in the prompt as `<lora:id:weight>`, or `<lora:id:text weight:weight>`. Where brackets were not read as weights they are escaped, because
-    A1111 would.
+    LoRAs stand in the prompt as `<lora:id:weight>`, or `<lora:id:text weight:weight>`. Where brackets were not read as
+    weights they are escaped, because A1111 would.
     """
     prompt, negative = (_prompt(recipe, name) for name in ("prompt", "negative_prompt"))
     loras = "".join(map(_lora_tag, recipe.get("loras", ())))
@@ -71,11 +71,28 @@ def _of_features(recipe: Recipe) -> Iterator[tuple[str, object]]:
         yield "Clip skip", recipe["clip_skip"] + 1  # A1111 counts the last layer as 1
     if upscale:
         yield "Hires resize", f"{upscale['width_px']}x{upscale['height_px']}"
+        yield from _of_second_pass(upscale)
     if control:
         model = f"{control['model_id']} [{control['digest'][:8]}]"
         yield "ControlNet 0", f"Module: None, Model: {model}, Weight: {control['scale']:g}"
     if loras:
         yield "Lora hashes", ", ".join(f"{each['model_id']}: {each['digest'][:_ASSET_HASH_CHARS]}" for each in loras)
+
+
+def _of_second_pass(upscale: Recipe) -> Iterator[tuple[str, object]]:
+    """What it has otherwise than the first. Steps are those that are made."""
+    if steps := upscale.get("steps"):
+        yield "Hires steps", int(steps * upscale["strength"])
+    if name := upscale.get("sampler"):
+        used = a1111_sampler(name, "")
+        yield "Hires sampler", used.name
+        if used.schedule:
+            yield "Hires schedule type", used.schedule
+    if (guidance := upscale.get("guidance_scale")) is not None:
+        yield "Hires CFG Scale", f"{guidance:g}"  # Forge's
+    for name in ("prompt", "negative_prompt"):
+        if name in upscale:
+            yield f"Hires {name.replace('_', ' ')}", upscale[name]
 
 
 def _quoted(value: object) -> str:

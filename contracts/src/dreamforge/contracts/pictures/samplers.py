@@ -110,6 +110,18 @@ def sampler_named(
     return None
 
 
+def schedule_steps(made: int, strength: float) -> int:
+    """The steps of the schedule of which the part `strength`, above 0, are so many.
+
+    Other programs make all the steps that they are asked for within that part; here it is a part of the steps.
+
+    >>> schedule_steps(10, 0.5), schedule_steps(20, 1.0), schedule_steps(7, 0.35), int(schedule_steps(7, 0.35) * 0.35)
+    (20, 20, 20, 7)
+    """
+    steps = int(made / strength)
+    return steps if int(steps * strength) >= made else steps + 1
+
+
 def _split(name: str) -> A1111Sampler:
     """A sampler by one of its names; A1111 before 1.9 and InvokeAI put the schedule into it."""
     plain = name.strip().casefold().removeprefix("sample_")  # ComfyUI of early 2023

@@ -27,8 +27,8 @@ class Bounds:
     constant: str | None = None
     default: object = None
     """In the schema only."""
-    inside: Mapping[str, "Bounds"] = field(default_factory=dict)
-    """Of the fields of a nested value."""
+    inside: Mapping[str, "Bounds | None"] = field(default_factory=dict)
+    """Of the fields of a nested value; None: the model does not have it."""
 
     def narrowed(self, other: "Bounds") -> "Bounds":
         """What both allow; of all but the bounds, `other` wins."""
@@ -61,7 +61,7 @@ class Bounds:
         return check
 
     def _inner_checker(self, name: str, model_id: str) -> Callable[[Any], None]:
-        made = {inner: bounds.checker(f"{name}/{inner}", model_id) for inner, bounds in self.inside.items()}
+        made = {inner: _checker(bounds, f"{name}/{inner}", model_id) for inner, bounds in self.inside.items()}
         checkers = tuple((inner, check) for inner, check in made.items() if check is not None)
 
         def check(value: Any) -> None:
@@ -98,8 +98,22 @@ class Bounds:
             found["enum"] = list(self.choices)
         if self.inside:
             inner = schema["properties"]
-            found["properties"] = inner | {name: each.applied_to(inner[name]) for name, each in self.inside.items()}
+            bounded = {name: each and each.applied_to(inner[name]) for name, each in self.inside.items()}
+            found["properties"] = {name: each for name, each in (inner | bounded).items() if each is not None}
         return found
+
+
+def _checker(bounds: Bounds | None, name: str, model_id: str) -> Callable[[Any], None] | None:  # Any: see `checker`
+    return refusing(name, model_id) if bounds is None else bounds.checker(name, model_id)
+
+
+def refusing(name: str, model_id: str) -> Callable[[Any], None]:  # Any: the value of any parameter
+    """A function that refuses every value: the model does not have this. Errors: NotAllowed."""
+
+    def refuse(value: Any) -> None:
+        raise NotAllowed(name, quoted(value), model_id)
+
+    return refuse
 
 
 def within(name: str, value: float, minimum: float, maximum: float) -> None:

@@ -1,5 +1,6 @@
 """What is particular to single parameters: checks across several of them, and defaults that depend on others. Pure."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from dreamforge.contracts.errors import FieldNeeded, SizeNotSupported
@@ -7,7 +8,9 @@ from dreamforge.contracts.pictures.formats import FORMATS, LOSSY, OutputFormat
 from dreamforge.contracts.request.assets import require_asset, require_loras
 from dreamforge.contracts.request.bounds import within
 from dreamforge.contracts.request.declaration import Draft
+from dreamforge.contracts.request.lora_tags import with_tags_escaped, without_lora_tags
 from dreamforge.contracts.request.values import (
+    OF_BOTH_PASSES,
     STRENGTH_MIN,
     UPSCALE_STRENGTH,
     ControlUse,
@@ -60,9 +63,15 @@ def resize_mode(value: RequestedResizeMode | None, draft: Draft) -> ResizeMode |
 
 def prompt_syntax(value: PromptSyntax | None, draft: Draft) -> PromptSyntax | None:
     """Weighted where the model can and a prompt has brackets; None, as before there was a choice, means plain."""
-    texts = draft.values["prompt"] + draft.values["negative_prompt"]
-    marked = draft.model.capabilities.prompt_weights and any(mark in texts for mark in "()[]")
+    marked = draft.model.capabilities.prompt_weights and _has_marks(draft.values, draft.values["upscale"])
     return value or ("weighted" if marked else None)
+
+
+def _has_marks(request: Mapping[str, Any], second: Upscale | UpscaleInput | None) -> bool:  # Any: values of a draft
+    others = (second.prompt, second.negative_prompt) if second is not None else ()
+    return any(
+        mark in text for text in (request["prompt"], request["negative_prompt"], *others) if text for mark in "()[]"
+    )
 
 
 def check_loras(loras: tuple[LoraUse, ...], draft: Draft) -> tuple[LoraUse, ...]:
@@ -93,8 +102,28 @@ def upscale(value: UpscaleInput | None, draft: Draft) -> Upscale | None:
         round(values[side] * value.factor / multiple) * multiple for side in ("width_px", "height_px")
     )
     within("upscale (pixels)", width_px * height_px, 1, draft.limits.pixels)
-    share = _strength("upscale/strength", value.strength, UPSCALE_STRENGTH, values["steps"])
-    return Upscale(width_px=width_px, height_px=height_px, strength=share, factor=value.factor)
+    own = _of_second_pass(value, draft)
+    share = _strength("upscale/strength", value.strength, UPSCALE_STRENGTH, own.get("steps", values["steps"]))
+    return Upscale(width_px=width_px, height_px=height_px, strength=share, factor=value.factor, **own)
+
+
+def _of_second_pass(value: UpscaleInput, draft: Draft) -> dict[str, Any]:  # Any: values of several types
+    """What the second pass has otherwise than the first. Errors: FieldNeeded, those of `without_lora_tags`."""
+    stated = {name: found for name in OF_BOTH_PASSES if (found := getattr(value, name)) is not None}
+    if "prompt" in stated:
+        stated["prompt"] = _second_prompt(stated["prompt"], draft)
+    return {name: found for name, found in stated.items() if found != draft.values[name]}
+
+
+def _second_prompt(prompt: str, draft: Draft) -> str:
+    """Without its LoRA tags, which may only repeat what holds for both passes."""
+    text, tagged = without_lora_tags(prompt, draft.models, field="upscale/prompt")
+    if not text:
+        raise FieldNeeded("upscale/prompt", because="without its LoRA tags it is empty")
+    for use in tagged:
+        if use not in draft.values["loras"]:
+            raise FieldNeeded("loras", because=f"upscale/prompt names {use.model_id!r}, and LoRAs act in both passes")
+    return text
 
 
 def output_format(name: OutputFormat, draft: Draft) -> OutputFormat:
@@ -116,8 +145,8 @@ def output_quality(value: int | None, draft: Draft) -> int | None:
 
 def restated_syntax(value: PromptSyntax | None, request: Any) -> PromptSyntax | None:  # Any: a RenderRequest
     """Plain must be requested where brackets would otherwise be read."""
-    marked = any(mark in request.prompt + request.negative_prompt for mark in "()[]")
-    return value or ("plain" if marked else None)
+    texts = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
+    return value or ("plain" if _has_marks(texts, request.upscale) else None)
 
 
 def restated_resize_mode(value: ResizeMode | None, request: Any) -> ResizeMode | None:  # Any: a RenderRequest
@@ -131,7 +160,10 @@ def restated_upscale(
     """What to request to get this second pass; requests before 2026-11-25 did not record the factor."""
     if value is None:
         return None
-    return UpscaleInput(factor=value.factor or value.width_px / request.width_px, strength=value.strength)
+    own = {name: getattr(value, name) for name in OF_BOTH_PASSES}
+    if own["prompt"] is not None:
+        own["prompt"] = with_tags_escaped(own["prompt"])
+    return UpscaleInput(factor=value.factor or value.width_px / request.width_px, strength=value.strength, **own)
 
 
 def _strength(field: str, value: float | None, usual: float, steps: int) -> float:

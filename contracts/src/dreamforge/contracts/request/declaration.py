@@ -5,7 +5,7 @@ in it hold for every request that was ever recorded; `Declared` adds what holds 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -65,6 +65,8 @@ class Declared:
     """The field of `Limits` that is its maximum."""
     bounds: Callable[[ModelDescriptor], Bounds | None] = lambda _: Bounds()
     """What a model allows of it; None: the model does not have it."""
+    inside_as: tuple[str, ...] = ()
+    """Fields of its value that are bounded as the parameters of the same names."""
     required: Callable[[Parameters], bool] = lambda _: False
     """Whether a model needs it in every request."""
     needs: Callable[[Parameters], str | None] = lambda _: None
@@ -99,6 +101,8 @@ class RequestParameter:
     default: Any
     recorded: Bounds
     declared: Declared
+    inside: tuple["RequestParameter", ...] = ()
+    """Those of `inside_as`."""
 
     @classmethod
     def of(cls, name: str, field: FieldInfo) -> "RequestParameter":
@@ -166,12 +170,18 @@ class RequestParameter:
     def bounds_for(self, model: ModelDescriptor, limits: Limits) -> Bounds | None:
         """The same for one model; None: the model does not have this parameter."""
         own = self.declared.bounds(model)
-        return None if own is None else self.bounds(limits).narrowed(own)
+        if own is None:
+            return None
+        inside = {each.name: each.bounds_for(model, limits) for each in self.inside}
+        return self.bounds(limits).narrowed(replace(own, inside={**own.inside, **inside}))
 
 
 def declared_in(model: type[BaseModel]) -> tuple[RequestParameter, ...]:
     """The declarations of a class, in order."""
-    return tuple(RequestParameter.of(name, field) for name, field in model.model_fields.items())
+    found = {name: RequestParameter.of(name, field) for name, field in model.model_fields.items()}
+    return tuple(
+        replace(each, inside=tuple(found[name] for name in each.declared.inside_as)) for each in found.values()
+    )
 
 
 def _without_none(annotation: Any) -> tuple[Any, bool]:

@@ -19,8 +19,10 @@ _TAG = re.compile(r"(?P<escape>\\?)<lora:(?P<inside>[^<>]*)>")
 ALIKE, OFFERED = 0.5, 3
 
 
-def without_lora_tags(prompt: str, models: Mapping[str, ModelDescriptor]) -> tuple[str, tuple[LoraUse, ...]]:
-    """A prompt without its tags, and the LoRAs that they name, in order.
+def without_lora_tags(
+    prompt: str, models: Mapping[str, ModelDescriptor], *, field: str = FIELD
+) -> tuple[str, tuple[LoraUse, ...]]:
+    """A prompt without its tags, and the LoRAs that they name, in order. `field`: what errors call the prompt.
 
     A name is the id of a registered LoRA, or its id or title but for case, blanks and punctuation.
     Errors: UnknownLora (with the names that are most alike), LoraTagUnsupported (what is supported), OutOfBounds,
@@ -33,9 +35,9 @@ def without_lora_tags(prompt: str, models: Mapping[str, ModelDescriptor]) -> tup
     def take(tag: re.Match[str]) -> str:
         if tag["escape"]:
             return tag[0][1:]
-        use = _use(tag, models)
+        use = _use(tag, models, field)
         if use.model_id in found:
-            raise NamedTwice(field=FIELD, value=use.model_id)
+            raise NamedTwice(field=field, value=use.model_id)
         found[use.model_id] = use
         return ""
 
@@ -52,18 +54,18 @@ def with_tags_escaped(prompt: str) -> str:
     return _TAG.sub(lambda tag: "\\" + tag[0], prompt)
 
 
-def _use(tag: re.Match[str], models: Mapping[str, ModelDescriptor]) -> LoraUse:
+def _use(tag: re.Match[str], models: Mapping[str, ModelDescriptor], field: str) -> LoraUse:
     name, *numbers = (part.strip() for part in tag["inside"].split(":"))
     weights = weights_in(numbers)
     if not name or weights is None:
-        raise LoraTagUnsupported(field=FIELD, value=tag[0][:80])
+        raise LoraTagUnsupported(field=field, value=tag[0][:80])
     for each in weights:
         if each is not None and abs(each) > LORA_WEIGHT_MAX:
-            raise OutOfBounds(field=FIELD, value=each, minimum=-LORA_WEIGHT_MAX, maximum=LORA_WEIGHT_MAX)
-    return LoraUse(model_id=_named(name, models), weight=weights.weight, text_weight=weights.text)
+            raise OutOfBounds(field=field, value=each, minimum=-LORA_WEIGHT_MAX, maximum=LORA_WEIGHT_MAX)
+    return LoraUse(model_id=_named(name, models, field), weight=weights.weight, text_weight=weights.text)
 
 
-def _named(name: str, models: Mapping[str, ModelDescriptor]) -> str:
+def _named(name: str, models: Mapping[str, ModelDescriptor], field: str) -> str:
     """The id of the LoRA of this name. Errors: UnknownLora."""
     loras = {each.model_id: each for each in models.values() if each.kind == "lora"}
     if name in loras:
@@ -73,7 +75,7 @@ def _named(name: str, models: Mapping[str, ModelDescriptor]) -> str:
         return same[0]
     by_plain = {_plain(lora_id): lora_id for lora_id in loras}
     alike = same or [by_plain[each] for each in get_close_matches(_plain(name), by_plain, OFFERED, ALIKE)]
-    raise UnknownLora(field=FIELD, value=name[:80], alike=tuple(alike), registered=len(loras))
+    raise UnknownLora(field=field, value=name[:80], alike=tuple(alike), registered=len(loras))
 
 
 def _plain(name: str) -> str:

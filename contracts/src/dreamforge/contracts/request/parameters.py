@@ -24,6 +24,7 @@ from dreamforge.contracts.request.bounds import Bounds
 from dreamforge.contracts.request.declaration import Declared, declared_in
 from dreamforge.contracts.request.lora_tags import with_tags_escaped
 from dreamforge.contracts.request.values import (
+    OF_BOTH_PASSES,
     SIDE_PX_MAX,
     SIDE_PX_MIN,
     STRENGTH_MIN,
@@ -312,14 +313,15 @@ class RequestParameters(Value):
         Upscale | None,
         Declared(
             "Second pass",
-            "Enlarges the image so many times, and renders it again at that size.",
+            "Enlarges the image so many times, and renders it again at that size, as the first time or in its own way.",
             group="upscale",
             bounds=_upscale,
+            inside_as=OF_BOTH_PASSES,
             requested_as=UpscaleInput,
             complete=completion.upscale,
             restate=completion.restated_upscale,
-            metavar="FACTOR",
-            option_help="A second pass at so many times the size.",
+            metavar="FACTOR|JSON",
+            option_help="A second pass at so many times the size; JSON says more of it.",
         ),
     ] = Field(default=None, exclude_if=is_none)
     output_format: Annotated[

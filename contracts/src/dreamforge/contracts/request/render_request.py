@@ -4,7 +4,9 @@ from pydantic import Field
 
 from dreamforge.contracts.models.descriptor import Mode, Value
 from dreamforge.contracts.request.parameters import RequestParameters
+from dreamforge.contracts.request.values import OF_BOTH_PASSES, Upscale
 
+SEEDS = 2**53
 # A year: a longer wait is no deadline, and a far longer one overflows dates.
 DEADLINE_SECONDS_MAX = 366 * 86_400
 
@@ -38,12 +40,23 @@ class RenderRequest(RequestParameters):
     @property
     def pixel_steps(self) -> int:
         """What it costs: pixels times steps of each pass, times images. An integer, so that sums are exact."""
-        second = self.upscale.width_px * self.upscale.height_px if self.upscale else 0
-        return self.images * self.steps * (self.width_px * self.height_px + second)
+        passes = (self,) if self.upscale is None else (self, self.second_pass(self.upscale))
+        return self.images * sum(each.steps * each.width_px * each.height_px for each in passes)
+
+    def second_pass(self, upscale: Upscale) -> "RenderRequest":
+        """The request as it holds for its second pass."""
+        own = {name: value for name in OF_BOTH_PASSES if (value := getattr(upscale, name)) is not None}
+        size = {"width_px": upscale.width_px, "height_px": upscale.height_px}
+        return self.model_copy(update={**own, **size, "upscale": None})
+
+    def second_seed(self, seed: int) -> int | None:
+        """The seed of the second pass of the image with this seed; None: that one too."""
+        own = self.upscale.seed if self.upscale is not None else None
+        return None if own is None else (own + seed - self.seed) % SEEDS
 
     def seeds(self) -> tuple[int, ...]:
         """One seed an image: image i of a job is the job of one image with seed + i."""
-        return tuple((self.seed + i) % 2**53 for i in range(self.images))
+        return tuple((self.seed + i) % SEEDS for i in range(self.images))
 
 
 class Deadlines(Value):

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dreamforge.contracts.errors import FieldNeeded, NamedTwice, NotAllowed, NotAPipeline, UnknownModel, UnknownPreset
+from dreamforge.contracts.errors import FieldNeeded, NamedTwice, NotAPipeline, UnknownModel, UnknownPreset
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, Value
-from dreamforge.contracts.request.bounds import quoted
+from dreamforge.contracts.request.bounds import refusing
 from dreamforge.contracts.request.declaration import Draft, RequestParameter
 from dreamforge.contracts.request.image_size import ImageSizes, image_sides
 from dreamforge.contracts.request.limits import Limits
@@ -159,10 +159,4 @@ def _require_together(values: Given, rules: Rules) -> None:
 
 def _checker(parameter: RequestParameter, model: ModelDescriptor, limits: Limits) -> Callable[[Any], None] | None:
     name, model_id, bounds = parameter.name, model.model_id, parameter.bounds_for(model, limits)
-    if bounds is not None:
-        return bounds.checker(name, model_id)
-
-    def refuse(value: Any) -> None:
-        raise NotAllowed(name, quoted(value), model_id)
-
-    return refuse
+    return refusing(name, model_id) if bounds is None else bounds.checker(name, model_id)

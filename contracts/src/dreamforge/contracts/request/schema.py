@@ -2,13 +2,14 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter
+from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter
 
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.request.bounds import Bounds, Json
 from dreamforge.contracts.request.declaration import GROUPS, RequestParameter
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.parameters import PARAMETERS
+from dreamforge.contracts.request.values import Whole
 
 
 def _without_nul(text: str) -> str:
@@ -16,14 +17,6 @@ def _without_nul(text: str) -> str:
     if "\x00" in text:
         raise ValueError("must not contain the character NUL (U+0000)")
     return text
-
-
-def _whole(value: object) -> object:
-    """JSON knows one kind of number: 64.0 is the integer 64."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Whole = BeforeValidator(_whole)
 
 
 def input_fields(limits: Limits) -> dict[str, Any]:

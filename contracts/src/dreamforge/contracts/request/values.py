@@ -6,18 +6,28 @@ get wider. Bounds of new requests may be narrower; they stand beside them under 
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, StringConstraints
 
-from dreamforge.contracts.models.descriptor import Sha256, Token, Value, is_none
+from dreamforge.contracts.models.descriptor import SamplerName, Sha256, Token, Value, is_none
 
-# Exact in JSON and in every browser.
 # How brackets in a prompt are read.
 PromptSyntax = Literal["weighted", "plain"]
 # How an image of another shape is brought to the size of the render.
 ResizeMode = Literal["crop", "fit", "stretch"]
 # A request can also take the image's size; it is recorded with the sides that came of it, and what is over is cropped.
 RequestedResizeMode = Literal["crop", "fit", "image_size", "stretch"]
+# Exact in JSON and in every browser.
 Seed = Annotated[int, Field(ge=0, le=2**53 - 1)]
+
+
+def _whole(value: object) -> object:
+    """JSON knows one kind of number: 64.0 is the integer 64."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = BeforeValidator(_whole)
+# Postgres can store every character but NUL, so it must not get into the log.
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 # One latent a side: what the autoencoders of all families need.
 SIDE_PX_MIN = 8
 # No image has a longer side; the model's descriptor says less. Keeps every number small enough for arithmetic.
@@ -88,6 +98,19 @@ class Upscale(Value):
     factor: float | None = Field(
         default=None, ge=1, exclude_if=is_none, description="as it was requested, before the sides were rounded"
     )
+    # What follows is None where the second pass has what the first one has.
+    seed: Seed | None = Field(
+        default=None, exclude_if=is_none, description="of the first image, as that of the request"
+    )
+    steps: int | None = Field(default=None, ge=1, exclude_if=is_none)
+    guidance_scale: float | None = Field(default=None, ge=0, exclude_if=is_none)
+    sampler: SamplerName | None = Field(default=None, exclude_if=is_none)
+    prompt: str | None = Field(default=None, exclude_if=is_none)
+    negative_prompt: str | None = Field(default=None, exclude_if=is_none)
+
+
+# The fields of a second pass that are those of the request where they are left out, and bounded as those.
+OF_BOTH_PASSES = ("seed", "steps", "guidance_scale", "sampler", "prompt", "negative_prompt")
 
 
 class UpscaleInput(Value):
@@ -109,4 +132,47 @@ class UpscaleInput(Value):
         title="Strength",
         description=f"Share of the steps that are repeated; default {UPSCALE_STRENGTH}, or what makes one step.",
         json_schema_extra={"x-widget": "number"},
+    )
+    steps: Annotated[int, Whole] | None = Field(
+        default=None,
+        exclude_if=is_none,
+        title="Steps",
+        description="Denoising steps, of which the share is made; default: those of the first pass.",
+        json_schema_extra={"x-widget": "number"},
+    )
+    guidance_scale: float | None = Field(
+        default=None,
+        exclude_if=is_none,
+        allow_inf_nan=False,
+        title="Guidance scale",
+        description="Default: that of the first pass.",
+        json_schema_extra={"x-widget": "number"},
+    )
+    sampler: SamplerName | None = Field(
+        default=None,
+        exclude_if=is_none,
+        title="Sampler",
+        description="Default: that of the first pass.",
+        json_schema_extra={"x-widget": "choice"},
+    )
+    seed: Annotated[Seed, Whole] | None = Field(
+        default=None,
+        exclude_if=is_none,
+        title="Seed",
+        description="Of its noise; picture i has seed + i. Default: that of the first pass.",
+        json_schema_extra={"x-widget": "number"},
+    )
+    prompt: Text | None = Field(
+        default=None,
+        exclude_if=is_none,
+        title="Prompt",
+        description="Default: that of the first pass. LoRAs act in both passes.",
+        json_schema_extra={"x-widget": "textarea"},
+    )
+    negative_prompt: Text | None = Field(
+        default=None,
+        exclude_if=is_none,
+        title="Negative prompt",
+        description="Default: that of the first pass.",
+        json_schema_extra={"x-widget": "textarea"},
     )

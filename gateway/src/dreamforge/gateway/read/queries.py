@@ -122,12 +122,10 @@ def open_jobs_of(tenant: str, key_prefix: str) -> Statement:
 def pixel_steps_by_minute(since: datetime, tenants: frozenset[str] | None) -> Statement:
     """`RenderRequest.pixel_steps` of the jobs requested since then, by tenant and minute; of all tenants: None."""
     upscale = jobs.c.request["upscale"]
-    second = func.coalesce(_whole(upscale, "width_px") * _whole(upscale, "height_px"), 0)
-    work = (
-        func.coalesce(_whole(jobs.c.request, "images"), 1)
-        * _whole(jobs.c.request, "steps")
-        * (_whole(jobs.c.request, "width_px") * _whole(jobs.c.request, "height_px") + second)
-    )
+    steps = _whole(jobs.c.request, "steps")
+    first = steps * _whole(jobs.c.request, "width_px") * _whole(jobs.c.request, "height_px")
+    second = func.coalesce(_whole(upscale, "steps"), steps) * _whole(upscale, "width_px") * _whole(upscale, "height_px")
+    work = func.coalesce(_whole(jobs.c.request, "images"), 1) * (first + func.coalesce(second, 0))
     minute = cast(func.floor(func.extract("epoch", jobs.c.requested_at) / 60), BigInteger).label("minute")
     counted = select(jobs.c.tenant, minute, func.sum(work).label("number")).where(jobs.c.requested_at > since)
     return _with_sequence(_of_tenants(counted, tenants).group_by(jobs.c.tenant, minute))

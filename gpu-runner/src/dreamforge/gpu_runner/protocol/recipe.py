@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from dreamforge.contracts.models.descriptor import Sha256, Tier, Value, is_empty, is_none
+from dreamforge.contracts.models.descriptor import SamplerName, Sha256, Tier, Value, is_empty, is_none
 from dreamforge.contracts.request.values import Seed
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 
@@ -60,6 +60,13 @@ class UpscaleUsed(Value):
     width_px: int
     height_px: int
     strength: float
+    # What it has otherwise than the first pass.
+    seed: Seed | None = Field(default=None, exclude_if=is_none)
+    steps: int | None = Field(default=None, exclude_if=is_none)
+    guidance_scale: float | None = Field(default=None, exclude_if=is_none)
+    sampler: SamplerName | None = Field(default=None, exclude_if=is_none)
+    prompt: str | None = Field(default=None, exclude_if=is_none)
+    negative_prompt: str | None = Field(default=None, exclude_if=is_none)
 
 
 class TierUsed(Value):
@@ -115,7 +122,7 @@ class Recipe(Value):
 def recipe_for(task: RenderTask, seed: int, engine: Engine, *, pipeline: str, sampler: str) -> Recipe:
     """The recipe of the image that `seed` gives in `task` on `engine`, whose dtype is the one it was rendered in."""
     return Recipe.model_validate(
-        _request_fields(task)
+        _request_fields(task, seed)
         | engine.model_dump()
         | {
             "seed": seed,
@@ -129,12 +136,13 @@ def recipe_for(task: RenderTask, seed: int, engine: Engine, *, pipeline: str, sa
     )
 
 
-def _request_fields(task: RenderTask) -> dict[str, Any]:  # Any: a parameter may be of any type
+def _request_fields(task: RenderTask, seed: int) -> dict[str, Any]:  # Any: a parameter may be of any type
     """Every parameter of the request, with the digests of what it names by id."""
     request = task.request
     fields = request.model_dump(exclude=set(NOT_IN_RECIPES))
     if request.upscale is not None:
         fields["upscale"].pop("factor", None)  # how the size was asked for
+        fields["upscale"]["seed"] = request.second_seed(seed)
     fields["loras"] = tuple(_with_digest(task, lora) for lora in fields.get("loras", ()))
     if request.control is not None:
         fields["control"] = _with_digest(task, fields["control"])

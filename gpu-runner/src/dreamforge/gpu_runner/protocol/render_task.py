@@ -68,6 +68,12 @@ class RenderTask(Value):
         return IMAGE_STRENGTH if request.mask_image is None else INPAINT_STRENGTH
 
     @property
+    def passes(self) -> tuple[RenderRequest, ...]:
+        """The request as it holds for each pass of an image."""
+        upscale = self.request.upscale
+        return (self.request,) if upscale is None else (self.request, self.request.second_pass(upscale))
+
+    @property
     def output_px(self) -> tuple[int, int]:
         """Width and height of the finished image."""
         last = self.request.upscale or self.request

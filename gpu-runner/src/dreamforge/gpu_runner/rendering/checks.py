@@ -3,8 +3,7 @@
 import inspect
 
 from dreamforge.contracts.events import FailureReason
-from dreamforge.gpu_runner.protocol.render_task import RenderTask
-from dreamforge.gpu_runner.rendering.passes import Pass, steps_made
+from dreamforge.gpu_runner.rendering.passes import Pass
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 from dreamforge.gpu_runner.rendering.renderer import RenderFailed
 
@@ -12,16 +11,16 @@ from dreamforge.gpu_runner.rendering.renderer import RenderFailed
 DEFAULT_SIZE_MULTIPLE = 8
 
 
-def check_passes(pipeline: Pipeline, task: RenderTask, passes: tuple[Pass, ...]) -> None:
+def check_passes(pipeline: Pipeline, passes: tuple[Pass, ...]) -> None:
     """Whether this pipeline can make these passes. Errors: RenderFailed(invalid_request)."""
     parameters = inspect.signature(type(pipeline).__call__).parameters
     if not parameters.keys() >= {"callback_on_step_end", "prompt"}:
         raise _invalid(f"{type(pipeline).__name__} does not render from a prompt in steps")
     for each in passes:
         _check_size(each, size_multiple(pipeline))
-        if steps_made(task.request.steps, each.strength) < 1:
+        if each.steps_made < 1:
             strength = f"{each.labelled('strength')} {each.strength}"
-            raise _invalid(f"{strength} of {task.request.steps} steps leaves no step to make")
+            raise _invalid(f"{strength} of {each.request.steps} steps leaves no step to make")
 
 
 def size_multiple(pipeline: Pipeline) -> int:

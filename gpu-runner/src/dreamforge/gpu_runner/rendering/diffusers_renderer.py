@@ -19,7 +19,7 @@ from dreamforge.gpu_runner.rendering.feature_chain import FeatureChain
 from dreamforge.gpu_runner.rendering.feature_list import standard_features
 from dreamforge.gpu_runner.rendering.hooks import RenderedPixels, RenderFeature
 from dreamforge.gpu_runner.rendering.images import as_bytes, as_image
-from dreamforge.gpu_runner.rendering.passes import PassContext, steps_made
+from dreamforge.gpu_runner.rendering.passes import PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 from dreamforge.gpu_runner.rendering.pipeline_cache import PipelineCache
 from dreamforge.gpu_runner.rendering.renderer import (
@@ -101,7 +101,7 @@ class DiffusersRenderer:
         base = self._pipelines.get(ModelKey.of_task(task))
         with self._device_errors():
             self._features.check(base, task)
-            check_passes(base, task, self._features.plan(task))
+            check_passes(base, self._features.plan(task))
             self._features.prepare(base, task)
         # Not inference mode: a layer that waits in the host's memory could not come back to it.
         with self._device_errors(), torch.no_grad():
@@ -118,13 +118,15 @@ class DiffusersRenderer:
     def _passes(self, base: Pipeline, task: RenderTask, seed: int, on_step: OnStep) -> _PassResult:
         """What came of the last pass; the classes of the pipeline and the sampler are those of the first."""
         first, *later = self._features.plan(task)
-        steps = task.request.steps
-        counter = StepCounter(on_step, steps, sum(steps_made(steps, each.strength) for each in later))
+        counter = StepCounter(on_step, first.request.steps, sum(each.steps_made for each in later))
         result = self._run(PassContext(base, task, first), seed, counter)
         for each in later:
-            counter.next_pass(steps_made(steps, each.strength))
+            counter.next_pass(each.request.steps, foreseen=each.steps_made)
             previous = as_image(_numbers(result.pixels).numpy())
-            over = self._run(PassContext(base, task, each, previous), seed, counter)
+            second_seed = task.request.second_seed(seed)
+            over = self._run(
+                PassContext(base, task, each, previous), seed if second_seed is None else second_seed, counter
+            )
             result = _PassResult(result.pixels.then(over.pixels), result.pipeline, result.sampler)
         return result
 
@@ -136,8 +138,8 @@ class DiffusersRenderer:
                 arguments: dict[str, Any] = {  # Any: every pipeline class has its own keyword types
                     **_size(context, pipeline),
                     **self._features.arguments(context, pipeline),
-                    "num_inference_steps": context.task.request.steps,
-                    "guidance_scale": context.task.request.guidance_scale,
+                    "num_inference_steps": context.request.steps,
+                    "guidance_scale": context.request.guidance_scale,
                     # On the CPU whatever the device: a GPU's generator gives other noise, and so another image.
                     "generator": torch.Generator("cpu").manual_seed(seed),
                     "callback_on_step_end": counter.callback,

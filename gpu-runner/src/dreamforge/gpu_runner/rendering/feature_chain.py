@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.contracts.request.values import Upscale
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.rendering.hooks import RenderedPixels, RenderFeature, RunPass, StepWatcher
 from dreamforge.gpu_runner.rendering.passes import Pass, PassContext, first_pass
@@ -31,11 +33,16 @@ class FeatureChain:
         )
 
     def _plain(self, task: RenderTask, *, besides: RenderFeature) -> RenderTask:
-        texts = {"prompt": task.request.prompt, "negative_prompt": task.request.negative_prompt}
-        for other in self._features:
-            if other is not besides:
-                texts = {name: other.plain_prompt(text) for name, text in texts.items()}
-        return task.model_copy(update={"request": task.request.model_copy(update=texts)})
+        def plain(prompts: RenderRequest | Upscale) -> dict[str, str]:
+            texts = {name: text for name in ("prompt", "negative_prompt") if (text := getattr(prompts, name))}
+            for other in self._features:
+                if other is not besides:
+                    texts = {name: other.plain_prompt(text) for name, text in texts.items()}
+            return texts
+
+        request, upscale = task.request, task.request.upscale
+        second = {"upscale": upscale.model_copy(update=plain(upscale))} if upscale is not None else {}
+        return task.model_copy(update={"request": request.model_copy(update=plain(request) | second)})
 
     def plan(self, task: RenderTask) -> tuple[Pass, ...]:
         """The passes of each image of a task."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from PIL.Image import Image
 
 from dreamforge.contracts.models.descriptor import Mode
+from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 
@@ -17,23 +18,34 @@ class Pass:
     """What one run starts from; `strength` is the share of the steps that is really made, None: all."""
 
     mode: Mode
-    width_px: int
-    height_px: int
+    #: The request as it holds for this pass.
+    request: RenderRequest
     strength: float | None = None
     #: What error messages call it; empty: the first.
     name: str = ""
+
+    @property
+    def width_px(self) -> int:
+        """Of what it renders."""
+        return self.request.width_px
+
+    @property
+    def height_px(self) -> int:
+        """Of what it renders."""
+        return self.request.height_px
 
     @property
     def size_px(self) -> tuple[int, int]:
         """Width and height."""
         return self.width_px, self.height_px
 
-    def labelled(self, value: str) -> str:
-        """A value of this pass in an error message.
+    @property
+    def steps_made(self) -> int:
+        """How many of its steps it makes."""
+        return steps_made(self.request.steps, self.strength)
 
-        >>> Pass("image", 8, 8, name="upscale").labelled("width"), Pass("text", 8, 8).labelled("width")
-        ('upscale width', 'width')
-        """
+    def labelled(self, value: str) -> str:
+        """A value of this pass in an error message: `upscale width`, `width`."""
         return f"{self.name} {value}".strip()
 
 
@@ -49,6 +61,11 @@ class PassContext:
     previous: Image | None = None
 
     @property
+    def request(self) -> RenderRequest:
+        """The request as it holds for this pass."""
+        return self.current.request
+
+    @property
     def is_first(self) -> bool:
         """Whether this pass starts from what the request says, not from an image of our own."""
         return self.previous is None
@@ -56,7 +73,7 @@ class PassContext:
 
 def first_pass(task: RenderTask) -> Pass:
     """From noise, at the request's own size: what it is before a feature changes it."""
-    return Pass("text", task.request.width_px, task.request.height_px)
+    return Pass("text", task.request)
 
 
 def steps_made(steps: int, strength: float | None) -> int:

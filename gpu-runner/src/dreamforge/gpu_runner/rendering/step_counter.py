@@ -34,6 +34,6 @@ class StepCounter:
         self.on_step(self._made, max(self._made, self._before + in_pass) + self.later, preview)
         return tensors
 
-    def next_pass(self, foreseen: int) -> None:
-        """Another pass begins, of which so many steps were foreseen."""
-        self._before, self.later = self._made, self.later - foreseen
+    def next_pass(self, steps: int, *, foreseen: int) -> None:
+        """Another pass of so many steps begins, of which as many as were foreseen are made."""
+        self.steps, self._before, self.later = steps, self._made, self.later - foreseen

@@ -6,7 +6,6 @@ Source of the names: modules/processing.py (`create_infotext`) and modules/infot
 
 import json
 import re
-from typing import Any
 
 from dreamforge.contracts.pictures.foreign.imported import (
     LORAS_READ_MAX,
@@ -15,11 +14,11 @@ from dreamforge.contracts.pictures.foreign.imported import (
     ImportedRequest,
     Reading,
     Tool,
-    number_of,
 )
 from dreamforge.contracts.pictures.infotext import NEGATIVE
 from dreamforge.contracts.pictures.lora_weights import LoraWeights, weights_in
 from dreamforge.contracts.pictures.metadata import PictureMetadata
+from dreamforge.contracts.pictures.samplers import schedule_steps
 
 #: A last line with fewer values belongs to the prompt (modules/infotext_utils.py).
 _VALUES_MIN = 3
@@ -140,6 +139,10 @@ def _second_pass(reading: Reading) -> None:
         reading.start_image("Denoising strength", strength)
         return
     reading.fields["upscale"] = {"factor": factor} | ({} if strength is None else {"strength": strength})
+    if (guidance := reading.number("Hires CFG Scale")) is not None:
+        reading.fields["upscale"]["guidance_scale"] = guidance
+    if strength and (steps := reading.number("Hires steps", whole=True)):
+        reading.fields["upscale"]["steps"] = schedule_steps(int(steps), strength)
     upscaler = reading.text("Hires upscaler")
     if upscaler and upscaler != _LANCZOS:
         reading.refuse("Hires upscaler", upscaler, "the second pass enlarges by Lanczos here")

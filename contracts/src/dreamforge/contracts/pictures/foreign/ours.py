@@ -18,6 +18,7 @@ _IGNORED = (
 )
 _PLAIN = ("steps", "guidance_scale", "width_px", "height_px", "seed", "clip_skip", "prompt_syntax", "resize_mode")
 _IMAGES = ("init_image", "mask_image", "strength")
+_OF_SECOND_PASS = ("strength", "seed", "steps", "guidance_scale", "sampler", "prompt", "negative_prompt")
 
 
 def read_ours(metadata: PictureMetadata) -> ImportedRequest | None:
@@ -48,7 +49,8 @@ def _upscale(reading: Reading) -> None:
     upscale, width = reading.take("upscale"), reading.fields.get("width_px")
     if isinstance(wide := inside(upscale, "width_px"), int) and isinstance(width, int) and width:
         # Sides were rounded to what the model takes.
-        reading.fields["upscale"] = {"factor": wide / width, "strength": inside(upscale, "strength")}
+        own = {name: value for name in _OF_SECOND_PASS if (value := inside(upscale, name)) is not None}
+        reading.fields["upscale"] = {"factor": wide / width, **own}
 
 
 def _loras(reading: Reading) -> tuple[ImportedLora, ...]:

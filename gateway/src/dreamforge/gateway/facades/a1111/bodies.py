@@ -110,6 +110,7 @@ class TextGeneration(A1111Generation):
     hr_scheduler: str | None = None
     hr_prompt: str | None = None
     hr_negative_prompt: str | None = None
+    hr_cfg: float | None = None  # Forge's
 
 
 class ImageGeneration(A1111Generation):

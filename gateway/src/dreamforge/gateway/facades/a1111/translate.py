@@ -2,12 +2,12 @@
 with. What a client leaves out is the model's preset, not A1111's default: 512x512 is no size of every model.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from dreamforge.contracts.models.descriptor import ModelDescriptor
-from dreamforge.contracts.pictures.samplers import AUTOMATIC, sampler_named
+from dreamforge.contracts.pictures.samplers import AUTOMATIC, sampler_named, schedule_steps
+from dreamforge.contracts.request.values import UPSCALE_STRENGTH
 from dreamforge.gateway.facades.a1111.bodies import (
     NEUTRAL,
     NEUTRAL_SETTINGS,
@@ -47,6 +47,11 @@ A1111_NAMES = {
     "mask_image": "mask",
     "upscale/factor": "hr_scale",
     "upscale/strength": "denoising_strength",
+    "upscale/steps": "hr_second_pass_steps",
+    "upscale/sampler": "hr_sampler_name",
+    "upscale/prompt": "hr_prompt",
+    "upscale/negative_prompt": "hr_negative_prompt",
+    "upscale/guidance_scale": "hr_cfg",
     "upscale": "enable_hr",
     "control": "alwayson_scripts/controlnet",
     "output_format": f"{SETTINGS}/samples_format",
@@ -85,7 +90,7 @@ def from_text(body: Json, models: Models, selected: str | None) -> A1111Request:
     wrong: list[Violation] = []
     made = _common(asked, models, selected, wrong)
     if asked.enable_hr:
-        made.fields["upscale"] = _second_pass(asked, wrong)
+        made.fields["upscale"] = _second_pass(asked, models.get(made.fields.get("model_id", "")), wrong)
     _take_control(asked, made, models, wrong)
     return _checked(made, body, wrong)
 
@@ -131,7 +136,9 @@ def _common(asked: A1111Generation, models: Models, selected: str | None, wrong:
     model = _model(settings, models, selected, wrong)
     if model is not None:
         fields["model_id"] = model.model_id
-        fields |= _sampler(asked, model, wrong)
+        field_name = "sampler_name" if asked.sampler_name else "sampler_index"
+        name = asked.sampler_name or asked.sampler_index or ""
+        fields |= _sampler(field_name, name, asked.scheduler or "", model, wrong)
     keeps = asked.override_settings_restore_afterwards is False and settings.sd_model_checkpoint is not None
     return A1111Request(fields, keeps_model=keeps, sends_images=asked.send_images is not False)
 
@@ -188,13 +195,12 @@ def unknown_checkpoint(name: str, models: Models, *where: str) -> Violation:
     return Violation(f"is {name!r:.80}, but must be one of: {known}", pointer((*where, "sd_model_checkpoint")))
 
 
-def _sampler(asked: A1111Generation, model: ModelDescriptor, wrong: list[Violation]) -> dict[str, str]:
+def _sampler(
+    field_name: str, name: str, scheduler: str, model: ModelDescriptor, wrong: list[Violation]
+) -> dict[str, str]:
     """The model's own where the client leaves the choice."""
-    field_name = "sampler_name" if asked.sampler_name else "sampler_index"
-    name = asked.sampler_name or asked.sampler_index or ""
     if name.casefold() in AUTOMATIC:
         return {}
-    scheduler = asked.scheduler or ""
     found = sampler_named(name, scheduler, model.capabilities.samplers)
     if found is None:
         said = f"is {name!r:.40}" + ("" if scheduler.casefold() in AUTOMATIC else f" with schedule {scheduler!r:.40}")
@@ -205,24 +211,42 @@ def _sampler(asked: A1111Generation, model: ModelDescriptor, wrong: list[Violati
     return {"sampler": found}
 
 
-def _second_pass(asked: TextGeneration, wrong: list[Violation]) -> dict[str, float]:
+def _second_pass(asked: TextGeneration, model: ModelDescriptor | None, wrong: list[Violation]) -> dict[str, Any]:
     """The fields of `upscale`."""
-    steps, sampler, scheduler = asked.steps, asked.sampler_name or asked.sampler_index, asked.scheduler
-    same: Mapping[str, tuple[Any, tuple[Any, ...]]] = {  # Any: JSON
-        "hr_upscaler": (asked.hr_upscaler, UPSCALERS),
-        "hr_second_pass_steps": (asked.hr_second_pass_steps, (0, steps)),
-        "hr_checkpoint_name": (asked.hr_checkpoint_name, _of_same(None)),
-        "hr_sampler_name": (asked.hr_sampler_name, _of_same(sampler)),
-        "hr_scheduler": (asked.hr_scheduler, _of_same(scheduler)),
-        "hr_prompt": (asked.hr_prompt, _of_same(asked.prompt)),
-        "hr_negative_prompt": (asked.hr_negative_prompt, _of_same(asked.negative_prompt)),
+    if asked.hr_upscaler is not None and asked.hr_upscaler not in UPSCALERS:
+        says = f"is {asked.hr_upscaler!r:.60}, but must be {UPSCALERS[0]!r}"
+        wrong.append(Violation(says, pointer(("hr_upscaler",))))
+    if (asked.hr_checkpoint_name or "") not in _SAME:
+        wrong.append(Violation("has no counterpart here: both passes have one model", pointer(("hr_checkpoint_name",))))
+    plain = {
+        "strength": asked.denoising_strength,
+        "prompt": asked.hr_prompt or None,
+        "negative_prompt": asked.hr_negative_prompt or None,
+        "guidance_scale": asked.hr_cfg,
     }
-    for name, (given, right) in same.items():
-        if given is not None and given not in right:
-            says = f"is {given!r:.60}, but must be {UPSCALERS[0]!r}" if name == "hr_upscaler" else _OTHER_PASS
-            wrong.append(Violation(says, pointer((name,))))
-    fields = {"factor": _factor(asked, wrong)}
-    return fields if asked.denoising_strength is None else {**fields, "strength": asked.denoising_strength}
+    fields: dict[str, Any] = {name: value for name, value in plain.items() if value is not None}
+    fields["factor"] = _factor(asked, wrong)
+    if asked.hr_second_pass_steps:
+        fields |= _steps_made(asked.hr_second_pass_steps, asked.denoising_strength)
+    return fields | (_second_sampler(asked, model, wrong) if model is not None else {})
+
+
+def _steps_made(steps: int, strength: float | None) -> dict[str, float]:
+    """A1111 makes all of these steps within the part `denoising_strength` of the schedule, here it is part of them."""
+    share = UPSCALE_STRENGTH if strength is None else strength
+    # At 0, which the request refuses, there is no schedule.
+    return {"steps": schedule_steps(steps, share) if share > 0 else steps, "strength": share}
+
+
+def _second_sampler(asked: TextGeneration, model: ModelDescriptor, wrong: list[Violation]) -> dict[str, str]:
+    name, schedule = asked.hr_sampler_name or "", asked.hr_scheduler or ""
+    if name in _SAME and schedule in _SAME:
+        return {}
+    own = asked.sampler_name or asked.sampler_index or ""
+    usual = (asked.scheduler or "") if name in _SAME else ""
+    field_name = "hr_scheduler" if name in _SAME else "hr_sampler_name"
+    found = own if name in _SAME else name
+    return _sampler(field_name, found, usual if schedule in _SAME else schedule, model, wrong)
 
 
 def _factor(asked: TextGeneration, wrong: list[Violation]) -> float:
@@ -237,13 +261,6 @@ def _factor(asked: TextGeneration, wrong: list[Violation]) -> float:
         wrong.append(Violation(says, pointer(("hr_resize_x",))))
         return HR_SCALE
     return factors.pop()
-
-
-_OTHER_PASS = "has no counterpart here: the second pass is made as the first, leave it out"
-
-
-def _of_same(value: str | None) -> tuple[str | None, ...]:
-    return (*_SAME, value)
 
 
 def _resize_mode(asked: ImageGeneration, wrong: list[Violation]) -> str:

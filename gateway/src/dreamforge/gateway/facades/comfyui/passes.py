@@ -7,13 +7,10 @@ schedule of steps / denoise is asked for.
 from dataclasses import dataclass
 
 from dreamforge.contracts.models.descriptor import SamplerName
+from dreamforge.contracts.pictures.samplers import schedule_steps
 from dreamforge.gateway.facades.comfyui.graph import Node
 from dreamforge.gateway.facades.comfyui.parts import NodeRefused
-from dreamforge.gateway.facades.comfyui.samplers import SAMPLER_NAMES, sampler_of
-
-# What both passes have in common; the model and the prompts are compared as nodes.
-SHARED = ("cfg", "sampler_name", "scheduler")
-SHARED_NODES = ("model", "positive", "negative")
+from dreamforge.gateway.facades.comfyui.samplers import DEFAULT, SAMPLER_NAMES, sampler_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +43,13 @@ def read_pass(node: Node, *, starts_empty: bool) -> SamplerPass:
 
 
 def second_pass(one: SamplerPass, node: Node) -> SamplerPass:
-    """The pass after a latent upscale, which has what the first one has. Errors: NodeRefused."""
+    """The pass after a latent upscale. Errors: NodeRefused for what both passes have to share."""
     two = read_pass(node, starts_empty=False)
-    first = one.node
-    for name in SHARED_NODES:
-        if node.inputs[name] != first.inputs[name]:
-            raise NodeRefused(node, name, f"must be that of node {first.node_id}: both passes render the same")
-    for name in SHARED:
-        if node.inputs[name] != first.inputs[name]:
-            said = f"is {node.inputs[name]!r}, but must be {first.inputs[name]!r}, as of node {first.node_id}"
-            raise NodeRefused(node, name, said)
-    if two.seed != one.seed:
-        said = f"is {two.seed}, but must be {one.seed}: both passes have one seed"
-        raise NodeRefused(node, two.seed_input, said)
-    assert two.strength is not None
-    if abs(two.steps - one.steps) * two.strength >= 1:
-        made = max(1, int(one.steps * two.strength)) if node.class_type == "KSampler" else one.steps
-        said = f"is {node.inputs['steps']}, but must be {made}: {two.strength:g} of the {one.steps} of {first.node_id}"
-        raise NodeRefused(node, "steps", said)
+    if node.inputs["model"] != one.node.inputs["model"]:
+        raise NodeRefused(node, "model", f"must be that of node {one.node.node_id}: both passes have one model")
+    if two.sampler is None and one.sampler is not None:
+        said = f"is {DEFAULT!r}, but node {one.node.node_id} has another: name the sampler of this pass"
+        raise NodeRefused(node, "sampler_name", said)
     return two
 
 
@@ -72,7 +58,7 @@ def _schedule(node: Node) -> tuple[int, float, str]:
     if denoise <= 0:
         raise NodeRefused(node, "denoise", "is 0: nothing would be rendered")
     # At 0.9999 ComfyUI makes the whole schedule.
-    return (steps, 1.0, "denoise") if denoise > 0.9999 else (int(steps / denoise), denoise, "denoise")
+    return (steps, 1.0, "denoise") if denoise > 0.9999 else (schedule_steps(steps, denoise), denoise, "denoise")
 
 
 def _advanced(node: Node) -> tuple[int, float, str]:

@@ -60,6 +60,10 @@ class _Draft:
     def put(self, name: str, value: object, node: Node, of: str) -> None:
         self.fields[name], self.places[name] = value, (node.node_id, of)
 
+    def put_second(self, name: str, value: object, node: Node, of: str) -> None:
+        """Of the second pass, which is there."""
+        self.fields["upscale"][name], self.places[f"upscale/{name}"] = value, (node.node_id, of)
+
 
 def translate(graph: Graph, models: Mapping[str, ModelDescriptor]) -> Translation:
     """The request of a workflow. Errors: WorkflowRefused, with the node and the input."""
@@ -92,7 +96,9 @@ def _translated(graph: Graph, models: Mapping[str, ModelDescriptor]) -> Translat
     if one.strength is not None and draft.init_image is not None:
         draft.put("strength", one.strength, first, one.strength_input)
     if upscaler is not None:
-        _put_second_pass(draft, upscaler, one, last)
+        _put_upscale(draft, upscaler)
+        _put_second_pass(draft, second_pass(one, last), parts.model)
+        _put_second_texts(draft, conditioning, read_conditioning(graph, last, parts), last, parts.model)
     control_image = _put_control(draft, conditioning)
     return Translation(draft.fields, draft.places, draft.init_image, control_image, draft.mask)
 
@@ -150,10 +156,17 @@ def _put_pass(draft: _Draft, one: SamplerPass, model: ModelDescriptor) -> None:
     draft.put("steps", one.steps, node, "steps")
     if one.sampler is not None:
         draft.put("sampler", one.sampler, node, "sampler_name")
+    if (guidance := guidance_of(one, model)) is not None:
+        draft.put("guidance_scale", guidance, node, "cfg")
+
+
+def guidance_of(one: SamplerPass, model: ModelDescriptor) -> float | None:
+    """What `cfg` is here; None where a model has no negative prompt. Errors: NodeRefused."""
     if model.capabilities.negative_prompt:
-        draft.put("guidance_scale", one.cfg, node, "cfg")
-    elif one.cfg != 1:
-        raise NodeRefused(node, "cfg", f"is {one.cfg:g}, but must be 1: {model.model_id} has no negative prompt")
+        return one.cfg
+    if one.cfg != 1:
+        raise NodeRefused(one.node, "cfg", f"is {one.cfg:g}, but must be 1: {model.model_id} has no negative prompt")
+    return None
 
 
 def _put_latent(draft: _Draft, graph: Graph, sampler: Node, latent: Node, parts: Parts) -> None:
@@ -194,15 +207,37 @@ def _mask(graph: Graph, node: Node, grow_px: int | None) -> MaskSource:
     return MaskSource(shown.inputs["image"], by_alpha, grow_px)
 
 
-def _put_second_pass(draft: _Draft, upscaler: Node, one: SamplerPass, last: Node) -> None:
-    two = second_pass(one, last)
+def _put_upscale(draft: _Draft, upscaler: Node) -> None:
     if upscaler.class_type == "LatentUpscaleBy":
         factor, named = upscaler.inputs["scale_by"], "scale_by"
     else:
         factor, named = _factor(draft, upscaler), "width"
-    draft.fields["upscale"] = {"factor": factor, "strength": two.strength}
+    draft.fields["upscale"] = {"factor": factor}
     draft.places["upscale"] = draft.places["upscale/factor"] = (upscaler.node_id, named)
-    draft.places["upscale/strength"] = (last.node_id, two.strength_input)
+
+
+def _put_second_pass(draft: _Draft, two: SamplerPass, model: ModelDescriptor) -> None:
+    """What the second pass has otherwise than the first."""
+    draft.put_second("strength", two.strength, two.node, two.strength_input)
+    stated = {
+        "seed": (two.seed, two.seed_input),
+        "steps": (two.steps, "steps"),
+        "sampler": (two.sampler, "sampler_name"),
+        "guidance_scale": (guidance_of(two, model), "cfg"),
+    }
+    for name, (value, of) in stated.items():
+        if value is not None and value != draft.fields.get(name, object()):
+            draft.put_second(name, value, two.node, of)
+
+
+def _put_second_texts(draft: _Draft, one: Conditioning, two: Conditioning, last: Node, model: ModelDescriptor) -> None:
+    alike = (two.clip_skip, two.loras) == (one.clip_skip, one.loras)
+    if not alike or two.control not in (None, one.control):
+        said = "must come through the nodes that that of the first sampler comes through: only its text may be another"
+        raise NodeRefused(last, "positive", said)
+    for name, node in (("prompt", two.positive), ("negative_prompt", two.negative)):
+        if (text := _text(node, model)) != draft.fields.get(name, ""):
+            draft.put_second(name, text, node, "text")
 
 
 def _factor(draft: _Draft, upscaler: Node) -> float:

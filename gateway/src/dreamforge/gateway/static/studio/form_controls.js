@@ -93,8 +93,11 @@ function groupControl(shared, rule, assets, unset) {
 }
 
 // A second pass is recorded as the size it came to, and, since 2026-11-25, with the factor that was requested.
-const requestedUpscale = ({ upscale, width_px }) =>
-  upscale && { factor: upscale.factor ?? upscale.width_px / width_px, strength: upscale.strength };
+function requestedUpscale({ upscale, width_px: before_px }) {
+  if (!upscale) return upscale;
+  const { width_px, height_px, ...own } = upscale;
+  return { ...own, factor: upscale.factor ?? width_px / before_px };
+}
 
 // Before there was a choice, an image of another shape was stretched, and nothing was recorded.
 const requestedResizeMode = ({ resize_mode, init_image, control }) =>

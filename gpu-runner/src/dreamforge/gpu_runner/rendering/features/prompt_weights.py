@@ -40,14 +40,15 @@ class PromptWeights(RenderFeature):
         request = task.request
         if request.prompt_syntax is not None or can_weight(pipeline):
             return ()
-        fragments = (*weighted_fragments(request.prompt), *weighted_fragments(request.negative_prompt))
+        texts = dict.fromkeys(text for each in task.passes for text in (each.prompt, each.negative_prompt))
+        fragments = (fragment for text in texts for fragment in weighted_fragments(text))
         words = tuple(dict.fromkeys(each.text.strip() for each in fragments if each.weight != 1.0))
         message = f"{type(pipeline).__name__} cannot weight words; read as written: {', '.join(words)}"
         return (RenderWarning(WarningCode.WEIGHTS_IGNORED, message, words),) if words else ()
 
     def prompts(self, context: PassContext, pipeline: Pipeline, encoding: Keywords) -> Keywords | None:
         """Embeddings with the weights in them; None where there is nothing to weight and no mark to remove."""
-        request = context.task.request
+        request = context.request
         if request.prompt_syntax != "weighted" or not can_weight(pipeline):
             return None
         prompt, negative = weighted_fragments(request.prompt), weighted_fragments(request.negative_prompt)

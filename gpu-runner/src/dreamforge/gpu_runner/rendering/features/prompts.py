@@ -34,7 +34,7 @@ class Prompts(RenderFeature):
     def warnings(self, pipeline: Pipeline, task: RenderTask) -> tuple[RenderWarning, ...]:
         """The words that the model does not know, and those that it does not read."""
         encoders = text_encoders_of(pipeline)
-        texts = (task.request.prompt, task.request.negative_prompt)
+        texts = _each_once(text for each in task.passes for text in (each.prompt, each.negative_prompt))
         unknown = _each_once(word for text in texts for word in unknown_words(text, encoders))
         cut: tuple[str, ...] = ()
         if not reads_all(pipeline, encoders):
@@ -47,14 +47,15 @@ class Prompts(RenderFeature):
 
     def check(self, pipeline: Pipeline, task: RenderTask) -> None:
         """Errors: RenderFailed(invalid_request) where this family takes no negative prompt."""
-        if task.request.negative_prompt and not _takes_negative(call_parameters(pipeline)):
+        negative = any(each.negative_prompt for each in task.passes)
+        if negative and not _takes_negative(call_parameters(pipeline)):
             message = f"{type(pipeline).__name__} takes no negative prompt"
             raise RenderFailed(FailureReason.INVALID_REQUEST, message)
 
     def prompts(self, context: PassContext, pipeline: Pipeline, encoding: Keywords) -> Keywords:
         """As text where both fit, so that diffusers encodes them itself; else as embeddings."""
         encoders = text_encoders_of(pipeline)
-        prompt, negative_prompt = context.task.request.prompt, context.task.request.negative_prompt
+        prompt, negative_prompt = context.request.prompt, context.request.negative_prompt
         pieces, negative_pieces = list(split(prompt, encoders)), list(split(negative_prompt, encoders))
         if max(len(pieces), len(negative_pieces)) > 1 and reads_all(pipeline, encoders):
             return _embeddings(pipeline, pieces, negative_pieces, encoding)

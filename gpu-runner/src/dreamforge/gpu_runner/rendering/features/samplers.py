@@ -74,29 +74,24 @@ class Samplers(RenderFeature):
 
     def warnings(self, pipeline: Pipeline, task: RenderTask) -> tuple[RenderWarning, ...]:
         """The settings of the model's noise schedule that the sampler does not know."""
-        name = task.request.sampler
-        wanted = type(pipeline.scheduler) if name is None else getattr(diffusers, SAMPLERS[name].class_name)
-        if not (ignored := ignored_settings(pipeline.scheduler, wanted)):
-            return ()
-        sampler = f"sampler {name}" if name else wanted.__name__
-        settings = ", ".join(f"{setting} {pipeline.scheduler.config[setting]}" for setting in ignored)
-        message = f"{sampler} does not know these settings of {task.request.model_id}: {settings}"
-        return (RenderWarning(WarningCode.SETTINGS_IGNORED, message, ignored),)
+        names = dict.fromkeys(each.sampler for each in task.passes)
+        return tuple(warning for name in names if (warning := _ignoring(pipeline, name, task.request.model_id)))
 
     def check(self, pipeline: Pipeline, task: RenderTask) -> None:
         """Errors: RenderFailed(invalid_request) where this model has no such sampler, or not so many steps."""
-        limit = steps_limit(sampler_for(pipeline.scheduler, task.request.sampler))
-        if task.request.steps > limit:
-            message = f"{task.request.steps} steps, and this model and sampler have {limit}"
-            raise RenderFailed(FailureReason.INVALID_REQUEST, message)
+        for each in task.passes:
+            limit = steps_limit(sampler_for(pipeline.scheduler, each.sampler))
+            if each.steps > limit:
+                message = f"{each.steps} steps, and this model and sampler have {limit}"
+                raise RenderFailed(FailureReason.INVALID_REQUEST, message)
 
     def parts(self, context: PassContext) -> Keywords:
         """The scheduler."""
-        return {"scheduler": sampler_for(context.base.scheduler, context.task.request.sampler)}
+        return {"scheduler": sampler_for(context.base.scheduler, context.request.sampler)}
 
     def run(self, context: PassContext, pipeline: Pipeline, proceed: RunPass) -> RenderedPixels:  # noqa: ARG002
         """A pipeline that drives its scheduler in a way that the sampler does not know says so in these words."""
-        request = context.task.request
+        request = context.request
         try:
             return proceed()
         except (ValueError, TypeError) as error:
@@ -104,6 +99,16 @@ class Samplers(RenderFeature):
                 raise
             message = f"sampler {request.sampler} does not fit {request.model_id}: {first_line(error)}"
             raise RenderFailed(FailureReason.INVALID_REQUEST, message) from error
+
+
+def _ignoring(pipeline: Pipeline, name: SamplerName | None, model_id: str) -> RenderWarning | None:
+    wanted = type(pipeline.scheduler) if name is None else getattr(diffusers, SAMPLERS[name].class_name)
+    if not (ignored := ignored_settings(pipeline.scheduler, wanted)):
+        return None
+    sampler = f"sampler {name}" if name else wanted.__name__
+    settings = ", ".join(f"{setting} {pipeline.scheduler.config[setting]}" for setting in ignored)
+    message = f"{sampler} does not know these settings of {model_id}: {settings}"
+    return RenderWarning(WarningCode.SETTINGS_IGNORED, message, ignored)
 
 
 # Any: diffusers' schedulers share a mixin that has neither `timesteps` nor `step` in its type.

@@ -14,7 +14,7 @@ class UpscalePass(RenderFeature):
         """One more pass, if there is to be one."""
         if (upscale := task.request.upscale) is None:
             return passes
-        return (*passes, Pass("image", upscale.width_px, upscale.height_px, upscale.strength, name="upscale"))
+        return (*passes, Pass("image", task.request.second_pass(upscale), upscale.strength, name="upscale"))
 
     def arguments(self, context: PassContext, pipeline: Pipeline) -> Keywords:  # noqa: ARG002
         """What the pass before gave, at the size of this one."""
