@@ -43,6 +43,8 @@ MODELS = {
         pipeline("synthetic"),
         asset("l", "stable-diffusion", "lora"),
         asset("c", "stable-diffusion", "controlnet"),
+        asset("v", "stable-diffusion", "vae"),
+        pipeline("stable-diffusion-2"),
     )
 }
 
@@ -82,6 +84,11 @@ def test_a_whole_request_is_resolved_with_every_default_filled_in() -> None:
     assert request.upscale == Upscale(width_px=96, height_px=152, strength=0.35, factor=1.55)
     assert request.uploads == (IMAGE, MASK)
     assert resolve(given(init_image=IMAGE), MODELS, Limits()).strength == 0.8
+
+
+def test_a_vae_is_one_of_the_assets_and_fits_what_has_the_same_latents() -> None:
+    assert resolve(given(vae="v", loras=(LoraUse(model_id="l"),)), MODELS, Limits()).assets == ("l", "v")
+    assert resolve(given("stable-diffusion-2", vae="v"), MODELS, Limits()).vae == "v"
 
 
 def test_a_second_pass_records_what_it_has_otherwise_than_the_first() -> None:
@@ -200,6 +207,9 @@ def test_every_default_strength_leaves_a_step_to_make(steps: int) -> None:
             "upscale (pixels)",
             "4.1943e+06",
         ),
+        (given(vae="c"), UnknownAsset, "vae", "no registered vae; those that fit: v"),
+        (given("flux", vae="v"), AssetMismatch, "vae", "'flux'"),
+        (given("synthetic", vae="v"), NotAllowed, "vae", "takes none"),
         (given(loras=(LoraUse(model_id="x"),)), UnknownAsset, "loras/0/model_id", "those that fit: l"),
         (given(loras=(LoraUse(model_id="c"),)), UnknownAsset, "loras/0/model_id", "no registered lora"),
         (given(loras=(LoraUse(model_id="l"),) * 2), NamedTwice, "loras/1/model_id", "named before"),

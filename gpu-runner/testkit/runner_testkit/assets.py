@@ -1,4 +1,4 @@
-"""Tiny LoRAs and ControlNets for the tiny pipelines, from fixed seeds: what lies over a model, for tests."""
+"""Tiny LoRAs, ControlNets and VAEs for the tiny pipelines, from fixed seeds: what lies over a model, for tests."""
 
 import shutil
 import tempfile
@@ -17,7 +17,7 @@ RANK = 4
 LORA_LAYERS = ("to_q", "to_k", "to_v")
 #: The same of CLIP.
 TEXT_LAYERS = ("q_proj", "k_proj", "v_proj")
-LORA_SEED, CONTROLNET_SEED = 20_260_102, 20_260_103
+LORA_SEED, CONTROLNET_SEED, VAE_SEED = 20_260_102, 20_260_103, 20_260_104
 #: Large enough that a picture of 64 pixels shows it.
 NOISE = 0.2
 
@@ -35,6 +35,19 @@ def ensure_whole_lora(cache_folder: Path, family: str) -> Path:
 def ensure_controlnet(cache_folder: Path, family: str) -> Path:
     """The folder of a ControlNet for a family's tiny model (SD, SDXL), built if it is not there yet."""
     return _ensured(cache_folder, f"tiny-controlnet-{family}-v1", lambda folder: _save_controlnet(folder, family))
+
+
+def ensure_vae(cache_folder: Path, family: str) -> Path:
+    """The folder of another VAE for a family's tiny model, built if it is not there yet."""
+    return _ensured(cache_folder, f"tiny-vae-{family}-v1", lambda folder: _save_vae(folder, family))
+
+
+def _save_vae(folder: Path, family: str) -> None:
+    pipeline: Any = build_family(family)  # Any: as below
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(VAE_SEED)
+        _disturb(pipeline.vae.decoder.conv_out.parameters())
+    pipeline.vae.save_pretrained(str(folder), safe_serialization=True)
 
 
 def _save_lora(folder: Path, family: str, *, text: bool = False) -> None:

@@ -53,6 +53,13 @@ def save_as_one_file(pipeline: Any, path: Path) -> None:  # Any: a diffusers pip
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(path))
 
 
+def save_vae_as_one_file(vae: Any, path: Path) -> None:  # Any: see above
+    """Write the weights of a VAE alone, without the prefix that they have in a whole checkpoint."""
+    levels = len(vae.config.block_out_channels)
+    tensors = {_vae(name, levels): _as_convolution(name, tensor) for name, tensor in vae.state_dict().items()}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(path))
+
+
 def _unet(name: str, unet: Any) -> str:  # Any: see above
     blocks_a_level = unet.config.layers_per_block + 1
     for ours, theirs in ENDS:

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from runner_testkit.tasks import LocalControl, LocalLora, render_task
+from runner_testkit.tasks import LocalControl, LocalLora, LocalVae, render_task
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.request.values import ControlUse, LoraUse, Upscale
 from dreamforge.gpu_runner.protocol.render_task import InputImage, ModelFiles
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderFailed
+from dreamforge.runtime.storage.model_inspection import inspect_model
 
 pytestmark = pytest.mark.torch
 FAMILIES = ("stable-diffusion", "sdxl", "sd3", "flux")
@@ -106,6 +107,51 @@ def test_a_lora_without_a_file_says_so_and_is_not_tried_again(renderer: Any, cac
     with pytest.raises(RenderFailed, match=r"nothing does not load: .* has no safetensors file") as missing:
         render(renderer, cache, "sdxl", loras=(nothing,))
     assert missing.value.reason is FailureReason.MODEL_BROKEN
+
+
+def a_vae(folder: Path) -> LocalVae:
+    return LocalVae(folder.name, ModelFiles(path=str(folder), digest="4" * 64))
+
+
+@pytest.mark.parametrize("family", ["stable-diffusion", "sdxl", "flux"])
+def test_another_vae_decodes_and_leaves_no_trace_in_the_next(
+    renderer: Any, cache: Path, tmp_path: Path, family: str
+) -> None:
+    from runner_testkit.assets import ensure_vae
+    from runner_testkit.families import ensure_family
+
+    before, other = render(renderer, cache, family), ensure_vae(cache, family)
+    changed = render(renderer, cache, family, vae=a_vae(other))
+    assert changed != before
+    assert render(renderer, cache, family) == before
+    assert render(renderer, cache, family, vae=a_vae(other)) == changed
+    assert render(renderer, cache, family, vae=a_vae(ensure_family(cache, family) / "vae")) == before, "its own"
+    upscaled = {"upscale": Upscale(width_px=128, height_px=128, strength=0.5), "steps": 4}
+    assert render(renderer, cache, family, vae=a_vae(other), **upscaled) != render(renderer, cache, family, **upscaled)
+
+
+@pytest.mark.parametrize("family", ["stable-diffusion", "flux"])
+def test_a_vae_in_one_file_is_read_with_the_configuration_of_the_model(
+    renderer: Any, cache: Path, tmp_path: Path, family: str
+) -> None:
+    import diffusers
+    from original_layout import save_vae_as_one_file
+    from runner_testkit.assets import ensure_vae
+
+    vae: Any = diffusers.AutoencoderKL.from_pretrained(str(ensure_vae(cache, family)))  # Any: it has no types
+    save_vae_as_one_file(vae, tmp_path / "soft.safetensors")
+    assert inspect_model(tmp_path / "soft.safetensors").kind == "vae"
+    in_folder = render(renderer, cache, family, vae=a_vae(ensure_vae(cache, family)))
+    assert render(renderer, cache, family, vae=a_vae(tmp_path)) == in_folder
+
+
+def test_a_vae_of_other_latents_is_refused_with_the_numbers(renderer: Any, cache: Path) -> None:
+    from runner_testkit.assets import ensure_vae
+
+    why = r"tiny-vae-flux-v1 does not fit tiny-.*: latent_channels 16 where the model has 4, scaling_factor 1\.5305"
+    with pytest.raises(RenderFailed, match=why) as refused:
+        render(renderer, cache, "sdxl", vae=a_vae(ensure_vae(cache, "flux")))
+    assert refused.value.reason is FailureReason.INVALID_REQUEST
 
 
 def a_control(cache: Path, folder: Path, family: str, *, level: int = 255, scale: float = 1.0) -> LocalControl:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -351,6 +352,34 @@ def test_a_controlnet_has_its_configuration_and_its_family(tmp_path: Path) -> No
         write_json(tmp_path / "config.json", configuration | {"_class_name": name})
         with pytest.raises(ModelUnusable, match=message):
             inspect_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("configuration", "family"),
+    [
+        ({}, "stable-diffusion"),
+        ({"latent_channels": 4, "scaling_factor": 0.13025}, "stable-diffusion-xl"),
+        ({"latent_channels": 16, "scaling_factor": 0.3611}, "flux"),
+        ({"latent_channels": 8}, None),
+    ],
+)
+def test_a_vae_has_the_family_of_its_latents(tmp_path: Path, configuration: Any, family: str | None) -> None:
+    write_json(tmp_path / "config.json", {"_class_name": "AutoencoderKL"} | configuration)
+    write_safetensors(tmp_path / "diffusion_pytorch_model.safetensors", {"decoder.conv_in.weight": (8, 4, 3, 3)})
+    facts = inspect_model(tmp_path)
+    assert (facts.kind, facts.family, facts.is_family_sure) == ("vae", family, family is not None)
+
+
+@pytest.mark.parametrize("prefix", ["", "first_stage_model."])
+def test_a_vae_in_one_file_does_not_say_its_family(tmp_path: Path, prefix: str) -> None:
+    sides = [f"{prefix}{side}.{end}.weight" for side in ("encoder", "decoder") for end in ("conv_in", "conv_out")]
+    write_safetensors(tmp_path / "v.safetensors", dict.fromkeys((*sides, f"{prefix}decoder.mid.block_1.x"), (8, 8)))
+    facts = inspect_model(tmp_path / "v.safetensors")
+    assert (facts.kind, facts.family, facts.files) == ("vae", None, ("v.safetensors",))
+    assert inspect_model(tmp_path) == facts
+    write_safetensors(tmp_path / "v.safetensors", dict.fromkeys(sides[2:], (8, 8)))
+    with pytest.raises(ModelUnusable, match="only an autoencoder"):
+        inspect_model(tmp_path / "v.safetensors")
 
 
 def test_a_folder_without_any_model_says_what_to_name(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ class NamedTwice(InvalidInput):
 
 @dataclass(eq=False)
 class UnknownAsset(InvalidInput):
-    """No registered LoRA or ControlNet has this id."""
+    """No registered LoRA, ControlNet or VAE has this id."""
 
     code = "unknown_asset"
     field: str
@@ -269,7 +269,7 @@ class BatchNotFound(NotFound):
 
 @dataclass(eq=False)
 class AssetMismatch(InvalidInput):
-    """A LoRA or ControlNet was made for models of another family."""
+    """A LoRA, ControlNet or VAE was made for models of another family."""
 
     code = "asset_mismatch"
     field: str

@@ -35,6 +35,7 @@ MODELS = {
     "flux-dev": model("flux-dev", "1", "flux", presets=(PRESET,)),
     "canny": model("canny", "2", kind="controlnet"),
     "ink": model("ink", "3", kind="lora"),
+    "soft": model("soft", "4", kind="vae"),
 }
 
 
@@ -110,6 +111,7 @@ def test_what_a_client_always_sends_asks_for_nothing_more(body: dict[str, Any], 
             {"override_settings": {"samples_format": "jpg", "jpeg_quality": 80}},
             {"output_format": "jpeg", "output_quality": 80},
         ),
+        ({"override_settings": {"sd_vae": "soft.safetensors"}}, {"vae": "soft"}),
         ({"enable_hr": True, "denoising_strength": 0.4}, {"upscale": {"factor": 2.0, "strength": 0.4}}),
         (
             {"enable_hr": True, "denoising_strength": 0.5, "hr_second_pass_steps": 10, "hr_sampler_name": "Euler a",
@@ -207,7 +209,7 @@ AT_UNIT = "alwayson_scripts.ControlNet.args.0"
         ({"sampler_name": "LMS"}, "sampler_name", "model m takes: DDIM"),
         ({"sampler_name": "Euler", "scheduler": "Karras"}, "sampler_name", "with schedule 'Karras'"),
         ({"override_settings": {"sd_model_checkpoint": "no"}}, "override_settings.sd_model_checkpoint", "m [000"),
-        ({"override_settings": {"sd_vae": "x.pt"}}, "override_settings.sd_vae", "Automatic"),
+        ({"override_settings": {"sd_vae": "x.pt"}}, "override_settings.sd_vae", "Automatic, soft"),
         ({"override_settings": {"samples_format": "gif"}}, "override_settings.samples_format", "png, jpg"),
         ({"enable_hr": True, "hr_upscaler": "Latent"}, "hr_upscaler", "Lanczos"),
         ({"enable_hr": True, "hr_checkpoint_name": "other"}, "hr_checkpoint_name", "both passes have one model"),

@@ -48,6 +48,7 @@ MODELS = {
         model("film", kind="lora"),
         model("ink", kind="lora"),
         model("canny", kind="controlnet"),
+        model("soft", kind="vae"),
     )
 }
 IMAGE, OTHER = "a" * 64, "b" * 64
@@ -250,6 +251,20 @@ def test_the_advanced_sampler_and_separate_loaders() -> None:
     assert fields_of(graph) == TEXT
 
 
+def test_a_vae_of_its_own_encodes_and_decodes() -> None:
+    graph = image_to_image(n41=node("VAELoader", vae_name="soft.safetensors"))
+    graph["8"]["inputs"]["vae"] = ["41", 0]
+    assert (
+        refusal_of(graph)["node_errors"]["11"]["errors"][0]["details"]
+        == "vae: must be the VAE that decodes: a job has one"
+    )
+    graph["11"]["inputs"]["vae"] = ["41", 0]
+    found = translated(graph)
+    assert (found.fields["vae"], found.places["vae"]) == ("soft", ("41", "vae_name"))
+    graph["41"]["inputs"]["vae_name"] = "hard"
+    assert "['soft', 'sd', 'sdxl', 'flux']" in refusal_of(graph)["error"]["details"]
+
+
 def test_families_count_layers_and_guide_in_their_own_way() -> None:
     layers = lora_chain()
     layers["4"]["inputs"]["ckpt_name"] = "sdxl"
@@ -396,6 +411,7 @@ def test_object_info_has_what_clients_look_for() -> None:
     assert (required["sampler_name"][0], required["scheduler"][0]) == (list(SAMPLER_NAMES), list(SCHEDULERS))
     assert required["seed"] == ["INT", {"default": 0, "min": 0, "max": 2**64 - 1}]
     assert found["SaveImage"]["output_node"]
+    assert found["VAELoader"]["input"]["required"]["vae_name"][0] == ["soft", "sd", "sdxl", "flux"]
     assert found["VAELoader"]["input_order"] == {"required": ["vae_name"]}
 
 

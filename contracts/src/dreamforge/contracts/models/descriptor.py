@@ -19,7 +19,7 @@ class Value(BaseModel):
 
 
 # What a model is: a pipeline renders, the others change how one does.
-Kind = Literal["pipeline", "lora", "controlnet"]
+Kind = Literal["pipeline", "lora", "controlnet", "vae"]
 # What a job starts from: noise, a picture, or a picture with a hole in it.
 Mode = Literal["text", "image", "inpaint"]
 # Samplers by the names their users know; `gpu_runner.samplers` maps each to a diffusers scheduler.
@@ -101,6 +101,7 @@ class Parameters(Value):
     clip_skip_max: int = Field(
         default=0, ge=0, exclude_if=is_zero, description="most layers of the text encoders that can be left out"
     )
+    vae: bool = Field(default=False, exclude_if=is_zero, description="whether another autoencoder can take its place")
 
 
 FLOW_SAMPLERS: tuple[SamplerName, ...] = ("flow_euler", "flow_heun")
@@ -117,8 +118,9 @@ _UNET = Parameters(
     loras_max=FAMILY_LORAS_MAX,
     controlnet=True,
     upscale_max=FAMILY_UPSCALE_MAX,
+    vae=True,
 )
-_FLOW = Parameters(modes=("text", "image", "inpaint"), samplers=FLOW_SAMPLERS, loras_max=FAMILY_LORAS_MAX)
+_FLOW = Parameters(modes=("text", "image", "inpaint"), samplers=FLOW_SAMPLERS, loras_max=FAMILY_LORAS_MAX, vae=True)
 #: What is known of a family, for models whose descriptor does not say.
 FAMILY_PARAMETERS = {
     # At least one layer of the text encoder stays: of 12, of 23, and of 12 whose last one SDXL never uses.
@@ -171,7 +173,7 @@ class ModelSource(Value):
 class ModelDescriptor(Value):
     """A model as the registry knows it. The first preset is the default one.
 
-    A LoRA or ControlNet is registered like a model: it has no presets, and fits pipelines of its `family`.
+    A LoRA, ControlNet or VAE is registered like a model: it has no presets, and fits pipelines of its `family`.
     """
 
     model_id: Token

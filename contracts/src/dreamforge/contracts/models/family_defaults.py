@@ -59,7 +59,7 @@ def tiers_of(family: str, weights_bytes: int, largest_part_bytes: int) -> tuple[
 
 
 def addition_vram_of(weights_bytes: int) -> VramProfile:
-    """The memory that a LoRA or ControlNet takes beside its pipeline."""
+    """The memory that a LoRA, ControlNet or VAE takes beside its pipeline."""
     return VramProfile(resident_bytes=weights_bytes, denoise_bytes_per_latent=0, decode_bytes_per_px=0)
 
 

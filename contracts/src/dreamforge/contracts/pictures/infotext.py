@@ -57,6 +57,9 @@ def _values(recipe: Recipe, sampler: SamplerName | None) -> Iterator[tuple[str, 
     yield "Size", f"{recipe['width_px']}x{recipe['height_px']}"
     yield "Model hash", recipe["model_digest"][:_MODEL_HASH_CHARS]
     yield "Model", recipe["model_id"]
+    if vae := recipe.get("vae"):
+        yield "VAE hash", vae["digest"][:_MODEL_HASH_CHARS]
+        yield "VAE", vae["model_id"]
     yield from _of_features(recipe)
     yield "RNG", "CPU"  # the noise is that of torch's generator on the CPU, whatever renders
     yield "Version", "Dream Forge"

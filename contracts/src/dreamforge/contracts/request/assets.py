@@ -1,4 +1,4 @@
-"""Do these LoRAs and this ControlNet fit that model? Pure."""
+"""Do these LoRAs, this ControlNet and this VAE fit that model? Pure."""
 
 from collections.abc import Mapping
 
@@ -7,6 +7,17 @@ from dreamforge.contracts.models.descriptor import Kind, ModelDescriptor
 from dreamforge.contracts.request.values import LoraUse
 
 Models = Mapping[str, ModelDescriptor]
+
+
+# Stable Diffusion 2 has the latents of the first, and so its VAEs.
+_VAE_FAMILY = {"stable-diffusion-2": "stable-diffusion"}
+
+
+def fits(asset: ModelDescriptor, model: ModelDescriptor) -> bool:
+    """Whether an asset was made for models of this family."""
+    if asset.kind == "vae":
+        return _VAE_FAMILY.get(asset.family, asset.family) == _VAE_FAMILY.get(model.family, model.family)
+    return asset.family == model.family
 
 
 def require_loras(loras: tuple[LoraUse, ...], model: ModelDescriptor, models: Models) -> None:
@@ -24,9 +35,9 @@ def require_asset(field: str, asset_id: str, kind: Kind, model: ModelDescriptor,
     """Errors: UnknownAsset, AssetMismatch."""
     asset = models.get(asset_id)
     if asset is None or asset.kind != kind:
-        fitting = (each for each in models.values() if each.kind == kind and each.family == model.family)
+        fitting = (each for each in models.values() if each.kind == kind and fits(each, model))
         raise UnknownAsset(field=field, value=asset_id, kind=kind, known=tuple(each.model_id for each in fitting))
-    if asset.family != model.family:
+    if not fits(asset, model):
         raise AssetMismatch(
             field=field,
             value=asset_id,

@@ -93,6 +93,13 @@ def check_control(control: ControlUse | None, draft: Draft) -> ControlUse | None
     return control
 
 
+def check_vae(model_id: str | None, draft: Draft) -> str | None:
+    """Errors: UnknownAsset, AssetMismatch."""
+    if model_id is not None:
+        require_asset("vae", model_id, "vae", draft.model, draft.models)
+    return model_id
+
+
 def upscale(value: UpscaleInput | None, draft: Draft) -> Upscale | None:
     """The size of the second pass: each side times the factor, to the nearest multiple that the model takes."""
     if value is None:

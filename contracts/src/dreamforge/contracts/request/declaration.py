@@ -31,7 +31,7 @@ GROUPS: dict[Group, str] = {
     "control": "ControlNet",
     "file": "File",
 }
-Widget = Literal["text", "textarea", "number", "choice", "upload", "model", "preset", "loras", "group"]
+Widget = Literal["text", "textarea", "number", "choice", "upload", "model", "preset", "loras", "vae", "group"]
 # Scalar: a number, text or choice. Upload: named by the hash of an image. Structured: has fields of its own.
 Kind = Literal["scalar", "upload", "structured"]
 _BOUNDS = (Ge, Gt, Le)

@@ -220,6 +220,17 @@ class RequestParameters(Value):
             restate=completion.restated_syntax,
         ),
     ] = Field(default=None, exclude_if=is_none)
+    vae: Annotated[
+        Token | None,
+        Declared(
+            "VAE",
+            "A registered autoencoder that encodes and decodes images in place of the model's own.",
+            group="rendering",
+            widget="vae",
+            bounds=lambda model: Bounds() if model.capabilities.vae else None,
+            complete=completion.check_vae,
+        ),
+    ] = Field(default=None, exclude_if=is_none)
     clip_skip: Annotated[
         int | None,
         Declared(

@@ -26,9 +26,10 @@ class RenderRequest(RequestParameters):
 
     @property
     def assets(self) -> tuple[str, ...]:
-        """Ids of the LoRAs and the ControlNet that it needs beside its model."""
+        """Ids of the LoRAs, the ControlNet and the VAE that it needs beside its model."""
         control = (self.control.model_id,) if self.control is not None else ()
-        return (*(lora.model_id for lora in self.loras), *control)
+        vae = (self.vae,) if self.vae is not None else ()
+        return (*(lora.model_id for lora in self.loras), *control, *vae)
 
     @property
     def uploads(self) -> tuple[str, ...]:

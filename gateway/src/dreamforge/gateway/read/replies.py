@@ -390,7 +390,7 @@ class ModelReply(Value):
     descriptor: ModelDescriptor
     default: bool = Field(description="taken when a request names no model")
     parameters: dict[str, Any] | None = Field(  # Any: a JSON document
-        description="JSON Schema of what a request for it may set; null for LoRAs and ControlNets"
+        description="JSON Schema of what a request for it may set; null for what only changes how one renders"
     )
     runners: tuple[str, ...] = Field(description="live runners that can load it")
     resident_on: tuple[str, ...] = Field(description="live runners that have it loaded")

@@ -69,6 +69,13 @@ class UpscaleUsed(Value):
     negative_prompt: str | None = Field(default=None, exclude_if=is_none)
 
 
+class VaeUsed(Value):
+    """A VAE by content."""
+
+    model_id: str
+    digest: Sha256
+
+
 class TierUsed(Value):
     """How the model was held, as far as pixels can show it; its precision is the recipe's `dtype`."""
 
@@ -114,6 +121,7 @@ class Recipe(Value):
     control: ControlUsed | None = Field(default=None, exclude_if=is_none)
     #: The size of the finished image; width_px and height_px are those of the first pass.
     upscale: UpscaleUsed | None = Field(default=None, exclude_if=is_none)
+    vae: VaeUsed | None = Field(default=None, exclude_if=is_none)
     tier: TierUsed | None = Field(default=None, exclude_if=is_none)
     #: See IMAGE_RULES; of a render that has uploaded images only.
     image_rules: int | None = Field(default=None, exclude_if=is_none)
@@ -146,6 +154,8 @@ def _request_fields(task: RenderTask, seed: int) -> dict[str, Any]:  # Any: a pa
     fields["loras"] = tuple(_with_digest(task, lora) for lora in fields.get("loras", ()))
     if request.control is not None:
         fields["control"] = _with_digest(task, fields["control"])
+    if request.vae is not None:
+        fields["vae"] = _with_digest(task, {"model_id": request.vae})
     return fields
 
 

@@ -14,6 +14,7 @@ from dreamforge.gpu_runner.rendering.features.prompt_weights import PromptWeight
 from dreamforge.gpu_runner.rendering.features.prompts import Prompts
 from dreamforge.gpu_runner.rendering.features.samplers import Samplers
 from dreamforge.gpu_runner.rendering.features.upscale import UpscalePass
+from dreamforge.gpu_runner.rendering.features.vae import OtherVae
 from dreamforge.gpu_runner.rendering.hooks import RenderFeature
 
 
@@ -32,6 +33,7 @@ def standard_features(device: torch.device) -> tuple[RenderFeature, ...]:
         Samplers(),
         LoraAdapters(),
         ControlNetCache(device),
+        OtherVae(device),
         UpscalePass(),
         ClipSkip(),
         PromptWeights(),

@@ -27,13 +27,14 @@ WITHOUT_MEMORY: dict[str, Any] = {"device_map": {"": "meta"}}
 
 
 def check_weights(folder: Path) -> LoadReport:
-    """What a pipeline's or a ControlNet's folder has beside the weights that it needs.
+    """What a pipeline's, a ControlNet's or a VAE's folder has beside the weights that it needs.
 
     Errors: WeightsWrong; for a checkpoint in one file also what `check_checkpoint` raises.
     """
     report = LoadReport()
     if not (folder / INDEX_NAME).is_file():
-        read_part(diffusers.ControlNetModel, folder, "ControlNet", torch.float32, report, **WITHOUT_MEMORY)
+        name = json.loads((folder / "config.json").read_text())["_class_name"]
+        read_part(getattr(diffusers, name), folder, name, torch.float32, report, **WITHOUT_MEMORY)
         return report
     if (checkpoint := checkpoint_of(folder)) is not None:
         check_checkpoint(checkpoint, classes_of_parts(folder), report)

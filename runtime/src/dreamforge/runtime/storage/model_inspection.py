@@ -5,9 +5,10 @@ the estimate of memory. It imports no torch, reads no weights, and takes about 1
 """
 
 from pathlib import Path
+from typing import Any
 
-from dreamforge.contracts.models.descriptor import Mode
-from dreamforge.runtime.storage import checkpoint_layout, lora_layout
+from dreamforge.contracts.models.descriptor import Kind, Mode
+from dreamforge.runtime.storage import checkpoint_layout, lora_layout, vae_layout
 from dreamforge.runtime.storage.model_facts import ModelFacts, ModelUnusable, read_json, read_whole_header, size_of
 from dreamforge.runtime.storage.pipeline_folder import INDEX_NAME, inspect_pipeline
 from dreamforge.runtime.storage.safetensors_header import SafetensorsHeader
@@ -17,7 +18,11 @@ from dreamforge.runtime.storage.weight_variants import choose_variant, part_weig
 SAFETENSORS = ".safetensors"
 #: What diffusers calls the file when it saves a LoRA.
 LORA_NAME = "pytorch_lora_weights.safetensors"
-CONTROLNET_CLASS = "ControlNetModel"
+#: Networks that are registered alone, by their classes.
+KIND_OF_CLASS: dict[str, Kind] = {"ControlNetModel": "controlnet", "AutoencoderKL": "vae"}
+#: What other classes with such a word in their names could be taken for.
+ALIKE = {"ControlNet": "ControlNetModel", "Autoencoder": "AutoencoderKL"}
+ARTICLE = {"ControlNetModel": "a ControlNet", "AutoencoderKL": "a VAE"}
 DIFFUSERS_STEM = "diffusion_pytorch_model"
 #: Channels that the U-Net of a checkpoint reads: latents, and for inpainting also a mask and masked latents.
 LATENTS, LATENTS_AND_MASK = 4, 9
@@ -121,7 +126,11 @@ def facts_of_header(header: SafetensorsHeader, path: Path) -> ModelFacts:
         return _lora(header, path)
     if checkpoint_layout.is_checkpoint(names):
         return _checkpoint(header, path)
-    right = "take a folder with a model_index.json, a checkpoint with all parts, a LoRA or a ControlNet's folder"
+    if vae_layout.is_vae(names):
+        # Its weights do not say which latents it is for: those of Stable Diffusion and of SDXL have the same shapes.
+        sizes = (size_of(header.tensors.values()),)
+        return ModelFacts(path.parent, "vae", None, (path.name,), sizes, is_family_sure=False, metadata=header.metadata)
+    right = "take a folder with a model_index.json, a checkpoint with all parts, a LoRA, a VAE or a ControlNet's folder"
     raise ModelUnusable(str(path), "", f"is {checkpoint_layout.other_content(names)}", right)
 
 
@@ -166,12 +175,13 @@ def _checkpoint(header: SafetensorsHeader, path: Path) -> ModelFacts:
 
 
 def _inspect_part(folder: Path) -> ModelFacts:
-    """A folder with the configuration of one network: a ControlNet, or a part that is nothing alone."""
+    """A folder with the configuration of one network: a ControlNet, a VAE, or a part that is nothing alone."""
     configuration = read_json(folder / "config.json", "config.json")
     name = str(configuration.get("_class_name") or configuration.get("model_type") or "unknown")
-    if name != CONTROLNET_CLASS:
-        kind = "is a ControlNet of another kind" if "ControlNet" in name else "is one part of a pipeline"
-        right = f"the renderer reads {CONTROLNET_CLASS}" if "ControlNet" in name else "name the folder of the whole"
+    if name not in KIND_OF_CLASS:
+        reads = next((each for word, each in ALIKE.items() if word in name), None)
+        kind = f"is {ARTICLE[reads]} of another kind" if reads else "is one part of a pipeline"
+        right = f"the renderer reads {reads}" if reads else "name the folder of the whole"
         raise ModelUnusable(str(folder), "", f"{kind} ({name})", right)
     check_shard_lists(folder, "weights")
     weights = part_weights((each.name for each in folder.iterdir()), DIFFUSERS_STEM)
@@ -181,12 +191,11 @@ def _inspect_part(folder: Path) -> ModelFacts:
         raise ModelUnusable(str(folder), "weights", reason, "copy or download it again")
     names = weights.complete[variant]
     tensors = [tensor for each in names for tensor in read_whole_header(folder / each).tensors.values()]
-    width = configuration.get("cross_attention_dim")
-    family = lora_layout.FAMILY_OF_TEXT_WIDTH.get(width) if isinstance(width, int) else None
+    family = _family_of_part(configuration, KIND_OF_CLASS[name])
     files = ("config.json", *names, *(each.name for each in folder.glob(f"*{SAFETENSORS}*.index*.json")))
     return ModelFacts(
         folder,
-        "controlnet",
+        KIND_OF_CLASS[name],
         family,
         tuple(sorted(files)),
         (size_of(tensors),),
@@ -195,8 +204,18 @@ def _inspect_part(folder: Path) -> ModelFacts:
     )
 
 
+def _family_of_part(configuration: dict[str, Any], kind: Kind) -> str | None:  # Any: an open JSON object
+    """Of a ControlNet by the width of its texts, of a VAE by its latents; None where that is no known one."""
+    if kind == "vae":
+        channels, scale = (configuration.get(name, usual) for name, usual in vae_layout.DEFAULT_LATENTS.items())
+        known = isinstance(channels, int) and isinstance(scale, float)
+        return vae_layout.FAMILY_OF_LATENTS.get((channels, scale)) if known else None
+    width = configuration.get("cross_attention_dim")
+    return lora_layout.FAMILY_OF_TEXT_WIDTH.get(width) if isinstance(width, int) else None
+
+
 def _inspect_loose_files(folder: Path) -> ModelFacts:
-    """A folder with a safetensors file and no configuration: a LoRA, since a checkpoint needs the file alone named."""
+    """A safetensors file and no configuration: a LoRA or a VAE, since of a checkpoint the file alone must be named."""
     facts = inspect_file(path := lora_file(folder))
     if facts.kind == "pipeline":
         right = f"add the file itself, {path.name}: `models add` finds the configurations that go with it"

@@ -35,6 +35,8 @@ def read_ours(metadata: PictureMetadata) -> ImportedRequest | None:
     _upscale(reading)
     if (control := reading.take("control")) is not None:
         reading.fields["control"] = {name: inside(control, name) for name in ("model_id", "image", "scale")}
+    if (vae := inside(reading.take("vae"), "model_id")) is not None:
+        reading.fields["vae"] = vae
     loras = _loras(reading)
     model = ImportedModel(reading.text("model_id"), reading.text("model_digest"))
     reading.ignore(("sampler", *_IGNORED))

@@ -145,6 +145,12 @@ def loras(models: Models) -> list[Reply]:
     ]
 
 
+def vaes(models: Models) -> list[Reply]:
+    """Registered VAEs."""
+    found = (model for model in models.values() if model.kind == "vae")
+    return [{"model_name": model.model_id, "filename": f"{model.model_id}.safetensors"} for model in found]
+
+
 def upscalers(models: Models) -> list[Reply]:
     """How a second pass enlarges an image, where a model makes one."""
     most = max((model.capabilities.upscale_max for model in pipelines(models)), default=1.0)

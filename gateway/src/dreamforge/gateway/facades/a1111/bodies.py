@@ -52,12 +52,14 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
 }
 #: As `NEUTRAL`, of the settings of a request and of the options.
 NEUTRAL_SETTINGS: Mapping[str, tuple[object, ...]] = {
-    "sd_vae": ("", "None", "Automatic", "automatic"),
     "forge_additional_modules": ([],),
     "eta_noise_seed_delta": (0,),
     "samples_save": (0, 1),
     "grid_save": (0, 1),
 }
+
+#: What leaves a model its own VAE.
+OWN_VAE = ("", "None", "Automatic", "automatic")
 
 
 class A1111Settings(BaseModel):
@@ -69,6 +71,7 @@ class A1111Settings(BaseModel):
     CLIP_stop_at_last_layers: int | None = Field(default=None, ge=1)
     samples_format: str | None = None
     jpeg_quality: int | None = None
+    sd_vae: str | None = None
 
 
 class A1111Generation(BaseModel):

@@ -20,7 +20,6 @@ ROOT = "/sdapi/v1"
 CONSTANT: Mapping[str, Any] = {  # Any: JSON
     "embeddings": {"loaded": {}, "skipped": {}},
     "latent-upscale-modes": [],
-    "sd-vae": [],
     "hypernetworks": [],
     "face-restorers": [],
     "realesrgan-models": [],
@@ -66,6 +65,12 @@ async def list_schedulers() -> Response:
 async def list_loras(request: Request) -> Response:
     """The LoRAs that a prompt can name."""
     return JSONResponse(answers.loras(dependencies_of(request).models()))
+
+
+@router.get(f"{ROOT}/sd-vae")
+async def list_vaes(request: Request) -> Response:
+    """The VAEs that a request can name as `override_settings.sd_vae`."""
+    return JSONResponse(answers.vaes(dependencies_of(request).models()))
 
 
 @router.get(f"{ROOT}/upscalers")

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from dreamforge.contracts.pictures.segments import DamagedPicture
 from dreamforge.gateway.facades import runs
 from dreamforge.gateway.facades.a1111 import answers
-from dreamforge.gateway.facades.a1111.bodies import NEUTRAL_SETTINGS, Json, not_neutral
+from dreamforge.gateway.facades.a1111.bodies import NEUTRAL_SETTINGS, OWN_VAE, Json, not_neutral
 from dreamforge.gateway.facades.a1111.images import image_in
 from dreamforge.gateway.facades.a1111.names import Models, named, pipelines
 from dreamforge.gateway.facades.a1111.png_info import png_info
@@ -90,7 +90,7 @@ async def set_options(request: Request) -> Response:
     given = await json_object(request, dependencies.limits.body_bytes)
     now, name = await _options(request), given.get(CHECKPOINT)
     changed = {each: value for each, value in given.items() if each != CHECKPOINT and value != now.get(each)}
-    wrong = list(not_neutral(changed, NEUTRAL_SETTINGS))
+    wrong = list(not_neutral(changed, NEUTRAL_SETTINGS | {"sd_vae": OWN_VAE}))
     model = named(name, pipelines(dependencies.models())) if isinstance(name, str) else None
     if name is not None and model is None:
         wrong.append(unknown_checkpoint(str(name), dependencies.models()))

@@ -11,6 +11,7 @@ from dreamforge.contracts.request.values import UPSCALE_STRENGTH
 from dreamforge.gateway.facades.a1111.bodies import (
     NEUTRAL,
     NEUTRAL_SETTINGS,
+    OWN_VAE,
     WITHOUT_EFFECT,
     A1111Generation,
     A1111Settings,
@@ -41,6 +42,7 @@ A1111_NAMES = {
     "height_px": "height",
     "guidance_scale": "cfg_scale",
     "sampler": "sampler_name",
+    "vae": f"{SETTINGS}/sd_vae",
     "clip_skip": f"{SETTINGS}/CLIP_stop_at_last_layers",
     "strength": "denoising_strength",
     "init_image": "init_images/0",
@@ -139,6 +141,8 @@ def _common(asked: A1111Generation, models: Models, selected: str | None, wrong:
         field_name = "sampler_name" if asked.sampler_name else "sampler_index"
         name = asked.sampler_name or asked.sampler_index or ""
         fields |= _sampler(field_name, name, asked.scheduler or "", model, wrong)
+    if (vae := settings.sd_vae) is not None and vae not in OWN_VAE:
+        fields |= _vae(vae, models, wrong)
     keeps = asked.override_settings_restore_afterwards is False and settings.sd_model_checkpoint is not None
     return A1111Request(fields, keeps_model=keeps, sends_images=asked.send_images is not False)
 
@@ -181,6 +185,15 @@ def _model(
     if found is None:
         wrong.append(unknown_checkpoint(settings.sd_model_checkpoint, models, SETTINGS))
     return found
+
+
+def _vae(name: str, models: Models, wrong: list[Violation]) -> dict[str, str]:
+    known = [model for model in models.values() if model.kind == "vae"]
+    if (found := named(name, known)) is not None:
+        return {"vae": found.model_id}
+    right = ", ".join((*OWN_VAE[1:3], *(each.model_id for each in known)))
+    wrong.append(Violation(f"is {name!r:.80}, but must be one of: {right}", pointer((SETTINGS, "sd_vae"))))
+    return {}
 
 
 def current_model(models: Models, selected: str | None) -> ModelDescriptor | None:

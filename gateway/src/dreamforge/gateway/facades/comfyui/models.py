@@ -11,7 +11,7 @@ FOLDERS: Mapping[str, Kind] = {
     "unet": "pipeline",
     "text_encoders": "pipeline",
     "clip": "pipeline",
-    "vae": "pipeline",
+    "vae": "vae",
     "loras": "lora",
     "controlnet": "controlnet",
 }

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Source = Literal["models", "loras", "controlnets", "samplers", "schedulers", "images"]
+Source = Literal["models", "vaes", "loras", "controlnets", "samplers", "schedulers", "images"]
 LINK_KINDS = frozenset(("MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "IMAGE", "MASK", "CONTROL_NET"))
 # ComfyUI's own bounds: seeds have 64 bits, sides go to MAX_RESOLUTION.
 SEED_MAX, SIDE_MAX = 2**64 - 1, 16_384
@@ -94,7 +94,13 @@ NODES: Mapping[str, NodeType] = {
         {"unet_name": _from("models"), "weight_dtype": _one_of("default")},
         ("MODEL",),
     ),
-    "VAELoader": NodeType("Load VAE", "loaders", {"vae_name": _from("models")}, ("VAE",), note=_SAME_MODEL),
+    "VAELoader": NodeType(
+        "Load VAE",
+        "loaders",
+        {"vae_name": _from("vaes")},
+        ("VAE",),
+        note="a VAE, or the model itself for its own; one for the whole workflow",
+    ),
     "CLIPLoader": NodeType(
         "Load CLIP",
         "advanced/loaders",

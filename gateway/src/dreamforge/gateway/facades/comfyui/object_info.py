@@ -21,6 +21,7 @@ def _choices(models: Mapping[str, ModelDescriptor]) -> dict[Source, list[str]]:
     values = list(models.values())
     return {
         "models": list(named("pipeline", values)),
+        "vaes": [*named("vae", values), *named("pipeline", values)],
         "loras": list(named("lora", values)),
         "controlnets": list(named("controlnet", values)),
         "samplers": list(SAMPLER_NAMES),

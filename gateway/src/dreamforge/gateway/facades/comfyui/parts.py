@@ -68,6 +68,16 @@ def require_same(node: Node, parts: Parts) -> None:
             raise NodeRefused(node, name, said)
 
 
-def require_vae(graph: Graph, node: Node, parts: Parts) -> None:
-    """The VAE of a node is that of the model. Errors: NodeRefused."""
-    require_same(graph.source(node, "vae"), parts)
+def vae_of(graph: Graph, node: Node, parts: Parts) -> str | None:
+    """The VAE of a node; None: that of the model. Errors: NodeRefused."""
+    loader = graph.source(node, "vae")
+    if loader.class_type == "VAELoader":
+        found = model_named(loader.inputs["vae_name"], "vae", parts.models)
+        if found is not None:
+            return found.model_id
+        if model_named(loader.inputs["vae_name"], "pipeline", parts.models) is None:
+            known = [*named("vae", parts.models.values()), *named("pipeline", parts.models.values())]
+            said = f"{loader.inputs['vae_name'][:80]!r} not in {known}"
+            raise NodeRefused(loader, "vae_name", said, "value_not_in_list")
+    require_same(loader, parts)
+    return None

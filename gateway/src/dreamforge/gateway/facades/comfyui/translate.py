@@ -13,7 +13,7 @@ from dreamforge.gateway.facades.comfyui.conditioning import Conditioning, read_c
 from dreamforge.gateway.facades.comfyui.graph import Graph, Node
 from dreamforge.gateway.facades.comfyui.loras import LoraInUse, read_loras
 from dreamforge.gateway.facades.comfyui.nodes import SAMPLERS
-from dreamforge.gateway.facades.comfyui.parts import NodeRefused, Parts, read_parts, require_vae
+from dreamforge.gateway.facades.comfyui.parts import NodeRefused, Parts, read_parts, vae_of
 from dreamforge.gateway.facades.comfyui.passes import SamplerPass, read_pass, second_pass
 from dreamforge.gateway.facades.comfyui.refusals import Refusals
 from dreamforge.gateway.http.errors import WorkflowRefused
@@ -85,8 +85,9 @@ def _translated(graph: Graph, models: Mapping[str, ModelDescriptor]) -> Translat
     first = last if upscaler is None else _sampler_before(graph, upscaler)
     latent = graph.source(first, "latent_image")
     parts = read_parts(graph, first, models)
-    require_vae(graph, decoder, parts)
     draft = _Draft()
+    if (vae := vae_of(graph, decoder, parts)) is not None:
+        draft.put("vae", vae, graph.source(decoder, "vae"), "vae_name")
     one = read_pass(first, starts_empty=latent.class_type in EMPTY)
     conditioning = read_conditioning(graph, first, parts)
     _put_model(draft, parts, read_loras(parts.loras, conditioning.loras, models))
@@ -185,7 +186,8 @@ def _put_latent(draft: _Draft, graph: Graph, sampler: Node, latent: Node, parts:
     if encoder.class_type not in ("VAEEncode", "VAEEncodeForInpaint"):
         said = f"is {encoder.class_type}: a sampler starts from an empty latent, an encoded image or a latent upscale"
         raise NodeRefused(sampler, "latent_image", said)
-    require_vae(graph, encoder, parts)
+    if vae_of(graph, encoder, parts) != draft.fields.get("vae"):
+        raise NodeRefused(encoder, "vae", "must be the VAE that decodes: a job has one")
     shown = graph.source(encoder, "pixels")
     draft.init_image = _image_name(encoder, "pixels", shown)
     draft.put("resize_mode", "image_size", shown, "image")
