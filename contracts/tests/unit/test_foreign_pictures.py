@@ -49,12 +49,12 @@ def test_a_text_of_a1111_is_mapped_by_its_names():
         "seed": 12345,
         "width_px": 512,
         "height_px": 768,
-        "upscale": {"factor": 2.0, "strength": 0.4},
+        "upscale": {"factor": 2.0, "strength": 0.4, "steps": 25},
     }
     assert (found.sampler, found.schedule, found.clip_layer) == ("DPM++ 2M", "Karras", 2)
     assert found.model == ImportedModel("v1-5-pruned-emaonly", "6ce0161689")
     assert found.loras == (ImportedLora("castle-v2", 0.8, "0c3b2d1e4f5a"), ImportedLora("ink", 1.0, "1a2b"))
-    assert unmapped(found) == {"VAE": "vae-ft-mse", "Hires steps": "10", "Hires upscaler": "Latent"}
+    assert unmapped(found) == {"VAE": "vae-ft-mse", "Hires upscaler": "Latent"}
 
 
 def test_values_with_commas_are_read_whole():
@@ -186,7 +186,8 @@ def test_a_graph_of_comfyui_is_followed_from_its_last_sampler():
         True,
     )
     assert found.model.name == "SDXL\\sd_xl_base_1.0.safetensors"
-    assert found.loras == (ImportedLora("first.safetensors", 0.7), ImportedLora("second.safetensors", -0.5))
+    second = ImportedLora("second.safetensors", -0.5, text_weight=0.0)
+    assert found.loras == (ImportedLora("first.safetensors", 0.7), second)
     assert set(unmapped(found)) == {
         "node 20 (ControlNetApplyAdvanced)",
         "node 21 (ControlNetLoader)",

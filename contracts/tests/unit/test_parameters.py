@@ -107,7 +107,7 @@ def test_a_second_pass_records_what_it_has_otherwise_than_the_first() -> None:
     assert request.upscale == Upscale(width_px=128, height_px=192, strength=0.5, factor=2, **own | {"prompt": "b"})
     assert request.prompt_syntax == "weighted", "the second pass has brackets"
     second = request.second_pass(request.upscale)
-    assert (second.steps, second.size_px, second.loras) == (9, (128, 192), loras)
+    assert (second.steps, second.width_px, second.height_px, second.loras) == (9, 128, 192, loras)
     assert request.pixel_steps == 4 * 64 * 96 + 9 * 128 * 192
     assert (request.second_seed(3), resolve(given(), MODELS, Limits()).second_seed(3)) == (7, None)
     again = inputs_of(request)
@@ -200,7 +200,7 @@ def test_every_default_strength_leaves_a_step_to_make(steps: int) -> None:
         (given(upscale=UpscaleInput(factor=2, sampler="flow_heun")), NotAllowed, "upscale/sampler", "euler_a"),
         (given(upscale=UpscaleInput(factor=2, prompt="b <lora:l>")), FieldNeeded, "loras", "both passes"),
         (given(upscale=UpscaleInput(factor=2, prompt="<lora:l>")), FieldNeeded, "upscale/prompt", "empty"),
-        (given(upscale=UpscaleInput(factor=2, steps=1)), OutOfBounds, "upscale/strength", "1"),
+        (given(upscale=UpscaleInput(factor=2, steps=1, strength=0.5)), OutOfBounds, "upscale/strength", "1"),
         (
             given(width_px=1024, height_px=1024, upscale=enlarge(4)),
             OutOfBounds,

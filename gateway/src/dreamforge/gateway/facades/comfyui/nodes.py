@@ -9,7 +9,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Source = Literal["models", "vaes", "loras", "controlnets", "samplers", "schedulers", "images"]
-LINK_KINDS = frozenset(("MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "IMAGE", "MASK", "CONTROL_NET"))
+LINK_KINDS = frozenset(
+    (
+        *("MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "IMAGE", "MASK", "CONTROL_NET"),
+        *("NOISE", "GUIDER", "SAMPLER", "SIGMAS"),
+    )
+)
 # ComfyUI's own bounds: seeds have 64 bits, sides go to MAX_RESOLUTION.
 SEED_MAX, SIDE_MAX = 2**64 - 1, 16_384
 STEPS_MAX = 10_000
@@ -71,6 +76,7 @@ def _from(source: Source) -> Input:
 
 _MODEL, _CLIP, _VAE, _LATENT, _IMAGE = map(_link, ("MODEL", "CLIP", "VAE", "LATENT", "IMAGE"))
 _MASK, _CONDITIONING = map(_link, ("MASK", "CONDITIONING"))
+_TEXT = Input("STRING", "")
 _SIDE = _whole(512, 16, SIDE_MAX)
 _EMPTY = {"width": _SIDE, "height": _SIDE, "batch_size": _whole(1, 1, 4096)}
 _SAMPLING = {
@@ -152,9 +158,77 @@ NODES: Mapping[str, NodeType] = {
     "CLIPTextEncode": NodeType(
         "CLIP Text Encode (Prompt)",
         "conditioning",
-        {"text": Input("STRING", ""), "clip": _CLIP},
+        {"text": _TEXT, "clip": _CLIP},
         ("CONDITIONING",),
         note="there are no embeddings",
+    ),
+    "CLIPTextEncodeFlux": NodeType(
+        "CLIPTextEncodeFlux",
+        "advanced/conditioning/flux",
+        {"clip": _CLIP, "clip_l": _TEXT, "t5xxl": _TEXT, "guidance": _number(3.5, 0.0, 100.0)},
+        ("CONDITIONING",),
+        note="both texts must be the same",
+    ),
+    "CLIPTextEncodeSDXL": NodeType(
+        "CLIPTextEncodeSDXL",
+        "advanced/conditioning",
+        {
+            "width": _whole(1024, 0, SIDE_MAX),
+            "height": _whole(1024, 0, SIDE_MAX),
+            "crop_w": _whole(0, 0, SIDE_MAX),
+            "crop_h": _whole(0, 0, SIDE_MAX),
+            "target_width": _whole(1024, 0, SIDE_MAX),
+            "target_height": _whole(1024, 0, SIDE_MAX),
+            "text_g": _TEXT,
+            "clip": _CLIP,
+            "text_l": _TEXT,
+        },
+        ("CONDITIONING",),
+        note="both texts must be the same; the sizes are that of the empty latent, and nothing is cropped",
+    ),
+    "CLIPTextEncodeSD3": NodeType(
+        "CLIPTextEncodeSD3",
+        "advanced/conditioning",
+        {
+            **{"clip": _CLIP, "clip_l": _TEXT, "clip_g": _TEXT, "t5xxl": _TEXT},
+            "empty_padding": _one_of("none", "empty_prompt"),
+        },
+        ("CONDITIONING",),
+        note="all texts must be the same",
+    ),
+    "FluxGuidance": NodeType(
+        "FluxGuidance",
+        "advanced/conditioning/flux",
+        {"conditioning": _CONDITIONING, "guidance": _number(3.5, 0.0, 100.0)},
+        ("CONDITIONING",),
+        note="of models whose guidance is distilled; they take a cfg of 1",
+    ),
+    "ConditioningZeroOut": NodeType(
+        "ConditioningZeroOut",
+        "advanced/conditioning",
+        {"conditioning": _CONDITIONING},
+        ("CONDITIONING",),
+        note="as the negative prompt of SDXL, or with a cfg of 1",
+    ),
+    "ModelSamplingFlux": NodeType(
+        "ModelSamplingFlux",
+        "advanced/model",
+        {
+            "model": _MODEL,
+            "max_shift": _number(1.15, 0.0, 100.0),
+            "base_shift": _number(0.5, 0.0, 100.0),
+            "width": _whole(1024, 16, SIDE_MAX),
+            "height": _whole(1024, 16, SIDE_MAX),
+        },
+        ("MODEL",),
+        note="of FLUX, as the model has it: max_shift 1.15, base_shift 0.5, and the size of the empty latent",
+    ),
+    "ModelSamplingSD3": NodeType(
+        "ModelSamplingSD3",
+        "advanced/model",
+        {"model": _MODEL, "shift": _number(3.0, 0.0, 100.0)},
+        ("MODEL",),
+        note="of Stable Diffusion 3, as the model has it: shift 3",
     ),
     "ControlNetLoader": NodeType(
         "Load ControlNet Model", "loaders", {"control_net_name": _from("controlnets")}, ("CONTROL_NET",)
@@ -234,6 +308,50 @@ NODES: Mapping[str, NodeType] = {
         },
         ("LATENT",),
         note="to the last step",
+    ),
+    "RandomNoise": NodeType(
+        "RandomNoise", "sampling/custom_sampling/noise", {"noise_seed": _whole(0, 0, SEED_MAX)}, ("NOISE",)
+    ),
+    "KSamplerSelect": NodeType(
+        "KSamplerSelect", "sampling/custom_sampling/samplers", {"sampler_name": _from("samplers")}, ("SAMPLER",)
+    ),
+    "BasicScheduler": NodeType(
+        "BasicScheduler",
+        "sampling/custom_sampling/schedulers",
+        {
+            "model": _MODEL,
+            "scheduler": _from("schedulers"),
+            "steps": _whole(20, 1, STEPS_MAX),
+            "denoise": _number(1.0, 0.0, 1.0),
+        },
+        ("SIGMAS",),
+    ),
+    "BasicGuider": NodeType(
+        "BasicGuider",
+        "sampling/custom_sampling/guiders",
+        {"model": _MODEL, "conditioning": _CONDITIONING},
+        ("GUIDER",),
+        note="as a cfg of 1",
+    ),
+    "CFGGuider": NodeType(
+        "CFGGuider",
+        "sampling/custom_sampling/guiders",
+        {"model": _MODEL, "positive": _CONDITIONING, "negative": _CONDITIONING, "cfg": _number(8.0, 0.0, 100.0)},
+        ("GUIDER",),
+    ),
+    "SamplerCustomAdvanced": NodeType(
+        "SamplerCustomAdvanced",
+        "sampling/custom_sampling",
+        {
+            "noise": _link("NOISE"),
+            "guider": _link("GUIDER"),
+            "sampler": _link("SAMPLER"),
+            "sigmas": _link("SIGMAS"),
+            "latent_image": _LATENT,
+        },
+        ("LATENT", "LATENT"),
+        ("output", "denoised_output"),
+        note="both outputs are the finished latent",
     ),
     "LatentUpscale": NodeType(
         "Upscale Latent",

@@ -9,6 +9,7 @@ from dreamforge.gateway.facades.comfyui.models import model_named, named
 
 Models = Mapping[str, ModelDescriptor]
 LORA_LOADERS = frozenset(("LoraLoader", "LoraLoaderModelOnly"))
+MODEL_SAMPLINGS = frozenset(("ModelSamplingFlux", "ModelSamplingSD3"))
 # The inputs that name the model, by loader.
 NAMES: Mapping[str, tuple[str, ...]] = {
     "CheckpointLoaderSimple": ("ckpt_name",),
@@ -36,14 +37,18 @@ class Parts:
     loader: Node
     named_by: str
     loras: tuple[Node, ...]
+    samplings: tuple[Node, ...]
+    """Nodes that change its noise schedule."""
     models: Models
 
 
 def read_parts(graph: Graph, sampler: Node, models: Models) -> Parts:
     """The model of a sampler, through its LoRAs. Errors: NodeRefused."""
-    loader, *loras = graph.chain(sampler, "model", LORA_LOADERS)
+    loader, *between = graph.chain(sampler, "model", LORA_LOADERS | MODEL_SAMPLINGS)
     named_by = NAMES[loader.class_type][0]
-    return Parts(_model(loader, named_by, models), loader, named_by, tuple(loras), models)
+    loras = tuple(node for node in between if node.class_type in LORA_LOADERS)
+    samplings = tuple(node for node in between if node.class_type in MODEL_SAMPLINGS)
+    return Parts(_model(loader, named_by, models), loader, named_by, loras, samplings, models)
 
 
 def find(node: Node, name: str, kind: Kind, models: Models) -> ModelDescriptor:

@@ -5,21 +5,21 @@ One chain is one job: a source of latents, one sampler or two with a latent upsc
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.gateway.facades.comfyui.conditioning import Conditioning, read_conditioning
 from dreamforge.gateway.facades.comfyui.graph import Graph, Node
 from dreamforge.gateway.facades.comfyui.loras import LoraInUse, read_loras
+from dreamforge.gateway.facades.comfyui.model_sampling import check_model_sampling
 from dreamforge.gateway.facades.comfyui.nodes import SAMPLERS
 from dreamforge.gateway.facades.comfyui.parts import NodeRefused, Parts, read_parts, vae_of
 from dreamforge.gateway.facades.comfyui.passes import SamplerPass, read_pass, second_pass
 from dreamforge.gateway.facades.comfyui.refusals import Refusals
+from dreamforge.gateway.facades.comfyui.simplify import Place, Simplified, simplify
 from dreamforge.gateway.http.errors import WorkflowRefused
 
-Place = tuple[str, str]
-"""A node and an input of it."""
 EMPTY = frozenset(("EmptyLatentImage", "EmptySD3LatentImage"))
 UPSCALERS = frozenset(("LatentUpscale", "LatentUpscaleBy"))
 COLOURS = frozenset(("red", "green", "blue"))
@@ -67,15 +67,21 @@ class _Draft:
 
 def translate(graph: Graph, models: Mapping[str, ModelDescriptor]) -> Translation:
     """The request of a workflow. Errors: WorkflowRefused, with the node and the input."""
+    simple: Simplified | None = None
     try:
-        return _translated(graph, models)
+        simple = simplify(graph)
+        found = _translated(simple, models)
+        return replace(found, places={name: simple.place(place) for name, place in found.places.items()})
     except NodeRefused as error:
         refusals = Refusals({node.node_id: node.class_type for node in graph.nodes.values()})
-        refusals.add(error.node_id, error.kind, error.name, f"{error.name}: {error.detail}")
+        place = (error.node_id, error.name)
+        node_id, name = place if simple is None else simple.place(place)
+        refusals.add(node_id, error.kind, name, f"{name}: {error.detail}")
         raise refusals.error() from None
 
 
-def _translated(graph: Graph, models: Mapping[str, ModelDescriptor]) -> Translation:
+def _translated(simple: Simplified, models: Mapping[str, ModelDescriptor]) -> Translation:
+    graph = simple.graph
     decoder = _only_decoder(graph)
     last = graph.source(decoder, "samples")
     if last.class_type not in SAMPLERS:
@@ -91,9 +97,14 @@ def _translated(graph: Graph, models: Mapping[str, ModelDescriptor]) -> Translat
     one = read_pass(first, starts_empty=latent.class_type in EMPTY)
     conditioning = read_conditioning(graph, first, parts)
     _put_model(draft, parts, read_loras(parts.loras, conditioning.loras, models))
-    _put_texts(draft, conditioning, parts.model)
+    _put_texts(draft, conditioning, one, parts.model)
     _put_pass(draft, one, parts.model)
+    _require_known_zeros(simple, conditioning, one, parts.model)
     _put_latent(draft, graph, first, latent, parts)
+    size_px = {name: draft.fields[f"{name}_px"] for name in ("width", "height") if f"{name}_px" in draft.fields}
+    check_model_sampling(parts, size_px)
+    for text in (conditioning.positive, conditioning.negative):
+        _check_sizes(simple.sent[text.node_id], size_px)
     if one.strength is not None and draft.init_image is not None:
         draft.put("strength", one.strength, first, one.strength_input)
     if upscaler is not None:
@@ -135,12 +146,38 @@ def _put_model(draft: _Draft, parts: Parts, loras: tuple[LoraInUse, ...]) -> Non
         draft.places |= {f"loras/{index}/{name}": (each.node.node_id, of) for name, of in inputs.items()}
 
 
-def _put_texts(draft: _Draft, conditioning: Conditioning, model: ModelDescriptor) -> None:
+def _put_texts(draft: _Draft, conditioning: Conditioning, one: SamplerPass, model: ModelDescriptor) -> None:
     draft.put("prompt", _text(conditioning.positive, model), conditioning.positive, "text")
-    if negative := _text(conditioning.negative, model):
+    if one.cfg != 1 and (negative := _text(conditioning.negative, model)):  # at 1, ComfyUI does not look at it either
         draft.put("negative_prompt", negative, conditioning.negative, "text")
     if conditioning.clip_skip and conditioning.last_layer is not None:
         draft.put("clip_skip", conditioning.clip_skip, conditioning.last_layer, "stop_at_clip_layer")
+
+
+def _require_known_zeros(
+    simple: Simplified, conditioning: Conditioning, one: SamplerPass, model: ModelDescriptor
+) -> None:
+    """Zeros in place of a prompt: an empty negative prompt is that of SDXL, and no other model's."""
+    for name, text in (("positive", conditioning.positive), ("negative", conditioning.negative)):
+        if simple.sent[text.node_id].class_type != "ConditioningZeroOut" or (name == "negative" and one.cfg == 1):
+            continue
+        if name == "positive" or model.family != "stable-diffusion-xl":
+            said = f"is the {name} prompt, but only the negative one of SDXL can be zeros; or cfg must be 1"
+            raise NodeRefused(simple.sent[text.node_id], "conditioning", said)
+
+
+def _check_sizes(text: Node, size_px: Mapping[str, int]) -> None:
+    """The sizes that SDXL is told are those of the picture, as the renderer tells it. Errors: NodeRefused."""
+    if text.class_type != "CLIPTextEncodeSDXL":
+        return
+    if not size_px:
+        raise NodeRefused(text, "width", "needs a picture of a known size: start from an empty latent")
+    right = {"crop_w": 0, "crop_h": 0}
+    right |= {f"{start}{name}": side for start in ("", "target_") for name, side in size_px.items()}
+    for name, value in right.items():
+        if text.inputs[name] != value:
+            said = f"is {text.inputs[name]}, but must be {value}: the model is told the size of the picture"
+            raise NodeRefused(text, name, said)
 
 
 def _text(node: Node, model: ModelDescriptor) -> str:
@@ -157,17 +194,22 @@ def _put_pass(draft: _Draft, one: SamplerPass, model: ModelDescriptor) -> None:
     draft.put("steps", one.steps, node, "steps")
     if one.sampler is not None:
         draft.put("sampler", one.sampler, node, "sampler_name")
-    if (guidance := guidance_of(one, model)) is not None:
-        draft.put("guidance_scale", guidance, node, "cfg")
+    guidance, said_by = guidance_of(one, model)
+    if guidance is not None:
+        draft.put("guidance_scale", guidance, node, said_by)
 
 
-def guidance_of(one: SamplerPass, model: ModelDescriptor) -> float | None:
-    """What `cfg` is here; None where a model has no negative prompt. Errors: NodeRefused."""
+def guidance_of(one: SamplerPass, model: ModelDescriptor) -> tuple[float | None, str]:
+    """The guidance scale and the input that says it: `cfg`, or what is distilled into a model. Errors: NodeRefused."""
+    distilled: float | None = one.node.inputs.get("guidance")
     if model.capabilities.negative_prompt:
-        return one.cfg
+        if distilled is not None:
+            said = f"is for models whose guidance is distilled: {model.model_id} is guided by cfg"
+            raise NodeRefused(one.node, "guidance", said)
+        return one.cfg, "cfg"
     if one.cfg != 1:
         raise NodeRefused(one.node, "cfg", f"is {one.cfg:g}, but must be 1: {model.model_id} has no negative prompt")
-    return None
+    return distilled, "guidance"
 
 
 def _put_latent(draft: _Draft, graph: Graph, sampler: Node, latent: Node, parts: Parts) -> None:
@@ -225,7 +267,7 @@ def _put_second_pass(draft: _Draft, two: SamplerPass, model: ModelDescriptor) ->
         "seed": (two.seed, two.seed_input),
         "steps": (two.steps, "steps"),
         "sampler": (two.sampler, "sampler_name"),
-        "guidance_scale": (guidance_of(two, model), "cfg"),
+        "guidance_scale": guidance_of(two, model),
     }
     for name, (value, of) in stated.items():
         if value is not None and value != draft.fields.get(name, object()):
@@ -237,7 +279,8 @@ def _put_second_texts(draft: _Draft, one: Conditioning, two: Conditioning, last:
     if not alike or two.control not in (None, one.control):
         said = "must come through the nodes that that of the first sampler comes through: only its text may be another"
         raise NodeRefused(last, "positive", said)
-    for name, node in (("prompt", two.positive), ("negative_prompt", two.negative)):
+    texts = {"prompt": two.positive} | ({"negative_prompt": two.negative} if last.inputs["cfg"] != 1 else {})
+    for name, node in texts.items():
         if (text := _text(node, model)) != draft.fields.get(name, ""):
             draft.put_second(name, text, node, "text")
 
