@@ -1931,6 +1931,12 @@ export interface components {
             /** LoRA */
             model_id: string;
             /**
+             * Text weight
+             * @description The same of its layers in the text encoders, where that is another weight.
+             * @default null
+             */
+            text_weight?: number | null;
+            /**
              * Weight
              * @description How strongly it acts; a negative weight acts the other way.
              * @default 1
@@ -1986,7 +1992,7 @@ export interface components {
          * ModelDescriptor
          * @description A model as the registry knows it. The first preset is the default one.
          *
-         *     A LoRA or ControlNet is registered like a model: it has no presets, and fits pipelines of its `family`.
+         *     A LoRA, ControlNet or VAE is registered like a model: it has no presets, and fits pipelines of its `family`.
          */
         ModelDescriptor: {
             /** Digest */
@@ -1998,7 +2004,7 @@ export interface components {
              * @default pipeline
              * @enum {string}
              */
-            kind?: "pipeline" | "lora" | "controlnet";
+            kind?: "pipeline" | "lora" | "controlnet" | "vae";
             /**
              * Licence
              * @default unknown
@@ -2090,7 +2096,7 @@ export interface components {
             descriptor: components["schemas"]["ModelDescriptor"];
             /**
              * Parameters
-             * @description JSON Schema of what a request for it may set; null for LoRAs and ControlNets
+             * @description JSON Schema of what a request for it may set; null for what only changes how one renders
              */
             parameters: {
                 [key: string]: unknown;
@@ -2230,6 +2236,12 @@ export interface components {
              * @default 1
              */
             upscale_max?: number;
+            /**
+             * Vae
+             * @description whether another autoencoder can take its place
+             * @default false
+             */
+            vae?: boolean;
         };
         /**
          * Preset
@@ -2484,7 +2496,7 @@ export interface components {
             init_image?: string | null;
             /**
              * LoRAs
-             * @description Registered LoRAs, each with its weight.
+             * @description Registered LoRAs, each with its weight, or with one for the text encoders and one for the rest.
              * @default []
              */
             loras?: components["schemas"]["LoraUse"][];
@@ -2559,9 +2571,14 @@ export interface components {
             strength?: number | null;
             /**
              * Second pass
-             * @description Enlarges the image so many times, and renders it again at that size.
+             * @description Enlarges the image so many times, and renders it again at that size, as the first time or in its own way.
              */
             upscale?: components["schemas"]["Upscale"] | null;
+            /**
+             * VAE
+             * @description A registered autoencoder that encodes and decodes images in place of the model's own.
+             */
+            vae?: string | null;
             /**
              * Width
              * @description In pixels; default: the preset's.
@@ -2748,7 +2765,7 @@ export interface components {
             init_image?: string | null;
             /**
              * LoRAs
-             * @description Registered LoRAs, each with its weight.
+             * @description Registered LoRAs, each with its weight, or with one for the text encoders and one for the rest.
              * @default []
              */
             loras?: components["schemas"]["LoraUse"][];
@@ -2839,10 +2856,16 @@ export interface components {
             strength?: number | null;
             /**
              * Second pass
-             * @description Enlarges the image so many times, and renders it again at that size.
+             * @description Enlarges the image so many times, and renders it again at that size, as the first time or in its own way.
              * @default null
              */
             upscale?: components["schemas"]["UpscaleInput"] | null;
+            /**
+             * VAE
+             * @description A registered autoencoder that encodes and decodes images in place of the model's own.
+             * @default null
+             */
+            vae?: string | null;
             /**
              * Width
              * @description In pixels; default: the preset's.
@@ -3015,8 +3038,23 @@ export interface components {
              * @description as it was requested, before the sides were rounded
              */
             factor?: number | null;
+            /** Guidance Scale */
+            guidance_scale?: number | null;
             /** Height Px */
             height_px: number;
+            /** Negative Prompt */
+            negative_prompt?: string | null;
+            /** Prompt */
+            prompt?: string | null;
+            /** Sampler */
+            sampler?: ("ddim" | "ddpm" | "dpmpp_2m" | "dpmpp_2m_karras" | "dpmpp_2m_sde" | "dpmpp_sde" | "euler" | "euler_a" | "flow_euler" | "flow_heun" | "heun" | "lcm" | "pndm" | "unipc") | null;
+            /**
+             * Seed
+             * @description of the first image, as that of the request
+             */
+            seed?: number | null;
+            /** Steps */
+            steps?: number | null;
             /**
              * Strength
              * @description share of the steps that the second pass repeats
@@ -3036,6 +3074,42 @@ export interface components {
              * @description How many times each side is enlarged.
              */
             factor: number;
+            /**
+             * Guidance scale
+             * @description Default: that of the first pass.
+             * @default null
+             */
+            guidance_scale?: number | null;
+            /**
+             * Negative prompt
+             * @description Default: that of the first pass.
+             * @default null
+             */
+            negative_prompt?: string | null;
+            /**
+             * Prompt
+             * @description Default: that of the first pass. LoRAs act in both passes.
+             * @default null
+             */
+            prompt?: string | null;
+            /**
+             * Sampler
+             * @description Default: that of the first pass.
+             * @default null
+             */
+            sampler?: ("ddim" | "ddpm" | "dpmpp_2m" | "dpmpp_2m_karras" | "dpmpp_2m_sde" | "dpmpp_sde" | "euler" | "euler_a" | "flow_euler" | "flow_heun" | "heun" | "lcm" | "pndm" | "unipc") | null;
+            /**
+             * Seed
+             * @description Of its noise; picture i has seed + i. Default: that of the first pass.
+             * @default null
+             */
+            seed?: number | null;
+            /**
+             * Steps
+             * @description Denoising steps, of which the share is made; default: those of the first pass.
+             * @default null
+             */
+            steps?: number | null;
             /**
              * Strength
              * @description Share of the steps that are repeated; default 0.35, or what makes one step.
@@ -14359,6 +14433,14 @@ export interface operations {
             /** @description Successful Response */
             201: {
                 headers: {
+                    /** @description true if the webhook existed */
+                    "Idempotent-Replayed"?: string;
+                    /** @description the webhook */
+                    Location?: string;
+                    /** @description yours if you sent one; in every log line */
+                    "X-Request-Id"?: string;
+                    /** @description W3C trace context of this request */
+                    traceparent?: string;
                     [name: string]: unknown;
                 };
                 content: {
