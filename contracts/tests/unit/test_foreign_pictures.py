@@ -177,7 +177,7 @@ def test_a_graph_of_comfyui_is_followed_from_its_last_sampler():
         "negative_prompt": "blurry",
         "width_px": 896,
         "height_px": 1152,
-        "upscale": {"factor": 1.5, "strength": 0.5},
+        "upscale": {"factor": 1.5, "strength": 0.5, "seed": 1, "steps": 20},
     }
     assert (found.sampler, found.schedule, found.clip_layer, found.has_literal_brackets) == (
         "dpmpp_2m",

@@ -159,6 +159,9 @@ async def test_the_tables_count_what_a_request_is_said_to_cost(
         RenderRequest(**common, width_px=64, height_px=128, steps=3),
         RenderRequest(**common, width_px=128, height_px=64, steps=7, images=4),
         RenderRequest(**common, width_px=64, height_px=64, steps=5, upscale=Upscale(width_px=128, height_px=192)),
+        RenderRequest(
+            **common, width_px=64, height_px=64, steps=5, upscale=Upscale(width_px=96, height_px=96, steps=9)
+        ),
     )
     now = clock.now()
     for number, request in enumerate(shapes):

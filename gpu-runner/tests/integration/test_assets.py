@@ -114,9 +114,7 @@ def a_vae(folder: Path) -> LocalVae:
 
 
 @pytest.mark.parametrize("family", ["stable-diffusion", "sdxl", "flux"])
-def test_another_vae_decodes_and_leaves_no_trace_in_the_next(
-    renderer: Any, cache: Path, tmp_path: Path, family: str
-) -> None:
+def test_another_vae_decodes_and_leaves_no_trace_in_the_next(renderer: Any, cache: Path, family: str) -> None:
     from runner_testkit.assets import ensure_vae
     from runner_testkit.families import ensure_family
 

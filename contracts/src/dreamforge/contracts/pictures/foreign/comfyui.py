@@ -20,6 +20,7 @@ from dreamforge.contracts.pictures.foreign.imported import (
     number_of,
 )
 from dreamforge.contracts.pictures.metadata import PictureMetadata
+from dreamforge.contracts.pictures.samplers import schedule_steps
 
 #: Nodes that are looked at: a large workflow has some hundred.
 NODES_MAX = 2_000
@@ -32,6 +33,8 @@ _MODEL_INPUTS = ("ckpt_name", "unet_name", "model_name", "gguf_name")
 _TEXT_INPUTS = ("text", "string", "value", "prompt", "text_g", "t5xxl", "clip_l")
 _STEP_LINKS = ("guider", "sampler", "sigmas", "noise")
 _SEEDS = ("seed", "noise_seed")
+#: Settings of a sampler: our name, its own, and whether it is a whole number.
+_NUMBERS = (("seed", _SEEDS, True), ("steps", ("steps",), True), ("guidance_scale", ("cfg",), False))
 #: What decides no pixel, or of which all that counts is read where it is used.
 _SILENT = frozenset(
     (
@@ -163,11 +166,7 @@ def _pass(walk: _Walk, reading: Reading, sampler: str) -> None:
     """Steps, guidance and seed; those of a sampler in parts are in the nodes linked to it."""
     nodes = list(walk.before(sampler, _STEP_LINKS))
     walk.used.update(nodes)
-    for ours, names, whole in (
-        ("seed", _SEEDS, True),
-        ("steps", ("steps",), True),
-        ("guidance_scale", ("cfg",), False),
-    ):
+    for ours, names, whole in _NUMBERS:
         found = next((value for each in nodes if (value := walk.value(each, *names)) is not None), None)
         if found is not None:
             reading.left[ours] = found
@@ -247,9 +246,24 @@ def _second_pass(walk: _Walk, reading: Reading, first: str, last: str) -> None:
             factor = wide / width
         if factor:
             walk.inputs(last)
-            strength = number_of(walk.value(last, "denoise"))
-            reading.fields["upscale"] = {"factor": factor} | ({} if strength is None else {"strength": strength})
+            reading.fields["upscale"] = {"factor": factor} | _of_second_pass(walk, last, reading)
             return
+
+
+def _of_second_pass(walk: _Walk, last: str, reading: Reading) -> dict[str, Any]:  # Any: JSON
+    """What it has otherwise than the first."""
+    nodes = list(walk.before(last, _STEP_LINKS))
+    found = {ours: _number_in(walk, nodes, names, whole=whole) for ours, names, whole in _NUMBERS}
+    strength = _number_in(walk, nodes, ("denoise",))
+    if strength and found["steps"]:
+        found["steps"] = schedule_steps(int(found["steps"]), strength)
+    own = {ours: value for ours, value in found.items() if value is not None and value != reading.fields.get(ours)}
+    return ({} if strength is None else {"strength": strength}) | own
+
+
+def _number_in(walk: _Walk, nodes: list[str], names: tuple[str, ...], *, whole: bool = False) -> float | int | None:
+    values = (number_of(walk.value(each, *names), whole=whole) for each in nodes)
+    return next((value for value in values if value is not None), None)
 
 
 def _loaders(walk: _Walk, sampler: str) -> tuple[ImportedModel, tuple[ImportedLora, ...]]:
