@@ -133,8 +133,9 @@ def test_a_vae_in_one_file_is_read_with_the_configuration_of_the_model(
     renderer: Any, cache: Path, tmp_path: Path, family: str
 ) -> None:
     import diffusers
-    from original_layout import save_vae_as_one_file
     from runner_testkit.assets import ensure_vae
+
+    from .original_layout import save_vae_as_one_file
 
     vae: Any = diffusers.AutoencoderKL.from_pretrained(str(ensure_vae(cache, family)))  # Any: it has no types
     save_vae_as_one_file(vae, tmp_path / "soft.safetensors")

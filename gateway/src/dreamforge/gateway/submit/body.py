@@ -6,7 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.render_request import Deadlines
-from dreamforge.contracts.request.schema import Whole, input_fields
+from dreamforge.contracts.request.schema import input_fields
+from dreamforge.contracts.request.values import Whole
 
 
 class Submission(BaseModel):

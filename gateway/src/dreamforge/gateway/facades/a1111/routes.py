@@ -90,7 +90,7 @@ async def set_options(request: Request) -> Response:
     given = await json_object(request, dependencies.limits.body_bytes)
     now, name = await _options(request), given.get(CHECKPOINT)
     changed = {each: value for each, value in given.items() if each != CHECKPOINT and value != now.get(each)}
-    wrong = list(not_neutral(changed, NEUTRAL_SETTINGS | {"sd_vae": OWN_VAE}))
+    wrong = list(not_neutral(changed, {**NEUTRAL_SETTINGS, "sd_vae": OWN_VAE}))
     model = named(name, pipelines(dependencies.models())) if isinstance(name, str) else None
     if name is not None and model is None:
         wrong.append(unknown_checkpoint(str(name), dependencies.models()))
