@@ -7,8 +7,8 @@ import pytest
 
 from dreamforge.contracts.events import Candidate
 from dreamforge.contracts.jobs.course import Status
+from dreamforge.contracts.replies import JobSummary, Links, Waiting
 from dreamforge.contracts.request.render_request import RenderRequest
-from dreamforge.gateway.read.replies import JobSummary, Links, Waiting
 from dreamforge.gateway.read.why import summary
 
 T0 = datetime(2026, 11, 23, tzinfo=UTC)

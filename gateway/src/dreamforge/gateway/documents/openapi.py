@@ -6,10 +6,10 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from dreamforge.contracts.replies import ProblemReply
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.batches.body import BatchSubmission
 from dreamforge.gateway.http.authentication import needed_scope
-from dreamforge.gateway.read.replies import ProblemReply
 from dreamforge.gateway.submit.body import submission_for
 
 Json = dict[str, Any]  # Any: a JSON document

@@ -7,10 +7,10 @@ from sqlalchemy import RowMapping, exists, func, literal, literal_column, select
 from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 
 from dreamforge.contracts.jobs.course import TERMINAL, Status
+from dreamforge.contracts.replies import BatchImage, BatchJob, BatchLinks, BatchReply, BatchSummary, Links
 from dreamforge.contracts.tables import artifacts, batches, jobs
 from dreamforge.gateway.http.cursor import PageCursor
 from dreamforge.gateway.read.queries import SHOWN, Statement
-from dreamforge.gateway.read.replies import BatchImage, BatchJob, BatchLinks, BatchReply, BatchSummary, Links
 
 _STATUSES = tuple(status for status in Status if status is not Status.NONE)
 _BATCH = ("batch_id", "tenant", "jobs", "template", "requested_at")

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
-from dreamforge.gateway.read.replies import ArtifactReply, JobReply, JobSummary, Links, WarningReply
+from dreamforge.contracts.replies import ArtifactReply, JobReply, JobSummary, Links, WarningReply
 
 _SUMMARY = tuple(name for name in JobSummary.model_fields if name not in ("links", "step"))
 _WARNING = tuple(WarningReply.model_fields)

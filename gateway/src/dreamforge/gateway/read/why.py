@@ -9,7 +9,7 @@ from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.placement import Models, Needs, RunnerLoad, judge
 from dreamforge.contracts.readable_sizes import readable_sizes
-from dreamforge.gateway.read.replies import AttemptDecision, AttemptReply, JobSummary, Waiting
+from dreamforge.contracts.replies import AttemptDecision, AttemptReply, JobSummary, Waiting
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dreamforge.contracts.access import Identity, Scope
+from dreamforge.contracts.replies import MeReply, SessionReply
 from dreamforge.contracts.tenants import UNCONFIGURED
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.authentication import (
@@ -18,7 +19,6 @@ from dreamforge.gateway.http.authentication import (
 )
 from dreamforge.gateway.http.errors import NotAuthenticated, TokenRefused
 from dreamforge.gateway.http.root_path import root_of
-from dreamforge.gateway.read.replies import MeReply, SessionReply
 from dreamforge.gateway.routes.common import PublicBodyRoute, dependencies_of, quota_replies, reply, tenant_for
 from dreamforge.gateway.routes.session_cookie import SESSION
 

@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dreamforge.contracts.models.descriptor import Token
+from dreamforge.contracts.replies import AuditReply
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.errors import InvalidRequest, Violation
-from dreamforge.gateway.read.replies import AuditReply
 from dreamforge.gateway.routes.common import dependencies_of, reply
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.audit_reader import AuditCursor, AuditReader

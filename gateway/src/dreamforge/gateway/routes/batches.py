@@ -15,6 +15,16 @@ from dreamforge.contracts.events import JobRequested
 from dreamforge.contracts.jobs import owner
 from dreamforge.contracts.models.descriptor import Token
 from dreamforge.contracts.pictures.formats import extension_of
+from dreamforge.contracts.replies import (
+    BatchAccepted,
+    BatchJob,
+    BatchLinks,
+    BatchPage,
+    BatchReply,
+    RefusedWildcard,
+    WildcardList,
+    WildcardReply,
+)
 from dreamforge.contracts.stored_objects import object_key
 from dreamforge.gateway.batches.submit_batch import Sender, submit_batch
 from dreamforge.gateway.batches.wildcards import read_wildcards
@@ -26,16 +36,6 @@ from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.http.root_path import root_of
 from dreamforge.gateway.http.zip_stream import ZipEntry, ZipResponse
 from dreamforge.gateway.read import batches as read
-from dreamforge.gateway.read.replies import (
-    BatchAccepted,
-    BatchJob,
-    BatchLinks,
-    BatchPage,
-    BatchReply,
-    RefusedWildcard,
-    WildcardList,
-    WildcardReply,
-)
 from dreamforge.gateway.routes.common import (
     ConsistentDependencies,
     LastEvent,

@@ -20,6 +20,7 @@ from dreamforge.contracts.access import Identity
 from dreamforge.contracts.errors import DependencyAway, JobNotFound
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.contracts.quotas import Quota
+from dreamforge.contracts.replies import Accepted, Links, QuotaReply, UploadReply
 from dreamforge.contracts.request.workflow import Workflow
 from dreamforge.contracts.tenants import TenantState
 from dreamforge.gateway.dependencies import Dependencies
@@ -30,7 +31,6 @@ from dreamforge.gateway.http.cursor import EVENT_ID_PATTERN, SEQUENCE_MAX, Event
 from dreamforge.gateway.http.errors import Malformed, SequenceNotGiven, SequenceOfOtherLog
 from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.http.root_path import root_of
-from dreamforge.gateway.read.replies import Accepted, Links, QuotaReply, UploadReply
 from dreamforge.gateway.submit.submit import json_body_of, submit
 from dreamforge.runtime.log.bus import ApiError
 from dreamforge.runtime.log.event_store import JobOutcome

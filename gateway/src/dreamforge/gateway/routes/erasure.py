@@ -9,13 +9,13 @@ from starlette.responses import Response
 
 from dreamforge.contracts.errors import ArtifactNotFound, JobNotFound
 from dreamforge.contracts.jobs.erasure import EraseArtifact, RequestErasure, UndoErasure
+from dreamforge.contracts.replies import Accepted, ErasureAccepted, ErasureItem, ErasuresReply, TenantDeletion
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.authentication import actor_of, identity_of
 from dreamforge.gateway.http.errors import Malformed
 from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.http.root_path import root_of
 from dreamforge.gateway.read import queries
-from dreamforge.gateway.read.replies import Accepted, ErasureAccepted, ErasureItem, ErasuresReply, TenantDeletion
 from dreamforge.gateway.routes.artifacts import parts_of_artifact
 from dreamforge.gateway.routes.common import (
     TENANT_EXPECTED,

@@ -10,11 +10,7 @@ from starlette.responses import Response
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.models.descriptor import Token
 from dreamforge.contracts.placement import Needs
-from dreamforge.contracts.request.schema import request_schema
-from dreamforge.gateway.documents import route_descriptions as doc
-from dreamforge.gateway.http.authentication import identity_of
-from dreamforge.gateway.read import queries
-from dreamforge.gateway.read.replies import (
+from dreamforge.contracts.replies import (
     ModelList,
     ModelReply,
     OpenAiModel,
@@ -23,6 +19,10 @@ from dreamforge.gateway.read.replies import (
     RunnerList,
     RunnerReply,
 )
+from dreamforge.contracts.request.schema import request_schema
+from dreamforge.gateway.documents import route_descriptions as doc
+from dreamforge.gateway.http.authentication import identity_of
+from dreamforge.gateway.read import queries
 from dreamforge.gateway.routes.common import dependencies_of, reply_if_changed
 from dreamforge.gateway.settings import pairs_of
 from dreamforge.gateway.submit.capacity import fits

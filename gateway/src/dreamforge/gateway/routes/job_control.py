@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from dreamforge.contracts.jobs import owner
 from dreamforge.contracts.jobs.owner import OwnerCommand
+from dreamforge.contracts.replies import Accepted
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.authentication import actor_of
 from dreamforge.gateway.http.middleware import context_of
-from dreamforge.gateway.read.replies import Accepted
 from dreamforge.gateway.routes.common import BoundedBodyRoute, accepted, dependencies_of, visible_job
 from dreamforge.runtime import clock
 

@@ -16,13 +16,7 @@ from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.models.descriptor import Token
 from dreamforge.contracts.placement import needs_of
 from dreamforge.contracts.queue_control import hold_of
-from dreamforge.gateway.dependencies import Dependencies
-from dreamforge.gateway.documents import route_descriptions as doc
-from dreamforge.gateway.http.authentication import identity_of
-from dreamforge.gateway.http.cursor import PAGE_PATTERN, SEQUENCE_MAX, PageCursor
-from dreamforge.gateway.http.root_path import root_of
-from dreamforge.gateway.read import queries, why
-from dreamforge.gateway.read.replies import (
+from dreamforge.contracts.replies import (
     Accepted,
     AttemptReply,
     JobPage,
@@ -31,6 +25,12 @@ from dreamforge.gateway.read.replies import (
     Waiting,
     WhyReply,
 )
+from dreamforge.gateway.dependencies import Dependencies
+from dreamforge.gateway.documents import route_descriptions as doc
+from dreamforge.gateway.http.authentication import identity_of
+from dreamforge.gateway.http.cursor import PAGE_PATTERN, SEQUENCE_MAX, PageCursor
+from dreamforge.gateway.http.root_path import root_of
+from dreamforge.gateway.read import queries, why
 from dreamforge.gateway.read.rows import job_reply, job_summary
 from dreamforge.gateway.routes.common import (
     ConsistentDependencies,

@@ -12,11 +12,11 @@ from starlette.responses import Response
 from dreamforge.contracts.access import Identity, Scope
 from dreamforge.contracts.models.descriptor import Token
 from dreamforge.contracts.queue_control import HoldQueue, QueueCommand, ReleaseQueue, scope_of, tenant_of_scope
+from dreamforge.contracts.replies import QueueHoldReply, QueueReply
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.authentication import actor_of, identity_of
 from dreamforge.gateway.http.errors import ScopeNeeded
 from dreamforge.gateway.http.middleware import context_of
-from dreamforge.gateway.read.replies import QueueHoldReply, QueueReply
 from dreamforge.gateway.routes.common import BoundedBodyRoute, dependencies_of, reply, reply_if_changed
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.aggregate import QUEUE

@@ -5,8 +5,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import Response
 
+from dreamforge.contracts.replies import Health, Readiness
 from dreamforge.gateway.documents import route_descriptions as doc
-from dreamforge.gateway.read.replies import Health, Readiness
 from dreamforge.gateway.routes.common import dependencies_of, reply
 from dreamforge.runtime import clock
 

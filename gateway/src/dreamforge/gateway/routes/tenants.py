@@ -8,13 +8,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dreamforge.contracts.quotas import WEIGHT_MAX, Quotas
+from dreamforge.contracts.replies import TenantReply, TenantsReply
 from dreamforge.contracts.tenants import UNCONFIGURED, ConfigureTenant, Metadata, TenantState
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.authentication import actor_of
 from dreamforge.gateway.http.errors import Malformed
 from dreamforge.gateway.http.middleware import context_of
-from dreamforge.gateway.read.replies import TenantReply, TenantsReply
 from dreamforge.gateway.routes.common import (
     TENANT_EXPECTED,
     BoundedBodyRoute,

@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dreamforge.contracts.errors import ArtifactNotFound
+from dreamforge.contracts.replies import UploadReply
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.authentication import identity_of
 from dreamforge.gateway.http.errors import UploadNotFound
 from dreamforge.gateway.http.stored_bytes import StoredImage, respond_with
-from dreamforge.gateway.read.replies import UploadReply
 from dreamforge.gateway.routes.common import dependencies_of, keep_upload_for, reply, room_for_upload, tenant_of
 from dreamforge.gateway.submit.inspect_image import ANY_BYTES, FORMATS, require_image_type
 from dreamforge.gateway.submit.submit import body_of

@@ -6,7 +6,7 @@ from operator import attrgetter
 from dreamforge.contracts.errors import ModelTooLarge
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.placement import Models, Needs, RunnerLoad, judge, least_bytes, tier_for
-from dreamforge.gateway.read.replies import Fit
+from dreamforge.contracts.replies import Fit
 
 
 def require_fit(needs: Needs, models: Models, fleet: Iterable[Heartbeat]) -> None:

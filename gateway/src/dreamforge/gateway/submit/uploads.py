@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from dreamforge.contracts.errors import ArtifactNotFound
 from dreamforge.contracts.pictures.foreign.imported import ImportedRequest
+from dreamforge.contracts.replies import UploadReply
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gateway.http.errors import UnknownUpload, UploadNotFound, UploadsFull
-from dreamforge.gateway.read.replies import UploadReply
 from dreamforge.gateway.submit.image_process import ImageProcesses
 from dreamforge.gateway.submit.inspect_image import MaskChange
 from dreamforge.runtime.storage.objects import (

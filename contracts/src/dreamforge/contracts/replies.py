@@ -1,4 +1,4 @@
-"""The replies of the gateway, as values: the OpenAPI document is made of these."""
+"""The replies of the gateway, as values: the OpenAPI document is made of these, and clients read them."""
 
 from datetime import datetime
 from typing import Any, Literal
