@@ -6,12 +6,12 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from dreamforge.contracts.hosts import is_loopback
 from dreamforge.contracts.quotas import InstallationQuotas
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.root_path import checked
 from dreamforge.gateway.identity.settings import OidcSettings
 from dreamforge.gateway.webhooks.settings import WebhookSettings
-from dreamforge.runtime.network import is_loopback
 from dreamforge.runtime.storage.settings import StorageSettings
 
 Authentication = Literal["none", "keys", "oidc", "keys,oidc"]

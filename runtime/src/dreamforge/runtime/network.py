@@ -1,10 +1,11 @@
-"""Hosts, ports and URLs: loopback, IPv6 in brackets, what is shown of a URL that has a password. Pure."""
+"""Hosts, ports and URLs: internal addresses, IPv6 in brackets, what is shown of a URL that has a password. Pure."""
 
 import ipaddress
 import re
 from dataclasses import dataclass
 
 from dreamforge.contracts.errors import InvalidInput
+from dreamforge.contracts.hosts import bare
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -29,15 +30,6 @@ class AddressRefused(InvalidInput):
         return f"{where} is a {self.kind} address: requests to servers that others name do not go there"
 
 
-def bare(host: str) -> str:
-    """A host without the brackets of an IPv6 address.
-
-    >>> bare("[::1]"), bare("localhost")
-    ('::1', 'localhost')
-    """
-    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
-
-
 def authority(host: str, port: int) -> str:
     """Host and port as they stand in a URL: an IPv6 address in brackets.
 
@@ -56,21 +48,6 @@ def reachable(host: str) -> str:
     """
     host = bare(host)
     return WILDCARDS.get(host, host)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its name or number alone, so that no proxy can reach it.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("[::1]"), is_loopback("localhost"), is_loopback("10.0.0.1")
-    (True, True, True, False)
-    """
-    host = bare(host).lower().rstrip(".")
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def internal_kind(address: str) -> str:

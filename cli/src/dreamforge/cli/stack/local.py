@@ -19,6 +19,7 @@ from dreamforge.cli.stack.servers import embedded_servers, running_servers, star
 from dreamforge.cli.stack.service import SupervisedService
 from dreamforge.cli.stack_record import StackRecord, read_record, remove_record, write_record
 from dreamforge.contracts.errors import ForgeError
+from dreamforge.contracts.hosts import bare
 from dreamforge.runtime import clock
 from dreamforge.runtime.embedded import FolderInUse
 from dreamforge.runtime.embedded.folder import FolderLock, kept_secrets, new_secret
@@ -26,7 +27,7 @@ from dreamforge.runtime.embedded.ports import free_port, is_taken
 from dreamforge.runtime.embedded.processes import identity
 from dreamforge.runtime.log.bus import ApiError
 from dreamforge.runtime.log.streams import ensure_streams
-from dreamforge.runtime.network import authority, bare, reachable
+from dreamforge.runtime.network import authority, reachable
 from dreamforge.runtime.private_folder import make_private
 from dreamforge.runtime.sandbox.environment import without_secrets
 from dreamforge.runtime.sandbox.privileges import refuse_inspection

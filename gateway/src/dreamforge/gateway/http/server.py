@@ -10,9 +10,9 @@ import uvicorn
 from loguru import logger
 from starlette.types import ASGIApp
 
+from dreamforge.contracts.hosts import bare
 from dreamforge.gateway.http.errors import GatewayPortInUse
 from dreamforge.gateway.http.server_protocol import ConnectionLimits, ForgeConfig, ForgeProtocol, cut_late_clients
-from dreamforge.runtime.network import bare
 
 BACKLOG = 2048
 # How often late clients are looked for: a few times in the shortest sensible deadline.

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from dreamforge.runtime.network import is_loopback
+from dreamforge.contracts.hosts import is_loopback
 
 
 def required_endpoint(url: object) -> str:

@@ -4,9 +4,9 @@ from ipaddress import ip_address
 
 import httpx
 
+from dreamforge.contracts.hosts import bare, is_loopback
 from dreamforge.gateway.http.errors import InvalidRequest, Violation
 from dreamforge.runtime.http.outgoing import OutgoingRule
-from dreamforge.runtime.network import bare, is_loopback
 
 
 def checked_url(text: str, rule: OutgoingRule, *, allow_http: bool) -> str:

@@ -19,7 +19,8 @@ from urllib.request import getproxies, proxy_bypass
 import httpcore
 import httpx
 
-from dreamforge.runtime.network import AddressRefused, Network, bare, internal_kind, is_loopback
+from dreamforge.contracts.hosts import bare, is_loopback
+from dreamforge.runtime.network import AddressRefused, Network, internal_kind
 
 #: Of one name: more are never needed, and each may take the whole time of a connect.
 ADDRESSES_MAX = 8

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from loguru import logger
 
 from dreamforge.contracts.errors import BrokerUnfit
-from dreamforge.runtime.network import is_loopback
+from dreamforge.contracts.hosts import is_loopback
 from dreamforge.runtime.service import retry
 from dreamforge.runtime.service.settings import CommonSettings
 

@@ -11,8 +11,9 @@ from loguru import logger
 from prometheus_client import make_wsgi_app
 
 from dreamforge.contracts.errors import DependencyAway
+from dreamforge.contracts.hosts import bare
 from dreamforge.runtime import clock
-from dreamforge.runtime.network import authority, bare
+from dreamforge.runtime.network import authority
 
 # A readiness check that takes longer has failed.
 CHECK_SECONDS = 2.0
