@@ -6,7 +6,8 @@ import json
 import pytest
 from rich.console import Console
 
-from dreamforge.cli.failure import CommandError, Exit, ProblemError, exit_code_of, report
+from dreamforge.cli.failure import CommandError, Exit, exit_code_of, report
+from dreamforge.client.errors import ProblemError
 from dreamforge.contracts.errors import DependencyAway, ForgeError, JobNotFound, OutOfBounds
 from dreamforge.runtime.embedded import FolderInUse, PortInUse
 

@@ -31,7 +31,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[httpx.Request]:
         requests.append(request)
         return httpx.Response(200, json=FOUND)
 
-    client = partial(GatewayClient, transport=httpx.MockTransport(answer))
+    client = partial(GatewayClient, network=httpx.MockTransport(answer))
     monkeypatch.setattr(import_picture, "GatewayClient", client)
     return requests
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dreamforge.cli.console import printable
+from dreamforge.client.errors import GatewayUnavailable, ProblemError
 from dreamforge.contracts.errors import (
     Conflict,
     DependencyAway,
@@ -63,18 +64,9 @@ class CommandError(ForgeError):
         return self.what
 
 
-@dataclass(eq=False)
-class ProblemError(ForgeError):
-    """The gateway refused, with an RFC 9457 problem document."""
-
-    code: ClassVar[str] = "problem"
-    status: int
-    request: str
-    document: dict[str, Any]  # Any: the members of a problem document are open
-
-    def __str__(self) -> str:
-        what = self.document.get("detail") or self.document.get("title") or f"the gateway answered {self.status}"
-        return str(what)
+NO_GATEWAY_HINT = (
+    "start the stack with `dreamforge up`, or name another gateway with --gateway URL or FORGE_GATEWAY_URL"
+)
 
 
 def exit_code_of(error: ForgeError) -> Exit:
@@ -107,6 +99,8 @@ def facts_of(error: ForgeError) -> dict[str, str]:
             return {"where": f"{error.request} answered {error.status}"} | {
                 name: value for name, value in more.items() if not _says(said, value)
             }
+        case GatewayUnavailable():
+            return {"reason": error.reason}
         case DependencyAway():
             return {"where": error.dependency}
     return {}
@@ -140,6 +134,8 @@ def hint_of(error: ForgeError) -> str:
     match error:
         case CommandError():
             return error.hint
+        case GatewayUnavailable():
+            return NO_GATEWAY_HINT
         case AddressRefused():
             return f"if that server is meant, allow it: FORGE_DOWNLOAD_NETWORKS={error.address}"
         case ProblemError(status=401):

@@ -11,12 +11,13 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from dreamforge.cli.client.gateway import GatewayClient, event_of
+from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.console import emit_line, err, out
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.jobs.images import ImageSaver
 from dreamforge.cli.jobs.progress import JobView, fold
 from dreamforge.cli.next_command import next_command
+from dreamforge.client.events import event_of
 from dreamforge.contracts.events import Event, JobRequested
 from dreamforge.contracts.jobs.course import Status
 

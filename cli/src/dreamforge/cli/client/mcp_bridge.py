@@ -11,8 +11,7 @@ from mcp.server.stdio import stdio_server
 from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp.shared.message import SessionMessage
 
-from dreamforge.cli.client.gateway import NO_GATEWAY_HINT
-from dreamforge.cli.failure import CommandError, Exit
+from dreamforge.cli.failure import NO_GATEWAY_HINT, CommandError, Exit
 
 
 async def bridge(url: str, headers: dict[str, str]) -> None:

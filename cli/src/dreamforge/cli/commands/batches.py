@@ -144,7 +144,7 @@ async def _download(settings: CliSettings, text: str, output: Path | None, *, js
     async with GatewayClient(settings) as gateway:
         batch_id = await batch_id_of(gateway, text)
         path = output or settings.output_dir / f"batch-{batch_id[-8:]}.zip"
-        await gateway.download(f"/v1/batches/{batch_id}/images.zip", path)
+        await gateway.download(f"{gateway.base_url}/v1/batches/{batch_id}/images.zip", path)
     emit({"batch_id": batch_id, "file": str(path)}) if json else out.print(str(path), soft_wrap=True)
 
 

@@ -1,10 +1,9 @@
 """`dreamforge mcp`: agents that start their servers as commands reach the gateway."""
 
 from dreamforge.cli import settings as cli_settings
-from dreamforge.cli.client.gateway import headers_of
+from dreamforge.cli.client.gateway import connection_of
 from dreamforge.cli.client.mcp_bridge import bridge
 from dreamforge.cli.console import run
-from dreamforge.cli.settings import gateway_url
 
 
 def mcp() -> None:
@@ -19,4 +18,5 @@ def mcp() -> None:
       {"mcpServers": {"dreamforge": {"command": "dreamforge", "args": ["mcp"]}}}
     """
     settings = cli_settings.load()
-    run(bridge(f"{gateway_url(settings).rstrip('/')}/mcp", headers_of(settings)))
+    connection = connection_of(settings)
+    run(bridge(f"{connection.base_url}/mcp", connection.headers))

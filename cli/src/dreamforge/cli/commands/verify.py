@@ -11,11 +11,12 @@ from rich.text import Text
 from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.console import Json, emit, out, run
-from dreamforge.cli.failure import CommandError, Exit, ProblemError, exit_code_of
+from dreamforge.cli.failure import CommandError, Exit, exit_code_of
 from dreamforge.cli.jobs.artifacts import ARTIFACT_ID
 from dreamforge.cli.jobs.job_reference import job_id_of
 from dreamforge.cli.jobs.verify import Check, Picture, checks_of_file, checks_of_log, exit_code
 from dreamforge.cli.settings import CliSettings
+from dreamforge.client.errors import ProblemError
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.pictures.formats import content_type_of
 from dreamforge.contracts.pictures.metadata import PictureMetadata, read_metadata

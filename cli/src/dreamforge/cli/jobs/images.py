@@ -1,12 +1,9 @@
 """Saves the images of a job under readable file names."""
 
-import asyncio
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dreamforge.cli.client.gateway import GatewayClient, Json
-from dreamforge.cli.failure import CommandError
 from dreamforge.contracts.file_names import image_file_name
 
 
@@ -22,18 +19,16 @@ class ImageSaver:
     async def save(self) -> list[Path]:
         """Fetch what is finished and not saved yet, check it against its hash, and save it; the new paths.
 
-        Errors: CommandError for bytes with another hash than recorded, and for a folder that cannot be written.
+        Errors: DamagedDownload for bytes with another hash than recorded, CommandError for a folder that cannot be
+        written.
         """
         job = await self.gateway.job(self.job_id)
         fresh = [each for each in job["artifacts"] if each["artifact_id"] not in self._paths]
         for artifact in fresh:
-            data = await self.gateway.image(artifact["url"])
-            if (found := hashlib.sha256(data).hexdigest()) != artifact["sha256"]:
-                facts = {"artifact": artifact["artifact_id"], "expected": artifact["sha256"], "found": found}
-                raise CommandError("the image is not the one that was rendered", facts=facts)
             path = self.folder / _file_name(job, artifact)
-            await asyncio.to_thread(_write, path, data)
-            self._paths[artifact["artifact_id"]] = path
+            self._paths[artifact["artifact_id"]] = await self.gateway.download(
+                artifact["url"], path, artifact["sha256"]
+            )
         return [self._paths[each["artifact_id"]] for each in fresh]
 
     @property
@@ -48,12 +43,3 @@ def _file_name(job: Json, artifact: Json) -> str:
     if job.get("batch_id"):
         return image_file_name(prompt, job["batch_id"], f"{job['batch_index']:03}-{index}", content_type)
     return image_file_name(prompt, job["job_id"], index, content_type)
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    except OSError as error:
-        hint = "choose another folder with --output or FORGE_OUTPUT_DIR"
-        raise CommandError(f"cannot save the image: {error}", hint=hint) from error

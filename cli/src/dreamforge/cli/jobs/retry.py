@@ -2,9 +2,10 @@
 
 from contextlib import aclosing
 
-from dreamforge.cli.client.gateway import GatewayClient, Json, event_of
+from dreamforge.cli.client.gateway import GatewayClient, Json
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.next_command import next_command
+from dreamforge.client.events import event_of
 from dreamforge.contracts.events import JobRequested
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.request.resolve import inputs_of

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from dreamforge.cli.client.gateway import GatewayClient, event_of
+from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.console import emit_line
 from dreamforge.cli.jobs.progress import JobView, fold
+from dreamforge.client.events import event_of
 from dreamforge.contracts.events import ArtifactStored, JobWarned
 
 # Without a terminal, a line for every fifth of the steps is enough to see progress.

@@ -29,10 +29,11 @@ from dreamforge.cli.models.sources import DownloadPlan, SourceResolver
 from dreamforge.cli.models.weight_check import check_weights
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.errors import ForgeError
+from dreamforge.contracts.hosts import bare, is_loopback
 from dreamforge.contracts.models.descriptor import ModelDescriptor, ModelFile
 from dreamforge.contracts.models.descriptor_file import CatalogEntry
 from dreamforge.runtime.http.outgoing import OutgoingRule
-from dreamforge.runtime.network import bare, internal_kind, is_loopback, networks_of
+from dreamforge.runtime.network import internal_kind, networks_of
 from dreamforge.runtime.storage.descriptor_fit import vram_of_files
 from dreamforge.runtime.storage.model_facts import ModelFacts, ModelUnusable
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, Survey, refuse_foreign_files, survey
@@ -66,7 +67,7 @@ def client_of(settings: CliSettings, named: str = "") -> httpx.AsyncClient:
 
     Except to the hub of the settings, the networks of the settings, and `named`: a URL that a person gave just now,
     where it says itself that it is of this machine or network. The token goes to the hub only, on its scheme, host and
-    port. Errors: CommandError for a token that would go in clear, and as `http_client`.
+    port. Errors: CommandError for a token that would go in clear; as `http_client`.
     """
     token, hub = settings.hub_token.get_secret_value(), httpx.URL(settings.hub_url)
     if token and hub.scheme != "https" and not is_loopback(hub.host):
@@ -83,7 +84,7 @@ def client_of(settings: CliSettings, named: str = "") -> httpx.AsyncClient:
     trusted = [hub, httpx.URL(named)] if _is_internal(named) else [hub]
     servers = frozenset(_server_of(url)[1:] for url in trusted)
     rule = OutgoingRule(networks_of(settings.download_networks), servers)
-    return http_client(rule=rule, timeout=TIMEOUT, event_hooks={"request": [authorize]})
+    return http_client(rule, timeout=TIMEOUT, event_hooks={"request": [authorize]})
 
 
 def _server_of(url: httpx.URL) -> tuple[str, str, int]:

@@ -1,0 +1,89 @@
+"""What a request may set, as types of keyword arguments. Written by `task client-parameters`."""
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+from dreamforge.contracts.request.values import ControlUse, LoraUse, UpscaleInput
+
+
+class OptionalParameters(TypedDict, total=False):
+    """What is left out, or None, the preset decides. More of each: docs/request-parameters.md."""
+
+    model_id: str | None
+    """Model id; default: the model that was registered first."""
+    preset: str | None
+    """The preset that fills in what the request leaves out; default: the model's first."""
+    negative_prompt: str
+    """What the picture must not show."""
+    width_px: int | None
+    """In pixels; default: the preset's."""
+    height_px: int | None
+    """In pixels; default: the preset's."""
+    steps: int | None
+    """Denoising steps; default: the preset's."""
+    guidance_scale: float | None
+    """How closely to follow the prompt; default: the preset's."""
+    seed: int | None
+    """The same seed gives the same picture; picture i has seed + i. Chosen for you by default."""
+    images: int
+    """How many, each with the next seed."""
+    sampler: (
+        Literal[
+            "ddim",
+            "ddpm",
+            "dpmpp_2m",
+            "dpmpp_2m_karras",
+            "dpmpp_2m_sde",
+            "dpmpp_sde",
+            "euler",
+            "euler_a",
+            "flow_euler",
+            "flow_heun",
+            "heun",
+            "lcm",
+            "pndm",
+            "unipc",
+        ]
+        | None
+    )
+    """Default: the model's own."""
+    prompt_syntax: Literal["weighted", "plain"] | None
+    """weighted: (word:1.2), (word) and [word] set weights, \\( is a bracket; plain: as written. Default: weighted,
+    where the model can.
+    """
+    clip_skip: int | None
+    """How many of the last layers of the text encoder are left out; default: none. 1 is what A1111 calls 2."""
+    init_image: str | None
+    """SHA-256 of an upload or of an artifact."""
+    mask_image: str | None
+    """SHA-256 of an upload or of an artifact; what is white is rendered again."""
+    strength: float | None
+    """How much of the start image is rendered again, 0 to 1."""
+    resize_mode: Literal["crop", "fit", "image_size", "stretch"] | None
+    """crop: its middle; fit: all of it, with margins; image_size: the render takes its size, in the sides that are
+    not set; stretch: squeezed.
+    """
+    loras: Sequence[LoraUse]
+    """Registered LoRAs, each with its weight."""
+    control: ControlUse | None
+    """A registered ControlNet and the image that the render follows."""
+    upscale: UpscaleInput | None
+    """Enlarges the image so many times, and renders it again at that size."""
+    output_format: Literal["png", "jpeg", "webp", "webp_lossless", "avif"]
+    """png and webp_lossless keep every pixel; jpeg, webp and avif are smaller."""
+    output_quality: int | None
+    """Of jpeg, webp and avif: 0 is the smallest file, 100 the most exact; default: 90, of avif 75."""
+
+
+class JobParameters(OptionalParameters):
+    """Of one job."""
+
+    prompt: str
+    """What the picture shows. <lora:NAME:WEIGHT> adds a registered LoRA."""
+
+
+class BatchParameters(OptionalParameters, total=False):
+    """What all jobs of a batch have in common."""
+
+    prompt: str
+    """What the picture shows. <lora:NAME:WEIGHT> adds a registered LoRA."""
