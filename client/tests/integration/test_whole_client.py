@@ -149,8 +149,7 @@ async def test_a_wait_outlives_a_gateway_that_is_killed(stack: LiveStack, client
 
 
 async def test_a_wait_ends_at_its_time_and_the_job_goes_on(client: AsyncClient) -> None:
-    job = await client.jobs.create(prompt="held", deadlines=None, priority=0, **SMALL)
-    await client.jobs.hold(job.id)
+    job = await client.jobs.create(prompt="slow", priority=0, model_id="synthetic", steps=100, images=4)
     fresh = Deadline.after(10)
     with pytest.raises(WaitTimeout, match=r"has not ended within 0\.5 s"):
         await job.wait(timeout=0.5)

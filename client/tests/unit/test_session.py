@@ -11,7 +11,7 @@ from dreamforge.client.connection import Connection
 from dreamforge.client.errors import GatewayUnavailable, KeyRefused, LimitExceeded, RequestRefused, StateConflict
 from dreamforge.client.machine import Deadline
 from dreamforge.client.retries import Retries
-from dreamforge.client.session import Session
+from dreamforge.client.session import GatewaySession
 from dreamforge.client.streams import DeadlinePassed
 from dreamforge.client.transport import AsyncTransport, BlockingTransport, run_now
 
@@ -35,14 +35,14 @@ class Broken(httpx.AsyncByteStream, httpx.SyncByteStream):
         raise httpx.ReadError("connection reset")
 
 
-def session(answer: Answer, retries: Retries = QUICK) -> Session:
+def session(answer: Answer, retries: Retries = QUICK) -> GatewaySession:
     connection = Connection("http://gateway", {})
-    return Session(connection, AsyncTransport(connection, httpx.MockTransport(answer)), retries)
+    return GatewaySession(connection, AsyncTransport(connection, httpx.MockTransport(answer)), retries)
 
 
-def blocking_session(answer: Answer) -> Session:
+def blocking_session(answer: Answer) -> GatewaySession:
     connection = Connection("http://gateway", {})
-    return Session(connection, BlockingTransport(connection, httpx.MockTransport(answer)), QUICK)
+    return GatewaySession(connection, BlockingTransport(connection, httpx.MockTransport(answer)), QUICK)
 
 
 def frame(event_id: str, token: str) -> str:

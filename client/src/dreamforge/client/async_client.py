@@ -12,7 +12,7 @@ from dreamforge.client.models import AsyncModels
 from dreamforge.client.pictures import AsyncArtifacts, AsyncUploads
 from dreamforge.client.reading import read_as
 from dreamforge.client.retries import Retries
-from dreamforge.client.session import Session
+from dreamforge.client.session import GatewaySession
 from dreamforge.client.transport import AsyncTransport
 from dreamforge.contracts.replies import MeReply
 
@@ -20,7 +20,7 @@ from dreamforge.contracts.replies import MeReply
 class AsyncApi:
     """The parts of the API over a session."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: GatewaySession) -> None:
         self.session = session
         self.jobs = AsyncJobs(session)
         self.batches = AsyncBatches(session)
@@ -51,7 +51,7 @@ class AsyncClient(AsyncApi):
         network: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         connection = Connection.of(base_url, api_key, tenant)
-        super().__init__(Session(connection, AsyncTransport(connection, network), retries))
+        super().__init__(GatewaySession(connection, AsyncTransport(connection, network), retries))
 
     async def __aenter__(self) -> Self:
         return self

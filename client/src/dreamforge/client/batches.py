@@ -12,14 +12,14 @@ from dreamforge.client.events import StreamedEvent, streamed_event_of
 from dreamforge.client.machine import Deadline
 from dreamforge.client.parameters import BatchParameters
 from dreamforge.client.reading import PAGE_ITEMS, body_of, pages_of, path_of, read_as, within
-from dreamforge.client.session import Session
+from dreamforge.client.session import GatewaySession
 from dreamforge.contracts.replies import BatchAccepted, BatchReply, BatchSummary
 
 
 class AsyncBatches:
-    """Every call takes the id of a batch; `create` returns an `AsyncBatch`, whose calls know it."""
+    """Every call takes the id of a batch; `create` returns an `AsyncJobBatch`, whose calls know it."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: GatewaySession) -> None:
         self._session = session
 
     async def create(
@@ -32,7 +32,7 @@ class AsyncBatches:
         template_seed: int | None = None,
         seeds: Literal["same", "different"] | None = None,
         idempotency_key: str | None = None,
-    ) -> "AsyncBatch":
+    ) -> "AsyncJobBatch":
         """Request a job for each combination of the templates and the grid; all of them are in the log, or none.
 
         `request`: what all jobs have in common. `template`: `prompt` and `negative_prompt` as templates
@@ -42,7 +42,7 @@ class AsyncBatches:
         body = {"request": body_of(dict(request or {})), "template": template, "grid": grid, "samples": samples}
         body |= {"template_seed": template_seed, "seeds": seeds}
         document = await self._session.create("/v1/batches", body_of(body), idempotency_key)
-        return AsyncBatch(self, read_as(BatchAccepted, document, "POST /v1/batches").batch_id)
+        return AsyncJobBatch(self, read_as(BatchAccepted, document, "POST /v1/batches").batch_id)
 
     async def get(self, batch_id: str) -> BatchReply:
         """A batch with its jobs and their pictures, at least as new as the last write of this client."""
@@ -84,7 +84,7 @@ class AsyncBatches:
         return await Download(self._session, url, FileSink(Path(path))).run()
 
 
-class AsyncBatch:
+class AsyncJobBatch:
     """A batch that was requested."""
 
     def __init__(self, batches: AsyncBatches, batch_id: str) -> None:

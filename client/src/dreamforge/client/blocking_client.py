@@ -8,7 +8,7 @@ import httpx
 from pydantic import JsonValue
 
 from dreamforge.client.async_client import AsyncApi
-from dreamforge.client.batches import AsyncBatch, AsyncBatches
+from dreamforge.client.batches import AsyncBatches, AsyncJobBatch
 from dreamforge.client.blocking import Blocking, blocking, iterating
 from dreamforge.client.connection import Connection
 from dreamforge.client.jobs import AsyncJob, AsyncJobs
@@ -16,7 +16,7 @@ from dreamforge.client.models import AsyncModels
 from dreamforge.client.parameters import BatchParameters, JobParameters
 from dreamforge.client.pictures import AsyncArtifacts, AsyncUploads
 from dreamforge.client.retries import Retries
-from dreamforge.client.session import Session
+from dreamforge.client.session import GatewaySession
 from dreamforge.client.transport import BlockingTransport, run_now
 from dreamforge.contracts.request.render_request import Deadlines
 
@@ -68,7 +68,7 @@ class Jobs(Blocking[AsyncJobs]):
     undelete = blocking(AsyncJobs.undelete)
 
 
-class Batch(Blocking[AsyncBatch]):
+class JobBatch(Blocking[AsyncJobBatch]):
     """A batch that was requested."""
 
     @property
@@ -76,15 +76,15 @@ class Batch(Blocking[AsyncBatch]):
         """The id of the batch."""
         return self._api.id
 
-    get = blocking(AsyncBatch.get)
-    events = iterating(AsyncBatch.events)
-    wait = blocking(AsyncBatch.wait)
-    cancel = blocking(AsyncBatch.cancel)
-    download = blocking(AsyncBatch.download)
+    get = blocking(AsyncJobBatch.get)
+    events = iterating(AsyncJobBatch.events)
+    wait = blocking(AsyncJobBatch.wait)
+    cancel = blocking(AsyncJobBatch.cancel)
+    download = blocking(AsyncJobBatch.download)
 
 
 class Batches(Blocking[AsyncBatches]):
-    """Every call takes the id of a batch; `create` returns a `Batch`, whose calls know it."""
+    """Every call takes the id of a batch; `create` returns a `JobBatch`, whose calls know it."""
 
     def create(
         self,
@@ -96,7 +96,7 @@ class Batches(Blocking[AsyncBatches]):
         template_seed: int | None = None,
         seeds: Literal["same", "different"] | None = None,
         idempotency_key: str | None = None,
-    ) -> Batch:
+    ) -> JobBatch:
         """As `AsyncBatches.create`."""
         created = self._api.create(
             request=request,
@@ -107,7 +107,7 @@ class Batches(Blocking[AsyncBatches]):
             seeds=seeds,
             idempotency_key=idempotency_key,
         )
-        return Batch(run_now(created))
+        return JobBatch(run_now(created))
 
     get = blocking(AsyncBatches.get)
     list = iterating(AsyncBatches.list)
@@ -125,7 +125,7 @@ class Artifacts(Blocking[AsyncArtifacts]):
     delete = blocking(AsyncArtifacts.delete)
 
 
-class Uploads(Blocking[AsyncUploads]):
+class PictureUploads(Blocking[AsyncUploads]):
     """Pictures that a request names by their SHA-256: `init_image`, `mask_image`, the image of `control`."""
 
     create = blocking(AsyncUploads.create)
@@ -156,12 +156,12 @@ class Client(Blocking[AsyncApi]):
         network: httpx.BaseTransport | None = None,
     ) -> None:
         connection = Connection.of(base_url, api_key, tenant)
-        api = AsyncApi(Session(connection, BlockingTransport(connection, network), retries))
+        api = AsyncApi(GatewaySession(connection, BlockingTransport(connection, network), retries))
         super().__init__(api)
         self.jobs = Jobs(api.jobs)
         self.batches = Batches(api.batches)
         self.artifacts = Artifacts(api.artifacts)
-        self.uploads = Uploads(api.uploads)
+        self.uploads = PictureUploads(api.uploads)
         self.models = Models(api.models)
 
     me = blocking(AsyncApi.me)

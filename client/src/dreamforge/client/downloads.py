@@ -7,7 +7,7 @@ from typing import Generic, Protocol, TypeVar
 import httpx
 
 from dreamforge.client.errors import DamagedDownload
-from dreamforge.client.session import Session
+from dreamforge.client.session import GatewaySession
 from dreamforge.client.transport import Opened, Request
 
 T_co = TypeVar("T_co", covariant=True)
@@ -130,7 +130,7 @@ class FileSink:
 class Download(Generic[T]):
     """One download. With a hash it is resumed where it broke; without one it begins anew, for it may have changed."""
 
-    def __init__(self, session: Session, url: str, sink: Sink[T], sha256: str = "") -> None:
+    def __init__(self, session: GatewaySession, url: str, sink: Sink[T], sha256: str = "") -> None:
         self._session = session
         self._url = session.connection.absolute(url)
         self._sink = sink
@@ -139,7 +139,7 @@ class Download(Generic[T]):
     async def run(self) -> T:
         """Fetch what is missing, check it, and finish the sink.
 
-        Errors: DamagedDownload, OSError, and as `Session.send`.
+        Errors: DamagedDownload, OSError, and as `GatewaySession.send`.
         """
         work = self._session.transport.work
         try:

@@ -13,7 +13,7 @@ from dreamforge.client.events import StreamedEvent, streamed_event_of
 from dreamforge.client.machine import Deadline
 from dreamforge.client.parameters import JobParameters
 from dreamforge.client.reading import PAGE_ITEMS, body_of, pages_of, path_of, read_as, within
-from dreamforge.client.session import Session
+from dreamforge.client.session import GatewaySession
 from dreamforge.contracts.file_names import image_file_name
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.replies import Accepted, ErasureAccepted, JobReply, JobSummary, WhyReply
@@ -25,7 +25,7 @@ Reply = TypeVar("Reply", bound=BaseModel)
 class AsyncJobs:
     """Every call takes the id of a job; `create` returns an `AsyncJob`, whose calls know it."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: GatewaySession) -> None:
         self._session = session
 
     async def create(

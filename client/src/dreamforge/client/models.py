@@ -1,14 +1,14 @@
 """Registered models, and the presets that fill in what a request leaves out."""
 
 from dreamforge.client.reading import read_as
-from dreamforge.client.session import Session
+from dreamforge.client.session import GatewaySession
 from dreamforge.contracts.replies import ModelList, ModelReply, PresetList, PresetReply
 
 
 class AsyncModels:
     """What can be rendered with."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: GatewaySession) -> None:
         self._session = session
 
     async def list(self) -> tuple[ModelReply, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 from dreamforge.client.downloads import Download, FileSink, MemorySink
 from dreamforge.client.jobs import AsyncJobs
 from dreamforge.client.reading import path_of, read_as
-from dreamforge.client.session import Session
+from dreamforge.client.session import GatewaySession
 from dreamforge.contracts.replies import Accepted, ArtifactReply, UploadReply
 
 _ARTIFACT_ID = re.compile(r"([0-9a-f-]{36})-\d+-\d+", re.ASCII)
@@ -17,7 +17,7 @@ ANY_BYTES = "application/octet-stream"
 class AsyncArtifacts:
     """Rendered pictures, by what a job says of them or by their id."""
 
-    def __init__(self, session: Session, jobs: AsyncJobs) -> None:
+    def __init__(self, session: GatewaySession, jobs: AsyncJobs) -> None:
         self._session = session
         self._jobs = jobs
 
@@ -52,7 +52,7 @@ class AsyncArtifacts:
 class AsyncUploads:
     """Pictures that a request names by their SHA-256: `init_image`, `mask_image`, the image of `control`."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: GatewaySession) -> None:
         self._session = session
 
     async def create(self, picture: bytes | Path | str) -> UploadReply:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import to_jsonable_python
 
 from dreamforge.client.errors import UnreadableReply, WaitTimeout
-from dreamforge.client.session import Json, Session
+from dreamforge.client.session import GatewaySession, Json
 from dreamforge.client.streams import DeadlinePassed
 from dreamforge.contracts.validation import describe_validation_error
 
@@ -42,7 +42,7 @@ def body_of(values: dict[str, Any]) -> Json:  # Any: parameters
 
 
 async def pages_of(
-    session: Session, kind: type[Reply], path: str, items: str, **query: str | int | None
+    session: GatewaySession, kind: type[Reply], path: str, items: str, **query: str | int | None
 ) -> AsyncGenerator[Reply, None]:
     """Every item of a list, page by page, as far as they are asked for."""
     cursor = None

@@ -62,7 +62,7 @@ class NewestWrite:
             return headers | ({"Forge-Log": self._log} if self._log else {})
 
 
-class Session:
+class GatewaySession:
     """What one client has of a gateway. `notify` is told of each problem that a retry may solve."""
 
     def __init__(

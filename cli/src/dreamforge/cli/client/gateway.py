@@ -15,7 +15,7 @@ from dreamforge.cli.settings import CliSettings, gateway_url
 from dreamforge.client.connection import Connection
 from dreamforge.client.downloads import Download, FileSink, MemorySink
 from dreamforge.client.retries import Retries
-from dreamforge.client.session import Json, Session
+from dreamforge.client.session import GatewaySession, Json
 from dreamforge.client.transport import AsyncTransport
 
 
@@ -38,7 +38,7 @@ class GatewayClient:
         expected = {"gateway_url", "gateway_port"} & settings.model_fields_set
         # A person who reached a limit is told so, instead of waiting for it.
         retries = Retries(limit_wait_seconds=0) if expected else Retries(tries=1)
-        self._session = Session(connection, AsyncTransport(connection, network), retries, notify)
+        self._session = GatewaySession(connection, AsyncTransport(connection, network), retries, notify)
 
     async def __aenter__(self) -> Self:
         return self

@@ -42,7 +42,7 @@ def lagging_replica(of: str = "") -> Iterator[Replica]:
     """For everything that connects while the block runs with a name that begins with `of`."""
     replica = Replica()
 
-    class Client(FastClient):
+    class LaggingClient(FastClient):
         async def publish(
             self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
         ) -> None:
@@ -51,5 +51,5 @@ def lagging_replica(of: str = "") -> Iterator[Replica]:
             await super().publish(subject, payload, reply, headers)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bus, "FastClient", Client)
+        patch.setattr(bus, "FastClient", LaggingClient)
         yield replica
