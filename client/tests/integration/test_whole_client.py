@@ -169,7 +169,7 @@ async def test_a_refusal_says_what_is_wrong_and_where(client: AsyncClient) -> No
 
 
 async def test_a_quota_that_is_used_up_is_an_error_with_its_numbers(client: AsyncClient, url: str) -> None:
-    await client.session.write("PATCH", "/v1/tenants/small", {"open_jobs": 0})
+    await client.write("PATCH", "/v1/tenants/small", {"open_jobs": 0})
     async with AsyncClient(url, tenant="small", retries=Retries(limit_wait_seconds=0)) as small:
         with pytest.raises(LimitExceeded) as refused:
             await small.jobs.create(prompt="x", **SMALL)

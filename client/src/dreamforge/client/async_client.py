@@ -6,13 +6,13 @@ from typing import Self
 import httpx
 
 from dreamforge.client.batches import AsyncBatches
-from dreamforge.client.connection import Connection
+from dreamforge.client.connection import ANSWER_SECONDS, Connection
 from dreamforge.client.jobs import AsyncJobs
 from dreamforge.client.models import AsyncModels
 from dreamforge.client.pictures import AsyncArtifacts, AsyncUploads
 from dreamforge.client.reading import read_as
 from dreamforge.client.retries import Retries
-from dreamforge.client.session import GatewaySession
+from dreamforge.client.session import GatewaySession, Json
 from dreamforge.client.transport import AsyncTransport
 from dreamforge.contracts.replies import MeReply
 
@@ -28,6 +28,14 @@ class AsyncApi:
         self.uploads = AsyncUploads(session)
         self.models = AsyncModels(session)
 
+    async def read(self, path: str, **query: str | int | None) -> Json:
+        """Any document of the API that has no method here, as it is sent: `read("/v1/runners")`."""
+        return await self.session.read(path, **query)
+
+    async def write(self, method: str, path: str, body: Json | None = None) -> Json:
+        """Any other write, with a body as JSON; {} where the answer has none."""
+        return await self.session.write(method, path, body)
+
     async def me(self) -> MeReply:
         """Who this client is for the gateway: its tenant, what its key allows, its quotas."""
         return read_as(MeReply, await self.session.read("/v1/me"), "GET /v1/me")
@@ -37,7 +45,8 @@ class AsyncClient(AsyncApi):
     """A client for asyncio: `async with AsyncClient() as client`.
 
     What is not given comes from FORGE_GATEWAY_URL (default http://127.0.0.1:8080), FORGE_API_KEY and FORGE_TENANT. One
-    client may be used from several event loops. `network` replaces the connections.
+    client may be used from several event loops. `answer_seconds`: how long the gateway may be silent. `network` replaces
+    the connections.
     Errors: InvalidConnection.
     """
 
@@ -47,10 +56,11 @@ class AsyncClient(AsyncApi):
         api_key: str | None = None,
         *,
         tenant: str | None = None,
+        answer_seconds: float = ANSWER_SECONDS,
         retries: Retries | None = None,
         network: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        connection = Connection.of(base_url, api_key, tenant)
+        connection = Connection.of(base_url, api_key, tenant, answer_seconds=answer_seconds)
         super().__init__(GatewaySession(connection, AsyncTransport(connection, network), retries))
 
     async def __aenter__(self) -> Self:

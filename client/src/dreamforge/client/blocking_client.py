@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from dreamforge.client.async_client import AsyncApi
 from dreamforge.client.batches import AsyncBatches, AsyncJobBatch
 from dreamforge.client.blocking import Blocking, blocking, iterating
-from dreamforge.client.connection import Connection
+from dreamforge.client.connection import ANSWER_SECONDS, Connection
 from dreamforge.client.jobs import AsyncJob, AsyncJobs
 from dreamforge.client.models import AsyncModels
 from dreamforge.client.parameters import BatchParameters, JobParameters
@@ -152,10 +152,11 @@ class Client(Blocking[AsyncApi]):
         api_key: str | None = None,
         *,
         tenant: str | None = None,
+        answer_seconds: float = ANSWER_SECONDS,
         retries: Retries | None = None,
         network: httpx.BaseTransport | None = None,
     ) -> None:
-        connection = Connection.of(base_url, api_key, tenant)
+        connection = Connection.of(base_url, api_key, tenant, answer_seconds=answer_seconds)
         api = AsyncApi(GatewaySession(connection, BlockingTransport(connection, network), retries))
         super().__init__(api)
         self.jobs = Jobs(api.jobs)
@@ -165,6 +166,8 @@ class Client(Blocking[AsyncApi]):
         self.models = Models(api.models)
 
     me = blocking(AsyncApi.me)
+    read = blocking(AsyncApi.read)
+    write = blocking(AsyncApi.write)
 
     def __enter__(self) -> Self:
         return self

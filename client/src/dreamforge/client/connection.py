@@ -26,10 +26,17 @@ class Connection:
 
     base_url: str
     headers: dict[str, str]
+    answer_seconds: float = ANSWER_SECONDS
+    """How long the gateway may be silent before a connection counts as dead; of event streams, see `streams`."""
 
     @classmethod
     def of(
-        cls, base_url: str | None, api_key: str | None, tenant: str | None, environment: Mapping[str, str] = os.environ
+        cls,
+        base_url: str | None,
+        api_key: str | None,
+        tenant: str | None,
+        environment: Mapping[str, str] = os.environ,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> Self:
         """From arguments; what is None comes from FORGE_GATEWAY_URL, FORGE_API_KEY, FORGE_TENANT.
 
@@ -43,7 +50,7 @@ class Connection:
         for header, value in headers.items():
             if not (value.isascii() and value.isprintable()):
                 raise InvalidConnection(f"{header} must be printable ASCII: look at the API key and the tenant")
-        return cls(_base_url(url), headers)
+        return cls(_base_url(url), headers, answer_seconds)
 
     def absolute(self, url: str) -> str:
         """A path or a URL of a reply in full: a URL of a reply has the prefix under which the gateway is published.

@@ -90,14 +90,15 @@ async def open_stream(
     Errors: StreamEnded, StreamRefused, StreamInterrupted, httpx.TransportError.
     """
     headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
-    request = Request("GET", path, {}, headers, silence_seconds=silence_seconds(deadline))
+    silence = silence_seconds(deadline)
+    request = Request("GET", path, {}, headers, silence_seconds=silence)
     async with transport.open(request) as opened:
         if opened.response.status_code == httpx.codes.NO_CONTENT:
             raise StreamEnded
         if opened.response.status_code != httpx.codes.OK:
             await opened.read()
             raise StreamRefused(opened.response)
-        parts = _until(opened.parts(), deadline, request.silence_seconds)
+        parts = _until(opened.parts(), deadline, silence)
         decoded = httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=_Parts(parts))
         async for message in EventSource(decoded).aiter_sse():
             yield message

@@ -15,7 +15,6 @@ from weakref import WeakKeyDictionary
 import httpx
 
 from dreamforge.client.connection import (
-    ANSWER_SECONDS,
     CONNECT_SECONDS,
     UNUSABLE,
     Connection,
@@ -37,8 +36,8 @@ class Request:
     headers: dict[str, str] = field(default_factory=dict)
     content: bytes | None = None
     repeatable: bool = True
-    silence_seconds: float = ANSWER_SECONDS
-    """How long nothing may arrive before the connection counts as dead."""
+    silence_seconds: float | None = None
+    """How long nothing may arrive before the connection counts as dead; None: as the connection says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,7 @@ class AsyncTransport:
     @asynccontextmanager
     async def open(self, request: Request) -> AsyncIterator[Opened]:
         """As `Transport.open`."""
-        async with self._client().stream(**_options(request)) as response:
+        async with self._client().stream(**_options(request, self._connection)) as response:
 
             async def parts() -> AsyncGenerator[bytes, None]:
                 async for part in response.aiter_bytes():
@@ -132,7 +131,7 @@ class BlockingTransport:
     @asynccontextmanager
     async def open(self, request: Request) -> AsyncIterator[Opened]:
         """As `Transport.open`."""
-        with self._http.stream(**_options(request)) as response:
+        with self._http.stream(**_options(request, self._connection)) as response:
 
             async def read() -> bytes:
                 return response.read()
@@ -157,8 +156,9 @@ class BlockingTransport:
         self._http.close()
 
 
-def _options(request: Request) -> dict[str, Any]:  # Any: httpx's own options
-    timeout = httpx.Timeout(request.silence_seconds, connect=CONNECT_SECONDS)
+def _options(request: Request, connection: Connection) -> dict[str, Any]:  # Any: httpx's own options
+    silence = connection.answer_seconds if request.silence_seconds is None else request.silence_seconds
+    timeout = httpx.Timeout(silence, connect=CONNECT_SECONDS)
     return {
         "method": request.method,
         "url": request.url,
