@@ -45,8 +45,8 @@ class AsyncClient(AsyncApi):
     """A client for asyncio: `async with AsyncClient() as client`.
 
     What is not given comes from FORGE_GATEWAY_URL (default http://127.0.0.1:8080), FORGE_API_KEY and FORGE_TENANT. One
-    client may be used from several event loops. `answer_seconds`: how long the gateway may be silent. `network` replaces
-    the connections.
+    client may be used from several event loops. `answer_seconds`: how long the gateway may be silent. `network`
+    replaces the connections.
     Errors: InvalidConnection.
     """
 
