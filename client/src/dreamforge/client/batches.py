@@ -39,7 +39,12 @@ class AsyncBatches:
         (`a {red|blue} fox`). `grid`: values of any parameters. `samples`: so many random prompts of the templates.
         Errors: as `AsyncJobs.create`.
         """
-        body = {"request": body_of(dict(request or {})), "template": template, "grid": grid, "samples": samples}
+        body: dict[str, object] = {
+            "request": body_of(dict(request or {})),
+            "template": template,
+            "grid": grid,
+            "samples": samples,
+        }
         body |= {"template_seed": template_seed, "seeds": seeds}
         document = await self._session.create("/v1/batches", body_of(body), idempotency_key)
         return AsyncJobBatch(self, read_as(BatchAccepted, document, "POST /v1/batches").batch_id)

@@ -6,7 +6,7 @@ coroutine to its end without an event loop.
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -170,7 +170,7 @@ def _options(request: Request, connection: Connection) -> dict[str, Any]:  # Any
     }
 
 
-def run_now(work: Coroutine[Any, Any, T] | Awaitable[T]) -> T:
+def run_now(work: Awaitable[T]) -> T:
     """The result of a coroutine over the blocking transport, without an event loop."""
     steps = work.__await__()
     try:
