@@ -130,11 +130,19 @@ class FileSink:
 class Download(Generic[T]):
     """One download. With a hash it is resumed where it broke; without one it begins anew, for it may have changed."""
 
-    def __init__(self, session: GatewaySession, url: str, sink: Sink[T], sha256: str = "") -> None:
+    def __init__(
+        self,
+        session: GatewaySession,
+        url: str,
+        sink: Sink[T],
+        sha256: str = "",
+        query: dict[str, str | int] | None = None,
+    ) -> None:
         self._session = session
         self._url = session.connection.absolute(url)
         self._sink = sink
         self._sha256 = sha256
+        self._query = query or {}
 
     async def run(self) -> T:
         """Fetch what is missing, check it, and finish the sink.
@@ -176,7 +184,7 @@ class Download(Generic[T]):
         headers = self._session.newest.headers()
         if self._sink.size_bytes and self._sha256:
             headers["Range"] = f"bytes={self._sink.size_bytes}-"
-        return Request("GET", self._url, {}, headers)
+        return Request("GET", self._url, self._query, headers)
 
     async def _take(self, opened: Opened) -> bool:
         """Write the body; False: it is a refusal."""
@@ -191,3 +199,8 @@ class Download(Generic[T]):
         async for part in opened.parts():
             await work(self._sink.write, part)
         return True
+
+
+def picture_download(session: GatewaySession, url: str, sink: Sink[T], sha256: str = "") -> Download[T]:
+    """Of a picture as it was rendered: a tenant may have set downloads to be without recipes, which are other bytes."""
+    return Download(session, url, sink, sha256, {"metadata": "full"})

@@ -7,7 +7,7 @@ from typing import TypeVar, Unpack
 
 from pydantic import BaseModel
 
-from dreamforge.client.downloads import Download, FileSink
+from dreamforge.client.downloads import FileSink, picture_download
 from dreamforge.client.errors import JobNotSucceeded
 from dreamforge.client.events import StreamedEvent, streamed_event_of
 from dreamforge.client.machine import Deadline
@@ -89,7 +89,7 @@ class AsyncJobs:
         for each in job.artifacts:
             name = image_file_name(job.request.prompt, job.job_id, each.index, each.content_type)
             sink = FileSink(Path(folder) / name, each.sha256)
-            paths.append(await Download(self._session, each.url, sink, each.sha256).run())
+            paths.append(await picture_download(self._session, each.url, sink, each.sha256).run())
         return tuple(paths)
 
     async def cancel(self, job_id: str) -> Accepted:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from dreamforge.client.downloads import Download, FileSink, MemorySink
+from dreamforge.client.downloads import FileSink, MemorySink, picture_download
 from dreamforge.client.jobs import AsyncJobs
 from dreamforge.client.reading import path_of, read_as
 from dreamforge.client.session import GatewaySession
@@ -15,7 +15,7 @@ ANY_BYTES = "application/octet-stream"
 
 
 class AsyncArtifacts:
-    """Rendered pictures, by what a job says of them or by their id."""
+    """Rendered pictures, by what a job says of them or by their id; with their recipes, whatever the tenant has set."""
 
     def __init__(self, session: GatewaySession, jobs: AsyncJobs) -> None:
         self._session = session
@@ -24,7 +24,7 @@ class AsyncArtifacts:
     async def read(self, artifact: ArtifactReply | str) -> bytes:
         """The bytes of a picture, checked against its SHA-256. Errors: DamagedDownload, ProblemError."""
         url, sha256 = await self._named(artifact)
-        return await Download(self._session, url, MemorySink(), sha256).run()
+        return await picture_download(self._session, url, MemorySink(), sha256).run()
 
     async def download(self, artifact: ArtifactReply | str, path: Path | str) -> Path:
         """Save a picture as a file, which is there when all of it is; a broken download goes on where it was.
@@ -32,7 +32,7 @@ class AsyncArtifacts:
         Errors: DamagedDownload, OSError, ProblemError.
         """
         url, sha256 = await self._named(artifact)
-        return await Download(self._session, url, FileSink(Path(path), sha256), sha256).run()
+        return await picture_download(self._session, url, FileSink(Path(path), sha256), sha256).run()
 
     async def delete(self, artifact_id: str) -> Accepted:
         """Delete one picture for good; its job and the other pictures stay."""

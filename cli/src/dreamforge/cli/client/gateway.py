@@ -13,7 +13,7 @@ from dreamforge.cli.console import err
 from dreamforge.cli.failure import CommandError
 from dreamforge.cli.settings import CliSettings, gateway_url
 from dreamforge.client.connection import Connection
-from dreamforge.client.downloads import Download, FileSink, MemorySink
+from dreamforge.client.downloads import Download, FileSink, MemorySink, picture_download
 from dreamforge.client.retries import Retries
 from dreamforge.client.session import GatewaySession, Json
 from dreamforge.client.transport import AsyncTransport
@@ -100,19 +100,20 @@ class GatewayClient:
         """A URL of a reply in full: it has the prefix under which the gateway is published."""
         return self._session.connection.absolute(url)
 
-    async def image(self, url: str, sha256: str = "") -> bytes:
-        """The bytes of an image. `url` is as a reply has it. Errors: DamagedDownload too."""
-        return await Download(self._session, url, MemorySink(), sha256).run()
+    async def image(self, url: str) -> bytes:
+        """The bytes of an image as it was rendered. `url` is as a reply has it."""
+        return await picture_download(self._session, url, MemorySink()).run()
 
-    async def download(self, url: str, path: Path, sha256: str = "") -> Path:
-        """Save what is at a URL of a reply; the file is there when all of it is.
+    async def save_image(self, url: str, path: Path, sha256: str) -> Path:
+        """Save an image as it was rendered; the file is there when all of it is.
 
         Errors: DamagedDownload, CommandError when it cannot be written.
         """
-        try:
-            return await Download(self._session, url, FileSink(path, sha256), sha256).run()
-        except OSError as error:
-            raise CommandError(f"cannot save {path}: {error}", hint="choose another place with --output") from error
+        return await _saved(picture_download(self._session, url, FileSink(path, sha256), sha256), path)
+
+    async def download(self, url: str, path: Path) -> Path:
+        """Save what is at a URL; the file is there when all of it is. Errors: CommandError when it cannot be written."""
+        return await _saved(Download(self._session, url, FileSink(path)), path)
 
     def events(self, job_id: str) -> AsyncGenerator[ServerSentEvent, None]:
         """Past events of a job, then new ones, to its end; resumes without gap or repeat after a lost connection."""
@@ -126,3 +127,10 @@ class GatewayClient:
 def connection_of(settings: CliSettings) -> Connection:
     """The gateway of the settings, the tenant, and the key where one is set. Errors: InvalidConnection."""
     return Connection.of(gateway_url(settings), settings.api_key.get_secret_value(), settings.tenant)
+
+
+async def _saved(download: Download[Path], path: Path) -> Path:
+    try:
+        return await download.run()
+    except OSError as error:
+        raise CommandError(f"cannot save {path}: {error}", hint="choose another place with --output") from error

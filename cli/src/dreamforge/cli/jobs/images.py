@@ -26,7 +26,7 @@ class ImageSaver:
         fresh = [each for each in job["artifacts"] if each["artifact_id"] not in self._paths]
         for artifact in fresh:
             path = self.folder / _file_name(job, artifact)
-            self._paths[artifact["artifact_id"]] = await self.gateway.download(
+            self._paths[artifact["artifact_id"]] = await self.gateway.save_image(
                 artifact["url"], path, artifact["sha256"]
             )
         return [self._paths[each["artifact_id"]] for each in fresh]
