@@ -112,7 +112,7 @@ class GatewayClient:
         return await _saved(picture_download(self._session, url, FileSink(path, sha256), sha256), path)
 
     async def download(self, url: str, path: Path) -> Path:
-        """Save what is at a URL; the file is there when all of it is. Errors: CommandError when it cannot be written."""
+        """Save what is at a URL; the file is there when all of it is. Errors: CommandError where it cannot be."""
         return await _saved(Download(self._session, url, FileSink(path)), path)
 
     def events(self, job_id: str) -> AsyncGenerator[ServerSentEvent, None]:
