@@ -28,7 +28,7 @@ class AsyncApi:
         self.uploads = AsyncUploads(session)
         self.models = AsyncModels(session)
 
-    async def read(self, path: str, **query: str | int | None) -> Json:
+    async def read(self, path: str, /, **query: str | int | None) -> Json:
         """Any document of the API that has no method here, as it is sent: `read("/v1/runners")`."""
         return await self.session.read(path, **query)
 

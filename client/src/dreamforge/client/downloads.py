@@ -19,7 +19,9 @@ PART_HASH_CHARS = 12
 class Sink(Protocol[T_co]):
     """Where the bytes go. Its methods may wait for a disk. Errors: OSError."""
 
-    size_bytes: int
+    @property
+    def size_bytes(self) -> int:
+        """How many are there."""
 
     def open(self) -> None:
         """Before the first byte: what is there already counts."""

@@ -11,11 +11,12 @@ from pydantic_core import to_jsonable_python
 from dreamforge.client.errors import UnreadableReply, WaitTimeout
 from dreamforge.client.session import GatewaySession, Json
 from dreamforge.client.streams import DeadlinePassed
-from dreamforge.contracts.validation import describe_validation_error
+from dreamforge.contracts.validation import describe_validation_error, dotted
 
 T = TypeVar("T")
 Reply = TypeVar("Reply", bound=BaseModel)
 PAGE_ITEMS = 200
+FAULTS_SHOWN = 3
 
 
 def path_of(*parts: str) -> str:
@@ -32,7 +33,8 @@ def read_as(kind: type[Reply], document: Json, source: str) -> Reply:
     try:
         return kind.model_validate(document, extra="ignore")
     except ValidationError as error:
-        raise UnreadableReply(source, describe_validation_error(error)) from error
+        faults = describe_validation_error(error, maximum=FAULTS_SHOWN)
+        raise UnreadableReply(source, "; ".join(f"{dotted(where)} {what}" for where, what in faults)) from error
 
 
 def body_of(values: dict[str, Any]) -> Json:  # Any: parameters

@@ -15,7 +15,8 @@ from dreamforge.cli.settings import CliSettings, gateway_url
 from dreamforge.client.connection import Connection
 from dreamforge.client.downloads import Download, FileSink, MemorySink, picture_download
 from dreamforge.client.retries import Retries
-from dreamforge.client.session import GatewaySession, Json
+from dreamforge.client.session import GatewaySession
+from dreamforge.client.session import Json as Json
 from dreamforge.client.transport import AsyncTransport
 
 
