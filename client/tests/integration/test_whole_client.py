@@ -59,7 +59,7 @@ async def test_from_a_request_to_checked_files(client: AsyncClient, tmp_path: Pa
     assert again.id == job.id
     events = [event async for event in job.events()]
     assert [each.name for each in events if each.name != "step"] == [
-        "requested", "assigned", "started", "artifact-stored", "artifact-stored", "succeeded",
+        "requested", "assigned", "started", "artifact", "artifact", "succeeded",
     ]  # fmt: skip
     assert {each.event.step for each in events if isinstance(each.event, StepProgressed)} == {1, 2, 3}
     done = await job.wait(SECONDS)

@@ -17,7 +17,7 @@ class StreamedEvent:
     id: str
     """Resumes the stream after it."""
     name: str
-    """Short: `requested`, `assigned`, `started`, `step`, `artifact-stored`, `succeeded`, ..."""
+    """Short: `requested`, `assigned`, `started`, `step`, `artifact`, `succeeded`, ..."""
     job_id: str
     sequence: int
     event: Event | None
