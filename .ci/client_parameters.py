@@ -59,13 +59,13 @@ def field_of(parameter: RequestParameter) -> str:
 
 
 def values() -> str:
-    """The import of the values inside parameters."""
-    used: set[str] = set()
+    """The imports of the values inside parameters."""
+    used: dict[str, set[str]] = {}
     for each in PARAMETERS:
         kind = get_args(each.type)[0] if get_origin(each.type) is tuple else each.type
         if isinstance(kind, type) and kind.__module__ != "builtins":
-            used.add(f"from {kind.__module__} import {kind.__name__}")
-    return "\n".join(sorted(used))
+            used.setdefault(kind.__module__, set()).add(kind.__name__)
+    return "\n".join(f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(used.items()))
 
 
 def main() -> None:
