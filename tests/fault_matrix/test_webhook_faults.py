@@ -51,7 +51,7 @@ CALLS = (
     DelivererCall("appends that a webhook has ended", r"^gateway\S* forge\.webhooks\.\w+\.ended$"),
     # Of the routes.
     DelivererCall("appends that a webhook is there", r"^gateway\S* forge\.webhooks\.\w+\.created$", NOTHING_DONE),
-    DelivererCall("reads a webhook", r"^gateway\S* \$JS\.API\.DIRECT\.GET\.WEBHOOKS$", EVERY),
+    DelivererCall("asks whether there is one", r"^gateway\S* \$JS\.API\.STREAM\.MSG\.GET\.WEBHOOKS$", EVERY),
 )
 
 
