@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 import webuiapi  # type: ignore[import-untyped]
 from PIL import Image, ImageChops, ImageDraw
+from system_testkit.documents import snippets
 
 from dreamforge.runtime.testing import eventually
 
@@ -212,10 +213,7 @@ async def test_a_client_that_leaves_leaves_its_job(http: httpx.AsyncClient) -> N
 
 
 def test_the_document_shows_what_works(gateway_url: str, tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "docs/clients.md").read_text()
-    section = text.partition("## A1111")[2].partition("\n## ")[0]
-    code = section.partition("```python\n")[2].partition("```")[0]
-    assert 0 < code.count("\n") <= 10
+    (code,) = snippets("A1111")
     here = code.replace("http://127.0.0.1:8080", gateway_url)
     shown = subprocess.run([sys.executable, "-c", here], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "Steps: 20, Sampler: Euler a" in shown.stdout

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,8 +14,7 @@ import pytest
 from comfy_sdk import Comfy, ComfyError, InvalidWorkflow
 from comfy_sdk.events import OutputReady, Progress, StatusChange
 from PIL import Image
-
-CLIENTS = Path(__file__).parents[2] / "docs/clients.md"
+from system_testkit.documents import snippets
 
 
 def workflow(model: str, **sampler: object) -> dict[str, Any]:
@@ -128,10 +126,7 @@ def test_a_stream_resumes_after_an_event(gateway_url: str, model: str) -> None:
 
 
 def test_the_lines_of_the_document(gateway_url: str, model: str, tmp_path: Path) -> None:
-    (code,) = [
-        each for each in re.findall(r"```python\n(.*?)```", CLIENTS.read_text(), re.DOTALL) if "comfy_sdk" in each
-    ]
-    assert len(code.splitlines()) <= 10
+    (code,) = snippets("ComfyUI")
     (tmp_path / "workflow_api.json").write_text(json.dumps(workflow(model)))
     environment = os.environ | {"COMFY_BASE_URL": gateway_url}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, timeout=60)

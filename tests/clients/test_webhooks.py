@@ -3,32 +3,22 @@
 import contextlib
 import io
 import json
-import re
 import threading
 from http.server import ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
+from system_testkit.documents import snippets
 from system_testkit.live_stack import LiveStack
 from typer.testing import CliRunner
 
 from dreamforge.cli.main import app
 from dreamforge.runtime.testing import eventually
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "clients.md"
-
-
-def example(heading: str) -> str:
-    """The program below a heading."""
-    section = DOCUMENT.read_text(encoding="utf-8").partition(f"## {heading}\n")[2].partition("\n## ")[0]
-    found = re.search(r"```python\n(.*?)```", section, re.DOTALL)
-    assert found is not None, heading
-    return found[1]
-
 
 async def test_the_receiver_of_the_document_verifies_what_happens_to_a_job(stack: LiveStack) -> None:
     program: dict[str, Any] = {}
-    exec(example("Webhooks"), program)  # noqa: S102  # it is what a reader would run
+    (example,) = snippets("Webhooks")
+    exec(example, program)  # noqa: S102  # it is what a reader would run
     printed = io.StringIO()
     server = ThreadingHTTPServer(("127.0.0.1", 0), program["Hook"])
     threading.Thread(target=server.serve_forever, daemon=True).start()
