@@ -51,6 +51,8 @@ class OptionalParameters(TypedDict, total=False):
     """weighted: (word:1.2), (word) and [word] set weights, \\( is a bracket; plain: as written. Default: weighted,
     where the model can.
     """
+    vae: str | None
+    """A registered autoencoder that encodes and decodes images in place of the model's own."""
     clip_skip: int | None
     """How many of the last layers of the text encoder are left out; default: none. 1 is what A1111 calls 2."""
     init_image: str | None
@@ -64,11 +66,11 @@ class OptionalParameters(TypedDict, total=False):
     not set; stretch: squeezed.
     """
     loras: Sequence[LoraUse]
-    """Registered LoRAs, each with its weight."""
+    """Registered LoRAs, each with its weight, or with one for the text encoders and one for the rest."""
     control: ControlUse | None
     """A registered ControlNet and the image that the render follows."""
     upscale: UpscaleInput | None
-    """Enlarges the image so many times, and renders it again at that size."""
+    """Enlarges the image so many times, and renders it again at that size, as the first time or in its own way."""
     output_format: Literal["png", "jpeg", "webp", "webp_lossless", "avif"]
     """png and webp_lossless keep every pixel; jpeg, webp and avif are smaller."""
     output_quality: int | None
