@@ -1944,6 +1944,35 @@ export interface components {
             weight?: number;
         };
         /**
+         * MaskedArea
+         * @description Only what lies around the mask is rendered, at the size of the render, and put back into the whole image.
+         */
+        MaskedArea: {
+            /**
+             * Height Px
+             * @description of the image, and so of the finished one
+             */
+            height_px: number;
+            /** Padding Px */
+            padding_px: number;
+            /**
+             * Width Px
+             * @description of the image, and so of the finished one
+             */
+            width_px: number;
+        };
+        /**
+         * MaskedAreaInput
+         * @description Only what lies around the mask is rendered, as a client requests it.
+         */
+        MaskedAreaInput: {
+            /**
+             * Padding
+             * @description How far around the mask the model sees the image, in pixels of the image.
+             */
+            padding_px: number;
+        };
+        /**
          * MeReply
          * @description Who a request comes from.
          */
@@ -2501,10 +2530,30 @@ export interface components {
              */
             loras?: components["schemas"]["LoraUse"][];
             /**
+             * Mask blur
+             * @description How soft its edge is: the standard deviation in pixels of the image; default: as it was drawn.
+             */
+            mask_blur_px?: number | null;
+            /**
+             * Below the mask
+             * @description What the render starts from there: the image (original, the default), the colours around (fill), noise or nothing. At strength 1 it is noise anyway.
+             */
+            mask_fill?: ("original" | "fill" | "noise" | "nothing") | null;
+            /**
              * Mask
              * @description SHA-256 of an upload or of an artifact; what is white is rendered again.
              */
             mask_image?: string | null;
+            /**
+             * Rendered again
+             * @description What the mask marks: its white parts, or its black ones; default: white.
+             */
+            mask_selects?: ("white" | "black") | null;
+            /**
+             * Only the masked area
+             * @description Renders what lies around the mask at the size of the render, and puts it back: the finished image has the size of the image to start from.
+             */
+            masked_area?: components["schemas"]["MaskedArea"] | null;
             /**
              * Model
              * @description Model id; default: the model that was registered first.
@@ -2770,11 +2819,35 @@ export interface components {
              */
             loras?: components["schemas"]["LoraUse"][];
             /**
+             * Mask blur
+             * @description How soft its edge is: the standard deviation in pixels of the image; default: as it was drawn.
+             * @default null
+             */
+            mask_blur_px?: number | null;
+            /**
+             * Below the mask
+             * @description What the render starts from there: the image (original, the default), the colours around (fill), noise or nothing. At strength 1 it is noise anyway.
+             * @default null
+             */
+            mask_fill?: ("original" | "fill" | "noise" | "nothing") | null;
+            /**
              * Mask
              * @description SHA-256 of an upload or of an artifact; what is white is rendered again.
              * @default null
              */
             mask_image?: string | null;
+            /**
+             * Rendered again
+             * @description What the mask marks: its white parts, or its black ones; default: white.
+             * @default null
+             */
+            mask_selects?: ("white" | "black") | null;
+            /**
+             * Only the masked area
+             * @description Renders what lies around the mask at the size of the render, and puts it back: the finished image has the size of the image to start from.
+             * @default null
+             */
+            masked_area?: components["schemas"]["MaskedAreaInput"] | null;
             /**
              * Model
              * @description Model id; default: the model that was registered first.

@@ -18,7 +18,14 @@ from dreamforge.contracts.request.image_size import ImageSizeNeeded
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.resolve import Given, inputs_of, resolve
 from dreamforge.contracts.request.schema import request_schema
-from dreamforge.contracts.request.values import ControlUse, LoraUse, Upscale, UpscaleInput
+from dreamforge.contracts.request.values import (
+    ControlUse,
+    LoraUse,
+    MaskedArea,
+    MaskedAreaInput,
+    Upscale,
+    UpscaleInput,
+)
 
 VRAM = VramProfile(resident_bytes=1, denoise_bytes_per_latent=1, decode_bytes_per_px=1)
 PRESET = Preset(name="p", width_px=64, height_px=96, steps=4, guidance_scale=2.0)
@@ -129,6 +136,20 @@ def test_an_image_of_another_shape_is_cropped_unless_the_request_says_how() -> N
     before = request.model_copy(update={"resize_mode": None})
     assert "resize_mode" not in before.model_dump_json()
     assert inputs_of(before)["resize_mode"] == "stretch"
+
+
+def test_a_masked_area_is_recorded_with_the_size_of_the_image_and_requested_by_its_padding() -> None:
+    values = given(init_image=IMAGE, mask_image=MASK, masked_area=MaskedAreaInput(padding_px=8), mask_fill="noise")
+    with pytest.raises(ImageSizeNeeded):
+        resolve(values, MODELS, Limits())
+    request = resolve(values, MODELS, Limits(), {IMAGE: (300, 200)})
+    assert request.masked_area == MaskedArea(padding_px=8, width_px=300, height_px=200)
+    assert (request.width_px, request.height_px) == (PRESET.width_px, PRESET.height_px)
+    assert inputs_of(request)["masked_area"] == {"padding_px": 8}
+    with pytest.raises(FieldNeeded, match="mask_image"):
+        resolve(given(init_image=IMAGE, masked_area=MaskedAreaInput(padding_px=8)), MODELS, Limits())
+    with pytest.raises(OutOfBounds, match="width_px of webp"):
+        resolve(values | {"output_format": "webp"}, MODELS, Limits(), {IMAGE: (20_000, 20)})
 
 
 @pytest.mark.parametrize(

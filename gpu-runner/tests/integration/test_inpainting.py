@@ -1,16 +1,17 @@
 """What a mask protects comes back exactly; what lies between is blended; what was done to an input is said."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 from runner_testkit.tasks import LocalControl, render_task
 
 from dreamforge.contracts.events import WarningCode
-from dreamforge.contracts.request.values import ControlUse, Upscale
+from dreamforge.contracts.request.values import ControlUse, MaskedArea, Upscale
 from dreamforge.gpu_runner.protocol.render_task import InputImage, ModelFiles, RenderTask
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderedImage
 from dreamforge.runtime.storage.objects import sha256_of
@@ -158,3 +159,85 @@ def test_one_warning_says_what_was_done_to_every_input(renderer: Any, tmp_path: 
     assert [each.code for each in renderer.warnings(plain)] == []
     wide = render_task(model_path=str(tiny_folder), init_image=uploaded(tmp_path, "wide.png", noise((128, 64))))
     assert [each.code for each in renderer.warnings(wide)] == [WarningCode.INPUT_CONVERTED]
+
+
+def hole(size: tuple[int, int], box: tuple[int, int, int, int]) -> Bytes:
+    values = np.zeros(size[::-1], dtype=np.uint8)
+    values[box[1] : box[3], box[0] : box[2]] = 255
+    return values
+
+
+def test_only_the_masked_area_is_rendered_and_every_other_pixel_stays(
+    renderer: Any, tmp_path: Path, tiny_folder: Path
+) -> None:
+    size, box = (150, 100), (40, 30, 60, 45)
+    start = noise(size)
+    area = MaskedArea(padding_px=6, width_px=size[0], height_px=size[1])
+    found = pixels(
+        inpainted(renderer, tmp_path, tiny_folder, hole(size, box), start=start, masked_area=area, strength=0.7), size
+    )
+    changed = (found != np.asarray(start)).any(axis=2)
+    assert not changed[hole(size, box) == 0].any()
+    assert changed[hole(size, box) == 255].mean() > 0.9
+    blurred = pixels(
+        inpainted(
+            renderer, tmp_path, tiny_folder, hole(size, box), start=start, masked_area=area, mask_blur_px=2.0, steps=2
+        ),
+        size,
+    )
+    soft = Image.fromarray(hole(size, box)).filter(ImageFilter.GaussianBlur(2.0))
+    changed = (blurred != np.asarray(start)).any(axis=2)
+    assert not changed[np.asarray(soft) == 0].any()
+    assert changed[hole(size, box) == 0].any(), "the edge is a blend"
+
+
+def test_an_area_is_rendered_as_its_crop_alone_would_be(renderer: Any, tmp_path: Path, tiny_folder: Path) -> None:
+    size, box = (200, 160), (50, 40, 114, 104)
+    area = MaskedArea(padding_px=0, width_px=size[0], height_px=size[1])
+    start = noise(size)
+    found = pixels(inpainted(renderer, tmp_path, tiny_folder, hole(size, box), start=start, masked_area=area), size)
+    alone = pixels(inpainted(renderer, tmp_path, tiny_folder, np.full_like(half(), 255), start=start.crop(box)))
+    assert (found[40:104, 50:114] == alone).all()
+
+
+def test_the_black_parts_of_a_mask_can_be_what_is_rendered(renderer: Any, tmp_path: Path, tiny_folder: Path) -> None:
+    found = pixels(inpainted(renderer, tmp_path, tiny_folder, half(), mask_selects="black"))
+    assert (found[:, :32] == np.asarray(noise())[:, :32]).all()
+    assert (found == pixels(inpainted(renderer, tmp_path, tiny_folder, 255 - half()))).all()
+
+
+@pytest.mark.parametrize("family", ["stable-diffusion", "flux"])
+def test_what_lies_below_a_mask_shows_where_the_strength_is_below_one(
+    renderer: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, family: str
+) -> None:
+    from runner_testkit.families import ensure_family
+
+    folder = ensure_family(tmp_path_factory.getbasetemp() / "models0", family)
+    start = np.asarray(noise())
+
+    def with_fill(fill: str | None, strength: float = 0.5) -> Bytes:
+        image = inpainted(renderer, tmp_path, folder, half(), mask_fill=fill, strength=strength, steps=4)
+        found = pixels(image)
+        assert (found[:, 32:] == start[:, 32:]).all()
+        return found
+
+    fills = [with_fill(fill) for fill in ("original", "fill", "noise", "nothing")]
+    assert (fills[0] == with_fill(None)).all()
+    assert all((one != other).any() for one, other in itertools.combinations(fills, 2))
+    assert (fills[2] == with_fill("noise")).all(), "the noise is that of the seed"
+    assert (with_fill("noise", 1.0) == with_fill(None, 1.0)).all(), "all is noise there anyway"
+
+
+def test_the_image_of_a_controlnet_is_cut_as_the_image_is(tmp_path: Path) -> None:
+    from dreamforge.gpu_runner.rendering.prepared_inputs import control_of, start_of
+
+    size, box = (200, 160), (50, 40, 114, 104)
+    image = uploaded(tmp_path, "start.png", noise(size))
+    use = LocalControl(ControlUse(model_id="c", image=image.sha256), ModelFiles(path=".", digest="3" * 64), image)
+    area = MaskedArea(padding_px=0, width_px=size[0], height_px=size[1])
+    mask = uploaded(tmp_path, "a-mask.png", mask_of(hole(size, box)))
+    task = render_task(init_image=image, mask_image=mask, control=use, masked_area=area, resize_mode="crop")
+    start, control = start_of(task, SIZE), control_of(task, SIZE)
+    assert start is not None
+    assert control is not None
+    assert start.image.tobytes() == control.image.tobytes() == noise(size).crop(box).tobytes()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
-from dreamforge.contracts.request.values import ControlUse, LoraUse, UpscaleInput
+from dreamforge.contracts.request.values import ControlUse, LoraUse, MaskedAreaInput, UpscaleInput
 
 
 class OptionalParameters(TypedDict, total=False):
@@ -59,6 +59,18 @@ class OptionalParameters(TypedDict, total=False):
     """SHA-256 of an upload or of an artifact."""
     mask_image: str | None
     """SHA-256 of an upload or of an artifact; what is white is rendered again."""
+    mask_selects: Literal["white", "black"] | None
+    """What the mask marks: its white parts, or its black ones; default: white."""
+    mask_blur_px: float | None
+    """How soft its edge is: the standard deviation in pixels of the image; default: as it was drawn."""
+    mask_fill: Literal["original", "fill", "noise", "nothing"] | None
+    """What the render starts from there: the image (original, the default), the colours around (fill), noise or
+    nothing. At strength 1 it is noise anyway.
+    """
+    masked_area: MaskedAreaInput | None
+    """Renders what lies around the mask at the size of the render, and puts it back: the finished image has the size
+    of the image to start from.
+    """
     strength: float | None
     """How much of the start image is rendered again, 0 to 1."""
     resize_mode: Literal["crop", "fit", "image_size", "stretch"] | None

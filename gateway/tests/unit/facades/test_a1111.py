@@ -158,7 +158,6 @@ def test_a_mask_is_changed_as_a1111_does() -> None:
     made = picture(mask=PNG, inpainting_fill=1, inpaint_full_res=False, inpainting_mask_invert=1, mask_blur=2)
     assert made.mask_change == MaskChange(rounded=True, inverted=True, blur_x_px=2.0, blur_y_px=2.0)
     assert picture(mask=PNG).mask_change == MaskChange(rounded=True, blur_x_px=4.0, blur_y_px=4.0)
-    assert picture(mask=PNG, inpainting_fill=0, denoising_strength=1)
     drawn = Image.new("L", (32, 32), 0)
     drawn.paste(200, (0, 0, 16, 32))
 
@@ -172,6 +171,15 @@ def test_a_mask_is_changed_as_a1111_does() -> None:
     blurred = shown(rounded=True, blur_x_px=4.0)
     assert blurred[0] > blurred[1] > blurred[2] > blurred[3]
     assert shown(rounded=True, blur_y_px=4.0) == [255, 255, 0, 0]
+
+
+def test_what_lies_below_a_mask_and_how_much_is_rendered_are_a1111s() -> None:
+    assert picture(mask=PNG).fields.items() >= {"mask_fill": "fill", "masked_area": {"padding_px": 0}}.items()
+    fills = [picture(mask=PNG, inpainting_fill=number).fields["mask_fill"] for number in range(4)]
+    assert fills == ["fill", "original", "noise", "nothing"]
+    assert picture(mask=PNG, inpaint_full_res_padding=32).fields["masked_area"] == {"padding_px": 32}
+    assert "masked_area" not in picture(mask=PNG, inpaint_full_res=False).fields
+    assert not {"mask_fill", "masked_area"} & picture().fields.keys()
 
 
 UNIT = {"image": PNG, "model": "canny [22222222]", "module": "none", "weight": 0.7, "guidance_end": 1.0}
@@ -241,8 +249,8 @@ def test_what_has_no_counterpart_is_refused_by_its_own_name(body: dict[str, Any]
         ({"init_images": ["http://10.0.0.1/a.png"]}, "init_images.0"),
         ({"init_images": ["?"]}, "init_images.0"),
         ({"resize_mode": 3}, "resize_mode"),
-        ({"mask": PNG, "inpaint_full_res": True}, "inpaint_full_res"),
-        ({"mask": PNG, "inpainting_fill": 0}, "inpainting_fill"),
+        ({"mask": PNG, "inpaint_full_res_padding": -1}, "inpaint_full_res_padding"),
+        ({"mask": PNG, "inpainting_fill": 4}, "inpainting_fill"),
         ({"mask": PNG, "mask_blur": -1}, "mask_blur"),
         ({"initial_noise_multiplier": 0.5}, "initial_noise_multiplier"),
         (unit(resize_mode="Resize and Fill"), "alwayson_scripts.controlnet.args.0.resize_mode"),

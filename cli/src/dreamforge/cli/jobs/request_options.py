@@ -56,6 +56,11 @@ def upscale(text: str) -> Json:
     )
 
 
+def masked_area(padding_px: int) -> Json:
+    """The masked area by what is around it."""
+    return {"padding_px": padding_px}
+
+
 def _weighted(text: str, option: str, *names: str) -> dict[str, Any]:
     """An id and as many numbers as there are names, at most."""
     model_id, *numbers = text.split(":", len(names))

@@ -8,6 +8,7 @@ from dreamforge.contracts.pictures.formats import FORMATS, LOSSY, OutputFormat
 from dreamforge.contracts.request.assets import require_asset, require_loras
 from dreamforge.contracts.request.bounds import within
 from dreamforge.contracts.request.declaration import Draft
+from dreamforge.contracts.request.image_size import size_of
 from dreamforge.contracts.request.lora_tags import with_tags_escaped, without_lora_tags
 from dreamforge.contracts.request.values import (
     OF_BOTH_PASSES,
@@ -15,6 +16,8 @@ from dreamforge.contracts.request.values import (
     UPSCALE_STRENGTH,
     ControlUse,
     LoraUse,
+    MaskedArea,
+    MaskedAreaInput,
     PromptSyntax,
     RequestedResizeMode,
     ResizeMode,
@@ -59,6 +62,14 @@ def resize_mode(value: RequestedResizeMode | None, draft: Draft) -> ResizeMode |
     if draft.values["init_image"] is None and draft.values["control"] is None:
         return None
     return RESIZE_MODE if value is None or value == "image_size" else value
+
+
+def masked_area(value: MaskedAreaInput | None, draft: Draft) -> MaskedArea | None:
+    """With the size of the image, which the finished one has. Errors: ImageSizeNeeded."""
+    if value is None:
+        return None
+    width_px, height_px = size_of("init_image", draft.values["init_image"], draft.image_sizes)
+    return MaskedArea(padding_px=value.padding_px, width_px=width_px, height_px=height_px)
 
 
 def prompt_syntax(value: PromptSyntax | None, draft: Draft) -> PromptSyntax | None:
@@ -135,7 +146,7 @@ def _second_prompt(prompt: str, draft: Draft) -> str:
 
 def output_format(name: OutputFormat, draft: Draft) -> OutputFormat:
     """Errors: OutOfBounds where the finished image has a side that the format cannot have."""
-    last = draft.values["upscale"]
+    last = draft.values["masked_area"] or draft.values["upscale"]
     for side in ("width_px", "height_px"):
         finished = getattr(last, side) if last is not None else draft.values[side]
         within(f"{side} of {name}", finished, 1, FORMATS[name].side_px_max)
@@ -159,6 +170,11 @@ def restated_syntax(value: PromptSyntax | None, request: Any) -> PromptSyntax | 
 def restated_resize_mode(value: ResizeMode | None, request: Any) -> ResizeMode | None:  # Any: a RenderRequest
     """What was recorded before there was a choice was stretched."""
     return value or ("stretch" if request.init_image is not None or request.control is not None else None)
+
+
+def restated_masked_area(value: MaskedArea | None, _: object) -> MaskedAreaInput | None:
+    """What to request to get this area."""
+    return None if value is None else MaskedAreaInput(padding_px=value.padding_px)
 
 
 def restated_upscale(

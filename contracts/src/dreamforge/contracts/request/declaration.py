@@ -17,6 +17,7 @@ from pydantic_core import CoreSchema
 
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Parameters
 from dreamforge.contracts.request.bounds import Bounds
+from dreamforge.contracts.request.image_size import ImageSizes
 from dreamforge.contracts.request.limits import Limits
 
 Group = Literal["basic", "more", "rendering", "loras", "upscale", "start", "control", "file"]
@@ -45,6 +46,7 @@ class Draft:
     model: ModelDescriptor
     models: Mapping[str, ModelDescriptor]
     limits: Limits
+    image_sizes: ImageSizes
 
 
 @dataclass(frozen=True, slots=True)

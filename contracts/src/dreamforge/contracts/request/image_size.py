@@ -35,12 +35,17 @@ def image_sides(
     named = _image(given)
     if given.get("resize_mode") != "image_size" or named is None:
         return {}
-    field, sha256 = named
-    if (size := image_sizes.get(sha256)) is None:
-        raise ImageSizeNeeded(field, sha256)
+    size = size_of(*named, image_sizes)
     stated = given.get("width_px"), given.get("height_px")
     width_px, height_px = size_like(size, stated, model, limits.pixels)
     return {"width_px": width_px, "height_px": height_px}
+
+
+def size_of(field: str, sha256: str, image_sizes: ImageSizes) -> Size:
+    """The size of an image that a field names. Errors: ImageSizeNeeded."""
+    if (size := image_sizes.get(sha256)) is None:
+        raise ImageSizeNeeded(field, sha256)
+    return size
 
 
 def size_like(image: Size, stated: tuple[int | None, int | None], model: ModelDescriptor, pixels_max: int) -> Size:

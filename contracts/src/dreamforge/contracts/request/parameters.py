@@ -24,6 +24,7 @@ from dreamforge.contracts.request.bounds import Bounds
 from dreamforge.contracts.request.declaration import Declared, declared_in
 from dreamforge.contracts.request.lora_tags import with_tags_escaped
 from dreamforge.contracts.request.values import (
+    MASK_BLUR_PX_MAX,
     OF_BOTH_PASSES,
     SIDE_PX_MAX,
     SIDE_PX_MIN,
@@ -31,6 +32,10 @@ from dreamforge.contracts.request.values import (
     UPSCALE_STRENGTH,
     ControlUse,
     LoraUse,
+    MaskedArea,
+    MaskedAreaInput,
+    MaskFill,
+    MaskSelects,
     PromptSyntax,
     RequestedResizeMode,
     ResizeMode,
@@ -59,6 +64,10 @@ def _guidance(model: ModelDescriptor) -> Bounds:
 
 def _if_from_image(model: ModelDescriptor) -> Bounds | None:
     return Bounds() if set(model.capabilities.modes) & {"image", "inpaint"} else None
+
+
+def _if_with_mask(model: ModelDescriptor) -> Bounds | None:
+    return Bounds() if "inpaint" in model.capabilities.modes else None
 
 
 def _if_with_images(model: ModelDescriptor) -> Bounds | None:
@@ -261,11 +270,59 @@ class RequestParameters(Value):
             "SHA-256 of an upload or of an artifact; what is white is rendered again.",
             group="start",
             widget="upload",
-            bounds=lambda model: Bounds() if "inpaint" in model.capabilities.modes else None,
+            bounds=_if_with_mask,
             needs=lambda _: "init_image",
             options=("--mask",),
             metavar=PICTURE,
             option_help="What to render again: white in this image.",
+        ),
+    ] = Field(default=None, exclude_if=is_none)
+    mask_selects: Annotated[
+        MaskSelects | None,
+        Declared(
+            "Rendered again",
+            "What the mask marks: its white parts, or its black ones; default: white.",
+            group="start",
+            bounds=_if_with_mask,
+            needs=lambda _: "mask_image",
+        ),
+    ] = Field(default=None, exclude_if=is_none)
+    mask_blur_px: Annotated[
+        float | None,
+        Declared(
+            "Mask blur",
+            "How soft its edge is: the standard deviation in pixels of the image; default: as it was drawn.",
+            group="start",
+            maximum=MASK_BLUR_PX_MAX,
+            bounds=_if_with_mask,
+            needs=lambda _: "mask_image",
+        ),
+    ] = Field(default=None, ge=0, exclude_if=is_none)
+    mask_fill: Annotated[
+        MaskFill | None,
+        Declared(
+            "Below the mask",
+            "What the render starts from there: the image (original, the default), the colours around (fill), noise or "
+            "nothing. At strength 1 it is noise anyway.",
+            group="start",
+            bounds=_if_with_mask,
+            needs=lambda _: "mask_image",
+        ),
+    ] = Field(default=None, exclude_if=is_none)
+    masked_area: Annotated[
+        MaskedArea | None,
+        Declared(
+            "Only the masked area",
+            "Renders what lies around the mask at the size of the render, and puts it back: the finished image has the "
+            "size of the image to start from.",
+            group="start",
+            bounds=_if_with_mask,
+            needs=lambda _: "mask_image",
+            requested_as=MaskedAreaInput,
+            complete=completion.masked_area,
+            restate=completion.restated_masked_area,
+            metavar="PADDING",
+            option_help="Render only the masked area, with so many pixels around it, and put it back.",
         ),
     ] = Field(default=None, exclude_if=is_none)
     strength: Annotated[

@@ -71,7 +71,7 @@ def resolve(given: Given, models: Models, limits: Limits, image_sizes: ImageSize
         if value is not None and value != ():
             check(value)
     _require_together(values, rules)
-    draft = Draft(values, model, models, limits)
+    draft = Draft(values, model, models, limits, image_sizes)
     for name, complete in _COMPLETE:
         values[name] = complete(values[name], draft)
     return RenderRequest(**values)

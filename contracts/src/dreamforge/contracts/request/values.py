@@ -16,6 +16,11 @@ PromptSyntax = Literal["weighted", "plain"]
 ResizeMode = Literal["crop", "fit", "stretch"]
 # A request can also take the image's size; it is recorded with the sides that came of it, and what is over is cropped.
 RequestedResizeMode = Literal["crop", "fit", "image_size", "stretch"]
+# What lies below a mask when the render starts: the image itself, the colours around the mask spread into it, noise, or
+# latents that are zero. The last two are in the latents, as A1111 has them.
+MaskFill = Literal["original", "fill", "noise", "nothing"]
+# Which colour of a mask is rendered again.
+MaskSelects = Literal["white", "black"]
 # Exact in JSON and in every browser.
 Seed = Annotated[int, Field(ge=0, le=2**53 - 1)]
 
@@ -40,6 +45,8 @@ UPSCALE_STRENGTH = 0.35
 UPSCALE_FACTOR_MAX = 16.0
 LORA_WEIGHT_MAX = 4.0
 CONTROL_SCALE_MAX = 4.0
+# More blur than this is one grey, and only costs time.
+MASK_BLUR_PX_MAX = 1_000.0
 
 
 class LoraUse(Value):
@@ -83,6 +90,26 @@ class ControlUse(Value):
         allow_inf_nan=False,
         title="Scale",
         description="How strictly the render follows it.",
+        json_schema_extra={"x-widget": "number"},
+    )
+
+
+class MaskedArea(Value):
+    """Only what lies around the mask is rendered, at the size of the render, and put back into the whole image."""
+
+    padding_px: int = Field(ge=0)
+    width_px: int = Field(ge=1, description="of the image, and so of the finished one")
+    height_px: int = Field(ge=1, description="of the image, and so of the finished one")
+
+
+class MaskedAreaInput(Value):
+    """Only what lies around the mask is rendered, as a client requests it."""
+
+    padding_px: int = Field(
+        ge=0,
+        le=SIDE_PX_MAX,
+        title="Padding",
+        description="How far around the mask the model sees the image, in pixels of the image.",
         json_schema_extra={"x-widget": "number"},
     )
 

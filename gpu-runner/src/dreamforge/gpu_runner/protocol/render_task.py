@@ -76,5 +76,5 @@ class RenderTask(Value):
     @property
     def output_px(self) -> tuple[int, int]:
         """Width and height of the finished image."""
-        last = self.request.upscale or self.request
+        last = self.request.masked_area or self.request.upscale or self.request
         return last.width_px, last.height_px

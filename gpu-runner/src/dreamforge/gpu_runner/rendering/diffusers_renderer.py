@@ -106,10 +106,11 @@ class DiffusersRenderer:
         # Not inference mode: a layer that waits in the host's memory could not come back to it.
         with self._device_errors(), torch.no_grad():
             result = self._passes(base, task, seed, on_step)
+            finished = self._features.finish(task, result.pixels)
         tier_dtype = task.tier.dtype if task.tier else None
-        engine = self._engine.model_copy(update={"dtype": result.pixels.dtype or tier_dtype or self._engine.dtype})
+        engine = self._engine.model_copy(update={"dtype": finished.dtype or tier_dtype or self._engine.dtype})
         recipe = recipe_for(task, seed, engine, pipeline=result.pipeline, sampler=result.sampler)
-        return RenderedImage(sub_filtered(_numbers(result.pixels).numpy()), recipe, result.pixels.warnings)
+        return RenderedImage(sub_filtered(_numbers(finished).numpy()), recipe, finished.warnings)
 
     def peak_bytes(self) -> int:
         """Peak memory of the device."""

@@ -86,6 +86,12 @@ class FeatureChain:
         watchers = (feature.watch(context, pipeline) for feature in self._features)
         return next((watcher for watcher in watchers if watcher is not None), None)
 
+    def finish(self, task: RenderTask, rendered: RenderedPixels) -> RenderedPixels:
+        """The finished image, each feature changing what the one before gave."""
+        for feature in self._features:
+            rendered = feature.finish(task, rendered)
+        return rendered
+
     def release(self) -> None:
         """Let everything go that can be loaded again."""
         for feature in self._features:

@@ -7,7 +7,9 @@ from dreamforge.gpu_runner.rendering.features.controlnet import ControlNetCache
 from dreamforge.gpu_runner.rendering.features.fp32_fallback import Fp32Fallback
 from dreamforge.gpu_runner.rendering.features.initial_image import InitialImage
 from dreamforge.gpu_runner.rendering.features.input_notes import InputNotes
+from dreamforge.gpu_runner.rendering.features.latent_fill import LatentFill
 from dreamforge.gpu_runner.rendering.features.lora import LoraAdapters
+from dreamforge.gpu_runner.rendering.features.masked_area import AreaPutBack
 from dreamforge.gpu_runner.rendering.features.memory_placement import MemoryPlacement
 from dreamforge.gpu_runner.rendering.features.previews import Previews
 from dreamforge.gpu_runner.rendering.features.prompt_weights import PromptWeights
@@ -21,8 +23,9 @@ from dreamforge.gpu_runner.rendering.hooks import RenderFeature
 def standard_features(device: torch.device) -> tuple[RenderFeature, ...]:
     """One of each, new, for one renderer on `device`.
 
-    The order matters in four places. Around a pass, memory placement is outside of the fallback, which is outside of
-    the sampler's errors. What a mask protects is put back outside of the fallback, which judges what was rendered.
+    The order matters in five places. Around a pass, memory placement is outside of the fallback, which is outside of
+    the sampler's errors. What a mask protects is put back outside of the fallback, which judges what was rendered, and
+    latents are filled inside of it, because it may render twice.
     Upscaling adds its pass after the initial image has changed the first. Whatever offers prompts in a way of its own
     stands before `Prompts`, which takes any.
     """
@@ -30,6 +33,7 @@ def standard_features(device: torch.device) -> tuple[RenderFeature, ...]:
         MemoryPlacement(device),
         InitialImage(),
         Fp32Fallback(),
+        LatentFill(),
         Samplers(),
         LoraAdapters(),
         ControlNetCache(device),
@@ -40,4 +44,5 @@ def standard_features(device: torch.device) -> tuple[RenderFeature, ...]:
         Prompts(),
         Previews(),
         InputNotes(),
+        AreaPutBack(),
     )

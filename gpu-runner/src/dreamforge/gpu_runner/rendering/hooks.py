@@ -96,5 +96,9 @@ class RenderFeature:
         """What looks at the latents after each step of this pass; the first feature that gives one is taken."""
         return None
 
+    def finish(self, task: RenderTask, rendered: RenderedPixels) -> RenderedPixels:  # noqa: ARG002
+        """After the last pass: the finished image. Errors: RenderFailed."""
+        return rendered
+
     def release(self) -> None:
         """The device ran out of memory: let everything go that can be loaded again."""

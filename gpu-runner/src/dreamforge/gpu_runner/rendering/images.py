@@ -5,7 +5,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from dreamforge.gpu_runner.rendering.regions import Box, fitted_box, size_of
+
 WHITE = 255
+#: The model renders anew from here on; what is below is only blended.
+HALF = 128
 
 
 def enlarge(image: Image.Image, *, width_px: int, height_px: int) -> Image.Image:
@@ -29,6 +33,27 @@ def pasted(rendered: torch.Tensor, image: Image.Image, mask: Image.Image) -> tor
     share = torch.from_numpy(np.array(mask, dtype=np.int32))[:, :, None]
     blended = (rendered.to(torch.int32) * share + kept * (WHITE - share) + WHITE // 2) // WHITE
     return blended.to(torch.uint8)
+
+
+def put_back(rendered: torch.Tensor, image: Image.Image, mask: Image.Image, box: Box) -> torch.Tensor:
+    """The image with what was rendered of a box of it, where the mask is not 0; every other pixel as it was.
+
+    Shapes: rendered is (height, width, 3) bytes of any size, in which the box lies as `fitted_box` says; image and mask
+    are the whole ones.
+    """
+    whole = torch.from_numpy(np.array(image))
+    size = size_of(box)
+    part = as_image(rendered.numpy())
+    part = enlarge(part.crop(fitted_box(size, part.size)), width_px=size[0], height_px=size[1])
+    blended = pasted(torch.from_numpy(np.array(part)), image.crop(box), mask.crop(box))
+    left, upper, right, lower = box
+    whole[upper:lower, left:right] = blended
+    return whole
+
+
+def marked_anew(mask: Image.Image) -> torch.Tensor:
+    """Where a mask has the model render anew: (height, width) of booleans."""
+    return torch.from_numpy(np.asarray(mask) >= HALF)
 
 
 def as_bytes(images: torch.Tensor) -> torch.Tensor | None:

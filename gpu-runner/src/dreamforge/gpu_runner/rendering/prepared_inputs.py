@@ -6,21 +6,24 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops, ImageFilter
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.request.values import ResizeMode
 from dreamforge.gpu_runner.protocol.render_task import InputImage, RenderTask
+from dreamforge.gpu_runner.rendering.images import HALF
 from dreamforge.gpu_runner.rendering.input_images import NotAnImage, Pixels, decode_image, decode_mask
+from dreamforge.gpu_runner.rendering.regions import Box, Size, region_around
 from dreamforge.gpu_runner.rendering.renderer import RenderFailed
-from dreamforge.gpu_runner.rendering.resizing import Size, Target, has_shape_of, resized
+from dreamforge.gpu_runner.rendering.resizing import Target, has_shape_of, resized
+from dreamforge.gpu_runner.rendering.spreading import spread_into
 
 #: Prepared images that stay in memory: those of a job in both of its passes. Each seed of it uses them again.
 KEPT = 4
+#: Whole images of which only an area is rendered: the one of a job.
+AREAS_KEPT = 1
 #: Around a mask that is fitted in, all is rendered anew; around the image of a ControlNet there is nothing to follow.
 RENDERED_ANEW, NOTHING_TO_FOLLOW = 255, 0
-#: The model renders anew from here on; what is below is only blended.
-HALF = 128
 NOTHING_ANEW = "it is nowhere lighter than half, so the model renders nothing anew"
 
 
@@ -32,6 +35,37 @@ class Start:
     mask: Image.Image | None
     #: What was done to each, by the name of its parameter.
     notes: tuple[tuple[str, tuple[str, ...]], ...]
+    #: What the model starts from, where that is not the image itself.
+    filled: Image.Image | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """The part of an image that is rendered, and the whole of it, with its mask."""
+
+    image: Image.Image
+    mask: Image.Image
+    box: Box
+    notes: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _MaskUse:
+    """A mask, and what is done to it before it counts."""
+
+    source: InputImage
+    inverted: bool
+    blur_px: float
+    spreads: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _AreaUse:
+    image: InputImage
+    mask: _MaskUse
+    padding_px: int
+    size_px: Size
+    shape: Size
 
 
 def start_of(task: RenderTask, size_px: Size) -> Start | None:
@@ -39,8 +73,31 @@ def start_of(task: RenderTask, size_px: Size) -> Start | None:
     request = task.request
     if request.init_image is None:
         return None
-    mask = task.inputs[request.mask_image] if request.mask_image is not None else None
-    return _start(task.inputs[request.init_image], mask, size_px, request.resize_mode or "stretch")
+    if (area := _area_use(task)) is not None:
+        return _start_of_area(area, size_px)
+    return _start(task.inputs[request.init_image], _mask_use(task), size_px, request.resize_mode or "stretch")
+
+
+def area_of(task: RenderTask) -> Area | None:
+    """What is rendered of the image; None: all of it. Errors: RenderFailed(invalid_request)."""
+    use = _area_use(task)
+    return None if use is None else _area(use)
+
+
+def _mask_use(task: RenderTask) -> _MaskUse | None:
+    request = task.request
+    if request.mask_image is None:
+        return None
+    source = task.inputs[request.mask_image]
+    return _MaskUse(source, request.mask_selects == "black", request.mask_blur_px or 0.0, request.mask_fill == "fill")
+
+
+def _area_use(task: RenderTask) -> _AreaUse | None:
+    request, mask = task.request, _mask_use(task)
+    if (area := request.masked_area) is None or request.init_image is None or mask is None:
+        return None
+    sizes = (area.width_px, area.height_px), (request.width_px, request.height_px)
+    return _AreaUse(task.inputs[request.init_image], mask, area.padding_px, *sizes)
 
 
 def control_of(task: RenderTask, size_px: Size) -> Pixels | None:
@@ -48,7 +105,8 @@ def control_of(task: RenderTask, size_px: Size) -> Pixels | None:
     request = task.request
     if request.control is None:
         return None
-    return _control(task.inputs[request.control.image], size_px, request.resize_mode or "stretch")
+    mode = request.resize_mode or "stretch"
+    return _control(task.inputs[request.control.image], size_px, mode, _area_use(task))
 
 
 def notes_of(task: RenderTask, size_px: Size) -> Iterator[str]:
@@ -61,45 +119,85 @@ def notes_of(task: RenderTask, size_px: Size) -> Iterator[str]:
 
 
 @lru_cache(KEPT)
-def _start(source: InputImage, mask_source: InputImage | None, size_px: Size, mode: ResizeMode) -> Start:
+def _start(source: InputImage, mask_use: _MaskUse | None, size_px: Size, mode: ResizeMode) -> Start:
     read = _decoded(source, decode_image)
     image, shape = resized(read.image, Target(size_px, mode))
     notes = ("init_image", _joined(read.notes, shape))
-    if mask_source is None:
+    if mask_use is None:
         return Start(image, None, (notes,))
-    mask = _mask(mask_source, read.image.size, size_px, mode)
-    return Start(image, mask.image, (notes, ("mask_image", mask.notes)))
+    laid = _mask(mask_use, read.image.size, laid=mode != "stretch")
+    mask, _ = resized(laid.image, Target(size_px, mode, Image.Resampling.BILINEAR, margin=RENDERED_ANEW))
+    noted = (notes, ("mask_image", _joined(laid.notes, _emptiness(mask))))
+    return Start(image, mask, noted, spread_into(image, mask) if mask_use.spreads else None)
 
 
 @lru_cache(KEPT)
-def _control(source: InputImage, size_px: Size, mode: ResizeMode) -> Pixels:
+def _start_of_area(use: _AreaUse, size_px: Size) -> Start:
+    """Of the area alone: all of it shows, so that an image too short for the shape of the render gets margins."""
+    area = _area(use)
+    image, _ = resized(area.image.crop(area.box), Target(size_px, "fit"))
+    mask, _ = resized(area.mask.crop(area.box), Target(size_px, "fit", Image.Resampling.BILINEAR, RENDERED_ANEW))
+    return Start(image, mask, area.notes, spread_into(image, mask) if use.mask.spreads else None)
+
+
+@lru_cache(AREAS_KEPT)
+def _area(use: _AreaUse) -> Area:
+    read = _decoded(use.image, decode_image)
+    if read.image.size != use.size_px:
+        found, recorded = ("x".join(map(str, size)) for size in (read.image.size, use.size_px))
+        raise _invalid(f"input {use.image.sha256[:12]} is {found}, not {recorded} as recorded")
+    mask = _mask(use.mask, read.image.size, laid=True)
+    box = region_around(np.asarray(mask.image), use.padding_px, use.shape)
+    notes = ("init_image", read.notes), ("mask_image", _joined(mask.notes, _emptiness(mask.image)))
+    return Area(read.image, mask.image, box, notes)
+
+
+@lru_cache(KEPT)
+def _control(source: InputImage, size_px: Size, mode: ResizeMode, area_use: _AreaUse | None) -> Pixels:
+    """Where only an area is rendered, the image is laid on the whole one first, and the same area of it counts."""
     read = _decoded(source, decode_image)
-    image, shape = resized(read.image, Target(size_px, mode, margin=NOTHING_TO_FOLLOW))
+    image = read.image
+    if area_use is not None:
+        area = _area(area_use)
+        whole, shape = resized(image, Target(area.image.size, mode, margin=NOTHING_TO_FOLLOW))
+        image, mode = whole.crop(area.box), "fit"
+        image, _ = resized(image, Target(size_px, mode, margin=NOTHING_TO_FOLLOW))
+    else:
+        image, shape = resized(image, Target(size_px, mode, margin=NOTHING_TO_FOLLOW))
     return Pixels(image, _joined(read.notes, shape))
 
 
-def _mask(source: InputImage, image_px: Size, size_px: Size, mode: ResizeMode) -> Pixels:
-    """A mask lies on the image, so it is brought to the image's size first, and with it to that of the pass.
+def _mask(use: _MaskUse, image_px: Size, *, laid: bool) -> Pixels:
+    """A mask lies on the image, so it is brought to the image's size: where that is asked for, or where it is blurred.
 
     Bilinear: Lanczos rings, and would leave a faint frame around the hole.
     """
-    read = _decoded(source, decode_mask)
-    mask, laid = read.image, ""
-    if mode != "stretch" and mask.size != image_px:
+    read = _decoded(use.source, decode_mask)
+    mask, stretched = read.image, ""
+    if (laid or use.blur_px) and mask.size != image_px:
         if not has_shape_of(mask.size, image_px):
-            laid = "stretched to the shape of the image"
+            stretched = "stretched to the shape of the image"
         mask = mask.resize(image_px, Image.Resampling.BILINEAR)
-    mask, _ = resized(mask, Target(size_px, mode, Image.Resampling.BILINEAR, margin=RENDERED_ANEW))
-    empty = "" if np.asarray(mask).max() >= HALF else NOTHING_ANEW
-    return Pixels(mask, _joined(read.notes, laid, empty))
+    if use.inverted:
+        mask = ImageChops.invert(mask)
+    if use.blur_px:
+        mask = mask.filter(ImageFilter.GaussianBlur(use.blur_px))
+    return Pixels(mask, _joined(read.notes, stretched))
+
+
+def _emptiness(mask: Image.Image) -> str:
+    return "" if np.asarray(mask).max() >= HALF else NOTHING_ANEW
 
 
 def _decoded(source: InputImage, decode: Callable[[bytes], Pixels]) -> Pixels:
     try:
         return decode(Path(source.path).read_bytes())
     except (OSError, NotAnImage) as error:
-        message = f"input {source.sha256[:12]} is not an image that can be read: {error}"
-        raise RenderFailed(FailureReason.INVALID_REQUEST, message) from error
+        raise _invalid(f"input {source.sha256[:12]} is not an image that can be read: {error}") from error
+
+
+def _invalid(message: str) -> RenderFailed:
+    return RenderFailed(FailureReason.INVALID_REQUEST, message)
 
 
 def _joined(notes: tuple[str, ...], *more: str) -> tuple[str, ...]:

@@ -6,8 +6,7 @@ import numpy as np
 from PIL import Image
 
 from dreamforge.contracts.request.values import ResizeMode
-
-Size = tuple[int, int]
+from dreamforge.gpu_runner.rendering.regions import Size, fitted_box, size_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +59,9 @@ def crop_box(size: Size, target: Size) -> tuple[float, float, float, float]:
 
 
 def _fitted(image: Image.Image, target: Target) -> Image.Image:
-    scale = min(target.size_px[0] / image.width, target.size_px[1] / image.height)
-    inner = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), target.resampling)
-    wide, high = target.size_px[0] - inner.width, target.size_px[1] - inner.height
-    around = [(high // 2, high - high // 2), (wide // 2, wide - wide // 2), (0, 0)]
-    pixels = np.asarray(inner)
+    left, upper, right, lower = box = fitted_box(image.size, target.size_px)
+    around = [(upper, target.size_px[1] - lower), (left, target.size_px[0] - right), (0, 0)]
+    pixels = np.asarray(image.resize(size_of(box), target.resampling))
     if target.margin is None:
         padded = np.pad(pixels, around[: pixels.ndim], mode="edge")
     else:

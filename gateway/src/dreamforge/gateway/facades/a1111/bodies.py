@@ -128,7 +128,7 @@ class ImageGeneration(A1111Generation):
     mask_round: bool | None = None
     inpainting_fill: int | None = None
     inpaint_full_res: bool | None = None
-    inpaint_full_res_padding: int | None = None
+    inpaint_full_res_padding: int | None = Field(default=None, ge=0)
     inpainting_mask_invert: bool | None = None
     include_init_images: bool | None = None
 

@@ -47,6 +47,9 @@ A1111_NAMES = {
     "strength": "denoising_strength",
     "init_image": "init_images/0",
     "mask_image": "mask",
+    "mask_fill": "inpainting_fill",
+    "masked_area": "inpaint_full_res",
+    "masked_area/padding_px": "inpaint_full_res_padding",
     "upscale/factor": "hr_scale",
     "upscale/strength": "denoising_strength",
     "upscale/steps": "hr_second_pass_steps",
@@ -63,10 +66,10 @@ A1111_NAMES = {
 UPSCALERS = ("Lanczos", "None")
 #: By number, what A1111 does with an image of another shape; 3 enlarges latents, which is not done here.
 RESIZE_MODES = ("stretch", "crop", "fit")
-#: What A1111 puts below a mask before it renders: 1 is the image itself.
-FILL_ORIGINAL = 1
+#: By number, what A1111 puts below a mask before it renders.
+MASK_FILLS = ("fill", "original", "noise", "nothing")
 #: What A1111 takes where nothing is said.
-DENOISING_STRENGTH, MASK_BLUR_PX, HR_SCALE = 0.75, 4.0, 2.0
+DENOISING_STRENGTH, MASK_BLUR_PX, MASK_FILL, HR_SCALE = 0.75, 4.0, 0, 2.0
 SAMPLES_FORMATS = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp", "avif": "avif"}
 _SAME = frozenset(("", "Use same checkpoint", "Use same sampler", "Use same scheduler"))
 _T = TypeVar("_T")
@@ -113,7 +116,7 @@ def from_image(body: Json, models: Models, selected: str | None) -> A1111Request
     if asked.mask:
         made.images["mask_image"] = image_in(asked.mask, "mask")
         made.mask_change = _mask_change(asked)
-        wrong += _of_mask(asked, strength)
+        made.fields |= _of_mask(asked, wrong)
     _take_control(asked, made, models, wrong)
     return _checked(made, body, wrong)
 
@@ -294,15 +297,18 @@ def _mask_change(asked: ImageGeneration) -> MaskChange:
     )
 
 
-def _of_mask(asked: ImageGeneration, strength: float) -> list[Violation]:
-    wrong: list[Violation] = []
-    if asked.inpaint_full_res:
-        says = "must be false: the whole image is rendered, not an enlarged part of it"
-        wrong.append(Violation(says, pointer(("inpaint_full_res",))))
-    if asked.inpainting_fill not in (None, FILL_ORIGINAL) and strength < 1:  # at 1, all below the mask is noise
-        says = "must be 1 (original), or denoising_strength must be 1: the render starts from the image itself"
+def _of_mask(asked: ImageGeneration, wrong: list[Violation]) -> dict[str, Any]:
+    """What lies below the mask, and how much is rendered: only the masked area where nothing is said, as there."""
+    number = _first(asked.inpainting_fill, MASK_FILL)
+    fields: dict[str, Any] = {}
+    if 0 <= number < len(MASK_FILLS):
+        fields["mask_fill"] = MASK_FILLS[number]
+    else:
+        says = "must be 0 (fill), 1 (original), 2 (latent noise) or 3 (latent nothing)"
         wrong.append(Violation(says, pointer(("inpainting_fill",))))
-    return wrong
+    if asked.inpaint_full_res is not False:
+        fields["masked_area"] = {"padding_px": asked.inpaint_full_res_padding or 0}
+    return fields
 
 
 def _take_control(asked: A1111Generation, made: A1111Request, models: Models, wrong: list[Violation]) -> None:

@@ -100,12 +100,19 @@ function requestedUpscale({ upscale, width_px: before_px }) {
   return { ...own, factor: upscale.factor ?? width_px / before_px };
 }
 
+// The area around a mask is recorded with the size of the image.
+const requestedArea = ({ masked_area }) => masked_area && { padding_px: masked_area.padding_px };
+
 // Before there was a choice, an image of another shape was stretched, and nothing was recorded.
 const requestedResizeMode = ({ resize_mode, init_image, control }) =>
   resize_mode ?? (init_image || control ? "stretch" : undefined);
 
+// A recorded request with the values that request it again.
+const requested = request => ({ ...request, upscale: requestedUpscale(request), masked_area: requestedArea(request),
+  resize_mode: requestedResizeMode(request) });
+
 // The body that requests the same images as a recorded request.
 function sameAgain(request) {
-  const body = { ...request, upscale: requestedUpscale(request), resize_mode: requestedResizeMode(request) };
+  const body = requested(request);
   return Object.fromEntries(Object.entries(body).filter(([, each]) => each !== undefined && each !== null));
 }

@@ -189,7 +189,7 @@ class RequestForm {
     this.clear();
     this.mask?.use(false);
     for (const name of ["model_id", "preset"]) { selectOption($(`field-${name}`), request[name]); this.choose(); }
-    const values = { ...request, upscale: requestedUpscale(request), resize_mode: requestedResizeMode(request) };
+    const values = requested(request);
     const own = [];
     const text = (input, name, value) => {
       if (isTyped(input) && input.value !== value) own.push([name, input, value]); else this.write(input, value);
@@ -319,7 +319,8 @@ class RequestForm {
 
   // The settings of a request, with one of its images to start from: at the size of that image, with a new seed.
   startFrom(request, image) {
-    const { sha256, width_px, height_px } = image, { mask_image, upscale, strength, seed, ...rest } = request;
+    const { sha256, width_px, height_px } = image;
+    const { mask_image, mask_selects, mask_blur_px, mask_fill, masked_area, upscale, strength, seed, ...rest } = request;
     this.fill({ ...rest, images: 1, width_px, height_px });
     const start = this.active.find(each => each.name === "init_image");
     start.set(sha256, addressOf(image));

@@ -30,13 +30,18 @@ class InitialImage(RenderFeature):
         start = start_of(context.task, context.current.size_px) if context.is_first else None
         if start is None:
             return {}
-        image = {"image": start.image, "strength": context.current.strength}
+        image = {"image": start.filled or start.image, "strength": context.current.strength}
         return image if start.mask is None else image | {"mask_image": start.mask}
 
     def run(self, context: PassContext, pipeline: Pipeline, proceed: RunPass) -> RenderedPixels:  # noqa: ARG002
-        """What the mask protects is put back after each pass: an autoencoder gives no pixel back as it was."""
+        """What the mask protects is put back after each pass: an autoencoder gives no pixel back as it was.
+
+        Where only an area was rendered, it is put back once, into the whole image.
+        """
         rendered = proceed()
+        if context.task.request.masked_area is not None or rendered.pixels is None:
+            return rendered
         start = start_of(context.task, context.current.size_px)
-        if start is None or start.mask is None or rendered.pixels is None:
+        if start is None or start.mask is None:
             return rendered
         return replace(rendered, pixels=pasted(rendered.pixels, start.image, start.mask))
