@@ -15,6 +15,7 @@ HERE = {"OpenAI's image API", "Agents (MCP)", "Pictures of other programs"}
 ELSEWHERE = {
     "A1111": "tests/clients/test_a1111.py",
     "ComfyUI": "tests/clients/test_comfyui_v2.py",
+    "Python": "client/tests/integration/test_whole_client.py",
     "Open WebUI": "tests/clients/test_open_webui.py",
     "Webhooks": "tests/clients/test_webhooks.py",
 }

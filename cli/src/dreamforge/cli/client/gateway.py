@@ -77,9 +77,9 @@ class GatewayClient:
         """Delete what a path names. Idempotent."""
         return await self._session.write("DELETE", path)
 
-    async def write(self, method: str, path: str, body: Json | None) -> Json:
-        """Any other write; {} where the answer has no body."""
-        return await self._session.write(method, path, body)
+    async def write(self, method: str, path: str, body: Json | None, key: str | None = None) -> Json:
+        """Any other write; {} where the answer has no body. With an Idempotency-Key it is repeated if need be."""
+        return await self._session.write(method, path, body, idempotency_key=key)
 
     async def upload(self, data: bytes, content_type: str) -> Json:
         """Upload an image to render from; the answer has the hash that names it."""

@@ -10,6 +10,7 @@ from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.command_group import GatewayGroup
 from dreamforge.cli.commands.runners import table_of
 from dreamforge.cli.console import Json, emit, err, out, run
+from dreamforge.runtime import ids
 
 app = GatewayGroup("Send events of jobs to other servers, signed as Standard Webhooks says.")
 Id = Annotated[str, typer.Argument(help="The id in `dreamforge webhooks list`.")]
@@ -32,7 +33,7 @@ def create(
     Example: dreamforge webhooks create https://shop.example/hook --kind job.succeeded --kind job.failed
     """
     body: JsonObject = {"url": url, "name": name} | ({"kinds": kind} if kind else {}) | ({"job_id": job} if job else {})
-    _print_secret(run(_write("POST", PATH, body)), json=json)
+    _print_secret(run(_write("POST", PATH, body, key=ids.new_id())), json=json)
 
 
 @app.command("list")
@@ -135,6 +136,6 @@ async def _read(path: str, **query: str | int | None) -> JsonObject:
         return await gateway.read(path, **query)
 
 
-async def _write(method: str, path: str, body: Any) -> JsonObject:  # Any: JSON
+async def _write(method: str, path: str, body: Any, key: str | None = None) -> JsonObject:  # Any: JSON
     async with GatewayClient(cli_settings.load()) as gateway:
-        return await gateway.write(method, path, body)
+        return await gateway.write(method, path, body, key)
