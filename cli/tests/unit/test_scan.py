@@ -55,6 +55,14 @@ def test_comfyui(tmp_path: Path) -> None:
     assert (lora.family, lora.size_bytes) == ("stable-diffusion", lora.path.stat().st_size)
 
 
+def test_a_vae_in_one_file_is_added_with_its_family(tmp_path: Path) -> None:
+    sides = [f"{side}.{end}.weight" for side in ("encoder", "decoder") for end in ("conv_in", "conv_out")]
+    write_safetensors(tmp_path / "vae" / "fine.safetensors", dict.fromkeys(sides, (8, 8)))
+    one = found(tmp_path)["vae/fine.safetensors"]
+    assert (one.kind, one.family) == ("vae", None)
+    assert "--family" in one.problem
+
+
 def test_a1111_and_swarmui_differ_in_a_letter(tmp_path: Path) -> None:
     webui, swarm = tmp_path / "webui", tmp_path / "swarm"
     write_safetensors(webui / "models" / "Stable-diffusion" / "a.safetensors", CHECKPOINT)

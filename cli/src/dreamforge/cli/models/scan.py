@@ -50,6 +50,8 @@ _KIND_OF_REASON = {
 }
 _PICKLE = "is a pickle, and reading it runs whatever code it holds: take the same weights as .safetensors"
 
+_FAMILY_ASKED = "its weights do not say which models it fits: add it alone, with dreamforge models add FILE --family"
+
 
 class TooManyEntries(Exception):
     """The folder has more entries than a tree of models has."""
@@ -126,7 +128,8 @@ def _found(path: Path, root: Path) -> FoundModel:
         kind = next((kind for words, kind in _KIND_OF_REASON.items() if words in error.reason), "")
         says = f"{error.part} {error.reason}; {error.right}".strip()
         return FoundModel(path, kind or _kind_by_folder(path, root), size_bytes, problem=says)
-    return FoundModel(path, _kind_of(facts, path), size_bytes, facts.family)
+    problem = _FAMILY_ASKED if facts.kind == "vae" and facts.family is None else ""
+    return FoundModel(path, _kind_of(facts, path), size_bytes, facts.family, problem)
 
 
 def _kind_of(facts: ModelFacts, path: Path) -> str:

@@ -238,6 +238,7 @@ class RequestParameters(Value):
             widget="vae",
             bounds=lambda model: Bounds() if model.capabilities.vae else None,
             complete=completion.check_vae,
+            metavar="ID",
         ),
     ] = Field(default=None, exclude_if=is_none)
     clip_skip: Annotated[
