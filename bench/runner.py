@@ -110,6 +110,7 @@ class System:
             "guidance_scale": GUIDANCE,
             "seed": first_seed,
             "images": images,
+            "determinism": "strict",  # image by image, as the script does; what batches save is in `bench.batching`
         }
         began = clock()
         answer = await connection.post("/v1/jobs", body)

@@ -1606,6 +1606,22 @@ export interface components {
             tier: string | null;
         };
         /**
+         * Geometry
+         * @description Where in a render batch an image was rendered: both are part of what makes its bytes.
+         */
+        Geometry: {
+            /**
+             * Place
+             * @description Which of them this one was, from 0.
+             */
+            place: number;
+            /**
+             * Size
+             * @description How many images were rendered in one run.
+             */
+            size: number;
+        };
+        /**
          * GridAxis
          * @description A parameter, and its values, in order.
          */
@@ -1640,6 +1656,20 @@ export interface components {
              * Format: date-time
              */
             at: string;
+            /**
+             * Batch Bounds
+             * @description images it renders in one run, as far as it has learnt, by model and size
+             * @default {}
+             */
+            batch_bounds?: {
+                [key: string]: number;
+            };
+            /**
+             * Batch Max
+             * @description most images it renders in one run; 1: each alone
+             * @default 1
+             */
+            batch_max?: number;
             /** Budget Bytes */
             budget_bytes: number;
             device: components["schemas"]["Device"];
@@ -2277,6 +2307,11 @@ export interface components {
          * @description A named way to use a model: what a request gets when it does not say.
          */
         Preset: {
+            /**
+             * Determinism
+             * @description strict: its images are rendered alone; None: batched
+             */
+            determinism?: ("strict" | "batched") | null;
             /** Guidance Scale */
             guidance_scale: number;
             /** Height Px */
@@ -2502,6 +2537,16 @@ export interface components {
              * @description A registered ControlNet and the image that the render follows.
              */
             control?: components["schemas"]["ControlUse"] | null;
+            /**
+             * Determinism
+             * @description strict: rendered alone, so that the same request gives the same bytes; batched: together with others where that is faster, and single pixels may differ by one level. Default: the preset's, or batched.
+             */
+            determinism?: ("strict" | "batched") | null;
+            /**
+             * Geometry
+             * @description Renders one image at this place of a batch of this size, as its recipe says, to get its bytes again.
+             */
+            geometry?: components["schemas"]["Geometry"] | null;
             /**
              * Guidance scale
              * @description How closely to follow the prompt; default: the preset's.
@@ -2789,6 +2834,18 @@ export interface components {
             /** @default null */
             deadlines?: components["schemas"]["Deadlines"] | null;
             /**
+             * Determinism
+             * @description strict: rendered alone, so that the same request gives the same bytes; batched: together with others where that is faster, and single pixels may differ by one level. Default: the preset's, or batched.
+             * @default null
+             */
+            determinism?: ("strict" | "batched") | null;
+            /**
+             * Geometry
+             * @description Renders one image at this place of a batch of this size, as its recipe says, to get its bytes again.
+             * @default null
+             */
+            geometry?: components["schemas"]["Geometry"] | null;
+            /**
              * Guidance scale
              * @description How closely to follow the prompt; default: the preset's.
              * @default null
@@ -2952,6 +3009,11 @@ export interface components {
          */
         TenantChange: {
             /**
+             * Determinism
+             * @description of its requests that do not say: strict, or batched whatever their preset says
+             */
+            determinism?: ("strict" | "batched") | null;
+            /**
              * Metadata
              * @description none: downloads are without recipes where a request does not ask for them
              */
@@ -3014,6 +3076,11 @@ export interface components {
          * @description What a tenant may use, and its share.
          */
         TenantReply: {
+            /**
+             * Determinism
+             * @description of its requests that do not say; null: as their presets do
+             */
+            determinism: ("strict" | "batched") | null;
             /**
              * Metadata
              * @description none: downloads are without recipes where a request does not ask for them

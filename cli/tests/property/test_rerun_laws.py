@@ -30,7 +30,8 @@ def resolved(given: Given) -> RenderRequest:
 
 
 def rerun_of(request: RenderRequest) -> RenderRequest:
-    body = submission(request, request.seed)
+    body = submission(request, request.seed, {})
+    del body["determinism"]
     return resolved(body | {"upscale": UpscaleInput(**body["upscale"])})
 
 
@@ -55,4 +56,4 @@ def test_a_request_without_a_recorded_factor_is_rerun_by_its_width() -> None:
     assert request.upscale is not None
     old = request.model_copy(update={"upscale": request.upscale.model_copy(update={"factor": None})})
     assert "factor" not in old.model_dump_json()
-    assert submission(old, 1)["upscale"]["factor"] == pytest.approx(1.5)
+    assert submission(old, 1, {})["upscale"]["factor"] == pytest.approx(1.5)

@@ -57,11 +57,11 @@ def test_it_says_how_many_pixels_differ_and_how_far() -> None:
 def test_each_kind_of_change_is_named() -> None:
     before = {
         "prompt": "a", "device_name": "A", "dtype": "fp32", "threads": 1, "tier": {"vae_tiling": False},
-        "model_digest": "0", "versions": {"torch": "1", "mkl_cbwr": "AUTO"}, "batch": {"size": 1},
+        "model_digest": "0", "versions": {"torch": "1", "mkl_cbwr": "AUTO"}, "geometry": {"size": 1},
     }  # fmt: skip
     after = {
         "prompt": "b", "device_name": "B", "dtype": "bf16", "threads": 2, "tier": {"vae_tiling": True},
-        "model_digest": "1", "versions": {"torch": "2", "mkl_cbwr": "AVX2"}, "batch": {"size": 8},
+        "model_digest": "1", "versions": {"torch": "2", "mkl_cbwr": "AVX2"}, "geometry": {"size": 8},
     }  # fmt: skip
     assert compare(png(ROWS), png(ROWS), before, after).causes == (
         "hardware", "determinism setting", "library", "precision", "memory placement", "batch geometry", "weights",
@@ -81,8 +81,18 @@ def test_a_rerun_states_all_values_that_a_preset_could_change() -> None:
         sampler="euler", loras=(LoraUse(model_id="l", weight=0.5),),
         upscale=Upscale(width_px=128, height_px=64, strength=0.4),
     )  # fmt: skip
-    body = submission(request, seed=11)
+    body = submission(request, 11, RECIPE)
     assert (body["seed"], body["images"], body["guidance_scale"]) == (11, 1, 0)
     assert body["upscale"] == {"factor": 2.0, "strength": 0.4}
     assert body["loras"] == [{"model_id": "l", "weight": 0.5}]
     assert "init_image" not in body
+    assert body["determinism"] == "strict", "its recipe has no geometry: it was rendered alone"
+
+
+def test_a_rerun_renders_in_the_geometry_of_the_recipe() -> None:
+    request = RenderRequest(
+        model_id="m", preset="p", prompt="x", width_px=64, height_px=32, steps=4, guidance_scale=0, seed=9, images=3
+    )
+    body = submission(request, 11, RECIPE | {"geometry": {"size": 4, "place": 2}})
+    assert body["geometry"] == {"size": 4, "place": 2}
+    assert "determinism" not in body

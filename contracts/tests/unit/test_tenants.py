@@ -22,6 +22,14 @@ def after(*commands: ConfigureTenant):
     return state
 
 
+def test_determinism_stays_until_it_is_set_again():
+    strict = after(ConfigureTenant(NOON, {}, determinism="strict"), ConfigureTenant(NOON, {}, weight=2))
+    assert strict.determinism == "strict"
+    assert decide_tenant(strict, ConfigureTenant(NOON, {}, determinism="strict")) == ()
+    (event,) = decide_tenant(strict, ConfigureTenant(NOON, {}, determinism="batched"))
+    assert evolve_tenant(strict, event).determinism == "batched"
+
+
 @given(st.lists(st.tuples(CHANGES, st.none() | st.integers(1, 100)), max_size=6))
 def test_the_last_word_on_each_quota_counts(changes):
     state = after(*(ConfigureTenant(NOON, quotas, weight) for quotas, weight in changes))

@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from dreamforge.contracts.errors import OutOfBounds
 from dreamforge.contracts.jobs.decisions import RequestJob
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.request.limits import Limits
+from dreamforge.contracts.request.values import Determinism
 from dreamforge.gateway.http.errors import InvalidRequest
 from dreamforge.gateway.submit.accept import SubmissionContext, accept, fingerprint, parse
 from dreamforge.gateway.submit.body import submission_for
@@ -22,8 +24,15 @@ LIMITS = Limits(steps=10, images=2, prompt_chars=20)
 SCHEMA = submission_for(LIMITS)
 
 
-def command(body: bytes, *, key: str | None = None, random_seed: int = 1, job_id: str = "J") -> RequestJob:
-    context = SubmissionContext(job_id, datetime(2026, 11, 23, tzinfo=UTC), "t", key, random_seed)
+def command(
+    body: bytes,
+    *,
+    key: str | None = None,
+    random_seed: int = 1,
+    job_id: str = "J",
+    determinism: Determinism | None = None,
+) -> RequestJob:
+    context = SubmissionContext(job_id, datetime(2026, 11, 23, tzinfo=UTC), "t", key, random_seed, determinism)
     return accept(body, context, schema=SCHEMA, models={"m": MODEL}, limits=LIMITS)
 
 
@@ -42,6 +51,22 @@ def test_with_a_key_the_seed_follows_from_the_job() -> None:
 
 def test_a_seed_that_is_said_is_taken() -> None:
     assert command(b'{"prompt": "a", "seed": 0}', key="k").request.seed == 0
+
+
+def test_determinism_is_the_requests_own_or_that_of_its_tenant() -> None:
+    assert command(b'{"prompt": "a"}').request.determinism is None
+    assert command(b'{"prompt": "a"}', determinism="strict").request.determinism == "strict"
+    own = command(b'{"prompt": "a", "determinism": "batched"}', determinism="strict")
+    assert own.request.determinism == "batched"
+
+
+def test_a_geometry_is_that_of_one_image() -> None:
+    asked = command(b'{"prompt": "a", "geometry": {"size": 4, "place": 3}}').request
+    assert (asked.images, asked.pixel_steps) == (1, 4 * 64 * 64 * 4)
+    with pytest.raises(OutOfBounds):
+        command(b'{"prompt": "a", "images": 2, "geometry": {"size": 4, "place": 3}}')
+    with pytest.raises(InvalidRequest, match="outside of 4 images"):
+        command(b'{"prompt": "a", "geometry": {"size": 4, "place": 4}}')
 
 
 def test_json_has_one_kind_of_number() -> None:

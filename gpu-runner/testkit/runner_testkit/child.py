@@ -44,7 +44,7 @@ class Talk:
 
     async def end_of(self, task: RenderTask) -> Done | Failed | Cancelled:
         """Give it a task and wait for the task's end."""
-        self.child.send(Render(task=task))
+        self.child.send(Render(tasks=(task,)))
         async with asyncio.timeout(60):
             while True:
                 for message in self.heard:

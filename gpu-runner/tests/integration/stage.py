@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-from dreamforge.contracts.events import Decision
+from dreamforge.contracts.events import Decision, RenderGroup
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.jobs import decisions
 from dreamforge.contracts.jobs.course import Status
@@ -104,13 +104,14 @@ class Stage:
         await self.store.execute(job_id, decisions.RequestJob(job_id, clock.now(), "default", 5, request))
         return job_id
 
-    async def assign(self, job_id: str, *, instance_id: str | None = None) -> int:
+    async def assign(self, job_id: str, *, instance_id: str | None = None, group: RenderGroup | None = None) -> int:
         """Give its next attempt to the runner, at the time when a retry is due; the attempt's number."""
         beat = self.beat()
         assert beat is not None
         state, now = await self.state(job_id), clock.now()
         attempt, due = state.attempt + 1, max(now, state.retry_at or now)
-        command = decisions.AssignJob(due, attempt, "r1", instance_id or beat.instance_id, 0, DECISION)
+        instance_id = instance_id or beat.instance_id
+        command = decisions.AssignJob(due, attempt, "r1", instance_id, 0, DECISION, group=group)
         await self.store.execute(job_id, command)
         return attempt
 

@@ -94,7 +94,7 @@ async def test_every_step_is_told_in_order(talk: Talk, tiny_task: MakeTask) -> N
 
 async def test_cancel_takes_effect_within_one_step(talk: Talk, tiny_task: MakeTask) -> None:
     task = tiny_task(steps=900)
-    talk.child.send(Render(task=task))
+    talk.child.send(Render(tasks=(task,)))
     await talk.until(StepDone, task.task_id)
     seen_before = len(talk.steps(task))
     talk.child.send(Cancel(task_id=task.task_id))
@@ -106,8 +106,8 @@ async def test_cancel_takes_effect_within_one_step(talk: Talk, tiny_task: MakeTa
 
 async def test_a_task_cancelled_while_it_waits_is_never_begun(talk: Talk, tiny_task: MakeTask) -> None:
     first, second = tiny_task(steps=60), tiny_task()
-    talk.child.send(Render(task=first))
-    talk.child.send(Render(task=second))
+    talk.child.send(Render(tasks=(first,)))
+    talk.child.send(Render(tasks=(second,)))
     talk.child.send(Cancel(task_id=second.task_id))
     await talk.until(Cancelled, second.task_id)
     await talk.until(Done, first.task_id)

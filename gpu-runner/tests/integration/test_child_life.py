@@ -26,7 +26,7 @@ def task(task_id: str = "t", *, steps: int = 4) -> RenderTask:
 
 async def test_a_killed_child_is_heard_of_at_once() -> None:
     async with talking(SLOW) as talk:
-        talk.child.send(Render(task=task(steps=900)))
+        talk.child.send(Render(tasks=(task(steps=900),)))
         await talk.until(StepDone)
         os.kill(talk.child.pid, signal.SIGKILL)
         assert await asyncio.wait_for(talk.child.wait_gone(), 5) == -signal.SIGKILL
@@ -35,22 +35,22 @@ async def test_a_killed_child_is_heard_of_at_once() -> None:
 
 async def test_a_child_that_is_asked_to_stop_finishes_first() -> None:
     async with talking(SLOW) as talk:
-        talk.child.send(Render(task=task()))
+        talk.child.send(Render(tasks=(task(),)))
         assert await talk.child.stop(30) == 0
         assert len(talk.said(Done)) == 1
 
 
 async def test_a_child_that_does_not_stop_in_time_is_killed() -> None:
     async with talking(SLOW) as talk:
-        talk.child.send(Render(task=task(steps=900)))
+        talk.child.send(Render(tasks=(task(steps=900),)))
         assert await talk.child.stop(0.2) == -signal.SIGKILL
 
 
 async def test_slots_work_beside_each_other() -> None:
     options = ChildOptions(renderer="synthetic", step_delay_seconds=0.05, slots=2)
     async with talking(options) as talk:
-        talk.child.send(Render(task=task("long", steps=900)))
-        talk.child.send(Render(task=task("short")))
+        talk.child.send(Render(tasks=(task("long", steps=900),)))
+        talk.child.send(Render(tasks=(task("short"),)))
         await talk.until(Done, "short")
         assert talk.said(Done, "long") == []
 

@@ -77,7 +77,7 @@ recipes = st.builds(
 )
 to_child = st.one_of(
     st.builds(messages.Load, model_id=name, path=text, digest=sha256),
-    st.builds(messages.Render, task=tasks),
+    st.builds(messages.Render, tasks=st.lists(tasks, min_size=1, max_size=3).map(tuple)),
     st.builds(messages.Cancel, task_id=name),
     st.just(messages.Stop()),
 )

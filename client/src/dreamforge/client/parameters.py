@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
-from dreamforge.contracts.request.values import ControlUse, LoraUse, MaskedAreaInput, UpscaleInput
+from dreamforge.contracts.request.values import ControlUse, Geometry, LoraUse, MaskedAreaInput, UpscaleInput
 
 
 class OptionalParameters(TypedDict, total=False):
@@ -55,6 +55,12 @@ class OptionalParameters(TypedDict, total=False):
     """A registered autoencoder that encodes and decodes images in place of the model's own."""
     clip_skip: int | None
     """How many of the last layers of the text encoder are left out; default: none. 1 is what A1111 calls 2."""
+    determinism: Literal["strict", "batched"] | None
+    """strict: rendered alone, so that the same request gives the same bytes; batched: together with others where
+    that is faster, and single pixels may differ by one level. Default: the preset's, or batched.
+    """
+    geometry: Geometry | None
+    """Renders one image at this place of a batch of this size, as its recipe says, to get its bytes again."""
     init_image: str | None
     """SHA-256 of an upload or of an artifact."""
     mask_image: str | None

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from dreamforge.contracts.models.descriptor import Sha256, Token, Value, is_none
+from dreamforge.contracts.models.descriptor import Sha256, Token, Value, is_none, is_one
 from dreamforge.contracts.request.batch import BatchPlace
 from dreamforge.contracts.request.render_request import Deadlines, RenderRequest
 from dreamforge.contracts.request.values import Seed
@@ -111,6 +111,13 @@ class JobRequested(JobEvent):
     )
 
 
+class RenderGroup(Value):
+    """Jobs that were given to a runner at once, to be rendered together."""
+
+    group_id: str
+    jobs: int = Field(ge=2, description="how many there are, this one included")
+
+
 class JobAssigned(JobEvent):
     """The scheduler gave an attempt to a runner instance; the subject ends in the runner."""
 
@@ -123,6 +130,9 @@ class JobAssigned(JobEvent):
     estimated_vram_bytes: int = Field(ge=0)
     decision: Decision
     tier: Token | None = Field(default=None, exclude_if=is_none, description="which tier of the model to load")
+    group: RenderGroup | None = Field(
+        default=None, exclude_if=is_none, description="the jobs that are rendered together with this one"
+    )
 
     def detail(self) -> str:
         return self.runner_id
@@ -353,6 +363,12 @@ class StepProgressed(AttemptEvent):
     )
     loading: str | None = Field(
         default=None, exclude_if=is_none, description="the model that is being read into memory before the first step"
+    )
+    together: int = Field(
+        default=1,
+        ge=1,
+        exclude_if=is_one,
+        description="how many images of the job, from image_index on, are rendered in one run and have made this step",
     )
 
 

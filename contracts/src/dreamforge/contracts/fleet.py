@@ -8,6 +8,8 @@ from dreamforge.contracts.models.descriptor import Token, Value
 # time to decide and start. Four heartbeats within a lease, so that one or two may be lost.
 HEARTBEAT_SECONDS = 0.75
 LEASE_SECONDS = 3
+# Images of a new shape in one run, until it is known what more of them save.
+FIRST_BATCH = 2
 
 
 class Device(Value):
@@ -47,3 +49,20 @@ class Heartbeat(Value):
     resident_model_ids: tuple[str, ...] = Field(default=(), description="what is loaded now")
     active: tuple[ActiveAttempt, ...] = ()
     step_seconds: dict[str, float] = Field(default={}, description="mean seconds a step, by preset")
+    batch_max: int = Field(default=1, ge=1, description="most images it renders in one run; 1: each alone")
+    batch_bounds: dict[str, int] = Field(
+        default={}, description="images it renders in one run, as far as it has learnt, by model and size"
+    )
+
+    def batch_bound(self, shape: str) -> int:
+        """How many images of a shape (see `batch_shape`) it renders in one run."""
+        return self.batch_bounds.get(shape, min(FIRST_BATCH, self.batch_max))
+
+
+def batch_shape(model_id: str, width_px: int, height_px: int) -> str:
+    """What a bound on images in one run is learnt for.
+
+    >>> batch_shape("tiny", 64, 32)
+    'tiny 64x32'
+    """
+    return f"{model_id} {width_px}x{height_px}"

@@ -8,6 +8,7 @@ from dreamforge.contracts.events import JOB_EVENTS, Event, StepProgressed
 from dreamforge.contracts.fleet import Device
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Sha256, Token, is_none, is_zero
 from dreamforge.contracts.quotas import WEIGHT_MAX, Quotas
+from dreamforge.contracts.request.values import Determinism
 from dreamforge.contracts.webhook_events import WEBHOOK_EVENTS
 
 
@@ -143,6 +144,11 @@ class TenantConfigured(TenantEvent):
         default=None,
         exclude_if=is_none,
         description="none: downloads of its pictures are without their recipes, where a request does not ask for them",
+    )
+    determinism: Determinism | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="of requests that do not say: strict, or batched whatever their preset says",
     )
 
 

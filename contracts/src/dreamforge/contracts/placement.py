@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from dreamforge.contracts.errors import SizeNotSupported
 from dreamforge.contracts.events import Candidate
-from dreamforge.contracts.fleet import Heartbeat
+from dreamforge.contracts.fleet import Heartbeat, batch_shape
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Tier
 from dreamforge.contracts.models.vram import estimate_vram_bytes
 from dreamforge.contracts.request.render_request import RenderRequest
@@ -65,15 +65,36 @@ class RunnerLoad:
 
 
 def required_bytes(needs: Needs, models: Models, tier: Tier | None = None) -> int:
-    """Peak memory of one render in a tier of its model (None: the most comfortable one), assets included.
+    """Peak memory of one image in a tier of its model (None: the most comfortable one), assets included.
 
-    Images of a job are rendered one by one (batch 1).
+    A runner renders several together only in memory that is left (see `images_together`).
     Errors: KeyError for a model or an asset that is not registered; SizeNotSupported.
     """
     model = models[needs.model_id]
     profile = (tier or model.all_tiers[0]).vram
     assets_bytes = sum(models[asset].vram.resident_bytes for asset in needs.assets)
     return assets_bytes + estimate_vram_bytes(profile, batch=1, height_px=needs.height_px, width_px=needs.width_px)
+
+
+def bytes_an_image(needs: Needs, models: Models, tier: Tier | None = None) -> int:
+    """What each further image of a run needs beyond the first. Errors: as `required_bytes`."""
+    profile = (tier or models[needs.model_id].all_tiers[0]).vram
+    one, two = (
+        estimate_vram_bytes(profile, batch=batch, height_px=needs.height_px, width_px=needs.width_px)
+        for batch in (1, 2)
+    )
+    return two - one
+
+
+def images_together(needs: Needs, models: Models, runner: RunnerLoad, tier: Tier | None = None) -> int:
+    """How many images a runner renders in one run, by what it has learnt and by the memory it has left; at least 1.
+
+    Errors: as `required_bytes`.
+    """
+    bound = runner.heartbeat.batch_bound(batch_shape(needs.model_id, needs.width_px, needs.height_px))
+    left = runner.heartbeat.budget_bytes - runner.committed_bytes - required_bytes(needs, models, tier)
+    more = max(1, bytes_an_image(needs, models, tier))
+    return max(1, min(bound, 1 + left // more))
 
 
 def tier_for(needs: Needs, models: Models, budget_bytes: int) -> Tier | None:
@@ -106,10 +127,10 @@ def judge(needs: Needs, models: Models, runner: RunnerLoad) -> Candidate:
     named = tier.name if models[needs.model_id].tiers else None
     if refusal := _lacks_capacity(need, runner):
         return Candidate(runner_id=heartbeat.runner_id, refused=refusal, tier=named)
-    return _scored(needs, need, runner, named)
+    return _scored(needs, need, runner, named, images_together(needs, models, runner, tier))
 
 
-def _scored(needs: Needs, need: int, runner: RunnerLoad, tier: str | None) -> Candidate:
+def _scored(needs: Needs, need: int, runner: RunnerLoad, tier: str | None, together: int) -> Candidate:
     heartbeat = runner.heartbeat
     resident = needs.model_id in heartbeat.resident_model_ids
     left = heartbeat.budget_bytes - runner.committed_bytes
@@ -117,6 +138,7 @@ def _scored(needs: Needs, need: int, runner: RunnerLoad, tier: str | None) -> Ca
         "model is loaded" if resident else "model must be loaded",
         f"{runner.free_slots} of {heartbeat.slots} slots free",
         f"needs {need} of {left} bytes" + (f" in tier {tier!r}" if tier else ""),
+        *((f"renders up to {together} images of this size together",) if together > 1 else ()),
     )
     score = (
         RESIDENT_SCORE * resident

@@ -14,6 +14,7 @@ from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, Valu
 from dreamforge.contracts.quotas import Quota
 from dreamforge.contracts.request.batch import BatchTemplate
 from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.contracts.request.values import Determinism
 from dreamforge.contracts.tenants import Metadata
 
 
@@ -334,6 +335,7 @@ class TenantReply(Value):
     tenant: str
     weight: int = Field(description="its share of the fleet, beside those of other tenants")
     metadata: Metadata = Field(description="none: downloads are without recipes where a request does not ask for them")
+    determinism: Determinism | None = Field(description="of its requests that do not say; null: as their presets do")
     quotas: tuple[QuotaReply, ...]
 
 

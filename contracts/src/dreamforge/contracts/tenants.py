@@ -7,6 +7,7 @@ from typing import Literal
 
 from dreamforge.contracts.installation_events import TenantConfigured, TenantEvent
 from dreamforge.contracts.quotas import NO_QUOTAS, Quotas
+from dreamforge.contracts.request.values import Determinism
 
 Metadata = Literal["full", "none"]
 
@@ -18,6 +19,7 @@ class TenantState:
     `earlier`: the weights before it, each with the time until which it counted, in order.
     `selected_model`: that of requests over interfaces which select a model first and name none later.
     `metadata`: whether its pictures are downloaded with their recipes, where a request does not say.
+    `determinism`: of requests that do not say; None: as their presets do.
     """
 
     quotas: Quotas = NO_QUOTAS
@@ -25,6 +27,7 @@ class TenantState:
     earlier: tuple[tuple[datetime, int], ...] = ()
     selected_model: str | None = None
     metadata: Metadata = "full"
+    determinism: Determinism | None = None
 
     def weight_at(self, at: datetime) -> int:
         """The weight that counted at a time: a fold of the past counts with the weights of the past."""
@@ -38,7 +41,7 @@ UNCONFIGURED = TenantState()
 class ConfigureTenant:
     """`quotas` has the ones that change: None takes that of the installation again.
 
-    `weight`, `selected_model` and `metadata`: None leaves it as it is.
+    `weight`, `selected_model`, `metadata` and `determinism`: None leaves it as it is.
     """
 
     now: datetime
@@ -47,6 +50,7 @@ class ConfigureTenant:
     configured_by: str = "operator"
     selected_model: str | None = None
     metadata: Metadata | None = None
+    determinism: Determinism | None = None
 
 
 def decide_tenant(state: TenantState, command: ConfigureTenant) -> tuple[TenantEvent, ...]:
@@ -55,7 +59,9 @@ def decide_tenant(state: TenantState, command: ConfigureTenant) -> tuple[TenantE
     weight = state.weight if command.weight is None else command.weight
     model = command.selected_model or state.selected_model
     metadata = command.metadata or state.metadata
-    if (quotas, weight, model, metadata) == (state.quotas, state.weight, state.selected_model, state.metadata):
+    determinism = command.determinism or state.determinism
+    now = (state.quotas, state.weight, state.selected_model, state.metadata, state.determinism)
+    if (quotas, weight, model, metadata, determinism) == now:
         return ()
     return (
         TenantConfigured(
@@ -65,6 +71,7 @@ def decide_tenant(state: TenantState, command: ConfigureTenant) -> tuple[TenantE
             configured_by=command.configured_by,
             selected_model=model,
             metadata="none" if metadata == "none" else None,
+            determinism=determinism,
         ),
     )
 
@@ -75,5 +82,6 @@ def evolve_tenant(state: TenantState, event: TenantEvent) -> TenantState:
         case TenantConfigured():
             before = () if event.weight == state.weight else ((event.at, state.weight),)
             earlier = (*state.earlier, *before)
-            return TenantState(event.quotas, event.weight, earlier, event.selected_model, event.metadata or "full")
+            metadata = event.metadata or "full"
+            return TenantState(event.quotas, event.weight, earlier, event.selected_model, metadata, event.determinism)
     raise TypeError(type(event).__name__)

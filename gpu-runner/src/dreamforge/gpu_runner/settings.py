@@ -8,7 +8,11 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from dreamforge.contracts.models.descriptor import Token
+from dreamforge.contracts.request.values import GEOMETRY_SIZE_MAX
 from dreamforge.runtime.storage.settings import ObjectStoreSettings
+
+#: Small images still gain a little beyond it (docs/measurements/batching.md), and a cancel waits for a step of all.
+BATCH_MAX = 16
 
 
 def default_runner_id() -> str:
@@ -36,6 +40,13 @@ class RunnerSettings(ObjectStoreSettings):
         default=0, ge=0, description="memory for models that stay loaded; 0: a share of the device's"
     )
     runner_slots: int = Field(default=1, ge=1, le=1024, description="attempts at a time; more than 1 only synthetic")
+    runner_batch_max: int | None = Field(
+        default=None,
+        ge=1,
+        le=GEOMETRY_SIZE_MAX,
+        description="most images that are rendered in one run, of one job or of several; 1: each alone; default 16, of"
+        " the synthetic renderer 1",
+    )
     runner_sandbox: Literal["auto", "off", "required"] = Field(
         default="auto",
         description="auto: the process that renders is restricted as far as the system can; required: or not run",
@@ -59,6 +70,16 @@ class RunnerSettings(ObjectStoreSettings):
     )
 
     @property
+    def batch_max(self) -> int:
+        """Most images in one run. The synthetic renderer is there to measure everything around single renders."""
+        return self.runner_batch_max or (BATCH_MAX if self.runner_renderer == "diffusers" else 1)
+
+    @property
+    def attempts_max(self) -> int:
+        """Attempts at a time: one a slot, or as many as are rendered in one run, each of one image."""
+        return max(self.runner_slots, self.batch_max)
+
+    @property
     def models_dir(self) -> Path:
         """Where the models are."""
         return self.runner_models_dir or self.state_dir / "models"
@@ -67,6 +88,14 @@ class RunnerSettings(ObjectStoreSettings):
     def _a_certificate_has_a_key(self) -> Self:
         if bool(self.runner_certificate) != bool(self.runner_certificate_key.get_secret_value()):
             raise ValueError("FORGE_RUNNER_CERTIFICATE and FORGE_RUNNER_CERTIFICATE_KEY must be given together")
+        return self
+
+    @model_validator(mode="after")
+    def _one_slot_renders_several(self) -> Self:
+        if (self.runner_batch_max or 1) > 1 and self.runner_slots != 1:
+            raise ValueError(
+                "FORGE_RUNNER_BATCH_MAX is for a runner of one slot, which renders several images in one run"
+            )
         return self
 
     @model_validator(mode="after")

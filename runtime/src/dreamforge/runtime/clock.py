@@ -34,3 +34,8 @@ def correct(seconds: float) -> None:
 def monotonic_seconds() -> float:
     """A clock that never goes back, for durations and time-outs."""
     return time.monotonic()
+
+
+def process_seconds() -> float:
+    """Processor time of this process, all its threads: compares work, whatever else the machine does meanwhile."""
+    return time.process_time()

@@ -47,7 +47,7 @@ async def _rerun(settings: CliSettings, artifact_id: str, folder: Path, *, as_js
     async with GatewayClient(settings) as gateway:
         job, before = await find_artifact(gateway, artifact_id)
         artifact_id = before["artifact_id"]
-        body = submission(RenderRequest.model_validate(job["request"]), before["seed"])
+        body = submission(RenderRequest.model_validate(job["request"]), before["seed"], before["recipe"])
         accepted = await gateway.submit(body)
         view, paths = await watch_and_save(gateway, accepted["job_id"], folder, quiet=as_json)
         raise_unless_succeeded(accepted["job_id"], view)

@@ -15,6 +15,7 @@ from dreamforge.cli.commands.runners import table_of
 from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.contracts.quotas import WEIGHT_MAX, Quota
 from dreamforge.contracts.readable_sizes import readable_size
+from dreamforge.contracts.request.values import Determinism
 from dreamforge.contracts.tenants import Metadata
 
 app = GatewayGroup("Show and set quotas and weights of tenants; where keys are asked for, with one of scope admin.")
@@ -73,6 +74,9 @@ def set_quotas(
     metadata: Annotated[
         Metadata | None, typer.Option(help="none: downloads are without recipes where a request does not ask for them.")
     ] = None,
+    determinism: Annotated[
+        Determinism | None, typer.Option(help="Of requests that do not say: strict renders each image alone.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Set quotas, the weight and the downloads of a tenant. A quota of `none` is that of the installation again.
@@ -88,7 +92,7 @@ def set_quotas(
         "uploads": uploads,
     }
     change: JsonObject = {quota: _value(text) for quota, text in given.items() if text is not None}
-    others = {"weight": weight, "metadata": metadata}
+    others = {"weight": weight, "metadata": metadata, "determinism": determinism}
     change |= {key: value for key, value in others.items() if value is not None}
     _print(run(_configure(name, change)), json=json)
 

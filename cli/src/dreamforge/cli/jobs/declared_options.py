@@ -34,6 +34,7 @@ STRUCTURED: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "loras": (list[str], request_options.loras),
     "upscale": (str, request_options.upscale),
     "masked_area": (int, request_options.masked_area),
+    "geometry": (str, request_options.geometry),
     "control": (str, lambda text: text),  # completed by `request_options.control`, which needs its image
 }
 Given = Mapping[str, Any]  # Any: the value of each option, None where it was not given

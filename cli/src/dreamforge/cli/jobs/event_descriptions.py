@@ -100,7 +100,9 @@ def describe_event(event: Event) -> str:
         case StepProgressed(loading=str() as model_id):
             return f"loading {model_id}"
         case StepProgressed():
-            image = f"image {event.image_index + 1} of {event.images}, " if event.images > 1 else ""
+            first, last = event.image_index + 1, event.image_index + event.together
+            which = f"image {first}" if first == last else f"images {first} to {last}"
+            image = f"{which} of {event.images}, " if event.images > 1 else ""
             return f"{image}step {event.step} of {event.steps}, {event.elapsed_seconds:.2f} s so far"
         case ArtifactStored():
             size = f"{event.width_px}x{event.height_px}, {event.size_bytes} bytes"

@@ -93,7 +93,7 @@ _FIELDS: dict[type[JobEvent], Callable[[JobView, Any], Fields]] = {
 
 
 def _step(view: JobView, event: StepProgressed) -> JobView:
-    done = event.image_index * event.steps + event.step
+    done = event.image_index * event.steps + event.step * event.together
     if event.loading and event.attempt == view.attempt and not view.terminal:
         return replace(view, status=Status.RUNNING, loading=event.loading)
     if event.attempt != view.attempt or done <= view.steps_done or view.terminal:

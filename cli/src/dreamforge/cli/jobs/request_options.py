@@ -12,6 +12,7 @@ from dreamforge.cli.jobs.artifacts import ARTIFACT_ID, find_artifact
 from dreamforge.contracts.pictures.formats import content_type_of
 
 SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
+GEOMETRY = re.compile(r"(\d{1,3}):(\d{1,3})")
 
 
 def size(text: str | None) -> dict[str, int]:
@@ -54,6 +55,18 @@ def upscale(text: str) -> Json:
     raise CommandError(
         f"--upscale is {text!r}", Exit.REFUSED, hint='write a factor, 2, or JSON: {"factor": 2, "strength": 0.5}'
     )
+
+
+def geometry(text: str) -> dict[str, int]:
+    """Size and place of a render batch. Errors: CommandError that shows the format.
+
+    >>> geometry("8:3")
+    {'size': 8, 'place': 3}
+    """
+    match = GEOMETRY.fullmatch(text)
+    if match is None:
+        raise CommandError(f"--geometry is {text!r}", Exit.REFUSED, hint="write it as SIZE:PLACE, for example 8:3")
+    return {"size": int(match[1]), "place": int(match[2])}
 
 
 def masked_area(padding_px: int) -> Json:

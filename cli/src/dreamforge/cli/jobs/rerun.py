@@ -26,7 +26,7 @@ CAUSES = (
     ("pipeline", "library"),
     ("dtype", "precision"),
     ("tier", "memory placement"),
-    ("batch", "batch geometry"),
+    ("geometry", "batch geometry"),
     ("model_digest", "weights"),
 )
 LEVELS = 255  # of a channel, from none to full
@@ -83,9 +83,14 @@ class Comparison:
         return tuple(sorted({change.cause for change in self.changes}, key=order.index))
 
 
-def submission(request: RenderRequest, seed: int) -> Json:
-    """The body that requests one image of a request again, with all values that a preset could change."""
-    body = inputs_of(request) | {"seed": seed, "images": 1}
+def submission(request: RenderRequest, seed: int, recipe: Json) -> Json:
+    """The body that requests one image of a request again, with all values that a preset could change.
+
+    In the geometry of its recipe: an image that was rendered alone is rendered alone again.
+    """
+    geometry = recipe.get("geometry")
+    how = {"determinism": "strict"} if geometry is None else {"geometry": geometry}
+    body = inputs_of(request) | {"seed": seed, "images": 1} | how
     if (second_seed := request.second_seed(seed)) is not None:
         body["upscale"]["seed"] = second_seed
     return body

@@ -25,6 +25,7 @@ from dreamforge.contracts.events import (
     JobStarted,
     JobSucceeded,
     JobWarned,
+    RenderGroup,
 )
 from dreamforge.contracts.jobs.course import ON_RUNNER, JobCourse, Status
 from dreamforge.contracts.jobs.retry_policy import RetryPolicy
@@ -44,6 +45,7 @@ class AssignJob:
     estimated_vram_bytes: int
     decision: Decision
     tier: str | None = None
+    group: RenderGroup | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,7 @@ def _assign(course: JobCourse, command: AssignJob) -> Events:
             estimated_vram_bytes=command.estimated_vram_bytes,
             decision=command.decision,
             tier=command.tier,
+            group=command.group,
         ),
     )
 

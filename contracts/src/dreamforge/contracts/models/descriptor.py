@@ -30,6 +30,11 @@ SamplerName = Literal[
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
+def is_one(value: object) -> bool:
+    """Leaves a number out of a payload where it is what it always was."""
+    return value == 1
+
+
 def is_none(value: object) -> bool:
     """Fields that came after the first golden file stay out of the payload until they are used."""
     return value is None
@@ -69,6 +74,9 @@ class Preset(Value):
     height_px: int = Field(ge=8)
     steps: int = Field(ge=1)
     guidance_scale: float = Field(ge=0)
+    determinism: Literal["strict", "batched"] | None = Field(
+        default=None, exclude_if=is_none, description="strict: its images are rendered alone; None: batched"
+    )
 
 
 class Tier(Value):

@@ -23,3 +23,17 @@ def estimate_vram_bytes(profile: VramProfile, *, batch: int, height_px: int, wid
     denoise = profile.denoise_bytes_per_latent * (height_px // scale) * (width_px // scale)
     decode = profile.decode_bytes_per_px * height_px * width_px
     return profile.overhead_bytes + profile.resident_bytes + batch * max(denoise, decode)
+
+
+def images_that_fit(profile: VramProfile, budget_bytes: int, *, height_px: int, width_px: int) -> int:
+    """How many images can be rendered in one run within a budget; at least 1, since that is what placement decides.
+
+    Errors: SizeNotSupported.
+
+    >>> images_that_fit(VramProfile(resident_bytes=100, denoise_bytes_per_latent=10,
+    ...     decode_bytes_per_px=1, vae_scale=8), 500, height_px=16, width_px=8)
+    3
+    """
+    one = estimate_vram_bytes(profile, batch=1, height_px=height_px, width_px=width_px)
+    more = estimate_vram_bytes(profile, batch=2, height_px=height_px, width_px=width_px) - one
+    return 1 + max(0, budget_bytes - one) // max(1, more)

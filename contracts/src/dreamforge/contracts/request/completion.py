@@ -15,6 +15,7 @@ from dreamforge.contracts.request.values import (
     STRENGTH_MIN,
     UPSCALE_STRENGTH,
     ControlUse,
+    Geometry,
     LoraUse,
     MaskedArea,
     MaskedAreaInput,
@@ -83,6 +84,13 @@ def _has_marks(request: Mapping[str, Any], second: Upscale | UpscaleInput | None
     return any(
         mark in text for text in (request["prompt"], request["negative_prompt"], *others) if text for mark in "()[]"
     )
+
+
+def geometry(value: Geometry | None, draft: Draft) -> Geometry | None:
+    """Errors: OutOfBounds where it would be that of several images."""
+    if value is not None:
+        within("images of one geometry", draft.values["images"], 1, 1)
+    return value
 
 
 def check_loras(loras: tuple[LoraUse, ...], draft: Draft) -> tuple[LoraUse, ...]:

@@ -31,6 +31,8 @@ from dreamforge.contracts.request.values import (
     STRENGTH_MIN,
     UPSCALE_STRENGTH,
     ControlUse,
+    Determinism,
+    Geometry,
     LoraUse,
     MaskedArea,
     MaskedAreaInput,
@@ -250,6 +252,26 @@ class RequestParameters(Value):
             bounds=_clip_skip,
         ),
     ] = Field(default=None, ge=1, exclude_if=is_none)
+    determinism: Annotated[
+        Determinism | None,
+        Declared(
+            "Determinism",
+            "strict: rendered alone, so that the same request gives the same bytes; batched: together with others "
+            "where that is faster, and single pixels may differ by one level. Default: the preset's, or batched.",
+            group="rendering",
+            source="preset",
+        ),
+    ] = Field(default=None, exclude_if=is_none)
+    geometry: Annotated[
+        Geometry | None,
+        Declared(
+            "Geometry",
+            "Renders one image at this place of a batch of this size, as its recipe says, to get its bytes again.",
+            group="rendering",
+            complete=completion.geometry,
+            metavar="SIZE:PLACE",
+        ),
+    ] = Field(default=None, exclude_if=is_none)
     init_image: Annotated[
         Sha256 | None,
         Declared(

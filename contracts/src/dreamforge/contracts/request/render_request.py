@@ -40,9 +40,13 @@ class RenderRequest(RequestParameters):
 
     @property
     def pixel_steps(self) -> int:
-        """What it costs: pixels times steps of each pass, times images. An integer, so that sums are exact."""
+        """What it costs: pixels times steps of each pass, times images. An integer, so that sums are exact.
+
+        A geometry is rendered with copies at its other places, and they cost as much.
+        """
         passes = (self,) if self.upscale is None else (self, self.second_pass(self.upscale))
-        return self.images * sum(each.steps * each.width_px * each.height_px for each in passes)
+        rendered = self.images * (self.geometry.size if self.geometry else 1)
+        return rendered * sum(each.steps * each.width_px * each.height_px for each in passes)
 
     def second_pass(self, upscale: Upscale) -> "RenderRequest":
         """The request as it holds for its second pass."""

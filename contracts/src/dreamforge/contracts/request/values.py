@@ -1,12 +1,12 @@
-"""Values inside a request: a LoRA, a ControlNet, a second pass. Pure.
+"""Values inside a request: a LoRA, a ControlNet, a second pass, a geometry. Pure.
 
 Bounds that stand on the recorded values (`Upscale`) hold for every event that was ever written, so they only ever
 get wider. Bounds of new requests may be narrower; they stand beside them under their own names.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from dreamforge.contracts.models.descriptor import SamplerName, Sha256, Token, Value, is_none
 
@@ -21,6 +21,8 @@ RequestedResizeMode = Literal["crop", "fit", "image_size", "stretch"]
 MaskFill = Literal["original", "fill", "noise", "nothing"]
 # Which colour of a mask is rendered again.
 MaskSelects = Literal["white", "black"]
+# strict: rendered alone, so that its bytes follow from the request; batched: with others, where that is faster.
+Determinism = Literal["strict", "batched"]
 # Exact in JSON and in every browser.
 Seed = Annotated[int, Field(ge=0, le=2**53 - 1)]
 
@@ -47,6 +49,8 @@ LORA_WEIGHT_MAX = 4.0
 CONTROL_SCALE_MAX = 4.0
 # More blur than this is one grey, and only costs time.
 MASK_BLUR_PX_MAX = 1_000.0
+# Our bound on images that are rendered in one run: beyond it, memory is all that grows.
+GEOMETRY_SIZE_MAX = 64
 
 
 class LoraUse(Value):
@@ -203,3 +207,28 @@ class UpscaleInput(Value):
         description="Default: that of the first pass.",
         json_schema_extra={"x-widget": "textarea"},
     )
+
+
+class Geometry(Value):
+    """Where in a render batch an image was rendered: both are part of what makes its bytes."""
+
+    size: int = Field(
+        ge=2,
+        le=GEOMETRY_SIZE_MAX,
+        title="Size",
+        description="How many images were rendered in one run.",
+        json_schema_extra={"x-widget": "number"},
+    )
+    place: int = Field(
+        ge=0,
+        lt=GEOMETRY_SIZE_MAX,
+        title="Place",
+        description="Which of them this one was, from 0.",
+        json_schema_extra={"x-widget": "number"},
+    )
+
+    @model_validator(mode="after")
+    def _place_is_inside(self) -> Self:
+        if self.place >= self.size:
+            raise ValueError(f"place {self.place} is outside of {self.size} images, which are counted from 0")
+        return self

@@ -16,6 +16,7 @@ from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.placement import needs_of
 from dreamforge.contracts.request.batch import BatchPlace, Values, expand
 from dreamforge.contracts.request.image_size import ImageSizeNeeded
+from dreamforge.contracts.tenants import UNCONFIGURED
 from dreamforge.gateway.batches.body import BatchSubmission
 from dreamforge.gateway.batches.template_process import Task, TemplateProcesses
 from dreamforge.gateway.batches.wildcards import read_wildcards
@@ -172,7 +173,9 @@ class _Maker:
         services, sender = self._services, self._sender
         fields = {**self._submission.request, **({} if seed is None else {"seed": seed}), **place.chosen}
         try:
-            command = await self._accepted(fields, SubmissionContext(job_id, now, sender.tenant, None, 0))
+            determinism = services.tenants().get(sender.tenant, UNCONFIGURED).determinism
+            context = SubmissionContext(job_id, now, sender.tenant, None, 0, determinism)
+            command = await self._accepted(fields, context)
             require_fit(needs_of(command.request), self._models, services.heartbeats().values())
             if command.request.uploads not in self._stored:
                 await services.uploads.require(command.request, sender.sees)

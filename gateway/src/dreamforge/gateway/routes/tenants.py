@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from dreamforge.contracts.quotas import WEIGHT_MAX, Quotas
 from dreamforge.contracts.replies import TenantReply, TenantsReply
+from dreamforge.contracts.request.values import Determinism
 from dreamforge.contracts.tenants import UNCONFIGURED, ConfigureTenant, Metadata, TenantState
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents import route_descriptions as doc
@@ -41,6 +42,9 @@ class TenantChange(Quotas):
     metadata: Metadata | None = Field(
         default=None, description="none: downloads are without recipes where a request does not ask for them"
     )
+    determinism: Determinism | None = Field(
+        default=None, description="of its requests that do not say: strict, or batched whatever their preset says"
+    )
 
 
 @router.get("", response_model=TenantsReply, responses=doc.problems(503))
@@ -61,8 +65,10 @@ async def read_tenant(request: Request, tenant: TenantName) -> Response:
 async def configure_tenant(request: Request, tenant: TenantName, change: Annotated[TenantChange, Body()]) -> Response:
     """Set quotas, the weight and the downloads of a tenant. They count from the next request and the next plan on."""
     dependencies, name = dependencies_of(request), _known_shape(tenant)
-    quotas = change.model_dump(include=change.model_fields_set - {"weight", "metadata"})
-    command = ConfigureTenant(clock.now(), quotas, change.weight, metadata=change.metadata)
+    quotas = change.model_dump(include=change.model_fields_set & Quotas.model_fields.keys())
+    command = ConfigureTenant(
+        clock.now(), quotas, change.weight, metadata=change.metadata, determinism=change.determinism
+    )
     said: dict[str, Any] = {"traceparent": context_of(request).traceparent, "actor": actor_of(request)}  # Any: options
     outcome = await dependencies.store.handle(TENANT, name, command, **said)
     return reply(await _tenant(dependencies, name, outcome.state))
@@ -79,4 +85,6 @@ async def _tenant(dependencies: Dependencies, name: str, state: TenantState | No
     """`state`: after a write that this gateway may not have read back yet."""
     state = state or dependencies.tenants().get(name, UNCONFIGURED)
     quotas = await quota_replies(dependencies, name, state)
-    return TenantReply(tenant=name, weight=state.weight, metadata=state.metadata, quotas=quotas)
+    return TenantReply(
+        tenant=name, weight=state.weight, metadata=state.metadata, determinism=state.determinism, quotas=quotas
+    )

@@ -14,6 +14,7 @@ from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.request.image_size import ImageSizes
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.resolve import NONE_READ, resolve
+from dreamforge.contracts.request.values import Determinism
 from dreamforge.contracts.validation import describe_validation_error
 from dreamforge.gateway.http.errors import VIOLATIONS_MAX, InvalidRequest, NotJson, Violation, pointer
 from dreamforge.gateway.submit.body import Submission
@@ -32,6 +33,8 @@ class SubmissionContext:
     idempotency_key: str | None
     random_seed: int
     """The seed when the body has none and there is no key; with a key it follows from the job id."""
+    determinism: Determinism | None = None
+    """The tenant's, where the body has none."""
 
 
 def accept(
@@ -54,6 +57,8 @@ def accept(
     keyed = context.idempotency_key is not None
     if given["seed"] is None:
         given["seed"] = seed_of(context.job_id) if keyed else context.random_seed
+    if given["determinism"] is None:
+        given["determinism"] = context.determinism
     request = resolve(given, models, limits, image_sizes)
     return RequestJob(
         job_id=context.job_id,

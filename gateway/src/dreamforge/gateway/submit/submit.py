@@ -17,6 +17,7 @@ from dreamforge.contracts.placement import needs_of
 from dreamforge.contracts.request.image_size import ImageSizeNeeded
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.workflow import Workflow
+from dreamforge.contracts.tenants import UNCONFIGURED, TenantState
 from dreamforge.gateway.http.errors import BodyTooLarge, UnsupportedMedia
 from dreamforge.gateway.quotas.tenant_quotas import Admission, TenantQuotas
 from dreamforge.gateway.submit.accept import SubmissionContext, accept, fingerprint
@@ -75,6 +76,7 @@ class SubmissionServices(Protocol):
     def quotas(self) -> TenantQuotas: ...
     @property
     def uploads(self) -> Uploads: ...
+    def tenants(self) -> Mapping[str, TenantState]: ...
     def models(self) -> Mapping[str, ModelDescriptor]: ...
     def heartbeats(self) -> Mapping[str, Heartbeat]: ...
 
@@ -100,7 +102,8 @@ async def submit(
     """
     with services.quotas.submission() as admission:
         job_id = ids.job_id_for(tenant, key)
-        context = SubmissionContext(job_id, clock.now(), tenant, key, ids.new_seed())
+        determinism = services.tenants().get(tenant, UNCONFIGURED).determinism
+        context = SubmissionContext(job_id, clock.now(), tenant, key, ids.new_seed(), determinism)
         try:
             command = replace(await _admit(services, body, context, sees, admission), workflow=workflow)
         except (InvalidInput, LimitReached):

@@ -42,10 +42,13 @@ class Load(Value):
 
 
 class Render(Value):
-    """Render this; answered by StepDone and Image frames and one of Done, Failed, Cancelled."""
+    """Render these, images of several in one run where they can be.
+
+    Each task is answered by StepDone and Image frames and one of Done, Failed, Cancelled.
+    """
 
     kind: Literal["render"] = "render"
-    task: RenderTask
+    tasks: tuple[RenderTask, ...] = Field(min_length=1)
 
 
 class Cancel(Value):
@@ -117,7 +120,10 @@ class LoadFailed(Value):
 
 
 class StepDone(Value):
-    """One denoising step of one image is over; `step` counts from 1, `image_index` from 0."""
+    """One denoising step is over; `step` counts from 1, `image_index` from 0.
+
+    Of images that are rendered in one run, one message for each task: `image_index` is its first one in this run.
+    """
 
     kind: Literal["step"] = "step"
     task_id: str
@@ -126,6 +132,9 @@ class StepDone(Value):
     steps: int
     #: Since this image was begun.
     elapsed_seconds: float
+    #: How many images of this task, and of all tasks, are in this run.
+    together: int = Field(default=1, ge=1)
+    run_size: int = Field(default=1, ge=1)
     #: What it looked like a step or so ago: a small JPEG as a data URI. Made beside the render, so never waited for.
     preview: str | None = None
 
@@ -143,7 +152,7 @@ class Warned(Value):
 
 
 class Timings(Value):
-    """How the seconds of one image were spent."""
+    """How the seconds of one image were spent; of a run of several, `render_seconds` is its share."""
 
     render_seconds: float
     encode_seconds: float
@@ -162,6 +171,16 @@ class Image(Value):
     recipe: Recipe
     timings: Timings
     body: bytes = Field(default=b"", exclude=True, repr=False)
+
+
+class BatchLearnt(Value):
+    """How many images of a shape (see `contracts.fleet.batch_shape`) are rendered in one run from now on."""
+
+    kind: Literal["batch-learnt"] = "batch-learnt"
+    shape: str
+    bound: int = Field(ge=1)
+    #: Seconds an image and step, by the size of the batch: the least that were seen.
+    seconds: dict[int, float]
 
 
 class Done(Value):
@@ -202,6 +221,7 @@ FromChild = (
     | StepDone
     | Warned
     | Image
+    | BatchLearnt
     | Done
     | Failed
     | Cancelled

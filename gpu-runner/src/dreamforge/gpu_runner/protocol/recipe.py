@@ -9,12 +9,13 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from dreamforge.contracts.models.descriptor import SamplerName, Sha256, Tier, Value, is_empty, is_none
-from dreamforge.contracts.request.values import Seed
+from dreamforge.contracts.request.values import Geometry, Seed
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 
 RendererName = Literal["diffusers", "synthetic"]
-#: Fields of a request that decide no pixel of a single image: a preset is resolved, and a seed stands for its image.
-NOT_IN_RECIPES = frozenset({"preset", "images"})
+#: Fields of a request that decide no pixel of a single image: a preset is resolved, a seed stands for its image, and
+#: the geometry in a recipe is the one that the image was rendered in, whether it was asked for or not.
+NOT_IN_RECIPES = frozenset({"preset", "images", "determinism", "geometry"})
 #: Which rules turn an uploaded image into pixels. 2: those of `rendering.input_images`, and what a mask protects is
 #: exact. Before there was a 2, Pillow's own conversions were used, and recipes say nothing.
 IMAGE_RULES = 2
@@ -125,9 +126,13 @@ class Recipe(Value):
     tier: TierUsed | None = Field(default=None, exclude_if=is_none)
     #: See IMAGE_RULES; of a render that has uploaded images only.
     image_rules: int | None = Field(default=None, exclude_if=is_none)
+    #: Size and place of the render batch; None: alone. What else was in the batch decides no byte of this image.
+    geometry: Geometry | None = Field(default=None, exclude_if=is_none)
 
 
-def recipe_for(task: RenderTask, seed: int, engine: Engine, *, pipeline: str, sampler: str) -> Recipe:
+def recipe_for(
+    task: RenderTask, seed: int, engine: Engine, *, pipeline: str, sampler: str, geometry: Geometry | None = None
+) -> Recipe:
     """The recipe of the image that `seed` gives in `task` on `engine`, whose dtype is the one it was rendered in."""
     return Recipe.model_validate(
         _request_fields(task, seed)
@@ -140,6 +145,7 @@ def recipe_for(task: RenderTask, seed: int, engine: Engine, *, pipeline: str, sa
             "strength": task.strength,
             "tier": _tier(task.tier, engine),
             "image_rules": IMAGE_RULES if task.request.uploads else None,
+            "geometry": geometry,
         }
     )
 

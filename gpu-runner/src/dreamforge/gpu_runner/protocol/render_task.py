@@ -1,6 +1,7 @@
 """What the child is asked to render: a resolved request, and where on this machine that lies which it names."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pydantic import Field
 
@@ -24,11 +25,7 @@ class ModelFiles(Value):
 
 
 class RenderTask(Value):
-    """One attempt of one job, as the child sees it: the images that are not stored yet, each rendered alone.
-
-    Images are never batched together: a batch of four differs in single pixels from four single renders,
-    and the same recipe has to give the same bytes whatever else was asked for in the same job.
-    """
+    """One attempt of one job, as the child sees it: the images that are not stored yet."""
 
     task_id: str = Field(min_length=1, max_length=200)
     request: RenderRequest
@@ -42,6 +39,8 @@ class RenderTask(Value):
     tier: Tier | None = None
     #: Least time between two previews of an image; None: no previews.
     preview_seconds: float | None = Field(default=None, gt=0)
+    #: How many images may be rendered in one run, by the memory there is; 1: each alone.
+    together_max: int = Field(default=1, ge=1)
 
     #: Which images of the request to render, by index; None: all of them.
     images: tuple[int, ...] | None = None
@@ -78,3 +77,24 @@ class RenderTask(Value):
         """Width and height of the finished image."""
         last = self.request.masked_area or self.request.upscale or self.request
         return last.width_px, last.height_px
+
+
+@dataclass(frozen=True, slots=True)
+class TaskImage:
+    """One image of a task, by its index in the request."""
+
+    task: RenderTask
+    index: int
+
+    @property
+    def seed(self) -> int:
+        """What its noise is made from, whatever is rendered with it."""
+        return self.task.seeds[self.index]
+
+
+def first_of_each(images: Sequence[TaskImage]) -> dict[int, int]:
+    """Of each task in a batch: the place of its first image, and how many it has."""
+    places: dict[str, list[int]] = {}
+    for place, image in enumerate(images):
+        places.setdefault(image.task.task_id, []).append(place)
+    return {of_task[0]: len(of_task) for of_task in places.values()}

@@ -4,27 +4,29 @@ Import this only in the child: it costs seconds and hundreds of megabytes.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from dreamforge.contracts.events import FailureReason
+from dreamforge.contracts.request.values import Geometry
 from dreamforge.gpu_runner.protocol.recipe import Engine, recipe_for
-from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.protocol.render_task import RenderTask, TaskImage
 from dreamforge.gpu_runner.rendering.checks import check_passes
 from dreamforge.gpu_runner.rendering.feature_chain import FeatureChain
 from dreamforge.gpu_runner.rendering.feature_list import standard_features
-from dreamforge.gpu_runner.rendering.hooks import RenderedPixels, RenderFeature
-from dreamforge.gpu_runner.rendering.images import as_bytes, as_image
+from dreamforge.gpu_runner.rendering.hooks import RenderedPixels, RenderFeature, StepWatcher
+from dreamforge.gpu_runner.rendering.images import as_bytes, as_bytes_of_each, as_image
 from dreamforge.gpu_runner.rendering.passes import PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 from dreamforge.gpu_runner.rendering.pipeline_cache import PipelineCache
 from dreamforge.gpu_runner.rendering.renderer import (
     DeviceReport,
     ModelKey,
+    OnRunStep,
     OnStep,
     RenderedImage,
     RenderFailed,
@@ -34,8 +36,10 @@ from dreamforge.gpu_runner.rendering.renderer import (
 )
 from dreamforge.gpu_runner.rendering.scanlines import sub_filtered
 from dreamforge.gpu_runner.rendering.step_counter import StepCounter
+from dreamforge.gpu_runner.rendering.together import can_run_together, merged_keywords
 from dreamforge.gpu_runner.rendering.torch_device import TorchDevice
 from dreamforge.gpu_runner.rendering.variants import pipeline_for
+from dreamforge.runtime import clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,10 @@ class _PassResult:
     pixels: RenderedPixels
     pipeline: str
     sampler: str
+
+    def of(self, row: torch.Tensor) -> "_PassResult":
+        """The result for one image of several: its pixels are (height, width, 3)."""
+        return replace(self, pixels=replace(self.pixels, pixels=row))
 
 
 class DiffusersRenderer:
@@ -98,58 +106,104 @@ class DiffusersRenderer:
 
     def render(self, task: RenderTask, seed: int, on_step: OnStep) -> RenderedImage:
         """One image, alone, from its own generator, so that its bytes depend on its recipe only."""
-        base = self._pipelines.get(ModelKey.of_task(task))
-        with self._device_errors():
-            self._features.check(base, task)
-            check_passes(base, self._features.plan(task))
-            self._features.prepare(base, task)
-        # Not inference mode: a layer that waits in the host's memory could not come back to it.
-        with self._device_errors(), torch.no_grad():
-            result = self._passes(base, task, seed, on_step)
-            finished = self._features.finish(task, result.pixels)
-        tier_dtype = task.tier.dtype if task.tier else None
-        engine = self._engine.model_copy(update={"dtype": finished.dtype or tier_dtype or self._engine.dtype})
-        recipe = recipe_for(task, seed, engine, pipeline=result.pipeline, sampler=result.sampler)
-        return RenderedImage(sub_filtered(_numbers(finished).numpy()), recipe, finished.warnings)
+
+        def on_run_step(step: int, steps: int, previews: Mapping[int, str]) -> None:
+            on_step(step, steps, previews.get(0))
+
+        with self._running(task) as base:
+            result = self._passes(base, task, seed, on_run_step)
+            return self._finished(task, seed, result, None)
+
+    def renders_together(self, task: RenderTask) -> bool:
+        """Whether this family was tested for it; no while the model is not loaded."""
+        key = ModelKey.of_task(task)
+        return key in self._pipelines and can_run_together(self._pipelines.get(key))
+
+    def render_together(self, images: Sequence[TaskImage], on_step: OnRunStep) -> Sequence[RenderedImage | None]:
+        """Several images in one run, each from its own generator; their requests have one pass, from noise."""
+        with self._running(*{image.task.task_id: image.task for image in images}.values()) as base:
+            contexts = [PassContext(base, image.task, self._features.plan(image.task)[0]) for image in images]
+            counter = StepCounter(on_step, images[0].task.request.steps)
+            result = self._run(contexts, [image.seed for image in images], counter)
+        return [
+            self._finished(image.task, image.seed, result.of(row), Geometry(size=len(images), place=place))
+            if bool(row.any())
+            else None
+            for place, (image, row) in enumerate(zip(images, _numbers(result.pixels), strict=True))
+        ]
+
+    def work_seconds(self) -> float:
+        """Of a CPU the processor time; a GPU works for us alone, and images are on their way back when a run ends."""
+        return clock.process_seconds() if self._device.kind == "cpu" else clock.monotonic_seconds()
 
     def peak_bytes(self) -> int:
         """Peak memory of the device."""
         return self._device.peak_bytes()
 
-    def _passes(self, base: Pipeline, task: RenderTask, seed: int, on_step: OnStep) -> _PassResult:
+    @contextmanager
+    def _running(self, *tasks: RenderTask) -> Iterator[Pipeline]:
+        """The pipeline of tasks that run together, checked for each and prepared for all."""
+        base = self._pipelines.get(ModelKey.of_task(tasks[0]))
+        with self._device_errors():
+            for task in tasks:
+                self._features.check(base, task)
+                check_passes(base, self._features.plan(task))
+            self._features.prepare(base, tasks[0])
+        # Not inference mode: a layer that waits in the host's memory could not come back to it.
+        with self._device_errors(), torch.no_grad():
+            yield base
+
+    def _finished(self, task: RenderTask, seed: int, result: _PassResult, geometry: Geometry | None) -> RenderedImage:
+        """An image after its last pass."""
+        finished = self._features.finish(task, result.pixels)
+        tier_dtype = task.tier.dtype if task.tier else None
+        engine = self._engine.model_copy(update={"dtype": finished.dtype or tier_dtype or self._engine.dtype})
+        recipe = recipe_for(task, seed, engine, pipeline=result.pipeline, sampler=result.sampler, geometry=geometry)
+        return RenderedImage(sub_filtered(_numbers(finished).numpy()), recipe, finished.warnings)
+
+    def _passes(self, base: Pipeline, task: RenderTask, seed: int, on_step: OnRunStep) -> _PassResult:
         """What came of the last pass; the classes of the pipeline and the sampler are those of the first."""
         first, *later = self._features.plan(task)
         counter = StepCounter(on_step, first.request.steps, sum(each.steps_made for each in later))
-        result = self._run(PassContext(base, task, first), seed, counter)
+        result = self._run([PassContext(base, task, first)], [seed], counter)
         for each in later:
             counter.next_pass(each.request.steps, foreseen=each.steps_made)
             previous = as_image(_numbers(result.pixels).numpy())
             second_seed = task.request.second_seed(seed)
-            over = self._run(
-                PassContext(base, task, each, previous), seed if second_seed is None else second_seed, counter
-            )
+            over_seed = seed if second_seed is None else second_seed
+            over = self._run([PassContext(base, task, each, previous)], [over_seed], counter)
             result = _PassResult(result.pixels.then(over.pixels), result.pipeline, result.sampler)
         return result
 
-    def _run(self, context: PassContext, seed: int, counter: StepCounter) -> _PassResult:
-        with pipeline_for(context.base, context.current.mode, self._features.parts(context)) as pipeline:
+    def _run(self, contexts: Sequence[PassContext], seeds: Sequence[int], counter: StepCounter) -> _PassResult:
+        """One run of a pipeline, for an image of each context. What a feature does around it, it does for all."""
+        first, alone = contexts[0], len(contexts) == 1
+        with pipeline_for(first.base, first.current.mode, self._features.parts(first)) as pipeline:
 
             def call() -> RenderedPixels:
-                counter.watcher = self._features.watch(context, pipeline)
+                counter.watchers = self._watchers(contexts, pipeline)
+                # On the CPU whatever the device: a GPU's generator gives other noise, and so another image.
+                generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
                 arguments: dict[str, Any] = {  # Any: every pipeline class has its own keyword types
-                    **_size(context, pipeline),
-                    **self._features.arguments(context, pipeline),
-                    "num_inference_steps": context.request.steps,
-                    "guidance_scale": context.request.guidance_scale,
-                    # On the CPU whatever the device: a GPU's generator gives other noise, and so another image.
-                    "generator": torch.Generator("cpu").manual_seed(seed),
+                    **_size(first, pipeline),
+                    **merged_keywords([self._features.arguments(context, pipeline) for context in contexts]),
+                    "num_inference_steps": first.request.steps,
+                    "guidance_scale": first.request.guidance_scale,
+                    "generator": generators[0] if alone else generators,
                     "callback_on_step_end": counter.callback,
                     "output_type": "pt",
                 }
-                return RenderedPixels(as_bytes(pipeline(**arguments).images))
+                images = pipeline(**arguments).images
+                return RenderedPixels(as_bytes(images) if alone else as_bytes_of_each(images))
 
-            pixels = self._features.run(context, pipeline, call)
+            pixels = self._features.run(first, pipeline, call)
             return _PassResult(pixels, type(pipeline).__name__, type(pipeline.scheduler).__name__)
+
+    def _watchers(self, contexts: Sequence[PassContext], pipeline: Pipeline) -> dict[int, StepWatcher]:
+        """What looks at the first image of each task, by its place."""
+        places = {context.task.task_id: place for place, context in reversed(tuple(enumerate(contexts)))}
+        found = {place: self._features.watch(contexts[place], pipeline) for place in sorted(places.values())}
+        return {place: watcher for place, watcher in found.items() if watcher is not None}
 
     @contextmanager
     def _device_errors(self) -> Iterator[None]:

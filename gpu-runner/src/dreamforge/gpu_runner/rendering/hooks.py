@@ -23,7 +23,10 @@ Keywords = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RenderedPixels:
-    """What came of a pass: (height, width, 3) bytes, or None where the model gave values that are not numbers."""
+    """What came of a pass: (height, width, 3) bytes, or None where the model gave values that are not numbers.
+
+    Of a run of several images: (batch, height, width, 3), black where an image is no numbers.
+    """
 
     pixels: torch.Tensor | None
     warnings: tuple[RenderWarning, ...] = ()
@@ -41,6 +44,9 @@ RunPass = Callable[[], RenderedPixels]
 
 class RenderFeature:
     """Every hook, doing nothing. The hooks stand in the order in which they are called for a task.
+
+    Of several images in one run, `warnings`, `check` and what gives keywords are called for each; `prepare`, `parts`
+    and `run` once, for the first, because what they depend on is in the batch key and so equal.
 
     A feature keeps no state of a single image: what it needs is in the task and in the context of the pass.
     """

@@ -66,3 +66,10 @@ def as_bytes(images: torch.Tensor) -> torch.Tensor | None:
     if not bool(torch.isfinite(image).all()):
         return None
     return (image * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous()
+
+
+def as_bytes_of_each(images: torch.Tensor) -> torch.Tensor:
+    """Bytes (batch, height, width, 3) of (batch, 3, height, width) floats in [0, 1]; black where one is no number."""
+    each = [as_bytes(image[None]) for image in images]
+    black = torch.zeros((*images.shape[2:], 3), dtype=torch.uint8)
+    return torch.stack([black if pixels is None else pixels for pixels in each])

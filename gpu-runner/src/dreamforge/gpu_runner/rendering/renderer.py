@@ -1,9 +1,9 @@
 """What every renderer offers the worker, and how it says that it cannot.
 
-A renderer makes one image at a time and knows nothing of frames, sockets or jobs.
+A renderer makes one image, or one batch, at a time and knows nothing of frames, sockets or jobs.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -12,7 +12,7 @@ from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.events import FailureReason, WarningCode
 from dreamforge.contracts.models.descriptor import Dtype, Tier
 from dreamforge.gpu_runner.protocol.recipe import Engine, Recipe
-from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.protocol.render_task import RenderTask, TaskImage
 
 
 class OnStep(Protocol):
@@ -20,6 +20,13 @@ class OnStep(Protocol):
 
     def __call__(self, step: int, steps: int, preview: str | None = None, /) -> None:
         """Step from 1, steps in all, and what the image looked like a little earlier: a data URI."""
+
+
+class OnRunStep(Protocol):
+    """Called after each step of a run of several images; raises RenderCancelled to stop it."""
+
+    def __call__(self, step: int, steps: int, previews: Mapping[int, str], /) -> None:
+        """Step from 1, steps in all, and what images looked like a little earlier, by place: data URIs."""
 
 
 #: Whether the same task may succeed at another time or on another runner.
@@ -157,6 +164,21 @@ class Renderer(Protocol):
 
     def render(self, task: RenderTask, seed: int, on_step: OnStep) -> RenderedImage:
         """One image, alone. Errors: RenderFailed; whatever `on_step` raises passes through."""
+        ...
+
+    def renders_together(self, task: RenderTask) -> bool:
+        """Whether images of this task can be in one run with others; no while its model is not resident."""
+        ...
+
+    def render_together(self, images: Sequence[TaskImage], on_step: OnRunStep) -> Sequence[RenderedImage | None]:
+        """Two or more images of equal `run_key` in one run; what is beside an image decides none of its bytes.
+
+        None for an image that came out black or not at all. Errors: as `render`.
+        """
+        ...
+
+    def work_seconds(self) -> float:
+        """A clock of what the device has worked, to compare runs by; on a CPU that of other programs does not count."""
         ...
 
     def peak_bytes(self) -> int:

@@ -1,10 +1,11 @@
 """Steps as they are reported: counted over every pass of an image. Import this only in the child."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from dreamforge.gpu_runner.rendering.hooks import StepWatcher
-from dreamforge.gpu_runner.rendering.renderer import OnStep
+from dreamforge.gpu_runner.rendering.renderer import OnRunStep
 
 
 @dataclass(slots=True)
@@ -15,12 +16,13 @@ class StepCounter:
     decode and return an image.
     """
 
-    on_step: OnStep
+    on_step: OnRunStep
     #: Steps asked for in the pass that runs, for a pipeline that does not say how many it makes.
     steps: int
     #: Steps of passes still to come, as far as they can be foreseen.
     later: int = 0
-    watcher: StepWatcher | None = None
+    #: What looks at the latents of an image, by its place in the run.
+    watchers: Mapping[int, StepWatcher] = field(default_factory=dict)
     _before: int = 0
     _made: int = 0
 
@@ -30,9 +32,13 @@ class StepCounter:
         # A sampler of second order makes more steps than were asked for; a weak strength makes fewer.
         in_pass = int(getattr(pipeline, "num_timesteps", 0) or self.steps)
         self._made = self._before + step + 1
-        preview = self.watcher(pipeline, tensors["latents"]) if self.watcher and step + 1 < in_pass else None
-        self.on_step(self._made, max(self._made, self._before + in_pass) + self.later, preview)
+        previews = self._previews(pipeline, tensors["latents"]) if step + 1 < in_pass else {}
+        self.on_step(self._made, max(self._made, self._before + in_pass) + self.later, previews)
         return tensors
+
+    def _previews(self, pipeline: Any, latents: Any) -> dict[int, str]:  # Any: as above; a tensor, one row an image
+        looks = {place: watch(pipeline, latents[place : place + 1]) for place, watch in self.watchers.items()}
+        return {place: preview for place, preview in looks.items() if preview is not None}
 
     def next_pass(self, steps: int, *, foreseen: int) -> None:
         """Another pass of so many steps begins, of which as many as were foreseen are made."""

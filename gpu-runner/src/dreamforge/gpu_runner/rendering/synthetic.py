@@ -9,13 +9,23 @@ import hashlib
 import platform
 import resource
 import threading
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 
+from dreamforge.contracts.request.values import Geometry
 from dreamforge.gpu_runner.machine.memory import system_memory
 from dreamforge.gpu_runner.protocol.recipe import Engine, recipe_for
-from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.protocol.render_task import RenderTask, TaskImage
 from dreamforge.gpu_runner.rendering.png import FILTER_NONE
-from dreamforge.gpu_runner.rendering.renderer import DeviceReport, ModelKey, OnStep, RenderedImage, RenderWarning
+from dreamforge.gpu_runner.rendering.renderer import (
+    DeviceReport,
+    ModelKey,
+    OnRunStep,
+    OnStep,
+    RenderedImage,
+    RenderWarning,
+)
+from dreamforge.runtime import clock
 
 CELLS = 8
 NAME = "synthetic"
@@ -69,14 +79,39 @@ class SyntheticRenderer:
 
     def render(self, task: RenderTask, seed: int, on_step: OnStep) -> RenderedImage:
         """The mosaic of one seed, after as many steps as asked."""
+        for step in self._steps(task):
+            on_step(step, task.request.steps)
+        return self._mosaic(task, seed, None)
+
+    def renders_together(self, task: RenderTask) -> bool:  # noqa: ARG002 - any task will do
+        """Always, in the time of one."""
+        return True
+
+    def render_together(self, images: Sequence[TaskImage], on_step: OnRunStep) -> Sequence[RenderedImage | None]:
+        """The mosaics of several, after as many steps as one takes."""
+        for step in self._steps(images[0].task):
+            on_step(step, images[0].task.request.steps, {})
+        return [
+            self._mosaic(image.task, image.seed, Geometry(size=len(images), place=place))
+            for place, image in enumerate(images)
+        ]
+
+    def _steps(self, task: RenderTask) -> Iterator[int]:
         for step in range(1, task.request.steps + 1):
             if self._step_delay_seconds > 0:
                 self._never.wait(self._step_delay_seconds)
-            on_step(step, task.request.steps)
-        recipe = recipe_for(task, seed, self._engine, pipeline=NAME, sampler=task.request.sampler or NAME)
+            yield step
+
+    def _mosaic(self, task: RenderTask, seed: int, geometry: Geometry | None) -> RenderedImage:
+        sampler = task.request.sampler or NAME
+        recipe = recipe_for(task, seed, self._engine, pipeline=NAME, sampler=sampler, geometry=geometry)
         digest = hashlib.sha256(recipe.model_dump_json().encode()).digest()
         width_px, height_px = task.output_px
         return RenderedImage(mosaic_scanlines(digest, width_px=width_px, height_px=height_px), recipe)
+
+    def work_seconds(self) -> float:
+        """The time: a delay is no work of any device."""
+        return clock.monotonic_seconds()
 
     def peak_bytes(self) -> int:
         """Peak of the process; ru_maxrss is in KiB on Linux."""

@@ -25,12 +25,12 @@ from dreamforge.runtime.log.seeds import seed_in
 
 #: Silence after which the server delivers again. Renewed while an attempt runs (see `attempt_manager`).
 ACK_WAIT_SECONDS = 10
-#: Deliveries beyond the slots: those that are dropped or refused, and the next one while the last is acked.
+#: Deliveries beyond the attempts at a time: dropped or refused ones, and the next one while the last is acked.
 HEADROOM = 8
 NANOSECONDS = 1_000_000_000
 
 
-async def ensure_consumer(bus: Bus, runner_id: str, *, slots: int) -> None:
+async def ensure_consumer(bus: Bus, runner_id: str, *, attempts: int) -> None:
     """Make the durable consumer, or give the one that is there our settings.
 
     Errors: DependencyAway; BrokerUnfit when the server refuses it.
@@ -45,7 +45,7 @@ async def ensure_consumer(bus: Bus, runner_id: str, *, slots: int) -> None:
         "ack_policy": "explicit",
         "ack_wait": ACK_WAIT_SECONDS * NANOSECONDS,
         "max_deliver": -1,
-        "max_ack_pending": slots + HEADROOM,
+        "max_ack_pending": attempts + HEADROOM,
         "filter_subject": subject,
         "replay_policy": "instant",
     }

@@ -28,6 +28,7 @@ from dreamforge.gpu_runner.supervisor.attempt_recorder import AttemptRecorder
 from dreamforge.gpu_runner.supervisor.child_supervisor import ChildSupervisor
 from dreamforge.gpu_runner.supervisor.picture_signing import SignPicture
 from dreamforge.gpu_runner.supervisor.progress_publisher import ProgressPublisher
+from dreamforge.gpu_runner.supervisor.render_slots import AttemptGroup, RenderSlots
 from dreamforge.gpu_runner.supervisor.render_tasks import RenderTaskFactory
 from dreamforge.gpu_runner.supervisor.task_monitor import AttemptLost, TaskMonitor
 from dreamforge.runtime import clock
@@ -68,7 +69,7 @@ class AttemptServices:
     sign: SignPicture
     progress: ProgressPublisher
     tasks: RenderTaskFactory
-    slots: asyncio.Semaphore
+    slots: RenderSlots
     retry_policy: RetryPolicy
     stall_seconds: float
     load_seconds: float
@@ -80,7 +81,11 @@ class Attempt:
 
     assignment: ReceivedAssignment
     services: AttemptServices
+    group: AttemptGroup = field(init=False)
     interrupted: "asyncio.Future[Cause]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def __post_init__(self) -> None:
+        self.group = self.services.slots.group_of(self.assignment.event.group)
 
     def interrupt(self, cause: Cause) -> None:
         """Give it up; the first cause counts."""
@@ -92,6 +97,12 @@ class Attempt:
 
         Waits for as long as the log or the object store is unavailable. Errors: unforeseen ones.
         """
+        try:
+            return await self._run(identity)
+        finally:
+            self.group.leave(self.assignment.task_id)
+
+    async def _run(self, identity: RunnerIdentity) -> str:
         loaded = await self._log(self._read)
         verdict = admit(loaded.state, self.assignment.event, identity)
         if isinstance(verdict, Drop):
@@ -115,16 +126,12 @@ class Attempt:
         return await self._fail(AttemptLost(FailureReason.INTERNAL, message), None)
 
     async def _in_a_slot(self, request: RenderRequest, loaded: LoadedJob, identity: RunnerIdentity) -> str:
-        if self.services.slots.locked():
-            await self._or_interrupt(self.services.slots.acquire(), stage="assigned")
-        else:
-            await self.services.slots.acquire()  # does not wait
+        entering = self.group.enter(self.assignment.task_id)
+        await (self._or_interrupt(entering, stage="assigned") if self.group.must_wait else entering)
         try:
             return await self._start_and_render(request, loaded, identity)
         except AttemptLost as lost:
             return await self._fail(lost, None)
-        finally:
-            self.services.slots.release()
 
     async def _start_and_render(self, request: RenderRequest, loaded: LoadedJob, identity: RunnerIdentity) -> str:
         if not self.services.child.accepting:
@@ -185,6 +192,7 @@ class Attempt:
 
         return TaskMonitor(
             self.services.child,
+            self.group,
             task,
             on_step=steps.publish,
             on_loading=steps.loading,

@@ -10,6 +10,7 @@ from dreamforge.contracts.readable_sizes import readable_size
 from dreamforge.gpu_runner import metrics
 from dreamforge.gpu_runner.protocol.child_options import ChildOptions
 from dreamforge.gpu_runner.protocol.messages import (
+    BatchLearnt,
     Cancel,
     Cancelled,
     Done,
@@ -29,6 +30,7 @@ from dreamforge.gpu_runner.protocol.messages import (
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.supervisor.child_process import Child
 from dreamforge.gpu_runner.supervisor.local_models import LocalModel
+from dreamforge.runtime import clock
 from dreamforge.runtime.service import retry
 
 #: How long a child may take to leave after Stop when it has nothing to do.
@@ -60,8 +62,12 @@ class ChildSupervisor:
     ready: Ready | None = None
     #: Bytes by model id, of what is loaded now.
     resident: dict[str, int] = field(default_factory=dict)
+    #: How many images it renders in one run, as far as it has learnt (see `contracts.fleet.Heartbeat.batch_bounds`).
+    batch_bounds: dict[str, int] = field(default_factory=dict)
     #: How many children died without being asked to.
     crashes: int = 0
+    #: When a child last said anything, by the monotonic clock.
+    heard_at: float = 0.0
     #: Whether a model is being read: the child says nothing else meanwhile.
     loading: bool = False
     _models: tuple[LocalModel, ...] = ()
@@ -107,15 +113,20 @@ class ChildSupervisor:
         """The present child's process id."""
         return None if self._child is None else self._child.pid
 
-    def render(self, task: RenderTask) -> "asyncio.Queue[OfTask]":
-        """Give the child a task; its mailbox ends with one of Done, Failed, Cancelled, ChildGone."""
+    def listen(self, task_id: str) -> "asyncio.Queue[OfTask]":
+        """The mailbox of a task that is to be rendered; it ends with one of Done, Failed, Cancelled, ChildGone."""
         mailbox: asyncio.Queue[OfTask] = asyncio.Queue()
         if self._child is None or self.ready is None:
             mailbox.put_nowait(ChildGone(None))
-            return mailbox
-        self._mailboxes[task.task_id] = mailbox
-        self._child.send(Render(task=task))
+        else:
+            self._mailboxes[task_id] = mailbox
         return mailbox
+
+    def render(self, tasks: tuple[RenderTask, ...]) -> None:
+        """Give the child tasks to render together; those whose mailbox has ended meanwhile are left out."""
+        heard = tuple(task for task in tasks if task.task_id in self._mailboxes)
+        if heard and self._child is not None:
+            self._child.send(Render(tasks=heard))
 
     def cancel(self, task_id: str) -> None:
         """Have a task stopped within one step; its mailbox says when."""
@@ -135,6 +146,7 @@ class ChildSupervisor:
         self.crashes, self.loading = self.crashes + 1, False
         metrics.CHILD_CRASHES.inc()
         self.resident.clear()
+        self.batch_bounds.clear()
         self._to_load.clear()
         self._is_ready.clear()
         logger.error("the child process ended (exit status {}); starting another", status)
@@ -145,11 +157,14 @@ class ChildSupervisor:
         return was_ready
 
     def _hear(self, message: FromChild) -> None:
+        self.heard_at = clock.monotonic_seconds()
         match message:
             case Ready():
                 self._become_ready(message)
             case ModelLoaded() | Unloaded() | Loading() | LoadFailed():
                 self._note_model(message)
+            case BatchLearnt():
+                self._learn(message)
             case StepDone() | Image() | Warned():
                 self._deliver(message.task_id, message)
             case Done() | Failed() | Cancelled():
@@ -157,6 +172,13 @@ class ChildSupervisor:
                 self._mailboxes.pop(message.task_id, None)
             case _:
                 logger.info("the child is starting: {}", STAGES[message.stage])
+
+    def _learn(self, message: BatchLearnt) -> None:
+        if self.batch_bounds.get(message.shape) != message.bound:
+            self.batch_bounds[message.shape] = message.bound
+            seen = ", ".join(f"{size}: {seconds:.3g} s" for size, seconds in message.seconds.items())
+            logger.info("{}: up to {} images in one run (an image and step by {})", message.shape, message.bound, seen)
+            self.on_change()
 
     def _become_ready(self, message: Ready) -> None:
         self.ready = message

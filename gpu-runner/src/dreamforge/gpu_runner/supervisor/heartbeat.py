@@ -1,7 +1,7 @@
 """Publishes once a second what this runner is, holds and can still hold; each heartbeat renews its lease."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -29,22 +29,26 @@ class RunnerActivity:
     resident: dict[str, int]
     active: tuple[fleet.ActiveAttempt, ...]
     step_seconds: dict[str, float]
+    batch_max: int
+    batch_bounds: dict[str, int]
+
+
+def budget_bytes(device: LocalDevice, resident: Mapping[str, int]) -> int:
+    """Memory that renders may use: what is free plus what our own models hold, since those can leave for another."""
+    return device.free_bytes + sum(resident.values())
 
 
 def heartbeat_of(
     identity: RunnerIdentity, device: LocalDevice, activity: RunnerActivity, at: datetime
 ) -> fleet.Heartbeat:
-    """One heartbeat. Pure.
-
-    The budget is what is free plus what our own models hold, since those can leave for another.
-    """
+    """One heartbeat. Pure."""
     return fleet.Heartbeat(
         runner_id=identity.runner_id,
         instance_id=identity.instance_id,
         at=at,
         renderer=activity.renderer,
         device=public_device(device),
-        budget_bytes=device.free_bytes + sum(activity.resident.values()),
+        budget_bytes=budget_bytes(device, activity.resident),
         free_bytes=device.free_bytes,
         slots=activity.slots,
         draining=identity.draining or not activity.accepting,
@@ -53,6 +57,8 @@ def heartbeat_of(
         resident_model_ids=tuple(sorted(activity.resident)),
         active=activity.active,
         step_seconds=dict(activity.step_seconds),
+        batch_max=activity.batch_max,
+        batch_bounds=dict(activity.batch_bounds),
     )
 
 

@@ -28,7 +28,7 @@ class ProgressEstimate:
             self._image_index = step.image_index
         self._this_image_seconds = step.elapsed_seconds
         elapsed_seconds = self._earlier_images_seconds + step.elapsed_seconds
-        done = self.to_render.index(step.image_index) * step.steps + step.step
+        done = self.to_render.index(step.image_index) * step.steps + step.step * step.together
         left = max(0, len(self.to_render) * step.steps - done)
         return StepProgressed(
             at=at,
@@ -40,6 +40,7 @@ class ProgressEstimate:
             elapsed_seconds=elapsed_seconds,
             eta_seconds=elapsed_seconds / done * left if done else 0.0,
             preview=step.preview,
+            together=step.together,
         )
 
     def loading(self, model_id: str, steps: int, at: datetime) -> StepProgressed:

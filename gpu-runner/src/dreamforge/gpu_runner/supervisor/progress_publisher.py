@@ -41,7 +41,7 @@ class AttemptProgress:
 
     async def publish(self, step: StepDone) -> None:
         """Publish without waiting for an ack; a step that cannot be published is lost, by design."""
-        if step.step == step.steps:
+        if step.step == step.steps and step.run_size == 1:
             self._remember(step.elapsed_seconds / step.steps)
         await self._publish(self.estimate.event(step, clock.now()))
 

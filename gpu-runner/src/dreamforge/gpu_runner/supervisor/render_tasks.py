@@ -1,12 +1,14 @@
 """From a request in the log to a task for the child: models become folders, uploads become files."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from dreamforge.contracts.errors import SizeNotSupported
 from dreamforge.contracts.events import FailureReason, JobAssigned
 from dreamforge.contracts.models.descriptor import Tier
+from dreamforge.contracts.models.vram import images_that_fit
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gpu_runner.protocol.render_task import ModelFiles, RenderTask
 from dreamforge.gpu_runner.supervisor.input_cache import InputCache
@@ -16,17 +18,24 @@ from dreamforge.gpu_runner.supervisor.task_monitor import AttemptLost
 
 @dataclass(frozen=True, slots=True)
 class RenderTaskFactory:
-    """Makes tasks from what this runner has. `preview_seconds`: the least time between two previews; None: none."""
+    """Makes tasks from what this runner has. `preview_seconds`: the least time between two previews; None: none.
+
+    `batch_max`: most images in one run, if so many fit into `budget_bytes()`.
+    """
 
     models: Mapping[str, LocalModel]
     inputs: InputCache
     preview_seconds: float | None = None
+    batch_max: int = 1
+    budget_bytes: Callable[[], int] = lambda: 0
 
     async def task_for(
         self, task_id: str, request: RenderRequest, assigned: JobAssigned, images: tuple[int, ...]
     ) -> RenderTask:
         """What the child is asked for: these images. Errors: AttemptLost (model_missing, invalid_request)."""
         inputs = {sha256: await self.inputs.fetch(sha256) for sha256 in request.uploads}
+        model = self._model(request.model_id)
+        tier = _tier(model, assigned.tier)
         try:
             return RenderTask(
                 task_id=task_id,
@@ -34,12 +43,23 @@ class RenderTaskFactory:
                 model=self._files(request.model_id),
                 assets={model_id: self._files(model_id) for model_id in request.assets},
                 inputs=inputs,
-                tier=_tier(self._model(request.model_id), assigned.tier),
+                tier=tier,
                 preview_seconds=self.preview_seconds,
+                together_max=self._together_max(model, tier, request),
                 images=images,
             )
         except ValidationError as error:
             raise AttemptLost(FailureReason.INVALID_REQUEST, str(error), retryable=False) from None
+
+    def _together_max(self, model: LocalModel, tier: Tier | None, request: RenderRequest) -> int:
+        """As many images of a request as fit into memory with its model and assets."""
+        profile = tier.vram if tier else model.descriptor.all_tiers[0].vram
+        assets_bytes = sum(self._model(each).descriptor.vram.resident_bytes for each in request.assets)
+        size = {"height_px": request.height_px, "width_px": request.width_px}
+        try:
+            return min(self.batch_max, images_that_fit(profile, self.budget_bytes() - assets_bytes, **size))
+        except SizeNotSupported:
+            return 1  # the render refuses it, in words of its own
 
     def _files(self, model_id: str) -> ModelFiles:
         model = self._model(model_id)

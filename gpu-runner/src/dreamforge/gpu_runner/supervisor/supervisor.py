@@ -19,7 +19,13 @@ from dreamforge.gpu_runner.supervisor.attempt import AttemptServices
 from dreamforge.gpu_runner.supervisor.attempt_manager import CLOSE_SECONDS, AttemptManager
 from dreamforge.gpu_runner.supervisor.child_process import child_options
 from dreamforge.gpu_runner.supervisor.child_supervisor import ChildSupervisor
-from dreamforge.gpu_runner.supervisor.heartbeat import HeartbeatPublisher, RunnerActivity, heartbeat_of, public_device
+from dreamforge.gpu_runner.supervisor.heartbeat import (
+    HeartbeatPublisher,
+    RunnerActivity,
+    budget_bytes,
+    heartbeat_of,
+    public_device,
+)
 from dreamforge.gpu_runner.supervisor.input_cache import InputCache
 from dreamforge.gpu_runner.supervisor.interrupts import Interrupts
 from dreamforge.gpu_runner.supervisor.model_offer import ModelOffer
@@ -27,6 +33,7 @@ from dreamforge.gpu_runner.supervisor.models_watcher import ModelsWatcher
 from dreamforge.gpu_runner.supervisor.picture_signing import picture_signing
 from dreamforge.gpu_runner.supervisor.progress_publisher import ProgressPublisher
 from dreamforge.gpu_runner.supervisor.registration import RunnerRegistration
+from dreamforge.gpu_runner.supervisor.render_slots import RenderSlots
 from dreamforge.gpu_runner.supervisor.render_tasks import RenderTaskFactory
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.bus import NATS_ERRORS, Bus
@@ -128,7 +135,7 @@ class Supervisor:
         self.attempts.identity = replace(self.attempts.identity, model_ids=model_ids)
 
     async def _subscribe(self, broker: NatsBroker) -> None:
-        await ensure_consumer(self.bus, self.settings.runner_id, slots=self.settings.runner_slots)
+        await ensure_consumer(self.bus, self.settings.runner_id, attempts=self.settings.attempts_max)
         await broker.start()
 
     async def _leave(self, lifetime: Lifetime) -> None:
@@ -168,8 +175,10 @@ class Supervisor:
                 self.offer.models,
                 InputCache(self.objects, self.settings.state_dir / "uploads"),
                 self.settings.runner_preview_seconds or None,
+                self.settings.batch_max,
+                lambda: budget_bytes(self.device, self.child.resident),
             ),
-            slots=asyncio.Semaphore(self.settings.runner_slots),
+            slots=RenderSlots(asyncio.Semaphore(self.settings.runner_slots), self.child.render),
             retry_policy=self.settings.retry.policy(),
             stall_seconds=self.settings.runner_stall_seconds,
             load_seconds=self.settings.runner_load_seconds,
@@ -194,6 +203,8 @@ class Supervisor:
             resident=self.child.resident,
             active=self.attempts.active,
             step_seconds=self.progress.mean_seconds,
+            batch_max=self.settings.batch_max,
+            batch_bounds=self.child.batch_bounds,
         )
         return heartbeat_of(self.attempts.identity, self.device, activity, clock.now())
 

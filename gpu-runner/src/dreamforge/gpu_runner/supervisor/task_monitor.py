@@ -9,6 +9,7 @@ from dreamforge.contracts.events import FailureReason
 from dreamforge.gpu_runner.protocol.messages import Cancelled, Done, Failed, Image, Loading, StepDone, Warned
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.supervisor.child_supervisor import ChildGone, ChildSupervisor, OfTask
+from dreamforge.gpu_runner.supervisor.render_slots import AttemptGroup
 from dreamforge.runtime import clock
 
 OnStep = Callable[[StepDone], Awaitable[None]]
@@ -37,6 +38,7 @@ class TaskMonitor:
     """One task at the child. Uploads of finished images run beside the render of the next ones."""
 
     child: ChildSupervisor
+    group: AttemptGroup
     task: RenderTask
     on_step: OnStep
     on_loading: OnLoading
@@ -53,7 +55,8 @@ class TaskMonitor:
 
         Errors: AttemptLost.
         """
-        mailbox = self.child.render(self.task)
+        mailbox = self.child.listen(self.task.task_id)
+        self.group.hand_in(self.task)
         try:
             while True:
                 if (seconds := await self._take(await self._next(mailbox))) is not None:
@@ -69,7 +72,8 @@ class TaskMonitor:
             upload.result()
 
     async def stop(self) -> None:
-        """Have the child stop, and wait until it has: its slot is free then. One that does not is killed."""
+        """Have the child stop, and wait until it has. One that does not is killed."""
+        self.group.send_now()  # the child can only stop what it has
         self.child.cancel(self.task.task_id)
         try:
             async with asyncio.timeout(self._patience_seconds()):
@@ -87,13 +91,18 @@ class TaskMonitor:
         if not mailbox.empty():
             return mailbox.get_nowait()
         began = clock.monotonic_seconds()
-        try:
-            async with asyncio.timeout(self._patience_seconds()):
-                message = await mailbox.get()
-        except TimeoutError:
-            silent_seconds = clock.monotonic_seconds() - began
-            self.child.kill()
-            raise AttemptLost(FailureReason.STALLED, f"no step for {silent_seconds:.1f} s") from None
+        while True:
+            # A child that renders what was sent with this task, and before it, is not stuck.
+            silent_since = max(began, self.child.heard_at)
+            try:
+                async with asyncio.timeout_at(silent_since + self._patience_seconds()):
+                    message = await mailbox.get()
+                break
+            except TimeoutError:
+                if self.child.heard_at <= silent_since:
+                    silent_seconds = clock.monotonic_seconds() - silent_since
+                    self.child.kill()
+                    raise AttemptLost(FailureReason.STALLED, f"no step for {silent_seconds:.1f} s") from None
         if isinstance(message, StepDone):
             self._longest_step_seconds = max(self._longest_step_seconds, clock.monotonic_seconds() - began)
         return message

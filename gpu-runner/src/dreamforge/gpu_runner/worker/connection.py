@@ -64,7 +64,8 @@ class Inbox:
             return
         if isinstance(message, Render):
             with self._lock:
-                self._cancelled.setdefault(message.task.task_id, threading.Event())
+                for task in message.tasks:
+                    self._cancelled.setdefault(task.task_id, threading.Event())
         self._work.put(message)
 
     def next(self) -> Load | Render | Stop:
@@ -79,10 +80,11 @@ class Inbox:
         event = self._cancelled.get(task_id)
         return event is not None and event.is_set()
 
-    def forget(self, task_id: str) -> None:
-        """The task is over; a Cancel that comes later is for nothing."""
+    def forget(self, *task_ids: str) -> None:
+        """These tasks are over; a Cancel that comes later is for nothing."""
         with self._lock:
-            self._cancelled.pop(task_id, None)
+            for task_id in task_ids:
+                self._cancelled.pop(task_id, None)
 
 
 def start_reader(sock: socket.socket, inbox: Inbox, leave: Callable[[int], object] = os._exit) -> threading.Thread:

@@ -12,7 +12,6 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
-from functools import partial
 
 from loguru import logger
 
@@ -99,9 +98,8 @@ def _work(runner: TaskRunner, inbox: Inbox) -> None:
         if not isinstance(message, Render):
             runner.load(message)
             continue
-        task = message.task
-        reason = runner.render(task, partial(inbox.is_cancelled, task.task_id))
-        inbox.forget(task.task_id)
+        reason = runner.render(message.tasks, inbox.is_cancelled)
+        inbox.forget(*(task.task_id for task in message.tasks))
         if reason is FailureReason.CHILD_CRASHED:
             os._exit(EXIT_DEVICE_LOST)
 

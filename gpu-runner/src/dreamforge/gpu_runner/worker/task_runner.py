@@ -1,16 +1,12 @@
-"""One task from its Render message to its last frame: the child's main job, apart from any socket or torch."""
+"""Tasks from their Render message to their last frames: the child's main job, apart from any socket or torch."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from loguru import logger
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.gpu_runner.protocol.messages import (
-    Cancelled,
-    Done,
-    Failed,
-    FromChild,
     Image,
     Load,
     LoadFailed,
@@ -21,13 +17,20 @@ from dreamforge.gpu_runner.protocol.messages import (
     Unloaded,
     Warned,
 )
-from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.protocol.render_task import RenderTask, TaskImage, first_of_each
 from dreamforge.gpu_runner.rendering.encode import encode
-from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderCancelled, Renderer, RenderFailed, RenderWarning
-
-Send = Callable[[FromChild], None]
-#: An error message is for a person and for an event in the log, never a place for a whole traceback.
-MAX_MESSAGE_CHARS = 500
+from dreamforge.gpu_runner.rendering.renderer import (
+    ModelKey,
+    OnRunStep,
+    RenderCancelled,
+    RenderedImage,
+    Renderer,
+    RenderFailed,
+    RenderWarning,
+)
+from dreamforge.gpu_runner.worker.batch_bounds import BatchBounds
+from dreamforge.gpu_runner.worker.open_tasks import IsCancelled, OpenTasks, Send, short
+from dreamforge.gpu_runner.worker.render_batches import RenderBatch, halves, next_batch
 
 
 class TaskRunner:
@@ -38,6 +41,7 @@ class TaskRunner:
 
     def __init__(self, renderer: Renderer, *, send: Send, clock: Callable[[], float]) -> None:
         self._renderer, self._send, self._clock = renderer, send, clock
+        self._bounds = BatchBounds(renderer, send)
 
     def load(self, message: Load) -> None:
         """Have a model resident; a failure is reported and does not end the child."""
@@ -45,70 +49,165 @@ class TaskRunner:
             self._load(ModelKey.of(message.model_id, message.path, message.digest, message.tier))
         except Exception as error:
             failure = as_failure(error)
-            self._send(LoadFailed(model_id=message.model_id, reason=failure.reason, message=_short(failure.message)))
+            self._send(LoadFailed(model_id=message.model_id, reason=failure.reason, message=short(failure.message)))
 
-    def render(self, task: RenderTask, is_cancelled: Callable[[], bool]) -> FailureReason | None:
-        """Render the images of a task, send each when it is finished; ends in exactly one of Done, Failed, Cancelled.
+    def render(self, tasks: Sequence[RenderTask], is_cancelled: IsCancelled) -> FailureReason | None:
+        """Render the images of tasks, together where they can be, and send each when it is finished.
 
-        Returns the reason of a failure: after CHILD_CRASHED (the GPU context is gone) the worker has to leave.
+        Each task ends in exactly one of Done, Failed, Cancelled. Returns the reason of a failure after which the worker
+        has to leave: CHILD_CRASHED (the GPU context is gone).
         """
         started = self._clock()
+        work = OpenTasks(tasks, self._send, is_cancelled, lambda: self._clock() - started, self._renderer.peak_bytes)
         try:
-            self._render_images(task, is_cancelled)
-        except RenderCancelled:
-            self._send(Cancelled(task_id=task.task_id))
-            return None
-        except Exception as error:
-            return self._fail(task, as_failure(error))
-        seconds = self._clock() - started
-        self._send(Done(task_id=task.task_id, seconds=seconds, peak_bytes=self._renderer.peak_bytes()))
+            for task in tasks:
+                self._begin(task, work)
+            waiting = tuple(TaskImage(task, index) for task in tasks for index in task.to_render)
+            while waiting := work.open(waiting):
+                batch, waiting = next_batch(waiting, self._bounds.of)
+                self._render_batch(batch, work)
+        except RenderFailed as failure:  # of the device, and so of every task
+            for task in tasks:
+                work.fail(task, failure)
+            return failure.reason
         return None
 
-    def _render_images(self, task: RenderTask, is_cancelled: Callable[[], bool]) -> None:
-        if is_cancelled():
-            raise RenderCancelled
-        self._load(ModelKey.of_task(task))
-        self._warn(task, self._renderer.warnings(task), None)
-        for image_index in task.to_render:
-            if is_cancelled():
-                raise RenderCancelled
-            self._send(self._render_image(task, image_index, task.seeds[image_index], is_cancelled))
+    def _begin(self, task: RenderTask, work: OpenTasks) -> None:
+        """What comes before the first image of a task. Errors: RenderFailed of the device."""
+        work.drop_cancelled()
+        if task not in work:
+            return
+        try:
+            self._load(ModelKey.of_task(task))
+            self._warn(task, self._renderer.warnings(task), None)
+        except Exception as error:
+            self._fail(task, error, work)
+        else:
+            if not task.to_render:
+                work.done(task)
 
-    def _render_image(self, task: RenderTask, image_index: int, seed: int, is_cancelled: Callable[[], bool]) -> Image:
+    def _render_batch(self, batch: RenderBatch, work: OpenTasks) -> None:
+        """Render a batch, or its halves if that fails: an image that cannot be rendered fails its own task only.
+
+        Errors: RenderFailed of the device.
+        """
+        work.drop_cancelled()
+        if not (batch := work.open(batch)):
+            return
+        try:
+            self._load(ModelKey.of_task(batch[0].task))  # it leaves memory where a run did not fit beside it
+            started, work_started = self._clock(), self._renderer.work_seconds()
+            rendered = self._run(batch, self._on_step(batch, work, started))
+        except RenderCancelled:
+            return
+        except Exception as error:
+            self._recover(batch, error, work)
+            return
+        seconds = (self._clock() - started) / len(batch)
+        if None not in rendered:
+            self._bounds.ran(batch, (self._renderer.work_seconds() - work_started) / len(batch))
+        for image, result in zip(batch, rendered, strict=True):
+            self._send_image(image, result, seconds, work)
+
+    def _recover(self, batch: RenderBatch, error: Exception, work: OpenTasks) -> None:
+        """After a run that failed: its halves, or the end of the one task that cannot be rendered."""
+        if len(batch) == 1:
+            self._fail(batch[0].task, error, work)
+            return
+        failure = as_failure(error)
+        self._raise_if_of_the_device(failure)
+        logger.warning("{} images together failed ({}); rendering halves", len(batch), failure)
+        if failure.reason is FailureReason.OUT_OF_MEMORY:
+            self._bounds.did_not_fit(batch)
+        for half in halves(batch):
+            self._render_batch(half, work)
+
+    def _run(self, batch: RenderBatch, on_step: OnRunStep) -> Sequence[RenderedImage | None]:
+        """One run of the renderer; None for an image that has to be rendered alone. Errors: RenderCancelled."""
+        geometry = batch[0].task.request.geometry
+        if geometry is not None:  # copies at the other places: what is there decides no byte
+            return self._renderer.render_together(batch * geometry.size, on_step)[geometry.place :][:1]
+        if len(batch) == 1:
+            return (self._render_alone(batch[0], on_step),)
+        return self._renderer.render_together(batch, on_step)
+
+    def _render_alone(self, image: TaskImage, on_step: OnRunStep) -> RenderedImage:
+        def on_one_step(step: int, steps: int, preview: str | None = None, /) -> None:
+            on_step(step, steps, {} if preview is None else {0: preview})
+
+        return self._renderer.render(image.task, image.seed, on_one_step)
+
+    def _send_image(self, image: TaskImage, result: RenderedImage | None, seconds: float, work: OpenTasks) -> None:
+        """Send what came of an image, unless its task has ended; if nothing did, it is rendered alone.
+
+        Alone, every means against what a model cannot render is at hand.
+        """
+        if image.task not in work:
+            return
         started = self._clock()
+        try:
+            if result is None:
+                result = self._render_alone(image, self._on_step((image,), work, started))
+                seconds = self._clock() - started
+            finished = self._encoded(image, result, seconds)
+        except RenderCancelled:
+            return
+        except Exception as error:
+            self._fail(image.task, error, work)
+        else:
+            work.finished(image.task, finished)
 
-        def on_step(step: int, steps: int, preview: str | None = None, /) -> None:
-            if step == steps or not self._renderer.instant:
-                elapsed_seconds = self._clock() - started
-                self._send(
-                    StepDone(
-                        task_id=task.task_id,
-                        image_index=image_index,
-                        step=step,
-                        steps=steps,
-                        elapsed_seconds=elapsed_seconds,
-                        preview=preview,
-                    )
-                )
-            if is_cancelled():
-                raise RenderCancelled
-
-        image = self._renderer.render(task, seed, on_step)
-        rendered = self._clock()
-        self._warn(task, image.warnings, image_index)
+    def _encoded(self, image: TaskImage, result: RenderedImage, seconds: float) -> Image:
+        task, began = image.task, self._clock()
+        self._warn(task, result.warnings, image.index)
         width_px, height_px = task.output_px
-        file = encode(image.scanlines, task.output_px, task.request, image.recipe)
+        file = encode(result.scanlines, task.output_px, task.request, result.recipe)
         return Image(
             task_id=task.task_id,
-            image_index=image_index,
+            image_index=image.index,
             sha256=hashlib.sha256(file.data).hexdigest(),
             width_px=width_px,
             height_px=height_px,
             content_type=file.content_type,
             recipe=file.recipe,
-            timings=Timings(render_seconds=rendered - started, encode_seconds=self._clock() - rendered),
+            timings=Timings(render_seconds=seconds, encode_seconds=self._clock() - began),
             body=file.data,
         )
+
+    def _on_step(self, batch: RenderBatch, work: OpenTasks, started: float) -> OnRunStep:
+        """Tells each task of the batch of a step; raises RenderCancelled once none of them is left."""
+        firsts = first_of_each(batch)
+        geometry = batch[0].task.request.geometry
+
+        def on_step(step: int, steps: int, previews: Mapping[int, str]) -> None:
+            told = firsts if step == steps or not self._renderer.instant else {}
+            for place, together in told.items():
+                if batch[place].task in work:
+                    done = StepDone(
+                        task_id=batch[place].task.task_id,
+                        image_index=batch[place].index,
+                        step=step,
+                        steps=steps,
+                        elapsed_seconds=self._clock() - started,
+                        together=together,
+                        run_size=geometry.size if geometry else len(batch),
+                        preview=previews.get(place),
+                    )
+                    self._send(done)
+            work.drop_cancelled()
+            if not work.open(batch):
+                raise RenderCancelled
+
+        return on_step
+
+    def _fail(self, task: RenderTask, error: Exception, work: OpenTasks) -> None:
+        failure = as_failure(error)
+        self._raise_if_of_the_device(failure)
+        work.fail(task, failure)
+
+    def _raise_if_of_the_device(self, failure: RenderFailed) -> None:
+        if failure.reason is FailureReason.CHILD_CRASHED:
+            raise failure
 
     def _warn(self, task: RenderTask, warnings: Iterable[RenderWarning], image_index: int | None) -> None:
         for warning in warnings:
@@ -116,7 +215,7 @@ class TaskRunner:
                 Warned(
                     task_id=task.task_id,
                     code=warning.code,
-                    message=_short(warning.message),
+                    message=short(warning.message),
                     image_index=image_index,
                     words=warning.words,
                 )
@@ -132,17 +231,6 @@ class TaskRunner:
             self._send(Unloaded(model_id=model_id))
         self._send(ModelLoaded(model_id=model.model_id, seconds=self._clock() - started, bytes=size_bytes))
 
-    def _fail(self, task: RenderTask, failure: RenderFailed) -> FailureReason:
-        self._send(
-            Failed(
-                task_id=task.task_id,
-                reason=failure.reason,
-                message=_short(failure.message),
-                retryable=failure.retryable,
-            )
-        )
-        return failure.reason
-
 
 def as_failure(error: Exception) -> RenderFailed:
     """Any error as a typed failure; an unforeseen one is `internal` and leaves its traceback in the log."""
@@ -152,7 +240,3 @@ def as_failure(error: Exception) -> RenderFailed:
         return RenderFailed(FailureReason.OUT_OF_MEMORY, "the process has no memory left")
     logger.opt(exception=error).error("a render failed with an unforeseen error")
     return RenderFailed(FailureReason.INTERNAL, f"{type(error).__name__}: {error}")
-
-
-def _short(message: str) -> str:
-    return message if len(message) <= MAX_MESSAGE_CHARS else message[: MAX_MESSAGE_CHARS - 1] + "…"

@@ -7,6 +7,7 @@ from enum import StrEnum
 from dreamforge.contracts.events import AttemptFailed, JobAssigned, JobEvent, JobRequested
 from dreamforge.contracts.jobs.course import JobCourse, Status, advance, changed, fields_after
 from dreamforge.contracts.placement import Needs, needs_of
+from dreamforge.contracts.request.batch_key import batch_key
 from dreamforge.contracts.request.render_request import Deadlines
 
 
@@ -30,7 +31,10 @@ ON_RUNNER = frozenset({Stage.PROMISED, Stage.ASSIGNED, Stage.RUNNING})
 
 @dataclass(frozen=True, slots=True)
 class JobDemand:
-    """What was asked for; never changes. `shape` is what placement needs to know, `work` what the tenant is charged."""
+    """What was asked for; never changes. `shape` is what placement needs to know, `work` what the tenant is charged.
+
+    Jobs of one `batch_key` can be rendered together; None: alone.
+    """
 
     tenant: str
     requested_at: datetime
@@ -39,6 +43,8 @@ class JobDemand:
     traceparent: str = ""
     start_by: datetime | None = None
     run_within_seconds: float | None = None
+    images: int = 1
+    batch_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +103,8 @@ def demand_of(event: JobRequested, traceparent: str = "") -> JobDemand:
         traceparent,
         _later(event.at, limits.start_within_seconds),
         limits.run_within_seconds,
+        event.request.images,
+        batch_key(event.request),
     )
 
 

@@ -3,20 +3,32 @@
 Tenants take turns; each time, the tenant's best job that fits a runner goes to the runner that suits it best. A job
 that fits no runner until others have finished does not block smaller ones, until it becomes urgent: then the runner
 with the most free memory that could take it is reserved for it, or smaller jobs would overtake it forever.
+
+Where a runner renders several images of a job's kind in one run, jobs of the same kind go along with it into the same
+slot, in the order of the tenants' turns. Each is charged as if it had gone alone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from heapq import heappop, heappush, nsmallest
+from heapq import nsmallest
 from itertools import islice
 
-from dreamforge.contracts.events import Candidate, Decision
+from dreamforge.contracts.events import Candidate, Decision, RenderGroup
 from dreamforge.contracts.jobs.attempts import AssignJob
-from dreamforge.contracts.placement import Models, Needs, RunnerLoad, judge, required_bytes
+from dreamforge.contracts.models.descriptor import Tier
+from dreamforge.contracts.placement import (
+    Models,
+    Needs,
+    RunnerLoad,
+    bytes_an_image,
+    images_together,
+    judge,
+    required_bytes,
+)
 from dreamforge.scheduler.planning.open_job import OpenJob
-from dreamforge.scheduler.planning.queue import Place
 from dreamforge.scheduler.planning.snapshot import Snapshot
+from dreamforge.scheduler.planning.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +54,7 @@ class PlannedAssignment:
     required_bytes: int
     decision: Decision
     tier: str | None = None
+    group: RenderGroup | None = None
 
     def command(self, now: datetime) -> AssignJob:
         """The command that makes it an assignment."""
@@ -53,6 +66,7 @@ class PlannedAssignment:
             estimated_vram_bytes=self.required_bytes,
             decision=self.decision,
             tier=self.tier,
+            group=self.group,
         )
 
 
@@ -102,10 +116,26 @@ class FleetCapacity:
 
     def need(self, shape: Needs, tier: str | None) -> int:
         """Memory that a shape needs in a tier of its model, which must be registered."""
-        return required_bytes(shape, self.models, self.models[shape.model_id].tier(tier) if tier else None)
+        return required_bytes(shape, self.models, self._tier(shape, tier))
+
+    def need_beside(self, shape: Needs, tier: str | None, images: int) -> int:
+        """Memory that so many images need in the run of another job of their kind."""
+        return images * bytes_an_image(shape, self.models, self._tier(shape, tier))
+
+    def together(self, shape: Needs, chosen: Candidate) -> int:
+        """How many images of a shape the chosen runner renders in one run."""
+        load = self.loads[chosen.runner_id]
+        return images_together(shape, self.models, load, self._tier(shape, chosen.tier))
+
+    def count_able_now(self, shape: Needs) -> int:
+        """How many open runners can take a shape."""
+        return sum(self.candidate(shape, name).score is not None for name in self.open)
+
+    def _tier(self, shape: Needs, name: str | None) -> Tier | None:
+        return self.models[shape.model_id].tier(name) if name else None
 
     def fill(self, runner_id: str, need_bytes: int) -> None:
-        """Add one attempt to a runner."""
+        """Add the attempts of one slot to a runner."""
         load = self.loads[runner_id]
         load = RunnerLoad(load.heartbeat, load.committed_bytes + need_bytes, load.committed_slots + 1)
         self.loads[runner_id] = load
@@ -142,7 +172,7 @@ class _Planner:
         self._queue = snapshot.queue
         self._now = now
         self._policy = policy
-        self._taken: dict[tuple[str, Needs], int] = {}  # jobs of each line that are planned already
+        self._turns = Turns(snapshot.queue, snapshot.jobs)
         self._reserve()
         self._placeable = {shape for shape in self._queue.shapes() if capacity.best(shape)}
 
@@ -155,46 +185,56 @@ class _Planner:
                 self._capacity.reserve(shape)
 
     def assignments(self) -> Iterable[PlannedAssignment]:
-        turns = self._queue.turns()
         left = self._policy.assignments_max
-        while turns and left and self._placeable:
-            tag, _, tenant = heappop(turns)
+        while left and self._placeable and (tenant := self._turns.next(self._placeable)) is not None:
             found = self._next(tenant)
             if found is None:
-                continue  # capacity only shrinks while planning: no job of this tenant fits any more
+                self._turns.pass_over()  # capacity only shrinks while planning: no job of this tenant fits any more
+                continue
             job, chosen = found
-            yield self._assign(job, chosen)
-            left -= 1
-            if heads := self._heads(tenant):
-                heappush(turns, (tag + self._queue.cost(tenant, job.demand.work), min(heads)[0], tenant))
-
-    def _heads(self, tenant: str) -> list[tuple[Place, Needs]]:
-        """The next job of each of a tenant's lines whose shape may still fit a runner."""
-        heads = []
-        for shape, line in self._queue.lines(tenant).items():
-            index = self._taken.get((tenant, shape), 0)
-            if index < len(line) and shape in self._placeable:
-                heads.append((line[index], shape))
-        return heads
+            self._turns.take(job)
+            jobs = (job, *self._companions(job, chosen, left - 1))
+            yield from self._assign(jobs, chosen)
+            left -= len(jobs)
 
     def _next(self, tenant: str) -> tuple[OpenJob, Candidate] | None:
         """The tenant's best job that fits a runner, and that runner."""
-        for (_, job_id), shape in sorted(self._heads(tenant)):
+        for (_, job_id), shape in sorted(self._turns.heads(tenant, self._placeable)):
             candidate = self._capacity.best(shape)
             if candidate is not None:
                 return self._snapshot.jobs[job_id], candidate
             self._placeable.discard(shape)
         return None
 
-    def _assign(self, job: OpenJob, chosen: Candidate) -> PlannedAssignment:
-        shape, runner_id = job.demand.shape, chosen.runner_id
-        key = (job.demand.tenant, shape)
-        self._taken[key] = self._taken.get(key, 0) + 1
-        need = self._capacity.need(shape, chosen.tier)
-        decision = self._decision(job, need)
-        self._capacity.fill(runner_id, need)
+    def _companions(self, job: OpenJob, chosen: Candidate, most: int) -> list[OpenJob]:
+        """Jobs of the same kind that fit into the same run, the next turn first; none for a retry, nor as one.
+
+        Of several runners that could take them each gets its share: one run of all would leave the others idle.
+        """
+        demand = job.demand
+        if demand.batch_key is None or job.attempt:
+            return []
+        images = self._capacity.together(demand.shape, chosen)
+        if images > demand.images and (runners := self._capacity.count_able_now(demand.shape)) > 1:
+            images = min(images, -(-(demand.images + self._turns.images_of_kin(demand)) // runners))
+        beside = images - demand.images
+        return self._turns.take_companions(demand, beside, most) if beside > 0 else []
+
+    def _assign(self, jobs: Sequence[OpenJob], chosen: Candidate) -> Iterable[PlannedAssignment]:
+        """All jobs of one slot."""
+        shape, runner_id = jobs[0].demand.shape, chosen.runner_id
+        first = self._capacity.need(shape, chosen.tier)
+        beside = [self._capacity.need_beside(shape, chosen.tier, job.demand.images) for job in jobs[1:]]
+        decisions = [
+            _with_others(self._decision(job, need), runner_id, len(beside))
+            for job, need in zip(jobs, (first, *beside), strict=True)
+        ]
+        self._capacity.fill(runner_id, first + sum(beside))
         instance_id = self._capacity.loads[runner_id].heartbeat.instance_id
-        return PlannedAssignment(job, runner_id, instance_id, need, decision, chosen.tier)
+        group = RenderGroup(group_id=f"{jobs[0].job_id}/{jobs[0].attempt + 1}", jobs=len(jobs)) if beside else None
+        for job, decision in zip(jobs, decisions, strict=True):
+            need = decision.required_bytes
+            yield PlannedAssignment(job, runner_id, instance_id, need, decision, chosen.tier, group)
 
     def _decision(self, job: OpenJob, need: int) -> Decision:
         return Decision(
@@ -211,6 +251,18 @@ class _Planner:
 
     def _waited_seconds(self, job: OpenJob) -> float:
         return max(0.0, (self._now - job.demand.requested_at).total_seconds())
+
+
+def _with_others(decision: Decision, runner_id: str, others: int) -> Decision:
+    """A decision that says how many other jobs the runner renders together with this one."""
+    if not others:
+        return decision
+    reason = f"together with {others} other job{'s' if others > 1 else ''}"
+    candidates = tuple(
+        each.model_copy(update={"reasons": (*each.reasons, reason)}) if each.runner_id == runner_id else each
+        for each in decision.candidates
+    )
+    return decision.model_copy(update={"candidates": candidates})
 
 
 def _most_free_memory(load: RunnerLoad) -> tuple[int, str]:

@@ -14,7 +14,7 @@ from dreamforge.contracts.pictures.metadata import PictureMetadata
 #: Where the picture was rendered, not what was asked for.
 _IGNORED = (
     *("format", "renderer", "pipeline", "device", "device_name", "dtype", "threads", "versions", "tier", "image_rules"),
-    *("priority", "output_format", "output_quality"),
+    *("priority", "output_format", "output_quality", "geometry"),
 )
 _PLAIN = ("steps", "guidance_scale", "width_px", "height_px", "seed", "clip_skip", "prompt_syntax", "resize_mode")
 _IMAGES = ("init_image", "mask_image", "strength")

@@ -13,6 +13,7 @@ from dreamforge.gateway.events.watch import JobEventData
 from dreamforge.gateway.facades.a1111.names import Models, pipelines, short_hash, title_of
 from dreamforge.gateway.facades.a1111.translate import A1111Request
 from dreamforge.gateway.facades.runs import FinishedImage, UnfinishedJob
+from dreamforge.gateway.facades.steps import steps_done
 
 Reply = dict[str, Any]  # Any: JSON
 #: What A1111 shows of a job that has begun, and no step is known yet.
@@ -71,7 +72,8 @@ def progress(jobs: Sequence[UnfinishedJob], steps: Sequence[JobEventData], *, wi
     last = steps[-1] if steps else None
     done = 0.0
     if last is not None:
-        done = (last["image_index"] + last["step"] / last["steps"]) / last["images"]
+        made, total = steps_done(last)
+        done = made / total
     preview = next((step["preview"] for step in reversed(steps) if step.get("preview")), None)
     job = jobs[0] if jobs else None
     return {

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from dreamforge.gateway.events.watch import JobEventData
 from dreamforge.gateway.facades import runs
 from dreamforge.gateway.facades.mcp.arguments import SHA256, checked, job_fields
+from dreamforge.gateway.facades.steps import steps_done
 from dreamforge.gateway.http.errors import InvalidRequest, Violation, pointer
 from dreamforge.gateway.read.thumbnails import CONTENT_TYPE
 from dreamforge.gateway.routes import fleet, jobs
@@ -115,8 +116,7 @@ async def _run(context: Context, request: Request, given: Arguments, fields: Arg
 async def _tell(context: Context, event: JobEventData) -> None:
     """Progress, for clients that have asked for it: steps of all images, and how long it may still take."""
     if event["event"] == "step":
-        total = event["steps"] * event["images"]
-        done = event["image_index"] * event["steps"] + event["step"]
+        done, total = steps_done(event)
         await context.session.report_progress(done, total, f"about {event['eta_seconds']:.0f} s left")
     elif event["event"] == "assigned":
         await context.session.report_progress(0, None, f"assigned to {event['runner_id']}")

@@ -68,7 +68,7 @@ class JobCard {
 
   get progress() {
     const step = this.job.step;
-    return step ? (step.image_index + step.step / step.steps) / step.images : 0;
+    return step ? (step.image_index + (step.together ?? 1) * step.step / step.steps) / step.images : 0;
   }
 
   // A newer summary; a card that follows its events is newer still.

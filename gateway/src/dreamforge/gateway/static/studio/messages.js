@@ -37,9 +37,11 @@ function describeEvent(name, data) {
   }
 }
 
-function describeStep({ loading, images, image_index, step, steps, eta_seconds }) {
+function describeStep({ loading, images, image_index, together = 1, step, steps, eta_seconds }) {
   if (loading) return `Loading ${loading} into memory.`;
-  const which = images > 1 ? `Image ${image_index + 1} of ${images}, step` : "Step";
+  const first = image_index + 1;
+  const rendered = together > 1 ? `Images ${first} to ${image_index + together}` : `Image ${first}`;
+  const which = images > 1 ? `${rendered} of ${images}, step` : "Step";
   return `${which} ${step} of ${steps}, about ${seconds(eta_seconds)} to go.`;
 }
 

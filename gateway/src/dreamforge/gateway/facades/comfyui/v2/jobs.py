@@ -7,6 +7,7 @@ from typing import Any
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.gateway.facades.comfyui.history import Row, failure
 from dreamforge.gateway.facades.comfyui.names import outputs_of
+from dreamforge.gateway.facades.steps import steps_done
 
 Json = dict[str, Any]  # Any: JSON
 STATUSES = {
@@ -71,7 +72,7 @@ def progress(workflow: Mapping[str, Any], step: Mapping[str, Any]) -> Json:
     """How far a job is, by a step of it, over all its images."""
     graph = workflow["graph"]
     node_id = next(each for each, node in graph.items() if node["class_type"].startswith("KSampler"))
-    done, total = step["image_index"] * step["steps"] + step["step"], step["images"] * step["steps"]
+    done, total = steps_done(step)
     return {
         "value": min(1.0, done / total),
         "nodes_done": list(graph).index(node_id),

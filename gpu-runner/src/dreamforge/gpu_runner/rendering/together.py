@@ -1,0 +1,57 @@
+"""The arguments of a run of several images, from those of each. Import this only in the child."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from dreamforge.contracts.events import FailureReason
+from dreamforge.gpu_runner.rendering.hooks import Keywords
+from dreamforge.gpu_runner.rendering.pipeline import Pipeline
+from dreamforge.gpu_runner.rendering.renderer import RenderFailed
+
+#: Pipelines that pad every prompt to one length, so that no image of a run depends on the prompt of another. Tested on
+#: tiny models of each family (tests/integration/test_together.py).
+TESTED = frozenset(
+    {
+        "StableDiffusionPipeline",
+        "StableDiffusionXLPipeline",
+        "StableDiffusion3Pipeline",
+        "FluxPipeline",
+    }
+)
+
+
+def can_run_together(pipeline: Pipeline) -> bool:
+    """Whether a pipeline renders several prompts in one run, each as if the others were not there."""
+    return type(pipeline).__name__ in TESTED
+
+
+def merged_keywords(each: Sequence[Keywords]) -> Keywords:
+    """The keywords of one call for several images: texts as a list, tensors as one, the rest as it is.
+
+    Those of one image stay as they are. Errors: RenderFailed(invalid_request) where images cannot be in one run, for
+    one because a longer prompt has more embeddings; smaller batches are tried then.
+    """
+    if len(each) == 1:
+        return each[0]
+    if len({frozenset(keywords) for keywords in each}) > 1:
+        raise _apart("prompts of another form")
+    return {name: _merged(name, [keywords[name] for keywords in each]) for name in each[0]}
+
+
+def _merged(name: str, values: list[Any]) -> Any:  # Any: see `hooks.Keywords`
+    first = values[0]
+    if isinstance(first, str):
+        return values
+    if isinstance(first, torch.Tensor):
+        if any(value.shape != first.shape for value in values):
+            raise _apart(f"{name} of another length")
+        return torch.cat(values)
+    if any(value != first for value in values):
+        raise _apart(f"another {name}")
+    return first
+
+
+def _apart(why: str) -> RenderFailed:
+    return RenderFailed(FailureReason.INVALID_REQUEST, f"not in one run: {why}")

@@ -1,0 +1,49 @@
+"""How many images go into the next run, and what the last one teaches of that."""
+
+from collections.abc import Callable
+
+from dreamforge.contracts.fleet import batch_shape
+from dreamforge.contracts.request.batch_key import batch_key
+from dreamforge.gpu_runner.protocol.messages import BatchLearnt
+from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.rendering.renderer import Renderer
+from dreamforge.gpu_runner.worker.batch_times import BatchTimes
+from dreamforge.gpu_runner.worker.render_batches import RenderBatch
+
+
+class BatchBounds:
+    """The bounds of one renderer; whatever changes one is told to the supervisor, for the heartbeat."""
+
+    def __init__(self, renderer: Renderer, send: Callable[[BatchLearnt], None]) -> None:
+        self._renderer, self._send = renderer, send
+        self._times = BatchTimes()
+
+    def of(self, task: RenderTask) -> int:
+        """How many images may be in one run with those of this task."""
+        if not _may_grow(task) or not self._renderer.renders_together(task):
+            return 1
+        return self._times.bound(_shape(task), task.together_max)
+
+    def ran(self, batch: RenderBatch, seconds: float) -> None:
+        """A run took so many seconds of the device's work for each of its images."""
+        task = batch[0].task
+        if _may_grow(task):
+            self._times.ran(_shape(task), len(batch), seconds / task.request.steps)
+            self._tell(task)
+
+    def did_not_fit(self, batch: RenderBatch) -> None:
+        """A run of several images ran out of memory."""
+        self._times.did_not_fit(_shape(batch[0].task), len(batch))
+        self._tell(batch[0].task)
+
+    def _tell(self, task: RenderTask) -> None:
+        shape = _shape(task)
+        self._send(BatchLearnt(shape=shape, bound=self.of(task), seconds=self._times.fastest(shape)))
+
+
+def _may_grow(task: RenderTask) -> bool:
+    return task.together_max > 1 and batch_key(task.request) is not None
+
+
+def _shape(task: RenderTask) -> str:
+    return batch_shape(task.request.model_id, task.request.width_px, task.request.height_px)

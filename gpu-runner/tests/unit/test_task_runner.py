@@ -1,0 +1,161 @@
+"""Tasks that are rendered together end each for itself: done, failed or cancelled."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner_testkit.tasks import render_task
+
+from dreamforge.contracts.events import FailureReason
+from dreamforge.contracts.request.values import Geometry
+from dreamforge.gpu_runner.protocol.messages import BatchLearnt, Cancelled, Done, Failed, FromChild, Image, StepDone
+from dreamforge.gpu_runner.protocol.render_task import RenderTask, TaskImage
+from dreamforge.gpu_runner.rendering.renderer import OnRunStep, OnStep, RenderedImage, RenderFailed
+from dreamforge.gpu_runner.rendering.synthetic import SyntheticRenderer
+from dreamforge.gpu_runner.worker.task_runner import TaskRunner
+
+POISON, LOST = "poison", "lost"
+
+
+class Renderer(SyntheticRenderer):
+    """One that cannot render some prompts, and remembers what it ran."""
+
+    def __init__(self, reason: FailureReason = FailureReason.INTERNAL) -> None:
+        super().__init__(step_delay_seconds=0.0001)
+        self.reason, self.runs = reason, list[int]()
+
+    def render(self, task: RenderTask, seed: int, on_step: OnStep) -> RenderedImage:
+        self.runs.append(1)
+        self._refuse([task])
+        return super().render(task, seed, on_step)
+
+    def render_together(self, images: Sequence[TaskImage], on_step: OnRunStep) -> Sequence[RenderedImage | None]:
+        self.runs.append(len(images))
+        self._refuse([image.task for image in images])
+        rendered = super().render_together(images, on_step)
+        return [
+            None if image.task.request.prompt == LOST else result
+            for image, result in zip(images, rendered, strict=True)
+        ]
+
+    def _refuse(self, tasks: Sequence[RenderTask]) -> None:
+        if any(task.request.prompt == POISON for task in tasks):
+            raise RenderFailed(self.reason, "this prompt")
+
+
+@dataclass
+class Heard:
+    """What a run of the tasks said."""
+
+    messages: list[FromChild] = field(default_factory=list)
+    cancelled: set[str] = field(default_factory=set)
+    on_message: Callable[[FromChild], None] = lambda _: None
+
+    def send(self, message: FromChild) -> None:
+        self.messages.append(message)
+        self.on_message(message)
+
+    def ends(self) -> dict[str, str]:
+        found = [each for each in self.messages if isinstance(each, Done | Failed | Cancelled)]
+        assert len({each.task_id for each in found}) == len(found), "a task ends once"
+        return {each.task_id: each.kind for each in found}
+
+    def images(self, task_id: str) -> list[Image]:
+        return [each for each in self.messages if isinstance(each, Image) and each.task_id == task_id]
+
+
+def task(name: str, **changes: Any) -> RenderTask:
+    return render_task(**{"task_id": name, "prompt": name, "together_max": 16, "steps": 2} | changes)
+
+
+def runner(renderer: Renderer, heard: Heard, *, bound: int = 16) -> TaskRunner:
+    """One that has learnt to render so many images together."""
+    made = TaskRunner(renderer, send=heard.send, clock=lambda: 0.0)
+    size = 2
+    while size <= bound:
+        for _ in range(2):
+            made._bounds._times.ran("model 64x64", size, 1.0 / size)
+        size *= 2
+    return made
+
+
+def run(renderer: Renderer, *tasks: RenderTask, heard: Heard | None = None) -> Heard:
+    heard = heard or Heard()
+    runner(renderer, heard).render(tasks, heard.cancelled.__contains__)
+    return heard
+
+
+def test_images_of_several_tasks_are_one_run_and_each_has_its_place() -> None:
+    renderer = Renderer()
+    heard = run(renderer, task("a", images=2), task("b"), task("c", determinism="strict"))
+    assert renderer.runs == [3, 1]
+    assert heard.ends() == {"a": "done", "b": "done", "c": "done"}
+    places = [image.recipe.geometry for name in "abc" for image in heard.images(name)]
+    assert places == [*(Geometry(size=3, place=place) for place in range(3)), None]
+    steps = [(each.task_id, each.together, each.run_size) for each in heard.messages if isinstance(each, StepDone)]
+    assert steps == [("a", 2, 3), ("b", 1, 3)] * 2 + [("c", 1, 1)] * 2
+
+
+def test_an_image_asked_for_in_its_geometry_is_the_same_again() -> None:
+    heard = run(Renderer(), task("a", prompt="x", seed=1), task("b", prompt="x", seed=2), task("c", prompt="x", seed=3))
+    (before,) = heard.images("b")
+    renderer = Renderer()
+    again = run(renderer, task("z", prompt="x", seed=2, geometry=Geometry(size=3, place=1)))
+    assert renderer.runs == [3]
+    assert again.images("z")[0].body == before.body
+
+
+def test_a_prompt_that_cannot_be_rendered_fails_alone() -> None:
+    renderer = Renderer()
+    heard = run(renderer, *(task(name) for name in ("a", "b", POISON, "c", "d")))
+    assert heard.ends() == {"a": "done", "b": "done", POISON: "failed", "c": "done", "d": "done"}
+    assert renderer.runs == [5, 2, 3, 1, 2]
+
+
+def test_the_end_of_the_device_is_the_end_of_all_that_is_left() -> None:
+    renderer, heard = Renderer(FailureReason.CHILD_CRASHED), Heard()
+    tasks = (task("a", images=16), task("b"), task(POISON))
+    assert runner(renderer, heard).render(tasks, lambda _: False) is FailureReason.CHILD_CRASHED
+    assert heard.ends() == {"a": "done", "b": "failed", POISON: "failed"}
+
+
+def test_what_does_not_fit_into_memory_is_halved_and_remembered() -> None:
+    renderer, heard = Renderer(FailureReason.OUT_OF_MEMORY), Heard()
+    worker = runner(renderer, heard)
+    worker.render((task(POISON), *(task(f"t{number}") for number in range(7))), lambda _: False)
+    assert renderer.runs == [8, 4, 2, 1, 1, 2, 4]
+    assert next(each.bound for each in heard.messages if isinstance(each, BatchLearnt)) == 4
+    assert heard.ends()[POISON] == "failed"
+
+
+def test_an_image_that_comes_out_empty_is_rendered_alone() -> None:
+    renderer = Renderer()
+    heard = run(renderer, task("a"), task(LOST), task("b"))
+    assert renderer.runs == [3, 1]
+    assert heard.images(LOST)[0].recipe.geometry is None
+    assert set(heard.ends().values()) == {"done"}
+
+
+def test_a_cancelled_task_ends_at_the_next_step_and_changes_nothing_beside_it() -> None:
+    heard, renderer = Heard(), Renderer()
+    heard.on_message = lambda message: heard.cancelled.add("b") if isinstance(message, StepDone) else None
+    run(renderer, task("a"), task("b"), task("c"), heard=heard)
+    assert heard.ends() == {"b": "cancelled", "a": "done", "c": "done"}
+    assert heard.images("b") == []
+    assert heard.images("c")[0].recipe.geometry == Geometry(size=3, place=2)
+    assert heard.images("c")[0].body == run(Renderer(), task("a"), task("b"), task("c")).images("c")[0].body
+
+
+def test_a_run_of_which_every_task_is_cancelled_stops() -> None:
+    heard, renderer = Heard(), Renderer()
+    heard.on_message = lambda message: heard.cancelled.update("ab") if isinstance(message, StepDone) else None
+    run(renderer, task("a", steps=500, images=2), task("b", steps=500, images=2), heard=heard)
+    assert heard.ends() == {"a": "cancelled", "b": "cancelled"}
+    assert len([each for each in heard.messages if isinstance(each, StepDone)]) == 2
+
+
+def test_a_task_without_a_bound_is_rendered_image_by_image() -> None:
+    renderer = Renderer()
+    heard = run(renderer, task("a", images=3, together_max=1))
+    assert renderer.runs == [1, 1, 1]
+    assert not [each for each in heard.messages if isinstance(each, BatchLearnt)]
