@@ -88,6 +88,8 @@ def _end_of_text(body: bytes, start: int, maximum_bytes: int) -> int:
 def _plain(text: bytes) -> str | None:
     """A text without escapes but those of base64 (a slash, the end of a line); None for any other."""
     for escape, meaning in ((b"\\/", b"/"), (b"\\n", b"\n"), (b"\\r", b"\r")):
+        if _BACKSLASH not in text:  # one byte is found ten times faster than two
+            break
         text = text.replace(escape, meaning)
     return None if _BACKSLASH in text else text.decode()
 

@@ -16,12 +16,20 @@ def image_in(text: Any, *where: str | int) -> bytes:
         raise _refusal("must be an image in base64: nothing is fetched from an address", where)
     data = text.strip().partition(",")[2] if text.strip().startswith("data:") else text.strip()
     try:
-        found = _decoded("".join(data.split()))
+        found = _decoded(_without_spaces(data))
     except (binascii.Error, ValueError):
         raise _refusal("must be an image in base64", where) from None
     if not found:
         raise _refusal("is empty: send an image in base64", where)
     return found
+
+
+def _without_spaces(text: str) -> str:
+    """Base64 may be written in lines. Looking for each is faster than `split` where there are none."""
+    for space in "\n\r \t":
+        if space in text:
+            text = text.replace(space, "")
+    return text
 
 
 def _decoded(text: str) -> bytes:
