@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import CLIPTextModelWithProjection, T5Config, T5EncoderModel, T5Tokenizer
 
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset
+from dreamforge.contracts.models.family_defaults import FAMILY_DEFAULTS
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline, part
 from dreamforge.gpu_runner.rendering.tiny_model import (
     TEXT_WIDTH,
     WEIGHTS_SEED,
     autoencoder,
     build_pipeline,
-    byte_symbols,
-    clip_text_configuration,
     clip_text_encoder,
     clip_tokenizer,
     ddim_scheduler,
@@ -27,18 +25,22 @@ from dreamforge.gpu_runner.rendering.tiny_model import (
     tiny_descriptor,
     unet,
 )
+from runner_testkit import flow_families
+from runner_testkit.parts import (
+    HEAD_WIDTH,
+    HEADS,
+    WIDE_LATENT_CHANNELS,
+    WIDE_TEXT,
+    flow_scheduler,
+    projecting_encoder,
+    t5,
+    t5_tokenizer,
+    wide_autoencoder,
+)
 
-#: Two CLIP encoders side by side, which is what SDXL and SD3 read.
-WIDE_TEXT = 2 * TEXT_WIDTH
 #: Numbers of an SDXL size condition: original size, crop, target size.
 SIZE_NUMBERS = 6
 SIZE_EMBEDDING = 8
-#: Channels of an SD3 or FLUX latent (their vae/config.json).
-WIDE_LATENT_CHANNELS = 16
-HEADS, HEAD_WIDTH = 4, 16
-#: Letters come from a fixed alphabet; T5's other tokens stand before it.
-T5_FIRST_TOKENS = ("<pad>", "</s>", "<unk>")
-T5_TOKENS_MAX = 512
 
 
 def stable_diffusion_2() -> Pipeline:
@@ -57,7 +59,7 @@ def sdxl() -> Pipeline:
     """SDXL: two text encoders and a size condition."""
     return _stable_diffusion_like(
         "StableDiffusionXLPipeline",
-        text_encoder_2=_projecting_encoder(),
+        text_encoder_2=projecting_encoder(),
         tokenizer_2=clip_tokenizer(),
         unet=unet(
             cross_attention_dim=WIDE_TEXT,
@@ -89,14 +91,14 @@ def sd3() -> Pipeline:
             pooled_projection_dim=WIDE_TEXT,
             pos_embed_max_size=32,
         ),
-        scheduler=part("FlowMatchEulerDiscreteScheduler", shift=3.0),
-        vae=_wide_autoencoder(),
-        text_encoder=_projecting_encoder(),
+        scheduler=flow_scheduler(shift=3.0),
+        vae=wide_autoencoder(),
+        text_encoder=projecting_encoder(),
         tokenizer=clip_tokenizer(),
-        text_encoder_2=_projecting_encoder(),
+        text_encoder_2=projecting_encoder(),
         tokenizer_2=clip_tokenizer(),
-        text_encoder_3=_t5(),
-        tokenizer_3=_t5_tokenizer(),
+        text_encoder_3=t5(),
+        tokenizer_3=t5_tokenizer(),
     )
     return pipeline
 
@@ -117,12 +119,12 @@ def flux() -> Pipeline:
             guidance_embeds=True,
             axes_dims_rope=(4, 6, 6),
         ),
-        scheduler=part("FlowMatchEulerDiscreteScheduler", shift=3.0, use_dynamic_shifting=True),
-        vae=_wide_autoencoder(),
+        scheduler=flow_scheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=wide_autoencoder(),
         text_encoder=clip_text_encoder(),
         tokenizer=clip_tokenizer(),
-        text_encoder_2=_t5(),
-        tokenizer_2=_t5_tokenizer(),
+        text_encoder_2=t5(),
+        tokenizer_2=t5_tokenizer(),
     )
     return pipeline
 
@@ -134,11 +136,17 @@ FAMILIES: Mapping[str, Callable[[], Pipeline]] = {
     "sdxl": sdxl,
     "sd3": sd3,
     "flux": flux,
+    "flux-2": flow_families.flux_2,
+    "flux-2-klein": flow_families.flux_2_klein,
+    "qwen-image": flow_families.qwen_image,
+    "z-image": flow_families.z_image,
+    "chroma": flow_families.chroma,
+    "hidream": flow_families.hidream,
+    "sana": flow_families.sana,
+    "sana-sprint": flow_families.sana_sprint,
 }
 #: What descriptors call a family, where that is longer; see `contracts.catalog.FAMILIES`.
 DESCRIPTOR_FAMILIES = {"sdxl": "stable-diffusion-xl", "sd3": "stable-diffusion-3"}
-#: Sides of a picture are multiples of this; 8 where the latents are not packed.
-SIZE_MULTIPLES = {"sd3": 16, "flux": 16}
 
 
 def build_family(family: str) -> Pipeline:
@@ -163,12 +171,13 @@ def ensure_family(cache_folder: Path, family: str) -> Path:
 def family_descriptor(family: str, digest: str) -> ModelDescriptor:
     """What the registry should know of it; memory as the tiny Stable Diffusion, whose layers these share."""
     guidance_scale = 3.5 if family == "flux" else 5.0
+    described_as = DESCRIPTOR_FAMILIES.get(family, family)
     return tiny_descriptor(digest).model_copy(
         update={
             "model_id": f"tiny-{family}",
             "title": f"Tiny {family} with random weights: renders noise, for trying every part",
-            "family": DESCRIPTOR_FAMILIES.get(family, family),
-            "size_multiple_px": SIZE_MULTIPLES.get(family, 8),
+            "family": described_as,
+            "size_multiple_px": FAMILY_DEFAULTS[described_as].size_multiple_px,
             "presets": (
                 Preset(
                     name="standard",
@@ -188,43 +197,3 @@ def _stable_diffusion_like(class_name: str, **parts: Any) -> Pipeline:  # Any: s
         class_name, vae=autoencoder(), text_encoder=clip_text_encoder(), tokenizer=clip_tokenizer(), **parts
     )
     return pipeline
-
-
-def _projecting_encoder() -> CLIPTextModelWithProjection:
-    configuration = clip_text_configuration()
-    configuration.projection_dim = TEXT_WIDTH
-    return CLIPTextModelWithProjection(configuration)
-
-
-def _wide_autoencoder() -> Any:  # Any: see `part`
-    # Scale and shift are SD3's (its vae/config.json); both families leave the quantising convolutions out.
-    return autoencoder(
-        latent_channels=WIDE_LATENT_CHANNELS,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-        scaling_factor=1.5305,
-        shift_factor=0.0609,
-    )
-
-
-def _t5() -> T5EncoderModel:
-    return T5EncoderModel(
-        T5Config(
-            vocab_size=len(_t5_vocabulary()),
-            d_model=WIDE_TEXT,
-            d_kv=HEAD_WIDTH,
-            d_ff=2 * WIDE_TEXT,
-            num_layers=1,
-            num_heads=HEADS,
-            feed_forward_proj="gated-gelu",
-        )
-    )
-
-
-def _t5_tokenizer() -> T5Tokenizer:
-    return T5Tokenizer(vocab=_t5_vocabulary(), extra_ids=0, model_max_length=T5_TOKENS_MAX)
-
-
-def _t5_vocabulary() -> list[tuple[str, float]]:
-    """One token for each symbol of the byte alphabet, equally likely, and one for the space before a word."""
-    return [*((token, 0.0) for token in T5_FIRST_TOKENS), *((token, -2.0) for token in ("▁", *byte_symbols()))]

@@ -39,7 +39,7 @@ from dreamforge.contracts.models.model_files import PickleRefused, is_pickle
 from dreamforge.runtime.storage.model_facts import ModelFacts
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME
 from dreamforge.runtime.storage.model_inspection import inspect_model, lone_file, refuse_other_formats, snapshot_of
-from dreamforge.runtime.storage.pipeline_folder import INDEX_NAME
+from dreamforge.runtime.storage.pipeline_class import INDEX_NAME
 
 #: What looks like `owner/name`, but was meant as a file that is not there.
 FILE_SUFFIXES = (".safetensors", ".yaml", ".yml", ".json")

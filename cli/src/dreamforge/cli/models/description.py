@@ -5,9 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dreamforge.cli.failure import CommandError, Exit
+from dreamforge.cli.models.model_card import licence_in
 from dreamforge.contracts.models.descriptor import ModelDescriptor, ModelSource
 from dreamforge.contracts.models.descriptor_file import FAMILIES, CatalogEntry, check_family
-from dreamforge.contracts.models.family_defaults import FAMILY_DEFAULTS, HALF_BYTES, preset_of, tiers_of
+from dreamforge.contracts.models.family_defaults import (
+    FAMILY_DEFAULTS,
+    HALF_BYTES,
+    preset_of,
+    tiers_of,
+    without_guidance,
+)
 from dreamforge.contracts.readable_sizes import readable_size
 from dreamforge.runtime.storage.descriptor_fit import ANY_FAMILY, refuse_other_family, vram_of_files
 from dreamforge.runtime.storage.model_facts import ModelFacts, WeightSize
@@ -15,7 +22,6 @@ from dreamforge.runtime.storage.model_facts import ModelFacts, WeightSize
 MODEL_ID_CHARACTERS_MAX = 64
 #: File names that say nothing of what is in them: the folder's name does.
 USUAL_STEMS = frozenset({"model", "pytorch_lora_weights", "diffusion_pytorch_model", "lora", "adapter_model"})
-UNKNOWN_LICENCE = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,7 @@ def describe(facts: ModelFacts, name: str, options: AddOptions, source: ModelSou
         "model_id": options.model_id or id_of(name),
         "title": options.title or metadata.get("modelspec.title") or metadata.get("ss_output_name") or name,
         "family": family,
-        "licence": options.licence or metadata.get("modelspec.license") or _licence_in(facts.folder),
+        "licence": options.licence or metadata.get("modelspec.license") or licence_in(facts.folder),
         "kind": facts.kind,
         "vram": vram_of_files(facts, family),
         "source": source,
@@ -103,21 +109,14 @@ def _of_pipeline(facts: ModelFacts, family: str) -> dict[str, object]:
     family = family if family in FAMILY_DEFAULTS else ANY_FAMILY
     known = FAMILY_DEFAULTS[family]
     preset = preset_of(family, facts.side_px, is_guidance_distilled=facts.is_guidance_distilled)
+    # A network that was distilled ignores guidance; so what a request says of it is refused, and not ignored.
+    distilled = {"parameters": without_guidance(family)} if facts.is_guidance_distilled else {}
     largest = max(facts.part_sizes, key=lambda size: size.loaded_bytes(HALF_BYTES), default=WeightSize())
     return {
         "size_multiple_px": known.size_multiple_px,
         "side_px_min": min(known.side_px_min, preset.width_px),
         "side_px_max": max(known.side_px_max, preset.width_px),
         "presets": (preset,),
+        **distilled,
         "tiers": tiers_of(family, facts.size.loaded_bytes(HALF_BYTES), largest.loaded_bytes(HALF_BYTES)),
     }
-
-
-def _licence_in(folder: Path) -> str:
-    """The licence in the head of a repository's README."""
-    readme = folder / "README.md"
-    if not readme.is_file():
-        return UNKNOWN_LICENCE
-    head = readme.read_text(encoding="utf-8", errors="replace").partition("\n---")[0]
-    found = re.search(r"^licen[sc]e(?:_name)?:\s*[\"']?([^\"'\n]+)", head, re.MULTILINE)
-    return found[1].strip() if found and head.startswith("---") else UNKNOWN_LICENCE

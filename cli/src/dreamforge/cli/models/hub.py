@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from dreamforge.cli.models.download import FileDownload
 from dreamforge.cli.models.errors import DownloadFailed
+from dreamforge.cli.models.model_card import OTHER_LICENCE
 from dreamforge.cli.models.partial_file import ExpectedFile
 from dreamforge.contracts.models.descriptor import Sha256
 from dreamforge.contracts.models.descriptor_file import problems_of
@@ -71,6 +72,8 @@ class ModelHub:
             ExpectedFile(each.rfilename, each.size, each.lfs.sha256 if each.lfs else None) for each in found.siblings
         )
         licences = (tag.removeprefix(LICENCE_TAG) for tag in found.tags if tag.startswith(LICENCE_TAG))
+        # One of its own has its name on the page, which comes with the files.
+        licences = (licence for licence in licences if licence != OTHER_LICENCE)
         return HubRepository(name, self.url, found.sha, tuple(files), next(licences, ""))
 
 

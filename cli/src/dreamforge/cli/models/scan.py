@@ -13,7 +13,7 @@ from pathlib import Path
 from dreamforge.contracts.models.model_files import is_pickle
 from dreamforge.runtime.storage.model_facts import ModelFacts, ModelUnusable
 from dreamforge.runtime.storage.model_inspection import inspect_model, snapshot_of
-from dreamforge.runtime.storage.pipeline_folder import INDEX_NAME
+from dreamforge.runtime.storage.pipeline_class import INDEX_NAME
 
 #: Folders and files that are looked at: a large collection has some thousand.
 ENTRIES_MAX = 200_000

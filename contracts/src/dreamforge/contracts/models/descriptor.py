@@ -129,6 +129,11 @@ _UNET = Parameters(
     vae=True,
 )
 _FLOW = Parameters(modes=("text", "image", "inpaint"), samplers=FLOW_SAMPLERS, loras_max=FAMILY_LORAS_MAX, vae=True)
+# Their pipelines give the sampler a schedule of their own, which only the sampler that they were made with takes.
+_OWN_SCHEDULE = _FLOW.model_copy(update={"samplers": ("flow_euler",)})
+# Autoencoders of classes of their own.
+_NEWER = _OWN_SCHEDULE.model_copy(update={"vae": False})
+_TEXT_ONLY = _NEWER.model_copy(update={"modes": ("text",)})
 #: What is known of a family, for models whose descriptor does not say.
 FAMILY_PARAMETERS = {
     # At least one layer of the text encoder stays: of 12, of 23, and of 12 whose last one SDXL never uses.
@@ -137,7 +142,17 @@ FAMILY_PARAMETERS = {
     "stable-diffusion-xl": _UNET.model_copy(update={"clip_skip_max": 10, "prompt_weights": True}),
     "stable-diffusion-3": _FLOW,
     # Its guidance is distilled into the weights: there is no second, negative pass.
-    "flux": _FLOW.model_copy(update={"negative_prompt": False}),
+    "flux": _OWN_SCHEDULE.model_copy(update={"negative_prompt": False}),
+    "flux-2": _TEXT_ONLY.model_copy(update={"negative_prompt": False}),
+    # Those that are not distilled are guided away from the empty prompt, and from no other.
+    "flux-2-klein": _TEXT_ONLY.model_copy(update={"negative_prompt": False}),
+    "qwen-image": _NEWER,
+    "z-image": _NEWER,
+    "chroma": _NEWER,
+    "hidream": _TEXT_ONLY.model_copy(update={"samplers": ()}),
+    "sana": _TEXT_ONLY.model_copy(update={"samplers": ()}),
+    # A consistency model: its steps are no steps of another sampler.
+    "sana-sprint": _TEXT_ONLY.model_copy(update={"samplers": (), "modes": ("text", "image"), "negative_prompt": False}),
 }
 _PLAIN = Parameters()
 

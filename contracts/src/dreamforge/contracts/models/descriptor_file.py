@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from dreamforge.contracts.errors import InvalidInput
 from dreamforge.contracts.models.descriptor import (
+    FAMILY_PARAMETERS,
     Kind,
     ModelDescriptor,
     ModelFile,
@@ -28,10 +29,7 @@ from dreamforge.contracts.models.model_files import refuse_files
 from dreamforge.contracts.validation import describe_validation_error, dotted
 
 #: Every family that a runner can render. `diffusers` is any folder that `DiffusionPipeline` reads by itself.
-FAMILIES = (
-    "stable-diffusion", "stable-diffusion-2", "stable-diffusion-xl", "stable-diffusion-3", "flux", "diffusers",
-    "synthetic",
-)  # fmt: skip
+FAMILIES = (*FAMILY_PARAMETERS, "diffusers", "synthetic")
 
 
 @dataclass(eq=False)

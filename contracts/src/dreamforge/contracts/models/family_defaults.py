@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dreamforge.contracts.models.descriptor import Preset, Tier, VramProfile
+from dreamforge.contracts.models.descriptor import FAMILY_PARAMETERS, Parameters, Preset, Tier, VramProfile
 
 GIB = 2**30
 #: Bytes of a parameter on a GPU, where the weights are read as float16 or bfloat16.
@@ -13,7 +13,8 @@ HALF_BYTES = 2
 class FamilyDefaults:
     """Memory of a render besides weights, sizes and steps of a family.
 
-    Source: the descriptor files in `models/`, which say where their own numbers are from.
+    Source: the descriptor files in `models/`, which say where their own numbers are from; steps, guidance and sizes
+    are those of the examples on the models' own pages.
     """
 
     denoise_bytes_per_latent: int
@@ -24,6 +25,9 @@ class FamilyDefaults:
     side_px: int
     steps: int
     guidance_scale: float
+    vae_scale: int = 8
+    #: Steps of a model of the family whose guidance, or whose steps, were distilled away.
+    distilled_steps: int = 4
 
 
 FAMILY_DEFAULTS = {
@@ -32,11 +36,19 @@ FAMILY_DEFAULTS = {
     "stable-diffusion-xl": FamilyDefaults(65536, 5120, 8, 512, 2048, 1024, 30, 5.0),
     "stable-diffusion-3": FamilyDefaults(98304, 4096, 16, 256, 1440, 1024, 40, 4.5),
     "flux": FamilyDefaults(98304, 4096, 16, 256, 2048, 1024, 28, 3.5),
+    "flux-2": FamilyDefaults(196608, 4096, 16, 256, 2048, 1024, 28, 4.0),
+    "flux-2-klein": FamilyDefaults(98304, 4096, 16, 256, 2048, 1024, 50, 4.0),
+    "qwen-image": FamilyDefaults(131072, 5120, 16, 256, 2048, 1328, 50, 4.0),
+    # Nine steps of Z-Image-Turbo are eight evaluations: the last one is at the end of the schedule.
+    "z-image": FamilyDefaults(98304, 4096, 16, 256, 2048, 1024, 50, 4.0, distilled_steps=9),
+    "chroma": FamilyDefaults(98304, 4096, 16, 256, 1536, 1024, 40, 3.0),
+    # Its transformer has places for the tokens of one megapixel.
+    "hidream": FamilyDefaults(131072, 4096, 16, 256, 1024, 1024, 50, 5.0),
+    "sana": FamilyDefaults(262144, 5120, 32, 512, 2048, 1024, 20, 4.5, vae_scale=32),
+    "sana-sprint": FamilyDefaults(262144, 5120, 32, 512, 1024, 1024, 2, 4.5, vae_scale=32),
     # Of any pipeline: the largest needs, and the coarsest multiple.
     "diffusers": FamilyDefaults(98304, 5120, 16, 256, 2048, 1024, 30, 5.0),
 }
-#: A network whose guidance is distilled away renders in this many steps, and takes no guidance.
-DISTILLED_STEPS = 4
 
 
 def vram_of(family: str, weights_bytes: int) -> VramProfile:
@@ -47,6 +59,7 @@ def vram_of(family: str, weights_bytes: int) -> VramProfile:
         denoise_bytes_per_latent=known.denoise_bytes_per_latent,
         decode_bytes_per_px=known.decode_bytes_per_px,
         overhead_bytes=GIB,
+        vae_scale=known.vae_scale,
     )
 
 
@@ -63,6 +76,17 @@ def addition_vram_of(weights_bytes: int) -> VramProfile:
     return VramProfile(resident_bytes=weights_bytes, denoise_bytes_per_latent=0, decode_bytes_per_px=0)
 
 
+def without_guidance(family: str) -> Parameters:
+    """What a model of a family can do whose guidance was distilled away. Errors: KeyError.
+
+    >>> without_guidance("flux").guidance_scale_max, without_guidance("z-image").guidance_scale_max
+    (1.0, 0.0)
+    """
+    # No guidance is 1 by the formula that most use, and 0 by that of Z-Image, where 1 is what others call 2.
+    none = 0.0 if family == "z-image" else 1.0
+    return FAMILY_PARAMETERS[family].model_copy(update={"negative_prompt": False, "guidance_scale_max": none})
+
+
 def preset_of(family: str, side_px: int, *, is_guidance_distilled: bool) -> Preset:
     """The default preset. `side_px`: what the network was trained for, 0 if unknown. Errors: KeyError."""
     known = FAMILY_DEFAULTS[family]
@@ -72,6 +96,6 @@ def preset_of(family: str, side_px: int, *, is_guidance_distilled: bool) -> Pres
         title="Standard",
         width_px=side_px,
         height_px=side_px,
-        steps=DISTILLED_STEPS if is_guidance_distilled else known.steps,
+        steps=known.distilled_steps if is_guidance_distilled else known.steps,
         guidance_scale=0.0 if is_guidance_distilled else known.guidance_scale,
     )

@@ -188,7 +188,6 @@ class DiffusersRenderer:
                     **_size(first, pipeline),
                     **merged_keywords([self._features.arguments(context, pipeline) for context in contexts]),
                     "num_inference_steps": first.request.steps,
-                    "guidance_scale": first.request.guidance_scale,
                     "generator": generators[0] if alone else generators,
                     "callback_on_step_end": counter.callback,
                     "output_type": "pt",

@@ -5,12 +5,14 @@ import torch
 from dreamforge.gpu_runner.rendering.features.clip_skip import ClipSkip
 from dreamforge.gpu_runner.rendering.features.controlnet import ControlNetCache
 from dreamforge.gpu_runner.rendering.features.fp32_fallback import Fp32Fallback
+from dreamforge.gpu_runner.rendering.features.guidance import Guidance
 from dreamforge.gpu_runner.rendering.features.initial_image import InitialImage
 from dreamforge.gpu_runner.rendering.features.input_notes import InputNotes
 from dreamforge.gpu_runner.rendering.features.latent_fill import LatentFill
 from dreamforge.gpu_runner.rendering.features.lora import LoraAdapters
 from dreamforge.gpu_runner.rendering.features.masked_area import AreaPutBack
 from dreamforge.gpu_runner.rendering.features.memory_placement import MemoryPlacement
+from dreamforge.gpu_runner.rendering.features.pipeline_defaults import PipelineDefaults
 from dreamforge.gpu_runner.rendering.features.previews import Previews
 from dreamforge.gpu_runner.rendering.features.prompt_weights import PromptWeights
 from dreamforge.gpu_runner.rendering.features.prompts import Prompts
@@ -42,6 +44,8 @@ def standard_features(device: torch.device) -> tuple[RenderFeature, ...]:
         ClipSkip(),
         PromptWeights(),
         Prompts(),
+        Guidance(),
+        PipelineDefaults(),
         Previews(),
         InputNotes(),
         AreaPutBack(),

@@ -45,6 +45,8 @@ def text_encoders_of(pipeline: Pipeline) -> tuple[TextEncoder, ...]:
         tokenizer = pipeline.components.get(f"tokenizer{suffix}")
         encoder = pipeline.components.get(f"text_encoder{suffix}")
         if tokenizer is not None and encoder is not None:
+            # FLUX.2's reads images as well, and has the one of the words inside.
+            tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
             is_clip = type(encoder).__name__.startswith("CLIPText")
             found.append(TextEncoder(tokenizer, is_clip, _window(pipeline, tokenizer, is_clip=is_clip)))
     return tuple(found)

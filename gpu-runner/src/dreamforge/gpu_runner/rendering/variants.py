@@ -1,5 +1,6 @@
 """The pipeline that runs a pass: the one in memory, or one of its mode that shares its weights. Only in the child."""
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,12 @@ _AUTO: dict[Mode, str] = {
     "text": "AutoPipelineForText2Image",
     "image": "AutoPipelineForImage2Image",
     "inpaint": "AutoPipelineForInpainting",
+}
+#: Those that diffusers has and its automatic choice does not know, by the class of the pipeline in memory.
+_MORE: dict[tuple[str, Mode], str] = {
+    ("ChromaPipeline", "image"): "ChromaImg2ImgPipeline",
+    ("ChromaPipeline", "inpaint"): "ChromaInpaintPipeline",
+    ("SanaSprintPipeline", "image"): "SanaSprintImg2ImgPipeline",
 }
 _WORDS: dict[Mode, str] = {"text": "text-to-image", "image": "image-to-image", "inpaint": "inpainting"}
 
@@ -39,9 +46,23 @@ def pipeline_for(base: Pipeline, mode: Mode, parts: Mapping[str, Any]) -> Iterat
 
 def _variant(base: Pipeline, mode: Mode, parts: Mapping[str, Any]) -> Pipeline:  # Any: see `pipeline_for`
     try:
-        variant: Pipeline = getattr(diffusers, _AUTO[mode]).from_pipe(base, **parts)
+        variant = _made(base, mode, parts)
     except ValueError as error:
         means = " and ".join((_WORDS[mode], *sorted(parts.keys() - {"scheduler"})))
         raise RenderFailed(FailureReason.INVALID_REQUEST, f"{type(base).__name__} has no {means}") from error
     variant.set_progress_bar_config(disable=True)
     return variant
+
+
+def _made(base: Pipeline, mode: Mode, parts: Mapping[str, Any]) -> Pipeline:  # Any: see `pipeline_for`
+    """Errors: ValueError where there is none."""
+    name = _MORE.get((type(base).__name__, mode))
+    if name is None:
+        made: Pipeline = getattr(diffusers, _AUTO[mode]).from_pipe(base, **parts)
+        return made
+    variant_class = getattr(diffusers, name)
+    takes = inspect.signature(variant_class.__init__).parameters
+    # Not by `from_pipe` of the class, which casts the weights that both share.
+    own = {**base.components, **parts}
+    shared: Pipeline = variant_class(**{each: part for each, part in own.items() if each in takes})
+    return shared

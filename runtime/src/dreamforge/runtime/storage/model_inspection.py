@@ -10,7 +10,8 @@ from typing import Any
 from dreamforge.contracts.models.descriptor import Kind, Mode
 from dreamforge.runtime.storage import checkpoint_layout, lora_layout, vae_layout
 from dreamforge.runtime.storage.model_facts import ModelFacts, ModelUnusable, read_json, read_whole_header, size_of
-from dreamforge.runtime.storage.pipeline_folder import INDEX_NAME, inspect_pipeline
+from dreamforge.runtime.storage.pipeline_class import INDEX_NAME
+from dreamforge.runtime.storage.pipeline_folder import inspect_pipeline
 from dreamforge.runtime.storage.safetensors_header import SafetensorsHeader
 from dreamforge.runtime.storage.shard_lists import check_shard_lists
 from dreamforge.runtime.storage.weight_variants import choose_variant, part_weights

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dreamforge.contracts.models.descriptor import Mode
 from dreamforge.contracts.models.model_files import DOCUMENTS, is_kind_of_model
 from dreamforge.runtime.storage import checkpoint_layout
 from dreamforge.runtime.storage.model_facts import (
@@ -21,15 +20,23 @@ from dreamforge.runtime.storage.model_facts import (
     read_whole_header,
     size_of,
 )
+from dreamforge.runtime.storage.pipeline_class import (
+    INDEX_NAME,
+    check_left_out,
+    family_of,
+    is_distilled,
+    modes_of,
+    side_px_of,
+)
 from dreamforge.runtime.storage.safetensors_header import SafetensorsHeader, TensorInfo
 from dreamforge.runtime.storage.shard_lists import check_shard_lists
 from dreamforge.runtime.storage.weight_variants import PLAIN, PartWeights, choose_variant, part_weights, shard_index_of
 
-INDEX_NAME = "model_index.json"
 SAFETENSORS = ".safetensors"
+SCHEDULER_NAME = "scheduler_config.json"
 #: What a part is saved in besides weights, by the end of its class's name: any one of these sets.
 FILES_OF_CLASS: dict[str, tuple[tuple[str, ...], ...]] = {
-    "Scheduler": (("scheduler_config.json",),),
+    "Scheduler": ((SCHEDULER_NAME,),),
     "Processor": (("preprocessor_config.json",), ("processor_config.json",)),
     "FeatureExtractor": (("preprocessor_config.json",),),
 }
@@ -38,29 +45,6 @@ FILES_OF_TOKENIZER = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiec
 STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
 #: The first layer of a U-Net: its second axis is the channels that it reads.
 FIRST_LAYER = "conv_in.weight"
-#: What diffusers takes where a configuration does not say.
-DEFAULT_CHANNELS = {"unet": 4}
-#: Pipelines that start from nothing but a prompt: their family, by the beginning of the class's name.
-FAMILIES = {
-    "StableDiffusionXL": "stable-diffusion-xl",
-    "StableDiffusion3": "stable-diffusion-3",
-    "StableDiffusion": "stable-diffusion",
-    "Flux": "flux",
-}
-#: What stands between the family and `Pipeline` in classes of these families that a runner knows.
-MODES_OF_CLASS: dict[str, tuple[Mode, ...]] = {
-    "": ("text", "image", "inpaint"),
-    "Img2Img": ("image",),
-    "Inpaint": ("image", "inpaint"),
-}
-#: Words in the names of classes that cannot run from a prompt, or from one image and a mask.
-NEEDS_MORE = ("Control", "Fill", "Redux", "Upscale", "Pix2Pix", "Depth2Img", "Adapter", "Video")
-SD2_TEXT_WIDTH = 1024
-SD_TEXT_WIDTH = 768
-#: The config.json of each network, by its name. Any: open JSON objects.
-Configurations = dict[str, dict[str, Any]]
-
-
 #: What parts of a pipeline and the libraries of their classes are called; diffusers imports the library by its name.
 PART_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 
@@ -109,8 +93,9 @@ def inspect_pipeline(folder: Path) -> ModelFacts:
             raise networks[name].refuse("is quantised for a library that the renderer does not have", right)
     weights = read_weights(folder, networks)
     class_name = str(index.get("_class_name", ""))
-    family, sure = _family(class_name, configurations)
-    modes = _modes(folder, class_name, configurations, weights)
+    family, sure = family_of(class_name, configurations)
+    check_left_out(folder, family, index)
+    modes = modes_of(folder, class_name, configurations, weights.first_layer_channels)
     return ModelFacts(
         folder,
         "pipeline",
@@ -120,9 +105,15 @@ def inspect_pipeline(folder: Path) -> ModelFacts:
         is_family_sure=sure,
         modes=modes,
         variant=weights.variant or None,
-        side_px=_side_px(configurations),
-        is_guidance_distilled=configurations.get("transformer", {}).get("guidance_embeds") is False,
+        side_px=side_px_of(configurations),
+        is_guidance_distilled=is_distilled(family, index, configurations, _scheduler_of(parts)),
     )
+
+
+def _scheduler_of(parts: tuple[Part, ...]) -> dict[str, Any]:  # Any: an open JSON object
+    """The noise schedule's settings; empty where there is none."""
+    paths = [part.folder / SCHEDULER_NAME for part in parts if part.name == "scheduler"]
+    return read_json(paths[0], "scheduler") if paths and paths[0].is_file() else {}
 
 
 def parts_of(index: dict[str, Any], folder: Path) -> Iterator[Part]:  # Any: an open JSON object
@@ -232,84 +223,13 @@ def _check_shards(part: Part, variant: str, headers: dict[str, SafetensorsHeader
             raise part.refuse(f"has no tensor {key} in {file}, where {name} says it is")
 
 
-def _known_class(class_name: str) -> tuple[str, tuple[Mode, ...]] | None:
-    """The family and the modes of a pipeline's class; None for one that is not of these families."""
-    for start, family in FAMILIES.items():
-        between = class_name.removeprefix(start).removesuffix("Pipeline")
-        if class_name.startswith(start) and between in MODES_OF_CLASS:
-            return family, MODES_OF_CLASS[between]
-    return None
-
-
-def _family(class_name: str, configurations: Configurations) -> tuple[str, bool]:
-    """The family, and whether no other one fits as well."""
-    known = _known_class(class_name)
-    if known is None:
-        return "diffusers", False
-    if known[0] != "stable-diffusion":
-        return known[0], True
-    unet = configurations.get("unet", {})
-    width = unet.get("cross_attention_dim")
-    if width in (SD_TEXT_WIDTH, SD2_TEXT_WIDTH):
-        return ("stable-diffusion" if width == SD_TEXT_WIDTH else "stable-diffusion-2"), True
-    return ("stable-diffusion-2" if unet.get("use_linear_projection") is True else "stable-diffusion"), False
-
-
-def _modes(folder: Path, class_name: str, configurations: Configurations, weights: PipelineWeights) -> tuple[Mode, ...]:
-    known = _known_class(class_name)
-    if known is not None:
-        return _modes_of_channels(folder, known[1], configurations, weights)
-    if any(word in class_name for word in NEEDS_MORE):
-        right = "the renderer starts from a prompt, an image, or an image with a mask"
-        raise ModelUnusable(str(folder), INDEX_NAME, f"names {class_name}, which needs other input", right)
-    return ("text",)
-
-
-def _modes_of_channels(
-    folder: Path,
-    known: tuple[Mode, ...],
-    configurations: Configurations,
-    weights: PipelineWeights,
-) -> tuple[Mode, ...]:
-    """The modes of a network by the channels that it reads: latents alone, or also a mask and what it leaves."""
-    name = "unet" if "unet" in configurations else "transformer"
-    network, vae = configurations.get(name), configurations.get("vae", {})
-    if network is None:
-        raise ModelUnusable(str(folder), INDEX_NAME, "lists neither a unet nor a transformer", "take the whole model")
-    reads, found = network.get("in_channels", DEFAULT_CHANNELS.get(name)), weights.first_layer_channels
-    if found is not None and reads != found:
-        right = "take the configuration that belongs to the weights"
-        raise ModelUnusable(str(folder), name, f"reads {found} channels, but its config.json says {reads}", right)
-    latents = vae.get("latent_channels", 4) * (network_packs(network) if name == "transformer" else 1)
-    if not isinstance(reads, int) or reads == latents:
-        return known
-    if name == "unet" and reads == 2 * latents + 1:
-        return ("inpaint",)
-    right = f"{latents} channels are for a prompt or an image, {2 * latents + 1} for inpainting"
-    raise ModelUnusable(str(folder), name, f"reads {reads} channels, which no render gives it", right)
-
-
-def network_packs(network: dict[str, Any]) -> int:  # Any: an open JSON object
-    """Latents in one token of a transformer: FLUX packs a square of 2 x 2."""
-    return 4 if str(network.get("_class_name", "")).startswith("Flux") else 1
-
-
-def _side_px(configurations: Configurations) -> int:
-    """The side that a network was trained for; 0 if its configuration does not say."""
-    vae = configurations.get("vae", {})
-    levels = vae.get("block_out_channels") or vae.get("decoder_block_out_channels")
-    halvings = len(levels) - 1 if isinstance(levels, list) else -1
-    size = configurations.get("unet", configurations.get("transformer", {})).get("sample_size")
-    return size * 2**halvings if isinstance(size, int) and halvings >= 0 else 0
-
-
 def _files(folder: Path, parts: tuple[Part, ...]) -> Iterator[str]:
     """The files besides weights that loading reads, and what people want to keep."""
     yield INDEX_NAME
     yield from (each.name for each in folder.iterdir() if each.is_file() and _is_document(each.name))
     for part in parts:
         for name in part.file_names:
-            if name.endswith((".json", ".txt", ".model")) and ".bin." not in name:
+            if name.endswith((".json", ".txt", ".model", ".jinja")) and ".bin." not in name:
                 yield f"{part.name}/{name}"
 
 

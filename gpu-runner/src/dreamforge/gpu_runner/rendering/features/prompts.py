@@ -6,7 +6,7 @@ takes as well. Import this only in the child.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 
 from dreamforge.contracts.events import FailureReason, WarningCode
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.rendering.guidance_keyword import takes_negative
 from dreamforge.gpu_runner.rendering.hooks import Keywords, RenderFeature
 from dreamforge.gpu_runner.rendering.passes import PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
@@ -48,7 +49,7 @@ class Prompts(RenderFeature):
     def check(self, pipeline: Pipeline, task: RenderTask) -> None:
         """Errors: RenderFailed(invalid_request) where this family takes no negative prompt."""
         negative = any(each.negative_prompt for each in task.passes)
-        if negative and not _takes_negative(call_parameters(pipeline)):
+        if negative and not takes_negative(call_parameters(pipeline)):
             message = f"{type(pipeline).__name__} takes no negative prompt"
             raise RenderFailed(FailureReason.INVALID_REQUEST, message)
 
@@ -90,11 +91,6 @@ def _embeddings(
         name: torch.cat(tensors, dim=1) if name in BY_TOKEN else tensors[0]
         for name, tensors in zip(EMBEDDINGS, zip(*encoded, strict=True), strict=False)
     }
-
-
-def _takes_negative(parameters: Mapping[str, object]) -> bool:
-    # FLUX has the keyword and ignores it, unless guidance is done a second way at twice the cost.
-    return "negative_prompt" in parameters and "true_cfg_scale" not in parameters
 
 
 def _each_once(words: Iterator[str]) -> tuple[str, ...]:

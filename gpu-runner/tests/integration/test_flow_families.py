@@ -1,0 +1,117 @@
+"""The families of 2025 and later, whole and tiny: recognised from their folders, and rendering what they declare."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from runner_testkit.tasks import changed, render_task
+
+from dreamforge.contracts.events import FailureReason
+from dreamforge.contracts.models.descriptor import FAMILY_PARAMETERS
+from dreamforge.gpu_runner.protocol.render_task import InputImage, RenderTask
+from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderFailed
+from dreamforge.runtime.storage.model_inspection import inspect_model
+
+pytestmark = pytest.mark.torch
+FAMILIES = ("flux-2", "flux-2-klein", "qwen-image", "z-image", "chroma", "hidream", "sana", "sana-sprint")
+ROW_BYTES = 1 + 3 * 64
+MEGABYTE = 10**6
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory, torch_installed: None) -> Path:
+    """Where the tiny models are built, once."""
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def renderer() -> Any:
+    """A renderer on the CPU. Any: its module imports torch."""
+    from dreamforge.gpu_runner.rendering.diffusers_renderer import DiffusersRenderer
+
+    return DiffusersRenderer(device="cpu", dtype="auto", threads=1)
+
+
+@pytest.fixture(params=FAMILIES)
+def task(request: pytest.FixtureRequest, cache: Path) -> RenderTask:
+    """Two steps of a family's tiny model; its id is the family."""
+    from runner_testkit.families import ensure_family
+
+    folder = ensure_family(cache, request.param)
+    return render_task(model_id=request.param, model_path=str(folder), prompt="a red circle", steps=2)
+
+
+def rows_of(renderer: Any, task: RenderTask) -> list[bytes]:
+    """Each image of a task."""
+    key = ModelKey.of_task(task)
+    if not renderer.is_resident(key):
+        renderer.load(key)
+    assert renderer.warnings(task) == ()
+    return [renderer.render(task, seed, lambda step, of, preview: None).scanlines for seed in task.seeds]
+
+
+def test_a_folder_is_known_by_its_class_and_read_whole(task: RenderTask) -> None:
+    from runner_testkit.families import family_descriptor
+
+    from dreamforge.gpu_runner.rendering.weight_check import check_weights
+    from dreamforge.runtime.storage.descriptor_fit import fitted
+
+    folder, family = Path(task.model.path), task.request.model_id
+    facts = inspect_model(folder)
+    assert (facts.kind, facts.family, facts.is_family_sure) == ("pipeline", family, True)
+    assert facts.modes == FAMILY_PARAMETERS[family].modes
+    assert facts.is_guidance_distilled == (family == "flux-2-klein")
+    descriptor = family_descriptor(family, "0" * 64)
+    assert fitted(descriptor, facts) == descriptor
+    on_disk = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert on_disk - {"dreamforge.json"} == set(facts.files)
+    assert sum((folder / name).stat().st_size for name in facts.files) < 5 * MEGABYTE
+    report = check_weights(folder)
+    assert (report.ignored_keys, report.ignored_settings) == ([], [])
+
+
+def test_prompt_seed_and_guidance_make_the_image_and_nothing_else_does(renderer: Any, task: RenderTask) -> None:
+    first, second = rows_of(renderer, changed(task, images=2))
+    assert len(first) == 64 * ROW_BYTES
+    assert first != second
+    assert rows_of(renderer, changed(task, seed=task.request.seed + 1)) == [second]
+    assert rows_of(renderer, changed(task, prompt="a dog")) != [first]
+    guided = rows_of(renderer, changed(task, guidance_scale=7.0))
+    assert (guided == [first]) == (task.request.model_id == "flux-2-klein")
+
+
+def test_a_size_is_rendered_as_it_was_asked_for(renderer: Any, task: RenderTask) -> None:
+    (wide,) = rows_of(renderer, changed(task, width_px=128, steps=1))
+    assert len(wide) == 64 * (1 + 3 * 128)
+
+
+def test_a_negative_prompt_is_obeyed_or_refused(renderer: Any, task: RenderTask) -> None:
+    against = changed(task, negative_prompt="water")
+    if FAMILY_PARAMETERS[task.request.model_id].negative_prompt:
+        assert rows_of(renderer, against) != rows_of(renderer, task)
+        return
+    with pytest.raises(RenderFailed, match="takes no negative prompt") as refused:
+        rows_of(renderer, against)
+    assert refused.value.reason is FailureReason.INVALID_REQUEST
+
+
+@pytest.mark.parametrize("mode", ["image", "inpaint"])
+def test_an_image_is_rendered_over_where_the_family_can(
+    renderer: Any, task: RenderTask, mode: str, tmp_path: Path
+) -> None:
+    Image.new("RGB", (64, 64), (200, 40, 40)).save(tmp_path / "start.png")
+    Image.new("L", (64, 64), 255).save(tmp_path / "mask.png")
+    images = {"init_image": InputImage(path=str(tmp_path / "start.png"), sha256="1" * 64)}
+    if mode == "inpaint":
+        images["mask_image"] = InputImage(path=str(tmp_path / "mask.png"), sha256="2" * 64)
+    values: dict[str, Any] = {"model_id": task.request.model_id, "model_path": task.model.path, "steps": 2}
+    over = render_task(**values, **images, strength=0.5)
+    if mode in FAMILY_PARAMETERS[task.request.model_id].modes:
+        (rows,) = rows_of(renderer, over)
+        assert len(rows) == 64 * ROW_BYTES
+        assert rows_of(renderer, changed(over, prompt="a dog")) != [rows]
+        return
+    with pytest.raises(RenderFailed, match=r"has no (image-to-image|inpainting)") as refused:
+        rows_of(renderer, over)
+    assert refused.value.reason is FailureReason.INVALID_REQUEST
