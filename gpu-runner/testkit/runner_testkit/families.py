@@ -105,8 +105,17 @@ def sd3() -> Pipeline:
 
 def flux() -> Pipeline:
     """FLUX: a transformer with distilled guidance, over packed latents."""
+    return _flux_like("FluxPipeline")
+
+
+def flux_kontext() -> Pipeline:
+    """FLUX Kontext: its parts are those of FLUX."""
+    return _flux_like("FluxKontextPipeline")
+
+
+def _flux_like(class_name: str) -> Pipeline:
     pipeline: Pipeline = part(
-        "FluxPipeline",
+        class_name,
         transformer=part(
             "FluxTransformer2DModel",
             in_channels=4 * WIDE_LATENT_CHANNELS,  # a square of 2 x 2 latents is one token
@@ -138,7 +147,10 @@ FAMILIES: Mapping[str, Callable[[], Pipeline]] = {
     "flux": flux,
     "flux-2": flow_families.flux_2,
     "flux-2-klein": flow_families.flux_2_klein,
+    "flux-kontext": flux_kontext,
     "qwen-image": flow_families.qwen_image,
+    "qwen-image-edit": flow_families.qwen_image_edit,
+    "qwen-image-edit-plus": flow_families.qwen_image_edit_plus,
     "z-image": flow_families.z_image,
     "chroma": flow_families.chroma,
     "hidream": flow_families.hidream,

@@ -36,6 +36,28 @@ def qwen_image() -> Pipeline:
     )
 
 
+def qwen_image_edit() -> Pipeline:
+    """Qwen-Image-Edit: the language model also sees the image."""
+    return _qwen_image_editing("QwenImageEditPipeline")
+
+
+def qwen_image_edit_plus() -> Pipeline:
+    """Qwen-Image-Edit from 2509 on: several images."""
+    return _qwen_image_editing("QwenImageEditPlusPipeline")
+
+
+def _qwen_image_editing(class_name: str) -> Pipeline:
+    return _pipeline(
+        class_name,
+        scheduler=flow_scheduler(use_dynamic_shifting=True, shift_terminal=0.02),
+        vae=_video_autoencoder(),
+        text_encoder=language_models.qwen_vision(),
+        tokenizer=language_models.qwen_tokenizer(),
+        processor=language_models.qwen_processor(),
+        transformer=_qwen_transformer(),
+    )
+
+
 def z_image() -> Pipeline:
     """Z-Image, not distilled."""
     return _pipeline(

@@ -18,6 +18,8 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
+    Qwen2VLImageProcessorPil,
+    Qwen2VLProcessor,
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3Model,
@@ -97,6 +99,13 @@ def qwen_vision() -> Qwen2_5_VLForConditionalGeneration:
             vision_start_token_id=TOKENS["<|vision_start|>"],
             vision_end_token_id=TOKENS["<|vision_end|>"],
         )
+    )
+
+
+def qwen_processor() -> Qwen2VLProcessor:
+    """Prompts and pictures of the editing models."""
+    return Qwen2VLProcessor(
+        image_processor=Qwen2VLImageProcessorPil(), tokenizer=qwen_tokenizer(), chat_template=CONVERSATION
     )
 
 

@@ -1,5 +1,6 @@
 """The families of 2025 and later, whole and tiny: recognised from their folders, and rendering what they declare."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderFailed
 from dreamforge.runtime.storage.model_inspection import inspect_model
 
 pytestmark = pytest.mark.torch
-FAMILIES = ("flux-2", "flux-2-klein", "qwen-image", "z-image", "chroma", "hidream", "sana", "sana-sprint")
+FAMILIES = (
+    *("flux-kontext", "flux-2", "flux-2-klein", "qwen-image", "qwen-image-edit", "qwen-image-edit-plus", "z-image"),
+    *("chroma", "hidream", "sana", "sana-sprint"),
+)
 ROW_BYTES = 1 + 3 * 64
 MEGABYTE = 10**6
 
@@ -39,7 +43,17 @@ def task(request: pytest.FixtureRequest, cache: Path) -> RenderTask:
     from runner_testkit.families import ensure_family
 
     folder = ensure_family(cache, request.param)
-    return render_task(model_id=request.param, model_path=str(folder), prompt="a red circle", steps=2)
+    given: dict[str, Any] = {}
+    if FAMILY_PARAMETERS[request.param].references_needed:
+        given["references"] = (an_image(cache, (200, 40, 40)),)
+    return render_task(model_id=request.param, model_path=str(folder), steps=2, **given)
+
+
+def an_image(folder: Path, colour: tuple[int, int, int]) -> InputImage:
+    """An uploaded image of one colour, wider than high."""
+    name = "-".join(map(str, colour))
+    Image.new("RGB", (96, 64), colour).save(path := folder / f"{name}.png")
+    return InputImage(path=str(path), sha256=hashlib.sha256(name.encode()).hexdigest())
 
 
 def rows_of(renderer: Any, task: RenderTask) -> list[bytes]:
@@ -93,6 +107,27 @@ def test_a_negative_prompt_is_obeyed_or_refused(renderer: Any, task: RenderTask)
         return
     with pytest.raises(RenderFailed, match="takes no negative prompt") as refused:
         rows_of(renderer, against)
+    assert refused.value.reason is FailureReason.INVALID_REQUEST
+
+
+def test_each_reference_changes_the_image_and_a_family_that_takes_none_refuses_it(
+    renderer: Any, cache: Path, task: RenderTask
+) -> None:
+    most = FAMILY_PARAMETERS[task.request.model_id].references_max
+    values: dict[str, Any] = {"model_id": task.request.model_id, "model_path": task.model.path, "steps": 1}
+    colours = ((200, 40, 40), (30, 200, 90), (40, 40, 200))
+    asked = [
+        render_task(**values, references=tuple(an_image(cache, colour) for colour in colours[:count]))
+        for count in range(1, min(max(most, 1), 2) + 1)
+    ]
+    asked.append(render_task(**values, references=(an_image(cache, colours[2]),)))
+    if most:
+        images = [rows_of(renderer, each)[0] for each in asked]
+        assert len(set(images)) == len(images)
+        assert {len(rows) for rows in images} == {64 * ROW_BYTES}
+        return
+    with pytest.raises(RenderFailed, match="takes no reference images") as refused:
+        rows_of(renderer, asked[0])
     assert refused.value.reason is FailureReason.INVALID_REQUEST
 
 

@@ -54,7 +54,7 @@ def test_a_class_of_one_mode_is_offered_for_no_other() -> None:
 
 def test_a_network_of_other_channels_is_refused_with_the_right_number() -> None:
     files = configurations("ChromaPipeline", 80)
-    with pytest.raises(ModelUnusable, match="reads 80 channels.*64 channels are for a prompt"):
+    with pytest.raises(ModelUnusable, match=r"reads 80 channels.*64 channels are for a prompt"):
         modes_of(Path("m"), "ChromaPipeline", files, None)
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.gateway.facades.openai.errors import openai_error
-from dreamforge.gateway.facades.openai.forms import only_image
+from dreamforge.gateway.facades.openai.forms import images_of
 from dreamforge.gateway.facades.openai.partial_images import PartialImages
-from dreamforge.gateway.facades.openai.translate import preset_for, translate, variation
+from dreamforge.gateway.facades.openai.translate import edited, preset_for, translate, variation
 from dreamforge.gateway.http.errors import InvalidRequest, Violation
 from dreamforge.gateway.http.problems import Problem, problem_of
 
@@ -107,10 +107,22 @@ def test_a_variation_keeps_what_it_is_given() -> None:
 
 
 def test_one_image_is_edited() -> None:
-    assert only_image({"image": [b"a"], "mask": [b"m"]}) == (b"a", b"m")
+    assert images_of({"image": [b"a"], "mask": [b"m"]}, 1) == ([b"a"], b"m")
     for files in ({}, {"image": [b"a", b"b"]}, {"image": [b"a"], "mask": [b"m", b"m"]}, {"image": [b"a"], "x": [b""]}):
         with pytest.raises(InvalidRequest):
-            only_image(files)
+            images_of(files, 1)
+
+
+def test_a_model_that_takes_instructions_gets_several_images_as_its_references() -> None:
+    editor = MODEL.model_copy(update={"family": "qwen-image-edit-plus"})
+    assert images_of({"image": [b"a", b"b"]}, editor.capabilities.references_max) == ([b"a", b"b"], None)
+    with pytest.raises(InvalidRequest, match="may be given 3 times"):
+        images_of({"image": [b"a"] * 4}, editor.capabilities.references_max)
+    assert edited(editor, ["1", "2"], None) == {"references": ["1", "2"]}
+    assert edited(MODEL, ["1"], "m") == {"init_image": "1", "mask_image": "m"}
+    assert edited(None, ["1"], None) == {"init_image": "1"}
+    with pytest.raises(InvalidRequest, match="told in the prompt what to change"):
+        edited(editor, ["1"], "m")
 
 
 @pytest.mark.parametrize(("wanted", "steps"), [(0, []), (1, [5]), (2, [4, 7]), (3, [3, 5, 8])])

@@ -37,6 +37,8 @@ STRUCTURED: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "geometry": (str, request_options.geometry),
     "control": (str, lambda text: text),  # completed by `request_options.control`, which needs its image
 }
+#: Kinds of parameters whose options name files.
+UPLOADED = ("upload", "uploads")
 Given = Mapping[str, Any]  # Any: the value of each option, None where it was not given
 
 
@@ -81,13 +83,15 @@ def _type_of(parameter: RequestParameter) -> Any:
             return parameter.type
         case "upload":
             return Path
+        case "uploads":
+            return list[Path]
         case "structured":
             return STRUCTURED[parameter.name][0] if parameter.name in STRUCTURED else str
 
 
 def fields_of(given: Given, parameters: Iterable[RequestParameter] = PARAMETERS) -> Json:
     """The fields of a submission that the options state; images are left to `uploaded_fields`. Errors: CommandError."""
-    chosen = [each for each in parameters if given.get(each.name) not in (None, []) and each.kind != "upload"]
+    chosen = [each for each in parameters if given.get(each.name) not in (None, []) and each.kind not in UPLOADED]
     return {each.name: _parsed(each, given[each.name]) for each in chosen}
 
 
@@ -109,5 +113,11 @@ async def uploaded_fields(
     gateway: GatewayClient, given: Given, parameters: Iterable[RequestParameter] = PARAMETERS
 ) -> Json:
     """The fields that name images; files are uploaded. Errors: CommandError, ProblemError."""
-    chosen = [each.name for each in parameters if each.kind == "upload" and given.get(each.name) is not None]
-    return {name: await request_options.image(gateway, given[name]) for name in chosen}
+    chosen = [each for each in parameters if each.kind in UPLOADED and given.get(each.name) not in (None, [])]
+    return {each.name: await _uploaded(gateway, given[each.name]) for each in chosen}
+
+
+async def _uploaded(gateway: GatewayClient, value: Path | list[Path]) -> str | list[str]:
+    if isinstance(value, Path):
+        return await request_options.image(gateway, value)
+    return [await request_options.image(gateway, each) for each in value]

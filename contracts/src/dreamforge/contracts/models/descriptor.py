@@ -55,6 +55,10 @@ def is_blank(value: object) -> bool:
     return value == ""
 
 
+# More images than any model reads at once: keeps the list of a request short before anything is looked up.
+REFERENCES_MAX = 16
+
+
 class VramProfile(Value):
     """Coefficients of the memory a model needs; see `vram.estimate_vram_bytes`."""
 
@@ -103,6 +107,12 @@ class Parameters(Value):
     loras_max: int = Field(default=0, ge=0)
     controlnet: bool = False
     upscale_max: float = Field(default=1.0, ge=1, description="largest factor of the second pass; 1: none")
+    references_max: int = Field(
+        default=0, ge=0, le=REFERENCES_MAX, exclude_if=is_zero, description="images that an instruction may be about"
+    )
+    references_needed: bool = Field(
+        default=False, exclude_if=is_zero, description="whether it renders nothing without such an image"
+    )
     prompt_weights: bool = Field(
         default=False, exclude_if=is_zero, description="whether (word:1.2) in a prompt can be weighted"
     )
@@ -143,10 +153,15 @@ FAMILY_PARAMETERS = {
     "stable-diffusion-3": _FLOW,
     # Its guidance is distilled into the weights: there is no second, negative pass.
     "flux": _OWN_SCHEDULE.model_copy(update={"negative_prompt": False}),
-    "flux-2": _TEXT_ONLY.model_copy(update={"negative_prompt": False}),
+    "flux-kontext": _TEXT_ONLY.model_copy(update={"negative_prompt": False, "references_max": 1, "vae": True}),
+    # How many images: what the pages of both name.
+    "flux-2": _TEXT_ONLY.model_copy(update={"negative_prompt": False, "references_max": 10}),
     # Those that are not distilled are guided away from the empty prompt, and from no other.
-    "flux-2-klein": _TEXT_ONLY.model_copy(update={"negative_prompt": False}),
+    "flux-2-klein": _TEXT_ONLY.model_copy(update={"negative_prompt": False, "references_max": 4}),
     "qwen-image": _NEWER,
+    "qwen-image-edit": _TEXT_ONLY.model_copy(update={"references_max": 1, "references_needed": True}),
+    # From 2509 on: trained with one to three.
+    "qwen-image-edit-plus": _TEXT_ONLY.model_copy(update={"references_max": 3, "references_needed": True}),
     "z-image": _NEWER,
     "chroma": _NEWER,
     "hidream": _TEXT_ONLY.model_copy(update={"samplers": ()}),
@@ -155,6 +170,13 @@ FAMILY_PARAMETERS = {
     "sana-sprint": _TEXT_ONLY.model_copy(update={"samplers": (), "modes": ("text", "image"), "negative_prompt": False}),
 }
 _PLAIN = Parameters()
+#: Families whose networks are those of another one: LoRAs of either fit both.
+BASE_FAMILIES = {
+    "flux-kontext": "flux",
+    "qwen-image-edit": "qwen-image",
+    "qwen-image-edit-plus": "qwen-image",
+    "sana-sprint": "sana",
+}
 
 
 def _relative(path: str) -> str:
@@ -227,6 +249,11 @@ class ModelDescriptor(Value):
     def capabilities(self) -> Parameters:
         """What the model can do: its own `parameters`, else what its family can, else plain text-to-image."""
         return self.parameters or FAMILY_PARAMETERS.get(self.family, _PLAIN)
+
+    @property
+    def base_family(self) -> str:
+        """The family of the LoRAs and ControlNets that fit it, or, of one of these, of the models."""
+        return BASE_FAMILIES.get(self.family, self.family)
 
     @property
     def all_tiers(self) -> tuple[Tier, ...]:

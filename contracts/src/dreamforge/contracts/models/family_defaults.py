@@ -36,9 +36,12 @@ FAMILY_DEFAULTS = {
     "stable-diffusion-xl": FamilyDefaults(65536, 5120, 8, 512, 2048, 1024, 30, 5.0),
     "stable-diffusion-3": FamilyDefaults(98304, 4096, 16, 256, 1440, 1024, 40, 4.5),
     "flux": FamilyDefaults(98304, 4096, 16, 256, 2048, 1024, 28, 3.5),
+    "flux-kontext": FamilyDefaults(196608, 4096, 16, 256, 2048, 1024, 28, 2.5),
     "flux-2": FamilyDefaults(196608, 4096, 16, 256, 2048, 1024, 28, 4.0),
     "flux-2-klein": FamilyDefaults(98304, 4096, 16, 256, 2048, 1024, 50, 4.0),
     "qwen-image": FamilyDefaults(131072, 5120, 16, 256, 2048, 1328, 50, 4.0),
+    "qwen-image-edit": FamilyDefaults(262144, 5120, 16, 256, 2048, 1024, 50, 4.0),
+    "qwen-image-edit-plus": FamilyDefaults(393216, 5120, 16, 256, 2048, 1024, 40, 4.0),
     # Nine steps of Z-Image-Turbo are eight evaluations: the last one is at the end of the schedule.
     "z-image": FamilyDefaults(98304, 4096, 16, 256, 2048, 1024, 50, 4.0, distilled_steps=9),
     "chroma": FamilyDefaults(98304, 4096, 16, 256, 1536, 1024, 40, 3.0),

@@ -15,9 +15,10 @@ _VAE_FAMILY = {"stable-diffusion-2": "stable-diffusion"}
 
 def fits(asset: ModelDescriptor, model: ModelDescriptor) -> bool:
     """Whether an asset was made for models of this family."""
+    its, own = asset.base_family, model.base_family
     if asset.kind == "vae":
-        return _VAE_FAMILY.get(asset.family, asset.family) == _VAE_FAMILY.get(model.family, model.family)
-    return asset.family == model.family
+        return _VAE_FAMILY.get(its, its) == _VAE_FAMILY.get(own, own)
+    return its == own
 
 
 def require_loras(loras: tuple[LoraUse, ...], model: ModelDescriptor, models: Models) -> None:

@@ -32,9 +32,12 @@ GROUPS: dict[Group, str] = {
     "control": "ControlNet",
     "file": "File",
 }
-Widget = Literal["text", "textarea", "number", "choice", "upload", "model", "preset", "loras", "vae", "group"]
-# Scalar: a number, text or choice. Upload: named by the hash of an image. Structured: has fields of its own.
-Kind = Literal["scalar", "upload", "structured"]
+Widget = Literal[
+    "text", "textarea", "number", "choice", "upload", "uploads", "model", "preset", "loras", "vae", "group"
+]
+# Scalar: a number, text or choice. Upload: named by the hash of an image; uploads: several. Structured: has fields of
+# its own.
+Kind = Literal["scalar", "upload", "uploads", "structured"]
 _BOUNDS = (Ge, Gt, Le)
 
 
@@ -142,8 +145,8 @@ class RequestParameter:
     @property
     def kind(self) -> Kind:
         """How a client gives it a value."""
-        if self.widget == "upload":
-            return "upload"
+        if self.widget in ("upload", "uploads"):
+            return self.widget
         return "scalar" if self.type in (int, float, str) or self.choices else "structured"
 
     @property

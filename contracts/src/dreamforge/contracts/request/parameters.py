@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from dreamforge.contracts.models.descriptor import (
+    REFERENCES_MAX,
     ModelDescriptor,
     SamplerName,
     Sha256,
@@ -75,6 +76,11 @@ def _if_with_mask(model: ModelDescriptor) -> Bounds | None:
 def _if_with_images(model: ModelDescriptor) -> Bounds | None:
     can = model.capabilities
     return Bounds(default=completion.RESIZE_MODE) if set(can.modes) & {"image", "inpaint"} or can.controlnet else None
+
+
+def _references(model: ModelDescriptor) -> Bounds | None:
+    can = model.capabilities
+    return Bounds(1 if can.references_needed else 0, can.references_max) if can.references_max else None
 
 
 def _sampler(model: ModelDescriptor) -> Bounds | None:
@@ -373,6 +379,22 @@ class RequestParameters(Value):
             restate=completion.restated_resize_mode,
         ),
     ] = Field(default=None, exclude_if=is_none)
+    references: Annotated[
+        tuple[Sha256, ...],
+        Declared(
+            "Reference images",
+            "SHA-256 of uploads or of artifacts that the prompt is an instruction about, in the order that it names "
+            "them in.",
+            group="start",
+            widget="uploads",
+            maximum=REFERENCES_MAX,
+            bounds=_references,
+            required=lambda can: can.references_needed,
+            options=("--reference",),
+            metavar=PICTURE,
+            option_help="An image that the prompt is an instruction about; may be repeated.",
+        ),
+    ] = Field(default=(), exclude_if=is_empty)
     loras: Annotated[
         tuple[LoraUse, ...],
         Declared(

@@ -35,7 +35,7 @@ class RenderRequest(RequestParameters):
     def uploads(self) -> tuple[str, ...]:
         """Hashes of the uploads it needs, each once."""
         control = self.control.image if self.control is not None else None
-        named = (self.init_image, self.mask_image, control)
+        named = (self.init_image, self.mask_image, control, *self.references)
         return tuple(dict.fromkeys(sha256 for sha256 in named if sha256 is not None))
 
     @property

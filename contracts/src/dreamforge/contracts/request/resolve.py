@@ -49,6 +49,8 @@ class Rules:
 
 
 NONE_READ: ImageSizes = {}
+# What a parameter is that no request has set, and no default.
+_UNSET = (None, ())
 # One entry a model id, replaced when the registry has another descriptor for it.
 _RULES: dict[str, Rules] = {}
 
@@ -68,7 +70,7 @@ def resolve(given: Given, models: Models, limits: Limits, image_sizes: ImageSize
     values = _filled(given, model, preset) | image_sides(given, model, limits, image_sizes)
     for name, check in rules.checks:
         value = values[name]
-        if value is not None and value != ():
+        if value not in _UNSET:
             check(value)
     _require_together(values, rules)
     draft = Draft(values, model, models, limits, image_sizes)
@@ -150,10 +152,10 @@ def _filled(given: Given, model: ModelDescriptor, preset: Preset) -> dict[str, A
 
 def _require_together(values: Given, rules: Rules) -> None:
     for name, needed in rules.needs:
-        if values[name] is not None and values[needed] is None:
+        if values[name] not in _UNSET and values[needed] in _UNSET:
             raise FieldNeeded(needed, because=f"model {rules.model.model_id!r} takes {name} only with it")
     for name in rules.required:
-        if values[name] is None:
+        if values[name] in _UNSET:
             raise FieldNeeded(name, because=f"model {rules.model.model_id!r} needs it in every request")
 
 

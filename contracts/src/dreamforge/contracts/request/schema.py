@@ -86,7 +86,7 @@ def _type_schema(parameter: RequestParameter) -> Json:
     definitions = schema.pop("$defs", {})
     if parameter.annotation is str:
         schema["pattern"] = "^[^\\u0000]*$"
-    if "items" in schema:
+    if "$ref" in schema.get("items", {}):
         schema["items"] = definitions[schema["items"]["$ref"].rsplit("/", 1)[1]]
     for each in (schema, schema.get("items", {})):
         if "properties" in each:

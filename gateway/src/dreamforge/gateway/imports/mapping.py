@@ -97,8 +97,13 @@ def map_request(found: ImportedRequest, context: ImportContext) -> ImportReply:
 def images_in(fields: Mapping[str, Any]) -> set[str]:  # Any: JSON
     """The hashes of images that a request names."""
     control = fields.get("control")
-    named = (fields.get("init_image"), fields.get("mask_image"), inside(control, "image"))
+    named = (fields.get("init_image"), fields.get("mask_image"), inside(control, "image"), *_references(fields))
     return {each for each in named if isinstance(each, str) and re.fullmatch(r"[0-9a-f]{64}", each)}
+
+
+def _references(fields: Mapping[str, Any]) -> list[object]:  # Any: JSON
+    given = fields.get("references")
+    return given if isinstance(given, list) else []
 
 
 def _asset(name: str, digest: str, found: Match, weight: float | None = None) -> ImportedAsset:
@@ -174,6 +179,8 @@ def _require_images(draft: _Draft, context: ImportContext) -> None:
     body = draft.body
     if "control" in body and inside(body["control"], "image") not in context.images:
         draft.drop("control", _NOT_HERE)
+    if any(each not in context.images for each in _references(body)):
+        draft.drop("references", _NOT_HERE)
     if "mask_image" in body and body["mask_image"] not in context.images:
         draft.drop("mask_image", _NOT_HERE)
     if "init_image" in body and body["init_image"] not in context.images:

@@ -219,5 +219,11 @@ class Uploads:
 
 def _named(request: RenderRequest) -> Iterator[tuple[str, str]]:
     control = request.control.image if request.control is not None else None
-    named = (("init_image", request.init_image), ("mask_image", request.mask_image), ("control/image", control))
+    references = ((f"references/{number}", sha256) for number, sha256 in enumerate(request.references))
+    named = (
+        ("init_image", request.init_image),
+        ("mask_image", request.mask_image),
+        ("control/image", control),
+        *references,
+    )
     return ((field, sha256) for field, sha256 in named if sha256 is not None)

@@ -16,6 +16,7 @@ from dreamforge.gpu_runner.rendering.features.pipeline_defaults import PipelineD
 from dreamforge.gpu_runner.rendering.features.previews import Previews
 from dreamforge.gpu_runner.rendering.features.prompt_weights import PromptWeights
 from dreamforge.gpu_runner.rendering.features.prompts import Prompts
+from dreamforge.gpu_runner.rendering.features.references import References
 from dreamforge.gpu_runner.rendering.features.samplers import Samplers
 from dreamforge.gpu_runner.rendering.features.upscale import UpscalePass
 from dreamforge.gpu_runner.rendering.features.vae import OtherVae
@@ -45,6 +46,7 @@ def standard_features(device: torch.device) -> tuple[RenderFeature, ...]:
         PromptWeights(),
         Prompts(),
         Guidance(),
+        References(),
         PipelineDefaults(),
         Previews(),
         InputNotes(),

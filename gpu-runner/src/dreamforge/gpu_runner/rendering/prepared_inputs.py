@@ -120,7 +120,7 @@ def notes_of(task: RenderTask, size_px: Size) -> Iterator[str]:
 
 @lru_cache(KEPT)
 def _start(source: InputImage, mask_use: _MaskUse | None, size_px: Size, mode: ResizeMode) -> Start:
-    read = _decoded(source, decode_image)
+    read = decoded(source, decode_image)
     image, shape = resized(read.image, Target(size_px, mode))
     notes = ("init_image", _joined(read.notes, shape))
     if mask_use is None:
@@ -142,7 +142,7 @@ def _start_of_area(use: _AreaUse, size_px: Size) -> Start:
 
 @lru_cache(AREAS_KEPT)
 def _area(use: _AreaUse) -> Area:
-    read = _decoded(use.image, decode_image)
+    read = decoded(use.image, decode_image)
     if read.image.size != use.size_px:
         found, recorded = ("x".join(map(str, size)) for size in (read.image.size, use.size_px))
         raise _invalid(f"input {use.image.sha256[:12]} is {found}, not {recorded} as recorded")
@@ -155,7 +155,7 @@ def _area(use: _AreaUse) -> Area:
 @lru_cache(KEPT)
 def _control(source: InputImage, size_px: Size, mode: ResizeMode, area_use: _AreaUse | None) -> Pixels:
     """Where only an area is rendered, the image is laid on the whole one first, and the same area of it counts."""
-    read = _decoded(source, decode_image)
+    read = decoded(source, decode_image)
     image = read.image
     if area_use is not None:
         area = _area(area_use)
@@ -172,7 +172,7 @@ def _mask(use: _MaskUse, image_px: Size, *, laid: bool) -> Pixels:
 
     Bilinear: Lanczos rings, and would leave a faint frame around the hole.
     """
-    read = _decoded(use.source, decode_mask)
+    read = decoded(use.source, decode_mask)
     mask, stretched = read.image, ""
     if (laid or use.blur_px) and mask.size != image_px:
         if not has_shape_of(mask.size, image_px):
@@ -189,7 +189,8 @@ def _emptiness(mask: Image.Image) -> str:
     return "" if np.asarray(mask).max() >= HALF else NOTHING_ANEW
 
 
-def _decoded(source: InputImage, decode: Callable[[bytes], Pixels]) -> Pixels:
+def decoded(source: InputImage, decode: Callable[[bytes], Pixels]) -> Pixels:
+    """An uploaded image by the rules of `input_images`. Errors: RenderFailed(invalid_request)."""
     try:
         return decode(Path(source.path).read_bytes())
     except (OSError, NotAnImage) as error:

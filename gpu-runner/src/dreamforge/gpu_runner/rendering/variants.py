@@ -11,6 +11,7 @@ from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.models.descriptor import Mode
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 from dreamforge.gpu_runner.rendering.renderer import RenderFailed
+from dreamforge.gpu_runner.rendering.text_encoders import call_parameters
 
 _AUTO: dict[Mode, str] = {
     "text": "AutoPipelineForText2Image",
@@ -48,10 +49,17 @@ def _variant(base: Pipeline, mode: Mode, parts: Mapping[str, Any]) -> Pipeline: 
     try:
         variant = _made(base, mode, parts)
     except ValueError as error:
-        means = " and ".join((_WORDS[mode], *sorted(parts.keys() - {"scheduler"})))
-        raise RenderFailed(FailureReason.INVALID_REQUEST, f"{type(base).__name__} has no {means}") from error
+        raise _none(base, mode, parts) from error
+    # Of an editing model diffusers' choice is the model itself, which takes an image as something else.
+    if mode != "text" and "strength" not in call_parameters(variant):
+        raise _none(base, mode, parts)
     variant.set_progress_bar_config(disable=True)
     return variant
+
+
+def _none(base: Pipeline, mode: Mode, parts: Mapping[str, Any]) -> RenderFailed:  # Any: see `pipeline_for`
+    means = " and ".join((_WORDS[mode], *sorted(parts.keys() - {"scheduler"})))
+    return RenderFailed(FailureReason.INVALID_REQUEST, f"{type(base).__name__} has no {means}")
 
 
 def _made(base: Pipeline, mode: Mode, parts: Mapping[str, Any]) -> Pipeline:  # Any: see `pipeline_for`

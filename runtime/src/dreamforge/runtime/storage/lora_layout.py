@@ -3,6 +3,7 @@
 Names: those of diffusers and PEFT (`unet.….lora_A.weight`), and of kohya's trainers (`lora_unet_….lora_down.weight`).
 """
 
+import re
 from collections.abc import Iterable, Mapping
 
 from dreamforge.runtime.storage.safetensors_header import SafetensorsHeader, TensorInfo
@@ -29,15 +30,41 @@ UNREAD = {
 FULL_DIFFERENCES = (".diff", ".diff_b")
 #: Width of the text that cross-attention reads; it differs between the families that have a U-Net.
 FAMILY_OF_TEXT_WIDTH = {768: "stable-diffusion", 1024: "stable-diffusion-2", 2048: "stable-diffusion-xl"}
-#: Width of FLUX's transformer; that of Stable Diffusion 3 is another in each size.
+#: Width of FLUX's and of Qwen-Image's transformer; that of Stable Diffusion 3 is another in each size.
 FLUX_WIDTH = 3072
+#: FLUX has so many blocks with two streams, Qwen-Image has 60.
+FLUX_BLOCKS = 19
+#: Names that only one family has. Original FLUX is not among them: FLUX.2 and Chroma have its names.
+MARKS_OF_FAMILY = {
+    "double_stream_blocks.": "hidream",
+    "single_stream_blocks.": "hidream",
+    "to_qkv_mlp_proj": "flux-2",
+    "stream_modulation": "flux-2",
+    "distilled_guidance_layer": "chroma",
+    "noise_refiner.": "z-image",
+    "context_refiner.": "z-image",
+}
+#: The layers of Z-Image, in the names of diffusers and of kohya's trainers.
+Z_IMAGE_LAYER = re.compile(r"(?:^|[._])layers[._]\d+[._](?:attention|feed_forward)[._]")
+#: Widths of FLUX.2: 6144 is [dev], the others are [klein] 9B and 4B.
+FAMILY_OF_FLUX_2_WIDTH = {6144: "flux-2", 4096: "flux-2-klein", 3072: "flux-2-klein"}
+#: Widths of Sana's transformers of 0.6 and 1.6 billion parameters.
+SANA_WIDTHS = frozenset({1152, 2240})
+BLOCK_NUMBER = re.compile(r"transformer_blocks[._](\d+)")
 #: What trainers write: `ss_base_model_version` and `modelspec.architecture`, by their beginning.
 FAMILY_OF_METADATA = {
     "sdxl": "stable-diffusion-xl",
     "sd_v1": "stable-diffusion",
     "sd_v2": "stable-diffusion-2",
     "sd3": "stable-diffusion-3",
+    "flux2": "flux-2",
+    "flux-2": "flux-2",
     "flux": "flux",
+    "qwen": "qwen-image",
+    "zimage": "z-image",
+    "z-image": "z-image",
+    "chroma": "chroma",
+    "sana": "sana",
     "stable-diffusion-xl": "stable-diffusion-xl",
     "stable-diffusion-v1": "stable-diffusion",
     "stable-diffusion-v2": "stable-diffusion-2",
@@ -71,16 +98,20 @@ def without_partner(names: Iterable[str]) -> str | None:
 
 def lora_family(header: SafetensorsHeader) -> str | None:
     """The family that a LoRA was made for; None if neither shapes nor metadata tell."""
-    return _family_of_shapes(header.tensors) or _family_of_metadata(header.metadata)
+    said = _family_of_metadata(header.metadata)
+    # Chroma was made of FLUX, and has its names and shapes.
+    return said if said == "chroma" else _family_of_shapes(header.tensors) or said
 
 
 def _family_of_shapes(tensors: Mapping[str, TensorInfo]) -> str | None:
     names = "\n".join(tensors)
+    widths = {each.shape[1] for name, each in tensors.items() if name.endswith(DOWN) and len(each.shape) > 1}
+    if (newer := _newer_family(names, widths)) is not None:
+        return newer
     if "single_blocks" in names or "double_blocks" in names or "single_transformer_blocks" in names:
         return "flux"
     if "joint_blocks" in names:
         return "stable-diffusion-3"
-    widths = {each.shape[1] for name, each in tensors.items() if name.endswith(DOWN) and len(each.shape) > 1}
     if "transformer.transformer_blocks" in names:
         return "flux" if FLUX_WIDTH in widths else "stable-diffusion-3"
     text = {
@@ -94,6 +125,24 @@ def _family_of_shapes(tensors: Mapping[str, TensorInfo]) -> str | None:
         return "stable-diffusion-xl"
     encoder = {width for width in widths if width in (768, 1024)} if not text and "lora_unet_" not in names else set()
     return FAMILY_OF_TEXT_WIDTH.get(encoder.pop()) if len(encoder) == 1 and "unet." not in names else None
+
+
+def _newer_family(names: str, widths: set[int]) -> str | None:
+    """The family by what the transformers of 2025 have; None for the others, and for what several have."""
+    found = next((family for mark, family in MARKS_OF_FAMILY.items() if mark in names), None)
+    if found == "flux-2":
+        return next((FAMILY_OF_FLUX_2_WIDTH[width] for width in widths if width in FAMILY_OF_FLUX_2_WIDTH), found)
+    if found is not None:
+        return found
+    if any(Z_IMAGE_LAYER.search(name) for name in names.splitlines()):
+        return "z-image"
+    if "double_blocks" in names or "single_blocks" in names:
+        return FAMILY_OF_FLUX_2_WIDTH.get(max(widths - {FLUX_WIDTH}, default=0))
+    blocks = [int(number) for number in BLOCK_NUMBER.findall(names)]
+    has_one_stream = "single_transformer_blocks" in names
+    if FLUX_WIDTH in widths and not has_one_stream and max(blocks, default=0) >= FLUX_BLOCKS:
+        return "qwen-image"
+    return "sana" if blocks and widths & SANA_WIDTHS and not has_one_stream else None
 
 
 def _family_of_metadata(metadata: Mapping[str, str]) -> str | None:

@@ -17,7 +17,7 @@ _IGNORED = (
     *("priority", "output_format", "output_quality", "geometry"),
 )
 _PLAIN = ("steps", "guidance_scale", "width_px", "height_px", "seed", "clip_skip", "prompt_syntax", "resize_mode")
-_IMAGES = ("init_image", "mask_image", "strength")
+_IMAGES = ("init_image", "mask_image", "strength", "references")
 _OF_SECOND_PASS = ("strength", "seed", "steps", "guidance_scale", "sampler", "prompt", "negative_prompt")
 
 

@@ -14,7 +14,7 @@ from dreamforge.gateway.routes.common import dependencies_of
 from dreamforge.gateway.submit.submit import body_of
 
 FORM = "multipart/form-data"
-# An image and a mask; more images are read to be refused by name.
+# Images and a mask; more are read to be refused by name.
 FILES_MAX, FIELDS_MAX = 20, 40
 # Fields that are text in JSON too; of the others, which a form has as text, the text is JSON.
 _TEXTS = frozenset(
@@ -36,7 +36,7 @@ async def form_fields(request: Request) -> tuple[dict[str, Any], dict[str, list[
     if not given.lower().startswith(FORM):
         raise UnsupportedMedia(given=given[:80], allowed=(FORM,))
     limits = dependencies_of(request).limits
-    # One image and its mask; the text of the form is little beside them.
+    # One image and its mask, or several smaller ones; the text of the form is little beside them.
     body = await body_of(request, 2 * limits.upload_bytes + limits.body_bytes)
     fields: dict[str, Any] = {}
     files: dict[str, list[bytes]] = {}
@@ -69,19 +69,24 @@ def _value(name: str, text: str) -> object:
         return text
 
 
-def only_image(files: Mapping[str, list[bytes]]) -> tuple[bytes, bytes | None]:
-    """The image of an edit, and its mask if there is one. Errors: InvalidRequest for none, several, and other files."""
+def images_of(files: Mapping[str, list[bytes]], most: int) -> tuple[list[bytes], bytes | None]:
+    """The images of an edit, 1 to `most`, and its mask if there is one.
+
+    Errors: InvalidRequest for none, more, and other files.
+    """
     wrong = [
         Violation("is not a file of this interface: send image and, if you like, mask", pointer((name,)))
         for name in files
         if name not in ("image", "mask")
     ]
     images, masks = files.get("image", []), files.get("mask", [])
-    if len(images) != 1:
-        said = "is missing: send the image to start from" if not images else "may be given once: one image is edited"
+    if not 1 <= len(images) <= most:
+        said = "is missing: send the image to start from"
+        if images:
+            said = "may be given once: one image is edited" if most == 1 else f"may be given {most} times"
         wrong.append(Violation(said, pointer(("image",))))
     if len(masks) > 1:
         wrong.append(Violation("may be given once", pointer(("mask",))))
     if wrong:
         raise InvalidRequest(violations=tuple(wrong))
-    return images[0], masks[0] if masks else None
+    return images, masks[0] if masks else None

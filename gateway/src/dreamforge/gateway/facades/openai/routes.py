@@ -11,12 +11,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from dreamforge.contracts.errors import ForgeError, UnknownModel
+from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.gateway.events.watch import JobEventData
 from dreamforge.gateway.facades import runs
 from dreamforge.gateway.facades.openai.errors import openai_error
-from dreamforge.gateway.facades.openai.forms import form_fields, json_fields, only_image
+from dreamforge.gateway.facades.openai.forms import form_fields, images_of, json_fields
 from dreamforge.gateway.facades.openai.partial_images import PartialImages
-from dreamforge.gateway.facades.openai.translate import ImageRequest, translate, variation
+from dreamforge.gateway.facades.openai.translate import (
+    VARIATION_STRENGTH,
+    ImageRequest,
+    edited,
+    takes_instructions,
+    translate,
+    variation,
+)
 from dreamforge.gateway.http.errors import JobNotCompleted
 from dreamforge.gateway.http.problems import problem_of
 from dreamforge.gateway.routes.common import dependencies_of, key_of
@@ -37,16 +45,16 @@ async def generate(request: Request) -> Response:
 
 @router.post("/images/edits")
 async def edit(request: Request) -> Response:
-    """An image rendered anew, where its mask is transparent or as a whole."""
+    """An image rendered anew, where its mask is transparent or as a whole, or images changed as the prompt says."""
     fields, files = await form_fields(request)
-    return await _from_image(request, fields, files)
+    return await _from_images(request, fields, files)
 
 
 @router.post("/images/variations")
 async def vary(request: Request) -> Response:
     """Images like another one."""
     fields, files = await form_fields(request)
-    return await _from_image(request, variation(fields), files)
+    return await _from_images(request, variation(fields), files, strength=VARIATION_STRENGTH)
 
 
 @router.get("/models/{model_id}")
@@ -60,13 +68,23 @@ async def read_model(request: Request, model_id: str) -> Response:
     return JSONResponse({"id": model_id, "object": "model", "created": 0, "owned_by": "dreamforge"})
 
 
-async def _from_image(request: Request, fields: dict[str, Any], files: dict[str, list[bytes]]) -> Response:
-    image, mask = only_image(files)
+async def _from_images(
+    request: Request, fields: dict[str, Any], files: dict[str, list[bytes]], strength: float | None = None
+) -> Response:
+    """`strength`: of an image that is rendered over, where the request does not say."""
     wanted = _translated(request, fields)
-    named = {"init_image": await runs.keep_image(request, image)}
-    if mask is not None:
-        named["mask_image"] = await runs.keep_mask_of_alpha(request, mask)
-    return await _answer(request, replace(wanted, fields={**wanted.fields, **named}), EDIT)
+    model = _model_of(request, wanted)
+    images, mask = images_of(files, model.capabilities.references_max if takes_instructions(model) else 1)
+    kept = [await runs.keep_image(request, image) for image in images]
+    named = edited(model, kept, None if mask is None else await runs.keep_mask_of_alpha(request, mask))
+    usual = {} if strength is None or takes_instructions(model) else {"strength": strength}
+    return await _answer(request, replace(wanted, fields={**usual, **wanted.fields, **named}), EDIT)
+
+
+def _model_of(request: Request, wanted: ImageRequest) -> ModelDescriptor | None:
+    """The pipeline that a request names, or the default one; None where there is none: refused with the job."""
+    pipelines = {name: model for name, model in dependencies_of(request).models().items() if model.kind == "pipeline"}
+    return pipelines.get(wanted.fields.get("model_id", next(iter(pipelines), "")))
 
 
 def _translated(request: Request, fields: dict[str, Any]) -> ImageRequest:

@@ -29,6 +29,7 @@ OPENAI_NAMES = {
     "output_quality": "output_compression",
     "init_image": "image",
     "mask_image": "mask",
+    "references": "image",
 }
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})", re.ASCII)
 _FORMATS = ("png", "jpeg", "webp")
@@ -102,7 +103,25 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 
 def variation(body: Mapping[str, Any]) -> dict[str, Any]:
     """The body of a variation as that of an edit: OpenAI's has no prompt."""
-    return {"prompt": VARIATION_PROMPT, "strength": VARIATION_STRENGTH, **body}
+    return {"prompt": VARIATION_PROMPT, **body}
+
+
+def edited(model: ModelDescriptor | None, images: list[str], mask: str | None) -> dict[str, Any]:
+    """The fields of our job that name the images of an edit, by their hashes. Errors: InvalidRequest.
+
+    A model that takes an instruction about images gets them as its references; any other starts from the one image.
+    """
+    if not takes_instructions(model):
+        return {"init_image": images[0]} | ({} if mask is None else {"mask_image": mask})
+    if mask is not None:
+        said = "is not for this model, which is told in the prompt what to change: leave it out"
+        raise InvalidRequest(violations=(_refusal("mask", said),))
+    return {"references": images}
+
+
+def takes_instructions(model: ModelDescriptor | None) -> bool:
+    """Whether an edit is an instruction about images, and not an image rendered over."""
+    return model is not None and model.capabilities.references_max > 0 and "image" not in model.capabilities.modes
 
 
 def preset_for(quality: str, presets: tuple[Preset, ...]) -> str | None:

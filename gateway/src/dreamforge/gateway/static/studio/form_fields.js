@@ -168,7 +168,7 @@ function arrange(root, fields, controls, changed, prefix = "") {
 }
 
 function newField(control, changed) {
-  const kinds = { upload: ImageField, group: GroupField, loras: LorasField };
+  const kinds = { upload: ImageField, uploads: ImagesField, group: GroupField, loras: LorasField };
   return new (kinds[control.kind] || InputField)(control, changed);
 }
 

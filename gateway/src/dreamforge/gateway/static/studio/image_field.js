@@ -81,3 +81,57 @@ class ImageField {
     this.changed();
   }
 }
+
+// Several images in their order: one empty field more than there are images, up to what the model takes.
+class ImagesField {
+  constructor(control, changed) {
+    this.name = control.name;
+    this.changed = () => { this.arrange(); changed(); };
+    this.id = control.id;
+    this.made = 0;
+    this.fields = [];
+    this.root = make("div", { className: "whole row" });
+    this.describe(control);
+  }
+
+  describe(control) {
+    this.control = control;
+    this.arrange();
+  }
+
+  get filled() { return this.fields.filter(field => field.value || field.busy); }
+
+  arrange() {
+    const kept = this.filled.slice(0, this.control.most);
+    const empty = this.fields.find(field => !kept.includes(field) && !field.value && !field.busy);
+    if (kept.length < this.control.most) kept.push(empty || this.field());
+    this.fields = kept;
+    kept.forEach((field, index) => field.describe({ ...this.control, label: `${this.control.label} ${index + 1}` }));
+    const roots = kept.map(field => field.root);
+    if (roots.length !== this.root.children.length || roots.some((each, index) => each !== this.root.children[index]))
+      this.root.replaceChildren(...roots);
+  }
+
+  field() { return new ImageField({ ...this.control, id: `${this.id}-${this.made++}` }, () => this.changed()); }
+
+  get busy() { return this.fields.some(field => field.busy); }
+
+  get value() {
+    const values = this.fields.map(field => field.value).filter(Boolean);
+    return values.length ? values : undefined;
+  }
+
+  set value(values) {
+    this.fields = (values || []).map(value => Object.assign(this.field(), { value }));
+    this.arrange();
+  }
+
+  enable(on) {
+    this.enabled = on;
+    this.root.hidden = !on;
+    for (const field of this.fields) field.enable(on);
+  }
+
+  problems() { return []; }
+  find([index = 0]) { return this.fields[index]?.input; }
+}

@@ -40,6 +40,8 @@ class PipelineDefaults(RenderFeature):
             "use_resolution_binning": False,
             # FLUX Kontext renders so many pixels, in the shape that was asked for.
             "max_area": current.width_px * current.height_px,
+            # And brings its reference to one of a list of sizes.
+            "_auto_resize": False,
         }
         if context.request.steps != STEPS_WITH_A_MIDDLE:
             own["intermediate_timesteps"] = None
