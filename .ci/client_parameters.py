@@ -5,7 +5,7 @@ A type checker reads files, not declarations, so the file is made from them; `ta
 
 import sys
 from textwrap import wrap
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from dreamforge.contracts.request.declaration import RequestParameter
 from dreamforge.contracts.request.parameters import PARAMETERS
@@ -47,6 +47,8 @@ def type_of(annotation: Any) -> str:  # Any: a type, or a form of typing
         return "Literal[" + ", ".join(f'"{each}"' for each in get_args(annotation)) + "]"
     if get_origin(annotation) is tuple:
         return f"Sequence[{type_of(get_args(annotation)[0])}]"
+    if get_origin(annotation) is Annotated:
+        return type_of(get_args(annotation)[0])
     return str(annotation.__name__)
 
 

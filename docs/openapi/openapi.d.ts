@@ -2278,6 +2278,18 @@ export interface components {
              */
             prompt_weights?: boolean;
             /**
+             * References Max
+             * @description images that an instruction may be about
+             * @default 0
+             */
+            references_max?: number;
+            /**
+             * References Needed
+             * @description whether it renders nothing without such an image
+             * @default false
+             */
+            references_needed?: boolean;
+            /**
              * Samplers
              * @description besides the model's own
              * @default []
@@ -2289,6 +2301,12 @@ export interface components {
              * @default 1000
              */
             steps_max?: number;
+            /**
+             * Steps Min
+             * @description fewer give no image
+             * @default 1
+             */
+            steps_min?: number;
             /**
              * Upscale Max
              * @description largest factor of the second pass; 1: none
@@ -2639,6 +2657,12 @@ export interface components {
              */
             prompt_syntax?: ("weighted" | "plain") | null;
             /**
+             * Reference images
+             * @description SHA-256 of uploads or of artifacts that the prompt is an instruction about, in the order that it names them in.
+             * @default []
+             */
+            references?: string[];
+            /**
              * Image of another shape
              * @description crop: its middle; fit: all of it, with margins; image_size: the render takes its size, in the sides that are not set; stretch: squeezed.
              */
@@ -2954,6 +2978,12 @@ export interface components {
              * @default null
              */
             prompt_syntax?: ("weighted" | "plain") | null;
+            /**
+             * Reference images
+             * @description SHA-256 of uploads or of artifacts that the prompt is an instruction about, in the order that it names them in.
+             * @default []
+             */
+            references?: string[];
             /**
              * Image of another shape
              * @description crop: its middle; fit: all of it, with margins; image_size: the render takes its size, in the sides that are not set; stretch: squeezed.

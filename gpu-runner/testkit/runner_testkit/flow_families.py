@@ -22,6 +22,7 @@ PACKED_CHANNELS = 4 * WIDE_LATENT_CHANNELS
 #: How many of a head's numbers turn with time, height and width.
 AXES = (4, 6, 6)
 DEEP_CHANNELS = 8
+DEEP_BLOCKS = ("ResBlock", "ResBlock", "ResBlock", "EfficientViTBlock")
 
 
 def qwen_image() -> Pipeline:
@@ -53,7 +54,7 @@ def _qwen_image_editing(class_name: str) -> Pipeline:
         vae=_video_autoencoder(),
         text_encoder=language_models.qwen_vision(),
         tokenizer=language_models.qwen_tokenizer(),
-        processor=language_models.qwen_processor(),
+        processor=language_models.PromptsAndImages(),
         transformer=_qwen_transformer(),
     )
 
@@ -126,9 +127,11 @@ def hidream() -> Pipeline:
             num_layers=1,
             num_single_layers=1,
             attention_head_dim=HEAD_WIDTH,
-            num_attention_heads=HEADS,
+            num_attention_heads=HEADS // 2,
             caption_channels=[WIDE_TEXT, TEXT_WIDTH],
             text_emb_dim=2 * TEXT_WIDTH,
+            num_routed_experts=2,
+            num_activated_experts=1,
             axes_dims_rope=AXES,
             max_resolution=(16, 16),
             llama_layers=[0, 1],
@@ -137,7 +140,7 @@ def hidream() -> Pipeline:
 
 
 def sana() -> Pipeline:
-    """Sana: linear attention over deep latents, of 2 pixels a side here and of 32 in the large one."""
+    """Sana: linear attention over deep latents, of 8 pixels a side here and of 32 in the large one."""
     return _pipeline(
         "SanaPipeline",
         tokenizer=language_models.gemma_tokenizer(),
@@ -169,7 +172,8 @@ def flux_2() -> Pipeline:
         scheduler=flow_scheduler(use_dynamic_shifting=True),
         vae=_patched_autoencoder(),
         text_encoder=language_models.deep_mistral(),
-        tokenizer=language_models.pixtral_processor(),
+        # In the large one it is a processor that also reads images, whose class needs torchvision.
+        tokenizer=language_models.qwen_tokenizer(),
         transformer=_flux_2_transformer(guidance_embeds=True),
     )
 
@@ -214,14 +218,14 @@ def _deep_autoencoder() -> Any:  # Any: see `part`
         "AutoencoderDC",
         latent_channels=DEEP_CHANNELS,
         attention_head_dim=4,
-        encoder_block_types=("ResBlock", "EfficientViTBlock"),
-        decoder_block_types=("ResBlock", "EfficientViTBlock"),
-        encoder_block_out_channels=(8, 16),
-        decoder_block_out_channels=(8, 16),
-        encoder_layers_per_block=(1, 1),
-        decoder_layers_per_block=(1, 1),
-        encoder_qkv_multiscales=((), (5,)),
-        decoder_qkv_multiscales=((), (5,)),
+        encoder_block_types=DEEP_BLOCKS,
+        decoder_block_types=DEEP_BLOCKS,
+        encoder_block_out_channels=(8, 8, 16, 16),
+        decoder_block_out_channels=(8, 8, 16, 16),
+        encoder_layers_per_block=(1,) * 4,
+        decoder_layers_per_block=(1,) * 4,
+        encoder_qkv_multiscales=((), (), (), (5,)),
+        decoder_qkv_multiscales=((), (), (), (5,)),
         scaling_factor=0.41407,  # Sana's
     )
 

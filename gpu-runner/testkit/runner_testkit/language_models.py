@@ -6,6 +6,7 @@ One token a byte, as in the tiny CLIP.
 from typing import Any
 
 from transformers import (
+    BatchFeature,
     Gemma2Config,
     Gemma2Model,
     GemmaTokenizer,
@@ -13,13 +14,10 @@ from transformers import (
     LlamaForCausalLM,
     Mistral3Config,
     Mistral3ForConditionalGeneration,
-    PixtralImageProcessorPil,
-    PixtralProcessor,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
     Qwen2VLImageProcessorPil,
-    Qwen2VLProcessor,
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3Model,
@@ -42,6 +40,7 @@ CONVERSATION = (
     "{% else %}{% for piece in each['content'] %}{{ piece.get('text', '') }}{% endfor %}{% endif %}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+IMAGE_MARK = "<|image_pad|>"
 HEADS = 4
 #: Of a model of which FLUX.2 stacks the states of three layers.
 NARROW = 32
@@ -102,11 +101,19 @@ def qwen_vision() -> Qwen2_5_VLForConditionalGeneration:
     )
 
 
-def qwen_processor() -> Qwen2VLProcessor:
-    """Prompts and pictures of the editing models."""
-    return Qwen2VLProcessor(
-        image_processor=Qwen2VLImageProcessorPil(), tokenizer=qwen_tokenizer(), chat_template=CONVERSATION
-    )
+class PromptsAndImages:
+    """Stands for Qwen's processor, whose class needs torchvision: the same numbers for prompts and images."""
+
+    def __init__(self) -> None:
+        self.tokenizer, self._images = qwen_tokenizer(), Qwen2VLImageProcessorPil()
+
+    def __call__(self, *, text: list[str], images: Any, padding: bool, return_tensors: str) -> Any:  # Any: untyped
+        """Tokens, with as many marks of an image as it has tokens; pixels and how they are cut into patches."""
+        seen = self._images(images=images, return_tensors=return_tensors)
+        counts = [int(grid.prod()) // self._images.merge_size**2 for grid in seen["image_grid_thw"]]
+        pieces = text[0].split(IMAGE_MARK)
+        whole = "".join(f"{piece}{IMAGE_MARK * count}" for piece, count in zip(pieces, (*counts, 0), strict=True))
+        return BatchFeature({**self.tokenizer([whole], padding=padding, return_tensors=return_tensors), **seen})
 
 
 def qwen() -> Qwen3Model:
@@ -134,20 +141,6 @@ def deep_mistral() -> Mistral3ForConditionalGeneration:
     text = layers(30, NARROW) | {"model_type": "mistral"}
     return Mistral3ForConditionalGeneration(
         Mistral3Config(text_config=text, vision_config=vision, image_token_index=TOKENS["<|image_pad|>"])
-    )
-
-
-def pixtral_processor() -> PixtralProcessor:
-    """What FLUX.2 has for a tokenizer."""
-    return PixtralProcessor(
-        image_processor=PixtralImageProcessorPil(),
-        tokenizer=qwen_tokenizer(),
-        patch_size=14,
-        spatial_merge_size=2,
-        chat_template=CONVERSATION,
-        image_token="<|image_pad|>",
-        image_break_token="<|vision_start|>",
-        image_end_token="<|vision_end|>",
     )
 
 

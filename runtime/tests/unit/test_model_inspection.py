@@ -148,7 +148,7 @@ def of_class(name: str) -> Callable[[Path], None]:
 
 
 def quantised(folder: Path) -> None:
-    write_json(folder / UNET / "config.json", CONFIGURATIONS[UNET] | {"quantization_config": {"load_in_8bit": True}})
+    write_json(folder / UNET / "config.json", CONFIGURATIONS[UNET] | {"quantization_config": {"quant_method": "hqq"}})
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def quantised(folder: Path) -> None:
         (channels(9, 4), r"unet reads 9 channels, but its config\.json says 4"),
         (of_class("StableDiffusionControlNetPipeline"), "StableDiffusionControlNetPipeline, which needs other input"),
         (of_class("FluxFillPipeline"), "FluxFillPipeline, which needs other input"),
-        (quantised, "unet is quantised for a library that the renderer does not have; take the weights as float16"),
+        (quantised, "unet is quantised by hqq, which the renderer does not read; take the weights as float16"),
     ],
 )
 def test_a_folder_that_cannot_run_is_refused_with_the_part(

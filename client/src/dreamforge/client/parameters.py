@@ -83,6 +83,10 @@ class OptionalParameters(TypedDict, total=False):
     """crop: its middle; fit: all of it, with margins; image_size: the render takes its size, in the sides that are
     not set; stretch: squeezed.
     """
+    references: Sequence[str]
+    """SHA-256 of uploads or of artifacts that the prompt is an instruction about, in the order that it names them
+    in.
+    """
     loras: Sequence[LoraUse]
     """Registered LoRAs, each with its weight, or with one for the text encoders and one for the rest."""
     control: ControlUse | None

@@ -22,6 +22,7 @@ def licence_of(card: str) -> str:
     'flux-1-dev-non-commercial-license'
     """
     head = card.partition("\n---")[0] if card.startswith("---") else ""
-    fields = {name.replace("licence", "license"): value.strip() for name, value in reversed(_FIELD.findall(head))}
+    found: list[tuple[str, str]] = _FIELD.findall(head)
+    fields = {name.replace("licence", "license"): value.strip() for name, value in reversed(found)}
     licence = fields.get("license", UNKNOWN_LICENCE)
     return fields.get("license_name", licence) if licence in (OTHER_LICENCE, UNKNOWN_LICENCE) else licence

@@ -100,6 +100,7 @@ class Parameters(Value):
 
     modes: Annotated[tuple[Mode, ...], Field(min_length=1)] = ("text",)
     negative_prompt: bool = True
+    steps_min: int = Field(default=1, ge=1, exclude_if=is_one, description="fewer give no image")
     steps_max: int = Field(default=1000, ge=1, description="steps the noise schedule was trained with")
     guidance_scale_min: float = Field(default=0.0, ge=0)
     guidance_scale_max: float = Field(default=100.0, ge=0)
@@ -144,6 +145,7 @@ _OWN_SCHEDULE = _FLOW.model_copy(update={"samplers": ("flow_euler",)})
 # Autoencoders of classes of their own.
 _NEWER = _OWN_SCHEDULE.model_copy(update={"vae": False})
 _TEXT_ONLY = _NEWER.model_copy(update={"modes": ("text",)})
+_TWO_STEPS = {"steps_min": 2}
 #: What is known of a family, for models whose descriptor does not say.
 FAMILY_PARAMETERS = {
     # At least one layer of the text encoder stays: of 12, of 23, and of 12 whose last one SDXL never uses.
@@ -158,12 +160,16 @@ FAMILY_PARAMETERS = {
     "flux-2": _TEXT_ONLY.model_copy(update={"negative_prompt": False, "references_max": 10}),
     # Those that are not distilled are guided away from the empty prompt, and from no other.
     "flux-2-klein": _TEXT_ONLY.model_copy(update={"negative_prompt": False, "references_max": 4}),
-    "qwen-image": _NEWER,
-    "qwen-image-edit": _TEXT_ONLY.model_copy(update={"references_max": 1, "references_needed": True}),
+    # Its schedule is stretched between its first and its last step, which must not be the same.
+    "qwen-image": _NEWER.model_copy(update=_TWO_STEPS),
+    "qwen-image-edit": _TEXT_ONLY.model_copy(update={"references_max": 1, "references_needed": True, **_TWO_STEPS}),
     # From 2509 on: trained with one to three.
-    "qwen-image-edit-plus": _TEXT_ONLY.model_copy(update={"references_max": 3, "references_needed": True}),
+    "qwen-image-edit-plus": _TEXT_ONLY.model_copy(
+        update={"references_max": 3, "references_needed": True, **_TWO_STEPS}
+    ),
     "z-image": _NEWER,
-    "chroma": _NEWER,
+    # Its pipeline for inpainting asks its transformer for a setting of FLUX (diffusers 0.42.1).
+    "chroma": _NEWER.model_copy(update={"modes": ("text", "image")}),
     "hidream": _TEXT_ONLY.model_copy(update={"samplers": ()}),
     "sana": _TEXT_ONLY.model_copy(update={"samplers": ()}),
     # A consistency model: its steps are no steps of another sampler.

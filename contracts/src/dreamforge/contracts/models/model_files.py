@@ -10,7 +10,7 @@ from dreamforge.contracts.errors import InvalidInput
 PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 #: Weights, configurations, vocabularies, SentencePiece models, pages about them, and how a language model's
 #: conversation is written (transformers renders `.jinja` in Jinja's sandbox). Nothing else is downloaded or served.
-SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model", ".md", ".jinja"})
+SUFFIXES = frozenset({".safetensors", ".gguf", ".json", ".txt", ".model", ".md", ".jinja"})
 #: What people keep with a model, under names that often have no suffix.
 DOCUMENTS = ("README", "LICENSE", "LICENCE", "NOTICE")
 DOCUMENT_SUFFIXES = frozenset({"", ".md", ".txt", ".rst"})

@@ -186,7 +186,7 @@ class RequestParameters(Value):
             "Denoising steps; default: the preset's.",
             source="preset",
             limit="steps",
-            bounds=lambda model: Bounds(maximum=model.capabilities.steps_max),
+            bounds=lambda model: Bounds(model.capabilities.steps_min, model.capabilities.steps_max),
         ),
     ]
     guidance_scale: Annotated[

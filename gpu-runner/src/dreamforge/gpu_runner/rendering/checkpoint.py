@@ -31,19 +31,26 @@ def check_checkpoint(checkpoint: Path, parts: Mapping[str, Any], report: LoadRep
     """
     tensors = load_file(checkpoint)
     known = {name: part_class for name, part_class in parts.items() if _is_read_apart(part_class)}
-    used = [tensor for name, part_class in known.items() for tensor in _used(name, part_class, checkpoint, tensors)]
+    used = [
+        tensor
+        for name, part_class in known.items()
+        for tensor in tensors_of_part(part_class, checkpoint.parent / name, tensors)
+    ]
     unread = [key for key in TensorOrigins(tensors).unused(used) if not key.startswith(TEXT_ENCODERS)]
     report.add_unread(checkpoint.name, unread)
 
 
-def _used(name: str, part_class: Any, checkpoint: Path, tensors: Tensors) -> list[torch.Tensor]:
-    """The tensors that one part is made of."""
-    configuration = part_class.load_config(str(checkpoint.parent / name))
+def tensors_of_part(part_class: Any, folder: Path, tensors: Tensors) -> list[torch.Tensor]:  # Any: untyped
+    """The tensors of a file, in an original layout or diffusers' own, that the part with its configuration in `folder`
+    is made of. Errors: WeightsWrong; those of the library.
+    """
+    name, configuration = folder.name, part_class.load_config(str(folder))
     with torch.device("meta"):
         expected = part_class.from_config(configuration).state_dict()
     convert = CONVERSIONS[part_class.__name__]["checkpoint_mapping_fn"]
     try:
-        converted: Tensors = convert(config=configuration, checkpoint=dict(tensors))
+        is_ours = expected.keys() <= tensors.keys()
+        converted: Tensors = tensors if is_ours else convert(config=configuration, checkpoint=dict(tensors))
     except KeyError as error:  # a key that the conversion takes for granted
         raise lacking(name, error.args) from error
     if missing := expected.keys() - converted.keys():

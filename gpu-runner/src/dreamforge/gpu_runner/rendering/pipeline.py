@@ -22,7 +22,9 @@ from dreamforge.gpu_runner.rendering.load_report import (
     read_part,
     unknown_settings,
 )
+from dreamforge.gpu_runner.rendering.network_file import read_network_file
 from dreamforge.runtime.storage.pipeline_folder import checkpoint_of
+from dreamforge.runtime.storage.quantised import network_file
 
 #: diffusers' own list of a pipeline's parts.
 INDEX_NAME = "model_index.json"
@@ -105,10 +107,19 @@ def read_parts(folder: Path, dtype: torch.dtype, report: LoadReport, **how: Any)
         if name not in takes and not name.startswith("_") and value not in (None, False, [None, None])
     ]
     return {
-        name: read_part(part_class, folder / name, name, dtype, report, **how)
+        name: _read_part(part_class, folder / name, dtype, report, how)
         for name, part_class in classes_of_parts(folder).items()
         if name in takes and (folder / name).is_dir()
     }
+
+
+def _read_part(
+    part_class: Any, folder: Path, dtype: torch.dtype, report: LoadReport, how: dict[str, Any]
+) -> Any:  # Any: as in `read_parts`
+    file = network_file(folder.name, (each.name for each in folder.iterdir()))
+    if file is None:
+        return read_part(part_class, folder, folder.name, dtype, report, **how)
+    return read_network_file(part_class, folder / file, dtype, report, without_memory=bool(how))
 
 
 def classes_of_parts(folder: Path) -> dict[str, Any]:  # Any: diffusers' classes have no types

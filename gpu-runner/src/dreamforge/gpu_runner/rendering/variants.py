@@ -21,7 +21,6 @@ _AUTO: dict[Mode, str] = {
 #: Those that diffusers has and its automatic choice does not know, by the class of the pipeline in memory.
 _MORE: dict[tuple[str, Mode], str] = {
     ("ChromaPipeline", "image"): "ChromaImg2ImgPipeline",
-    ("ChromaPipeline", "inpaint"): "ChromaInpaintPipeline",
     ("SanaSprintPipeline", "image"): "SanaSprintImg2ImgPipeline",
 }
 _WORDS: dict[Mode, str] = {"text": "text-to-image", "image": "image-to-image", "inpaint": "inpainting"}

@@ -58,7 +58,10 @@ def inspect_model(path: Path) -> ModelFacts:
 
 #: Beginnings of files of other formats: what they are, and what to do.
 OTHER_FORMATS = {
-    b"GGUF": ("is a GGUF file, whose quantisation the renderer does not read", "take the same weights as .safetensors"),
+    b"GGUF": (
+        "is a GGUF file, the quantised transformer of a pipeline",
+        "put it into the folder `transformer` of the whole pipeline in place of the weights there, and add that folder",
+    ),
     b"PK\x03\x04": ("is a pickle: reading it runs whatever code it holds", "take the same weights as .safetensors"),
     b"\x80\x02": ("is a pickle: reading it runs whatever code it holds", "take the same weights as .safetensors"),
     b"version https://git-lfs": ("is only a pointer of Git LFS", "fetch the file itself with `git lfs pull`"),

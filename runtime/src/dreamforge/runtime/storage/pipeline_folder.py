@@ -28,6 +28,7 @@ from dreamforge.runtime.storage.pipeline_class import (
     modes_of,
     side_px_of,
 )
+from dreamforge.runtime.storage.quantised import GGUF, class_problem, gguf_tensors, network_file, quantiser_problem
 from dreamforge.runtime.storage.safetensors_header import SafetensorsHeader, TensorInfo
 from dreamforge.runtime.storage.shard_lists import check_shard_lists
 from dreamforge.runtime.storage.weight_variants import PLAIN, PartWeights, choose_variant, part_weights, shard_index_of
@@ -84,13 +85,15 @@ def inspect_pipeline(folder: Path) -> ModelFacts:
     index = read_json(folder / INDEX_NAME, INDEX_NAME)
     parts = tuple(parts_of(index, folder))
     networks = {part.name: part for part in parts if _is_network(part)}
+    for part in parts:
+        if (problem := class_problem(part.class_name)) is not None:
+            raise part.refuse(*problem)
     if not networks:
         raise ModelUnusable(str(folder), INDEX_NAME, "lists no part with weights", "take the whole model")
     configurations = {name: read_json(part.folder / "config.json", name) for name, part in networks.items()}
     for name, configuration in configurations.items():
-        if "quantization_config" in configuration:
-            right = "take the weights as float16, bfloat16 or float32"
-            raise networks[name].refuse("is quantised for a library that the renderer does not have", right)
+        if (problem := quantiser_problem(configuration)) is not None:
+            raise networks[name].refuse(*problem)
     weights = read_weights(folder, networks)
     class_name = str(index.get("_class_name", ""))
     family, sure = family_of(class_name, configurations)
@@ -161,6 +164,8 @@ def _read_part(part: Part) -> tuple[tuple[str, ...], str, dict[str, TensorInfo]]
     check_shard_lists(part.folder, part.name)
     found = part_weights(part.file_names, STEMS.get(part.library, ""))
     if (variant := choose_variant(found.complete)) is None:
+        if (name := network_file(part.name, part.file_names)) is not None:
+            return (f"{part.name}/{name}",), PLAIN, _network_tensors(part, name)
         raise part.refuse(_why_no_weights(part, found))
     headers = {name: read_whole_header(part.folder / name, part.name) for name in found.complete[variant]}
     _check_shards(part, variant, headers)
@@ -168,11 +173,29 @@ def _read_part(part: Part) -> tuple[tuple[str, ...], str, dict[str, TensorInfo]]
     return tuple(f"{part.name}/{name}" for name in headers), variant, tensors
 
 
+def _network_tensors(part: Part, name: str) -> dict[str, TensorInfo]:
+    """Errors: ModelUnusable, OSError."""
+    if not name.endswith(GGUF):
+        tensors = read_whole_header(part.folder / name, part.name).tensors
+        if (scaled := checkpoint_layout.scaled_tensor(tensors)) is not None:
+            reason = f"has a file that is quantised with scales ({scaled}), which the renderer does not apply"
+            raise part.refuse(reason, "take the same weights as float16, bfloat16, plain float8 or GGUF")
+        return tensors
+    try:
+        return gguf_tensors(part.folder / name)
+    except ValueError as error:
+        raise part.refuse(f"has {name}, which is not a GGUF file: {error}") from None
+
+
 def checkpoint_of(folder: Path) -> Path | None:
     """The one file at the top that holds what the parts below it have no weights for; None where they have all."""
-    bare = [part for part in folder.glob("*/config.json") if not any(part.parent.glob(f"*{SAFETENSORS}"))]
+    bare = [part for part in folder.glob("*/config.json") if not _has_weights(part.parent)]
     files = list(folder.glob(f"*{SAFETENSORS}"))
     return files[0] if bare and len(files) == 1 else None
+
+
+def _has_weights(part: Path) -> bool:
+    return any(each.suffix in (SAFETENSORS, GGUF) for each in part.iterdir())
 
 
 def _read_checkpoint(path: Path) -> PipelineWeights:

@@ -21,7 +21,7 @@ from dreamforge.gateway.facades.openai.translate import (
     VARIATION_STRENGTH,
     ImageRequest,
     edited,
-    takes_instructions,
+    references_max,
     translate,
     variation,
 )
@@ -74,10 +74,10 @@ async def _from_images(
     """`strength`: of an image that is rendered over, where the request does not say."""
     wanted = _translated(request, fields)
     model = _model_of(request, wanted)
-    images, mask = images_of(files, model.capabilities.references_max if takes_instructions(model) else 1)
+    images, mask = images_of(files, references_max(model) or 1)
     kept = [await runs.keep_image(request, image) for image in images]
     named = edited(model, kept, None if mask is None else await runs.keep_mask_of_alpha(request, mask))
-    usual = {} if strength is None or takes_instructions(model) else {"strength": strength}
+    usual = {} if strength is None or references_max(model) else {"strength": strength}
     return await _answer(request, replace(wanted, fields={**usual, **wanted.fields, **named}), EDIT)
 
 

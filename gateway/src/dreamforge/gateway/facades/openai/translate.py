@@ -111,7 +111,7 @@ def edited(model: ModelDescriptor | None, images: list[str], mask: str | None) -
 
     A model that takes an instruction about images gets them as its references; any other starts from the one image.
     """
-    if not takes_instructions(model):
+    if not references_max(model):
         return {"init_image": images[0]} | ({} if mask is None else {"mask_image": mask})
     if mask is not None:
         said = "is not for this model, which is told in the prompt what to change: leave it out"
@@ -119,9 +119,10 @@ def edited(model: ModelDescriptor | None, images: list[str], mask: str | None) -
     return {"references": images}
 
 
-def takes_instructions(model: ModelDescriptor | None) -> bool:
-    """Whether an edit is an instruction about images, and not an image rendered over."""
-    return model is not None and model.capabilities.references_max > 0 and "image" not in model.capabilities.modes
+def references_max(model: ModelDescriptor | None) -> int:
+    """How many images an edit is an instruction about; 0: it is one image, rendered over."""
+    can = None if model is None else model.capabilities
+    return can.references_max if can is not None and "image" not in can.modes else 0
 
 
 def preset_for(quality: str, presets: tuple[Preset, ...]) -> str | None:

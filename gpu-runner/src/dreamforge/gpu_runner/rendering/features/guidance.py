@@ -20,7 +20,7 @@ class Guidance(RenderFeature):
         keyword = guidance_keyword(call_parameters(pipeline))
         if keyword is None:
             return {}
-        guided = {keyword: request.guidance_scale}
+        guided: dict[str, object] = {keyword: request.guidance_scale}
         if keyword == "true_cfg_scale" and request.guidance_scale > 1 and not request.negative_prompt:
             return guided | {"negative_prompt": NOTHING}
         return guided
