@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dreamforge.cli.models import weight_check
 from dreamforge.cli.models.add import add
 from dreamforge.cli.models.description import AddOptions
 from dreamforge.cli.models.registry import registry_client
@@ -51,10 +52,11 @@ def test_a_lora_and_a_check_of_headers_read_nothing(settings: CliSettings, tmp_p
     check_weights(settings.model_copy(update={"models_check": "headers"}), folder, "pipeline")
 
 
-def test_a_check_that_does_not_end_judges_no_model(
-    settings: CliSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("program", ["import time; time.sleep(60)", "exit(1)", "print('no JSON')", ""])
+def test_a_check_that_does_not_come_to_its_end_judges_no_model(
+    settings: CliSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
-    (tmp_path / "m").mkdir()
-    (tmp_path / "m" / "model_index.json").write_text("{")
-    check_weights(settings, tmp_path / "m", "pipeline")
-    assert "the weights of m were not checked one by one" in capsys.readouterr().err
+    monkeypatch.setattr(weight_check, "CHECK", ("-c", program))
+    monkeypatch.setattr(weight_check, "TIMEOUT_SECONDS", 0.5 if "sleep" in program else 30)
+    check_weights(settings, OURS, "pipeline")
+    assert "the weights of forge-shapes were not checked one by one" in capsys.readouterr().err

@@ -17,6 +17,12 @@ from dreamforge.runtime.testing.streams import declare_streams
 from .stage import Stage
 
 
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory, torch_installed: None) -> Path:
+    """Where tiny models of every family are built, once: tests change copies."""
+    return tmp_path_factory.mktemp("families")
+
+
 @pytest.fixture
 def nats_prefix() -> str:
     """Override it by parametrizing."""

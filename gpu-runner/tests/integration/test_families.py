@@ -19,12 +19,6 @@ STEPS = 2
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the tiny models are built, once."""
-    return tmp_path_factory.mktemp("models")
-
-
-@pytest.fixture(scope="module")
 def renderer() -> Any:
     """A renderer on the CPU. Any: its module imports torch."""
     from dreamforge.gpu_runner.rendering.diffusers_renderer import DiffusersRenderer

@@ -29,12 +29,6 @@ def renderer() -> Any:
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory, torch_installed: None) -> Path:
-    """Where the tiny models are built, once."""
-    return tmp_path_factory.mktemp("models")
-
-
-@pytest.fixture(scope="module")
 def parts(cache: Path) -> Path:
     """The tiny Stable Diffusion as diffusers saves it."""
     from runner_testkit.families import ensure_family

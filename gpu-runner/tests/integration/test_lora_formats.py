@@ -30,12 +30,6 @@ def renderer() -> Any:
     return DiffusersRenderer(device="cpu", dtype="auto", threads=1)
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory, torch_installed: None) -> Path:
-    """Where the tiny models are built, once."""
-    return tmp_path_factory.mktemp("models")
-
-
 def layers(module: Any, ends: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     """The linear layers of a part whose names end so."""
     import torch

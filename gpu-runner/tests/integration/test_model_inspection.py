@@ -11,12 +11,6 @@ pytestmark = pytest.mark.torch
 FAMILIES = ("stable-diffusion", "stable-diffusion-2", "sdxl", "sd3", "flux")
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory, torch_installed: None) -> Path:
-    """Where the tiny models are built, once."""
-    return tmp_path_factory.mktemp("models")
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_tiny_pipeline_is_read_as_what_it_is(cache: Path, family: str) -> None:
     from runner_testkit.families import ensure_family, family_descriptor

@@ -16,12 +16,6 @@ pytestmark = pytest.mark.torch
 FAMILIES = ("stable-diffusion", "sdxl", "sd3", "flux")
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the tiny models are built, once."""
-    return tmp_path_factory.mktemp("models")
-
-
 def key(cache: Path, family: str, placement: ModelPlacement | None = None) -> ModelKey:
     """A family's tiny model."""
     from runner_testkit.families import ensure_family

@@ -53,8 +53,8 @@ def test_the_exported_folder_loads_as_any_pipeline_and_paints_unknown_words(basi
 
 @pytest.mark.torch
 def test_the_decoder_learns_in_a_few_steps(basis: Basis) -> None:
-    run = autoencoder.begin(replace(SMALL, autoencoder_batch=4, autoencoder_steps=60), basis, CPU)
-    errors = [autoencoder.advance(run) for _ in range(60)]
+    run = autoencoder.begin(replace(SMALL, autoencoder_batch=4, autoencoder_steps=30), basis, CPU)
+    errors = [autoencoder.advance(run) for _ in range(30)]
     assert sum(errors[-10:]) < 0.7 * sum(errors[:10])
 
 

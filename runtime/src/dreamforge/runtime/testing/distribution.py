@@ -5,12 +5,18 @@ The tests of a file stay together, since they share what their fixtures started,
 those of the whole system.
 """
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from xdist.scheduler import LoadGroupScheduling
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # There is a process for each processor already: with threads of their own beside it, torch and numpy wait for
+    # each other more than they compute.
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
