@@ -5,7 +5,11 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, overload
 
+from dreamforge.runtime import clock
+
 T = TypeVar("T")
+#: What is waited for needs the processors too: the pause is as long as the observation was, but not longer than this.
+PAUSE_SECONDS_MAX = 0.1
 
 
 @overload
@@ -49,6 +53,7 @@ async def eventually(
     try:
         async with asyncio.timeout(timeout_seconds) as bound:
             while True:
+                asked_at = clock.monotonic_seconds()
                 try:
                     value = observe()
                     seen = await value if inspect.isawaitable(value) else value
@@ -57,7 +62,8 @@ async def eventually(
                         return seen
                 except AssertionError as not_yet:
                     last = not_yet
-                await asyncio.sleep(interval_seconds)
+                took_seconds = clock.monotonic_seconds() - asked_at
+                await asyncio.sleep(max(interval_seconds, min(took_seconds, PAUSE_SECONDS_MAX)))
     except TimeoutError:
         if not bound.expired():
             raise
