@@ -16,6 +16,8 @@ from dreamforge.gateway.events.hub import CLIENTS
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.runtime.testing import eventually
 
+pytestmark = pytest.mark.usefixtures("shared_gateway")
+
 Submit = Callable[..., Awaitable[str]]
 ROOT = "/tools/forge"
 

@@ -17,6 +17,8 @@ from dreamforge.runtime import clock, ids
 from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_of
 from dreamforge.runtime.testing import eventually
 
+pytestmark = pytest.mark.usefixtures("shared_gateway")
+
 
 def noise(width_px: int, height_px: int) -> bytes:
     """A PNG that does not compress."""
@@ -206,6 +208,7 @@ async def test_a_list_without_steps_changes_by_events_only(client: httpx.AsyncCl
     assert (await client.get("/v1/jobs?status=running")).json()["jobs"][0]["step"]["step"] == 1
 
 
+@pytest.mark.usefixtures("own_gateway")
 async def test_a_picture_without_its_recipe_is_another_file_with_the_same_pixels_and_the_mark(
     client: httpx.AsyncClient, system: SimulatedSystem
 ) -> None:

@@ -4,6 +4,8 @@ import httpx
 import pytest
 from simulated_system import BODY
 
+pytestmark = pytest.mark.usefixtures("shared_gateway")
+
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 

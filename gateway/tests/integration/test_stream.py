@@ -21,6 +21,8 @@ from dreamforge.runtime import clock, ids
 from dreamforge.runtime.embedded import NatsServer
 from dreamforge.runtime.testing import eventually
 
+pytestmark = pytest.mark.usefixtures("shared_gateway")
+
 
 def names(seen: list[Seen]) -> list[str]:
     return [each.event for each in seen]

@@ -9,6 +9,8 @@ from simulated_system import BODY, MODEL, SimulatedSystem
 from dreamforge.contracts.events import JobRequested
 from dreamforge.contracts.models.descriptor import Preset
 
+pytestmark = pytest.mark.usefixtures("shared_gateway")
+
 PROBLEM = "application/problem+json"
 JSON = {"Content-Type": "application/json"}
 
@@ -38,7 +40,7 @@ async def test_accepted_means_in_the_log(client: httpx.AsyncClient, system: Simu
 
 
 async def test_a_repeat_with_the_same_key_is_the_same_job(client: httpx.AsyncClient, system: SimulatedSystem) -> None:
-    headers = {"Idempotency-Key": "k"}
+    headers = {"Idempotency-Key": "repeat"}
     body = {"prompt": "no seed given"}
     first = await client.post("/v1/jobs", json=body, headers=headers)
     again = await client.post("/v1/jobs", content=b'{ "prompt":"no seed given", "seed": null }', headers=headers | JSON)
@@ -51,7 +53,7 @@ async def test_a_repeat_with_the_same_key_is_the_same_job(client: httpx.AsyncCli
 
 
 async def test_the_same_key_for_another_request_is_a_conflict(client: httpx.AsyncClient) -> None:
-    headers = {"Idempotency-Key": "k"}
+    headers = {"Idempotency-Key": "conflict"}
     first = await client.post("/v1/jobs", json=BODY, headers=headers)
     other = await client.post("/v1/jobs", json=BODY | {"prompt": "a blue square"}, headers=headers)
     assert other.status_code == 409
@@ -63,7 +65,7 @@ async def test_the_same_key_for_another_request_is_a_conflict(client: httpx.Asyn
 async def test_a_repeat_survives_new_presets_and_lower_bounds(
     client: httpx.AsyncClient, system: SimulatedSystem
 ) -> None:
-    headers = {"Idempotency-Key": "k"}
+    headers = {"Idempotency-Key": "survives"}
     first = await client.post("/v1/jobs", json={"prompt": "a", "width_px": 128}, headers=headers)
     assert first.status_code == 202
 
@@ -176,7 +178,7 @@ async def test_cancel_of_nothing_is_not_found(client: httpx.AsyncClient) -> None
 
 @pytest.mark.parametrize("change_settings", [{"limit": {"open_jobs": 3}}])
 async def test_a_full_queue_says_when_to_come_back(client: httpx.AsyncClient) -> None:
-    key = {"Idempotency-Key": "k"}
+    key = {"Idempotency-Key": "unavailable"}
     statuses = [(await client.post("/v1/jobs", json=BODY, headers=key)).status_code]
     statuses += [(await client.post("/v1/jobs", json=BODY)).status_code for _ in range(2)]
     refused = await client.post("/v1/jobs", json=BODY)
