@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import psycopg
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from psycopg.rows import dict_row
 
@@ -330,6 +330,8 @@ def test_any_batch_split_with_restarts_and_duplicates_gives_the_same_rows(
 def test_the_rows_are_the_same_whatever_was_removed_of_an_erased_job(
     database_url: str, log: Log, places: list[int], restart_every: int, data: st.DataObject
 ) -> None:
+    # The id of a batch's first job follows from that of the batch: of two, the row of the one that is left would stay.
+    assume(len({job_id for job_id, event in log if (place := place_of(event)) and place.batch}) <= 1)
     messages = messages_of(log)
     live = asyncio.run(fold_all(database_url, cut(messages, places), restart_every=restart_every))
 
