@@ -18,12 +18,15 @@ class CuttingProxy:
     cuts: list[int] = field(default_factory=list)
     heads: list[str] = field(default_factory=list)
     """What each connection was sent first."""
+    tasks: set["asyncio.Task[None] | None"] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
+        self.tasks.add(asyncio.current_task())
         parts = urlsplit(self.upstream)
         left = self.cuts.pop(0) if self.cuts else None
         to_reader, to_writer = await asyncio.open_connection(parts.hostname, parts.port)
+        forward: asyncio.Task[None] | None = None
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             self.heads.append(head.decode())
@@ -36,10 +39,11 @@ class CuttingProxy:
                 await writer.drain()
                 if left == 0:
                     break
-            forward.cancel()
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
+            if forward is not None:
+                forward.cancel()
             writer.transport.abort()
             to_writer.transport.abort()
 
@@ -58,3 +62,6 @@ async def cutting_proxy(upstream: str) -> AsyncIterator[CuttingProxy]:
         proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         yield proxy
         server.close()
+        for task in filter(None, proxy.tasks):
+            task.cancel()
+        await asyncio.gather(*filter(None, proxy.tasks), return_exceptions=True)

@@ -94,11 +94,13 @@ class GatewaySession:
     ) -> Json:
         """Send a body as JSON; the answer, {} where it has none.
 
-        `repeatable`: None means all but a POST without a key. Errors: as `send`.
+        `repeatable`: None means all but a POST without a key.
+        Errors: ValueError for what is no JSON (UnicodeEncodeError is one); as `send`.
         """
         headers = {"Content-Type": "application/json"} if body is not None else {}
         headers |= {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        content = json.dumps(body).encode() if body is not None else None
+        # Text that is no Unicode, and numbers that JSON does not have, are refused here and not by the gateway.
+        content = json.dumps(body, ensure_ascii=False, allow_nan=False).encode() if body is not None else None
         again = method != "POST" or idempotency_key is not None if repeatable is None else repeatable
         return _json_of(await self.send(Request(method, path, {}, headers, content, repeatable=again)))
 
