@@ -39,7 +39,7 @@ class CuttingProxy:
                 await writer.drain()
                 if left == 0:
                     break
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             if forward is not None:
