@@ -2051,7 +2051,8 @@ export interface components {
          * ModelDescriptor
          * @description A model as the registry knows it. The first preset is the default one.
          *
-         *     A LoRA, ControlNet or VAE is registered like a model: it has no presets, and fits pipelines of its `family`.
+         *     A LoRA, ControlNet or VAE is registered like a model: it has no presets, and fits pipelines of its `family`. An
+         *     upscaler fits all of them.
          */
         ModelDescriptor: {
             /** Digest */
@@ -2063,7 +2064,7 @@ export interface components {
              * @default pipeline
              * @enum {string}
              */
-            kind?: "pipeline" | "lora" | "controlnet" | "vae";
+            kind?: "pipeline" | "lora" | "controlnet" | "vae" | "upscaler";
             /**
              * Licence
              * @default unknown
@@ -2077,6 +2078,11 @@ export interface components {
              * @default []
              */
             presets?: components["schemas"]["Preset"][];
+            /**
+             * Scale
+             * @description of an upscaler: how many times it enlarges a side
+             */
+            scale?: number | null;
             /**
              * Side Px Max
              * @default 1024
@@ -2647,7 +2653,7 @@ export interface components {
             preset: string;
             /**
              * Prompt
-             * @description What the picture shows. <lora:NAME:WEIGHT> adds a registered LoRA.
+             * @description What the picture shows. <lora:NAME:WEIGHT> adds a registered LoRA. Of an upscaler: empty.
              * @example a red circle on a blue background
              */
             prompt: string;
@@ -2968,7 +2974,7 @@ export interface components {
             priority?: number;
             /**
              * Prompt
-             * @description What the picture shows. <lora:NAME:WEIGHT> adds a registered LoRA.
+             * @description What the picture shows. <lora:NAME:WEIGHT> adds a registered LoRA. Of an upscaler: empty.
              * @example a red circle on a blue background
              */
             prompt: string;
@@ -3212,6 +3218,16 @@ export interface components {
             guidance_scale?: number | null;
             /** Height Px */
             height_px: number;
+            /**
+             * Method
+             * @description how it is enlarged without one; None: lanczos
+             */
+            method?: ("lanczos" | "nearest" | "latent" | "latent_smooth" | "latent_bicubic" | "latent_bicubic_smooth" | "latent_nearest" | "latent_nearest_exact") | null;
+            /**
+             * Model Id
+             * @description the upscaler that enlarges the image
+             */
+            model_id?: string | null;
             /** Negative Prompt */
             negative_prompt?: string | null;
             /** Prompt */
@@ -3250,6 +3266,18 @@ export interface components {
              * @default null
              */
             guidance_scale?: number | null;
+            /**
+             * Enlarged by
+             * @description How, without an upscaler: pixels (lanczos is the default) or latents.
+             * @default null
+             */
+            method?: ("lanczos" | "nearest" | "latent" | "latent_smooth" | "latent_bicubic" | "latent_bicubic_smooth" | "latent_nearest" | "latent_nearest_exact") | null;
+            /**
+             * Upscaler
+             * @description A registered upscaler that enlarges the image.
+             * @default null
+             */
+            model_id?: string | null;
             /**
              * Negative prompt
              * @description Default: that of the first pass.

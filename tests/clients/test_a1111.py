@@ -15,8 +15,13 @@ import pytest
 import pytest_asyncio
 import webuiapi  # type: ignore[import-untyped]
 from PIL import Image, ImageChops, ImageDraw
+from runner_testkit.assets import ensure_upscaler
 from system_testkit.documents import snippets
+from system_testkit.live_stack import LiveStack
 
+from dreamforge.contracts.models.descriptor import ModelDescriptor
+from dreamforge.contracts.models.family_defaults import UPSCALER_PRESET, upscaler_vram_of
+from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, model_digest
 from dreamforge.runtime.testing import eventually
 
 SMALL = {"width": 64, "height": 64, "steps": 4}
@@ -31,6 +36,20 @@ def client(gateway_url: str) -> webuiapi.WebUIApi:
 async def http(gateway_url: str) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=gateway_url, timeout=60) as client:
         yield client
+
+
+def add_upscaler(stack: LiveStack) -> None:
+    """An upscaler with random weights beside the tiny model, which the runner finds by itself."""
+    folder = next(stack.folder.rglob(DESCRIPTOR_NAME)).parent.parent
+    descriptor = ModelDescriptor(
+        **{"model_id": "x4", "family": "esrgan", "kind": "upscaler", "scale": 4, "presets": (UPSCALER_PRESET,)},
+        **{"digest": "0" * 64, "size_multiple_px": 1, "side_px_min": 8, "side_px_max": 8192},
+        vram=upscaler_vram_of(10_000, 4),
+    )
+    files = ensure_upscaler(stack.folder / "built", 4)
+    described = descriptor.model_copy(update={"digest": model_digest(files)})
+    (files / DESCRIPTOR_NAME).write_text(described.model_dump_json())
+    files.rename(folder / "x4")
 
 
 def test_images_from_a_prompt_with_what_was_made(client: webuiapi.WebUIApi) -> None:
@@ -57,10 +76,11 @@ def test_lists_name_what_requests_take(client: webuiapi.WebUIApi) -> None:
     assert {"automatic", "karras"} <= set(client.util_get_scheduler_names())
     titles = client.util_get_model_names()
     assert client.util_get_current_model() in titles
-    assert client.get_upscalers()[1]["name"] == "Lanczos"
+    assert [each["name"] for each in client.get_upscalers()][:3] == ["None", "Lanczos", "Nearest"]
+    assert "Latent (nearest)" in [each["name"] for each in client.get_latent_upscale_modes()]
     assert client.get_embeddings() == {"loaded": {}, "skipped": {}}
     for empty in (
-        *(client.get_latent_upscale_modes, client.get_sd_vae, client.get_hypernetworks, client.get_face_restorers),
+        *(client.get_sd_vae, client.get_hypernetworks, client.get_face_restorers),
         *(client.get_realesrgan_models, client.get_prompt_styles, client.get_loras),
     ):
         assert empty() == []
@@ -95,10 +115,46 @@ def test_an_image_is_rendered_anew_as_a_whole_and_where_a_mask_is_white(client: 
         assert changed.getbbox() is not None
 
 
+def test_only_the_masked_area_is_rendered_by_the_clients_own_defaults(client: webuiapi.WebUIApi) -> None:
+    start, mask = Image.new("RGB", (150, 90), (200, 30, 30)), Image.new("L", (150, 90), 0)
+    hole = (40, 30, 70, 60)
+    ImageDraw.Draw(mask).rectangle(hole, fill=255)
+    for fill in range(4):
+        area: dict[str, Any] = {"mask_blur": 0, "inpainting_fill": fill, "inpaint_full_res_padding": 8, **SMALL}
+        found = client.img2img(images=[start], mask_image=mask, prompt="a fox", **area)
+        assert found.image.size == start.size
+        left, top, right, bottom = ImageChops.difference(found.image.convert("RGB"), start).getbbox() or (0, 0, 0, 0)
+        assert (left >= hole[0], top >= hole[1], right <= hole[2] + 1, bottom <= hole[3] + 1) == (True,) * 4
+        assert right > left
+
+
 def test_a_second_pass_enlarges(client: webuiapi.WebUIApi) -> None:
-    lanczos = webuiapi.HiResUpscaler.Lanczos
-    found = client.txt2img(prompt="x", enable_hr=True, hr_scale=2, hr_upscaler=lanczos, denoising_strength=0.5, **SMALL)
-    assert found.image.size == (128, 128)
+    lanczos, latent = webuiapi.HiResUpscaler.Lanczos, webuiapi.HiResUpscaler.Latent
+    again = {"prompt": "x", "seed": 3, "enable_hr": True, "hr_scale": 2, "denoising_strength": 0.5, **SMALL}
+    found = [client.txt2img(hr_upscaler=upscaler, **again) for upscaler in (lanczos, latent)]
+    assert [each.image.size for each in found] == [(128, 128)] * 2
+    assert ImageChops.difference(found[0].image.convert("RGB"), found[1].image.convert("RGB")).getbbox() is not None
+    assert "Hires upscaler: Latent" in found[1].info["infotexts"][0]
+
+
+async def test_finished_images_are_enlarged_by_a_registered_upscaler(
+    client: webuiapi.WebUIApi, stack: LiveStack
+) -> None:
+    await asyncio.to_thread(add_upscaler, stack)
+    await eventually(
+        lambda: asyncio.to_thread(client.get_upscalers),
+        60,
+        until=lambda found: {"name": "x4", "scale": 4.0}.items() <= found[-1].items(),
+    )
+    image = Image.new("RGB", (30, 20), (200, 30, 30))
+    one = await asyncio.to_thread(client.extra_single_image, image, upscaler_1="x4", upscaling_resize=4)
+    assert one.image.size == (120, 80)
+    several = await asyncio.to_thread(client.extra_batch_images, [image, image], upscaler_1="x4", upscaling_resize=2)
+    assert [each.size for each in several.images] == [(60, 40)] * 2
+    with pytest.raises(RuntimeError, match="upscaler_1 is 'R-ESRGAN 4x\\+', but must be one of: x4"):
+        await asyncio.to_thread(client.extra_single_image, image, upscaler_1="R-ESRGAN 4x+")
+    again = {"prompt": "x", "enable_hr": True, "hr_scale": 2, "denoising_strength": 0.5, **SMALL}
+    assert (await asyncio.to_thread(client.txt2img, hr_upscaler="x4", **again)).image.size == (128, 128)
 
 
 @pytest.mark.parametrize(
@@ -121,10 +177,8 @@ def test_what_cannot_be_is_refused_by_name(client: webuiapi.WebUIApi, options: d
 
 
 def test_what_is_not_served_says_so(client: webuiapi.WebUIApi) -> None:
-    image = Image.new("RGB", (8, 8))
-    for call in (client.extra_single_image, client.interrogate):
-        with pytest.raises(RuntimeError, match="is not served here"):
-            call(image)
+    with pytest.raises(RuntimeError, match="is not served here"):
+        client.interrogate(Image.new("RGB", (8, 8)))
 
 
 async def test_progress_has_a_preview_and_an_interrupt_ends_the_job(

@@ -23,6 +23,7 @@ from dreamforge.contracts.models.descriptor_file import DescriptorInvalid
 from dreamforge.contracts.models.model_files import PickleRefused
 from dreamforge.runtime.storage.model_facts import ModelUnusable
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME
+from dreamforge.runtime.storage.upscaler_layout import CompactLayout
 from dreamforge.runtime.testing.model_files import (
     CHECKPOINT,
     LORA,
@@ -296,3 +297,12 @@ async def test_what_a_scan_finds_is_registered_in_place(settings: CliSettings, t
     assert (await registered(settings, "ink")).kind == "lora"
     again = await add_all(settings, found, AddOptions(link=True))
     assert all("was already registered" in text for text in again.values())
+
+
+async def test_an_upscaler_needs_nothing_but_its_file(settings: CliSettings, tmp_path: Path) -> None:
+    shapes = CompactLayout(width=8, convolutions=2, scale=4, names={}).shapes()
+    path = write_safetensors(tmp_path / "4x_tiny.safetensors", shapes)
+    await add(settings, str(path), AddOptions(), quiet=True)
+    model = await registered(settings, "4x_tiny")
+    assert (model.kind, model.family, model.scale, model.capabilities.modes) == ("upscaler", "esrgan", 4, ("image",))
+    assert model.vram.resident_bytes > 100_000_000, "the features of a tile are counted"

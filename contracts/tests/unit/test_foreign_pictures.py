@@ -49,12 +49,12 @@ def test_a_text_of_a1111_is_mapped_by_its_names():
         "seed": 12345,
         "width_px": 512,
         "height_px": 768,
-        "upscale": {"factor": 2.0, "strength": 0.4, "steps": 25},
+        "upscale": {"factor": 2.0, "strength": 0.4, "steps": 25, "method": "latent"},
     }
     assert (found.sampler, found.schedule, found.clip_layer) == ("DPM++ 2M", "Karras", 2)
     assert found.model == ImportedModel("v1-5-pruned-emaonly", "6ce0161689")
     assert found.loras == (ImportedLora("castle-v2", 0.8, "0c3b2d1e4f5a"), ImportedLora("ink", 1.0, "1a2b"))
-    assert unmapped(found) == {"VAE": "vae-ft-mse", "Hires upscaler": "Latent"}
+    assert unmapped(found) == {"VAE": "vae-ft-mse"}
 
 
 def test_values_with_commas_are_read_whole():

@@ -13,6 +13,7 @@ from dreamforge.contracts.errors import (
     UnknownAsset,
 )
 from dreamforge.contracts.models.descriptor import Kind, ModelDescriptor, Parameters, Preset, VramProfile
+from dreamforge.contracts.models.family_defaults import UPSCALER_PRESET
 from dreamforge.contracts.request.completion import least_strength
 from dreamforge.contracts.request.image_size import ImageSizeNeeded
 from dreamforge.contracts.request.limits import Limits
@@ -52,6 +53,10 @@ MODELS = {
         asset("c", "stable-diffusion", "controlnet"),
         asset("v", "stable-diffusion", "vae"),
         pipeline("stable-diffusion-2"),
+        ModelDescriptor(
+            **{"model_id": "x4", "family": "esrgan", "kind": "upscaler", "digest": "2" * 64, "scale": 4, "vram": VRAM},
+            **{"presets": (UPSCALER_PRESET,), "size_multiple_px": 1, "side_px_min": 8, "side_px_max": 65_536},
+        ),
     )
 }
 
@@ -136,6 +141,42 @@ def test_an_image_of_another_shape_is_cropped_unless_the_request_says_how() -> N
     before = request.model_copy(update={"resize_mode": None})
     assert "resize_mode" not in before.model_dump_json()
     assert inputs_of(before)["resize_mode"] == "stretch"
+
+
+def test_an_image_is_enlarged_by_the_scale_of_an_upscaler_or_to_the_sides_that_are_stated() -> None:
+    values = given("x4", prompt="", init_image=IMAGE)
+    with pytest.raises(ImageSizeNeeded):
+        resolve(values, MODELS, Limits())
+    request = resolve(values, MODELS, Limits(), {IMAGE: (301, 200)})
+    assert (request.width_px, request.height_px, request.steps, request.strength) == (1204, 800, 1, None)
+    assert inputs_of(request).items() >= {"model_id": "x4", "init_image": IMAGE, "width_px": 1204}.items()
+    wide = resolve(values | {"width_px": 602}, MODELS, Limits(), {IMAGE: (301, 200)})
+    assert (wide.width_px, wide.height_px) == (602, 400)
+    huge = resolve(values, MODELS, Limits(), {IMAGE: (4000, 3000)})
+    assert huge.width_px * huge.height_px <= Limits().upload_pixels
+    for wrong in (
+        {"prompt": "a fox"},
+        {"steps": 2},
+        {"strength": 0.5},
+        {"upscale": enlarge(2)},
+        {"negative_prompt": "x"},
+    ):
+        with pytest.raises((NotAllowed, OutOfBounds)):
+            resolve(values | wrong, MODELS, Limits(), {IMAGE: (30, 20)})
+    with pytest.raises(FieldNeeded, match="init_image"):
+        resolve(given("x4", prompt=""), MODELS, Limits())
+
+
+def test_a_second_pass_names_an_upscaler_or_a_method() -> None:
+    named = resolve(given(upscale=UpscaleInput(factor=2, model_id="x4")), MODELS, Limits())
+    assert named.assets == ("x4",)
+    assert inputs_of(named)["upscale"] == {"factor": 2.0, "strength": 0.35, "model_id": "x4"}
+    latent = resolve(given(upscale=UpscaleInput(factor=2, method="latent")), MODELS, Limits())
+    assert (latent.assets, latent.upscale.method if latent.upscale else None) == ((), "latent")
+    with pytest.raises(UnknownAsset):
+        resolve(given(upscale=UpscaleInput(factor=2, model_id="l")), MODELS, Limits())
+    with pytest.raises(NotAllowed, match="upscale/method"):
+        resolve(given(upscale=UpscaleInput(factor=2, model_id="x4", method="latent")), MODELS, Limits())
 
 
 def test_a_masked_area_is_recorded_with_the_size_of_the_image_and_requested_by_its_padding() -> None:

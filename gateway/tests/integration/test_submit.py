@@ -105,7 +105,7 @@ BAD_BODIES: list[tuple[bytes, int, str, str | None]] = [
     (b"[" * 60_000, 400, "not_json", None),
     (b"[]", 422, "invalid_request", None),
     (b"{}", 422, "invalid_request", "/prompt"),
-    (b'{"prompt": ""}', 422, "invalid_request", "/prompt"),
+    (b'{"prompt": ""}', 422, "out_of_bounds", "/prompt"),
     (b'{"prompt": "a\\u0000b"}', 422, "invalid_request", "/prompt"),
     (b'{"prompt": "a", "color": "red"}', 422, "invalid_request", "/color"),
     (b'{"prompt": "a", "steps": "4"}', 422, "invalid_request", "/steps"),

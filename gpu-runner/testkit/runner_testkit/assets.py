@@ -1,4 +1,4 @@
-"""Tiny LoRAs, ControlNets and VAEs for the tiny pipelines, from fixed seeds: what lies over a model, for tests."""
+"""Tiny LoRAs, ControlNets, VAEs and upscalers for the tiny pipelines, from fixed seeds: what lies over a model."""
 
 import shutil
 import tempfile
@@ -9,7 +9,10 @@ import diffusers
 import torch
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
+from safetensors.torch import save_file
 
+from dreamforge.gpu_runner.rendering.upscaler_nets import network_of
+from dreamforge.runtime.storage.upscaler_layout import RrdbLayout
 from runner_testkit.families import build_family
 
 RANK = 4
@@ -17,7 +20,7 @@ RANK = 4
 LORA_LAYERS = ("to_q", "to_k", "to_v")
 #: The same of CLIP.
 TEXT_LAYERS = ("q_proj", "k_proj", "v_proj")
-LORA_SEED, CONTROLNET_SEED, VAE_SEED = 20_260_102, 20_260_103, 20_260_104
+LORA_SEED, CONTROLNET_SEED, VAE_SEED, UPSCALER_SEED = 20_260_102, 20_260_103, 20_260_104, 20_260_105
 #: Large enough that a picture of 64 pixels shows it.
 NOISE = 0.2
 
@@ -42,12 +45,24 @@ def ensure_vae(cache_folder: Path, family: str) -> Path:
     return _ensured(cache_folder, f"tiny-vae-{family}-v1", lambda folder: _save_vae(folder, family))
 
 
+def ensure_upscaler(cache_folder: Path, scale: int) -> Path:
+    """The folder of an upscaler of the ESRGAN family (scale 2 or 4), built if it is not there yet."""
+    return _ensured(cache_folder, f"tiny-upscaler-x{scale}-v1", lambda folder: _save_upscaler(folder, scale))
+
+
 def _save_vae(folder: Path, family: str) -> None:
     pipeline: Any = build_family(family)  # Any: as below
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(VAE_SEED)
         _disturb(pipeline.vae.decoder.conv_out.parameters())
     pipeline.vae.save_pretrained(str(folder), safe_serialization=True)
+
+
+def _save_upscaler(folder: Path, scale: int) -> None:
+    layout = RrdbLayout(width=8, growth=4, blocks=1, doublings=2, fold=4 // scale, names={})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(UPSCALER_SEED)
+        save_file(network_of(layout).state_dict(), folder / f"x{scale}.safetensors")
 
 
 def _save_lora(folder: Path, family: str, *, text: bool = False) -> None:

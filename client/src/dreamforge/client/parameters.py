@@ -103,11 +103,11 @@ class JobParameters(OptionalParameters):
     """Of one job."""
 
     prompt: str
-    """What the picture shows. <lora:NAME:WEIGHT> adds a registered LoRA."""
+    """What the picture shows. <lora:NAME:WEIGHT> adds a registered LoRA. Of an upscaler: empty."""
 
 
 class BatchParameters(OptionalParameters, total=False):
     """What all jobs of a batch have in common."""
 
     prompt: str
-    """What the picture shows. <lora:NAME:WEIGHT> adds a registered LoRA."""
+    """What the picture shows. <lora:NAME:WEIGHT> adds a registered LoRA. Of an upscaler: empty."""

@@ -10,6 +10,7 @@ from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents.openapi import ApiDocument
 from dreamforge.gateway.facades import ERROR_SHAPES
+from dreamforge.gateway.facades.a1111 import extra_routes as a1111_extras
 from dreamforge.gateway.facades.a1111 import list_routes as a1111_lists
 from dreamforge.gateway.facades.a1111 import routes as a1111
 from dreamforge.gateway.facades.comfyui import routes as comfyui
@@ -60,7 +61,7 @@ def api(limits: Limits, root_path: str = "") -> FastAPI:
     )
     for module in (
         *(jobs, job_control, erasure, batches, queue, artifacts, uploads, imports, fleet),
-        *(openai, a1111, a1111_lists),
+        *(openai, a1111, a1111_extras, a1111_lists),
     ):
         app.include_router(module.router, dependencies=[Depends(of_this_log)])
     for module in (access, audit, oidc, tenants, webhooks, system, pages):

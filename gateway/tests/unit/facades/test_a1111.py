@@ -17,6 +17,7 @@ from dreamforge.gateway.facades.a1111.errors import a1111_error
 from dreamforge.gateway.facades.a1111.names import named
 from dreamforge.gateway.facades.a1111.png_info import parsed
 from dreamforge.gateway.facades.a1111.translate import A1111Request, from_image, from_text
+from dreamforge.gateway.facades.a1111.upscalers import extras_of, finished_size, job_of
 from dreamforge.gateway.facades.runs import UnfinishedJob
 from dreamforge.gateway.http.errors import InvalidRequest, Violation
 from dreamforge.gateway.http.problems import Problem, problem_of
@@ -36,6 +37,7 @@ MODELS = {
     "canny": model("canny", "2", kind="controlnet"),
     "ink": model("ink", "3", kind="lora"),
     "soft": model("soft", "4", kind="vae"),
+    "x4": model("x4", "5", "esrgan", kind="upscaler", scale=4, presets=(PRESET,)),
 }
 
 
@@ -126,6 +128,8 @@ def test_what_a_client_always_sends_asks_for_nothing_more(body: dict[str, Any], 
                                                 "sampler": "dpmpp_2m_karras"}},
         ),
         ({"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Lanczos"}, {"upscale": {"factor": 1.5}}),
+        ({"enable_hr": True, "hr_upscaler": "Latent"}, {"upscale": {"factor": 2.0, "method": "latent"}}),
+        ({"enable_hr": True, "hr_upscaler": "X4"}, {"upscale": {"factor": 2.0, "model_id": "x4"}}),
         (
             {"enable_hr": True, "width": 64, "height": 32, "hr_resize_x": 128, "hr_resize_y": 64},
             {"width_px": 64, "height_px": 32, "upscale": {"factor": 2.0}},
@@ -219,7 +223,7 @@ AT_UNIT = "alwayson_scripts.ControlNet.args.0"
         ({"override_settings": {"sd_model_checkpoint": "no"}}, "override_settings.sd_model_checkpoint", "m [000"),
         ({"override_settings": {"sd_vae": "x.pt"}}, "override_settings.sd_vae", "Automatic, soft"),
         ({"override_settings": {"samples_format": "gif"}}, "override_settings.samples_format", "png, jpg"),
-        ({"enable_hr": True, "hr_upscaler": "Latent"}, "hr_upscaler", "Lanczos"),
+        ({"enable_hr": True, "hr_upscaler": "SwinIR"}, "hr_upscaler", "Latent (nearest), Latent (nearest-exact), x4"),
         ({"enable_hr": True, "hr_checkpoint_name": "other"}, "hr_checkpoint_name", "both passes have one model"),
         ({"enable_hr": True, "hr_sampler_name": "Restart"}, "hr_sampler_name", "takes: "),
         ({"enable_hr": True, "hr_resize_x": 128}, "hr_resize_x", "hr_scale"),
@@ -262,6 +266,24 @@ def test_what_an_image_cannot_have_is_refused_by_its_own_name(body: dict[str, An
     assert str(a1111_error(problem_of(refused.value))["detail"]).startswith(name)
 
 
+def test_an_image_is_enlarged_by_an_upscaler_that_is_registered() -> None:
+    asked, model = extras_of({"upscaler_1": "x4.safetensors", "upscaling_resize": 2, "gfpgan_visibility": 0}, MODELS)
+    assert model.model_id == "x4"
+    assert job_of(model, "a" * 64, finished_size(asked, (30, 20))) == {
+        **{"model_id": "x4", "prompt": "", "init_image": "a" * 64, "resize_mode": "crop"},
+        **{"width_px": 60, "height_px": 40},
+    }
+    for wrong, name in (
+        ({"upscaler_1": "None"}, "upscaler_1"),
+        ({"upscaler_1": "x4", "codeformer_visibility": 0.5}, "codeformer_visibility"),
+        ({"upscaler_1": "x4", "extras_upscaler_2_visibility": 1}, "extras_upscaler_2_visibility"),
+        ({"upscaler_1": "x4", "resize_mode": 2}, "resize_mode"),
+    ):
+        with pytest.raises(InvalidRequest) as refused:
+            extras_of(wrong, MODELS)
+        assert str(a1111_error(problem_of(refused.value))["detail"]).startswith(name)
+
+
 def test_several_wrong_fields_are_told_at_once_and_ours_have_their_names() -> None:
     with pytest.raises(InvalidRequest) as refused:
         text(restore_faces=True, tiling=True, eta=3)
@@ -286,7 +308,8 @@ def test_models_and_samplers_are_found_by_every_name_that_clients_have() -> None
             assert sampler_named(name, "automatic", (*MODELS["m"].capabilities.samplers, "flow_euler", "flow_heun"))
     assert [each["title"] for each in answers.sd_models(MODELS)] == ["m [0000000000]", "flux-dev [1111111111]"]
     assert [each["name"] for each in answers.loras(MODELS)] == ["ink"]
-    assert [each["name"] for each in answers.upscalers(MODELS)] == ["None", "Lanczos"]
+    assert [each["name"] for each in answers.upscalers(MODELS)] == ["None", "Lanczos", "Nearest", "x4"]
+    assert [each["name"] for each in answers.latent_upscale_modes(MODELS)][:2] == ["Latent", "Latent (antialiased)"]
 
 
 def test_progress_is_that_of_the_first_job() -> None:

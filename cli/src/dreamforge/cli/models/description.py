@@ -11,11 +11,13 @@ from dreamforge.contracts.models.descriptor_file import FAMILIES, CatalogEntry, 
 from dreamforge.contracts.models.family_defaults import (
     FAMILY_DEFAULTS,
     HALF_BYTES,
+    UPSCALER_PRESET,
     preset_of,
     tiers_of,
     without_guidance,
 )
 from dreamforge.contracts.readable_sizes import readable_size
+from dreamforge.contracts.request.values import SIDE_PX_MAX, SIDE_PX_MIN
 from dreamforge.runtime.storage.descriptor_fit import ANY_FAMILY, refuse_other_family, vram_of_files
 from dreamforge.runtime.storage.model_facts import ModelFacts, WeightSize
 
@@ -65,7 +67,16 @@ def describe(facts: ModelFacts, name: str, options: AddOptions, source: ModelSou
         "vram": vram_of_files(facts, family),
         "source": source,
     }
-    return CatalogEntry.model_validate(common | (_of_pipeline(facts, family) if facts.kind == "pipeline" else {}))
+    if facts.kind == "pipeline":
+        common |= _of_pipeline(facts, family)
+    elif facts.kind == "upscaler":
+        common |= _of_upscaler(facts)
+    return CatalogEntry.model_validate(common)
+
+
+def _of_upscaler(facts: ModelFacts) -> dict[str, object]:
+    sides = {"size_multiple_px": 1, "side_px_min": SIDE_PX_MIN, "side_px_max": SIDE_PX_MAX}
+    return {"scale": facts.scale, "presets": (UPSCALER_PRESET,), **sides}
 
 
 def overridden(descriptor: ModelDescriptor, options: AddOptions) -> ModelDescriptor:

@@ -18,14 +18,23 @@ class Value(BaseModel):
     )
 
 
-# What a model is: a pipeline renders, the others change how one does.
-Kind = Literal["pipeline", "lora", "controlnet", "vae"]
+# What a model is: a pipeline renders, an upscaler enlarges, for itself or between the passes of a pipeline; the others
+# change how a pipeline renders.
+Kind = Literal["pipeline", "lora", "controlnet", "vae", "upscaler"]
+# What a job can name as its model.
+JOB_KINDS: tuple[Kind, ...] = ("pipeline", "upscaler")
 # What a job starts from: noise, a picture, or a picture with a hole in it.
 Mode = Literal["text", "image", "inpaint"]
 # Samplers by the names their users know; `gpu_runner.samplers` maps each to a diffusers scheduler.
 SamplerName = Literal[
     "ddim", "ddpm", "dpmpp_2m", "dpmpp_2m_karras", "dpmpp_2m_sde", "dpmpp_sde", "euler", "euler_a", "flow_euler",
     "flow_heun", "heun", "lcm", "pndm", "unipc",
+]  # fmt: skip
+# How a second pass enlarges the image before it renders it again: its pixels, or its latents as A1111 does. "exact" is
+# torch's nearest-exact, "smooth" an interpolation with antialiasing.
+UpscaleMethod = Literal[
+    "lanczos", "nearest", "latent", "latent_smooth", "latent_bicubic", "latent_bicubic_smooth", "latent_nearest",
+    "latent_nearest_exact",
 ]  # fmt: skip
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -176,6 +185,8 @@ FAMILY_PARAMETERS = {
     "sana-sprint": _TEXT_ONLY.model_copy(update={"samplers": (), "modes": ("text", "image"), "negative_prompt": False}),
 }
 _PLAIN = Parameters()
+# Of an upscaler: nothing is prompted, and there are no steps.
+_UPSCALER = Parameters(modes=("image",), negative_prompt=False, steps_max=1, guidance_scale_max=0.0)
 #: Families whose networks are those of another one: LoRAs of either fit both.
 BASE_FAMILIES = {
     "flux-kontext": "flux",
@@ -224,7 +235,8 @@ class ModelSource(Value):
 class ModelDescriptor(Value):
     """A model as the registry knows it. The first preset is the default one.
 
-    A LoRA, ControlNet or VAE is registered like a model: it has no presets, and fits pipelines of its `family`.
+    A LoRA, ControlNet or VAE is registered like a model: it has no presets, and fits pipelines of its `family`. An
+    upscaler fits all of them.
     """
 
     model_id: Token
@@ -245,16 +257,23 @@ class ModelDescriptor(Value):
         default=None, ge=1, exclude_if=is_none, description="of its smallest CLIP text encoder, read from its files"
     )
 
+    scale: int | None = Field(
+        default=None, ge=1, exclude_if=is_none, description="of an upscaler: how many times it enlarges a side"
+    )
+
     @model_validator(mode="after")
-    def _a_pipeline_has_presets(self) -> Self:
-        if self.kind == "pipeline" and not self.presets:
-            raise ValueError("a pipeline needs at least one preset")
+    def _what_a_job_can_name_has_presets(self) -> Self:
+        if self.kind in JOB_KINDS and not self.presets:
+            raise ValueError(f"{'a pipeline' if self.kind == 'pipeline' else 'an upscaler'} needs at least one preset")
+        if (self.kind == "upscaler") != (self.scale is not None):
+            raise ValueError("an upscaler, and nothing else, needs its scale")
         return self
 
     @property
     def capabilities(self) -> Parameters:
         """What the model can do: its own `parameters`, else what its family can, else plain text-to-image."""
-        return self.parameters or FAMILY_PARAMETERS.get(self.family, _PLAIN)
+        usual = _UPSCALER if self.kind == "upscaler" else FAMILY_PARAMETERS.get(self.family, _PLAIN)
+        return self.parameters or usual
 
     @property
     def base_family(self) -> str:

@@ -29,7 +29,7 @@ from dreamforge.contracts.models.model_files import refuse_files
 from dreamforge.contracts.validation import describe_validation_error, dotted
 
 #: Every family that a runner can render. `diffusers` is any folder that `DiffusionPipeline` reads by itself.
-FAMILIES = (*FAMILY_PARAMETERS, "diffusers", "synthetic")
+FAMILIES = (*FAMILY_PARAMETERS, "diffusers", "esrgan", "synthetic")
 
 
 @dataclass(eq=False)
@@ -76,6 +76,7 @@ class CatalogEntry(Value):
     kind: Kind = "pipeline"
     parameters: Parameters | None = None
     tiers: tuple[Tier, ...] = ()
+    scale: int | None = Field(default=None, ge=1, description="of an upscaler: how many times it enlarges a side")
     source: ModelSource
     variant: str = Field(default="", max_length=32, description="weights to prefer in a repository, such as fp16")
 

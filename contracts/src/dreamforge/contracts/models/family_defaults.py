@@ -7,6 +7,8 @@ from dreamforge.contracts.models.descriptor import FAMILY_PARAMETERS, Parameters
 GIB = 2**30
 #: Bytes of a parameter on a GPU, where the weights are read as float16 or bfloat16.
 HALF_BYTES = 2
+#: The same of an upscaler, which is read as float32.
+SINGLE_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ FAMILY_DEFAULTS = {
     # Of any pipeline: the largest needs, and the coarsest multiple.
     "diffusers": FamilyDefaults(98304, 5120, 16, 256, 2048, 1024, 30, 5.0),
 }
+#: Side of the tiles that an upscaler enlarges one by one: what A1111 takes.
+UPSCALER_TILE_PX = 192
 
 
 def vram_of(family: str, weights_bytes: int) -> VramProfile:
@@ -77,6 +81,24 @@ def tiers_of(family: str, weights_bytes: int, largest_part_bytes: int) -> tuple[
 def addition_vram_of(weights_bytes: int) -> VramProfile:
     """The memory that a LoRA, ControlNet or VAE takes beside its pipeline."""
     return VramProfile(resident_bytes=weights_bytes, denoise_bytes_per_latent=0, decode_bytes_per_px=0)
+
+
+def upscaler_vram_of(weights_bytes: int, scale: int) -> VramProfile:
+    """The memory of an upscaler in float32: weights, and the features of one tile at its full size, three at a time.
+
+    Source: ESRGAN's last convolutions, which read and write 64 channels; a finished image is kept in the host's memory.
+    """
+    features_bytes = 64 * 4 * (UPSCALER_TILE_PX * scale) ** 2
+    return VramProfile(
+        resident_bytes=weights_bytes + 3 * features_bytes,
+        denoise_bytes_per_latent=0,
+        decode_bytes_per_px=0,
+        vae_scale=1,
+    )
+
+
+#: Of an upscaler: its sides follow from the image.
+UPSCALER_PRESET = Preset(name="standard", title="Enlarged", width_px=64, height_px=64, steps=1, guidance_scale=0.0)
 
 
 def without_guidance(family: str) -> Parameters:

@@ -12,6 +12,7 @@ from typing import Any
 
 from dreamforge.contracts.models.descriptor import SamplerName
 from dreamforge.contracts.pictures.samplers import a1111_sampler
+from dreamforge.contracts.pictures.upscalers import a1111_upscaler
 
 Recipe = Mapping[str, Any]  # Any: JSON; `gpu_runner.protocol.recipe.Recipe` says what is in it
 NEGATIVE = "Negative prompt: "
@@ -83,7 +84,9 @@ def _of_features(recipe: Recipe) -> Iterator[tuple[str, object]]:
 
 
 def _of_second_pass(upscale: Recipe) -> Iterator[tuple[str, object]]:
-    """What it has otherwise than the first. Steps are those that are made."""
+    """How it enlarges, and what it has otherwise than the first. Steps are those that are made."""
+    if upscale.keys() & {"model_id", "method"}:
+        yield "Hires upscaler", upscale.get("model_id") or a1111_upscaler(upscale["method"])
     if steps := upscale.get("steps"):
         yield "Hires steps", int(steps * upscale["strength"])
     if name := upscale.get("sampler"):

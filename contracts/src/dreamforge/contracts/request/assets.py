@@ -46,3 +46,11 @@ def require_asset(field: str, asset_id: str, kind: Kind, model: ModelDescriptor,
             model_id=model.model_id,
             model_family=model.family,
         )
+
+
+def require_upscaler(field: str, model_id: str, models: Models) -> None:
+    """Errors: UnknownAsset."""
+    found = models.get(model_id)
+    if found is None or found.kind != "upscaler":
+        known = tuple(each.model_id for each in models.values() if each.kind == "upscaler")
+        raise UnknownAsset(field=field, value=model_id, kind="upscaler", known=known)

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dreamforge.contracts.errors import FieldNeeded, SizeNotSupported
+from dreamforge.contracts.errors import FieldNeeded, NotAllowed, SizeNotSupported
 from dreamforge.contracts.pictures.formats import FORMATS, LOSSY, OutputFormat
-from dreamforge.contracts.request.assets import require_asset, require_loras
+from dreamforge.contracts.request.assets import require_asset, require_loras, require_upscaler
 from dreamforge.contracts.request.bounds import within
 from dreamforge.contracts.request.declaration import Draft
-from dreamforge.contracts.request.image_size import size_of
+from dreamforge.contracts.request.image_size import pixels_max, size_of
 from dreamforge.contracts.request.lora_tags import with_tags_escaped, without_lora_tags
 from dreamforge.contracts.request.values import (
     OF_BOTH_PASSES,
@@ -35,7 +35,7 @@ RESIZE_MODE: ResizeMode = "crop"
 def check_size(height_px: int, draft: Draft) -> int:
     """Errors: OutOfBounds(pixels), SizeNotSupported where a side is no multiple."""
     width_px, multiple = draft.values["width_px"], draft.model.size_multiple_px
-    within("pixels", width_px * height_px, 1, draft.limits.pixels)
+    within("pixels", width_px * height_px, 1, pixels_max(draft.model, draft.limits))
     if width_px % multiple or height_px % multiple:
         raise SizeNotSupported(height_px=height_px, width_px=width_px, multiple_px=multiple)
     return height_px
@@ -52,7 +52,7 @@ def least_strength(steps: int) -> float:
 
 def strength(value: float | None, draft: Draft) -> float | None:
     """The share of the steps that changes the start image. Errors: OutOfBounds where no step would be made."""
-    if draft.values["init_image"] is None:
+    if draft.values["init_image"] is None or draft.model.kind == "upscaler":
         return None
     usual = IMAGE_STRENGTH if draft.values["mask_image"] is None else INPAINT_STRENGTH
     return _strength("strength", value, usual, draft.values["steps"])
@@ -128,9 +128,14 @@ def upscale(value: UpscaleInput | None, draft: Draft) -> Upscale | None:
         round(values[side] * value.factor / multiple) * multiple for side in ("width_px", "height_px")
     )
     within("upscale (pixels)", width_px * height_px, 1, draft.limits.pixels)
+    if value.model_id is not None:
+        require_upscaler("upscale/model_id", value.model_id, draft.models)
+        if value.method is not None:
+            raise NotAllowed("upscale/method", value.method, value.model_id)
+    how = {"model_id": value.model_id, "method": value.method}
     own = _of_second_pass(value, draft)
     share = _strength("upscale/strength", value.strength, UPSCALE_STRENGTH, own.get("steps", values["steps"]))
-    return Upscale(width_px=width_px, height_px=height_px, strength=share, factor=value.factor, **own)
+    return Upscale(width_px=width_px, height_px=height_px, strength=share, factor=value.factor, **how, **own)
 
 
 def _of_second_pass(value: UpscaleInput, draft: Draft) -> dict[str, Any]:  # Any: values of several types
@@ -191,7 +196,7 @@ def restated_upscale(
     """What to request to get this second pass; requests before 2026-11-25 did not record the factor."""
     if value is None:
         return None
-    own = {name: getattr(value, name) for name in OF_BOTH_PASSES}
+    own = {name: getattr(value, name) for name in (*OF_BOTH_PASSES, "model_id", "method")}
     if own["prompt"] is not None:
         own["prompt"] = with_tags_escaped(own["prompt"])
     return UpscaleInput(factor=value.factor or value.width_px / request.width_px, strength=value.strength, **own)

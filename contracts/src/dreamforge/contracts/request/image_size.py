@@ -31,14 +31,23 @@ def image_sides(
     limits: Limits,
     image_sizes: ImageSizes,
 ) -> dict[str, int]:
-    """The sides that a request takes from its image: those that it does not state. Errors: ImageSizeNeeded."""
+    """The sides that a request takes from its image: those that it does not state. Errors: ImageSizeNeeded.
+
+    Those of an upscaler are the image's times its scale, as far as the bounds go.
+    """
     named = _image(given)
-    if given.get("resize_mode") != "image_size" or named is None:
+    if named is None or (given.get("resize_mode") != "image_size" and model.scale is None):
         return {}
-    size = size_of(*named, image_sizes)
+    wide, high = size_of(*named, image_sizes)
+    size = wide * (model.scale or 1), high * (model.scale or 1)
     stated = given.get("width_px"), given.get("height_px")
-    width_px, height_px = size_like(size, stated, model, limits.pixels)
+    width_px, height_px = size_like(size, stated, model, pixels_max(model, limits))
     return {"width_px": width_px, "height_px": height_px}
+
+
+def pixels_max(model: ModelDescriptor, limits: Limits) -> int:
+    """How large a finished image may be: one that is only enlarged, as large as an upload."""
+    return limits.upload_pixels if model.kind == "upscaler" else limits.pixels
 
 
 def size_of(field: str, sha256: str, image_sizes: ImageSizes) -> Size:

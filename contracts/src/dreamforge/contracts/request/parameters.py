@@ -65,6 +65,14 @@ def _guidance(model: ModelDescriptor) -> Bounds:
     return Bounds(model.capabilities.guidance_scale_min, model.capabilities.guidance_scale_max)
 
 
+def _prompt(model: ModelDescriptor) -> Bounds:
+    return Bounds(maximum=0) if model.kind == "upscaler" else Bounds(minimum=1)
+
+
+def _if_rendered_again(model: ModelDescriptor) -> Bounds | None:
+    return None if model.kind == "upscaler" else _if_from_image(model)
+
+
 def _if_from_image(model: ModelDescriptor) -> Bounds | None:
     return Bounds() if set(model.capabilities.modes) & {"image", "inpaint"} else None
 
@@ -138,11 +146,11 @@ class RequestParameters(Value):
         str,
         Declared(
             "Prompt",
-            "What the picture shows. <lora:NAME:WEIGHT> adds a registered LoRA.",
+            "What the picture shows. <lora:NAME:WEIGHT> adds a registered LoRA. Of an upscaler: empty.",
             group="basic",
             widget="textarea",
-            minimum=1,
             limit="prompt_chars",
+            bounds=_prompt,
             restate=lambda text, _: with_tags_escaped(text),
             example="a red circle on a blue background",
             options=(),
@@ -361,7 +369,7 @@ class RequestParameters(Value):
             "How much of the start image is rendered again, 0 to 1.",
             group="start",
             minimum=STRENGTH_MIN,
-            bounds=_if_from_image,
+            bounds=_if_rendered_again,
             needs=lambda _: "init_image",
             complete=completion.strength,
         ),

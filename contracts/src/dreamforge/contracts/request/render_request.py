@@ -26,10 +26,11 @@ class RenderRequest(RequestParameters):
 
     @property
     def assets(self) -> tuple[str, ...]:
-        """Ids of the LoRAs, the ControlNet and the VAE that it needs beside its model."""
+        """Ids of the LoRAs, the ControlNet, the VAE and the upscaler that it needs beside its model."""
         control = (self.control.model_id,) if self.control is not None else ()
         vae = (self.vae,) if self.vae is not None else ()
-        return (*(lora.model_id for lora in self.loras), *control, *vae)
+        upscaler = (self.upscale.model_id,) if self.upscale is not None and self.upscale.model_id else ()
+        return (*(lora.model_id for lora in self.loras), *control, *vae, *upscaler)
 
     @property
     def uploads(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dreamforge.contracts.errors import FieldNeeded, NamedTwice, NotAPipeline, UnknownModel, UnknownPreset
-from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, Value
+from dreamforge.contracts.models.descriptor import JOB_KINDS, ModelDescriptor, Preset, Value
 from dreamforge.contracts.request.bounds import refusing
 from dreamforge.contracts.request.declaration import Draft, RequestParameter
 from dreamforge.contracts.request.image_size import ImageSizes, image_sides
@@ -127,7 +127,7 @@ def _chosen(given: Given, models: Models) -> tuple[ModelDescriptor, Preset]:
     if model_id is None:
         model_id = next((each for each, model in models.items() if model.kind == "pipeline"), "")
     model = models.get(model_id)
-    if model is None or model.kind != "pipeline":
+    if model is None or model.kind not in JOB_KINDS:
         known = tuple(each for each, model in models.items() if model.kind == "pipeline")
         if model is None:
             raise UnknownModel(model_id=model_id, known=known)

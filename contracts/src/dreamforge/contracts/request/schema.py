@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter
 
-from dreamforge.contracts.models.descriptor import ModelDescriptor
+from dreamforge.contracts.models.descriptor import JOB_KINDS, ModelDescriptor
 from dreamforge.contracts.request.bounds import Bounds, Json
 from dreamforge.contracts.request.declaration import GROUPS, RequestParameter
 from dreamforge.contracts.request.limits import Limits
@@ -53,7 +53,7 @@ def request_schema(model: ModelDescriptor, limits: Limits) -> Json:
     belongs to the job and not to the image (priority, deadlines) is not in it.
     Errors: ValueError for a LoRA or ControlNet, which is not requested alone.
     """
-    if model.kind != "pipeline":
+    if model.kind not in JOB_KINDS:
         raise ValueError(f"{model.model_id} is a {model.kind}")
     can = model.capabilities
     offered = [(each, own) for each in PARAMETERS if (own := each.bounds_for(model, limits)) is not None]

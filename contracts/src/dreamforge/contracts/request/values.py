@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from dreamforge.contracts.models.descriptor import SamplerName, Sha256, Token, Value, is_none
+from dreamforge.contracts.models.descriptor import SamplerName, Sha256, Token, UpscaleMethod, Value, is_none
 
 # How brackets in a prompt are read.
 PromptSyntax = Literal["weighted", "plain"]
@@ -129,6 +129,10 @@ class Upscale(Value):
     factor: float | None = Field(
         default=None, ge=1, exclude_if=is_none, description="as it was requested, before the sides were rounded"
     )
+    model_id: Token | None = Field(default=None, exclude_if=is_none, description="the upscaler that enlarges the image")
+    method: UpscaleMethod | None = Field(
+        default=None, exclude_if=is_none, description="how it is enlarged without one; None: lanczos"
+    )
     # What follows is None where the second pass has what the first one has.
     seed: Seed | None = Field(
         default=None, exclude_if=is_none, description="of the first image, as that of the request"
@@ -163,6 +167,20 @@ class UpscaleInput(Value):
         title="Strength",
         description=f"Share of the steps that are repeated; default {UPSCALE_STRENGTH}, or what makes one step.",
         json_schema_extra={"x-widget": "number"},
+    )
+    model_id: Token | None = Field(
+        default=None,
+        exclude_if=is_none,
+        title="Upscaler",
+        description="A registered upscaler that enlarges the image.",
+        json_schema_extra={"x-widget": "upscaler"},
+    )
+    method: UpscaleMethod | None = Field(
+        default=None,
+        exclude_if=is_none,
+        title="Enlarged by",
+        description="How, without an upscaler: pixels (lanczos is the default) or latents.",
+        json_schema_extra={"x-widget": "choice"},
     )
     steps: Annotated[int, Whole] | None = Field(
         default=None,

@@ -17,6 +17,7 @@ from dreamforge.contracts.jobs import owner
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.contracts.quotas import Quota
+from dreamforge.contracts.replies import UploadReply
 from dreamforge.contracts.request.workflow import Workflow
 from dreamforge.contracts.tenants import ConfigureTenant
 from dreamforge.gateway.events.sse import sse_events_of
@@ -203,6 +204,12 @@ async def keep_image(request: Request, data: bytes) -> str:
     """Store an image that a job shall start from; its hash, which names it in a request. Errors: as of an upload."""
     with room_for_upload(request):
         return (await keep_upload_for(request, data)).sha256
+
+
+async def keep_sized_image(request: Request, data: bytes) -> UploadReply:
+    """As `keep_image`, with its size as a viewer shows it."""
+    with room_for_upload(request):
+        return await keep_upload_for(request, data)
 
 
 async def keep_mask_of_alpha(request: Request, data: bytes) -> str:

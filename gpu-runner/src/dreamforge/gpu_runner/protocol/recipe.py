@@ -56,11 +56,14 @@ class ControlUsed(Value):
 
 
 class UpscaleUsed(Value):
-    """The second pass at its size."""
+    """The second pass at its size, with what enlarged the image, by content."""
 
     width_px: int
     height_px: int
     strength: float
+    model_id: str | None = Field(default=None, exclude_if=is_none)
+    digest: Sha256 | None = Field(default=None, exclude_if=is_none)
+    method: str | None = Field(default=None, exclude_if=is_none)
     # What it has otherwise than the first pass.
     seed: Seed | None = Field(default=None, exclude_if=is_none)
     steps: int | None = Field(default=None, exclude_if=is_none)
@@ -157,6 +160,8 @@ def _request_fields(task: RenderTask, seed: int) -> dict[str, Any]:  # Any: a pa
     if request.upscale is not None:
         fields["upscale"].pop("factor", None)  # how the size was asked for
         fields["upscale"]["seed"] = request.second_seed(seed)
+        if request.upscale.model_id is not None:
+            fields["upscale"] = _with_digest(task, fields["upscale"])
     fields["loras"] = tuple(_with_digest(task, lora) for lora in fields.get("loras", ()))
     if request.control is not None:
         fields["control"] = _with_digest(task, fields["control"])

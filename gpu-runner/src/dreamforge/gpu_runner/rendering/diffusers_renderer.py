@@ -75,6 +75,11 @@ class DiffusersRenderer:
         self._pipelines = PipelineCache(self._device, budget_bytes=budget_bytes, place=self._features.place)
 
     @property
+    def device(self) -> torch.device:
+        """Where it renders."""
+        return self._device.device
+
+    @property
     def engine(self) -> Engine:
         """What renders."""
         return self._engine
@@ -171,7 +176,7 @@ class DiffusersRenderer:
             previous = as_image(_numbers(result.pixels).numpy())
             second_seed = task.request.second_seed(seed)
             over_seed = seed if second_seed is None else second_seed
-            over = self._run([PassContext(base, task, each, previous)], [over_seed], counter)
+            over = self._run([PassContext(base, task, each, previous, counter.latents)], [over_seed], counter)
             result = _PassResult(result.pixels.then(over.pixels), result.pipeline, result.sampler)
         return result
 

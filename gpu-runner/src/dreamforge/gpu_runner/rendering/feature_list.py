@@ -41,7 +41,7 @@ def standard_features(device: torch.device) -> tuple[RenderFeature, ...]:
         LoraAdapters(),
         ControlNetCache(device),
         OtherVae(device),
-        UpscalePass(),
+        UpscalePass(device),
         ClipSkip(),
         PromptWeights(),
         Prompts(),

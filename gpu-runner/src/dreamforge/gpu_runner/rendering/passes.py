@@ -5,6 +5,7 @@ An image takes one pass, and one more where it is upscaled.
 
 from dataclasses import dataclass
 
+import torch
 from PIL.Image import Image
 
 from dreamforge.contracts.models.descriptor import Mode
@@ -59,6 +60,8 @@ class PassContext:
     current: Pass
     #: What the pass before gave; None in the first one.
     previous: Image | None = None
+    #: The same as latents, scaled as the denoiser has them; shapes are those of its pipeline.
+    latents: torch.Tensor | None = None
 
     @property
     def request(self) -> RenderRequest:

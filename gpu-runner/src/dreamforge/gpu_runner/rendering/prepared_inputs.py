@@ -78,6 +78,13 @@ def start_of(task: RenderTask, size_px: Size) -> Start | None:
     return _start(task.inputs[request.init_image], _mask_use(task), size_px, request.resize_mode or "stretch")
 
 
+def image_of(task: RenderTask) -> Pixels:
+    """The image to start from as it is. Errors: RenderFailed(invalid_request) also where there is none."""
+    if task.request.init_image is None:
+        raise _invalid("an upscaler needs init_image, the image to enlarge")
+    return decoded(task.inputs[task.request.init_image], decode_image)
+
+
 def area_of(task: RenderTask) -> Area | None:
     """What is rendered of the image; None: all of it. Errors: RenderFailed(invalid_request)."""
     use = _area_use(task)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from dreamforge.gpu_runner.rendering.hooks import StepWatcher
 from dreamforge.gpu_runner.rendering.renderer import OnRunStep
 
@@ -23,6 +25,8 @@ class StepCounter:
     later: int = 0
     #: What looks at the latents of an image, by its place in the run.
     watchers: Mapping[int, StepWatcher] = field(default_factory=dict)
+    #: Those of the last step.
+    latents: torch.Tensor | None = None
     _before: int = 0
     _made: int = 0
 
@@ -31,7 +35,7 @@ class StepCounter:
         """What a pipeline calls after each step."""
         # A sampler of second order makes more steps than were asked for; a weak strength makes fewer.
         in_pass = int(getattr(pipeline, "num_timesteps", 0) or self.steps)
-        self._made = self._before + step + 1
+        self._made, self.latents = self._before + step + 1, tensors["latents"]
         previews = self._previews(pipeline, tensors["latents"]) if step + 1 < in_pass else {}
         self.on_step(self._made, max(self._made, self._before + in_pass) + self.later, previews)
         return tensors

@@ -61,14 +61,16 @@ def _start_renderer(options: ChildOptions, outbox: Outbox) -> Renderer:
     _prepare_environment(options.gpu_index)
     # Seconds of import, and only for the renderer that needs it.
     from dreamforge.gpu_runner.rendering.diffusers_renderer import DiffusersRenderer
+    from dreamforge.gpu_runner.rendering.renderer_by_model import RendererByModel
 
     outbox.send(Starting(stage="device", elapsed_seconds=clock.monotonic_seconds() - started))
-    return DiffusersRenderer(
+    pipelines = DiffusersRenderer(
         device=options.device,
         dtype=options.dtype,
         threads=options.threads,
         resident_bytes=options.resident_bytes,
     )
+    return RendererByModel(pipelines)
 
 
 def _report_ready(renderer: Renderer, outbox: Outbox) -> None:

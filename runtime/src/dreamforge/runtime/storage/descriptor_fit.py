@@ -1,7 +1,14 @@
 """A descriptor and the files that it describes: whether they fit, and what only the files say. Pure."""
 
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Parameters, VramProfile
-from dreamforge.contracts.models.family_defaults import FAMILY_DEFAULTS, HALF_BYTES, addition_vram_of, vram_of
+from dreamforge.contracts.models.family_defaults import (
+    FAMILY_DEFAULTS,
+    HALF_BYTES,
+    SINGLE_BYTES,
+    addition_vram_of,
+    upscaler_vram_of,
+    vram_of,
+)
 from dreamforge.runtime.storage.model_facts import ModelFacts, ModelUnusable
 
 #: Of this family is any folder that diffusers reads by itself.
@@ -18,6 +25,9 @@ def fitted(descriptor: ModelDescriptor, facts: ModelFacts) -> ModelDescriptor:
         right = f"describe it as kind: {facts.kind}"
         raise ModelUnusable(where, "kind", f"is {descriptor.kind}, but the files are a {facts.kind}", right)
     refuse_other_family(descriptor.family, facts)
+    if descriptor.scale != facts.scale:
+        reason = f"is {descriptor.scale}, but the network enlarges {facts.scale} times"
+        raise ModelUnusable(where, "scale", reason, f"write scale: {facts.scale}")
     if facts.kind != "pipeline" or not (lost := set(descriptor.capabilities.modes) - set(facts.modes)):
         return descriptor
     able = descriptor.capabilities
@@ -43,6 +53,8 @@ def check_modes(descriptor: ModelDescriptor, facts: ModelFacts) -> None:
 
 def vram_of_files(facts: ModelFacts, family: str) -> VramProfile:
     """The memory that a model takes, from its headers; floats count as half precision, as a GPU has them."""
+    if facts.scale is not None:
+        return upscaler_vram_of(facts.size.loaded_bytes(SINGLE_BYTES), facts.scale)
     weights_bytes = facts.size.loaded_bytes(HALF_BYTES)
     if facts.kind != "pipeline":
         return addition_vram_of(weights_bytes)

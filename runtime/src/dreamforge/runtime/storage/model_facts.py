@@ -68,6 +68,8 @@ class ModelFacts:
     #: One file with all weights and no configurations: the repository that has them.
     configuration: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
+    #: Of an upscaler: how many times it enlarges a side.
+    scale: int | None = None
 
     @property
     def size(self) -> WeightSize:

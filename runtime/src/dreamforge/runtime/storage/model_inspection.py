@@ -14,6 +14,7 @@ from dreamforge.runtime.storage.pipeline_class import INDEX_NAME
 from dreamforge.runtime.storage.pipeline_folder import inspect_pipeline
 from dreamforge.runtime.storage.safetensors_header import SafetensorsHeader
 from dreamforge.runtime.storage.shard_lists import check_shard_lists
+from dreamforge.runtime.storage.upscaler_layout import UpscalerLayout, upscaler_layout
 from dreamforge.runtime.storage.weight_variants import choose_variant, part_weights
 
 SAFETENSORS = ".safetensors"
@@ -134,7 +135,9 @@ def facts_of_header(header: SafetensorsHeader, path: Path) -> ModelFacts:
         # Its weights do not say which latents it is for: those of Stable Diffusion and of SDXL have the same shapes.
         sizes = (size_of(header.tensors.values()),)
         return ModelFacts(path.parent, "vae", None, (path.name,), sizes, is_family_sure=False, metadata=header.metadata)
-    right = "take a folder with a model_index.json, a checkpoint with all parts, a LoRA, a VAE or a ControlNet's folder"
+    if (layout := upscaler_layout({name: each.shape for name, each in header.tensors.items()})) is not None:
+        return _upscaler(layout, header, path)
+    right = "take a folder with a model_index.json, a checkpoint, a LoRA, a VAE, an upscaler or a ControlNet's folder"
     raise ModelUnusable(str(path), "", f"is {checkpoint_layout.other_content(names)}", right)
 
 
@@ -175,6 +178,16 @@ def _checkpoint(header: SafetensorsHeader, path: Path) -> ModelFacts:
         modes=modes,
         configuration=configuration,
         metadata=header.metadata,
+    )
+
+
+def _upscaler(layout: UpscalerLayout | str, header: SafetensorsHeader, path: Path) -> ModelFacts:
+    if isinstance(layout, str):
+        right = "take one of the ESRGAN family (RRDBNet, or the compact network of Real-ESRGAN)"
+        raise ModelUnusable(str(path), "", layout, right)
+    sizes = (size_of(header.tensors.values()),)
+    return ModelFacts(
+        path.parent, "upscaler", "esrgan", (path.name,), sizes, metadata=header.metadata, scale=layout.scale
     )
 
 
@@ -219,7 +232,7 @@ def _family_of_part(configuration: dict[str, Any], kind: Kind) -> str | None:  #
 
 
 def _inspect_loose_files(folder: Path) -> ModelFacts:
-    """A safetensors file and no configuration: a LoRA or a VAE, since of a checkpoint the file alone must be named."""
+    """A safetensors file and no configuration: a LoRA, a VAE or an upscaler; of a checkpoint the file must be named."""
     facts = inspect_file(path := lora_file(folder))
     if facts.kind == "pipeline":
         right = f"add the file itself, {path.name}: `models add` finds the configurations that go with it"

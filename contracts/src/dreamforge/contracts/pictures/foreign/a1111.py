@@ -19,6 +19,7 @@ from dreamforge.contracts.pictures.infotext import NEGATIVE
 from dreamforge.contracts.pictures.lora_weights import LoraWeights, weights_in
 from dreamforge.contracts.pictures.metadata import PictureMetadata
 from dreamforge.contracts.pictures.samplers import schedule_steps
+from dreamforge.contracts.pictures.upscalers import A1111_METHODS
 
 #: A last line with fewer values belongs to the prompt (modules/infotext_utils.py).
 _VALUES_MIN = 3
@@ -27,8 +28,6 @@ _SIZE = re.compile(r"(\d+)x(\d+)", re.ASCII)
 _TAG = re.compile(r"(?P<escape>\\?)<(?P<kind>lora|lyco|hypernet):(?P<inside>[^<>]*)>")
 #: What decides no pixel, or says again what stands elsewhere.
 _IGNORED = ("Version", "RNG", "Lora hashes", "TI hashes", "Hashes", "User", "Created by", "Size-1", "Size-2")
-#: How the second pass enlarges here; the others of A1111 are named as unmapped.
-_LANCZOS = "Lanczos"
 _DECODER = json.JSONDecoder()
 
 
@@ -144,8 +143,11 @@ def _second_pass(reading: Reading) -> None:
     if strength and (steps := reading.number("Hires steps", whole=True)):
         reading.fields["upscale"]["steps"] = schedule_steps(int(steps), strength)
     upscaler = reading.text("Hires upscaler")
-    if upscaler and upscaler != _LANCZOS:
-        reading.refuse("Hires upscaler", upscaler, "the second pass enlarges by Lanczos here")
+    method = A1111_METHODS.get(upscaler or "Lanczos")
+    if method is None:
+        reading.refuse("Hires upscaler", upscaler, "the second pass enlarges by Lanczos without it")
+    elif method != "lanczos":
+        reading.fields["upscale"]["method"] = method
 
 
 def _lora_hashes(text: str) -> dict[str, str]:

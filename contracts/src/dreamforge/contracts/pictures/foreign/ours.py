@@ -17,8 +17,11 @@ _IGNORED = (
     *("priority", "output_format", "output_quality", "geometry"),
 )
 _PLAIN = ("steps", "guidance_scale", "width_px", "height_px", "seed", "clip_skip", "prompt_syntax", "resize_mode")
-_IMAGES = ("init_image", "mask_image", "strength", "references")
-_OF_SECOND_PASS = ("strength", "seed", "steps", "guidance_scale", "sampler", "prompt", "negative_prompt")
+_IMAGES = ("init_image", "mask_image", "mask_selects", "mask_blur_px", "mask_fill", "strength", "references")
+_OF_SECOND_PASS = (
+    *("strength", "seed", "steps", "guidance_scale", "sampler", "prompt", "negative_prompt"),
+    *("model_id", "method"),
+)
 
 
 def read_ours(metadata: PictureMetadata) -> ImportedRequest | None:
@@ -33,6 +36,8 @@ def read_ours(metadata: PictureMetadata) -> ImportedRequest | None:
         if (value := reading.take(name)) is not None:
             reading.fields[name] = value
     _upscale(reading)
+    if (area := reading.take("masked_area")) is not None:
+        reading.fields["masked_area"] = {"padding_px": inside(area, "padding_px")}
     if (control := reading.take("control")) is not None:
         reading.fields["control"] = {name: inside(control, name) for name in ("model_id", "image", "scale")}
     if (vae := inside(reading.take("vae"), "model_id")) is not None:

@@ -9,9 +9,11 @@ from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.models.descriptor import ModelDescriptor, SamplerName
 from dreamforge.contracts.pictures.infotext import infotext
 from dreamforge.contracts.pictures.samplers import A1111_SAMPLERS, PLAIN, SAMPLER_ALIASES, a1111_sampler
+from dreamforge.contracts.pictures.upscalers import A1111_LATENT_MODES, A1111_RESAMPLERS
 from dreamforge.gateway.events.watch import JobEventData
 from dreamforge.gateway.facades.a1111.names import Models, pipelines, short_hash, title_of
 from dreamforge.gateway.facades.a1111.translate import A1111Request
+from dreamforge.gateway.facades.a1111.upscalers import upscalers_in
 from dreamforge.gateway.facades.runs import FinishedImage, UnfinishedJob
 from dreamforge.gateway.facades.steps import steps_done
 
@@ -154,10 +156,20 @@ def vaes(models: Models) -> list[Reply]:
 
 
 def upscalers(models: Models) -> list[Reply]:
-    """How a second pass enlarges an image, where a model makes one."""
+    """What enlarges pixels: before a second pass, where a model makes one, and upscalers for any image."""
     most = max((model.capabilities.upscale_max for model in pipelines(models)), default=1.0)
-    names = ("None", "Lanczos") if most > 1 else ("None",)
-    return [{"name": name, "model_name": None, "model_path": None, "model_url": None, "scale": most} for name in names]
+    scales: dict[str, float] = dict.fromkeys(A1111_RESAMPLERS if most > 1 else ("None",), most)
+    scales |= {model.model_id: float(model.scale or 1) for model in upscalers_in(models)}
+    return [
+        {"name": name, "model_name": None, "model_path": None, "model_url": None, "scale": scale}
+        for name, scale in scales.items()
+    ]
+
+
+def latent_upscale_modes(models: Models) -> list[Reply]:
+    """What enlarges latents, where a model makes a second pass."""
+    some = any(model.capabilities.upscale_max > 1 for model in pipelines(models))
+    return [{"name": name} for name in A1111_LATENT_MODES] if some else []
 
 
 def memory(heartbeats: Iterable[Heartbeat]) -> Reply:

@@ -19,7 +19,6 @@ ROOT = "/sdapi/v1"
 #: What is the same everywhere: there is none of it, but for the one extension that is served.
 CONSTANT: Mapping[str, Any] = {  # Any: JSON
     "embeddings": {"loaded": {}, "skipped": {}},
-    "latent-upscale-modes": [],
     "hypernetworks": [],
     "face-restorers": [],
     "realesrgan-models": [],
@@ -31,11 +30,8 @@ CONSTANT: Mapping[str, Any] = {  # Any: JSON
 }
 #: What needs nothing done: models come from the log of this installation at once.
 REFRESHED = frozenset(("refresh-checkpoints", "refresh-vae", "refresh-loras", "refresh-embeddings"))
-_NO_UPSCALER = "is not served here: a second pass (enable_hr) enlarges an image while it is made"
 _NO_MEMORY = "is not served here: which model is in memory, runners decide by the jobs that wait"
 REFUSED: Mapping[str, str] = {
-    "extra-single-image": _NO_UPSCALER,
-    "extra-batch-images": _NO_UPSCALER,
     "interrogate": "is not served here: there is no model that describes images",
     "unload-checkpoint": _NO_MEMORY,
     "reload-checkpoint": _NO_MEMORY,
@@ -75,8 +71,14 @@ async def list_vaes(request: Request) -> Response:
 
 @router.get(f"{ROOT}/upscalers")
 async def list_upscalers(request: Request) -> Response:
-    """How a second pass enlarges an image."""
+    """How a second pass enlarges an image, and which upscalers there are."""
     return JSONResponse(answers.upscalers(dependencies_of(request).models()))
+
+
+@router.get(f"{ROOT}/latent-upscale-modes")
+async def list_latent_modes(request: Request) -> Response:
+    """How a second pass enlarges latents."""
+    return JSONResponse(answers.latent_upscale_modes(dependencies_of(request).models()))
 
 
 @router.get(f"{ROOT}/memory")

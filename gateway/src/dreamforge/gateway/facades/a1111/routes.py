@@ -104,7 +104,7 @@ async def set_options(request: Request) -> Response:
 @router.post("/png-info")
 async def read_png_info(request: Request) -> Response:
     """What is written in an image. Errors: BadPicture, InvalidRequest."""
-    given = await json_object(request, _body_bytes(request, 1))
+    given = await json_object(request, body_bytes(request, 1))
     try:
         found = await asyncio.to_thread(lambda: png_info(image_in(given.get("image"), "image")))
     except DamagedPicture as error:
@@ -113,12 +113,11 @@ async def read_png_info(request: Request) -> Response:
 
 
 async def _generate(request: Request, translate: Translate) -> Response:
-    body = await json_object(request, _body_bytes(request, IMAGES_MAX))
+    body = await json_object(request, body_bytes(request, IMAGES_MAX))
     models, selected = dict(dependencies_of(request).models()), await runs.selected_model(request)
     asked = await asyncio.to_thread(translate, body, models, selected)  # which decodes images
     await _keep_images(request, asked)
-    key = f"{_client(request)}{key_of(request) or ids.new_id()}"
-    job_id = await runs.start(request, asked.fields, key)
+    job_id = await runs.start(request, asked.fields, job_key(request))
     if asked.keeps_model:
         await runs.select_model(request, asked.fields["model_id"])
     ended = await runs.finish_while_connected(request, job_id)
@@ -144,6 +143,11 @@ async def _keep_images(request: Request, asked: A1111Request) -> None:
             asked.fields[field] = await runs.keep_image(request, data)
 
 
+def job_key(request: Request) -> str:
+    """The idempotency key of a request's job: that of its header, or one of its own, below the client's."""
+    return f"{_client(request)}{key_of(request) or ids.new_id()}"
+
+
 def _client(request: Request) -> str:
     """How the idempotency keys of a client's jobs begin: A1111's API has no ids, so this finds them again.
 
@@ -164,6 +168,7 @@ async def _options(request: Request) -> answers.Reply:
     return answers.options(current_model(models, await runs.selected_model(request)))
 
 
-def _body_bytes(request: Request, images: int) -> int:
+def body_bytes(request: Request, images: int) -> int:
+    """The largest body of a request with so many images."""
     limits = dependencies_of(request).limits
     return limits.body_bytes + images * limits.upload_bytes * 4 // 3

@@ -30,6 +30,7 @@ from dreamforge.gateway.facades.a1111.names import (
     shown_samplers,
     title_of,
 )
+from dreamforge.gateway.facades.a1111.upscalers import upscaler_fields, upscaler_names
 from dreamforge.gateway.http.errors import InvalidRequest, Violation, pointer
 from dreamforge.gateway.submit.inspect_image import MaskChange
 
@@ -57,13 +58,13 @@ A1111_NAMES = {
     "upscale/prompt": "hr_prompt",
     "upscale/negative_prompt": "hr_negative_prompt",
     "upscale/guidance_scale": "hr_cfg",
+    "upscale/model_id": "hr_upscaler",
+    "upscale/method": "hr_upscaler",
     "upscale": "enable_hr",
     "control": "alwayson_scripts/controlnet",
     "output_format": f"{SETTINGS}/samples_format",
     "output_quality": f"{SETTINGS}/jpeg_quality",
 }
-#: Names that a second pass may have in A1111 for what is done here: enlarged by Lanczos, then rendered again.
-UPSCALERS = ("Lanczos", "None")
 #: By number, what A1111 does with an image of another shape; 3 enlarges latents, which is not done here.
 RESIZE_MODES = ("stretch", "crop", "fit")
 #: By number, what A1111 puts below a mask before it renders.
@@ -95,7 +96,8 @@ def from_text(body: Json, models: Models, selected: str | None) -> A1111Request:
     wrong: list[Violation] = []
     made = _common(asked, models, selected, wrong)
     if asked.enable_hr:
-        made.fields["upscale"] = _second_pass(asked, models.get(made.fields.get("model_id", "")), wrong)
+        model = models.get(made.fields.get("model_id", ""))
+        made.fields["upscale"] = {**_second_pass(asked, model, wrong), **_upscaler(asked, models, wrong)}
     _take_control(asked, made, models, wrong)
     return _checked(made, body, wrong)
 
@@ -229,9 +231,6 @@ def _sampler(
 
 def _second_pass(asked: TextGeneration, model: ModelDescriptor | None, wrong: list[Violation]) -> dict[str, Any]:
     """The fields of `upscale`."""
-    if asked.hr_upscaler is not None and asked.hr_upscaler not in UPSCALERS:
-        says = f"is {asked.hr_upscaler!r:.60}, but must be {UPSCALERS[0]!r}"
-        wrong.append(Violation(says, pointer(("hr_upscaler",))))
     if (asked.hr_checkpoint_name or "") not in _SAME:
         wrong.append(Violation("has no counterpart here: both passes have one model", pointer(("hr_checkpoint_name",))))
     plain = {
@@ -263,6 +262,14 @@ def _second_sampler(asked: TextGeneration, model: ModelDescriptor, wrong: list[V
     field_name = "hr_scheduler" if name in _SAME else "hr_sampler_name"
     found = own if name in _SAME else name
     return _sampler(field_name, found, usual if schedule in _SAME else schedule, model, wrong)
+
+
+def _upscaler(asked: TextGeneration, models: Models, wrong: list[Violation]) -> dict[str, str]:
+    fields = upscaler_fields(asked.hr_upscaler, models)
+    if fields is None:
+        says = f"is {asked.hr_upscaler!r:.60}, but must be one of: {', '.join(upscaler_names(models))}"
+        wrong.append(Violation(says, pointer(("hr_upscaler",))))
+    return fields or {}
 
 
 def _factor(asked: TextGeneration, wrong: list[Violation]) -> float:

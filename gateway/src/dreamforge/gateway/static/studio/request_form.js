@@ -74,7 +74,7 @@ class RequestForm {
   build(schema) {
     const { family } = this.model.descriptor;
     const assets = kind => this.models.map(each => each.descriptor)
-      .filter(each => each.kind === kind && each.family === family)
+      .filter(each => each.kind === kind && (each.family === family || kind === "upscaler"))
       .map(each => [each.model_id, each.title || each.model_id]);
     this.limit.most = schema.properties.prompt?.maxLength;
     const sections = sectionsOf(schema, this.preset, assets);
