@@ -142,10 +142,12 @@ def test_it_kills(nats_server): ...
 
 def run_sample(folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
     (folder / "test_sample.py").write_text(SAMPLE)
-    command = [sys.executable, "-m", "pytest", "-p", "dreamforge.runtime.testing.plugin", "-q", "-rs"]
-    options = ["-o", "asyncio_mode=auto", "--rootdir", str(folder), "test_sample.py"]
+    plugins = ["-p", "pytest_asyncio.plugin", "-p", "dreamforge.runtime.testing.plugin"]
+    options = ["-q", "-rs", "-o", "asyncio_mode=auto", "--rootdir", str(folder), "test_sample.py"]
     inherited = {n: v for n, v in os.environ.items() if not n.startswith(("FORGE_", "PYTEST_"))}
-    return subprocess.run([*command, *options], cwd=folder, env=inherited | environment, capture_output=True, text=True)
+    own = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | environment  # the other plugins take seconds to import
+    command = [sys.executable, "-m", "pytest", *plugins, *options]
+    return subprocess.run(command, cwd=folder, env=inherited | own, capture_output=True, text=True)
 
 
 async def test_external_servers_are_used_and_left_clean(tmp_path: Path) -> None:
