@@ -95,7 +95,8 @@ class TaskMonitor:
             # A child that renders what was sent with this task, and before it, is not stuck.
             silent_since = max(began, self.child.heard_at)
             try:
-                async with asyncio.timeout_at(silent_since + self._patience_seconds()):
+                left_seconds = silent_since + self._patience_seconds() - clock.monotonic_seconds()
+                async with asyncio.timeout(max(0.0, left_seconds)):
                     message = await mailbox.get()
                 break
             except TimeoutError:
