@@ -1402,9 +1402,18 @@ export interface components {
         };
         /**
          * ControlUse
-         * @description A registered ControlNet, and the image whose lines, depth or pose the render has to follow.
+         * @description A registered ControlNet, the image whose lines, depth or pose the render has to follow, and for how long.
+         *
+         *     `start` and `end` are shares of the steps that a pass makes: step i of n (from 0) is one of it where
+         *     start <= i / n and (i + 1) / n <= end.
          */
         ControlUse: {
+            /**
+             * To
+             * @description Share of the steps after which it ends; 1: never.
+             * @default 1
+             */
+            end?: number;
             /**
              * Image to follow
              * @description SHA-256 of an upload or of an artifact.
@@ -1413,11 +1422,23 @@ export interface components {
             /** ControlNet */
             model_id: string;
             /**
+             * Preprocessing
+             * @description What is made of the image before it is followed; by default nothing: it is a map already.
+             * @default null
+             */
+            preprocess?: components["schemas"]["Preprocessing"] | null;
+            /**
              * Scale
              * @description How strictly the render follows it.
              * @default 1
              */
             scale?: number;
+            /**
+             * From
+             * @description Share of the steps after which it begins; 0: at once.
+             * @default 0
+             */
+            start?: number;
         };
         /**
          * Deadlines
@@ -2327,6 +2348,42 @@ export interface components {
             vae?: boolean;
         };
         /**
+         * Preprocessing
+         * @description A preprocessor by name, and its settings; a request that leaves one out gets the method's own.
+         */
+        Preprocessing: {
+            /**
+             * Times smaller
+             * @description Of tile.
+             * @default null
+             */
+            factor?: number | null;
+            /**
+             * High threshold
+             * @description Of canny: each line has an edge at least so strong.
+             * @default null
+             */
+            high?: number | null;
+            /**
+             * Low threshold
+             * @description Of canny: a weaker edge is none. Gradients of 8-bit values by Sobel.
+             * @default null
+             */
+            low?: number | null;
+            /**
+             * Preprocessor
+             * @description canny and lineart: white lines on black; tile: as if it was made smaller and larger again.
+             * @enum {string}
+             */
+            name: "canny" | "lineart" | "invert" | "grayscale" | "blur" | "tile";
+            /**
+             * Blur (px)
+             * @description Of canny, lineart and blur: standard deviation, at the size of the render.
+             * @default null
+             */
+            sigma_px?: number | null;
+        };
+        /**
          * Preset
          * @description A named way to use a model: what a request gets when it does not say.
          */
@@ -2557,10 +2614,11 @@ export interface components {
              */
             clip_skip?: number | null;
             /**
-             * ControlNet
-             * @description A registered ControlNet and the image that the render follows.
+             * ControlNets
+             * @description Registered ControlNets, each with the image that the render follows and the steps in which it does.
+             * @default []
              */
-            control?: components["schemas"]["ControlUse"] | null;
+            control?: components["schemas"]["ControlUse"][];
             /**
              * Determinism
              * @description strict: rendered alone, so that the same request gives the same bytes; batched: together with others where that is faster, and single pixels may differ by one level. Default: the preset's, or batched.
@@ -2856,11 +2914,11 @@ export interface components {
              */
             clip_skip?: number | null;
             /**
-             * ControlNet
-             * @description A registered ControlNet and the image that the render follows.
-             * @default null
+             * ControlNets
+             * @description Registered ControlNets, each with the image that the render follows and the steps in which it does.
+             * @default []
              */
-            control?: components["schemas"]["ControlUse"] | null;
+            control?: components["schemas"]["ControlUse"][];
             /** @default null */
             deadlines?: components["schemas"]["Deadlines"] | null;
             /**

@@ -1,12 +1,18 @@
 """One running system for all tests of foreign clients; pytest marks each of them `clients`."""
 
+import asyncio
 import inspect
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from system_testkit.live_stack import LiveStack, live_stack
+
+TESTKIT = Path(__file__).parents[2] / "gpu-runner/testkit"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,13 +28,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LiveStack]:
-    """The system with a tiny diffusers model, which renders in a moment from prompts, images and masks."""
+    """The system with a tiny diffusers model, which renders in a moment, and a ControlNet for it."""
+    folder = tmp_path_factory.mktemp("clients")
+    make = [sys.executable, "-m", "runner_testkit.assets", str(folder / "models")]  # this process stays without torch
+    await asyncio.to_thread(subprocess.run, make, check=True, env=os.environ | {"PYTHONPATH": str(TESTKIT)})
     own = {
         "FORGE_GATEWAY_WEBHOOK_KEY": "k" * 32,
         "FORGE_GATEWAY_WEBHOOK_NETWORKS": "127.0.0.1",
         "FORGE_GATEWAY_WEBHOOK_HTTP": "true",
     }
-    async with live_stack(tmp_path_factory.mktemp("clients"), renderer="diffusers", **own) as running:
+    async with live_stack(folder, renderer="diffusers", **own) as running:
         yield running
 
 

@@ -85,8 +85,8 @@ def test_lists_name_what_requests_take(client: webuiapi.WebUIApi) -> None:
     ):
         assert empty() == []
     assert client.get_scripts()["txt2img"] == ["controlnet"]
-    assert client.controlnet_module_list() == ["none"]
-    assert client.controlnet_model_list() == []
+    assert client.controlnet_module_list()[:2] == ["none", "canny"]
+    assert [title.partition(" ")[0] for title in client.controlnet_model_list()] == ["tiny-controlnet"]
     assert client.get_cmd_flags()["api"] is True
     assert client.get_memory()["ram"]["total"] > 0
     assert client.refresh_checkpoints() is None
@@ -126,6 +126,25 @@ def test_only_the_masked_area_is_rendered_by_the_clients_own_defaults(client: we
         left, top, right, bottom = ImageChops.difference(found.image.convert("RGB"), start).getbbox() or (0, 0, 0, 0)
         assert (left >= hole[0], top >= hole[1], right <= hole[2] + 1, bottom <= hole[3] + 1) == (True,) * 4
         assert right > left
+
+
+def test_controlnets_are_followed_each_with_its_module_and_in_its_steps(client: webuiapi.WebUIApi) -> None:
+    (net,) = client.controlnet_model_list()
+    drawn = Image.new("RGB", (64, 64), "white")
+    ImageDraw.Draw(drawn).rectangle((16, 16, 48, 48), fill="black")
+
+    def rendered(*units: dict[str, Any]) -> Any:
+        made = [webuiapi.ControlNetUnit(drawn, model=net, resize_mode="Just Resize", **unit) for unit in units]
+        return client.txt2img(prompt="a fox", seed=7, controlnet_units=made, **SMALL)
+
+    edges, whole, half = {"module": "canny"}, {"weight": 0.5}, {"weight": 0.5, "guidance_end": 0.5}
+    found = [rendered(*units).image.tobytes() for units in ((), (edges,), (whole,), (half,), (edges, half))]
+    assert len(set(found)) == len(found)
+    assert "ControlNet 0: " in rendered(edges, half).info["infotexts"][0]
+    with pytest.raises(RuntimeError, match=r"openpose.*must be one of: none, canny"):
+        rendered({"module": "openpose"})
+    with pytest.raises(RuntimeError, match=r"alwayson_scripts\.controlnet\.args"):
+        rendered(*[whole] * 4)
 
 
 def test_a_second_pass_enlarges(client: webuiapi.WebUIApi) -> None:

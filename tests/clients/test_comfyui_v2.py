@@ -70,6 +70,25 @@ def test_a_workflow_with_an_asset(client: Comfy, model: str) -> None:
     assert job.id in [each.id for each in client.list_jobs(limit=1)]
 
 
+def test_chained_controlnets_with_edges_that_are_found_here(client: Comfy, model: str) -> None:
+    graph = workflow(model, positive=["13", 0], negative=["13", 1])
+    graph["10"] = {"class_type": "LoadImage", "inputs": {"image": "photo.png"}}
+    graph["11"] = {"class_type": "Canny", "inputs": {"image": ["10", 0], "low_threshold": 0.1, "high_threshold": 0.3}}
+    graph["20"] = {"class_type": "ControlNetLoader", "inputs": {"control_net_name": "tiny-controlnet"}}
+    for node_id, image, links in (("12", "11", ["6", "6"]), ("13", "10", ["12", "12"])):
+        inputs = {"positive": [links[0], 0], "negative": [links[1], int(node_id == "13")], "control_net": ["20", 0]}
+        window = {"image": [image, 0], "strength": 0.8, "start_percent": 0, "end_percent": 0.5}
+        graph[node_id] = {"class_type": "ControlNetApplyAdvanced", "inputs": inputs | window}
+    sent = client.workflows.from_json(graph)
+    sent.set_input("10", "image", client.assets.from_bytes(png((10, 200, 30)), filename="photo.png"))
+    job = client.run(sent)
+    (output,) = job.get_outputs("9")
+    recipe = json.loads(Image.open(io.BytesIO(output.to_bytes())).info["dreamforge"])
+    assert [(use["scale"], use["end"]) for use in recipe["control"]] == [(0.8, 0.5)] * 2
+    assert recipe["control"][0]["preprocess"] == {"name": "canny", "low": 25.5, "high": 76.5, "sigma_px": 1.0}
+    assert [len(use.get("map_sha256", "")) for use in recipe["control"]] == [64, 0]
+
+
 def test_events_and_repeats(client: Comfy, model: str) -> None:
     sent = client.workflows.from_json(workflow(model))
     job = client.submit(sent, idempotency_key="once")

@@ -26,10 +26,13 @@ async def test_an_image_is_uploaded_with_the_type_of_its_content(tmp_path: Path)
     fox.write_bytes(b"\xff\xd8\xffjpeg")
     async with gateway(asked) as client:
         assert await image(client, fox) == "a" * 64
-        assert await control(client, "canny:0.7", fox) == {
-            "control": {"model_id": "canny", "scale": 0.7, "image": "a" * 64}
+        assert await control(client, ["canny:0.7", "depth,end=0.5"], [fox, fox]) == {
+            "control": [
+                {"model_id": "canny", "scale": 0.7, "image": "a" * 64},
+                {"model_id": "depth", "end": 0.5, "image": "a" * 64},
+            ]
         }
-    (first, _) = asked
+    (first, *_) = asked
     assert (first.url.path, first.headers["content-type"], first.content) == (
         "/v1/uploads",
         "image/jpeg",
@@ -45,7 +48,9 @@ async def test_a_file_that_is_not_an_image_is_refused_before_a_request(tmp_path:
         with pytest.raises(CommandError, match=message):
             await image(client, tmp_path / name)
         with pytest.raises(CommandError, match="belong together"):
-            await control(client, "canny", None)
+            await control(client, ["canny"], None)
+        with pytest.raises(CommandError, match="canny,end"):
+            await control(client, ["canny,end"], [tmp_path / "fox.txt"])
     assert not asked
 
 

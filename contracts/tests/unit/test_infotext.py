@@ -49,6 +49,13 @@ def test_a_sampler_has_the_name_and_schedule_of_the_request() -> None:
     assert "Sampler: DPM++ 2M, Schedule type: Karras, " in text
 
 
+def test_several_controlnets_are_named_in_their_order_with_their_steps() -> None:
+    uses = [{"model_id": each, "digest": "cd" * 32, "image": "0" * 64, "scale": 1.0} for each in ("canny", "depth")]
+    text = infotext(RECIPE | {"control": [uses[0], uses[1] | {"end": 0.5}]})
+    assert '"Module: None, Model: canny [cdcdcdcd], Weight: 1", ControlNet 1: ' in text
+    assert "Model: depth [cdcdcdcd], Weight: 1, Guidance Start: 0, Guidance End: 0.5" in text
+
+
 def test_what_a_render_used_beside_its_model_is_named() -> None:
     used = {
         "strength": 0.6,

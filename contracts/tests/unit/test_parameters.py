@@ -1,6 +1,10 @@
 """What a family can do, and that a request beyond it is refused with the field, the value and what would be right."""
 
+import json
+from typing import Any
+
 import pytest
+from pydantic import ConfigDict, create_model
 
 from dreamforge.contracts.errors import (
     AssetMismatch,
@@ -14,11 +18,13 @@ from dreamforge.contracts.errors import (
 )
 from dreamforge.contracts.models.descriptor import Kind, ModelDescriptor, Parameters, Preset, VramProfile
 from dreamforge.contracts.models.family_defaults import UPSCALER_PRESET
+from dreamforge.contracts.placement import needs_of, required_bytes
 from dreamforge.contracts.request.completion import least_strength
 from dreamforge.contracts.request.image_size import ImageSizeNeeded
 from dreamforge.contracts.request.limits import Limits
+from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.contracts.request.resolve import Given, inputs_of, resolve
-from dreamforge.contracts.request.schema import request_schema
+from dreamforge.contracts.request.schema import input_fields, request_schema
 from dreamforge.contracts.request.values import (
     ControlUse,
     LoraUse,
@@ -88,7 +94,7 @@ def test_a_whole_request_is_resolved_with_every_default_filled_in() -> None:
         mask_image=MASK,
         sampler="euler_a",
         loras=(LoraUse(model_id="l", weight=0.5),),
-        control=ControlUse(model_id="c", image=IMAGE),
+        control=(ControlUse(model_id="c", image=IMAGE),),
         upscale=enlarge(1.55),
     )
     request = resolve(values, MODELS, Limits())
@@ -131,7 +137,7 @@ def test_an_image_of_another_shape_is_cropped_unless_the_request_says_how() -> N
     def recorded(**changes: object) -> str | None:
         return resolve(given(**changes), MODELS, Limits()).resize_mode
 
-    control = ControlUse(model_id="c", image=IMAGE)
+    control = (ControlUse(model_id="c", image=IMAGE),)
     assert recorded() is None
     assert recorded(resize_mode="fit") is None, "there is no image"
     assert recorded(init_image=IMAGE) == recorded(control=control) == "crop"
@@ -246,7 +252,7 @@ def test_every_default_strength_leaves_a_step_to_make(steps: int) -> None:
         (given("synthetic", init_image=IMAGE), NotAllowed, "init_image", "'synthetic' does not take"),
         (given("synthetic", loras=(LoraUse(model_id="l"),)), NotAllowed, "loras", "takes none"),
         (given("synthetic", upscale=enlarge(2)), NotAllowed, "upscale", "takes none"),
-        (given("flux", control=ControlUse(model_id="c", image=IMAGE)), NotAllowed, "control", "takes none"),
+        (given("flux", control=(ControlUse(model_id="c", image=IMAGE),)), NotAllowed, "control", "takes none"),
         (given(mask_image=MASK), FieldNeeded, "init_image", "mask_image"),
         (given(strength=0.5), FieldNeeded, "init_image", "strength"),
         (given(init_image=IMAGE, strength=0.2), OutOfBounds, "strength", "between 0.25 and 1"),
@@ -286,6 +292,52 @@ def test_what_a_model_does_not_take_is_refused(
         resolve(values, MODELS, Limits())
     assert words in str(caught.value)
     assert caught.value.details().get("field") == field
+
+
+def test_a_request_of_before_there_could_be_several_controlnets_means_the_same() -> None:
+    use = ControlUse(model_id="c", image=IMAGE, scale=0.5)
+    recorded = RenderRequest(**vars(resolve(given(), MODELS, Limits()))).model_dump(mode="json")
+    alone = RenderRequest.model_validate_json(json.dumps(recorded | {"control": use.model_dump()}))
+    assert alone.control == (use,)
+    assert alone == resolve(given(control=(use,), resize_mode="stretch"), MODELS, Limits()).model_copy(
+        update={"resize_mode": None}
+    )
+    assert "start" not in alone.model_dump_json()
+    assert RenderRequest.model_validate(recorded | {"control": None}).control == ()
+    body: Any = create_model("Body", __config__=ConfigDict(strict=True), control=input_fields(Limits())["control"])
+    assert body.model_validate_json(json.dumps({"control": use.model_dump()})).control == (use,)
+
+
+def test_the_memory_of_every_controlnet_counts_and_of_one_that_is_used_twice_once() -> None:
+    large = asset("large", "stable-diffusion", "controlnet").model_copy(
+        update={"vram": VRAM.model_copy(update={"resident_bytes": 1000})}
+    )
+    models = MODELS | {"large": large}
+    nets = [(), ("c",), ("c", "large"), ("large", "large")]
+    uses = [tuple(ControlUse(model_id=net, image=IMAGE) for net in each) for each in nets]
+    requests = [resolve(given(control=each), models, Limits()) for each in uses]
+    none, *others = (required_bytes(needs_of(request), models) for request in requests)
+    assert [each - none for each in others] == [1, 1001, 1000]
+
+
+@pytest.mark.parametrize(
+    ("uses", "values", "field", "words"),
+    [
+        ([{"start": 0.5, "end": 0.5}], {"steps": 4}, "control/0/end (of 4 steps)", "between 0.75 and 1"),
+        ([{}, {"start": 0.6, "end": 0.2}], {"steps": 10}, "control/1/end (of 10 steps)", "between 0.7 and 1"),
+        ([{"start": 0.95}], {"steps": 4}, "control/0/start (of 4 steps)", "between 0 and 0.75"),
+        ([{"end": 0.2}], {"steps": 10, "init_image": IMAGE, "strength": 0.4}, "control/0/end (of 4 steps)", "0.25"),
+        ([{}] * 4, {}, "control (number)", "between 0 and 3"),
+        ([{"model_id": "l"}], {}, "control/0/model_id", "no registered controlnet"),
+    ],
+)
+def test_a_controlnet_that_acts_in_no_step_is_refused(
+    uses: list[dict[str, Any]], values: Given, field: str, words: str
+) -> None:
+    control = tuple(ControlUse.model_validate({"model_id": "c", "image": IMAGE} | use) for use in uses)
+    with pytest.raises(InvalidInput, match=words) as refused:
+        resolve(given(**values, control=control), MODELS, Limits())
+    assert refused.value.details()["field"] == field
 
 
 @pytest.mark.parametrize(

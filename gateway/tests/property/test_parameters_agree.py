@@ -17,7 +17,7 @@ from dreamforge.gateway.submit.accept import SubmissionContext, accept
 from dreamforge.gateway.submit.body import submission_for
 
 VRAM = VramProfile(resident_bytes=1, denoise_bytes_per_latent=1, decode_bytes_per_px=1)
-LIMITS = Limits(steps=20, images=3, prompt_chars=5, guidance_scale=9, pixels=128 * 128 * 4)
+LIMITS = Limits(control=2, steps=20, images=3, prompt_chars=5, guidance_scale=9, pixels=128 * 128 * 4)
 SCHEMA = submission_for(LIMITS)
 CONTEXT = SubmissionContext("J", datetime(2026, 11, 24, tzinfo=UTC), "t", None, 1)
 ASSETS = {
@@ -58,6 +58,9 @@ LORA = st.fixed_dictionaries(
     {"model_id": st.sampled_from(["l1", "l2"])}, optional={"weight": NUMBER, "text_weight": NUMBER}
 )
 SIDE = st.sampled_from([64, 128, 128.0, 72, 80, 24, 192, 64.5, "64"])
+CONTROL = st.fixed_dictionaries(
+    {"model_id": st.just("c"), "image": UPLOAD}, optional={"scale": NUMBER, "start": NUMBER, "end": NUMBER}
+)
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "negative_prompt": st.sampled_from(["", "x", "xxxxxx", "\x00", 1]),
     "model_id": st.just("m"),
@@ -73,7 +76,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "mask_image": UPLOAD,
     "strength": NUMBER,
     "loras": st.lists(LORA, max_size=3),
-    "control": st.fixed_dictionaries({"model_id": st.just("c"), "image": UPLOAD}, optional={"scale": NUMBER}),
+    "control": st.lists(CONTROL, max_size=3),
     "resize_mode": st.sampled_from(["crop", "fit", "stretch", "image_size", "tile"]),
     "upscale": st.fixed_dictionaries(
         {"factor": NUMBER},
@@ -119,7 +122,8 @@ def beyond_schemas(error: InvalidInput) -> bool:
     """What no schema can say."""
     if isinstance(error, OutOfBounds):
         too_few_steps = error.field in ("strength", "upscale/strength") and error.value >= STRENGTH_MIN
-        return too_few_steps or error.field in ("pixels", "upscale (pixels)")
+        no_step = error.field.startswith("control/") and " (of " in error.field
+        return too_few_steps or no_step or error.field in ("pixels", "upscale (pixels)")
     return isinstance(error, UnknownAsset | AssetMismatch | NamedTwice)
 
 

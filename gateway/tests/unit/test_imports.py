@@ -166,7 +166,7 @@ def test_an_image_that_is_not_here_is_not_named() -> None:
     assert mapped(ImportedRequest("Dream Forge", fields)).request == {"prompt": "x"}
     kept = mapped(ImportedRequest("Dream Forge", fields), images=frozenset({image}))
     assert (kept.request["init_image"], kept.unmapped) == (image, ())
-    controlled = {"prompt": "x", "control": {"model_id": "gone", "image": image, "scale": 1.0}}
+    controlled = {"prompt": "x", "control": [{"model_id": "gone", "image": image, "scale": 1.0}]}
     assert "control" in reasons(mapped(ImportedRequest("Dream Forge", controlled), images=frozenset({image})))
     assert images_in({"control": 5, "init_image": ["x"]}) == set()
 

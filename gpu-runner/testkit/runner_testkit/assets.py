@@ -1,6 +1,12 @@
-"""Tiny LoRAs, ControlNets, VAEs and upscalers for the tiny pipelines, from fixed seeds: what lies over a model."""
+"""Tiny LoRAs, ControlNets, VAEs and upscalers for the tiny pipelines, from fixed seeds: what lies over a model.
+
+    python -m runner_testkit.assets FOLDER
+
+makes the tiny model and a ControlNet for it in FOLDER, with the descriptors by which a runner finds them.
+"""
 
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +17,11 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 
+from dreamforge.contracts.models.descriptor import ModelDescriptor
+from dreamforge.contracts.models.family_defaults import addition_vram_of
+from dreamforge.gpu_runner.rendering.tiny_model import ensure_tiny
 from dreamforge.gpu_runner.rendering.upscaler_nets import network_of
+from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, model_digest
 from dreamforge.runtime.storage.upscaler_layout import RrdbLayout
 from runner_testkit.families import build_family
 
@@ -113,3 +123,23 @@ def _ensured(cache_folder: Path, name: str, save: Any) -> Path:  # Any: a functi
         except OSError:  # another process was first
             shutil.rmtree(building)
     return final
+
+
+def described_controlnet(models_dir: Path) -> Path:
+    """The folder of the ControlNet for the tiny model, as `models_dir` has it for a runner."""
+    folder = ensure_controlnet(models_dir, "stable-diffusion")
+    digest = model_digest(folder)
+    net = ModelDescriptor(
+        model_id="tiny-controlnet",
+        family="stable-diffusion",
+        kind="controlnet",
+        digest=digest,
+        vram=addition_vram_of(sum(each.stat().st_size for each in folder.glob("*.safetensors"))),
+    )
+    (folder / DESCRIPTOR_NAME).write_text(net.model_dump_json())
+    return folder
+
+
+if __name__ == "__main__":
+    ensure_tiny(Path(sys.argv[1]))
+    described_controlnet(Path(sys.argv[1]))

@@ -147,7 +147,7 @@ def test_a_vae_of_other_latents_is_refused_with_the_numbers(renderer: Any, cache
     assert refused.value.reason is FailureReason.INVALID_REQUEST
 
 
-def a_control(cache: Path, folder: Path, family: str, *, level: int = 255, scale: float = 1.0) -> LocalControl:
+def a_control(cache: Path, folder: Path, family: str, *, level: int = 255, **settings: float) -> LocalControl:
     """A ControlNet made for a family's tiny model, and a picture with one bright half."""
     from runner_testkit.assets import ensure_controlnet
 
@@ -155,8 +155,8 @@ def a_control(cache: Path, folder: Path, family: str, *, level: int = 255, scale
     picture = Image.new("RGB", (96, 64))
     picture.paste((level,) * 3, (0, 0, 48, 64))
     picture.save(folder / f"{level}.png")
-    image = InputImage(path=str(folder / f"{level}.png"), sha256="2" * 64)
-    use = ControlUse(model_id=net.name, image=image.sha256, scale=scale)
+    image = InputImage(path=str(folder / f"{level}.png"), sha256=f"{level:064x}")
+    use = ControlUse.model_validate({"model_id": net.name, "image": image.sha256} | settings)
     return LocalControl(use, ModelFiles(path=str(net), digest="3" * 64), image)
 
 
@@ -184,8 +184,24 @@ def test_a_controlnet_works_in_every_mode_and_with_a_lora(
         start | {"control": control},
         start | {"control": control, "mask_image": control.image},
         start | {"control": control, "loras": (a_lora(cache, family),)},
+        start | {"control": (control, a_control(cache, tmp_path, family, level=60))},
+        start | {"control": (control, a_control(cache, tmp_path, family, level=60)), "mask_image": control.image},
     ]
     assert len({render(renderer, cache, family, **case) for case in cases}) == len(cases)
+
+
+@pytest.mark.parametrize("family", NETS)
+def test_controlnets_add_up_each_in_its_steps(renderer: Any, cache: Path, tmp_path: Path, family: str) -> None:
+    def rendered(*uses: dict[str, float]) -> bytes:
+        return render(renderer, cache, family, control=[a_control(cache, tmp_path, family, **use) for use in uses])  # type: ignore[arg-type]  # a level is whole
+
+    bright, dim = {"level": 255}, {"level": 60}
+    begins, ends = {"level": 255, "end": 0.5}, {"level": 255, "start": 0.5}
+    alone, both = rendered(bright), rendered(bright, dim)
+    assert len({render(renderer, cache, family), alone, both, rendered(dim), rendered(begins), rendered(ends)}) == 6
+    assert rendered(dim, bright) == both
+    assert rendered(bright, dim | {"scale": 0.0}) == alone
+    assert rendered(begins, ends) == alone
 
 
 def test_an_upscaled_picture_is_held_in_its_first_pass(renderer: Any, cache: Path, tmp_path: Path) -> None:

@@ -229,7 +229,7 @@ def test_what_lies_below_a_mask_shows_where_the_strength_is_below_one(
 
 
 def test_the_image_of_a_controlnet_is_cut_as_the_image_is(tmp_path: Path) -> None:
-    from dreamforge.gpu_runner.rendering.prepared_inputs import control_of, start_of
+    from dreamforge.gpu_runner.rendering.prepared_inputs import controls_of, start_of
 
     size, box = (200, 160), (50, 40, 114, 104)
     image = uploaded(tmp_path, "start.png", noise(size))
@@ -237,7 +237,6 @@ def test_the_image_of_a_controlnet_is_cut_as_the_image_is(tmp_path: Path) -> Non
     area = MaskedArea(padding_px=0, width_px=size[0], height_px=size[1])
     mask = uploaded(tmp_path, "a-mask.png", mask_of(hole(size, box)))
     task = render_task(init_image=image, mask_image=mask, control=use, masked_area=area, resize_mode="crop")
-    start, control = start_of(task, SIZE), control_of(task, SIZE)
+    start, (control,) = start_of(task, SIZE), controls_of(task, SIZE)
     assert start is not None
-    assert control is not None
     assert start.image.tobytes() == control.image.tobytes() == noise(size).crop(box).tobytes()

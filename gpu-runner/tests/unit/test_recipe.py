@@ -45,6 +45,11 @@ def test_all_that_was_used_is_named_by_its_content() -> None:
     assert (whole["init_image"], whole["mask_image"], whole["strength"]) == (B, C, 1.0)
     assert whole["loras"] == ({"model_id": "l", "digest": D, "weight": 0.5},)
     assert whole["control"] == {"model_id": "c", "digest": D, "image": B, "scale": 0.75}
+    uses = (ControlUse(model_id="c", image=B, scale=0.75), ControlUse(model_id="c", image=B, start=0.5))
+    files = ModelFiles(path="/c", digest=D)
+    several = recipe(control=[LocalControl(use, files, picture) for use in uses])
+    assert several.model_dump()["control"] == (whole["control"], whole["control"] | {"scale": 1.0, "start": 0.5})
+    assert Recipe.model_validate_json(several.model_dump_json()) == several
     assert whole["upscale"] == {"width_px": 128, "height_px": 128, "strength": 0.3}
     own = Upscale(width_px=128, height_px=128, strength=0.3, factor=2, seed=7, prompt="b")
     second = recipe_for(render_task(seed=3, upscale=own), 5, ENGINE, pipeline="P", sampler="S").upscale

@@ -89,8 +89,8 @@ class OptionalParameters(TypedDict, total=False):
     """
     loras: Sequence[LoraUse]
     """Registered LoRAs, each with its weight, or with one for the text encoders and one for the rest."""
-    control: ControlUse | None
-    """A registered ControlNet and the image that the render follows."""
+    control: Sequence[ControlUse]
+    """Registered ControlNets, each with the image that the render follows and the steps in which it does."""
     upscale: UpscaleInput | None
     """Enlarges the image so many times, and renders it again at that size, as the first time or in its own way."""
     output_format: Literal["png", "jpeg", "webp", "webp_lossless", "avif"]

@@ -12,8 +12,10 @@ from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, Vram
 from dreamforge.contracts.pictures.infotext import infotext
 from dreamforge.contracts.pictures.samplers import sampler_named
 from dreamforge.contracts.request.limits import Limits
+from dreamforge.contracts.request.preprocessing import Preprocessing, preprocessors
 from dreamforge.gateway.facades.a1111 import answers
 from dreamforge.gateway.facades.a1111.errors import a1111_error
+from dreamforge.gateway.facades.a1111.modules import MODULES, module_list
 from dreamforge.gateway.facades.a1111.names import named
 from dreamforge.gateway.facades.a1111.png_info import parsed
 from dreamforge.gateway.facades.a1111.translate import A1111Request, from_image, from_text
@@ -191,13 +193,52 @@ UNIT = {"image": PNG, "model": "canny [22222222]", "module": "none", "weight": 0
 
 def test_a_unit_of_controlnet_is_followed() -> None:
     made = text(alwayson_scripts={"ControlNet": {"args": [{**UNIT, "resize_mode": "Crop and Resize"}]}})
-    assert made.fields["control"] == {"model_id": "canny", "scale": 0.7}
-    assert (made.fields["resize_mode"], made.images["control"]) == ("crop", base64.b64decode(PNG))
-    assert picture(alwayson_scripts={"controlnet": {"args": [{"model": "canny"}]}}).images.keys() == {
-        *("init_image", "control")
-    }
+    assert made.fields["control"] == [{"model_id": "canny", "scale": 0.7, "end": 1.0}]
+    assert (made.fields["resize_mode"], made.control_images) == ("crop", (base64.b64decode(PNG),))
+    over = picture(alwayson_scripts={"controlnet": {"args": [{"model": "canny"}]}})
+    assert over.control_images == (over.images["init_image"],)
     off = {"ADetailer": {"args": [False]}, "ControlNet": {"args": [{**UNIT, "enabled": False}]}, "roop": {"args": []}}
     assert "control" not in text(alwayson_scripts=off).fields
+
+
+@pytest.mark.parametrize(
+    ("unit", "preprocess"),
+    [
+        ({"module": "canny"}, {"name": "canny", "sigma_px": 0.0, "low": 100, "high": 200}),
+        ({"module": "Canny", "threshold_a": 64, "threshold_b": -1},
+         {"name": "canny", "sigma_px": 0.0, "low": 64, "high": 200}),
+        ({"module": "invert (from white bg & black line)", "threshold_a": 64}, {"name": "invert"}),
+        ({"module": "lineart_standard (from white bg & black line)"}, {"name": "lineart"}),
+        ({"module": "tile_resample", "threshold_a": 2}, {"name": "tile", "factor": 2}),
+        ({"module": "blur_gaussian"}, {"name": "blur", "sigma_px": 9.0}),
+    ],
+)  # fmt: skip
+def test_a_module_preprocesses_with_its_thresholds(unit: dict[str, Any], preprocess: dict[str, Any]) -> None:
+    (use,) = text(alwayson_scripts={"ControlNet": {"args": [{**UNIT, **unit}]}}).fields["control"]
+    assert use["preprocess"] == preprocess
+    assert Preprocessing.model_validate(preprocess).completed().model_dump() == preprocess | (
+        {} if preprocess["name"] != "lineart" else {"sigma_px": 6.0}
+    )
+
+
+def test_several_units_are_followed_in_their_order_and_each_in_its_steps() -> None:
+    units = [{**UNIT, "guidance_start": 0.25}, {**UNIT, "enabled": False}, {**UNIT, "weight": 1, "guidance_end": 0.5}]
+    made = text(alwayson_scripts={"ControlNet": {"args": units}})
+    assert made.fields["control"] == [
+        {"model_id": "canny", "scale": 0.7, "start": 0.25, "end": 1.0},
+        {"model_id": "canny", "scale": 1.0, "end": 0.5},
+    ]
+    assert len(made.control_images) == 2
+    differ = [UNIT | {"resize_mode": 1}, UNIT | {"resize_mode": 2}]
+    with pytest.raises(InvalidRequest) as refused:
+        text(alwayson_scripts={"ControlNet": {"args": differ}})
+    assert [each.pointer for each in refused.value.violations] == ["/alwayson_scripts/ControlNet/args/1/resize_mode"]
+
+
+def test_the_listed_modules_are_those_that_are_taken() -> None:
+    listed = module_list()
+    assert listed["module_list"] == ["none", *listed["module_detail"]]
+    assert {module.name for module in MODULES.values()} == set(preprocessors())
 
 
 def unit(**more: Any) -> dict[str, Any]:
@@ -228,9 +269,9 @@ AT_UNIT = "alwayson_scripts.ControlNet.args.0"
         ({"enable_hr": True, "hr_sampler_name": "Restart"}, "hr_sampler_name", "takes: "),
         ({"enable_hr": True, "hr_resize_x": 128}, "hr_resize_x", "hr_scale"),
         ({"alwayson_scripts": {"ADetailer": {"args": [True]}}}, "alwayson_scripts.ADetailer", "not served"),
-        (unit(module="canny"), f"{AT_UNIT}.module", "none"),
+        (unit(module="depth_midas"), f"{AT_UNIT}.module", "none, canny, lineart_standard, invert"),
         (unit(model="depth"), f"{AT_UNIT}.model", "canny [22222222]"),
-        (unit(guidance_end=0.5), f"{AT_UNIT}.guidance_end", "leave it out"),
+        (unit(control_mode="My prompt is more important"), f"{AT_UNIT}.control_mode", "or send 0 or 'Balanced'"),
         (unit(image=""), f"{AT_UNIT}.image", "missing"),
         (unit(resize_mode="Zoom"), f"{AT_UNIT}.resize_mode", "Crop and Resize"),
     ],
@@ -257,7 +298,7 @@ def test_what_has_no_counterpart_is_refused_by_its_own_name(body: dict[str, Any]
         ({"mask": PNG, "inpainting_fill": 4}, "inpainting_fill"),
         ({"mask": PNG, "mask_blur": -1}, "mask_blur"),
         ({"initial_noise_multiplier": 0.5}, "initial_noise_multiplier"),
-        (unit(resize_mode="Resize and Fill"), "alwayson_scripts.controlnet.args.0.resize_mode"),
+        (unit(resize_mode="Resize and Fill"), f"{AT_UNIT}.resize_mode"),
     ],
 )
 def test_what_an_image_cannot_have_is_refused_by_its_own_name(body: dict[str, Any], name: str) -> None:

@@ -27,8 +27,10 @@ def generate(
     given: Given,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Size in pixels, for example 512x512.")] = None,
     control_image: Annotated[
-        Path | None,
-        typer.Option(metavar=PICTURE, help="The image that the ControlNet follows.", rich_help_panel=FROM_IMAGES),
+        list[Path] | None,
+        typer.Option(
+            metavar=PICTURE, help="The image that a ControlNet follows, in their order.", rich_help_panel=FROM_IMAGES
+        ),
     ] = None,
     template: Annotated[
         bool,
@@ -82,7 +84,7 @@ async def _generate(
     settings: cli_settings.CliSettings,
     body: JsonObject,
     given: Given,
-    control_image: Path | None,
+    control_image: list[Path] | None,
     folder: Path | None,
     batch: Callable[[JsonObject], JsonObject] | None,
     *,

@@ -35,7 +35,7 @@ STRUCTURED: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "upscale": (str, request_options.upscale),
     "masked_area": (int, request_options.masked_area),
     "geometry": (str, request_options.geometry),
-    "control": (str, lambda text: text),  # completed by `request_options.control`, which needs its image
+    "control": (list[str], lambda texts: texts),  # completed by `request_options.control`, which needs the images
 }
 #: Kinds of parameters whose options name files.
 UPLOADED = ("upload", "uploads")

@@ -10,7 +10,10 @@ from dreamforge.cli.client.gateway import GatewayClient, Json
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.jobs.artifacts import ARTIFACT_ID, find_artifact
 from dreamforge.contracts.pictures.formats import content_type_of
+from dreamforge.contracts.request.preprocessing import Preprocessing
 
+# Names in the value of --control of what a request has in `preprocess`.
+PREPROCESSING = {name: name for name in Preprocessing.model_fields} | {"preprocess": "name"}
 SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 GEOMETRY = re.compile(r"(\d{1,3}):(\d{1,3})")
 
@@ -86,17 +89,45 @@ def _weighted(text: str, option: str, *names: str) -> dict[str, Any]:
         ) from None
 
 
-async def control(gateway: GatewayClient, text: str | None, file: Path | None) -> Json:
-    """A ControlNet as `ID` or `ID:SCALE`, with its image. Errors: CommandError when one of the two is missing."""
-    if text is None and file is None:
-        return {}
-    if text is None or file is None:
+def control_use(text: str) -> Json:
+    """A ControlNet but for its image. Errors: CommandError.
+
+    >>> control_use("edges:0.7,end=0.5,preprocess=canny,low=80")
+    {'model_id': 'edges', 'scale': 0.7, 'end': 0.5, 'preprocess': {'name': 'canny', 'low': 80.0}}
+    """
+    named, *settings = text.split(",")
+    use = _weighted(named, "--control", "scale")
+    preprocess: Json = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            hint = "write it as ID, ID:SCALE or ID:SCALE,NAME=VALUE, for example canny:0.7,end=0.5"
+            raise CommandError(f"--control is {text!r}", Exit.REFUSED, hint=hint)
+        if name in PREPROCESSING:
+            preprocess[PREPROCESSING[name]] = _number_or_text(value)
+        else:
+            use[name] = _number_or_text(value)
+    return use | ({"preprocess": preprocess} if preprocess else {})
+
+
+def _number_or_text(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+async def control(gateway: GatewayClient, texts: list[str] | None, files: list[Path] | None) -> Json:
+    """ControlNets, each with its image, in order. Errors: CommandError where one of the two is missing."""
+    texts, files = texts or [], files or []
+    if len(texts) != len(files):
         raise CommandError(
-            "a ControlNet and its image belong together",
+            f"a ControlNet and its image belong together: {len(texts)} --control, {len(files)} --control-image",
             Exit.REFUSED,
-            hint="give both: --control ID --control-image FILE",
+            hint="give both for each: --control ID --control-image FILE",
         )
-    return {"control": {**_weighted(text, "--control", "scale"), "image": await image(gateway, file)}}
+    uses = [control_use(text) | {"image": await image(gateway, file)} for text, file in zip(texts, files, strict=True)]
+    return {"control": uses} if uses else {}
 
 
 async def image(gateway: GatewayClient, given: Path) -> str:

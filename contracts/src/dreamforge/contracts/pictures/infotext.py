@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dreamforge.contracts.lists import in_a_list
 from dreamforge.contracts.models.descriptor import SamplerName
 from dreamforge.contracts.pictures.samplers import a1111_sampler
 from dreamforge.contracts.pictures.upscalers import a1111_upscaler
@@ -76,11 +77,19 @@ def _of_features(recipe: Recipe) -> Iterator[tuple[str, object]]:
     if upscale:
         yield "Hires resize", f"{upscale['width_px']}x{upscale['height_px']}"
         yield from _of_second_pass(upscale)
-    if control:
-        model = f"{control['model_id']} [{control['digest'][:8]}]"
-        yield "ControlNet 0", f"Module: None, Model: {model}, Weight: {control['scale']:g}"
+    for index, use in enumerate(in_a_list(control)):
+        yield f"ControlNet {index}", _control(use)
     if loras:
         yield "Lora hashes", ", ".join(f"{each['model_id']}: {each['digest'][:_ASSET_HASH_CHARS]}" for each in loras)
+
+
+def _control(use: Mapping[str, Any]) -> str:  # Any: JSON
+    """A unit as the extension writes it."""
+    model = f"{use['model_id']} [{use['digest'][:8]}]"
+    window = f", Guidance Start: {use.get('start', 0):g}, Guidance End: {use.get('end', 1):g}"
+    shown = window if use.keys() & {"start", "end"} else ""
+    module = (use.get("preprocess") or {}).get("name", "None")
+    return f"Module: {module}, Model: {model}, Weight: {use['scale']:g}{shown}"
 
 
 def _of_second_pass(upscale: Recipe) -> Iterator[tuple[str, object]]:

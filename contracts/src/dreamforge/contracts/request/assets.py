@@ -1,4 +1,4 @@
-"""Do these LoRAs, this ControlNet and this VAE fit that model? Pure."""
+"""Do these LoRAs, ControlNets and this VAE fit that model? Pure."""
 
 from collections.abc import Mapping
 

@@ -60,7 +60,7 @@ def strength(value: float | None, draft: Draft) -> float | None:
 
 def resize_mode(value: RequestedResizeMode | None, draft: Draft) -> ResizeMode | None:
     """None where there is no image to resize. Of an image whose size was taken at most its edges are over."""
-    if draft.values["init_image"] is None and draft.values["control"] is None:
+    if draft.values["init_image"] is None and not draft.values["control"]:
         return None
     return RESIZE_MODE if value is None or value == "image_size" else value
 
@@ -105,11 +105,26 @@ def _plainly(lora: LoraUse) -> LoraUse:
     return lora.model_copy(update={"text_weight": None}) if lora.text_weight == lora.weight else lora
 
 
-def check_control(control: ControlUse | None, draft: Draft) -> ControlUse | None:
-    """Errors: UnknownAsset, AssetMismatch."""
-    if control is not None:
-        require_asset("control/model_id", control.model_id, "controlnet", draft.model, draft.models)
-    return control
+def check_control(control: tuple[ControlUse, ...], draft: Draft) -> tuple[ControlUse, ...]:
+    """With the settings of preprocessors said.
+
+    Errors: UnknownAsset, AssetMismatch, and OutOfBounds(control/i/end) for one that would act in no step.
+    """
+    share = draft.values["strength"]
+    made = draft.values["steps"] if share is None else int(draft.values["steps"] * share)
+    for index, use in enumerate(control):
+        field = f"control/{index}"
+        require_asset(f"{field}/model_id", use.model_id, "controlnet", draft.model, draft.models)
+        if not use.acts_in(made):
+            first = next((step for step in range(made) if use.start <= step / made), None)
+            if first is None:
+                within(f"{field}/start (of {made} steps)", use.start, 0, (made - 1) / made)
+            else:
+                within(f"{field}/end (of {made} steps)", use.end, (first + 1) / made, 1)
+    return tuple(
+        use if use.preprocess is None else use.model_copy(update={"preprocess": use.preprocess.completed()})
+        for use in control
+    )
 
 
 def check_vae(model_id: str | None, draft: Draft) -> str | None:
@@ -182,7 +197,7 @@ def restated_syntax(value: PromptSyntax | None, request: Any) -> PromptSyntax | 
 
 def restated_resize_mode(value: ResizeMode | None, request: Any) -> ResizeMode | None:  # Any: a RenderRequest
     """What was recorded before there was a choice was stretched."""
-    return value or ("stretch" if request.init_image is not None or request.control is not None else None)
+    return value or ("stretch" if request.init_image is not None or request.control else None)
 
 
 def restated_masked_area(value: MaskedArea | None, _: object) -> MaskedAreaInput | None:

@@ -29,11 +29,11 @@ GROUPS: dict[Group, str] = {
     "loras": "LoRAs",
     "upscale": "Second pass",
     "start": "Start from an image",
-    "control": "ControlNet",
+    "control": "ControlNets",
     "file": "File",
 }
 Widget = Literal[
-    "text", "textarea", "number", "choice", "upload", "uploads", "model", "preset", "loras", "vae", "group"
+    "text", "textarea", "number", "choice", "upload", "uploads", "model", "preset", "loras", "vae", "group", "groups"
 ]
 # Scalar: a number, text or choice. Upload: named by the hash of an image; uploads: several. Structured: has fields of
 # its own.

@@ -90,4 +90,4 @@ def _image(given: Mapping[str, Any]) -> tuple[str, str] | None:  # Any: see `res
     if (sha256 := given.get("init_image")) is not None:
         return "init_image", sha256
     control = given.get("control")
-    return None if control is None else ("control/image", control.image)
+    return ("control/0/image", control[0].image) if control else None

@@ -31,7 +31,7 @@ from dreamforge.contracts.request.values import (
     SIDE_PX_MIN,
     STRENGTH_MIN,
     UPSCALE_STRENGTH,
-    ControlUse,
+    ControlUses,
     Determinism,
     Geometry,
     LoraUse,
@@ -419,17 +419,19 @@ class RequestParameters(Value):
         ),
     ] = Field(default=(), exclude_if=is_empty)
     control: Annotated[
-        ControlUse | None,
+        ControlUses,
         Declared(
-            "ControlNet",
-            "A registered ControlNet and the image that the render follows.",
+            "ControlNets",
+            "Registered ControlNets, each with the image that the render follows and the steps in which it does.",
             group="control",
-            bounds=lambda model: Bounds() if model.capabilities.controlnet else None,
+            widget="groups",
+            limit="control",
+            bounds=lambda model: Bounds(maximum=None if model.capabilities.controlnet else 0),
             complete=completion.check_control,
-            metavar="ID[:SCALE]",
-            option_help="A ControlNet.",
+            metavar="ID[:SCALE][,NAME=VALUE]",
+            option_help="A ControlNet, with start=, end=, preprocess=; may be repeated, each with a --control-image.",
         ),
-    ] = Field(default=None, exclude_if=is_none)
+    ] = Field(default=(), exclude_if=is_empty)
     upscale: Annotated[
         Upscale | None,
         Declared(

@@ -26,17 +26,16 @@ class RenderRequest(RequestParameters):
 
     @property
     def assets(self) -> tuple[str, ...]:
-        """Ids of the LoRAs, the ControlNet, the VAE and the upscaler that it needs beside its model."""
-        control = (self.control.model_id,) if self.control is not None else ()
+        """Ids of the LoRAs, the ControlNets, the VAE and the upscaler that it needs beside its model, each once."""
         vae = (self.vae,) if self.vae is not None else ()
         upscaler = (self.upscale.model_id,) if self.upscale is not None and self.upscale.model_id else ()
-        return (*(lora.model_id for lora in self.loras), *control, *vae, *upscaler)
+        named = (*(lora.model_id for lora in self.loras), *(use.model_id for use in self.control), *vae, *upscaler)
+        return tuple(dict.fromkeys(named))
 
     @property
     def uploads(self) -> tuple[str, ...]:
         """Hashes of the uploads it needs, each once."""
-        control = self.control.image if self.control is not None else None
-        named = (self.init_image, self.mask_image, control, *self.references)
+        named = (self.init_image, self.mask_image, *(use.image for use in self.control), *self.references)
         return tuple(dict.fromkeys(sha256 for sha256 in named if sha256 is not None))
 
     @property

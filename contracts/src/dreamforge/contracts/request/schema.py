@@ -86,12 +86,18 @@ def _type_schema(parameter: RequestParameter) -> Json:
     definitions = schema.pop("$defs", {})
     if parameter.annotation is str:
         schema["pattern"] = "^[^\\u0000]*$"
-    if "$ref" in schema.get("items", {}):
-        schema["items"] = definitions[schema["items"]["$ref"].rsplit("/", 1)[1]]
-    for each in (schema, schema.get("items", {})):
-        if "properties" in each:
-            each["properties"] = {name: _without_null(inner) for name, inner in each["properties"].items()}
-    return schema
+    return _in_place(schema, definitions)
+
+
+def _in_place(schema: Json, definitions: Json) -> Json:
+    found = _without_null(schema)
+    if (named := found.pop("$ref", None)) is not None:
+        found = definitions[named.rpartition("/")[2]] | found
+    if "items" in found:
+        found["items"] = _in_place(found["items"], definitions)
+    if "properties" in found:
+        found["properties"] = {name: _in_place(each, definitions) for name, each in found["properties"].items()}
+    return found
 
 
 def _without_null(schema: Json) -> Json:

@@ -8,7 +8,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
+from dreamforge.contracts.lists import in_a_list
 from dreamforge.contracts.models.descriptor import SamplerName, Sha256, Token, UpscaleMethod, Value, is_none
+from dreamforge.contracts.request.preprocessing import Preprocessing
 
 # How brackets in a prompt are read.
 PromptSyntax = Literal["weighted", "plain"]
@@ -78,8 +80,22 @@ class LoraUse(Value):
     )
 
 
+def is_first_step(value: object) -> bool:
+    """From the first step on, as every ControlNet before there was a choice."""
+    return value == 0
+
+
+def is_last_step(value: object) -> bool:
+    """To the last step, likewise."""
+    return value == 1
+
+
 class ControlUse(Value):
-    """A registered ControlNet, and the image whose lines, depth or pose the render has to follow."""
+    """A registered ControlNet, the image whose lines, depth or pose the render has to follow, and for how long.
+
+    `start` and `end` are shares of the steps that a pass makes: step i of n (from 0) is one of it where
+    start <= i / n and (i + 1) / n <= end.
+    """
 
     model_id: Token = Field(title="ControlNet", json_schema_extra={"x-widget": "controlnet"})
     image: Sha256 = Field(
@@ -96,6 +112,45 @@ class ControlUse(Value):
         description="How strictly the render follows it.",
         json_schema_extra={"x-widget": "number"},
     )
+    start: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        exclude_if=is_first_step,
+        title="From",
+        description="Share of the steps after which it begins; 0: at once.",
+        json_schema_extra={"x-widget": "number"},
+    )
+    end: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        exclude_if=is_last_step,
+        title="To",
+        description="Share of the steps after which it ends; 1: never.",
+        json_schema_extra={"x-widget": "number"},
+    )
+    preprocess: Preprocessing | None = Field(
+        default=None,
+        exclude_if=is_none,
+        title="Preprocessing",
+        description="What is made of the image before it is followed; by default nothing: it is a map already.",
+    )
+
+    def acts_in(self, steps: int) -> bool:
+        """Whether it acts in any of so many steps: none may lie between its start and its end.
+
+        >>> use = ControlUse(model_id="canny", image="0" * 64, start=0.3, end=0.6)
+        >>> use.acts_in(20), use.acts_in(3)
+        (True, False)
+        """
+        return any(self.start <= step / steps and (step + 1) / steps <= self.end for step in range(steps))
+
+
+#: Before there could be several, a request had one: it stood alone, or there was a null.
+ControlUses = Annotated[tuple[ControlUse, ...], BeforeValidator(in_a_list)]
 
 
 class MaskedArea(Value):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dreamforge.contracts.errors import FieldNeeded, InvalidInput, SizeNotSupported
+from dreamforge.contracts.lists import in_a_list
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.pictures.foreign.imported import (
     NO_COUNTERPART,
@@ -37,6 +38,7 @@ _BRACKET = re.compile(r"(?<!\\)[\[\]]")
 _NOT_HERE = "the image is not here, or not yours: upload it"
 #: What is left out where the field that it needs is missing.
 _WITHOUT = {"init_image": _OF_IMAGE, "output_format": ("output_quality",)}
+_LISTS = ("loras", "control")
 #: Stands for a prompt that is missing while the rest is checked.
 _ANY_PROMPT = "any"
 
@@ -96,8 +98,8 @@ def map_request(found: ImportedRequest, context: ImportContext) -> ImportReply:
 
 def images_in(fields: Mapping[str, Any]) -> set[str]:  # Any: JSON
     """The hashes of images that a request names."""
-    control = fields.get("control")
-    named = (fields.get("init_image"), fields.get("mask_image"), inside(control, "image"), *_references(fields))
+    controls = (inside(use, "image") for use in in_a_list(fields.get("control")))
+    named = (fields.get("init_image"), fields.get("mask_image"), *controls, *_references(fields))
     return {each for each in named if isinstance(each, str) and re.fullmatch(r"[0-9a-f]{64}", each)}
 
 
@@ -177,8 +179,9 @@ def _put_brackets(draft: _Draft, found: ImportedRequest, model: ModelDescriptor)
 def _require_images(draft: _Draft, context: ImportContext) -> None:
     """Leave out images that may not be named, and what goes with them."""
     body = draft.body
-    if "control" in body and inside(body["control"], "image") not in context.images:
-        draft.drop("control", _NOT_HERE)
+    for index, use in reversed(list(enumerate(in_a_list(body.get("control"))))):
+        if inside(use, "image") not in context.images:
+            _drop_at(draft, ["control", str(index)], _NOT_HERE)
     if any(each not in context.images for each in _references(body)):
         draft.drop("references", _NOT_HERE)
     if "mask_image" in body and body["mask_image"] not in context.images:
@@ -225,10 +228,10 @@ def _drop_of(draft: _Draft, error: InvalidInput) -> bool:
 
 
 def _drop_at(draft: _Draft, path: list[str], says: str) -> None:
-    """Take out the field at a path; of several LoRAs the one that it names."""
+    """Take out the field at a path; of a list the item that it names."""
     name, *rest = path or [""]
     listed = draft.body.get(name)
-    if name == "loras" and isinstance(listed, list) and rest and rest[0].isdecimal() and int(rest[0]) < len(listed):
+    if name in _LISTS and isinstance(listed, list) and rest and rest[0].isdecimal() and int(rest[0]) < len(listed):
         draft.refuse(name, listed.pop(int(rest[0])), says)
         if not listed:
             del draft.body[name]

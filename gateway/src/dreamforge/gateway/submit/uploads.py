@@ -218,12 +218,7 @@ class Uploads:
 
 
 def _named(request: RenderRequest) -> Iterator[tuple[str, str]]:
-    control = request.control.image if request.control is not None else None
+    controls = ((f"control/{index}/image", use.image) for index, use in enumerate(request.control))
     references = ((f"references/{number}", sha256) for number, sha256 in enumerate(request.references))
-    named = (
-        ("init_image", request.init_image),
-        ("mask_image", request.mask_image),
-        ("control/image", control),
-        *references,
-    )
+    named = (("init_image", request.init_image), ("mask_image", request.mask_image), *controls, *references)
     return ((field, sha256) for field, sha256 in named if sha256 is not None)

@@ -4,9 +4,11 @@ It travels inside the PNG. No job id, no time, no host: the same recipe gives th
 content hash of an image is also the hash of its recipe's result.
 """
 
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_serializer
 
 from dreamforge.contracts.models.descriptor import SamplerName, Sha256, Tier, Value, is_empty, is_none
 from dreamforge.contracts.request.values import Geometry, Seed
@@ -47,12 +49,16 @@ class LoraUsed(Value):
 
 
 class ControlUsed(Value):
-    """A ControlNet and its image, by content."""
+    """A ControlNet and its image, by content. Whatever else its request said of it follows as an extra."""
+
+    model_config = ConfigDict(extra="allow")
 
     model_id: str
     digest: Sha256
     image: Sha256
     scale: float
+    #: Hash of the map that a preprocessor made of the image: of its RGB bytes at the size of the render, row by row.
+    map_sha256: Sha256 | None = Field(default=None, exclude_if=is_none)
 
 
 class UpscaleUsed(Value):
@@ -122,7 +128,7 @@ class Recipe(Value):
     mask_image: Sha256 | None = Field(default=None, exclude_if=is_none)
     strength: float | None = Field(default=None, exclude_if=is_none)
     loras: tuple[LoraUsed, ...] = Field(default=(), exclude_if=is_empty)
-    control: ControlUsed | None = Field(default=None, exclude_if=is_none)
+    control: tuple[ControlUsed, ...] = Field(default=(), exclude_if=is_empty)
     #: The size of the finished image; width_px and height_px are those of the first pass.
     upscale: UpscaleUsed | None = Field(default=None, exclude_if=is_none)
     vae: VaeUsed | None = Field(default=None, exclude_if=is_none)
@@ -132,13 +138,28 @@ class Recipe(Value):
     #: Size and place of the render batch; None: alone. What else was in the batch decides no byte of this image.
     geometry: Geometry | None = Field(default=None, exclude_if=is_none)
 
+    @field_serializer("control")
+    def _as_before(self, uses: tuple[ControlUsed, ...]) -> ControlUsed | tuple[ControlUsed, ...]:
+        """A single one stands alone, as before there could be several: its picture keeps its bytes."""
+        return uses[0] if len(uses) == 1 else uses
+
 
 def recipe_for(
-    task: RenderTask, seed: int, engine: Engine, *, pipeline: str, sampler: str, geometry: Geometry | None = None
+    task: RenderTask,
+    seed: int,
+    engine: Engine,
+    *,
+    pipeline: str,
+    sampler: str,
+    geometry: Geometry | None = None,
+    maps: Sequence[str | None] = (),
 ) -> Recipe:
-    """The recipe of the image that `seed` gives in `task` on `engine`, whose dtype is the one it was rendered in."""
+    """The recipe of the image that `seed` gives in `task` on `engine`, whose dtype is the one it was rendered in.
+
+    `maps` has a hash for each ControlNet whose image was preprocessed.
+    """
     return Recipe.model_validate(
-        _request_fields(task, seed)
+        _request_fields(task, seed, maps)
         | engine.model_dump()
         | {
             "seed": seed,
@@ -153,7 +174,7 @@ def recipe_for(
     )
 
 
-def _request_fields(task: RenderTask, seed: int) -> dict[str, Any]:  # Any: a parameter may be of any type
+def _request_fields(task: RenderTask, seed: int, maps: Sequence[str | None]) -> dict[str, Any]:  # Any: of each
     """Every parameter of the request, with the digests of what it names by id."""
     request = task.request
     fields = request.model_dump(exclude=set(NOT_IN_RECIPES))
@@ -163,8 +184,10 @@ def _request_fields(task: RenderTask, seed: int) -> dict[str, Any]:  # Any: a pa
         if request.upscale.model_id is not None:
             fields["upscale"] = _with_digest(task, fields["upscale"])
     fields["loras"] = tuple(_with_digest(task, lora) for lora in fields.get("loras", ()))
-    if request.control is not None:
-        fields["control"] = _with_digest(task, fields["control"])
+    uses = fields.pop("control", ())
+    fields["control"] = tuple(
+        _with_digest(task, use) | {"map_sha256": made} for use, made in zip_longest(uses, maps[: len(uses)])
+    )
     if request.vae is not None:
         fields["vae"] = _with_digest(task, {"model_id": request.vae})
     return fields

@@ -23,6 +23,7 @@ from dreamforge.gpu_runner.rendering.images import as_bytes, as_bytes_of_each, a
 from dreamforge.gpu_runner.rendering.passes import PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 from dreamforge.gpu_runner.rendering.pipeline_cache import PipelineCache
+from dreamforge.gpu_runner.rendering.prepared_inputs import map_hashes_of
 from dreamforge.gpu_runner.rendering.renderer import (
     DeviceReport,
     ModelKey,
@@ -163,7 +164,10 @@ class DiffusersRenderer:
         finished = self._features.finish(task, result.pixels)
         tier_dtype = task.tier.dtype if task.tier else None
         engine = self._engine.model_copy(update={"dtype": finished.dtype or tier_dtype or self._engine.dtype})
-        recipe = recipe_for(task, seed, engine, pipeline=result.pipeline, sampler=result.sampler, geometry=geometry)
+        maps = map_hashes_of(task)
+        recipe = recipe_for(
+            task, seed, engine, pipeline=result.pipeline, sampler=result.sampler, geometry=geometry, maps=maps
+        )
         return RenderedImage(sub_filtered(_numbers(finished).numpy()), recipe, finished.warnings)
 
     def _passes(self, base: Pipeline, task: RenderTask, seed: int, on_step: OnRunStep) -> _PassResult:

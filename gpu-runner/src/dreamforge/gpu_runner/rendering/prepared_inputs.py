@@ -1,25 +1,28 @@
 """The images that a request names, ready for one pass: decoded by rule and brought to its size, each once a job."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
 from dreamforge.contracts.events import FailureReason
+from dreamforge.contracts.request.preprocessing import Preprocessing
 from dreamforge.contracts.request.values import ResizeMode
 from dreamforge.gpu_runner.protocol.render_task import InputImage, RenderTask
 from dreamforge.gpu_runner.rendering.images import HALF
 from dreamforge.gpu_runner.rendering.input_images import NotAnImage, Pixels, decode_image, decode_mask
+from dreamforge.gpu_runner.rendering.preprocessors import preprocessed
 from dreamforge.gpu_runner.rendering.regions import Box, Size, region_around
 from dreamforge.gpu_runner.rendering.renderer import RenderFailed
 from dreamforge.gpu_runner.rendering.resizing import Target, has_shape_of, resized
 from dreamforge.gpu_runner.rendering.spreading import spread_into
 
 #: Prepared images that stay in memory: those of a job in both of its passes. Each seed of it uses them again.
-KEPT = 4
+KEPT = 8
 #: Whole images of which only an area is rendered: the one of a job.
 AREAS_KEPT = 1
 #: Around a mask that is fitted in, all is rendered anew; around the image of a ControlNet there is nothing to follow.
@@ -107,20 +110,28 @@ def _area_use(task: RenderTask) -> _AreaUse | None:
     return _AreaUse(task.inputs[request.init_image], mask, area.padding_px, *sizes)
 
 
-def control_of(task: RenderTask, size_px: Size) -> Pixels | None:
-    """The image that a ControlNet follows, likewise."""
-    request = task.request
-    if request.control is None:
-        return None
-    mode = request.resize_mode or "stretch"
-    return _control(task.inputs[request.control.image], size_px, mode, _area_use(task))
+def controls_of(task: RenderTask, size_px: Size) -> tuple[Pixels, ...]:
+    """The images that ControlNets follow, likewise."""
+    mode = task.request.resize_mode or "stretch"
+    area = _area_use(task)
+    return tuple(_control(task.inputs[use.image], use.preprocess, size_px, mode, area) for use in task.request.control)
+
+
+def map_hashes_of(task: RenderTask) -> tuple[str | None, ...]:
+    """The hash of each map that a preprocessor made; None for an image that was followed as it is."""
+    size_px = task.request.width_px, task.request.height_px
+    return tuple(
+        None if use.preprocess is None else hashlib.sha256(followed.image.tobytes()).hexdigest()
+        for use, followed in zip(task.request.control, controls_of(task, size_px), strict=True)
+    )
 
 
 def notes_of(task: RenderTask, size_px: Size) -> Iterator[str]:
     """What was done to the images of a task, one text an image. Errors: RenderFailed(invalid_request)."""
-    start, control = start_of(task, size_px), control_of(task, size_px)
-    noted = (*(start.notes if start else ()), *((("control image", control.notes),) if control else ()))
-    for name, notes in noted:
+    start, controls = start_of(task, size_px), controls_of(task, size_px)
+    numbers = [f" {index}" for index, _ in enumerate(controls)] if len(controls) > 1 else [""]
+    noted = [(f"control image{number}", each.notes) for number, each in zip(numbers, controls, strict=False)]
+    for name, notes in (*(start.notes if start else ()), *noted):
         if notes:
             yield f"{name}: {', '.join(notes)}"
 
@@ -160,17 +171,19 @@ def _area(use: _AreaUse) -> Area:
 
 
 @lru_cache(KEPT)
-def _control(source: InputImage, size_px: Size, mode: ResizeMode, area_use: _AreaUse | None) -> Pixels:
+def _control(
+    source: InputImage, how: Preprocessing | None, size_px: Size, mode: ResizeMode, area_use: _AreaUse | None
+) -> Pixels:
     """Where only an area is rendered, the image is laid on the whole one first, and the same area of it counts."""
     read = decoded(source, decode_image)
-    image = read.image
+    change = None if how is None else partial(preprocessed, how=how)
+    image, laid = read.image, ""
     if area_use is not None:
         area = _area(area_use)
-        whole, shape = resized(image, Target(area.image.size, mode, margin=NOTHING_TO_FOLLOW))
+        whole, laid = resized(image, Target(area.image.size, mode, margin=NOTHING_TO_FOLLOW))
         image, mode = whole.crop(area.box), "fit"
-        image, _ = resized(image, Target(size_px, mode, margin=NOTHING_TO_FOLLOW))
-    else:
-        image, shape = resized(image, Target(size_px, mode, margin=NOTHING_TO_FOLLOW))
+    image, shape = resized(image, Target(size_px, mode, margin=NOTHING_TO_FOLLOW, change=change))
+    shape = shape if area_use is None else laid
     return Pixels(image, _joined(read.notes, shape))
 
 

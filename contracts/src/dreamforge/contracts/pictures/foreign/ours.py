@@ -1,5 +1,6 @@
 """Pictures of ours: the recipe is exact, so nothing is translated. Pure."""
 
+from dreamforge.contracts.lists import in_a_list
 from dreamforge.contracts.pictures.foreign.a1111 import split_infotext
 from dreamforge.contracts.pictures.foreign.imported import (
     ImportedLora,
@@ -39,7 +40,7 @@ def read_ours(metadata: PictureMetadata) -> ImportedRequest | None:
     if (area := reading.take("masked_area")) is not None:
         reading.fields["masked_area"] = {"padding_px": inside(area, "padding_px")}
     if (control := reading.take("control")) is not None:
-        reading.fields["control"] = {name: inside(control, name) for name in ("model_id", "image", "scale")}
+        reading.fields["control"] = [_without_digest(use) for use in in_a_list(control)]
     if (vae := inside(reading.take("vae"), "model_id")) is not None:
         reading.fields["vae"] = vae
     loras = _loras(reading)
@@ -50,6 +51,10 @@ def read_ours(metadata: PictureMetadata) -> ImportedRequest | None:
     return reading.done(
         sampler=values.get("Sampler", ""), schedule=values.get("Schedule type", ""), model=model, loras=loras
     )
+
+
+def _without_digest(use: object) -> object:
+    return {name: value for name, value in use.items() if name != "digest"} if isinstance(use, dict) else use
 
 
 def _upscale(reading: Reading) -> None:

@@ -145,6 +145,11 @@ class ControlUnit(BaseModel):
     image: str | dict[str, Any] | None = None
     input_image: str | dict[str, Any] | None = None
     resize_mode: int | str | None = None
+    guidance_start: float | None = None
+    guidance_end: float | None = None
+    guidance: float | None = None
+    threshold_a: float | None = None
+    threshold_b: float | None = None
 
 
 Body = TypeVar("Body", bound=BaseModel)

@@ -1,13 +1,16 @@
 """Units of the ControlNet extension in `alwayson_scripts`, and the other scripts there. Pure."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from dreamforge.gateway.facades.a1111.bodies import ControlUnit, Json, not_neutral, read
 from dreamforge.gateway.facades.a1111.images import image_in
+from dreamforge.gateway.facades.a1111.modules import preprocessing_of
 from dreamforge.gateway.facades.a1111.names import Models, control_title_of, named
 from dreamforge.gateway.http.errors import InvalidRequest, Violation, pointer
 
+Place = tuple[str | int, ...]
 SCRIPTS, CONTROLNET = "alwayson_scripts", "controlnet"
 CONTROLNET_NAMES = (CONTROLNET, "controlnet integrated")  # the second is Forge's
 #: How an image of another shape is taken, by the extension's names of 1.1 and before, and by number.
@@ -21,14 +24,11 @@ RESIZE_MODES: Mapping[int | str, str] = {
     "resize and fill": "fit",
     "envelope (outer fit)": "fit",
 }
-#: Of the preprocessor, which is none, or of the memory of a card.
-_WITHOUT_EFFECT = frozenset(("low_vram", "lowvram", "processor_res", "threshold_a", "threshold_b", "pixel_perfect"))
+#: Of the memory of a card, or of the size that images are preprocessed at, which is that of the render.
+_WITHOUT_EFFECT = frozenset(("low_vram", "lowvram", "processor_res", "pixel_perfect"))
 _NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "mask": ("",),
     "mask_image": ("",),
-    "guidance_start": (0,),
-    "guidance_end": (1,),
-    "guidance": (1,),
     "guessmode": (0,),
     "control_mode": (0, "Balanced"),
     "hr_option": ("Both",),
@@ -39,29 +39,35 @@ _NEUTRAL: Mapping[str, tuple[object, ...]] = {
 }
 
 
-def control_of(
-    scripts: Mapping[str, Json], models: Models, *, default_image: bytes | None
-) -> tuple[dict[str, Any], bytes | None, str | None]:
-    """The `control` of a job but for its image, the image, and the resize mode; ({}, None, None): none is asked for.
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A unit: an item of the `control` of a job but for its image, the image, and the resize mode."""
+
+    where: Place
+    fields: dict[str, Any]  # Any: JSON
+    image: bytes
+    resize_mode: str | None
+
+
+def controls_of(scripts: Mapping[str, Json], models: Models, *, default_image: bytes | None) -> tuple[Control, ...]:
+    """The units that are asked for, in their order.
 
     `default_image`: what a unit without an image follows. Errors: InvalidRequest.
     """
     wrong: list[Violation] = []
-    units: list[tuple[tuple[str | int, ...], ControlUnit]] = []
+    units: list[tuple[Place, ControlUnit]] = []
     for name, script in scripts.items():
         arguments = script.get("args") or []
         if name.casefold() in CONTROLNET_NAMES:
             units += _enabled((SCRIPTS, name, "args"), arguments)
         elif _asks(arguments):
             wrong.append(Violation("is a script that is not served here: leave it out", pointer((SCRIPTS, name))))
-    if len(units) > 1:
-        wrong.append(Violation("has several units: a request follows one image", pointer(units[1][0])))
     if wrong:
         raise InvalidRequest(violations=tuple(wrong))
-    return _unit(*units[0], models, default_image) if units else ({}, None, None)
+    return tuple(_unit(where, unit, models, default_image) for where, unit in units)
 
 
-def _enabled(where: tuple[str | int, ...], arguments: Any) -> Iterator[tuple[tuple[str | int, ...], ControlUnit]]:
+def _enabled(where: Place, arguments: Any) -> Iterator[tuple[Place, ControlUnit]]:
     """The units that are not switched off. Any: JSON. Errors: InvalidRequest."""
     for index, argument in enumerate(arguments if isinstance(arguments, list) else [arguments]):
         if isinstance(argument, bool):  # of Forge's form: whether the script is on
@@ -79,14 +85,10 @@ def _asks(arguments: Any) -> bool:
     return bool(arguments) and not (isinstance(arguments, list) and arguments[0] in (False, None, "None"))
 
 
-def _unit(
-    where: tuple[str | int, ...], unit: ControlUnit, models: Models, default_image: bytes | None
-) -> tuple[dict[str, Any], bytes | None, str | None]:
+def _unit(where: Place, unit: ControlUnit, models: Models, default_image: bytes | None) -> Control:
     more = {name: value for name, value in (unit.model_extra or {}).items() if name not in _WITHOUT_EFFECT}
     wrong = list(not_neutral(more, _NEUTRAL, *where))
-    if (unit.module or "none").casefold() != "none":
-        says = f"is {unit.module!r:.40}, but images are not preprocessed here: send 'none', and a map as the image"
-        wrong.append(Violation(says, pointer((*where, "module"))))
+    preprocess = preprocessing_of(unit, wrong, where)
     nets = [model for model in models.values() if model.kind == "controlnet"]
     net = named(unit.model or "", nets)
     if net is None:
@@ -99,13 +101,19 @@ def _unit(
     image = _image(where, unit) or default_image
     if image is None:
         wrong.append(Violation("is missing: send the image to follow", pointer((*where, "image"))))
-    if wrong or net is None:
+    if wrong or net is None or image is None:
         raise InvalidRequest(violations=tuple(wrong))
-    scale = {} if unit.weight is None else {"scale": unit.weight}
-    return {"model_id": net.model_id, **scale}, image, None if mode is None else RESIZE_MODES[mode]
+    said = {
+        "scale": unit.weight,
+        "start": unit.guidance_start or None,
+        "end": unit.guidance if unit.guidance_end is None else unit.guidance_end,
+        "preprocess": preprocess,
+    }
+    fields = {"model_id": net.model_id} | {name: value for name, value in said.items() if value is not None}
+    return Control(where, fields, image, None if mode is None else RESIZE_MODES[mode])
 
 
-def _image(where: tuple[str | int, ...], unit: ControlUnit) -> bytes | None:
+def _image(where: Place, unit: ControlUnit) -> bytes | None:
     """Errors: InvalidRequest."""
     for name in ("image", "input_image"):
         given = getattr(unit, name)

@@ -27,8 +27,8 @@ def a1111_error(problem: Problem) -> Mapping[str, object]:
 def a1111_name(pointer: str) -> str:
     """The name of a field of ours, as A1111 has it.
 
-    >>> a1111_name("/width_px"), a1111_name("/control/model_id"), a1111_name("/override_settings/sd_vae")
-    ('width', 'alwayson_scripts.controlnet.model_id', 'override_settings.sd_vae')
+    >>> a1111_name("/width_px"), a1111_name("/control/0/model_id"), a1111_name("/override_settings/sd_vae")
+    ('width', 'alwayson_scripts.controlnet.args.0.model_id', 'override_settings.sd_vae')
     """
     path = pointer.removeprefix("/")
     found = _OURS.match(path)

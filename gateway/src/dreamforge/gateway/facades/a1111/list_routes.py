@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from dreamforge.gateway.facades.a1111 import answers
 from dreamforge.gateway.facades.a1111.control import CONTROLNET
+from dreamforge.gateway.facades.a1111.modules import module_list
 from dreamforge.gateway.facades.a1111.names import control_title_of
 from dreamforge.gateway.http.errors import InvalidRequest, Violation
 from dreamforge.gateway.routes.common import dependencies_of
@@ -35,7 +36,7 @@ REFUSED: Mapping[str, str] = {
     "interrogate": "is not served here: there is no model that describes images",
     "unload-checkpoint": _NO_MEMORY,
     "reload-checkpoint": _NO_MEMORY,
-    "detect": "is not served here: send a map (edges, depth, pose) as the image of a unit, with module none",
+    "detect": "is not served here: name the module in a unit, and it is applied where the image is rendered",
 }
 
 
@@ -102,8 +103,14 @@ async def list_controlnets(request: Request) -> Response:
 
 @router.get("/controlnet/module_list")
 async def list_preprocessors() -> Response:
-    """The preprocessors of images: none."""
-    return JSONResponse({"module_list": ["none"], "module_detail": {}})
+    """The preprocessors of images, with their sliders."""
+    return JSONResponse(module_list())
+
+
+@router.get("/controlnet/settings")
+async def read_control_settings(request: Request) -> Response:
+    """How many units a request may have."""
+    return JSONResponse({"control_net_unit_count": dependencies_of(request).limits.control})
 
 
 @router.get(f"{ROOT}/{{name}}")

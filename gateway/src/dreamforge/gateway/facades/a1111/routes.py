@@ -32,8 +32,8 @@ from dreamforge.runtime import clock, ids
 
 router = APIRouter(prefix="/sdapi/v1", include_in_schema=False)
 CHECKPOINT = "sd_model_checkpoint"
-#: Images of one request: to start from, mask, to follow. In base64 each has four thirds of its bytes.
-IMAGES_MAX = 3
+#: Images of one request beside those that ControlNets follow: to start from, mask.
+IMAGES_MAX = 2
 CLIENT_CHARS = 16
 Translate = Callable[[Json, Models, str | None], A1111Request]
 
@@ -113,7 +113,8 @@ async def read_png_info(request: Request) -> Response:
 
 
 async def _generate(request: Request, translate: Translate) -> Response:
-    body = await json_object(request, body_bytes(request, IMAGES_MAX))
+    images_max = IMAGES_MAX + dependencies_of(request).limits.control
+    body = await json_object(request, body_bytes(request, images_max))
     models, selected = dict(dependencies_of(request).models()), await runs.selected_model(request)
     asked = await asyncio.to_thread(translate, body, models, selected)  # which decodes images
     await _keep_images(request, asked)
@@ -137,10 +138,10 @@ async def _keep_images(request: Request, asked: A1111Request) -> None:
     for field, data in asked.images.items():
         if field == "mask_image" and asked.mask_change is not None:
             asked.fields[field] = await runs.keep_mask(request, data, asked.mask_change)
-        elif field == "control":
-            asked.fields[field] = {**asked.fields[field], "image": await runs.keep_image(request, data)}
         else:
             asked.fields[field] = await runs.keep_image(request, data)
+    for use, data in zip(asked.fields.get("control", ()), asked.control_images, strict=True):
+        use["image"] = await runs.keep_image(request, data)
 
 
 def job_key(request: Request) -> str:
@@ -169,6 +170,6 @@ async def _options(request: Request) -> answers.Reply:
 
 
 def body_bytes(request: Request, images: int) -> int:
-    """The largest body of a request with so many images."""
+    """The largest body of a request with so many images: in base64 each has four thirds of its bytes."""
     limits = dependencies_of(request).limits
     return limits.body_bytes + images * limits.upload_bytes * 4 // 3

@@ -21,7 +21,7 @@ from dreamforge.gateway.facades.a1111.bodies import (
     not_neutral,
     read,
 )
-from dreamforge.gateway.facades.a1111.control import control_of
+from dreamforge.gateway.facades.a1111.control import controls_of
 from dreamforge.gateway.facades.a1111.images import image_in
 from dreamforge.gateway.facades.a1111.names import (
     Models,
@@ -61,7 +61,7 @@ A1111_NAMES = {
     "upscale/model_id": "hr_upscaler",
     "upscale/method": "hr_upscaler",
     "upscale": "enable_hr",
-    "control": "alwayson_scripts/controlnet",
+    "control": "alwayson_scripts/controlnet/args",
     "output_format": f"{SETTINGS}/samples_format",
     "output_quality": f"{SETTINGS}/jpeg_quality",
 }
@@ -83,6 +83,8 @@ class A1111Request:
     fields: dict[str, Any]
     images: dict[str, bytes] = field(default_factory=dict)
     """By the field of the job that names it."""
+    control_images: tuple[bytes, ...] = ()
+    """In the order of `control`."""
     mask_change: MaskChange | None = None
     keeps_model: bool = False
     """Whether the model of `fields` is that of later requests, too."""
@@ -319,14 +321,15 @@ def _of_mask(asked: ImageGeneration, wrong: list[Violation]) -> dict[str, Any]:
 
 
 def _take_control(asked: A1111Generation, made: A1111Request, models: Models, wrong: list[Violation]) -> None:
-    control, image, mode = control_of(asked.alwayson_scripts or {}, models, default_image=made.images.get("init_image"))
-    if not control or image is None:
-        return
-    made.fields["control"] = control
-    made.images["control"] = image
-    if mode is not None and made.fields.setdefault("resize_mode", mode) != mode:
-        says = "must be that of the request: one way holds for all its images"
-        wrong.append(Violation(says, pointer(("alwayson_scripts", "controlnet", "args", 0, "resize_mode"))))
+    units = controls_of(asked.alwayson_scripts or {}, models, default_image=made.images.get("init_image"))
+    if units:
+        made.fields["control"] = [unit.fields for unit in units]
+        made.control_images = tuple(unit.image for unit in units)
+    for unit in units:
+        mode = unit.resize_mode
+        if mode is not None and made.fields.setdefault("resize_mode", mode) != mode:
+            says = "must be that of the request: one way holds for all its images"
+            wrong.append(Violation(says, pointer((*unit.where, "resize_mode"))))
 
 
 def _first(value: _T | None, other: _T) -> _T:

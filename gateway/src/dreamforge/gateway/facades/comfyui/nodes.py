@@ -243,7 +243,7 @@ NODES: Mapping[str, NodeType] = {
             "strength": _number(1.0, 0.0, 10.0),
         },
         ("CONDITIONING",),
-        note="one ControlNet; on the positive prompt",
+        note="on the positive prompt; may be chained",
     ),
     "ControlNetApplyAdvanced": NodeType(
         "Apply ControlNet",
@@ -260,7 +260,7 @@ NODES: Mapping[str, NodeType] = {
         },
         ("CONDITIONING", "CONDITIONING"),
         ("positive", "negative"),
-        note="one ControlNet, for the whole of the steps: start_percent 0, end_percent 1",
+        note="may be chained; start_percent and end_percent are shares of the steps",
     ),
     "EmptyLatentImage": NodeType("Empty Latent Image", "latent", _EMPTY, ("LATENT",)),
     "EmptySD3LatentImage": NodeType("EmptySD3LatentImage", "latent/sd3", _EMPTY, ("LATENT",)),
@@ -270,6 +270,14 @@ NODES: Mapping[str, NodeType] = {
         {"image": _from("images")},
         ("IMAGE", "MASK"),
         note="by the name that /upload/image has answered, or a finished image's",
+    ),
+    "ImageInvert": NodeType("Invert Image", "image/color", {"image": _IMAGE}, ("IMAGE",), note="before a ControlNet"),
+    "Canny": NodeType(
+        "Canny",
+        "image/preprocessors",
+        {"image": _IMAGE, "low_threshold": _number(0.4, 0.01, 0.99), "high_threshold": _number(0.8, 0.01, 0.99)},
+        ("IMAGE",),
+        note="before a ControlNet; at the size of the render",
     ),
     "LoadImageMask": NodeType(
         "Load Image (as Mask)",

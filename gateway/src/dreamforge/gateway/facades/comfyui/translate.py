@@ -44,7 +44,8 @@ class Translation:
     places: Mapping[str, Place]
     """Where each field is from, so that an error names what the client has sent."""
     init_image: str | None = None
-    control_image: str | None = None
+    control_images: tuple[str, ...] = ()
+    """In the order of `control`."""
     mask: MaskSource | None = None
 
 
@@ -111,8 +112,8 @@ def _translated(simple: Simplified, models: Mapping[str, ModelDescriptor]) -> Tr
         _put_upscale(draft, upscaler)
         _put_second_pass(draft, second_pass(one, last), parts.model)
         _put_second_texts(draft, conditioning, read_conditioning(graph, last, parts), last, parts.model)
-    control_image = _put_control(draft, conditioning)
-    return Translation(draft.fields, draft.places, draft.init_image, control_image, draft.mask)
+    control_images = _put_controls(draft, conditioning)
+    return Translation(draft.fields, draft.places, draft.init_image, control_images, draft.mask)
 
 
 def _only_decoder(graph: Graph) -> Node:
@@ -276,7 +277,7 @@ def _put_second_pass(draft: _Draft, two: SamplerPass, model: ModelDescriptor) ->
 
 def _put_second_texts(draft: _Draft, one: Conditioning, two: Conditioning, last: Node, model: ModelDescriptor) -> None:
     alike = (two.clip_skip, two.loras) == (one.clip_skip, one.loras)
-    if not alike or two.control not in (None, one.control):
+    if not alike or two.controls not in ((), one.controls):
         said = "must come through the nodes that that of the first sampler comes through: only its text may be another"
         raise NodeRefused(last, "positive", said)
     texts = {"prompt": two.positive} | ({"negative_prompt": two.negative} if last.inputs["cfg"] != 1 else {})
@@ -299,22 +300,22 @@ def _factor(draft: _Draft, upscaler: Node) -> float:
     return factor
 
 
-def _put_control(draft: _Draft, conditioning: Conditioning) -> str | None:
-    control = conditioning.control
-    if control is None:
-        return None
-    draft.fields["control"] = {"model_id": control.model_id, "scale": control.scale}
-    draft.places["control/model_id"] = (control.loader.node_id, "control_net_name")
-    draft.places["control/scale"] = draft.places["control"] = (control.node.node_id, "strength")
-    draft.places["control/image"] = (control.image.node_id, "image")
-    return _image_name(control.node, "image", control.image)
+def _put_controls(draft: _Draft, conditioning: Conditioning) -> tuple[str, ...]:
+    controls = conditioning.controls
+    if controls:
+        draft.put("control", [each.fields for each in controls], controls[-1].node, "strength")
+    for index, each in enumerate(controls):
+        draft.places |= each.places(index)
+    return tuple(each.image.inputs["image"] for each in controls)
 
 
 def located(translation: Translation, graph: Graph, problems: Mapping[str, str]) -> WorkflowRefused | None:
     """What is wrong with fields of a job, told of the nodes that they are from; None where no field is of a node."""
     refusals = Refusals({node.node_id: node.class_type for node in graph.nodes.values()})
     for name, detail in problems.items():
-        place = translation.places.get(name) or translation.places.get(name.partition("/")[0])
+        inner = name.rpartition("/")[0]  # a setting of a preprocessor
+        found = (translation.places.get(each) for each in (name, inner, name.partition("/")[0]))
+        place = next(filter(None, found), None)
         if place is not None:
             refusals.add(place[0], "custom_validation_failed", place[1], f"{place[1]}: {detail}")
     return refusals.error() if refusals.found else None

@@ -47,8 +47,6 @@ async def submit_workflow(
     workflow = Workflow(graph=kept, outputs=graph.outputs, client_id=client_id, prompt_id=prompt_id)
     try:
         fields = dict(translation.fields) | await _images(request, translation)
-        if "control_image" in fields:
-            fields["control"] = {**fields["control"], "image": fields.pop("control_image")}
         fields["priority"] = URGENT if urgent else USUAL
         named = key or (key_of_prompt(prompt_id) if prompt_id else None)
         return await runs.start(request, fields, named, workflow=workflow, followed=False)
@@ -63,13 +61,18 @@ async def submit_workflow(
         raise told from error
 
 
-async def _images(request: Request, translation: Translation) -> dict[str, str]:
-    """The hashes of the images that a workflow names. Errors: InvalidRequest, WorkflowRefused, those of an upload."""
-    found = {}
-    for field, name in (("init_image", translation.init_image), ("control_image", translation.control_image)):
-        if name is not None:
-            place = "control/image" if field == "control_image" else field
-            found[field] = (await _hash_of(request, name, translation, place)).sha256
+async def _images(request: Request, translation: Translation) -> dict[str, Any]:  # Any: JSON
+    """The fields with the images that a workflow names. Errors: InvalidRequest, WorkflowRefused, those of an upload."""
+    found: dict[str, Any] = {}  # Any: JSON
+    if translation.init_image is not None:
+        found["init_image"] = (await _hash_of(request, translation.init_image, translation, "init_image")).sha256
+    if translation.control_images:
+        found["control"] = [
+            use | {"image": (await _hash_of(request, name, translation, f"control/{index}/image")).sha256}
+            for index, (use, name) in enumerate(
+                zip(translation.fields["control"], translation.control_images, strict=True)
+            )
+        ]
     if translation.mask is not None:
         found["mask_image"] = await _mask(request, translation.mask, translation)
     return found

@@ -49,6 +49,7 @@ function controlOf(name, rule, { usual = rule.default, needs = [], assets = () =
     case "uploads": return { ...shared, most: rule.maxItems };
     case "loras": return lorasControl(shared, rule, assets("lora"));
     case "group": return groupControl(shared, rule, assets, unset);
+    case "groups": return groupControl({ ...shared, most: rule.maxItems }, rule.items, assets, unset);
     default: return shared;
   }
 }

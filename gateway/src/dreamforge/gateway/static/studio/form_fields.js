@@ -58,6 +58,7 @@ class InputField {
 class GroupField {
   constructor(control, changed) {
     this.name = control.name;
+    this.prefix = `${control.id || control.name}-`;
     this.changed = changed;
     this.fields = new Map();
     this.root = make("div", { className: "group whole row" });
@@ -66,7 +67,7 @@ class GroupField {
 
   describe(control) {
     this.control = control;
-    this.active = arrange(this.root, this.fields, control.controls, this.changed, `${this.name}-`);
+    this.active = arrange(this.root, this.fields, control.controls, this.changed, this.prefix);
   }
 
   get busy() { return this.active.some(field => field.busy); }
@@ -87,6 +88,59 @@ class GroupField {
 
   problems() { return this.active.filter(each => each.enabled).flatMap(each => each.problems()); }
   find([name, ...rest]) { return this.active.find(each => each.enabled && each.name === name)?.find(rest); }
+}
+
+// Several groups of the same fields: those that are set, and an empty one for the next while there may be more.
+class GroupsField {
+  constructor(control, changed) {
+    this.name = control.name;
+    this.changed = changed;
+    this.groups = [];
+    this.root = make("div", { className: "groups whole" });
+    this.describe(control);
+    this.resize();
+  }
+
+  describe(control) {
+    this.control = control;
+    for (const group of this.groups) group.describe(control);
+  }
+
+  resize(wanted = this.groups.findLastIndex(each => each.value !== undefined) + 2) {
+    const count = Math.max(1, Math.min(wanted, this.control.most));
+    for (const group of this.groups.splice(count)) group.root.remove();
+    while (this.groups.length < count) {
+      const group = new GroupField({ ...this.control, id: `${this.name}-${this.groups.length}` }, this.changed);
+      this.groups.push(group);
+      this.root.append(group.root);
+    }
+  }
+
+  get busy() { return this.groups.some(each => each.busy); }
+  get used() { return this.groups.filter(each => each.value !== undefined); }
+
+  get value() { return this.used.length ? this.used.map(each => each.value) : undefined; }
+
+  set value(values) {
+    const all = [values ?? []].flat(); // a form that was kept in the browser may have a single one alone
+    this.resize(all.length + 1);
+    for (const [index, group] of this.groups.entries()) {
+      group.value = all[index];
+      group.enable(true);
+    }
+  }
+
+  enable(on) {
+    this.enabled = on;
+    this.root.hidden = !on;
+    for (const group of this.groups) group.enable(on);
+    this.resize();
+    this.groups.at(-1).enable(on);
+  }
+
+  problems() { return this.groups.flatMap(each => each.problems()); }
+  find([index = 0, ...rest]) { return (this.used[index] || this.groups[0]).find(rest.length ? rest : [this.first]); }
+  get first() { return this.control.controls[0].name; }
 }
 
 class LorasField {
@@ -168,7 +222,9 @@ function arrange(root, fields, controls, changed, prefix = "") {
 }
 
 function newField(control, changed) {
-  const kinds = { upload: ImageField, uploads: ImagesField, group: GroupField, loras: LorasField };
+  const kinds = {
+    upload: ImageField, uploads: ImagesField, group: GroupField, groups: GroupsField, loras: LorasField,
+  };
   return new (kinds[control.kind] || InputField)(control, changed);
 }
 

@@ -78,7 +78,8 @@ const describeLora = ({ model_id, weight, text_weight }) =>
 
 // A request in one line. What has no words of its own here is named as it is called.
 function describeRequest(request) {
-  const { upscale, loras = [], control } = request;
+  const { upscale, loras = [] } = request;
+  const controls = [request.control || []].flat(); // before there could be several, one stood alone
   const others = Object.entries(request).filter(([name, value]) =>
     !DESCRIBED.includes(name) && ["number", "string", "boolean"].includes(typeof value));
   return [
@@ -86,7 +87,7 @@ function describeRequest(request) {
     upscale && upscale.width_px && `enlarged to ${upscale.width_px}×${upscale.height_px}`,
     request.steps && count(request.steps, "step"), request.guidance_scale && `guidance ${request.guidance_scale}`,
     request.sampler, request.mask_image ? "with a mask" : request.init_image && "from an image",
-    ...loras.map(describeLora), control && `controlled by ${control.model_id}`,
+    ...loras.map(describeLora), ...controls.map(each => `controlled by ${each.model_id}`),
     ...others.map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`),
     request.negative_prompt && `without ${request.negative_prompt}`,
   ].filter(Boolean).join(" · ");

@@ -1,4 +1,4 @@
-"""ControlNet: a second network that holds a render to an uploaded image. Import this only in the child."""
+"""ControlNets: networks that hold a render to uploaded images. Import this only in the child."""
 
 import gc
 import inspect
@@ -15,7 +15,7 @@ from dreamforge.gpu_runner.rendering.hooks import Keywords, RenderFeature
 from dreamforge.gpu_runner.rendering.load_report import LoadReport, WeightsWrong, read_part, report_warnings
 from dreamforge.gpu_runner.rendering.passes import PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
-from dreamforge.gpu_runner.rendering.prepared_inputs import control_of
+from dreamforge.gpu_runner.rendering.prepared_inputs import controls_of
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderFailed, RenderWarning
 from dreamforge.gpu_runner.rendering.weights import inspected
 
@@ -23,7 +23,7 @@ from dreamforge.gpu_runner.rendering.weights import inspected
 SHARED = ("cross_attention_dim", "block_out_channels", "in_channels", "addition_embed_type")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Loaded:
     key: ModelKey
     dtype: torch.dtype
@@ -32,54 +32,73 @@ class _Loaded:
 
 
 class ControlNetCache(RenderFeature):
-    """`control` of a request, in the first pass; the last ControlNet used stays in memory beside the pipelines."""
+    """`control` of a request, in the first pass; the nets of the last request stay in memory beside the pipelines."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._loaded: _Loaded | None = None
+        self._loaded: tuple[_Loaded, ...] = ()
 
     def warnings(self, pipeline: Pipeline, task: RenderTask) -> tuple[RenderWarning, ...]:
-        """What the network's files hold that no image will show. Errors: RenderFailed (model_missing, model_broken)."""
-        if (use := task.request.control) is None:
-            return ()
-        return report_warnings(self._loaded_net(task, use.model_id, _dtype(pipeline)).report, use.model_id)
+        """What the networks' files hold that no image will show. Errors: RenderFailed (model_missing, model_broken)."""
+        nets = dict.fromkeys(self._nets(task, _dtype(pipeline)))
+        return tuple(warning for net in nets for warning in report_warnings(net.report, net.key.model_id))
 
     def parts(self, context: PassContext) -> Keywords:
-        """The network.
+        """The networks.
 
-        Errors: RenderFailed (model_missing, model_broken; invalid_request where it belongs to another base).
+        Errors: RenderFailed (model_missing, model_broken; invalid_request where one belongs to another base).
         """
         task = context.task
-        if (use := task.request.control) is None or not context.is_first:
+        if not task.request.control or not context.is_first:
             return {}
-        # Each time: a pipeline that offloads its parts leaves this one in the host's memory too.
-        net = self._loaded_net(task, use.model_id, _dtype(context.base)).net.to(self._device)
-        _check_fit(net, context.base, use.model_id, task)
-        return {"controlnet": net}
+        # Each time: a pipeline that offloads its parts leaves these in the host's memory too.
+        nets = [each.net.to(self._device) for each in self._nets(task, _dtype(context.base))]
+        for net, use in zip(nets, task.request.control, strict=True):
+            _check_fit(net, context.base, use.model_id, task)
+        return {"controlnet": _alone(nets)}
 
     def arguments(self, context: PassContext, pipeline: Pipeline) -> Keywords:
-        """Its image and its scale. Errors: RenderFailed(invalid_request) if the file is no image."""
-        if (use := context.task.request.control) is None or not context.is_first:
+        """Their images, scales and steps. Errors: RenderFailed(invalid_request) if a file is no image."""
+        uses = context.task.request.control
+        if not uses or not context.is_first:
             return {}
-        followed = control_of(context.task, context.current.size_px)
-        # Where `image` is what is rendered over, the ControlNet's image has a keyword of its own.
+        # Where `image` is what is rendered over, the images of ControlNets have a keyword of their own.
         parameters = inspect.signature(type(pipeline).__call__).parameters
         name = "control_image" if "control_image" in parameters else "image"
-        return {name: followed.image if followed else None, "controlnet_conditioning_scale": use.scale}
+        return {
+            name: _alone([each.image for each in controls_of(context.task, context.current.size_px)]),
+            "controlnet_conditioning_scale": _alone([use.scale for use in uses]),
+            "control_guidance_start": [use.start for use in uses],
+            "control_guidance_end": [use.end for use in uses],
+        }
 
     def release(self) -> None:
-        """Let the network go."""
-        if self._loaded is not None:
-            self._loaded = None
+        """Let the networks go."""
+        if self._loaded:
+            self._loaded = ()
             gc.collect()
 
-    def _loaded_net(self, task: RenderTask, model_id: str, dtype: torch.dtype) -> _Loaded:
-        files = task.assets[model_id]
-        key = ModelKey(model_id, Path(files.path), files.digest)
-        if self._loaded is None or (self._loaded.key, self._loaded.dtype) != (key, dtype):
+    def _nets(self, task: RenderTask, dtype: torch.dtype) -> tuple[_Loaded, ...]:
+        """The network of each use; those of the last request that are not among them are let go first."""
+        keys = [_key(task, use.model_id) for use in task.request.control]
+        kept = {each.key: each for each in self._loaded if each.key in keys and each.dtype == dtype}
+        if keys and len(kept) < len(self._loaded):
             self.release()
-            self._loaded = _read(key, dtype)
-        return self._loaded
+        for key in keys:
+            if key not in kept:
+                kept[key] = _read(key, dtype)
+                self._loaded = tuple(kept.values())
+        return tuple(kept[key] for key in keys)
+
+
+def _alone(each: list[Any]) -> Any:  # Any: networks, images or scales
+    """Diffusers wants lists of several only."""
+    return each[0] if len(each) == 1 else each
+
+
+def _key(task: RenderTask, model_id: str) -> ModelKey:
+    files = task.assets[model_id]
+    return ModelKey(model_id, Path(files.path), files.digest)
 
 
 def _read(key: ModelKey, dtype: torch.dtype) -> _Loaded:
