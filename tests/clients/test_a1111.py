@@ -170,7 +170,7 @@ async def test_finished_images_are_enlarged_by_a_registered_upscaler(
     assert one.image.size == (120, 80)
     several = await asyncio.to_thread(client.extra_batch_images, [image, image], upscaler_1="x4", upscaling_resize=2)
     assert [each.size for each in several.images] == [(60, 40)] * 2
-    with pytest.raises(RuntimeError, match="upscaler_1 is 'R-ESRGAN 4x\\+', but must be one of: x4"):
+    with pytest.raises(RuntimeError, match="but must be one of: x4"):
         await asyncio.to_thread(client.extra_single_image, image, upscaler_1="R-ESRGAN 4x+")
     again = {"prompt": "x", "enable_hr": True, "hr_scale": 2, "denoising_strength": 0.5, **SMALL}
     assert (await asyncio.to_thread(client.txt2img, hr_upscaler="x4", **again)).image.size == (128, 128)
