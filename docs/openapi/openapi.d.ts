@@ -2918,7 +2918,7 @@ export interface components {
              * @description Registered ControlNets, each with the image that the render follows and the steps in which it does.
              * @default []
              */
-            control?: components["schemas"]["ControlUse"][];
+            control?: components["schemas"]["ControlUse"][] | components["schemas"]["ControlUse"] | null;
             /** @default null */
             deadlines?: components["schemas"]["Deadlines"] | null;
             /**

@@ -12,7 +12,7 @@ from dreamforge.contracts.models.model_files import ModelFileRefused, PickleRefu
         "unet\\config.json", "C:config.json", "unet/\x00.json", "a\nb.json", "\u202econfig.json", "", "unet/",
         ".hidden.json", "unet/.cache/config.json", "con.json", "unet/NUL.txt", "unet/a .json/ ", "unet./config.json",
         "é" * 140 + ".json", "a/" * 300 + "b.json",
-        "unet/hook.py", "unet/lib.so", "model.gguf", "script.sh", "weights.onnx", "notes.pdf", "README.exe", "unet",
+        "unet/hook.py", "unet/lib.so", "model.tflite", "script.sh", "weights.onnx", "notes.pdf", "README.exe", "unet",
     ],
 )  # fmt: skip
 def test_another_place_or_kind_is_refused(path: str) -> None:
@@ -34,5 +34,6 @@ def test_two_files_are_not_the_same_one_on_some_system(paths: tuple[str, ...]) -
 def test_what_models_are_made_of_is_allowed() -> None:
     refuse_files(
         ["model_index.json", "README.md", "LICENSE", "LICENSE.txt", "NOTICE", "tokenizer/merges.txt",
-         "tokenizer/spiece.model", "unet/diffusion_pytorch_model-00001-of-00002.safetensors", "scheduler/con_fig.json"]
+         "transformer/model-Q4_K_M.gguf", "tokenizer/spiece.model",
+         "unet/diffusion_pytorch_model-00001-of-00002.safetensors", "scheduler/con_fig.json"]
     )  # fmt: skip

@@ -10,11 +10,12 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
-from pydantic import BaseModel, GetJsonSchemaHandler
+from pydantic import BaseModel, BeforeValidator, GetJsonSchemaHandler
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from dreamforge.contracts.lists import in_a_list
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Parameters
 from dreamforge.contracts.request.bounds import Bounds
 from dreamforge.contracts.request.image_size import ImageSizes
@@ -131,6 +132,12 @@ class RequestParameter:
     def required(self) -> bool:
         """Whether every request has to say it."""
         return self.default is None and not self.nullable
+
+    @property
+    def takes_one_alone(self) -> bool:
+        """Whether one item, or null, stands for a list."""
+        metadata = get_args(self.annotation)[1:] if get_origin(self.annotation) is Annotated else ()
+        return any(isinstance(each, BeforeValidator) and each.func is in_a_list for each in metadata)
 
     @property
     def type(self) -> Any:

@@ -1,9 +1,10 @@
 """The declarations as types and documents: the fields of a body, and the JSON Schema of what one model takes. Pure."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter
 
+from dreamforge.contracts.lists import in_a_list
 from dreamforge.contracts.models.descriptor import JOB_KINDS, ModelDescriptor
 from dreamforge.contracts.request.bounds import Bounds, Json
 from dreamforge.contracts.request.declaration import GROUPS, RequestParameter
@@ -41,7 +42,18 @@ def _bounded(parameter: RequestParameter, bounds: Bounds) -> Any:
         return Annotated[float, Field(ge=least, le=most, allow_inf_nan=False)]
     if kind is str:
         return Annotated[str, StringConstraints(min_length=least, max_length=most), AfterValidator(_without_nul)]  # type: ignore[arg-type]  # lengths are whole
-    return kind if least is most is None else Annotated[kind, Field(min_length=least, max_length=most)]  # type: ignore[arg-type]  # lengths are whole
+    if not parameter.takes_one_alone:
+        return _of_length(kind, bounds)
+    # What is made into a list is bounded as a list, and a document says that one alone is taken.
+    listed = _of_length(parameter.type, bounds)
+    also = listed | get_args(parameter.type)[0] | None
+    return Annotated[listed, BeforeValidator(in_a_list, json_schema_input_type=also)]
+
+
+def _of_length(kind: Any, bounds: Bounds) -> Any:
+    if bounds.minimum is bounds.maximum is None:
+        return kind
+    return Annotated[kind, Field(min_length=bounds.minimum, max_length=bounds.maximum)]  # type: ignore[arg-type]  # lengths are whole
 
 
 def request_schema(model: ModelDescriptor, limits: Limits) -> Json:
