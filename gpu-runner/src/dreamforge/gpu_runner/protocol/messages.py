@@ -11,6 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from dreamforge.contracts.events import FailureReason, WarningCode
 from dreamforge.contracts.models.descriptor import Sha256, Tier, Value
 from dreamforge.contracts.pictures.formats import ContentType
+from dreamforge.contracts.validation import describe_validation_error, dotted
 from dreamforge.gpu_runner.protocol.frames import Frame, FrameError
 from dreamforge.gpu_runner.protocol.recipe import Engine, Recipe
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
@@ -237,6 +238,11 @@ def to_frame(message: ToChild | FromChild) -> Frame:
     return Frame(message.model_dump_json().encode(), body)
 
 
+def _wrong_with(error: ValidationError) -> str:
+    """On one line: only the first line of a reason is logged."""
+    return "; ".join(f"{dotted(where)}: {what}" for where, what in describe_validation_error(error, maximum=3))
+
+
 def to_child_from_frame(frame: Frame) -> ToChild:
     """The supervisor's message in a frame. Errors: BadMessage."""
     if frame.body:
@@ -244,7 +250,7 @@ def to_child_from_frame(frame: Frame) -> ToChild:
     try:
         return _TO_CHILD.validate_json(frame.header)
     except ValidationError as error:
-        raise BadMessage(reason=str(error)) from error
+        raise BadMessage(reason=_wrong_with(error)) from error
 
 
 def from_child_from_frame(frame: Frame) -> FromChild:
@@ -252,7 +258,7 @@ def from_child_from_frame(frame: Frame) -> FromChild:
     try:
         message = _FROM_CHILD.validate_json(frame.header)
     except ValidationError as error:
-        raise BadMessage(reason=str(error)) from error
+        raise BadMessage(reason=_wrong_with(error)) from error
     if isinstance(message, Image):
         return message.model_copy(update={"body": frame.body})
     if frame.body:

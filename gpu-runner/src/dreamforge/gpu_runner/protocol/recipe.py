@@ -6,10 +6,11 @@ content hash of an image is also the hash of its recipe's result.
 
 from collections.abc import Sequence
 from itertools import zip_longest
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_serializer
+from pydantic import BeforeValidator, ConfigDict, Field, field_serializer
 
+from dreamforge.contracts.lists import in_a_list
 from dreamforge.contracts.models.descriptor import SamplerName, Sha256, Tier, Value, is_empty, is_none
 from dreamforge.contracts.request.values import Geometry, Seed
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
@@ -128,7 +129,7 @@ class Recipe(Value):
     mask_image: Sha256 | None = Field(default=None, exclude_if=is_none)
     strength: float | None = Field(default=None, exclude_if=is_none)
     loras: tuple[LoraUsed, ...] = Field(default=(), exclude_if=is_empty)
-    control: tuple[ControlUsed, ...] = Field(default=(), exclude_if=is_empty)
+    control: Annotated[tuple[ControlUsed, ...], BeforeValidator(in_a_list)] = Field(default=(), exclude_if=is_empty)
     #: The size of the finished image; width_px and height_px are those of the first pass.
     upscale: UpscaleUsed | None = Field(default=None, exclude_if=is_none)
     vae: VaeUsed | None = Field(default=None, exclude_if=is_none)
