@@ -56,7 +56,7 @@ async def test_images_come_with_progress(client: "Client[Any]") -> None:
 
 async def test_a_repeat_renders_nothing_again(client: "Client[Any]") -> None:
     async with client:
-        call = {"prompt": "once", "parameters": SMALL, "idempotency_key": "call-1"}
+        call = {"prompt": "once", "parameters": SMALL, "idempotency_key": "a-repeat"}
         first, second = [(await client.call_tool("generate_image", call)).structured_content for _ in range(2)]
         assert first == second
 
