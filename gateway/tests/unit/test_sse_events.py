@@ -1,8 +1,13 @@
 """History and live events are merged, and each client gets each event once."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
+import pytest
+
+from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.events import (
     CancelRequested,
     Decision,
@@ -16,9 +21,11 @@ from dreamforge.contracts.events import (
 )
 from dreamforge.contracts.log.envelope import seal
 from dreamforge.contracts.request.render_request import RenderRequest
-from dreamforge.gateway.events.hub import Subscription
+from dreamforge.gateway.events.hub import Hub, Subscription
+from dreamforge.gateway.events.live import LiveStream
 from dreamforge.gateway.events.sse import Acceptance, SseEvent, StreamCursor, accepted, merge, sse_event_of
 from dreamforge.gateway.http.cursor import EventCursor
+from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.message import LogMessage
 
 T0 = datetime(2026, 11, 23, tzinfo=UTC)
@@ -142,3 +149,20 @@ def test_one_large_event_is_not_slowness() -> None:
     subscription = Subscription(("J",), limit_bytes=1, reading_history=False)
     subscription.push(ASKED)
     assert subscription.take() == [ASKED]
+
+
+@pytest.mark.parametrize("error", [DependencyAway(dependency="nats", reason="is away"), RuntimeError("a bug")])
+async def test_the_end_of_a_job_is_sent_also_where_its_last_steps_cannot_be_read(error: Exception) -> None:
+    async def fails(_after: int, _job_id: str) -> list[SseEvent]:
+        raise error
+
+    subscription = Subscription(("J",), limit_bytes=10**6, reading_history=False)
+    hub = Hub(cast(Bus, None), limit_streams=1, limit_bytes=1, heartbeat_seconds=1)
+    live = LiveStream(hub, subscription, StreamCursor(EventCursor()), fails)
+    live.frames(BEGUN)
+    subscription.push(ENDED)
+    subscription.wake.clear()
+    assert (live.pull(), live.over) == (b"", False)
+    await asyncio.wait_for(subscription.wake.wait(), 10)
+    assert b"event: cancelled" in live.pull()
+    assert live.over

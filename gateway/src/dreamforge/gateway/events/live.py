@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
 
 from loguru import logger
 from starlette.types import Receive, Scope, Send
@@ -147,10 +146,11 @@ class LiveStream:
             steps += await self._read_steps(self._position.cursor.steps, job_id)
         except DependencyAway as error:
             logger.warning("the last steps of job {} are not sent: {}", job_id, error)
-        steps.sort(key=lambda event: event.sequence)
-        self._last = merge([event for event in events if not event.is_step], steps)
-        self._ending = None
-        self.subscription.notify()
+        finally:  # whatever became of the steps, the end of the job is sent: a client waits for it
+            steps.sort(key=lambda event: event.sequence)
+            self._last = merge([event for event in events if not event.is_step], steps)
+            self._ending = None
+            self.subscription.notify()
 
     def close(self) -> None:
         """Give up the subscription, once."""
@@ -166,7 +166,6 @@ class LiveStream:
 
 
 async def _until_gone(receive: Receive, subscription: Subscription) -> None:
-    message: Any = None
-    while message is None or message["type"] != "http.disconnect":
-        message = await receive()
+    while (await receive())["type"] != "http.disconnect":
+        pass
     subscription.end()

@@ -164,16 +164,12 @@ class TenantQuotas:
 
     def hold(self, tenant: str, quota: Quota) -> None:
         """As `held`, until it is released."""
-        self.require_room(tenant, quota)
-        self._now[quota][tenant] += 1
-
-    def require_room(self, tenant: str, quota: Quota) -> None:
-        """Whether one more could be held now. Errors: QuotaExceeded, DependencyAway."""
         limit, used = self.of(tenant).limit(quota), self._now[quota][tenant]
         if limit is not None and used >= limit:
             raise QuotaExceeded(
                 quota=quota, tenant=tenant, limit=limit, used=used, wanted=1, retry_after_seconds=SOON_SECONDS
             )
+        self._now[quota][tenant] += 1
 
     def release(self, tenant: str, quota: Quota) -> None:
         """The stream or upload has ended."""
