@@ -22,6 +22,7 @@ from dreamforge.gpu_runner.protocol.messages import Ready, Render, Starting, Sto
 from dreamforge.gpu_runner.rendering.renderer import Renderer
 from dreamforge.gpu_runner.worker import sandbox
 from dreamforge.gpu_runner.worker.connection import EXIT_OK, Inbox, Outbox, start_reader
+from dreamforge.gpu_runner.worker.finishing import AtOnce, Finishing, FinishingThread
 from dreamforge.gpu_runner.worker.task_runner import TaskRunner
 from dreamforge.runtime import clock
 from dreamforge.runtime.service.telemetry import configure_logging
@@ -44,8 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         renderer = _start_renderer(options, outbox)
         _report_ready(renderer, outbox)
-        runner = TaskRunner(renderer, send=outbox.send, clock=clock.monotonic_seconds)
+        finishing: Finishing = AtOnce() if renderer.instant else FinishingThread()
+        runner = TaskRunner(renderer, send=outbox.send, clock=clock.monotonic_seconds, finishing=finishing)
         _serve(runner, inbox, slots=options.slots)
+        finishing.flush()
     except (BrokenPipeError, ConnectionResetError):
         pass  # the supervisor is gone, and this thread noticed before the reader did
     return EXIT_OK

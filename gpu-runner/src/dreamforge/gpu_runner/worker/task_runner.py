@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from loguru import logger
 
@@ -29,6 +30,7 @@ from dreamforge.gpu_runner.rendering.renderer import (
     RenderWarning,
 )
 from dreamforge.gpu_runner.worker.batch_bounds import BatchBounds
+from dreamforge.gpu_runner.worker.finishing import AtOnce, Finishing
 from dreamforge.gpu_runner.worker.open_tasks import IsCancelled, OpenTasks, Send, short
 from dreamforge.gpu_runner.worker.render_batches import RenderBatch, halves, next_batch
 
@@ -36,11 +38,14 @@ from dreamforge.gpu_runner.worker.render_batches import RenderBatch, halves, nex
 class TaskRunner:
     """Drives a renderer through tasks and reports what happens through `send`.
 
-    clock: seconds from a monotonic clock.
+    clock: seconds from a monotonic clock. finishing: where finished images are encoded and sent.
     """
 
-    def __init__(self, renderer: Renderer, *, send: Send, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, renderer: Renderer, *, send: Send, clock: Callable[[], float], finishing: Finishing | None = None
+    ) -> None:
         self._renderer, self._send, self._clock = renderer, send, clock
+        self._finishing = finishing or AtOnce()
         self._bounds = BatchBounds(renderer, send)
 
     def load(self, message: Load) -> None:
@@ -52,13 +57,20 @@ class TaskRunner:
             self._send(LoadFailed(model_id=message.model_id, reason=failure.reason, message=short(failure.message)))
 
     def render(self, tasks: Sequence[RenderTask], is_cancelled: IsCancelled) -> FailureReason | None:
-        """Render the images of tasks, together where they can be, and send each when it is finished.
+        """Render the images of tasks, together where they can be; each is encoded and sent beside the next.
 
         Each task ends in exactly one of Done, Failed, Cancelled. Returns the reason of a failure after which the worker
         has to leave: CHILD_CRASHED (the GPU context is gone).
         """
         started = self._clock()
-        work = OpenTasks(tasks, self._send, is_cancelled, lambda: self._clock() - started, self._renderer.peak_bytes)
+        work = OpenTasks(
+            tasks,
+            self._send,
+            is_cancelled,
+            lambda: self._clock() - started,
+            self._renderer.peak_bytes,
+            self._finishing,
+        )
         try:
             for task in tasks:
                 self._begin(task, work)
@@ -69,6 +81,7 @@ class TaskRunner:
         except RenderFailed as failure:  # of the device, and so of every task
             for task in tasks:
                 work.fail(task, failure)
+            self._finishing.flush()  # the worker leaves
             return failure.reason
         return None
 
@@ -107,7 +120,7 @@ class TaskRunner:
         if None not in rendered:
             self._bounds.ran(batch, (self._renderer.work_seconds() - work_started) / len(batch))
         for image, result in zip(batch, rendered, strict=True):
-            self._send_image(image, result, seconds, work)
+            self._finish(image, result, seconds, work)
 
     def _recover(self, batch: RenderBatch, error: Exception, work: OpenTasks) -> None:
         """After a run that failed: its halves, or the end of the one task that cannot be rendered."""
@@ -137,8 +150,8 @@ class TaskRunner:
 
         return self._renderer.render(image.task, image.seed, on_one_step)
 
-    def _send_image(self, image: TaskImage, result: RenderedImage | None, seconds: float, work: OpenTasks) -> None:
-        """Send what came of an image, unless its task has ended; if nothing did, it is rendered alone.
+    def _finish(self, image: TaskImage, result: RenderedImage | None, seconds: float, work: OpenTasks) -> None:
+        """Hand on what came of an image, unless its task has ended; if nothing did, it is rendered alone.
 
         Alone, every means against what a model cannot render is at hand.
         """
@@ -149,19 +162,22 @@ class TaskRunner:
             if result is None:
                 result = self._render_alone(image, self._on_step((image,), work, started))
                 seconds = self._clock() - started
-            finished = self._encoded(image, result, seconds)
         except RenderCancelled:
             return
         except Exception as error:
             self._fail(image.task, error, work)
         else:
-            work.finished(image.task, finished)
+            self._warn(image.task, result.warnings, image.index)
+            work.rendered(image.task, partial(self._encoded, image, result, seconds), len(result.scanlines))
 
     def _encoded(self, image: TaskImage, result: RenderedImage, seconds: float) -> Image:
+        """The file of a rendered image. Errors: RenderFailed."""
         task, began = image.task, self._clock()
-        self._warn(task, result.warnings, image.index)
         width_px, height_px = task.output_px
-        file = encode(result.scanlines, task.output_px, task.request, result.recipe)
+        try:
+            file = encode(result.scanlines, task.output_px, task.request, result.recipe)
+        except Exception as error:
+            raise as_failure(error) from error
         return Image(
             task_id=task.task_id,
             image_index=image.index,
