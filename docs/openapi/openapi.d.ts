@@ -1729,13 +1729,14 @@ export interface components {
              */
             starting?: boolean;
             /**
-             * Step Seconds
-             * @description mean seconds a step, by preset
-             * @default {}
+             * @description how fast it is, as far as it has measured
+             * @default {
+             *       "beside": {},
+             *       "loads": {},
+             *       "steps": {}
+             *     }
              */
-            step_seconds?: {
-                [key: string]: number;
-            };
+            times?: components["schemas"]["MeasuredTimes"];
         };
         /**
          * ImportReply
@@ -2067,6 +2068,45 @@ export interface components {
              * @description whose jobs it submits and sees; null: any
              */
             tenant: string | null;
+        };
+        /**
+         * MeasuredTimes
+         * @description Medians of the last runs, by shape (see `contracts.fleet.batch_shape`). Empty: nothing was measured yet.
+         *
+         *     A shape's size is that of the largest pass, and steps are counted at that size (`RenderRequest.steps_at_full_size`).
+         */
+        MeasuredTimes: {
+            /**
+             * Beside
+             * @description seconds an image takes beside its steps: text encoding, decoding, its file and the upload
+             * @default {}
+             */
+            beside?: {
+                [key: string]: number;
+            };
+            /**
+             * Load Bytes Per Second
+             * @description how fast models are loaded, over the last loads
+             */
+            load_bytes_per_second?: number | null;
+            /**
+             * Loads
+             * @description seconds to load a model, by model id
+             * @default {}
+             */
+            loads?: {
+                [key: string]: number;
+            };
+            /**
+             * Steps
+             * @description seconds an image and step, by model and size, and by how many images were in the run
+             * @default {}
+             */
+            steps?: {
+                [key: string]: {
+                    [key: string]: number;
+                };
+            };
         };
         /**
          * ModelDescriptor

@@ -146,6 +146,9 @@ async def test_a_prompt_becomes_a_real_picture_and_a_model_that_has_to_be_read_f
         told[model_id] = [(json.loads(each.data)["step"], json.loads(each.data).get("loading")) for each in steps]
     assert told["a"][0][1] is None, "it was loaded before its first job"
     assert told["b"][:2] == [(0, "b"), (1, None)]
-    beat = await eventually(stage.beat, until=lambda beat: beat is not None and beat.step_seconds != {})
+    beat = await eventually(stage.beat, until=lambda beat: beat is not None and len(beat.times.beside) == 2)
     assert beat is not None
-    assert beat.step_seconds.keys() == {"standard"}
+    assert beat.times.steps.keys() == beat.times.beside.keys()
+    assert all(steps[1] > 0 for steps in beat.times.steps.values())
+    assert beat.times.loads.keys() == {"a", "b"}
+    assert beat.times.load_bytes_per_second is not None

@@ -2,6 +2,7 @@
 
 from pydantic import AwareDatetime, Field
 
+from dreamforge.contracts.measured_times import MeasuredTimes
 from dreamforge.contracts.models.descriptor import Token, Value
 
 # A job must run elsewhere within 5 s of its runner's death: a lease of 3 s (the server may end it 0.3 s late) leaves
@@ -48,7 +49,7 @@ class Heartbeat(Value):
     model_ids: tuple[str, ...] = Field(default=(), description="what it can load")
     resident_model_ids: tuple[str, ...] = Field(default=(), description="what is loaded now")
     active: tuple[ActiveAttempt, ...] = ()
-    step_seconds: dict[str, float] = Field(default={}, description="mean seconds a step, by preset")
+    times: MeasuredTimes = Field(default=MeasuredTimes(), description="how fast it is, as far as it has measured")
     batch_max: int = Field(default=1, ge=1, description="most images it renders in one run; 1: each alone")
     batch_bounds: dict[str, int] = Field(
         default={}, description="images it renders in one run, as far as it has learnt, by model and size"

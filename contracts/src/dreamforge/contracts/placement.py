@@ -37,6 +37,11 @@ class Needs:
     width_px: int
     assets: tuple[str, ...] = ()
 
+    @property
+    def batch_shape(self) -> str:
+        """What times are measured for (see `contracts.fleet.batch_shape`)."""
+        return batch_shape(self.model_id, self.width_px, self.height_px)
+
 
 def needs_of(request: RenderRequest) -> Needs:
     """What a request needs."""

@@ -48,6 +48,21 @@ class RenderRequest(RequestParameters):
         rendered = self.images * (self.geometry.size if self.geometry else 1)
         return rendered * sum(each.steps * each.width_px * each.height_px for each in passes)
 
+    @property
+    def steps_at_full_size(self) -> float:
+        """Steps that one image takes, counted at the size of its largest pass: what the time of a render grows with."""
+        first = self.steps * self._strength
+        if self.upscale is None:
+            return first
+        second = self.second_pass(self.upscale)
+        share = self.width_px * self.height_px / (second.width_px * second.height_px)
+        return first * share + second.steps * self.upscale.strength
+
+    @property
+    def _strength(self) -> float:
+        """The share of the steps that its first pass makes."""
+        return 1.0 if self.init_image is None or self.strength is None else self.strength
+
     def second_pass(self, upscale: Upscale) -> "RenderRequest":
         """The request as it holds for its second pass."""
         own = {name: value for name in OF_BOTH_PASSES if (value := getattr(upscale, name)) is not None}

@@ -19,17 +19,19 @@ from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.retry_policy import RetryPolicy
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gpu_runner import metrics
-from dreamforge.gpu_runner.protocol.messages import Image
+from dreamforge.gpu_runner.protocol.messages import Image, StepDone
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.supervisor.admission import Drop, Refuse, RunnerIdentity, admit, is_running_here
 from dreamforge.gpu_runner.supervisor.artifact_uploader import ArtifactUploader
 from dreamforge.gpu_runner.supervisor.assignment import ReceivedAssignment
 from dreamforge.gpu_runner.supervisor.attempt_recorder import AttemptRecorder
+from dreamforge.gpu_runner.supervisor.attempt_times import AttemptTimes
 from dreamforge.gpu_runner.supervisor.child_supervisor import ChildSupervisor
 from dreamforge.gpu_runner.supervisor.picture_signing import SignPicture
 from dreamforge.gpu_runner.supervisor.progress_publisher import ProgressPublisher
 from dreamforge.gpu_runner.supervisor.render_slots import AttemptGroup, RenderSlots
 from dreamforge.gpu_runner.supervisor.render_tasks import RenderTaskFactory
+from dreamforge.gpu_runner.supervisor.run_times import RunTimes
 from dreamforge.gpu_runner.supervisor.task_monitor import AttemptLost, TaskMonitor
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.event_store import EventStore, JobOutcome, LoadedJob
@@ -70,6 +72,7 @@ class AttemptServices:
     progress: ProgressPublisher
     tasks: RenderTaskFactory
     slots: RenderSlots
+    times: RunTimes
     retry_policy: RetryPolicy
     stall_seconds: float
     load_seconds: float
@@ -186,15 +189,22 @@ class Attempt:
 
     def _monitor(self, request: RenderRequest, task: RenderTask, recorder: AttemptRecorder) -> TaskMonitor:
         steps = self.services.progress.of(self.assignment, request, task.to_render)
+        times = AttemptTimes(self.services.times, request)
+
+        async def on_step(step: StepDone) -> None:
+            times.step(step)
+            await steps.publish(step)
 
         async def store(image: Image, seed: int) -> None:
+            steps_seconds, began = times.steps_seconds, clock.monotonic_seconds()
             recorder.store(await self._store_image(image, seed))
+            times.image(image.timings, steps_seconds, clock.monotonic_seconds() - began)
 
         return TaskMonitor(
             self.services.child,
             self.group,
             task,
-            on_step=steps.publish,
+            on_step=on_step,
             on_loading=steps.loading,
             on_warning=recorder.warn,
             store=store,

@@ -58,6 +58,8 @@ class ChildSupervisor:
 
     options: ChildOptions
     on_change: Callable[[], None] = lambda: None
+    #: Called with the id of a model that was loaded, the seconds it took and its bytes.
+    on_loaded: Callable[[str, float, int], None] = lambda _model_id, _seconds, _bytes: None
     #: What the present child said of itself; None while there is none that is ready.
     ready: Ready | None = None
     #: Bytes by model id, of what is loaded now.
@@ -213,6 +215,7 @@ class ChildSupervisor:
             case ModelLoaded():
                 logger.info("model {} loaded in {:.2f} s", message.model_id, message.seconds)
                 self.resident[message.model_id] = message.bytes
+                self.on_loaded(message.model_id, message.seconds, message.bytes)
                 self.on_change()
             case Unloaded():
                 self.resident.pop(message.model_id, None)

@@ -11,6 +11,7 @@ from dreamforge.contracts import fleet
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.log.streams import RUNNERS_BUCKET
 from dreamforge.contracts.log.subjects import key_of
+from dreamforge.contracts.measured_times import MeasuredTimes
 from dreamforge.gpu_runner.machine.device import LocalDevice
 from dreamforge.gpu_runner.supervisor.admission import RunnerIdentity
 from dreamforge.runtime.log.bus import ApiError, Bus, ack
@@ -28,7 +29,7 @@ class RunnerActivity:
     accepting: bool
     resident: dict[str, int]
     active: tuple[fleet.ActiveAttempt, ...]
-    step_seconds: dict[str, float]
+    times: MeasuredTimes
     batch_max: int
     batch_bounds: dict[str, int]
 
@@ -56,7 +57,7 @@ def heartbeat_of(
         model_ids=tuple(sorted(identity.model_ids)),
         resident_model_ids=tuple(sorted(activity.resident)),
         active=activity.active,
-        step_seconds=dict(activity.step_seconds),
+        times=activity.times,
         batch_max=activity.batch_max,
         batch_bounds=dict(activity.batch_bounds),
     )

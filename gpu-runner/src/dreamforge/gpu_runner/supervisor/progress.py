@@ -6,9 +6,6 @@ from datetime import datetime
 from dreamforge.contracts.events import StepProgressed
 from dreamforge.gpu_runner.protocol.messages import StepDone
 
-#: Weight of the newest step in the running mean: follows a slow-down within about ten steps.
-MEAN_WEIGHT = 0.2
-
 
 @dataclass(slots=True)
 class ProgressEstimate:
@@ -56,12 +53,3 @@ class ProgressEstimate:
             eta_seconds=0.0,
             loading=model_id,
         )
-
-
-def running_mean(mean: float | None, value: float) -> float:
-    """The mean after one more value; the first value is the mean.
-
-    >>> running_mean(None, 2.0), running_mean(1.0, 2.0)
-    (2.0, 1.2)
-    """
-    return value if mean is None else mean + MEAN_WEIGHT * (value - mean)

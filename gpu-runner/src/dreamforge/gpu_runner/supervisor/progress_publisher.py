@@ -1,6 +1,6 @@
-"""Publishes the progress of attempts, and remembers how long steps take on this runner."""
+"""Publishes the progress of attempts."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.events import StepProgressed
@@ -8,7 +8,7 @@ from dreamforge.contracts.log.envelope import seal
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gpu_runner.protocol.messages import StepDone
 from dreamforge.gpu_runner.supervisor.assignment import ReceivedAssignment
-from dreamforge.gpu_runner.supervisor.progress import ProgressEstimate, running_mean
+from dreamforge.gpu_runner.supervisor.progress import ProgressEstimate
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.bus import Bus
 
@@ -19,8 +19,6 @@ class ProgressPublisher:
 
     bus: Bus
     source: str
-    #: Mean seconds a step takes, by preset, for the heartbeat.
-    mean_seconds: dict[str, float] = field(default_factory=dict)
 
     def of(
         self, assignment: ReceivedAssignment, request: RenderRequest, to_render: tuple[int, ...]
@@ -41,8 +39,6 @@ class AttemptProgress:
 
     async def publish(self, step: StepDone) -> None:
         """Publish without waiting for an ack; a step that cannot be published is lost, by design."""
-        if step.step == step.steps and step.run_size == 1:
-            self._remember(step.elapsed_seconds / step.steps)
         await self._publish(self.estimate.event(step, clock.now()))
 
     async def loading(self, model_id: str) -> None:
@@ -61,7 +57,3 @@ class AttemptProgress:
             await self.publisher.bus.publish(envelope.subject, envelope.data, envelope.headers)
         except DependencyAway:
             return
-
-    def _remember(self, seconds_a_step: float) -> None:
-        means, preset = self.publisher.mean_seconds, self.request.preset
-        means[preset] = running_mean(means.get(preset), seconds_a_step)

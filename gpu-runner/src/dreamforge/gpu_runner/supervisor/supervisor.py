@@ -35,6 +35,7 @@ from dreamforge.gpu_runner.supervisor.progress_publisher import ProgressPublishe
 from dreamforge.gpu_runner.supervisor.registration import RunnerRegistration
 from dreamforge.gpu_runner.supervisor.render_slots import RenderSlots
 from dreamforge.gpu_runner.supervisor.render_tasks import RenderTaskFactory
+from dreamforge.gpu_runner.supervisor.run_times import RunTimes
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.bus import NATS_ERRORS, Bus
 from dreamforge.runtime.log.event_store import EventStore
@@ -53,6 +54,7 @@ class Supervisor:
     objects: ObjectStore
     store: EventStore = field(init=False)
     bucket: ClaimedBucket = field(init=False)
+    times: RunTimes = field(init=False)
     child: ChildSupervisor = field(init=False)
     attempts: AttemptManager = field(init=False)
     heartbeat: HeartbeatPublisher = field(init=False)
@@ -70,10 +72,13 @@ class Supervisor:
         source = f"/dreamforge/gpu-runner/{identity.runner_id}"
         self.store = EventStore(self.bus, source)
         self.bucket = ClaimedBucket(self.objects)
+        self.times = RunTimes()
         self.progress = ProgressPublisher(self.bus, source)
         self.registration = RunnerRegistration(self.bus, self.store)
         self.offer = ModelOffer(settings, self.registration, on_offer=self._offer)
-        self.child = ChildSupervisor(child_options(settings), on_change=self._child_changed)
+        self.child = ChildSupervisor(
+            child_options(settings), on_change=self._child_changed, on_loaded=self.times.loaded
+        )
         self.heartbeat = HeartbeatPublisher(
             self.bus, identity.runner_id, heartbeat=self._heartbeat, refresh=self._refresh
         )
@@ -171,6 +176,7 @@ class Supervisor:
             uploads=ArtifactUploader(self.objects),
             sign=picture_signing(self.settings),
             progress=self.progress,
+            times=self.times,
             tasks=RenderTaskFactory(
                 self.offer.models,
                 InputCache(self.objects, self.settings.state_dir / "uploads"),
@@ -202,7 +208,7 @@ class Supervisor:
             accepting=self.ready.is_set() and self.child.accepting,
             resident=self.child.resident,
             active=self.attempts.active,
-            step_seconds=self.progress.mean_seconds,
+            times=self.times.measured,
             batch_max=self.settings.batch_max,
             batch_bounds=self.child.batch_bounds,
         )
