@@ -59,6 +59,7 @@ ENTRIES = {
         "audit",
         "Show who did what, and from where: jobs, keys, models, queues, tenants, sign-ins, refused credentials.",
     ),
+    "doctor": CommandEntry("doctor", "doctor", "Say what is wrong with this installation, and what to do about it."),
     "generate": CommandEntry(
         "generate", "generate", "Render a prompt, watch it live, save the images.", asks_gateway=True
     ),
