@@ -8,6 +8,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from dreamforge.runtime.private_folder import open_private
 
 RECORD_NAME = "stack.json"
+# The other processes of a stack are services, which answer /readyz.
+SERVERS = ("nats", "postgres", "s3")
 
 
 class RunningProcess(BaseModel):

@@ -13,10 +13,7 @@ from dreamforge.cli.service_settings import RUNNING_STACK, effective_settings, r
 from dreamforge.cli.settings import from_environment
 from dreamforge.cli.stack.ready import readiness_of
 from dreamforge.cli.stack.show import stack_table
-from dreamforge.cli.stack_record import StackRecord, read_record
-
-# The other processes of a stack are services, which answer /readyz.
-SERVERS = ("nats", "postgres", "s3")
+from dreamforge.cli.stack_record import SERVERS, StackRecord, read_record
 
 
 def status(json: Json = False) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 
-from dreamforge.cli.commands.status import SERVERS
 from dreamforge.cli.doctor.configuration import check_configuration
 from dreamforge.cli.doctor.disk import check_disk
 from dreamforge.cli.doctor.findings import Finding, fault, note
@@ -16,7 +15,7 @@ from dreamforge.cli.doctor.services import check_gateway, check_port, check_serv
 from dreamforge.cli.doctor.state_folder import check_state_folder
 from dreamforge.cli.failure import hint_of
 from dreamforge.cli.settings import CliSettings
-from dreamforge.cli.stack_record import StackRecord
+from dreamforge.cli.stack_record import SERVERS, StackRecord
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.runtime.log.bus import ApiError
 
