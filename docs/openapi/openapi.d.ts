@@ -1700,6 +1700,12 @@ export interface components {
              * @default false
              */
             draining?: boolean;
+            /**
+             * Ending
+             * @description those of them that count for no slot: rendered and not yet recorded, or nearly rendered
+             * @default []
+             */
+            ending?: components["schemas"]["ActiveAttempt"][];
             /** Free Bytes */
             free_bytes: number;
             /** Instance Id */

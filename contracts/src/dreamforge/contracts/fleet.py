@@ -49,6 +49,10 @@ class Heartbeat(Value):
     model_ids: tuple[str, ...] = Field(default=(), description="what it can load")
     resident_model_ids: tuple[str, ...] = Field(default=(), description="what is loaded now")
     active: tuple[ActiveAttempt, ...] = ()
+    ending: tuple[ActiveAttempt, ...] = Field(
+        default=(),
+        description="those of them that count for no slot: rendered and not yet recorded, or nearly rendered",
+    )
     times: MeasuredTimes = Field(default=MeasuredTimes(), description="how fast it is, as far as it has measured")
     batch_max: int = Field(default=1, ge=1, description="most images it renders in one run; 1: each alone")
     batch_bounds: dict[str, int] = Field(

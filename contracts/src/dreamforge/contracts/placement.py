@@ -62,6 +62,8 @@ class RunnerLoad:
     heartbeat: Heartbeat
     committed_bytes: int = 0
     committed_slots: int = 0
+    #: Attempts whose slots are free already, although they may still render for a moment.
+    ending: int = 0
 
     @property
     def free_slots(self) -> int:
@@ -147,7 +149,7 @@ def _scored(needs: Needs, need: int, runner: RunnerLoad, tier: str | None, toget
     )
     score = (
         RESIDENT_SCORE * resident
-        + IDLE_SCORE * runner.free_slots / heartbeat.slots
+        + IDLE_SCORE * runner.free_slots / (heartbeat.slots + runner.ending)
         + TIGHT_FIT_SCORE * need / max(1, left)
     )
     return Candidate(runner_id=heartbeat.runner_id, score=round(score, 3), reasons=reasons, tier=tier)

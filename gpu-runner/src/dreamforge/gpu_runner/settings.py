@@ -13,6 +13,8 @@ from dreamforge.runtime.storage.settings import ObjectStoreSettings
 
 #: Small images still gain a little beyond it (docs/measurements/batching.md), and a cancel waits for a step of all.
 BATCH_MAX = 16
+#: At 0.5 s a job it covers uploads of 8 s; their bytes have a bound of their own.
+ENDING_HEADROOM = 16
 
 
 def default_runner_id() -> str:
@@ -78,6 +80,11 @@ class RunnerSettings(ObjectStoreSettings):
     def attempts_max(self) -> int:
         """Attempts at a time: one a slot, or as many as are rendered in one run, each of one image."""
         return max(self.runner_slots, self.batch_max)
+
+    @property
+    def ending_max(self) -> int:
+        """Attempts that may end beside those: a slow object store holds up no card, and does not fill the memory."""
+        return self.attempts_max + ENDING_HEADROOM
 
     @property
     def models_dir(self) -> Path:

@@ -89,8 +89,11 @@ async def list_runners(request: Request) -> Response:
 
 def without_job_ids(heartbeat: Heartbeat) -> Heartbeat:
     """A heartbeat that shows how busy a runner is, and not with what."""
-    active = tuple(attempt.model_copy(update={"job_id": ""}) for attempt in heartbeat.active)
-    return heartbeat.model_copy(update={"active": active})
+    unnamed = {
+        name: tuple(attempt.model_copy(update={"job_id": ""}) for attempt in attempts)
+        for name, attempts in (("active", heartbeat.active), ("ending", heartbeat.ending))
+    }
+    return heartbeat.model_copy(update=unnamed)
 
 
 def _runner(row: RowMapping | None, heartbeat: Heartbeat | None) -> RunnerReply:

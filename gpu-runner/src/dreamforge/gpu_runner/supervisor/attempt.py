@@ -14,6 +14,7 @@ from loguru import logger
 
 from dreamforge.contracts.errors import Conflict, DependencyAway, VersionConflict
 from dreamforge.contracts.events import ArtifactStored, FailureReason
+from dreamforge.contracts.fleet import ActiveAttempt
 from dreamforge.contracts.jobs import decisions
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.retry_policy import RetryPolicy
@@ -27,6 +28,7 @@ from dreamforge.gpu_runner.supervisor.assignment import ReceivedAssignment
 from dreamforge.gpu_runner.supervisor.attempt_recorder import AttemptRecorder
 from dreamforge.gpu_runner.supervisor.attempt_times import AttemptTimes
 from dreamforge.gpu_runner.supervisor.child_supervisor import ChildSupervisor
+from dreamforge.gpu_runner.supervisor.ending_attempts import AHEAD_SECONDS, EndingAttempts
 from dreamforge.gpu_runner.supervisor.picture_signing import SignPicture
 from dreamforge.gpu_runner.supervisor.progress_publisher import ProgressPublisher
 from dreamforge.gpu_runner.supervisor.render_slots import AttemptGroup, RenderSlots
@@ -73,6 +75,7 @@ class AttemptServices:
     tasks: RenderTaskFactory
     slots: RenderSlots
     times: RunTimes
+    ending: EndingAttempts
     retry_policy: RetryPolicy
     stall_seconds: float
     load_seconds: float
@@ -104,6 +107,7 @@ class Attempt:
             return await self._run(identity)
         finally:
             self.group.leave(self.assignment.task_id)
+            self.services.ending.remove(self.assignment.task_id)
 
     async def _run(self, identity: RunnerIdentity) -> str:
         loaded = await self._log(self._read)
@@ -148,6 +152,7 @@ class Attempt:
         monitor = self._monitor(request, await self._task(request, missing), recorder)
         try:
             render_seconds = await self._or_interrupt(monitor.rendered(), stop=monitor.stop)
+            self._make_room()
             await self._or_interrupt(monitor.stored(), stage="uploading")
             known = await self._or_interrupt(recorder.recorded(), stage="uploading")
         except (AttemptLost, Interrupted) as end:
@@ -158,6 +163,12 @@ class Attempt:
             monitor.forget()
             recorder.forget()
         return await self._finish(recorder.waiting, render_seconds, known)
+
+    def _make_room(self) -> None:
+        """Let the next attempt have the slot: this one needs the device no longer, or only for a moment."""
+        task_id, event = self.assignment.task_id, self.assignment.event
+        if self.services.ending.add(task_id, ActiveAttempt(job_id=self.assignment.job_id, attempt=event.attempt)):
+            self.group.leave(task_id)
 
     async def _keep(self, monitor: TaskMonitor, recorder: AttemptRecorder) -> None:
         """Record every image that is finished, before the attempt ends without the rest."""
@@ -193,7 +204,8 @@ class Attempt:
 
         async def on_step(step: StepDone) -> None:
             times.step(step)
-            await steps.publish(step)
+            if await steps.publish(step) <= AHEAD_SECONDS:
+                self._make_room()
 
         async def store(image: Image, seed: int) -> None:
             steps_seconds, began = times.steps_seconds, clock.monotonic_seconds()
@@ -208,6 +220,7 @@ class Attempt:
             on_loading=steps.loading,
             on_warning=recorder.warn,
             store=store,
+            ending=self.services.ending,
             stall_seconds=self.services.stall_seconds,
             load_seconds=self.services.load_seconds,
         )

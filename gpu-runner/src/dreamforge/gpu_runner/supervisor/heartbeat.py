@@ -30,6 +30,7 @@ class RunnerActivity:
     resident: dict[str, int]
     active: tuple[fleet.ActiveAttempt, ...]
     times: MeasuredTimes
+    ending: tuple[fleet.ActiveAttempt, ...]
     batch_max: int
     batch_bounds: dict[str, int]
 
@@ -58,6 +59,7 @@ def heartbeat_of(
         resident_model_ids=tuple(sorted(activity.resident)),
         active=activity.active,
         times=activity.times,
+        ending=activity.ending,
         batch_max=activity.batch_max,
         batch_bounds=dict(activity.batch_bounds),
     )

@@ -37,9 +37,11 @@ class AttemptProgress:
     request: RenderRequest
     estimate: ProgressEstimate
 
-    async def publish(self, step: StepDone) -> None:
-        """Publish without waiting for an ack; a step that cannot be published is lost, by design."""
-        await self._publish(self.estimate.event(step, clock.now()))
+    async def publish(self, step: StepDone) -> float:
+        """Publish without waiting for an ack; a step that cannot be published is lost, by design. Seconds to go."""
+        event = self.estimate.event(step, clock.now())
+        await self._publish(event)
+        return event.eta_seconds
 
     async def loading(self, model_id: str) -> None:
         """Say that a model is being read before the first step."""

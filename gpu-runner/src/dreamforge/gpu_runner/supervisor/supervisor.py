@@ -19,6 +19,7 @@ from dreamforge.gpu_runner.supervisor.attempt import AttemptServices
 from dreamforge.gpu_runner.supervisor.attempt_manager import CLOSE_SECONDS, AttemptManager
 from dreamforge.gpu_runner.supervisor.child_process import child_options
 from dreamforge.gpu_runner.supervisor.child_supervisor import ChildSupervisor
+from dreamforge.gpu_runner.supervisor.ending_attempts import EndingAttempts
 from dreamforge.gpu_runner.supervisor.heartbeat import (
     HeartbeatPublisher,
     RunnerActivity,
@@ -57,6 +58,7 @@ class Supervisor:
     times: RunTimes = field(init=False)
     child: ChildSupervisor = field(init=False)
     attempts: AttemptManager = field(init=False)
+    ending: EndingAttempts = field(init=False)
     heartbeat: HeartbeatPublisher = field(init=False)
     progress: ProgressPublisher = field(init=False)
     registration: RunnerRegistration = field(init=False)
@@ -82,6 +84,7 @@ class Supervisor:
         self.heartbeat = HeartbeatPublisher(
             self.bus, identity.runner_id, heartbeat=self._heartbeat, refresh=self._refresh
         )
+        self.ending = EndingAttempts(settings.ending_max, on_change=self.heartbeat.notify)
         self.attempts = AttemptManager(identity, self._services(), on_change=self.heartbeat.notify)
         self.interrupts = Interrupts(self.bus, self.attempts)
 
@@ -140,7 +143,8 @@ class Supervisor:
         self.attempts.identity = replace(self.attempts.identity, model_ids=model_ids)
 
     async def _subscribe(self, broker: NatsBroker) -> None:
-        await ensure_consumer(self.bus, self.settings.runner_id, attempts=self.settings.attempts_max)
+        attempts = self.settings.attempts_max + self.settings.ending_max
+        await ensure_consumer(self.bus, self.settings.runner_id, attempts=attempts)
         await broker.start()
 
     async def _leave(self, lifetime: Lifetime) -> None:
@@ -185,6 +189,7 @@ class Supervisor:
                 lambda: budget_bytes(self.device, self.child.resident),
             ),
             slots=RenderSlots(asyncio.Semaphore(self.settings.runner_slots), self.child.render),
+            ending=self.ending,
             retry_policy=self.settings.retry.policy(),
             stall_seconds=self.settings.runner_stall_seconds,
             load_seconds=self.settings.runner_load_seconds,
@@ -209,6 +214,7 @@ class Supervisor:
             resident=self.child.resident,
             active=self.attempts.active,
             times=self.times.measured,
+            ending=self.ending.members,
             batch_max=self.settings.batch_max,
             batch_bounds=self.child.batch_bounds,
         )

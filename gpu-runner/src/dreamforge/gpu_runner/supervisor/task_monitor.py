@@ -9,6 +9,7 @@ from dreamforge.contracts.events import FailureReason
 from dreamforge.gpu_runner.protocol.messages import Cancelled, Done, Failed, Image, Loading, StepDone, Warned
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.supervisor.child_supervisor import ChildGone, ChildSupervisor, OfTask
+from dreamforge.gpu_runner.supervisor.ending_attempts import EndingAttempts
 from dreamforge.gpu_runner.supervisor.render_slots import AttemptGroup
 from dreamforge.runtime import clock
 
@@ -44,6 +45,7 @@ class TaskMonitor:
     on_loading: OnLoading
     on_warning: OnWarning
     store: Store
+    ending: EndingAttempts
     stall_seconds: float
     load_seconds: float
     _uploads: "list[asyncio.Future[None]]" = field(default_factory=list)
@@ -123,7 +125,9 @@ class TaskMonitor:
                 await self.on_warning(message)
             case Image():
                 seed = self.task.seeds[message.image_index]
-                self._uploads.append(asyncio.ensure_future(self.store(message, seed)))
+                upload = asyncio.ensure_future(self.store(message, seed))
+                self.ending.hold(upload, len(message.body))
+                self._uploads.append(upload)
             case Done():
                 return message.seconds
             case Failed():

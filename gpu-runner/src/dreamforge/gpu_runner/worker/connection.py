@@ -32,7 +32,7 @@ EXIT_OK, EXIT_PROTOCOL = 0, 76
 class Outbox:
     """Writes frames; several threads may, and a frame is never torn.
 
-    `send` blocks while the supervisor does not read: images then wait, as many as `finishing` takes, and the render with them.
+    `send` blocks while the supervisor does not read: then images wait, within the bound of `finishing`, and the render.
     """
 
     def __init__(self, sock: socket.socket) -> None:

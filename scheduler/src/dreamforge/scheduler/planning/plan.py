@@ -9,7 +9,7 @@ slot, in the order of the tenants' turns. Each is charged as if it had gone alon
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from heapq import nsmallest
 from itertools import islice
@@ -137,7 +137,9 @@ class FleetCapacity:
     def fill(self, runner_id: str, need_bytes: int) -> None:
         """Add the attempts of one slot to a runner."""
         load = self.loads[runner_id]
-        load = RunnerLoad(load.heartbeat, load.committed_bytes + need_bytes, load.committed_slots + 1)
+        load = replace(
+            load, committed_bytes=load.committed_bytes + need_bytes, committed_slots=load.committed_slots + 1
+        )
         self.loads[runner_id] = load
         for judged in self._judged.values():
             judged.pop(runner_id, None)

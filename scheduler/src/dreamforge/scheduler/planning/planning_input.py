@@ -67,9 +67,12 @@ ASSIGNMENTS: TypeAdapter[tuple[PlannedAssignment, ...]] = TypeAdapter(tuple[Plan
 
 
 def loads_of(fleet: tuple[Heartbeat, ...], snapshot: Snapshot) -> list[RunnerLoad]:
-    """The live runners, each with the attempts and the memory that are assigned to it."""
+    """The live runners, each with the attempts and the memory that are assigned to it, without those that end."""
     loads = []
     for heartbeat in fleet:
-        placed = snapshot.placed_on(heartbeat.runner_id)
-        loads.append(RunnerLoad(heartbeat, sum(job.reserved_bytes for job in placed.values()), len(placed)))
+        placed = snapshot.placed_on(heartbeat.runner_id).values()
+        ending = {(each.job_id, each.attempt) for each in heartbeat.ending}
+        counted = [job for job in placed if (job.job_id, job.attempt) not in ending]
+        reserved_bytes = sum(job.reserved_bytes for job in counted)
+        loads.append(RunnerLoad(heartbeat, reserved_bytes, len(counted), len(placed) - len(counted)))
     return loads
