@@ -32,14 +32,16 @@ SHAPES = ("circle", "star")
 Measure = Callable[[str, int], Awaitable[float]]
 
 
-async def submit(connection: HttpConnection, determinism: str, seed: int, images: int, prompt: str) -> str:
+async def submit(
+    connection: HttpConnection, determinism: str, seed: int, images: int, prompt: str, steps: int = STEPS
+) -> str:
     """A job's id."""
     body = {
         "model_id": MODEL_ID,
         "prompt": prompt,
         "width_px": SIDE_PX,
         "height_px": SIDE_PX,
-        "steps": STEPS,
+        "steps": steps,
         "guidance_scale": GUIDANCE,
         "seed": seed,
         "images": images,

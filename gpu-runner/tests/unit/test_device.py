@@ -7,7 +7,7 @@ import pynvml
 import pytest
 
 from dreamforge.gpu_runner.machine import device, memory
-from dreamforge.gpu_runner.machine.device import make_uvm_device, probe, refresh
+from dreamforge.gpu_runner.machine.device import make_uvm_device, probe, refresh, visible_gpus
 
 
 def _no_driver() -> None:
@@ -26,7 +26,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
     monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
     monkeypatch.setattr(pynvml, "nvmlShutdown", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 3)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: index)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetUUID", lambda handle: f"GPU-{handle}{handle}-7")
     monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", info)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetName", lambda handle: "NVIDIA Test")
     monkeypatch.setattr(pynvml, "nvmlSystemGetDriverVersion", lambda: b"600.1")
@@ -46,6 +48,30 @@ def test_a_gpu_is_taken_and_its_memory_counted(gpu: SimpleNamespace) -> None:
     assert (device.kind, device.name, device.driver) == ("cuda", "NVIDIA Test", "600.1")
     gpu.free = 5
     assert refresh(device).free_bytes == 5
+
+
+@pytest.mark.parametrize(
+    ("listed", "found"),
+    [
+        (None, (0, 1, 2)),
+        ("", ()),
+        ("2,0", (2, 0)),
+        ("GPU-11, GPU-2", (1, 2)),
+        ("1,7,2", (1,)),
+        ("GPU-", ()),
+    ],
+)
+def test_the_gpus_of_a_machine_are_those_that_cuda_would_see(
+    gpu: SimpleNamespace, listed: str | None, found: tuple[int, ...]
+) -> None:
+    environment = {} if listed is None else {"CUDA_VISIBLE_DEVICES": listed}
+    assert visible_gpus("auto", environment) == found
+    assert visible_gpus("cpu", environment) == ()
+
+
+def test_without_a_driver_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pynvml, "nvmlInit", _no_driver)
+    assert visible_gpus("auto", {}) == ()
 
 
 def test_a_request_for_the_cpu_needs_no_note(gpu: SimpleNamespace) -> None:

@@ -30,8 +30,14 @@ class CliSettings(StorageSettings):
         default=SecretStr(""), description="key for a gateway that asks for one: `dreamforge keys create NAME`"
     )
     output_dir: Path = Field(default=Path("out"), description="folder in which `generate` saves images")
+    runners: int = Field(
+        default=0, ge=0, le=64, description="runners that `up` starts; 0: one for each GPU, or one on the CPU"
+    )
     runner_models_dir: Path | None = None
     runner_renderer: Literal["diffusers", "synthetic"] | None = None
+    runner_device: Literal["auto", "cpu", "cuda"] = "auto"
+    runner_gpu_index: int | None = Field(default=None, ge=0)
+    runner_device_shares: int = Field(default=1, ge=1, le=8)
     runner_id: Token | None = None
     runner_drain_seconds: float | None = Field(default=None, ge=0)
     hub_url: str = Field(

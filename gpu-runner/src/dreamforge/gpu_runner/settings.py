@@ -35,6 +35,9 @@ class RunnerSettings(ObjectStoreSettings):
     runner_tiny_model: bool = Field(default=True, description="build the tiny model where there is no other")
     runner_device: Literal["auto", "cpu", "cuda"] = "auto"
     runner_gpu_index: int = Field(default=0, ge=0, description="which GPU, as nvidia-smi counts them")
+    runner_device_shares: int = Field(
+        default=1, ge=1, le=8, description="runners that share this device; each uses its part of the memory"
+    )
     runner_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     runner_threads: int = Field(default=1, ge=1, le=256, description="CPU threads of torch; part of every recipe")
     runner_resident_models: int = Field(default=2, ge=1, description="models loaded before the first job comes")

@@ -11,6 +11,7 @@ from dreamforge.cli.failure import CommandError
 from dreamforge.cli.service_settings import require_valid
 from dreamforge.cli.settings import from_environment
 from dreamforge.cli.stack.plan import StackOptions
+from dreamforge.cli.stack.runners import gpus_of, runner_count
 
 # A remote client has none of these packages; a local stack needs all of them.
 LOCAL_PARTS = ("dreamforge.gateway", "dreamforge.scheduler", "dreamforge.gpu_runner", "dreamforge.projector", "psycopg")
@@ -25,7 +26,10 @@ class RendererChoice(StrEnum):
 
 def up(
     port: Annotated[int | None, typer.Option(help="Port of the gateway.", envvar="FORGE_GATEWAY_PORT")] = None,
-    runners: Annotated[int, typer.Option(min=1, max=64, help="Number of runners.")] = 1,
+    runners: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Number of runners; default: one for each GPU.", envvar="FORGE_RUNNERS"),
+    ] = None,
     renderer: Annotated[
         RendererChoice | None,
         typer.Option(help="synthetic renders mosaics without a model, for benchmarks; default: diffusers."),
@@ -53,14 +57,23 @@ def up(
     run(serve(settings, options, quiet=quiet))
 
 
-def stack_options(*, port: int | None = None, runners: int = 1, renderer: RendererChoice | None = None) -> StackOptions:
-    """The options of a stack: arguments, else the environment and .env, else what suits a local stack."""
+def stack_options(
+    *, port: int | None = None, runners: int | None = None, renderer: RendererChoice | None = None
+) -> StackOptions:
+    """The options of a stack: arguments, else the environment and .env, else what suits a local stack.
+
+    Errors: CommandError for more runners than the GPUs take.
+    """
     settings, chosen = from_environment(), StackOptions(gateway_port=0)
+    renders = str(renderer or settings.runner_renderer or chosen.renderer)
+    gpus, shares = gpus_of(settings, renders), settings.runner_device_shares
     return StackOptions(
         gateway_port=port if port is not None else settings.gateway_port,
         gateway_host=settings.gateway_host,
-        runners=runners,
-        renderer=renderer or settings.runner_renderer or chosen.renderer,
+        runners=runner_count(settings.runners if runners is None else runners, gpus, shares),
+        gpus=gpus,
+        shares=shares,
+        renderer=renders,
         runner_id=settings.runner_id or chosen.runner_id,
         drain_seconds=chosen.drain_seconds if settings.runner_drain_seconds is None else settings.runner_drain_seconds,
     )

@@ -20,6 +20,10 @@ class StackOptions:
     gateway_port: int
     gateway_host: str = "127.0.0.1"
     runners: int = 1
+    #: The GPUs of this machine that are used, as nvidia-smi counts them; none: the runners are on the CPU.
+    gpus: tuple[int, ...] = ()
+    #: How many runners share a device.
+    shares: int = 1
     renderer: str = "diffusers"
     runner_id: str = "local"
     drain_seconds: float = RUNNER_DRAIN_SECONDS
@@ -91,13 +95,26 @@ def worker_spec(name: str, kind: str, port: int) -> ServiceSpec:
     return ServiceSpec(name, kind, "127.0.0.1", port, health_environment("127.0.0.1", port))
 
 
-def runner_spec(name: str, options: StackOptions, port: int) -> ServiceSpec:
+def device_environment(options: StackOptions, place: int) -> dict[str, str]:
+    """Where the runner at this place renders: GPUs go round, and are all that CUDA sees; a CPU is shared by all."""
+    if not options.gpus:
+        return {"FORGE_RUNNER_DEVICE_SHARES": str(max(options.shares, options.runners))} if options.runners > 1 else {}
+    gpu = str(options.gpus[place % len(options.gpus)])
+    return {
+        "FORGE_RUNNER_GPU_INDEX": gpu,
+        "CUDA_VISIBLE_DEVICES": gpu,
+        "FORGE_RUNNER_DEVICE_SHARES": str(options.shares),
+    }
+
+
+def runner_spec(name: str, options: StackOptions, port: int, place: int) -> ServiceSpec:
     """A runner under a name of its own, so that several live on one machine."""
     spec = worker_spec(name, "gpu-runner", port)
     own = {
         "FORGE_RUNNER_RENDERER": options.renderer,
         "FORGE_RUNNER_ID": name.replace("gpu-runner", options.runner_id),
         "FORGE_RUNNER_DRAIN_SECONDS": f"{options.drain_seconds:g}",
+        **device_environment(options, place),
     }
     return ServiceSpec(spec.name, spec.kind, spec.host, spec.port, {**spec.environment, **own})
 
@@ -107,7 +124,7 @@ def service_specs(options: StackOptions, ports: Mapping[str, int]) -> tuple[Serv
     return (
         gateway_spec(options, ports["gateway"]),
         worker_spec("scheduler", "scheduler", ports["scheduler"]),
-        *(runner_spec(name, options, ports[name]) for name in runner_names(options.runners)),
+        *(runner_spec(name, options, ports[name], place) for place, name in enumerate(runner_names(options.runners))),
         worker_spec("projector", "projector", ports["projector"]),
     )
 

@@ -6,8 +6,10 @@ The supervisor calls this at every heartbeat, and it must neither import torch n
 import platform
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +35,8 @@ class LocalDevice:
     free_bytes: int
     #: Why it is this device and not a GPU; empty if it is what was asked for.
     note: str = ""
+    #: What the driver calls this one card, on every machine; empty on a CPU.
+    uuid: str = ""
 
     def __str__(self) -> str:
         """What it is, in words.
@@ -57,6 +61,41 @@ def probe(choice: DeviceChoice = "auto", *, gpu_index: int = 0) -> LocalDevice:
         return _gpu(gpu_index)
     except pynvml.NVMLError as error:
         return _cpu(f"no usable NVIDIA GPU ({error}); rendering on the CPU")
+
+
+def visible_gpus(choice: DeviceChoice, environment: Mapping[str, str]) -> tuple[int, ...]:
+    """The GPUs that may be used, as nvidia-smi counts them: those in CUDA_VISIBLE_DEVICES, or all.
+
+    None without a driver. CUDA itself ends that list at the first entry which it does not know, and so does this.
+    """
+    if choice == "cpu":
+        return ()
+    try:
+        uuids = _uuids()
+    except pynvml.NVMLError:
+        return ()
+    listed = environment.get("CUDA_VISIBLE_DEVICES")
+    if listed is None:
+        return tuple(range(len(uuids)))
+    found = (_index_of(entry.strip(), uuids) for entry in listed.split(","))
+    return tuple(index for index in takewhile(lambda index: index is not None, found) if index is not None)
+
+
+def _index_of(entry: str, uuids: Sequence[str]) -> int | None:
+    """Which GPU an entry names: by number, or by a UUID or how it begins."""
+    if entry.isdecimal():
+        return int(entry) if int(entry) < len(uuids) else None
+    named = [index for index, uuid in enumerate(uuids) if entry.startswith("GPU-") and uuid.startswith(entry)]
+    return named[0] if len(named) == 1 else None
+
+
+def _uuids() -> list[str]:
+    pynvml.nvmlInit()
+    try:
+        handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
+        return [_text(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+    finally:
+        pynvml.nvmlShutdown()
 
 
 def make_uvm_device() -> None:
@@ -101,7 +140,8 @@ def _gpu(index: int) -> LocalDevice:
         # Version 2 counts memory that the driver keeps for itself apart from what is in use.
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
         name, driver = pynvml.nvmlDeviceGetName(handle), pynvml.nvmlSystemGetDriverVersion()
-        return LocalDevice("cuda", _text(name), _text(driver), int(memory.total), int(memory.free))
+        uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
+        return LocalDevice("cuda", _text(name), _text(driver), int(memory.total), int(memory.free), uuid=uuid)
     finally:
         pynvml.nvmlShutdown()
 

@@ -15,6 +15,7 @@ class ChildOptions(Value):
     threads: int = 1
     slots: int = 1
     resident_bytes: int = 0
+    device_shares: int = 1
     sandbox: Literal["auto", "off", "required"] = "auto"
     step_delay_seconds: float = 0.0
     log_level: str = "INFO"

@@ -55,7 +55,7 @@ class _PassResult:
 
 
 class DiffusersRenderer:
-    """Renders with diffusers; keeps pipelines of `resident_bytes` in memory, 0: of a share of the device's.
+    """Renders with diffusers; keeps pipelines of `resident_bytes` in memory, 0: of a part of the device's.
 
     `features` makes what a render can do besides text to image, for one device.
     """
@@ -67,12 +67,13 @@ class DiffusersRenderer:
         dtype: str,
         threads: int,
         resident_bytes: int = 0,
+        device_shares: int = 1,
         features: Callable[[torch.device], Sequence[RenderFeature]] = standard_features,
     ) -> None:
         self._device = TorchDevice.settle(device, dtype, threads)
         self._engine = self._device.engine()
         self._features = FeatureChain(features(self._device.device))
-        budget_bytes = resident_bytes or self._device.resident_bytes()
+        budget_bytes = resident_bytes or self._device.resident_bytes() // device_shares
         self._pipelines = PipelineCache(self._device, budget_bytes=budget_bytes, place=self._features.place)
 
     @property

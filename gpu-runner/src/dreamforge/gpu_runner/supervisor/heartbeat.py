@@ -26,6 +26,7 @@ class RunnerActivity:
 
     renderer: str
     slots: int
+    shares: int
     accepting: bool
     resident: dict[str, int]
     active: tuple[fleet.ActiveAttempt, ...]
@@ -35,9 +36,12 @@ class RunnerActivity:
     batch_bounds: dict[str, int]
 
 
-def budget_bytes(device: LocalDevice, resident: Mapping[str, int]) -> int:
-    """Memory that renders may use: what is free plus what our own models hold, since those can leave for another."""
-    return device.free_bytes + sum(resident.values())
+def budget_bytes(device: LocalDevice, resident: Mapping[str, int], shares: int = 1) -> int:
+    """Memory that renders may use: what is free plus what our own models hold, since those can leave for another.
+
+    Of a device that several runners share, no more than our part.
+    """
+    return min(device.free_bytes + sum(resident.values()), device.total_bytes // shares)
 
 
 def heartbeat_of(
@@ -50,7 +54,7 @@ def heartbeat_of(
         at=at,
         renderer=activity.renderer,
         device=public_device(device),
-        budget_bytes=budget_bytes(device, activity.resident),
+        budget_bytes=budget_bytes(device, activity.resident, activity.shares),
         free_bytes=device.free_bytes,
         slots=activity.slots,
         draining=identity.draining or not activity.accepting,

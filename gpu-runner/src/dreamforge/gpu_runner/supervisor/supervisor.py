@@ -1,6 +1,7 @@
 """The runner's bus side, put together: its identity, its parts, what runs beside what, and in which order it ends."""
 
 import asyncio
+import os
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -11,6 +12,7 @@ from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.installation_events import RunnerRegistered, RunnerStopped
 from dreamforge.gpu_runner.machine.device import LocalDevice, make_uvm_device, probe, refresh
+from dreamforge.gpu_runner.machine.device_lock import DeviceLock, lock_folder
 from dreamforge.gpu_runner.settings import RunnerSettings
 from dreamforge.gpu_runner.supervisor.admission import RunnerIdentity
 from dreamforge.gpu_runner.supervisor.artifact_uploader import ArtifactUploader
@@ -93,6 +95,7 @@ class Supervisor:
         self.device = await asyncio.to_thread(self._probe)
         logger.info("found {}", self.device)
         if self.device.kind == "cuda":
+            await self._lock_device(lifetime)
             await asyncio.to_thread(make_uvm_device)
         if self.device.note:
             logger.warning("{}", self.device.note)
@@ -112,6 +115,13 @@ class Supervisor:
         lifetime.spawn(watcher.run(), "models watcher")
         lifetime.spawn(self._open(broker), "opening", may_end=True)
         lifetime.on_close(partial(self._leave, lifetime))
+
+    async def _lock_device(self, lifetime: Lifetime) -> None:
+        """Errors: DeviceInUse."""
+        shares = self.settings.runner_device_shares
+        lock = DeviceLock(lock_folder(os.environ), self.device, shares=shares)
+        await lock.acquire(f"runner {self.settings.runner_id} (process {os.getpid()})")
+        lifetime.on_close(partial(asyncio.to_thread, lock.release))
 
     async def check(self) -> None:
         """Readiness. Errors: DependencyAway while no assignment can be taken."""
@@ -186,7 +196,7 @@ class Supervisor:
                 InputCache(self.objects, self.settings.state_dir / "uploads"),
                 self.settings.runner_preview_seconds or None,
                 self.settings.batch_max,
-                lambda: budget_bytes(self.device, self.child.resident),
+                lambda: budget_bytes(self.device, self.child.resident, self.settings.runner_device_shares),
             ),
             slots=RenderSlots(asyncio.Semaphore(self.settings.runner_slots), self.child.render),
             ending=self.ending,
@@ -210,6 +220,7 @@ class Supervisor:
         activity = RunnerActivity(
             renderer=self.settings.runner_renderer,
             slots=self.settings.runner_slots,
+            shares=self.settings.runner_device_shares,
             accepting=self.ready.is_set() and self.child.accepting,
             resident=self.child.resident,
             active=self.attempts.active,

@@ -72,6 +72,7 @@ def _start_renderer(options: ChildOptions, outbox: Outbox) -> Renderer:
         dtype=options.dtype,
         threads=options.threads,
         resident_bytes=options.resident_bytes,
+        device_shares=options.device_shares,
     )
     return RendererByModel(pipelines)
 
