@@ -54,6 +54,14 @@ ENTRIES = {
     "env": CommandEntry(
         "status", "env", "Print the FORGE_* variables of the running stack for a shell, including credentials."
     ),
+    "backup": CommandEntry(
+        "backup", "backup", "Save the log, the objects and the secrets of an installation into a folder, while it runs."
+    ),
+    "restore": CommandEntry(
+        "backup",
+        "restore",
+        "Put a backup into an installation without events: the embedded servers of this folder, or those of settings.",
+    ),
     "audit": CommandEntry(
         "audit",
         "audit",

@@ -1,5 +1,6 @@
 """Settings of the command: arguments, else the environment and .env, else the stack of this folder, else defaults."""
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Literal
@@ -108,10 +109,16 @@ def load() -> CliSettings:
 
 def with_running_stack(given: CliSettings, record: StackRecord) -> CliSettings:
     """Settings that are not given come from the running stack."""
-    found = {name.removeprefix("FORGE_").lower(): value for name, value in record.settings.items()}
+    completed = with_servers(given, record.settings)
+    if {"gateway_url", "gateway_port", "gateway_host"} & given.model_fields_set:
+        return completed
+    return completed.model_copy(update={"gateway_url": record.gateway_url})
+
+
+def with_servers(given: CliSettings, variables: Mapping[str, str]) -> CliSettings:
+    """Settings that are not given come from FORGE_* variables of servers that run here."""
+    found = {name.removeprefix("FORGE_").lower(): value for name, value in variables.items()}
     missing = {name: value for name, value in found.items() if name not in given.model_fields_set}
-    if not {"gateway_url", "gateway_port", "gateway_host"} & given.model_fields_set:
-        missing["gateway_url"] = record.gateway_url
     return CliSettings(**{**missing, **arguments()})  # type: ignore[arg-type]  # pydantic parses the text
 
 

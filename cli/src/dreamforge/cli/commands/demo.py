@@ -11,11 +11,12 @@ from rich.text import Text
 
 from dreamforge.cli.client.event_log import connect_bus, events_of_job
 from dreamforge.cli.client.gateway import GatewayClient
-from dreamforge.cli.commands.up import require_local_parts, stack_options
+from dreamforge.cli.commands.up import stack_options
 from dreamforge.cli.console import err, out, printable, run
 from dreamforge.cli.failure import CommandError
 from dreamforge.cli.jobs.event_descriptions import event_lines, event_table
 from dreamforge.cli.jobs.result import raise_unless_succeeded, watch_and_save
+from dreamforge.cli.local_parts import require_local_parts
 from dreamforge.cli.service_settings import require_valid
 from dreamforge.cli.settings import CliSettings, from_environment, with_running_stack
 from dreamforge.cli.stack.show import stack_table

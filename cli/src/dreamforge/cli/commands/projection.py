@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from dreamforge.cli import settings as cli_settings
-from dreamforge.cli.commands.up import require_local_parts
 from dreamforge.cli.console import Json, emit, err, out, run
 from dreamforge.cli.failure import CommandError, Exit
+from dreamforge.cli.local_parts import require_local_parts
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.errors import DependencyAway
 

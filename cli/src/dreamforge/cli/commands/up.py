@@ -1,20 +1,16 @@
 """`dreamforge up`: runs the whole stack in the foreground until it is stopped."""
 
 from enum import StrEnum
-from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
 from dreamforge.cli.console import run
-from dreamforge.cli.failure import CommandError
+from dreamforge.cli.local_parts import require_local_parts
 from dreamforge.cli.service_settings import require_valid
 from dreamforge.cli.settings import from_environment
 from dreamforge.cli.stack.plan import StackOptions
 from dreamforge.cli.stack.runners import gpus_of, runner_count
-
-# A remote client has none of these packages; a local stack needs all of them.
-LOCAL_PARTS = ("dreamforge.gateway", "dreamforge.scheduler", "dreamforge.gpu_runner", "dreamforge.projector", "psycopg")
 
 
 class RendererChoice(StrEnum):
@@ -77,10 +73,3 @@ def stack_options(
         runner_id=settings.runner_id or chosen.runner_id,
         drain_seconds=chosen.drain_seconds if settings.runner_drain_seconds is None else settings.runner_drain_seconds,
     )
-
-
-def require_local_parts() -> None:
-    """Errors: CommandError when the command is installed without servers and services."""
-    if missing := [name for name in LOCAL_PARTS if find_spec(name) is None]:
-        hint = "pip install 'dreamforge-cli[local]', or run `task setup` in a checkout"
-        raise CommandError("this installation cannot run a stack", facts={"missing": ", ".join(missing)}, hint=hint)
