@@ -1384,6 +1384,13 @@ export interface components {
          */
         Candidate: {
             /**
+             * Ends In Seconds
+             * @description when the job would have ended there, from the decision on
+             */
+            ends_in_seconds?: number | null;
+            /** @description what that follows from */
+            estimate?: components["schemas"]["EstimateSource"] | null;
+            /**
              * Reasons
              * @default []
              */
@@ -1476,10 +1483,22 @@ export interface components {
             candidates_total?: number;
             /** Effective Priority */
             effective_priority: number;
+            /**
+             * Ends In Seconds
+             * @description when it was expected to end, from the decision on
+             */
+            ends_in_seconds?: number | null;
+            /** @description what this follows from; absent: nothing was measured */
+            estimate?: components["schemas"]["EstimateSource"] | null;
             /** Queue Length */
             queue_length: number;
             /** Required Bytes */
             required_bytes: number;
+            /**
+             * Starts In Seconds
+             * @description when its first step was expected, from the decision on
+             */
+            starts_in_seconds?: number | null;
             /** Waited Seconds */
             waited_seconds: number;
         };
@@ -1608,6 +1627,12 @@ export interface components {
             /** Erasures */
             erasures: components["schemas"]["ErasureItem"][];
         };
+        /**
+         * EstimateSource
+         * @description Where an expected time comes from: measured there, scaled from another measurement, or guessed.
+         * @enum {string}
+         */
+        EstimateSource: "measured" | "scaled" | "guessed";
         /**
          * Fit
          * @description Whether one live runner could render with a preset if it were idle.

@@ -1,6 +1,7 @@
 """Golden files: every version that was ever written stays readable for ever. Never edit one; add a version.
 
 `golden/of_runners` has the events that name the runner that wrote them; `subjects.json` where both shapes are stored.
+`golden/with_times` has an assignment with the times that were expected of it.
 """
 
 import json
@@ -15,7 +16,7 @@ from dreamforge.contracts.log.envelope import BY_TYPE, UPCASTERS, _parse, unseal
 
 GOLDEN = Path(__file__).parent / "golden"
 SUBJECTS = json.loads((GOLDEN / "subjects.json").read_text())
-SHAPES = ("dreamforge.*.json", "of_runners/*.json")
+SHAPES = ("dreamforge.*.json", "of_runners/*.json", "with_times/*.json")
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ JOBS = [
             NOON + timedelta(seconds=number * 37 % 100),
             Needs("m", 64 * (1 + number % 2), 64),
             10 + number,
+            steps=1 + number % 5,
         ),
     )
     for number in range(20)
@@ -58,8 +59,8 @@ def check(queue, jobs):
     for _, best, tenant in turns:
         own = [job for job in jobs if job.demand.tenant == tenant]
         assert best == min(queue.place_of(job) for job in own)
-        for shape, line in queue.lines(tenant).items():
-            assert line == sorted(queue.place_of(job) for job in own if job.demand.shape == shape)
+        for name, line in queue.lines(tenant).items():
+            assert line == sorted(queue.place_of(job) for job in own if job.demand.line == name)
     for shape in queue.shapes():
         assert queue.best(shape) == min(queue.place_of(job) for job in jobs if job.demand.shape == shape)
 

@@ -35,6 +35,14 @@ class FailureReason(StrEnum):
     INTERNAL = "internal"
 
 
+class EstimateSource(StrEnum):
+    """Where an expected time comes from: measured there, scaled from another measurement, or guessed."""
+
+    MEASURED = "measured"
+    SCALED = "scaled"
+    GUESSED = "guessed"
+
+
 class Candidate(Value):
     """One runner as the scheduler judged it for one job: a score, or the reason it was refused."""
 
@@ -43,6 +51,10 @@ class Candidate(Value):
     refused: str | None = None
     tier: str | None = Field(default=None, exclude_if=is_none, description="how the model would fit there")
     reasons: tuple[str, ...] = ()
+    ends_in_seconds: float | None = Field(
+        default=None, exclude_if=is_none, description="when the job would have ended there, from the decision on"
+    )
+    estimate: EstimateSource | None = Field(default=None, exclude_if=is_none, description="what that follows from")
 
 
 class Decision(Value):
@@ -54,6 +66,22 @@ class Decision(Value):
     required_bytes: int
     candidates: tuple[Candidate, ...] = Field(description="best first, then the refused, up to a bound")
     candidates_total: int = Field(default=0, ge=0, description="runners there were, listed or not")
+    starts_in_seconds: float | None = Field(
+        default=None, exclude_if=is_none, description="when its first step was expected, from the decision on"
+    )
+    ends_in_seconds: float | None = Field(
+        default=None, exclude_if=is_none, description="when it was expected to end, from the decision on"
+    )
+    estimate: EstimateSource | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="what this follows from; absent: nothing was measured",
+    )
+
+    @property
+    def promised_seconds(self) -> float | None:
+        """When it is to end, from the decision on, where that follows from measurements; None otherwise."""
+        return None if self.estimate is EstimateSource.GUESSED else self.ends_in_seconds
 
 
 class Event(Value):

@@ -187,16 +187,20 @@ class Scheduler:
                 loads_of(heartbeats, self.snapshot), self.snapshot, self.models.models, now, self._settings.plan_policy
             )
             for assignment in found:
-                self._promise(assignment)
+                self._promise(assignment, now)
             if len(found) == self._settings.scheduler_assignments_max:
                 self._wake.set()  # the plan was cut short, more jobs may fit
             metrics.PLAN_SECONDS.observe(clock.monotonic_seconds() - started)
         metrics.QUEUED.set(len(self.snapshot.queue))
 
-    def _promise(self, assignment: PlannedAssignment) -> None:
+    def _promise(self, assignment: PlannedAssignment, now: datetime) -> None:
         """Plan with this assignment from now on, and append it: the appends of one plan go out as one batch."""
         self.snapshot.promise(
-            assignment.job.job_id, assignment.runner_id, assignment.instance_id, assignment.required_bytes
+            assignment.job.job_id,
+            assignment.runner_id,
+            assignment.instance_id,
+            assignment.required_bytes,
+            assignment.ends_at(now),
         )
         self._background.spawn(self._append(assignment), f"assign {assignment.job.job_id}")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from dreamforge.contracts.events import AttemptFailed, JobAssigned, JobEvent, JobRequested
+from dreamforge.contracts.events import AttemptFailed, Decision, JobAssigned, JobEvent, JobRequested
 from dreamforge.contracts.jobs.course import JobCourse, Status, advance, changed, fields_after
 from dreamforge.contracts.placement import Needs, needs_of
 from dreamforge.contracts.request.batch_key import batch_key
@@ -26,6 +26,8 @@ class Stage(StrEnum):
 
 
 NO_DEADLINES = Deadlines()
+Line = tuple[Needs, int]
+"""What the jobs of one line of a queue have in common: their shape, and within a factor of two the steps they take."""
 ON_RUNNER = frozenset({Stage.PROMISED, Stage.ASSIGNED, Stage.RUNNING})
 
 
@@ -45,6 +47,13 @@ class JobDemand:
     run_within_seconds: float | None = None
     images: int = 1
     batch_key: str | None = None
+    steps: float = 0.0
+    """Of one image, at the size of `shape` (see `RenderRequest.steps_at_full_size`)."""
+
+    @property
+    def line(self) -> Line:
+        """Where it stands in its tenant's queue."""
+        return self.shape, int(self.images * self.steps).bit_length()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +69,8 @@ class OpenJob(JobCourse):
     promised: bool = False
     due: bool = False
     reserved_bytes: int = 0
+    ends_at: datetime | None = None
+    """When its runner is expected to have finished it; None: nothing measured says."""
 
     @property
     def stage(self) -> Stage:
@@ -105,6 +116,7 @@ def demand_of(event: JobRequested, traceparent: str = "") -> JobDemand:
         limits.run_within_seconds,
         event.request.images,
         batch_key(event.request),
+        event.request.steps_at_full_size,
     )
 
 
@@ -127,10 +139,10 @@ def evolved(job: OpenJob, event: JobEvent, sequence: int) -> OpenJob:
     """After one more event that leaves the job open. A promise was made on the version before it: it is void."""
     match event:
         case JobAssigned():
-            reserved = event.estimated_vram_bytes
-            return advance(job, event, version=sequence, promised=False, due=False, reserved_bytes=reserved)
+            given = {"reserved_bytes": event.estimated_vram_bytes, "ends_at": promised_end(event.decision, event.at)}
+            return advance(job, event, version=sequence, promised=False, due=False, **given)
         case AttemptFailed():
-            return advance(job, event, version=sequence, promised=False, due=False, reserved_bytes=0)
+            return advance(job, event, version=sequence, promised=False, due=False, reserved_bytes=0, ends_at=None)
         case _:
             return advance(withdrawn(job), event, version=sequence)
 
@@ -140,11 +152,21 @@ def touched(job: OpenJob, sequence: int) -> OpenJob:
     return changed(withdrawn(job), version=sequence)
 
 
-def promised(job: OpenJob, runner_id: str, instance_id: str, reserved_bytes: int) -> OpenJob:
+def promised_end(decision: Decision, at: datetime) -> datetime | None:
+    """When a job is to end by a decision made at that time."""
+    return _later(at, decision.promised_seconds)
+
+
+def promised(
+    job: OpenJob, runner_id: str, instance_id: str, reserved_bytes: int, ends_at: datetime | None = None
+) -> OpenJob:
     """Planned for a runner, until the log confirms it or says otherwise."""
-    return changed(job, promised=True, runner_id=runner_id, instance_id=instance_id, reserved_bytes=reserved_bytes)
+    where = {"runner_id": runner_id, "instance_id": instance_id}
+    return changed(job, promised=True, reserved_bytes=reserved_bytes, ends_at=ends_at, **where)
 
 
 def withdrawn(job: OpenJob) -> OpenJob:
     """Without its promise, if it has one."""
-    return changed(job, promised=False, runner_id="", instance_id="", reserved_bytes=0) if job.promised else job
+    if not job.promised:
+        return job
+    return changed(job, promised=False, runner_id="", instance_id="", reserved_bytes=0, ends_at=None)

@@ -1,34 +1,37 @@
 """The plan: which queued job goes to which runner now, and why. Pure: values in, values out.
 
-Tenants take turns; each time, the tenant's best job that fits a runner goes to the runner that suits it best. A job
-that fits no runner until others have finished does not block smaller ones, until it becomes urgent: then the runner
-with the most free memory that could take it is reserved for it, or smaller jobs would overtake it forever.
+Tenants take turns; each time, the tenant's best job that fits a runner goes to the runner that ends it soonest: when
+it is free, plus the load of the model if it must be loaded, plus the steps as fast as they were measured. If that is a
+runner that is busy, the job waits for it, and what comes after it finds that runner busy for longer; so a slow runner
+gets what it ends sooner than the queue of the fast one would. Where nothing was measured, the scores decide.
+
+A job that fits no runner until others have finished does not block smaller ones, until it becomes urgent: then the
+runner with the most free memory that could take it is reserved for it, or smaller jobs would overtake it forever.
 
 Where a runner renders several images of a job's kind in one run, jobs of the same kind go along with it into the same
 slot, in the order of the tenants' turns. Each is charged as if it had gone alone.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from heapq import nsmallest
-from itertools import islice
+from math import ceil
 
-from dreamforge.contracts.events import Candidate, Decision, RenderGroup
+from dreamforge.contracts.events import Candidate, Decision, EstimateSource, RenderGroup
 from dreamforge.contracts.jobs.attempts import AssignJob
-from dreamforge.contracts.models.descriptor import Tier
-from dreamforge.contracts.placement import (
-    Models,
-    Needs,
-    RunnerLoad,
-    bytes_an_image,
-    images_together,
-    judge,
-    required_bytes,
-)
-from dreamforge.scheduler.planning.open_job import OpenJob
+from dreamforge.contracts.placement import Models, Needs, RunnerLoad
+from dreamforge.scheduler.planning.capacity import FleetCapacity
+from dreamforge.scheduler.planning.open_job import JobDemand, OpenJob, promised_end
+from dreamforge.scheduler.planning.queue import Place as QueuePlace
 from dreamforge.scheduler.planning.snapshot import Snapshot
+from dreamforge.scheduler.planning.timelines import Expected
 from dreamforge.scheduler.planning.turns import Turns
+
+# Less than one, so that a job is never before another of a higher priority that was requested at the same time.
+LEVEL_MAX = 0.99
+# A run of no time at all (a synthetic renderer) has a speed all the same.
+TINY_SECONDS = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +40,29 @@ class PlanPolicy:
 
     At 60 s a level, a job of the default priority (5) reaches it in two minutes. The others bound the size of a
     decision and of a plan.
+
+    A job waits for a busy runner only if that ends it sooner by `wait_gain` of the time that an idle one would take,
+    and not if it has waited `wait_factor` times as long already: whatever the estimates are worth, it then goes to the
+    idle one. `waits_max`: so many jobs of a shape are looked at beyond those that can start.
     """
 
     candidates_max: int = 16
     assignments_max: int = 256
     reserve_at_priority: float = 7.0
+    wait_gain: float = 0.1
+    wait_factor: float = 4.0
+    waits_max: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a job goes: a runner that can take it now, or one that it waits for, which has no score.
+
+    `expected` is None where nothing was measured.
+    """
+
+    candidate: Candidate
+    expected: Expected | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +76,10 @@ class PlannedAssignment:
     decision: Decision
     tier: str | None = None
     group: RenderGroup | None = None
+
+    def ends_at(self, now: datetime) -> datetime | None:
+        """When it is to end; None where nothing measured says."""
+        return promised_end(self.decision, now)
 
     def command(self, now: datetime) -> AssignJob:
         """The command that makes it an assignment."""
@@ -82,87 +107,10 @@ def plan(
     Applying the plan (`Snapshot.promise` of each) and planning again gives nothing more, unless
     `assignments_max` cut the plan short.
     """
-    capacity = FleetCapacity(fleet, models)
+    capacity = FleetCapacity(fleet, snapshot, models, now)
     if not capacity.open or not len(snapshot.queue):
         return ()
     return tuple(_Planner(capacity, snapshot, now, policy).assignments())
-
-
-class FleetCapacity:
-    """What the fleet can still take while the plan fills it. Judgements are cached until their runner changes."""
-
-    def __init__(self, fleet: Iterable[RunnerLoad], models: Models) -> None:
-        self.models = models
-        self.loads = {
-            load.heartbeat.runner_id: load for load in sorted(fleet, key=lambda load: load.heartbeat.runner_id)
-        }
-        self.open = {name for name, load in self.loads.items() if load.free_slots and not load.heartbeat.draining}
-        self.reserved: set[str] = set()
-        self._judged: dict[Needs, dict[str, Candidate]] = {}
-
-    def candidate(self, shape: Needs, runner_id: str) -> Candidate:
-        """How well a runner suits a shape now."""
-        judged = self._judged.setdefault(shape, {})
-        if runner_id in self.reserved:
-            return Candidate(runner_id=runner_id, refused="kept free for a larger job that has become urgent")
-        if runner_id not in judged:
-            judged[runner_id] = judge(shape, self.models, self.loads[runner_id])
-        return judged[runner_id]
-
-    def best(self, shape: Needs) -> Candidate | None:
-        """The open runner with the highest score, of equal ones the first by name; None if none can take it now."""
-        found = [c for name in self.open if (c := self.candidate(shape, name)).score is not None]
-        return min(found, key=_best_first, default=None)
-
-    def need(self, shape: Needs, tier: str | None) -> int:
-        """Memory that a shape needs in a tier of its model, which must be registered."""
-        return required_bytes(shape, self.models, self._tier(shape, tier))
-
-    def need_beside(self, shape: Needs, tier: str | None, images: int) -> int:
-        """Memory that so many images need in the run of another job of their kind."""
-        return images * bytes_an_image(shape, self.models, self._tier(shape, tier))
-
-    def together(self, shape: Needs, chosen: Candidate) -> int:
-        """How many images of a shape the chosen runner renders in one run."""
-        load = self.loads[chosen.runner_id]
-        return images_together(shape, self.models, load, self._tier(shape, chosen.tier))
-
-    def count_able_now(self, shape: Needs) -> int:
-        """How many open runners can take a shape."""
-        return sum(self.candidate(shape, name).score is not None for name in self.open)
-
-    def _tier(self, shape: Needs, name: str | None) -> Tier | None:
-        return self.models[shape.model_id].tier(name) if name else None
-
-    def fill(self, runner_id: str, need_bytes: int) -> None:
-        """Add the attempts of one slot to a runner."""
-        load = self.loads[runner_id]
-        load = replace(
-            load, committed_bytes=load.committed_bytes + need_bytes, committed_slots=load.committed_slots + 1
-        )
-        self.loads[runner_id] = load
-        for judged in self._judged.values():
-            judged.pop(runner_id, None)
-        if not load.free_slots:
-            self.open.discard(runner_id)
-
-    def able(self, shape: Needs) -> list[RunnerLoad]:
-        """Open runners that could take the shape if nothing else were on them."""
-        loads = [self.loads[name] for name in self.open]
-        return [load for load in loads if judge(shape, self.models, RunnerLoad(load.heartbeat)).score is not None]
-
-    def reserve(self, shape: Needs) -> None:
-        """Reserve the runner with the most free memory of those that are able to take the shape."""
-        freest = min(self.able(shape), key=_most_free_memory, default=None)
-        if freest is not None:
-            self.reserved.add(freest.heartbeat.runner_id)
-            self.open -= self.reserved
-
-    def candidates(self, shape: Needs, bound: int) -> tuple[Candidate, ...]:
-        """Open runners best first, then as many of the others, with their refusals, as the bound allows."""
-        best = nsmallest(bound, (self.candidate(shape, name) for name in self.open), key=_best_first)
-        closed = (name for name in self.loads if name not in self.open)
-        return (*best, *(self.candidate(shape, name) for name in islice(closed, bound - len(best))))
 
 
 class _Planner:
@@ -176,7 +124,8 @@ class _Planner:
         self._policy = policy
         self._turns = Turns(snapshot.queue, snapshot.jobs)
         self._reserve()
-        self._placeable = {shape for shape in self._queue.shapes() if capacity.best(shape)}
+        self._placeable = {shape for shape in self._queue.shapes() if capacity.can_take(shape)}
+        self._waiting: Counter[Needs] = Counter()
 
     def _reserve(self) -> None:
         """Reserve runners for shapes that no runner can take now and whose best job has become urgent."""
@@ -188,49 +137,113 @@ class _Planner:
 
     def assignments(self) -> Iterable[PlannedAssignment]:
         left = self._policy.assignments_max
-        while left and self._placeable and (tenant := self._turns.next(self._placeable)) is not None:
+        while left and self._is_room and (tenant := self._turns.next(self._placeable)) is not None:
             found = self._next(tenant)
             if found is None:
                 self._turns.pass_over()  # capacity only shrinks while planning: no job of this tenant fits any more
                 continue
-            job, chosen = found
+            job, place = found
             self._turns.take(job)
-            jobs = (job, *self._companions(job, chosen, left - 1))
-            yield from self._assign(jobs, chosen)
+            jobs = (job, *self._companions(job, place, left - 1))
+            if place.candidate.score is None:
+                self._wait(jobs, place)
+                continue
+            yield from self._assign(jobs, place)
             left -= len(jobs)
 
-    def _next(self, tenant: str) -> tuple[OpenJob, Candidate] | None:
-        """The tenant's best job that fits a runner, and that runner."""
-        for (_, job_id), shape in sorted(self._turns.heads(tenant, self._placeable)):
-            candidate = self._capacity.best(shape)
-            if candidate is not None:
-                return self._snapshot.jobs[job_id], candidate
+    @property
+    def _is_room(self) -> bool:
+        return bool(self._placeable and self._capacity.open)
+
+    def _next(self, tenant: str) -> tuple[OpenJob, Place] | None:
+        """The tenant's best job that fits a runner, and where it goes."""
+        while (heads := self._turns.heads(tenant, self._placeable)) and self._is_room:
+            (_, job_id), shape = min(heads, key=self._rank)
+            job = self._snapshot.jobs[job_id]
+            if (place := self._place(job)) is not None:
+                return job, place
             self._placeable.discard(shape)
         return None
 
-    def _companions(self, job: OpenJob, chosen: Candidate, most: int) -> list[OpenJob]:
-        """Jobs of the same kind that fit into the same run, the next turn first; none for a retry, nor as one.
+    def _rank(self, head: tuple[QueuePlace, Needs]) -> QueuePlace:
+        """Its rank, behind smaller jobs by the seconds that it takes, but never by a whole level of priority."""
+        (rank, job_id), _ = head
+        seconds = self._capacity.timelines.quickest_seconds(self._snapshot.jobs[job_id].demand)
+        return rank + min(seconds, LEVEL_MAX * self._queue.ageing.level_seconds), job_id
 
-        Of several runners that could take them each gets its share: one run of all would leave the others idle.
-        """
+    def _place(self, job: OpenJob) -> Place | None:
+        """The runner that ends a job soonest, if any can take it now: that one, or one that is worth waiting for."""
         demand = job.demand
+        if not self._capacity.timelines.knows(demand.shape):
+            best = self._capacity.best(demand.shape)
+            return None if best is None else Place(best, None)
+        if not self._capacity.can_take(demand.shape):
+            return None
+        ranking = self._capacity.ranking(demand)
+        now, later = (self._expected(demand, name) for name in (ranking.first_now(), ranking.first_later()))
+        if now is None:
+            return None
+        chosen = later if later is not None and self._is_worth_waiting(job, now, later) else now
+        return Place(self._capacity.candidate(demand.shape, chosen.runner_id), chosen)
+
+    def _expected(self, demand: JobDemand, runner_id: str | None) -> Expected | None:
+        return None if runner_id is None else self._capacity.timelines.expected(demand, runner_id)
+
+    def _is_worth_waiting(self, job: OpenJob, idle: Expected, busy: Expected) -> bool:
+        if EstimateSource.GUESSED in (idle.source, busy.source):
+            return False
+        gains = busy.end_seconds < (1 - self._policy.wait_gain) * idle.end_seconds
+        return gains and self._waited_seconds(job) < self._policy.wait_factor * idle.end_seconds
+
+    def _wait(self, jobs: Sequence[OpenJob], place: Place) -> None:
+        """They wait for a runner that is busy. Of each shape, only so many do in one plan."""
+        shape = jobs[0].demand.shape
+        self._capacity.promise(jobs[0].demand, self._of_all(jobs, place))
+        self._waiting[shape] += len(jobs)
+        if self._waiting[shape] >= self._policy.waits_max:
+            self._placeable.discard(shape)
+
+    def _companions(self, job: OpenJob, place: Place, most: int) -> list[OpenJob]:
+        """Jobs of the same kind that fit into the same run, the next turn first; none for a retry, nor as one."""
+        demand, chosen = job.demand, place.candidate
         if demand.batch_key is None or job.attempt:
             return []
-        images = self._capacity.together(demand.shape, chosen)
-        if images > demand.images and (runners := self._capacity.count_able_now(demand.shape)) > 1:
-            images = min(images, -(-(demand.images + self._turns.images_of_kin(demand)) // runners))
+        images = self._capacity.together(demand.shape, chosen.runner_id, chosen.tier)
+        if images > demand.images:
+            images = self._share(demand, place, images)
         beside = images - demand.images
         return self._turns.take_companions(demand, beside, most) if beside > 0 else []
 
-    def _assign(self, jobs: Sequence[OpenJob], chosen: Candidate) -> Iterable[PlannedAssignment]:
+    def _share(self, demand: JobDemand, place: Place, images: int) -> int:
+        """How many of the images that wait, of this kind, are rendered in this run: of other runners, each gets some.
+
+        One run of all would leave the others idle. Where times are known a runner counts by its speed, and only if it
+        would end one such job before this run of all of them.
+        """
+        waiting = demand.images + self._turns.images_of_kin(demand)
+        if place.expected is None:
+            return min(images, -(-waiting // max(1, self._capacity.count_able_now(demand.shape))))
+        timelines, name = self._capacity.timelines, place.candidate.runner_id
+        whole = timelines.expected(demand, name, min(images, waiting))
+        sooner = (runner for end, _, runner, _ in self._capacity.ranking(demand).all() if end <= whole.end_seconds)
+        runs = {runner: timelines.expected(demand, runner).run_seconds for runner in (name, *sooner)}
+        rates = {runner: 1 / max(seconds, TINY_SECONDS) for runner, seconds in runs.items()}
+        own = rates[name]
+        return min(images, ceil(waiting * own / sum(rates.values())))
+
+    def _assign(self, jobs: Sequence[OpenJob], place: Place) -> Iterable[PlannedAssignment]:
         """All jobs of one slot."""
-        shape, runner_id = jobs[0].demand.shape, chosen.runner_id
+        chosen, shape = place.candidate, jobs[0].demand.shape
+        runner_id = chosen.runner_id
+        expected = self._of_all(jobs, place) if place.expected is not None else None
         first = self._capacity.need(shape, chosen.tier)
         beside = [self._capacity.need_beside(shape, chosen.tier, job.demand.images) for job in jobs[1:]]
         decisions = [
-            _with_others(self._decision(job, need), runner_id, len(beside))
+            _with_others(self._decision(job, need, expected), runner_id, len(beside))
             for job, need in zip(jobs, (first, *beside), strict=True)
         ]
+        if expected is not None:
+            self._capacity.promise(jobs[0].demand, expected)
         self._capacity.fill(runner_id, first + sum(beside))
         instance_id = self._capacity.loads[runner_id].heartbeat.instance_id
         group = RenderGroup(group_id=f"{jobs[0].job_id}/{jobs[0].attempt + 1}", jobs=len(jobs)) if beside else None
@@ -238,14 +251,20 @@ class _Planner:
             need = decision.required_bytes
             yield PlannedAssignment(job, runner_id, instance_id, need, decision, chosen.tier, group)
 
-    def _decision(self, job: OpenJob, need: int) -> Decision:
+    def _of_all(self, jobs: Sequence[OpenJob], place: Place) -> Expected:
+        """When the run of jobs that go together would end, if times are known."""
+        images = sum(job.demand.images for job in jobs)
+        return self._capacity.timelines.expected(jobs[0].demand, place.candidate.runner_id, images)
+
+    def _decision(self, job: OpenJob, need: int, expected: Expected | None) -> Decision:
         return Decision(
             waited_seconds=round(self._waited_seconds(job), 6),
             effective_priority=round(self._priority(job), 3),
             queue_length=len(self._queue),
             required_bytes=need,
-            candidates=self._capacity.candidates(job.demand.shape, self._policy.candidates_max),
+            candidates=self._capacity.candidates(job.demand, self._policy.candidates_max),
             candidates_total=len(self._capacity.loads),
+            **({} if expected is None else expected.promise),
         )
 
     def _priority(self, job: OpenJob) -> float:
@@ -265,11 +284,3 @@ def _with_others(decision: Decision, runner_id: str, others: int) -> Decision:
         for each in decision.candidates
     )
     return decision.model_copy(update={"candidates": candidates})
-
-
-def _most_free_memory(load: RunnerLoad) -> tuple[int, str]:
-    return (load.committed_bytes - load.heartbeat.budget_bytes, load.heartbeat.runner_id)
-
-
-def _best_first(candidate: Candidate) -> tuple[bool, float, str]:
-    return (candidate.score is None, -(candidate.score or 0.0), candidate.runner_id)

@@ -2,8 +2,9 @@
 
 Two levels. Tenants are ordered by the work they have received, divided by their weights (start-time fair queueing: a
 tenant's `tag` is its virtual time; a tenant without queued jobs saves up no turns, it joins again at the virtual time
-of the tenant that is served). Within a tenant there is one line for each shape, ordered by rank. Adding or removing a
-job costs one bisection and one insertion into a list: about 20 us at 100,000 jobs.
+of the tenant that is served). Within a tenant there is one line for each shape and magnitude of work, ordered by rank,
+so that a plan sees the first of the small jobs and the first of the large ones. Adding or removing a job costs one
+bisection and one insertion into a list: about 20 us at 100,000 jobs.
 """
 
 from bisect import bisect_left, insort
@@ -15,7 +16,7 @@ from math import lcm
 from dreamforge.contracts.placement import Needs
 from dreamforge.contracts.quotas import WEIGHT_MAX
 from dreamforge.scheduler.planning.fairness import Ageing
-from dreamforge.scheduler.planning.open_job import OpenJob
+from dreamforge.scheduler.planning.open_job import Line, OpenJob
 
 # Parts of a pixel-step that tags count in: a multiple of every weight, so that tags are exact.
 UNITS = lcm(*range(1, WEIGHT_MAX + 1))
@@ -26,7 +27,7 @@ Turn = tuple[int, Place, str]  # tag, best place, tenant: of equal tags, the ten
 @dataclass(slots=True)
 class _Tenant:
     turn: Turn
-    lines: dict[Needs, list[Place]] = field(default_factory=dict)
+    lines: dict[Line, list[Place]] = field(default_factory=dict)
 
     def best(self) -> Place:
         return min(line[0] for line in self.lines.values())
@@ -53,8 +54,8 @@ class Queue:
         """Tenants with queued jobs, the next one first: a sorted copy, which is also a heap."""
         return self._turns.copy()
 
-    def lines(self, tenant: str) -> dict[Needs, list[Place]]:
-        """A tenant's queued jobs by shape, best rank first. Do not change them."""
+    def lines(self, tenant: str) -> dict[Line, list[Place]]:
+        """A tenant's queued jobs by line, best rank first. Do not change them."""
         return self._tenants[tenant].lines
 
     def shapes(self) -> list[Needs]:
@@ -63,7 +64,8 @@ class Queue:
 
     def best(self, shape: Needs) -> Place:
         """The best-ranked job of a queued shape, over all tenants."""
-        return min(tenant.lines[shape][0] for tenant in self._tenants.values() if shape in tenant.lines)
+        lines = (line for tenant in self._tenants.values() for (of, _), line in tenant.lines.items() if of == shape)
+        return min(line[0] for line in lines)
 
     def place_of(self, job: OpenJob) -> Place:
         """The place of a job among those of its tenant."""
@@ -77,7 +79,7 @@ class Queue:
             tag = max(self._virtual, self._owed.pop(name, 0))
             tenant = self._tenants[name] = _Tenant((tag, place, name))
             insort(self._turns, tenant.turn)
-        insort(tenant.lines.setdefault(job.demand.shape, []), place)
+        insort(tenant.lines.setdefault(job.demand.line, []), place)
         self._size += 1
         self._shapes[job.demand.shape] += 1
         if place < tenant.turn[1]:
@@ -86,7 +88,7 @@ class Queue:
     def remove(self, job: OpenJob) -> None:
         """Remove a job. Errors: KeyError if it is not in the queue."""
         tenant = self._tenants[job.demand.tenant]
-        line, place = tenant.lines[job.demand.shape], self.place_of(job)
+        line, place = tenant.lines[job.demand.line], self.place_of(job)
         index = bisect_left(line, place)
         if index == len(line) or line[index] != place:
             raise KeyError(job.job_id)
@@ -94,7 +96,7 @@ class Queue:
         self._size -= 1
         self._forget(job.demand.shape)
         if not line:
-            del tenant.lines[job.demand.shape]
+            del tenant.lines[job.demand.line]
         if not tenant.lines:
             self._leave(tenant)
         elif place == tenant.turn[1]:

@@ -110,11 +110,13 @@ class Snapshot:
         self._put(job, evolved(job, event, sequence))
         return None
 
-    def promise(self, job_id: str, runner_id: str, instance_id: str, reserved_bytes: int) -> None:
+    def promise(
+        self, job_id: str, runner_id: str, instance_id: str, reserved_bytes: int, ends_at: datetime | None = None
+    ) -> None:
         """Remember a planned assignment until the log has its event. Errors: KeyError unless the job is queued."""
         job = self.jobs[job_id]
         self.queue.charge(job.demand.tenant, job.demand.work)
-        self._put(job, promised(job, runner_id, instance_id, reserved_bytes))
+        self._put(job, promised(job, runner_id, instance_id, reserved_bytes, ends_at))
 
     def withdraw(self, job_id: str, version: int) -> None:
         """Undo a promise whose append failed; does nothing if the job's version has changed since."""

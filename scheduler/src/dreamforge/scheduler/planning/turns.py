@@ -4,11 +4,11 @@ Only reads the queue, so a plan that is thrown away leaves no trace.
 """
 
 from collections.abc import Iterator, Mapping, Set
-from heapq import heappop, heappush
+from heapq import heappop, heappush, merge
 from itertools import islice
 
 from dreamforge.contracts.placement import Needs
-from dreamforge.scheduler.planning.open_job import JobDemand, OpenJob
+from dreamforge.scheduler.planning.open_job import JobDemand, Line, OpenJob
 from dreamforge.scheduler.planning.queue import Place, Queue, Turn
 
 # Jobs that are looked at for those that go along with another, so that a plan stays fast beside a long queue of others.
@@ -23,7 +23,7 @@ class Turns:
         self._heap: list[Turn] = queue.turns()  # sorted, and so a heap
         self._tags = {tenant: tag for tag, _, tenant in self._heap}
         self._taken: set[str] = set()
-        self._first: dict[tuple[str, Needs], int] = {}  # the first job of each line that may not be taken yet
+        self._first: dict[tuple[str, Line], int] = {}  # the first job of each line that may not be taken yet
 
     def next(self, shapes: Set[Needs]) -> str | None:
         """The tenant whose turn it is, of those with a job of these shapes."""
@@ -44,9 +44,9 @@ class Turns:
     def heads(self, tenant: str, shapes: Set[Needs]) -> list[tuple[Place, Needs]]:
         """The next job of each of a tenant's lines, of these shapes."""
         found = []
-        for shape, line in self._queue.lines(tenant).items():
-            if shape in shapes and (first := self._first_of(tenant, shape, line)) < len(line):
-                found.append((line[first], shape))
+        for name, line in self._queue.lines(tenant).items():
+            if name[0] in shapes and (first := self._first_of(tenant, name, line)) < len(line):
+                found.append((line[first], name[0]))
         return found
 
     def take(self, job: OpenJob) -> None:
@@ -88,16 +88,16 @@ class Turns:
 
     def _kin(self, tenant: str, demand: JobDemand, looked: Iterator[int]) -> Iterator[Place]:
         """A tenant's jobs that can be rendered with one of this demand, the best first; not those that are retried."""
-        line = self._queue.lines(tenant).get(demand.shape, [])
-        first = self._first_of(tenant, demand.shape, line)
-        for place, _ in zip(islice(line, first, None), looked, strict=False):
+        of_shape = [(name, line) for name, line in self._queue.lines(tenant).items() if name[0] == demand.shape]
+        left = (islice(line, self._first_of(tenant, name, line), None) for name, line in of_shape)
+        for place, _ in zip(merge(*left), looked, strict=False):
             job = self._jobs[place[1]]
             if job.job_id not in self._taken and job.demand.batch_key == demand.batch_key and not job.attempt:
                 yield place
 
-    def _first_of(self, tenant: str, shape: Needs, line: list[Place]) -> int:
-        first = self._first.get((tenant, shape), 0)
+    def _first_of(self, tenant: str, name: Line, line: list[Place]) -> int:
+        first = self._first.get((tenant, name), 0)
         while first < len(line) and line[first][1] in self._taken:
             first += 1
-        self._first[tenant, shape] = first
+        self._first[tenant, name] = first
         return first
