@@ -23,7 +23,7 @@ from dreamforge.contracts.jobs.attempts import AssignJob
 from dreamforge.contracts.placement import Models, Needs, RunnerLoad
 from dreamforge.scheduler.planning.capacity import FleetCapacity
 from dreamforge.scheduler.planning.open_job import JobDemand, OpenJob, promised_end
-from dreamforge.scheduler.planning.queue import Place as QueuePlace
+from dreamforge.scheduler.planning.queue import Place
 from dreamforge.scheduler.planning.snapshot import Snapshot
 from dreamforge.scheduler.planning.timelines import Expected
 from dreamforge.scheduler.planning.turns import Turns
@@ -55,7 +55,7 @@ class PlanPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ChosenRunner:
     """Where a job goes: a runner that can take it now, or one that it waits for, which has no score.
 
     `expected` is None where nothing was measured.
@@ -155,7 +155,7 @@ class _Planner:
     def _is_room(self) -> bool:
         return bool(self._placeable and self._capacity.open)
 
-    def _next(self, tenant: str) -> tuple[OpenJob, Place] | None:
+    def _next(self, tenant: str) -> tuple[OpenJob, ChosenRunner] | None:
         """The tenant's best job that fits a runner, and where it goes."""
         while (heads := self._turns.heads(tenant, self._placeable)) and self._is_room:
             (_, job_id), shape = min(heads, key=self._rank)
@@ -165,18 +165,18 @@ class _Planner:
             self._placeable.discard(shape)
         return None
 
-    def _rank(self, head: tuple[QueuePlace, Needs]) -> QueuePlace:
+    def _rank(self, head: tuple[Place, Needs]) -> Place:
         """Its rank, behind smaller jobs by the seconds that it takes, but never by a whole level of priority."""
         (rank, job_id), _ = head
         seconds = self._capacity.timelines.quickest_seconds(self._snapshot.jobs[job_id].demand)
         return rank + min(seconds, LEVEL_MAX * self._queue.ageing.level_seconds), job_id
 
-    def _place(self, job: OpenJob) -> Place | None:
+    def _place(self, job: OpenJob) -> ChosenRunner | None:
         """The runner that ends a job soonest, if any can take it now: that one, or one that is worth waiting for."""
         demand = job.demand
         if not self._capacity.timelines.knows(demand.shape):
             best = self._capacity.best(demand.shape)
-            return None if best is None else Place(best, None)
+            return None if best is None else ChosenRunner(best, None)
         if not self._capacity.can_take(demand.shape):
             return None
         ranking = self._capacity.ranking(demand)
@@ -184,7 +184,7 @@ class _Planner:
         if now is None:
             return None
         chosen = later if later is not None and self._is_worth_waiting(job, now, later) else now
-        return Place(self._capacity.candidate(demand.shape, chosen.runner_id), chosen)
+        return ChosenRunner(self._capacity.candidate(demand.shape, chosen.runner_id), chosen)
 
     def _expected(self, demand: JobDemand, runner_id: str | None) -> Expected | None:
         return None if runner_id is None else self._capacity.timelines.expected(demand, runner_id)
@@ -195,7 +195,7 @@ class _Planner:
         gains = busy.end_seconds < (1 - self._policy.wait_gain) * idle.end_seconds
         return gains and self._waited_seconds(job) < self._policy.wait_factor * idle.end_seconds
 
-    def _wait(self, jobs: Sequence[OpenJob], place: Place) -> None:
+    def _wait(self, jobs: Sequence[OpenJob], place: ChosenRunner) -> None:
         """They wait for a runner that is busy. Of each shape, only so many do in one plan."""
         shape = jobs[0].demand.shape
         self._capacity.promise(jobs[0].demand, self._of_all(jobs, place))
@@ -203,7 +203,7 @@ class _Planner:
         if self._waiting[shape] >= self._policy.waits_max:
             self._placeable.discard(shape)
 
-    def _companions(self, job: OpenJob, place: Place, most: int) -> list[OpenJob]:
+    def _companions(self, job: OpenJob, place: ChosenRunner, most: int) -> list[OpenJob]:
         """Jobs of the same kind that fit into the same run, the next turn first; none for a retry, nor as one."""
         demand, chosen = job.demand, place.candidate
         if demand.batch_key is None or job.attempt:
@@ -214,7 +214,7 @@ class _Planner:
         beside = images - demand.images
         return self._turns.take_companions(demand, beside, most) if beside > 0 else []
 
-    def _share(self, demand: JobDemand, place: Place, images: int) -> int:
+    def _share(self, demand: JobDemand, place: ChosenRunner, images: int) -> int:
         """How many of the images that wait, of this kind, are rendered in this run: of other runners, each gets some.
 
         One run of all would leave the others idle. Where times are known a runner counts by its speed, and only if it
@@ -231,7 +231,7 @@ class _Planner:
         own = rates[name]
         return min(images, ceil(waiting * own / sum(rates.values())))
 
-    def _assign(self, jobs: Sequence[OpenJob], place: Place) -> Iterable[PlannedAssignment]:
+    def _assign(self, jobs: Sequence[OpenJob], place: ChosenRunner) -> Iterable[PlannedAssignment]:
         """All jobs of one slot."""
         chosen, shape = place.candidate, jobs[0].demand.shape
         runner_id = chosen.runner_id
@@ -251,7 +251,7 @@ class _Planner:
             need = decision.required_bytes
             yield PlannedAssignment(job, runner_id, instance_id, need, decision, chosen.tier, group)
 
-    def _of_all(self, jobs: Sequence[OpenJob], place: Place) -> Expected:
+    def _of_all(self, jobs: Sequence[OpenJob], place: ChosenRunner) -> Expected:
         """When the run of jobs that go together would end, if times are known."""
         images = sum(job.demand.images for job in jobs)
         return self._capacity.timelines.expected(jobs[0].demand, place.candidate.runner_id, images)
