@@ -1,6 +1,8 @@
 """From a request in the log to an assignment in the log, against a real JetStream."""
 
 from dreamforge.contracts.events import JobAssigned
+from dreamforge.contracts.fleet import NextModel
+from dreamforge.contracts.log.subjects import next_model_of
 from dreamforge.runtime.testing import eventually
 
 
@@ -38,3 +40,12 @@ async def test_a_runner_never_gets_more_than_its_slots(forge):
     scheduler = forge.schedulers[0][0]
     await eventually(lambda: len(scheduler.snapshot.queue), until=lambda queued: queued == 5)
     assert sorted([await forge.status(job) for job in jobs])[-3:] == ["running"] * 3
+
+
+async def test_a_busy_runner_is_told_which_model_it_will_have_to_load(forge):
+    heard = await forge.bus.nc.subscribe(next_model_of("gpu-1"))
+    await forge.runner("gpu-1", behaviour="hold")
+    await forge.scheduler()
+    jobs = [await forge.submit() for _ in range(2)]
+    await eventually(lambda: forge.status(jobs[0]), until=lambda status: status != "queued")
+    assert NextModel.model_validate_json((await heard.next_msg(10)).data) == NextModel(model_id="tiny")

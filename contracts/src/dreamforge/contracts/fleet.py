@@ -30,6 +30,12 @@ class ActiveAttempt(Value):
     attempt: int
 
 
+class NextModel(Value):
+    """What a busy runner will probably have to load next. Not an event: it may be lost, and nothing depends on it."""
+
+    model_id: Token
+
+
 class Heartbeat(Value):
     """The state of a runner as it reports it, in the KV bucket `runners` under its id until the lease ends.
 

@@ -24,6 +24,7 @@ from dreamforge.runtime.service.background import Alarm, BackgroundTasks
 from dreamforge.runtime.service.telemetry import LAG
 from dreamforge.scheduler import metrics, timers
 from dreamforge.scheduler.liveness.lost_job_rescuer import LostJobRescuer
+from dreamforge.scheduler.next_model_hints import NextModelHints
 from dreamforge.scheduler.planning.open_job import OpenJob
 from dreamforge.scheduler.planning.plan import PlannedAssignment, plan
 from dreamforge.scheduler.planning.planning_input import loads_of
@@ -60,6 +61,7 @@ class Scheduler:
         self._wake = asyncio.Event()
         self._retry_alarm = Alarm(self._wake.set)
         self._background = BackgroundTasks()
+        self._hints = NextModelHints(bus, self._background)
         self.ready = asyncio.Event()
 
     def loops(self) -> dict[str, Coroutine[Any, Any, None]]:  # Any: as asyncio declares
@@ -191,6 +193,7 @@ class Scheduler:
             if len(found) == self._settings.scheduler_assignments_max:
                 self._wake.set()  # the plan was cut short, more jobs may fit
             metrics.PLAN_SECONDS.observe(clock.monotonic_seconds() - started)
+        self._hints.send(tuple(self.fleet.runners.values()), self.snapshot, self.models.models)
         metrics.QUEUED.set(len(self.snapshot.queue))
 
     def _promise(self, assignment: PlannedAssignment, now: datetime) -> None:

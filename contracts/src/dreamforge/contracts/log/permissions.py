@@ -129,6 +129,7 @@ def _scheduler() -> UserPermissions:
         Grant("facts of jobs that it plans, fails and cancels", _of_jobs(events.SCHEDULER_EVENTS)),
         Grant("runners that were lost", _of_others((installation_events.RunnerLost,))),
         Grant("its own leadership", (subjects.key_of(streams.LEADERS_BUCKET, SCHEDULER),)),
+        Grant("which model a runner will need next", (subjects.next_model_of("*"),)),
         Grant("when retries are due", (subjects.timer_schedule("*"),)),
         followed=followed,
         read=(*followed, streams.FLEET, streams.LEADERS),
@@ -174,7 +175,10 @@ def _runner(user: str, runner_id: str) -> UserPermissions:
         Grant("its assignments", assignments),
         followed=(streams.JOBS, streams.MODELS),
         read=(streams.JOBS, streams.FLEET, streams.MODELS),
-        subscribe=(Grant("its assignments", (subjects.deliveries_to(runner_id),)),),
+        subscribe=(
+            Grant("its assignments", (subjects.deliveries_to(runner_id),)),
+            Grant("which model it will need next", (subjects.next_model_of(runner_id),)),
+        ),
     )
 
 

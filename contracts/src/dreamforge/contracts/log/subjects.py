@@ -117,6 +117,15 @@ def deliveries_to(runner_id: str) -> str:
     return f"forge.deliver.{runner_id}"
 
 
+def next_model_of(runner_id: str) -> str:
+    """Where the scheduler tells a runner which model it will need: in no stream.
+
+    >>> next_model_of("gpu-1")
+    'forge.next.gpu-1'
+    """
+    return f"forge.next.{runner_id}"
+
+
 def probe_of(service: str) -> str:
     """Where a service writes, to see that the log works.
 

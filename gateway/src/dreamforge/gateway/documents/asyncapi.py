@@ -13,9 +13,9 @@ from typing import Any
 from dreamforge.contracts import events as e
 from dreamforge.contracts import installation_events as i
 from dreamforge.contracts import webhook_events as w
-from dreamforge.contracts.fleet import LEASE_SECONDS, Heartbeat
+from dreamforge.contracts.fleet import LEASE_SECONDS, Heartbeat, NextModel
 from dreamforge.contracts.log.streams import RUNNERS_BUCKET, stream_of
-from dreamforge.contracts.log.subjects import address_of, has_detail, key_of
+from dreamforge.contracts.log.subjects import address_of, has_detail, key_of, next_model_of
 from dreamforge.contracts.models.descriptor import Value
 from dreamforge.gateway.documents.asyncapi_page import page
 
@@ -143,6 +143,14 @@ def document() -> Json:
         HEARTBEATS, "A KV bucket in memory: the latest heartbeat of each runner.", "Heartbeat"
     )
     _operations(operations, "Heartbeat", "Heartbeat", (_RUNNER,), (_SCHEDULER, _GATEWAY))
+    messages["NextModel"] = {
+        "name": "NextModel",
+        "summary": _summary(NextModel),
+        "contentType": "application/json",
+        "payload": _schema(NextModel, schemas),
+    }
+    channels["NextModel"] = _channel(next_model_of("{runner_id}"), "A hint, in no stream.", "NextModel")
+    _operations(operations, "NextModel", "NextModel", (_SCHEDULER,), (_RUNNER,))
     return {
         "asyncapi": "3.0.0",
         "info": {

@@ -29,6 +29,7 @@ from dreamforge.gpu_runner.supervisor.attempt_recorder import AttemptRecorder
 from dreamforge.gpu_runner.supervisor.attempt_times import AttemptTimes
 from dreamforge.gpu_runner.supervisor.child_supervisor import ChildSupervisor
 from dreamforge.gpu_runner.supervisor.ending_attempts import AHEAD_SECONDS, EndingAttempts
+from dreamforge.gpu_runner.supervisor.model_read_ahead import ModelReadAhead
 from dreamforge.gpu_runner.supervisor.picture_signing import SignPicture
 from dreamforge.gpu_runner.supervisor.progress_publisher import ProgressPublisher
 from dreamforge.gpu_runner.supervisor.render_slots import AttemptGroup, RenderSlots
@@ -76,6 +77,7 @@ class AttemptServices:
     slots: RenderSlots
     times: RunTimes
     ending: EndingAttempts
+    read_ahead: ModelReadAhead
     retry_policy: RetryPolicy
     stall_seconds: float
     load_seconds: float
@@ -116,6 +118,7 @@ class Attempt:
             return f"dropped: {verdict.why}"
         if isinstance(verdict, Refuse):
             return await self._fail(AttemptLost(verdict.reason, verdict.message, verdict.retryable), loaded)
+        self.services.read_ahead.want(verdict.request.model_id)
         try:
             return await self._in_a_slot(verdict.request, loaded, identity)
         except Interrupted as interruption:

@@ -32,6 +32,7 @@ from dreamforge.gpu_runner.supervisor.heartbeat import (
 from dreamforge.gpu_runner.supervisor.input_cache import InputCache
 from dreamforge.gpu_runner.supervisor.interrupts import Interrupts
 from dreamforge.gpu_runner.supervisor.model_offer import ModelOffer
+from dreamforge.gpu_runner.supervisor.model_read_ahead import ModelReadAhead
 from dreamforge.gpu_runner.supervisor.models_watcher import ModelsWatcher
 from dreamforge.gpu_runner.supervisor.picture_signing import picture_signing
 from dreamforge.gpu_runner.supervisor.progress_publisher import ProgressPublisher
@@ -66,6 +67,7 @@ class Supervisor:
     registration: RunnerRegistration = field(init=False)
     offer: ModelOffer = field(init=False)
     interrupts: Interrupts = field(init=False)
+    read_ahead: ModelReadAhead = field(init=False)
     device: LocalDevice = field(init=False)
     #: Set once the first assignment can be taken.
     ready: asyncio.Event = field(default_factory=asyncio.Event)
@@ -83,6 +85,8 @@ class Supervisor:
         self.child = ChildSupervisor(
             child_options(settings), on_change=self._child_changed, on_loaded=self.times.loaded
         )
+        files = self.offer.models if settings.runner_renderer == "diffusers" else {}
+        self.read_ahead = ModelReadAhead(files, resident=lambda: self.child.resident)
         self.heartbeat = HeartbeatPublisher(
             self.bus, identity.runner_id, heartbeat=self._heartbeat, refresh=self._refresh
         )
@@ -111,6 +115,7 @@ class Supervisor:
         lifetime.spawn(self.heartbeat.run(), "heartbeat")
         lifetime.spawn(self.interrupts.run(), "interrupts")
         lifetime.spawn(self.attempts.renew(), "renewals")
+        lifetime.spawn(self.read_ahead.listen(self.bus, self.settings.runner_id), "hints")
         watcher = ModelsWatcher(self.bus, self.look_again, self.offer.is_outdated)
         lifetime.spawn(watcher.run(), "models watcher")
         lifetime.spawn(self._open(broker), "opening", may_end=True)
@@ -140,6 +145,7 @@ class Supervisor:
         """Find the models, register, and begin to take assignments."""
         await asyncio.gather(self.offer.discover(build=True), self.bucket.claim(self.bus))
         self.child.offer(self.offer.offered)
+        self.read_ahead.want(*(model.descriptor.model_id for model in self.offer.offered[:1]))
         await self.registration.runner(self.settings.runner_id, self._registered())
         await self.child.wait_ready()
         await self.interrupts.following.wait()
@@ -200,6 +206,7 @@ class Supervisor:
             ),
             slots=RenderSlots(asyncio.Semaphore(self.settings.runner_slots), self.child.render),
             ending=self.ending,
+            read_ahead=self.read_ahead,
             retry_policy=self.settings.retry.policy(),
             stall_seconds=self.settings.runner_stall_seconds,
             load_seconds=self.settings.runner_load_seconds,
