@@ -1571,6 +1571,26 @@ export interface components {
             total_bytes: number;
         };
         /**
+         * DryRun
+         * @description What a request would become; nothing of it was kept.
+         */
+        DryRun: {
+            /** @description where and when it would run, if it were submitted now */
+            forecast: components["schemas"]["Forecast"] | null;
+            /**
+             * Pixel Steps
+             * @description what it would count of the quota of pixel-steps
+             */
+            pixel_steps: number;
+            /**
+             * Reason
+             * @description why there is no forecast
+             */
+            reason?: string | null;
+            /** @description with every default resolved */
+            request: components["schemas"]["RenderRequest"];
+        };
+        /**
          * ErasureAccepted
          * @description The request to erase a job is in the log, durably. `sequence` is also in the header Forge-Sequence.
          */
@@ -1650,6 +1670,43 @@ export interface components {
              * @description how the model would be held in memory there; null where it cannot
              */
             tier: string | null;
+        };
+        /**
+         * Forecast
+         * @description Where and when a job is expected to start and to end, by what the runners have measured of themselves.
+         */
+        Forecast: {
+            /**
+             * Ahead
+             * @description jobs that are expected to start before it
+             */
+            ahead: number;
+            ends_in_seconds: components["schemas"]["SecondsRange"];
+            estimate: components["schemas"]["EstimateSource"];
+            /**
+             * Idle Ends In Seconds
+             * @description when that one would end it
+             */
+            idle_ends_in_seconds?: number | null;
+            /**
+             * Idle Runner Id
+             * @description a runner that could start it now, and would end it later: it waits for a better one
+             */
+            idle_runner_id?: string | null;
+            /**
+             * Load Seconds
+             * @description of which loading the model before the first step; 0: it is loaded
+             */
+            load_seconds: number;
+            /** Runner Id */
+            runner_id: string;
+            /** @description its first step; null: it runs already */
+            starts_in_seconds: components["schemas"]["SecondsRange"] | null;
+            /**
+             * Tier
+             * @description how the model is held in memory there; null: whole
+             */
+            tier?: string | null;
         };
         /**
          * Geometry
@@ -1884,6 +1941,8 @@ export interface components {
             failure_reason: string | null;
             /** Finished At */
             finished_at: string | null;
+            /** @description while it is open: where and when it is expected to run; null: nothing measured says */
+            forecast?: components["schemas"]["Forecast"] | null;
             /**
              * Held Since
              * @description set while its owner keeps it from being assigned
@@ -2905,6 +2964,16 @@ export interface components {
          */
         Scope: "read" | "submit" | "admin";
         /**
+         * SecondsRange
+         * @description Seconds from now: half of the jobs are expected within `p50`, nine of ten within `p90`.
+         */
+        SecondsRange: {
+            /** P50 */
+            p50: number;
+            /** P90 */
+            p90: number;
+        };
+        /**
          * SecretRotation
          * @description For how long the secrets of today go on signing.
          */
@@ -3489,6 +3558,8 @@ export interface components {
             ahead: number;
             /** Candidates */
             candidates: components["schemas"]["Candidate"][];
+            /** @description where and when it is expected to run */
+            forecast?: components["schemas"]["Forecast"] | null;
             /**
              * Held
              * @description what is held: the job itself, the queue of its tenant, every queue; null: nothing
@@ -7618,7 +7689,10 @@ export interface operations {
     };
     submit_job_v1_jobs_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description check everything, make no job, and say when it would end */
+                dry_run?: boolean;
+            };
             header?: {
                 /** @description whose job it is; part of the identity of an Idempotency-Key */
                 "Forge-Tenant"?: string;
@@ -7637,6 +7711,15 @@ export interface operations {
             };
         };
         responses: {
+            /** @description With dry_run: what the request would become, and when it would end */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DryRun"];
+                };
+            };
             /** @description The job is in the log, durably, and will reach exactly one terminal state */
             202: {
                 headers: {

@@ -62,6 +62,7 @@ CALLS = (
     ),
     Call("gateway reads the heartbeats", r"^gateway\S* \$JS\.API\.CONSUMER\.CREATE\.KV_runners", disconnect="gateway"),
     Call("scheduler renews its leadership", r"^scheduler \$KV\.leaders\."),
+    Call("gateway asks when a job will end", r"^gateway\S* forge\.forecasts$"),
     # Reading the tables.
     Call("gateway reads a job's row", "^dreamforge-gateway SELECT jobs.*WHERE jobs.job_id", EVERY, "postgres"),
     Call("gateway finds a image", "^dreamforge-gateway SELECT artifacts.sha256", EVERY, "postgres"),

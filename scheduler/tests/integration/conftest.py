@@ -15,6 +15,7 @@ from dreamforge.contracts.installation_events import ModelRegistered, RunnerRegi
 from dreamforge.contracts.jobs.decisions import FinishAttempt, RequestJob, StartAttempt
 from dreamforge.contracts.log.envelope import unseal
 from dreamforge.contracts.log.subjects import assignments_to
+from dreamforge.contracts.measured_times import MeasuredTimes
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.runtime import ids
@@ -63,6 +64,7 @@ class FakeRunner:
     runner_id: str
     slots: int = 1
     behaviour: str = "finish"
+    times: MeasuredTimes = field(default_factory=MeasuredTimes)
     instance_id: str = field(default_factory=ids.new_id)
     taken: list[JobAssigned] = field(default_factory=list)
     job_ids: set[str] = field(default_factory=set)
@@ -108,6 +110,7 @@ class FakeRunner:
             free_bytes=1000,
             slots=self.slots,
             model_ids=("tiny",),
+            times=self.times,
             active=tuple(ActiveAttempt(job_id=job, attempt=attempt) for job, attempt in self.active.items()),
         )
         await self.bus.js.publish(f"$KV.runners.{self.runner_id}", sent.model_dump_json().encode(), msg_ttl=seconds)

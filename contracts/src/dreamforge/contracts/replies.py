@@ -9,6 +9,7 @@ from dreamforge.contracts.access import Scope
 from dreamforge.contracts.audit import AuditEntry
 from dreamforge.contracts.events import Candidate, Decision
 from dreamforge.contracts.fleet import Device, Heartbeat
+from dreamforge.contracts.forecasts import Forecast
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, Value
 from dreamforge.contracts.quotas import Quota
@@ -274,6 +275,18 @@ class JobReply(JobSummary):
     attempts: tuple[AttemptReply, ...] = ()
     warnings: tuple[WarningReply, ...] = ()
     artifacts: tuple[ArtifactReply, ...] = ()
+    forecast: Forecast | None = Field(
+        default=None, description="while it is open: where and when it is expected to run; null: nothing measured says"
+    )
+
+
+class DryRun(Value):
+    """What a request would become; nothing of it was kept."""
+
+    request: RenderRequest = Field(description="with every default resolved")
+    pixel_steps: int = Field(ge=0, description="what it would count of the quota of pixel-steps")
+    forecast: Forecast | None = Field(description="where and when it would run, if it were submitted now")
+    reason: str | None = Field(default=None, description="why there is no forecast")
 
 
 class JobPage(Value):
@@ -307,6 +320,7 @@ class Waiting(Value):
     )
     held_since: datetime | None = None
     candidates: tuple[Candidate, ...]
+    forecast: Forecast | None = Field(default=None, description="where and when it is expected to run")
 
 
 class WhyReply(Value):

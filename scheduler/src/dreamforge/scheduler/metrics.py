@@ -15,3 +15,13 @@ WAIT_SECONDS = Histogram(
 )
 FAILED_ATTEMPTS = Counter("forge_scheduler_failed_attempts_total", "Attempts that this scheduler failed", ["reason"])
 ACTIVE = Gauge("forge_scheduler_active", "1 while this scheduler is the one that decides")
+PROMISE_RATIO = Histogram(
+    "forge_scheduler_promise_ratio",
+    "Seconds that an attempt took by those that were promised: above 1, it ended later",
+    buckets=(0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0),
+)
+PROMISE_ERROR_SECONDS = Gauge(
+    "forge_scheduler_promise_error_seconds",
+    "How far the last promises were from the truth: what this share of them stayed below",
+    ["quantile"],
+)

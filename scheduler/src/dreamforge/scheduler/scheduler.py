@@ -23,8 +23,10 @@ from dreamforge.runtime.log.views import FleetView, ModelsView, QueuesView, Tena
 from dreamforge.runtime.service.background import Alarm, BackgroundTasks
 from dreamforge.runtime.service.telemetry import LAG
 from dreamforge.scheduler import metrics, timers
+from dreamforge.scheduler.forecasts import Forecasts
 from dreamforge.scheduler.liveness.lost_job_rescuer import LostJobRescuer
 from dreamforge.scheduler.next_model_hints import NextModelHints
+from dreamforge.scheduler.planning.calibration import Calibration
 from dreamforge.scheduler.planning.open_job import OpenJob
 from dreamforge.scheduler.planning.plan import PlannedAssignment, plan
 from dreamforge.scheduler.planning.planning_input import loads_of
@@ -57,6 +59,15 @@ class Scheduler:
         self.rescuer = LostJobRescuer(
             bus, self._store, self.snapshot, self.fleet, settings.patience, lambda: self.decides()
         )
+        self._calibration = Calibration()
+        self._forecasts = Forecasts(
+            bus,
+            self.snapshot,
+            self._calibration,
+            lambda: tuple(self.fleet.runners.values()),
+            lambda: self.models.models,
+            self.decides,
+        )
         self._behind: int | None = None
         self._wake = asyncio.Event()
         self._retry_alarm = Alarm(self._wake.set)
@@ -74,6 +85,7 @@ class Scheduler:
             "jobs": self._follow(),
             "timers": timers.follow(self._bus, self._due),
             "plan": self._plan_when_woken(),
+            "forecasts": self._forecasts.run(),
             "leadership": self._lead(),
         }
 
@@ -150,8 +162,20 @@ class Scheduler:
             error = self.snapshot.apply(message.subject, message.headers, message.data, message.sequence)
             if error is not None:
                 logger.warning("skipping message {}: {}", message.sequence, error)
+        self._calibrate()
         LAG.labels(JOBS.name).set(batch.pending)
         metrics.OPEN.set(len(self.snapshot.jobs))
+
+    def _calibrate(self) -> None:
+        """Compare promises with what came of them; what ended before this process started is in no metric."""
+        if not (found := self.snapshot.kept_promises()):
+            return
+        for kept in found:
+            self._calibration.ended(kept)
+            if self.caught_up:
+                metrics.PROMISE_RATIO.observe(kept.ratio)
+        for quantile, seconds in zip(("0.5", "0.9"), self._calibration.error_seconds, strict=True):
+            metrics.PROMISE_ERROR_SECONDS.labels(quantile).set(seconds)
 
     async def _plan_when_woken(self) -> None:
         for view in (self.fleet, self.models, self.queues, self.tenants):

@@ -15,6 +15,7 @@ from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.console import Json, emit, err, out, run
 from dreamforge.cli.jobs import request_options
 from dreamforge.cli.jobs.declared_options import FROM_IMAGES, Given, fields_of, uploaded_fields, with_request_options
+from dreamforge.cli.jobs.forecast_text import forecast_text
 from dreamforge.cli.jobs.result import raise_unless_succeeded, watch_and_save
 from dreamforge.contracts.request.parameters import PICTURE
 
@@ -54,6 +55,9 @@ def generate(
     priority: Annotated[int, typer.Option(help="0 to 9, 9 is the most urgent.")] = 5,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the images; default: out/.")] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and exit.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the request and say where and when it would run; make no job.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Render a prompt, watch it live, save the images.
@@ -69,6 +73,7 @@ def generate(
       dreamforge generate "the same in winter" --init-image 01a20638-499f-7288-a6c2-5e668ec21e03-1-0
       dreamforge generate "a {red|blue} fox" --template --grid steps=10,20 --grid guidance=3,7
       dreamforge jobs watch $(dreamforge generate "a fox" --no-wait)
+      dreamforge generate "a fox" --images 8 --dry-run
     """
     body = {"prompt": prompt, "priority": priority, **fields_of(given), **request_options.size(size)}
     settings = cli_settings.load()
@@ -77,6 +82,11 @@ def generate(
     batch = None
     if template or axes or samples:
         batch = partial(batch_of, grid=axes, template=template, samples=samples, seed=template_seed)
+    if dry_run:
+        if batch is not None:
+            raise typer.BadParameter("a batch has no dry run: try one of its prompts", param_hint="--dry-run")
+        run(_preview(settings, body, given, control_image, json=json))
+        return
     run(_generate(settings, body, given, control_image, folder, batch, json=json))
 
 
@@ -106,6 +116,23 @@ async def _generate(
         if json:
             emit({"job": await gateway.job(job_id), "files": [str(path) for path in paths]})
         raise_unless_succeeded(job_id, view)
+
+
+async def _preview(
+    settings: cli_settings.CliSettings, body: JsonObject, given: Given, control_image: list[Path] | None, *, json: bool
+) -> None:
+    async with GatewayClient(settings) as gateway:
+        images = await uploaded_fields(gateway, given)
+        control = await request_options.control(gateway, given["control"], control_image)
+        found = await gateway.write("POST", "/v1/jobs?dry_run=true", body | images | control)
+    if json:
+        emit(found)
+        return
+    request = found["request"]
+    size, images = f"{request['width_px']}x{request['height_px']}", request["images"]
+    model = f"{request['model_id']}/{request['preset']}"
+    out.print(f"{model}, {size}, {request['steps']} steps, {images} image{'s' if images > 1 else ''}")
+    out.print(forecast_text(found["forecast"]) if found["forecast"] else f"no forecast: {found['reason']}")
 
 
 async def _generate_batch(gateway: GatewayClient, body: JsonObject, folder: Path | None, *, json: bool) -> None:

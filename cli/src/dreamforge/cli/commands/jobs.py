@@ -14,6 +14,7 @@ from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.command_group import GatewayGroup
 from dreamforge.cli.commands import deletion
 from dreamforge.cli.console import Json, emit, one_line, out, run
+from dreamforge.cli.jobs.forecast_text import forecast_text
 from dreamforge.cli.jobs.job_reference import HELP, job_id_of
 from dreamforge.cli.jobs.result import raise_unless_succeeded, watch_and_save
 from dreamforge.cli.jobs.retry import submission_again
@@ -119,6 +120,7 @@ def facts_of(job: JsonObject, absolute: Callable[[str], str]) -> list[tuple[str,
         ("seed", str(request["seed"])),
         ("requested", job["requested_at"]),
         ("finished", job["finished_at"] or ""),
+        ("expected", forecast_text(job["forecast"]) if job.get("forecast") else ""),
         ("failure", f"{job['failure_reason']}: {job['failure_message']}" if job["failure_reason"] else ""),
     ]
     facts += [(f"attempt {each['attempt']}", _attempt(each)) for each in job["attempts"]]

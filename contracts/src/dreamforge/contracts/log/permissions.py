@@ -116,6 +116,7 @@ def _gateway() -> UserPermissions:
         Grant("quotas and weights of tenants", _of_others((installation_events.TenantConfigured,))),
         Grant("who signed in, was refused, and read", _of_others(audit)),
         Grant("webhooks, and what became of deliveries to them", _of_others(webhook_events.WEBHOOK_EVENTS)),
+        Grant("when a job will start and end, asked of the scheduler", (subjects.FORECASTS,)),
         Grant("which gateway delivers to them", (subjects.key_of(streams.LEADERS_BUCKET, streams.WEBHOOK_LEADER),)),
         followed=followed,
         read=(*followed, streams.LEADERS),
@@ -131,8 +132,10 @@ def _scheduler() -> UserPermissions:
         Grant("its own leadership", (subjects.key_of(streams.LEADERS_BUCKET, SCHEDULER),)),
         Grant("which model a runner will need next", (subjects.next_model_of("*"),)),
         Grant("when retries are due", (subjects.timer_schedule("*"),)),
+        Grant("when jobs will start and end: answers to gateways", (f"{inbox_of(GATEWAY)}.>",)),
         followed=followed,
         read=(*followed, streams.FLEET, streams.LEADERS),
+        subscribe=(Grant("when a job will start and end", (subjects.FORECASTS,)),),
     )
 
 

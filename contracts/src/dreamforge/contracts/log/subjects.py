@@ -39,6 +39,8 @@ PARKED_ALL = "forge.parked.>"
 TIMERS_ALL = "forge.timers.>"
 PROBES_ALL = "forge.probes.*"
 TIMERS_DUE = "forge.timers.due.*"
+FORECASTS = "forge.forecasts"
+"""Questions to the scheduler that leads; in no stream."""
 
 
 def given_up(stream: str) -> tuple[str, ...]:

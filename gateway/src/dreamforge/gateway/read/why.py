@@ -6,8 +6,10 @@ from datetime import datetime
 
 from dreamforge.contracts.events import Candidate, Decision
 from dreamforge.contracts.fleet import Heartbeat
+from dreamforge.contracts.forecasts import Forecast
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.placement import Models, Needs, RunnerLoad, judge
+from dreamforge.contracts.readable_seconds import readable_seconds
 from dreamforge.contracts.readable_sizes import readable_sizes
 from dreamforge.contracts.replies import AttemptDecision, AttemptReply, JobSummary, Waiting
 
@@ -63,13 +65,22 @@ def decision_summary(decision: Decision, runner_id: str) -> str:
     why = f" ({_listed(chosen.reasons)})" if chosen is not None and chosen.reasons else ""
     queue = f"{decision.waited_seconds:.1f} s in a queue of {_count(decision.queue_length, 'job')}"
     sentences = [f"After {queue} it was given to {runner_id}{why}."]
-    scored = [f"{c.runner_id} (score {c.score:g})" for c in others if c.score is not None]
+    if decision.ends_in_seconds is not None:
+        sentences.append(f"It was expected to end {readable_seconds(decision.ends_in_seconds)} later.")
+    scored = [f"{c.runner_id} ({_suits(c)})" for c in others if c.score is not None]
     refused = [f"{c.runner_id} ({c.refused})" for c in others if c.refused is not None]
     if scored:
         sentences.append(f"It fitted less well on {_listed(scored)}.")
     if refused:
         sentences.append(f"Not possible: {_listed(refused)}.")
     return readable_sizes(" ".join(sentences))
+
+
+def _suits(candidate: Candidate) -> str:
+    """How well it would have suited: by time, where times were measured."""
+    if candidate.ends_in_seconds is None:
+        return f"score {candidate.score:g}"
+    return f"would have ended it {readable_seconds(candidate.ends_in_seconds)} later"
 
 
 def attempt_decision(attempt: AttemptReply, decision: Decision) -> AttemptDecision:
@@ -101,10 +112,31 @@ def _why_it_waits(job: JobSummary, waiting: Waiting, now: datetime) -> str:
         return f"It waits because no runner is alive.{queue}"
     able = [c for c in waiting.candidates if c.score is not None]
     if able:
+        if waiting.forecast is not None and waiting.forecast.idle_runner_id is not None:
+            return _waits_for_a_better_one(waiting.forecast) + queue
         names = _listed([c.runner_id for c in able])
-        return f"It waits for its turn: {names} could take it now.{queue}"
+        return f"It waits for its turn: {names} could take it now.{queue}{_expected(waiting.forecast)}"
     reasons = _listed(f"{c.runner_id} ({c.refused})" for c in waiting.candidates)
-    return readable_sizes(f"It waits because no runner can take it now: {reasons}.{queue}")
+    return readable_sizes(f"It waits because no runner can take it now: {reasons}.{queue}{_expected(waiting.forecast)}")
+
+
+def _waits_for_a_better_one(forecast: Forecast) -> str:
+    return (
+        f"It waits for {forecast.runner_id}, which is expected to end it in {_seconds(forecast.ends_in_seconds.p50)}; "
+        f"{forecast.idle_runner_id} could start it now and would end it in {_seconds(forecast.idle_ends_in_seconds)}."
+    )
+
+
+def _expected(forecast: Forecast | None) -> str:
+    if forecast is None:
+        return ""
+    times = forecast.starts_in_seconds, forecast.ends_in_seconds
+    starts, ends = (_seconds(each.p50) for each in times if each is not None)
+    return f" It is expected to start on {forecast.runner_id} in {starts} and to end in {ends}."
+
+
+def _seconds(seconds: float | None) -> str:
+    return readable_seconds(seconds or 0.0)
 
 
 def _after(job: JobSummary) -> str:

@@ -12,13 +12,14 @@ from starlette.responses import Response
 
 from dreamforge.contracts.errors import JobNotFound
 from dreamforge.contracts.events import Decision
-from dreamforge.contracts.jobs.course import Status
+from dreamforge.contracts.jobs.course import TERMINAL, Status
 from dreamforge.contracts.models.descriptor import Token
 from dreamforge.contracts.placement import needs_of
 from dreamforge.contracts.queue_control import hold_of
 from dreamforge.contracts.replies import (
     Accepted,
     AttemptReply,
+    DryRun,
     JobPage,
     JobReply,
     JobSummary,
@@ -31,6 +32,7 @@ from dreamforge.gateway.http.authentication import identity_of
 from dreamforge.gateway.http.cursor import PAGE_PATTERN, SEQUENCE_MAX, PageCursor
 from dreamforge.gateway.http.root_path import root_of
 from dreamforge.gateway.read import queries, why
+from dreamforge.gateway.read.forecasts import forecast_of_job, forecast_of_request
 from dreamforge.gateway.read.rows import job_reply, job_summary
 from dreamforge.gateway.routes.common import (
     ConsistentDependencies,
@@ -45,9 +47,10 @@ from dreamforge.gateway.routes.common import (
     reply_if_changed,
     require_log,
     submit_for,
+    tenant_of,
     visible_job,
 )
-from dreamforge.gateway.submit.submit import json_body_of
+from dreamforge.gateway.submit.submit import json_body_of, preview
 from dreamforge.runtime import clock
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -59,6 +62,7 @@ PAGE_DEFAULT, PAGE_MAX = 50, 200
     status_code=202,
     response_model=Accepted,
     responses={
+        200: {"model": DryRun, "description": "With dry_run: what the request would become, and when it would end"},
         202: {
             "description": "The job is in the log, durably, and will reach exactly one terminal state",
             "headers": doc.IDS
@@ -78,10 +82,20 @@ PAGE_DEFAULT, PAGE_MAX = 50, 200
         },
     },
 )
-async def submit_job(request: Request) -> Response:
+async def submit_job(
+    request: Request,
+    dry_run: Annotated[bool, Query(description="check everything, make no job, and say when it would end")] = False,
+) -> Response:
     """Request pictures."""
     key = key_of(request)
-    body = await json_body_of(request, dependencies_of(request).limits.body_bytes)
+    dependencies = dependencies_of(request)
+    body = await json_body_of(request, dependencies.limits.body_bytes)
+    if dry_run:
+        command = await preview(dependencies, body, tenant=tenant_of(request), sees=identity_of(request).sees)
+        answer = await forecast_of_request(dependencies.log.bus, command)
+        work = command.request.pixel_steps
+        found = DryRun(request=command.request, pixel_steps=work, forecast=answer.forecast, reason=answer.reason)
+        return reply(found)
     job_id, outcome = await submit_for(request, body, key)
     return accepted(request, job_id, outcome, replayed=not outcome.events)
 
@@ -137,7 +151,11 @@ async def list_jobs(
 async def read_job(request: Request, dependencies: ConsistentDependencies, job_id: str) -> Response:
     """A job: its state, its latest step, its attempts and its pictures."""
     row = await _row_of(dependencies, await visible_job(request, job_id), queries.job(job_id))
-    return reply(job_reply(row, root_of(request)))
+    job = job_reply(row, root_of(request))
+    if job.status not in TERMINAL:
+        answer = await forecast_of_job(dependencies.log.bus, job_id)
+        job = job.model_copy(update={"forecast": answer.forecast})
+    return reply(job)
 
 
 async def _row_of(dependencies: Dependencies, job_id: str, statement: queries.Statement) -> RowMapping:
@@ -206,12 +224,14 @@ async def _waiting(dependencies: Dependencies, job: JobSummary) -> Waiting:
     ahead = await dependencies.database.row(queries.ahead_of(job.job_id))
     commitments = {row["runner_id"]: why.Commitment(row["slots"], int(row["bytes"])) for row in given}
     held, since = _hold_of(job, dependencies.held_queues())
+    expected = await forecast_of_job(dependencies.log.bus, job.job_id)
     return Waiting(
         held=held,
         held_since=since,
         ahead=ahead["number"] if ahead else 0,
         retry_at=job.retry_at,
         candidates=why.judged(needs_of(job.request), models, fleet, commitments),
+        forecast=expected.forecast,
     )
 
 

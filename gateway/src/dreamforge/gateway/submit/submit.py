@@ -117,6 +117,18 @@ async def submit(
         return job_id, outcome
 
 
+async def preview(services: SubmissionServices, body: bytes, *, tenant: str, sees: str | None) -> RequestJob:
+    """What `submit` would make of a body: checked as that is, quotas too, and neither recorded nor counted.
+
+    Errors: as `submit`, without those of a key.
+    """
+    with services.quotas.submission() as admission:
+        determinism = services.tenants().get(tenant, UNCONFIGURED).determinism
+        job_id = ids.job_id_for(tenant, None)
+        context = SubmissionContext(job_id, clock.now(), tenant, None, ids.new_seed(), determinism)
+        return await _admit(services, body, context, sees, admission)
+
+
 async def _admit(
     services: SubmissionServices, body: bytes, context: SubmissionContext, sees: str | None, admission: Admission
 ) -> RequestJob:

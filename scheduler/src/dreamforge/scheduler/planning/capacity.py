@@ -65,14 +65,14 @@ class FleetCapacity:
         kind = (demand.shape, demand.images, demand.steps, demand.batch_key is not None)
         if (ranking := self._rankings.get(kind)) is None:
             ranking = self._rankings[kind] = Ranking(
-                [name for name in self.loads if self._is_for(demand.shape, name)],
+                [name for name in self.loads if self.is_for(demand.shape, name)],
                 self._scores(demand.shape),
                 self.timelines.ends(demand),
                 self._versions,
             )
         return ranking
 
-    def _is_for(self, shape: Needs, name: str) -> bool:
+    def is_for(self, shape: Needs, name: str) -> bool:
         """Whether a runner can take a shape now or later."""
         return name not in self.reserved and self._able_when_free(shape, name)
 

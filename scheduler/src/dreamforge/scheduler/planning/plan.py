@@ -22,6 +22,7 @@ from dreamforge.contracts.events import Candidate, Decision, EstimateSource, Ren
 from dreamforge.contracts.jobs.attempts import AssignJob
 from dreamforge.contracts.placement import Models, Needs, RunnerLoad
 from dreamforge.scheduler.planning.capacity import FleetCapacity
+from dreamforge.scheduler.planning.fairness import Ageing
 from dreamforge.scheduler.planning.open_job import JobDemand, OpenJob, promised_end
 from dreamforge.scheduler.planning.queue import Place
 from dreamforge.scheduler.planning.snapshot import Snapshot
@@ -166,10 +167,9 @@ class _Planner:
         return None
 
     def _rank(self, head: tuple[Place, Needs]) -> Place:
-        """Its rank, behind smaller jobs by the seconds that it takes, but never by a whole level of priority."""
         (rank, job_id), _ = head
         seconds = self._capacity.timelines.quickest_seconds(self._snapshot.jobs[job_id].demand)
-        return rank + min(seconds, LEVEL_MAX * self._queue.ageing.level_seconds), job_id
+        return rank_behind_smaller(rank, seconds, self._queue.ageing), job_id
 
     def _place(self, job: OpenJob) -> ChosenRunner | None:
         """The runner that ends a job soonest, if any can take it now: that one, or one that is worth waiting for."""
@@ -272,6 +272,15 @@ class _Planner:
 
     def _waited_seconds(self, job: OpenJob) -> float:
         return max(0.0, (self._now - job.demand.requested_at).total_seconds())
+
+
+def rank_behind_smaller(rank: float, seconds: float, ageing: Ageing) -> float:
+    """The rank of a job, behind smaller ones by the seconds that it takes, but never by a whole level of priority.
+
+    >>> rank_behind_smaller(100.0, 5.0, Ageing(60)), rank_behind_smaller(100.0, 5000.0, Ageing(60))
+    (105.0, 159.4)
+    """
+    return rank + min(seconds, LEVEL_MAX * ageing.level_seconds)
 
 
 def _with_others(decision: Decision, runner_id: str, others: int) -> Decision:

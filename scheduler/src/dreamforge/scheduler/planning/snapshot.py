@@ -5,7 +5,9 @@ fold refuses, change nothing but the version of their job, exactly as in EventSt
 """
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from operator import itemgetter
 
@@ -18,6 +20,7 @@ from dreamforge.contracts.events import (
     JobErased,
     JobEvent,
     JobRequested,
+    JobSucceeded,
     JobWarned,
 )
 from dreamforge.contracts.jobs.course import JobCourse, changed
@@ -25,6 +28,7 @@ from dreamforge.contracts.jobs.refusal import refusal
 from dreamforge.contracts.log.envelope import unseal
 from dreamforge.contracts.queue_control import hold_of
 from dreamforge.contracts.tenants import UNCONFIGURED, TenantState
+from dreamforge.scheduler.planning.calibration import KeptPromise
 from dreamforge.scheduler.planning.fairness import Ageing
 from dreamforge.scheduler.planning.open_job import (
     OpenJob,
@@ -43,6 +47,7 @@ NO_COURSE = JobCourse()
 # Ids of the last jobs that ended, about a megabyte. A forged second request of an older one is planned once more, and
 # every other fold refuses what comes of it.
 OVER_KEPT = 10_000
+KEPT_PROMISES_MAX = 4096
 NO_JOBS: Mapping[str, OpenJob] = {}
 
 
@@ -59,6 +64,7 @@ class Snapshot:
         self._waiting: list[tuple[datetime, str]] = []
         self._new_waits: dict[str, None] = {}
         self._deadlines: list[tuple[datetime, str]] = []
+        self._kept: deque[KeptPromise] = deque(maxlen=KEPT_PROMISES_MAX)
 
     def placed_on(self, runner_id: str) -> Mapping[str, OpenJob]:
         """Jobs that are promised or assigned to a runner or run there, by id."""
@@ -99,6 +105,7 @@ class Snapshot:
             self._put(job, touched(job, sequence))
             return reason
         if isinstance(event, (*TERMINAL_EVENTS, JobErased)):
+            self._keep_promise(job, event)
             self._put(job, None)
             self._over[job_id] = None
             if len(self._over) > OVER_KEPT:
@@ -150,6 +157,21 @@ class Snapshot:
         self._new_waits.clear()
         return found
 
+    def kept_promises(self) -> list[KeptPromise]:
+        """Attempts that succeeded since the last call, of those that were promised when they end."""
+        found = list(self._kept)
+        self._kept.clear()
+        return found
+
+    @contextmanager
+    def with_job(self, job: OpenJob) -> Iterator[None]:
+        """As long as this runs there is one more job: to see where it would be. Nothing may be folded meanwhile."""
+        self._put(None, job)
+        try:
+            yield
+        finally:
+            self.drop(job.job_id)
+
     def overdue(self, now: datetime) -> list[str]:
         """Jobs that have missed a deadline of their owner."""
         return [job_id for _, job_id in self._deadlines[: bisect_right(self._deadlines, now, key=itemgetter(0))]]
@@ -175,6 +197,11 @@ class Snapshot:
         """Plan with these weights from now on; what was assigned before counts with those of its time."""
         self._tenants = dict(tenants)
         self.queue.weights = {tenant: state.weight for tenant, state in tenants.items()}
+
+    def _keep_promise(self, job: OpenJob, event: JobEvent) -> None:
+        if isinstance(event, JobSucceeded) and job.ends_at is not None and job.assigned_at is not None:
+            promised, real = ((end - job.assigned_at).total_seconds() for end in (job.ends_at, event.at))
+            self._kept.append(KeptPromise(job.runner_id, promised, real))
 
     def _served(self, job: OpenJob) -> bool:
         return not self.held_queues or hold_of(job.demand.tenant, self.held_queues) is None

@@ -1,0 +1,37 @@
+"""Asks the scheduler when a job will start and end. Whatever goes wrong is an answer: nothing depends on a forecast."""
+
+import asyncio
+
+from pydantic import ValidationError
+
+from dreamforge.contracts.errors import DependencyAway, EventTooLarge
+from dreamforge.contracts.events import JobRequested
+from dreamforge.contracts.forecasts import ForecastAnswer, ForecastQuestion
+from dreamforge.contracts.jobs.decisions import RequestJob
+from dreamforge.contracts.log.subjects import FORECASTS
+from dreamforge.runtime.log.bus import Bus
+
+# A scheduler answers within a few ms; one that is down or does not lead answers nothing.
+ANSWER_SECONDS = 0.5
+NO_ANSWER = "no scheduler answers"
+
+
+async def forecast_of_job(bus: Bus, job_id: str) -> ForecastAnswer:
+    """What is expected of an open job."""
+    return await _ask(bus, ForecastQuestion(job_id=job_id))
+
+
+async def forecast_of_request(bus: Bus, command: RequestJob) -> ForecastAnswer:
+    """What would be expected of a job, if it were requested now. Its prompt stays here: no time depends on it."""
+    request = command.request.model_copy(update={"prompt": "-", "negative_prompt": ""})
+    requested = JobRequested(at=command.now, tenant=command.tenant, priority=command.priority, request=request)
+    return await _ask(bus, ForecastQuestion(requested=requested))
+
+
+async def _ask(bus: Bus, question: ForecastQuestion) -> ForecastAnswer:
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            message = await bus.ask(FORECASTS, question.model_dump_json().encode())
+        return ForecastAnswer.model_validate_json(message.data)
+    except (TimeoutError, DependencyAway, EventTooLarge, ValidationError):
+        return ForecastAnswer(reason=NO_ANSWER)

@@ -1,0 +1,79 @@
+"""Answers the gateway's questions when a job will start and end. Only the scheduler that leads answers."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from loguru import logger
+from nats.aio.msg import Msg
+from pydantic import ValidationError
+
+from dreamforge.contracts.errors import DependencyAway
+from dreamforge.contracts.fleet import Heartbeat
+from dreamforge.contracts.forecasts import ForecastAnswer, ForecastQuestion
+from dreamforge.contracts.log.subjects import FORECASTS
+from dreamforge.contracts.placement import Models
+from dreamforge.runtime import clock
+from dreamforge.runtime.log.bus import Bus
+from dreamforge.scheduler.planning.calibration import Calibration
+from dreamforge.scheduler.planning.forecast import QueueForecast
+from dreamforge.scheduler.planning.open_job import opened
+from dreamforge.scheduler.planning.planning_input import loads_of
+from dreamforge.scheduler.planning.snapshot import Snapshot
+
+# How long one forecast of the queue answers for all of its jobs. Longer, and a page that asks often sees no progress.
+FRESH_SECONDS = 1.0
+# What a request that was not made is called while it stands in the queue.
+PREVIEW_ID = "preview"
+
+
+@dataclass(slots=True)
+class Forecasts:
+    """`decides`: whether this scheduler leads now."""
+
+    bus: Bus
+    snapshot: Snapshot
+    calibration: Calibration
+    fleet: Callable[[], tuple[Heartbeat, ...]]
+    models: Callable[[], Models]
+    decides: Callable[[], bool]
+    _latest: QueueForecast | None = None
+    _made_at: float = field(default=0.0)
+
+    async def run(self) -> None:
+        """Answer until cancelled."""
+        subscription = await self.bus.nc.subscribe(FORECASTS, cb=self._answer)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await subscription.unsubscribe()
+
+    def answer(self, question: ForecastQuestion) -> ForecastAnswer:
+        """What is expected of the job that is asked about."""
+        if question.requested is None:
+            return self._of_queue().answer(question.job_id or "")
+        job = opened(PREVIEW_ID, question.requested, 0)
+        with self.snapshot.with_job(job):
+            return self._forecast(until=PREVIEW_ID).answer(PREVIEW_ID)
+
+    async def _answer(self, message: Msg) -> None:
+        if not self.decides():
+            return
+        try:
+            answer = self.answer(ForecastQuestion.model_validate_json(message.data))
+        except ValidationError as error:
+            answer = ForecastAnswer(reason=f"the scheduler cannot read the question: {error.error_count()} errors")
+        try:
+            await self.bus.publish(message.reply, answer.model_dump_json().encode())
+        except DependencyAway as error:
+            logger.debug("a forecast could not be sent: {}", error)
+
+    def _of_queue(self) -> QueueForecast:
+        now = clock.monotonic_seconds()
+        if self._latest is None or now - self._made_at > FRESH_SECONDS:
+            self._latest, self._made_at = self._forecast(until=None), now
+        return self._latest
+
+    def _forecast(self, until: str | None) -> QueueForecast:
+        loads, models = loads_of(self.fleet(), self.snapshot), self.models()
+        return QueueForecast.of(loads, self.snapshot, models, clock.now(), self.calibration, until)
