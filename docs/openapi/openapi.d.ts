@@ -1571,6 +1571,31 @@ export interface components {
             total_bytes: number;
         };
         /**
+         * DeviceHealth
+         * @description What the driver says of a device.
+         *
+         *     `degraded`: it renders, and a person should look at it; `fenced`: it may not render.
+         */
+        DeviceHealth: {
+            /**
+             * Reason
+             * @default
+             */
+            reason?: string;
+            /**
+             * State
+             * @default healthy
+             * @enum {string}
+             */
+            state?: "healthy" | "degraded" | "fenced";
+            /**
+             * Throttled
+             * @description it is slower than it could be: heat, or a lack of power
+             * @default false
+             */
+            throttled?: boolean;
+        };
+        /**
          * DryRun
          * @description What a request would become; nothing of it was kept.
          */
@@ -1790,6 +1815,14 @@ export interface components {
             ending?: components["schemas"]["ActiveAttempt"][];
             /** Free Bytes */
             free_bytes: number;
+            /**
+             * @default {
+             *       "reason": "",
+             *       "state": "healthy",
+             *       "throttled": false
+             *     }
+             */
+            health?: components["schemas"]["DeviceHealth"];
             /** Instance Id */
             instance_id: string;
             /**

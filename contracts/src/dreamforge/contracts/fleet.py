@@ -1,5 +1,7 @@
 """The fleet as values: devices, heartbeats and the lease of a runner."""
 
+from typing import Literal
+
 from pydantic import AwareDatetime, Field
 
 from dreamforge.contracts.measured_times import MeasuredTimes
@@ -21,6 +23,17 @@ class Device(Value):
     driver: str = ""
     total_bytes: int = Field(ge=0)
     note: str = ""
+
+
+class DeviceHealth(Value):
+    """What the driver says of a device.
+
+    `degraded`: it renders, and a person should look at it; `fenced`: it may not render.
+    """
+
+    state: Literal["healthy", "degraded", "fenced"] = "healthy"
+    reason: str = ""
+    throttled: bool = Field(default=False, description="it is slower than it could be: heat, or a lack of power")
 
 
 class ActiveAttempt(Value):
@@ -51,6 +64,7 @@ class Heartbeat(Value):
     free_bytes: int = Field(ge=0)
     slots: int = Field(ge=1)
     draining: bool = Field(default=False, description="it takes no new work, because it starts or because it ends")
+    health: DeviceHealth = DeviceHealth()
     starting: bool = Field(default=False, description="its renderer starts, at first or again after a fault")
     model_ids: tuple[str, ...] = Field(default=(), description="what it can load")
     resident_model_ids: tuple[str, ...] = Field(default=(), description="what is loaded now")

@@ -156,6 +156,8 @@ def _scored(needs: Needs, need: int, runner: RunnerLoad, tier: str | None, toget
 
 
 def _cannot(needs: Needs, models: Models, heartbeat: Heartbeat) -> str | None:
+    if heartbeat.health.state == "fenced":
+        return f"fenced: {heartbeat.health.reason}"
     if heartbeat.starting:
         return "starting: its renderer is not ready yet"
     if heartbeat.draining:

@@ -27,14 +27,15 @@ def list_runners(json: Json = False) -> None:
     if json:
         emit(answer)
         return
-    table = table_of("runner", "status", "renderer", "device", "busy", "free", "models")
+    table = table_of("runner", "status", "renderer", "device", "busy", "free", "models", "note")
     for runner in answer["runners"]:
         heartbeat = runner["heartbeat"]
         busy = f"{len(heartbeat['active'])} of {runner['slots']}" if heartbeat else ""
         free = f"{heartbeat['free_bytes'] / 2**30:.1f} GiB" if heartbeat else ""
         device = runner["device"]["name"]
         models = ", ".join(runner["model_ids"])
-        table.add_row(runner["runner_id"], status_of(runner), runner["renderer"], device, busy, free, models)
+        row = (runner["runner_id"], status_of(runner), runner["renderer"], device, busy, free, models)
+        table.add_row(*row, health_of(heartbeat)["reason"])
     out.print(table)
 
 
@@ -43,13 +44,26 @@ def status_of(runner: JsonObject) -> str:
 
     >>> status_of({"status": "online", "heartbeat": {"draining": True, "starting": True}})
     'starting'
+    >>> status_of({"status": "online", "heartbeat": {"draining": True, "health": {"state": "fenced"}}})
+    'fenced'
     """
     heartbeat = runner["heartbeat"]
     if runner["status"] != "online":
         return str(runner["status"])
     if heartbeat is None:
         return "silent"
+    if (state := health_of(heartbeat)["state"]) == "fenced" or (state == "degraded" and not heartbeat["draining"]):
+        return str(state)
     return "starting" if heartbeat.get("starting") else "draining" if heartbeat["draining"] else "online"
+
+
+def health_of(heartbeat: JsonObject | None) -> JsonObject:
+    """What a runner says of its device; one of an older release says nothing.
+
+    >>> health_of(None)["state"]
+    'healthy'
+    """
+    return {"state": "healthy", "reason": ""} | ((heartbeat or {}).get("health") or {})
 
 
 def table_of(*columns: str) -> Table:

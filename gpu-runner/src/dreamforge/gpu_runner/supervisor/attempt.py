@@ -54,6 +54,8 @@ class Cause(StrEnum):
     SUPERSEDED = "superseded"
     #: The runner stops and its time to drain is over.
     DRAINED = "drained"
+    #: The card may not be used any more.
+    FENCED = "fenced"
 
 
 @dataclass(eq=False)
@@ -92,11 +94,14 @@ class Attempt:
     group: AttemptGroup = field(init=False)
     interrupted: "asyncio.Future[Cause]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
+    why: str = ""
+
     def __post_init__(self) -> None:
         self.group = self.services.slots.group_of(self.assignment.event.group)
 
-    def interrupt(self, cause: Cause) -> None:
-        """Give it up; the first cause counts."""
+    def interrupt(self, cause: Cause, why: str = "") -> None:
+        """Give it up; the first cause counts. `why`: for the log, where the cause alone does not say it."""
+        self.why = self.why or why
         if not self.interrupted.done():
             self.interrupted.set_result(cause)
 
@@ -284,6 +289,9 @@ class Attempt:
         match interruption.cause:
             case Cause.DRAINED:
                 return await self._fail(AttemptLost(FailureReason.RUNNER_DRAINED, "the runner is stopping"), None)
+            case Cause.FENCED:
+                message = f"the device may not be used any more: {self.why}"
+                return await self._fail(AttemptLost(FailureReason.RUNNER_DRAINED, message), None)
             case Cause.SUPERSEDED:
                 return "dropped: the log moved past it"
             case Cause.CANCELLED:

@@ -55,6 +55,12 @@ class AttemptManager:
         if (held := self._attempts.get((job_id, attempt))) is not None:
             held.interrupt(cause)
 
+    def fence(self, why: str) -> None:
+        """Take nothing more, and give back what is here: another runner can have it at once."""
+        self.identity = replace(self.identity, draining=True)
+        for attempt in self._attempts.values():
+            attempt.interrupt(Cause.FENCED, why)
+
     async def drain(self, seconds: float) -> None:
         """Take nothing more, let running attempts finish for a while, then give the rest back."""
         self.identity = replace(self.identity, draining=True)

@@ -72,6 +72,8 @@ class ChildSupervisor:
     heard_at: float = 0.0
     #: Whether a model is being read: the child says nothing else meanwhile.
     loading: bool = False
+    #: Whether its device may be used no more: then no other child is started.
+    fenced: bool = False
     _models: tuple[LocalModel, ...] = ()
     #: Models that are to be loaded before tasks are taken; one that does not load is not waited for.
     _to_load: set[str] = field(default_factory=set)
@@ -83,8 +85,10 @@ class ChildSupervisor:
         """Keep a child until cancelled; then end it."""
         try:
             while True:
+                if self.fenced:
+                    await asyncio.Event().wait()
                 async for attempt in retry.backoff("the renderer"):
-                    if await self._live_once():
+                    if self.fenced or await self._live_once():
                         break
                     logger.error("the child did not become ready (try {})", attempt)
         finally:
@@ -140,9 +144,16 @@ class ChildSupervisor:
         if self._child is not None:
             self._child.kill()
 
+    def fence(self) -> None:
+        """End the child, and start no other."""
+        self.fenced = True
+        self.kill()
+
     async def _live_once(self) -> bool:
         """One child from start to death; True if it had become ready."""
         child = self._child = await Child.start(self.options, self._hear)
+        if self.fenced:
+            child.kill()
         status = await child.wait_gone()
         was_ready, self._child, self.ready = self.ready is not None, None, None
         self.crashes, self.loading = self.crashes + 1, False
@@ -151,7 +162,7 @@ class ChildSupervisor:
         self.batch_bounds.clear()
         self._to_load.clear()
         self._is_ready.clear()
-        logger.error("the child process ended (exit status {}); starting another", status)
+        logger.error("the child process ended (exit status {})", status)
         for mailbox in self._mailboxes.values():
             mailbox.put_nowait(ChildGone(status))
         self._mailboxes.clear()

@@ -27,6 +27,7 @@ class RunnerActivity:
     renderer: str
     slots: int
     shares: int
+    health: fleet.DeviceHealth
     accepting: bool
     resident: dict[str, int]
     active: tuple[fleet.ActiveAttempt, ...]
@@ -57,6 +58,7 @@ def heartbeat_of(
         budget_bytes=budget_bytes(device, activity.resident, activity.shares),
         free_bytes=device.free_bytes,
         slots=activity.slots,
+        health=activity.health,
         draining=identity.draining or not activity.accepting,
         starting=not (identity.draining or activity.accepting),
         model_ids=tuple(sorted(identity.model_ids)),

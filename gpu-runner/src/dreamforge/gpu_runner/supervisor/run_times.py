@@ -23,6 +23,8 @@ V = TypeVar("V")
 class RunTimes:
     """The last runs of each shape and the last loads of each model; what was used longest ago is forgotten first."""
 
+    #: False while the device is slower than usual: what is measured then is no measure of later renders.
+    counts: bool = True
     _steps: dict[str, dict[int, Runs]] = field(default_factory=dict)
     _beside: dict[str, Runs] = field(default_factory=dict)
     _loads: dict[str, Runs] = field(default_factory=dict)
@@ -30,12 +32,15 @@ class RunTimes:
 
     def stepped(self, shape: str, together: int, seconds: float) -> None:
         """A run of so many images took `seconds` an image and step."""
+        if not self.counts:
+            return
         by_size = _latest(self._steps, shape, {})
         by_size.setdefault(together, deque(maxlen=RUNS_KEPT)).append(seconds)
 
     def finished(self, shape: str, seconds: float) -> None:
         """An image took `seconds` beside its steps."""
-        _latest(self._beside, shape, deque(maxlen=RUNS_KEPT)).append(max(0.0, seconds))
+        if self.counts:
+            _latest(self._beside, shape, deque(maxlen=RUNS_KEPT)).append(max(0.0, seconds))
 
     def loaded(self, model_id: str, seconds: float, size_bytes: int) -> None:
         """A model was loaded."""

@@ -9,10 +9,11 @@ from faststream.nats import NatsBroker
 from loguru import logger
 
 from dreamforge.contracts.errors import DependencyAway
-from dreamforge.contracts.fleet import Heartbeat
+from dreamforge.contracts.fleet import HEARTBEAT_SECONDS, DeviceHealth, Heartbeat
 from dreamforge.contracts.installation_events import RunnerRegistered, RunnerStopped
 from dreamforge.gpu_runner.machine.device import LocalDevice, make_uvm_device, probe, refresh
 from dreamforge.gpu_runner.machine.device_lock import DeviceLock, lock_folder
+from dreamforge.gpu_runner.machine.device_watch import DeviceWatch
 from dreamforge.gpu_runner.settings import RunnerSettings
 from dreamforge.gpu_runner.supervisor.admission import RunnerIdentity
 from dreamforge.gpu_runner.supervisor.artifact_uploader import ArtifactUploader
@@ -69,6 +70,11 @@ class Supervisor:
     interrupts: Interrupts = field(init=False)
     read_ahead: ModelReadAhead = field(init=False)
     device: LocalDevice = field(init=False)
+    #: What the driver says of a GPU; None: it is none.
+    watch: DeviceWatch | None = None
+    health: DeviceHealth = field(default_factory=DeviceHealth)
+    #: Whether a child of this process has rendered on the GPU: one that then finds none has lost it.
+    rendered_on_gpu: bool = False
     #: Set once the first assignment can be taken.
     ready: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -100,6 +106,7 @@ class Supervisor:
         logger.info("found {}", self.device)
         if self.device.kind == "cuda":
             await self._lock_device(lifetime)
+            self.watch = DeviceWatch(self.settings.runner_gpu_index)
             await asyncio.to_thread(make_uvm_device)
         if self.device.note:
             logger.warning("{}", self.device.note)
@@ -114,6 +121,7 @@ class Supervisor:
         lifetime.spawn(self.child.run(), "child", cleanup_seconds=CLOSE_SECONDS)
         lifetime.spawn(self.heartbeat.run(), "heartbeat")
         lifetime.spawn(self.interrupts.run(), "interrupts")
+        lifetime.spawn(self._look_at_health(), "health of the device", may_end=True)
         lifetime.spawn(self.attempts.renew(), "renewals")
         lifetime.spawn(self.read_ahead.listen(self.bus, self.settings.runner_id), "hints")
         watcher = ModelsWatcher(self.bus, self.look_again, self.offer.is_outdated)
@@ -130,6 +138,8 @@ class Supervisor:
 
     async def check(self) -> None:
         """Readiness. Errors: DependencyAway while no assignment can be taken."""
+        if self.health.state == "fenced":
+            raise DependencyAway(dependency="child", reason=f"the device may not be used: {self.health.reason}")
         if not (self.ready.is_set() and self.child.accepting):
             raise DependencyAway(dependency="child", reason="the renderer is not up")
 
@@ -228,6 +238,7 @@ class Supervisor:
             renderer=self.settings.runner_renderer,
             slots=self.settings.runner_slots,
             shares=self.settings.runner_device_shares,
+            health=self.health,
             accepting=self.ready.is_set() and self.child.accepting,
             resident=self.child.resident,
             active=self.attempts.active,
@@ -245,9 +256,29 @@ class Supervisor:
     def _refresh(self) -> None:
         self.device = refresh(self.device, gpu_index=self.settings.runner_gpu_index)
 
+    async def _look_at_health(self) -> None:
+        """Ask the driver as often as a heartbeat is sent, until cancelled; without a GPU there is nothing to ask."""
+        while self.watch is not None:
+            found = await asyncio.to_thread(self.watch.poll)
+            if found != self.health and self.health.state != "fenced":
+                self._apply(found)
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    def _apply(self, health: DeviceHealth) -> None:
+        self.health, self.times.counts = health, not health.throttled
+        logger.log("INFO" if health.state == "healthy" else "ERROR", "the device is {} {}", health.state, health.reason)
+        if health.state == "fenced":
+            self.attempts.fence(health.reason)
+            self.child.fence()
+        self.heartbeat.notify()
+
     def _child_changed(self) -> None:
         said = self.child.ready
-        if said is not None and said.engine.device == "cpu" and self.device.kind == "cuda":
+        if said is not None and said.engine.device != "cpu":
+            self.rendered_on_gpu = True
+        elif said is not None and self.device.kind == "cuda" and self.rendered_on_gpu:
+            self._apply(DeviceHealth(state="fenced", reason=f"torch does not find it any more ({said.note})"))
+        elif said is not None and self.device.kind == "cuda":
             # The driver has a GPU that this build of torch cannot use: what renders is what counts.
             self.device = replace(probe("cpu"), note=said.note)
         self.heartbeat.notify()
