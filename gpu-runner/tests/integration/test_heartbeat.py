@@ -4,7 +4,10 @@ import asyncio
 import threading
 from dataclasses import dataclass, field
 
+import pytest
+
 from dreamforge.contracts.fleet import Device, Heartbeat
+from dreamforge.gpu_runner.supervisor import heartbeat as heartbeat_module
 from dreamforge.gpu_runner.supervisor.heartbeat import HeartbeatPublisher
 from dreamforge.runtime import clock
 from dreamforge.runtime.log import direct_get
@@ -60,3 +63,19 @@ async def test_no_beat_follows_the_last_word(bus: Bus) -> None:
     device.may_answer.set()
     await asyncio.wait_for(publishing, 10)
     assert await said() == ["PURGE"]
+
+
+async def test_what_the_next_assignment_waits_for_is_told_at_once(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat_module, "MIN_INTERVAL_SECONDS", 60.0)
+    beats: list[int] = []
+
+    def counted() -> Heartbeat:
+        beats.append(1)
+        return heartbeat()
+
+    publisher = HeartbeatPublisher(bus, "r1", heartbeat=counted, refresh=lambda: None)
+    publishing = asyncio.create_task(publisher.run())
+    await eventually(lambda: len(beats), until=lambda number: number == 1)
+    publisher.notify_at_once()
+    await eventually(lambda: len(beats), until=lambda number: number == 2)
+    publishing.cancel()

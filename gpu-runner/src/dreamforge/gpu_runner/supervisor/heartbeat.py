@@ -18,6 +18,8 @@ from dreamforge.runtime.log.bus import ApiError, Bus, ack
 
 #: Changes closer together than this share one heartbeat: hundreds of short attempts a second need no more.
 MIN_INTERVAL_SECONDS = 0.1
+#: The same for what the next assignment waits for: a device that renders ten jobs a second would wait for half of them.
+URGENT_INTERVAL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +94,17 @@ class HeartbeatPublisher:
     #: Asks the device anew; may block, so it runs in a thread.
     refresh: Callable[[], None]
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _urgent: asyncio.Event = field(default_factory=asyncio.Event)
     _left: bool = False
 
     def notify(self) -> None:
         """Something changed: do not wait for the next second."""
         self._changed.set()
+
+    def notify_at_once(self) -> None:
+        """Something changed that others wait for."""
+        self._changed.set()
+        self._urgent.set()
 
     async def run(self) -> None:
         """Publish until stopped or cancelled."""
@@ -105,16 +113,14 @@ class HeartbeatPublisher:
             if self._left:  # a heartbeat now would keep a stopped runner in the fleet for one more lease
                 return
             await self.once()
-            await asyncio.sleep(MIN_INTERVAL_SECONDS)
-            try:
-                async with asyncio.timeout(fleet.HEARTBEAT_SECONDS - MIN_INTERVAL_SECONDS):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+            await asyncio.sleep(URGENT_INTERVAL_SECONDS)
+            if not await _set_within(self._urgent, MIN_INTERVAL_SECONDS - URGENT_INTERVAL_SECONDS):
+                await _set_within(self._changed, fleet.HEARTBEAT_SECONDS - MIN_INTERVAL_SECONDS)
 
     async def once(self) -> None:
         """One heartbeat, now; one that does not arrive is followed by the next."""
         self._changed.clear()
+        self._urgent.clear()
         try:
             await self._put(self.heartbeat().model_dump_json().encode(), {})
         except (DependencyAway, ApiError) as error:
@@ -131,3 +137,13 @@ class HeartbeatPublisher:
     async def _put(self, data: bytes, headers: dict[str, str]) -> None:
         subject, lease = key_of(RUNNERS_BUCKET, self.runner_id), {"Nats-TTL": f"{fleet.LEASE_SECONDS}s"}
         ack(await self.bus.ask(subject, data, headers | lease))
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Whether an event was set in time; waits for it."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

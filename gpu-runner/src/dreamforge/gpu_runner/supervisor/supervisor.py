@@ -96,7 +96,7 @@ class Supervisor:
         self.heartbeat = HeartbeatPublisher(
             self.bus, identity.runner_id, heartbeat=self._heartbeat, refresh=self._refresh
         )
-        self.ending = EndingAttempts(settings.ending_max, on_change=self.heartbeat.notify)
+        self.ending = EndingAttempts(settings.ending_max, on_change=self.heartbeat.notify_at_once)
         self.attempts = AttemptManager(identity, self._services(), on_change=self.heartbeat.notify)
         self.interrupts = Interrupts(self.bus, self.attempts)
 
