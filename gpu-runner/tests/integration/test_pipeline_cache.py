@@ -138,3 +138,18 @@ def test_parts_that_wait_in_the_hosts_memory_render_the_same_image(
     cache: Path, tmp_path: Path, torch_gpu: None, family: str, offload: Any
 ) -> None:
     check_parts_that_wait(cache, tmp_path, family, ModelPlacement(offload=offload), "cuda")
+
+
+@pytest.mark.gpu
+def test_a_runner_that_shares_a_card_allocates_its_part_only(torch_gpu: None) -> None:
+    import torch
+
+    from dreamforge.gpu_runner.rendering.torch_device import TorchDevice
+
+    device = TorchDevice.settle("cuda", "auto", 1)
+    device.limit_to_part(2)
+    try:
+        with pytest.raises(torch.OutOfMemoryError):
+            torch.empty(int(0.6 * device.report().total_bytes), dtype=torch.uint8, device="cuda")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)

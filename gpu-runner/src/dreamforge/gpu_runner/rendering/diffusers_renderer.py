@@ -73,6 +73,7 @@ class DiffusersRenderer:
         self._device = TorchDevice.settle(device, dtype, threads)
         self._engine = self._device.engine()
         self._features = FeatureChain(features(self._device.device))
+        self._device.limit_to_part(device_shares)
         budget_bytes = resident_bytes or self._device.resident_bytes() // device_shares
         self._pipelines = PipelineCache(self._device, budget_bytes=budget_bytes, place=self._features.place)
 

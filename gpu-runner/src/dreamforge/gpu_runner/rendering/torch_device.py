@@ -70,6 +70,11 @@ class TorchDevice:
         share = RESIDENT_SHARE_CUDA if self.kind == "cuda" else RESIDENT_SHARE_CPU
         return int(self.report().total_bytes * share)
 
+    def limit_to_part(self, shares: int) -> None:
+        """Allocate no more than a part of a GPU that several runners share: beyond it a render is out of memory."""
+        if self.kind == "cuda" and shares > 1:
+            torch.cuda.set_per_process_memory_fraction(1 / shares)
+
     def engine(self) -> Engine:
         """What goes into every recipe of this device."""
         versions = {name: version(package) for name, package in PIXEL_PACKAGES.items()}
