@@ -18,6 +18,9 @@ from dreamforge.scheduler.planning.fleet_times import GUESSED, FleetTimes, Pace
 from dreamforge.scheduler.planning.open_job import JobDemand, OpenJob
 from dreamforge.scheduler.planning.snapshot import Snapshot
 
+# What an attempt that ends takes of its device at most: its runner says so when less is left (decision 0063).
+ENDING_SECONDS = 0.3
+
 
 @dataclass(frozen=True, slots=True)
 class Expected:
@@ -163,13 +166,18 @@ class Timelines:
 
 def _lanes(load: RunnerLoad, placed: Mapping[str, OpenJob], now: datetime) -> list[float]:
     """When each slot is free. Attempts of a group end together and count as one slot each, as elsewhere; those that end
-    count for none.
+    hold none, but what comes next has to wait for their last steps.
     """
     ending = {(each.job_id, each.attempt) for each in load.heartbeat.ending}
-    counted = (job for job in placed.values() if (job.job_id, job.attempt) not in ending)
-    ends = sorted((_left_seconds(job, now) for job in counted), reverse=True)
-    unknown = [inf] * (load.committed_slots - len(ends))
-    lanes = [*unknown, *ends, *[0.0] * load.heartbeat.slots][: load.heartbeat.slots]
+    ends, last_steps = [], []
+    for job in placed.values():
+        if (job.job_id, job.attempt) in ending:
+            last_steps.append(min(ENDING_SECONDS, _left_seconds(job, now)))
+        else:
+            ends.append(_left_seconds(job, now))
+    held = [*[inf] * (load.committed_slots - len(ends)), *sorted(ends, reverse=True)]
+    free = [*sorted(last_steps, reverse=True), *[0.0] * load.heartbeat.slots]
+    lanes = [*held, *free][: load.heartbeat.slots]
     if load.free_slots and isinf(min(lanes)):
         lanes[-1] = 0.0
     heapify(lanes)
