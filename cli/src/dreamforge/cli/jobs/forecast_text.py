@@ -3,6 +3,9 @@
 from dreamforge.cli.client.gateway import Json
 from dreamforge.contracts.readable_seconds import readable_seconds
 
+# What a person calls now.
+SOON_SECONDS = 0.5
+
 
 def forecast_text(forecast: Json) -> str:
     """Where and when, as a person would say it.
@@ -19,7 +22,8 @@ def forecast_text(forecast: Json) -> str:
     load_seconds = forecast["load_seconds"]
     load = f", {readable_seconds(load_seconds)} of them to load the model" if load_seconds else ""
     tier = f" in tier {forecast['tier']}" if forecast["tier"] else ""
-    text = f"starts on {forecast['runner_id']}{tier} in about {readable_seconds(starts['p50'])}{load}, ends {about}"
+    when = f"in about {readable_seconds(starts['p50'])}" if starts["p50"] >= SOON_SECONDS else "now"
+    text = f"starts on {forecast['runner_id']}{tier} {when}{load}, ends {about}"
     if forecast["ahead"]:
         text += f"; {forecast['ahead']} job{'s' if forecast['ahead'] > 1 else ''} before it"
     if forecast["idle_runner_id"]:

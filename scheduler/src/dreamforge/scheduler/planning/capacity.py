@@ -40,6 +40,7 @@ class FleetCapacity:
         self._judged: dict[Needs, dict[str, Candidate]] = {}
         self._able: dict[Needs, dict[str, bool]] = {}
         self._versions = dict.fromkeys(self.loads, 0)
+        self._runners_for: dict[Needs, list[str]] = {}
         self._rankings: dict[Kind, Ranking] = {}
 
     def candidate(self, shape: Needs, runner_id: str) -> Candidate:
@@ -65,16 +66,19 @@ class FleetCapacity:
         kind = (demand.shape, demand.images, demand.steps, demand.batch_key is not None)
         if (ranking := self._rankings.get(kind)) is None:
             ranking = self._rankings[kind] = Ranking(
-                [name for name in self.loads if self.is_for(demand.shape, name)],
+                self.runners_for(demand.shape),
                 self._scores(demand.shape),
                 self.timelines.ends(demand),
                 self._versions,
             )
         return ranking
 
-    def is_for(self, shape: Needs, name: str) -> bool:
-        """Whether a runner can take a shape now or later."""
-        return name not in self.reserved and self._able_when_free(shape, name)
+    def runners_for(self, shape: Needs) -> list[str]:
+        """The runners that can take a shape now or later, once no more runners are reserved."""
+        if shape not in self._runners_for:
+            able = (name for name in self.loads if self._able_when_free(shape, name))
+            self._runners_for[shape] = [name for name in able if name not in self.reserved]
+        return self._runners_for[shape]
 
     def _scores(self, shape: Needs) -> Callable[[str], float | None]:
         judged = self._judged.setdefault(shape, {})

@@ -82,7 +82,7 @@ class QueueForecast:
     def _is_known(self, shape: Needs) -> bool:
         """Whether some runner can take it, and some runner has measured its model."""
         known = shape.model_id in self.capacity.models and self.capacity.timelines.knows(shape)
-        return known and any(self.capacity.is_for(shape, name) for name in self.capacity.loads)
+        return known and bool(self.capacity.runners_for(shape))
 
     def _rank(self, job: OpenJob, ageing: Ageing) -> tuple[float, str]:
         rank = ageing.rank(job.priority, job.demand.requested_at)
@@ -150,7 +150,7 @@ class QueueForecast:
             return "it waits for its retry, or is held"
         if not capacity.loads:
             return "no runner is alive"
-        if shape.model_id not in capacity.models or not any(capacity.is_for(shape, name) for name in capacity.loads):
+        if shape.model_id not in capacity.models or not capacity.runners_for(shape):
             return f"no runner that is alive can take it{_bytes_note(shape, capacity.models)}"
         if not capacity.timelines.knows(shape):
             return "no runner has measured its model yet"

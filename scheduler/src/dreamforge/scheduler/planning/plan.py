@@ -127,10 +127,11 @@ class _Planner:
         self._reserve()
         self._placeable = {shape for shape in self._queue.shapes() if capacity.can_take(shape)}
         self._waiting: Counter[Needs] = Counter()
+        self._ranks: dict[str, Place] = {}
 
     def _reserve(self) -> None:
         """Reserve runners for shapes that no runner can take now and whose best job has become urgent."""
-        stuck = [shape for shape in self._queue.shapes() if self._capacity.best(shape) is None]
+        stuck = [shape for shape in self._queue.shapes() if not self._capacity.can_take(shape)]
         able = [(self._queue.best(shape), shape) for shape in stuck if self._capacity.able(shape)]
         for (_, job_id), shape in sorted(able, key=lambda pair: pair[0]):
             if self._priority(self._snapshot.jobs[job_id]) >= self._policy.reserve_at_priority:
@@ -168,8 +169,11 @@ class _Planner:
 
     def _rank(self, head: tuple[Place, Needs]) -> Place:
         (rank, job_id), _ = head
+        if (found := self._ranks.get(job_id)) is not None:
+            return found
         seconds = self._capacity.timelines.quickest_seconds(self._snapshot.jobs[job_id].demand)
-        return rank_behind_smaller(rank, seconds, self._queue.ageing), job_id
+        found = self._ranks[job_id] = (rank_behind_smaller(rank, seconds, self._queue.ageing), job_id)
+        return found
 
     def _place(self, job: OpenJob) -> ChosenRunner | None:
         """The runner that ends a job soonest, if any can take it now: that one, or one that is worth waiting for."""

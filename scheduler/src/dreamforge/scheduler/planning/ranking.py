@@ -40,7 +40,12 @@ class Ranking:
 
     def able_now(self) -> list[Entry]:
         """All that can take it now, in no order."""
-        return [entry for entry in self._current(self._now) if entry[1] <= 0.0]
+        scores, versions = self._scores, self._versions
+        return [
+            entry if entry[3] == versions[entry[2]] else self._entry(entry[2])
+            for entry in self._now
+            if entry[3] == versions[entry[2]] or scores(entry[2]) is not None  # most that changed were filled
+        ]
 
     def all(self) -> Iterator[Entry]:
         """All that can take it now or later, in no order."""
