@@ -1,6 +1,6 @@
 """How long one plan takes: 100 runners and 10,000 queued jobs, with and without measured times.
 
-`python -m bench.placement --speed`. Processor time; of seven runs the fastest counts. Building the fold is not part of it.
+`python -m bench.placement --speed`. Processor time; of seven runs the fastest counts. The fold is built before.
 """
 
 from datetime import UTC, datetime, timedelta
