@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dreamforge.contracts.models.descriptor import EPSILON_SAMPLERS, FAMILY_PARAMETERS, FLOW_SAMPLERS, Parameters
-from dreamforge.contracts.models.family_defaults import FAMILY_DEFAULTS
+from dreamforge.contracts.models.family_defaults import FAMILY_DEFAULTS, FamilyDefaults
 from dreamforge.runtime.storage.pipeline_class import FAMILIES
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "models.md"
@@ -11,6 +11,7 @@ HEAD = (
     "| family | class, without `Pipeline` | starts from | negative prompt | reference images"
     " | samplers besides its own | LoRAs | steps, guidance, side | sides |\n|---|---|---|---|---|---|---|---|---|"
 )
+SHARED = {"stable-diffusion-2": "StableDiffusion", "wan-ti2v": "Wan"}
 MODES = {"text": "prompt", "image": "image", "inpaint": "image and mask"}
 
 
@@ -21,8 +22,8 @@ def table() -> str:
 
 def row(family: str, able: Parameters) -> str:
     known = FAMILY_DEFAULTS[family]
-    # Stable Diffusion 1 and 2 have one class.
-    classes = [name for name, of in FAMILIES.items() if of == family] or ["StableDiffusion"]
+    # Stable Diffusion 1 and 2 have one class, and so have two of Wan.
+    classes = [name for name, of in FAMILIES.items() if of == family] or [SHARED[family]]
     cells = (
         f"`{family}`",
         ", ".join(f"`{name}`" for name in classes),
@@ -31,10 +32,16 @@ def row(family: str, able: Parameters) -> str:
         references(able),
         samplers(able),
         f"up to {able.loras_max}" if able.loras_max else "no",
-        f"{known.steps}, {known.guidance_scale:g}, {known.side_px} px",
+        f"{known.steps}, {known.guidance_scale:g}, {usual(known)}",
         f"{known.side_px_min} to {known.side_px_max}, multiples of {known.size_multiple_px}",
     )
     return f"| {' | '.join(cells)} |"
+
+
+def usual(known: FamilyDefaults) -> str:
+    if known.frames is None:
+        return f"{known.side_px} px"
+    return f"{known.side_px} x {known.height_px} px, {known.frames} frames at {known.frames_per_second} a second"
 
 
 def references(able: Parameters) -> str:

@@ -2435,6 +2435,18 @@ export interface components {
              */
             controlnet?: boolean;
             /**
+             * Frames Max
+             * @description of a video; 0: it renders images
+             * @default 0
+             */
+            frames_max?: number;
+            /**
+             * Frames Step
+             * @description frames of a video are a multiple of it, and one
+             * @default 1
+             */
+            frames_step?: number;
+            /**
              * Guidance Scale Max
              * @default 100
              */
@@ -2556,6 +2568,16 @@ export interface components {
              * @description strict: its images are rendered alone; None: batched
              */
             determinism?: ("strict" | "batched") | null;
+            /**
+             * Frames
+             * @description of a video
+             */
+            frames?: number | null;
+            /**
+             * Frames Per Second
+             * @description of a video
+             */
+            frames_per_second?: number | null;
             /** Guidance Scale */
             guidance_scale: number;
             /** Height Px */
@@ -2788,6 +2810,21 @@ export interface components {
              */
             determinism?: ("strict" | "batched") | null;
             /**
+             * Duration
+             * @description Of the video, in seconds; it becomes the number of frames that comes nearest. Default: the preset's.
+             */
+            duration_seconds?: number | null;
+            /**
+             * Frames
+             * @description Of the video, in place of its duration: a multiple of what the model makes at once, and one.
+             */
+            frames?: number | null;
+            /**
+             * Frames a second
+             * @description At which the video is played; some models render for it. Default: the preset's.
+             */
+            frames_per_second?: number | null;
+            /**
              * Geometry
              * @description Renders one image at this place of a batch of this size, as its recipe says, to get its bytes again.
              */
@@ -2857,14 +2894,14 @@ export interface components {
             negative_prompt?: string;
             /**
              * File format
-             * @description png and webp_lossless keep every pixel; jpeg, webp and avif are smaller.
+             * @description png and webp_lossless keep every pixel; jpeg, webp and avif are smaller. A video is mp4.
              * @default png
              * @enum {string}
              */
-            output_format?: "png" | "jpeg" | "webp" | "webp_lossless" | "avif";
+            output_format?: "png" | "jpeg" | "webp" | "webp_lossless" | "avif" | "mp4";
             /**
              * File quality
-             * @description Of jpeg, webp and avif: 0 is the smallest file, 100 the most exact; default: 90, of avif 75.
+             * @description Of jpeg, webp, avif and mp4: 0 is the smallest file, 100 the most exact; default: 90, of avif 75, mp4 65.
              */
             output_quality?: number | null;
             /**
@@ -3101,6 +3138,24 @@ export interface components {
              */
             determinism?: ("strict" | "batched") | null;
             /**
+             * Duration
+             * @description Of the video, in seconds; it becomes the number of frames that comes nearest. Default: the preset's.
+             * @default null
+             */
+            duration_seconds?: number | null;
+            /**
+             * Frames
+             * @description Of the video, in place of its duration: a multiple of what the model makes at once, and one.
+             * @default null
+             */
+            frames?: number | null;
+            /**
+             * Frames a second
+             * @description At which the video is played; some models render for it. Default: the preset's.
+             * @default null
+             */
+            frames_per_second?: number | null;
+            /**
              * Geometry
              * @description Renders one image at this place of a batch of this size, as its recipe says, to get its bytes again.
              * @default null
@@ -3180,14 +3235,14 @@ export interface components {
             negative_prompt?: string;
             /**
              * File format
-             * @description png and webp_lossless keep every pixel; jpeg, webp and avif are smaller.
+             * @description png and webp_lossless keep every pixel; jpeg, webp and avif are smaller. A video is mp4.
              * @default png
              * @enum {string}
              */
-            output_format?: "png" | "jpeg" | "webp" | "webp_lossless" | "avif";
+            output_format?: "png" | "jpeg" | "webp" | "webp_lossless" | "avif" | "mp4";
             /**
              * File quality
-             * @description Of jpeg, webp and avif: 0 is the smallest file, 100 the most exact; default: 90, of avif 75.
+             * @description Of jpeg, webp, avif and mp4: 0 is the smallest file, 100 the most exact; default: 90, of avif 75, mp4 65.
              * @default null
              */
             output_quality?: number | null;
@@ -3561,6 +3616,18 @@ export interface components {
              * @description peak activations of one step, per latent pixel
              */
             denoise_bytes_per_latent: number;
+            /**
+             * Frame Bytes Per Px
+             * @description of a video: finished frames while it is decoded, per pixel
+             * @default 0
+             */
+            frame_bytes_per_px?: number;
+            /**
+             * Frames Per Latent
+             * @description of a video: frames that one latent frame after the first makes
+             * @default 1
+             */
+            frames_per_latent?: number;
             /**
              * Overhead Bytes
              * @description context and workspace that any render needs
@@ -4289,6 +4356,7 @@ export interface operations {
                     "image/jpeg": string;
                     "image/png": string;
                     "image/webp": string;
+                    "video/mp4": string;
                 };
             };
             /** @description The range that was asked for */
@@ -4313,6 +4381,7 @@ export interface operations {
                     "image/jpeg": string;
                     "image/png": string;
                     "image/webp": string;
+                    "video/mp4": string;
                 };
             };
             /** @description The bytes are those of If-None-Match */
@@ -4849,6 +4918,7 @@ export interface operations {
                     "image/jpeg": string;
                     "image/png": string;
                     "image/webp": string;
+                    "video/mp4": string;
                 };
             };
             /** @description The range that was asked for */
@@ -4873,6 +4943,7 @@ export interface operations {
                     "image/jpeg": string;
                     "image/png": string;
                     "image/webp": string;
+                    "video/mp4": string;
                 };
             };
             /** @description The bytes are those of If-None-Match */

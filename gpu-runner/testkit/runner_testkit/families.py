@@ -25,7 +25,7 @@ from dreamforge.gpu_runner.rendering.tiny_model import (
     tiny_descriptor,
     unet,
 )
-from runner_testkit import flow_families
+from runner_testkit import flow_families, video_families
 from runner_testkit.parts import (
     HEAD_WIDTH,
     HEADS,
@@ -41,6 +41,8 @@ from runner_testkit.parts import (
 #: Numbers of an SDXL size condition: original size, crop, target size.
 SIZE_NUMBERS = 6
 SIZE_EMBEDDING = 8
+#: Of a tiny video: what each family can have.
+FRAMES = 9
 
 
 def stable_diffusion_2() -> Pipeline:
@@ -156,6 +158,10 @@ FAMILIES: Mapping[str, Callable[[], Pipeline]] = {
     "hidream": flow_families.hidream,
     "sana": flow_families.sana,
     "sana-sprint": flow_families.sana_sprint,
+    "wan": video_families.wan,
+    "wan-i2v": video_families.wan_i2v,
+    "wan-ti2v": video_families.wan_ti2v,
+    "ltx": video_families.ltx,
 }
 #: What descriptors call a family, where that is longer; see `contracts.catalog.FAMILIES`.
 DESCRIPTOR_FAMILIES = {"sdxl": "stable-diffusion-xl", "sd3": "stable-diffusion-3"}
@@ -198,6 +204,8 @@ def family_descriptor(family: str, digest: str) -> ModelDescriptor:
                     height_px=64,
                     steps=4,
                     guidance_scale=guidance_scale,
+                    frames=FRAMES if FAMILY_DEFAULTS[described_as].frames else None,
+                    frames_per_second=FAMILY_DEFAULTS[described_as].frames_per_second,
                 ),
             ),
         }

@@ -13,7 +13,7 @@ from PIL import Image as Pil
 from runner_testkit.tasks import render_task
 from sd_parsers import ParserManager
 
-from dreamforge.contracts.pictures.formats import FORMATS, OutputFormat
+from dreamforge.contracts.pictures.formats import FORMATS, IMAGE_FORMATS, OutputFormat
 from dreamforge.contracts.pictures.infotext import infotext
 from dreamforge.contracts.pictures.mark import DIGITAL_SOURCE_TYPE
 from dreamforge.contracts.pictures.metadata import read_metadata
@@ -28,7 +28,7 @@ from dreamforge.runtime.pictures.credentials import Origin, PictureSigner, read_
 PROMPT = 'füchse, "rot": 🦊\nin the snow'
 ENGINE = Engine(renderer="diffusers", device="cpu", device_name="AVX2", dtype="float32", threads=1, versions={})
 EXACT = ("png", "webp_lossless")
-every_format = pytest.mark.parametrize("name", FORMATS)
+every_format = pytest.mark.parametrize("name", IMAGE_FORMATS)
 
 
 def pixels() -> np.ndarray:
@@ -102,11 +102,11 @@ def test_sd_parsers_reads_prompts_and_sampler(name: OutputFormat) -> None:
 
 @pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed (libimage-exiftool-perl)")
 def test_exiftool_finds_the_text_and_the_mark_and_no_error(tmp_path: Path) -> None:
-    for name, file_format in FORMATS.items():
-        (tmp_path / f"{name}{file_format.extension}").write_bytes(encoded(name).data)
+    for name in IMAGE_FORMATS:
+        (tmp_path / f"{name}{FORMATS[name].extension}").write_bytes(encoded(name).data)
     command = ["exiftool", "-json", "-n", "-all", "-validate", tmp_path]
     said = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    assert len(said) == len(FORMATS)
+    assert len(said) == len(IMAGE_FORMATS)
     for found in said:
         assert found["DigitalSourceType"] == DIGITAL_SOURCE_TYPE
         assert found["Validate"].split()[0] == "0", found  # errors; warnings follow

@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image
 
-from dreamforge.contracts.pictures.formats import FORMATS, OutputFormat
+from dreamforge.contracts.pictures.formats import FORMATS, IMAGE_FORMATS, OutputFormat
 from dreamforge.contracts.pictures.metadata import read_metadata
 from dreamforge.runtime import clock
 from dreamforge.runtime.pictures.certificate import make_certificate
@@ -15,7 +15,7 @@ from dreamforge.runtime.pictures.credentials import CredentialsError, Origin, Pi
 NOW = clock.now()
 MADE = make_certificate("Studio A", NOW, 30)
 ORIGIN = Origin("01a20638-499f-7288-a6c2-5e668ec21e03", 2, "ab" * 32, NOW)
-every_format = pytest.mark.parametrize("name", FORMATS)
+every_format = pytest.mark.parametrize("name", IMAGE_FORMATS)
 
 
 def picture(name: OutputFormat) -> bytes:

@@ -27,6 +27,12 @@ class OptionalParameters(TypedDict, total=False):
     """The same seed gives the same picture; picture i has seed + i. Chosen for you by default."""
     images: int
     """How many, each with the next seed."""
+    frames_per_second: int | None
+    """At which the video is played; some models render for it. Default: the preset's."""
+    frames: int | None
+    """Of the video, in place of its duration: a multiple of what the model makes at once, and one."""
+    duration_seconds: float | None
+    """Of the video, in seconds; it becomes the number of frames that comes nearest. Default: the preset's."""
     sampler: (
         Literal[
             "ddim",
@@ -93,10 +99,10 @@ class OptionalParameters(TypedDict, total=False):
     """Registered ControlNets, each with the image that the render follows and the steps in which it does."""
     upscale: UpscaleInput | None
     """Enlarges the image so many times, and renders it again at that size, as the first time or in its own way."""
-    output_format: Literal["png", "jpeg", "webp", "webp_lossless", "avif"]
-    """png and webp_lossless keep every pixel; jpeg, webp and avif are smaller."""
+    output_format: Literal["png", "jpeg", "webp", "webp_lossless", "avif", "mp4"]
+    """png and webp_lossless keep every pixel; jpeg, webp and avif are smaller. A video is mp4."""
     output_quality: int | None
-    """Of jpeg, webp and avif: 0 is the smallest file, 100 the most exact; default: 90, of avif 75."""
+    """Of jpeg, webp, avif and mp4: 0 is the smallest file, 100 the most exact; default: 90, of avif 75, mp4 65."""
 
 
 class JobParameters(OptionalParameters):

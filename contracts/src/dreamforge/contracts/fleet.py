@@ -84,10 +84,10 @@ class Heartbeat(Value):
         return self.batch_bounds.get(shape, min(FIRST_BATCH, self.batch_max))
 
 
-def batch_shape(model_id: str, width_px: int, height_px: int) -> str:
+def batch_shape(model_id: str, width_px: int, height_px: int, frames: int = 1) -> str:
     """What a bound on images in one run is learnt for.
 
-    >>> batch_shape("tiny", 64, 32)
-    'tiny 64x32'
+    >>> batch_shape("tiny", 64, 32), batch_shape("wan", 64, 32, 81)
+    ('tiny 64x32', 'wan 64x32x81')
     """
-    return f"{model_id} {width_px}x{height_px}"
+    return f"{model_id} {width_px}x{height_px}" + (f"x{frames}" if frames > 1 else "")

@@ -10,7 +10,7 @@ from functools import lru_cache
 from dreamforge.contracts.errors import SizeNotSupported
 from dreamforge.contracts.events import Candidate
 from dreamforge.contracts.fleet import Heartbeat, batch_shape
-from dreamforge.contracts.models.descriptor import ModelDescriptor, Tier
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Tier, VramProfile
 from dreamforge.contracts.models.vram import estimate_vram_bytes
 from dreamforge.contracts.request.render_request import RenderRequest
 
@@ -36,23 +36,25 @@ class Needs:
     height_px: int
     width_px: int
     assets: tuple[str, ...] = ()
+    #: Of a video; an image is one.
+    frames: int = 1
 
     @property
     def batch_shape(self) -> str:
         """What times are measured for (see `contracts.fleet.batch_shape`)."""
-        return batch_shape(self.model_id, self.width_px, self.height_px)
+        return batch_shape(self.model_id, self.width_px, self.height_px, self.frames)
 
 
 def needs_of(request: RenderRequest) -> Needs:
     """What a request needs."""
     size = request.upscale or request
-    return _needs(request.model_id, size.height_px, size.width_px, request.assets)
+    return _needs(request.model_id, size.height_px, size.width_px, request.assets, request.frames or 1)
 
 
 @lru_cache(maxsize=4096)
-def _needs(model_id: str, height_px: int, width_px: int, assets: tuple[str, ...]) -> Needs:
+def _needs(model_id: str, height_px: int, width_px: int, assets: tuple[str, ...], frames: int) -> Needs:
     """Equal needs are one object: there are few of them and many jobs."""
-    return Needs(model_id, height_px, width_px, assets)
+    return Needs(model_id, height_px, width_px, assets, frames)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +82,19 @@ def required_bytes(needs: Needs, models: Models, tier: Tier | None = None) -> in
     model = models[needs.model_id]
     profile = (tier or model.all_tiers[0]).vram
     assets_bytes = sum(models[asset].vram.resident_bytes for asset in needs.assets)
-    return assets_bytes + estimate_vram_bytes(profile, batch=1, height_px=needs.height_px, width_px=needs.width_px)
+    return assets_bytes + _vram_bytes(profile, needs, batch=1)
+
+
+def _vram_bytes(profile: VramProfile, needs: Needs, *, batch: int) -> int:
+    return estimate_vram_bytes(
+        profile, batch=batch, height_px=needs.height_px, width_px=needs.width_px, frames=needs.frames
+    )
 
 
 def bytes_an_image(needs: Needs, models: Models, tier: Tier | None = None) -> int:
     """What each further image of a run needs beyond the first. Errors: as `required_bytes`."""
     profile = (tier or models[needs.model_id].all_tiers[0]).vram
-    one, two = (
-        estimate_vram_bytes(profile, batch=batch, height_px=needs.height_px, width_px=needs.width_px)
-        for batch in (1, 2)
-    )
-    return two - one
+    return _vram_bytes(profile, needs, batch=2) - _vram_bytes(profile, needs, batch=1)
 
 
 def images_together(needs: Needs, models: Models, runner: RunnerLoad, tier: Tier | None = None) -> int:
@@ -98,7 +102,7 @@ def images_together(needs: Needs, models: Models, runner: RunnerLoad, tier: Tier
 
     Errors: as `required_bytes`.
     """
-    bound = runner.heartbeat.batch_bound(batch_shape(needs.model_id, needs.width_px, needs.height_px))
+    bound = runner.heartbeat.batch_bound(needs.batch_shape)
     left = runner.heartbeat.budget_bytes - runner.committed_bytes - required_bytes(needs, models, tier)
     more = max(1, bytes_an_image(needs, models, tier))
     return max(1, min(bound, 1 + left // more))

@@ -142,6 +142,14 @@ def test_a_parameter_has_its_counterpart(body: dict[str, Any], fields: dict[str,
     assert text(**body).fields == {"prompt": "a fox", "model_id": "m", **fields}
 
 
+def test_a_model_of_videos_is_refused_by_its_name() -> None:
+    models = {"clips": model("clips", "6", "ltx", presets=(PRESET,))}
+    for ask in (lambda: from_text({}, models, None), lambda: from_image({"init_images": [PNG]}, models, "clips")):
+        with pytest.raises(InvalidRequest) as refused:
+            ask()
+        assert any("'clips' renders videos" in each.detail for each in refused.value.violations)
+
+
 def test_the_selected_model_counts_while_there_is_one() -> None:
     assert from_text({}, MODELS, "flux-dev").fields["model_id"] == "flux-dev"
     assert from_text({}, MODELS, "removed").fields["model_id"] == "m"

@@ -136,3 +136,12 @@ def test_previews_are_spread_over_the_steps_of_each_image(wanted: int, steps: li
         taken = [event["step"] for event in events if previews.take(event)]
         assert taken == steps
     assert PartialImages(3).take({"image_index": 0, "step": 9, "steps": 10, "preview": None}) is None
+
+
+def test_a_model_of_videos_is_refused_by_its_name() -> None:
+    videos = MODEL.model_copy(update={"model_id": "clips", "family": "wan"})
+    with pytest.raises(InvalidRequest) as refused:
+        translate({"prompt": "a fox", "model": "clips"}, {"m": MODEL, "clips": videos}, {})
+    (violation,) = refused.value.violations
+    assert (violation.pointer, "POST /v1/jobs" in violation.detail) == ("/model", True)
+    assert "'clips' renders videos" in violation.detail

@@ -76,6 +76,12 @@ class VramProfile(Value):
     decode_bytes_per_px: int = Field(ge=0, description="peak activations of the image decoder, per output pixel")
     overhead_bytes: int = Field(default=0, ge=0, description="context and workspace that any render needs")
     vae_scale: int = Field(default=8, ge=1, description="output pixels per latent pixel, along one side")
+    frames_per_latent: int = Field(
+        default=1, ge=1, exclude_if=is_one, description="of a video: frames that one latent frame after the first makes"
+    )
+    frame_bytes_per_px: int = Field(
+        default=0, ge=0, exclude_if=is_zero, description="of a video: finished frames while it is decoded, per pixel"
+    )
 
 
 class Preset(Value):
@@ -87,6 +93,8 @@ class Preset(Value):
     height_px: int = Field(ge=8)
     steps: int = Field(ge=1)
     guidance_scale: float = Field(ge=0)
+    frames: int | None = Field(default=None, ge=1, exclude_if=is_none, description="of a video")
+    frames_per_second: int | None = Field(default=None, ge=1, exclude_if=is_none, description="of a video")
     determinism: Literal["strict", "batched"] | None = Field(
         default=None, exclude_if=is_none, description="strict: its images are rendered alone; None: batched"
     )
@@ -130,6 +138,15 @@ class Parameters(Value):
         default=0, ge=0, exclude_if=is_zero, description="most layers of the text encoders that can be left out"
     )
     vae: bool = Field(default=False, exclude_if=is_zero, description="whether another autoencoder can take its place")
+    frames_max: int = Field(default=0, ge=0, exclude_if=is_zero, description="of a video; 0: it renders images")
+    frames_step: int = Field(
+        default=1, ge=1, exclude_if=is_one, description="frames of a video are a multiple of it, and one"
+    )
+
+    @property
+    def is_video(self) -> bool:
+        """Whether what it renders are videos."""
+        return self.frames_max > 0
 
 
 FLOW_SAMPLERS: tuple[SamplerName, ...] = ("flow_euler", "flow_heun")
@@ -155,6 +172,9 @@ _OWN_SCHEDULE = _FLOW.model_copy(update={"samplers": ("flow_euler",)})
 _NEWER = _OWN_SCHEDULE.model_copy(update={"vae": False})
 _TEXT_ONLY = _NEWER.model_copy(update={"modes": ("text",)})
 _TWO_STEPS = {"steps_min": 2}
+# More frames than they were trained with give loops and noise; diffusers' pages name these numbers. Wan's autoencoder
+# makes four frames of a latent one, that of LTX eight. Their samplers are those that they come with.
+_WAN = Parameters(negative_prompt=True, loras_max=FAMILY_LORAS_MAX, frames_max=121, frames_step=4)
 #: What is known of a family, for models whose descriptor does not say.
 FAMILY_PARAMETERS = {
     # At least one layer of the text encoder stays: of 12, of 23, and of 12 whose last one SDXL never uses.
@@ -183,6 +203,11 @@ FAMILY_PARAMETERS = {
     "sana": _TEXT_ONLY.model_copy(update={"samplers": ()}),
     # A consistency model: its steps are no steps of another sampler.
     "sana-sprint": _TEXT_ONLY.model_copy(update={"samplers": (), "modes": ("text", "image"), "negative_prompt": False}),
+    "wan": _WAN,
+    # Its transformer reads the latents of the first frame beside the noise.
+    "wan-i2v": _WAN.model_copy(update={"modes": ("image",)}),
+    "wan-ti2v": _WAN.model_copy(update={"modes": ("text", "image")}),
+    "ltx": _WAN.model_copy(update={"modes": ("text", "image"), "frames_max": 257, "frames_step": 8, **_TWO_STEPS}),
 }
 _PLAIN = Parameters()
 # Of an upscaler: nothing is prompted, and there are no steps.

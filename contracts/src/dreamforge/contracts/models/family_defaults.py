@@ -1,6 +1,7 @@
 """What is assumed of a model of which only its family and its weights are known. Pure."""
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 from dreamforge.contracts.models.descriptor import FAMILY_PARAMETERS, Parameters, Preset, Tier, VramProfile
 
@@ -30,8 +31,23 @@ class FamilyDefaults:
     vae_scale: int = 8
     #: Steps of a model of the family whose guidance, or whose steps, were distilled away.
     distilled_steps: int = 4
+    #: Of a video: the other side, and what else its preset says; frames that its autoencoder makes of one latent frame.
+    height_px: int = 0
+    frames: int | None = None
+    frames_per_second: int | None = None
+    frames_per_latent: int = 1
 
 
+class _Video(TypedDict):
+    frames_per_second: int
+    frames_per_latent: int
+
+
+_WAN_16: _Video = {"frames_per_second": 16, "frames_per_latent": 4}
+_WAN_24: _Video = {"frames_per_second": 24, "frames_per_latent": 4}
+_LTX: _Video = {"frames_per_second": 24, "frames_per_latent": 8}
+#: Of a finished frame while a video is decoded: three colours in float32, once more as it is scaled and copied.
+FRAME_BYTES_PER_PX = 2 * 3 * SINGLE_BYTES
 FAMILY_DEFAULTS = {
     "stable-diffusion": FamilyDefaults(65536, 3072, 8, 256, 1024, 512, 30, 7.5),
     "stable-diffusion-2": FamilyDefaults(65536, 3072, 8, 256, 1536, 768, 30, 7.5),
@@ -51,6 +67,11 @@ FAMILY_DEFAULTS = {
     "hidream": FamilyDefaults(131072, 4096, 16, 256, 1024, 1024, 50, 5.0),
     "sana": FamilyDefaults(262144, 5120, 32, 512, 2048, 1024, 20, 4.5, vae_scale=32),
     "sana-sprint": FamilyDefaults(262144, 5120, 32, 512, 1024, 1024, 2, 4.5, vae_scale=32),
+    # Five seconds each. Bytes per latent are those of one frame.
+    "wan": FamilyDefaults(49152, 8192, 16, 256, 1280, 832, 50, 5.0, height_px=480, frames=81, **_WAN_16),
+    "wan-i2v": FamilyDefaults(49152, 8192, 16, 256, 1280, 832, 40, 5.0, height_px=480, frames=81, **_WAN_16),
+    "wan-ti2v": FamilyDefaults(131072, 8192, 32, 256, 1280, 1280, 50, 5.0, 16, height_px=704, frames=121, **_WAN_24),
+    "ltx": FamilyDefaults(262144, 6144, 32, 256, 1280, 704, 50, 3.0, 32, height_px=480, frames=121, **_LTX),
     # Of any pipeline: the largest needs, and the coarsest multiple.
     "diffusers": FamilyDefaults(98304, 5120, 16, 256, 2048, 1024, 30, 5.0),
 }
@@ -67,6 +88,8 @@ def vram_of(family: str, weights_bytes: int) -> VramProfile:
         decode_bytes_per_px=known.decode_bytes_per_px,
         overhead_bytes=GIB,
         vae_scale=known.vae_scale,
+        frames_per_latent=known.frames_per_latent,
+        frame_bytes_per_px=0 if known.frames is None else FRAME_BYTES_PER_PX,
     )
 
 
@@ -120,7 +143,9 @@ def preset_of(family: str, side_px: int, *, is_guidance_distilled: bool) -> Pres
         name="standard",
         title="Standard",
         width_px=side_px,
-        height_px=side_px,
+        height_px=known.height_px or side_px,
+        frames=known.frames,
+        frames_per_second=known.frames_per_second,
         steps=known.distilled_steps if is_guidance_distilled else known.steps,
         guidance_scale=0.0 if is_guidance_distilled else known.guidance_scale,
     )

@@ -4,12 +4,13 @@ from dreamforge.contracts.errors import SizeNotSupported
 from dreamforge.contracts.models.descriptor import VramProfile
 
 
-def estimate_vram_bytes(profile: VramProfile, *, batch: int, height_px: int, width_px: int) -> int:
+def estimate_vram_bytes(profile: VramProfile, *, batch: int, height_px: int, width_px: int, frames: int = 1) -> int:
     """Peak GPU memory that one render needs, so that `plan` can place it.
 
-    peak = overhead + resident + batch * max(denoise_per_latent * h * w, decode_per_px * H * W)
+    peak = overhead + resident + batch * max(denoise_per_latent * h * w * f, (decode_per_px + frame_per_px * F) * H * W)
 
-    Shapes: latent (batch, C, h, w) with h = H / vae_scale; decoded image (batch, 3, H, W).
+    Shapes: latent (batch, C, f, h, w) with h = H / vae_scale and f = 1 + (F - 1) / frames_per_latent; decoded
+    (batch, 3, F, H, W). The autoencoder of a video decodes latent frames one by one, and keeps what it made.
     Units:  pixels in, bytes out, integer arithmetic; 1 GiB = 2**30.
     Errors: SizeNotSupported unless each side is a positive multiple of vae_scale.
 
@@ -20,12 +21,13 @@ def estimate_vram_bytes(profile: VramProfile, *, batch: int, height_px: int, wid
     scale = profile.vae_scale
     if min(height_px, width_px) <= 0 or height_px % scale or width_px % scale:
         raise SizeNotSupported(height_px=height_px, width_px=width_px, multiple_px=scale)
-    denoise = profile.denoise_bytes_per_latent * (height_px // scale) * (width_px // scale)
-    decode = profile.decode_bytes_per_px * height_px * width_px
+    latent_frames = 1 + (frames - 1) // profile.frames_per_latent
+    denoise = profile.denoise_bytes_per_latent * (height_px // scale) * (width_px // scale) * latent_frames
+    decode = (profile.decode_bytes_per_px + profile.frame_bytes_per_px * frames) * height_px * width_px
     return profile.overhead_bytes + profile.resident_bytes + batch * max(denoise, decode)
 
 
-def images_that_fit(profile: VramProfile, budget_bytes: int, *, height_px: int, width_px: int) -> int:
+def images_that_fit(profile: VramProfile, budget_bytes: int, *, height_px: int, width_px: int, frames: int = 1) -> int:
     """How many images can be rendered in one run within a budget; at least 1, since that is what placement decides.
 
     Errors: SizeNotSupported.
@@ -34,6 +36,9 @@ def images_that_fit(profile: VramProfile, budget_bytes: int, *, height_px: int, 
     ...     decode_bytes_per_px=1, vae_scale=8), 500, height_px=16, width_px=8)
     3
     """
-    one = estimate_vram_bytes(profile, batch=1, height_px=height_px, width_px=width_px)
-    more = estimate_vram_bytes(profile, batch=2, height_px=height_px, width_px=width_px) - one
+    one, two = (
+        estimate_vram_bytes(profile, batch=batch, height_px=height_px, width_px=width_px, frames=frames)
+        for batch in (1, 2)
+    )
+    more = two - one
     return 1 + max(0, budget_bytes - one) // max(1, more)

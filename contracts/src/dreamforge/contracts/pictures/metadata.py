@@ -1,10 +1,13 @@
 """The metadata in a picture file, of ours and of other programs: texts, EXIF, XMP. Pure, and bounded in memory."""
 
 import json
+import struct
 import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from dreamforge.contracts.pictures import mp4
+from dreamforge.contracts.pictures.avif import Box
 from dreamforge.contracts.pictures.exif import MAKER, MAKER_NOTE, USER_COMMENT, comment_of, read_exif
 from dreamforge.contracts.pictures.formats import ContentType, content_type_of
 from dreamforge.contracts.pictures.mark import has_mark
@@ -18,7 +21,7 @@ TEXT_BYTES_MAX, TEXTS_BYTES_MAX = 4 << 20, 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class PictureMetadata:
-    """What was found. `texts` are those of a PNG by keyword, and the comment of a JPEG as "comment"."""
+    """What was found. `texts` are those of a PNG or MP4 by name, and the comment of a JPEG as "comment"."""
 
     content_type: ContentType | None
     texts: dict[str, str] = field(default_factory=dict)
@@ -66,6 +69,8 @@ def read_metadata(data: bytes) -> PictureMetadata:
                 xmp += _png_text(segment, body)[1].encode() if segment.name == b"iTXt" else body
             case "c2pa":
                 has_credentials = True
+            case "items":
+                texts |= _of_items(data, segment)
             case "comment":
                 texts.setdefault("comment", body.decode("utf-8", "replace"))
             case "text" if room > 0:
@@ -73,6 +78,16 @@ def read_metadata(data: bytes) -> PictureMetadata:
                 room -= len(text)
                 texts.setdefault(keyword, text)
     return PictureMetadata(content_type_of(data), texts, exif, xmp, has_credentials)
+
+
+def _of_items(data: bytes, segment: Segment) -> dict[str, str]:
+    """Recipe and text of a video; of a damaged list nothing."""
+    meta = Box(b"meta", segment.start, segment.body, segment.body_stop)
+    try:
+        comment, texts = mp4.comment_of(data, meta), mp4.texts_of(data, meta)
+    except (ValueError, struct.error):
+        return {}
+    return {name: text[:TEXT_BYTES_MAX] for name, text in ({PARAMETERS_KEY: comment or ""} | texts).items() if text}
 
 
 def _png_text(segment: Segment, body: bytes) -> tuple[str, str]:

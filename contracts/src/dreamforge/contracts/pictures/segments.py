@@ -1,4 +1,4 @@
-"""Where the metadata of a picture file is: PNG, JPEG, WebP and AVIF, read by their structure alone. Pure.
+"""Where the metadata of a picture file is: PNG, JPEG, WebP, AVIF and MP4, read by their structure alone. Pure.
 
 Every walk is linear in the bytes and bounded in its steps, and no pixel is decoded, so a hostile file costs nothing.
 """
@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from dreamforge.contracts.pictures import avif
+from dreamforge.contracts.pictures import avif, mp4
 from dreamforge.contracts.pictures.formats import ContentType, content_type_of
 
-Kind = Literal["text", "exif", "xmp", "c2pa", "comment"]
+Kind = Literal["text", "items", "exif", "xmp", "c2pa", "comment"]
 #: Chunks and markers of one file before its end.
 PARTS_MAX = 100_000
 _JPEG_EXIF, _JPEG_XMP, _JPEG_C2PA = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"JP"
@@ -142,9 +142,20 @@ def _avif(data: bytes) -> Iterator[Segment]:
             yield Segment("c2pa", box.start, box.stop, box.body, box.stop)
 
 
+def _mp4(data: bytes) -> Iterator[Segment]:
+    for box in avif.boxes(data, 0, len(data)):
+        if box.kind == b"meta":
+            yield Segment("items", box.start, box.stop, box.body, box.stop)
+        elif box.kind == b"uuid" and data.startswith(mp4.XMP_UUID, box.body):
+            yield Segment("xmp", box.start, box.stop, box.body + len(mp4.XMP_UUID), box.stop)
+        elif box.kind == b"uuid" and data.startswith(avif.C2PA_UUID, box.body):
+            yield Segment("c2pa", box.start, box.stop, box.body, box.stop)
+
+
 _WALKS: dict[ContentType, Callable[[bytes], Iterator[Segment]]] = {
     "image/png": _png,
     "image/jpeg": _jpeg,
     "image/webp": _webp,
     "image/avif": _avif,
+    "video/mp4": _mp4,
 }

@@ -40,12 +40,12 @@ def _webp(data: bytes) -> bytes:
 
 
 def _blanked(data: bytes, leaving: list[Segment]) -> bytes:
-    """AVIF names its parts by their place in the file, so they are overwritten and nothing moves."""
+    """AVIF and MP4 name their parts by their place in the file, so they are overwritten and nothing moves."""
     out = bytearray(data)
     for each in leaving:
         room = each.body_stop - each.body
         empty = _EMPTY_EXIF if each.kind == "exif" and room >= len(_EMPTY_EXIF) else b""
         out[each.body : each.body_stop] = empty.ljust(room, b"\0")
-        if each.kind == "c2pa":
+        if each.kind in ("c2pa", "items"):
             out[each.start + 4 : each.start + 8] = b"free"
     return bytes(out)

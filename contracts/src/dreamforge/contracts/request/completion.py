@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from dreamforge.contracts.errors import FieldNeeded, NotAllowed, SizeNotSupported
+from dreamforge.contracts.models.descriptor import Parameters, Preset
 from dreamforge.contracts.pictures.formats import FORMATS, LOSSY, OutputFormat
 from dreamforge.contracts.request.assets import require_asset, require_loras, require_upscaler
-from dreamforge.contracts.request.bounds import within
+from dreamforge.contracts.request.bounds import quoted, within
 from dreamforge.contracts.request.declaration import Draft
 from dreamforge.contracts.request.image_size import pixels_max, size_of
 from dreamforge.contracts.request.lora_tags import with_tags_escaped, without_lora_tags
@@ -30,6 +31,8 @@ from dreamforge.contracts.request.values import (
 IMAGE_STRENGTH, INPAINT_STRENGTH = 0.8, 1.0
 # Nothing is distorted and nothing is made up; what was recorded before there was a choice is stretched.
 RESIZE_MODE: ResizeMode = "crop"
+# What most models of video were trained with; presets say their own.
+FRAMES_PER_SECOND = 24
 
 
 def check_size(height_px: int, draft: Draft) -> int:
@@ -39,6 +42,53 @@ def check_size(height_px: int, draft: Draft) -> int:
     if width_px % multiple or height_px % multiple:
         raise SizeNotSupported(height_px=height_px, width_px=width_px, multiple_px=multiple)
     return height_px
+
+
+def frames_per_second(value: int | None, draft: Draft) -> int | None:
+    """The preset's, else `FRAMES_PER_SECOND`; None for an image."""
+    if not draft.model.capabilities.is_video:
+        return None
+    return value or _preset(draft).frames_per_second or FRAMES_PER_SECOND
+
+
+def frames(value: int | None, draft: Draft) -> int | None:
+    """As many as were asked for, or as come nearest to the duration, or the preset's; None for an image.
+
+    Errors: FieldNeeded where both are said, OutOfBounds, NotAllowed(allowed: the counts around it).
+    """
+    able, values = draft.model.capabilities, draft.values
+    if not able.is_video:
+        return None
+    seconds, most = values["duration_seconds"], min(able.frames_max, draft.limits.frames)
+    if value is None:
+        usual = _preset(draft).frames or able.frames_max
+        wanted = usual if seconds is None else seconds * values["frames_per_second"]
+        value = _count(round((wanted - 1) / able.frames_step), able)
+        within("frames" if seconds is None else "duration_seconds (frames)", value, 1, most)
+    elif seconds is not None:
+        raise FieldNeeded("frames", because="duration_seconds and frames both say how long it is; say one of them")
+    elif (value - 1) % able.frames_step:
+        below = (value - 1) // able.frames_step
+        around = tuple(str(_count(steps, able)) for steps in (below, below + 1) if _count(steps, able) <= most)
+        raise NotAllowed("frames", quoted(value), draft.model.model_id, around)
+    within("video pixels (frames x width x height)", value * _area_px(values), 1, draft.limits.video_pixels)
+    return value
+
+
+def duration_seconds(_: float | None, __: Draft) -> None:
+    """Recorded are the frames that it became."""
+
+
+def _count(steps: int, able: Parameters) -> int:
+    return max(0, steps) * able.frames_step + 1
+
+
+def _area_px(values: Mapping[str, Any]) -> int:  # Any: values of a draft
+    return int(values["width_px"] * values["height_px"])
+
+
+def _preset(draft: Draft) -> Preset:
+    return draft.model.preset(draft.values["preset"]) or draft.model.presets[0]
 
 
 def least_strength(steps: int) -> float:
@@ -52,7 +102,7 @@ def least_strength(steps: int) -> float:
 
 def strength(value: float | None, draft: Draft) -> float | None:
     """The share of the steps that changes the start image. Errors: OutOfBounds where no step would be made."""
-    if draft.values["init_image"] is None or draft.model.kind == "upscaler":
+    if draft.values["init_image"] is None or draft.model.kind == "upscaler" or draft.model.capabilities.is_video:
         return None
     usual = IMAGE_STRENGTH if draft.values["mask_image"] is None else INPAINT_STRENGTH
     return _strength("strength", value, usual, draft.values["steps"])

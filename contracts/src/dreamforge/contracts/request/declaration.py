@@ -21,11 +21,12 @@ from dreamforge.contracts.request.bounds import Bounds
 from dreamforge.contracts.request.image_size import ImageSizes
 from dreamforge.contracts.request.limits import Limits
 
-Group = Literal["basic", "more", "rendering", "loras", "upscale", "start", "control", "file"]
+Group = Literal["basic", "more", "video", "rendering", "loras", "upscale", "start", "control", "file"]
 # Titles of the groups, in the order of a form.
 GROUPS: dict[Group, str] = {
     "basic": "Request",
     "more": "More settings",
+    "video": "Video",
     "rendering": "How it is rendered",
     "loras": "LoRAs",
     "upscale": "Second pass",
@@ -79,6 +80,8 @@ class Declared:
     """The parameter without which a model does not take it."""
     requested_as: Any = None
     """The type that a request gives it in, where that is not the recorded one."""
+    usual: Callable[[Parameters], Any] | None = None
+    """The default of a model's requests, where that is not its own default."""
     complete: Callable[[Any, Draft], Any] | None = None
     """Checks that concern several parameters, and the value to record; runs when all values are there."""
     restate: Callable[[Any, Any], Any] | None = None

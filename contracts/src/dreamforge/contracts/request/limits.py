@@ -12,6 +12,8 @@ class Limits(BaseModel):
     pixels: int = Field(default=2048 * 2048, ge=64)
     steps: int = Field(default=150, ge=1)
     images: int = Field(default=16, ge=1)
+    frames: int = Field(default=257, ge=1, description="of a video")
+    video_pixels: int = Field(default=161 * 1280 * 720, ge=64, description="of a video: its frames times their pixels")
     control: int = Field(default=3, ge=1, description="ControlNets of one request")
     guidance_scale: float = Field(default=50.0, ge=0)
     body_bytes: int = Field(default=64 * 1024, ge=1024)

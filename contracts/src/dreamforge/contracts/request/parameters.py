@@ -12,6 +12,7 @@ from pydantic import Field
 from dreamforge.contracts.models.descriptor import (
     REFERENCES_MAX,
     ModelDescriptor,
+    Parameters,
     SamplerName,
     Sha256,
     Token,
@@ -19,7 +20,7 @@ from dreamforge.contracts.models.descriptor import (
     is_empty,
     is_none,
 )
-from dreamforge.contracts.pictures.formats import OutputFormat
+from dreamforge.contracts.pictures.formats import IMAGE_FORMATS, VIDEO_FORMATS, OutputFormat
 from dreamforge.contracts.request import completion
 from dreamforge.contracts.request.bounds import Bounds
 from dreamforge.contracts.request.declaration import Declared, declared_in
@@ -50,6 +51,8 @@ from dreamforge.contracts.request.values import (
 # More than any model takes: keeps the list of a body short before anything is looked up.
 LORAS_MAX = 64
 PICTURE = "FILE|ARTIFACT"
+# No model makes minutes, and no screen shows more.
+DURATION_SECONDS_MAX, FRAMES_PER_SECOND_MAX = 60.0, 60
 
 
 def is_png(value: object) -> bool:
@@ -70,7 +73,21 @@ def _prompt(model: ModelDescriptor) -> Bounds:
 
 
 def _if_rendered_again(model: ModelDescriptor) -> Bounds | None:
-    return None if model.kind == "upscaler" else _if_from_image(model)
+    # Of a video the image is the first frame, and stays as it is.
+    return None if model.kind == "upscaler" or model.capabilities.is_video else _if_from_image(model)
+
+
+def _if_video(model: ModelDescriptor) -> Bounds | None:
+    return Bounds() if model.capabilities.is_video else None
+
+
+def _frames(model: ModelDescriptor) -> Bounds | None:
+    can = model.capabilities
+    return Bounds(1, can.frames_max) if can.is_video else None
+
+
+def _formats(can: Parameters) -> tuple[OutputFormat, ...]:
+    return VIDEO_FORMATS if can.is_video else IMAGE_FORMATS
 
 
 def _if_from_image(model: ModelDescriptor) -> Bounds | None:
@@ -223,6 +240,41 @@ class RequestParameters(Value):
         Field(ge=1),
         Declared("Pictures", "How many, each with the next seed.", "basic", limit="images", options=("--images", "-n")),
     ] = 1
+    frames_per_second: Annotated[
+        int | None,
+        Declared(
+            "Frames a second",
+            "At which the video is played; some models render for it. Default: the preset's.",
+            group="video",
+            maximum=FRAMES_PER_SECOND_MAX,
+            bounds=_if_video,
+            complete=completion.frames_per_second,
+            options=("--fps",),
+        ),
+    ] = Field(default=None, ge=1, exclude_if=is_none)
+    frames: Annotated[
+        int | None,
+        Declared(
+            "Frames",
+            "Of the video, in place of its duration: a multiple of what the model makes at once, and one.",
+            group="video",
+            limit="frames",
+            bounds=_frames,
+            complete=completion.frames,
+        ),
+    ] = Field(default=None, ge=1, exclude_if=is_none)
+    duration_seconds: Annotated[
+        float | None,
+        Declared(
+            "Duration",
+            "Of the video, in seconds; it becomes the number of frames that comes nearest. Default: the preset's.",
+            group="video",
+            maximum=DURATION_SECONDS_MAX,
+            bounds=_if_video,
+            complete=completion.duration_seconds,
+            options=("--duration",),
+        ),
+    ] = Field(default=None, gt=0, exclude_if=is_none)
     sampler: Annotated[
         SamplerName | None,
         Declared(
@@ -451,8 +503,10 @@ class RequestParameters(Value):
         OutputFormat,
         Declared(
             "File format",
-            "png and webp_lossless keep every pixel; jpeg, webp and avif are smaller.",
+            "png and webp_lossless keep every pixel; jpeg, webp and avif are smaller. A video is mp4.",
             group="file",
+            bounds=lambda model: Bounds(choices=_formats(model.capabilities), default=_formats(model.capabilities)[0]),
+            usual=lambda can: _formats(can)[0],
             complete=completion.output_format,
             options=("--format",),
         ),
@@ -461,7 +515,7 @@ class RequestParameters(Value):
         int | None,
         Declared(
             "File quality",
-            "Of jpeg, webp and avif: 0 is the smallest file, 100 the most exact; default: 90, of avif 75.",
+            "Of jpeg, webp, avif and mp4: 0 is the smallest file, 100 the most exact; default: 90, of avif 75, mp4 65.",
             group="file",
             complete=completion.output_quality,
             options=("--quality",),

@@ -40,12 +40,12 @@ class RenderRequest(RequestParameters):
 
     @property
     def pixel_steps(self) -> int:
-        """What it costs: pixels times steps of each pass, times images. An integer, so that sums are exact.
+        """What it costs: pixels times steps of each pass, times images and frames. An integer, so that sums are exact.
 
         A geometry is rendered with copies at its other places, and they cost as much.
         """
         passes = (self,) if self.upscale is None else (self, self.second_pass(self.upscale))
-        rendered = self.images * (self.geometry.size if self.geometry else 1)
+        rendered = self.images * (self.geometry.size if self.geometry else 1) * (self.frames or 1)
         return rendered * sum(each.steps * each.width_px * each.height_px for each in passes)
 
     @property

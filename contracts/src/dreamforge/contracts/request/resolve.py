@@ -30,6 +30,8 @@ class Rules:
     limits: Limits
     checks: tuple[tuple[str, Callable[[Any], None]], ...]
     """Parameter, and what raises an error for a wrong value."""
+    defaults: Mapping[str, Any]
+    """Of the parameters that neither the caller nor a preset fills."""
     required: tuple[str, ...]
     needs: tuple[tuple[str, str], ...]
     """(parameter, the one without which the model does not take it)"""
@@ -43,6 +45,7 @@ class Rules:
             model,
             limits,
             tuple((name, check) for name, check in checks if check is not None),
+            _DEFAULTS | {each.name: usual(can) for each in PARAMETERS if (usual := each.declared.usual) is not None},
             tuple(each.name for each in PARAMETERS if each.declared.required(can)),
             tuple((each.name, needed) for each in PARAMETERS if (needed := each.declared.needs(can))),
         )
@@ -67,7 +70,7 @@ def resolve(given: Given, models: Models, limits: Limits, image_sizes: ImageSize
     model, preset = _chosen(given, models)
     given = _with_tagged_loras(given, models)
     rules = _rules(model, limits)
-    values = _filled(given, model, preset) | image_sides(given, model, limits, image_sizes)
+    values = _filled(given, model, preset, rules.defaults) | image_sides(given, model, limits, image_sizes)
     for name, check in rules.checks:
         value = values[name]
         if value not in _UNSET:
@@ -138,10 +141,10 @@ def _chosen(given: Given, models: Models) -> tuple[ModelDescriptor, Preset]:
     return model, preset
 
 
-def _filled(given: Given, model: ModelDescriptor, preset: Preset) -> dict[str, Any]:
+def _filled(given: Given, model: ModelDescriptor, preset: Preset, defaults: Given) -> dict[str, Any]:
     """Every parameter with a value: the given one, or its default."""
     values = {"model_id": model.model_id, "preset": preset.name, "seed": given["seed"]}
-    for name, default in _DEFAULTS.items():
+    for name, default in defaults.items():
         value = given.get(name)
         values[name] = default if value is None else value
     for name in _FROM_PRESET:

@@ -7,6 +7,8 @@ from collections import OrderedDict
 from loguru import logger
 from PIL import Image
 
+from dreamforge.contracts.pictures.formats import content_type_of
+from dreamforge.contracts.pictures.mp4 import poster_of
 from dreamforge.runtime.storage.objects import ObjectStore
 
 # Twice the width at which the studio shows an image beside others, for screens with two pixels a CSS pixel.
@@ -62,11 +64,14 @@ class Thumbnails:
 
 
 def thumbnail(original: bytes, pixels_max: int) -> bytes:
-    """WebP with sides of at most SIDE_PX; empty for bytes that are no image of up to `pixels_max` pixels.
+    """WebP with sides of at most SIDE_PX; empty for bytes that are no image of up to `pixels_max` pixels. Of a video it
+    is that of its poster.
 
     Takes up to a second: run it in a thread.
     """
     try:
+        if content_type_of(original) == "video/mp4":
+            original = poster_of(original) or b""
         with Image.open(io.BytesIO(original), formats=_FORMATS) as image:
             if image.width * image.height > pixels_max:
                 return b""

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dreamforge.contracts.fleet import Heartbeat
-from dreamforge.contracts.models.descriptor import Token
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, Token
 from dreamforge.contracts.placement import Needs
 from dreamforge.contracts.replies import (
     ModelList,
@@ -28,6 +28,10 @@ from dreamforge.gateway.settings import pairs_of
 from dreamforge.gateway.submit.capacity import fits
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
+
+
+def _needs(model: ModelDescriptor, preset: Preset) -> Needs:
+    return Needs(model.model_id, preset.height_px, preset.width_px, frames=preset.frames or 1)
 
 
 @router.get("/models", response_model=ModelList, responses=doc.UNCHANGED | doc.problems(503))
@@ -64,7 +68,7 @@ async def list_presets(
             model_id=model.model_id,
             default=index == 0,
             preset=preset,
-            runners=fits(Needs(model.model_id, preset.height_px, preset.width_px), models, heartbeats),
+            runners=fits(_needs(model, preset), models, heartbeats),
         )
         for model in models.values()
         if model_id in (None, model.model_id)

@@ -47,6 +47,7 @@ class Page:
             f"script-src {' '.join(allowed['script']) or chr(39) + 'none' + chr(39)}",
             f"style-src {' '.join(allowed['style']) or chr(39) + 'none' + chr(39)}",
             f"img-src 'self' {images}".strip(),
+            "media-src 'self'",
             "connect-src 'self'",
             "base-uri 'none'",
             "form-action 'self'",

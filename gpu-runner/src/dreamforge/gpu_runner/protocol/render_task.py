@@ -57,12 +57,12 @@ class RenderTask(Value):
 
     @property
     def strength(self) -> float | None:
-        """How much of the initial image is rendered again; None without one.
+        """How much of the initial image is rendered again; None without one, and of a video, which begins with it.
 
         A request that was resolved before requests carried it has None and an image: it gets today's default.
         """
         request = self.request
-        if request.init_image is None or request.strength is not None:
+        if request.init_image is None or request.strength is not None or request.frames is not None:
             return request.strength if request.init_image else None
         return IMAGE_STRENGTH if request.mask_image is None else INPAINT_STRENGTH
 

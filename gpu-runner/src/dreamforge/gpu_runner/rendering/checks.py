@@ -1,6 +1,7 @@
 """What every render needs of its pipeline, checked before it runs. Import this only in the child."""
 
 import inspect
+from typing import Any
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.gpu_runner.rendering.passes import Pass
@@ -25,10 +26,24 @@ def check_passes(pipeline: Pipeline, passes: tuple[Pass, ...]) -> None:
 
 def size_multiple(pipeline: Pipeline) -> int:
     """What both sides must be multiples of, in pixels; a transformer packs several latents into one token."""
+    if is_video(pipeline):
+        return _video_multiple(pipeline)
     scale = int(getattr(pipeline, "vae_scale_factor", DEFAULT_SIZE_MULTIPLE))
     processor = getattr(pipeline, "image_processor", None)
     packed = int(processor.config.vae_scale_factor) if processor is not None else scale
     return max(scale * int(getattr(pipeline, "patch_size", 1)), packed)
+
+
+def is_video(pipeline: Pipeline) -> bool:
+    """Whether it renders videos."""
+    return "num_frames" in inspect.signature(type(pipeline).__call__).parameters
+
+
+def _video_multiple(pipeline: Any) -> int:  # Any: what only some pipelines have is in no type
+    """Wan and LTX name the scale of their autoencoders each in its own way."""
+    scale = getattr(pipeline, "vae_scale_factor_spatial", None) or pipeline.vae_spatial_compression_ratio
+    patch = pipeline.transformer.config.patch_size
+    return int(scale) * int(patch if isinstance(patch, int) else patch[-1])
 
 
 def _check_size(each: Pass, multiple: int) -> None:

@@ -19,7 +19,7 @@ from dreamforge.gpu_runner.rendering.checks import check_passes
 from dreamforge.gpu_runner.rendering.feature_chain import FeatureChain
 from dreamforge.gpu_runner.rendering.feature_list import standard_features
 from dreamforge.gpu_runner.rendering.hooks import RenderedPixels, RenderFeature, StepWatcher
-from dreamforge.gpu_runner.rendering.images import as_bytes, as_bytes_of_each, as_image
+from dreamforge.gpu_runner.rendering.images import as_bytes, as_bytes_of_each, as_bytes_of_frames, as_image
 from dreamforge.gpu_runner.rendering.passes import PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 from dreamforge.gpu_runner.rendering.pipeline_cache import PipelineCache
@@ -170,7 +170,9 @@ class DiffusersRenderer:
         recipe = recipe_for(
             task, seed, engine, pipeline=result.pipeline, sampler=result.sampler, geometry=geometry, maps=maps
         )
-        return RenderedImage(sub_filtered(_numbers(finished).numpy()), recipe, finished.warnings)
+        pixels = _numbers(finished).numpy()
+        rows = sub_filtered(pixels) if task.request.frames is None else pixels.tobytes()
+        return RenderedImage(rows, recipe, finished.warnings)
 
     def _passes(self, base: Pipeline, task: RenderTask, seed: int, on_step: OnRunStep) -> _PassResult:
         """What came of the last pass; the classes of the pipeline and the sampler are those of the first."""
@@ -203,8 +205,10 @@ class DiffusersRenderer:
                     "callback_on_step_end": counter.callback,
                     "output_type": "pt",
                 }
-                images = pipeline(**arguments).images
-                return RenderedPixels(as_bytes(images) if alone else as_bytes_of_each(images))
+                made = pipeline(**arguments)
+                if first.request.frames is not None:
+                    return RenderedPixels(as_bytes_of_frames(made.frames[0]))
+                return RenderedPixels(as_bytes(made.images) if alone else as_bytes_of_each(made.images))
 
             pixels = self._features.run(first, pipeline, call)
             return _PassResult(pixels, type(pipeline).__name__, type(pipeline.scheduler).__name__)

@@ -1,7 +1,7 @@
 """A rendered image as a file of the format that its request names, with its metadata: the same for the same recipe.
 
 Every file has the recipe, the text `parameters` of A1111 and IPTC's mark (`contracts.pictures`). A PNG has them as
-texts; the other formats as EXIF and XMP.
+texts, an MP4 as items; the other formats as EXIF and XMP.
 """
 
 import io
@@ -16,6 +16,7 @@ from dreamforge.contracts.pictures.formats import FORMATS, ContentType, OutputFo
 from dreamforge.contracts.pictures.infotext import infotext
 from dreamforge.contracts.pictures.mark import XMP, XMP_KEYWORD
 from dreamforge.contracts.pictures.metadata import PARAMETERS_KEY, RECIPE_KEY
+from dreamforge.contracts.pictures.mp4 import metadata_boxes
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gpu_runner.protocol.recipe import Recipe
 from dreamforge.gpu_runner.rendering.png import encode_png
@@ -46,9 +47,11 @@ class EncodedImage:
 
 
 def encode(scanlines: bytes, size_px: tuple[int, int], request: RenderRequest, recipe: Recipe) -> EncodedImage:
-    """The file of one image. Shapes: scanlines as in `png.encode_png`; size_px is width and height."""
+    """The file of one image or video. Shapes: scanlines as in `RenderedImage`; size_px is width and height."""
     name = request.output_format
     content_type = FORMATS[name].content_type
+    if name == "mp4":
+        return _video(scanlines, size_px, request, recipe)
     if name == "png":
         data = encode_png(
             scanlines,
@@ -61,6 +64,23 @@ def encode(scanlines: bytes, size_px: tuple[int, int], request: RenderRequest, r
     recipe = recipe.model_copy(update={"versions": recipe.versions | _encoder_versions(name)})
     exif = _exif(recipe, request.sampler, JPEG_EXIF_BYTES if name == "jpeg" else None)
     return EncodedImage(_by_pillow(scanlines, size_px, request, exif), content_type, recipe)
+
+
+def _video(frames: bytes, size_px: tuple[int, int], request: RenderRequest, recipe: Recipe) -> EncodedImage:
+    from dreamforge.gpu_runner.rendering import video  # 100 MB, which no image needs
+
+    recipe = recipe.model_copy(update={"versions": recipe.versions | video.versions()})
+    quality, frames_per_second = request.output_quality, request.frames_per_second
+    if quality is None or frames_per_second is None:
+        raise ValueError("a video needs its quality and its frames a second")
+    encoded = video.encode_h264(frames, size_px, frames_per_second=frames_per_second, quality=quality)
+    boxes = metadata_boxes(
+        {RECIPE_KEY: recipe.model_dump_json()},
+        comment=_parameters(recipe, request.sampler),
+        xmp=XMP.encode(),
+        poster=video.poster(frames, size_px),
+    )
+    return EncodedImage(encoded + boxes, FORMATS["mp4"].content_type, recipe)
 
 
 def _parameters(recipe: Recipe, sampler: SamplerName | None) -> str:

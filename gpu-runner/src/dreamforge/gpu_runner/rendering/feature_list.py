@@ -20,6 +20,7 @@ from dreamforge.gpu_runner.rendering.features.references import References
 from dreamforge.gpu_runner.rendering.features.samplers import Samplers
 from dreamforge.gpu_runner.rendering.features.upscale import UpscalePass
 from dreamforge.gpu_runner.rendering.features.vae import OtherVae
+from dreamforge.gpu_runner.rendering.features.video_frames import VideoFrames
 from dreamforge.gpu_runner.rendering.hooks import RenderFeature
 
 
@@ -48,6 +49,7 @@ def standard_features(device: torch.device) -> tuple[RenderFeature, ...]:
         Guidance(),
         References(),
         PipelineDefaults(),
+        VideoFrames(),
         Previews(),
         InputNotes(),
         AreaPutBack(),

@@ -25,7 +25,8 @@ Keywords = Mapping[str, Any]
 class RenderedPixels:
     """What came of a pass: (height, width, 3) bytes, or None where the model gave values that are not numbers.
 
-    Of a run of several images: (batch, height, width, 3), black where an image is no numbers.
+    Of a run of several images: (batch, height, width, 3), black where an image is no numbers; of a video: (frames,
+    height, width, 3).
     """
 
     pixels: torch.Tensor | None

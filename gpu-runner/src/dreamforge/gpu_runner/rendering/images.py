@@ -68,6 +68,13 @@ def as_bytes(images: torch.Tensor) -> torch.Tensor | None:
     return (image * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous()
 
 
+def as_bytes_of_frames(frames: torch.Tensor) -> torch.Tensor | None:
+    """Bytes (frames, height, width, 3) of (frames, 3, height, width) floats in [0, 1]; None if one is no number."""
+    each = [as_bytes(frame[None]) for frame in frames]
+    numbers = [pixels for pixels in each if pixels is not None]
+    return torch.stack(numbers) if len(numbers) == len(each) else None
+
+
 def as_bytes_of_each(images: torch.Tensor) -> torch.Tensor:
     """Bytes (batch, height, width, 3) of (batch, 3, height, width) floats in [0, 1]; black where one is no number."""
     each = [as_bytes(image[None]) for image in images]

@@ -87,7 +87,7 @@ def merged(warnings: Iterable[RenderWarning]) -> tuple[RenderWarning, ...]:
 class RenderedImage:
     """One image as rows ready for `encode_png`, and the recipe that it was made from."""
 
-    #: height_px rows of 1 + 3 * width_px bytes, see `png.encode_png`.
+    #: height_px rows of 1 + 3 * width_px bytes, see `png.encode_png`; of a video the RGB bytes of its frames.
     scanlines: bytes
     recipe: Recipe
     warnings: tuple[RenderWarning, ...] = ()

@@ -107,7 +107,10 @@ class SyntheticRenderer:
         recipe = recipe_for(task, seed, self._engine, pipeline=NAME, sampler=sampler, geometry=geometry)
         digest = hashlib.sha256(recipe.model_dump_json().encode()).digest()
         width_px, height_px = task.output_px
-        return RenderedImage(mosaic_scanlines(digest, width_px=width_px, height_px=height_px), recipe)
+        rows = mosaic_scanlines(digest, width_px=width_px, height_px=height_px)
+        if task.request.frames is None:
+            return RenderedImage(rows, recipe)
+        return RenderedImage(_unfiltered(rows, width_px) * task.request.frames, recipe)
 
     def work_seconds(self) -> float:
         """The time: a delay is no work of any device."""
@@ -134,6 +137,12 @@ def mosaic_scanlines(digest: bytes, *, width_px: int, height_px: int) -> bytes:
         )
         rows.append((bytes((FILTER_NONE,)) + row) * (_edge(cell_row + 1, height_px) - _edge(cell_row, height_px)))
     return b"".join(rows)
+
+
+def _unfiltered(rows: bytes, width_px: int) -> bytes:
+    """Rows without the byte before each."""
+    row_bytes = 1 + 3 * width_px
+    return b"".join(rows[at + 1 : at + row_bytes] for at in range(0, len(rows), row_bytes))
 
 
 def _edge(cell: int, size_px: int) -> int:

@@ -9,6 +9,7 @@ import diffusers
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.models.descriptor import Mode
+from dreamforge.gpu_runner.rendering.checks import is_video
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 from dreamforge.gpu_runner.rendering.renderer import RenderFailed
 from dreamforge.gpu_runner.rendering.text_encoders import call_parameters
@@ -22,6 +23,10 @@ _AUTO: dict[Mode, str] = {
 _MORE: dict[tuple[str, Mode], str] = {
     ("ChromaPipeline", "image"): "ChromaImg2ImgPipeline",
     ("SanaSprintPipeline", "image"): "SanaSprintImg2ImgPipeline",
+    ("LTXPipeline", "image"): "LTXImageToVideoPipeline",
+    ("LTXImageToVideoPipeline", "image"): "LTXImageToVideoPipeline",
+    ("WanPipeline", "image"): "WanImageToVideoPipeline",
+    ("WanImageToVideoPipeline", "image"): "WanImageToVideoPipeline",
 }
 _WORDS: dict[Mode, str] = {"text": "text-to-image", "image": "image-to-image", "inpaint": "inpainting"}
 
@@ -50,7 +55,7 @@ def _variant(base: Pipeline, mode: Mode, parts: Mapping[str, Any]) -> Pipeline: 
     except ValueError as error:
         raise _none(base, mode, parts) from error
     # Of an editing model diffusers' choice is the model itself, which takes an image as something else.
-    if mode != "text" and "strength" not in call_parameters(variant):
+    if mode != "text" and "strength" not in call_parameters(variant) and not is_video(variant):
         raise _none(base, mode, parts)
     variant.set_progress_bar_config(disable=True)
     return variant
@@ -70,6 +75,11 @@ def _made(base: Pipeline, mode: Mode, parts: Mapping[str, Any]) -> Pipeline:  # 
     variant_class = getattr(diffusers, name)
     takes = inspect.signature(variant_class.__init__).parameters
     # Not by `from_pipe` of the class, which casts the weights that both share.
-    own = {**base.components, **parts}
+    own = {**_settings(base), **base.components, **parts}
     shared: Pipeline = variant_class(**{each: part for each, part in own.items() if each in takes})
     return shared
+
+
+def _settings(pipeline: Any) -> dict[str, Any]:  # Any: see `pipeline_for`
+    """What a pipeline is told beside its parts."""
+    return {name: value for name, value in pipeline.config.items() if not name.startswith("_")}

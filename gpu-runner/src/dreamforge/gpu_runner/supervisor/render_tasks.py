@@ -55,7 +55,7 @@ class RenderTaskFactory:
         """As many images of a request as fit into memory with its model and assets."""
         profile = tier.vram if tier else model.descriptor.all_tiers[0].vram
         assets_bytes = sum(self._model(each).descriptor.vram.resident_bytes for each in request.assets)
-        size = {"height_px": request.height_px, "width_px": request.width_px}
+        size = {"height_px": request.height_px, "width_px": request.width_px, "frames": request.frames or 1}
         try:
             return min(self.batch_max, images_that_fit(profile, self.budget_bytes() - assets_bytes, **size))
         except SizeNotSupported:

@@ -46,4 +46,5 @@ def _may_grow(task: RenderTask) -> bool:
 
 
 def _shape(task: RenderTask) -> str:
-    return batch_shape(task.request.model_id, task.request.width_px, task.request.height_px)
+    request = task.request
+    return batch_shape(request.model_id, request.width_px, request.height_px, request.frames or 1)

@@ -25,13 +25,20 @@ FAMILIES = {
     "HiDreamImage": "hidream",
     "Sana": "sana",
     "SanaSprint": "sana-sprint",
+    # Before the shorter name, whose variant it would be.
+    "WanImageToVideo": "wan-i2v",
+    "Wan": "wan",
+    "LTX": "ltx",
 }
 #: What stands between the family and `Pipeline` in classes of these families that a runner knows.
 MODES_OF_CLASS: dict[str, tuple[Mode, ...]] = {
     "": ("text", "image", "inpaint"),
     "Img2Img": ("image",),
     "Inpaint": ("image", "inpaint"),
+    "ImageToVideo": ("image",),
 }
+#: Latent channels of the autoencoder of Wan 2.2's smaller model, which starts from a prompt or an image.
+WAN_TI2V_CHANNELS = 48
 #: Words in the names of classes that cannot run from a prompt, or from one image and a mask.
 NEEDS_MORE = ("Control", "Fill", "Redux", "Upscale", "Pix2Pix", "Depth2Img", "Adapter", "Video")
 SD2_TEXT_WIDTH = 1024
@@ -53,7 +60,7 @@ Configurations = Mapping[str, Json]
 
 def family_of(class_name: str, configurations: Configurations) -> tuple[str, bool]:
     """The family, and whether no other one fits as well."""
-    known = _known_class(class_name)
+    known = _known_class(class_name, configurations)
     if known is None:
         return "diffusers", False
     if known[0] != "stable-diffusion":
@@ -72,7 +79,7 @@ def modes_of(
 
     Errors: ModelUnusable for a class that needs other input, and for a network that reads other channels.
     """
-    known = _known_class(class_name)
+    known = _known_class(class_name, configurations)
     if known is not None:
         return _modes_of_channels(folder, known[1], configurations, first_layer_channels)
     if any(word in class_name for word in NEEDS_MORE):
@@ -107,11 +114,13 @@ def side_px_of(configurations: Configurations) -> int:
     return size * 2**halvings if isinstance(size, int) and halvings >= 0 else 0
 
 
-def _known_class(class_name: str) -> tuple[str, tuple[Mode, ...]] | None:
+def _known_class(class_name: str, configurations: Configurations) -> tuple[str, tuple[Mode, ...]] | None:
     """The family and the modes of a pipeline's class; None for one that is not of these families."""
     for start, family in FAMILIES.items():
         between = class_name.removeprefix(start).removesuffix("Pipeline")
         if class_name.startswith(start) and between in MODES_OF_CLASS:
+            if family == "wan" and _latent_channels(configurations.get("vae", {})) == WAN_TI2V_CHANNELS:
+                family = "wan-ti2v"
             able = FAMILY_PARAMETERS[family].modes
             return family, tuple(mode for mode in MODES_OF_CLASS[between] if mode in able)
     return None
@@ -134,6 +143,9 @@ def _modes_of_channels(
         return known
     if name == "unet" and reads == 2 * latents + 1:
         return ("inpaint",)
+    # Of Wan: noise, the latents of the first frame, and a mask of four channels that says which frames are given.
+    if known == ("image",) and reads == 2 * latents + 4:
+        return known
     right = f"{latents} channels are for a prompt or an image, {2 * latents + 1} for inpainting"
     raise ModelUnusable(str(folder), name, f"reads {reads} channels, which no render gives it", right)
 

@@ -143,6 +143,9 @@ def _common(asked: A1111Generation, models: Models, selected: str | None, wrong:
     if (images := (asked.batch_size or 1) * (asked.n_iter or 1)) != 1:
         fields["images"] = images
     model = _model(settings, models, selected, wrong)
+    if model is not None and model.capabilities.is_video:
+        says = f"{model.model_id!r} renders videos, and this API has images: submit it to POST /v1/jobs"
+        wrong.append(Violation(says, pointer((SETTINGS, "sd_model_checkpoint"))))
     if model is not None:
         fields["model_id"] = model.model_id
         field_name = "sampler_name" if asked.sampler_name else "sampler_index"

@@ -164,7 +164,8 @@ async def _with_images(
 
 async def _shown(request: Request, sha256: str, content_type: str) -> tuple[bytes, str]:
     dependencies, key = dependencies_of(request), object_key(sha256)
-    if (await dependencies.objects.head(key)).size_bytes <= IMAGE_BYTES_MAX:
+    is_image = content_type.startswith("image/")
+    if is_image and (await dependencies.objects.head(key)).size_bytes <= IMAGE_BYTES_MAX:
         return await dependencies.images_for(tenant_of(request)).get(key), content_type
     return await dependencies.thumbnails.of(sha256, key), CONTENT_TYPE
 

@@ -68,7 +68,10 @@ def translate(
     fields |= {ours: given[theirs] for theirs, ours in _RENAMED.items() if theirs in given}
     fields |= _model(given, aliases)
     fields |= _size(given, wrong)
-    fields |= _preset(given, models.get(fields.get("model_id", next(iter(models), ""))), wrong)
+    model = models.get(fields.get("model_id", next(iter(models), "")))
+    if model is not None and model.capabilities.is_video:
+        wrong.append(_refusal("model", f"{model.model_id!r} renders videos: submit it to POST /v1/jobs"))
+    fields |= _preset(given, model, wrong)
     if given.get("output_format") in _FORMATS:
         fields["output_format"] = given["output_format"]
     for name, allowed in _CHOICES.items():

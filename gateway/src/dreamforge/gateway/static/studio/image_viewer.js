@@ -1,5 +1,5 @@
 "use strict";
-// One image, large, with its recipe: first what a person has set.
+// One image or video, large, with its recipe: first what a person has set.
 const FIRST = ["prompt", "negative_prompt", "seed", "model_id", "steps", "guidance_scale", "sampler", "strength"];
 const inOrder = recipe =>
   ({ ...Object.fromEntries(FIRST.filter(name => name in recipe).map(name => [name, recipe[name]])), ...recipe });
@@ -23,12 +23,20 @@ class ImageViewer {
       studio.startFrom(this.job.request, this.image);
     });
     keepTrying(part("img"));
+    dialog.addEventListener("close", () => this.stop());
     this.canStart = () => studio.canStartFrom(this.job.request);
     dialog.addEventListener("click", event => event.target === dialog && dialog.close());
     dialog.addEventListener("keydown", event => {
       if (event.key === "ArrowLeft") this.turn(-1);
       if (event.key === "ArrowRight") this.turn(1);
     });
+  }
+
+  stop() {
+    const video = this.dialog.querySelector("video");
+    video.pause();
+    video.removeAttribute("src");
+    video.load();
   }
 
   get image() { return this.job.artifacts[this.index]; }
@@ -49,10 +57,17 @@ class ImageViewer {
 
   draw() {
     const { image, dialog, job } = this, part = name => dialog.querySelector(name);
-    Object.assign(part("img"), { src: addressOf(image), alt: job.request.prompt });
+    const video = isVideo(image);
+    part("img").hidden = video;
+    part("video").hidden = !video;
+    // Until it is played, a video is the image that stands for it.
+    Object.assign(part("img"), { src: video ? thumbnailOf(image) : addressOf(image), alt: job.request.prompt });
+    if (video) Object.assign(part("video"), { src: addressOf(image), poster: thumbnailOf(image),
+      ariaLabel: job.request.prompt });
+    else this.stop();
     part("h2").textContent = job.request.prompt;
     part(".file").href = addressOf(image);
-    part(".start").hidden = !this.canStart();
+    part(".start").hidden = video || !this.canStart();
     part(".back").disabled = this.index === 0;
     part(".next").disabled = this.index === job.artifacts.length - 1;
     const rows = [["image", `${this.index + 1} of ${job.artifacts.length}`], ...pairs(inOrder(image.recipe)),

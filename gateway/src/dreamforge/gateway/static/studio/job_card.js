@@ -183,7 +183,7 @@ class JobCard {
   figure(artifact) {
     const { width_px: width, height_px: height, seed, index } = artifact, src = thumbnailOf(artifact);
     const image = make("img", { src, width, height, loading: "lazy", alt: this.job.request.prompt });
-    const words = `Image ${index + 1}, large, with its recipe`, unread = make("span", { className: "unread" });
+    const words = `${isVideo(artifact) ? "Video" : "Image"} ${index + 1}, large, with its recipe`, unread = make("span", { className: "unread" });
     const open = make("button", { className: "open", ariaLabel: words }, image, unread);
     const copied = make("button", { textContent: `seed ${seed}`, title: "Copy the seed" });
     keepTrying(image, failed => { unread.textContent = failed ? "This image cannot be read now; trying again." : ""; });

@@ -7,6 +7,7 @@ const unread = new Set();
 const asNewAs = ({ sequence }) => sequence ? `?min_sequence=${sequence}` : "";
 const addressOf = artifact => `v1/artifacts/${artifact.artifact_id}${asNewAs(artifact)}`;
 const thumbnailOf = artifact => `v1/artifacts/${artifact.artifact_id}/thumbnail${asNewAs(artifact)}`;
+const isVideo = ({ content_type }) => (content_type ?? "").startsWith("video/");
 const uploadOf = sha256 => `v1/uploads/${sha256}`;
 
 // `changed(failed)` is called after each try.

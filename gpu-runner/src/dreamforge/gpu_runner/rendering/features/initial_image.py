@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.rendering.checks import is_video
 from dreamforge.gpu_runner.rendering.hooks import Keywords, RenderedPixels, RenderFeature, RunPass
 from dreamforge.gpu_runner.rendering.images import pasted
 from dreamforge.gpu_runner.rendering.passes import Pass, PassContext
@@ -25,12 +26,15 @@ class InitialImage(RenderFeature):
         if task.request.mask_image is not None and task.request.init_image is None:
             raise RenderFailed(FailureReason.INVALID_REQUEST, "a mask needs the image that it lies on")
 
-    def arguments(self, context: PassContext, pipeline: Pipeline) -> Keywords:  # noqa: ARG002
+    def arguments(self, context: PassContext, pipeline: Pipeline) -> Keywords:
         """The images at the size of the first pass. Errors: RenderFailed(invalid_request) if a file is no image."""
         start = start_of(context.task, context.current.size_px) if context.is_first else None
         if start is None:
             return {}
-        image = {"image": start.filled or start.image, "strength": context.current.strength}
+        image: dict[str, object] = {"image": start.filled or start.image}
+        if is_video(pipeline):  # its first frame
+            return image
+        image["strength"] = context.current.strength
         return image if start.mask is None else image | {"mask_image": start.mask}
 
     def run(self, context: PassContext, pipeline: Pipeline, proceed: RunPass) -> RenderedPixels:  # noqa: ARG002

@@ -16,6 +16,7 @@ from loguru import logger
 from PIL import Image
 from torch.nn.functional import interpolate
 
+from dreamforge.gpu_runner.rendering.checks import is_video
 from dreamforge.gpu_runner.rendering.hooks import RenderFeature, StepWatcher
 from dreamforge.gpu_runner.rendering.passes import PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
@@ -113,13 +114,31 @@ class PreviewMaker:
 def unpacked(
     pipeline: Any, latents: torch.Tensor, *, width_px: int, height_px: int
 ) -> torch.Tensor:  # Any: see PreviewMaker
-    """Latents as (1, channels, h, w), also where a transformer holds them as a row of tokens (FLUX)."""
+    """Latents as (1, channels, h, w), also where a transformer holds them as a row of tokens (FLUX).
+
+    Of a video those of its first frame, whose latents stand for one frame alone.
+    """
+    if latents.ndim == 5:
+        return latents[:1, :, 0]
+    if latents.ndim == 3 and is_video(pipeline):
+        frames: torch.Tensor = _video_latents(pipeline, latents, width_px=width_px, height_px=height_px)
+        return frames[:1, :, 0]
     if latents.ndim == 3:
         image: torch.Tensor = pipeline._unpack_latents(latents, height_px, width_px, pipeline.vae_scale_factor)
         return image[:1]
     if latents.ndim != 4:
         raise ValueError(f"latents of {latents.ndim} dimensions")
     return latents[:1]
+
+
+def _video_latents(
+    pipeline: Any, latents: torch.Tensor, *, width_px: int, height_px: int
+) -> Any:  # Any: see PreviewMaker
+    """(1, channels, frames, h, w) of LTX's row of tokens."""
+    scale = pipeline.vae_spatial_compression_ratio
+    patch, patch_frames = pipeline.transformer_spatial_patch_size, pipeline.transformer_temporal_patch_size
+    high, wide = height_px // scale // patch, width_px // scale // patch
+    return pipeline._unpack_latents(latents, latents.shape[1] // (high * wide), high, wide, patch, patch_frames)
 
 
 def fit(vae: Any, device: torch.device | None = None) -> Projection:  # Any: diffusers' autoencoders have no common type
@@ -129,15 +148,18 @@ def fit(vae: Any, device: torch.device | None = None) -> Projection:  # Any: dif
     """
     parameter = next(vae.parameters())
     config = vae.config
-    channels = int(config.latent_channels)
+    channels = int(config.get("latent_channels") or config.z_dim)
     generator = torch.Generator("cpu").manual_seed(FIT_SEED)  # no other generator is advanced
     coarse = torch.randn(1, channels, FIT_PATCHES, FIT_PATCHES, generator=generator)
     fine = torch.randn(1, channels, FIT_SIDE, FIT_SIDE, generator=generator)
     # Variances add up to one, a finished latent's.
     latents = 0.8**0.5 * interpolate(coarse, size=FIT_SIDE, mode="nearest") + 0.2**0.5 * fine
-    scaled = latents / float(config.get("scaling_factor") or 1.0) + float(config.get("shift_factor") or 0.0)
+    scaled = _as_decoded(vae, latents).to(device or parameter.device, parameter.dtype)
     with torch.inference_mode():
-        decoded = vae.decode(scaled.to(device or parameter.device, parameter.dtype), return_dict=False)[0]
+        if reads_frames(vae):
+            decoded = vae.decode(scaled[:, :, None], *_decode_time(vae, scaled), return_dict=False)[0][:, :, 0]
+        else:
+            decoded = vae.decode(scaled, return_dict=False)[0]
     # An autoencoder gives [-1, 1].
     colours = interpolate(decoded.float().cpu() / 2 + 0.5, size=FIT_SIDE, mode="area").clamp(0, 1)
     if not bool(torch.isfinite(colours).all()):
@@ -145,6 +167,33 @@ def fit(vae: Any, device: torch.device | None = None) -> Projection:  # Any: dif
     known = torch.cat([latents, torch.ones(1, 1, FIT_SIDE, FIT_SIDE)], dim=1)[0].flatten(1).T
     solution = torch.linalg.lstsq(known, colours[0].flatten(1).T).solution
     return Projection(solution[:-1].contiguous(), solution[-1].contiguous())
+
+
+def reads_frames(vae: Any) -> bool:  # Any: see `fit`
+    """Whether its latents have frames."""
+    return any(isinstance(module, torch.nn.Conv3d) for module in vae.modules())
+
+
+def _as_decoded(vae: Any, latents: torch.Tensor) -> torch.Tensor:  # Any: see `fit`
+    """Latents of a denoiser as the autoencoder reads them: scaled by a number, or channel by channel."""
+    config = vae.config
+    scaled = latents / float(config.get("scaling_factor") or 1.0) + float(config.get("shift_factor") or 0.0)
+    mean, std = (_channels(vae, name) for name in ("latents_mean", "latents_std"))
+    return scaled if mean is None or std is None else scaled * std + mean
+
+
+def _channels(vae: Any, name: str) -> torch.Tensor | None:  # Any: see `fit`
+    """A number for each channel, from its configuration (Wan) or its buffers (LTX)."""
+    found = vae.config.get(name)
+    if found is None:
+        found = getattr(vae, name, None)
+    return None if found is None else torch.as_tensor(found).float().cpu().view(1, -1, 1, 1)
+
+
+def _decode_time(vae: Any, latents: torch.Tensor) -> tuple[torch.Tensor, ...]:  # Any: see `fit`
+    """What an autoencoder that reads the time needs: its end."""
+    needed = vae.config.get("timestep_conditioning")
+    return (torch.zeros(1, device=latents.device, dtype=latents.dtype),) if needed else ()
 
 
 def _fit_or_none(vae: torch.nn.Module, device: torch.device | None) -> Projection | None:
