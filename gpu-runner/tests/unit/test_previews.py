@@ -75,7 +75,7 @@ def test_nothing_is_looked_at_before_its_time() -> None:
 
 def test_latents_of_an_unknown_shape_cost_the_previews_and_not_the_picture() -> None:
     maker = preview_maker(1e-9)
-    for latents in (torch.ones(1, 4, 2, 8, 8), torch.ones(1, 4, 8, 8)):
+    for latents in (torch.ones(1, 4, 1, 2, 8, 8), torch.ones(1, 4, 8, 8)):
         assert maker.look(None, latents) is None
     assert maker._making is None
 

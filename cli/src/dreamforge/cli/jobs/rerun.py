@@ -7,6 +7,8 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from dreamforge.cli.failure import CommandError, Exit
+from dreamforge.contracts.pictures.formats import content_type_of
+from dreamforge.contracts.pictures.mp4 import poster_of
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.contracts.request.resolve import inputs_of
 
@@ -97,7 +99,7 @@ def submission(request: RenderRequest, seed: int, recipe: Json) -> Json:
 
 
 def compare(before: bytes, after: bytes, recipe_before: Json, recipe_after: Json) -> Comparison:
-    """How the second render differs. Errors: CommandError for a file that no runner wrote."""
+    """How the second render differs; of a video its first frame. Errors: CommandError if no runner wrote it."""
     first, second = _image(before), _image(after)
     difference = _difference(first, second) if first.size == second.size else None
     pixels = first.width * first.height
@@ -122,6 +124,8 @@ def _flat(recipe: Json, prefix: str = "") -> Iterator[tuple[str, object]]:
 def _image(data: bytes) -> "Image":
     from PIL import Image as pillow  # noqa: N813 - the module
 
+    if content_type_of(data) == "video/mp4":
+        data = poster_of(data) or b""
     try:
         with pillow.open(BytesIO(data), formats=("PNG", "JPEG", "WEBP", "AVIF")) as image:
             return image.convert("RGB")

@@ -22,6 +22,12 @@ CONTAINER_OPTIONS = {"movflags": "+faststart", "fflags": "+bitexact"}
 PIXEL_FORMAT = "yuv420p"
 #: Worst constant rate factor of H.264 with 8 bits (x264's range is 0 to 51).
 RATE_FACTOR_MAX = 51
+#: ITU-R BT.709 with the range of television, in fixed point: luma from 16 to 235, chroma from 16 to 240 around 128.
+BITS, HALF, LUMA_BLACK, CHROMA_GREY = 16, 1 << 15, 16, 128
+LUMA = np.array([11966, 40254, 4064], np.int32)
+CHROMA = np.array([[-6596, -22189, 28785], [28785, -26145, -2640]], np.int32)
+#: What says so in the file (ITU-T H.273).
+BT709, TELEVISION = 1, 1
 #: Longer side of the poster: that of the gateway's thumbnails.
 POSTER_SIDE_PX, POSTER_QUALITY = 512, 85
 
@@ -31,16 +37,32 @@ def encode_h264(frames: bytes, size_px: tuple[int, int], *, frames_per_second: i
 
     Both sides must be even, as four pixels share a colour.
     """
+    converted = [yuv_planes(pixels) for pixels in _each(frames, size_px)]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "video.mp4"
         with av.open(path, "w", format="mp4", options=CONTAINER_OPTIONS) as container:
             stream = _stream(container, size_px, frames_per_second, quality)
-            for number, pixels in enumerate(_each(frames, size_px)):
-                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            for number, planes in enumerate(converted):
+                frame = av.VideoFrame.from_ndarray(planes, format=PIXEL_FORMAT)
                 frame.pts, frame.time_base = number, Fraction(1, frames_per_second)
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
         return path.read_bytes()
+
+
+def yuv_planes(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A frame in the colours of BT.709, each of them shared by four pixels.
+
+    By integers, and not by ffmpeg, whose conversion depends on the alignment of memory.
+    Shapes: pixels (height, width, 3); the planes below each other, (3 / 2 * height, width).
+    """
+    height_px, width_px, _ = pixels.shape
+    wide = pixels.astype(np.int32)
+    luma = ((wide @ LUMA + HALF) >> BITS) + LUMA_BLACK
+    four = wide.reshape(height_px // 2, 2, width_px // 2, 2, 3).sum((1, 3), dtype=np.int32)
+    chroma = (((four @ CHROMA.T) + 4 * HALF) >> (BITS + 2)) + CHROMA_GREY
+    planes = luma.ravel(), chroma[..., 0].ravel(), chroma[..., 1].ravel()
+    return np.concatenate(planes).astype(np.uint8).reshape(-1, width_px)
 
 
 def poster(frames: bytes, size_px: tuple[int, int]) -> bytes:
@@ -66,9 +88,12 @@ def _stream(
     stream = container.add_stream(
         ENCODER, rate=frames_per_second, options={"crf": str(rate_factor), "preset": PRESET, "flags": "+bitexact"}
     )
+    context = stream.codec_context
+    context.color_primaries = context.color_trc = context.colorspace = BT709
+    context.color_range = TELEVISION
     stream.width, stream.height = size_px
     stream.pix_fmt = PIXEL_FORMAT
-    stream.codec_context.thread_count = THREADS
+    context.thread_count = THREADS
     return stream
 
 
