@@ -1,6 +1,7 @@
 """The laws of placement by time: where runners have measured how fast they are."""
 
 import random
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import product
 
@@ -291,3 +292,19 @@ def test_a_promise_is_what_the_log_says_it_is():
     assert isinstance(remembered, OpenJob)
     assert remembered.ends_at == NOON + timedelta(seconds=10)
     assert found.decision.promised_seconds == 10.0
+
+
+def test_of_jobs_that_are_rendered_together_a_runner_gets_its_share_by_speed():
+    """Ten of 1 s on the fast one and 4 s on the slow one: eight and two, which both end after 8 s."""
+    kin = [requested(age=20 - n).model_copy(update={"request": TOGETHER}) for n in range(10)]
+    beats = [
+        runner(name, seconds).model_copy(update={"batch_max": 16, "batch_bounds": {"a 64x64": 16}})
+        for name, seconds in (("fast", FAST), ("slow", SLOW))
+    ]
+    found = planned(folded(*kin), *beats)
+    shares = Counter(each.runner_id for each in found)
+    assert shares == {"fast": 8, "slow": 2}
+    assert {each.decision.ends_in_seconds for each in found} == {8.0}
+
+
+TOGETHER = requested().request.model_copy(update={"determinism": None})
