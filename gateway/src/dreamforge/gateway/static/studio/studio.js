@@ -117,7 +117,8 @@ async function refreshCatalog(runners) {
   [registry, registered] = [now, Date.now()];
 }
 
-const doing = ({ starting, draining }) => starting ? ", starting" : draining ? ", finishing its last jobs" : "";
+const doing = ({ health, starting, draining }) => health?.reason ? `, ${health.state}: ${health.reason}`
+  : starting ? ", starting" : draining ? ", finishing its last jobs" : "";
 
 function showRunners(alive) {
   const active = alive.reduce((sum, each) => sum + each.heartbeat.active.length, 0);
