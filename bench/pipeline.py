@@ -51,7 +51,7 @@ class JobTimes:
             now = time.time()
             for message in batch.messages:
                 job_id = message.subject.split(".")[2]
-                if message.subject.endswith(".started"):
+                if f".{JobStarted.TOKEN}." in message.subject:
                     event = unseal(message.subject, message.headers, message.data, sequence=1).event
                     assert isinstance(event, JobStarted)
                     self.started[job_id], self.decided[job_id] = now, event.at.timestamp()

@@ -96,7 +96,9 @@ class Supervisor:
         self.heartbeat = HeartbeatPublisher(
             self.bus, identity.runner_id, heartbeat=self._heartbeat, refresh=self._refresh
         )
-        self.ending = EndingAttempts(settings.ending_max, on_change=self.heartbeat.notify_at_once)
+        # Of many slots (of the synthetic renderer) some are free anyway, and each heartbeat costs every reader.
+        tell = self.heartbeat.notify_at_once if settings.runner_slots == 1 else self.heartbeat.notify
+        self.ending = EndingAttempts(settings.ending_max, on_change=tell)
         self.attempts = AttemptManager(identity, self._services(), on_change=self.heartbeat.notify)
         self.interrupts = Interrupts(self.bus, self.attempts)
 
