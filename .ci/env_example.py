@@ -21,8 +21,9 @@ from dreamforge.scheduler.settings import SchedulerSettings
 
 HEAD = """\
 # Every setting of Dream Forge with its default. Copy this file to .env and uncomment what you change; a variable
-# of the environment wins over .env. `dreamforge up` starts its own NATS, Postgres and S3 unless FORGE_NATS_URL,
-# FORGE_DATABASE_URL or FORGE_S3_ENDPOINT name another. Written by `task env-example`.
+# of the environment wins over .env, and FORGE_X_FILE there may name a file with the value of FORGE_X. `dreamforge up`
+# starts its own NATS, Postgres and S3 unless FORGE_NATS_URL, FORGE_DATABASE_URL or FORGE_S3_ENDPOINT name another.
+# Written by `task env-example`.
 """
 GROUPS: tuple[tuple[str, type[CommonSettings]], ...] = (
     ("Every service", CommonSettings),

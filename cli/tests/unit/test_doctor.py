@@ -64,6 +64,7 @@ OK, NOTE, WARNING, FAULT = Severity.OK, Severity.NOTE, Severity.WARNING, Severit
         (judge_answer("http://f", 200, "application/json", 0.1), OK),
         (judge_answer("http://f", 503, "application/json", 0.1), FAULT),
         (judge_answer("http://f", 200, "text/html", 0.1), FAULT),
+        (judge_answer("http://f", 421, "application/problem+json", 0.1), FAULT),
         (judge_service("gateway", [], 0), OK),
         (judge_service("gateway", [], 9), WARNING),
         (judge_service("gateway", ["nats: away"], 0), FAULT),

@@ -144,3 +144,24 @@ def test_every_wrong_setting_has_its_line(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("FORGE_OWN_NUMBER", "0")
     monkeypatch.setenv("FORGE_HEALTH_PORT", "-1")
     assert [line.split(" ")[0] for line in lines_of(Settings)] == ["FORGE_HEALTH_PORT", "FORGE_OWN_NUMBER"]
+
+
+def test_a_secret_may_be_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key").write_text("out of a file\n")
+    (tmp_path / ".env").write_text("FORGE_S3_SECRET_KEY=of .env")
+    monkeypatch.setenv("FORGE_S3_SECRET_KEY_FILE", str(tmp_path / "key"))
+    assert read(StorageSettings).s3_secret_key.get_secret_value() == "out of a file"
+    assert given()["FORGE_S3_SECRET_KEY"] == ("out of a file", str(tmp_path / "key"))
+    assert given().unknown((StorageSettings,)) == []
+    monkeypatch.setenv("FORGE_S3_SECRET_KEY", "of the environment")
+    assert read(StorageSettings).s3_secret_key.get_secret_value() == "of the environment"
+
+
+def test_a_file_of_a_setting_is_read_or_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORGE_DATABASE_URL_FILE", str(tmp_path / "nowhere"))
+    assert lines_of() == [
+        f"FORGE_DATABASE_URL_FILE is {str(tmp_path / 'nowhere')!r}, which cannot be read: No such file or directory"
+    ]
+    (tmp_path / "nowhere").write_text("mysql://db")
+    (line,) = lines_of()
+    assert line.startswith(f"FORGE_DATABASE_URL is 'mysql://db' in {tmp_path / 'nowhere'}: ")

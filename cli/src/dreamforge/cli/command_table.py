@@ -112,6 +112,11 @@ ENTRIES = {
         "app",
         "Create the streams on NATS, and make users for the services (docs/bus-permissions.md).",
     ),
+    "secrets": CommandEntry(
+        "secrets",
+        "secrets",
+        "Make every secret of a new installation, one file each, and the users of its NATS server.",
+    ),
     "keys": CommandEntry(
         "keys", "app", "Create, list and revoke API keys (for a gateway with FORGE_GATEWAY_AUTH=keys)."
     ),

@@ -30,7 +30,7 @@ def add(name: NameArgument, json: Json = False) -> None:
 
     Example: (umask 077; dreamforge runner add gpu-2 > gpu-2.seed)
     """
-    _require_id(name)
+    require_runner_id(name)
     settings, seed = from_environment(), new_seed()
     key = public_key_of(seed)
     block = user_block(runner_user(name), key, Names(settings.nats_prefix))
@@ -56,7 +56,7 @@ def add(name: NameArgument, json: Json = False) -> None:
 
 def remove(name: NameArgument, json: Json = False) -> None:
     """Take a runner's credential away, and close its connections; for the NATS of `dreamforge up` in this folder."""
-    _require_id(name)
+    require_runner_id(name)
     settings = from_environment()
     embedded = _embedded(settings)
     if embedded is None:
@@ -72,7 +72,8 @@ def remove(name: NameArgument, json: Json = False) -> None:
     out.print(f"runner {name} is removed" if removed else f"runner {name} was not added here", markup=False)
 
 
-def _require_id(name: str) -> None:
+def require_runner_id(name: str) -> None:
+    """Errors: CommandError for a name that no runner can have."""
     try:
         TypeAdapter(Token).validate_python(name)
     except ValidationError:

@@ -40,6 +40,8 @@ async def examine(settings: CliSettings, given: CliSettings, record: StackRecord
         "machine": check_machine,
         "gpu": check_gpu,
     }
+    if record is None and given.model_fields_set.issuperset(setting for setting, _ in SERVER_CHECKS.values()):
+        del local["state folder"], local["disk"]  # all data is on servers of others
     for name, look in local.items():
         for finding in await asyncio.to_thread(_guarded, name, look):
             yield finding

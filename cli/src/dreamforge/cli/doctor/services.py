@@ -53,6 +53,8 @@ def judge_answer(url: str, status: int, content_type: str, took_seconds: float) 
         return ok("gateway", f"{url} is ready, and answered in {took_seconds * 1000:.0f} ms")
     if status == httpx.codes.SERVICE_UNAVAILABLE:
         return fault("gateway", f"{url} is not ready", "see what the services say below, or `dreamforge logs gateway`")
+    if status == httpx.codes.MISDIRECTED_REQUEST:
+        return fault("gateway", f"{url} does not know that host name", "name it in FORGE_GATEWAY_HOSTS of the gateway")
     remedy = "see whether FORGE_GATEWAY_URL is right, and whether a proxy before it passes every path on"
     return fault("gateway", f"{url} answered {status} ({content_type or 'no type'}), as no gateway does", remedy)
 

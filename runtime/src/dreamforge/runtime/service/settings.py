@@ -1,6 +1,7 @@
 """Settings that every service shares, and the one way in which every process loads its own.
 
-In this order an argument, a `FORGE_*` variable of the environment, the `.env` file of the current folder, the default.
+In this order an argument, a `FORGE_*` variable of the environment, the file that `FORGE_*_FILE` names there (as
+containers are given secrets), the `.env` file of the current folder, the default.
 An empty value is as one that is not given. See `.env.example`.
 """
 
@@ -16,12 +17,20 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.jobs.retry_policy import RetryPolicy
 from dreamforge.contracts.validation import describe_validation_error
 from dreamforge.runtime.network import without_credentials
+from dreamforge.runtime.service.setting_files import SUFFIX, FileSettingsSource, UnreadableSettingFile
 
 PREFIX = "FORGE_"
 ENV_FILE = ".env"
@@ -55,6 +64,18 @@ class CommonSettings(BaseSettings):
         env_nested_max_split=1,
         protected_namespaces=(),
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - of a folder, which we do not use
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """In the order in which they win."""
+        return init_settings, env_settings, FileSettingsSource(settings_cls), dotenv_settings
 
     nats_url: str = Field(default="nats://127.0.0.1:4222", description="NATS servers, comma-separated")
     nats_seed_file: Path | None = Field(
@@ -172,9 +193,11 @@ def read(kind: type[S], **arguments: Any) -> S:  # Any: values of any field
 
 @contextmanager
 def _env_file_is_text() -> Iterator[None]:
-    """Errors: InvalidSettings when the file cannot be read."""
+    """Errors: InvalidSettings when it, or a file that a variable names, cannot be read."""
     try:
         yield
+    except UnreadableSettingFile as error:
+        raise InvalidSettings((str(error),)) from None
     except UnicodeDecodeError as error:
         raise InvalidSettings((f"{ENV_FILE} is not UTF-8 text: byte {error.start} cannot be read",)) from None
     except OSError as error:
@@ -227,13 +250,14 @@ def variables(model: type[BaseModel], prefix: str = PREFIX, path: tuple[str, ...
 
 
 def declared(model: type[BaseModel]) -> frozenset[str]:
-    """The names of every variable that a settings class reads, its groups as a whole (FORGE_RETRY) included.
+    """The names of every variable that a settings class reads, groups as a whole (FORGE_RETRY) and files included.
 
-    >>> {"FORGE_NATS_URL", "FORGE_RETRY", "FORGE_RETRY_CAP_SECONDS"} <= declared(CommonSettings)
+    >>> {"FORGE_NATS_URL", "FORGE_NATS_URL_FILE", "FORGE_RETRY", "FORGE_RETRY_CAP_SECONDS"} <= declared(CommonSettings)
     True
     """
     groups = (f"{PREFIX}{each.path[0].upper()}" for each in variables(model))
-    return frozenset((*groups, *(each.name for each in variables(model))))
+    names = [each.name for each in variables(model)]
+    return frozenset((*groups, *names, *(f"{name}{SUFFIX}" for name in names)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,12 +265,15 @@ class Given:
     """What the environment and the .env file say, by the names of variables."""
 
     environment: dict[str, str]
+    files: dict[str, str]
     env_file: dict[str, str]
 
     def __getitem__(self, name: str) -> tuple[str, str] | None:
         """Value and origin of a variable; None where it has its default."""
         if name in self.environment:
             return self.environment[name], "environment"
+        if name in self.files:
+            return self.files[name], self.environment[f"{name}{SUFFIX}"]
         return (self.env_file[name], ENV_FILE) if name in self.env_file else None
 
     def unknown(self, kinds: "tuple[type[CommonSettings], ...]") -> list[str]:
@@ -262,11 +289,9 @@ class Given:
 def given() -> Given:
     """The variables that are set and not empty. Errors: InvalidSettings when .env cannot be read."""
     with _env_file_is_text():
-        sources = EnvSettingsSource(CommonSettings), DotEnvSettingsSource(CommonSettings)
-    environment, env_file = (
-        {name.upper(): value for name, value in source.env_vars.items() if value} for source in sources
-    )
-    return Given(environment, env_file)
+        sources = (kind(CommonSettings) for kind in (EnvSettingsSource, FileSettingsSource, DotEnvSettingsSource))
+        found = [{name.upper(): value for name, value in source.env_vars.items() if value} for source in sources]
+    return Given(*found)
 
 
 def _wrong(kind: type[CommonSettings], error: ValidationError) -> Iterator[str]:
@@ -296,4 +321,4 @@ def _not_parsed(kind: type[CommonSettings], error: SettingsError) -> Iterator[st
 
 
 def _from(origin: str) -> str:
-    return f" in {os.path.abspath(ENV_FILE)}" if origin == ENV_FILE else ""
+    return "" if origin in ("environment", "argument") else f" in {os.path.abspath(origin)}"

@@ -1,11 +1,20 @@
-"""The third choice for the servers of tests: Docker containers, one of each per test process."""
+"""The third choice for the servers of tests: Docker containers, one of each per test process.
 
+`task test:containers` builds images of its own for them, which take what the public ones take.
+"""
+
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from dreamforge.runtime.testing.blocking import run_blocking
 from dreamforge.runtime.testing.buckets import S3Settings
+from dreamforge.runtime.testing.eventually import eventually
 
-NATS_IMAGE, POSTGRES_IMAGE, S3_IMAGE = "nats:2.15", "postgres:18", "rclone/rclone:1.75"
+NATS_IMAGE = os.environ.get("FORGE_TEST_NATS_IMAGE", "nats:2.15")
+POSTGRES_IMAGE = os.environ.get("FORGE_TEST_POSTGRES_IMAGE", "postgres:18")
+S3_IMAGE = os.environ.get("FORGE_TEST_S3_IMAGE", "rclone/rclone:1.75")
+READY_SECONDS = 60.0
 WORD = "forge-test"  # password of containers that exist as long as a test run and listen on this machine only
 
 
@@ -32,11 +41,22 @@ def nats_container() -> Iterator[str]:
 
 @contextmanager
 def postgres_container() -> Iterator[str]:
-    """The url of a Postgres server. Its image logs twice that it is ready; only the second time is true."""
+    """The url of a Postgres server. Its log says too early that it is ready: images start it for themselves first."""
     environment = {"POSTGRES_USER": "forge", "POSTGRES_PASSWORD": WORD, "POSTGRES_DB": "forge"}
-    ready = r"(?s)ready to accept connections.*ready to accept connections"
-    with _container(POSTGRES_IMAGE, 5432, ready, environment=environment) as address:
-        yield f"postgresql://forge:{WORD}@{address}/forge"
+    with _container(POSTGRES_IMAGE, 5432, "ready to accept connections", environment=environment) as address:
+        url = f"postgresql://forge:{WORD}@{address}/forge"
+        run_blocking(eventually(lambda: _answers(url), READY_SECONDS))
+        yield url
+
+
+def _answers(url: str) -> bool:
+    import psycopg
+
+    try:
+        psycopg.connect(url, connect_timeout=2).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 @contextmanager
