@@ -62,11 +62,14 @@ def test_a_gpu_is_taken_and_its_memory_counted(gpu: SimpleNamespace) -> None:
     ],
 )
 def test_the_gpus_of_a_machine_are_those_that_cuda_would_see(
-    gpu: SimpleNamespace, listed: str | None, found: tuple[int, ...]
+    gpu: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, listed: str | None, found: tuple[int, ...]
 ) -> None:
+    monkeypatch.setattr(device, "version", lambda _: "2.13.0+cu130")
     environment = {} if listed is None else {"CUDA_VISIBLE_DEVICES": listed}
     assert visible_gpus("auto", environment) == found
     assert visible_gpus("cpu", environment) == ()
+    monkeypatch.setattr(device, "version", lambda _: "2.13.0+cpu")
+    assert visible_gpus("auto", environment) == (), "torch would use none of them"
 
 
 def test_without_a_driver_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

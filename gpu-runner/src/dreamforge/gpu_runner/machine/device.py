@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
 from itertools import takewhile
 from pathlib import Path
 from typing import Literal
@@ -66,9 +67,10 @@ def probe(choice: DeviceChoice = "auto", *, gpu_index: int = 0) -> LocalDevice:
 def visible_gpus(choice: DeviceChoice, environment: Mapping[str, str]) -> tuple[int, ...]:
     """The GPUs that may be used, as nvidia-smi counts them: those in CUDA_VISIBLE_DEVICES, or all.
 
-    None without a driver. CUDA itself ends that list at the first entry which it does not know, and so does this.
+    None without a driver, or with a build of torch that uses none. CUDA itself ends that list at the first entry which
+    it does not know, and so does this.
     """
-    if choice == "cpu":
+    if choice == "cpu" or _torch_is_for_processors():
         return ()
     try:
         uuids = _uuids()
@@ -79,6 +81,14 @@ def visible_gpus(choice: DeviceChoice, environment: Mapping[str, str]) -> tuple[
         return tuple(range(len(uuids)))
     found = (_index_of(entry.strip(), uuids) for entry in listed.split(","))
     return tuple(index for index in takewhile(lambda index: index is not None, found) if index is not None)
+
+
+def _torch_is_for_processors() -> bool:
+    """By the name of its build, since importing it takes seconds."""
+    try:
+        return version("torch").endswith("+cpu")
+    except PackageNotFoundError:
+        return False
 
 
 def _index_of(entry: str, uuids: Sequence[str]) -> int | None:

@@ -268,7 +268,7 @@ class Supervisor:
 
     def _apply(self, health: DeviceHealth) -> None:
         self.health, self.times.counts = health, not health.throttled
-        logger.log("INFO" if health.state == "healthy" else "ERROR", "the device is {} {}", health.state, health.reason)
+        logger.log(HEALTH_LEVELS[health.state], "the device is {} {}", health.state, health.reason)
         if health.state == "fenced":
             self.attempts.fence(health.reason)
             self.child.fence()
@@ -286,4 +286,5 @@ class Supervisor:
         self.heartbeat.notify()
 
 
+HEALTH_LEVELS = {"healthy": "INFO", "degraded": "WARNING", "fenced": "ERROR"}
 _UNAVAILABLE = (DependencyAway, *NATS_ERRORS)
