@@ -2498,6 +2498,12 @@ export interface components {
              */
             samplers?: ("ddim" | "ddpm" | "dpmpp_2m" | "dpmpp_2m_karras" | "dpmpp_2m_sde" | "dpmpp_sde" | "euler" | "euler_a" | "flow_euler" | "flow_heun" | "heun" | "lcm" | "pndm" | "unipc")[];
             /**
+             * Step Cache
+             * @description whether steps that change little can be skipped in part
+             * @default false
+             */
+            step_cache?: boolean;
+            /**
              * Steps Max
              * @description steps the noise schedule was trained with
              * @default 1000
@@ -2584,6 +2590,11 @@ export interface components {
             height_px: number;
             /** Name */
             name: string;
+            /**
+             * Step Cache
+             * @description lossy: see the parameter of requests
+             */
+            step_cache?: number | null;
             /** Steps */
             steps: number;
             /**
@@ -2942,6 +2953,11 @@ export interface components {
              */
             seed: number;
             /**
+             * Step cache
+             * @description Faster and lossy: where the first layers of a step change by less than this share, the rest is taken from the step before. 0.05 is hard to see, 0.15 is not. Default: the preset's, or exact.
+             */
+            step_cache?: number | null;
+            /**
              * Steps
              * @description Denoising steps; default: the preset's.
              */
@@ -3294,6 +3310,12 @@ export interface components {
              * @default null
              */
             seed?: number | null;
+            /**
+             * Step cache
+             * @description Faster and lossy: where the first layers of a step change by less than this share, the rest is taken from the step before. 0.05 is hard to see, 0.15 is not. Default: the preset's, or exact.
+             * @default null
+             */
+            step_cache?: number | null;
             /**
              * Steps
              * @description Denoising steps; default: the preset's.

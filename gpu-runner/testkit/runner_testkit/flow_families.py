@@ -201,7 +201,7 @@ def _qwen_transformer() -> Any:  # Any: see `part`
         "QwenImageTransformer2DModel",
         in_channels=PACKED_CHANNELS,
         out_channels=WIDE_LATENT_CHANNELS,
-        num_layers=1,
+        num_layers=2,
         attention_head_dim=HEAD_WIDTH,
         num_attention_heads=HEADS,
         joint_attention_dim=TEXT_WIDTH,

@@ -74,7 +74,7 @@ def ltx() -> Pipeline:
             num_attention_heads=HEADS,
             attention_head_dim=HEAD_WIDTH,
             cross_attention_dim=HEADS * HEAD_WIDTH,
-            num_layers=1,
+            num_layers=2,
             caption_channels=WIDE_TEXT,
         ),
     )
@@ -111,7 +111,7 @@ def _wan_transformer(in_channels: int, out_channels: int) -> Any:  # Any: see `p
         text_dim=WIDE_TEXT,
         freq_dim=32,
         ffn_dim=32,
-        num_layers=1,
+        num_layers=2,
         rope_max_seq_len=64,
     )
 

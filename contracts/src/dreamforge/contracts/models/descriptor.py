@@ -95,6 +95,9 @@ class Preset(Value):
     guidance_scale: float = Field(ge=0)
     frames: int | None = Field(default=None, ge=1, exclude_if=is_none, description="of a video")
     frames_per_second: int | None = Field(default=None, ge=1, exclude_if=is_none, description="of a video")
+    step_cache: float | None = Field(
+        default=None, gt=0, le=1, exclude_if=is_none, description="lossy: see the parameter of requests"
+    )
     determinism: Literal["strict", "batched"] | None = Field(
         default=None, exclude_if=is_none, description="strict: its images are rendered alone; None: batched"
     )
@@ -138,6 +141,9 @@ class Parameters(Value):
         default=0, ge=0, exclude_if=is_zero, description="most layers of the text encoders that can be left out"
     )
     vae: bool = Field(default=False, exclude_if=is_zero, description="whether another autoencoder can take its place")
+    step_cache: bool = Field(
+        default=False, exclude_if=is_zero, description="whether steps that change little can be skipped in part"
+    )
     frames_max: int = Field(default=0, ge=0, exclude_if=is_zero, description="of a video; 0: it renders images")
     frames_step: int = Field(
         default=1, ge=1, exclude_if=is_one, description="frames of a video are a multiple of it, and one"
@@ -174,7 +180,7 @@ _TEXT_ONLY = _NEWER.model_copy(update={"modes": ("text",)})
 _TWO_STEPS = {"steps_min": 2}
 # More frames than they were trained with give loops and noise; diffusers' pages name these numbers. Wan's autoencoder
 # makes four frames of a latent one, that of LTX eight. Their samplers are those that they come with.
-_WAN = Parameters(negative_prompt=True, loras_max=FAMILY_LORAS_MAX, frames_max=121, frames_step=4)
+_WAN = Parameters(negative_prompt=True, loras_max=FAMILY_LORAS_MAX, frames_max=121, frames_step=4, step_cache=True)
 #: What is known of a family, for models whose descriptor does not say.
 FAMILY_PARAMETERS = {
     # At least one layer of the text encoder stays: of 12, of 23, and of 12 whose last one SDXL never uses.
@@ -183,14 +189,14 @@ FAMILY_PARAMETERS = {
     "stable-diffusion-xl": _UNET.model_copy(update={"clip_skip_max": 10, "prompt_weights": True}),
     "stable-diffusion-3": _FLOW,
     # Its guidance is distilled into the weights: there is no second, negative pass.
-    "flux": _OWN_SCHEDULE.model_copy(update={"negative_prompt": False}),
+    "flux": _OWN_SCHEDULE.model_copy(update={"negative_prompt": False, "step_cache": True}),
     "flux-kontext": _TEXT_ONLY.model_copy(update={"negative_prompt": False, "references_max": 1, "vae": True}),
     # How many images: what the pages of both name.
     "flux-2": _TEXT_ONLY.model_copy(update={"negative_prompt": False, "references_max": 10}),
     # Those that are not distilled are guided away from the empty prompt, and from no other.
     "flux-2-klein": _TEXT_ONLY.model_copy(update={"negative_prompt": False, "references_max": 4}),
     # Its schedule is stretched between its first and its last step, which must not be the same.
-    "qwen-image": _NEWER.model_copy(update=_TWO_STEPS),
+    "qwen-image": _NEWER.model_copy(update={"step_cache": True, **_TWO_STEPS}),
     "qwen-image-edit": _TEXT_ONLY.model_copy(update={"references_max": 1, "references_needed": True, **_TWO_STEPS}),
     # From 2509 on: trained with one to three.
     "qwen-image-edit-plus": _TEXT_ONLY.model_copy(

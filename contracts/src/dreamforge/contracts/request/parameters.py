@@ -318,6 +318,17 @@ class RequestParameters(Value):
             bounds=_clip_skip,
         ),
     ] = Field(default=None, ge=1, exclude_if=is_none)
+    step_cache: Annotated[
+        float | None,
+        Declared(
+            "Step cache",
+            "Faster and lossy: where the first layers of a step change by less than this share, the rest is taken from "
+            "the step before. 0.05 is hard to see, 0.15 is not. Default: the preset's, or exact.",
+            group="rendering",
+            source="preset",
+            bounds=lambda model: Bounds() if model.capabilities.step_cache else None,
+        ),
+    ] = Field(default=None, gt=0, le=1, exclude_if=is_none)
     determinism: Annotated[
         Determinism | None,
         Declared(
