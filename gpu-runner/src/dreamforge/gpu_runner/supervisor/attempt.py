@@ -28,7 +28,7 @@ from dreamforge.gpu_runner.supervisor.assignment import ReceivedAssignment
 from dreamforge.gpu_runner.supervisor.attempt_recorder import AttemptRecorder
 from dreamforge.gpu_runner.supervisor.attempt_times import AttemptTimes
 from dreamforge.gpu_runner.supervisor.child_supervisor import ChildSupervisor
-from dreamforge.gpu_runner.supervisor.ending_attempts import AHEAD_SECONDS, EndingAttempts
+from dreamforge.gpu_runner.supervisor.ending_attempts import EndingAttempts, is_nearly_over
 from dreamforge.gpu_runner.supervisor.model_read_ahead import ModelReadAhead
 from dreamforge.gpu_runner.supervisor.picture_signing import SignPicture
 from dreamforge.gpu_runner.supervisor.progress_publisher import ProgressPublisher
@@ -212,7 +212,7 @@ class Attempt:
 
         async def on_step(step: StepDone) -> None:
             times.step(step)
-            if await steps.publish(step) <= AHEAD_SECONDS:
+            if is_nearly_over(await steps.publish(step), times.beside_seconds):
                 self._make_room()
 
         async def store(image: Image, seed: int) -> None:

@@ -39,5 +39,10 @@ class AttemptTimes:
             self.times.finished(self._shape, beside)
 
     @property
+    def beside_seconds(self) -> float:
+        """What an image takes beside its steps, as far as this runner knows."""
+        return self.times.beside_seconds(self._shape)
+
+    @property
     def _shape(self) -> str:
         return needs_of(self.request).batch_shape

@@ -13,8 +13,19 @@ from dreamforge.contracts.fleet import ActiveAttempt
 #: With less than this left of its steps an attempt makes room for the next one, which then waits in the child. What has
 #: to happen meanwhile was measured at 10 to 20 ms, after up to 100 ms until the next heartbeat.
 AHEAD_SECONDS = 0.3
+#: An image (a video, most of all) that takes longer than this beside its steps is not nearly over at its last step.
+BESIDE_SECONDS_MAX = 2.0
 #: Finished images that may wait for the object store, before a runner takes no more.
 WAITING_BYTES = 256 * 2**20
+
+
+def is_nearly_over(steps_seconds: float, beside_seconds: float) -> bool:
+    """Whether an attempt is, with so long to go of its steps and so long beside them (decoding, encoding, storing).
+
+    >>> is_nearly_over(0.2, 0.1), is_nearly_over(0.2, 30.0), is_nearly_over(1.0, 0.1)
+    (True, False, False)
+    """
+    return steps_seconds <= AHEAD_SECONDS and beside_seconds <= BESIDE_SECONDS_MAX
 
 
 @dataclass(slots=True)

@@ -47,6 +47,10 @@ class RunTimes:
         _latest(self._loads, model_id, deque(maxlen=RUNS_KEPT)).append(seconds)
         self._rates.append((size_bytes, seconds))
 
+    def beside_seconds(self, shape: str) -> float:
+        """What an image of a shape takes beside its steps; 0 before the first."""
+        return median(self._beside[shape]) if shape in self._beside else 0.0
+
     @property
     def measured(self) -> MeasuredTimes:
         """For the heartbeat."""
