@@ -6,6 +6,7 @@ from dreamforge.contracts.log.subjects import FORECASTS
 from dreamforge.contracts.measured_times import MeasuredTimes
 from dreamforge.runtime.testing import eventually
 from dreamforge.scheduler import metrics
+from dreamforge.scheduler.forecasts import BUSY
 
 from .conftest import now, request
 
@@ -70,3 +71,15 @@ async def test_promises_are_compared_with_what_came_of_them(forge):
         return metrics.PROMISE_ERROR_SECONDS.labels("0.5")._value.get()
 
     assert await eventually(median_error, until=lambda seconds: seconds > 20), "it promised 25 s and took none"
+
+
+async def test_requests_that_were_not_made_take_no_more_than_their_share_of_the_scheduler(forge):
+    """However many ask: the fold and the plan come between."""
+    await leading(forge)
+    question = ForecastQuestion(requested=JobRequested(at=now(), tenant="t", request=request()))
+    assert (await asked(forge, question)).reason == "no runner is alive"
+    forecasts = forge.schedulers[0][0]._forecasts
+    forecasts._preview_from = float("inf")  # as after one that took long
+    assert (await asked(forge, question)).reason == BUSY
+    forecasts._preview_from = 0.0
+    assert (await asked(forge, question)).reason == "no runner is alive"

@@ -23,7 +23,7 @@ from dreamforge.scheduler.planning.timelines import Expected
 from dreamforge.scheduler.planning.turns import Turns
 
 # Jobs that one forecast places: about 50 ms of work for a fleet of 100.
-JOBS_MAX = 1_000
+JOBS_MAX = 500
 # How many times as long nine of ten jobs may take where the time is not measured on the runner itself.
 UNCERTAINTY = {EstimateSource.MEASURED: 1.0, EstimateSource.SCALED: 1.5, EstimateSource.GUESSED: 4.0}
 
