@@ -123,6 +123,11 @@ def least_bytes(needs: Needs, models: Models) -> int:
     return min(required_bytes(needs, models, tier) for tier in models[needs.model_id].all_tiers)
 
 
+def can_ever_take(needs: Needs, models: Models, heartbeat: Heartbeat) -> bool:
+    """Whether `judge` would score a runner if nothing else were on it: the same, without the words and the score."""
+    return _cannot(needs, models, heartbeat) is None and tier_for(needs, models, heartbeat.budget_bytes) is not None
+
+
 def judge(needs: Needs, models: Models, runner: RunnerLoad) -> Candidate:
     """Score a runner for a request, or refuse it with the reason and the numbers. Higher scores are better."""
     heartbeat = runner.heartbeat

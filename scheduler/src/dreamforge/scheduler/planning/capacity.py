@@ -13,6 +13,7 @@ from dreamforge.contracts.placement import (
     Needs,
     RunnerLoad,
     bytes_an_image,
+    can_ever_take,
     images_together,
     judge,
     required_bytes,
@@ -137,10 +138,13 @@ class FleetCapacity:
     def _able_when_free(self, shape: Needs, name: str) -> bool:
         able = self._able.setdefault(shape, {})
         if name not in able:
-            empty = RunnerLoad(self.loads[name].heartbeat)
-            is_empty = self.loads[name] == empty
-            judged = self.candidate(shape, name) if is_empty else judge(shape, self.models, empty)
-            able[name] = judged.score is not None
+            load = self.loads[name]
+            is_idle = not load.committed_slots and name not in self.reserved  # then the score is needed anyway
+            able[name] = (
+                self.candidate(shape, name).score is not None
+                if is_idle
+                else can_ever_take(shape, self.models, load.heartbeat)
+            )
         return able[name]
 
     def reserve(self, shape: Needs) -> None:

@@ -70,6 +70,11 @@ class FleetTimes:
             pace = self._found[shape, runner_id] = self._pace(shape, self._fleet[runner_id])
         return pace
 
+    def fastest_measured(self, shape: Needs) -> str | None:
+        """The runner whose steps of a shape are the fastest that were measured; None if none has measured it."""
+        found = ((heartbeat.times.steps.get(shape.batch_shape), name) for name, heartbeat in self._fleet.items())
+        return min(((min(steps.values()), name) for steps, name in found if steps), default=(0.0, None))[1]
+
     def _pace(self, shape: Needs, heartbeat: Heartbeat) -> Pace:
         return (
             _measured(shape.batch_shape, heartbeat.times)

@@ -152,7 +152,8 @@ class Timelines:
 
     def _fastest_of(self, shape: Needs) -> Pace | None:
         if shape not in self._fastest:
-            paces = (self.times.pace(shape, name) for name in self._beats)
+            measured = self.times.fastest_measured(shape)
+            paces = (self.times.pace(shape, name) for name in ((measured,) if measured else self._beats))
             known = (pace for pace in paces if pace.source is not GUESSED)
             self._fastest[shape] = min(known, key=lambda pace: pace.run_seconds(1, 1.0), default=None)
         return self._fastest[shape]
