@@ -1,0 +1,172 @@
+"""The Helm chart, offline: it renders for a matrix of values, and Kubernetes and PodSecurity accept what it renders."""
+
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from dreamforge.cli.commands.secrets import contents
+from dreamforge.cli.service_settings import kinds
+from dreamforge.runtime.service.settings import declared
+
+CHART = Path(__file__).parents[1] / "deploy" / "helm" / "dreamforge"
+HELM = Path(sys.executable).with_name("helm")
+# Kinds of operators, of which there is no schema here.
+CUSTOM = ("ScaledObject", "ServiceMonitor", "PrometheusRule")
+MATRIX = [(), ("ci/small.yaml",), ("ci/full.yaml",)]
+OLDEST, NEWEST = "1.29.0", "1.37.0"
+
+Document = dict[str, Any]  # Any: YAML
+
+
+def helm(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([HELM, *arguments], cwd=CHART, capture_output=True, text=True, check=False)
+
+
+@cache
+def rendered(*values: str) -> tuple[Document, ...]:
+    files = [part for file in values for part in ("-f", file)]
+    done = helm("template", "forge", ".", "--namespace", "images", *files)
+    assert done.returncode == 0, done.stderr
+    return tuple(document for document in yaml.safe_load_all(done.stdout) if document)
+
+
+def pods(documents: tuple[Document, ...]) -> dict[str, Document]:
+    found = [each for each in documents if each["kind"] in ("Deployment", "StatefulSet", "Job")]
+    return {each["metadata"]["name"]: each["spec"]["template"]["spec"] for each in found}
+
+
+def named(documents: tuple[Document, ...], kind: str, name: str) -> Document:
+    (found,) = (each for each in documents if (each["kind"], each["metadata"]["name"]) == (kind, name))
+    return found
+
+
+@pytest.mark.parametrize("values", MATRIX)
+def test_the_chart_has_no_fault_that_helm_knows(values: tuple[str, ...]) -> None:
+    done = helm("lint", ".", "--strict", *(part for file in values for part in ("-f", file)))
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("values", MATRIX)
+def test_kubernetes_accepts_every_object(values: tuple[str, ...], version: str) -> None:
+    for document in rendered(*values):
+        if document["kind"] in CUSTOM or (document["metadata"]["name"] == "forge-dra" and version == OLDEST):
+            continue  # claims of devices had other fields when they were new
+        kubernetes_validate.validate(document, version, strict=True)
+
+
+@pytest.mark.parametrize("values", MATRIX)
+def test_pods_are_as_the_restricted_standard_asks(values: tuple[str, ...]) -> None:
+    for name, spec in pods(rendered(*values)).items():
+        assert spec["securityContext"]["runAsNonRoot"] is True, name
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert spec["automountServiceAccountToken"] is False
+        assert not any("hostPath" in volume for volume in spec["volumes"])
+        for container in spec["containers"]:
+            security = container["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert security["readOnlyRootFilesystem"] is True
+            assert container["resources"], name
+
+
+@pytest.mark.parametrize("values", MATRIX)
+def test_a_pod_has_the_secrets_that_it_needs_and_as_files_only(values: tuple[str, ...]) -> None:
+    runners = [f"forge-{pool}-{index}" for pool in ("a100", "dra", "burst", "cpu", "gpu") for index in range(3)]
+    made = contents(runners, nats="nats:4222", postgres="postgres:5432")
+    for name, spec in pods(rendered(*values)).items():
+        files = {item["key"] for volume in spec["volumes"] for item in volume.get("secret", {}).get("items", ())}
+        assert files <= set(made), name
+        assert ("nats_admin_url" in files) == ("prepare" in name)
+        environment = spec["containers"][0]["env"]
+        given = {each["value"] for each in environment if each["name"].endswith("_FILE")}
+        assert {Path(path).name.replace("$(FORGE_RUNNER_ID)", f"{name}-0") for path in given} <= files, name
+
+
+@pytest.mark.parametrize("values", MATRIX)
+def test_pods_set_nothing_that_no_service_reads(values: tuple[str, ...]) -> None:
+    known = frozenset[str]().union(*(declared(kind) for _, kind in kinds()))
+    for name, spec in pods(rendered(*values)).items():
+        environment = [each["name"] for each in spec["containers"][0]["env"]]
+        assert set(environment) <= known, name
+        assert len(set(environment)) == len(environment), name
+
+
+def test_no_value_holds_a_secret() -> None:
+    refused = helm("template", "forge", ".", "--set", "nats.url=nats://admin:word@nats:4222")
+    assert refused.returncode != 0
+    assert "nats.url: Does not match pattern" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("gateway.replicas=0", "gateway.replicas"),
+        ("gateway.port=3", "Additional property port is not allowed"),
+        ("pools.A_B.replicas=1", "Property name of"),
+        ("settings.LOG_LEVEL=DEBUG", "Property name of"),
+        ("pools.a.autoscaling.enabled=true", "max is required"),
+    ],
+)
+def test_a_wrong_value_is_named(value: str, reason: str) -> None:
+    refused = helm("template", "forge", ".", "--set", value)
+    assert refused.returncode != 0
+    assert reason in refused.stderr
+
+
+def test_a_runner_keeps_its_name_and_has_time_to_finish() -> None:
+    pool = named(rendered("ci/full.yaml"), "StatefulSet", "forge-a100")["spec"]["template"]["spec"]
+    environment = {each["name"]: each for each in pool["containers"][0]["env"]}
+    assert environment["FORGE_RUNNER_ID"]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
+    drain = int(environment["FORGE_RUNNER_DRAIN_SECONDS"]["value"])
+    assert pool["terminationGracePeriodSeconds"] > drain
+    assert pool["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+
+
+def test_a_pool_of_the_cpu_asks_for_no_card_and_one_of_dra_for_a_claim() -> None:
+    of = pods(rendered("ci/full.yaml"))
+    assert "nvidia.com/gpu" not in json.dumps(of["forge-cpu"])
+    assert of["forge-dra"]["containers"][0]["resources"]["claims"] == [{"name": "gpu"}]
+    assert of["forge-dra"]["resourceClaims"][0]["resourceClaimTemplateName"] == "forge-dra"
+
+
+def test_a_pool_scales_by_seconds_of_work_that_wait_and_no_replicas_are_set_beside_it() -> None:
+    documents = rendered("ci/full.yaml")
+    scaled = named(documents, "ScaledObject", "forge-burst")["spec"]
+    assert (scaled["minReplicaCount"], scaled["maxReplicaCount"]) == (0, 3)
+    query = scaled["triggers"][0]["metadata"]["query"]
+    assert query == 'sum(max by (model) (forge_scheduler_waiting_seconds{model=~"sdxl|flux"})) or vector(0)'
+    assert "replicas" not in named(documents, "StatefulSet", "forge-burst")["spec"]
+
+
+def test_services_reach_what_they_use_and_nothing_else() -> None:
+    documents = rendered("ci/full.yaml")
+    ports = {
+        each["metadata"]["name"]: {port["port"] for rule in each["spec"]["egress"] for port in rule["ports"]}
+        for each in documents
+        if each["kind"] == "NetworkPolicy"
+    }
+    assert ports["forge-scheduler"] == {53, 4222, 8222}
+    assert ports["forge-runner-a100"] == {53, 4222, 8222, 9000}
+    assert ports["forge-projector"] == {53, 4222, 8222, 5432, 9000}
+    assert ports["forge-gateway"] == ports["forge-projector"] | {443}
+    component = "app.kubernetes.io/component"
+    policies = [each["spec"]["podSelector"] for each in documents if each["kind"] == "NetworkPolicy"]
+    workloads = [each["spec"]["template"] for each in documents if each["kind"] in ("Deployment", "StatefulSet", "Job")]
+    assert {each["matchLabels"][component] for each in policies} == {
+        each["metadata"]["labels"][component] for each in workloads
+    }
+
+
+def test_streams_and_tables_are_made_before_services_start() -> None:
+    (job,) = (each for each in rendered() if each["kind"] == "Job")
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    command = job["spec"]["template"]["spec"]["containers"][0]["command"][-1]
+    assert command == "dreamforge streams create && dreamforge projection migrate"
