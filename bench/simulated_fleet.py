@@ -90,7 +90,7 @@ class _Runner:
             step = self.of.seconds_a_pixel[request.model_id] * pixels * chance.lognormvariate(0, NOISE)
             beside = self.of.beside_seconds * chance.lognormvariate(0, NOISE)
             self.times.stepped(needs.batch_shape, 1, step)
-            self.times.finished(needs.batch_shape, beside)
+            self.times.finished(needs.batch_shape, beside, 0.0)
             seconds += step * request.steps_at_full_size + beside
         self.beat = None
         return seconds

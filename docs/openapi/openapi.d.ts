@@ -1852,6 +1852,7 @@ export interface components {
             /**
              * @description how fast it is, as far as it has measured
              * @default {
+             *       "after": {},
              *       "beside": {},
              *       "loads": {},
              *       "steps": {}
@@ -2200,8 +2201,16 @@ export interface components {
          */
         MeasuredTimes: {
             /**
+             * After
+             * @description seconds an image takes once the device is done with it: its file, its signature, the upload
+             * @default {}
+             */
+            after?: {
+                [key: string]: number;
+            };
+            /**
              * Beside
-             * @description seconds an image takes beside its steps: text encoding, decoding, its file and the upload
+             * @description seconds of the device that an image takes beside its steps: text encoding, decoding
              * @default {}
              */
             beside?: {

@@ -43,7 +43,7 @@ def test_what_was_used_longest_ago_is_forgotten_first() -> None:
     for number in range(SHAPES_MAX + 5):
         times.stepped("always", 1, 1.0)
         times.stepped(f"s{number}", 1, 1.0)
-        times.finished(f"s{number}", 1.0)
+        times.finished(f"s{number}", 1.0, 1.0)
         times.loaded(f"m{number}", 1.0, 1)
     measured = times.measured
     assert len(measured.steps) == len(measured.beside) == len(measured.loads) == SHAPES_MAX
@@ -70,7 +70,8 @@ def test_the_first_step_and_what_comes_after_the_last_are_no_steps(run_size: int
         attempt.step(step(number, 1.0 + 0.5 * number, run_size=run_size))
     attempt.image(Timings(render_seconds=4.0 / run_size, encode_seconds=0.1), attempt.steps_seconds, 0.2)
     assert times.measured.steps == {"m 64x32": {run_size: 0.5 / run_size}}
-    assert times.measured.beside["m 64x32"] == pytest.approx(2.0 / run_size + 0.3)
+    assert times.measured.beside["m 64x32"] == pytest.approx(2.0 / run_size)
+    assert times.measured.after["m 64x32"] == pytest.approx(0.3)
 
 
 def test_passes_of_two_sizes_count_at_the_larger_one() -> None:

@@ -15,6 +15,8 @@ from dreamforge.contracts.measured_times import MeasuredTimes
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.placement import RunnerLoad, judge
 from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.scheduler.planning.calibration import Calibration
+from dreamforge.scheduler.planning.forecast import QueueForecast
 from dreamforge.scheduler.planning.open_job import OpenJob
 from dreamforge.scheduler.planning.plan import PlanPolicy, plan
 from dreamforge.scheduler.planning.planning_input import PlanningInput, loads_of
@@ -308,3 +310,14 @@ def test_of_jobs_that_are_rendered_together_a_runner_gets_its_share_by_speed():
 
 
 TOGETHER = requested().request.model_copy(update={"determinism": None})
+
+
+def test_what_comes_after_the_device_counts_once_a_job_and_holds_up_no_other():
+    """Two jobs of two images: 2 x (10 + 1) s of the device each, and 5 s until the last image of a job is stored."""
+    fast = runner("fast", FAST)
+    times = fast.times.model_copy(update={"beside": {"a 64x64": 1.0}, "after": {"a 64x64": 5.0}})
+    beats = (fast.model_copy(update={"times": times}),)
+    snapshot = folded(*(requested(steps=10, images=2) for _ in range(2)))
+    loads = loads_of(beats, snapshot)
+    placed = QueueForecast.of(loads, snapshot, MODELS, NOON, Calibration()).placed.values()
+    assert [(each.start_seconds, each.end_seconds) for each, _ in placed] == [(0.0, 27.0), (22.0, 49.0)]

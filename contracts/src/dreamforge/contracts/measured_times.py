@@ -19,7 +19,11 @@ class MeasuredTimes(Value):
     )
     beside: dict[str, float] = Field(
         default={},
-        description="seconds an image takes beside its steps: text encoding, decoding, its file and the upload",
+        description="seconds of the device that an image takes beside its steps: text encoding, decoding",
+    )
+    after: dict[str, float] = Field(
+        default={},
+        description="seconds an image takes once the device is done with it: its file, its signature, the upload",
     )
     loads: dict[str, float] = Field(default={}, description="seconds to load a model, by model id")
     load_bytes_per_second: float | None = Field(

@@ -35,8 +35,8 @@ class AttemptTimes:
     def image(self, timings: Timings, steps_seconds: float, stored_seconds: float) -> None:
         """An image is stored. `steps_seconds` as they were when it came; `stored_seconds`: its signature and upload."""
         if self.request.geometry is None:
-            beside = timings.render_seconds + timings.encode_seconds - steps_seconds + stored_seconds
-            self.times.finished(self._shape, beside)
+            after = timings.encode_seconds + stored_seconds
+            self.times.finished(self._shape, timings.render_seconds - steps_seconds, after)
 
     @property
     def beside_seconds(self) -> float:

@@ -27,6 +27,7 @@ class RunTimes:
     counts: bool = True
     _steps: dict[str, dict[int, Runs]] = field(default_factory=dict)
     _beside: dict[str, Runs] = field(default_factory=dict)
+    _after: dict[str, Runs] = field(default_factory=dict)
     _loads: dict[str, Runs] = field(default_factory=dict)
     _rates: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=RUNS_KEPT))
 
@@ -37,10 +38,11 @@ class RunTimes:
         by_size = _latest(self._steps, shape, {})
         by_size.setdefault(together, deque(maxlen=RUNS_KEPT)).append(seconds)
 
-    def finished(self, shape: str, seconds: float) -> None:
-        """An image took `seconds` beside its steps."""
+    def finished(self, shape: str, beside_seconds: float, after_seconds: float) -> None:
+        """An image took the device so long beside its steps, and so long once that was done with it."""
         if self.counts:
-            _latest(self._beside, shape, deque(maxlen=RUNS_KEPT)).append(max(0.0, seconds))
+            _latest(self._beside, shape, deque(maxlen=RUNS_KEPT)).append(max(0.0, beside_seconds))
+            _latest(self._after, shape, deque(maxlen=RUNS_KEPT)).append(after_seconds)
 
     def loaded(self, model_id: str, seconds: float, size_bytes: int) -> None:
         """A model was loaded."""
@@ -48,8 +50,8 @@ class RunTimes:
         self._rates.append((size_bytes, seconds))
 
     def beside_seconds(self, shape: str) -> float:
-        """What an image of a shape takes beside its steps; 0 before the first."""
-        return median(self._beside[shape]) if shape in self._beside else 0.0
+        """What an image of a shape takes beside its steps, until it is stored; 0 before the first."""
+        return sum(median(runs[shape]) for runs in (self._beside, self._after) if shape in runs)
 
     @property
     def measured(self) -> MeasuredTimes:
@@ -57,6 +59,7 @@ class RunTimes:
         return MeasuredTimes(
             steps={shape: _medians(by_size) for shape, by_size in self._steps.items()},
             beside=_medians(self._beside),
+            after=_medians(self._after),
             loads=_medians(self._loads),
             load_bytes_per_second=self._bytes_per_second(),
         )

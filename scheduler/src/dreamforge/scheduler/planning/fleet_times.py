@@ -27,14 +27,18 @@ MEASURED, SCALED, GUESSED = EstimateSource.MEASURED, EstimateSource.SCALED, Esti
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast a runner renders a shape. `steps`: seconds an image and step, by images in the run."""
+    """How fast a runner renders a shape. `steps`: seconds an image and step, by images in the run.
+
+    `after_seconds` are spent while the device renders the next image, so of a job only those of its last image count.
+    """
 
     steps: Mapping[int, float]
     beside_seconds: float
     source: EstimateSource
+    after_seconds: float = 0.0
 
     def run_seconds(self, images: int, steps: float, together: int = 1) -> float:
-        """Of so many images, `together` of them in a run.
+        """Of the device: so many images, `together` of them in a run.
 
         >>> Pace({1: 2.0, 4: 1.0}, 0.5, MEASURED).run_seconds(8, 10, 4)
         84.0
@@ -137,9 +141,11 @@ def _paces(heartbeat: Heartbeat) -> dict[str, Pace]:
 
 
 def _measured(shape: str, times: MeasuredTimes) -> Pace | None:
-    """Its time beside the steps is 0 until it is known."""
+    """Its times beside and after the steps are 0 until they are known."""
     steps = times.steps.get(shape)
-    return Pace(steps, times.beside.get(shape, 0.0), MEASURED) if steps and min(steps.values()) > 0 else None
+    if not steps or min(steps.values()) <= 0:
+        return None
+    return Pace(steps, times.beside.get(shape, 0.0), MEASURED, times.after.get(shape, 0.0))
 
 
 def _nearest(shape: Needs, paces: Mapping[str, Pace]) -> Pace | None:

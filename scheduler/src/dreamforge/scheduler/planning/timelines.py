@@ -24,18 +24,22 @@ ENDING_SECONDS = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """When a job would start and end on a runner, if it went there next. Seconds from now; loading is in `start`."""
+    """When a job would start and end on a runner, if it went there next. Seconds from now; loading is in `start`.
+
+    `after_seconds` before its end its last image is rendered: the next job can start.
+    """
 
     runner_id: str
     start_seconds: float
     end_seconds: float
     load_seconds: float
     source: EstimateSource
+    after_seconds: float = 0.0
 
     @property
     def run_seconds(self) -> float:
-        """From its first step to its end."""
-        return self.end_seconds - self.start_seconds
+        """From its first step until its last image is rendered."""
+        return self.end_seconds - self.start_seconds - self.after_seconds
 
     @property
     def promise(self) -> dict[str, Any]:  # Any: fields of several types
@@ -95,8 +99,9 @@ class Timelines:
         """The job's course on a runner that can take it; with others, of so many `images` in all."""
         row = self._row(demand.shape, runner_id)
         start = self._lanes[runner_id][0] + row.load_seconds
-        end = start + row.run_seconds(demand, demand.images if images is None else images)
-        return Expected(runner_id, start, end, row.load_seconds, row.source)
+        after = row.pace.after_seconds
+        end = start + row.run_seconds(demand, demand.images if images is None else images) + after
+        return Expected(runner_id, start, end, row.load_seconds, row.source, after)
 
     def ends(self, demand: JobDemand) -> Callable[[str], float]:
         """When each runner would end such a job, as things stand when that is asked."""
@@ -109,7 +114,7 @@ class Timelines:
                 run_seconds = images * (steps * row.step_seconds + row.pace.beside_seconds)
             else:
                 run_seconds = row.run_seconds(demand, images)
-            return lanes[name][0] + row.load_seconds + run_seconds
+            return lanes[name][0] + row.load_seconds + run_seconds + row.pace.after_seconds
 
         return end
 
@@ -123,9 +128,9 @@ class Timelines:
         return pace.run_seconds(demand.images, demand.steps) if pace else 0.0
 
     def take(self, demand: JobDemand, expected: Expected) -> None:
-        """A runner gets a job, now or later: its next slot is free when it ends."""
+        """A runner gets a job, now or later: its next slot is free when the last image is rendered."""
         name, model_id = expected.runner_id, demand.shape.model_id
-        heapreplace(self._lanes[name], expected.end_seconds)
+        heapreplace(self._lanes[name], expected.end_seconds - expected.after_seconds)
         if model_id not in self._held[name]:
             self._held[name] = self._with(name, model_id)
             for shape, rows in self._rows.items():
