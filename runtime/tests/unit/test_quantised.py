@@ -30,6 +30,16 @@ def test_a_quantiser_that_is_not_installed_is_named(settings: dict[str, object],
     assert "float16, bfloat16 or float32" in problem[1]
 
 
+@pytest.mark.parametrize("method", ["bitsandbytes", "sdnq", "torchao"])
+def test_a_quantiser_that_is_an_extra_of_the_runner_is_said_as_one(method: str) -> None:
+    problem = quantiser_problem({"quantization_config": {"quant_method": method}}, only("diffusers"))
+    assert problem is not None
+    assert f'install "dreamforge-gpu-runner[{method}]"' in problem[1]
+    quanto = quantiser_problem({"quantization_config": {"quant_method": "quanto"}}, only("diffusers"))
+    assert quanto is not None
+    assert "install optimum-quanto where" in quanto[1]
+
+
 def test_a_quantiser_that_is_installed_is_no_problem_and_without_diffusers_a_runner_judges() -> None:
     part = {"quantization_config": {"quant_method": "bitsandbytes"}}
     assert quantiser_problem(part, only("diffusers", "bitsandbytes")) is None

@@ -24,7 +24,7 @@ from dreamforge.gpu_runner.rendering.load_report import (
 )
 from dreamforge.gpu_runner.rendering.network_file import read_network_file
 from dreamforge.runtime.storage.pipeline_folder import checkpoint_of
-from dreamforge.runtime.storage.quantised import network_file
+from dreamforge.runtime.storage.quantised import network_file, registering_module
 
 #: diffusers' own list of a pipeline's parts.
 INDEX_NAME = "model_index.json"
@@ -118,8 +118,16 @@ def _read_part(
 ) -> Any:  # Any: as in `read_parts`
     file = network_file(folder.name, (each.name for each in folder.iterdir()))
     if file is None:
+        if (quantiser := registering_module(_configuration(folder))) is not None:
+            importlib.import_module(quantiser)
         return read_part(part_class, folder, folder.name, dtype, report, **how)
     return read_network_file(part_class, folder / file, dtype, report, without_memory=bool(how))
+
+
+def _configuration(folder: Path) -> dict[str, Any]:  # Any: as in the file
+    path = folder / "config.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return found
 
 
 def classes_of_parts(folder: Path) -> dict[str, Any]:  # Any: diffusers' classes have no types

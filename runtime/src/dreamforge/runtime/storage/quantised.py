@@ -29,6 +29,10 @@ LIBRARIES = {
     "sdnq": ("sdnq", "sdnq"),
     "torchao": ("torchao", "torchao"),
 }
+#: Packages that are extras of the runner's: `pip install "dreamforge-gpu-runner[sdnq]"`.
+EXTRAS = frozenset({"bitsandbytes", "sdnq", "torchao"})
+#: Those that diffusers finds only once they were imported.
+REGISTERING = {"sdnq": "sdnq"}
 #: diffusers before it named the method wrote these for bitsandbytes.
 _BEFORE_NAMES = ("load_in_8bit", "load_in_4bit")
 
@@ -70,16 +74,31 @@ def quantiser_problem(
 
     On a machine without diffusers, which is that of the command line alone, a runner has to judge.
     """
-    settings = configuration.get("quantization_config")
-    if settings is None:
+    if configuration.get("quantization_config") is None:
         return None
-    method = settings.get("quant_method") if isinstance(settings, dict) else None
-    if method is None and isinstance(settings, dict) and any(settings.get(name) for name in _BEFORE_NAMES):
-        method = "bitsandbytes"
+    method = _method_of(configuration)
     plain = "take the weights as float16, bfloat16 or float32"
     if (library := LIBRARIES.get(str(method).lower())) is None:
         return f"is quantised by {method or 'a method that it does not name'}, which the renderer does not read", plain
     return None if not _exists("diffusers", is_there) else library_problem(library, plain, is_there)
+
+
+def registering_module(configuration: dict[str, Any]) -> str | None:  # Any: an open JSON object
+    """The module to import before a part of this configuration is read; None: none.
+
+    >>> registering_module({"quantization_config": {"quant_method": "sdnq"}}), registering_module({})
+    ('sdnq', None)
+    """
+    return REGISTERING.get(str(_method_of(configuration)).lower())
+
+
+def _method_of(configuration: dict[str, Any]) -> object:  # Any: as above
+    settings = configuration.get("quantization_config")
+    if not isinstance(settings, dict):
+        return None
+    if settings.get("quant_method") is None and any(settings.get(name) for name in _BEFORE_NAMES):
+        return "bitsandbytes"
+    return settings.get("quant_method")
 
 
 def library_problem(
@@ -89,7 +108,8 @@ def library_problem(
     module, package = library
     if _exists(module, is_there):
         return None
-    right = f"install {package} where the runner is, or {otherwise}"
+    named = f'"dreamforge-gpu-runner[{package}]"' if package in EXTRAS else package
+    right = f"install {named} where the runner is, or {otherwise}"
     return f"is quantised for {package}, a quantiser that is not installed", right
 
 
