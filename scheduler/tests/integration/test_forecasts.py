@@ -83,3 +83,16 @@ async def test_requests_that_were_not_made_take_no_more_than_their_share_of_the_
     assert (await asked(forge, question)).reason == BUSY
     forecasts._preview_from = 0.0
     assert (await asked(forge, question)).reason == "no runner is alive"
+
+
+async def test_the_work_that_waits_is_told_and_is_none_when_nothing_waits(forge):
+    await leading(forge)
+
+    def waiting() -> float:
+        return metrics.WAITING_SECONDS.labels("tiny")._value.get()
+
+    job_id = await forge.submit()
+    await eventually(waiting, until=lambda seconds: seconds > 0)
+    await forge.runner("gpu-1")
+    await eventually(lambda: forge.status(job_id), until=lambda status: status == "succeeded")
+    await eventually(waiting, until=lambda seconds: seconds == 0)

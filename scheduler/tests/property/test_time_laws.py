@@ -21,6 +21,7 @@ from dreamforge.scheduler.planning.open_job import OpenJob
 from dreamforge.scheduler.planning.plan import PlanPolicy, plan
 from dreamforge.scheduler.planning.planning_input import PlanningInput, loads_of
 from dreamforge.scheduler.planning.snapshot import Snapshot
+from dreamforge.scheduler.planning.waiting_work import waiting_seconds
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MODELS = {
@@ -321,3 +322,18 @@ def test_what_comes_after_the_device_counts_once_a_job_and_holds_up_no_other():
     loads = loads_of(beats, snapshot)
     placed = QueueForecast.of(loads, snapshot, MODELS, NOON, Calibration()).placed.values()
     assert [(each.start_seconds, each.end_seconds) for each, _ in placed] == [(0.0, 27.0), (22.0, 49.0)]
+
+
+@given(EVENTS)
+def test_the_work_that_waits_is_counted_by_model_within_the_width_of_a_line(events):
+    events = [event for event in events if event.request.width_px == 64]
+    snapshot = folded(*events)
+    found = waiting_seconds([runner("fast", FAST), runner("slow", SLOW)], snapshot, MODELS)
+    for model_id in ("a", "b"):
+        steps = sum(event.request.steps for event in events if event.request.model_id == model_id)
+        assert steps / 2 <= found.get(model_id, 0.0) <= steps * 2
+
+
+def test_work_that_waits_without_a_runner_is_guessed():
+    assert waiting_seconds([], folded(requested(steps=10)), MODELS) == {"a": pytest.approx(10 * 64 * 64 * 1e-7)}
+    assert waiting_seconds([], folded(), MODELS) == {}

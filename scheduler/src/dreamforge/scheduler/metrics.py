@@ -25,3 +25,8 @@ PROMISE_ERROR_SECONDS = Gauge(
     "How far the last promises were from the truth: what this share of them stayed below",
     ["quantile"],
 )
+WAITING_SECONDS = Gauge(
+    "forge_scheduler_waiting_seconds",
+    "How long the fastest runner would take for the jobs that wait for a model; a guess where none has measured it",
+    ["model"],
+)

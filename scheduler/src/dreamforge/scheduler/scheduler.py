@@ -31,11 +31,14 @@ from dreamforge.scheduler.planning.open_job import OpenJob
 from dreamforge.scheduler.planning.plan import PlannedAssignment, plan
 from dreamforge.scheduler.planning.planning_input import loads_of
 from dreamforge.scheduler.planning.snapshot import Snapshot
+from dreamforge.scheduler.planning.waiting_work import waiting_seconds
 from dreamforge.scheduler.settings import SchedulerSettings
 
 # Further behind than one pull of messages, most of what the fold would plan is refused by the log.
 BEHIND_MESSAGES = 1_000
 RETRY_PAUSE_SECONDS = 0.5
+# Seconds between two looks at how much work waits, while some does: each takes a few milliseconds.
+WAITING_INTERVAL = 1.0
 # Part of the second within which another scheduler takes over.
 CLOSE_SECONDS = 0.4
 
@@ -68,6 +71,8 @@ class Scheduler:
             lambda: self.models.models,
             self.decides,
         )
+        self._waiting_models: set[str] = set()
+        self._waiting_told_at = -WAITING_INTERVAL
         self._behind: int | None = None
         self._wake = asyncio.Event()
         self._retry_alarm = Alarm(self._wake.set)
@@ -219,6 +224,20 @@ class Scheduler:
             metrics.PLAN_SECONDS.observe(clock.monotonic_seconds() - started)
         self._hints.send(tuple(self.fleet.runners.values()), self.snapshot, self.models.models)
         metrics.QUEUED.set(len(self.snapshot.queue))
+        self._tell_waiting_work(started)
+
+    def _tell_waiting_work(self, now_seconds: float) -> None:
+        """At once when nothing waits any more, else once in a while; a model for which nothing waits has 0."""
+        waits = len(self.snapshot.queue) > 0
+        if not (waits or self._waiting_models) or (waits and now_seconds < self._waiting_told_at + WAITING_INTERVAL):
+            return
+        self._waiting_told_at = now_seconds
+        found = waiting_seconds(self.fleet.runners.values(), self.snapshot, self.models.models)
+        for model_id in self._waiting_models - found.keys():
+            metrics.WAITING_SECONDS.labels(model_id).set(0)
+        for model_id, seconds in found.items():
+            metrics.WAITING_SECONDS.labels(model_id).set(seconds)
+        self._waiting_models = set(found)
 
     def _promise(self, assignment: PlannedAssignment, now: datetime) -> None:
         """Plan with this assignment from now on, and append it: the appends of one plan go out as one batch."""

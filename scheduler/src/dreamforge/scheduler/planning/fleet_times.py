@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import log
+from math import log, prod
 from statistics import median
 
 from dreamforge.contracts.events import EstimateSource
@@ -84,7 +84,7 @@ class FleetTimes:
             _measured(shape.batch_shape, heartbeat.times)
             or _nearest(shape, _paces(heartbeat))
             or self._of_others(shape, heartbeat)
-            or _guessed(shape, heartbeat)
+            or guessed(shape, heartbeat.device.kind)
         )
 
     def load_seconds(self, model_id: str, runner_id: str) -> float:
@@ -152,7 +152,7 @@ def _nearest(shape: Needs, paces: Mapping[str, Pace]) -> Pace | None:
     """The pace of a shape, or that of the nearest size of its model, scaled by the pixels."""
     if (exact := paces.get(shape.batch_shape)) is not None:
         return exact
-    pixels = shape.width_px * shape.height_px
+    pixels = shape.width_px * shape.height_px * shape.frames
     sizes = ((abs(log(pixels / other)), pixels / other, pace) for other, pace in _of_model(shape.model_id, paces))
     found = min(sizes, key=lambda size: size[:2], default=None)
     return None if found is None else found[2].scaled(found[1])
@@ -167,20 +167,21 @@ def _of_model(model_id: str, paces: Mapping[str, Pace]) -> Iterator[tuple[int, P
 
 @lru_cache(maxsize=4096)
 def _parsed(shape: str) -> tuple[str, int]:
-    """Model and pixels of a shape; 0 pixels where another release has written it otherwise.
+    """Model and pixels of a shape, of all frames; 0 pixels where another release has written it otherwise.
 
-    >>> _parsed("tiny 64x32")
-    ('tiny', 2048)
+    >>> _parsed("tiny 64x32"), _parsed("wan 64x32x5")
+    (('tiny', 2048), ('wan', 10240))
     """
     model_id, _, size = shape.rpartition(" ")
-    width_px, _, height_px = size.partition("x")
-    return model_id, int(width_px) * int(height_px) if width_px.isdecimal() and height_px.isdecimal() else 0
+    sides = size.split("x")
+    return model_id, prod(map(int, sides)) if all(side.isdecimal() for side in sides) else 0
 
 
 def _median(paces: list[Pace]) -> Pace:
     return sorted(paces, key=lambda pace: pace.run_seconds(1, 1.0))[len(paces) // 2]
 
 
-def _guessed(shape: Needs, heartbeat: Heartbeat) -> Pace:
-    a_pixel = GUESSED_SECONDS_A_PIXEL.get(heartbeat.device.kind, GUESSED_SECONDS_A_PIXEL["cpu"])
-    return Pace({1: a_pixel * shape.width_px * shape.height_px}, 0.0, GUESSED)
+def guessed(shape: Needs, device_kind: str) -> Pace:
+    """The pace of a shape of which nothing was measured."""
+    a_pixel = GUESSED_SECONDS_A_PIXEL.get(device_kind, GUESSED_SECONDS_A_PIXEL["cpu"])
+    return Pace({1: a_pixel * shape.width_px * shape.height_px * shape.frames}, 0.0, GUESSED)
