@@ -165,6 +165,14 @@ def test_services_reach_what_they_use_and_nothing_else() -> None:
     }
 
 
+def test_alerts_and_dashboard_come_with_the_chart() -> None:
+    documents = rendered("ci/full.yaml")
+    alerts = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
+    assert named(documents, "PrometheusRule", "forge")["spec"] == alerts
+    dashboard = named(documents, "ConfigMap", "forge-dashboard")["data"]["dreamforge.json"]
+    assert dashboard == (CHART / "files" / "dashboard.json").read_text()
+
+
 def test_streams_and_tables_are_made_before_services_start() -> None:
     (job,) = (each for each in rendered() if each["kind"] == "Job")
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
