@@ -18,9 +18,16 @@ DECLARED = re.compile(r'(?:Counter|Gauge|Histogram)\(\s*"(forge_\w+)"')
 SUFFIXES = ("_bucket", "_sum", "_count")
 
 
+WITH_PROMTOOL = pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool (Debian: prometheus)")
+
+
+def promtool(*arguments: str) -> None:
+    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def metrics() -> set[str]:
-    sources = [path for path in ROOT.glob("*/src/**/*.py")]
-    return {name for path in sources for name in DECLARED.findall(path.read_text(encoding="utf-8"))}
+    return {name for path in ROOT.glob("*/src/**/*.py") for name in DECLARED.findall(path.read_text(encoding="utf-8"))}
 
 
 @pytest.mark.parametrize("query", [*(rule["expr"] for rule in RULES), *QUERIES])
@@ -39,19 +46,13 @@ def test_each_alert_says_what_to_do() -> None:
         assert rule["labels"]["severity"] in ("info", "warning", "critical")
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
+@WITH_PROMTOOL
 def test_alerts_are_silent_when_all_is_well_and_tell_when_it_is_not() -> None:
-    done = subprocess.run(
-        ["promtool", "test", "rules", "alerts_test.yaml"], cwd=FILES, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    promtool("test", "rules", str(FILES / "alerts_test.yaml"))
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
+@WITH_PROMTOOL
 def test_prometheus_reads_every_query(tmp_path: Path) -> None:
     rules = [{"record": f"panel:{number}", "expr": query} for number, query in enumerate(QUERIES)]
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
-    done = subprocess.run(
-        ["promtool", "check", "rules", tmp_path / "rules.yaml"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    promtool("check", "rules", str(tmp_path / "rules.yaml"))
