@@ -223,6 +223,13 @@ class WarningCode(StrEnum):
     KEYS_IGNORED = "keys_ignored"
     SETTINGS_IGNORED = "settings_ignored"
     INPUT_CONVERTED = "input_converted"
+    # Memory ran out, and the render went on with this means.
+    MEMORY_RELEASED = "memory_released"
+    MEMORY_SMALLER_BATCH = "memory_smaller_batch"
+    MEMORY_OFFLOAD_MODEL = "memory_offload_model"
+    MEMORY_OFFLOAD_GROUP = "memory_offload_group"
+    MEMORY_TILED_DECODE = "memory_tiled_decode"
+    MEMORY_FLOAT8_STORAGE = "memory_float8_storage"
 
 
 class JobWarned(AttemptEvent):

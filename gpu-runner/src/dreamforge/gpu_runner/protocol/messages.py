@@ -13,6 +13,7 @@ from dreamforge.contracts.models.descriptor import Sha256, Tier, Value
 from dreamforge.contracts.pictures.formats import ContentType
 from dreamforge.contracts.validation import describe_validation_error, dotted
 from dreamforge.gpu_runner.protocol.frames import Frame, FrameError
+from dreamforge.gpu_runner.protocol.memory_rungs import Rung
 from dreamforge.gpu_runner.protocol.recipe import Engine, Recipe
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 
@@ -182,6 +183,17 @@ class BatchLearnt(Value):
     bound: int = Field(ge=1)
     #: Seconds an image and step, by the size of the batch: the least that were seen.
     seconds: dict[int, float]
+    #: How many fit into memory, as far as a run did not; None: none has failed.
+    fits: int | None = Field(default=None, ge=1)
+
+
+class RungsLearnt(Value):
+    """What the memory of this device needs to render a shape; `peak_bytes` as in Done."""
+
+    kind: Literal["rungs-learnt"] = "rungs-learnt"
+    shape: str
+    rungs: tuple[Rung, ...] = Field(min_length=1)
+    peak_bytes: int
 
 
 class Done(Value):
@@ -223,6 +235,7 @@ FromChild = (
     | Warned
     | Image
     | BatchLearnt
+    | RungsLearnt
     | Done
     | Failed
     | Cancelled

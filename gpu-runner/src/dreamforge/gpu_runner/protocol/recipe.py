@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, field_serializer
 
 from dreamforge.contracts.lists import in_a_list
-from dreamforge.contracts.models.descriptor import SamplerName, Sha256, Tier, Value, is_empty, is_none
+from dreamforge.contracts.models.descriptor import SamplerName, Sha256, Value, is_empty, is_none, is_zero
 from dreamforge.contracts.request.values import Geometry, Seed
+from dreamforge.gpu_runner.protocol.memory_rungs import Held
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 
 RendererName = Literal["diffusers", "synthetic"]
@@ -93,6 +94,7 @@ class TierUsed(Value):
     name: str
     offload: str
     vae_tiling: bool
+    float8_storage: bool = Field(default=False, exclude_if=is_zero)
 
 
 class Recipe(Value):
@@ -168,7 +170,7 @@ def recipe_for(
             "model_digest": task.model.digest,
             "pipeline": pipeline,
             "strength": task.strength,
-            "tier": _tier(task.tier, engine),
+            "tier": _tier(task, engine),
             "image_rules": IMAGE_RULES if task.request.uploads else None,
             "geometry": geometry,
         }
@@ -198,12 +200,9 @@ def _with_digest(task: RenderTask, use: dict[str, Any]) -> dict[str, Any]:  # An
     return use | {"digest": task.assets[use["model_id"]].digest}
 
 
-def _tier(tier: Tier | None, engine: Engine) -> TierUsed | None:
-    if tier is None:
-        return None
+def _tier(task: RenderTask, engine: Engine) -> TierUsed | None:
+    held = task.held
     # On a CPU nothing waits elsewhere: there is one memory.
-    offload = tier.offload if engine.device == "cuda" else "none"
+    held = held if engine.device == "cuda" else held.model_copy(update={"offload": "none"})
     # A model that is whole in memory renders as it would without tiers; that is most of them.
-    if offload == "none" and not tier.vae_tiling:
-        return None
-    return TierUsed(name=tier.name, offload=offload, vae_tiling=tier.vae_tiling)
+    return None if held == Held() else TierUsed(name=task.tier.name if task.tier else "full", **held.model_dump())

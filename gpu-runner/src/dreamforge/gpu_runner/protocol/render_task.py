@@ -8,6 +8,7 @@ from pydantic import Field
 from dreamforge.contracts.models.descriptor import Sha256, Tier, Token, Value
 from dreamforge.contracts.request.completion import IMAGE_STRENGTH, INPAINT_STRENGTH
 from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.gpu_runner.protocol.memory_rungs import Held, Rung
 
 
 class InputImage(Value):
@@ -37,6 +38,8 @@ class RenderTask(Value):
     inputs: Mapping[Sha256, InputImage] = Field(default_factory=dict)
     #: How the model is held in memory; None: whole, in the runner's own precision.
     tier: Tier | None = None
+    #: What this runner has learnt that the model has to be held with beside its tier, to render this shape.
+    rungs: tuple[Rung, ...] = ()
     #: Least time between two previews of an image; None: no previews.
     preview_seconds: float | None = Field(default=None, gt=0)
     #: How many images may be rendered in one run, by the memory there is; 1: each alone.
@@ -54,6 +57,12 @@ class RenderTask(Value):
     def to_render(self) -> tuple[int, ...]:
         """Indexes of the images to render, in order."""
         return tuple(range(self.request.images)) if self.images is None else self.images
+
+    @property
+    def held(self) -> Held:
+        """How its model is held in memory."""
+        tier = self.tier
+        return (Held(offload=tier.offload, vae_tiling=tier.vae_tiling) if tier else Held()).after(self.rungs)
 
     @property
     def strength(self) -> float | None:

@@ -7,17 +7,21 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.request.values import Geometry
+from dreamforge.gpu_runner.machine.memory import system_memory
+from dreamforge.gpu_runner.protocol.memory_rungs import Rung
 from dreamforge.gpu_runner.protocol.recipe import Engine, recipe_for
 from dreamforge.gpu_runner.protocol.render_task import RenderTask, TaskImage
 from dreamforge.gpu_runner.rendering.checks import check_passes
 from dreamforge.gpu_runner.rendering.feature_chain import FeatureChain
 from dreamforge.gpu_runner.rendering.feature_list import standard_features
+from dreamforge.gpu_runner.rendering.features.memory_placement import offload_refusals, rung_refusals
 from dreamforge.gpu_runner.rendering.hooks import RenderedPixels, RenderFeature, StepWatcher
 from dreamforge.gpu_runner.rendering.images import as_bytes, as_bytes_of_each, as_bytes_of_frames, as_image
 from dreamforge.gpu_runner.rendering.passes import PassContext
@@ -40,6 +44,7 @@ from dreamforge.gpu_runner.rendering.step_counter import StepCounter
 from dreamforge.gpu_runner.rendering.together import can_run_together, merged_keywords
 from dreamforge.gpu_runner.rendering.torch_device import TorchDevice
 from dreamforge.gpu_runner.rendering.variants import pipeline_for
+from dreamforge.gpu_runner.rendering.weights import inspected
 from dreamforge.runtime import clock
 
 
@@ -75,6 +80,7 @@ class DiffusersRenderer:
         self._features = FeatureChain(features(self._device.device))
         self._device.limit_to_part(device_shares)
         budget_bytes = resident_bytes or self._device.resident_bytes() // device_shares
+        self._refusals: dict[Path, Mapping[Rung, str]] = {}
         self._pipelines = PipelineCache(self._device, budget_bytes=budget_bytes, place=self._features.place)
 
     @property
@@ -103,7 +109,11 @@ class DiffusersRenderer:
     def load(self, model: ModelKey) -> tuple[int, tuple[str, ...]]:
         """Read a model folder. Errors: RenderFailed."""
         with self._device_errors():
-            return self._pipelines.load(model)
+            self._pipelines.sweep()
+            loaded = self._pipelines.load(model)
+            free_bytes = system_memory().free_bytes
+            self._refusals[model.path] = rung_refusals(self._pipelines.get(model), self.device, free_bytes)
+            return loaded
 
     def warnings(self, task: RenderTask) -> tuple[RenderWarning, ...]:
         """What the files of this model and the features have to say of a task, once each. Errors: RenderFailed."""
@@ -111,6 +121,14 @@ class DiffusersRenderer:
         base = self._pipelines.get(key)
         with self._device_errors():
             return merged((*self._pipelines.warnings(key), *self._features.warnings(base, task)))
+
+    def rung_refusals(self, task: RenderTask) -> Mapping[Rung, str]:
+        """What cannot be done to this model, as of when it was last loaded; before that as of its files' bytes."""
+        path = ModelKey.of_task(task).path
+        if path not in self._refusals:
+            needed_bytes = inspected(task.request.model_id, path).size.loaded_bytes(self._device.dtype.itemsize)
+            return offload_refusals(self.device, needed_bytes, system_memory().free_bytes)
+        return self._refusals[path]
 
     def render(self, task: RenderTask, seed: int, on_step: OnStep) -> RenderedImage:
         """One image, alone, from its own generator, so that its bytes depend on its recipe only."""
@@ -224,16 +242,19 @@ class DiffusersRenderer:
         try:
             yield
         except torch.OutOfMemoryError as error:
-            self._features.release()
-            self._pipelines.clear()
-            raise RenderFailed(FailureReason.OUT_OF_MEMORY, first_line(error)) from error
+            raise self._out_of_memory(error) from error
         except torch.AcceleratorError as error:
             raise RenderFailed(FailureReason.CHILD_CRASHED, first_line(error)) from error
         except RuntimeError as error:
             # The CPU allocator raises a plain RuntimeError; its text is all there is to tell it by.
             if "can't allocate memory" in str(error):
-                raise RenderFailed(FailureReason.OUT_OF_MEMORY, first_line(error)) from error
+                raise self._out_of_memory(error) from error
             raise
+
+    def _out_of_memory(self, error: Exception) -> RenderFailed:
+        """The failure, with all let go that can be loaded again."""
+        self._features.release()
+        return RenderFailed(FailureReason.OUT_OF_MEMORY, first_line(error), self._pipelines.clear())
 
 
 def _size(context: PassContext, pipeline: Pipeline) -> dict[str, int]:

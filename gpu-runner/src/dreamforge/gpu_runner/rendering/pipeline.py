@@ -192,3 +192,10 @@ def obeying(scheduler: Any, report: LoadReport) -> Any:  # Any: see `Pipeline.sc
 def part(class_name: str, **configuration: Any) -> Any:  # Any: diffusers' classes have no types
     """A new part of a pipeline, or a whole one, from its configuration."""
     return getattr(diffusers, class_name)(**configuration)
+
+
+def pipeline_bytes(pipeline: Pipeline) -> int:
+    """What the parameters and buffers of a pipeline take, wherever they are."""
+    modules = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

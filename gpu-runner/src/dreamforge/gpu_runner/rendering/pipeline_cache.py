@@ -10,7 +10,7 @@ import torch
 from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.models.descriptor import Dtype
 from dreamforge.gpu_runner.rendering.load_report import UNREADABLE, LoadReport, WeightsWrong, report_warnings
-from dreamforge.gpu_runner.rendering.pipeline import INDEX_NAME, Pipeline, ReadPipeline, read_pipeline
+from dreamforge.gpu_runner.rendering.pipeline import INDEX_NAME, Pipeline, ReadPipeline, pipeline_bytes, read_pipeline
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, ModelPlacement, RenderFailed, RenderWarning
 from dreamforge.gpu_runner.rendering.torch_device import TorchDevice
 from dreamforge.gpu_runner.rendering.weights import inspected
@@ -41,6 +41,7 @@ class PipelineCache:
     ) -> None:
         self._device, self._budget_bytes, self._place = device, budget_bytes, place
         self._residents: OrderedDict[ModelKey, _Resident] = OrderedDict()
+        self._to_sweep = False
 
     def __contains__(self, model: ModelKey) -> bool:
         return self._settled(model) in self._residents
@@ -76,11 +77,19 @@ class PipelineCache:
                 raise
             unloaded += self.clear()
             read = self._read(key)
-        self._residents[key] = _Resident(read.pipeline, _parameter_bytes(read.pipeline), read.report)
+        self._residents[key] = _Resident(read.pipeline, pipeline_bytes(read.pipeline), read.report)
         return self._residents[key].size_bytes, unloaded
+
+    def sweep(self) -> None:
+        """Give back what a failed run held until its error was gone: `clear` cannot, while it is being raised."""
+        if self._to_sweep:
+            self._to_sweep = False
+            gc.collect()
+            self._device.release()
 
     def clear(self) -> tuple[str, ...]:
         """Let every model go; their ids."""
+        self._to_sweep = True
         return self._drop(list(self._residents))
 
     def _settled(self, model: ModelKey) -> ModelKey:
@@ -120,9 +129,3 @@ class PipelineCache:
 
 def _dtype(key: ModelKey) -> torch.dtype:
     return DTYPES[key.placement.dtype or "float32"]
-
-
-def _parameter_bytes(pipeline: Pipeline) -> int:
-    modules = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
-    tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

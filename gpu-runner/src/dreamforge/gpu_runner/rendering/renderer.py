@@ -6,11 +6,12 @@ A renderer makes one image, or one batch, at a time and knows nothing of frames,
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.events import FailureReason, WarningCode
 from dreamforge.contracts.models.descriptor import Dtype, Tier
+from dreamforge.gpu_runner.protocol.memory_rungs import Held, Offload, Rung
 from dreamforge.gpu_runner.protocol.recipe import Engine, Recipe
 from dreamforge.gpu_runner.protocol.render_task import RenderTask, TaskImage
 
@@ -51,6 +52,8 @@ class RenderFailed(ForgeError):
     code = "render_failed"
     reason: FailureReason
     message: str
+    #: Models that left the memory because of it.
+    released: tuple[str, ...] = ()
 
     @property
     def retryable(self) -> bool:
@@ -95,11 +98,17 @@ class RenderedImage:
 
 @dataclass(frozen=True, slots=True)
 class ModelPlacement:
-    """A tier without its name and its arithmetic: how a model is held in memory. None: the runner's own precision."""
+    """How a model is held in memory: a tier without its name, and rungs. None: the runner's own precision."""
 
     dtype: Dtype | None = None
-    offload: Literal["none", "model", "sequential"] = "none"
+    offload: Offload = "none"
     vae_tiling: bool = False
+    float8_storage: bool = False
+
+    @classmethod
+    def of(cls, dtype: Dtype | None, held: Held) -> "ModelPlacement":
+        """A model held that way."""
+        return cls(dtype, held.offload, held.vae_tiling, held.float8_storage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +123,14 @@ class ModelKey:
     @classmethod
     def of(cls, model_id: str, path: str, digest: str, tier: Tier | None) -> "ModelKey":
         """A model as a message names it."""
-        placement = ModelPlacement(tier.dtype, tier.offload, tier.vae_tiling) if tier else ModelPlacement()
-        return cls(model_id, Path(path), digest, placement)
+        held = Held(offload=tier.offload, vae_tiling=tier.vae_tiling) if tier else Held()
+        return cls(model_id, Path(path), digest, ModelPlacement.of(tier.dtype if tier else None, held))
 
     @classmethod
     def of_task(cls, task: RenderTask) -> "ModelKey":
         """The model that a task is rendered with."""
-        return cls.of(task.request.model_id, task.model.path, task.model.digest, task.tier)
+        placement = ModelPlacement.of(task.tier.dtype if task.tier else None, task.held)
+        return cls(task.request.model_id, Path(task.model.path), task.model.digest, placement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +170,10 @@ class Renderer(Protocol):
 
     def warnings(self, task: RenderTask) -> tuple[RenderWarning, ...]:
         """What its owner should know before the first image, once its model is resident. Errors: RenderFailed."""
+        ...
+
+    def rung_refusals(self, task: RenderTask) -> Mapping[Rung, str]:
+        """What cannot be done to render this task in less memory, and why."""
         ...
 
     def render(self, task: RenderTask, seed: int, on_step: OnStep) -> RenderedImage:

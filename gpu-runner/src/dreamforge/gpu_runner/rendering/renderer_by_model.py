@@ -1,7 +1,8 @@
 """One renderer for all models that a job can name: pipelines, and upscalers. Import this only in the child."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from dreamforge.gpu_runner.protocol.memory_rungs import Rung
 from dreamforge.gpu_runner.protocol.recipe import Engine
 from dreamforge.gpu_runner.protocol.render_task import RenderTask, TaskImage
 from dreamforge.gpu_runner.rendering.diffusers_renderer import DiffusersRenderer
@@ -49,6 +50,10 @@ class RendererByModel:
     def warnings(self, task: RenderTask) -> tuple[RenderWarning, ...]:
         """What the owner of a task should know. Errors: RenderFailed."""
         return self._renderer_of(ModelKey.of_task(task)).warnings(task)
+
+    def rung_refusals(self, task: RenderTask) -> Mapping[Rung, str]:
+        """What cannot be done to render this task in less memory."""
+        return self._renderer_of(ModelKey.of_task(task)).rung_refusals(task)
 
     def render(self, task: RenderTask, seed: int, on_step: OnStep) -> RenderedImage:
         """One image, alone. Errors: RenderFailed."""

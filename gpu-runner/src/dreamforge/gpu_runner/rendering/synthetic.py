@@ -9,11 +9,12 @@ import hashlib
 import platform
 import resource
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 
 from dreamforge.contracts.request.values import Geometry
 from dreamforge.gpu_runner.machine.memory import system_memory
+from dreamforge.gpu_runner.protocol.memory_rungs import HELD_RUNGS, Rung
 from dreamforge.gpu_runner.protocol.recipe import Engine, recipe_for
 from dreamforge.gpu_runner.protocol.render_task import RenderTask, TaskImage
 from dreamforge.gpu_runner.rendering.png import FILTER_NONE
@@ -76,6 +77,10 @@ class SyntheticRenderer:
     def warnings(self, task: RenderTask) -> tuple[RenderWarning, ...]:  # noqa: ARG002 - any task will do
         """None: a mosaic shows nothing of its prompt."""
         return ()
+
+    def rung_refusals(self, task: RenderTask) -> Mapping[Rung, str]:  # noqa: ARG002 - any task will do
+        """All that changes how a model is held: there is none."""
+        return dict.fromkeys(HELD_RUNGS, "there is no model")
 
     def render(self, task: RenderTask, seed: int, on_step: OnStep) -> RenderedImage:
         """The mosaic of one seed, after as many steps as asked."""

@@ -1,9 +1,12 @@
 """Renders jobs whose model is an upscaler: the image that they name, enlarged. Import this only in the child."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 
 from dreamforge.contracts.events import FailureReason, WarningCode
+from dreamforge.gpu_runner.protocol.memory_rungs import HELD_RUNGS, Rung
 from dreamforge.gpu_runner.protocol.recipe import Engine, recipe_for
 from dreamforge.gpu_runner.protocol.render_task import ModelFiles, RenderTask
 from dreamforge.gpu_runner.rendering.prepared_inputs import image_of
@@ -39,6 +42,10 @@ class UpscaleRenderer:
         """What was done to the image before. Errors: RenderFailed(invalid_request)."""
         notes = image_of(task).notes
         return (RenderWarning(WarningCode.INPUT_CONVERTED, f"init_image: {', '.join(notes)}"),) if notes else ()
+
+    def rung_refusals(self, task: RenderTask) -> Mapping[Rung, str]:  # noqa: ARG002 - the same for any
+        """All that changes how a model is held: an upscaler is small, and goes over its image in tiles anyway."""
+        return dict.fromkeys(HELD_RUNGS, "it is an upscaler")
 
     def render(self, task: RenderTask, seed: int, on_step: OnStep) -> RenderedImage:
         """The image enlarged by the network, and brought to the size of the request. Errors: RenderFailed."""

@@ -23,6 +23,7 @@ from dreamforge.gpu_runner.protocol.messages import (
     ModelLoaded,
     Ready,
     Render,
+    RungsLearnt,
     StepDone,
     Unloaded,
     Warned,
@@ -60,6 +61,8 @@ class ChildSupervisor:
     on_change: Callable[[], None] = lambda: None
     #: Called with the id of a model that was loaded, the seconds it took and its bytes.
     on_loaded: Callable[[str, float, int], None] = lambda _model_id, _seconds, _bytes: None
+    #: Called with what the child learns of the memory that a shape needs.
+    on_memory: Callable[[BatchLearnt | RungsLearnt], None] = lambda _message: None
     #: What the present child said of itself; None while there is none that is ready.
     ready: Ready | None = None
     #: Bytes by model id, of what is loaded now.
@@ -178,6 +181,9 @@ class ChildSupervisor:
                 self._note_model(message)
             case BatchLearnt():
                 self._learn(message)
+                self.on_memory(message)
+            case RungsLearnt():
+                self.on_memory(message)
             case StepDone() | Image() | Warned():
                 self._deliver(message.task_id, message)
             case Done() | Failed() | Cancelled():

@@ -7,11 +7,13 @@ from pydantic import ValidationError
 
 from dreamforge.contracts.errors import SizeNotSupported
 from dreamforge.contracts.events import FailureReason, JobAssigned
+from dreamforge.contracts.fleet import batch_shape
 from dreamforge.contracts.models.descriptor import Tier
 from dreamforge.contracts.models.vram import images_that_fit
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gpu_runner.protocol.render_task import ModelFiles, RenderTask
 from dreamforge.gpu_runner.supervisor.input_cache import InputCache
+from dreamforge.gpu_runner.supervisor.learnt_memory import LearntMemory
 from dreamforge.gpu_runner.supervisor.local_models import LocalModel
 from dreamforge.gpu_runner.supervisor.task_monitor import AttemptLost
 
@@ -28,6 +30,8 @@ class RenderTaskFactory:
     preview_seconds: float | None = None
     batch_max: int = 1
     budget_bytes: Callable[[], int] = lambda: 0
+    #: What was learnt of a shape on this device; None: nothing is kept.
+    learnt: LearntMemory | None = None
 
     async def task_for(
         self, task_id: str, request: RenderRequest, assigned: JobAssigned, images: tuple[int, ...]
@@ -36,6 +40,9 @@ class RenderTaskFactory:
         inputs = {sha256: await self.inputs.fetch(sha256) for sha256 in request.uploads}
         model = self._model(request.model_id)
         tier = _tier(model, assigned.tier)
+        shape = batch_shape(request.model_id, request.width_px, request.height_px, request.frames or 1)
+        learnt = self.learnt.of(shape) if self.learnt else None
+        fits = (learnt.fits if learnt else None) or self.batch_max
         try:
             return RenderTask(
                 task_id=task_id,
@@ -45,7 +52,8 @@ class RenderTaskFactory:
                 inputs=inputs,
                 tier=tier,
                 preview_seconds=self.preview_seconds,
-                together_max=self._together_max(model, tier, request),
+                together_max=min(fits, self._together_max(model, tier, request)),
+                rungs=learnt.rungs if learnt else (),
                 images=images,
             )
         except ValidationError as error:

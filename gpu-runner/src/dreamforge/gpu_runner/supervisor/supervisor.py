@@ -32,6 +32,7 @@ from dreamforge.gpu_runner.supervisor.heartbeat import (
 )
 from dreamforge.gpu_runner.supervisor.input_cache import InputCache
 from dreamforge.gpu_runner.supervisor.interrupts import Interrupts
+from dreamforge.gpu_runner.supervisor.learnt_memory import LearntMemory
 from dreamforge.gpu_runner.supervisor.model_offer import ModelOffer
 from dreamforge.gpu_runner.supervisor.model_read_ahead import ModelReadAhead
 from dreamforge.gpu_runner.supervisor.models_watcher import ModelsWatcher
@@ -60,6 +61,7 @@ class Supervisor:
     store: EventStore = field(init=False)
     bucket: ClaimedBucket = field(init=False)
     times: RunTimes = field(init=False)
+    memory: LearntMemory = field(init=False)
     child: ChildSupervisor = field(init=False)
     attempts: AttemptManager = field(init=False)
     ending: EndingAttempts = field(init=False)
@@ -88,8 +90,13 @@ class Supervisor:
         self.progress = ProgressPublisher(self.bus, source)
         self.registration = RunnerRegistration(self.bus, self.store)
         self.offer = ModelOffer(settings, self.registration, on_offer=self._offer)
+        learnt = settings.state_dir / "learnt-memory" / f"{settings.runner_id}.json"
+        self.memory = LearntMemory(learnt, now=clock.now)
         self.child = ChildSupervisor(
-            child_options(settings), on_change=self._child_changed, on_loaded=self.times.loaded
+            child_options(settings),
+            on_change=self._child_changed,
+            on_loaded=self.times.loaded,
+            on_memory=self.memory.learn,
         )
         files = self.offer.models if settings.runner_renderer == "diffusers" else {}
         self.read_ahead = ModelReadAhead(files, resident=lambda: self.child.resident)
@@ -106,6 +113,7 @@ class Supervisor:
         """Begin to send heartbeats and to serve. When told to stop, attempts are drained before the parts end."""
         self.device = await asyncio.to_thread(self._probe)
         logger.info("found {}", self.device)
+        self.memory.open(f"{self.device.name}, {self.device.total_bytes} bytes")
         if self.device.kind == "cuda":
             await self._lock_device(lifetime)
             self.watch = DeviceWatch(self.settings.runner_gpu_index)
@@ -215,6 +223,7 @@ class Supervisor:
                 self.settings.runner_preview_seconds or None,
                 self.settings.batch_max,
                 lambda: budget_bytes(self.device, self.child.resident, self.settings.runner_device_shares),
+                self.memory,
             ),
             slots=RenderSlots(asyncio.Semaphore(self.settings.runner_slots), self.child.render),
             ending=self.ending,

@@ -38,7 +38,8 @@ class BatchBounds:
 
     def _tell(self, task: RenderTask) -> None:
         shape = _shape(task)
-        self._send(BatchLearnt(shape=shape, bound=self.of(task), seconds=self._times.fastest(shape)))
+        fits = self._times.fits(shape)
+        self._send(BatchLearnt(shape=shape, bound=self.of(task), seconds=self._times.fastest(shape), fits=fits))
 
 
 def _may_grow(task: RenderTask) -> bool:

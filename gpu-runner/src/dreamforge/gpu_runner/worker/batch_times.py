@@ -71,6 +71,11 @@ class BatchTimes:
         seen = self._shapes.setdefault(shape, _Seen())
         seen.too_many = min(size, seen.too_many or size)
 
+    def fits(self, shape: str) -> int | None:
+        """How many images fit at most; None: no run has failed."""
+        too_many = self._shapes.get(shape, _Seen()).too_many
+        return max(1, too_many - 1) if too_many else None
+
     def fastest(self, shape: str) -> dict[int, float]:
         """The least seconds an image and step, by size."""
         seen = self._shapes.get(shape, _Seen())

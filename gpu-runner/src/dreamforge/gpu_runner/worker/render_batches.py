@@ -14,7 +14,7 @@ def run_key(image: TaskImage) -> Hashable:
     task = image.task
     if (key := batch_key(task.request)) is None:
         return task.task_id, image.index
-    return key, task.model_dump_json(include={"model", "assets", "tier"})
+    return key, task.model_dump_json(include={"model", "assets", "tier", "rungs"})
 
 
 def next_batch(waiting: Sequence[TaskImage], bound: Bound) -> tuple[RenderBatch, tuple[TaskImage, ...]]:

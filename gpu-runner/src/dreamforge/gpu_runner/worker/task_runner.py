@@ -1,12 +1,14 @@
 """Tasks from their Render message to their last frames: the child's main job, apart from any socket or torch."""
 
 import hashlib
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from loguru import logger
 
 from dreamforge.contracts.events import FailureReason
+from dreamforge.gpu_runner.protocol.memory_rungs import Rung
 from dreamforge.gpu_runner.protocol.messages import (
     Image,
     Load,
@@ -31,6 +33,7 @@ from dreamforge.gpu_runner.rendering.renderer import (
 )
 from dreamforge.gpu_runner.worker.batch_bounds import BatchBounds
 from dreamforge.gpu_runner.worker.finishing import AtOnce, Finishing
+from dreamforge.gpu_runner.worker.memory_rungs_taken import MemoryRungsTaken
 from dreamforge.gpu_runner.worker.open_tasks import IsCancelled, OpenTasks, Send, short
 from dreamforge.gpu_runner.worker.render_batches import RenderBatch, halves, next_batch
 
@@ -47,6 +50,7 @@ class TaskRunner:
         self._renderer, self._send, self._clock = renderer, send, clock
         self._finishing = finishing or AtOnce()
         self._bounds = BatchBounds(renderer, send)
+        self._rungs = MemoryRungsTaken(renderer, send)
 
     def load(self, message: Load) -> None:
         """Have a model resident; a failure is reported and does not end the child."""
@@ -75,7 +79,7 @@ class TaskRunner:
             for task in tasks:
                 self._begin(task, work)
             waiting = tuple(TaskImage(task, index) for task in tasks for index in task.to_render)
-            while waiting := work.open(waiting):
+            while waiting := tuple(self._rungs.of(image) for image in work.open(waiting)):
                 batch, waiting = next_batch(waiting, self._bounds.of)
                 self._render_batch(batch, work)
         except RenderFailed as failure:  # of the device, and so of every task
@@ -83,6 +87,8 @@ class TaskRunner:
                 work.fail(task, failure)
             self._finishing.flush()  # the worker leaves
             return failure.reason
+        finally:
+            self._rungs.ended(tasks)
         return None
 
     def _begin(self, task: RenderTask, work: OpenTasks) -> None:
@@ -91,13 +97,39 @@ class TaskRunner:
         if task not in work:
             return
         try:
-            self._load(ModelKey.of_task(task))
-            self._warn(task, self._renderer.warnings(task), None)
+            held = self._load_somehow(task).task
+            self._warn(task, self._renderer.warnings(held), None)
         except Exception as error:
             self._fail(task, error, work)
         else:
             if not task.to_render:
                 work.done(task)
+
+    def _load_somehow(self, task: RenderTask) -> TaskImage:
+        """Load its model with the rungs that it needs to fit at all. Errors: RenderFailed."""
+        while True:
+            image = self._rungs.of(TaskImage(task, 0))
+            try:
+                self._load(ModelKey.of_task(image.task))
+            except RenderFailed as error:
+                failure = error
+                drop_frames(error)
+            else:
+                return image
+            self._climb((image,), failure)
+
+    def _climb(self, batch: RenderBatch, failure: RenderFailed) -> Rung:
+        """The next means against a failure for want of memory. Errors: RenderFailed, of any other one or without."""
+        for model_id in failure.released:
+            self._send(Unloaded(model_id=model_id))
+        if failure.reason is not FailureReason.OUT_OF_MEMORY:
+            raise failure
+        taken = self._rungs.take(batch, failure)
+        if taken.rung is None:
+            message = f"{failure.message}; nothing is left to try ({taken.reasons})"
+            raise RenderFailed(failure.reason, message) from failure
+        logger.warning("{} images of {} ran out of memory: {}", len(batch), batch[0].task.request.model_id, taken.rung)
+        return taken.rung
 
     def _render_batch(self, batch: RenderBatch, work: OpenTasks) -> None:
         """Render a batch, or its halves if that fails: an image that cannot be rendered fails its own task only.
@@ -105,7 +137,7 @@ class TaskRunner:
         Errors: RenderFailed of the device.
         """
         work.drop_cancelled()
-        if not (batch := work.open(batch)):
+        if not (batch := tuple(self._rungs.of(image) for image in work.open(batch))):
             return
         try:
             self._load(ModelKey.of_task(batch[0].task))  # it leaves memory where a run did not fit beside it
@@ -114,24 +146,54 @@ class TaskRunner:
         except RenderCancelled:
             return
         except Exception as error:
-            self._recover(batch, error, work)
+            failure = as_failure(error)
+            drop_frames(error)
+        else:
+            self._rendered(batch, rendered, (started, work_started), work)
             return
+        self._recover(batch, failure, work)
+
+    def _rendered(
+        self,
+        batch: RenderBatch,
+        rendered: Sequence[RenderedImage | None],
+        since: tuple[float, float],
+        work: OpenTasks,
+    ) -> None:
+        """After a run that ended well; `since`: the clock and the work of the device when it was begun."""
+        started, work_started = since
         seconds = (self._clock() - started) / len(batch)
+        self._rungs.worked(batch)
         if None not in rendered:
             self._bounds.ran(batch, (self._renderer.work_seconds() - work_started) / len(batch))
         for image, result in zip(batch, rendered, strict=True):
             self._finish(image, result, seconds, work)
 
-    def _recover(self, batch: RenderBatch, error: Exception, work: OpenTasks) -> None:
+    def _recover(self, batch: RenderBatch, failure: RenderFailed, work: OpenTasks) -> None:
         """After a run that failed: its halves, or the end of the one task that cannot be rendered."""
-        if len(batch) == 1:
-            self._fail(batch[0].task, error, work)
-            return
-        failure = as_failure(error)
         self._raise_if_of_the_device(failure)
-        logger.warning("{} images together failed ({}); rendering halves", len(batch), failure)
         if failure.reason is FailureReason.OUT_OF_MEMORY:
+            self._recover_memory(batch, failure, work)
+        elif len(batch) == 1:
+            self._fail(batch[0].task, failure, work)
+        else:
+            logger.warning("{} images together failed ({}); rendering halves", len(batch), failure)
+            self._render_halves(batch, work)
+
+    def _recover_memory(self, batch: RenderBatch, failure: RenderFailed, work: OpenTasks) -> None:
+        """The same images with the next rung, or the end of the one task that no rung is left for."""
+        try:
+            rung = self._climb(batch, failure)
+        except RenderFailed as last:
+            self._fail(batch[0].task, last, work)
+            return
+        if rung is Rung.SMALLER_BATCH:
             self._bounds.did_not_fit(batch)
+            self._render_halves(batch, work)
+        else:
+            self._render_batch(batch, work)
+
+    def _render_halves(self, batch: RenderBatch, work: OpenTasks) -> None:
         for half in halves(batch):
             self._render_batch(half, work)
 
@@ -246,6 +308,14 @@ class TaskRunner:
         for model_id in unloaded:
             self._send(Unloaded(model_id=model_id))
         self._send(ModelLoaded(model_id=model.model_id, seconds=self._clock() - started, bytes=size_bytes))
+
+
+def drop_frames(error: BaseException) -> None:
+    """Let go of the tensors that a traceback holds, so that the next try has their memory."""
+    at: BaseException | None = error
+    while at is not None:
+        traceback.clear_frames(at.__traceback__)
+        at.__traceback__, at = None, at.__cause__ or at.__context__
 
 
 def as_failure(error: Exception) -> RenderFailed:

@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 
+from dreamforge.contracts.readable_sizes import readable_size
+from dreamforge.gpu_runner.protocol.memory_rungs import Rung
 from dreamforge.gpu_runner.rendering.hooks import RenderedPixels, RenderFeature, RunPass
 from dreamforge.gpu_runner.rendering.passes import PassContext
-from dreamforge.gpu_runner.rendering.pipeline import Pipeline
+from dreamforge.gpu_runner.rendering.pipeline import Pipeline, pipeline_bytes
 from dreamforge.gpu_runner.rendering.renderer import ModelPlacement
 
 
@@ -23,10 +25,17 @@ class MemoryPlacement(RenderFeature):
         """Move a pipeline to the device, or have its parts wait in the host's memory."""
         whole: Any = pipeline  # Any: what only some pipelines can do is in no type
         vae = whole.components.get("vae")
+        if placement.float8_storage:  # before it is moved: the wide weights may not fit
+            denoiser = denoiser_of(pipeline)
+            denoiser.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=denoiser.dtype)
         if placement.vae_tiling and hasattr(vae, "enable_tiling"):
             vae.enable_tiling()
         if placement.offload == "model":
             whole.enable_model_cpu_offload(device=self._device)
+        elif placement.offload == "group":
+            whole.enable_group_offload(
+                onload_device=self._device, offload_type="leaf_level", use_stream=self._device.type == "cuda"
+            )
         elif placement.offload == "sequential":
             whole.enable_sequential_cpu_offload(device=self._device)
         else:
@@ -46,6 +55,33 @@ class MemoryPlacement(RenderFeature):
         finally:
             variant.remove_all_hooks()
             base.maybe_free_model_hooks()  # which hooks its parts again
+
+
+def denoiser_of(pipeline: Pipeline) -> Any:  # Any: a class of each family
+    """The network that takes most of the memory; None in a pipeline without one."""
+    return pipeline.components.get("transformer") or pipeline.components.get("unet")
+
+
+def rung_refusals(pipeline: Pipeline, device: torch.device, host_free_bytes: int) -> dict[Rung, str]:
+    """What `place` cannot do to this pipeline on this device, and why. Sizes in bytes."""
+    refused = offload_refusals(device, pipeline_bytes(pipeline), host_free_bytes)
+    if not hasattr(pipeline.components.get("vae"), "enable_tiling"):
+        refused[Rung.TILED_DECODE] = "its autoencoder decodes no tiles"
+    if not hasattr(denoiser_of(pipeline), "enable_layerwise_casting"):
+        refused[Rung.FLOAT8_STORAGE] = "its denoiser takes no other storage"
+    return refused
+
+
+def offload_refusals(device: torch.device, model_bytes: int, host_free_bytes: int) -> dict[Rung, str]:
+    """Why a model of so many bytes cannot wait in the host's memory; empty: it can."""
+    if device.type != "cuda":
+        why = "the model is in the host's memory anyway"
+    elif model_bytes > host_free_bytes:
+        needed, free = readable_size(model_bytes), readable_size(host_free_bytes)
+        why = f"the host's memory is full: {needed} are needed, {free} are free"
+    else:
+        return {}
+    return dict.fromkeys((Rung.OFFLOAD_MODEL, Rung.OFFLOAD_GROUP), why)
 
 
 def _tidied(base: Pipeline, proceed: RunPass) -> RenderedPixels:

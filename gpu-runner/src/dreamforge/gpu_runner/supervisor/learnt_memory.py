@@ -1,0 +1,86 @@
+"""What renders of each shape were seen to need of this device's memory, kept over restarts of child and runner."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from loguru import logger
+from pydantic import AwareDatetime, Field, ValidationError
+
+from dreamforge.contracts.measured_times import SHAPES_MAX
+from dreamforge.contracts.models.descriptor import Value
+from dreamforge.gpu_runner.protocol.memory_rungs import Rung
+from dreamforge.gpu_runner.protocol.messages import BatchLearnt, RungsLearnt
+
+#: A choice: what was learnt while something else was in the way is tried anew after a week.
+KEPT = timedelta(days=7)
+
+
+class ShapeMemory(Value):
+    """Of one shape (see `contracts.fleet.batch_shape`), and since when it is known."""
+
+    at: AwareDatetime
+    rungs: tuple[Rung, ...] = ()
+    #: The most bytes that the child had held by the last such render; 0: no rung was needed.
+    peak_bytes: int = Field(default=0, ge=0)
+    #: How many images of one run fit; None: as many as were tried.
+    fits: int | None = Field(default=None, ge=1)
+
+
+class DeviceMemory(Value):
+    """The file: shapes of one device, the one that was learnt last at the end."""
+
+    device: str = ""
+    shapes: dict[str, ShapeMemory] = Field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class LearntMemory:
+    """Reads `path` once a device is known, and writes it with each change. A file that is none is an empty one."""
+
+    path: Path
+    now: Callable[[], datetime]
+    _known: DeviceMemory = field(default_factory=DeviceMemory)
+
+    def open(self, device: str) -> None:
+        """Take what the file says of this device; of another one it says nothing."""
+        read = self._read()
+        self._known = read if read.device == device else DeviceMemory(device=device)
+
+    def of(self, shape: str) -> ShapeMemory:
+        """What is known of a shape, and not too old."""
+        known = self._known.shapes.get(shape)
+        return known if known and self.now() - known.at < KEPT else ShapeMemory(at=self.now())
+
+    def learn(self, message: BatchLearnt | RungsLearnt) -> None:
+        """Keep what a child has learnt."""
+        before = self.of(message.shape)
+        changed = before.model_copy(
+            update=message.model_dump(include={"rungs", "peak_bytes", "fits"}, exclude_none=True)
+        )
+        if changed == before:
+            return
+        shapes = {shape: each for shape, each in self._known.shapes.items() if shape != message.shape}
+        shapes[message.shape] = changed
+        latest = dict(list(shapes.items())[-SHAPES_MAX:])
+        self._known = DeviceMemory(device=self._known.device, shapes=latest)
+        self._write()
+
+    def _read(self) -> DeviceMemory:
+        try:
+            return DeviceMemory.model_validate_json(self.path.read_bytes())
+        except FileNotFoundError:
+            return DeviceMemory()
+        except (OSError, ValidationError) as error:
+            logger.warning("what was learnt of memory is forgotten: {} does not read: {}", self.path, error)
+            return DeviceMemory()
+
+    def _write(self) -> None:
+        draft = self.path.with_suffix(".draft")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(self._known.model_dump_json())
+            draft.replace(self.path)
+        except OSError as error:
+            logger.warning("what was learnt of memory is lost with this process: {}", error)

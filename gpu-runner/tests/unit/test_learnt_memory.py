@@ -1,0 +1,54 @@
+"""What was learnt of memory outlives the runner, and no more than it should."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from dreamforge.contracts.measured_times import SHAPES_MAX
+from dreamforge.gpu_runner.protocol.memory_rungs import Rung
+from dreamforge.gpu_runner.protocol.messages import BatchLearnt, RungsLearnt
+from dreamforge.gpu_runner.supervisor.learnt_memory import KEPT, LearntMemory
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+TILED = RungsLearnt(shape="m 64x64", rungs=(Rung.TILED_DECODE,), peak_bytes=7)
+
+
+def opened(path: Path, device: str = "GPU", now: datetime = NOW) -> LearntMemory:
+    memory = LearntMemory(path, now=lambda: now)
+    memory.open(device)
+    return memory
+
+
+def test_a_runner_that_starts_again_knows_rungs_and_bounds(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "r.json"
+    first = opened(path)
+    first.learn(TILED)
+    first.learn(BatchLearnt(shape=TILED.shape, bound=2, seconds={}, fits=3))
+    opened(path).learn(BatchLearnt(shape=TILED.shape, bound=2, seconds={}))  # of a child that has not failed
+    known = opened(path).of(TILED.shape)
+    assert (known.rungs, known.peak_bytes, known.fits) == (TILED.rungs, 7, 3)
+    assert opened(path).of("m 128x128").rungs == ()
+
+
+def test_another_device_and_a_later_week_begin_anew(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    opened(path).learn(TILED)
+    assert opened(path, "another GPU").of(TILED.shape).rungs == ()
+    assert opened(path, now=NOW + KEPT - timedelta(seconds=1)).of(TILED.shape).rungs == TILED.rungs
+    assert opened(path, now=NOW + KEPT).of(TILED.shape).rungs == ()
+
+
+def test_a_file_that_is_broken_is_an_empty_one(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    path.write_text('{"device": "GPU", "shapes": {"m 64x64": {"rungs": ["prayer"]}}}')
+    memory = opened(path)
+    assert memory.of(TILED.shape).rungs == ()
+    memory.learn(TILED)
+    assert opened(path).of(TILED.shape).rungs == TILED.rungs
+
+
+def test_the_shape_that_was_learnt_longest_ago_is_forgotten_first(tmp_path: Path) -> None:
+    memory = opened(tmp_path / "r.json")
+    for number in range(SHAPES_MAX + 1):
+        memory.learn(TILED.model_copy(update={"shape": str(number)}))
+    assert memory.of("0").rungs == ()
+    assert memory.of("1").rungs == memory.of(str(SHAPES_MAX)).rungs == TILED.rungs
