@@ -36,18 +36,20 @@ class FamilyDefaults:
     frames: int | None = None
     frames_per_second: int | None = None
     frames_per_latent: int = 1
+    frame_bytes_per_px: int = 0
 
 
 class _Video(TypedDict):
     frames_per_second: int
     frames_per_latent: int
+    frame_bytes_per_px: int
 
 
-_WAN_16: _Video = {"frames_per_second": 16, "frames_per_latent": 4}
-_WAN_24: _Video = {"frames_per_second": 24, "frames_per_latent": 4}
-_LTX: _Video = {"frames_per_second": 24, "frames_per_latent": 8}
 #: Of a finished frame while a video is decoded: three colours in float32, once more as it is scaled and copied.
 FRAME_BYTES_PER_PX = 2 * 3 * SINGLE_BYTES
+_WAN_16: _Video = {"frames_per_second": 16, "frames_per_latent": 4, "frame_bytes_per_px": FRAME_BYTES_PER_PX}
+_WAN_24: _Video = {**_WAN_16, "frames_per_second": 24}
+_LTX: _Video = {"frames_per_second": 24, "frames_per_latent": 8, "frame_bytes_per_px": 115 + FRAME_BYTES_PER_PX}
 FAMILY_DEFAULTS = {
     "stable-diffusion": FamilyDefaults(65536, 3072, 8, 256, 1024, 512, 30, 7.5),
     "stable-diffusion-2": FamilyDefaults(65536, 3072, 8, 256, 1536, 768, 30, 7.5),
@@ -67,11 +69,13 @@ FAMILY_DEFAULTS = {
     "hidream": FamilyDefaults(131072, 4096, 16, 256, 1024, 1024, 50, 5.0),
     "sana": FamilyDefaults(262144, 5120, 32, 512, 2048, 1024, 20, 4.5, vae_scale=32),
     "sana-sprint": FamilyDefaults(262144, 5120, 32, 512, 1024, 1024, 2, 4.5, vae_scale=32),
-    # Five seconds each. Bytes per latent are those of one frame.
-    "wan": FamilyDefaults(49152, 8192, 16, 256, 1280, 832, 50, 5.0, height_px=480, frames=81, **_WAN_16),
-    "wan-i2v": FamilyDefaults(49152, 8192, 16, 256, 1280, 832, 40, 5.0, height_px=480, frames=81, **_WAN_16),
-    "wan-ti2v": FamilyDefaults(131072, 8192, 32, 256, 1280, 1280, 50, 5.0, 16, height_px=704, frames=121, **_WAN_24),
-    "ltx": FamilyDefaults(262144, 6144, 32, 256, 1280, 704, 50, 3.0, 32, height_px=480, frames=121, **_LTX),
+    # Five seconds each. Bytes are those that `bench.activations` counts on the meta device, and 15 % more: Wan 14B
+    # takes 28,320 a latent and 10,328 a pixel, its smaller one 20,704 and 10,982, LTX 131,584 and, since it decodes all
+    # frames at once, 100 a pixel and frame.
+    "wan": FamilyDefaults(32768, 12288, 16, 256, 1280, 832, 50, 5.0, height_px=480, frames=81, **_WAN_16),
+    "wan-i2v": FamilyDefaults(32768, 12288, 16, 256, 1280, 832, 40, 5.0, height_px=480, frames=81, **_WAN_16),
+    "wan-ti2v": FamilyDefaults(24576, 12800, 32, 256, 1280, 1280, 50, 5.0, 16, height_px=704, frames=121, **_WAN_24),
+    "ltx": FamilyDefaults(155648, 1024, 32, 256, 1280, 704, 50, 3.0, 32, height_px=480, frames=121, **_LTX),
     # Of any pipeline: the largest needs, and the coarsest multiple.
     "diffusers": FamilyDefaults(98304, 5120, 16, 256, 2048, 1024, 30, 5.0),
 }
@@ -89,7 +93,7 @@ def vram_of(family: str, weights_bytes: int) -> VramProfile:
         overhead_bytes=GIB,
         vae_scale=known.vae_scale,
         frames_per_latent=known.frames_per_latent,
-        frame_bytes_per_px=0 if known.frames is None else FRAME_BYTES_PER_PX,
+        frame_bytes_per_px=known.frame_bytes_per_px,
     )
 
 
