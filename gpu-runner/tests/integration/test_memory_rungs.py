@@ -136,3 +136,24 @@ def test_a_device_that_is_too_small_for_every_rung_fails_with_the_numbers(
     assert "the model is in the host's memory anyway" in failed.message
     limited.limit_bytes = None
     assert files(run(renderer, a_task(cache, "b")))
+
+
+@pytest.mark.gpu
+def test_a_gpu_that_is_full_renders_on_with_the_next_rung(cache: Path, torch_gpu: None) -> None:
+    """All but what the device holds already is taken by another tensor, until a rung that offloads is in use."""
+    import torch
+
+    from dreamforge.gpu_runner.rendering.diffusers_renderer import DiffusersRenderer
+
+    renderer = DiffusersRenderer(device="cuda", dtype="float32", threads=1)
+    before = files(run(renderer, a_task(cache, "a")))
+    whole_bytes = torch.cuda.max_memory_reserved()
+    total_bytes = renderer.device_report().total_bytes
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(0.9 * whole_bytes / total_bytes)
+    try:
+        heard = run(renderer, a_task(cache, "b"))
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert codes(heard)
+    assert len(before) == len(files(heard)) == 1

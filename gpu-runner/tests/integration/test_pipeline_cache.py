@@ -124,16 +124,17 @@ def check_parts_that_wait(cache: Path, tmp_path: Path, family: str, apart: Model
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("offload", ["model", "group"])
 def test_parts_that_wait_elsewhere_render_the_same_image_in_every_mode(
-    cache: Path, tmp_path: Path, family: str
+    cache: Path, tmp_path: Path, family: str, offload: Any
 ) -> None:
     """The hooks are the ones of a GPU; that both memories are the CPU's is all that differs."""
-    check_parts_that_wait(cache, tmp_path, family, ModelPlacement(offload="model"), "cpu")
+    check_parts_that_wait(cache, tmp_path, family, ModelPlacement(offload=offload), "cpu")
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("offload", ["model", "sequential"])
+@pytest.mark.parametrize("offload", ["model", "group", "sequential"])
 def test_parts_that_wait_in_the_hosts_memory_render_the_same_image(
     cache: Path, tmp_path: Path, torch_gpu: None, family: str, offload: Any
 ) -> None:
