@@ -2,14 +2,32 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
+from runner_testkit.tasks import render_task
+
+from dreamforge.contracts.events import Decision, JobAssigned
 from dreamforge.contracts.measured_times import SHAPES_MAX
+from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.gpu_runner.protocol.memory_rungs import Rung
 from dreamforge.gpu_runner.protocol.messages import BatchLearnt, RungsLearnt
+from dreamforge.gpu_runner.supervisor.input_cache import InputCache
 from dreamforge.gpu_runner.supervisor.learnt_memory import KEPT, LearntMemory
+from dreamforge.gpu_runner.supervisor.local_models import LocalModel
+from dreamforge.gpu_runner.supervisor.render_tasks import RenderTaskFactory
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TILED = RungsLearnt(shape="m 64x64", rungs=(Rung.TILED_DECODE,), peak_bytes=7)
+
+ASSIGNED = JobAssigned(
+    at=NOW,
+    attempt=1,
+    runner_id="r",
+    instance_id="i",
+    preset="p",
+    estimated_vram_bytes=0,
+    decision=Decision(waited_seconds=0, effective_priority=5, queue_length=0, required_bytes=0, candidates=()),
+)
 
 
 def opened(path: Path, device: str = "GPU", now: datetime = NOW) -> LearntMemory:
@@ -52,3 +70,22 @@ def test_the_shape_that_was_learnt_longest_ago_is_forgotten_first(tmp_path: Path
         memory.learn(TILED.model_copy(update={"shape": str(number)}))
     assert memory.of("0").rungs == ()
     assert memory.of("1").rungs == memory.of(str(SHAPES_MAX)).rungs == TILED.rungs
+
+
+async def test_a_task_begins_with_what_was_learnt_of_its_shape(tmp_path: Path) -> None:
+    memory = opened(tmp_path / "r.json")
+    request, other = render_task(model_id="m").request, render_task(model_id="m", width_px=128).request
+    memory.learn(TILED)
+    memory.learn(BatchLearnt(shape=TILED.shape, bound=2, seconds={}, fits=3))
+    descriptor = ModelDescriptor(
+        model_id="m",
+        family="f",
+        digest="0" * 64,
+        vram=VramProfile(resident_bytes=1, denoise_bytes_per_latent=0, decode_bytes_per_px=0),
+        presets=(Preset(name="p", width_px=64, height_px=64, steps=1, guidance_scale=0),),
+    )
+    models, inputs = {"m": LocalModel(descriptor, tmp_path)}, cast(InputCache, None)  # no image is fetched
+    factory = RenderTaskFactory(models, inputs, batch_max=8, budget_bytes=lambda: 2**30, learnt=memory)
+    task, fresh = [await factory.task_for("t", each, ASSIGNED, (0,)) for each in (request, other)]
+    assert (task.rungs, task.together_max) == (TILED.rungs, 3)
+    assert (fresh.rungs, fresh.together_max) == ((), 8)
