@@ -53,9 +53,9 @@ class FleetCapacity:
             judged[runner_id] = judge(shape, self.models, self.loads[runner_id])
         return judged[runner_id]
 
-    def best(self, shape: Needs) -> Candidate | None:
+    def best(self, shape: Needs, without: frozenset[str] = frozenset()) -> Candidate | None:
         """The open runner with the highest score, of equal ones the first by name; None if none can take it now."""
-        found = [c for name in self.open if (c := self.candidate(shape, name)).score is not None]
+        found = [c for name in self.open - without if (c := self.candidate(shape, name)).score is not None]
         return min(found, key=best_first, default=None)
 
     def can_take(self, shape: Needs) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from dreamforge.contracts.events import AttemptFailed, Decision, JobAssigned, JobEvent, JobRequested
+from dreamforge.contracts.events import AttemptFailed, Decision, FailureReason, JobAssigned, JobEvent, JobRequested
 from dreamforge.contracts.jobs.course import JobCourse, Status, advance, changed, fields_after
 from dreamforge.contracts.placement import Needs, needs_of
 from dreamforge.contracts.request.batch_key import batch_key
@@ -71,6 +71,8 @@ class OpenJob(JobCourse):
     reserved_bytes: int = 0
     ends_at: datetime | None = None
     """When its runner is expected to have finished it; None: nothing measured says."""
+    out_of_memory_on: frozenset[str] = frozenset()
+    """Runners that had nothing left to try against a want of memory: others are asked first."""
 
     @property
     def stage(self) -> Stage:
@@ -142,7 +144,11 @@ def evolved(job: OpenJob, event: JobEvent, sequence: int) -> OpenJob:
             given = {"reserved_bytes": event.estimated_vram_bytes, "ends_at": promised_end(event.decision, event.at)}
             return advance(job, event, version=sequence, promised=False, due=False, **given)
         case AttemptFailed():
-            return advance(job, event, version=sequence, promised=False, due=False, reserved_bytes=0, ends_at=None)
+            tried = job.out_of_memory_on
+            if event.reason is FailureReason.OUT_OF_MEMORY:
+                tried |= {event.runner_id}
+            given = {"reserved_bytes": 0, "ends_at": None, "out_of_memory_on": tried}
+            return advance(job, event, version=sequence, promised=False, due=False, **given)
         case _:
             return advance(withdrawn(job), event, version=sequence)
 

@@ -178,6 +178,10 @@ class _Planner:
     def _place(self, job: OpenJob) -> ChosenRunner | None:
         """The runner that ends a job soonest, if any can take it now: that one, or one that is worth waiting for."""
         demand = job.demand
+        if job.out_of_memory_on:
+            other = self._capacity.best(demand.shape, job.out_of_memory_on)
+            if other is not None:
+                return ChosenRunner(other, None)
         if not self._capacity.timelines.knows(demand.shape):
             best = self._capacity.best(demand.shape)
             return None if best is None else ChosenRunner(best, None)
