@@ -147,8 +147,8 @@ def evolved(job: OpenJob, event: JobEvent, sequence: int) -> OpenJob:
             tried = job.out_of_memory_on
             if event.reason is FailureReason.OUT_OF_MEMORY:
                 tried |= {event.runner_id}
-            given = {"reserved_bytes": 0, "ends_at": None, "out_of_memory_on": tried}
-            return advance(job, event, version=sequence, promised=False, due=False, **given)
+            free = {"reserved_bytes": 0, "ends_at": None}
+            return advance(job, event, version=sequence, promised=False, due=False, out_of_memory_on=tried, **free)
         case _:
             return advance(withdrawn(job), event, version=sequence)
 
