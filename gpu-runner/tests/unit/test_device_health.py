@@ -144,7 +144,7 @@ def test_what_a_slow_card_takes_is_not_remembered() -> None:
     times.stepped("m 64x64", 1, 0.5)
     times.counts = False
     times.stepped("m 64x64", 1, 50.0)
-    times.finished("m 64x64", 50.0)
+    times.finished("m 64x64", 50.0, 5.0)
     assert times.measured.steps == {"m 64x64": {1: 0.5}}
     assert times.measured.beside == {}
 
