@@ -1,7 +1,9 @@
 """A log line keeps its message, whatever its format."""
 
 import json
+from pathlib import Path
 
+from dreamforge.cli.commands.logs import lines_naming
 from dreamforge.cli.stack.log_lines import LogLine, colour_of, parse_line, show_line
 
 
@@ -18,3 +20,14 @@ def test_ids_come_behind_the_message() -> None:
 def test_services_are_told_apart() -> None:
     services = ("a", "b", "c")
     assert len({colour_of(service, services) for service in services}) == 3
+
+
+def test_what_every_service_said_of_one_job_is_found_also_in_older_files(tmp_path: Path) -> None:
+    def line(time: str, job_id: str) -> str:
+        return json.dumps({"time": time, "message": "hi", "job_id": job_id})
+
+    (tmp_path / "gateway.log").write_text(f"{line('10:00', 'J')}\n{line('10:01', 'K')}\nJ in a traceback\n")
+    (tmp_path / "runner.log.1").write_text(f"{line('09:00', 'J')}\n")
+    paths = [tmp_path / "gateway.log", tmp_path / "runner.log"]
+    assert [service for service, _ in lines_naming(paths, '"J"')] == ["gateway", "runner"]
+    assert len(list(lines_naming(paths, ""))) == 3

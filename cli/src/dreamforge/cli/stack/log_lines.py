@@ -41,6 +41,19 @@ def parse_line(raw: str) -> LogLine:
     return LogLine(str(found["message"]), str(found.get("level", "INFO")), str(found.get("time", ""))[11:19], ids)
 
 
+def time_of(raw: str) -> str:
+    """The whole time of a JSON log line, which sorts; "" where there is none.
+
+    >>> time_of('{"time": "2026-01-01T10:00:00+00:00", "message": "hi"}'), time_of("Traceback")
+    ('2026-01-01T10:00:00+00:00', '')
+    """
+    try:
+        found = json.loads(raw)
+    except ValueError:
+        return ""
+    return str(found.get("time", "")) if isinstance(found, dict) and "message" in found else ""
+
+
 def show_line(service: str, line: LogLine, colour: str) -> Text:
     """The line as `up` and `logs` print it."""
     text = Text()
