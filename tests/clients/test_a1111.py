@@ -61,7 +61,8 @@ def test_images_from_a_prompt_with_what_was_made(client: webuiapi.WebUIApi) -> N
     assert found.image.info["parameters"] == found.info["infotexts"][0]
     assert found.parameters["prompt"] == "a fox"
     again = client.txt2img(prompt="a fox", negative_prompt="blue", seed=8, cfg_scale=3, **SMALL)
-    assert ImageChops.difference(again.image, found.images[1]).getbbox() is None
+    # Rendered together and alone, a pixel may differ by a level (docs/decisions/0055): it is the same picture.
+    assert max(most for _, most in ImageChops.difference(again.image, found.images[1]).getextrema()) <= 2
 
 
 def test_what_is_in_an_image_is_read(client: webuiapi.WebUIApi) -> None:
