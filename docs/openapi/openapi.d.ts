@@ -1826,6 +1826,15 @@ export interface components {
             /** Instance Id */
             instance_id: string;
             /**
+             * @description what it has seen renders need
+             * @default {
+             *       "exhausted": [],
+             *       "peaks": {},
+             *       "rungs": {}
+             *     }
+             */
+            memory?: components["schemas"]["ObservedMemory"];
+            /**
              * Model Ids
              * @description what it can load
              * @default []
@@ -2402,6 +2411,39 @@ export interface components {
              * @default
              */
             revision?: string;
+        };
+        /**
+         * ObservedMemory
+         * @description By shape (see `contracts.fleet.batch_shape`), those that were learnt last. Empty: nothing was seen yet.
+         *
+         *     A peak is that of one image rendered alone, weights included and assets not. It counts for the tier that it was seen
+         *     in, and for the rungs of the memory ladder that the shape needs there.
+         */
+        ObservedMemory: {
+            /**
+             * Exhausted
+             * @description models and sizes that did not fit, whatever was done; not for long
+             * @default []
+             */
+            exhausted?: string[];
+            /**
+             * Peaks
+             * @description bytes by model and size, and by tier; the tier of a model without any is empty
+             * @default {}
+             */
+            peaks?: {
+                [key: string]: {
+                    [key: string]: number;
+                };
+            };
+            /**
+             * Rungs
+             * @description what is done so that a render fits, by model and size
+             * @default {}
+             */
+            rungs?: {
+                [key: string]: string[];
+            };
         };
         /**
          * OpenAiModel

@@ -7,7 +7,17 @@ from hypothesis import strategies as st
 
 from dreamforge.contracts.fleet import Device, Heartbeat
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, Tier, VramProfile
-from dreamforge.contracts.placement import Needs, RunnerLoad, judge, needs_of, required_bytes, tier_for
+from dreamforge.contracts.observed_memory import ObservedMemory
+from dreamforge.contracts.placement import (
+    Needs,
+    RunnerLoad,
+    images_together,
+    judge,
+    needs_of,
+    required_bytes,
+    required_on,
+    tier_for,
+)
 from dreamforge.contracts.request.render_request import RenderRequest
 
 PRESET = Preset(name="p", width_px=64, height_px=64, steps=1, guidance_scale=0)
@@ -158,3 +168,79 @@ def test_an_asset_counts_and_must_be_there(model, load):
     )
     if judge(with_lora, models, has_both).score is not None:
         assert judge(Needs("m", 64, 64), models, has_both).score is not None
+
+
+def seen(load, peak_bytes, *, exhausted=(), tier=""):
+    """The same runner, after it rendered the shape of `NEEDS`."""
+    memory = ObservedMemory(peaks={NEEDS.batch_shape: {tier: peak_bytes}}, exhausted=exhausted)
+    return RunnerLoad(load.heartbeat.model_copy(update={"memory": memory}), load.committed_bytes, load.committed_slots)
+
+
+NEEDS = Needs("m", 64, 64)
+
+
+@given(MODELS, LOADS, st.integers(0, 20_000))
+def test_an_observed_peak_counts_instead_of_the_estimate_and_never_fills_more_than_there_is(model, load, peak_bytes):
+    models, load = {"m": model}, seen(load, peak_bytes)
+    heartbeat = load.heartbeat
+    need = required_on(heartbeat, NEEDS, models)
+    least = max(model.vram.resident_bytes, peak_bytes)
+    assert least <= need <= least + least // 16
+    assert (need <= heartbeat.budget_bytes) == (least <= heartbeat.budget_bytes)
+    if judge(NEEDS, models, load).score is not None:
+        assert need + load.committed_bytes <= heartbeat.budget_bytes
+
+
+@given(TIERED, LOADS)
+def test_a_peak_counts_for_its_tier_and_its_shape_only(model, load):
+    models, load = {"m": model}, seen(load, 19_000, tier=model.tiers[-1].name)
+    for tier in model.tiers[:-1]:
+        assert required_on(load.heartbeat, NEEDS, models, tier) == required_bytes(NEEDS, models, tier)
+    other = Needs("m", 128, 64)
+    assert required_on(load.heartbeat, other, models) == required_bytes(other, models)
+
+
+def idle(budget_bytes=1000):
+    beat = Heartbeat(
+        runner_id="r",
+        instance_id="i",
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+        renderer="x",
+        device=Device(kind="cpu", name="x", total_bytes=0),
+        budget_bytes=budget_bytes,
+        free_bytes=0,
+        slots=1,
+        model_ids=("m",),
+        batch_max=8,
+        batch_bounds={NEEDS.batch_shape: 8},
+    )
+    return RunnerLoad(beat)
+
+
+def model_of(resident_bytes, decode_bytes_per_px):
+    vram = VramProfile(
+        resident_bytes=resident_bytes, denoise_bytes_per_latent=0, decode_bytes_per_px=decode_bytes_per_px
+    )
+    return ModelDescriptor(model_id="m", family="f", digest="0" * 64, vram=vram, presets=(PRESET,))
+
+
+def test_what_was_estimated_too_high_or_too_low_is_corrected_and_said():
+    models = {"m": model_of(100, 1)}  # 100 + 64 * 64 bytes: more than there are
+    assert judge(NEEDS, models, idle()).refused == "too small: needs 4196 bytes, can offer 1000"
+    corrected = judge(NEEDS, models, seen(idle(), 320))
+    assert "needs 340 of 1000 bytes, as observed" in corrected.reasons
+    assert "needs 4196 of 5000 bytes, estimated" in judge(NEEDS, models, idle(5000)).reasons
+    too_low = {"m": model_of(100, 0)}
+    assert judge(NEEDS, too_low, seen(idle(), 1001)).refused == "too small: needs 1001 bytes, can offer 1000"
+    assert images_together(NEEDS, too_low, seen(idle(), 320)) == 8
+    # What fitted into all there is, fits again.
+    assert judge(NEEDS, too_low, seen(idle(), 990)).score is not None
+
+
+def test_a_runner_that_ran_out_of_memory_for_a_shape_is_the_worst_for_it_and_not_refused():
+    models, full = {"m": model_of(100, 0)}, seen(idle(), 320, exhausted=(NEEDS.batch_shape,))
+    found = judge(NEEDS, models, full)
+    assert found.score < judge(NEEDS, models, idle()).score
+    assert "ran out of memory at this size, so others are asked first" in found.reasons
+    other = Needs("m", 128, 64)
+    assert judge(other, models, full).score == judge(other, models, idle()).score

@@ -15,6 +15,10 @@ from dreamforge.contracts.installation_events import ModelRegistered, RunnerRegi
 from dreamforge.contracts.jobs import decisions
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.log.envelope import unseal
+from dreamforge.gpu_runner.machine.device import probe
+from dreamforge.gpu_runner.protocol.memory_rungs import Rung
+from dreamforge.gpu_runner.protocol.messages import MemoryObserved, RungsLearnt
+from dreamforge.gpu_runner.supervisor.learnt_memory import LearntMemory
 from dreamforge.runtime import clock
 from dreamforge.runtime.log import direct_get
 from dreamforge.runtime.log.job_steps import steps_after
@@ -71,6 +75,25 @@ async def test_progress_is_told_on_the_jobs_own_subject(stage: Stage) -> None:
     assert told == [(image, step, 3) for image in (0, 1) for step in (1, 2, 3)]
     assert isinstance(steps[-1], StepProgressed)
     assert steps[-1].eta_seconds == 0
+
+
+async def test_a_runner_that_starts_again_knows_what_was_learnt_of_its_memory(stage: Stage) -> None:
+    device, shape = probe("cpu"), "synthetic 64x64"
+    kept = LearntMemory(Path(stage.environment["FORGE_STATE_DIR"]) / "learnt-memory" / "r1.json", now=clock.now)
+    kept.open(f"{device.name}, {device.total_bytes} bytes")
+    kept.learn(RungsLearnt(shape=shape, rungs=(Rung.TILED_DECODE,), peak_bytes=9))
+    kept.learn(MemoryObserved(shape=shape, peak_bytes=5))
+    kept.learn(MemoryObserved(shape="synthetic 128x64", exhausted=True))
+    await stage.start_runner(renderer="synthetic")
+    beat = stage.beat()
+    assert beat is not None
+    assert beat.memory == kept.observed
+    assert (beat.memory.peak_bytes(shape, None), beat.memory.rungs[shape]) == (5, ("tiled_decode",))
+    assert beat.memory.exhausted == ("synthetic 128x64",)
+    state = await stage.reaches(await stage.submit(images=1), Status.SUCCEEDED)
+    recipe = read_recipe(await stage.objects.get(object_key(state.artifacts[0].sha256)))
+    assert recipe.tier is not None
+    assert recipe.tier.vae_tiling
 
 
 async def test_a_runner_says_what_it_is_and_leaves_at_once_when_asked(stage: Stage) -> None:

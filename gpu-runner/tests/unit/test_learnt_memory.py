@@ -10,9 +10,9 @@ from dreamforge.contracts.events import Decision, JobAssigned
 from dreamforge.contracts.measured_times import SHAPES_MAX
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.gpu_runner.protocol.memory_rungs import Rung
-from dreamforge.gpu_runner.protocol.messages import BatchLearnt, RungsLearnt
+from dreamforge.gpu_runner.protocol.messages import BatchLearnt, MemoryObserved, RungsLearnt
 from dreamforge.gpu_runner.supervisor.input_cache import InputCache
-from dreamforge.gpu_runner.supervisor.learnt_memory import KEPT, LearntMemory
+from dreamforge.gpu_runner.supervisor.learnt_memory import EXHAUSTED_KEPT, KEPT, LearntMemory
 from dreamforge.gpu_runner.supervisor.local_models import LocalModel
 from dreamforge.gpu_runner.supervisor.render_tasks import RenderTaskFactory
 
@@ -89,3 +89,34 @@ async def test_a_task_begins_with_what_was_learnt_of_its_shape(tmp_path: Path) -
     task, fresh = [await factory.task_for("t", each, ASSIGNED, (0,)) for each in (request, other)]
     assert (task.rungs, task.together_max) == (TILED.rungs, 3)
     assert (fresh.rungs, fresh.together_max) == ((), 8)
+
+
+def peak(peak_bytes: int, tier: str = "") -> MemoryObserved:
+    return MemoryObserved(shape=TILED.shape, tier=tier, peak_bytes=peak_bytes)
+
+
+def test_the_highest_peak_of_a_tier_is_kept_over_a_restart_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    memory = opened(path)
+    for message in (peak(30), peak(20), peak(5, "small")):
+        memory.learn(message)
+    assert opened(path).observed.peaks == {TILED.shape: {"": 30, "small": 5}}
+    assert opened(path).observed.peak_bytes(TILED.shape, "small") == 5
+
+
+def test_a_peak_counts_for_the_rungs_that_it_was_seen_with(tmp_path: Path) -> None:
+    memory = opened(tmp_path / "r.json")
+    for message in (peak(30), TILED, peak(10), TILED):
+        memory.learn(message)
+    assert memory.observed.peaks == {TILED.shape: {"": 10}}
+    assert memory.observed.rungs == {TILED.shape: ("tiled_decode",)}
+
+
+def test_a_shape_that_no_rung_made_fit_is_told_until_it_fits_or_for_an_hour(tmp_path: Path) -> None:
+    path, full = tmp_path / "r.json", MemoryObserved(shape=TILED.shape, exhausted=True)
+    opened(path).learn(full)
+    assert opened(path).observed.exhausted == (TILED.shape,)
+    assert opened(path, now=NOW + EXHAUSTED_KEPT).observed.exhausted == ()
+    memory = opened(path)
+    memory.learn(MemoryObserved(shape=TILED.shape))
+    assert memory.observed.exhausted == ()

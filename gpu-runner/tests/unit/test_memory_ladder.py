@@ -6,7 +6,16 @@ from runner_testkit.tasks import render_task
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.gpu_runner.protocol.memory_rungs import HELD_RUNGS, Held, Rung
-from dreamforge.gpu_runner.protocol.messages import BatchLearnt, Done, Failed, FromChild, RungsLearnt, Unloaded, Warned
+from dreamforge.gpu_runner.protocol.messages import (
+    BatchLearnt,
+    Done,
+    Failed,
+    FromChild,
+    MemoryObserved,
+    RungsLearnt,
+    Unloaded,
+    Warned,
+)
 from dreamforge.gpu_runner.protocol.render_task import RenderTask, TaskImage
 from dreamforge.gpu_runner.rendering.renderer import OnRunStep, OnStep, RenderedImage, RenderFailed
 from dreamforge.gpu_runner.rendering.synthetic import SyntheticRenderer
@@ -144,3 +153,32 @@ def test_models_that_left_are_reported_and_the_same_run_is_tried_once_more() -> 
     assert [each.model_id for each in heard if isinstance(each, Unloaded)] == ["other", "model"]
     assert warned(heard)[0] == "memory_released"
     assert renderer.runs[:2] == [(1, ()), (1, ())]
+
+
+class Measured(Tight):
+    """A device that measures: each run takes 7 bytes an image."""
+
+    def run_peak_bytes(self, task: RenderTask) -> int | None:
+        return 7 * self.runs[-1][0]
+
+
+def observed(heard: list[FromChild]) -> list[MemoryObserved]:
+    return [each for each in heard if isinstance(each, MemoryObserved)]
+
+
+def test_the_peak_of_one_image_alone_is_told() -> None:
+    told = observed(run(Measured(), render_task(model_id="m")))
+    assert told == [MemoryObserved(shape="m 64x64", peak_bytes=7)]
+    pair = [render_task(task_id=name, together_max=2) for name in "ab"]
+    renderer = Measured()
+    assert observed(run(renderer, *pair)) == []
+    assert renderer.runs == [(2, ())]
+
+
+def test_the_end_of_the_ladder_is_told_and_that_it_is_over_once_an_image_fits() -> None:
+    renderer, heard = Tight(refused=tuple(HELD_RUNGS)), list[FromChild]()
+    worker = TaskRunner(renderer, send=heard.append, clock=lambda: 0.0)
+    for prompt in ("huge", "small", "small"):
+        run(renderer, render_task(model_id="m", prompt=prompt), worker=worker)
+    shape = "m 64x64"
+    assert observed(heard) == [MemoryObserved(shape=shape, exhausted=True), MemoryObserved(shape=shape)]

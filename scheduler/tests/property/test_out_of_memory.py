@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from dreamforge.contracts.events import AttemptFailed, Decision, FailureReason, JobAssigned, JobRequested
 from dreamforge.contracts.fleet import Device, Heartbeat
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.observed_memory import ObservedMemory
 from dreamforge.contracts.placement import RunnerLoad
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.scheduler.planning.open_job import evolved, opened
@@ -25,7 +26,7 @@ REQUEST = RenderRequest(
 DECISION = Decision(waited_seconds=0, effective_priority=5, queue_length=0, required_bytes=0, candidates=())
 
 
-def runner(name, *, resident=False):
+def runner(name, *, resident=False, exhausted=()):
     return RunnerLoad(
         Heartbeat(
             runner_id=name,
@@ -38,6 +39,7 @@ def runner(name, *, resident=False):
             slots=1,
             model_ids=("m",),
             resident_model_ids=("m",) if resident else (),
+            memory=ObservedMemory(exhausted=exhausted),
         )
     )
 
@@ -79,3 +81,16 @@ def test_every_runner_that_ran_out_of_memory_is_remembered() -> None:
     again = assigned.model_copy(update={"attempt": 2, "runner_id": "other"})
     job = evolved(evolved(job, again, 4), failed.model_copy(update={"attempt": 2, "runner_id": "other"}), 5)
     assert job.out_of_memory_on == {"small", "other"}
+
+
+def test_other_jobs_of_the_shape_prefer_other_runners_and_are_not_left_waiting() -> None:
+    full = runner("full", resident=True, exhausted=("m 64x64",))
+    snapshot = Snapshot()
+    snapshot.observe("another job", events(FailureReason.INTERNAL)[0], 1)
+
+    def goes_to(*runners):
+        return [each.runner_id for each in plan(runners, snapshot, {"m": MODEL}, NOON, PlanPolicy())]
+
+    assert goes_to(full, runner("other")) == ["other"]
+    assert goes_to(full) == ["full"]
+    assert goes_to(runner("elsewhere", resident=True, exhausted=("m 128x64",)), runner("other")) == ["elsewhere"]

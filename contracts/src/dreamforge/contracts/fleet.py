@@ -6,6 +6,7 @@ from pydantic import AwareDatetime, Field
 
 from dreamforge.contracts.measured_times import MeasuredTimes
 from dreamforge.contracts.models.descriptor import Token, Value
+from dreamforge.contracts.observed_memory import ObservedMemory
 
 # A job must run elsewhere within 5 s of its runner's death: a lease of 3 s (the server may end it 0.3 s late) leaves
 # time to decide and start. Four heartbeats within a lease, so that one or two may be lost.
@@ -74,6 +75,7 @@ class Heartbeat(Value):
         description="those of them that count for no slot: rendered and not yet recorded, or nearly rendered",
     )
     times: MeasuredTimes = Field(default=MeasuredTimes(), description="how fast it is, as far as it has measured")
+    memory: ObservedMemory = Field(default=ObservedMemory(), description="what it has seen renders need")
     batch_max: int = Field(default=1, ge=1, description="most images it renders in one run; 1: each alone")
     batch_bounds: dict[str, int] = Field(
         default={}, description="images it renders in one run, as far as it has learnt, by model and size"

@@ -19,6 +19,10 @@ RESIDENT_SCORE = 100.0
 # Of two runners with the model, the one with more idle slots; of two equals, the tighter fit keeps big cards free.
 IDLE_SCORE = 10.0
 TIGHT_FIT_SCORE = 5.0
+# Below every other score: a runner that ran out of memory at this size is asked when no other one can take the job.
+EXHAUSTED_SCORE = -1000.0
+# A sixteenth more than was observed: a choice, for blocks of the allocator that are split and do not join again.
+OBSERVED_MARGIN_PART = 16
 
 
 Models = Mapping[str, ModelDescriptor]
@@ -85,6 +89,33 @@ def required_bytes(needs: Needs, models: Models, tier: Tier | None = None) -> in
     return assets_bytes + _vram_bytes(profile, needs, batch=1)
 
 
+def required_on(heartbeat: Heartbeat, needs: Needs, models: Models, tier: Tier | None = None) -> int:
+    """The same on a runner: what it has observed of this shape and tier with a margin, else the estimate.
+
+    Never below the weights. The margin alone does not make a render too large for the runner that has rendered it.
+    Errors: as `required_bytes`.
+    """
+    estimate = required_bytes(needs, models, tier)
+    observed = _observed_bytes(heartbeat, needs, models, tier)
+    if observed is None:
+        return estimate
+    profile = (tier or models[needs.model_id].all_tiers[0]).vram
+    assets_bytes = sum(models[asset].vram.resident_bytes for asset in needs.assets)
+    least = assets_bytes + profile.overhead_bytes + max(profile.resident_bytes, observed)
+    return min(least + least // OBSERVED_MARGIN_PART, max(least, heartbeat.budget_bytes))
+
+
+def _observed_bytes(heartbeat: Heartbeat, needs: Needs, models: Models, tier: Tier | None) -> int | None:
+    model = models[needs.model_id]
+    named = (tier or model.all_tiers[0]).name if model.tiers else None
+    return heartbeat.memory.peak_bytes(needs.batch_shape, named)
+
+
+def is_exhausted(heartbeat: Heartbeat, needs: Needs) -> bool:
+    """Whether a runner had nothing left to try when it last ran out of memory for this shape."""
+    return needs.batch_shape in heartbeat.memory.exhausted
+
+
 def _vram_bytes(profile: VramProfile, needs: Needs, *, batch: int) -> int:
     return estimate_vram_bytes(
         profile, batch=batch, height_px=needs.height_px, width_px=needs.width_px, frames=needs.frames
@@ -103,7 +134,7 @@ def images_together(needs: Needs, models: Models, runner: RunnerLoad, tier: Tier
     Errors: as `required_bytes`.
     """
     bound = runner.heartbeat.batch_bound(needs.batch_shape)
-    left = runner.heartbeat.budget_bytes - runner.committed_bytes - required_bytes(needs, models, tier)
+    left = runner.heartbeat.budget_bytes - runner.committed_bytes - required_on(runner.heartbeat, needs, models, tier)
     more = max(1, bytes_an_image(needs, models, tier))
     return max(1, min(bound, 1 + left // more))
 
@@ -118,6 +149,12 @@ def tier_for(needs: Needs, models: Models, budget_bytes: int) -> Tier | None:
     return next((tier for tier in tiers if required_bytes(needs, models, tier) <= budget_bytes), None)
 
 
+def tier_on(heartbeat: Heartbeat, needs: Needs, models: Models) -> Tier | None:
+    """The same for a runner, by what it has observed. Errors: as `required_bytes`."""
+    tiers = models[needs.model_id].all_tiers
+    return next((t for t in tiers if required_on(heartbeat, needs, models, t) <= heartbeat.budget_bytes), None)
+
+
 def least_bytes(needs: Needs, models: Models) -> int:
     """What the most frugal tier takes. Errors: as `required_bytes`."""
     return min(required_bytes(needs, models, tier) for tier in models[needs.model_id].all_tiers)
@@ -125,7 +162,7 @@ def least_bytes(needs: Needs, models: Models) -> int:
 
 def can_ever_take(needs: Needs, models: Models, heartbeat: Heartbeat) -> bool:
     """Whether `judge` would score a runner if nothing else were on it: the same, without the words and the score."""
-    return _cannot(needs, models, heartbeat) is None and tier_for(needs, models, heartbeat.budget_bytes) is not None
+    return _cannot(needs, models, heartbeat) is None and tier_on(heartbeat, needs, models) is not None
 
 
 def judge(needs: Needs, models: Models, runner: RunnerLoad) -> Candidate:
@@ -133,33 +170,37 @@ def judge(needs: Needs, models: Models, runner: RunnerLoad) -> Candidate:
     heartbeat = runner.heartbeat
     if refusal := _cannot(needs, models, heartbeat):
         return Candidate(runner_id=heartbeat.runner_id, refused=refusal)
-    tier = tier_for(needs, models, heartbeat.budget_bytes)
+    tier = tier_on(heartbeat, needs, models)
     if tier is None:
-        need = least_bytes(needs, models)
+        need = min(required_on(heartbeat, needs, models, each) for each in models[needs.model_id].all_tiers)
         return Candidate(
             runner_id=heartbeat.runner_id, refused=f"too small: needs {need} bytes, can offer {heartbeat.budget_bytes}"
         )
-    need = required_bytes(needs, models, tier)
+    need = required_on(heartbeat, needs, models, tier)
+    source = "estimated" if _observed_bytes(heartbeat, needs, models, tier) is None else "as observed"
     named = tier.name if models[needs.model_id].tiers else None
     if refusal := _lacks_capacity(need, runner):
         return Candidate(runner_id=heartbeat.runner_id, refused=refusal, tier=named)
-    return _scored(needs, need, runner, named, images_together(needs, models, runner, tier))
+    return _scored(needs, (need, source), runner, named, images_together(needs, models, runner, tier))
 
 
-def _scored(needs: Needs, need: int, runner: RunnerLoad, tier: str | None, together: int) -> Candidate:
-    heartbeat = runner.heartbeat
+def _scored(needs: Needs, sized: tuple[int, str], runner: RunnerLoad, tier: str | None, together: int) -> Candidate:
+    heartbeat, (need, source) = runner.heartbeat, sized
+    exhausted = is_exhausted(heartbeat, needs)
     resident = needs.model_id in heartbeat.resident_model_ids
     left = heartbeat.budget_bytes - runner.committed_bytes
     reasons = (
         "model is loaded" if resident else "model must be loaded",
         f"{runner.free_slots} of {heartbeat.slots} slots free",
-        f"needs {need} of {left} bytes" + (f" in tier {tier!r}" if tier else ""),
+        f"needs {need} of {left} bytes" + (f" in tier {tier!r}" if tier else "") + f", {source}",
+        *(("ran out of memory at this size, so others are asked first",) if exhausted else ()),
         *((f"renders up to {together} images of this size together",) if together > 1 else ()),
     )
     score = (
         RESIDENT_SCORE * resident
         + IDLE_SCORE * runner.free_slots / (heartbeat.slots + runner.ending)
         + TIGHT_FIT_SCORE * need / max(1, left)
+        + EXHAUSTED_SCORE * exhausted
     )
     return Candidate(runner_id=heartbeat.runner_id, score=round(score, 3), reasons=reasons, tier=tier)
 

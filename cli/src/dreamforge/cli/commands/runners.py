@@ -27,7 +27,7 @@ def list_runners(json: Json = False) -> None:
     if json:
         emit(answer)
         return
-    table = table_of("runner", "status", "renderer", "device", "busy", "free", "models", "note")
+    table = table_of("runner", "status", "renderer", "device", "busy", "free", "models", "memory learnt", "note")
     for runner in answer["runners"]:
         heartbeat = runner["heartbeat"]
         busy = f"{len(heartbeat['active'])} of {runner['slots']}" if heartbeat else ""
@@ -35,7 +35,7 @@ def list_runners(json: Json = False) -> None:
         device = runner["device"]["name"]
         models = ", ".join(runner["model_ids"])
         row = (runner["runner_id"], status_of(runner), runner["renderer"], device, busy, free, models)
-        table.add_row(*row, health_of(heartbeat)["reason"])
+        table.add_row(*row, memory_of(heartbeat), health_of(heartbeat)["reason"])
     out.print(table)
 
 
@@ -64,6 +64,30 @@ def health_of(heartbeat: JsonObject | None) -> JsonObject:
     'healthy'
     """
     return {"state": "healthy", "reason": ""} | ((heartbeat or {}).get("health") or {})
+
+
+def memory_of(heartbeat: JsonObject | None) -> str:
+    """What a runner has seen renders need, a line for each model and size.
+
+    >>> print(memory_of({"memory": {"peaks": {"m 64x64": {"": 2**30, "small": 2**29}}, "exhausted": ["m 128x128"],
+    ...     "rungs": {"m 64x64": ["offload_model"]}}}))
+    m 128x128: ran out of memory, nothing left to try
+    m 64x64: needs 1.0 GiB, 0.5 GiB in tier small; offload_model
+    """
+    memory = (heartbeat or {}).get("memory") or {}
+    peaks, rungs, exhausted = memory.get("peaks", {}), memory.get("rungs", {}), memory.get("exhausted", [])
+    lines = []
+    for shape in sorted({*peaks, *rungs, *exhausted}):
+        needs = ", ".join(_peak_in(tier, peak_bytes) for tier, peak_bytes in peaks.get(shape, {}).items())
+        words = [f"needs {needs}"] if needs else []
+        words += [", ".join(rungs[shape])] if shape in rungs else []
+        words += ["ran out of memory, nothing left to try"] if shape in exhausted else []
+        lines.append(f"{shape}: {'; '.join(words)}")
+    return "\n".join(lines)
+
+
+def _peak_in(tier: str, peak_bytes: int) -> str:
+    return f"{peak_bytes / 2**30:.1f} GiB" + (f" in tier {tier}" if tier else "")
 
 
 def table_of(*columns: str) -> Table:

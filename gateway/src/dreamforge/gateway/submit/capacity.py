@@ -5,7 +5,7 @@ from operator import attrgetter
 
 from dreamforge.contracts.errors import ModelTooLarge
 from dreamforge.contracts.fleet import Heartbeat
-from dreamforge.contracts.placement import Models, Needs, RunnerLoad, judge, least_bytes, tier_for
+from dreamforge.contracts.placement import Models, Needs, RunnerLoad, judge, least_bytes, tier_on
 from dreamforge.contracts.replies import Fit
 
 
@@ -41,5 +41,5 @@ def fits(needs: Needs, models: Models, fleet: Iterable[Heartbeat]) -> tuple[Fit,
 
 def _fit(needs: Needs, models: Models, heartbeat: Heartbeat) -> Fit:
     refused = judge(needs, models, RunnerLoad(heartbeat)).refused
-    tier = None if refused else tier_for(needs, models, heartbeat.budget_bytes)
+    tier = None if refused else tier_on(heartbeat, needs, models)
     return Fit(runner_id=heartbeat.runner_id, tier=tier.name if tier else None, refused=refused)

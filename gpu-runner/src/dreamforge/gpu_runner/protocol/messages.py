@@ -196,6 +196,21 @@ class RungsLearnt(Value):
     peak_bytes: int
 
 
+class MemoryObserved(Value):
+    """What one image of a shape, rendered alone and without assets, was seen to need in a tier.
+
+    `peak_bytes` is with weights (see `Renderer.run_peak_bytes`), None: not measured. `exhausted`: it did not fit, and
+    no rung was left.
+    """
+
+    kind: Literal["memory-observed"] = "memory-observed"
+    shape: str
+    #: Empty: of a model without any.
+    tier: str = ""
+    peak_bytes: int | None = Field(default=None, ge=0)
+    exhausted: bool = False
+
+
 class Done(Value):
     """Every image of the task has been sent."""
 
@@ -236,6 +251,7 @@ FromChild = (
     | Image
     | BatchLearnt
     | RungsLearnt
+    | MemoryObserved
     | Done
     | Failed
     | Cancelled

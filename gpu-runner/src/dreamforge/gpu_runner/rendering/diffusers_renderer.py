@@ -39,6 +39,7 @@ from dreamforge.gpu_runner.rendering.renderer import (
     first_line,
     merged,
 )
+from dreamforge.gpu_runner.rendering.run_peak import RunPeak
 from dreamforge.gpu_runner.rendering.scanlines import sub_filtered
 from dreamforge.gpu_runner.rendering.step_counter import StepCounter
 from dreamforge.gpu_runner.rendering.together import can_run_together, merged_keywords
@@ -76,6 +77,7 @@ class DiffusersRenderer:
         features: Callable[[torch.device], Sequence[RenderFeature]] = standard_features,
     ) -> None:
         self._device = TorchDevice.settle(device, dtype, threads)
+        self._peak = RunPeak(self._device)
         self._engine = self._device.engine()
         self._features = FeatureChain(features(self._device.device))
         self._device.limit_to_part(device_shares)
@@ -162,9 +164,20 @@ class DiffusersRenderer:
         """Of a CPU the processor time; a GPU works for us alone, and images are on their way back when a run ends."""
         return clock.process_seconds() if self._device.kind == "cpu" else clock.monotonic_seconds()
 
+    def start_peak(self) -> None:
+        """The next run begins."""
+        self._peak.start()
+
+    def run_peak_bytes(self, task: RenderTask) -> int | None:
+        """Peak of the last run; of a model that waits in the host's memory, its parts on the device are in that."""
+        run_bytes = self._peak.run_bytes()
+        if run_bytes is None:
+            return None
+        return run_bytes + (0 if task.held.offload != "none" else self._pipelines.size_bytes(ModelKey.of_task(task)))
+
     def peak_bytes(self) -> int:
         """Peak memory of the device."""
-        return self._device.peak_bytes()
+        return self._peak.highest_bytes()
 
     @contextmanager
     def _running(self, *tasks: RenderTask) -> Iterator[Pipeline]:

@@ -52,6 +52,10 @@ class PipelineCache:
         self._residents.move_to_end(key)
         return self._residents[key].pipeline
 
+    def size_bytes(self, model: ModelKey) -> int:
+        """What a resident model's parameters and buffers take. Errors: KeyError."""
+        return self._residents[self._settled(model)].size_bytes
+
     def warnings(self, model: ModelKey) -> tuple[RenderWarning, ...]:
         """What a resident model's files hold that no image will show. Errors: KeyError."""
         key = self._settled(model)

@@ -195,6 +195,17 @@ class Renderer(Protocol):
         """A clock of what the device has worked, to compare runs by; on a CPU that of other programs does not count."""
         ...
 
+    def start_peak(self) -> None:
+        """The next run begins: its peak is measured from here."""
+        ...
+
+    def run_peak_bytes(self, task: RenderTask) -> int | None:
+        """The most that the last run took, with the weights of its model that stay on the device; None: not measured.
+
+        `task` is one of that run. What other models hold is not in it.
+        """
+        ...
+
     def peak_bytes(self) -> int:
         """The most memory the device has held for us so far."""
         ...

@@ -72,6 +72,15 @@ class RendererByModel:
         """A clock of what the device has worked."""
         return self._pipelines.work_seconds()
 
+    def start_peak(self) -> None:
+        """The next run begins."""
+        self._pipelines.start_peak()
+
+    def run_peak_bytes(self, task: RenderTask) -> int | None:
+        """Peak of the last run, if it was of a pipeline: upscalers work in parts, as many as there is room for."""
+        renderer = self._renderer_of(ModelKey.of_task(task))
+        return self._pipelines.run_peak_bytes(task) if renderer is self._pipelines else None
+
     def peak_bytes(self) -> int:
         """Peak memory of the device."""
         return self._pipelines.peak_bytes()

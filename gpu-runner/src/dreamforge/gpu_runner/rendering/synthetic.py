@@ -121,6 +121,13 @@ class SyntheticRenderer:
         """The time: a delay is no work of any device."""
         return clock.monotonic_seconds()
 
+    def start_peak(self) -> None:
+        """Nothing: it has no device."""
+
+    def run_peak_bytes(self, task: RenderTask) -> int | None:  # noqa: ARG002 - any task will do
+        """Not measured."""
+        return None
+
     def peak_bytes(self) -> int:
         """Peak of the process; ru_maxrss is in KiB on Linux."""
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -20,6 +20,7 @@ from dreamforge.gpu_runner.protocol.messages import (
     Load,
     LoadFailed,
     Loading,
+    MemoryObserved,
     ModelLoaded,
     Ready,
     Render,
@@ -62,7 +63,7 @@ class ChildSupervisor:
     #: Called with the id of a model that was loaded, the seconds it took and its bytes.
     on_loaded: Callable[[str, float, int], None] = lambda _model_id, _seconds, _bytes: None
     #: Called with what the child learns of the memory that a shape needs.
-    on_memory: Callable[[BatchLearnt | RungsLearnt], None] = lambda _message: None
+    on_memory: Callable[[BatchLearnt | RungsLearnt | MemoryObserved], None] = lambda _message: None
     #: What the present child said of itself; None while there is none that is ready.
     ready: Ready | None = None
     #: Bytes by model id, of what is loaded now.
@@ -182,7 +183,7 @@ class ChildSupervisor:
             case BatchLearnt():
                 self._learn(message)
                 self.on_memory(message)
-            case RungsLearnt():
+            case RungsLearnt() | MemoryObserved():
                 self.on_memory(message)
             case StepDone() | Image() | Warned():
                 self._deliver(message.task_id, message)

@@ -12,6 +12,7 @@ from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.log.streams import RUNNERS_BUCKET
 from dreamforge.contracts.log.subjects import key_of
 from dreamforge.contracts.measured_times import MeasuredTimes
+from dreamforge.contracts.observed_memory import ObservedMemory
 from dreamforge.gpu_runner.machine.device import LocalDevice
 from dreamforge.gpu_runner.supervisor.admission import RunnerIdentity
 from dreamforge.runtime.log.bus import ApiError, Bus, ack
@@ -35,6 +36,7 @@ class RunnerActivity:
     active: tuple[fleet.ActiveAttempt, ...]
     times: MeasuredTimes
     ending: tuple[fleet.ActiveAttempt, ...]
+    memory: ObservedMemory
     batch_max: int
     batch_bounds: dict[str, int]
 
@@ -68,6 +70,7 @@ def heartbeat_of(
         active=activity.active,
         times=activity.times,
         ending=activity.ending,
+        memory=activity.memory,
         batch_max=activity.batch_max,
         batch_bounds=dict(activity.batch_bounds),
     )

@@ -10,11 +10,14 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from dreamforge.contracts.measured_times import SHAPES_MAX
 from dreamforge.contracts.models.descriptor import Value
+from dreamforge.contracts.observed_memory import ObservedMemory
 from dreamforge.gpu_runner.protocol.memory_rungs import Rung
-from dreamforge.gpu_runner.protocol.messages import BatchLearnt, RungsLearnt
+from dreamforge.gpu_runner.protocol.messages import BatchLearnt, MemoryObserved, RungsLearnt
 
 #: A choice: what was learnt while something else was in the way is tried anew after a week.
 KEPT = timedelta(days=7)
+#: A choice: for so long other runners are preferred for a shape that did not fit whatever was done.
+EXHAUSTED_KEPT = timedelta(hours=1)
 
 
 class ShapeMemory(Value):
@@ -26,6 +29,10 @@ class ShapeMemory(Value):
     peak_bytes: int = Field(default=0, ge=0)
     #: How many images of one run fit; None: as many as were tried.
     fits: int | None = Field(default=None, ge=1)
+    #: The highest peak of one image alone with these rungs, by tier.
+    peaks: dict[str, int] = Field(default_factory=dict)
+    #: When it last did not fit with every rung there is; None: since then it did.
+    exhausted_at: AwareDatetime | None = None
 
 
 class DeviceMemory(Value):
@@ -53,12 +60,23 @@ class LearntMemory:
         known = self._known.shapes.get(shape)
         return known if known and self.now() - known.at < KEPT else ShapeMemory(at=self.now())
 
-    def learn(self, message: BatchLearnt | RungsLearnt) -> None:
+    @property
+    def observed(self) -> ObservedMemory:
+        """What heartbeats say of it."""
+        known = {shape: self.of(shape) for shape in self._known.shapes}
+        return ObservedMemory(
+            peaks={shape: each.peaks for shape, each in known.items() if each.peaks},
+            rungs={shape: tuple(each.rungs) for shape, each in known.items() if each.rungs},
+            exhausted=tuple(shape for shape, each in known.items() if self._is_exhausted(each)),
+        )
+
+    def _is_exhausted(self, known: ShapeMemory) -> bool:
+        return known.exhausted_at is not None and self.now() - known.exhausted_at < EXHAUSTED_KEPT
+
+    def learn(self, message: BatchLearnt | RungsLearnt | MemoryObserved) -> None:
         """Keep what a child has learnt."""
         before = self.of(message.shape)
-        changed = before.model_copy(
-            update=message.model_dump(include={"rungs", "peak_bytes", "fits"}, exclude_none=True)
-        )
+        changed = before.model_copy(update=self._changes(before, message))
         if changed == before:
             return
         shapes = {shape: each for shape, each in self._known.shapes.items() if shape != message.shape}
@@ -66,6 +84,19 @@ class LearntMemory:
         latest = dict(list(shapes.items())[-SHAPES_MAX:])
         self._known = DeviceMemory(device=self._known.device, shapes=latest)
         self._write()
+
+    def _changes(self, before: ShapeMemory, message: BatchLearnt | RungsLearnt | MemoryObserved) -> dict[str, object]:
+        match message:
+            case BatchLearnt(fits=fits):
+                return {} if fits is None else {"fits": fits}
+            case RungsLearnt(rungs=rungs, peak_bytes=peak_bytes):
+                peaks = before.peaks if rungs == before.rungs else {}  # seen with other rungs
+                return {"rungs": rungs, "peak_bytes": peak_bytes, "peaks": peaks}
+            case MemoryObserved(exhausted=True):
+                return {"exhausted_at": self.now()}
+            case MemoryObserved(tier=tier, peak_bytes=peak_bytes):
+                highest = max(before.peaks.get(tier, 0), peak_bytes or 0)
+                return {"exhausted_at": None, "peaks": before.peaks | ({tier: highest} if highest else {})}
 
     def _read(self) -> DeviceMemory:
         try:

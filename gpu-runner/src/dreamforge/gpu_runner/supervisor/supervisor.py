@@ -255,6 +255,7 @@ class Supervisor:
             active=self.attempts.active,
             times=self.times.measured,
             ending=self.ending.members,
+            memory=self.memory.observed,
             batch_max=self.settings.batch_max,
             batch_bounds=self.child.batch_bounds,
         )

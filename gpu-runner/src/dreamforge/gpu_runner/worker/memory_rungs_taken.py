@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from dreamforge.contracts.events import WarningCode
 from dreamforge.contracts.fleet import batch_shape
+from dreamforge.contracts.placement import needs_of
 from dreamforge.contracts.readable_sizes import readable_size
 from dreamforge.gpu_runner.protocol.memory_rungs import HELD_RUNGS, Rung
-from dreamforge.gpu_runner.protocol.messages import RungsLearnt, Warned
+from dreamforge.gpu_runner.protocol.messages import MemoryObserved, RungsLearnt, Warned
 from dreamforge.gpu_runner.protocol.render_task import RenderTask, TaskImage
 from dreamforge.gpu_runner.rendering.renderer import Renderer, RenderFailed
 from dreamforge.gpu_runner.worker.memory_ladder import LadderState, NextRung, next_rung
@@ -34,9 +35,10 @@ WORDS = {
 class MemoryRungsTaken:
     """The rungs of each shape in this process. Whatever is learnt is told to the supervisor, which keeps it."""
 
-    def __init__(self, renderer: Renderer, send: Callable[[RungsLearnt | Warned], None]) -> None:
+    def __init__(self, renderer: Renderer, send: Callable[[MemoryObserved | RungsLearnt | Warned], None]) -> None:
         self._renderer, self._send = renderer, send
         self._rungs: dict[str, tuple[Rung, ...]] = {}
+        self._exhausted: set[str] = set()
         self._warned: set[tuple[str, Rung]] = set()
 
     def of(self, image: TaskImage) -> TaskImage:
@@ -64,6 +66,9 @@ class MemoryRungsTaken:
                 self._rungs[_shape(task)] = (*self._rungs.get(_shape(task), ()), *task.rungs, taken.rung)
             for each in {image.task.task_id: image.task for image in batch}.values():
                 self._warn(each, taken.rung, failure, taken.reasons)
+        elif not task.assets:
+            self._exhausted.add(_shape(task))
+            self._send(MemoryObserved(shape=_shape(task), tier=_tier(task), exhausted=True))
         return taken
 
     def worked(self, batch: Sequence[TaskImage]) -> None:
@@ -72,6 +77,12 @@ class MemoryRungsTaken:
         if task.rungs:
             peak_bytes = self._renderer.peak_bytes()
             self._send(RungsLearnt(shape=_shape(task), rungs=task.rungs, peak_bytes=peak_bytes))
+        if not _is_plain(batch):
+            return
+        observed = self._renderer.run_peak_bytes(task)
+        if observed is not None or _shape(task) in self._exhausted:
+            self._exhausted.discard(_shape(task))
+            self._send(MemoryObserved(shape=_shape(task), tier=_tier(task), peak_bytes=observed))
 
     def ended(self, tasks: Sequence[RenderTask]) -> None:
         """No further warnings come of these tasks."""
@@ -92,6 +103,17 @@ class MemoryRungsTaken:
 def _shape(task: RenderTask) -> str:
     request = task.request
     return batch_shape(request.model_id, request.width_px, request.height_px, request.frames or 1)
+
+
+def _tier(task: RenderTask) -> str:
+    return task.tier.name if task.tier else ""
+
+
+def _is_plain(batch: Sequence[TaskImage]) -> bool:
+    """Whether a run was one image of a shape as placement knows it: no copies, no assets, no second pass."""
+    task = batch[0].task
+    alone = len(batch) == 1 and task.request.geometry is None and not task.assets
+    return alone and needs_of(task.request).batch_shape == _shape(task)
 
 
 def _strict(task: RenderTask) -> bool:

@@ -142,6 +142,7 @@ class TaskRunner:
         try:
             self._load(ModelKey.of_task(batch[0].task))  # it leaves memory where a run did not fit beside it
             started, work_started = self._clock(), self._renderer.work_seconds()
+            self._renderer.start_peak()
             rendered = self._run(batch, self._on_step(batch, work, started))
         except RenderCancelled:
             return

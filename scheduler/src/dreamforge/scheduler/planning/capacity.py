@@ -15,8 +15,9 @@ from dreamforge.contracts.placement import (
     bytes_an_image,
     can_ever_take,
     images_together,
+    is_exhausted,
     judge,
-    required_bytes,
+    required_on,
 )
 from dreamforge.scheduler.planning.open_job import JobDemand
 from dreamforge.scheduler.planning.ranking import Ranking
@@ -38,6 +39,7 @@ class FleetCapacity:
         self.timelines = Timelines(self.loads.values(), snapshot, models, now)
         self.open = {name for name, load in self.loads.items() if load.free_slots and not load.heartbeat.draining}
         self.reserved: set[str] = set()
+        self._any_exhausted = any(load.heartbeat.memory.exhausted for load in self.loads.values())
         self._judged: dict[Needs, dict[str, Candidate]] = {}
         self._able: dict[Needs, dict[str, bool]] = {}
         self._versions = dict.fromkeys(self.loads, 0)
@@ -91,9 +93,16 @@ class FleetCapacity:
 
         return score
 
-    def need(self, shape: Needs, tier: str | None) -> int:
-        """Memory that a shape needs in a tier of its model, which must be registered."""
-        return required_bytes(shape, self.models, self._tier(shape, tier))
+    def need(self, shape: Needs, runner_id: str, tier: str | None) -> int:
+        """Memory that a shape needs on a runner in a tier of its model, which must be registered."""
+        return required_on(self.loads[runner_id].heartbeat, shape, self.models, self._tier(shape, tier))
+
+    def exhausted(self, shape: Needs) -> frozenset[str]:
+        """The runners that had nothing left to try when they ran out of memory for a shape."""
+        return self._exhausted_for(shape) if self._any_exhausted else frozenset()
+
+    def _exhausted_for(self, shape: Needs) -> frozenset[str]:
+        return frozenset(name for name, load in self.loads.items() if is_exhausted(load.heartbeat, shape))
 
     def need_beside(self, shape: Needs, tier: str | None, images: int) -> int:
         """Memory that so many images need in the run of another job of their kind."""

@@ -10,8 +10,9 @@ from datetime import datetime
 from math import isinf
 
 from dreamforge.contracts.events import EstimateSource
+from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.forecasts import Forecast, ForecastAnswer, SecondsRange
-from dreamforge.contracts.placement import Models, Needs, RunnerLoad, least_bytes, tier_for
+from dreamforge.contracts.placement import Models, Needs, RunnerLoad, least_bytes, tier_on
 from dreamforge.contracts.queue_control import hold_of
 from dreamforge.scheduler.planning.calibration import Calibration
 from dreamforge.scheduler.planning.capacity import FleetCapacity
@@ -106,7 +107,7 @@ class QueueForecast:
         idle = self._idle.get(job.job_id)
         if idle is not None and idle.start_seconds > idle.load_seconds:
             idle = None  # it would not start there now either
-        tier = tier_for(job.demand.shape, self.capacity.models, self._budget_bytes(expected.runner_id))
+        tier = tier_on(self._heartbeat(expected.runner_id), job.demand.shape, self.capacity.models)
         named = tier is not None and self.capacity.models[job.demand.shape.model_id].tiers
         return Forecast(
             runner_id=expected.runner_id,
@@ -141,8 +142,8 @@ class QueueForecast:
         later = max(p50, p90 * UNCERTAINTY[expected.source])
         return SecondsRange(p50=round(seconds * p50, 3), p90=round(seconds * later, 3))
 
-    def _budget_bytes(self, runner_id: str) -> int:
-        return self.capacity.loads[runner_id].heartbeat.budget_bytes
+    def _heartbeat(self, runner_id: str) -> Heartbeat:
+        return self.capacity.loads[runner_id].heartbeat
 
     def _why_none(self, job: OpenJob) -> str:
         shape, capacity = job.demand.shape, self.capacity

@@ -178,8 +178,8 @@ class _Planner:
     def _place(self, job: OpenJob) -> ChosenRunner | None:
         """The runner that ends a job soonest, if any can take it now: that one, or one that is worth waiting for."""
         demand = job.demand
-        if job.out_of_memory_on:
-            other = self._capacity.best(demand.shape, job.out_of_memory_on)
+        if tried := job.out_of_memory_on | self._capacity.exhausted(demand.shape):
+            other = self._capacity.best(demand.shape, tried)
             if other is not None:
                 return ChosenRunner(other, None)
         if not self._capacity.timelines.knows(demand.shape):
@@ -244,7 +244,7 @@ class _Planner:
         chosen, shape = place.candidate, jobs[0].demand.shape
         runner_id = chosen.runner_id
         expected = self._of_all(jobs, place) if place.expected is not None else None
-        first = self._capacity.need(shape, chosen.tier)
+        first = self._capacity.need(shape, runner_id, chosen.tier)
         beside = [self._capacity.need_beside(shape, chosen.tier, job.demand.images) for job in jobs[1:]]
         decisions = [
             _with_others(self._decision(job, need, expected), runner_id, len(beside))

@@ -1,0 +1,27 @@
+"""What a runner has seen of the memory that renders need, in the bounded form that its heartbeat carries."""
+
+from pydantic import Field, NonNegativeInt
+
+from dreamforge.contracts.models.descriptor import Value
+
+
+class ObservedMemory(Value):
+    """By shape (see `contracts.fleet.batch_shape`), those that were learnt last. Empty: nothing was seen yet.
+
+    A peak is that of one image rendered alone, weights included and assets not. It counts for the tier that it was seen
+    in, and for the rungs of the memory ladder that the shape needs there.
+    """
+
+    peaks: dict[str, dict[str, NonNegativeInt]] = Field(
+        default={}, description="bytes by model and size, and by tier; the tier of a model without any is empty"
+    )
+    rungs: dict[str, tuple[str, ...]] = Field(
+        default={}, description="what is done so that a render fits, by model and size"
+    )
+    exhausted: tuple[str, ...] = Field(
+        default=(), description="models and sizes that did not fit, whatever was done; not for long"
+    )
+
+    def peak_bytes(self, shape: str, tier: str | None) -> int | None:
+        """Of one image in a tier; None: not seen."""
+        return self.peaks.get(shape, {}).get(tier or "")
