@@ -2549,6 +2549,12 @@ export interface components {
              */
             samplers?: ("ddim" | "ddpm" | "dpmpp_2m" | "dpmpp_2m_karras" | "dpmpp_2m_sde" | "dpmpp_sde" | "euler" | "euler_a" | "flow_euler" | "flow_heun" | "heun" | "lcm" | "pndm" | "unipc")[];
             /**
+             * Seamless
+             * @description whether the edges of an image can be made to meet
+             * @default false
+             */
+            seamless?: boolean;
+            /**
              * Step Cache
              * @description whether steps that change little can be skipped in part
              * @default false
@@ -2999,6 +3005,11 @@ export interface components {
              */
             sampler?: ("ddim" | "ddpm" | "dpmpp_2m" | "dpmpp_2m_karras" | "dpmpp_2m_sde" | "dpmpp_sde" | "euler" | "euler_a" | "flow_euler" | "flow_heun" | "heun" | "lcm" | "pndm" | "unipc") | null;
             /**
+             * Seamless
+             * @description For textures: the left edge continues the right one (x), the upper one the lower one (y), or both.
+             */
+            seamless?: ("x" | "y" | "both") | null;
+            /**
              * Seed
              * @description The same seed gives the same picture; picture i has seed + i. Chosen for you by default.
              */
@@ -3355,6 +3366,12 @@ export interface components {
              * @default null
              */
             sampler?: ("ddim" | "ddpm" | "dpmpp_2m" | "dpmpp_2m_karras" | "dpmpp_2m_sde" | "dpmpp_sde" | "euler" | "euler_a" | "flow_euler" | "flow_heun" | "heun" | "lcm" | "pndm" | "unipc") | null;
+            /**
+             * Seamless
+             * @description For textures: the left edge continues the right one (x), the upper one the lower one (y), or both.
+             * @default null
+             */
+            seamless?: ("x" | "y" | "both") | null;
             /**
              * Seed
              * @description The same seed gives the same picture; picture i has seed + i. Chosen for you by default.

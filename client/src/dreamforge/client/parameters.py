@@ -61,6 +61,8 @@ class OptionalParameters(TypedDict, total=False):
     """A registered autoencoder that encodes and decodes images in place of the model's own."""
     clip_skip: int | None
     """How many of the last layers of the text encoder are left out; default: none. 1 is what A1111 calls 2."""
+    seamless: Literal["x", "y", "both"] | None
+    """For textures: the left edge continues the right one (x), the upper one the lower one (y), or both."""
     step_cache: float | None
     """Faster and lossy: where the first layers of a step change by less than this share, the rest is taken from the
     step before. 0.05 is hard to see, 0.15 is not. Default: the preset's, or exact.

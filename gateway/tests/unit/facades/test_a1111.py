@@ -335,7 +335,7 @@ def test_an_image_is_enlarged_by_an_upscaler_that_is_registered() -> None:
 
 def test_several_wrong_fields_are_told_at_once_and_ours_have_their_names() -> None:
     with pytest.raises(InvalidRequest) as refused:
-        text(restore_faces=True, tiling=True, eta=3)
+        text(restore_faces=True, s_churn=1, eta=3)
     assert str(a1111_error(problem_of(refused.value))["errors"]).count(";") == 2
     problem = Problem(422, "out_of_bounds", "A value", "", (Violation("width_px is 99, but must be 64", "/width_px"),))
     assert a1111_error(problem) == {

@@ -141,6 +141,9 @@ class Parameters(Value):
         default=0, ge=0, exclude_if=is_zero, description="most layers of the text encoders that can be left out"
     )
     vae: bool = Field(default=False, exclude_if=is_zero, description="whether another autoencoder can take its place")
+    seamless: bool = Field(
+        default=False, exclude_if=is_zero, description="whether the edges of an image can be made to meet"
+    )
     step_cache: bool = Field(
         default=False, exclude_if=is_zero, description="whether steps that change little can be skipped in part"
     )
@@ -170,6 +173,7 @@ _UNET = Parameters(
     controlnet=True,
     upscale_max=FAMILY_UPSCALE_MAX,
     vae=True,
+    seamless=True,
 )
 _FLOW = Parameters(modes=("text", "image", "inpaint"), samplers=FLOW_SAMPLERS, loras_max=FAMILY_LORAS_MAX, vae=True)
 # Their pipelines give the sampler a schedule of their own, which only the sampler that they were made with takes.

@@ -43,6 +43,7 @@ from dreamforge.contracts.request.values import (
     PromptSyntax,
     RequestedResizeMode,
     ResizeMode,
+    SeamlessAxes,
     Seed,
     Upscale,
     UpscaleInput,
@@ -318,6 +319,15 @@ class RequestParameters(Value):
             bounds=_clip_skip,
         ),
     ] = Field(default=None, ge=1, exclude_if=is_none)
+    seamless: Annotated[
+        SeamlessAxes | None,
+        Declared(
+            "Seamless",
+            "For textures: the left edge continues the right one (x), the upper one the lower one (y), or both.",
+            group="rendering",
+            bounds=lambda model: Bounds() if model.capabilities.seamless else None,
+        ),
+    ] = Field(default=None, exclude_if=is_none)
     step_cache: Annotated[
         float | None,
         Declared(

@@ -25,6 +25,8 @@ MaskFill = Literal["original", "fill", "noise", "nothing"]
 MaskSelects = Literal["white", "black"]
 # strict: rendered alone, so that its bytes follow from the request; batched: with others, where that is faster.
 Determinism = Literal["strict", "batched"]
+# Along which axes the edges of an image meet.
+SeamlessAxes = Literal["x", "y", "both"]
 # Exact in JSON and in every browser.
 Seed = Annotated[int, Field(ge=0, le=2**53 - 1)]
 

@@ -127,10 +127,11 @@ class DiffusersRenderer:
     def rung_refusals(self, task: RenderTask) -> Mapping[Rung, str]:
         """What cannot be done to this model, as of when it was last loaded; before that as of its files' bytes."""
         path = ModelKey.of_task(task).path
+        tiles = {Rung.TILED_DECODE: "a seamless image is decoded as a whole"} if task.request.seamless else {}
         if path not in self._refusals:
             needed_bytes = inspected(task.request.model_id, path).size.loaded_bytes(self._device.dtype.itemsize)
-            return offload_refusals(self.device, needed_bytes, system_memory().free_bytes)
-        return self._refusals[path]
+            return {**offload_refusals(self.device, needed_bytes, system_memory().free_bytes), **tiles}
+        return {**self._refusals[path], **tiles}
 
     def render(self, task: RenderTask, seed: int, on_step: OnStep) -> RenderedImage:
         """One image, alone, from its own generator, so that its bytes depend on its recipe only."""

@@ -18,6 +18,7 @@ from dreamforge.gpu_runner.rendering.features.prompt_weights import PromptWeight
 from dreamforge.gpu_runner.rendering.features.prompts import Prompts
 from dreamforge.gpu_runner.rendering.features.references import References
 from dreamforge.gpu_runner.rendering.features.samplers import Samplers
+from dreamforge.gpu_runner.rendering.features.seamless import SeamlessEdges
 from dreamforge.gpu_runner.rendering.features.step_cache import StepCache
 from dreamforge.gpu_runner.rendering.features.upscale import UpscalePass
 from dreamforge.gpu_runner.rendering.features.vae import OtherVae
@@ -53,6 +54,7 @@ def standard_features(device: torch.device) -> tuple[RenderFeature, ...]:
         VideoFrames(),
         Previews(),
         StepCache(),
+        SeamlessEdges(),
         InputNotes(),
         AreaPutBack(),
     )

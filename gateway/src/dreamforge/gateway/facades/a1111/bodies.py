@@ -29,7 +29,6 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "seed_resize_from_h": (0, -1),
     "seed_resize_from_w": (0, -1),
     "restore_faces": (0,),
-    "tiling": (0,),
     "eta": (0, 1),  # the defaults of its samplers: clients send one of them for all
     "s_churn": (0,),
     "s_tmin": (0,),
@@ -93,6 +92,7 @@ class A1111Generation(BaseModel):
     scheduler: str | None = None
     denoising_strength: float | None = None
     clip_skip: int | None = None
+    tiling: bool | None = None
     override_settings: A1111Settings | None = None
     override_settings_restore_afterwards: bool | None = None
     alwayson_scripts: dict[str, dict[str, Any]] | None = None

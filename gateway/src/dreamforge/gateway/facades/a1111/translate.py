@@ -137,6 +137,7 @@ def _common(asked: A1111Generation, models: Models, selected: str | None, wrong:
         "width_px": asked.width,
         "height_px": asked.height,
         "seed": None if asked.seed == -1 else asked.seed,
+        "seamless": "both" if asked.tiling else None,
     }
     fields: dict[str, Any] = {name: value for name, value in plain.items() if value is not None}
     fields |= _settings(settings, asked.clip_skip, wrong)
