@@ -124,6 +124,13 @@ def test_what_changes_pixels_is_not_used_for_a_strict_task_although_it_was_learn
     assert renderer.runs == [(1, (Rung.TILED_DECODE,))]
 
 
+def test_a_seamless_image_is_decoded_whole_although_others_of_its_shape_need_tiles() -> None:
+    renderer = Tight()
+    run(renderer, render_task(seamless="both", rungs=(Rung.TILED_DECODE,)))
+    run(renderer, render_task(rungs=(Rung.TILED_DECODE,)))
+    assert renderer.runs == [(1, ()), (1, (Rung.TILED_DECODE,))]
+
+
 def test_at_the_end_of_the_ladder_one_failure_with_the_numbers_and_the_neighbours_are_unharmed() -> None:
     renderer = Tight(refused=tuple(HELD_RUNGS))
     huge = render_task(task_id="huge", prompt="huge")

@@ -44,9 +44,7 @@ class MemoryRungsTaken:
     def of(self, image: TaskImage) -> TaskImage:
         """The image, its model held as its shape needs it."""
         task = image.task
-        known = {*task.rungs, *self._rungs.get(_shape(task), ())}
-        if _strict(task):
-            known.discard(Rung.FLOAT8_STORAGE)
+        known = {*task.rungs, *self._rungs.get(_shape(task), ())} - _unfit(task)
         rungs = tuple(rung for rung in Rung if rung in known)
         return image if rungs == task.rungs else replace(image, task=task.model_copy(update={"rungs": rungs}))
 
@@ -114,6 +112,12 @@ def _is_plain(batch: Sequence[TaskImage]) -> bool:
     task = batch[0].task
     alone = len(batch) == 1 and task.request.geometry is None and not task.assets
     return alone and needs_of(task.request).batch_shape == _shape(task)
+
+
+def _unfit(task: RenderTask) -> set[Rung]:
+    """Rungs that other tasks of its shape may need, and that this one cannot be rendered with."""
+    unfit = {Rung.FLOAT8_STORAGE} if _strict(task) else set()
+    return unfit | {Rung.TILED_DECODE} if task.request.seamless else unfit
 
 
 def _strict(task: RenderTask) -> bool:
