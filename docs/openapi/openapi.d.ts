@@ -1411,8 +1411,7 @@ export interface components {
          * ControlUse
          * @description A registered ControlNet, the image whose lines, depth or pose the render has to follow, and for how long.
          *
-         *     `start` and `end` are shares of the steps that a pass makes: step i of n (from 0) is one of it where
-         *     start <= i / n and (i + 1) / n <= end.
+         *     `start` and `end` are shares of the steps that a pass makes, as `step_window.window_steps` counts them.
          */
         ControlUse: {
             /**
@@ -1758,6 +1757,39 @@ export interface components {
             parameter: string;
             /** Values */
             values: components["schemas"]["JsonValue"][];
+        };
+        /**
+         * GuidanceSchedule
+         * @description Steps in which a render is guided, and how the scale changes in them. Outside of them it is `UNGUIDED`.
+         *
+         *     `start` and `end` are shares of the steps that a pass makes, as `step_window.window_steps` counts them. Inference
+         *     without guidance in the first and last steps: Kynkäänniemi et al. 2024, arXiv:2404.07724.
+         */
+        GuidanceSchedule: {
+            /**
+             * Until
+             * @description Share of the steps after which guidance ends; 1: never.
+             * @default 1
+             */
+            end?: number;
+            /**
+             * Shape
+             * @description constant: one scale; linear, cosine: from the guidance scale to another one.
+             * @enum {string}
+             */
+            shape: "constant" | "linear" | "cosine";
+            /**
+             * From
+             * @description Share of the steps after which guidance begins; 0: at once.
+             * @default 0
+             */
+            start?: number;
+            /**
+             * To scale
+             * @description The guidance scale of the last guided step, of linear and cosine.
+             * @default null
+             */
+            to?: number | null;
         };
         /**
          * Health
@@ -2508,6 +2540,12 @@ export interface components {
              */
             guidance_scale_min?: number;
             /**
+             * Guidance Schedule
+             * @description whether the guidance scale can change from step to step
+             * @default false
+             */
+            guidance_schedule?: boolean;
+            /**
              * Loras Max
              * @default 0
              */
@@ -2903,6 +2941,11 @@ export interface components {
              */
             guidance_scale: number;
             /**
+             * Guidance schedule
+             * @description Guides only from one share of the steps to another, or changes the guidance scale from step to step; default: one scale in all steps. In a second pass the same, over its own steps.
+             */
+            guidance_schedule?: components["schemas"]["GuidanceSchedule"] | null;
+            /**
              * Height
              * @description In pixels; default: the preset's.
              */
@@ -3245,6 +3288,12 @@ export interface components {
              * @default null
              */
             guidance_scale?: number | null;
+            /**
+             * Guidance schedule
+             * @description Guides only from one share of the steps to another, or changes the guidance scale from step to step; default: one scale in all steps. In a second pass the same, over its own steps.
+             * @default null
+             */
+            guidance_schedule?: components["schemas"]["GuidanceSchedule"] | null;
             /**
              * Height
              * @description In pixels; default: the preset's.

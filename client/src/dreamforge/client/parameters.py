@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
+from dreamforge.contracts.request.guidance_schedule import GuidanceSchedule
 from dreamforge.contracts.request.values import ControlUse, Geometry, LoraUse, MaskedAreaInput, UpscaleInput
 
 
@@ -61,6 +62,10 @@ class OptionalParameters(TypedDict, total=False):
     """A registered autoencoder that encodes and decodes images in place of the model's own."""
     clip_skip: int | None
     """How many of the last layers of the text encoder are left out; default: none. 1 is what A1111 calls 2."""
+    guidance_schedule: GuidanceSchedule | None
+    """Guides only from one share of the steps to another, or changes the guidance scale from step to step; default:
+    one scale in all steps. In a second pass the same, over its own steps.
+    """
     seamless: Literal["x", "y", "both"] | None
     """For textures: the left edge continues the right one (x), the upper one the lower one (y), or both."""
     step_cache: float | None

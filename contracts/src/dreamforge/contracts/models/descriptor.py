@@ -144,6 +144,9 @@ class Parameters(Value):
     seamless: bool = Field(
         default=False, exclude_if=is_zero, description="whether the edges of an image can be made to meet"
     )
+    guidance_schedule: bool = Field(
+        default=False, exclude_if=is_zero, description="whether the guidance scale can change from step to step"
+    )
     step_cache: bool = Field(
         default=False, exclude_if=is_zero, description="whether steps that change little can be skipped in part"
     )
@@ -174,6 +177,7 @@ _UNET = Parameters(
     upscale_max=FAMILY_UPSCALE_MAX,
     vae=True,
     seamless=True,
+    guidance_schedule=True,
 )
 _FLOW = Parameters(modes=("text", "image", "inpaint"), samplers=FLOW_SAMPLERS, loras_max=FAMILY_LORAS_MAX, vae=True)
 # Their pipelines give the sampler a schedule of their own, which only the sampler that they were made with takes.
@@ -191,7 +195,7 @@ FAMILY_PARAMETERS = {
     "stable-diffusion": _UNET.model_copy(update={"clip_skip_max": 11, "prompt_weights": True}),
     "stable-diffusion-2": _UNET.model_copy(update={"clip_skip_max": 22, "prompt_weights": True}),
     "stable-diffusion-xl": _UNET.model_copy(update={"clip_skip_max": 10, "prompt_weights": True}),
-    "stable-diffusion-3": _FLOW,
+    "stable-diffusion-3": _FLOW.model_copy(update={"guidance_schedule": True}),
     # Its guidance is distilled into the weights: there is no second, negative pass.
     "flux": _OWN_SCHEDULE.model_copy(update={"negative_prompt": False, "step_cache": True}),
     "flux-kontext": _TEXT_ONLY.model_copy(update={"negative_prompt": False, "references_max": 1, "vae": True}),

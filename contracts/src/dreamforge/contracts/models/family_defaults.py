@@ -136,7 +136,8 @@ def without_guidance(family: str) -> Parameters:
     """
     # No guidance is 1 by the formula that most use, and 0 by that of Z-Image, where 1 is what others call 2.
     none = 0.0 if family == "z-image" else 1.0
-    return FAMILY_PARAMETERS[family].model_copy(update={"negative_prompt": False, "guidance_scale_max": none})
+    update = {"negative_prompt": False, "guidance_scale_max": none, "guidance_schedule": False}
+    return FAMILY_PARAMETERS[family].model_copy(update=update)
 
 
 def preset_of(family: str, side_px: int, *, is_guidance_distilled: bool) -> Preset:

@@ -9,8 +9,10 @@ from dreamforge.contracts.pictures.formats import FORMATS, LOSSY, OutputFormat
 from dreamforge.contracts.request.assets import require_asset, require_loras, require_upscaler
 from dreamforge.contracts.request.bounds import quoted, within
 from dreamforge.contracts.request.declaration import Draft
+from dreamforge.contracts.request.guidance_schedule import GuidanceSchedule
 from dreamforge.contracts.request.image_size import pixels_max, size_of
 from dreamforge.contracts.request.lora_tags import with_tags_escaped, without_lora_tags
+from dreamforge.contracts.request.step_window import window_steps
 from dreamforge.contracts.request.values import (
     OF_BOTH_PASSES,
     STRENGTH_MIN,
@@ -165,16 +167,46 @@ def check_control(control: tuple[ControlUse, ...], draft: Draft) -> tuple[Contro
     for index, use in enumerate(control):
         field = f"control/{index}"
         require_asset(f"{field}/model_id", use.model_id, "controlnet", draft.model, draft.models)
-        if not use.acts_in(made):
-            first = next((step for step in range(made) if use.start <= step / made), None)
-            if first is None:
-                within(f"{field}/start (of {made} steps)", use.start, 0, (made - 1) / made)
-            else:
-                within(f"{field}/end (of {made} steps)", use.end, (first + 1) / made, 1)
+        _check_window(field, use, made)
     return tuple(
         use if use.preprocess is None else use.model_copy(update={"preprocess": use.preprocess.completed()})
         for use in control
     )
+
+
+def _check_window(field: str, window: ControlUse | GuidanceSchedule, steps: int) -> None:
+    """Errors: OutOfBounds(field/start or field/end) where none of so many steps lies in it."""
+    if window_steps(window.start, window.end, steps):
+        return
+    first = next((step for step in range(steps) if window.start <= step / steps), None)
+    if first is None:
+        within(f"{field}/start (of {steps} steps)", window.start, 0, (steps - 1) / steps)
+    else:
+        within(f"{field}/end (of {steps} steps)", window.end, (first + 1) / steps, 1)
+
+
+def guidance_schedule(value: GuidanceSchedule | None, draft: Draft) -> GuidanceSchedule | None:
+    """None where no pass would be guided otherwise without it: one request has one form.
+
+    Errors: OutOfBounds where it would guide no step; NotAllowed beside a ControlNet, with which the scale is read once.
+    """
+    scales = {draft.values["guidance_scale"], _second_scale(draft)}
+    if value is None or not any(value.changes(scale) for scale in scales):
+        return None
+    if draft.values["control"]:
+        raise NotAllowed("guidance_schedule (with control)", quoted(value), draft.model.model_id)
+    if value.to is not None:
+        within("guidance_schedule/to", value.to, 0, draft.limits.guidance_scale)
+    share = strength(draft.values["strength"], draft)
+    _check_window("guidance_schedule", value, int(draft.values["steps"] * (share or 1)))
+    return value
+
+
+def _second_scale(draft: Draft) -> float:
+    """Of the second pass, or of the only one."""
+    second: UpscaleInput | None = draft.values["upscale"]
+    own = None if second is None else second.guidance_scale
+    return float(draft.values["guidance_scale"] if own is None else own)
 
 
 def check_vae(model_id: str | None, draft: Draft) -> str | None:
@@ -199,7 +231,10 @@ def upscale(value: UpscaleInput | None, draft: Draft) -> Upscale | None:
             raise NotAllowed("upscale/method", value.method, value.model_id)
     how = {"model_id": value.model_id, "method": value.method}
     own = _of_second_pass(value, draft)
-    share = _strength("upscale/strength", value.strength, UPSCALE_STRENGTH, own.get("steps", values["steps"]))
+    steps = own.get("steps", values["steps"])
+    share = _strength("upscale/strength", value.strength, UPSCALE_STRENGTH, steps)
+    if values["guidance_schedule"] is not None:
+        _check_window("guidance_schedule in the second pass", values["guidance_schedule"], int(steps * share))
     return Upscale(width_px=width_px, height_px=height_px, strength=share, factor=value.factor, **how, **own)
 
 

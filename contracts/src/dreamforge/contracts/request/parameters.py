@@ -24,6 +24,7 @@ from dreamforge.contracts.pictures.formats import IMAGE_FORMATS, VIDEO_FORMATS, 
 from dreamforge.contracts.request import completion
 from dreamforge.contracts.request.bounds import Bounds
 from dreamforge.contracts.request.declaration import Declared, declared_in
+from dreamforge.contracts.request.guidance_schedule import GuidanceSchedule
 from dreamforge.contracts.request.lora_tags import with_tags_escaped
 from dreamforge.contracts.request.values import (
     MASK_BLUR_PX_MAX,
@@ -319,6 +320,20 @@ class RequestParameters(Value):
             bounds=_clip_skip,
         ),
     ] = Field(default=None, ge=1, exclude_if=is_none)
+    guidance_schedule: Annotated[
+        GuidanceSchedule | None,
+        Declared(
+            "Guidance schedule",
+            "Guides only from one share of the steps to another, or changes the guidance scale from step to step; "
+            "default: one scale in all steps. In a second pass the same, over its own steps.",
+            group="rendering",
+            bounds=lambda model: (
+                Bounds(inside={"to": _guidance(model)}) if model.capabilities.guidance_schedule else None
+            ),
+            complete=completion.guidance_schedule,
+            metavar="JSON",
+        ),
+    ] = Field(default=None, exclude_if=is_none)
     seamless: Annotated[
         SeamlessAxes | None,
         Declared(

@@ -95,8 +95,7 @@ def is_last_step(value: object) -> bool:
 class ControlUse(Value):
     """A registered ControlNet, the image whose lines, depth or pose the render has to follow, and for how long.
 
-    `start` and `end` are shares of the steps that a pass makes: step i of n (from 0) is one of it where
-    start <= i / n and (i + 1) / n <= end.
+    `start` and `end` are shares of the steps that a pass makes, as `step_window.window_steps` counts them.
     """
 
     model_id: Token = Field(title="ControlNet", json_schema_extra={"x-widget": "controlnet"})
@@ -140,15 +139,6 @@ class ControlUse(Value):
         title="Preprocessing",
         description="What is made of the image before it is followed; by default nothing: it is a map already.",
     )
-
-    def acts_in(self, steps: int) -> bool:
-        """Whether it acts in any of so many steps: none may lie between its start and its end.
-
-        >>> use = ControlUse(model_id="canny", image="0" * 64, start=0.3, end=0.6)
-        >>> use.acts_in(20), use.acts_in(3)
-        (True, False)
-        """
-        return any(self.start <= step / steps and (step + 1) / steps <= self.end for step in range(steps))
 
 
 #: Before there could be several, a request had one: it stood alone, or there was a null.

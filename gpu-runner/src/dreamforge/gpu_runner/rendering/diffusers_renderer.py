@@ -227,6 +227,7 @@ class DiffusersRenderer:
 
             def call() -> RenderedPixels:
                 counter.watchers = self._watchers(contexts, pipeline)
+                counter.changes = self._features.step_changes(first, pipeline)
                 # On the CPU whatever the device: a GPU's generator gives other noise, and so another image.
                 generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
                 arguments: dict[str, Any] = {  # Any: every pipeline class has its own keyword types

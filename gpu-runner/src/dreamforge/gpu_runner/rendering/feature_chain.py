@@ -7,7 +7,7 @@ from typing import Any
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.contracts.request.values import Upscale
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
-from dreamforge.gpu_runner.rendering.hooks import RenderedPixels, RenderFeature, RunPass, StepWatcher
+from dreamforge.gpu_runner.rendering.hooks import RenderedPixels, RenderFeature, RunPass, StepChange, StepWatcher
 from dreamforge.gpu_runner.rendering.passes import Pass, PassContext, first_pass
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 from dreamforge.gpu_runner.rendering.renderer import ModelPlacement, RenderWarning
@@ -80,6 +80,11 @@ class FeatureChain:
         for feature in self._features:
             arguments |= feature.arguments(context, pipeline)
         return arguments
+
+    def step_changes(self, context: PassContext, pipeline: Pipeline) -> tuple[StepChange, ...]:
+        """What all change between the steps of a pass."""
+        changes = (feature.before_step(context, pipeline) for feature in self._features)
+        return tuple(change for change in changes if change is not None)
 
     def watch(self, context: PassContext, pipeline: Pipeline) -> StepWatcher | None:
         """The first watcher."""

@@ -6,6 +6,7 @@ from dreamforge.gpu_runner.rendering.features.clip_skip import ClipSkip
 from dreamforge.gpu_runner.rendering.features.controlnet import ControlNetCache
 from dreamforge.gpu_runner.rendering.features.fp32_fallback import Fp32Fallback
 from dreamforge.gpu_runner.rendering.features.guidance import Guidance
+from dreamforge.gpu_runner.rendering.features.guidance_schedule import ScheduledGuidance
 from dreamforge.gpu_runner.rendering.features.initial_image import InitialImage
 from dreamforge.gpu_runner.rendering.features.input_notes import InputNotes
 from dreamforge.gpu_runner.rendering.features.latent_fill import LatentFill
@@ -29,11 +30,11 @@ from dreamforge.gpu_runner.rendering.hooks import RenderFeature
 def standard_features(device: torch.device) -> tuple[RenderFeature, ...]:
     """One of each, new, for one renderer on `device`.
 
-    The order matters in five places. Around a pass, memory placement is outside of the fallback, which is outside of
+    The order matters in six places. Around a pass, memory placement is outside of the fallback, which is outside of
     the sampler's errors. What a mask protects is put back outside of the fallback, which judges what was rendered, and
     latents are filled inside of it, because it may render twice.
     Upscaling adds its pass after the initial image has changed the first. Whatever offers prompts in a way of its own
-    stands before `Prompts`, which takes any.
+    stands before `Prompts`, which takes any. A schedule's first scale replaces that of `Guidance`.
     """
     return (
         MemoryPlacement(device),
@@ -49,6 +50,7 @@ def standard_features(device: torch.device) -> tuple[RenderFeature, ...]:
         PromptWeights(),
         Prompts(),
         Guidance(),
+        ScheduledGuidance(),
         References(),
         PipelineDefaults(),
         VideoFrames(),

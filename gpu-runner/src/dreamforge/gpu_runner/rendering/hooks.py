@@ -17,6 +17,8 @@ from dreamforge.gpu_runner.rendering.renderer import ModelPlacement, RenderWarni
 
 #: Called after each step but the last with the pipeline and its latents; a preview as a data URI, if one is ready.
 StepWatcher = Callable[[Any, torch.Tensor], str | None]  # Any: each pipeline has its own class
+#: Called before each step but the first with its number, from 0, and that of the steps of its pass.
+StepChange = Callable[[int, int], None]
 #: Keywords of a pipeline's call, or parts that it is made of. Any: each pipeline has its own types.
 Keywords = Mapping[str, Any]
 
@@ -46,8 +48,8 @@ RunPass = Callable[[], RenderedPixels]
 class RenderFeature:
     """Every hook, doing nothing. The hooks stand in the order in which they are called for a task.
 
-    Of several images in one run, `warnings`, `check` and what gives keywords are called for each; `prepare`, `parts`
-    and `run` once, for the first, because what they depend on is in the batch key and so equal.
+    Of several images in one run, `warnings`, `check` and what gives keywords are called for each; `prepare`, `parts`,
+    `run` and `before_step` once, for the first, because what they depend on is in the batch key and so equal.
 
     A feature keeps no state of a single image: what it needs is in the task and in the context of the pass.
     """
@@ -98,6 +100,10 @@ class RenderFeature:
     def arguments(self, context: PassContext, pipeline: Pipeline) -> Keywords:  # noqa: ARG002
         """Further keywords of the pipeline's call; of two features that give the same one the later counts."""
         return {}
+
+    def before_step(self, context: PassContext, pipeline: Pipeline) -> StepChange | None:  # noqa: ARG002
+        """What changes this pipeline between the steps of its pass."""
+        return None
 
     def watch(self, context: PassContext, pipeline: Pipeline) -> StepWatcher | None:  # noqa: ARG002
         """What looks at the latents after each step of this pass; the first feature that gives one is taken."""

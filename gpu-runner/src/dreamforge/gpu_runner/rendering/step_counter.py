@@ -1,12 +1,12 @@
 """Steps as they are reported: counted over every pass of an image. Import this only in the child."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from dreamforge.gpu_runner.rendering.hooks import StepWatcher
+from dreamforge.gpu_runner.rendering.hooks import StepChange, StepWatcher
 from dreamforge.gpu_runner.rendering.renderer import OnRunStep
 
 
@@ -25,6 +25,8 @@ class StepCounter:
     later: int = 0
     #: What looks at the latents of an image, by its place in the run.
     watchers: Mapping[int, StepWatcher] = field(default_factory=dict)
+    #: What changes the pipeline that runs, before each of its steps but the first.
+    changes: Sequence[StepChange] = ()
     #: Those of the last step.
     latents: torch.Tensor | None = None
     _before: int = 0
@@ -36,7 +38,10 @@ class StepCounter:
         # A sampler of second order makes more steps than were asked for; a weak strength makes fewer.
         in_pass = int(getattr(pipeline, "num_timesteps", 0) or self.steps)
         self._made, self.latents = self._before + step + 1, tensors["latents"]
-        previews = self._previews(pipeline, tensors["latents"]) if step + 1 < in_pass else {}
+        is_last = step + 1 >= in_pass
+        for change in () if is_last else self.changes:
+            change(step + 1, in_pass)
+        previews = {} if is_last else self._previews(pipeline, tensors["latents"])
         self.on_step(self._made, max(self._made, self._before + in_pass) + self.later, previews)
         return tensors
 

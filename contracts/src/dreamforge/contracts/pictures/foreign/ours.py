@@ -17,7 +17,10 @@ _IGNORED = (
     *("format", "renderer", "pipeline", "device", "device_name", "dtype", "threads", "versions", "tier", "image_rules"),
     *("priority", "output_format", "output_quality", "geometry"),
 )
-_PLAIN = ("steps", "guidance_scale", "width_px", "height_px", "seed", "clip_skip", "prompt_syntax", "resize_mode")
+_PLAIN = (
+    *("steps", "guidance_scale", "guidance_schedule", "width_px", "height_px", "seed", "clip_skip"),
+    *("prompt_syntax", "resize_mode"),
+)
 _IMAGES = ("init_image", "mask_image", "mask_selects", "mask_blur_px", "mask_fill", "strength", "references")
 _OF_SECOND_PASS = (
     *("strength", "seed", "steps", "guidance_scale", "sampler", "prompt", "negative_prompt"),
