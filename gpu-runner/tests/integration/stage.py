@@ -7,17 +7,19 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-from dreamforge.contracts.events import Decision, RenderGroup
+from dreamforge.contracts.events import Decision, RenderGroup, StepProgressed
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.jobs import decisions
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.state import JobState
+from dreamforge.contracts.log.envelope import unseal
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gpu_runner.main import SERVICE
 from dreamforge.gpu_runner.settings import RunnerSettings
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.event_store import EventStore
+from dreamforge.runtime.log.job_steps import steps_after
 from dreamforge.runtime.log.views import FleetView
 from dreamforge.runtime.service import shell
 from dreamforge.runtime.storage.objects import ObjectStore
@@ -129,12 +131,23 @@ class Stage:
     async def events(self, job_id: str) -> list[object]:
         return [recorded.event for recorded in (await self.store.load(job_id)).history]
 
+    async def steps(self, job_id: str) -> list[StepProgressed]:
+        messages = await steps_after(self.bus, job_id, 0)
+        events = [unseal(m.subject, m.headers, m.data, sequence=m.sequence).event for m in messages]
+        return [event for event in events if isinstance(event, StepProgressed)]
+
+    async def renders(self, *job_ids: str) -> None:
+        """Wait until the child has shown a step of each."""
+        for job_id in job_ids:
+            await eventually(lambda job_id=job_id: self.steps(job_id), until=bool)
+
     async def unacknowledged(self) -> int:
         info = await self.bus.request("$JS.API.CONSUMER.INFO.JOBS.runner-r1", None)
         return int(info["num_ack_pending"]) + int(info["num_pending"])
 
 
 def child_of(pid: int) -> int:
-    """The one process that another has started (Linux; macOS has pgrep)."""
-    (child,) = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=True).stdout.split()
+    """The worker that a runner's process has started (Linux; macOS has pgrep)."""
+    command = ["pgrep", "-P", str(pid), "-f", "dreamforge.gpu_runner.worker"]
+    (child,) = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     return int(child)

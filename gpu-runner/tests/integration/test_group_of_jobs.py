@@ -53,7 +53,7 @@ async def test_a_cancel_of_one_leaves_the_others_as_they_are(stage: Stage) -> No
     await stage.start_runner(renderer="synthetic", batch_max=8, step_delay_seconds=0.05)
     stays, stopped = [await stage.request(prompt=name, steps=60) for name in ("stays", "stopped")]
     await assign_together(stage, stays, stopped)
-    await stage.reaches(stopped, Status.RUNNING)
+    await stage.renders(stays, stopped)
     await stage.store.execute(stopped, decisions.RequestCancel(clock.now()))
     await stage.reaches(stopped, Status.CANCELLED)
     state = await stage.reaches(stays, Status.SUCCEEDED)
