@@ -9,10 +9,12 @@ from dreamforge.contracts.models.descriptor import EPSILON_SAMPLERS, FLOW_SAMPLE
 from dreamforge.contracts.pictures.exif import MODEL, USER_COMMENT
 from dreamforge.contracts.pictures.foreign.a1111 import request_of, split_infotext
 from dreamforge.contracts.pictures.foreign.imported import ImportedLora, ImportedModel, ImportedRequest
+from dreamforge.contracts.pictures.foreign.ours import PLAIN
 from dreamforge.contracts.pictures.foreign.read import read_request
 from dreamforge.contracts.pictures.infotext import infotext
 from dreamforge.contracts.pictures.metadata import PictureMetadata
 from dreamforge.contracts.pictures.samplers import A1111_SAMPLERS, sampler_named
+from dreamforge.contracts.request.parameters import RequestParameters
 
 
 def read(**texts: Any) -> ImportedRequest:
@@ -129,6 +131,18 @@ def test_our_recipe_is_exact_and_the_text_beside_it_names_the_sampler():
     assert (found.sampler, found.schedule, found.model.hash) == ("DPM++ 2M", "Karras", "ab" * 32)
     assert found.loras == (ImportedLora("ink", 0.5, "cd" * 32),)
     assert found.unmapped == ()
+
+
+TRANSLATED = {"model_id", "prompt", "negative_prompt", "sampler", "loras", "control", "vae", "upscale", "masked_area"}
+#: Of a job and not of an image, or known by another parameter of the recipe.
+NOT_IN_RECIPES = {"preset", "images", "determinism", "geometry", "duration_seconds"}
+
+
+def test_every_parameter_of_a_recipe_is_read_back():
+    assert {*PLAIN, *TRANSLATED} == RequestParameters.model_fields.keys() - NOT_IN_RECIPES
+    used = {name: f"a {name}" for name in PLAIN}
+    found = read(dreamforge=RECIPE | used)
+    assert {name: found.fields.get(name) for name in PLAIN} == used
 
 
 def test_our_text_alone_counts_layers_as_it_was_written():

@@ -15,13 +15,14 @@ from dreamforge.contracts.pictures.metadata import PictureMetadata
 #: Where the picture was rendered, not what was asked for.
 _IGNORED = (
     *("format", "renderer", "pipeline", "device", "device_name", "dtype", "threads", "versions", "tier", "image_rules"),
-    *("priority", "output_format", "output_quality", "geometry"),
+    *("priority", "geometry"),
 )
-_PLAIN = (
-    *("steps", "guidance_scale", "guidance_schedule", "width_px", "height_px", "seed", "clip_skip"),
-    *("prompt_syntax", "resize_mode"),
+#: Parameters that stand in a recipe as they do in a request.
+PLAIN = (
+    *("width_px", "height_px", "steps", "guidance_scale", "guidance_schedule", "seed", "clip_skip", "prompt_syntax"),
+    *("frames", "frames_per_second", "seamless", "step_cache", "output_format", "output_quality", "resize_mode"),
+    *("init_image", "mask_image", "mask_selects", "mask_blur_px", "mask_fill", "strength", "references"),
 )
-_IMAGES = ("init_image", "mask_image", "mask_selects", "mask_blur_px", "mask_fill", "strength", "references")
 _OF_SECOND_PASS = (
     *("strength", "seed", "steps", "guidance_scale", "sampler", "prompt", "negative_prompt"),
     *("model_id", "method"),
@@ -36,7 +37,7 @@ def read_ours(metadata: PictureMetadata) -> ImportedRequest | None:
     reading = Reading("Dream Forge", dict(recipe))
     for name in ("prompt", "negative_prompt"):
         reading.prompt(name, reading.text(name))
-    for name in (*_PLAIN, *_IMAGES, "output_format", "output_quality"):
+    for name in PLAIN:
         if (value := reading.take(name)) is not None:
             reading.fields[name] = value
     _upscale(reading)
