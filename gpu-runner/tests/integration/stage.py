@@ -147,7 +147,12 @@ class Stage:
 
 
 def child_of(pid: int) -> int:
-    """The worker that a runner's process has started (Linux; macOS has pgrep)."""
+    """The one worker that a runner's process has started."""
+    (child,) = workers_of(pid)
+    return child
+
+
+def workers_of(pid: int) -> set[int]:
+    """Workers that a process has started: a runner's, or those of several runners on its loop (needs pgrep)."""
     command = ["pgrep", "-P", str(pid), "-f", "dreamforge.gpu_runner.worker"]
-    (child,) = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    return int(child)
+    return {int(found) for found in subprocess.run(command, capture_output=True, text=True).stdout.split()}

@@ -14,7 +14,7 @@ from dreamforge.gpu_runner.supervisor.artifact_uploader import ArtifactUploader
 from dreamforge.runtime import clock
 from dreamforge.runtime.testing import eventually
 
-from .stage import Stage, child_of
+from .stage import Stage, workers_of
 
 
 def ending(stage: Stage) -> set[str]:
@@ -77,8 +77,10 @@ async def test_one_that_is_ahead_can_be_cancelled_before_its_first_step(stage: S
 
 @pytest.mark.usefixtures("ahead")
 async def test_a_child_that_dies_takes_the_one_ahead_along_and_both_are_tried_again(stage: Stage) -> None:
+    of_others = workers_of(os.getpid())
     first, second = await running_and_ahead(stage)
-    os.kill(child_of(os.getpid()), signal.SIGKILL)
+    (child,) = workers_of(os.getpid()) - of_others
+    os.kill(child, signal.SIGKILL)
     for job_id in (first, second):
         await stage.reaches(job_id, Status.QUEUED)
         (failed,) = [event for event in await stage.events(job_id) if isinstance(event, AttemptFailed)]
