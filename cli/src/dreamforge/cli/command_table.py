@@ -51,6 +51,9 @@ ENTRIES = {
         "Show the stack of this folder: every process with its address and pid, and what is not ready.",
     ),
     "logs": CommandEntry("logs", "logs", "Show the logs of services (.forge/logs), each in its colour."),
+    "service": CommandEntry(
+        "service", "app", "Run the stack, or a runner, from the start of the machine on, by systemd."
+    ),
     "env": CommandEntry(
         "status", "env", "Print the FORGE_* variables of the running stack for a shell, including credentials."
     ),

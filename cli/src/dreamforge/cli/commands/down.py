@@ -10,8 +10,8 @@ from dreamforge.cli.failure import CommandError
 from dreamforge.cli.settings import from_environment
 from dreamforge.cli.stack_record import StackRecord, read_record
 
-# An orderly stop takes about 2 s, plus the drain time of a runner.
-DOWN_SECONDS = 60.0
+# An orderly stop takes about 2 s, plus the drain time of a runner: 5 s, or 60 s of `dreamforge service`.
+DOWN_SECONDS = 180.0
 POLL_SECONDS = 0.1  # the end of a process that is no child cannot be awaited on every system
 
 

@@ -9,6 +9,8 @@ from dreamforge.runtime.service.settings import EXIT_SETTINGS
 
 # The user who stops a local stack waits this long; a render that is not finished by then returns to the queue.
 RUNNER_DRAIN_SECONDS = 5
+# Longer than any service needs to finish its current work, apart from the drain of a runner; then it is killed.
+STOP_SECONDS = 20.0
 # Started together (each waits for its dependencies), stopped in this order: first no new work, then no new events.
 STOP_ORDER = ("gateway", "scheduler", "gpu-runner", "projector")
 
@@ -43,6 +45,11 @@ class ServiceSpec:
     def bus_user(self) -> str:
         """The user of NATS that it is."""
         return runner_user(self.environment["FORGE_RUNNER_ID"]) if self.kind == "gpu-runner" else self.kind
+
+    @property
+    def stop_seconds(self) -> float:
+        """How long an orderly stop of it may take."""
+        return STOP_SECONDS + float(self.environment.get("FORGE_RUNNER_DRAIN_SECONDS", 0))
 
     @property
     def module(self) -> str:

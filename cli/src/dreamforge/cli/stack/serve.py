@@ -13,6 +13,7 @@ from dreamforge.cli.stack.plan import StackOptions, service_names
 from dreamforge.cli.stack.show import LivePrinter, stack_table
 from dreamforge.cli.stack_record import StackRecord
 from dreamforge.runtime.service.lifetime import Lifetime
+from dreamforge.runtime.service.service_manager import ServiceManager
 from dreamforge.runtime.service.signals import stop_on_signals
 
 # A stack that is stopped during its start ends its services and servers one after the other.
@@ -24,14 +25,17 @@ async def serve(settings: CliSettings, options: StackOptions, *, quiet: bool) ->
     names = ("nats", "postgres", "s3", *service_names(options), "stack")
     printer = LivePrinter(out, names)
     on_output = (lambda _service, _line: None) if quiet else printer.print_output
+    manager = ServiceManager()
     stack = LocalStack(settings, options, on_event=printer.print_event, on_output=on_output)
 
     async def start(lifetime: Lifetime) -> None:
         record = await stack.start()
         lifetime.on_close(stack.stop)
         _print(record)
+        manager.ready(record.gateway_url)
 
-    stop = stop_on_signals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, exit_status=Exit.INTERRUPTED)
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    stop = stop_on_signals(*signals, on_first=lambda _: manager.stopping(), exit_status=Exit.INTERRUPTED)
     await Lifetime(stop).run(start, cleanup_seconds=CLEANUP_SECONDS)
 
 

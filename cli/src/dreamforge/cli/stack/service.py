@@ -15,8 +15,6 @@ from dreamforge.runtime.service.settings import EXIT_SETTINGS
 
 # A service that ran this long was healthy: its next end counts as the first.
 HEALTHY_AFTER_SECONDS = 30.0
-# Longer than any service needs to finish its current work; then it is killed.
-STOP_SECONDS = 20.0
 LAST_LINES = 15
 
 
@@ -106,4 +104,4 @@ class SupervisedService:
         """Send SIGTERM and wait for its end; it is not restarted."""
         self._stopping = True
         if self._process is not None:
-            await self._process.stop(grace_seconds=STOP_SECONDS)
+            await self._process.stop(grace_seconds=self.spec.stop_seconds)

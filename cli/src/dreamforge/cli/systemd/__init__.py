@@ -1,0 +1,1 @@
+"""systemd units for a stack and for a runner: their text, and the manager that runs them."""
