@@ -126,7 +126,7 @@ def _service(unit: Unit) -> Iterator[str]:
     if unit.role is UnitRole.STACK:
         yield f"TimeoutStartSec={START_SECONDS}"
     if unit.user:
-        # Without a display nobody has loaded the driver; the service itself may gain no privileges. No card: ignored.
+        # Without a display the driver is not loaded yet; the service itself may gain no privileges. No card: ignored.
         yield "ExecStartPre=+-/usr/bin/nvidia-modprobe -u -c=0"
     yield f"ExecStart={' '.join(quoted(word.replace('$', '$$')) for word in unit.command)}"
     yield f"WorkingDirectory={_path(unit.working_dir)}"
