@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 from runner_testkit.png import read_recipe
@@ -19,6 +20,7 @@ from dreamforge.cli.stack_record import StackRecord, read_record
 from dreamforge.runtime.embedded.ports import free_port
 from dreamforge.runtime.embedded.processes import identity
 from dreamforge.runtime.testing import eventually
+from dreamforge.runtime.testing.otlp_collector import CollectedSpan, OtlpCollector, otlp_collector
 
 # Torch is imported and the first model built, on two cores that others may use too.
 UP_SECONDS = 120.0
@@ -31,6 +33,8 @@ class Stack:
         self.folder = folder
         self.port = free_port()
         self.output = folder / "up.txt"
+        #: Where its services send spans; "": nothing is traced.
+        self.spans_to = ""
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -38,7 +42,9 @@ class Stack:
         """Ours without any FORGE_ setting, and with the port and folder of this stack."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("FORGE_")}
         secrets = dict.fromkeys(("FORGE_GATEWAY_SESSION_SECRET", "FORGE_HUB_TOKEN", "STRIPE_SECRET_KEY"), "s" * 32)
-        return {**kept, **secrets, "FORGE_GATEWAY_PORT": str(self.port), "NO_COLOR": "1", "COLUMNS": "200"}
+        tracing = {"FORGE_TRACES_SAMPLED": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": self.spans_to} if self.spans_to else {}
+        own = {"FORGE_GATEWAY_PORT": str(self.port), "NO_COLOR": "1", "COLUMNS": "200"}
+        return {**kept, **secrets, **tracing, "OTEL_BSP_SCHEDULE_DELAY": "200", **own}
 
     async def up(self, **environment: str) -> StackRecord:
         with self.output.open("ab") as output:
@@ -113,6 +119,12 @@ class Stack:
             found: bytes = answer.read()
             return found
 
+    def post(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> Any:  # Any: JSON
+        """What the gateway answers to a JSON body."""
+        request = Request(self.record.gateway_url + path, json.dumps(body).encode(), headers)
+        with urlopen(request) as answer:
+            return json.load(answer)
+
     def wait(self, seconds: float = 30) -> int:
         """The exit code of `up`, once it has ended."""
         assert self._process is not None
@@ -134,8 +146,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stopped_stack(folder: Path) -> Iterator[Stack]:
+def collector() -> Iterator[OtlpCollector]:
+    with otlp_collector() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="module")
+def stopped_stack(folder: Path, collector: OtlpCollector) -> Iterator[Stack]:
     stack = Stack(folder)
+    stack.spans_to = collector.url
     yield stack
     stack.end()
 
@@ -162,6 +181,46 @@ def test_a_prompt_becomes_an_image_with_its_recipe(stack: Stack) -> None:
     imported = stack.json("import", str(files[0]))
     assert (imported["tool"], imported["unmapped"]) == ("Dream Forge", [])
     assert imported["request"].items() >= {"prompt": prompt, "seed": 7, "steps": 5, "model_id": recipe.model_id}.items()
+
+
+async def test_one_trace_has_a_job_from_the_clients_request_to_the_upload(
+    stack: Stack, collector: OtlpCollector
+) -> None:
+    """As a backend of OpenTelemetry sees it: the spans that arrived by OTLP, with the client's own at the top."""
+    trace_id, client_span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    body = {"prompt": "a secret fox", "steps": 3, "images": 2, "width_px": 64, "height_px": 64}
+    headers = {"Content-Type": "application/json", "traceparent": f"00-{trace_id}-{client_span}-01"}
+    job_id = stack.post("/v1/jobs", body, headers)["job_id"]
+
+    def whole() -> list[CollectedSpan] | None:
+        found = collector.trace(trace_id)
+        ends_last = {"POST /v1/jobs", "schedule job", "process JOBS"}  # in each of the three processes
+        return found if ends_last <= {span.name for span in found} else None
+
+    spans = await eventually(whole, 60)
+    by_id = {span.span_id: span for span in spans}
+    (top,) = (span for span in spans if span.parent_id == client_span)
+    assert (top.service, top.name, top.kind) == ("gateway", "POST /v1/jobs", "server")
+    assert top.attributes["http.response.status_code"] == 202
+    assert {span.parent_id for span in spans} - by_id.keys() == {client_span}  # connected: no parent is missing
+    edges = Counter((by_id[span.parent_id].name, span.service, span.name) for span in spans if span is not top)
+    attempt = ("process JOBS", "gpu-runner")
+    assert edges >= Counter({
+        ("POST /v1/jobs", "gateway", "publish JOBS"): 1,
+        ("POST /v1/jobs", "scheduler", "schedule job"): 1,
+        ("schedule job", "scheduler", "publish JOBS"): 1,
+        ("POST /v1/jobs", "gpu-runner", "process JOBS"): 1,
+        (*attempt, "generate_content tiny"): 1,
+        (*attempt, "encode image"): 2,
+        (*attempt, "upload image"): 2,
+        (*attempt, "publish JOBS"): 2,
+    })  # fmt: skip
+    (render,) = (span for span in spans if span.name.startswith("generate_content"))
+    assert render.attributes["gen_ai.request.choice.count"] == 2
+    assert render.attributes["dreamforge.render.steps"] == 3
+    assert all(by_id[span.parent_id].began_ns <= span.began_ns <= span.ended_ns for span in spans if span is not top)
+    assert {span.attributes["dreamforge.job.id"] for span in spans if span.name == "process JOBS"} == {job_id}
+    assert not [span for span in spans if "secret" in str(span)]
 
 
 def test_an_image_is_rendered_again_to_the_byte(stack: Stack) -> None:

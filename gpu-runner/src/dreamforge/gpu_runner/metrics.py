@@ -8,3 +8,13 @@ RENDER_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 3
 ATTEMPTS = Counter("forge_runner_attempts_total", "Attempts this runner ended, by outcome", ["outcome"])
 RENDER_SECONDS = Histogram("forge_runner_render_seconds", "Time of one image in the child", buckets=RENDER_BUCKETS)
 CHILD_CRASHES = Counter("forge_runner_child_crashes_total", "Children that died without being asked to")
+START_TO_PICTURE_SECONDS = Histogram(
+    "forge_runner_start_to_picture_seconds",
+    "From the start of an attempt to its first stored image",
+    buckets=RENDER_BUCKETS,
+)
+REQUEST_TO_PICTURE_SECONDS = Histogram(
+    "forge_runner_request_to_picture_seconds",
+    "From the request of a job to the first image that an attempt stores",
+    buckets=(*RENDER_BUCKETS, 1800.0, 7200.0),
+)

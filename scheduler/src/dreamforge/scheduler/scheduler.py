@@ -20,9 +20,11 @@ from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.follow import Batch, Follower
 from dreamforge.runtime.log.leadership import Leadership
 from dreamforge.runtime.log.views import FleetView, ModelsView, QueuesView, TenantsView
+from dreamforge.runtime.service import tracing
 from dreamforge.runtime.service.background import Alarm, BackgroundTasks
 from dreamforge.runtime.service.telemetry import LAG
 from dreamforge.scheduler import metrics, timers
+from dreamforge.scheduler.assignment_span import span_of_assignment
 from dreamforge.scheduler.forecasts import Forecasts
 from dreamforge.scheduler.liveness.lost_job_rescuer import LostJobRescuer
 from dreamforge.scheduler.next_model_hints import NextModelHints
@@ -218,7 +220,7 @@ class Scheduler:
                 loads_of(heartbeats, self.snapshot), self.snapshot, self.models.models, now, self._settings.plan_policy
             )
             for assignment in found:
-                self._promise(assignment, now)
+                self._promise(assignment, now, started)
             if len(found) == self._settings.scheduler_assignments_max:
                 self._wake.set()  # the plan was cut short, more jobs may fit
             metrics.PLAN_SECONDS.observe(clock.monotonic_seconds() - started)
@@ -239,7 +241,7 @@ class Scheduler:
             metrics.WAITING_SECONDS.labels(model_id).set(seconds)
         self._waiting_models = set(found)
 
-    def _promise(self, assignment: PlannedAssignment, now: datetime) -> None:
+    def _promise(self, assignment: PlannedAssignment, now: datetime, began: float) -> None:
         """Plan with this assignment from now on, and append it: the appends of one plan go out as one batch."""
         self.snapshot.promise(
             assignment.job.job_id,
@@ -248,7 +250,18 @@ class Scheduler:
             assignment.required_bytes,
             assignment.ends_at(now),
         )
-        self._background.spawn(self._append(assignment), f"assign {assignment.job.job_id}")
+        self._background.spawn(self._assign(assignment, began), f"assign {assignment.job.job_id}")
+
+    async def _assign(self, assignment: PlannedAssignment, began: float) -> None:
+        """Append it; as a span it began with its plan. `began` by the monotonic clock."""
+        job = assignment.job
+        with tracing.span(
+            "schedule job",
+            parent=job.demand.traceparent,
+            began_seconds_ago=clock.monotonic_seconds() - began,
+            attributes=span_of_assignment(assignment) if tracing.is_on() else tracing.NO_ATTRIBUTES,
+        ):
+            await self._append(assignment)
 
     async def _append(self, assignment: PlannedAssignment) -> None:
         job = assignment.job
@@ -268,7 +281,7 @@ class Scheduler:
         else:
             metrics.ASSIGNMENTS.labels("assigned").inc()
             self.rescuer.alarm.at(events[0].at + timedelta(seconds=self._settings.scheduler_start_deadline_seconds))
-            metrics.WAIT_SECONDS.observe(assignment.decision.waited_seconds)
+            metrics.WAIT_SECONDS.observe(assignment.decision.waited_seconds, tracing.exemplar())
             logger.info("job {} attempt {} assigned to {}", job.job_id, job.attempt + 1, assignment.runner_id)
 
     async def _withdraw(self, job: OpenJob) -> None:

@@ -16,12 +16,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dreamforge.gateway.http.head import answer_head
 from dreamforge.gateway.http.one_value import repeated
 from dreamforge.gateway.http.problems import MEDIA_TYPE, NO_SUCH_ROUTE, Problem, http_problem, problem_of
+from dreamforge.gateway.http.request_span import METHODS, open_request_span, say_answer
 from dreamforge.gateway.http.root_path import set_root
 from dreamforge.runtime import clock, ids
+from dreamforge.runtime.service import tracing
 from dreamforge.runtime.service.telemetry import LATENCY_BUCKETS, log_context, trace_id_of
+from dreamforge.runtime.service.tracing import TraceSpan
 
 REQUESTS = Histogram("forge_http_seconds", "Time to answer", ["method", "route", "status"], buckets=LATENCY_BUCKETS)
-METHODS = frozenset(("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"))
 CONTEXT, AT_END = "dreamforge.context", "dreamforge.at-end"
 
 # The JSON of an error as another interface has it.
@@ -46,6 +48,8 @@ class RequestContext:
 
     request_id: str
     traceparent: str
+    #: The trace context that the client sent; "" where it sent none.
+    caller: str = ""
     error_shape: ErrorShape | None = None
 
 
@@ -53,13 +57,15 @@ def context_from(headers: list[tuple[bytes, bytes]]) -> RequestContext:
     """The ids of the client where they are well-formed, parts of one fresh id where not; the span is always new."""
     sent = dict(headers)
     request_id = sent.get(b"x-request-id", b"")
-    trace = _TRACEPARENT.fullmatch(sent.get(b"traceparent", b""))
+    trace = _TRACEPARENT.fullmatch(caller := sent.get(b"traceparent", b""))
     fresh = ids.new_id()
     digits = fresh.replace("-", "")
-    trace_id, flags = (trace[1].decode(), trace[2].decode()) if trace else (digits, "01")
+    # A trace that begins here without being recorded is nothing that others should record.
+    trace_id, flags = (trace[1].decode(), trace[2].decode()) if trace else (digits, "00")
     return RequestContext(
         request_id.decode() if _REQUEST_ID.fullmatch(request_id) else fresh,
         f"00-{trace_id}-{digits[16:]}-{flags}",  # the second half of a UUIDv7 has 62 random bits
+        caller.decode() if trace else "",
     )
 
 
@@ -98,10 +104,17 @@ class RequestMiddleware:
             await self._handle(scope, receive, send)
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        context = scope[CONTEXT] = replace(context_from(scope["headers"]), error_shape=self._shape_for(scope["path"]))
+        context = replace(context_from(scope["headers"]), error_shape=self._shape_for(scope["path"]))
         if scope["type"] == "websocket":
+            scope[CONTEXT] = context
             await self._connect(scope, receive, send)
             return
+        with open_request_span(scope, context.caller) as span:
+            scope[CONTEXT] = replace(context, traceparent=span.traceparent) if span.traceparent else context
+            await self._respond(scope, receive, send, span)
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send, span: TraceSpan) -> None:
+        context: RequestContext = scope[CONTEXT]
         added = [
             (b"x-request-id", context.request_id.encode()),
             (b"traceparent", context.traceparent.encode()),
@@ -128,7 +141,7 @@ class RequestMiddleware:
                 logger.opt(exception=error).error("a bug: {} {}", scope["method"], scope["path"])
                 if status == 0:
                     await send_problem(scope, send_with_ids, BUG)
-            _observe(scope, status, clock.monotonic_seconds() - started)
+            _observe(scope, status, clock.monotonic_seconds() - started, span)
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A websocket: judged as a request, and logged under its ids until it ends."""
@@ -166,10 +179,11 @@ class RefusesAmbiguous:
         await self._app(scope, receive, send)
 
 
-def _observe(scope: Scope, status: int, seconds: float) -> None:
+def _observe(scope: Scope, status: int, seconds: float, span: TraceSpan) -> None:
     route = getattr(scope.get("route"), "path", "none")
+    say_answer(span, scope["method"], route, status)
     method = scope["method"] if scope["method"] in METHODS else "other"
-    REQUESTS.labels(method, route, str(status)).observe(seconds)
+    REQUESTS.labels(method, route, str(status)).observe(seconds, tracing.exemplar())
     level = "WARNING" if status >= 500 and route != "/readyz" else "DEBUG"
     logger.log(level, "{} {} {} in {:.1f} ms", scope["method"], scope["path"], status, seconds * 1000)
 

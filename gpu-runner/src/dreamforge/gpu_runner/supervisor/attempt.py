@@ -7,25 +7,27 @@ stored. One that ends early first records what it has finished.
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from loguru import logger
 
 from dreamforge.contracts.errors import Conflict, DependencyAway, VersionConflict
-from dreamforge.contracts.events import ArtifactStored, FailureReason
+from dreamforge.contracts.events import ArtifactStored, FailureReason, JobRequested
 from dreamforge.contracts.fleet import ActiveAttempt
 from dreamforge.contracts.jobs import decisions
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.jobs.retry_policy import RetryPolicy
 from dreamforge.contracts.request.render_request import RenderRequest
-from dreamforge.gpu_runner import metrics
 from dreamforge.gpu_runner.protocol.messages import Image, StepDone
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.supervisor.admission import Drop, Refuse, RunnerIdentity, admit, is_running_here
 from dreamforge.gpu_runner.supervisor.artifact_uploader import ArtifactUploader
 from dreamforge.gpu_runner.supervisor.assignment import ReceivedAssignment
+from dreamforge.gpu_runner.supervisor.attempt_images import AttemptImages
 from dreamforge.gpu_runner.supervisor.attempt_recorder import AttemptRecorder
+from dreamforge.gpu_runner.supervisor.attempt_spans import AttemptSpans
 from dreamforge.gpu_runner.supervisor.attempt_times import AttemptTimes
 from dreamforge.gpu_runner.supervisor.child_supervisor import ChildSupervisor
 from dreamforge.gpu_runner.supervisor.ending_attempts import EndingAttempts, is_nearly_over
@@ -157,7 +159,7 @@ class Attempt:
         if not missing:  # an earlier attempt ended between its last image and its success
             return await self._finish((), 0.0, started)
         recorder = AttemptRecorder(self.assignment.event.attempt, self._execute, started, len(missing))
-        monitor = self._monitor(request, await self._task(request, missing), recorder)
+        monitor = self._monitor(request, await self._task(request, missing), recorder, requested_at_of(loaded))
         try:
             render_seconds = await self._or_interrupt(monitor.rendered(), stop=monitor.stop)
             self._make_room()
@@ -206,19 +208,21 @@ class Attempt:
             return now if is_running_here(now.state, command.attempt, identity) else None
         return LoadedJob(outcome.state, outcome.version)
 
-    def _monitor(self, request: RenderRequest, task: RenderTask, recorder: AttemptRecorder) -> TaskMonitor:
+    def _monitor(
+        self, request: RenderRequest, task: RenderTask, recorder: AttemptRecorder, requested_at: datetime | None
+    ) -> TaskMonitor:
         steps = self.services.progress.of(self.assignment, request, task.to_render)
-        times = AttemptTimes(self.services.times, request)
+        times, spans = AttemptTimes(self.services.times, request), AttemptSpans(request, task.to_render)
+        images = AttemptImages(self.assignment, self.services.sign, self.services.uploads, times, spans, requested_at)
 
         async def on_step(step: StepDone) -> None:
             times.step(step)
+            spans.step(step)
             if is_nearly_over(await steps.publish(step), times.beside_seconds):
                 self._make_room()
 
         async def store(image: Image, seed: int) -> None:
-            steps_seconds, began = times.steps_seconds, clock.monotonic_seconds()
-            recorder.store(await self._store_image(image, seed))
-            times.image(image.timings, steps_seconds, clock.monotonic_seconds() - began)
+            recorder.store(await images.store(image, seed))
 
         return TaskMonitor(
             self.services.child,
@@ -226,6 +230,7 @@ class Attempt:
             task,
             on_step=on_step,
             on_loading=steps.loading,
+            on_loaded=spans.loaded,
             on_warning=recorder.warn,
             store=store,
             ending=self.services.ending,
@@ -236,24 +241,6 @@ class Attempt:
     async def _task(self, request: RenderRequest, images: tuple[int, ...]) -> RenderTask:
         making = self.services.tasks.task_for(self.assignment.task_id, request, self.assignment.event, images)
         return await (self._or_interrupt(making, stage="assigned") if request.uploads else making)
-
-    async def _store_image(self, image: Image, seed: int) -> ArtifactStored:
-        metrics.RENDER_SECONDS.observe(image.timings.render_seconds)
-        recipe = image.recipe.model_dump(mode="json")
-        signed = await self.services.sign(image, self.assignment.job_id, recipe)
-        await self.services.uploads.store(signed.sha256, signed.body, image.content_type)
-        return ArtifactStored(
-            at=clock.now(),
-            attempt=self.assignment.event.attempt,
-            index=image.image_index,
-            sha256=signed.sha256,
-            size_bytes=len(signed.body),
-            content_type=image.content_type,
-            width_px=image.width_px,
-            height_px=image.height_px,
-            seed=seed,
-            recipe=recipe,
-        )
 
     async def _finish(
         self, artifacts: tuple[ArtifactStored, ...], render_seconds: float, known: LoadedJob | None
@@ -332,6 +319,12 @@ class Attempt:
 
     async def _log(self, call: Callable[[], Awaitable[T]]) -> T:
         return await retry.until_it_works("the log", call, DependencyAway, VersionConflict)
+
+
+def requested_at_of(loaded: LoadedJob) -> datetime | None:
+    """When a job was requested, where its request was read."""
+    first = loaded.history[0].event if loaded.history else None
+    return first.at if isinstance(first, JobRequested) else None
 
 
 def _name(outcome: JobOutcome) -> str:

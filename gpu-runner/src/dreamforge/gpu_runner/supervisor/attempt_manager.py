@@ -11,6 +11,7 @@ from dreamforge.gpu_runner import metrics
 from dreamforge.gpu_runner.supervisor.admission import RunnerIdentity
 from dreamforge.gpu_runner.supervisor.assignment import ReceivedAssignment
 from dreamforge.gpu_runner.supervisor.attempt import Attempt, AttemptServices, Cause
+from dreamforge.gpu_runner.supervisor.attempt_spans import attempt_span, say_outcome
 from dreamforge.runtime.service.telemetry import log_context, trace_id_of
 
 #: How long the server waits before it delivers an assignment again that could not even be refused.
@@ -88,9 +89,11 @@ class AttemptManager:
 
     async def _run_to_end(self, key: Key, attempt: Attempt) -> None:
         assignment = attempt.assignment
-        with log_context(job_id=assignment.job_id, trace_id=trace_id_of(assignment.traceparent)):
+        ids = {"job_id": assignment.job_id, "trace_id": trace_id_of(assignment.traceparent)}
+        with log_context(**ids), attempt_span(assignment) as span:
             try:
                 outcome = await self._run(attempt)
+                say_outcome(span, outcome)
                 logger.info("attempt {}: {}", assignment.event.attempt, outcome)
                 metrics.ATTEMPTS.labels(outcome.split(":")[0]).inc()
                 await assignment.delivery.ack()

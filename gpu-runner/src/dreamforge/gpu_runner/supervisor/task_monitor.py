@@ -6,7 +6,16 @@ from dataclasses import dataclass, field
 
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.events import FailureReason
-from dreamforge.gpu_runner.protocol.messages import Cancelled, Done, Failed, Image, Loading, StepDone, Warned
+from dreamforge.gpu_runner.protocol.messages import (
+    Cancelled,
+    Done,
+    Failed,
+    Image,
+    Loading,
+    ModelLoaded,
+    StepDone,
+    Warned,
+)
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.supervisor.child_supervisor import ChildGone, ChildSupervisor, OfTask
 from dreamforge.gpu_runner.supervisor.ending_attempts import EndingAttempts
@@ -15,6 +24,7 @@ from dreamforge.runtime import clock
 
 OnStep = Callable[[StepDone], Awaitable[None]]
 OnLoading = Callable[[str], Awaitable[None]]
+OnLoaded = Callable[[ModelLoaded], None]
 OnWarning = Callable[[Warned], Awaitable[None]]
 Store = Callable[[Image, int], Awaitable[None]]
 #: A step this many times as long as the longest before it is no longer slow, it is stuck.
@@ -48,6 +58,7 @@ class TaskMonitor:
     ending: EndingAttempts
     stall_seconds: float
     load_seconds: float
+    on_loaded: OnLoaded = lambda _message: None
     _uploads: "list[asyncio.Future[None]]" = field(default_factory=list)
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
     _longest_step_seconds: float = 0.0
@@ -121,6 +132,8 @@ class TaskMonitor:
                 await self.on_step(message)
             case Loading() if message.model_id == self.task.request.model_id:
                 await self.on_loading(message.model_id)
+            case ModelLoaded() if message.model_id == self.task.request.model_id:
+                self.on_loaded(message)
             case Warned():
                 await self.on_warning(message)
             case Image():

@@ -22,10 +22,12 @@ from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.group_commit import Append, GroupCommit
 from dreamforge.runtime.log.newest_readable import newest_readable
 from dreamforge.runtime.log.readable import readable
-from dreamforge.runtime.service import telemetry
+from dreamforge.runtime.service import telemetry, tracing
 
 # A job has few writers (gateway, scheduler, one runner): more conflicts in a row than this is a bug, not a race.
 MAX_DECISIONS = 8
+# Of a batch of jobs, a span names so many of its events.
+TYPES_MAX = 16
 
 
 @dataclass(frozen=True)  # without slots: Python 3.11 cannot call an alias like `LoadedJob` of such a class
@@ -109,7 +111,7 @@ class EventStore:
         Errors: VersionConflict (read and decide again), DependencyAway (NATS is away or full: nothing is known
         to be written), EventTooLarge. A lost ack is looked up by event id: a retry of what was written is success.
         """
-        return await self._measured(self._append_of(entity_id, events, expected, traceparent, actor))
+        return await self._traced(traceparent, self._append_of(entity_id, events, expected, traceparent, actor))
 
     async def request_together(
         self, commands: Mapping[str, RequestJob], *, traceparent: str = "", actor: Actor | None = None
@@ -124,7 +126,7 @@ class EventStore:
         events = {job_id: decide(INITIAL, command) for job_id, command in commands.items()}
         appends = [self._append_of(job_id, each, 0, traceparent, actor) for job_id, each in events.items()]
         try:
-            sequence = await self._measured(*appends)
+            sequence = await self._traced(traceparent, *appends)
         except VersionConflict:
             loaded = await self.load(first_id)
             if not loaded.version:
@@ -149,6 +151,25 @@ class EventStore:
             for event in events
         )
         return Append(envelopes, subjects.aggregate_filter(events[0], entity_id), expected)
+
+    async def _traced(self, traceparent: str, *appends: Append) -> int:
+        """One append as a span, by the conventions for messaging."""
+        if not tracing.is_on():
+            return await self._measured(*appends)
+        stream = appends[0].stream
+        types = [envelope.headers["ce-type"] for append in appends for envelope in append.envelopes]
+        attributes: tracing.SpanAttributes = {
+            "messaging.system": "nats",
+            "messaging.operation.name": "publish",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": stream,
+            "messaging.batch.message_count": len(types) if len(types) > 1 else None,
+            "dreamforge.event.types": types[:TYPES_MAX],
+        }
+        with tracing.span(f"publish {stream}", kind="producer", parent=traceparent, attributes=attributes) as span:
+            sequence = await self._measured(*appends)
+            span.set({"dreamforge.sequence": sequence})
+        return sequence
 
     async def _measured(self, *appends: Append) -> int:
         began = clock.monotonic_seconds()

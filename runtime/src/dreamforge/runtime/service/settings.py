@@ -135,6 +135,12 @@ class CommonSettings(BaseSettings):
     stream_replicas: int = Field(default=1, ge=1, le=5, description="3 in a NATS cluster")
     log_level: str = "INFO"
     log_json: bool = Field(default=True, description="one JSON object a line; false prints for people")
+    traces_sampled: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of requests that are traced, by OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT; 0: none",
+    )
     health_host: str = "127.0.0.1"
     health_port: int = Field(default=0, ge=0, le=65535, description="/metrics /healthz /readyz; 0 takes a free port")
     state_dir: Path = Field(default=Path(".forge"), description="what a local stack keeps")

@@ -13,6 +13,7 @@ from loguru import logger
 
 from dreamforge.contracts.errors import BrokerUnfit, ForgeError
 from dreamforge.runtime.sandbox.privileges import refuse_inspection
+from dreamforge.runtime.service import tracing
 from dreamforge.runtime.service.health import Check, HealthServer, not_ready
 from dreamforge.runtime.service.lifetime import Lifetime
 from dreamforge.runtime.service.settings import EXIT_SETTINGS, CommonSettings, InvalidSettings, load
@@ -65,7 +66,10 @@ def main(service: Service[S]) -> None:
     settings = load(service.settings)
     configure_logging(service.name, level=settings.log_level, as_json=settings.log_json)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with (
+            tracing.exporting(service.name, settings.traces_sampled),
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
             runner.run(_serve_until_signal(service, settings))
     except ForgeError as error:
         logger.critical("{} cannot run: {}", service.name, error)
