@@ -1,4 +1,4 @@
-"""The local stack: starts servers and services, supervises them, records their addresses, stops them in order."""
+"""The local stack: starts servers and services, supervises them, records their addresses, stops them."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.service_settings import kinds, without_effect
 from dreamforge.cli.settings import DESCRIPTORS, SHIPPED_MODELS, CliSettings
 from dreamforge.cli.stack.log_lines import parse_line
-from dreamforge.cli.stack.plan import STOP_ORDER, ServiceSpec, StackOptions, runner_ids, service_names, service_specs
+from dreamforge.cli.stack.plan import ServiceSpec, StackOptions, runner_ids, service_names, service_specs
 from dreamforge.cli.stack.ready import until_ready
 from dreamforge.cli.stack.servers import embedded_servers, running_servers, start_all, stop_all, supervise_server
 from dreamforge.cli.stack.service import SupervisedService
@@ -110,10 +110,12 @@ class LocalStack:
             raise
 
     async def stop(self) -> None:
-        """Stop the services in order, then the servers that they use."""
+        """Stop the services, then the servers that they use.
+
+        All services at once: each ends what it has begun, and none needs another for that.
+        """
         self._on_event("stack", "stopping")
-        for kind in STOP_ORDER:
-            await asyncio.gather(*(service.stop() for service in self._services if service.spec.kind == kind))
+        await asyncio.gather(*(service.stop() for service in self._services))
         for task in self._supervisors:
             task.cancel()
         await asyncio.gather(*self._supervisors, return_exceptions=True)

@@ -11,8 +11,6 @@ from dreamforge.runtime.service.settings import EXIT_SETTINGS
 RUNNER_DRAIN_SECONDS = 5
 # Longer than any service needs to finish its current work, apart from the drain of a runner; then it is killed.
 STOP_SECONDS = 20.0
-# Started together (each waits for its dependencies), stopped in this order: first no new work, then no new events.
-STOP_ORDER = ("gateway", "scheduler", "gpu-runner", "projector")
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,9 +44,10 @@ async def start_all(servers: Collection[EmbeddedServer]) -> None:
 
 
 async def stop_all(servers: Collection[EmbeddedServer]) -> None:
-    """Stop one after the other, the last started first."""
-    for server in reversed(tuple(servers)):
-        await server.stop()
+    """Stop all concurrently. Errors: those of the first that could not be stopped, once the others are."""
+    results = await asyncio.gather(*(server.stop() for server in servers), return_exceptions=True)
+    for failure in (result for result in results if isinstance(result, BaseException)):
+        raise failure
 
 
 def running_servers(servers: Collection[EmbeddedServer]) -> tuple[RunningProcess, ...]:

@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
+from typing import NoReturn
 
 from loguru import logger
 
@@ -130,5 +131,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def leave(status: int) -> NoReturn:
+    """End the process without taking apart what torch has made: that takes one to three seconds, and frees no more."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
