@@ -1,6 +1,6 @@
 """What the span of an assignment says of the decision."""
 
-from dreamforge.runtime.service.tracing import SpanAttributes
+from dreamforge.runtime.service.spans import SpanAttributes
 from dreamforge.scheduler.planning.plan import PlannedAssignment
 
 

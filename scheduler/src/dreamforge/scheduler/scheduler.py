@@ -22,6 +22,7 @@ from dreamforge.runtime.log.leadership import Leadership
 from dreamforge.runtime.log.views import FleetView, ModelsView, QueuesView, TenantsView
 from dreamforge.runtime.service import tracing
 from dreamforge.runtime.service.background import Alarm, BackgroundTasks
+from dreamforge.runtime.service.spans import NO_ATTRIBUTES
 from dreamforge.runtime.service.telemetry import LAG
 from dreamforge.scheduler import metrics, timers
 from dreamforge.scheduler.assignment_span import span_of_assignment
@@ -259,7 +260,7 @@ class Scheduler:
             "schedule job",
             parent=job.demand.traceparent,
             began_seconds_ago=clock.monotonic_seconds() - began,
-            attributes=span_of_assignment(assignment) if tracing.is_on() else tracing.NO_ATTRIBUTES,
+            attributes=span_of_assignment(assignment) if tracing.is_on() else NO_ATTRIBUTES,
         ):
             await self._append(assignment)
 

@@ -20,8 +20,8 @@ from dreamforge.gateway.http.request_span import METHODS, open_request_span, say
 from dreamforge.gateway.http.root_path import set_root
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.service import tracing
+from dreamforge.runtime.service.spans import TraceSpan
 from dreamforge.runtime.service.telemetry import LATENCY_BUCKETS, log_context, trace_id_of
-from dreamforge.runtime.service.tracing import TraceSpan
 
 REQUESTS = Histogram("forge_http_seconds", "Time to answer", ["method", "route", "status"], buckets=LATENCY_BUCKETS)
 CONTEXT, AT_END = "dreamforge.context", "dreamforge.at-end"

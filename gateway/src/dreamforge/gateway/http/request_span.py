@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from starlette.types import Scope
 
 from dreamforge.runtime.service import tracing
-from dreamforge.runtime.service.tracing import TraceSpan
+from dreamforge.runtime.service.spans import NO_SPAN, TraceSpan
 
 METHODS = frozenset(("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"))
 #: Asked every few seconds by machines.
@@ -18,7 +18,7 @@ def open_request_span(scope: Scope, caller: str) -> AbstractContextManager[Trace
     Neither query nor headers are in it: they can have what its client does not show to others.
     """
     if not tracing.is_on() or scope["path"] in UNTRACED:
-        return tracing.NO_SPAN
+        return NO_SPAN
     method = scope["method"] if scope["method"] in METHODS else "_OTHER"
     attributes = {"http.request.method": method, "url.path": scope["path"], "url.scheme": scope["scheme"]}
     return tracing.span(_name(method), kind="server", parent=caller, root=True, attributes=attributes)
@@ -26,7 +26,7 @@ def open_request_span(scope: Scope, caller: str) -> AbstractContextManager[Trace
 
 def say_answer(span: TraceSpan, method: str, route: str, status: int) -> None:
     """Name the span by its route, and say how the request was answered; status 0: its client left before."""
-    if span is tracing.NO_SPAN:
+    if span is NO_SPAN:
         return
     if route != "none":
         span.rename(f"{_name(method)} {route}")

@@ -13,6 +13,7 @@ from dreamforge.gpu_runner.supervisor.attempt_times import AttemptTimes
 from dreamforge.gpu_runner.supervisor.picture_signing import SignPicture
 from dreamforge.runtime import clock
 from dreamforge.runtime.service import tracing
+from dreamforge.runtime.service.spans import SpanAttributes
 
 
 @dataclass(slots=True)
@@ -45,7 +46,7 @@ class AttemptImages:
     async def _store(self, image: Image, seed: int) -> ArtifactStored:
         recipe = image.recipe.model_dump(mode="json")
         signed = await self.sign(image, self.assignment.job_id, recipe)
-        attributes: tracing.SpanAttributes = {
+        attributes: SpanAttributes = {
             "rpc.system": "aws-api",
             "rpc.method": "PutObject",
             "dreamforge.image.index": image.image_index,

@@ -12,7 +12,7 @@ from dreamforge.gpu_runner.protocol.messages import Image, ModelLoaded, StepDone
 from dreamforge.gpu_runner.supervisor.assignment import ReceivedAssignment
 from dreamforge.runtime import clock
 from dreamforge.runtime.service import tracing
-from dreamforge.runtime.service.tracing import SpanAttributes, TraceSpan
+from dreamforge.runtime.service.spans import NO_SPAN, SpanAttributes, TraceSpan
 
 
 def attempt_span(assignment: ReceivedAssignment) -> AbstractContextManager[TraceSpan]:
@@ -21,7 +21,7 @@ def attempt_span(assignment: ReceivedAssignment) -> AbstractContextManager[Trace
     Its parent is the request, as that of the attempts before it.
     """
     if not tracing.is_on():
-        return tracing.NO_SPAN
+        return NO_SPAN
     event = assignment.event
     attributes: SpanAttributes = {
         "messaging.system": "nats",

@@ -23,6 +23,7 @@ from dreamforge.runtime.log.group_commit import Append, GroupCommit
 from dreamforge.runtime.log.newest_readable import newest_readable
 from dreamforge.runtime.log.readable import readable
 from dreamforge.runtime.service import telemetry, tracing
+from dreamforge.runtime.service.spans import SpanAttributes
 
 # A job has few writers (gateway, scheduler, one runner): more conflicts in a row than this is a bug, not a race.
 MAX_DECISIONS = 8
@@ -158,7 +159,7 @@ class EventStore:
             return await self._measured(*appends)
         stream = appends[0].stream
         types = [envelope.headers["ce-type"] for append in appends for envelope in append.envelopes]
-        attributes: tracing.SpanAttributes = {
+        attributes: SpanAttributes = {
             "messaging.system": "nats",
             "messaging.operation.name": "publish",
             "messaging.operation.type": "send",

@@ -25,7 +25,7 @@ from prometheus_client import Counter
 
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.runtime import clock, ids
-from dreamforge.runtime.service.tracing import NO_SPAN, SpanAttributes, SpanKind, TraceSpan
+from dreamforge.runtime.service.spans import NO_SPAN, SpanAttributes, SpanKind, TraceSpan
 
 SPANS = Counter("forge_trace_spans_total", "Spans that ended: exported, or dropped and why", ["outcome"])
 #: The default of the specification: about 2 MB of spans.
