@@ -7,15 +7,14 @@ from enum import StrEnum
 from pathlib import Path
 
 from dreamforge.cli.failure import Exit
-from dreamforge.cli.stack.plan import STOP_ORDER, STOP_SECONDS
+from dreamforge.cli.stack.plan import STOP_SECONDS
 from dreamforge.runtime.service.settings import EXIT_SETTINGS
 
 #: Where a system unit keeps its data unless FORGE_STATE_DIR names another folder.
 SYSTEM_STATE_DIR = Path("/var/lib/dreamforge")
 # Waiting for a render that does not end is of no use to a machine that shuts down; systemd itself stops at 90 s.
 DEFAULT_DRAIN_SECONDS = 60.0
-# What remains after the drain: of a stack the other services, each at most STOP_SECONDS, then three servers of at most
-# 10 s each (`GuardedProcess.stop`); of a runner its uploads and its child.
+# After all services: the servers, together, of which the slowest is killed after 20 s.
 SERVERS_STOP_SECONDS = 30.0
 # Services wait at most READY_SECONDS (180) for readiness, behind servers that may recover from a crash.
 START_SECONDS = 600
@@ -84,9 +83,8 @@ class Unit:
     @property
     def stop_seconds(self) -> float:
         """How long an orderly stop may take before systemd kills what is left."""
-        if self.role is UnitRole.RUNNER:
-            return self.drain_seconds + STOP_SECONDS
-        return self.drain_seconds + len(STOP_ORDER) * STOP_SECONDS + SERVERS_STOP_SECONDS
+        services = self.drain_seconds + STOP_SECONDS  # they stop together, a runner last
+        return services if self.role is UnitRole.RUNNER else services + SERVERS_STOP_SECONDS
 
 
 def unit_text(unit: Unit) -> str:
