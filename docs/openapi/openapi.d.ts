@@ -74,6 +74,8 @@ export interface paths {
         /**
          * Fetch Artifact
          * @description A picture, from the moment when it is finished.
+         *
+         *     Where the installation names a public address of its object store, a redirect to a link there, valid for minutes.
          */
         get: operations["fetch_artifact_v1_artifacts__artifact_id__get"];
         put?: never;
@@ -4536,6 +4538,13 @@ export interface operations {
                     "X-Request-Id"?: string;
                     /** @description W3C trace context of this request */
                     traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The picture is at a signed link of the object store (FORGE_GATEWAY_PICTURES_URL) */
+            307: {
+                headers: {
                     [name: string]: unknown;
                 };
                 content?: never;

@@ -82,7 +82,7 @@ def application(dependencies: Dependencies) -> ASGIApp:
     root_path = dependencies.settings.gateway_root_path
     app = api(dependencies.settings.limit, root_path)
     app.state.dependencies = dependencies
-    app.state.pages = pages.Pages(app.state.document)
+    app.state.pages = pages.Pages(app.state.document, dependencies.settings.gateway_pictures_url)
     origins = parts_of(dependencies.settings.gateway_origins)
     policy = OriginPolicy.of(parts_of(dependencies.settings.gateway_hosts), origins)
     open_to_all = dependencies.settings.gateway_auth == "none"

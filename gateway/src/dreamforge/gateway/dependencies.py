@@ -18,6 +18,7 @@ from dreamforge.contracts.tenants import UNCONFIGURED, Metadata, TenantState
 from dreamforge.contracts.webhooks import WebhookState
 from dreamforge.gateway.batches.template_process import TemplateProcesses
 from dreamforge.gateway.events.hub import Hub
+from dreamforge.gateway.http.direct_links import DirectLinks
 from dreamforge.gateway.http.errors import ProjectionBehind
 from dreamforge.gateway.identity.audit import Audit
 from dreamforge.gateway.identity.credentials import Credentials
@@ -95,6 +96,7 @@ class Dependencies:
         self.objects = ObjectStore(settings)
         self.bucket = ClaimedBucket(self.objects)
         self.stripped_images = StrippedImages(self.objects)
+        self.direct_links = _direct_links(settings)
         self.thumbnails = Thumbnails(self.objects, settings.limit.upload_pixels)
         self.uploads = Uploads(
             self.objects,
@@ -346,3 +348,8 @@ def _first(group: BaseExceptionGroup[Exception]) -> Exception:
     """The first error of a group, however deep."""
     error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _direct_links(settings: GatewaySettings) -> DirectLinks | None:
+    url = settings.gateway_pictures_url
+    return DirectLinks(settings, url, settings.gateway_pictures_seconds) if url else None

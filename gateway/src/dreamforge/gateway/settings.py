@@ -47,6 +47,14 @@ class GatewaySettings(OidcSettings, StorageSettings, WebhookSettings):
     gateway_root_path: str = Field(
         default="", description="prefix under which a proxy publishes the gateway (/forge); links of replies have it"
     )
+    gateway_pictures_url: str = Field(
+        default="",
+        description="address under which clients reach the object store (https://pictures.example.org); pictures are "
+        "then sent from there by signed links; empty: through the gateway",
+    )
+    gateway_pictures_seconds: int = Field(
+        default=600, ge=10, le=86_400, description="how long such a link is valid; it cannot be revoked before"
+    )
     gateway_keep_alive_seconds: int = Field(
         default=75, ge=1, description="idle time of a connection; longer than that of the proxy before it (nginx: 60)"
     )
@@ -120,6 +128,13 @@ class GatewaySettings(OidcSettings, StorageSettings, WebhookSettings):
             if re.fullmatch(r"https?://[^/\s,]+", origin) is None:
                 raise ValueError(f"{origin!r} must be https://host or https://host:port (or http), without a path")
         return origins
+
+    @field_validator("gateway_pictures_url")
+    @classmethod
+    def _is_an_origin(cls, url: str) -> str:
+        if url and re.fullmatch(r"https?://[^/\s,@]+", url) is None:
+            raise ValueError("must be https://host or https://host:port (or http), without a path, as links are signed")
+        return url
 
     @field_validator("gateway_openai_models")
     @classmethod

@@ -39,6 +39,9 @@ SEQUENCE: Json = {
         "description": "the log that the sequence counts in; send it with it, if NATS may be replaced meanwhile",
     },
 }
+ELSEWHERE: dict[int | str, Json] = {
+    307: {"description": "The picture is at a signed link of the object store (FORGE_GATEWAY_PICTURES_URL)"}
+}
 RETRY: Json = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds", "example": RETRY_AFTER_SECONDS}}
 TENANT: Json = {
     "name": "Forge-Tenant",

@@ -32,7 +32,7 @@ Metadata = Annotated[
 ]
 RESPONSES: dict[str, Any] = {  # Any: what FastAPI takes
     "response_class": Response,
-    "responses": {**doc.image(*CONTENT_TYPES), **doc.problems(404, 409, 416, 422, 503)},
+    "responses": {**doc.image(*CONTENT_TYPES), **doc.ELSEWHERE, **doc.problems(404, 409, 416, 422, 503)},
 }
 SMALL: dict[str, Any] = RESPONSES | {
     "responses": {**doc.image(*CONTENT_TYPES), **doc.problems(404, 409, 416, 422, 503)}
@@ -44,12 +44,19 @@ SMALL: dict[str, Any] = RESPONSES | {
 async def fetch_artifact(
     request: Request, dependencies: ConsistentDependencies, artifact_id: str, metadata: Metadata = None
 ) -> Response:
-    """A picture, from the moment when it is finished."""
+    """A picture, from the moment when it is finished.
+
+    Where the installation names a public address of its object store, a redirect to a link there, valid for minutes.
+    """
     image, tenant = await _find(request, dependencies, artifact_id)
     images = dependencies.images_for(tenant, metadata)
     try:
         if images is dependencies.stripped_images:
             image = replace(image, sha256=f"{image.sha256}-none")
+        elif dependencies.direct_links and (
+            elsewhere := await dependencies.direct_links.respond(request, dependencies.objects, image)
+        ):
+            return elsewhere
         return await respond_with(request, images, image)
     except ArtifactNotFound:
         raise ArtifactNotFound(artifact_id=artifact_id) from None

@@ -63,9 +63,9 @@ class Page:
 class Pages:
     """All pages of an application, each made once: those of its document when they are first asked for."""
 
-    def __init__(self, document: ApiDocument) -> None:
+    def __init__(self, document: ApiDocument, pictures_url: str = "") -> None:
         """Previews come as data in events; a mask that is drawn and files that are chosen never leave the page."""
-        self.studio = _studio_page()
+        self.studio = _studio_page(pictures_url)
         self._document = document
 
     @cached_property
@@ -80,8 +80,8 @@ class Pages:
 
 
 @cache
-def _studio_page() -> Page:
-    return Page.of(studio_text(), images="data:")
+def _studio_page(pictures_url: str) -> Page:
+    return Page.of(studio_text(), images=f"data: {pictures_url}".strip())
 
 
 def studio_text() -> str:
