@@ -1,6 +1,6 @@
 """A LoRA is applied as a whole, in each of the formats that trainers write, or refused with its keys."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,36 +143,6 @@ def test_keys_of_a_part_that_the_model_does_not_have_are_refused(renderer: Any, 
     other = {key.replace("transformer.", "transformer_7.", 1): each for key, each in tensors.items()}
     message = refused(renderer, ensure_family(cache, "sd3"), saved(tensors | other, tmp_path, "two"))
     assert f"no layer for {len(other)} of its keys: transformer_7." in message
-
-
-def dora(tensors: "dict[str, Tensor]") -> "dict[str, Tensor]":
-    return tensors | {
-        key.replace(".lora_up.weight", ".dora_scale"): each[:, :1].abs()
-        for key, each in tensors.items()
-        if "lora_up" in key
-    }
-
-
-def loha(tensors: "dict[str, Tensor]") -> "dict[str, Tensor]":
-    sides = {"lora_down.weight": "hada_w1_b", "lora_up.weight": "hada_w1_a"}
-    return {
-        key.replace(side, named): each
-        for key, each in tensors.items()
-        for side, named in sides.items()
-        if key.endswith(side)
-    }
-
-
-@pytest.mark.parametrize(("kind", "change", "mark"), [("DoRA", dora, "dora_scale"), ("LoHa", loha, "hada_w1")])
-def test_other_kinds_of_adapters_are_refused_by_their_kind(
-    renderer: Any, cache: Path, tmp_path: Path, kind: str, change: Callable[[Any], Any], mark: str
-) -> None:
-    from runner_testkit.families import ensure_family
-
-    lora = saved(change(unet_lora("stable-diffusion")), tmp_path, "other")
-    message = refused(renderer, ensure_family(cache, "stable-diffusion"), lora)
-    assert f"it is a {kind}" in message
-    assert mark in message
 
 
 def test_a_file_that_is_none_is_broken(renderer: Any, cache: Path, tmp_path: Path) -> None:

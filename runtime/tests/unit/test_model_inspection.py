@@ -321,10 +321,11 @@ def test_the_family_of_a_lora_is_read_from_shapes_then_from_what_its_trainer_wro
 @pytest.mark.parametrize(
     ("ends", "message"),
     [
-        (("hada_w1_a", "hada_w1_b"), "LoHa"),
-        (("lokr_w1", "lokr_w2"), "LoKr"),
-        (("lora_down.weight", "dora_scale"), "DoRA"),
-        (("lora_down.weight", "lora_mid.weight"), "Tucker"),
+        (("hada_w1_b", "hada_w1_a"), r"mid_attn2_to_k \(hada_w1_a, hada_w1_b\) has no partner"),
+        (("lokr_w1", "lokr_w2_a"), r"to_k \(lokr_w1, lokr_w2_a\) has no partner"),
+        (("lora_down.weight", "dora_scale"), r"dora_scale, lora_down.weight\) has no partner"),
+        (("lora_down.weight", "lora_mid.weight"), "has no partner"),
+        (("oft_blocks", "alpha"), "OFT"),
         (("lora_down.weight", "diff"), "full differences"),
         (("lora_down.weight", "alpha"), "has no partner in the file"),
     ],
@@ -334,6 +335,22 @@ def test_a_lora_of_which_a_part_would_be_dropped_is_refused(
 ) -> None:
     with pytest.raises(ModelUnusable, match=message):
         inspect_model(write_safetensors(tmp_path / "l.safetensors", lora(ends)))
+
+
+LOHA = {"hada_w1_a": (320, 4), "hada_w1_b": (4, 768), "hada_w2_a": (320, 4), "hada_w2_b": (4, 768)}
+LOKR = {"lokr_w1": (8, 16), "lokr_w2_a": (40, 4), "lokr_w2_b": (4, 128)}
+DORA = {"lora_down.weight": (4, 1024), "lora_up.weight": (320, 4), "dora_scale": (320, 1)}
+
+
+@pytest.mark.parametrize(
+    ("ends", "family"), [(LOHA, "stable-diffusion"), (LOKR, "stable-diffusion-xl"), (DORA, "stable-diffusion-2")]
+)
+def test_loha_lokr_and_dora_are_loras_of_the_family_whose_texts_they_read(
+    tmp_path: Path, ends: Shapes, family: str
+) -> None:
+    shapes = {f"lora_unet_mid_attn2_to_k.{end}": shape for end, shape in ends.items()}
+    facts = inspect_model(write_safetensors(tmp_path / "l.safetensors", shapes))
+    assert (facts.kind, facts.family) == ("lora", family)
 
 
 def test_of_a_folder_with_several_loras_one_is_to_be_chosen(tmp_path: Path) -> None:

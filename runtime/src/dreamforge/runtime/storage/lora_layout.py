@@ -1,11 +1,13 @@
 """What a LoRA file is, from the names and shapes of its tensors. Pure.
 
-Names: those of diffusers and PEFT (`unet.….lora_A.weight`), and of kohya's trainers (`lora_unet_….lora_down.weight`).
+Names: those of diffusers and PEFT (`unet.….lora_A.weight`), of kohya's trainers (`lora_unet_….lora_down.weight`), and
+those of LyCORIS (`lycoris_layout`).
 """
 
 import re
 from collections.abc import Iterable, Mapping
 
+from dreamforge.runtime.storage.lycoris_layout import MARKS, changes_weights, incomplete_layer, input_widths
 from dreamforge.runtime.storage.safetensors_header import SafetensorsHeader, TensorInfo
 
 #: Ends of the names that diffusers reads: into the low rank, and out of it.
@@ -17,14 +19,10 @@ UP = (
     *(".lora_up.weight", ".lora_B.weight", ".lora.up.weight", "_lora.up.weight"),
     *("_lora1.up.weight", "_lora2.up.weight"),
 )
-#: Formats of which diffusers drops or does not know a part: it would paint other pictures than the trainer did.
+#: Formats of which neither diffusers nor we apply all: other pictures than the trainer's would come of them.
 UNREAD = {
-    "hada_": "LoHa (LyCORIS)",
-    "lokr_": "LoKr (LyCORIS)",
     "oft_blocks": "OFT (LyCORIS)",
     "oft_diag": "OFT (LyCORIS)",
-    ".lora_mid.": "LoCon with a Tucker decomposition (LyCORIS)",
-    "dora_scale": "DoRA in kohya's layout",
     ".on_input": "IA3 (LyCORIS)",
 }
 FULL_DIFFERENCES = (".diff", ".diff_b")
@@ -74,11 +72,11 @@ FAMILY_OF_METADATA = {
 
 def is_lora(names: Iterable[str]) -> bool:
     """Whether the tensors are those of a LoRA, in a format that is read or not."""
-    return any(name.endswith((*DOWN, *UP)) or any(mark in name for mark in UNREAD) for name in names)
+    return any(name.endswith((*DOWN, *UP)) or any(mark in name for mark in (*UNREAD, *MARKS)) for name in names)
 
 
 def unread_format(names: Iterable[str]) -> str | None:
-    """The format of tensors that diffusers does not read; None if it reads all."""
+    """The format of tensors that is not applied as a whole; None where all are."""
     names = list(names)
     if any(name.endswith(FULL_DIFFERENCES) for name in names):
         return "full differences of weights (LyCORIS)"
@@ -86,8 +84,10 @@ def unread_format(names: Iterable[str]) -> str | None:
 
 
 def without_partner(names: Iterable[str]) -> str | None:
-    """A tensor whose other half is missing; None if each has its partner."""
+    """A tensor or layer whose other half is missing; None if each has its partner."""
     have = set(names)
+    if changes_weights(have):
+        return incomplete_layer(sorted(have))
     for ends, others in ((DOWN, UP), (UP, DOWN)):
         for name in sorted(have):
             for end, other in zip(ends, others, strict=True):
@@ -105,7 +105,8 @@ def lora_family(header: SafetensorsHeader) -> str | None:
 
 def _family_of_shapes(tensors: Mapping[str, TensorInfo]) -> str | None:
     names = "\n".join(tensors)
-    widths = {each.shape[1] for name, each in tensors.items() if name.endswith(DOWN) and len(each.shape) > 1}
+    read = _input_widths(tensors)
+    widths = set(read.values())
     if (newer := _newer_family(names, widths)) is not None:
         return newer
     if "single_blocks" in names or "double_blocks" in names or "single_transformer_blocks" in names:
@@ -114,17 +115,19 @@ def _family_of_shapes(tensors: Mapping[str, TensorInfo]) -> str | None:
         return "stable-diffusion-3"
     if "transformer.transformer_blocks" in names:
         return "flux" if FLUX_WIDTH in widths else "stable-diffusion-3"
-    text = {
-        each.shape[1]
-        for name, each in tensors.items()
-        if name.endswith(DOWN) and "attn2" in name and ("to_k" in name or "to_v" in name)
-    }
+    text = {width for name, width in read.items() if "attn2" in name and ("to_k" in name or "to_v" in name)}
     if len(text) == 1:
         return FAMILY_OF_TEXT_WIDTH.get(text.pop())
     if not text and ("lora_te1_" in names or "lora_te2_" in names or "text_encoder_2." in names):
         return "stable-diffusion-xl"
     encoder = {width for width in widths if width in (768, 1024)} if not text and "lora_unet_" not in names else set()
     return FAMILY_OF_TEXT_WIDTH.get(encoder.pop()) if len(encoder) == 1 and "unet." not in names else None
+
+
+def _input_widths(tensors: Mapping[str, TensorInfo]) -> dict[str, int]:
+    """How many numbers the layers read, by the names of layers or of tensors."""
+    plain = {name: each.shape[1] for name, each in tensors.items() if name.endswith(DOWN) and len(each.shape) > 1}
+    return plain | input_widths({name: each.shape for name, each in tensors.items() if len(each.shape) > 1})
 
 
 def _newer_family(names: str, widths: set[int]) -> str | None:

@@ -1,9 +1,10 @@
 """LoRAs added to a loaded pipeline, and removed again without a trace. Import this only in the child.
 
-Never fused: `fuse_lora` and `unfuse_lora` leave rounding behind in weights that every later image shares.
+Plain LoRAs are laid over by diffusers and peft, the other formats (LoHa, LoKr, DoRA) by `changed_layers`. Never fused:
+`fuse_lora` and `unfuse_lora` leave rounding behind in weights that every later image shares.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,12 +16,14 @@ from safetensors.torch import load_file
 from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.request.values import LoraUse
 from dreamforge.gpu_runner.protocol.render_task import ModelFiles, RenderTask
+from dreamforge.gpu_runner.rendering.changed_layers import ChangedLayers
 from dreamforge.gpu_runner.rendering.hooks import RenderFeature
 from dreamforge.gpu_runner.rendering.lora_keys import problem_of, renamed
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 from dreamforge.gpu_runner.rendering.renderer import RenderFailed, first_line
 from dreamforge.gpu_runner.rendering.tensor_origins import Tensors
 from dreamforge.runtime.storage.lora_layout import unread_format
+from dreamforge.runtime.storage.lycoris_layout import changes_weights
 from dreamforge.runtime.storage.model_facts import ModelUnusable
 from dreamforge.runtime.storage.model_inspection import lora_file
 
@@ -34,13 +37,22 @@ class _Lora:
     files: ModelFiles
 
 
+@dataclass(slots=True)
+class _Laid:
+    """What lies on a pipeline."""
+
+    loras: tuple[_Lora, ...] = ()
+    changes: ChangedLayers = field(default_factory=ChangedLayers)
+    has_adapters: bool = False
+
+
 class LoraAdapters(RenderFeature):
     """`loras` of a request. Knows which lie on which pipeline: the images of one job load them once."""
 
     def __init__(self) -> None:
         # Any: `load_lora_weights` and its kin belong to some pipelines only. Weak: a model that leaves memory
         # takes its LoRAs along.
-        self._loaded: WeakKeyDictionary[Any, tuple[_Lora, ...]] = WeakKeyDictionary()
+        self._laid: WeakKeyDictionary[Any, _Laid] = WeakKeyDictionary()
 
     def check(self, pipeline: Pipeline, task: RenderTask) -> None:
         """Errors: RenderFailed(invalid_request) where this family takes none."""
@@ -54,28 +66,53 @@ class LoraAdapters(RenderFeature):
         none is left.
         """
         loras = tuple(_Lora(use, task.assets[use.model_id]) for use in task.request.loras)
-        if loras == self._loaded.get(pipeline, ()):
+        if loras == self._laid.get(pipeline, _Laid()).loras:
             return
         self._remove(pipeline)
         try:
             # Noted before it is done, so that whatever goes wrong half-way is removed.
-            self._loaded[pipeline] = loras
-            names = [_load(pipeline, lora, number, task) for number, lora in enumerate(loras)]
-            if names:
-                weights = [_weights(pipeline, name, lora.use) for name, lora in zip(names, loras, strict=True)]
-                pipeline.set_adapters(names, weights)
+            self._laid[pipeline] = laid = _Laid(loras)
+            weights = {}
+            for number, lora in enumerate(loras):
+                if (weight := _lay(pipeline, lora, number, task, laid)) is not None:
+                    weights[_adapter(number)] = weight
+            if weights:
+                pipeline.set_adapters(list(weights), list(weights.values()))
         except BaseException:
             self._remove(pipeline)
             raise
 
     def _remove(self, pipeline: Any) -> None:  # Any: see above
-        if self._loaded.pop(pipeline, ()):
-            pipeline.unload_lora_weights()
+        if (laid := self._laid.pop(pipeline, None)) is not None:
+            laid.changes.lift()
+            if laid.has_adapters:
+                pipeline.unload_lora_weights()
 
 
-def _load(pipeline: Any, lora: _Lora, number: int, task: RenderTask) -> str:  # Any: see LoraAdapters
-    name, file = f"lora_{number}", _file(lora)
-    tensors = _tensors(lora, file)
+def _adapter(number: int) -> str:
+    return f"lora_{number}"
+
+
+def _lay(
+    pipeline: Any, lora: _Lora, number: int, task: RenderTask, laid: _Laid
+) -> float | dict[str, float] | None:  # Any: see LoraAdapters
+    """Lay one over the pipeline; the weights of an adapter of peft, None where it is none."""
+    tensors = _tensors(lora, file := _file(lora))
+    if not changes_weights(tensors):
+        laid.has_adapters = True
+        _load(pipeline, lora, number, task, file, tensors)
+        return _weights(pipeline, _adapter(number), lora.use)
+    try:
+        laid.changes.add(pipeline, tensors, lambda part: _weight(lora.use, part))
+    except ValueError as error:
+        raise _misfit(lora, task, str(error)) from error
+    return None
+
+
+def _load(
+    pipeline: Any, lora: _Lora, number: int, task: RenderTask, file: Path, tensors: Tensors
+) -> None:  # Any: see LoraAdapters
+    name = _adapter(number)
     try:
         keys = renamed(pipeline, tensors)
         pipeline.load_lora_weights(
@@ -90,7 +127,6 @@ def _load(pipeline: Any, lora: _Lora, number: int, task: RenderTask) -> str:  # 
         raise _misfit(lora, task, "none of its layers are there")
     if (problem := problem_of(pipeline, keys, name)) is not None:
         raise _misfit(lora, task, _of_kind(tensors, problem))
-    return name
 
 
 def _weights(pipeline: Any, name: str, use: LoraUse) -> float | dict[str, float]:  # Any: see LoraAdapters
@@ -98,7 +134,12 @@ def _weights(pipeline: Any, name: str, use: LoraUse) -> float | dict[str, float]
     if use.text_weight is None:
         return use.weight
     has = (part for part, names in pipeline.get_list_adapters().items() if name in names)
-    return {part: use.text_weight if part.startswith(TEXT_ENCODER) else use.weight for part in has}
+    return {part: _weight(use, part) for part in has}
+
+
+def _weight(use: LoraUse, part: str) -> float:
+    is_text = part.startswith(TEXT_ENCODER)
+    return use.text_weight if is_text and use.text_weight is not None else use.weight
 
 
 def _of_kind(tensors: Tensors, problem: str) -> str:
