@@ -186,7 +186,6 @@ async def load(clients: LoadClients, arguments: argparse.Namespace, seconds: flo
         pending.append(asyncio.create_task(one(number)))
         await asyncio.sleep(rng.expovariate(arguments.jobs / seconds))
     await asyncio.gather(*pending)
-    clients.loaded = True
     if readers:
         _, late = await asyncio.wait(readers, timeout=arguments.settle_seconds)
         for task in late:
@@ -252,8 +251,9 @@ async def run_load_and_faults(
     if not await observer.until(lambda: not observer.open_jobs(), arguments.settle_seconds):
         print(f"not finished: {sorted(observer.open_jobs())[:10]}")
     checking = clock()
-    lines = await check_invariants(observer, clients, settings, IMAGES, steps_survive="nats" not in arguments.targets)
-    for reader in clients.readers:
+    steps_survive = "nats" not in arguments.targets
+    lines = await check_invariants(observer, clients.record, settings, IMAGES, steps_survive=steps_survive)
+    for reader in clients.record.readers:
         if not reader.ended:
             last = reader.events[-3:]
             print(f"reader of {reader.job_id} saw no terminal event: {reader.connections} connections, {last}")

@@ -29,19 +29,31 @@ class StreamRecord:
 
 
 @dataclass
+class ClientRecord:
+    """What the clients of one run were promised, and what became of it for them."""
+
+    accepted: dict[str, str] = field(default_factory=dict)  # job id -> idempotency key
+    cancelled: set[str] = field(default_factory=set)
+    readers: list[StreamRecord] = field(default_factory=list)
+    retries: int = 0
+    duplicated_keys: int = 0  # a retried key that came back as another job: must stay 0
+
+    def accept(self, key: str, job_id: str) -> str:
+        """A submission was accepted as this job."""
+        self.duplicated_keys += any(known == key and old != job_id for old, known in self.accepted.items())
+        self.accepted[job_id] = key
+        return job_id
+
+
+@dataclass
 class LoadClients:
-    """All clients of one run, and what they were promised."""
+    """All clients of one run, over HTTP as it is."""
 
     gateways: tuple[str, ...]
     rng: random.Random
     client: httpx.AsyncClient
     on_accepted: OnAccepted  # called with the gateway and the time at which the accepted submission was sent
-    accepted: dict[str, str] = field(default_factory=dict)  # job id -> idempotency key
-    cancelled: set[str] = field(default_factory=set)
-    readers: list[StreamRecord] = field(default_factory=list)
-    retries: int = 0
-    loaded: bool = False  # everything was submitted
-    duplicated_keys: int = 0  # a retried key that came back as another job: must stay 0
+    record: ClientRecord = field(default_factory=ClientRecord)
 
     async def submit(self, key: str, body: dict[str, object]) -> str:
         """POST until a 202, always with the same key. Errors: TimeoutError after GIVE_UP_SECONDS."""
@@ -52,16 +64,11 @@ class LoadClients:
                     answer = await self.client.post(f"{gateway}/v1/jobs", json=body, headers={"Idempotency-Key": key})
                     if answer.status_code == 202:
                         await self.on_accepted(gateway, sent)
-                        return self._accept(key, answer.json()["job_id"])
+                        return self.record.accept(key, answer.json()["job_id"])
                     if answer.status_code < 500 and answer.status_code != 429:
                         raise AssertionError(f"{answer.status_code}: {answer.text}")
-                self.retries += 1
+                self.record.retries += 1
                 await asyncio.sleep(self.rng.uniform(0.05, 0.4))
-
-    def _accept(self, key: str, job_id: str) -> str:
-        self.duplicated_keys += any(known == key and old != job_id for old, known in self.accepted.items())
-        self.accepted[job_id] = key
-        return job_id
 
     async def resubmit(self, key: str, body: dict[str, object]) -> None:
         """The same POST again, as a client does that lost the response."""
@@ -69,7 +76,7 @@ class LoadClients:
 
     async def cancel(self, job_id: str) -> None:
         """Ask for a cancel until a gateway accepts it."""
-        self.cancelled.add(job_id)
+        self.record.cancelled.add(job_id)
         async with asyncio.timeout(GIVE_UP_SECONDS):
             while True:
                 with contextlib.suppress(*TRANSIENT_ERRORS):
@@ -81,7 +88,7 @@ class LoadClients:
     async def read(self, job_id: str) -> None:
         """Read a job's stream to its end, disconnecting at random and resuming on any gateway."""
         record = StreamRecord(job_id)
-        self.readers.append(record)
+        self.record.readers.append(record)
         while not record.ended:
             record.connections += 1
             with contextlib.suppress(*TRANSIENT_ERRORS, TimeoutError):

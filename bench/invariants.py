@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import psycopg
-from bench.clients import LoadClients, StreamRecord
+from bench.clients import ClientRecord, StreamRecord
 from bench.log_observer import LogObserver
 
 from dreamforge.projector.maintenance.artifact_collector import collect
@@ -30,7 +30,7 @@ class CheckResult:
 
 
 async def check_invariants(
-    observer: LogObserver, clients: LoadClients, settings: StorageSettings, images: int, *, steps_survive: bool
+    observer: LogObserver, clients: ClientRecord, settings: StorageSettings, images: int, *, steps_survive: bool
 ) -> list[CheckResult]:
     """Check everything, after all jobs ended and the projection has caught up.
 
@@ -83,7 +83,7 @@ async def projected(observer: LogObserver, settings: StorageSettings) -> None:
     await eventually(caught_up, timeout_seconds=60)
 
 
-def unrequested_cancels(observer: LogObserver, clients: LoadClients) -> int:
+def unrequested_cancels(observer: LogObserver, clients: ClientRecord) -> int:
     """Jobs that were cancelled although no client asked for it."""
     cancelled = {job for job in clients.accepted if any(e.TOKEN == "cancelled" for e in observer.terminal(job))}
     return len(cancelled - clients.cancelled)

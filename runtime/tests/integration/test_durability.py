@@ -1,5 +1,6 @@
 """A broker that may lose events is refused with advice; if that is accepted in the settings, a warning is logged."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,12 @@ from loguru import logger
 
 from dreamforge.contracts.errors import BrokerUnfit
 from dreamforge.runtime.embedded import NatsServer
+from dreamforge.runtime.log.durability import require_durable
 from dreamforge.runtime.log.streams import open_log
 from dreamforge.runtime.service.settings import CommonSettings
 from dreamforge.runtime.testing.streams import declare_streams
+
+SILENT = "http://127.0.0.1:1"  # nothing listens there
 
 
 def settings(server: NatsServer, monitor_url: str = "", *, allow: bool = False) -> CommonSettings:
@@ -50,3 +54,17 @@ async def test_a_broker_that_cannot_be_checked_is_refused_unless_allowed(nats_se
     logger.remove(sink)
     assert any("may lose jobs" in line for line in lines)
     await bus.close()
+
+
+async def test_one_silent_server_of_three_keeps_no_service_from_starting(nats_server: NatsServer) -> None:
+    await declare_streams(nats_server.url)
+    monitors = f"{SILENT},{nats_server.http_url},{nats_server.http_url}"
+    bus = await open_log(settings(nats_server, monitors), "test")
+    assert bus.connected
+    await bus.close()
+
+
+async def test_most_servers_must_show_that_they_fsync(nats_server: NatsServer) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await require_durable(settings(nats_server, f"{SILENT},{nats_server.http_url}"))

@@ -1,13 +1,15 @@
 """Streams are declared once, by anyone, any number of times, and are what `contracts.streams` says."""
 
 import asyncio
+from typing import cast
 
 import pytest
 
+from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.log.streams import BUCKETS, FLEET, KEYS, MODELS, QUEUES, STREAMS
 from dreamforge.runtime.log import bus as bus_module
-from dreamforge.runtime.log.bus import ApiError
-from dreamforge.runtime.log.streams import bucket_config, ensure_streams, stream_config
+from dreamforge.runtime.log.bus import ApiError, Bus
+from dreamforge.runtime.log.streams import bucket_config, ensure_streams, require_streams, stream_config
 
 
 async def test_services_may_declare_streams_at_the_same_time(nats_url: str) -> None:
@@ -58,3 +60,23 @@ async def test_what_an_older_release_has_denied_for_ever_stays_denied(nats_url: 
         await bus.request("$JS.API.STREAM.MSG.DELETE.JOBS", {"seq": 1})
     await bus.request("$JS.API.STREAM.PURGE.JOBS", {"filter": "forge.jobs.J.>"})
     await bus.close()
+
+
+class LeaderlessBus:
+    """A cluster that elects a leader right now."""
+
+    async def request(self, subject: str, payload: object) -> dict[str, object]:
+        raise ApiError(10008, "JetStream system temporarily unavailable", 503)
+
+
+async def test_a_service_waits_for_a_cluster_without_a_leader() -> None:
+    """It must not end as with wrong settings, after which no supervisor starts it again."""
+    with pytest.raises(DependencyAway, match="temporarily unavailable"):
+        await require_streams(cast(Bus, LeaderlessBus()))
+
+
+def test_no_stream_of_a_cluster_is_offline_with_one_server() -> None:
+    configs = [stream_config(spec, replicas=3) for spec in STREAMS]
+    configs += [bucket_config(spec, replicas=3) for spec in BUCKETS]
+    assert {config["num_replicas"] for config in configs} == {3}
+    assert not any("persist_mode" in config for config in configs), "the server replicates no such stream"

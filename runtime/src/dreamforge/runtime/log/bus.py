@@ -28,6 +28,9 @@ from dreamforge.runtime.service.tasks import cancel
 # Atomic batches came with 2.12, schedules with 2.12, per-key TTL with 2.11; 2.14 is what we test against.
 MINIMUM_SERVER = (2, 14)
 REQUEST_TIMEOUT_SECONDS = 5.0
+# A server that is frozen or cut off closes no connection. It is left after six seconds without an answer to a ping (in
+# the client library's own time, after six minutes), for another one of FORGE_NATS_URL or the cluster.
+PING_SECONDS, PINGS_UNANSWERED = 2, 1
 BAD_REQUEST = 400
 # In the descriptions of errors of 500, which else are of the server: an existing consumer has another configuration.
 NOT_CHANGEABLE = "can not be updated"
@@ -165,6 +168,8 @@ async def connect(url: str, name: str, prefix: str = "", *, user: str = "", seed
         nkeys_seed_str=seed_in(seed_file),
         connect_timeout=2,
         drain_timeout=DRAIN_SECONDS,
+        ping_interval=PING_SECONDS,
+        max_outstanding_pings=PINGS_UNANSWERED,
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.1,  # type: ignore[arg-type]  # a sleep; declared as int
         error_cb=connection_log.error,

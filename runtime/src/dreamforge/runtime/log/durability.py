@@ -22,8 +22,9 @@ TIMEOUT_SECONDS = 2.0
 
 
 async def require_durable(settings: CommonSettings) -> None:
-    """Ask every server named by FORGE_NATS_MONITOR_URL, waiting while one does not answer.
+    """Ask every server named by FORGE_NATS_MONITOR_URL, waiting until more than half of them have answered.
 
+    What is acknowledged is on more than half of a cluster; so a service starts while a server of three is lost.
     Errors: BrokerUnfit when a server does not fsync, or this cannot be checked; unless FORGE_NATS_ALLOW_UNSYNCED
     accepts it, which is then logged at every start.
     """
@@ -36,13 +37,27 @@ async def require_durable(settings: CommonSettings) -> None:
             reason="whether it fsyncs cannot be checked: set FORGE_NATS_MONITOR_URL to its monitoring address"
             " (http://host:8222), or FORGE_NATS_ALLOW_UNSYNCED=true to accept the risk"
         )
-    for url in urls:
-        varz = await retry.until_it_works(f"NATS monitoring at {url}", partial(_varz, url), OSError, ValueError)
-        if not fsyncs(varz):
+    await retry.until_it_works("NATS monitoring", partial(_require_most, urls), OSError, ValueError)
+
+
+async def _require_most(urls: tuple[str, ...]) -> None:
+    """Errors: BrokerUnfit; OSError or ValueError of a server while half of them or more do not answer."""
+    answers = await asyncio.gather(*map(_varz, urls), return_exceptions=True)
+    silent: dict[str, Exception] = {}
+    for url, answer in zip(urls, answers, strict=True):
+        if isinstance(answer, OSError | ValueError):
+            silent[url] = answer
+        elif isinstance(answer, BaseException):
+            raise answer
+        elif not fsyncs(answer):
             raise BrokerUnfit(
                 reason=f"{url} does not fsync before it acknowledges: set `jetstream {{ sync_interval: always }}`"
                 " in its configuration, or FORGE_NATS_ALLOW_UNSYNCED=true to accept the risk"
             )
+    if 2 * len(silent) >= len(urls):
+        raise next(iter(silent.values()))
+    for url, error in silent.items():
+        logger.warning("whether {} fsyncs was not checked: {}", url, error)
 
 
 def fsyncs(varz: dict[str, Any]) -> bool:  # Any: JSON

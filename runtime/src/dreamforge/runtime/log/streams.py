@@ -10,7 +10,7 @@ from dreamforge.contracts.errors import BrokerUnfit, DependencyAway, NotOurs
 from dreamforge.contracts.log.streams import ADVISORIES, AUDIT, BUCKETS, DAY_SECONDS, STREAMS, BucketSpec, StreamSpec
 from dreamforge.contracts.log.subjects import key_of
 from dreamforge.runtime.log import clock_skew, identity
-from dreamforge.runtime.log.bus import ApiError, Bus, connect
+from dreamforge.runtime.log.bus import ApiError, Bus, connect, refusal
 from dreamforge.runtime.log.durability import require_durable
 from dreamforge.runtime.service import retry
 from dreamforge.runtime.service.settings import CommonSettings
@@ -18,6 +18,8 @@ from dreamforge.runtime.service.settings import CommonSettings
 NOT_FOUND = 10059
 NAME_IN_USE = 10058
 SUBJECTS_OVERLAP = 10065
+# It is not enabled on the server, or not for this account.
+WITHOUT_JETSTREAM = (10076, 10039)
 NANOSECONDS = 1_000_000_000
 # nats-server tracks message ids this long to drop repeats; repeats of events are refused by version anyway.
 DUPLICATE_WINDOW_SECONDS = 120
@@ -40,14 +42,17 @@ TITLES["KV_leaders"] += ("who is active, of services that have one active proces
 
 
 def stream_config(spec: StreamSpec, *, replicas: int) -> dict[str, Any]:
-    """The server's configuration of one stream. Pure."""
+    """The server's configuration of one stream. Pure.
+
+    All have the same replicas: a stream with one is offline with its server, and services need to see every stream.
+    """
     config: dict[str, Any] = {
         "name": spec.name,
         "description": spec.title,
         "subjects": list(spec.subjects),
         "retention": "limits",
         "storage": "file",
-        "num_replicas": replicas if spec.facts else 1,
+        "num_replicas": replicas,
         "max_age": int(spec.max_age_seconds * NANOSECONDS),
         "max_bytes": spec.max_bytes,
         "discard": "new" if spec.facts else "old",
@@ -58,7 +63,7 @@ def stream_config(spec: StreamSpec, *, replicas: int) -> dict[str, Any]:
         config |= {"allow_msg_schedules": True, "allow_msg_ttl": True, "discard": "old"}
     if spec.facts:
         return config | {"allow_atomic": True, "deny_delete": not spec.erasable}
-    return config | {"persist_mode": "async"}
+    return config if replicas > 1 else config | {"persist_mode": "async"}
 
 
 def bucket_config(spec: BucketSpec, *, replicas: int) -> dict[str, Any]:
@@ -154,6 +159,8 @@ async def _ensure(bus: Bus, config: dict[str, Any], as_found: tuple[str, ...] = 
         if found is None:
             return CREATED
     _require_ours(found, config)
+    if found["config"].get("persist_mode") == "async":  # which the server neither takes back nor replicates
+        as_found = (*as_found, "num_replicas")
     config = {key: value for key, value in config.items() if key not in as_found}
     if found["config"].get("deny_delete"):  # which the server never takes back: older releases set it everywhere
         config = config | {"deny_delete": True}
@@ -179,9 +186,11 @@ async def _info(bus: Bus, name: str) -> dict[str, Any] | None:
     try:
         return await bus.request(f"$JS.API.STREAM.INFO.{name}", None)
     except ApiError as error:
-        if error.code != NOT_FOUND:
+        if error.code == NOT_FOUND:
+            return None
+        if error.code in WITHOUT_JETSTREAM:
             raise BrokerUnfit(reason=f"stream {name}: {error}") from error
-        return None
+        raise refusal(error, f"a look at stream {name}") from error  # no leader, or offline: what passes
 
 
 async def _create(bus: Bus, config: dict[str, Any]) -> dict[str, Any] | None:

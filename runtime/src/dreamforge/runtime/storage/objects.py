@@ -6,11 +6,14 @@ Content-addressed, so a put can be repeated at any time, and two equal images ar
 import asyncio
 import hashlib
 import io
+import os
 import re
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
+from zlib import crc32
 
 import urllib3
 from minio.commonconfig import CopySource
@@ -30,8 +33,11 @@ UPLOAD_DELETIONS = "upload-deletions/"
 UPLOAD_HASHES = "upload-hashes/"
 # Where objects are for a while before they are gone: see `projector.maintenance.object_removal`.
 ASIDE = "removed/"
-# One object that readiness checks of all services write and read; the same bytes, so they do not disturb each other.
-PROBE, PROBE_DATA = f"{UPLOADS}.probe", b"written and read by the readiness check"
+# What readiness checks write and read. Not one object for all: rclone fails where two write the same one at once. Few,
+# because they stay. Processes of one machine have different numbers, containers different names.
+PROBES, PROBES_COUNT = f"{UPLOADS}.probe", 64
+PROBE = f"{PROBES}-{crc32(f'{socket.gethostname()} {os.getpid()}'.encode()) % PROBES_COUNT:02}"
+PROBE_DATA = b"written and read by the readiness check"
 TIMEOUT_SECONDS = 10.0
 UNAVAILABLE = (MinioException, urllib3.exceptions.HTTPError, OSError, ValueError)
 EXISTS = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
