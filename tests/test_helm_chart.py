@@ -47,6 +47,12 @@ def named(documents: tuple[Document, ...], kind: str, name: str) -> Document:
     return found
 
 
+def secrets(spec: Document) -> list[Document]:
+    """The Secrets that a pod mounts."""
+    sources = [each for volume in spec.get("volumes", ()) for each in volume.get("projected", {}).get("sources", ())]
+    return [each["secret"] for each in sources]
+
+
 @pytest.mark.parametrize("values", MATRIX)
 def test_the_chart_has_no_fault_that_helm_knows(values: tuple[str, ...]) -> None:
     done = helm("lint", ".", "--strict", *(part for file in values for part in ("-f", file)))
@@ -68,7 +74,7 @@ def test_pods_are_as_the_restricted_standard_asks(values: tuple[str, ...]) -> No
         assert spec["securityContext"]["runAsNonRoot"] is True, name
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert spec["automountServiceAccountToken"] is False
-        assert not any("hostPath" in volume for volume in spec["volumes"])
+        assert not any("hostPath" in volume for volume in spec.get("volumes", ()))
         for container in spec["containers"]:
             security = container["securityContext"]
             assert security["allowPrivilegeEscalation"] is False
@@ -82,10 +88,10 @@ def test_a_pod_has_the_secrets_that_it_needs_and_as_files_only(values: tuple[str
     runners = [f"forge-{pool}-{index}" for pool in ("a100", "dra", "burst", "cpu", "gpu") for index in range(3)]
     made = contents(runners, nats="nats:4222", postgres="postgres:5432")
     for name, spec in pods(rendered(*values)).items():
-        files = {item["key"] for volume in spec["volumes"] for item in volume.get("secret", {}).get("items", ())}
+        files = {item["path"] for secret in secrets(spec) for item in secret["items"]}
         assert files <= set(made), name
         assert ("nats_admin_url" in files) == ("prepare" in name)
-        environment = spec["containers"][0]["env"]
+        environment = spec["containers"][0].get("env", ())
         given = {each["value"] for each in environment if each["name"].endswith("_FILE")}
         assert {Path(path).name.replace("$(FORGE_RUNNER_ID)", f"{name}-0") for path in given} <= files, name
 
@@ -94,7 +100,7 @@ def test_a_pod_has_the_secrets_that_it_needs_and_as_files_only(values: tuple[str
 def test_pods_set_nothing_that_no_service_reads(values: tuple[str, ...]) -> None:
     known = frozenset[str]().union(*(declared(kind) for _, kind in kinds()))
     for name, spec in pods(rendered(*values)).items():
-        environment = [each["name"] for each in spec["containers"][0]["env"]]
+        environment = [each["name"] for each in spec["containers"][0].get("env", ())]
         assert set(environment) <= known, name
         assert len(set(environment)) == len(environment), name
 
@@ -173,8 +179,58 @@ def test_alerts_and_dashboard_come_with_the_chart() -> None:
     assert dashboard == (CHART / "files" / "dashboard.json").read_text()
 
 
+def test_the_address_of_the_database_comes_from_the_secret_of_its_operator() -> None:
+    for values, name, key in ((), "dreamforge", "database_url"), (("ci/full.yaml",), "forge-app", "uri"):
+        found = {
+            pod: [
+                (secret["name"], item["key"])
+                for secret in secrets(spec)
+                for item in secret["items"]
+                if item["path"] == "database_url"
+            ]
+            for pod, spec in pods(rendered(*values)).items()
+        }
+        using = {pod for pod in found if found[pod]}
+        assert using == {"forge-gateway", "forge-projector", "forge-prepare-1"}
+        assert {where for pod in using for where in found[pod]} == {(name, key)}
+
+
+def test_an_image_is_named_by_its_digest_where_there_is_one() -> None:
+    images = {name: spec["containers"][0]["image"] for name, spec in pods(rendered("ci/full.yaml")).items()}
+    assert all("@sha256:" in image for image in images.values())
+    assert images["forge-a100"].startswith("dreamforge-runner:")
+    assert images["forge-gateway"].startswith("dreamforge-service:")
+    refused = helm("template", "forge", ".", "--set", "image.digests.service=sha256:12")
+    assert "image.digests.service: Does not match pattern" in refused.stderr
+
+
+def test_the_test_of_a_release_may_ask_the_gateway() -> None:
+    documents = rendered("ci/full.yaml")
+    job = named(documents, "Job", "forge-test")
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    (address,) = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert address == "http://forge-gateway:80/readyz"
+    (rule,) = named(documents, "NetworkPolicy", "forge-gateway")["spec"]["ingress"]
+    allowed = [each["podSelector"]["matchLabels"] for each in rule["from"] if "podSelector" in each]
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    assert [wanted for wanted in allowed if wanted.items() <= labels.items()]
+
+
 def test_streams_and_tables_are_made_before_services_start() -> None:
-    (job,) = (each for each in rendered() if each["kind"] == "Job")
+    job = named(rendered(), "Job", "forge-prepare-1")
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
     command = job["spec"]["template"]["spec"]["containers"][0]["command"][-1]
     assert command == "dreamforge streams create && dreamforge projection migrate"
+
+
+def test_the_values_for_the_chart_of_nats_fit_ours() -> None:
+    theirs = yaml.safe_load((CHART.parent / "nats.yaml").read_text())
+    ours = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert theirs["config"]["jetstream"]["merge"]["sync_interval"] == "always"
+    assert theirs["config"]["cluster"]["replicas"] >= ours["nats"]["streamReplicas"]
+    assert ours["nats"]["monitorUrl"] == f"http://nats-headless:{theirs['config']['monitor']['port']}"
+    users = theirs["podTemplate"]["patch"][0]["value"]["secret"]
+    assert users["secretName"] == ours["secret"]
+    assert {item["key"] for item in users["items"]} <= set(contents(["a-0"], nats="nats:4222", postgres="db:5432"))
+    included = Path(theirs["config"]["merge"]["authorization"]["$include"])
+    assert Path("/etc", included.parts[1]) == Path(theirs["container"]["patch"][0]["value"]["mountPath"])

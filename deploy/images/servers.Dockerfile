@@ -5,6 +5,8 @@
 #   docker build -f deploy/images/servers.Dockerfile --target nats -t dreamforge-nats .
 ARG BASE_IMAGE=python:3.12-slim-bookworm
 
+# checkov:skip=CKV_DOCKER_2: the compose file has the health checks; images in place of these bring their own
+# checkov:skip=CKV_DOCKER_3: the entrypoint of Postgres gives its folder to a user and becomes that user
 FROM ${BASE_IMAGE} AS build
 RUN python3 -m venv /venv
 COPY requirements.lock /requirements.lock

@@ -13,8 +13,10 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
+{{/* kind: service or runner. A digest says which bytes it is, whatever the tag is moved to. */}}
 {{- define "forge.image" -}}
-{{ .name }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}
+{{- $image := .root.Values.image -}}
+{{ index $image .kind }}:{{ $image.tag | default .root.Chart.AppVersion }}{{ with index $image.digests .kind }}@{{ . }}{{ end }}
 {{- end }}
 
 {{- define "forge.podSecurity" -}}
@@ -47,15 +49,26 @@ capabilities: { drop: [ALL] }
 {{- end }}
 {{- end }}
 
-{{/* The files of the Secret that a service needs, and no other. */}}
+{{/* The files of the Secret that a service needs, and no other; the address of the database may be in another Secret. */}}
 {{- define "forge.secretVolume" -}}
+{{- $database := .root.Values.postgres.secret -}}
+{{- $elsewhere := and $database.name (has "database_url" .files) -}}
 - name: secrets
-  secret:
-    secretName: {{ .root.Values.secret }}
+  projected:
     defaultMode: 0440
-    items:
-      {{- range .files }}
-      - { key: {{ . }}, path: {{ . }} }
+    sources:
+      - secret:
+          name: {{ .root.Values.secret }}
+          items:
+            {{- range .files }}
+            {{- if not (and $elsewhere (eq . "database_url")) }}
+            - { key: {{ . }}, path: {{ . }} }
+            {{- end }}
+            {{- end }}
+      {{- if $elsewhere }}
+      - secret:
+          name: {{ $database.name }}
+          items: [{ key: {{ $database.key }}, path: database_url }]
       {{- end }}
 - name: tmp
   emptyDir: {}
