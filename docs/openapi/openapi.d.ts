@@ -254,6 +254,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Watch Tenant
+         * @description What happens to all of your jobs: from now on, or after the last event you received.
+         */
+        get: operations["watch_tenant_v1_events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/imports": {
         parameters: {
             query?: never;
@@ -7305,6 +7325,251 @@ export interface operations {
                      *       "status": 409,
                      *       "title": "The Idempotency-Key was used for a different request, or no write has that sequence",
                      *       "type": "/docs#problem-conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ProblemReply"];
+                };
+            };
+            /** @description The Host header has a name that this gateway does not answer to */
+            421: {
+                headers: {
+                    /** @description yours if you sent one; in every log line */
+                    "X-Request-Id"?: string;
+                    /** @description W3C trace context of this request */
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "host_not_allowed",
+                     *       "detail": "The Host header has a name that this gateway does not answer to",
+                     *       "request_id": "0198a0c4-5f00-7abc-8def-0123456789ab",
+                     *       "status": 421,
+                     *       "title": "The Host header has a name that this gateway does not answer to",
+                     *       "type": "/docs#problem-host_not_allowed"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ProblemReply"];
+                };
+            };
+            /** @description Something in the request cannot be right */
+            422: {
+                headers: {
+                    /** @description yours if you sent one; in every log line */
+                    "X-Request-Id"?: string;
+                    /** @description W3C trace context of this request */
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "Something in the request cannot be right",
+                     *       "errors": [
+                     *         {
+                     *           "detail": "input should be less than or equal to 150 (it is 900)",
+                     *           "pointer": "/steps"
+                     *         }
+                     *       ],
+                     *       "request_id": "0198a0c4-5f00-7abc-8def-0123456789ab",
+                     *       "status": 422,
+                     *       "title": "Something in the request cannot be right",
+                     *       "type": "/docs#problem-invalid_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ProblemReply"];
+                };
+            };
+            /** @description A quota of the tenant is used up, or the queue is full */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 2
+                     */
+                    "Retry-After"?: number;
+                    /** @description yours if you sent one; in every log line */
+                    "X-Request-Id"?: string;
+                    /** @description W3C trace context of this request */
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "quota_exceeded",
+                     *       "detail": "A quota of the tenant is used up, or the queue is full",
+                     *       "request_id": "0198a0c4-5f00-7abc-8def-0123456789ab",
+                     *       "status": 429,
+                     *       "title": "A quota of the tenant is used up, or the queue is full",
+                     *       "type": "/docs#problem-quota_exceeded"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ProblemReply"];
+                };
+            };
+            /** @description A bug of ours; it was logged under the request id */
+            500: {
+                headers: {
+                    /** @description yours if you sent one; in every log line */
+                    "X-Request-Id"?: string;
+                    /** @description W3C trace context of this request */
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "A bug of ours; it was logged under the request id",
+                     *       "request_id": "0198a0c4-5f00-7abc-8def-0123456789ab",
+                     *       "status": 500,
+                     *       "title": "A bug of ours; it was logged under the request id",
+                     *       "type": "/docs#problem-internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ProblemReply"];
+                };
+            };
+            /** @description NATS, Postgres or S3 is not available, or the read tables are behind */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 2
+                     */
+                    "Retry-After"?: number;
+                    /** @description yours if you sent one; in every log line */
+                    "X-Request-Id"?: string;
+                    /** @description W3C trace context of this request */
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "dependency_away",
+                     *       "detail": "NATS, Postgres or S3 is not available, or the read tables are behind",
+                     *       "request_id": "0198a0c4-5f00-7abc-8def-0123456789ab",
+                     *       "status": 503,
+                     *       "title": "NATS, Postgres or S3 is not available, or the read tables are behind",
+                     *       "type": "/docs#problem-dependency_away"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ProblemReply"];
+                };
+            };
+        };
+    };
+    watch_tenant_v1_events_get: {
+        parameters: {
+            query?: {
+                /** @description short names of the events that are wanted, with commas between them, for example succeeded,failed; default: all, and steps */
+                only?: string;
+                /** @description for tools that cannot set the header */
+                last_event_id?: string;
+            };
+            header?: {
+                /** @description continue after this event, without gap or repeat */
+                "Last-Event-ID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Server-sent events of all jobs of the tenant, as those of one job, in the order of the log, with live steps of the jobs that run. The first block has only an `id`: where the stream begins. It does not end; comments keep it alive. Jobs that are deleted are left out. */
+            200: {
+                headers: {
+                    /** @description yours if you sent one; in every log line */
+                    "X-Request-Id"?: string;
+                    /** @description W3C trace context of this request */
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": "{\"job_id\": \"...\", \"sequence\": 77, \"step\": 3, \"steps\": 20}",
+                     *       "event": "step",
+                     *       "id": "1042-77-5c9e01ab"
+                     *     }
+                     */
+                    "text/event-stream": {
+                        /** @description a JSON object */
+                        data?: string;
+                        /** @enum {string} */
+                        event?: "requested" | "assigned" | "started" | "artifact" | "attempt-failed" | "succeeded" | "failed" | "cancel-requested" | "cancelled" | "warned" | "held" | "released" | "priority-changed" | "erasure-requested" | "erasure-undone" | "erased" | "artifact-erased" | "step";
+                        id?: string;
+                    };
+                };
+            };
+            /** @description A header, parameter or body cannot be read */
+            400: {
+                headers: {
+                    /** @description yours if you sent one; in every log line */
+                    "X-Request-Id"?: string;
+                    /** @description W3C trace context of this request */
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "malformed",
+                     *       "detail": "A header, parameter or body cannot be read",
+                     *       "request_id": "0198a0c4-5f00-7abc-8def-0123456789ab",
+                     *       "status": 400,
+                     *       "title": "A header, parameter or body cannot be read",
+                     *       "type": "/docs#problem-malformed"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ProblemReply"];
+                };
+            };
+            /** @description An API key is needed (where the gateway asks for one) */
+            401: {
+                headers: {
+                    /** @description yours if you sent one; in every log line */
+                    "X-Request-Id"?: string;
+                    /** @description W3C trace context of this request */
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_authenticated",
+                     *       "detail": "An API key is needed (where the gateway asks for one)",
+                     *       "request_id": "0198a0c4-5f00-7abc-8def-0123456789ab",
+                     *       "status": 401,
+                     *       "title": "An API key is needed (where the gateway asks for one)",
+                     *       "type": "/docs#problem-not_authenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ProblemReply"];
+                };
+            };
+            /** @description The API key does not allow that, or a page of another origin tried to change something */
+            403: {
+                headers: {
+                    /** @description yours if you sent one; in every log line */
+                    "X-Request-Id"?: string;
+                    /** @description W3C trace context of this request */
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "scope_needed",
+                     *       "detail": "The API key does not allow that, or a page of another origin tried to change something",
+                     *       "request_id": "0198a0c4-5f00-7abc-8def-0123456789ab",
+                     *       "status": 403,
+                     *       "title": "The API key does not allow that, or a page of another origin tried to change something",
+                     *       "type": "/docs#problem-scope_needed"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["ProblemReply"];

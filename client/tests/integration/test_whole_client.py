@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -111,6 +112,21 @@ async def test_a_stream_that_is_cut_again_and_again_has_no_gap_and_no_repeat(url
         assert "last-event-id" in proxy.heads[-1].lower()
         proxy.cuts = [900, 1500]
         await asyncio.to_thread(_watched_blocking, proxy.url, job.id, whole)
+
+
+async def test_all_jobs_are_told_on_one_stream_that_may_be_cut(url: str, client: AsyncClient) -> None:
+    before = await client.jobs.create(prompt="before", **SMALL)
+    last_id = [event.id async for event in before.events()][-1]
+    jobs = [await client.jobs.create(prompt="told", seed=seed, **SMALL) for seed in range(3)]
+    expected = {(job.id, name) for job in jobs for name in ("requested", "succeeded")}
+    async with cutting_proxy(url) as proxy, AsyncClient(proxy.url, retries=Retries(first_pause_seconds=0.01)) as behind:
+        proxy.cuts = [300, 900, 1500]
+        told = behind.jobs.watch_all(only=("requested", "succeeded"), last_id=last_id, timeout=SECONDS)
+        async with aclosing(told):
+            seen = [await anext(told) for _ in expected]
+    assert {(event.job_id, event.name) for event in seen} == expected
+    sequences = [event.sequence for event in seen]
+    assert sequences == sorted(sequences)
 
 
 def _watched_blocking(url: str, job_id: str, expected: list[str]) -> None:

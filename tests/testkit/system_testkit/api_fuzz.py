@@ -36,7 +36,8 @@ def schema_with(examples: int, *, coverage: bool) -> BaseSchema:
         },
     }
     document = api(Limits()).state.document.read()
-    return schemathesis.openapi.from_dict(document, config=schemathesis.Config.from_dict(config))
+    schema = schemathesis.openapi.from_dict(document, config=schemathesis.Config.from_dict(config))
+    return schema.exclude(path="/v1/events")  # its answer does not end
 
 
 def named_tests(schema: BaseSchema, test_of: Callable[[str], Callable[..., None]]) -> Iterator[tuple[str, Any]]:

@@ -57,6 +57,7 @@ class Jobs(Blocking[AsyncJobs]):
     get = blocking(AsyncJobs.get)
     list = iterating(AsyncJobs.list)
     watch = iterating(AsyncJobs.watch)
+    watch_all = iterating(AsyncJobs.watch_all)
     wait = blocking(AsyncJobs.wait)
     download = blocking(AsyncJobs.download)
     cancel = blocking(AsyncJobs.cancel)

@@ -1,6 +1,6 @@
 """Jobs: create, read, follow, wait, control."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import TypeVar, Unpack
@@ -63,6 +63,21 @@ class AsyncJobs:
         """
         messages = self._session.events(path_of("jobs", job_id, "events"), 1, Deadline.after(timeout))
         async with aclosing(within(messages, f"job {job_id}", timeout)) as timed:
+            async for message in timed:
+                yield streamed_event_of(message)
+
+    async def watch_all(
+        self, *, only: Sequence[str] = (), last_id: str = "", timeout: float | None = None
+    ) -> AsyncGenerator[StreamedEvent, None]:
+        """What happens to all jobs of the tenant, on one connection: from now on, or after the event of an id.
+
+        `only`: short names, for example `succeeded` and `failed`; none: all, and the steps of jobs that run. It does
+        not end by itself; lost connections are resumed without gap or repeat of any event but steps.
+        `timeout` is in seconds. Errors: WaitTimeout, ProblemError, GatewayUnavailable.
+        """
+        path = "/v1/events" + (f"?only={','.join(only)}" if only else "")
+        messages = self._session.events(path, None, Deadline.after(timeout), last_id)
+        async with aclosing(within(messages, "all jobs", timeout)) as timed:
             async for message in timed:
                 yield streamed_event_of(message)
 

@@ -160,13 +160,13 @@ class GatewaySession:
         return problem
 
     async def events(
-        self, path: str, jobs: int = 1, deadline: Deadline = Deadline()
+        self, path: str, jobs: int | None = 1, deadline: Deadline = Deadline(), last_id: str = ""
     ) -> AsyncGenerator[ServerSentEvent, None]:
-        """Past events, then new ones, until so many jobs have ended; resumes without gap or repeat.
+        """Events after an id, then new ones, until so many jobs have ended; resumes without gap or repeat.
 
         Errors: ProblemError, GatewayUnavailable when no try gets an answer; DeadlinePassed.
         """
-        position = StreamPosition()
+        position = StreamPosition(last_id)
         while True:
             failure: httpx.Response | httpx.TransportError | None = httpx.ReadError("ended before the last event")
             try:

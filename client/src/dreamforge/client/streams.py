@@ -52,6 +52,7 @@ class StreamPosition:
         if message.retry is not None:
             self.asked_seconds = message.retry / 1000
         if not message.data:
+            self.last_id = message.id or self.last_id  # a stream without history says where it begins
             return False
         self.last_id, self.failures, self.asked_seconds = message.id or self.last_id, 0, 0.0
         self.ended += message.event in TERMINAL_TOKENS

@@ -29,6 +29,7 @@ from dreamforge.gateway.routes import (
     audit,
     batches,
     erasure,
+    events,
     fleet,
     imports,
     job_control,
@@ -60,7 +61,7 @@ def api(limits: Limits, root_path: str = "") -> FastAPI:
         separate_input_output_schemas=False,
     )
     for module in (
-        *(jobs, job_control, erasure, batches, queue, artifacts, uploads, imports, fleet),
+        *(jobs, job_control, erasure, batches, events, queue, artifacts, uploads, imports, fleet),
         *(openai, a1111, a1111_extras, a1111_lists),
     ):
         app.include_router(module.router, dependencies=[Depends(of_this_log)])

@@ -51,6 +51,7 @@ TENANT: Json = {
 }
 _KINDS: tuple[type[JobEvent], ...] = (*JOB_EVENTS, StepProgressed)
 _TOKENS = tuple(kind.TOKEN for kind in _KINDS)
+EVENT_NAMES = "|".join(_TOKENS)
 EVENT: Json = {
     "schema": {
         "type": "object",

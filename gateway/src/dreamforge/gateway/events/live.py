@@ -10,6 +10,7 @@ from dreamforge.contracts.errors import DependencyAway
 from dreamforge.gateway.events.hub import Hub, Subscription
 from dreamforge.gateway.events.sse import HEARTBEAT, Acceptance, SseEvent, StreamCursor, merge
 from dreamforge.gateway.http.authentication import REFUSAL_NOW
+from dreamforge.gateway.http.cursor import EventCursor
 from dreamforge.gateway.http.problems import problem_of
 from dreamforge.gateway.http.server_protocol import DetachedResponse
 from dreamforge.runtime import ids
@@ -33,6 +34,16 @@ def access_of(scope: Scope) -> Callable[[], Awaitable[bytes]] | None:
         return b"" if error is None else problem_of(error).body(instance=scope["path"])
 
     return ask
+
+
+def refused_frame(cursor: EventCursor, problem: bytes) -> bytes:
+    """The last of a client that may read no more, with the problem document that says why."""
+    return b"id: %s\nevent: %s\ndata: %s\n\n" % (str(cursor).encode(), REFUSED, problem)
+
+
+def retry_frame() -> bytes:
+    """The last of a gateway that stops: when the client may ask another one."""
+    return b"retry: %d\n\n" % ids.jitter(RETRY_MILLISECONDS)
 
 
 class LiveStream:
@@ -94,7 +105,7 @@ class LiveStream:
 
     async def run(self, receive: Receive, send: Send) -> None:
         """The same in the task of the request, for any ASGI server."""
-        watcher = asyncio.create_task(_until_gone(receive, self.subscription), name="sse-disconnect")
+        watcher = asyncio.create_task(until_gone(receive, self.subscription), name="sse-disconnect")
         try:
             while not (self.over or self.subscription.overflowed or self.subscription.gone):
                 if body := self.pull():
@@ -115,7 +126,7 @@ class LiveStream:
             return b""
         if subscription.refused:
             self.over = True
-            return b"id: %s\nevent: %s\ndata: %s\n\n" % (str(position.cursor).encode(), REFUSED, subscription.refused)
+            return refused_frame(position.cursor, subscription.refused)
         if (steps_end := subscription.lost()) is not None:
             position.lose(steps_end)
         events = self._taken()
@@ -126,7 +137,7 @@ class LiveStream:
             subscription.heartbeat_due = False
             frames.append(HEARTBEAT)
         if subscription.draining and not position.ended:
-            frames.append(b"retry: %d\n\n" % ids.jitter(RETRY_MILLISECONDS))
+            frames.append(retry_frame())
         self.over = position.ended or subscription.draining
         return b"".join(frames)
 
@@ -165,7 +176,8 @@ class LiveStream:
             logger.info("dropped a slow client of job {}; it can resume after {}", *where)
 
 
-async def _until_gone(receive: Receive, subscription: Subscription) -> None:
+async def until_gone(receive: Receive, subscription: Subscription) -> None:
+    """End a subscription when its client has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
     subscription.end()

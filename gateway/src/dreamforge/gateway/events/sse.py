@@ -78,20 +78,24 @@ def sse_event_of(message: Message) -> SseEvent | None:
     recorded = unseal_or_none(message.subject, message.headers, message.data, sequence=message.sequence)
     if recorded is None:
         return None
-    event = recorded.event
-    if not isinstance(event, JobEvent):
+    if not isinstance(recorded.event, JobEvent):
         return None
-    head = {"job_id": recorded.entity_id, "sequence": message.sequence, "type": event.TYPE}
+    return sse_event(recorded.entity_id, message.sequence, recorded.event)
+
+
+def sse_event(job_id: str, sequence: int, event: JobEvent) -> SseEvent:
+    """Encode an event of a job that was appended with this sequence."""
+    head = {"job_id": job_id, "sequence": sequence, "type": event.TYPE}
     # Two JSON objects become one; the payload is compact JSON, so it has no line break.
     data = json.dumps(head)[:-1] + ", " + event.model_dump_json()[1:]
     return SseEvent(
-        sequence=message.sequence,
+        sequence=sequence,
         is_step=isinstance(event, StepProgressed),
         terminal=isinstance(event, LAST_EVENTS),
         at=event.at,
         tail=f"event: {event.TOKEN}\ndata: {data}\n\n".encode(),
         event=event,
-        job_id=recorded.entity_id,
+        job_id=job_id,
     )
 
 

@@ -44,7 +44,7 @@ async def open_stream(
     """
     subscription = await hub.open(*job_ids, on_close=on_close)
     try:
-        cursor = await _cursor_in_log(hub, cursor)
+        cursor = await cursor_in_log(hub, cursor)
         facts, steps = await history(hub, subscription, cursor)
         if not facts:
             raise JobNotFound(job_id=job_ids[0])
@@ -63,7 +63,7 @@ def _ended(facts: Iterable[SseEvent]) -> set[str]:
     return {event.job_id for event in facts if event.terminal}
 
 
-async def _cursor_in_log(hub: Hub, cursor: EventCursor) -> EventCursor:
+async def cursor_in_log(hub: Hub, cursor: EventCursor) -> EventCursor:
     """The cursor as far as this log goes: past an end that was lost it would hide all that follows.
 
     One of another log, or of a part of this one that was lost, starts at the beginning.

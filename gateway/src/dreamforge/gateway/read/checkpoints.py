@@ -1,6 +1,8 @@
 """How far the read tables are, from the NOTIFY of the projector: a read can wait until it sees a write."""
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psycopg
 from loguru import logger
@@ -24,6 +26,7 @@ class Checkpoints:
         self.reached = 0
         self.listening = False
         self._waiting: dict[asyncio.Future[None], int] = {}
+        self._told: set[Callable[[], None]] = set()
 
     async def run(self) -> None:
         """Listen until cancelled, reconnecting when Postgres is unavailable. Errors: DatabaseUnfit."""
@@ -48,11 +51,22 @@ class Checkpoints:
         finally:
             self._waiting.pop(future, None)
 
+    @contextmanager
+    def told(self, on_move: Callable[[], None]) -> Iterator[None]:
+        """As long as this runs, call a function after each move."""
+        self._told.add(on_move)
+        try:
+            yield
+        finally:
+            self._told.discard(on_move)
+
     def moved(self, sequence: int) -> None:
         """The checkpoint is now here. It goes back only when the tables are rebuilt."""
         self.reached = sequence
         for future in [f for f, wanted in self._waiting.items() if wanted <= sequence and not f.done()]:
             future.set_result(None)
+        for tell in self._told:
+            tell()
 
     async def _listen(self) -> None:
         async with await connect(self._database_url, name="dreamforge-listen", connect_seconds=2) as connection:

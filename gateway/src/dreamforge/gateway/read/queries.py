@@ -105,6 +105,22 @@ def page(
     return select(*columns).where(*conditions).order_by(*newest).limit(limit + 1)
 
 
+def events_after(tenant: str, sequence: int, types: frozenset[str], limit: int) -> Statement:
+    """The events of a tenant's jobs after a sequence, in the order of the log; of these types, where some are named."""
+    shown = and_(jobs.c.tenant == tenant, SHOWN, events.c.sequence > sequence)
+    columns = (events.c.sequence, events.c.job_id, events.c.type, events.c.payload)
+    found = select(*columns).join(jobs, jobs.c.job_id == events.c.job_id).where(shown)
+    if types:
+        found = found.where(events.c.type.in_(types))
+    return found.order_by(events.c.sequence).limit(limit)
+
+
+def placed_jobs(tenant: str) -> Statement:
+    """The jobs of a tenant that a runner has."""
+    mine = and_(jobs.c.tenant == tenant, jobs.c.status.in_(PLACED), SHOWN)
+    return select(jobs.c.job_id, jobs.c.attempt, jobs.c.runner_id).where(mine)
+
+
 def open_jobs() -> Statement:
     """How many jobs of each tenant are not finished."""
     number = func.count().label("number")

@@ -1,0 +1,122 @@
+"""One stream tells what happens to all jobs of a tenant, and goes on after any of its events."""
+
+from typing import Any
+
+import httpx
+import pytest
+from psycopg.types.json import Jsonb
+from simulated_system import BODY, Seen, SimulatedSystem, events
+
+from dreamforge.runtime.testing import eventually
+
+pytestmark = pytest.mark.usefixtures("shared_gateway")
+
+
+async def projected(system: SimulatedSystem, job_id: str) -> None:
+    """The projector has read a job as it is now."""
+    loaded = await system.store.load(job_id)
+    state = loaded.state
+    await system.sql("DELETE FROM events WHERE job_id = %s", job_id)
+    await system.sql("DELETE FROM jobs WHERE job_id = %s", job_id)
+    await system.insert_job(
+        job_id, tenant=state.tenant, status=state.status, attempt=state.attempt, runner_id=state.runner_id
+    )
+    for recorded in loaded.history:
+        event = recorded.event
+        await system.insert(
+            "events",
+            sequence=recorded.sequence,
+            job_id=job_id,
+            attempt=event.attempt,
+            type=event.TYPE,
+            event_id=recorded.event_id,
+            source=recorded.source,
+            at=event.at,
+            payload=Jsonb(event.model_dump(mode="json")),
+        )
+    await system.project_to(loaded.version)
+
+
+async def take(told: Any, count: int) -> list[tuple[str, str]]:
+    """Job and name of the next events."""
+    return [(each.data["job_id"], each.event) for each in [await anext(told) for _ in range(count)]]
+
+
+async def test_every_job_of_a_tenant_is_told_with_the_steps_of_those_that_run(
+    client: httpx.AsyncClient, system: SimulatedSystem, submit: Any
+) -> None:
+    before = await submit()
+    await system.start(before)
+    await projected(system, before)
+    async with client.stream("GET", "/v1/events") as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        told = events(response)
+        await system.step(before, 1)
+        assert await take(told, 1) == [(before, "step")], "what was before is not told, but its steps are"
+        answer = await client.post("/v1/jobs", json=BODY, headers={"Forge-Tenant": "other"})
+        other, mine = answer.json()["job_id"], await submit()
+        for job_id in (other, mine):
+            await projected(system, job_id)
+        assert await take(told, 1) == [(mine, "requested")]
+        await system.start(mine)
+        await projected(system, mine)
+        assert await take(told, 2) == [(mine, "assigned"), (mine, "started")]
+        await system.step(mine, 1, attempt=2)  # of no attempt that there is
+        await system.step(mine, 2)
+        step: Seen = await anext(told)
+        assert (step.event, step.data["attempt"], step.data["step"]) == ("step", 1, 2)
+        await system.finish(mine)
+        await projected(system, mine)
+        assert await take(told, 2) == [(mine, "artifact"), (mine, "succeeded")]
+
+
+async def test_a_client_goes_on_where_it_was(client: httpx.AsyncClient, system: SimulatedSystem, submit: Any) -> None:
+    async with client.stream("GET", "/v1/events") as response:
+        begin = (await anext(response.aiter_lines())).removeprefix("id: ")
+    first, second = await submit(), await submit()
+    for job_id in (first, second):
+        await system.cancel(job_id)
+        await projected(system, job_id)
+    whole = [(job_id, name) for job_id in (first, second) for name in ("requested", "cancel-requested", "cancelled")]
+    whole = [whole[0], whole[3], *whole[1:3], *whole[4:]]  # both were requested first
+    async with client.stream("GET", "/v1/events", headers={"Last-Event-ID": begin}) as response:
+        told = events(response)
+        seen = [await anext(told) for _ in whole]
+        assert [(each.data["job_id"], each.event) for each in seen] == whole
+    for place in range(len(seen) - 1):
+        async with client.stream("GET", "/v1/events", params={"last_event_id": seen[place].id}) as response:
+            assert await take(events(response), len(whole) - place - 1) == whole[place + 1 :]
+
+
+async def test_of_many_events_only_those_that_are_wanted(
+    client: httpx.AsyncClient, system: SimulatedSystem, submit: Any
+) -> None:
+    refused = await client.get("/v1/events", params={"only": "suceeded"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+    async with client.stream("GET", "/v1/events", params={"only": "succeeded,cancelled"}) as response:
+        job_id, stopped = await submit(), await submit()
+        await system.start(job_id)
+        await system.finish(job_id)
+        await system.cancel(stopped)
+        for each in (job_id, stopped):
+            await projected(system, each)
+        assert await take(events(response), 2) == [(job_id, "succeeded"), (stopped, "cancelled")]
+
+
+async def test_an_id_of_another_log_begins_now(client: httpx.AsyncClient, system: SimulatedSystem, submit: Any) -> None:
+    job_id = await submit()
+    await projected(system, job_id)
+    async with client.stream("GET", "/v1/events", headers={"Last-Event-ID": "1-0-00000000"}) as response:
+        lines = response.aiter_lines()
+        assert int((await anext(lines)).removeprefix("id: ").split("-")[0]) >= (await system.store.load(job_id)).version
+
+
+async def test_a_stream_that_is_left_is_closed(client: httpx.AsyncClient) -> None:
+    async def open_streams() -> float:
+        lines = (await client.get("/metrics")).text.splitlines()
+        return next(float(line.split()[-1]) for line in lines if line.startswith("forge_sse_clients"))
+
+    before = await open_streams()
+    async with client.stream("GET", "/v1/events"):
+        assert await open_streams() == before + 1
+    await eventually(open_streams, until=lambda number: number == before)
