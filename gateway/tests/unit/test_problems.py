@@ -71,6 +71,7 @@ EXAMPLES: tuple[tuple[e.ForgeError, int], ...] = (
     (e.VersionConflict(subject="x", expected_version=1), 409),
     (e.MalformedEvent(subject="x", reason="y"), 500),
     (e.DependencyAway(dependency="postgres", reason="password of 10.0.0.1"), 503),
+    (e.ArchiveBroken(reason="object archive/1.jsonl.gz: it is missing"), 503),
     (e.BrokerUnfit(reason="x"), 500),
     (e.NotOurs(what="stream JOBS", found="x", remedy="y"), 500),
     (e.LogReplaced(stream="JOBS", reason="x"), 500),

@@ -132,6 +132,7 @@ ENTRIES = {
         "webhooks", "app", "Send events of jobs to other servers, signed as Standard Webhooks says."
     ),
     "projection": CommandEntry("projection", "app", "The read tables: status, rebuild, verify, migrate."),
+    "archive": CommandEntry("archive", "app", "Events of old jobs, in the object store: status."),
 }
 
 

@@ -422,6 +422,17 @@ class DependencyAway(Unavailable):
 
 
 @dataclass(eq=False)
+class ArchiveBroken(Unavailable):
+    """An object of the archive is missing, or has other bytes than the log says: nothing is folded without it."""
+
+    code = "archive_broken"
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the archive of jobs cannot be read: {self.reason}: bring the object back from a backup"
+
+
+@dataclass(eq=False)
 class BrokerUnfit(ForgeError):
     """The NATS server cannot give our guarantees (too old, no JetStream)."""
 

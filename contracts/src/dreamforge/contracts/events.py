@@ -381,6 +381,24 @@ class ArtifactErased(JobEvent):
         return str(self.index)
 
 
+class JobArchived(JobEvent):
+    """Where the earlier events of a finished job are: in one object of the object store, and no more in the log.
+
+    The messages up to `last_sequence` are bytes `offset_bytes` to `offset_bytes + size_bytes` of the object, a gzip
+    member of JSON lines. This event keeps the job's id taken, and is what a read of the job finds first.
+    """
+
+    TYPE = "dreamforge.job.archived.v1"
+    TOKEN = "archived"
+    object_key: str = Field(min_length=1, max_length=200)
+    offset_bytes: int = Field(ge=0)
+    size_bytes: int = Field(ge=1)
+    sha256: Sha256 = Field(description="of these bytes")
+    events: int = Field(ge=1, description="how many messages they hold")
+    first_sequence: int = Field(ge=1)
+    last_sequence: int = Field(ge=1)
+
+
 class StepProgressed(AttemptEvent):
     """One denoising step is done. Volatile by design: a lost step is allowed, a lost fact is not."""
 
@@ -425,10 +443,11 @@ JOB_EVENTS: tuple[type[JobEvent], ...] = (
     ErasureUndone,
     JobErased,
     ArtifactErased,
+    JobArchived,
 )
 TERMINAL_EVENTS: tuple[type[JobEvent], ...] = (JobSucceeded, JobFailed, JobCancelled)
 ERASURE_EVENTS: tuple[type[JobEvent], ...] = (ErasureRequested, ErasureUndone, JobErased, ArtifactErased)
-"""These, and no others, change a job that is over."""
+"""These, and no others, change a job that is over; `JobArchived` says where it is."""
 
 # Who may write what. The server's permissions are made of these (see `log.subjects.published_by`).
 RUNNER_EVENTS: tuple[type[AttemptEvent], ...] = (
@@ -453,4 +472,4 @@ GATEWAY_EVENTS: tuple[type[JobEvent], ...] = (
     ErasureUndone,
     ArtifactErased,
 )
-PROJECTOR_EVENTS: tuple[type[JobEvent], ...] = (ErasureRequested, JobErased)
+PROJECTOR_EVENTS: tuple[type[JobEvent], ...] = (ErasureRequested, JobErased, JobArchived)

@@ -60,6 +60,7 @@ jobs = Table(
     Column("batch_values", JSONB, comment="what its batch gave this job"),
     Column("workflow", JSONB, comment="the ComfyUI workflow that it was translated from"),
     Column("erase_at", _TIME, comment="set while the job is hidden: from when on it is erased"),
+    Column("archived_at", _TIME, comment="since when its events are in the archive, and not in the log"),
 )
 Index(None, jobs.c.requested_at, jobs.c.job_id)
 Index(None, jobs.c.tenant, jobs.c.requested_at, jobs.c.job_id)
@@ -89,6 +90,7 @@ Index(None, batches.c.tenant, batches.c.requested_at, batches.c.batch_id)
 Index(None, batches.c.job_id)
 Index(None, jobs.c.erase_at, postgresql_where=jobs.c.erase_at.is_not(None))
 Index(None, jobs.c.finished_at)
+Index("ix_jobs_not_archived", jobs.c.finished_at, postgresql_where=jobs.c.archived_at.is_(None))
 
 job_inputs = Table(
     "job_inputs",

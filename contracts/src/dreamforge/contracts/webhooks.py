@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from dreamforge.contracts.errors import Conflict, WebhookKeyUsed, WebhookNotFound
-from dreamforge.contracts.events import ERASURE_EVENTS, JOB_EVENTS, TERMINAL_EVENTS, JobEvent
+from dreamforge.contracts.events import ERASURE_EVENTS, JOB_EVENTS, TERMINAL_EVENTS, JobArchived, JobEvent
 from dreamforge.contracts.webhook_events import (
     SealedSecret,
     WebhookCreated,
@@ -28,7 +28,9 @@ def kind_of(event: type[JobEvent]) -> str:
     return event.TYPE.removeprefix("dreamforge.").rpartition(".")[0]
 
 
-KINDS: dict[str, type[JobEvent]] = {kind_of(event): event for event in JOB_EVENTS if event not in ERASURE_EVENTS}
+KINDS: dict[str, type[JobEvent]] = {
+    kind_of(event): event for event in JOB_EVENTS if event not in (*ERASURE_EVENTS, JobArchived)
+}
 DEFAULT_KINDS = tuple(kind_of(event) for event in TERMINAL_EVENTS)
 
 

@@ -57,6 +57,7 @@ from dreamforge.runtime.network import networks_of
 from dreamforge.runtime.service import retry
 from dreamforge.runtime.service.health import Check, ReadinessChecks
 from dreamforge.runtime.storage.bucket_owner import ClaimedBucket
+from dreamforge.runtime.storage.job_archive import JobArchive
 from dreamforge.runtime.storage.objects import ObjectStore
 
 ANNOUNCE_SECONDS = 1.0
@@ -258,8 +259,9 @@ class Dependencies:
             limit_streams=settings.gateway_streams,
             limit_bytes=settings.gateway_stream_buffer_bytes,
             heartbeat_seconds=settings.gateway_heartbeat_seconds,
+            archive=JobArchive(self.objects),
         )
-        store, webhooks = EventStore(bus, self._source), WebhooksView(bus)
+        store, webhooks = EventStore(bus, self._source, archive=hub.archive), WebhooksView(bus)
         log = self._log = Log(
             bus,
             store,

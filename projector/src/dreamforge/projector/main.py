@@ -21,6 +21,7 @@ from dreamforge.runtime.log.probe import LogProbe
 from dreamforge.runtime.log.streams import open_log
 from dreamforge.runtime.service import retry, shell
 from dreamforge.runtime.service.lifetime import Lifetime
+from dreamforge.runtime.storage.job_archive import archive_reader
 from dreamforge.runtime.storage.postgres import require_fit
 
 
@@ -41,14 +42,15 @@ async def start(settings: ProjectorSettings, lifetime: Lifetime) -> None:
         )
     source = f"/dreamforge/{SERVICE.name}/{instance}"
     park = park_on_bus(bus, source)
-    projector = Projector(settings, bus, park)
+    archive = archive_reader(settings)
+    projector = Projector(settings, bus, park, archive)
     lifetime.ready_when("postgres", projector.check)
     lifetime.ready_when("log", projector.check_log)
     lifetime.spawn(projector.run(), "project")
     lifetime.spawn(consume(bus, ADVISORIES.name, PARKING, park_undeliverable(bus, park), park), PARKING)
     lifetime.spawn(consume(bus, PARKED.name, REREADING, retry_parked(bus, projector, park), park), REREADING)
     lifetime.spawn(collect_periodically(settings, bus, projector), "collect")
-    store = EventStore(bus, source)
+    store = EventStore(bus, source, archive=archive)
     lifetime.on_close(store.close)
     lifetime.spawn(erase_periodically(settings, bus, projector, store), "erase")
     lifetime.on_close(projector.finish)

@@ -8,7 +8,7 @@ import psycopg
 from loguru import logger
 from prometheus_client import Gauge
 
-from dreamforge.contracts.errors import DependencyAway, LogReplaced, NotOurs, OtherLog
+from dreamforge.contracts.errors import ArchiveBroken, DependencyAway, LogReplaced, NotOurs, OtherLog
 from dreamforge.contracts.log import streams
 from dreamforge.contracts.log.identity import difference
 from dreamforge.contracts.log.subjects import job_filter
@@ -21,6 +21,7 @@ from dreamforge.projector.writing.same_log import log_place, refuse_other_log, r
 from dreamforge.projector.writing.session import Fenced, Session
 from dreamforge.projector.writing.stream_projection import StreamProjection
 from dreamforge.runtime import clock
+from dreamforge.runtime.log.archived import NO_ARCHIVE, ArchiveReader, with_archived
 from dreamforge.runtime.log.bus import ApiError, Bus
 from dreamforge.runtime.log.direct_get import last_of_each
 from dreamforge.runtime.log.follow import Follower
@@ -44,16 +45,17 @@ class Role(StrEnum):
     WRITING = "writing"
 
 
-SESSION_LOST = (psycopg.Error, Fenced, DependencyAway, ApiError, OtherLog, NotOurs, LogReplaced, OSError)
+SESSION_LOST = (psycopg.Error, Fenced, DependencyAway, ArchiveBroken, ApiError, OtherLog, NotOurs, LogReplaced, OSError)
 
 
 class Projector:
     """Keeps the read tables equal to the log for as long as it runs."""
 
-    def __init__(self, settings: ProjectorSettings, bus: Bus, park: Park) -> None:
+    def __init__(self, settings: ProjectorSettings, bus: Bus, park: Park, archive: ArchiveReader = NO_ARCHIVE) -> None:
         self._settings = settings
         self._bus = bus
         self._park = park
+        self._archive = archive
         self._session: Session | None = None
         self._jobs: StreamProjection | None = None
         self._wrote = False
@@ -110,8 +112,9 @@ class Projector:
         assert isinstance(fold, JobsFold)
         async with session.busy:  # held before reading, so that no event is folded between the read and the write
             covering = projection.sequence
-            found = await last_of_each(self._bus, streams.JOBS.name, job_filter(job_id), covering=covering)
-            decoded = decode(message for message in found if message.sequence <= covering)
+            stored = await last_of_each(self._bus, streams.JOBS.name, job_filter(job_id), covering=covering)
+            found = await with_archived(job_id, [m for m in stored if m.sequence <= covering], self._archive)
+            decoded = decode(found)
             folded = fold.refold(job_id, [item.entry for item in decoded if item.entry])
             async with session.connection.transaction(), session.connection.cursor() as cursor:
                 await folded.write(cursor)
@@ -170,6 +173,7 @@ class Projector:
             batch_messages=self._settings.projector_batch_messages,
             pause_seconds=self._settings.projector_step_seconds if fold.stream == streams.STEPS.name else 0.0,
             sequence=checkpoint,
+            archive=self._archive,
         )
 
     async def _checkpoint(self, session: Session, stream: str) -> int:

@@ -26,6 +26,12 @@ class ProjectorSettings(StorageSettings):
     retention_jobs_days: float = Field(
         default=0.0, ge=0, description="finished jobs that are older are deleted; 0: they are kept"
     )
+    archive_jobs_days: float = Field(
+        default=0.0,
+        ge=0,
+        description="the events of jobs that ended longer ago are moved from the log to the object store, where they"
+        " are still read; 0: they stay in the log",
+    )
     projector_collect_grace_seconds: float = Field(
         default=3_600, ge=0, description="age below which an object is never collected; a runner may be about to use it"
     )

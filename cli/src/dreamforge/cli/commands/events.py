@@ -21,6 +21,7 @@ from dreamforge.contracts.errors import JobNotFound, MalformedEvent
 from dreamforge.contracts.log.envelope import Recorded
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.follow import Follower
+from dreamforge.runtime.storage.job_archive import archive_reader, whole_objects
 
 app = GatewayGroup("Read the event log.")
 app.add_typer(parked.app, name="parked")
@@ -108,7 +109,7 @@ async def _print_job(settings: CliSettings, job_id: str, *, json: bool) -> None:
         async with GatewayClient(settings) as gateway:
             job_id = await job_id_of(gateway, job_id)
     async with connect_bus(settings) as bus:
-        recorded = await events_of_job(bus, job_id)
+        recorded = await events_of_job(bus, job_id, archive_reader(settings))
     if not recorded:
         raise JobNotFound(job_id=job_id)
     if json:
@@ -123,7 +124,8 @@ async def _print_stream(
     async with connect_bus(settings) as bus:
         sequence = await first_sequence_at(bus, stream, start) if isinstance(start, datetime) else start
         follower = Follower(bus, stream, after_sequence=(sequence or 1) - 1, new_only=sequence is None)
-        async for found in read_events(follower, until_end=until_end):
+        archive = whole_objects(settings) if until_end else None
+        async for found in read_events(follower, until_end=until_end, archive=archive):
             _print(found, json=json)
 
 

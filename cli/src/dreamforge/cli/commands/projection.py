@@ -33,7 +33,7 @@ def status(json: Json = False) -> None:
     require_local_parts()
     from dreamforge.projector.maintenance.status import status as ask
 
-    found = run(_guarded(ask, cli_settings.load()))
+    found = run(guarded(ask, cli_settings.load()))
     if json:
         lags = {each.stream: each.lag_messages for each in found.streams}
         emit(dataclasses.asdict(found) | {"lag_messages": lags})
@@ -61,7 +61,7 @@ def rebuild(json: Json = False) -> None:
     from dreamforge.projector.maintenance.rebuild import rebuild as build_again
 
     with _progress(quiet=json) as on_progress:
-        done = run(_guarded(lambda settings: build_again(settings, on_progress), cli_settings.load()))
+        done = run(guarded(lambda settings: build_again(settings, on_progress), cli_settings.load()))
     if json:
         emit(dataclasses.asdict(done))
     else:
@@ -79,7 +79,7 @@ def verify(json: Json = False) -> None:
     from dreamforge.projector.maintenance.verify import verify as compare
 
     with _progress(quiet=json) as on_progress:
-        found = run(_guarded(lambda settings: compare(settings, on_progress), cli_settings.load()))
+        found = run(guarded(lambda settings: compare(settings, on_progress), cli_settings.load()))
     if json:
         emit(dataclasses.asdict(found) | {"equal": found.equal})
     else:
@@ -126,7 +126,7 @@ def migrate(json: Json = False) -> None:
     emit({"version": version}) if json else out.print(f"the read database is at version {version}")
 
 
-async def _guarded(work: Callable[[CliSettings], Awaitable[T]], settings: CliSettings) -> T:
+async def guarded(work: Callable[[CliSettings], Awaitable[T]], settings: CliSettings) -> T:
     """Raise an unavailable Postgres as DependencyAway."""
     import psycopg
 

@@ -2,6 +2,7 @@
 
 from dreamforge.contracts.errors import JobNotFound
 from dreamforge.contracts.jobs import attempts, owner
+from dreamforge.contracts.jobs.archival import ArchiveJob, decide_archival
 from dreamforge.contracts.jobs.attempts import (
     AssignJob,
     AttemptCommand,
@@ -43,7 +44,7 @@ __all__ = [
     "decide",
 ]
 
-Command = RequestJob | OwnerCommand | ErasureCommand | AttemptCommand
+Command = RequestJob | OwnerCommand | ErasureCommand | ArchiveJob | AttemptCommand
 # A deadline is looked at by the scheduler, also while the job is hidden.
 _SEEN_BY_OWNERS = (RequestCancel, HoldJob, ReleaseJob, ChangePriority)
 
@@ -61,6 +62,8 @@ def decide(state: JobState, command: Command) -> Events:
         raise JobNotFound(job_id="")
     if isinstance(command, ErasureCommand):
         return decide_erasure(state, command)
+    if isinstance(command, ArchiveJob):
+        return decide_archival(state, command)
     if state.hidden and isinstance(command, _SEEN_BY_OWNERS):
         raise JobNotFound(job_id="")
     if isinstance(command, OwnerCommand):

@@ -10,6 +10,7 @@ from dreamforge.contracts.events import (
     ArtifactStored,
     AttemptEvent,
     AttemptFailed,
+    JobArchived,
     JobAssigned,
     JobErased,
     JobEvent,
@@ -37,7 +38,9 @@ def refusal(course: JobCourse, event: JobEvent) -> str | None:
         return None if isinstance(event, JobRequested) and not event.attempt else NO_REQUEST
     if isinstance(event, JobRequested):
         return "the job was requested before"
-    if isinstance(event, ERASURE_EVENTS) and course.status is not Status.ERASED:
+    if isinstance(event, JobArchived) and not course.terminal:
+        return f"it archives a job that is {course.status}"
+    if isinstance(event, (*ERASURE_EVENTS, JobArchived)) and course.status is not Status.ERASED:
         return None
     if course.terminal:
         return f"the job is over: it has {course.status}"

@@ -14,6 +14,7 @@ from dreamforge.contracts.events import (
     ErasureRequested,
     ErasureUndone,
     Event,
+    JobArchived,
     JobAssigned,
     JobEvent,
     JobRequested,
@@ -49,6 +50,8 @@ class JobState(JobCourse):
     erase_at: datetime | None = None
     """Set from the request to erase the job until that is undone: nothing of the job is shown meanwhile."""
     erasures: int = 0
+    archived: bool = False
+    """Whether its events up to its end are in the object store."""
 
     @property
     def hidden(self) -> bool:
@@ -135,5 +138,6 @@ _OWN: dict[type[JobEvent], Callable[[JobState, Any], Fields]] = {
     JobRequested: _requested,
     JobAssigned: _assigned,
     ArtifactStored: _stored,
+    JobArchived: lambda *_: {"archived": True},
     JobWarned: lambda state, event: {"warnings": (*state.warnings, event)},
 }

@@ -151,8 +151,8 @@ def _projector() -> UserPermissions:
     own = ((streams.ADVISORIES, streams.PARKING), (streams.PARKED, streams.REREADING))
     return _service(
         PROJECTOR,
-        Grant("facts of jobs that are erased", _of_jobs(events.PROJECTOR_EVENTS)),
-        Grant("removing what is erased", ERASURES),
+        Grant("facts of jobs that are erased or archived", _of_jobs(events.PROJECTOR_EVENTS)),
+        Grant("removing what is erased or archived", ERASURES),
         Grant("messages that cannot be read", (subjects.address_of(installation_events.MessageParked, PROJECTOR),)),
         *(Grant(f"its durable consumer {name}", tuple(_durable(spec.name, name))) for spec, name in own),
         followed=followed,

@@ -52,6 +52,7 @@ USERS: dict[type[e.Event], tuple[Services, Services]] = {
     e.JobCancelled: ((_GATEWAY, _RUNNER, _SCHEDULER), _ALL),
     e.ErasureRequested: ((_GATEWAY, _PROJECTOR), _ALL),
     e.JobErased: ((_PROJECTOR,), _ALL),
+    e.JobArchived: ((_PROJECTOR,), (_PROJECTOR, _GATEWAY, _CLI)),
     e.StepProgressed: ((_RUNNER,), (_PROJECTOR, _GATEWAY)),
     i.RunnerRegistered: ((_RUNNER,), (_PROJECTOR,)),
     i.RunnerStopped: ((_RUNNER,), (_PROJECTOR,)),

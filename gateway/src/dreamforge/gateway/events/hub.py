@@ -13,6 +13,7 @@ from dreamforge.contracts.events import JobRequested
 from dreamforge.contracts.log.streams import JOBS, STEPS
 from dreamforge.gateway.events.sse import SseEvent, sse_event_of
 from dreamforge.gateway.http.errors import StreamsFull
+from dreamforge.runtime.log.archived import NO_ARCHIVE, ArchiveReader
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower, last_sequence
 from dreamforge.runtime.log.identity import stream_place
@@ -137,8 +138,17 @@ class Flushed(Protocol):
 class Hub:
     """Follows JOBS and STEPS from now on. A subscription gets everything that is stored after it was opened."""
 
-    def __init__(self, bus: Bus, *, limit_streams: int, limit_bytes: int, heartbeat_seconds: float) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        limit_streams: int,
+        limit_bytes: int,
+        heartbeat_seconds: float,
+        archive: ArchiveReader = NO_ARCHIVE,
+    ) -> None:
         self.bus = bus
+        self.archive = archive
         self._limit_streams = limit_streams
         self._limit_bytes = limit_bytes
         self._heartbeat_seconds = heartbeat_seconds

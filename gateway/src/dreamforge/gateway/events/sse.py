@@ -9,6 +9,7 @@ from typing import Protocol
 from dreamforge.contracts.events import (
     TERMINAL_EVENTS,
     ErasureRequested,
+    JobArchived,
     JobAssigned,
     JobErased,
     JobEvent,
@@ -74,11 +75,11 @@ class SseEvent:
 
 
 def sse_event_of(message: Message) -> SseEvent | None:
-    """Encode a message of a job; None if it is malformed (the projector parks it, a stream skips it)."""
+    """Encode a message of a job; None if it is malformed (the projector parks it) or says only where events are stored."""
     recorded = unseal_or_none(message.subject, message.headers, message.data, sequence=message.sequence)
     if recorded is None:
         return None
-    if not isinstance(recorded.event, JobEvent):
+    if not isinstance(recorded.event, JobEvent) or isinstance(recorded.event, JobArchived):
         return None
     return sse_event(recorded.entity_id, message.sequence, recorded.event)
 

@@ -19,6 +19,7 @@ from dreamforge.gateway.events.live import LiveStream, access_of
 from dreamforge.gateway.events.sse import SseEvent, StreamCursor, accepted, merge, sse_events_of
 from dreamforge.gateway.http.cursor import EventCursor
 from dreamforge.gateway.http.server_protocol import ABORT, DETACH
+from dreamforge.runtime.log.archived import whole
 from dreamforge.runtime.log.bus import ApiError, Bus
 from dreamforge.runtime.log.follow import last_sequence
 from dreamforge.runtime.log.job_steps import steps_after
@@ -89,7 +90,7 @@ async def history(hub: Hub, subscription: Subscription, cursor: EventCursor) -> 
     while True:
         subscription.missed = False
         covering = hub.sequences[JOBS.name]
-        facts = await _of_each(job_ids, partial(_facts, hub.bus, covering))
+        facts = await _of_each(job_ids, partial(_facts, hub, covering))
         ended = _ended(facts) if len(job_ids) > 1 else set()
         after = steps[-1].sequence if steps else cursor.steps
         going_on = [each for each in job_ids if each in {fact.job_id for fact in facts} - ended]
@@ -112,9 +113,10 @@ async def _of_each(
     return found
 
 
-async def _facts(bus: Bus, covering: int, job_id: str) -> list[SseEvent]:
+async def _facts(hub: Hub, covering: int, job_id: str) -> list[SseEvent]:
     """The events of a job up to its end; none of one that is going to be erased."""
-    found, _ = await last_readable(bus, JOBS.name, job_filter(job_id), covering=covering)
+    found, _ = await last_readable(hub.bus, JOBS.name, job_filter(job_id), covering=covering)
+    found = await whole(job_id, found, hub.archive)
     if fold(recorded.event for _, recorded in found).hidden:
         return []
     return accepted(sse_events_of(m for m, each in found if not isinstance(each.event, ERASURE_EVENTS)))
@@ -122,7 +124,7 @@ async def _facts(bus: Bus, covering: int, job_id: str) -> list[SseEvent]:
 
 async def facts_of(hub: Hub, job_id: str) -> list[SseEvent]:
     """The facts of one job, as far as the hub has distributed them at least. Errors: DependencyAway."""
-    return await _facts(hub.bus, hub.sequences[JOBS.name], job_id)
+    return await _facts(hub, hub.sequences[JOBS.name], job_id)
 
 
 async def _steps(bus: Bus, after: int, job_id: str) -> list[SseEvent]:

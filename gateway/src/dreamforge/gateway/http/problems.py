@@ -65,6 +65,7 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (own.WebhooksFull, 429, "The tenant has the maximum of webhooks"),
     (e.LimitReached, 429, "A limit was reached"),
     (own.ProjectionBehind, 503, "The read tables are behind"),
+    (e.ArchiveBroken, 503, "Events of an old job are missing"),
     (e.OtherLog, 503, "The read tables belong to another log"),
     (own.StreamsFull, 503, "Too many event streams are open"),
     (own.StillRunning, 504, "The images take longer than this interface waits"),

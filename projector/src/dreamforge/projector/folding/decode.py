@@ -11,11 +11,20 @@ from dreamforge.runtime.log.message import LogMessage
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A message with its decoded entry, or with why it cannot be read."""
+    """A message with its decoded entry, or with why it cannot be read.
+
+    `archived_by`: of a message from the archive, the place in the log of the event that says where it is.
+    """
 
     message: LogMessage
     entry: Entry | None
     problem: str = ""
+    archived_by: int | None = None
+
+    @property
+    def folded_up_to(self) -> int:
+        """Up to which sequence the log is folded once this is: all that is in the archive comes before its event."""
+        return self.message.sequence if self.archived_by is None else self.archived_by - 1
 
 
 def decode(messages: Iterable[LogMessage]) -> list[Decoded]:

@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from dreamforge.contracts.events import (
     AttemptFailed,
+    JobArchived,
     JobAssigned,
     JobCancelled,
     JobEvent,
@@ -63,6 +64,7 @@ class JobRow:
     batch_index: int | None = None
     batch_values_json: str | None = None
     workflow_json: str | None = None
+    archived_at: datetime | None = None
     current: AttemptRow | None = None
 
     def working_copy(self) -> Self:
@@ -76,6 +78,8 @@ class JobRow:
         self.version, was_over = sequence, self.state.terminal
         if was_over:
             self.state = evolve(self.state, event)
+            if isinstance(event, JobArchived):
+                self.archived_at = event.at
             return
         self.state = evolve(self.state, event)
         if (change := _CHANGES.get(type(event))) is not None:

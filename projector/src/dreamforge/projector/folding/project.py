@@ -173,6 +173,7 @@ def job_row(job: JobRow) -> Row:
         job.batch_values_json,
         job.workflow_json,
         state.erase_at,
+        job.archived_at,
     )
 
 

@@ -15,24 +15,27 @@ from loguru import logger
 from prometheus_client import Counter
 from psycopg import OperationalError
 
-from dreamforge.contracts.errors import ForgeError
+from dreamforge.contracts.errors import ArchiveBroken, ForgeError
 from dreamforge.contracts.events import ArtifactErased, ArtifactStored, ErasureRequested
 from dreamforge.contracts.jobs.erasure import EraseJob, RequestErasure
 from dreamforge.contracts.log.actor import Actor
 from dreamforge.contracts.log.envelope import Recorded
 from dreamforge.contracts.tables import OF_ERASURE
 from dreamforge.projector.maintenance import log_removal
+from dreamforge.projector.maintenance.archiver import Archiver
 from dreamforge.projector.maintenance.named_objects import named, shown
 from dreamforge.projector.maintenance.object_removal import set_aside, settle
 from dreamforge.projector.projector import Projector, Role
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.projector.writing.same_log import require_proved
 from dreamforge.runtime import clock
+from dreamforge.runtime.log.archived import archived_in, with_archived
 from dreamforge.runtime.log.bus import ApiError, Bus
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.message import LogMessage
 from dreamforge.runtime.log.readable import readable
 from dreamforge.runtime.storage.bucket_owner import require_owner
+from dreamforge.runtime.storage.job_archive import JobArchive
 from dreamforge.runtime.storage.objects import ObjectStore, object_key
 from dreamforge.runtime.storage.postgres import Connection, connect
 
@@ -64,6 +67,7 @@ class Eraser:
     ) -> None:
         self._settings, self._bus, self._store = settings, bus, store
         self._objects, self._connection = objects, connection
+        self._archive = JobArchive(objects)
         self._removed_up_to = 0
         self._aside = True
 
@@ -110,16 +114,27 @@ class Eraser:
     async def remove(self, erasure: Erasure) -> None:
         """Remove what an erasure has left; nothing if that was done before. Errors: as `run_pass`."""
         left = await log_removal.events_before(self._bus, erasure.job_id, erasure.sequence)
+        messages = await self._with_archived(erasure.job_id, left)
         if erasure.type == ArtifactErased.TYPE:
-            await self._remove_objects(_keys(left, erasure.attempt, erasure.index))
+            await self._remove_objects(_keys(messages, erasure.attempt, erasure.index))
             await log_removal.remove_steps(self._bus, erasure.job_id)
         elif left:
-            await self._remove_objects(_keys(left))
+            await self._remove_objects(_keys(messages))
             await log_removal.remove_steps(self._bus, erasure.job_id)
             await log_removal.remove_parked(self._bus, [erasure.job_id])
+            for archived in filter(None, map(archived_in, left)):
+                await self._archive.erase(archived)
             await log_removal.remove_events(self._bus, erasure.job_id, left, erasure.sequence)
             ERASED.inc()
             logger.info("erased job {}", erasure.job_id)
+
+    async def _with_archived(self, job_id: str, left: list[LogMessage]) -> Sequence[LogMessage]:
+        """What the log and the archive have of a job; a lost object of the archive does not keep a job from erasure."""
+        try:
+            return await with_archived(job_id, left, self._archive)
+        except ArchiveBroken as error:
+            logger.warning("images of job {} are left to the collector: {}", job_id, error)
+            return left
 
     async def _remove_objects(self, keys: set[str]) -> None:
         others = await shown(self._connection, sorted(keys))
@@ -133,7 +148,7 @@ def asked_by(history: Sequence[Recorded]) -> Actor | None:
     return replace(asked[-1], address="", user_agent="") if asked and asked[-1] is not None else None
 
 
-def _keys(messages: list[LogMessage], attempt: int | None = None, index: int | None = None) -> set[str]:
+def _keys(messages: Sequence[LogMessage], attempt: int | None = None, index: int | None = None) -> set[str]:
     """The objects of the images of a job, or of one of them."""
     events = [recorded.event for message in messages if (recorded := readable(message)) is not None]
     stored = [event for event in events if isinstance(event, ArtifactStored)]
@@ -151,9 +166,11 @@ async def erase_periodically(settings: ProjectorSettings, bus: Bus, projector: P
             continue
         try:
             async with await connect(url, name="dreamforge-erase") as connection:
-                eraser = Eraser(settings, bus, store, ObjectStore(settings), connection)
+                parts = (settings, bus, store, ObjectStore(settings), connection)
+                eraser, archiver = Eraser(*parts), Archiver(*parts)
                 while projector.role is Role.WRITING:
                     await eraser.run_pass()
+                    await archiver.run_pass()  # not beside it: both overwrite parts of archive objects
                     await asyncio.sleep(settings.projector_erase_seconds)
         except (ForgeError, ApiError, OperationalError) as error:
-            logger.warning("could not erase what is due: {}", error)
+            logger.warning("could not erase or archive what is due: {}", error)

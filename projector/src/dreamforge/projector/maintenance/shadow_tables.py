@@ -18,10 +18,12 @@ from dreamforge.projector.writing.folds import Fold, all_folds
 from dreamforge.projector.writing.same_log import log_place, require_same
 from dreamforge.projector.writing.session import WRITER_LOCK, Session
 from dreamforge.projector.writing.stream_projection import StreamProjection
+from dreamforge.runtime.log.archived import NO_ARCHIVE, ArchiveReader
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.log.identity import stream_place
 from dreamforge.runtime.service.tasks import run_all, run_until_first
+from dreamforge.runtime.storage.job_archive import whole_objects
 from dreamforge.runtime.storage.settings import StorageSettings
 
 # The key after the writer's: the session that holds it is the only one that builds shadow tables.
@@ -46,6 +48,7 @@ class ShadowTables:
     session: Session
     bus: Bus
     schema: str
+    archive: ArchiveReader = NO_ARCHIVE
     projections: list[StreamProjection] = field(default_factory=list)
 
     async def fold_up_to(self, sequences: dict[str, int]) -> None:
@@ -71,7 +74,9 @@ class ShadowTables:
     def _projection(self, fold: Fold, until: int | None) -> StreamProjection:
         """Of STEPS only the newest step of a job makes a row, so nothing else is read from the beginning."""
         follower = Follower(self.bus, fold.stream, latest_only=fold.stream == STEPS.name)
-        return StreamProjection(self.session, fold, follower, park_nothing, BATCH_MESSAGES, until=until)
+        return StreamProjection(
+            self.session, fold, follower, park_nothing, BATCH_MESSAGES, until=until, archive=self.archive
+        )
 
     async def reached(self, sequences: dict[str, int]) -> None:
         """Wait until every stream that is followed has been folded up to its sequence."""
@@ -108,7 +113,7 @@ async def shadow_tables(settings: StorageSettings, bus: Bus, schema: str) -> Asy
         lease = asyncio.create_task(session.keep_lease(), name=f"lease of {schema}")
         try:
             with infrequent_gc():
-                yield ShadowTables(session, bus, schema)
+                yield ShadowTables(session, bus, schema, whole_objects(settings))
         finally:
             async with session.busy:
                 lease.cancel()

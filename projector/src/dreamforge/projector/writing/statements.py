@@ -117,7 +117,7 @@ LOAD_JOBS = b"""SELECT j.job_id, j.version, j.status, j.tenant, j.priority, j.re
        j.retry_at, j.cancel_requested, j.failure_reason, j.started_at, j.model_id, j.preset,
        j.request::text AS request_json, j.idempotency_key, j.failure_message, j.assigned_at, j.finished_at,
        j.render_seconds, j.held_since, j.batch_id, j.batch_index, j.batch_values::text AS batch_values_json,
-       j.workflow::text AS workflow_json, j.erase_at,
+       j.workflow::text AS workflow_json, j.erase_at, j.archived_at,
        a.attempt AS current_attempt, a.runner_id AS current_runner_id, a.instance_id AS current_instance_id,
        a.status AS current_status, a.estimated_vram_bytes AS current_estimated_vram_bytes,
        a.decision::text AS current_decision_json, a.assigned_at AS current_assigned_at,

@@ -9,10 +9,12 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from dreamforge.projector.folding.decode import Decoded, decode
 from dreamforge.projector.parking import Park
+from dreamforge.projector.writing.archived_events import with_archived_events
 from dreamforge.projector.writing.buffer import BatchBuffer
 from dreamforge.projector.writing.folds import Fold, Folded
 from dreamforge.projector.writing.session import Session
 from dreamforge.runtime import clock
+from dreamforge.runtime.log.archived import NO_ARCHIVE, ArchiveReader
 from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.service.tasks import run_until_first
 from dreamforge.runtime.service.telemetry import LAG, LATENCY_BUCKETS
@@ -20,6 +22,9 @@ from dreamforge.runtime.service.telemetry import LAG, LATENCY_BUCKETS
 PROJECTED = Counter("forge_projected_messages_total", "Messages that the read tables have passed", ["stream"])
 LAG_SECONDS = Gauge("forge_projection_lag_seconds", "Age of the newest event in the read tables; 0: all", ["stream"])
 COMMIT_SECONDS = Histogram("forge_projection_commit_seconds", "Fold and commit of one batch", buckets=LATENCY_BUCKETS)
+
+# Messages of the log that are folded in one transaction, at the most: an archived job brings some dozen with it.
+ARCHIVED_TOGETHER = 4_000
 
 # SQLSTATE classes of values that Postgres can never store, however often it is tried: data exception,
 # integrity constraint, program limit exceeded (an index entry too long, JSON too deep).
@@ -49,6 +54,7 @@ class StreamProjection:
     pause_seconds: float = 0.0
     until: int | None = None
     sequence: int = 0
+    archive: ArchiveReader = NO_ARCHIVE
     caught_up: asyncio.Event = field(default_factory=asyncio.Event)
     _moved: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -86,14 +92,21 @@ class StreamProjection:
 
     async def apply(self, items: Sequence[Decoded]) -> None:
         """Write what is new in a batch; what cannot be read is parked first, since the checkpoint moves past it."""
-        items = [item for item in items if self._is_new(item)]
-        if not items:
-            return
+        new = [item for item in items if self._is_new(item)]
+        for first in range(0, len(new), ARCHIVED_TOGETHER):
+            await self._apply(await self._with_archived(new[first : first + ARCHIVED_TOGETHER]))
+
+    async def _with_archived(self, items: Sequence[Decoded]) -> list[Decoded]:
+        """The items, with what the tables lack of archived jobs before the events that say where that is."""
+        async with self.session.busy:
+            return await with_archived_events(self.session.connection, items, self.archive)
+
+    async def _apply(self, items: Sequence[Decoded]) -> None:
         with COMMIT_SECONDS.time():
             for item in items:
                 if item.entry is None:
                     await self.park(self.fold.stream, item.message, item.problem)
-            await self._commit([item for item in items if item.entry is not None], items[-1].message.sequence)
+            await self._commit([item for item in items if item.entry is not None], items[-1].folded_up_to)
         async with self._moved:
             self._moved.notify_all()
         PROJECTED.labels(self.fold.stream).inc(len(items))
@@ -112,7 +125,7 @@ class StreamProjection:
                 await self._commit([], upto)
                 return
             half = len(items) // 2
-            await self._commit(items[:half], items[half - 1].message.sequence)
+            await self._commit(items[:half], items[half - 1].folded_up_to)
             await self._commit(items[half:], upto)
 
     async def _transact(self, items: Sequence[Decoded], upto: int) -> None:

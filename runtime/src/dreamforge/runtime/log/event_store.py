@@ -15,9 +15,11 @@ from dreamforge.contracts.jobs.state import INITIAL, JobState, evolve
 from dreamforge.contracts.log import subjects
 from dreamforge.contracts.log.actor import Actor
 from dreamforge.contracts.log.envelope import Recorded, seal
+from dreamforge.contracts.log.streams import JOBS
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log import direct_get
 from dreamforge.runtime.log.aggregate import JOB, Aggregate, C, E, S
+from dreamforge.runtime.log.archived import NO_ARCHIVE, ArchiveReader, whole
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.group_commit import Append, GroupCommit
 from dreamforge.runtime.log.newest_readable import newest_readable
@@ -58,11 +60,12 @@ NEW_JOB: LoadedJob = Loaded(INITIAL)
 class EventStore:
     """The one way to write facts. `source` is the CloudEvents source of what this process appends.
 
-    `actor`: who causes what it appends, where a call does not say that.
+    `actor`: who causes what it appends, where a call does not say that. `archive`: where jobs that ended long ago are.
     """
 
-    def __init__(self, bus: Bus, source: str, actor: Actor | None = None) -> None:
+    def __init__(self, bus: Bus, source: str, actor: Actor | None = None, archive: ArchiveReader = NO_ARCHIVE) -> None:
         self._bus = bus
+        self._archive = archive
         self._source = source
         self._actor = actor
         self._commit = GroupCommit(bus)
@@ -77,6 +80,8 @@ class EventStore:
         Errors: DependencyAway.
         """
         found, version = await newest_readable(self._bus, aggregate.stream, aggregate.filter_of(entity_id))
+        if aggregate.stream == JOBS.name:
+            found = await whole(entity_id, found, self._archive)
         history = tuple(recorded for _, recorded in found)
         state = aggregate.initial
         for recorded in history:

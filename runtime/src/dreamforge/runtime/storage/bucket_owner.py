@@ -6,6 +6,8 @@ from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.identity import stream_place
 from dreamforge.runtime.service import retry
 from dreamforge.runtime.storage.objects import (
+    ARCHIVE,
+    ARCHIVE_OPEN,
     ASIDE,
     IMAGES,
     PROBE,
@@ -18,7 +20,18 @@ from dreamforge.runtime.storage.objects import (
 
 MARKER = ".dreamforge-installation"
 # What a bucket of ours has at its top. Readiness may have written its probe before the bucket was marked.
-OURS = (IMAGES, UPLOADS, UPLOAD_OWNERS, UPLOAD_DELETIONS, UPLOAD_HASHES, ASIDE, PROBE.partition("/")[0] + "/", MARKER)
+OURS = (
+    IMAGES,
+    UPLOADS,
+    UPLOAD_OWNERS,
+    UPLOAD_DELETIONS,
+    UPLOAD_HASHES,
+    ASIDE,
+    ARCHIVE,
+    ARCHIVE_OPEN,
+    PROBE.partition("/")[0] + "/",
+    MARKER,
+)
 SHOWN_NAMES = 3
 
 

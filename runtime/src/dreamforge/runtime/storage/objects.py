@@ -33,6 +33,8 @@ UPLOAD_DELETIONS = "upload-deletions/"
 UPLOAD_HASHES = "upload-hashes/"
 # Where objects are for a while before they are gone: see `projector.maintenance.object_removal`.
 ASIDE = "removed/"
+# Events of finished jobs, and marks of the objects whose jobs have not all left the log yet.
+ARCHIVE, ARCHIVE_OPEN = "archive/", "archive-open/"
 # What readiness checks write and read. Not one object for all: rclone fails where two write the same one at once. Few,
 # because they stay. Processes of one machine have different numbers, containers different names.
 PROBES, PROBES_COUNT = f"{UPLOADS}.probe", 64

@@ -33,6 +33,7 @@ function describeEvent(name, data) {
     case "erasure-undone": return "Not deleted any more.";
     case "artifact-erased": return `Image ${data.index + 1} was deleted.`;
     case "erased": return "Erased.";
+    case "archived": return "Its events are in the archive.";
     default: return sentence(name[0].toUpperCase() + name.slice(1).replaceAll("-", " "));
   }
 }
