@@ -7501,7 +7501,7 @@ export interface operations {
                         /** @description a JSON object */
                         data?: string;
                         /** @enum {string} */
-                        event?: "requested" | "assigned" | "started" | "artifact" | "attempt-failed" | "succeeded" | "failed" | "cancel-requested" | "cancelled" | "warned" | "held" | "released" | "priority-changed" | "erasure-requested" | "erasure-undone" | "erased" | "artifact-erased" | "step";
+                        event?: "requested" | "assigned" | "started" | "artifact" | "attempt-failed" | "succeeded" | "failed" | "cancel-requested" | "cancelled" | "warned" | "held" | "released" | "priority-changed" | "erasure-requested" | "erasure-undone" | "erased" | "artifact-erased" | "archived" | "step";
                         id?: string;
                     };
                 };

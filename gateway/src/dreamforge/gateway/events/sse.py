@@ -75,7 +75,7 @@ class SseEvent:
 
 
 def sse_event_of(message: Message) -> SseEvent | None:
-    """Encode a message of a job; None if it is malformed (the projector parks it) or says only where events are stored."""
+    """Encode a message of a job; None if it is malformed (the projector parks it), or says only where others are."""
     recorded = unseal_or_none(message.subject, message.headers, message.data, sequence=message.sequence)
     if recorded is None:
         return None
