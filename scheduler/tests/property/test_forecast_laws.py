@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from dreamforge.contracts.events import JobStarted, JobSucceeded
 from dreamforge.contracts.jobs.attempts import decide_course
 from dreamforge.scheduler.planning.calibration import ATTEMPTS_MIN, USUAL_RATIOS, Calibration, KeptPromise
+from dreamforge.scheduler.planning.fleet_index import FleetIndex
 from dreamforge.scheduler.planning.forecast import JOBS_MAX, QueueForecast
 from dreamforge.scheduler.planning.open_job import opened
 from dreamforge.scheduler.planning.planning_input import loads_of
@@ -45,7 +46,7 @@ JOBS = st.lists(
 
 def forecast(snapshot, *beats, until=None, calibration=None, now=NOON):
     loads = loads_of(beats, snapshot)
-    return QueueForecast.of(loads, snapshot, MODELS, now, calibration or Calibration(), until)
+    return QueueForecast.of(FleetIndex.of(loads, MODELS), snapshot, now, calibration or Calibration(), until)
 
 
 def simulated(snapshot, beats):

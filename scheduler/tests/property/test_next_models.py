@@ -10,6 +10,7 @@ from dreamforge.contracts.fleet import Device, Heartbeat
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.placement import RunnerLoad, judge, needs_of
 from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.scheduler.planning.fleet_index import FleetIndex
 from dreamforge.scheduler.planning.next_models import next_models
 from dreamforge.scheduler.planning.snapshot import Snapshot
 
@@ -56,6 +57,10 @@ def beat(name: str, has: frozenset[str], resident: frozenset[str], budget_bytes:
     )
 
 
+def index_of(fleet: list[Heartbeat]) -> FleetIndex:
+    return FleetIndex.of(map(RunnerLoad, fleet), MODELS)
+
+
 SETS = st.frozensets(st.sampled_from(NAMES))
 FLEETS = st.lists(st.tuples(SETS, SETS, st.sampled_from([0, 150, 1000])), max_size=4).map(
     lambda rows: [beat(f"r{number}", *row) for number, row in enumerate(rows)]
@@ -65,7 +70,7 @@ FLEETS = st.lists(st.tuples(SETS, SETS, st.sampled_from([0, 150, 1000])), max_si
 @settings(max_examples=200)
 @given(st.lists(st.tuples(st.sampled_from(NAMES), st.integers(0, 9)), max_size=6), FLEETS)
 def test_what_is_told_is_waited_for_and_can_be_loaded(jobs: list[tuple[str, int]], fleet: list[Heartbeat]) -> None:
-    told = next_models(fleet, waiting(*jobs), MODELS)
+    told = next_models(index_of(fleet), waiting(*jobs).queue)
     for heartbeat in fleet:
         able = {
             name
@@ -78,4 +83,4 @@ def test_what_is_told_is_waited_for_and_can_be_loaded(jobs: list[tuple[str, int]
 
 def test_the_best_job_that_needs_a_load_decides() -> None:
     runner = beat("r", frozenset(NAMES), frozenset("a"), 1000)
-    assert next_models([runner], waiting(("a", 9), ("b", 1), ("c", 5)), MODELS) == {"r": "c"}
+    assert next_models(index_of([runner]), waiting(("a", 9), ("b", 1), ("c", 5)).queue) == {"r": "c"}

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from dreamforge.contracts.events import AttemptFailed, Decision, FailureReason, JobAssigned, JobRequested
 from dreamforge.contracts.fleet import Device, Heartbeat
+from dreamforge.contracts.measured_times import MeasuredTimes
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.observed_memory import ObservedMemory
 from dreamforge.contracts.placement import RunnerLoad
@@ -26,7 +27,8 @@ REQUEST = RenderRequest(
 DECISION = Decision(waited_seconds=0, effective_priority=5, queue_length=0, required_bytes=0, candidates=())
 
 
-def runner(name, *, resident=False, exhausted=()):
+def runner(name, *, resident=False, exhausted=(), step_seconds=None):
+    steps = {} if step_seconds is None else {"m 64x64": {1: step_seconds}}
     return RunnerLoad(
         Heartbeat(
             runner_id=name,
@@ -40,6 +42,7 @@ def runner(name, *, resident=False, exhausted=()):
             model_ids=("m",),
             resident_model_ids=("m",) if resident else (),
             memory=ObservedMemory(exhausted=exhausted),
+            times=MeasuredTimes(steps=steps),
         )
     )
 
@@ -94,3 +97,10 @@ def test_other_jobs_of_the_shape_prefer_other_runners_and_are_not_left_waiting()
     assert goes_to(full, runner("other")) == ["other"]
     assert goes_to(full) == ["full"]
     assert goes_to(runner("elsewhere", resident=True, exhausted=("m 128x64",)), runner("other")) == ["elsewhere"]
+
+
+def test_a_runner_that_ran_out_of_memory_is_asked_again_where_times_are_known_too() -> None:
+    full = runner("full", exhausted=("m 64x64",), step_seconds=1.0)
+    snapshot = Snapshot()
+    snapshot.observe("another job", events(FailureReason.INTERNAL)[0], 1)
+    assert [each.runner_id for each in plan([full], snapshot, {"m": MODEL}, NOON, PlanPolicy())] == ["full"]

@@ -16,6 +16,8 @@ from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, Vram
 from dreamforge.contracts.placement import RunnerLoad, judge
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.scheduler.planning.calibration import Calibration
+from dreamforge.scheduler.planning.fleet_index import FleetIndex
+from dreamforge.scheduler.planning.fleet_times import FleetTimes
 from dreamforge.scheduler.planning.forecast import QueueForecast
 from dreamforge.scheduler.planning.open_job import OpenJob
 from dreamforge.scheduler.planning.plan import PlanPolicy, plan
@@ -320,20 +322,22 @@ def test_what_comes_after_the_device_counts_once_a_job_and_holds_up_no_other():
     beats = (fast.model_copy(update={"times": times}),)
     snapshot = folded(*(requested(steps=10, images=2) for _ in range(2)))
     loads = loads_of(beats, snapshot)
-    placed = QueueForecast.of(loads, snapshot, MODELS, NOON, Calibration()).placed.values()
+    placed = QueueForecast.of(FleetIndex.of(loads, MODELS), snapshot, NOON, Calibration()).placed.values()
     assert [(each.start_seconds, each.end_seconds) for each, _ in placed] == [(0.0, 27.0), (22.0, 49.0)]
 
 
 @given(EVENTS)
-def test_the_work_that_waits_is_counted_by_model_within_the_width_of_a_line(events):
+def test_the_work_that_waits_is_counted_by_model(events):
     events = [event for event in events if event.request.width_px == 64]
     snapshot = folded(*events)
-    found = waiting_seconds([runner("fast", FAST), runner("slow", SLOW)], snapshot, MODELS)
+    found = waiting_seconds(FleetTimes([runner("fast", FAST), runner("slow", SLOW)], MODELS), snapshot.queue)
     for model_id in ("a", "b"):
         steps = sum(event.request.steps for event in events if event.request.model_id == model_id)
-        assert steps / 2 <= found.get(model_id, 0.0) <= steps * 2
+        assert found.get(model_id, 0.0) == pytest.approx(steps)
 
 
 def test_work_that_waits_without_a_runner_is_guessed():
-    assert waiting_seconds([], folded(requested(steps=10)), MODELS) == {"a": pytest.approx(10 * 64 * 64 * 1e-7)}
-    assert waiting_seconds([], folded(), MODELS) == {}
+    assert waiting_seconds(FleetTimes([], MODELS), folded(requested(steps=10)).queue) == {
+        "a": pytest.approx(10 * 64 * 64 * 1e-7)
+    }
+    assert waiting_seconds(FleetTimes([], MODELS), folded().queue) == {}

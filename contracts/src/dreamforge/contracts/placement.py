@@ -106,6 +106,8 @@ def required_on(heartbeat: Heartbeat, needs: Needs, models: Models, tier: Tier |
 
 
 def _observed_bytes(heartbeat: Heartbeat, needs: Needs, models: Models, tier: Tier | None) -> int | None:
+    if not heartbeat.memory.peaks:
+        return None
     model = models[needs.model_id]
     named = (tier or model.all_tiers[0]).name if model.tiers else None
     return heartbeat.memory.peak_bytes(needs.batch_shape, named)
@@ -113,7 +115,8 @@ def _observed_bytes(heartbeat: Heartbeat, needs: Needs, models: Models, tier: Ti
 
 def is_exhausted(heartbeat: Heartbeat, needs: Needs) -> bool:
     """Whether a runner had nothing left to try when it last ran out of memory for this shape."""
-    return needs.batch_shape in heartbeat.memory.exhausted
+    exhausted = heartbeat.memory.exhausted
+    return bool(exhausted) and needs.batch_shape in exhausted
 
 
 def _vram_bytes(profile: VramProfile, needs: Needs, *, batch: int) -> int:
@@ -133,8 +136,15 @@ def images_together(needs: Needs, models: Models, runner: RunnerLoad, tier: Tier
 
     Errors: as `required_bytes`.
     """
-    bound = runner.heartbeat.batch_bound(needs.batch_shape)
-    left = runner.heartbeat.budget_bytes - runner.committed_bytes - required_on(runner.heartbeat, needs, models, tier)
+    return _together(needs, models, runner, tier, required_on(runner.heartbeat, needs, models, tier))
+
+
+def _together(needs: Needs, models: Models, runner: RunnerLoad, tier: Tier | None, need_bytes: int) -> int:
+    heartbeat = runner.heartbeat
+    if heartbeat.batch_max == 1 and not heartbeat.batch_bounds:
+        return 1
+    bound = heartbeat.batch_bound(needs.batch_shape)
+    left = heartbeat.budget_bytes - runner.committed_bytes - need_bytes
     more = max(1, bytes_an_image(needs, models, tier))
     return max(1, min(bound, 1 + left // more))
 
@@ -181,7 +191,7 @@ def judge(needs: Needs, models: Models, runner: RunnerLoad) -> Candidate:
     named = tier.name if models[needs.model_id].tiers else None
     if refusal := _lacks_capacity(need, runner):
         return Candidate(runner_id=heartbeat.runner_id, refused=refusal, tier=named)
-    return _scored(needs, (need, source), runner, named, images_together(needs, models, runner, tier))
+    return _scored(needs, (need, source), runner, named, _together(needs, models, runner, tier, need))
 
 
 def _scored(needs: Needs, sized: tuple[int, str], runner: RunnerLoad, tier: str | None, together: int) -> Candidate:
@@ -196,13 +206,19 @@ def _scored(needs: Needs, sized: tuple[int, str], runner: RunnerLoad, tier: str 
         *(("ran out of memory at this size, so others are asked first",) if exhausted else ()),
         *((f"renders up to {together} images of this size together",) if together > 1 else ()),
     )
+    return Candidate(runner_id=heartbeat.runner_id, score=score_of(needs, need, runner), reasons=reasons, tier=tier)
+
+
+def score_of(needs: Needs, need_bytes: int, runner: RunnerLoad) -> float:
+    """The score of a runner that can take a request now, of which it needs so many bytes."""
+    heartbeat = runner.heartbeat
     score = (
-        RESIDENT_SCORE * resident
+        RESIDENT_SCORE * (needs.model_id in heartbeat.resident_model_ids)
         + IDLE_SCORE * runner.free_slots / (heartbeat.slots + runner.ending)
-        + TIGHT_FIT_SCORE * need / max(1, left)
-        + EXHAUSTED_SCORE * exhausted
+        + TIGHT_FIT_SCORE * need_bytes / max(1, heartbeat.budget_bytes - runner.committed_bytes)
+        + EXHAUSTED_SCORE * is_exhausted(heartbeat, needs)
     )
-    return Candidate(runner_id=heartbeat.runner_id, score=round(score, 3), reasons=reasons, tier=tier)
+    return round(score, 3)
 
 
 def _cannot(needs: Needs, models: Models, heartbeat: Heartbeat) -> str | None:

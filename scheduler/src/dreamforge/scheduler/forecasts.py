@@ -9,16 +9,14 @@ from nats.aio.msg import Msg
 from pydantic import ValidationError
 
 from dreamforge.contracts.errors import DependencyAway
-from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.forecasts import ForecastAnswer, ForecastQuestion
 from dreamforge.contracts.log.subjects import FORECASTS
-from dreamforge.contracts.placement import Models
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.scheduler.planning.calibration import Calibration
+from dreamforge.scheduler.planning.fleet_index import FleetIndex
 from dreamforge.scheduler.planning.forecast import QueueForecast
 from dreamforge.scheduler.planning.open_job import opened
-from dreamforge.scheduler.planning.planning_input import loads_of
 from dreamforge.scheduler.planning.snapshot import Snapshot
 
 # How long one forecast of the queue answers for all of its jobs. Longer, and a page that asks often sees no progress.
@@ -38,8 +36,7 @@ class Forecasts:
     bus: Bus
     snapshot: Snapshot
     calibration: Calibration
-    fleet: Callable[[], tuple[Heartbeat, ...]]
-    models: Callable[[], Models]
+    index: FleetIndex
     decides: Callable[[], bool]
     _latest: QueueForecast | None = None
     _made_at: float = 0.0
@@ -84,5 +81,5 @@ class Forecasts:
         return self._latest
 
     def _forecast(self, until: str | None) -> QueueForecast:
-        loads, models = loads_of(self.fleet(), self.snapshot), self.models()
-        return QueueForecast.of(loads, self.snapshot, models, clock.now(), self.calibration, until)
+        self.index.follow(self.snapshot)
+        return QueueForecast.of(self.index, self.snapshot, clock.now(), self.calibration, until)

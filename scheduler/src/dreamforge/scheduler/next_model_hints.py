@@ -1,17 +1,16 @@
 """Tells runners which model they will need next: each once, until it changes."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from dreamforge.contracts.errors import DependencyAway
-from dreamforge.contracts.fleet import Heartbeat, NextModel
+from dreamforge.contracts.fleet import NextModel
 from dreamforge.contracts.log.subjects import next_model_of
-from dreamforge.contracts.placement import Models
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.service.background import BackgroundTasks
+from dreamforge.scheduler.planning.fleet_index import FleetIndex
 from dreamforge.scheduler.planning.next_models import next_models
-from dreamforge.scheduler.planning.snapshot import Snapshot
+from dreamforge.scheduler.planning.queue import Queue
 
 #: A load takes seconds, and the fleet may be large: no need to look at each heartbeat.
 INTERVAL_SECONDS = 1.0
@@ -26,13 +25,13 @@ class NextModelHints:
     _told: dict[str, tuple[str, str]] = field(default_factory=dict)
     _looked_at: float = 0.0
 
-    def send(self, fleet: Iterable[Heartbeat], snapshot: Snapshot, models: Models) -> None:
+    def send(self, index: FleetIndex, queue: Queue) -> None:
         """Tell what changed, without waiting for it; at most once in INTERVAL_SECONDS, as it is called again soon."""
         if (now := clock.monotonic_seconds()) < self._looked_at + INTERVAL_SECONDS:
             return
         self._looked_at = now
-        instances = {heartbeat.runner_id: heartbeat.instance_id for heartbeat in fleet}
-        wanted = next_models(fleet, snapshot, models)
+        instances = {name: load.heartbeat.instance_id for name, load in index.loads.items()}
+        wanted = next_models(index, queue)
         told = {runner_id: (instances[runner_id], model_id) for runner_id, model_id in wanted.items()}
         for runner_id, model_id in wanted.items():
             if self._told.get(runner_id) != told[runner_id]:

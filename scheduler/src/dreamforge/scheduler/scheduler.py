@@ -30,9 +30,9 @@ from dreamforge.scheduler.forecasts import Forecasts
 from dreamforge.scheduler.liveness.lost_job_rescuer import LostJobRescuer
 from dreamforge.scheduler.next_model_hints import NextModelHints
 from dreamforge.scheduler.planning.calibration import Calibration
+from dreamforge.scheduler.planning.fleet_index import FleetIndex
 from dreamforge.scheduler.planning.open_job import OpenJob
-from dreamforge.scheduler.planning.plan import PlannedAssignment, plan
-from dreamforge.scheduler.planning.planning_input import loads_of
+from dreamforge.scheduler.planning.plan import PlannedAssignment, plan_from
 from dreamforge.scheduler.planning.snapshot import Snapshot
 from dreamforge.scheduler.planning.waiting_work import waiting_seconds
 from dreamforge.scheduler.settings import SchedulerSettings
@@ -58,22 +58,16 @@ class Scheduler:
         self._store = EventStore(bus, f"/dreamforge/scheduler/{instance_id}")
         self.snapshot = Snapshot(settings.ageing)
         self.fleet = FleetView(bus, on_heartbeat=self._heartbeat, on_lost=self._lost)
-        self.models = ModelsView(bus, changed=self._changed)
+        self.models = ModelsView(bus, changed=self._models_changed)
         self.queues = QueuesView(bus, changed=self._queue_changed)
         self.tenants = TenantsView(bus, changed=self._tenant_changed)
         self.leadership = Leadership(bus, "scheduler", instance_id, self._leadership_changed)
         self.rescuer = LostJobRescuer(
             bus, self._store, self.snapshot, self.fleet, settings.patience, lambda: self.decides()
         )
+        self.index = FleetIndex(self.models.models)
         self._calibration = Calibration()
-        self._forecasts = Forecasts(
-            bus,
-            self.snapshot,
-            self._calibration,
-            lambda: tuple(self.fleet.runners.values()),
-            lambda: self.models.models,
-            self.decides,
-        )
+        self._forecasts = Forecasts(bus, self.snapshot, self._calibration, self.index, self.decides)
         self._waiting_models: set[str] = set()
         self._waiting_told_at = -WAITING_INTERVAL
         self._behind: int | None = None
@@ -131,7 +125,8 @@ class Scheduler:
         metrics.ACTIVE.set(leads)
         self._wake.set()
 
-    def _changed(self, _: str) -> None:
+    def _models_changed(self, _: str) -> None:
+        self.index.models_changed()
         self._wake.set()
 
     def _queue_changed(self, scope: str) -> None:
@@ -147,9 +142,11 @@ class Scheduler:
 
     def _heartbeat(self, runner_id: str) -> None:
         self.rescuer.heartbeat(runner_id)
+        self.index.place(self.fleet.runners[runner_id], self.snapshot)
         self._wake.set()
 
     def _lost(self, runner_id: str) -> None:
+        self.index.remove(runner_id)
         self.rescuer.lease_ended(runner_id)
 
     def _due(self, job_id: str) -> None:
@@ -215,17 +212,15 @@ class Scheduler:
     def _plan(self) -> None:
         now, started = clock.now(), clock.monotonic_seconds()
         self.snapshot.wake(now)
+        self.index.follow(self.snapshot)
         if len(self.snapshot.queue):
-            heartbeats = tuple(self.fleet.runners.values())
-            found = plan(
-                loads_of(heartbeats, self.snapshot), self.snapshot, self.models.models, now, self._settings.plan_policy
-            )
+            found = plan_from(self.index, self.snapshot, now, self._settings.plan_policy)
             for assignment in found:
                 self._promise(assignment, now, started)
             if len(found) == self._settings.scheduler_assignments_max:
                 self._wake.set()  # the plan was cut short, more jobs may fit
             metrics.PLAN_SECONDS.observe(clock.monotonic_seconds() - started)
-        self._hints.send(tuple(self.fleet.runners.values()), self.snapshot, self.models.models)
+        self._hints.send(self.index, self.snapshot.queue)
         metrics.QUEUED.set(len(self.snapshot.queue))
         self._tell_waiting_work(started)
 
@@ -235,7 +230,7 @@ class Scheduler:
         if not (waits or self._waiting_models) or (waits and now_seconds < self._waiting_told_at + WAITING_INTERVAL):
             return
         self._waiting_told_at = now_seconds
-        found = waiting_seconds(self.fleet.runners.values(), self.snapshot, self.models.models)
+        found = waiting_seconds(self.index.times, self.snapshot.queue)
         for model_id in self._waiting_models - found.keys():
             metrics.WAITING_SECONDS.labels(model_id).set(0)
         for model_id, seconds in found.items():

@@ -1,97 +1,195 @@
-"""What the fleet can still take, and when it ends it, while a plan fills it. Pure."""
+"""What the fleet can still take, and when it ends it, while a plan fills it. Pure.
 
-from collections.abc import Callable, Iterable
+Beside the index of the fleet, which a plan only reads, this has what the plan has given to runners so far.
+"""
+
+from bisect import bisect_left, insort
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
-from heapq import nsmallest
-from itertools import islice
+from heapq import merge, nsmallest
+from itertools import chain, islice
+from math import inf
 
 from dreamforge.contracts.events import Candidate
 from dreamforge.contracts.models.descriptor import Tier
 from dreamforge.contracts.placement import (
-    Models,
+    RESIDENT_SCORE,
     Needs,
     RunnerLoad,
     bytes_an_image,
-    can_ever_take,
     images_together,
     is_exhausted,
     judge,
     required_on,
+    score_of,
 )
+from dreamforge.scheduler.planning.fleet_index import FleetIndex
 from dreamforge.scheduler.planning.open_job import JobDemand
-from dreamforge.scheduler.planning.ranking import Ranking
+from dreamforge.scheduler.planning.ranking import ROUNDING, Ranking
+from dreamforge.scheduler.planning.shape_needs import ShapeNeeds
 from dreamforge.scheduler.planning.snapshot import Snapshot
 from dreamforge.scheduler.planning.timelines import Expected, Timelines
 
 Kind = tuple[Needs, int, float, bool]
 """Jobs of one kind take the same time: shape, images, steps, and whether images are rendered together."""
+# Above the points for idle slots and a tight fit together (see `contracts.placement`).
+OTHER_SCORE = 16.0
 
 
 class FleetCapacity:
-    """The runners of one plan. Judgements are cached until their runner changes."""
+    """The runners of one plan. Judgements are kept until their runner changes."""
 
-    def __init__(self, fleet: Iterable[RunnerLoad], snapshot: Snapshot, models: Models, now: datetime) -> None:
-        self.models = models
-        self.loads = {
-            load.heartbeat.runner_id: load for load in sorted(fleet, key=lambda load: load.heartbeat.runner_id)
-        }
-        self.timelines = Timelines(self.loads.values(), snapshot, models, now)
-        self.open = {name for name, load in self.loads.items() if load.free_slots and not load.heartbeat.draining}
+    def __init__(self, index: FleetIndex, snapshot: Snapshot, now: datetime) -> None:
+        self.index, self.models = index, index.models
+        self.loads = index.loads.copy()
+        self.timelines = Timelines(index, snapshot, now)
+        self.open = index.open.copy()
         self.reserved: set[str] = set()
-        self._any_exhausted = any(load.heartbeat.memory.exhausted for load in self.loads.values())
-        self._judged: dict[Needs, dict[str, Candidate]] = {}
-        self._able: dict[Needs, dict[str, bool]] = {}
-        self._versions = dict.fromkeys(self.loads, 0)
-        self._runners_for: dict[Needs, list[str]] = {}
+        self._snapshot, self._now = snapshot, now
+        self._judged: dict[Needs, dict[str, Candidate]] = defaultdict(dict)
+        self._versions: dict[str, int] = {}
+        self._by_load: dict[str, list[tuple[float, str]]] = {}
+        self._by_loaded: dict[str, list[tuple[float, str]]] = {}
+        self._roomiest: dict[str, list[tuple[int, str]]] = {}
         self._rankings: dict[Kind, Ranking] = {}
+        self._scored: dict[Needs, Ranking] = {}
+        self._closed: list[tuple[float, str]] = []  # when their next slot is free: what the plan has filled or promised
+        self._closed_at: dict[str, float] = {}
 
     def candidate(self, shape: Needs, runner_id: str) -> Candidate:
         """How well a runner suits a shape now."""
-        judged = self._judged.setdefault(shape, {})
         if runner_id in self.reserved:
             return Candidate(runner_id=runner_id, refused="kept free for a larger job that has become urgent")
+        judged = self._judged[shape]
         if runner_id not in judged:
             judged[runner_id] = judge(shape, self.models, self.loads[runner_id])
         return judged[runner_id]
 
     def best(self, shape: Needs, without: frozenset[str] = frozenset()) -> Candidate | None:
         """The open runner with the highest score, of equal ones the first by name; None if none can take it now."""
-        found = [c for name in self.open - without if (c := self.candidate(shape, name)).score is not None]
-        return min(found, key=best_first, default=None)
+        found = (name for _, _, name, _ in self.by_score(shape).first(len(without) + 1) if name not in without)
+        best = next(found, None)
+        return None if best is None else self.candidate(shape, best)
 
     def can_take(self, shape: Needs) -> bool:
         """Whether any open runner can take a shape now."""
-        return any(self.candidate(shape, name).score is not None for name in self.open)
+        needs = self.index.needs(shape)
+        if not needs.tiers_bytes:
+            return False
+        seen = self.open.intersection(self.index.observers.get(needs.size.name, ()))
+        return any(self._score(needs, name) is not None for name in chain(seen, self._roomy_for(needs)))
 
-    def ranking(self, demand: JobDemand) -> Ranking:
-        """The runners by when they would end such a job; something must have been measured of its shape."""
-        kind = (demand.shape, demand.images, demand.steps, demand.batch_key is not None)
-        if (ranking := self._rankings.get(kind)) is None:
-            ranking = self._rankings[kind] = Ranking(
-                self.runners_for(demand.shape),
-                self._scores(demand.shape),
-                self.timelines.ends(demand),
-                self._versions,
-            )
+    def _roomy_for(self, needs: ShapeNeeds) -> Iterator[str]:
+        """The runners that had enough memory for the most frugal tier when the plan began."""
+        model_id = needs.shape.model_id
+        if (order := self._roomiest.get(model_id)) is None:
+            loads = ((self.loads[name], name) for name in self._open_with(model_id))
+            left = ((load.committed_bytes - load.heartbeat.budget_bytes, name) for load, name in loads)
+            order = self._roomiest[model_id] = sorted(left)
+        most = -needs.least_bytes
+        for missing_bytes, name in order:
+            if missing_bytes > most:
+                return
+            yield name
+
+    def _open_with(self, model_id: str) -> Iterator[str]:
+        """Those that were open when the plan began, and can load a model."""
+        model_ids = self.index.model_ids
+        return (name for name in self.index.open if model_id in model_ids[name])
+
+    def by_score(self, shape: Needs) -> Ranking:
+        """The open runners by their score for a shape."""
+        if (ranking := self._scored.get(shape)) is None:
+            needs = self.index.needs(shape)
+
+            def keys(name: str) -> tuple[float, float, bool] | None:
+                score = self._score(needs, name)
+                return None if score is None else (-score, 0.0, True)
+
+            order = self._loaded_first(shape.model_id)
+            ranking = self._scored[shape] = Ranking(order, 0.0, keys, self._versions)
         return ranking
 
-    def runners_for(self, shape: Needs) -> list[str]:
-        """The runners that can take a shape now or later, once no more runners are reserved."""
-        if shape not in self._runners_for:
-            able = (name for name in self.loads if self._able_when_free(shape, name))
-            self._runners_for[shape] = [name for name in able if name not in self.reserved]
-        return self._runners_for[shape]
+    def _loaded_first(self, model_id: str) -> list[tuple[float, str]]:
+        """Open runners with the model, each with what its score cannot exceed, turned round."""
+        if (order := self._by_loaded.get(model_id)) is None:
+            loads, points = self.loads, (-OTHER_SCORE, -OTHER_SCORE - RESIDENT_SCORE)
+            order = self._by_loaded[model_id] = sorted(
+                (points[model_id in loads[name].heartbeat.resident_model_ids], name)
+                for name in self._open_with(model_id)
+            )
+        return order
 
-    def _scores(self, shape: Needs) -> Callable[[str], float | None]:
-        judged = self._judged.setdefault(shape, {})
+    def ranking(self, demand: JobDemand) -> Ranking:
+        """The open runners by when they would end such a job; something must have been measured of its shape."""
+        kind = (demand.shape, demand.images, demand.steps, demand.batch_key is not None)
+        if (ranking := self._rankings.get(kind)) is None:
+            needs = self.index.needs(demand.shape)
+            end, least = self.timelines.ends(demand, needs.size), self.timelines.least_seconds(demand, needs.size)
 
-        def score(name: str) -> float | None:
-            if name not in self.open:
-                return None
-            return (judged.get(name) or self.candidate(shape, name)).score
+            def keys(name: str) -> tuple[float, float, bool] | None:
+                score = self._score(needs, name)
+                if score is not None:
+                    return end(name), -score, True
+                return (end(name), inf, False) if name in self.open and self._ever(needs, name) else None
 
-        return score
+            order = self._quickest_loads(demand.shape.model_id)
+            ranking = self._rankings[kind] = Ranking(order, least, keys, self._versions, self.timelines.sooner)
+        return ranking
+
+    def _quickest_loads(self, model_id: str) -> list[tuple[float, str]]:
+        """Open runners with the model, each with how long it has to load it."""
+        if (order := self._by_load.get(model_id)) is None:
+            load_seconds = self.timelines.load_seconds
+            order = sorted((load_seconds(model_id, name), name) for name in self._open_with(model_id))
+            self._by_load[model_id] = order
+        return order
+
+    def soonest_now(self, demand: JobDemand) -> Expected | None:
+        """What is expected of the runner that ends a job soonest of those that can take it now."""
+        found = self.ranking(demand).first(1)
+        return self.timelines.expected(demand, found[0][2]) if found else None
+
+    def soonest_later(self, demand: JobDemand, below: float) -> Expected | None:
+        """The same of those that would have to be waited for, if one of them ends it before that."""
+        entry = self.ranking(demand).first_later(below)
+        best = None if entry is None else (entry[0], entry[2])
+        needs = self.index.needs(demand.shape)
+        end, least = self.timelines.ends(demand, needs.size), self.timelines.least_seconds(demand, needs.size)
+        for free_seconds, name in merge(self._closed, self._closed_before()):
+            if (free_seconds + least) * ROUNDING > (below if best is None else best[0]):
+                break
+            if self._ever(needs, name) and name not in self.reserved:
+                found = (end(name), name)
+                if found[0] < below and (best is None or found < best):
+                    best = found
+        return None if best is None else self.timelines.expected(demand, best[1])
+
+    def _closed_before(self) -> Iterator[tuple[float, str]]:
+        """Runners that were busy when the plan began and that it has not changed, by the soonest end on them."""
+        loads, without = self.index.loads, (self.index.open, self._closed_at)
+        for seconds, name in self._snapshot.by_end(self._now):
+            if name in loads and name not in without[0] and name not in without[1]:
+                yield seconds, name
+
+    def runners_for(self, shape: Needs) -> Iterator[str]:
+        """The runners that can take a shape now or later, once no more runners are reserved, by name."""
+        needs = self.index.needs(shape)
+        return (name for name in self.index.names if self._ever(needs, name) and name not in self.reserved)
+
+    def _ever(self, needs: ShapeNeeds, name: str) -> bool:
+        return self.index.bytes_on(needs, name) is not None
+
+    def _score(self, needs: ShapeNeeds, name: str) -> float | None:
+        """None: it cannot take the shape now."""
+        if name not in self.open:
+            return None
+        need_bytes, load = self.index.bytes_on(needs, name), self.loads[name]
+        if need_bytes is None or need_bytes > load.heartbeat.budget_bytes - load.committed_bytes:
+            return None
+        return score_of(needs.shape, need_bytes, load)
 
     def need(self, shape: Needs, runner_id: str, tier: str | None) -> int:
         """Memory that a shape needs on a runner in a tier of its model, which must be registered."""
@@ -99,10 +197,7 @@ class FleetCapacity:
 
     def exhausted(self, shape: Needs) -> frozenset[str]:
         """The runners that had nothing left to try when they ran out of memory for a shape."""
-        return self._exhausted_for(shape) if self._any_exhausted else frozenset()
-
-    def _exhausted_for(self, shape: Needs) -> frozenset[str]:
-        return frozenset(name for name, load in self.loads.items() if is_exhausted(load.heartbeat, shape))
+        return frozenset(name for name in self.index.exhausted if is_exhausted(self.loads[name].heartbeat, shape))
 
     def need_beside(self, shape: Needs, tier: str | None, images: int) -> int:
         """Memory that so many images need in the run of another job of their kind."""
@@ -117,7 +212,7 @@ class FleetCapacity:
 
     def count_able_now(self, shape: Needs) -> int:
         """How many open runners can take a shape."""
-        return sum(self.candidate(shape, name).score is not None for name in self.open)
+        return len(self.by_score(shape).all_now())
 
     def _tier(self, shape: Needs, name: str | None) -> Tier | None:
         return self.models[shape.model_id].tier(name) if name else None
@@ -129,51 +224,59 @@ class FleetCapacity:
             load, committed_bytes=load.committed_bytes + need_bytes, committed_slots=load.committed_slots + 1
         )
         self.loads[runner_id] = load
-        self._versions[runner_id] += 1
+        self._versions[runner_id] = self._versions.get(runner_id, 0) + 1
         for judged in self._judged.values():
             judged.pop(runner_id, None)
         if not load.free_slots:
             self.open.discard(runner_id)
+            self._close(runner_id)
 
     def promise(self, demand: JobDemand, expected: Expected) -> None:
         """A runner gets a job, now or when it is free: what comes after it ends later."""
         self.timelines.take(demand, expected)
-        self._versions[expected.runner_id] += 1
+        self._versions[expected.runner_id] = self._versions.get(expected.runner_id, 0) + 1
+        if expected.runner_id not in self.open:
+            self._close(expected.runner_id)
 
-    def able(self, shape: Needs) -> list[RunnerLoad]:
-        """Open runners that could take the shape if nothing else were on them."""
-        return [self.loads[name] for name in self.open if self._able_when_free(shape, name)]
+    def _close(self, runner_id: str) -> None:
+        """Keep by its next free slot what this plan has changed and can give nothing more now."""
+        if not self.timelines.measured:
+            return
+        if (before := self._closed_at.get(runner_id)) is not None:
+            del self._closed[bisect_left(self._closed, (before, runner_id))]
+        self._closed_at[runner_id] = self.timelines.free_in_seconds(runner_id)
+        insort(self._closed, (self._closed_at[runner_id], runner_id))
 
-    def _able_when_free(self, shape: Needs, name: str) -> bool:
-        able = self._able.setdefault(shape, {})
-        if name not in able:
-            load = self.loads[name]
-            is_idle = not load.committed_slots and name not in self.reserved  # then the score is needed anyway
-            able[name] = (
-                self.candidate(shape, name).score is not None
-                if is_idle
-                else can_ever_take(shape, self.models, load.heartbeat)
-            )
-        return able[name]
+    def partly_used(self) -> list[str]:
+        """Open runners of which memory is taken: only they can take more once they are free than they can now."""
+        return [name for name in self.open if self.loads[name].committed_bytes]
 
-    def reserve(self, shape: Needs) -> None:
+    def able(self, shape: Needs, names: Iterable[str]) -> list[RunnerLoad]:
+        """Of these, the open runners that could take the shape if nothing else were on them."""
+        needs = self.index.needs(shape)
+        return [self.loads[name] for name in names if name in self.open and self._ever(needs, name)]
+
+    def reserve(self, shape: Needs, names: Iterable[str]) -> None:
         """Reserve the runner with the most free memory of those that are able to take the shape."""
-        freest = min(self.able(shape), key=_most_free_memory, default=None)
+        freest = min(self.able(shape, names), key=_most_free_memory, default=None)
         if freest is not None:
             self.reserved.add(freest.heartbeat.runner_id)
             self.open -= self.reserved
 
     def candidates(self, demand: JobDemand, bound: int) -> tuple[Candidate, ...]:
         """Open runners best first, then as many of the others, with their refusals, as the bound allows."""
-        if self.timelines.knows(demand.shape):
-            entries = nsmallest(bound, self.ranking(demand).able_now())
-            best = [self._with_times(demand.shape, name, end) for end, _, name, _ in entries]
-            able = {candidate.runner_id for candidate in best}
+        shape = demand.shape
+        if self.timelines.knows(shape):
+            best = [self._with_times(shape, name, end) for end, _, name, _ in self.ranking(demand).first(bound)]
+            listed = {candidate.runner_id for candidate in best}
         else:
-            best = nsmallest(bound, (self.candidate(demand.shape, name) for name in self.open), key=best_first)
-            able = self.open
-        others = (name for name in self.loads if name not in able)
-        return (*best, *(self.candidate(demand.shape, name) for name in islice(others, bound - len(best))))
+            best = [self.candidate(shape, name) for _, _, name, _ in self.by_score(shape).first(bound)]
+            if len(best) < bound:
+                refuse = self.open.difference(candidate.runner_id for candidate in best)
+                best += (self.candidate(shape, name) for name in nsmallest(bound - len(best), refuse))
+            listed = self.open
+        others = (name for name in self.index.names if name not in listed)
+        return (*best, *(self.candidate(shape, name) for name in islice(others, bound - len(best))))
 
     def _with_times(self, shape: Needs, runner_id: str, end_seconds: float) -> Candidate:
         """A candidate that says when it would have ended the job."""
@@ -184,13 +287,8 @@ class FleetCapacity:
             tier=judged.tier,
             reasons=judged.reasons,
             ends_in_seconds=round(end_seconds, 3),
-            estimate=self.timelines.source(shape, runner_id),
+            estimate=self.timelines.source(self.index.needs(shape).size, shape, runner_id),
         )
-
-
-def best_first(candidate: Candidate) -> tuple[bool, float, str]:
-    """Sorts candidates by score."""
-    return (candidate.score is None, -(candidate.score or 0.0), candidate.runner_id)
 
 
 def _most_free_memory(load: RunnerLoad) -> tuple[int, str]:

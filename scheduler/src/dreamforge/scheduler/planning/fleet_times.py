@@ -1,187 +1,211 @@
-"""How long a render and a load take on each runner, from what the runners have measured. Pure.
+"""How long a render and a load take on each runner, from what the runners have measured. No I/O, no clock.
 
 Best first: what the runner measured for this model and size; its own nearest size of the model, by pixels; the same
 model on a runner of the same device; on another device, by the ratio of what both devices have measured. What nothing
 says is guessed, and a guess only sends work to a runner: no job waits because of one.
+
+A fold of heartbeats: one heartbeat changes what follows from it and nothing else, so that a plan for one more job does
+not read the whole fleet again. What a fold of the same heartbeats in any order answers is the same.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from math import log, prod
-from statistics import median
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
-from dreamforge.contracts.events import EstimateSource
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.measured_times import MeasuredTimes
 from dreamforge.contracts.placement import Models, Needs
+from dreamforge.scheduler.planning.device_times import DeviceTimes
+from dreamforge.scheduler.planning.least_times import LeastTimes
+from dreamforge.scheduler.planning.measured_pace import (
+    GUESSED,
+    Pace,
+    SizeOfModel,
+    guessed,
+    measured_pace,
+    nearest_pace,
+    parsed_size,
+)
 
-# Seconds a pixel and step where nothing was measured. SDXL at 1024 x 1024 takes about 0.1 s a step on a card of 2022
-# (a megapixel, so 1e-7), ten times that on a laptop's, and a thousand times on a processor.
-GUESSED_SECONDS_A_PIXEL = {"cuda": 1e-7, "mps": 1e-6, "cpu": 1e-4}
 # A SATA disk, the slowest that weights usually lie on.
 GUESSED_BYTES_PER_SECOND = 5e8
-MEASURED, SCALED, GUESSED = EstimateSource.MEASURED, EstimateSource.SCALED, EstimateSource.GUESSED
+NO_TIMES = MeasuredTimes()
+Found = tuple[int, Pace | None]
+"""An answer that depends on many runners, and the version of the fold that it was found at."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How fast a runner renders a shape. `steps`: seconds an image and step, by images in the run.
+@dataclass(slots=True)
+class _Runner:
+    """What one runner has measured, by model and size, and what was found from that."""
 
-    `after_seconds` are spent while the device renders the next image, so of a job only those of its last image count.
-    """
-
-    steps: Mapping[int, float]
-    beside_seconds: float
-    source: EstimateSource
-    after_seconds: float = 0.0
-
-    def run_seconds(self, images: int, steps: float, together: int = 1) -> float:
-        """Of the device: so many images, `together` of them in a run.
-
-        >>> Pace({1: 2.0, 4: 1.0}, 0.5, MEASURED).run_seconds(8, 10, 4)
-        84.0
-        """
-        return images * (steps * self.step_seconds(together) + self.beside_seconds)
-
-    def step_seconds(self, together: int = 1) -> float:
-        """Of an image, at the largest measured size that is no larger, or else at the smallest there is."""
-        if together in self.steps:
-            return self.steps[together]
-        return self.steps[max((size for size in self.steps if size <= together), default=min(self.steps))]
-
-    def scaled(self, factor: float) -> "Pace":
-        """The same, so many times as slow."""
-        steps = {size: seconds * factor for size, seconds in self.steps.items()}
-        return replace(self, steps=steps, beside_seconds=self.beside_seconds * factor, source=SCALED)
+    heartbeat: Heartbeat
+    device: DeviceTimes
+    of_model: dict[str, dict[str, Pace]] = field(default_factory=dict)
+    nearest: dict[str, Pace | None] = field(default_factory=dict)
 
 
 class FleetTimes:
-    """What all runners have measured. Every answer is cached: one of these lives as long as one plan."""
+    """What all runners have measured."""
 
     def __init__(self, fleet: Iterable[Heartbeat], models: Models) -> None:
         self._models = models
-        self._fleet = {heartbeat.runner_id: heartbeat for heartbeat in fleet}
-        self.measured = any(heartbeat.times.steps for heartbeat in self._fleet.values())
-        self._found: dict[tuple[Needs, str], Pace] = {}
-        self._devices: dict[str, dict[str, Pace]] | None = None
-        self._ratios: dict[tuple[str, str], float | None] = {}
+        self._runners: dict[str, _Runner] = {}
+        self._devices: dict[str, DeviceTimes] = {}
+        self._measuring: set[str] = set()
+        self._quickest: dict[str, dict[str, float]] = {}  # of each measured shape: seconds a step, by runner
+        self._least: dict[str, LeastTimes] = {}  # by model
+        self._version = 0
+        self._of_devices: dict[tuple[str, str], Found] = {}
+        self._fastest: dict[str, Found] = {}
+        self._ratios: dict[tuple[str, str], tuple[int, int, float | None]] = {}
+        for heartbeat in fleet:
+            self.observe(heartbeat)
+
+    @property
+    def measured(self) -> bool:
+        """Whether anything was measured; otherwise no time can be told."""
+        return bool(self._measuring)
+
+    def observe(self, heartbeat: Heartbeat) -> None:
+        """Fold a heartbeat."""
+        name, runner = heartbeat.runner_id, self._runners.get(heartbeat.runner_id)
+        if runner is not None and _device(runner.heartbeat) != _device(heartbeat):
+            self.forget(name)
+            runner = None
+        if runner is None:
+            self._version += 1  # what is found over all runners is found again
+            device = self._devices.setdefault(_device(heartbeat), DeviceTimes())
+            runner = self._runners[name] = _Runner(heartbeat.model_copy(update={"times": NO_TIMES}), device)
+        before, runner.heartbeat = runner.heartbeat.times, heartbeat
+        if before != heartbeat.times:
+            self._learn(runner, before)
+
+    def forget(self, runner_id: str) -> None:
+        """A runner is gone."""
+        if (runner := self._runners.get(runner_id)) is not None:
+            before = runner.heartbeat.times
+            runner.heartbeat = runner.heartbeat.model_copy(update={"times": NO_TIMES})
+            self._learn(runner, before)
+            del self._runners[runner_id]
+            self._version += 1
+            if all(other.device is not runner.device for other in self._runners.values()):
+                del self._devices[_device(runner.heartbeat)]
+
+    def _learn(self, runner: _Runner, before: MeasuredTimes) -> None:
+        """Change what follows from the shapes whose times have changed."""
+        times, name = runner.heartbeat.times, runner.heartbeat.runner_id
+        (self._measuring.add if times.steps else self._measuring.discard)(name)
+        shapes = before.steps.keys() | times.steps.keys()
+        if not (learnt := [shape for shape in shapes if _of(before, shape) != _of(times, shape)]):
+            return
+        self._version += 1
+        runner.nearest.clear()
+        for shape in learnt:
+            self._put(runner, shape, measured_pace(shape, times))
+        for model_id in {parsed_size(shape).model_id for shape in learnt}:
+            self._bound(runner, model_id)
+
+    def _put(self, runner: _Runner, shape: str, pace: Pace | None) -> None:
+        name, steps = runner.heartbeat.runner_id, runner.heartbeat.times.steps.get(shape)
+        paces = runner.of_model.setdefault(parsed_size(shape).model_id, {})
+        quickest = self._quickest.setdefault(shape, {})
+        runner.device.put(shape, name, pace)
+        if pace is None:
+            paces.pop(shape, None)
+        else:
+            paces[shape] = pace
+        if steps:
+            quickest[name] = min(steps.values())
+        else:
+            quickest.pop(name, None)
+
+    def _bound(self, runner: _Runner, model_id: str) -> None:
+        """No size of the model, scaled to another one, is rendered faster on this runner."""
+        sized = [(parsed_size(shape).pixels, pace) for shape, pace in runner.of_model[model_id].items()]
+        bounds = [(min(pace.steps.values()) / pixels, pace.beside_seconds / pixels) for pixels, pace in sized if pixels]
+        least = self._least.setdefault(model_id, LeastTimes())
+        least.put(runner.heartbeat.runner_id, tuple(map(min, zip(*bounds, strict=True))) if bounds else None)
 
     def pace(self, shape: Needs, runner_id: str) -> Pace:
         """How fast a runner renders a shape."""
-        if (pace := self._found.get((shape, runner_id))) is None:
-            pace = self._found[shape, runner_id] = self._pace(shape, self._fleet[runner_id])
-        return pace
+        return self.pace_of(SizeOfModel.of(shape), shape, runner_id)
+
+    def pace_of(self, size: SizeOfModel, shape: Needs, runner_id: str) -> Pace:
+        """The same, for a caller that asks for the size of this shape more than once."""
+        runner = self._runners[runner_id]
+        own = runner.nearest.get(size.name)
+        if own is None and size.model_id in runner.of_model:
+            of_model = runner.of_model[size.model_id]
+            own = of_model.get(size.name) or nearest_pace(
+                size, ((parsed_size(other), pace) for other, pace in of_model.items())
+            )
+            runner.nearest[size.name] = own
+        return own or self._of_device(size, runner) or guessed(shape, runner.heartbeat.device.kind)
 
     def fastest_measured(self, shape: Needs) -> str | None:
         """The runner whose steps of a shape are the fastest that were measured; None if none has measured it."""
-        found = ((heartbeat.times.steps.get(shape.batch_shape), name) for name, heartbeat in self._fleet.items())
-        return min(((min(steps.values()), name) for steps, name in found if steps), default=(0.0, None))[1]
+        found = self._quickest.get(shape.batch_shape)
+        return min((seconds, name) for name, seconds in found.items())[1] if found else None
 
-    def _pace(self, shape: Needs, heartbeat: Heartbeat) -> Pace:
-        return (
-            _measured(shape.batch_shape, heartbeat.times)
-            or _nearest(shape, _paces(heartbeat))
-            or self._of_others(shape, heartbeat)
-            or guessed(shape, heartbeat.device.kind)
-        )
+    def fastest(self, shape: Needs) -> Pace | None:
+        """The pace of the fastest runner that has measured a shape, or else one that it can be scaled from."""
+        name = shape.batch_shape
+        kept = self._fastest.get(name)
+        if kept is None or kept[0] != self._version:
+            kept = self._fastest[name] = (self._version, self._find_fastest(shape))
+        return kept[1]
+
+    def _find_fastest(self, shape: Needs) -> Pace | None:
+        size, measured = SizeOfModel.of(shape), self.fastest_measured(shape)
+        names = sorted(self._runners) if measured is None else (measured,)
+        paces = (self.pace_of(size, shape, name) for name in names)
+        known = (pace for pace in paces if pace.source is not GUESSED)
+        return min(known, key=lambda pace: pace.run_seconds(1, 1.0), default=None)
+
+    def least_seconds(self, size: SizeOfModel, images: int, steps: float) -> float:
+        """No runner of which something is known takes less than this for so many images."""
+        least = self._least.get(size.model_id)
+        if least is None or any(not device.has_model(size.model_id) for device in self._devices.values()):
+            return 0.0  # one may be scaled from another device
+        step_seconds, beside_seconds = least.seconds_a_pixel
+        return images * size.pixels * (steps * step_seconds + beside_seconds)
 
     def load_seconds(self, model_id: str, runner_id: str) -> float:
         """How long a runner takes to load a model, which must be registered."""
-        times = self._fleet[runner_id].times
+        times = self._runners[runner_id].heartbeat.times
         if (seconds := times.loads.get(model_id)) is not None:
             return seconds
         return self._models[model_id].vram.resident_bytes / (times.load_bytes_per_second or GUESSED_BYTES_PER_SECOND)
 
-    def _of_others(self, shape: Needs, heartbeat: Heartbeat) -> Pace | None:
+    def _of_device(self, size: SizeOfModel, runner: _Runner) -> Pace | None:
         """From the same device elsewhere, or from others by the ratio of the two; of several the median."""
-        device = _device(heartbeat)
-        by_device = self._by_device()
-        if same := _nearest(shape, by_device.get(device, {})):
-            return same.scaled(1.0)
-        found = []
-        for other, paces in by_device.items():
-            ratio = self._ratio(device, other)
-            if ratio is not None and (pace := _nearest(shape, paces)):
-                found.append(pace.scaled(ratio))
-        return sorted(found, key=lambda pace: pace.run_seconds(1, 1.0))[len(found) // 2] if found else None
+        name = _device(runner.heartbeat)
+        kept = self._of_devices.get((name, size.name))
+        if kept is None or kept[0] != self._version:
+            same = runner.device.nearest(size)
+            found = same.scaled(1.0) if same else self._of_other_devices(size, name)
+            kept = self._of_devices[name, size.name] = (self._version, found)
+        return kept[1]
 
-    def _by_device(self) -> dict[str, dict[str, Pace]]:
-        """For each device, the median of its runners for each shape that one of them has measured."""
-        if self._devices is None:
-            seen: dict[str, dict[str, list[Pace]]] = defaultdict(lambda: defaultdict(list))
-            for heartbeat in self._fleet.values():
-                for shape, pace in _paces(heartbeat).items():
-                    seen[_device(heartbeat)][shape].append(pace)
-            self._devices = {
-                device: {shape: _median(paces) for shape, paces in shapes.items()}
-                for device, shapes in sorted(seen.items())
-            }
-        return self._devices
+    def _of_other_devices(self, size: SizeOfModel, device: str) -> Pace | None:
+        found = sorted(self._scaled_from_others(size, device), key=lambda pace: pace.run_seconds(1, 1.0))
+        return found[len(found) // 2] if found else None
+
+    def _scaled_from_others(self, size: SizeOfModel, device: str) -> Iterator[Pace]:
+        for other in sorted(self._devices):
+            if (ratio := self._ratio(device, other)) is not None and (pace := self._devices[other].nearest(size)):
+                yield pace.scaled(ratio)
 
     def _ratio(self, device: str, other: str) -> float | None:
-        """How many times as long a device takes as another, over the shapes that both have measured; None: none."""
-        if (device, other) not in self._ratios:
-            ours, theirs = (self._by_device().get(name, {}) for name in (device, other))
-            both = ours.keys() & theirs.keys()
-            ratios = [ours[each].run_seconds(1, 1.0) / theirs[each].run_seconds(1, 1.0) for each in both]
-            self._ratios[device, other] = median(ratios) if ratios else None
-        return self._ratios[device, other]
+        ours, theirs = self._devices[device], self._devices[other]
+        kept = self._ratios.get((device, other))
+        if kept is None or kept[:2] != (ours.version, theirs.version):
+            kept = self._ratios[device, other] = (ours.version, theirs.version, ours.ratio(theirs))
+        return kept[2]
 
 
 def _device(heartbeat: Heartbeat) -> str:
     return f"{heartbeat.device.kind} {heartbeat.device.name}"
 
 
-def _paces(heartbeat: Heartbeat) -> dict[str, Pace]:
-    """What a runner has measured, by shape."""
-    measured = ((shape, _measured(shape, heartbeat.times)) for shape in heartbeat.times.steps)
-    return {shape: pace for shape, pace in measured if pace is not None}
-
-
-def _measured(shape: str, times: MeasuredTimes) -> Pace | None:
-    """Its times beside and after the steps are 0 until they are known."""
-    steps = times.steps.get(shape)
-    if not steps or min(steps.values()) <= 0:
-        return None
-    return Pace(steps, times.beside.get(shape, 0.0), MEASURED, times.after.get(shape, 0.0))
-
-
-def _nearest(shape: Needs, paces: Mapping[str, Pace]) -> Pace | None:
-    """The pace of a shape, or that of the nearest size of its model, scaled by the pixels."""
-    if (exact := paces.get(shape.batch_shape)) is not None:
-        return exact
-    pixels = shape.width_px * shape.height_px * shape.frames
-    sizes = ((abs(log(pixels / other)), pixels / other, pace) for other, pace in _of_model(shape.model_id, paces))
-    found = min(sizes, key=lambda size: size[:2], default=None)
-    return None if found is None else found[2].scaled(found[1])
-
-
-def _of_model(model_id: str, paces: Mapping[str, Pace]) -> Iterator[tuple[int, Pace]]:
-    for shape, pace in paces.items():
-        of_model, pixels = _parsed(shape)
-        if of_model == model_id and pixels:
-            yield pixels, pace
-
-
-@lru_cache(maxsize=4096)
-def _parsed(shape: str) -> tuple[str, int]:
-    """Model and pixels of a shape, of all frames; 0 pixels where another release has written it otherwise.
-
-    >>> _parsed("tiny 64x32"), _parsed("wan 64x32x5")
-    (('tiny', 2048), ('wan', 10240))
-    """
-    model_id, _, size = shape.rpartition(" ")
-    sides = size.split("x")
-    return model_id, prod(map(int, sides)) if all(side.isdecimal() for side in sides) else 0
-
-
-def _median(paces: list[Pace]) -> Pace:
-    return sorted(paces, key=lambda pace: pace.run_seconds(1, 1.0))[len(paces) // 2]
-
-
-def guessed(shape: Needs, device_kind: str) -> Pace:
-    """The pace of a shape of which nothing was measured."""
-    a_pixel = GUESSED_SECONDS_A_PIXEL.get(device_kind, GUESSED_SECONDS_A_PIXEL["cpu"])
-    return Pace({1: a_pixel * shape.width_px * shape.height_px * shape.frames}, 0.0, GUESSED)
+def _of(times: MeasuredTimes, shape: str) -> tuple[object, ...]:
+    return times.steps.get(shape), times.beside.get(shape), times.after.get(shape)

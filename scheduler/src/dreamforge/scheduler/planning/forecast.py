@@ -4,19 +4,20 @@ Each job takes the runner that ends it soonest, whether that is free now or not,
 still to come (new jobs, failures, priorities that change) is not foreseen.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from math import isinf
+from math import inf, isinf
 
 from dreamforge.contracts.events import EstimateSource
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.forecasts import Forecast, ForecastAnswer, SecondsRange
-from dreamforge.contracts.placement import Models, Needs, RunnerLoad, least_bytes, tier_on
+from dreamforge.contracts.placement import Models, Needs, least_bytes, tier_on
 from dreamforge.contracts.queue_control import hold_of
 from dreamforge.scheduler.planning.calibration import Calibration
 from dreamforge.scheduler.planning.capacity import FleetCapacity
 from dreamforge.scheduler.planning.fairness import Ageing
+from dreamforge.scheduler.planning.fleet_index import FleetIndex
 from dreamforge.scheduler.planning.open_job import OpenJob, Stage
 from dreamforge.scheduler.planning.plan import rank_behind_smaller
 from dreamforge.scheduler.planning.snapshot import Snapshot
@@ -42,15 +43,14 @@ class QueueForecast:
 
     @staticmethod
     def of(
-        fleet: Iterable[RunnerLoad],
+        index: FleetIndex,
         snapshot: Snapshot,
-        models: Models,
         now: datetime,
         calibration: Calibration,
         until: str | None = None,
     ) -> "QueueForecast":
         """Place jobs until that of this id is placed; None: as many as are looked at."""
-        found = QueueForecast(FleetCapacity(fleet, snapshot, models, now), snapshot, now, calibration)
+        found = QueueForecast(FleetCapacity(index, snapshot, now), snapshot, now, calibration)
         for place, (job, expected) in zip(range(JOBS_MAX), found._course(), strict=False):
             found.placed[job.job_id] = (expected, place)
             if job.job_id == until:
@@ -83,7 +83,10 @@ class QueueForecast:
     def _is_known(self, shape: Needs) -> bool:
         """Whether some runner can take it, and some runner has measured its model."""
         known = shape.model_id in self.capacity.models and self.capacity.timelines.knows(shape)
-        return known and bool(self.capacity.runners_for(shape))
+        return known and self._is_able(shape)
+
+    def _is_able(self, shape: Needs) -> bool:
+        return next(self.capacity.runners_for(shape), None) is not None
 
     def _rank(self, job: OpenJob, ageing: Ageing) -> tuple[float, str]:
         rank = ageing.rank(job.priority, job.demand.requested_at)
@@ -92,16 +95,16 @@ class QueueForecast:
 
     def _soonest(self, job: OpenJob) -> Expected:
         """The runner that ends it soonest of all."""
-        ranking, timelines = self.capacity.ranking(job.demand), self.capacity.timelines
-        now, later = (
-            None if name is None else timelines.expected(job.demand, name)
-            for name in (ranking.first_now(), ranking.first_later())
-        )
-        found = [each for each in (now, later) if each is not None]
-        chosen = min(found, key=lambda each: each.end_seconds)
+        now = self.capacity.soonest_now(job.demand)
+        later = self.capacity.soonest_later(job.demand, inf if now is None else now.end_seconds)
+        chosen = later or now or self._unknown(job)
         if now is not None and now is not chosen:
             self._idle[job.job_id] = now
         return chosen
+
+    def _unknown(self, job: OpenJob) -> Expected:
+        """All that can take it are busy with jobs of which nothing was promised."""
+        return self.capacity.timelines.expected(job.demand, next(self.capacity.runners_for(job.demand.shape)))
 
     def _of_queued(self, job: OpenJob, expected: Expected, ahead: int) -> Forecast:
         idle = self._idle.get(job.job_id)
@@ -151,7 +154,7 @@ class QueueForecast:
             return "it waits for its retry, or is held"
         if not capacity.loads:
             return "no runner is alive"
-        if shape.model_id not in capacity.models or not capacity.runners_for(shape):
+        if shape.model_id not in capacity.models or not self._is_able(shape):
             return f"no runner that is alive can take it{_bytes_note(shape, capacity.models)}"
         if not capacity.timelines.knows(shape):
             return "no runner has measured its model yet"

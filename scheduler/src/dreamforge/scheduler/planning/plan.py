@@ -10,20 +10,26 @@ runner with the most free memory that could take it is reserved for it, or small
 
 Where a runner renders several images of a job's kind in one run, jobs of the same kind go along with it into the same
 slot, in the order of the tenants' turns. Each is charged as if it had gone alone.
+
+What a plan reads of the fleet is an index that is kept from one plan to the next (`plan_from`), or made for one
+(`plan`); of the runners and of the queue it looks only at what can change the outcome. A property test compares it with
+a plan that looks at everything.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from math import ceil
+from math import ceil, fsum
 
 from dreamforge.contracts.events import Candidate, Decision, EstimateSource, RenderGroup
 from dreamforge.contracts.jobs.attempts import AssignJob
 from dreamforge.contracts.placement import Models, Needs, RunnerLoad
 from dreamforge.scheduler.planning.capacity import FleetCapacity
 from dreamforge.scheduler.planning.fairness import Ageing
+from dreamforge.scheduler.planning.fleet_index import FleetIndex
 from dreamforge.scheduler.planning.open_job import JobDemand, OpenJob, promised_end
+from dreamforge.scheduler.planning.placeable import PlaceableShapes
 from dreamforge.scheduler.planning.queue import Place
 from dreamforge.scheduler.planning.snapshot import Snapshot
 from dreamforge.scheduler.planning.timelines import Expected
@@ -108,10 +114,16 @@ def plan(
     Applying the plan (`Snapshot.promise` of each) and planning again gives nothing more, unless
     `assignments_max` cut the plan short.
     """
-    capacity = FleetCapacity(fleet, snapshot, models, now)
-    if not capacity.open or not len(snapshot.queue):
+    return plan_from(FleetIndex.of(fleet, models), snapshot, now, policy)
+
+
+def plan_from(
+    index: FleetIndex, snapshot: Snapshot, now: datetime, policy: PlanPolicy = PlanPolicy()
+) -> tuple[PlannedAssignment, ...]:
+    """The same from an index of the fleet, which is only read."""
+    if not index.open or not len(snapshot.queue):
         return ()
-    return tuple(_Planner(capacity, snapshot, now, policy).assignments())
+    return tuple(_Planner(FleetCapacity(index, snapshot, now), snapshot, now, policy).assignments())
 
 
 class _Planner:
@@ -125,21 +137,27 @@ class _Planner:
         self._policy = policy
         self._turns = Turns(snapshot.queue, snapshot.jobs)
         self._reserve()
-        self._placeable = {shape for shape in self._queue.shapes() if capacity.can_take(shape)}
+        self._placeable = PlaceableShapes(capacity)
         self._waiting: Counter[Needs] = Counter()
-        self._ranks: dict[str, Place] = {}
 
     def _reserve(self) -> None:
         """Reserve runners for shapes that no runner can take now and whose best job has become urgent."""
-        stuck = [shape for shape in self._queue.shapes() if not self._capacity.can_take(shape)]
-        able = [(self._queue.best(shape), shape) for shape in stuck if self._capacity.able(shape)]
-        for (_, job_id), shape in sorted(able, key=lambda pair: pair[0]):
-            if self._priority(self._snapshot.jobs[job_id]) >= self._policy.reserve_at_priority:
-                self._capacity.reserve(shape)
+        if not (partly := self._capacity.partly_used()):
+            return
+        urgent = sorted((place, shape) for shape in self._queue.shapes() if (place := self._urgent(shape)))
+        stuck = [shape for _, shape in urgent if not self._capacity.can_take(shape)]
+        for shape in stuck:
+            self._capacity.reserve(shape, partly)
+
+    def _urgent(self, shape: Needs) -> Place | None:
+        """The best job of a shape, if that is urgent."""
+        place = self._queue.best(shape)
+        priority = self._priority(self._snapshot.jobs[place[1]])
+        return place if priority >= self._policy.reserve_at_priority else None
 
     def assignments(self) -> Iterable[PlannedAssignment]:
         left = self._policy.assignments_max
-        while left and self._is_room and (tenant := self._turns.next(self._placeable)) is not None:
+        while left and self._capacity.open and (tenant := self._turns.next(self._placeable)) is not None:
             found = self._next(tenant)
             if found is None:
                 self._turns.pass_over()  # capacity only shrinks while planning: no job of this tenant fits any more
@@ -153,27 +171,25 @@ class _Planner:
             yield from self._assign(jobs, place)
             left -= len(jobs)
 
-    @property
-    def _is_room(self) -> bool:
-        return bool(self._placeable and self._capacity.open)
-
     def _next(self, tenant: str) -> tuple[OpenJob, ChosenRunner] | None:
         """The tenant's best job that fits a runner, and where it goes."""
-        while (heads := self._turns.heads(tenant, self._placeable)) and self._is_room:
-            (_, job_id), shape = min(heads, key=self._rank)
-            job = self._snapshot.jobs[job_id]
+        while (job := self._best(tenant)) is not None:
             if (place := self._place(job)) is not None:
                 return job, place
-            self._placeable.discard(shape)
+            self._placeable.discard(job.demand.shape)
         return None
 
-    def _rank(self, head: tuple[Place, Needs]) -> Place:
-        (rank, job_id), _ = head
-        if (found := self._ranks.get(job_id)) is not None:
-            return found
-        seconds = self._capacity.timelines.quickest_seconds(self._snapshot.jobs[job_id].demand)
-        found = self._ranks[job_id] = (rank_behind_smaller(rank, seconds, self._queue.ageing), job_id)
-        return found
+    def _best(self, tenant: str) -> OpenJob | None:
+        """Of the heads of its lines that with the best rank, behind smaller ones."""
+        quickest, ageing = self._capacity.timelines.quickest_seconds, self._queue.ageing
+        best: Place | None = None
+        for (rank, job_id), _ in self._turns.heads(tenant, self._placeable):
+            if best is not None and rank > best[0]:
+                break  # no time makes it better than its rank
+            seconds = quickest(self._snapshot.jobs[job_id].demand)
+            place = (rank_behind_smaller(rank, seconds, ageing), job_id)
+            best = place if best is None else min(best, place)
+        return None if best is None else self._snapshot.jobs[best[1]]
 
     def _place(self, job: OpenJob) -> ChosenRunner | None:
         """The runner that ends a job soonest, if any can take it now: that one, or one that is worth waiting for."""
@@ -185,23 +201,18 @@ class _Planner:
         if not self._capacity.timelines.knows(demand.shape):
             best = self._capacity.best(demand.shape)
             return None if best is None else ChosenRunner(best, None)
-        if not self._capacity.can_take(demand.shape):
+        if (chosen := self._capacity.soonest_now(demand)) is None:
             return None
-        ranking = self._capacity.ranking(demand)
-        now, later = (self._expected(demand, name) for name in (ranking.first_now(), ranking.first_later()))
-        if now is None:
-            return None
-        chosen = later if later is not None and self._is_worth_waiting(job, now, later) else now
+        chosen = self._worth_waiting_for(job, chosen) or chosen
         return ChosenRunner(self._capacity.candidate(demand.shape, chosen.runner_id), chosen)
 
-    def _expected(self, demand: JobDemand, runner_id: str | None) -> Expected | None:
-        return None if runner_id is None else self._capacity.timelines.expected(demand, runner_id)
-
-    def _is_worth_waiting(self, job: OpenJob, idle: Expected, busy: Expected) -> bool:
-        if EstimateSource.GUESSED in (idle.source, busy.source):
-            return False
-        gains = busy.end_seconds < (1 - self._policy.wait_gain) * idle.end_seconds
-        return gains and self._waited_seconds(job) < self._policy.wait_factor * idle.end_seconds
+    def _worth_waiting_for(self, job: OpenJob, idle: Expected) -> Expected | None:
+        """The busy runner that ends a job so much sooner than an idle one that it waits; no guess is waited for."""
+        waited_too_long = self._waited_seconds(job) >= self._policy.wait_factor * idle.end_seconds
+        if waited_too_long or idle.source is EstimateSource.GUESSED:
+            return None
+        busy = self._capacity.soonest_later(job.demand, (1 - self._policy.wait_gain) * idle.end_seconds)
+        return None if busy is None or busy.source is EstimateSource.GUESSED else busy
 
     def _wait(self, jobs: Sequence[OpenJob], place: ChosenRunner) -> None:
         """They wait for a runner that is busy. Of each shape, only so many do in one plan."""
@@ -229,15 +240,19 @@ class _Planner:
         would end one such job before this run of all of them.
         """
         waiting = demand.images + self._turns.images_of_kin(demand)
+        if waiting == demand.images:
+            return waiting
         if place.expected is None:
             return min(images, -(-waiting // max(1, self._capacity.count_able_now(demand.shape))))
         timelines, name = self._capacity.timelines, place.candidate.runner_id
         whole = timelines.expected(demand, name, min(images, waiting))
-        sooner = (runner for end, _, runner, _ in self._capacity.ranking(demand).all() if end <= whole.end_seconds)
-        runs = {runner: timelines.expected(demand, runner).run_seconds for runner in (name, *sooner)}
-        rates = {runner: 1 / max(seconds, TINY_SECONDS) for runner, seconds in runs.items()}
-        own = rates[name]
-        return min(images, ceil(waiting * own / sum(rates.values())))
+        alone = {runner: timelines.expected(demand, runner) for runner in self._capacity.runners_for(demand.shape)}
+        rates = {
+            runner: 1 / max(expected.run_seconds, TINY_SECONDS)
+            for runner, expected in alone.items()
+            if runner == name or expected.end_seconds <= whole.end_seconds
+        }
+        return min(images, ceil(waiting * rates[name] / fsum(rates.values())))
 
     def _assign(self, jobs: Sequence[OpenJob], place: ChosenRunner) -> Iterable[PlannedAssignment]:
         """All jobs of one slot."""
@@ -247,7 +262,7 @@ class _Planner:
         first = self._capacity.need(shape, runner_id, chosen.tier)
         beside = [self._capacity.need_beside(shape, chosen.tier, job.demand.images) for job in jobs[1:]]
         decisions = [
-            _with_others(self._decision(job, need, expected), runner_id, len(beside))
+            with_others(self._decision(job, need, expected), runner_id, len(beside))
             for job, need in zip(jobs, (first, *beside), strict=True)
         ]
         if expected is not None:
@@ -291,7 +306,7 @@ def rank_behind_smaller(rank: float, seconds: float, ageing: Ageing) -> float:
     return rank + min(seconds, LEVEL_MAX * ageing.level_seconds)
 
 
-def _with_others(decision: Decision, runner_id: str, others: int) -> Decision:
+def with_others(decision: Decision, runner_id: str, others: int) -> Decision:
     """A decision that says how many other jobs the runner renders together with this one."""
     if not others:
         return decision

@@ -1,11 +1,14 @@
 """Everything one plan depends on, as one JSON value: it can be captured, attached to a bug report and replayed."""
 
+from collections.abc import Iterable
+
 from pydantic import AwareDatetime, TypeAdapter
 
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Value
 from dreamforge.contracts.placement import RunnerLoad
 from dreamforge.scheduler.planning.fairness import Ageing
+from dreamforge.scheduler.planning.fleet_index import load_of
 from dreamforge.scheduler.planning.open_job import OpenJob
 from dreamforge.scheduler.planning.plan import PlannedAssignment, PlanPolicy, plan
 from dreamforge.scheduler.planning.snapshot import Snapshot
@@ -66,13 +69,6 @@ class PlanningInput(Value):
 ASSIGNMENTS: TypeAdapter[tuple[PlannedAssignment, ...]] = TypeAdapter(tuple[PlannedAssignment, ...])
 
 
-def loads_of(fleet: tuple[Heartbeat, ...], snapshot: Snapshot) -> list[RunnerLoad]:
-    """The live runners, each with the attempts and the memory that are assigned to it, without those that end."""
-    loads = []
-    for heartbeat in fleet:
-        placed = snapshot.placed_on(heartbeat.runner_id).values()
-        ending = {(each.job_id, each.attempt) for each in heartbeat.ending}
-        counted = [job for job in placed if (job.job_id, job.attempt) not in ending]
-        reserved_bytes = sum(job.reserved_bytes for job in counted)
-        loads.append(RunnerLoad(heartbeat, reserved_bytes, len(counted), len(placed) - len(counted)))
-    return loads
+def loads_of(fleet: Iterable[Heartbeat], snapshot: Snapshot) -> list[RunnerLoad]:
+    """The live runners, each with what the fold of the log has placed on it."""
+    return [load_of(heartbeat, snapshot.placed_on(heartbeat.runner_id).values()) for heartbeat in fleet]

@@ -1,73 +1,120 @@
-"""The runners that could do one kind of job, the one that ends it soonest first, while a plan fills them. Pure.
+"""The open runners by how well they would do one kind of job, as deep as a plan asks. Pure.
 
-Two heaps: those that can take it now, and those that could once they are free. What a plan gives to a runner only makes
-its end later, so an entry is looked at again when it is on top, and not before.
+`order` has them by a bound that none of them can do better than. Runners are looked at one by one in that order, until
+no other can be better than those that were found. What a plan gives to a runner only makes it worse, so an entry is
+looked at again when it is the first, and not before. The exception, a runner of several slots that is about to hold one
+more model, is told by `sooner`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from heapq import heapify, heappop, heappush
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from heapq import heappop, heappush, nsmallest
 
 Entry = tuple[float, float, str, int]
-"""When the runner would end the job, its score turned round, its id, and its version when this was computed."""
+"""Two keys (by time: the end and the score turned round), the runner, and its version when this was computed."""
+# Bounds and ends are sums of the same numbers in another order.
+ROUNDING = 1.0 - 1e-9
 
 
 class Ranking:
-    """`scores` has none for a runner that cannot take the job now; a version changes whenever its runner does."""
+    """`judge` gives the two keys of a runner and whether it can take the job now; None: never, or it is not open."""
 
     def __init__(
         self,
-        runners: Iterable[str],
-        scores: Callable[[str], float | None],
-        ends: Callable[[str], float],
+        order: Sequence[tuple[float, str]],
+        least: float,
+        judge: Callable[[str], tuple[float, float, bool] | None],
         versions: Mapping[str, int],
+        sooner: Sequence[str] = (),
     ) -> None:
-        self._scores, self._ends, self._versions = scores, ends, versions
+        self._order, self._least, self._judge, self._versions = order, least, judge, versions
+        self._sooner, self._told = sooner, 0
+        self._next = 0
         self._now: list[Entry] = []
         self._later: list[Entry] = []
-        for name in runners:
-            entry = self._entry(name)
-            self._heap_of(entry).append(entry)
-        heapify(self._now)
-        heapify(self._later)
 
-    def first_now(self) -> str | None:
-        """The runner that ends it soonest of those that can take it now."""
-        return self._first(self._now)
+    def first(self, count: int) -> list[Entry]:
+        """The best that can take the job now, the best first."""
+        self._read_sooner()
+        if count == 1:
+            return self._first()
+        found = self._best(count)
+        while self._next < len(self._order) and (len(found) < count or self._bound() <= found[-1][0]):
+            limit = found[-1][0] if len(found) == count else None
+            self._look(limit)
+            found = self._best(count)
+        return found
 
-    def first_later(self) -> str | None:
-        """The runner that ends it soonest of those that would have to be waited for."""
-        return self._first(self._later)
+    def all_now(self) -> list[Entry]:
+        """All that can take the job now, in no order."""
+        self._read_sooner()
+        while self._next < len(self._order):
+            self._see()
+        return self._current(self._now)
 
-    def able_now(self) -> list[Entry]:
-        """All that can take it now, in no order."""
-        scores, versions = self._scores, self._versions
-        return [
-            entry if entry[3] == versions[entry[2]] else self._entry(entry[2])
-            for entry in self._now
-            if entry[3] == versions[entry[2]] or scores(entry[2]) is not None  # most that changed were filled
-        ]
+    def first_later(self, below: float) -> Entry | None:
+        """Of the open ones that cannot take it now, the one that ends it soonest, and before that."""
+        self._read_sooner()
+        while self._next < len(self._order) and self._bound() < below:
+            self._see()
+        found = min(self._current_later(), default=None)
+        return found if found is not None and found[0] < below else None
 
-    def all(self) -> Iterator[Entry]:
-        """All that can take it now or later, in no order."""
-        for heap in (self._now, self._later):
-            yield from self._current(heap)
+    def _first(self) -> list[Entry]:
+        while True:
+            top = self._top()
+            if self._next == len(self._order) or (top is not None and self._bound() > top[0]):
+                return [] if top is None else [top]
+            self._see()
 
-    def _current(self, heap: list[Entry]) -> Iterator[Entry]:
-        versions = self._versions
-        return (entry if entry[3] == versions[entry[2]] else self._entry(entry[2]) for entry in heap)
+    def _look(self, limit: float | None) -> None:
+        """See some more; all of those that may be better than the limit."""
+        self._see()
+        while self._next < len(self._order) and (limit is None or self._bound() <= limit):
+            self._see()
+            if limit is None and len(self._now) % 16 == 0:
+                return
 
-    def _first(self, heap: list[Entry]) -> str | None:
+    def _bound(self) -> float:
+        return (self._order[self._next][0] + self._least) * ROUNDING
+
+    def _see(self) -> None:
+        name = self._order[self._next][1]
+        self._next += 1
+        self._put(name)
+
+    def _read_sooner(self) -> None:
+        while self._told < len(self._sooner):
+            self._put(self._sooner[self._told])
+            self._told += 1
+
+    def _put(self, name: str) -> None:
+        if (keys := self._judge(name)) is not None:
+            first, second, now = keys
+            heappush(self._now if now else self._later, (first, second, name, self._versions.get(name, 0)))
+
+    def _top(self) -> Entry | None:
+        heap, versions = self._now, self._versions
         while heap:
-            if heap[0][3] == self._versions[heap[0][2]]:
-                return heap[0][2]
-            entry = self._entry(heappop(heap)[2])
-            heappush(self._heap_of(entry), entry)
+            if heap[0][3] == versions.get(heap[0][2], 0):
+                return heap[0]
+            self._put(heappop(heap)[2])
         return None
 
-    def _heap_of(self, entry: Entry) -> list[Entry]:
-        return self._now if entry[1] <= 0.0 else self._later
+    def _best(self, count: int) -> list[Entry]:
+        return nsmallest(count, self._current(self._now))
 
-    def _entry(self, name: str) -> Entry:
-        """A runner that cannot take the job now has no score: 1 stands for that, since all others are turned round."""
-        score = self._scores(name)
-        return (self._ends(name), 1.0 if score is None else -score, name, self._versions[name])
+    def _current(self, heap: list[Entry]) -> list[Entry]:
+        versions = self._versions
+        fresh = {entry[2]: entry for entry in heap if entry[3] == versions.get(entry[2], 0)}
+        stale = {entry[2] for entry in heap if entry[2] not in fresh}
+        return [*fresh.values(), *self._judged_again(stale, heap is self._now)]
+
+    def _judged_again(self, names: set[str], now: bool) -> Iterator[Entry]:
+        for name in names:
+            if (keys := self._judge(name)) is not None and keys[2] is now:
+                yield keys[0], keys[1], name, self._versions.get(name, 0)
+
+    def _current_later(self) -> list[Entry]:
+        """Also those that could take it when they were looked at, and cannot any more."""
+        stale = [entry for entry in self._now if entry[3] != self._versions.get(entry[2], 0)]
+        return [*self._current(self._later), *self._judged_again({entry[2] for entry in stale}, now=False)]

@@ -39,6 +39,7 @@ from dreamforge.scheduler.planning.open_job import (
     touched,
     withdrawn,
 )
+from dreamforge.scheduler.planning.placed_jobs import PlacedJobs
 from dreamforge.scheduler.planning.queue import Queue
 
 # These change nothing that planning reads, so their payload is not even parsed.
@@ -48,7 +49,6 @@ NO_COURSE = JobCourse()
 # every other fold refuses what comes of it.
 OVER_KEPT = 10_000
 KEPT_PROMISES_MAX = 4096
-NO_JOBS: Mapping[str, OpenJob] = {}
 
 
 class Snapshot:
@@ -60,7 +60,7 @@ class Snapshot:
         self.held_queues: Mapping[str, datetime] = {}
         self._tenants: Mapping[str, TenantState] = {}
         self._over: dict[str, None] = {}
-        self._placed: dict[str, dict[str, OpenJob]] = {}
+        self._placed = PlacedJobs()
         self._waiting: list[tuple[datetime, str]] = []
         self._new_waits: dict[str, None] = {}
         self._deadlines: list[tuple[datetime, str]] = []
@@ -68,12 +68,20 @@ class Snapshot:
 
     def placed_on(self, runner_id: str) -> Mapping[str, OpenJob]:
         """Jobs that are promised or assigned to a runner or run there, by id."""
-        return self._placed.get(runner_id, NO_JOBS)
+        return self._placed.on(runner_id)
 
     @property
     def runners_in_use(self) -> tuple[str, ...]:
         """Runners with at least one such job, live or not."""
-        return tuple(self._placed)
+        return self._placed.runners
+
+    def moved(self) -> list[str]:
+        """Runners whose jobs have changed since the last call."""
+        return self._placed.moved()
+
+    def by_end(self, now: datetime) -> Iterator[tuple[float, str]]:
+        """The jobs on runners that were promised an end: seconds between that and now, and the runner; least first."""
+        return self._placed.by_end(now)
 
     def apply(self, subject: str, headers: Mapping[str, str], data: bytes, sequence: int) -> MalformedEvent | None:
         """Fold one message. Returns the error of one that cannot be read or is refused, which the fold has skipped."""
@@ -208,7 +216,8 @@ class Snapshot:
 
     def _put(self, old: OpenJob | None, new: OpenJob | None) -> None:
         if old is not None and new is not None and _same_place(old, new):
-            self.jobs[new.job_id] = self._placed[new.runner_id][new.job_id] = new
+            self.jobs[new.job_id] = new
+            self._placed.put(new)
             return
         if old is not None:
             self._unindex(old)
@@ -229,7 +238,7 @@ class Snapshot:
             insort(self._waiting, (job.retry_at, job.job_id))
             self._new_waits[job.job_id] = None
         elif job.on_runner:
-            self._placed.setdefault(job.runner_id, {})[job.job_id] = job
+            self._placed.put(job)
 
     def _unindex(self, job: OpenJob) -> None:
         deadline, stage = job.deadline, job.stage
@@ -242,10 +251,7 @@ class Snapshot:
             del self._waiting[bisect_left(self._waiting, (job.retry_at, job.job_id))]
             self._new_waits.pop(job.job_id, None)
         elif job.on_runner:
-            held = self._placed[job.runner_id]
-            del held[job.job_id]
-            if not held:
-                del self._placed[job.runner_id]
+            self._placed.remove(job)
 
 
 def _same_place(old: OpenJob, new: OpenJob) -> bool:

@@ -5,7 +5,7 @@ what has overrun its promise is expected to take as long again as it is late, so
 longer than it is wrong.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import heapify, heapreplace
@@ -13,8 +13,9 @@ from math import inf, isinf
 from typing import Any
 
 from dreamforge.contracts.events import EstimateSource
-from dreamforge.contracts.placement import Models, Needs, RunnerLoad
-from dreamforge.scheduler.planning.fleet_times import GUESSED, FleetTimes, Pace
+from dreamforge.contracts.placement import Needs, RunnerLoad
+from dreamforge.scheduler.planning.fleet_index import FleetIndex
+from dreamforge.scheduler.planning.measured_pace import GUESSED, Pace, SizeOfModel
 from dreamforge.scheduler.planning.open_job import JobDemand, OpenJob
 from dreamforge.scheduler.planning.snapshot import Snapshot
 
@@ -50,45 +51,16 @@ class Expected:
         return {"starts_in_seconds": start, "ends_in_seconds": end, "estimate": self.source}
 
 
-@dataclass(slots=True)
-class _Row:
-    """A shape on a runner, as things stand there.
-
-    A runner that has measured nothing of the kind is expected to be as fast as the fastest that has: so it gets its
-    first job, and is measured.
-    """
-
-    pace: Pace
-    source: EstimateSource
-    load_seconds: float
-    together: int
-    step_seconds: float
-    """Of one image alone."""
-
-    def run_seconds(self, demand: JobDemand, images: int) -> float:
-        """Of so many images of such a job, without the load."""
-        together = 1 if demand.batch_key is None else min(self.together, images)
-        return self.pace.run_seconds(images, demand.steps, together)
-
-
 class Timelines:
-    """The runners of one plan. What was asked once is kept until its runner changes."""
+    """The runners of one plan. What was asked of a runner once is kept until the plan gives it something."""
 
-    def __init__(self, fleet: Iterable[RunnerLoad], snapshot: Snapshot, models: Models, now: datetime) -> None:
-        loads = {load.heartbeat.runner_id: load for load in fleet}
-        self._beats = {name: load.heartbeat for name, load in loads.items()}
-        self.times = FleetTimes(self._beats.values(), models)
-        self._models = models
+    def __init__(self, index: FleetIndex, snapshot: Snapshot, now: datetime) -> None:
+        self.times = index.times
+        self.sooner: list[str] = []
+        """Runners that may end a job sooner than before: of several slots, about to hold one more model."""
+        self._index, self._snapshot, self._now = index, snapshot, now
         self._lanes: dict[str, list[float]] = {}
         self._held: dict[str, frozenset[str]] = {}
-        self._rows: dict[Needs, dict[str, _Row]] = {}
-        self._fastest: dict[Needs, Pace | None] = {}
-        if self.times.measured:
-            for name, load in loads.items():
-                placed = snapshot.placed_on(name)
-                self._lanes[name] = _lanes(load, placed, now)
-                coming = {job.demand.shape.model_id for job in placed.values()}
-                self._held[name] = frozenset((*load.heartbeat.resident_model_ids, *coming))
 
     @property
     def measured(self) -> bool:
@@ -97,80 +69,101 @@ class Timelines:
 
     def expected(self, demand: JobDemand, runner_id: str, images: int | None = None) -> Expected:
         """The job's course on a runner that can take it; with others, of so many `images` in all."""
-        row = self._row(demand.shape, runner_id)
-        start = self._lanes[runner_id][0] + row.load_seconds
-        after = row.pace.after_seconds
-        end = start + row.run_seconds(demand, demand.images if images is None else images) + after
-        return Expected(runner_id, start, end, row.load_seconds, row.source, after)
+        images = demand.images if images is None else images
+        pace, source = self._pace(SizeOfModel.of(demand.shape), demand.shape, runner_id)
+        load_seconds = self.load_seconds(demand.shape.model_id, runner_id)
+        together = self._together(demand, runner_id, images)
+        start = self._lanes_of(runner_id)[0] + load_seconds
+        end = start + pace.run_seconds(images, demand.steps, together) + pace.after_seconds
+        return Expected(runner_id, start, end, load_seconds, source, pace.after_seconds)
 
-    def ends(self, demand: JobDemand) -> Callable[[str], float]:
+    def ends(self, demand: JobDemand, size: SizeOfModel) -> Callable[[str], float]:
         """When each runner would end such a job, as things stand when that is asked."""
-        lanes, rows = self._lanes, self._rows.setdefault(demand.shape, {})
-        images, steps, alone = demand.images, demand.steps, demand.batch_key is None or demand.images == 1
+        shape, images, steps = demand.shape, demand.images, demand.steps
+        model_id, alone = shape.model_id, demand.batch_key is None or images == 1
+        fastest, pace_of, lanes = self.times.fastest(shape), self.times.pace_of, self._lanes
 
         def end(name: str) -> float:  # asked some thousand times a plan
-            row = rows.get(name) or self._row(demand.shape, name)
-            if alone or row.together == 1:
-                run_seconds = images * (steps * row.step_seconds + row.pace.beside_seconds)
-            else:
-                run_seconds = row.run_seconds(demand, images)
-            return lanes[name][0] + row.load_seconds + run_seconds + row.pace.after_seconds
+            pace = pace_of(size, shape, name)
+            if pace.source is GUESSED:
+                pace = fastest or pace
+            together = 1 if alone else self._together(demand, name, images)
+            run_seconds = images * (steps * pace.step_seconds(together) + pace.beside_seconds)
+            start = (lanes.get(name) or self._lanes_of(name))[0] + self.load_seconds(model_id, name)
+            return start + run_seconds + pace.after_seconds
 
         return end
 
-    def source(self, shape: Needs, runner_id: str) -> EstimateSource:
+    def free_in_seconds(self, runner_id: str) -> float:
+        """When a runner has its next slot free."""
+        return self._lanes_of(runner_id)[0]
+
+    def least_seconds(self, demand: JobDemand, size: SizeOfModel) -> float:
+        """No runner takes less for the steps of such a job."""
+        return self.times.least_seconds(size, demand.images, demand.steps)
+
+    def source(self, size: SizeOfModel, shape: Needs, runner_id: str) -> EstimateSource:
         """What the times of a shape on a runner follow from."""
-        return self._row(shape, runner_id).source
+        return self.times.pace_of(size, shape, runner_id).source
 
     def quickest_seconds(self, demand: JobDemand) -> float:
         """How long a job takes on the fastest runner that has measured its kind; 0 if none has."""
-        pace = self._fastest_of(demand.shape) if self.measured else None
+        pace = self.times.fastest(demand.shape) if self.measured else None
         return pace.run_seconds(demand.images, demand.steps) if pace else 0.0
 
     def take(self, demand: JobDemand, expected: Expected) -> None:
         """A runner gets a job, now or later: its next slot is free when the last image is rendered."""
         name, model_id = expected.runner_id, demand.shape.model_id
-        heapreplace(self._lanes[name], expected.end_seconds - expected.after_seconds)
-        if model_id not in self._held[name]:
+        lanes = self._lanes_of(name)
+        heapreplace(lanes, expected.end_seconds - expected.after_seconds)
+        if model_id not in self._held_of(name):
             self._held[name] = self._with(name, model_id)
-            for shape, rows in self._rows.items():
-                if (row := rows.get(name)) is not None:
-                    row.load_seconds = self._load_seconds(shape, name)
+            if len(lanes) > 1:
+                self.sooner.append(name)
 
     def knows(self, shape: Needs) -> bool:
         """Whether any runner has measured this shape, or one that it can be scaled from."""
-        return self.measured and self._fastest_of(shape) is not None
+        return self.measured and self.times.fastest(shape) is not None
 
-    def _row(self, shape: Needs, name: str) -> _Row:
-        rows = self._rows.setdefault(shape, {})
-        if (row := rows.get(name)) is None:
-            pace = self.times.pace(shape, name)
-            together = self._beats[name].batch_bound(shape.batch_shape)
-            effective = (self._fastest_of(shape) if pace.source is GUESSED else None) or pace
-            row = rows[name] = _Row(
-                effective, pace.source, self._load_seconds(shape, name), together, effective.step_seconds()
-            )
-        return row
+    def load_seconds(self, model_id: str, runner_id: str) -> float:
+        """How long a runner loads a model that it does not hold then."""
+        held = self._held.get(runner_id) or self._held_of(runner_id)
+        return 0.0 if model_id in held else self.times.load_seconds(model_id, runner_id)
 
-    def _load_seconds(self, shape: Needs, name: str) -> float:
-        return 0.0 if shape.model_id in self._held[name] else self.times.load_seconds(shape.model_id, name)
+    def _pace(self, size: SizeOfModel, shape: Needs, name: str) -> tuple[Pace, EstimateSource]:
+        """A runner that has measured nothing of the kind is expected to be as fast as the fastest that has: so it gets
+        its first job, and is measured.
+        """
+        pace = self.times.pace_of(size, shape, name)
+        return ((self.times.fastest(shape) or pace) if pace.source is GUESSED else pace), pace.source
 
-    def _fastest_of(self, shape: Needs) -> Pace | None:
-        if shape not in self._fastest:
-            measured = self.times.fastest_measured(shape)
-            paces = (self.times.pace(shape, name) for name in ((measured,) if measured else self._beats))
-            known = (pace for pace in paces if pace.source is not GUESSED)
-            self._fastest[shape] = min(known, key=lambda pace: pace.run_seconds(1, 1.0), default=None)
-        return self._fastest[shape]
+    def _together(self, demand: JobDemand, name: str, images: int) -> int:
+        """How many images of such a job are in one run."""
+        if demand.batch_key is None:
+            return 1
+        return min(self._index.loads[name].heartbeat.batch_bound(demand.shape.batch_shape), images)
+
+    def _lanes_of(self, name: str) -> list[float]:
+        if (lanes := self._lanes.get(name)) is None:
+            placed = self._snapshot.placed_on(name)
+            lanes = self._lanes[name] = lanes_of(self._index.loads[name], placed, self._now)
+        return lanes
+
+    def _held_of(self, name: str) -> frozenset[str]:
+        if (held := self._held.get(name)) is None:
+            coming = {job.demand.shape.model_id for job in self._snapshot.placed_on(name).values()}
+            resident = self._index.loads[name].heartbeat.resident_model_ids
+            held = self._held[name] = frozenset((*resident, *coming))
+        return held
 
     def _with(self, name: str, model_id: str) -> frozenset[str]:
         """The models that a runner holds after it has loaded one more: all, if they fit its budget, or that one."""
-        held = self._held[name] | {model_id}
-        size_bytes = sum(self._models[each].vram.resident_bytes for each in held if each in self._models)
-        return held if size_bytes <= self._beats[name].budget_bytes else frozenset((model_id,))
+        held, models = self._held_of(name) | {model_id}, self._index.models
+        size_bytes = sum(models[each].vram.resident_bytes for each in held if each in models)
+        return held if size_bytes <= self._index.loads[name].heartbeat.budget_bytes else frozenset((model_id,))
 
 
-def _lanes(load: RunnerLoad, placed: Mapping[str, OpenJob], now: datetime) -> list[float]:
+def lanes_of(load: RunnerLoad, placed: Mapping[str, OpenJob], now: datetime) -> list[float]:
     """When each slot is free. Attempts of a group end together and count as one slot each, as elsewhere; those that end
     hold none, but what comes next has to wait for their last steps.
     """

@@ -1,30 +1,22 @@
 """How much work waits for each model, in seconds: what an autoscaler adds runners by. Pure."""
 
 from collections import defaultdict
-from collections.abc import Iterable
 
-from dreamforge.contracts.fleet import Heartbeat
-from dreamforge.contracts.placement import Models, Needs
-from dreamforge.scheduler.planning.fleet_times import FleetTimes, Pace, guessed
-from dreamforge.scheduler.planning.snapshot import Snapshot
+from dreamforge.contracts.placement import Needs
+from dreamforge.scheduler.planning.fleet_times import FleetTimes
+from dreamforge.scheduler.planning.measured_pace import Pace, guessed
+from dreamforge.scheduler.planning.queue import Queue
 
 # The device that is guessed where no runner has measured a model, or none is up: one is added for it.
 GUESSED_DEVICE = "cuda"
 
 
-def waiting_seconds(fleet: Iterable[Heartbeat], snapshot: Snapshot, models: Models) -> dict[str, float]:
-    """By model: how long one runner, as fast as the fastest that has measured it, would take for the jobs that wait.
-
-    By lines of the queue, whose jobs take the same within a factor of two: the first of a line stands for the others.
-    """
-    times, jobs, queue = FleetTimes(fleet, models), snapshot.jobs, snapshot.queue
-    paces: dict[Needs, Pace] = {}
+def waiting_seconds(times: FleetTimes, queue: Queue) -> dict[str, float]:
+    """By model: how long one runner, as fast as the fastest that has measured it, would take for the jobs that wait."""
     found: dict[str, float] = defaultdict(float)
-    for _, _, tenant in queue.turns():
-        for (shape, _), line in queue.lines(tenant).items():
-            demand = jobs[line[0][1]].demand
-            pace = paces.get(shape) or paces.setdefault(shape, _pace(times, shape))
-            found[shape.model_id] += len(line) * pace.run_seconds(demand.images, demand.steps)
+    for shape, work in queue.waiting().items():
+        pace = _pace(times, shape)
+        found[shape.model_id] += work.steps * pace.step_seconds() + work.images * pace.beside_seconds
     return dict(found)
 
 

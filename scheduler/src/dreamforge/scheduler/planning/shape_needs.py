@@ -1,0 +1,54 @@
+"""What a shape needs of a runner, computed once for all runners. Pure; the rule itself is in `contracts.placement`."""
+
+from dataclasses import dataclass
+
+from dreamforge.contracts.errors import SizeNotSupported
+from dreamforge.contracts.fleet import Heartbeat
+from dreamforge.contracts.placement import Models, Needs, can_ever_take, required_bytes, required_on, tier_on
+from dreamforge.scheduler.planning.measured_pace import SizeOfModel
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeNeeds:
+    """`tiers_bytes`: peak memory by tier, the most comfortable first; empty where no runner can ever take the shape."""
+
+    shape: Needs
+    size: SizeOfModel
+    model_ids: frozenset[str]
+    tiers_bytes: tuple[int, ...]
+
+    @staticmethod
+    def of(shape: Needs, models: Models) -> "ShapeNeeds":
+        """Those of a shape, whether its models are registered or not."""
+        wanted = frozenset((shape.model_id, *shape.assets))
+        try:
+            tiers = models[shape.model_id].all_tiers if wanted <= models.keys() else ()
+            need = tuple(required_bytes(shape, models, tier) for tier in tiers)
+        except SizeNotSupported:
+            need = ()
+        return ShapeNeeds(shape, SizeOfModel.of(shape), wanted, need)
+
+    @property
+    def least_bytes(self) -> int:
+        """What the most frugal tier needs where nothing was observed."""
+        return min(self.tiers_bytes)
+
+    def bytes_on(self, heartbeat: Heartbeat, model_ids: frozenset[str], models: Models) -> int | None:
+        """What it needs on a runner that can load these models; None if that can never take it.
+
+        As `placement.judge` finds it, which a property test compares.
+        """
+        if not self.tiers_bytes or not self.model_ids <= model_ids:
+            return None
+        if self.size.name in heartbeat.memory.peaks:
+            return self._observed_bytes(heartbeat, models)
+        budget_bytes = heartbeat.budget_bytes
+        for need_bytes in self.tiers_bytes:
+            if need_bytes <= budget_bytes:
+                return need_bytes
+        return None
+
+    def _observed_bytes(self, heartbeat: Heartbeat, models: Models) -> int | None:
+        if not can_ever_take(self.shape, models, heartbeat):
+            return None
+        return required_on(heartbeat, self.shape, models, tier_on(heartbeat, self.shape, models))
