@@ -76,6 +76,20 @@ PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
         (("max by (stream) (forge_projection_lag_seconds)", "tables, {{stream}}"),),
     ),
     (
+        "How full what is stored in is",
+        "percentunit",
+        (
+            ("max by (server) (forge_nats_store_bytes / forge_nats_store_limit_bytes)", "NATS {{server}}"),
+            ("max by (stream) (forge_stream_bytes / forge_stream_limit_bytes)", "stream {{stream}}"),
+            ("max by (folder) (1 - forge_disk_free_bytes / forge_disk_bytes)", "disk of {{folder}}"),
+        ),
+    ),
+    (
+        "Largest streams",
+        "bytes",
+        (("topk(5, max by (stream) (forge_stream_bytes))", "{{stream}}"),),
+    ),
+    (
         "Trouble",
         "short",
         (

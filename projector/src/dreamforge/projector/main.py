@@ -17,6 +17,7 @@ from dreamforge.projector.projector import Projector
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.runtime import ids
 from dreamforge.runtime.log.event_store import EventStore
+from dreamforge.runtime.log.fill import keep_observing
 from dreamforge.runtime.log.probe import LogProbe
 from dreamforge.runtime.log.streams import open_log
 from dreamforge.runtime.service import retry, shell
@@ -34,6 +35,7 @@ async def start(settings: ProjectorSettings, lifetime: Lifetime) -> None:
     bus = await open_log(settings, f"{SERVICE.name}-{instance}", user=PROJECTOR)
     lifetime.on_close(bus.close)
     lifetime.ready_when("nats", LogProbe(bus, SERVICE.name, settings.nats_monitor_urls).check)
+    lifetime.spawn(keep_observing(settings), "observe how full the log is")
     url = settings.database_url.get_secret_value()
     await retry.until_it_works("Postgres", lambda: require_fit(url), OperationalError)
     if settings.projector_migrate:

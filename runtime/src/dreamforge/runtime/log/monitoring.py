@@ -12,14 +12,21 @@ PROBE_BYTES = 8_192
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
+def page_of(url: str) -> bytes:
+    """A page as it is. Blocks for up to TIMEOUT_SECONDS. Errors: OSError."""
+    with _DIRECT.open(url, timeout=TIMEOUT_SECONDS) as response:
+        body: bytes = response.read()
+        return body
+
+
 def problem_of(url: str) -> str | None:
     """What a server says is wrong with it, streams that it can no longer write to included; "" where nothing is.
 
     None where there is no answer. Blocks for up to TIMEOUT_SECONDS.
     """
     try:
-        with _DIRECT.open(f"{url}/healthz", timeout=TIMEOUT_SECONDS):
-            return ""
+        page_of(f"{url}/healthz")
+        return ""
     except urllib.error.HTTPError as error:
         return _reason(error.read())
     except OSError:
