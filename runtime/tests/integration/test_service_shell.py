@@ -64,7 +64,7 @@ class Process:
 
     async def readyz(self) -> dict[str, object]:
         line = json.loads(await self.printed("health and metrics on"))
-        address = line["message"].rsplit(" ", 1)[-1]
+        address = line["body"].rsplit(" ", 1)[-1]
         return await asyncio.to_thread(_get, f"{address}/readyz")
 
 
@@ -154,8 +154,8 @@ async def test_a_server_that_does_not_fit_is_one_line_and_the_status_of_wrong_se
     assert await service.status() == EXIT_SETTINGS
     critical = [json.loads(line) for line in service.lines if '"CRITICAL"' in line]
     assert len(critical) == 1
-    assert critical[0]["message"].startswith("example cannot run: ")
-    assert "it is too old" in critical[0]["message"]
+    assert critical[0]["body"].startswith("example cannot run: ")
+    assert "it is too old" in critical[0]["body"]
     assert not any("Traceback" in line for line in service.lines)
 
 

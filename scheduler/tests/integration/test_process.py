@@ -35,7 +35,7 @@ class Process:
                 self.lines.append(json.loads(line))
 
     def said(self, text: str) -> str:
-        return next((str(line["message"]) for line in self.lines if text in str(line["message"])), "")
+        return next((str(line["body"]) for line in self.lines if text in str(line["body"])), "")
 
     async def health(self, path: str) -> int:
         address = (await eventually(lambda: self.said("health and metrics on"), 30)).rsplit(" ", 1)[-1]

@@ -11,8 +11,8 @@ from dreamforge.cli.console import printable
 COLOURS = ("cyan", "green", "magenta", "blue", "bright_cyan", "bright_green", "bright_magenta", "bright_blue")
 LEVEL_COLOURS = {"WARNING": "yellow", "ERROR": "bold red", "CRITICAL": "bold red"}
 NAME_WIDTH = 12
-# Shown by the prefix, or useful to programs only.
-_UNSHOWN = frozenset({"time", "level", "message", "where", "service"})
+# Attributes for programs only.
+_UNSHOWN = ("code.",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,30 +28,37 @@ class LogLine:
 def parse_line(raw: str) -> LogLine:
     """Parse a JSON log line; any other text is its own message.
 
-    >>> parse_line('{"time": "2026-01-01T10:00:00+00:00", "level": "INFO", "message": "hi", "job_id": "J"}')
+    >>> parse_line('{"timestamp": "2026-01-01T10:00:00+00:00", "body": "hi", "attributes": {"job_id": "J"}}')
     LogLine(message='hi', level='INFO', time='10:00:00', ids={'job_id': 'J'})
     """
-    try:
-        found = json.loads(raw)
-    except ValueError:
+    if (found := _fields(raw)) is None:
         return LogLine(raw)
-    if not isinstance(found, dict) or "message" not in found:
-        return LogLine(raw)
-    ids = {key: str(value) for key, value in found.items() if key not in _UNSHOWN}
-    return LogLine(str(found["message"]), str(found.get("level", "INFO")), str(found.get("time", ""))[11:19], ids)
+    given = found.get("attributes")
+    attributes = {key: str(value) for key, value in given.items()} if isinstance(given, dict) else {}
+    ids = {key: value for key, value in attributes.items() if not key.startswith(_UNSHOWN)}
+    if "trace_id" in found:
+        ids["trace_id"] = str(found["trace_id"])
+    time = str(found.get("timestamp", ""))[11:19]
+    return LogLine(str(found["body"]), str(found.get("severity_text", "INFO")), time, ids)
 
 
 def time_of(raw: str) -> str:
     """The whole time of a JSON log line, which sorts; "" where there is none.
 
-    >>> time_of('{"time": "2026-01-01T10:00:00+00:00", "message": "hi"}'), time_of("Traceback")
+    >>> time_of('{"timestamp": "2026-01-01T10:00:00+00:00", "body": "hi"}'), time_of("Traceback")
     ('2026-01-01T10:00:00+00:00', '')
     """
+    found = _fields(raw)
+    return "" if found is None else str(found.get("timestamp", ""))
+
+
+def _fields(raw: str) -> dict[str, object] | None:
+    """The fields of a log line, by OpenTelemetry's names for them (`telemetry.log_line`); None: it is other text."""
     try:
         found = json.loads(raw)
     except ValueError:
-        return ""
-    return str(found.get("time", "")) if isinstance(found, dict) and "message" in found else ""
+        return None
+    return found if isinstance(found, dict) and "body" in found else None
 
 
 def show_line(service: str, line: LogLine, colour: str) -> Text:

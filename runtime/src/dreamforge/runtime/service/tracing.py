@@ -8,7 +8,6 @@ import contextlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
-from dreamforge.runtime.service.settings import InvalidSettings
 from dreamforge.runtime.service.spans import NO_ATTRIBUTES, NO_SPAN, SpanAttributes, SpanKind, TraceSpan, Tracing
 
 #: How long a process that ends waits for its last spans to be taken.
@@ -80,6 +79,9 @@ def exporting(service: str, share: float, *, flush_seconds: float = FLUSH_SECOND
 
 
 def _start(service: str, share: float) -> Tracing:
+    # Every process has this module, for the ids in its log lines; what follows, only one that is a service.
+    from dreamforge.runtime.service.settings import InvalidSettings
+
     try:
         # A fifth of a second, and megabytes, that a process without tracing does without.
         from dreamforge.runtime.service.span_export import SpanExport
