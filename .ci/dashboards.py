@@ -30,9 +30,35 @@ PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
         (("sum by (outcome) (rate(forge_runner_attempts_total[5m]))", "{{outcome}}"),),
     ),
     (
-        "Share of time that a card renders",
+        "Share of time that a card renders, and loads",
         "percentunit",
-        (("sum by (instance) (rate(forge_runner_render_seconds_sum[5m]))", "{{instance}}"),),
+        (
+            (
+                'sum by (instance) (rate(forge_runner_device_seconds_total{activity="render"}[5m]))',
+                "{{instance}} renders",
+            ),
+            ('sum by (instance) (rate(forge_runner_device_seconds_total{activity="load"}[5m]))', "{{instance}} loads"),
+        ),
+    ),
+    (
+        "From the request to the first picture",
+        "s",
+        (
+            ("histogram_quantile(0.5, sum by (le) (rate(forge_runner_request_to_picture_seconds_bucket[5m])))", "p50"),
+            ("histogram_quantile(0.95, sum by (le) (rate(forge_runner_request_to_picture_seconds_bucket[5m])))", "p95"),
+            (
+                "histogram_quantile(0.95, sum by (le) (rate(forge_runner_start_to_picture_seconds_bucket[5m])))",
+                "p95 from the start of the attempt",
+            ),
+        ),
+    ),
+    (
+        "Failed attempts by reason",
+        "ops",
+        (
+            ("sum by (reason) (rate(forge_runner_failed_attempts_total[5m]))", "{{reason}}"),
+            ("sum by (reason) (rate(forge_scheduler_failed_attempts_total[5m]))", "{{reason}}, by the scheduler"),
+        ),
     ),
     (
         "Seconds an image",
@@ -88,6 +114,11 @@ PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
         "Largest streams",
         "bytes",
         (("topk(5, max by (stream) (forge_stream_bytes))", "{{stream}}"),),
+    ),
+    (
+        "Messages that folds have not read",
+        "short",
+        (("max by (fold, stream) (forge_follower_lag_messages)", "{{fold}}, {{stream}}"),),
     ),
     (
         "Trouble",

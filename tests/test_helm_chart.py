@@ -101,7 +101,7 @@ def test_pods_set_nothing_that_no_service_reads(values: tuple[str, ...]) -> None
     known = frozenset[str]().union(*(declared(kind) for _, kind in kinds()))
     for name, spec in pods(rendered(*values)).items():
         environment = [each["name"] for each in spec["containers"][0].get("env", ())]
-        assert set(environment) <= known, name
+        assert {each for each in environment if not each.startswith("OTEL_")} <= known, name
         assert len(set(environment)) == len(environment), name
 
 
@@ -119,6 +119,7 @@ def test_no_value_holds_a_secret() -> None:
         ("pools.A_B.replicas=1", "Property name of"),
         ("settings.LOG_LEVEL=DEBUG", "Property name of"),
         ("pools.a.autoscaling.enabled=true", "max is required"),
+        ("tracing.sampled=0.5", "tracing.endpoint"),
     ],
 )
 def test_a_wrong_value_is_named(value: str, reason: str) -> None:
@@ -159,9 +160,11 @@ def test_services_reach_what_they_use_and_nothing_else() -> None:
         for each in documents
         if each["kind"] == "NetworkPolicy"
     }
-    assert ports["forge-scheduler"] == {53, 4222, 8222}
-    assert ports["forge-runner-a100"] == {53, 4222, 8222, 9000}
-    assert ports["forge-projector"] == {53, 4222, 8222, 5432, 9000}
+    collector = 4318
+    assert ports["forge-scheduler"] == {53, 4222, 8222, collector}
+    assert ports["forge-runner-a100"] == {53, 4222, 8222, 9000, collector}
+    assert ports["forge-projector"] == {53, 4222, 8222, 5432, 9000, collector}
+    assert ports["forge-prepare"] == {53, 4222, 8222, 5432}
     assert ports["forge-gateway"] == ports["forge-projector"] | {443}
     component = "app.kubernetes.io/component"
     policies = [each["spec"]["podSelector"] for each in documents if each["kind"] == "NetworkPolicy"]
@@ -169,6 +172,14 @@ def test_services_reach_what_they_use_and_nothing_else() -> None:
     assert {each["matchLabels"][component] for each in policies} == {
         each["metadata"]["labels"][component] for each in workloads
     }
+
+
+def test_services_are_told_where_spans_go_where_requests_are_traced_and_nowhere_else() -> None:
+    told = {"FORGE_TRACES_SAMPLED": "0.01", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel-collector.monitoring:4318"}
+    for name, spec in pods(rendered("ci/full.yaml")).items():
+        environment = {each["name"]: each.get("value") for each in spec["containers"][0]["env"]}
+        assert "prepare" in name or environment.items() >= told.items(), name
+    assert "OTEL" not in json.dumps(rendered())
 
 
 def test_alerts_and_dashboard_come_with_the_chart() -> None:

@@ -33,7 +33,7 @@ export interface paths {
         };
         /**
          * Metrics
-         * @description Counters and histograms of this process.
+         * @description Counters and histograms of this process; exemplars of traces where OpenMetrics is accepted.
          */
         get: operations["metrics_metrics_get"];
         put?: never;
@@ -4202,6 +4202,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/openmetrics-text": string;
                     "text/plain": string;
                 };
             };

@@ -38,6 +38,10 @@ capabilities: { drop: [ALL] }
 - { name: FORGE_NATS_URL, value: {{ .root.Values.nats.url | quote }} }
 - { name: FORGE_NATS_MONITOR_URL, value: {{ .root.Values.nats.monitorUrl | quote }} }
 - { name: FORGE_STREAM_REPLICAS, value: {{ .root.Values.nats.streamReplicas | quote }} }
+{{- if .root.Values.tracing.sampled }}
+- { name: FORGE_TRACES_SAMPLED, value: {{ .root.Values.tracing.sampled | quote }} }
+- { name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ .root.Values.tracing.endpoint | quote }} }
+{{- end }}
 {{- if .objects }}
 - { name: FORGE_S3_ENDPOINT, value: {{ .root.Values.objects.endpoint | quote }} }
 - { name: FORGE_S3_BUCKET, value: {{ .root.Values.objects.bucket | quote }} }

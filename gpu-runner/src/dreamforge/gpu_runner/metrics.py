@@ -6,6 +6,10 @@ from prometheus_client import Counter, Histogram
 RENDER_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
 
 ATTEMPTS = Counter("forge_runner_attempts_total", "Attempts this runner ended, by outcome", ["outcome"])
+FAILED_ATTEMPTS = Counter("forge_runner_failed_attempts_total", "Attempts that failed here, by reason", ["reason"])
+DEVICE_SECONDS = Counter(
+    "forge_runner_device_seconds_total", "What the device of this runner did: render, load, idle", ["activity"]
+)
 RENDER_SECONDS = Histogram("forge_runner_render_seconds", "Time of one image in the child", buckets=RENDER_BUCKETS)
 CHILD_CRASHES = Counter("forge_runner_child_crashes_total", "Children that died without being asked to")
 START_TO_PICTURE_SECONDS = Histogram(

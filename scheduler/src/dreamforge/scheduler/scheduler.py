@@ -168,7 +168,7 @@ class Scheduler:
             if error is not None:
                 logger.warning("skipping message {}: {}", message.sequence, error)
         self._calibrate()
-        LAG.labels(JOBS.name).set(batch.pending)
+        LAG.labels("scheduler", JOBS.name).set(batch.pending)
         metrics.OPEN.set(len(self.snapshot.jobs))
 
     def _calibrate(self) -> None:

@@ -18,6 +18,7 @@ from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower, last_sequence
 from dreamforge.runtime.log.identity import stream_place
 from dreamforge.runtime.log.message import LogMessage
+from dreamforge.runtime.service.telemetry import LAG
 
 READY_SECONDS = 2.0
 # A key that is revoked, or expires, ends its streams within a second, with an event that says why.
@@ -280,6 +281,7 @@ class Hub:
                 self._distribute(messages)
                 self.sequences[stream] = messages[-1].sequence
                 await asyncio.sleep(0)
+            LAG.labels("event-streams", stream).set(batch.pending)
 
     def _begin(self, stream: str, sequence: int) -> None:
         """The next message comes after `sequence`. Only a log that lost its end goes back: STEPS may, JOBS does not."""

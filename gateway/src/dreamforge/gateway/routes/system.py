@@ -1,7 +1,10 @@
 """Health, readiness, metrics."""
 
+from collections.abc import Callable
+
 from fastapi import APIRouter
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -10,6 +13,7 @@ from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.routes.common import dependencies_of, reply
 from dreamforge.runtime import clock
 
+METRICS_CONTENT = {kind: {"schema": {"type": "string"}} for kind in ("text/plain", "application/openmetrics-text")}
 router = APIRouter(tags=["system"])
 
 
@@ -39,10 +43,19 @@ async def readyz(request: Request) -> Response:
     "/metrics",
     response_class=Response,
     responses={
-        200: {"description": "For Prometheus", "content": {"text/plain": {"schema": {"type": "string"}}}},
+        200: {"description": "For Prometheus", "content": METRICS_CONTENT},
         **doc.problems(),
     },
 )
-async def metrics() -> Response:
-    """Counters and histograms of this process."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+async def metrics(request: Request) -> Response:
+    """Counters and histograms of this process; exemplars of traces where OpenMetrics is accepted."""
+    encode, media_type = encoder_for(request.headers.get("accept", ""))
+    return Response(encode(REGISTRY), headers={"Content-Type": media_type, "Vary": "Accept"})
+
+
+def encoder_for(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    """What writes metrics in the format that is accepted, and its media type."""
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):  # a version that is none
+        return choose_encoder("")

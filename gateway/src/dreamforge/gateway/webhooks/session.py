@@ -39,6 +39,7 @@ from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.log.message import LogMessage
 from dreamforge.runtime.log.views import DeliveriesView, WebhooksView
 from dreamforge.runtime.service.tasks import run_until_first
+from dreamforge.runtime.service.telemetry import LAG
 
 DELIVERED = Counter("forge_webhook_deliveries_total", "Attempts to deliver to webhooks", ["outcome"])
 # How far JOBS was read is recorded so often, and again after a day, long before the stream forgets it.
@@ -131,6 +132,7 @@ class DeliverySession:
         async for batch in Follower(self._bus, JOBS.name, after_sequence=sequence).batches():
             for message in batch.messages:
                 await self._offer(message)
+            LAG.labels("webhooks", JOBS.name).set(batch.pending)
 
     async def _offer(self, message: LogMessage) -> None:
         _, _, job_id, _, token, *_ = f"{message.subject}....".split(".")

@@ -25,6 +25,14 @@ CLOSE_SECONDS = 5.0
 Key = tuple[str, int]
 
 
+def count_outcome(outcome: str) -> None:
+    """Count an attempt that ended, and why it failed, by the words of `Attempt.run`."""
+    word, _, reason = outcome.partition(": ")
+    metrics.ATTEMPTS.labels(word).inc()
+    if word == "failed":
+        metrics.FAILED_ATTEMPTS.labels(reason).inc()
+
+
 @dataclass(slots=True)
 class AttemptManager:
     """Takes assignments and brings each to its end. `on_change` is called when one comes or goes."""
@@ -95,7 +103,7 @@ class AttemptManager:
                 outcome = await self._run(attempt)
                 say_outcome(span, outcome)
                 logger.info("attempt {}: {}", assignment.event.attempt, outcome)
-                metrics.ATTEMPTS.labels(outcome.split(":")[0]).inc()
+                count_outcome(outcome)
                 await assignment.delivery.ack()
             except Exception:
                 logger.exception("attempt {} could not be ended; it will be delivered again", assignment.task_id)

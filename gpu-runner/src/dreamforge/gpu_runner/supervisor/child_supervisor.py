@@ -31,6 +31,7 @@ from dreamforge.gpu_runner.protocol.messages import (
 )
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.supervisor.child_process import Child
+from dreamforge.gpu_runner.supervisor.device_activity import DeviceActivity
 from dreamforge.gpu_runner.supervisor.local_models import LocalModel
 from dreamforge.runtime import clock
 from dreamforge.runtime.service import retry
@@ -78,6 +79,8 @@ class ChildSupervisor:
     loading: bool = False
     #: Whether its device may be used no more: then no other child is started.
     fenced: bool = False
+    #: What the device does, for metrics.
+    activity: DeviceActivity = field(default_factory=DeviceActivity)
     _models: tuple[LocalModel, ...] = ()
     #: Models that are to be loaded before tasks are taken; one that does not load is not waited for.
     _to_load: set[str] = field(default_factory=set)
@@ -137,6 +140,7 @@ class ChildSupervisor:
         heard = tuple(task for task in tasks if task.task_id in self._mailboxes)
         if heard and self._child is not None:
             self._child.send(Render(tasks=heard))
+            self.activity.given(*(task.task_id for task in heard))
 
     def cancel(self, task_id: str) -> None:
         """Have a task stopped within one step; its mailbox says when."""
@@ -162,6 +166,7 @@ class ChildSupervisor:
         was_ready, self._child, self.ready = self.ready is not None, None, None
         self.crashes, self.loading = self.crashes + 1, False
         metrics.CHILD_CRASHES.inc()
+        self.activity.gone()
         self.resident.clear()
         self.batch_bounds.clear()
         self._to_load.clear()
@@ -190,6 +195,7 @@ class ChildSupervisor:
             case Done() | Failed() | Cancelled():
                 self._deliver(message.task_id, message)
                 self._mailboxes.pop(message.task_id, None)
+                self.activity.ended(message.task_id)
             case _:
                 logger.info("the child is starting: {}", STAGES[message.stage])
 
@@ -226,6 +232,7 @@ class ChildSupervisor:
 
     def _note_model(self, message: ModelLoaded | Unloaded | Loading | LoadFailed) -> None:
         self.loading = isinstance(message, Loading)
+        self.activity.loading(self.loading)
         if isinstance(message, ModelLoaded | LoadFailed):
             self._to_load.discard(message.model_id)
             self._open_if_loaded()

@@ -245,6 +245,7 @@ class Supervisor:
         )
 
     def _heartbeat(self) -> Heartbeat:
+        self.child.activity.tell()
         activity = RunnerActivity(
             renderer=self.settings.runner_renderer,
             slots=self.settings.runner_slots,

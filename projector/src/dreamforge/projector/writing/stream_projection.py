@@ -71,7 +71,7 @@ class StreamProjection:
         while not self._done():
             items, pending = await buffer.take()
             await self.apply(items)
-            LAG.labels(self.fold.stream).set(pending)
+            LAG.labels("tables", self.fold.stream).set(pending)
             if pending == 0:
                 LAG_SECONDS.labels(self.fold.stream).set(0)
                 self.caught_up.set()

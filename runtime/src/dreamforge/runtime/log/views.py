@@ -28,6 +28,7 @@ from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.log.message import LogMessage
 from dreamforge.runtime.log.readable import readable
+from dreamforge.runtime.service.telemetry import LAG
 
 _HEARTBEATS = key_of(RUNNERS_BUCKET, "")
 # A runner without a heartbeat for two leases is not live, even if the end of its lease was not seen.
@@ -57,6 +58,7 @@ class StreamView(ABC):
         async for batch in follower.batches():
             for message in batch.messages:
                 self._apply(message)
+            LAG.labels("view", self.STREAM).set(batch.pending)
             if batch.pending == 0:
                 self.ready.set()
 

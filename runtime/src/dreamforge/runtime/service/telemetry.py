@@ -24,7 +24,7 @@ SEVERITY_NUMBERS = {"TRACE": 1, "DEBUG": 5, "INFO": 9, "SUCCESS": 10, "WARNING":
 APPENDS = Counter("forge_appends_total", "Appends to the log, by outcome", ["outcome"])
 APPEND_SECONDS = Histogram("forge_append_seconds", "Time of one append, ack included", buckets=LATENCY_BUCKETS)
 PARKED = Counter("forge_parked_messages_total", "Messages that were parked, by stream", ["stream"])
-LAG = Gauge("forge_follower_lag_messages", "Messages a follower has not folded yet", ["stream"])
+LAG = Gauge("forge_follower_lag_messages", "Messages that a fold of a stream has not read yet", ["fold", "stream"])
 
 
 def configure_logging(service: str, *, level: str = "INFO", as_json: bool = True) -> None:
