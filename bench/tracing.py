@@ -29,6 +29,7 @@ from dreamforge.runtime.log import bus as bus_module
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.streams import ensure_streams
 from dreamforge.runtime.service import tracing
+from dreamforge.runtime.service.telemetry import configure_logging
 
 SHARES = {"off": 0.0, "1 %": 0.01, "all": 1.0}
 WRITERS = 16
@@ -119,6 +120,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=2_000)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
+    configure_logging("bench", level="WARNING")
     sink = subprocess.Popen([sys.executable, "-c", SINK], stdout=subprocess.PIPE, text=True)
     try:
         assert sink.stdout is not None

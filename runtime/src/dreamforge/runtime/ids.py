@@ -108,6 +108,11 @@ def new_signing_secret() -> bytes:
     return secrets.token_bytes(SECRET_BYTES)
 
 
+def is_drawn(share: float) -> bool:
+    """True for this share of the calls, at random: 0 never, 1 always."""
+    return random.random() < share
+
+
 def jitter(seconds: float) -> float:
     """Between half and all of a delay, so that services do not retry in step."""
     return seconds * (0.5 + random.random() / 2)

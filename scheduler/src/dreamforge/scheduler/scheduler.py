@@ -255,7 +255,7 @@ class Scheduler:
             "schedule job",
             parent=job.demand.traceparent,
             began_seconds_ago=clock.monotonic_seconds() - began,
-            attributes=span_of_assignment(assignment) if tracing.is_on() else NO_ATTRIBUTES,
+            attributes=span_of_assignment(assignment) if tracing.records(job.demand.traceparent) else NO_ATTRIBUTES,
         ):
             await self._append(assignment)
 

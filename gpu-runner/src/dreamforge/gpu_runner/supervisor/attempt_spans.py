@@ -20,7 +20,7 @@ def attempt_span(assignment: ReceivedAssignment) -> AbstractContextManager[Trace
 
     Its parent is the request, as that of the attempts before it.
     """
-    if not tracing.is_on():
+    if not tracing.records(assignment.traceparent):
         return NO_SPAN
     event = assignment.event
     attributes: SpanAttributes = {
@@ -74,7 +74,7 @@ class AttemptSpans:
 
     def step(self, step: StepDone) -> None:
         """A step of a run is over: it began so long ago. One that is begun again in halves replaces what was known."""
-        if not tracing.is_on():
+        if not tracing.current_ids():
             return
         place = self.images.index(step.image_index)
         run = _Run(clock.monotonic_seconds() - step.elapsed_seconds, step.steps, step.run_size)
@@ -82,7 +82,7 @@ class AttemptSpans:
 
     def image(self, image: Image) -> None:
         """An image has come: it was encoded just now, and rendered before, in one span with those of its run."""
-        if not tracing.is_on():
+        if not tracing.current_ids():
             return
         timings, now = image.timings, clock.monotonic_seconds()
         run = self._runs.get(image.image_index)

@@ -160,7 +160,7 @@ class EventStore:
 
     async def _traced(self, traceparent: str, *appends: Append) -> int:
         """One append as a span, by the conventions for messaging."""
-        if not tracing.is_on():
+        if not tracing.records(traceparent):
             return await self._measured(*appends)
         stream = appends[0].stream
         types = [envelope.headers["ce-type"] for append in appends for envelope in append.envelopes]

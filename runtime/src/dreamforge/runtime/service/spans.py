@@ -46,8 +46,8 @@ class Tracing(Protocol):
     def record(self, name: str, seconds: float, ended_seconds_ago: float, attributes: SpanAttributes) -> None:
         """See `tracing.record`."""
 
-    def current(self) -> tuple[str, str, bool] | None:
-        """Ids of trace and span, and whether they are exported; None outside of any span."""
+    def current(self) -> tuple[str, str] | None:
+        """Ids of trace and span; None outside of any span."""
 
     def stop(self, within_seconds: float) -> None:
         """Export what waits, for so long at most."""
@@ -77,3 +77,12 @@ class _NoSpan:
 
 
 NO_SPAN = _NoSpan()
+
+
+def is_sampled(traceparent: str) -> bool:
+    """Whether the trace of a W3C traceparent is recorded: the last bit of its flags.
+
+    >>> is_sampled("00-" + "a" * 32 + "-" + "b" * 16 + "-01"), is_sampled("00-a-b-02"), is_sampled("")
+    (True, False, False)
+    """
+    return traceparent[-1:] in tuple("13579bdf")

@@ -8,7 +8,15 @@ import contextlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
-from dreamforge.runtime.service.spans import NO_ATTRIBUTES, NO_SPAN, SpanAttributes, SpanKind, TraceSpan, Tracing
+from dreamforge.runtime.service.spans import (
+    NO_ATTRIBUTES,
+    NO_SPAN,
+    SpanAttributes,
+    SpanKind,
+    TraceSpan,
+    Tracing,
+    is_sampled,
+)
 
 #: How long a process that ends waits for its last spans to be taken.
 FLUSH_SECONDS = 1.0
@@ -16,7 +24,7 @@ _tracing: Tracing | None = None
 
 
 def is_on() -> bool:
-    """Whether this process makes spans: worth asking before attributes are put together."""
+    """Whether this process makes spans."""
     return _tracing is not None
 
 
@@ -47,6 +55,11 @@ def record(
         _tracing.record(name, seconds, ended_seconds_ago, attributes)
 
 
+def records(traceparent: str) -> bool:
+    """Whether a span with this parent is one that is exported; worth asking before attributes are put together."""
+    return _tracing is not None and (is_sampled(traceparent) or _tracing.current() is not None)
+
+
 def current_ids() -> dict[str, str]:
     """The ids of trace and span around this call, for a log line; empty without one."""
     found = _tracing.current() if _tracing is not None else None
@@ -54,9 +67,8 @@ def current_ids() -> dict[str, str]:
 
 
 def exemplar() -> dict[str, str] | None:
-    """The ids that a metric's observation is to name, if this trace is exported."""
-    found = _tracing.current() if _tracing is not None else None
-    return {"trace_id": found[0], "span_id": found[1]} if found is not None and found[2] else None
+    """The ids that a metric's observation is to name; None without a trace."""
+    return current_ids() or None
 
 
 @contextlib.contextmanager
