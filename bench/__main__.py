@@ -1,7 +1,7 @@
 """Every benchmark of the system in one run: `task bench` or `python -m bench`.
 
 Others have a command of their own, each with --help: `python -m bench.runner`, `bench.overlap`, `bench.loading`,
-`bench.recovery`, `bench.chaos`, `bench.fleet`, `bench.authentication`, `bench.planning`.
+`bench.recovery`, `bench.chaos`, `bench.fleet`, `bench.authentication`, `bench.planning`, `bench.tracing`.
 """
 
 import argparse
