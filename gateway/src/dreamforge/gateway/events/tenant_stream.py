@@ -14,7 +14,15 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from dreamforge.contracts.errors import DependencyAway
-from dreamforge.contracts.events import JOB_EVENTS, TERMINAL_EVENTS, JobAssigned, JobEvent, StepProgressed
+from dreamforge.contracts.events import (
+    ERASURE_EVENTS,
+    JOB_EVENTS,
+    TERMINAL_EVENTS,
+    JobArchived,
+    JobAssigned,
+    JobEvent,
+    StepProgressed,
+)
 from dreamforge.contracts.jobs.refusal import step_refusal
 from dreamforge.contracts.log.envelope import BY_TYPE
 from dreamforge.gateway.events.hub import Hub, Subscription, nothing
@@ -34,6 +42,9 @@ READ_SECONDS = 0.05
 AWAY_SECONDS = 1.0
 # With these a job begins and ends to have steps.
 FOLLOWED = frozenset((JobAssigned.TYPE, *(event.TYPE for event in TERMINAL_EVENTS)))
+
+# Of the store of a job, not of its course.
+UNTOLD = (*ERASURE_EVENTS, JobArchived)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +194,7 @@ class TenantStream(Response):
 
     def _fact(self, row: RowMapping) -> list[bytes]:
         recorded = BY_TYPE[row["type"]].model_validate(row["payload"])
-        if not isinstance(recorded, JobEvent):
+        if not isinstance(recorded, JobEvent) or isinstance(recorded, UNTOLD):
             return []
         event = sse_event(row["job_id"], row["sequence"], recorded)
         self._position = replace(self._position, facts=row["sequence"])
