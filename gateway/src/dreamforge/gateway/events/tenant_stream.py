@@ -44,7 +44,7 @@ AWAY_SECONDS = 1.0
 FOLLOWED = frozenset((JobAssigned.TYPE, *(event.TYPE for event in TERMINAL_EVENTS)))
 
 # Of the store of a job, not of its course.
-UNTOLD = (*ERASURE_EVENTS, JobArchived)
+UNTOLD: tuple[type[JobEvent], ...] = (*ERASURE_EVENTS, JobArchived)
 
 
 @dataclass(frozen=True, slots=True)
