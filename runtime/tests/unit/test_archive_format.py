@@ -3,7 +3,7 @@
 import gzip
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreamforge.runtime.log.message import LogMessage
@@ -23,6 +23,7 @@ messages = st.lists(
 jobs = st.lists(messages, min_size=1, max_size=6)
 
 
+@settings(max_examples=40)
 @given(jobs)
 def test_each_job_comes_back_as_it_was_and_from_its_range_alone(stored: list[tuple[LogMessage, ...]]) -> None:
     data = b"".join(map(packed, stored))
@@ -31,6 +32,7 @@ def test_each_job_comes_back_as_it_was_and_from_its_range_alone(stored: list[tup
     assert [unpacked(data[m.offset_bytes : m.offset_bytes + len(m.data)]) for m in found] == stored
 
 
+@settings(max_examples=40)
 @given(jobs, st.data())
 def test_what_is_erased_is_gone_and_the_places_of_the_others_stay_true(
     stored: list[tuple[LogMessage, ...]], choice: st.DataObject
@@ -48,6 +50,7 @@ def test_what_is_erased_is_gone_and_the_places_of_the_others_stay_true(
     assert gzip.decompress(rest).count(b"\n") == sum(map(len, stored)) - len(stored[erased])
 
 
+@settings(max_examples=40)
 @given(st.integers(EMPTY_BYTES, 300_000))
 def test_a_filler_has_any_length_and_no_content(size_bytes: int) -> None:
     made = filler(size_bytes)

@@ -23,6 +23,7 @@ from prometheus_client import Counter
 from dreamforge.contracts.errors import ArchiveBroken, ArtifactNotFound
 from dreamforge.contracts.events import JobArchived, JobRequested
 from dreamforge.contracts.jobs.archival import ArchiveJob
+from dreamforge.contracts.jobs.state import fold
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.contracts.log.subjects import entity_of, job_filter
 from dreamforge.projector.maintenance import log_removal
@@ -32,7 +33,7 @@ from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log import direct_get, leader_get
 from dreamforge.runtime.log.archived import archived_in
 from dreamforge.runtime.log.bus import Bus
-from dreamforge.runtime.log.event_store import EventStore
+from dreamforge.runtime.log.event_store import EventStore, LoadedJob
 from dreamforge.runtime.log.message import LogMessage
 from dreamforge.runtime.log.readable import readable
 from dreamforge.runtime.storage.archive_format import Member, members, packed, without
@@ -49,7 +50,7 @@ OBJECT_MAX_BYTES = 32 * 2**20
 # A read that began before a job was archived has ended by then (REQUEST_TIMEOUT_SECONDS of the bus is 5 s).
 READERS_SECONDS = 10.0
 # Requests for so many jobs are made at the same time: the server answers them one after the other anyway.
-JOBS_AT_ONCE = 16
+JOBS_AT_ONCE = 32
 DUE = b"""SELECT job_id FROM jobs WHERE finished_at < %s AND archived_at IS NULL AND erase_at IS NULL
 AND job_id <> ALL(%s) ORDER BY finished_at LIMIT %s"""
 S = TypeVar("S")
@@ -163,7 +164,9 @@ class Archiver:
             return True
         if [message for message in stored if message.sequence <= place.last_sequence] != list(member.messages):
             return False
-        return bool((await self._store.execute(job_id, ArchiveJob(clock.now(), place))).events)
+        history = tuple(filter(None, map(readable, stored)))
+        known = LoadedJob(fold(recorded.event for recorded in history), stored[-1].sequence, history)
+        return bool((await self._store.execute(job_id, ArchiveJob(clock.now(), place), known=known)).events)
 
     async def _remove_events(self, key: str) -> None:
         """Remove from the log what an object holds, of the jobs that the log says to be there."""
