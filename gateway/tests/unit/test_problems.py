@@ -36,6 +36,8 @@ EXAMPLES: tuple[tuple[e.ForgeError, int], ...] = (
     (e.WebhookNotFound(webhook_id="x"), 404),
     (own.NotAuthenticated(reason="the request has no API key"), 401),
     (own.TokenRefused(reason="the token is expired"), 401),
+    (own.RunnerRefused(reason="x"), 401),
+    (own.ObjectRefused(key="images/x", reason="y"), 422),
     (own.SignInUnknown(), 400),
     (own.CsrfTokenNeeded(), 403),
     (own.ScopeNeeded(scope="admin"), 403),

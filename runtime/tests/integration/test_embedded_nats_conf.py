@@ -59,7 +59,13 @@ def check(configuration: Path, environment: dict[str, str]) -> "subprocess.Compl
 
 
 def test_the_embedded_configuration_is_valid(tmp_path: Path) -> None:
-    values = {"SERVER_NAME": '"a"', "PORT": "1", "HTTP": '"127.0.0.1:2"', "STORE_DIR": f'"{tmp_path}"'}
+    values = {
+        "SERVER_NAME": '"a"',
+        "PORT": "1",
+        "HTTP": '"127.0.0.1:2"',
+        "HOST": '"127.0.0.1"',
+        "STORE_DIR": f'"{tmp_path}"',
+    }
     shutil.copyfile(CONFIGURATION, tmp_path / "nats.conf")
     write_users(tmp_path, "word", ("gpu-1",), "")
     values |= {"SYNC_INTERVAL": '"always"', "MEMORY_LIMIT": "1", "FILE_LIMIT": "1"}

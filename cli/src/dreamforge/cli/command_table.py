@@ -108,8 +108,15 @@ ENTRIES = {
     "queue": CommandEntry("queue", "app", "Hold and release the waiting jobs of a tenant, or all."),
     "events": CommandEntry("events", "app", "Read the event log."),
     "models": CommandEntry("models", "app", "List, show, add, scan for, download, verify and remove models."),
-    "runners": CommandEntry("runners", "app", "List runners, and make and remove their credentials."),
-    "runner": CommandEntry("runners", "app", "List runners, and make and remove their credentials.", hidden=True),
+    "runners": CommandEntry(
+        "runners", "app", "List runners, add and remove them, and join a stack on another machine."
+    ),
+    "runner": CommandEntry(
+        "runners",
+        "app",
+        "List runners, add and remove them, and join a stack on another machine.",
+        hidden=True,
+    ),
     "streams": CommandEntry(
         "streams",
         "app",

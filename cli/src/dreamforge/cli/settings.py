@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, field_validator
 from dreamforge.cli.stack_record import StackRecord, read_record
 from dreamforge.contracts.models.descriptor import Token
 from dreamforge.runtime.network import authority, networks_of, reachable
+from dreamforge.runtime.remote.settings import RemoteSettings
 from dreamforge.runtime.service.settings import http_url, read
 from dreamforge.runtime.storage.settings import StorageSettings
 
@@ -41,6 +42,9 @@ class CliSettings(StorageSettings):
     runner_device_shares: int = Field(default=1, ge=1, le=8)
     runner_id: Token | None = None
     runner_drain_seconds: float | None = Field(default=None, ge=0)
+    remote: RemoteSettings = Field(
+        default=RemoteSettings(), description="runners of other machines, each one FORGE_REMOTE_*"
+    )
     hub_url: str = Field(
         default="https://huggingface.co", description="server on which `models download` finds repositories"
     )

@@ -24,6 +24,15 @@ class RunningProcess(BaseModel):
     restarts: int = 0
 
 
+class RemoteListener(BaseModel):
+    """Where a stack takes runners of other machines (host:port each), and the fingerprint of its authority."""
+
+    model_config = ConfigDict(frozen=True)
+
+    addresses: tuple[str, ...]
+    fingerprint: str
+
+
 class StackRecord(BaseModel):
     """A running stack. `identity` distinguishes its process from a later one with the same pid.
 
@@ -41,6 +50,7 @@ class StackRecord(BaseModel):
     gateway_url: str
     settings: dict[str, str]
     processes: tuple[RunningProcess, ...]
+    remote: RemoteListener | None = None
 
     @property
     def is_running(self) -> bool:

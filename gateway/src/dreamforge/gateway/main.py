@@ -9,6 +9,7 @@ from dreamforge.gateway.app import application
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.http.server import OTHER_CONNECTIONS, OTHER_FILES, Server, allow_files, listen
 from dreamforge.gateway.http.server_protocol import ConnectionLimits
+from dreamforge.gateway.remote_runners.listener import serve_remote_runners
 from dreamforge.gateway.settings import GatewaySettings, parts_of
 from dreamforge.runtime.network import authority
 from dreamforge.runtime.sandbox.restrict import missing
@@ -44,6 +45,8 @@ async def answer(settings: GatewaySettings, lifetime: Lifetime, listener: socket
     )
     serving = lifetime.spawn(server.serve(sockets=[listener]), "http")
     lifetime.on_close(partial(server.finish, serving))
+    if settings.remote.host:
+        serve_remote_runners(settings, lifetime, dependencies)
     lifetime.on_close(dependencies.drain)
     logger.info("gateway listens on http://{}", authority(*listener.getsockname()[:2]))
 

@@ -12,6 +12,7 @@ from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.root_path import checked
 from dreamforge.gateway.identity.settings import OidcSettings
 from dreamforge.gateway.webhooks.settings import WebhookSettings
+from dreamforge.runtime.remote.settings import RemoteSettings
 from dreamforge.runtime.storage.settings import StorageSettings
 
 Authentication = Literal["none", "keys", "oidc", "keys,oidc"]
@@ -116,6 +117,9 @@ class GatewaySettings(OidcSettings, StorageSettings, WebhookSettings):
     def _is_a_prefix(cls, path: str) -> str:
         return checked(path)
 
+    remote: RemoteSettings = Field(
+        default=RemoteSettings(), description="runners of other machines, each one FORGE_REMOTE_*"
+    )
     quota: InstallationQuotas = Field(
         default=InstallationQuotas(), description="what a tenant may use, each one FORGE_QUOTA_*"
     )

@@ -5,10 +5,11 @@ import socket
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from dreamforge.contracts.models.descriptor import Token
 from dreamforge.contracts.request.values import GEOMETRY_SIZE_MAX
+from dreamforge.runtime.service.settings import http_url
 from dreamforge.runtime.storage.settings import ObjectStoreSettings
 
 #: Small images still gain a little beyond it (docs/measurements/batching.md), and a cancel waits for a step of all.
@@ -67,6 +68,11 @@ class RunnerSettings(ObjectStoreSettings):
     runner_stall_seconds: float = Field(default=120.0, gt=0, description="silence of a render that means it is stuck")
     runner_load_seconds: float = Field(default=900.0, gt=0, description="silence of a load that means it is stuck")
 
+    runner_objects_url: str = Field(
+        default="",
+        description="https://host:port of a gateway that takes pictures and gives inputs, for a runner that does not"
+        " reach the object store; `dreamforge runner join` sets it",
+    )
     runner_certificate: str = Field(
         default="", description="PEM file of the chain that pictures are signed with, leaf first; empty: not signed"
     )
@@ -93,6 +99,11 @@ class RunnerSettings(ObjectStoreSettings):
     def models_dir(self) -> Path:
         """Where the models are."""
         return self.runner_models_dir or self.state_dir / "models"
+
+    @field_validator("runner_objects_url")
+    @classmethod
+    def _is_a_gateway(cls, url: str) -> str:
+        return http_url(url) if url else url
 
     @model_validator(mode="after")
     def _a_certificate_has_a_key(self) -> Self:

@@ -95,6 +95,15 @@ def open_private(path: Path, flags: int) -> int:
     return opened
 
 
+def replace_private(path: Path, text: str) -> None:
+    """Write a file of mode 0600 so that a reader sees the whole old one or the whole new one. Errors: OSError."""
+    draft = path.with_name(path.name + ".draft")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE), "w", encoding="utf-8") as file:
+        file.write(text)
+    draft.replace(path)
+
+
 def _require_owner(path: Path, found: os.stat_result) -> None:
     if found.st_uid != os.geteuid():
         reason = f"belongs to user {found.st_uid}, and this is user {os.geteuid()}"

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.runtime import clock
-from dreamforge.runtime.log.bus import Bus, connect
+from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower
+from dreamforge.runtime.log.streams import connect_as
 from dreamforge.runtime.log.views import FleetView, ModelsView, TenantsView
 from dreamforge.runtime.service.tasks import cancel
 from dreamforge.scheduler.planning.planning_input import ASSIGNMENTS, PlanningInput
@@ -43,7 +44,7 @@ async def capture(bus: Bus, settings: SchedulerSettings) -> PlanningInput:
 
 async def _capture() -> PlanningInput:
     settings = SchedulerSettings()
-    bus = await connect(settings.nats_url, "scheduler-capture", settings.nats_prefix, seed_file=settings.nats_seed_file)
+    bus = await connect_as(settings, "scheduler-capture")
     try:
         return await capture(bus, settings)
     finally:

@@ -15,11 +15,12 @@ from dreamforge.contracts.log.streams import JOBS
 from dreamforge.contracts.log.subjects import entity_of, job_filter
 from dreamforge.runtime.log import direct_get
 from dreamforge.runtime.log.archived import NO_ARCHIVE, ArchiveReader, archived_in, with_archived
-from dreamforge.runtime.log.bus import Bus, connect
+from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.log.job_steps import steps_after
 from dreamforge.runtime.log.message import LogMessage
 from dreamforge.runtime.log.readable import readable
+from dreamforge.runtime.log.streams import connect_as
 
 # `connect` itself waits without a limit; a person at a terminal does not.
 CONNECT_SECONDS = 3.0
@@ -30,7 +31,7 @@ async def connect_bus(settings: CliSettings) -> AsyncIterator[Bus]:
     """A connection for one command. Errors: DependencyAway when NATS does not answer."""
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            bus = await connect(settings.nats_url, "cli", settings.nats_prefix, seed_file=settings.nats_seed_file)
+            bus = await connect_as(settings, "cli")
     except (NatsError, OSError, TimeoutError) as error:
         where = settings.nats_url.rpartition("@")[2].removeprefix("nats://")  # without its token
         reason = f"no answer at {where} within {CONNECT_SECONDS:g} s"

@@ -1,4 +1,4 @@
-"""`dreamforge runners` (or `runner`): lists the runners; `add` and `remove` are in `runner_users`."""
+"""`dreamforge runners` (or `runner`): lists them; `add` and `remove` are in `runner_users`, `join` in `runner_join`."""
 
 import typer
 from rich.table import Table
@@ -7,11 +7,12 @@ from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.command_group import GatewayGroup
-from dreamforge.cli.commands import runner_users
+from dreamforge.cli.commands import runner_join, runner_users
 from dreamforge.cli.console import Json, emit, out, run
 
-app = GatewayGroup("List runners, and make and remove their credentials.")
-typer.Typer.command(app)(runner_users.add)  # these two ask no gateway
+app = GatewayGroup("List runners, add and remove them, and join a stack on another machine.")
+typer.Typer.command(app)(runner_users.add)  # these ask no gateway
+typer.Typer.command(app)(runner_join.join)
 typer.Typer.command(app)(runner_users.remove)
 
 

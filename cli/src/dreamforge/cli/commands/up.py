@@ -30,6 +30,14 @@ def up(
         RendererChoice | None,
         typer.Option(help="synthetic renders mosaics without a model, for benchmarks; default: diffusers."),
     ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST",
+            help="Take runners of other machines on this address, by TLS (0.0.0.0: all); see `dreamforge runner add`.",
+            envvar="FORGE_REMOTE_HOST",
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not print the logs of services.")] = False,
 ) -> None:
     """Run the whole stack on this machine, in the foreground, until Ctrl-C.
@@ -44,17 +52,22 @@ def up(
       dreamforge up
       FORGE_GATEWAY_PORT=8090 dreamforge up
       dreamforge up --runners 4 --renderer synthetic
+      dreamforge up --listen 0.0.0.0
     """
     require_local_parts()
     from dreamforge.cli.stack.serve import serve
 
-    settings, options = from_environment(), stack_options(port=port, runners=runners, renderer=renderer)
+    settings, options = from_environment(), stack_options(port=port, runners=runners, renderer=renderer, listen=listen)
     require_valid(runner_renderer=options.renderer)
     run(serve(settings, options, quiet=quiet))
 
 
 def stack_options(
-    *, port: int | None = None, runners: int | None = None, renderer: RendererChoice | None = None
+    *,
+    port: int | None = None,
+    runners: int | None = None,
+    renderer: RendererChoice | None = None,
+    listen: str | None = None,
 ) -> StackOptions:
     """The options of a stack: arguments, else the environment and .env, else what suits a local stack.
 
@@ -72,4 +85,5 @@ def stack_options(
         renderer=renders,
         runner_id=settings.runner_id or chosen.runner_id,
         drain_seconds=chosen.drain_seconds if settings.runner_drain_seconds is None else settings.runner_drain_seconds,
+        remote=settings.remote if listen is None else settings.remote.model_copy(update={"host": listen}),
     )

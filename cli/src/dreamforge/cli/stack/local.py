@@ -11,17 +11,18 @@ from typing import Self
 from dreamforge.cli.client.event_log import connect_bus
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.service_settings import kinds, without_effect
-from dreamforge.cli.settings import DESCRIPTORS, SHIPPED_MODELS, CliSettings
+from dreamforge.cli.settings import DESCRIPTORS, SHIPPED_MODELS, CliSettings, with_servers
 from dreamforge.cli.stack.log_lines import parse_line
 from dreamforge.cli.stack.plan import ServiceSpec, StackOptions, runner_ids, service_names, service_specs
 from dreamforge.cli.stack.ready import until_ready
+from dreamforge.cli.stack.remote import RemoteRunners, require_own_nats
 from dreamforge.cli.stack.servers import embedded_servers, running_servers, start_all, stop_all, supervise_server
 from dreamforge.cli.stack.service import SupervisedService
 from dreamforge.cli.stack_record import StackRecord, read_record, remove_record, write_record
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.hosts import bare
 from dreamforge.runtime import clock
-from dreamforge.runtime.embedded import FolderInUse
+from dreamforge.runtime.embedded import EmbeddedServer, FolderInUse, NatsServer
 from dreamforge.runtime.embedded.folder import FolderLock, kept_secrets, new_secret
 from dreamforge.runtime.embedded.ports import free_port, is_taken
 from dreamforge.runtime.embedded.processes import identity
@@ -73,12 +74,8 @@ class LocalStack:
         self._state_dir = settings.state_dir.absolute()
         self._on_event, self._on_output = on_event, on_output
         self._lock = FolderLock(self._state_dir, "dreamforge up")
-        self._servers = embedded_servers(
-            self._state_dir,
-            settings.model_fields_set,
-            runner_ids=runner_ids(options),
-            prefix=settings.nats_prefix,
-        )
+        self._remote = RemoteRunners(self._state_dir, options.remote, settings.nats_prefix, on_event)
+        self._servers: tuple[EmbeddedServer, ...] = ()
         self._services: list[SupervisedService] = []
         self._supervisors: list[asyncio.Task[None]] = []
         self._started_at = clock.now()
@@ -94,6 +91,7 @@ class LocalStack:
         await self._take_folder()
         try:
             self._check_port()
+            self._servers = self._make_servers()
             self._on_event("stack", f"starting {', '.join(server.name for server in self._servers) or 'no servers'}")
             await start_all(self._servers)
             await self._create_streams()
@@ -108,6 +106,22 @@ class LocalStack:
         except BaseException:
             await self.stop()
             raise
+
+    def _make_servers(self) -> tuple[EmbeddedServer, ...]:
+        """The servers that no setting names. Errors: CommandError for others that runners would need."""
+        given_names, remote, tls = self._settings.model_fields_set, self.options.remote, None
+        if remote.host:
+            require_own_nats("nats_url" not in given_names)
+            tls = self._remote.prepare()
+            self.options = self._remote.options(self.options, self._settings.models_dir)
+        return embedded_servers(
+            self._state_dir,
+            given_names,
+            runner_ids=runner_ids(self.options),
+            prefix=self._settings.nats_prefix,
+            nats_port=remote.nats_port if tls else None,
+            tls=tls,
+        )
 
     async def stop(self) -> None:
         """Stop the services, then the servers that they use.
@@ -135,6 +149,7 @@ class LocalStack:
             folder=self._state_dir,
             gateway_url=f"http://{authority(reachable(self.options.gateway_host), self.options.gateway_port)}",
             settings=self._addresses(),
+            remote=self._remote.listener() if self.options.remote.host else None,
             processes=(*running_servers(self._servers), *(process for process in services if process)),
         )
 
@@ -167,8 +182,7 @@ class LocalStack:
 
     async def _create_streams(self) -> None:
         """As the settings say; on a NATS of others, as far as they allow it: its administrator may have done it."""
-        url = self._addresses().get("FORGE_NATS_URL", self._settings.nats_url)
-        settings = self._settings.model_copy(update={"nats_url": url})
+        settings = with_servers(self._settings, self._addresses())
         try:
             async with connect_bus(settings) as bus:
                 await ensure_streams(bus, replicas=settings.stream_replicas, audit_days=settings.audit_retention_days)
@@ -178,6 +192,8 @@ class LocalStack:
     def _supervise_servers(self) -> None:
         for server in self._servers:
             self._supervisors.append(asyncio.create_task(supervise_server(server, self._on_event, self._changed)))
+            if self.options.remote.host and isinstance(server, NatsServer):
+                self._supervisors.append(asyncio.create_task(self._remote.watch(server)))
 
     def _start_services(self) -> None:
         ports = {name: free_port() for name in service_names(self.options)}

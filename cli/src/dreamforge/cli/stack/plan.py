@@ -1,10 +1,11 @@
 """The services of a local stack as values: names, environments, ports and order. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dreamforge.contracts.log.permissions import runner_user
 from dreamforge.runtime.network import authority, reachable
+from dreamforge.runtime.remote.settings import RemoteSettings
 from dreamforge.runtime.service.settings import EXIT_SETTINGS
 
 # The user who stops a local stack waits this long; a render that is not finished by then returns to the queue.
@@ -27,6 +28,8 @@ class StackOptions:
     renderer: str = "diffusers"
     runner_id: str = "local"
     drain_seconds: float = RUNNER_DRAIN_SECONDS
+    #: Where runners of other machines are taken; off unless it has a host.
+    remote: RemoteSettings = field(default_factory=RemoteSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,8 @@ def health_environment(host: str, port: int) -> dict[str, str]:
 def gateway_spec(options: StackOptions, port: int) -> ServiceSpec:
     """The gateway serves its health endpoint itself."""
     environment = {"FORGE_GATEWAY_HOST": options.gateway_host, "FORGE_GATEWAY_PORT": str(port)}
+    remote = options.remote.model_dump(exclude_none=True) if options.remote.host else {}
+    environment |= {f"FORGE_REMOTE_{name.upper()}": str(value) for name, value in remote.items()}
     return ServiceSpec("gateway", "gateway", options.gateway_host, port, environment)
 
 

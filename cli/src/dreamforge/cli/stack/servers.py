@@ -8,6 +8,7 @@ from pathlib import Path
 from dreamforge.cli.stack.plan import ending, restart_delay_seconds
 from dreamforge.cli.stack_record import RunningProcess
 from dreamforge.runtime.embedded import EmbeddedError, EmbeddedServer, NatsServer, PostgresServer, S3Server
+from dreamforge.runtime.embedded.nats_server import ServerTls
 
 # The setting that names a server, and the embedded one that replaces it.
 OTHER_KINDS: tuple[tuple[str, type[EmbeddedServer]], ...] = (
@@ -24,11 +25,20 @@ ROOM_BYTES = 64 * 2**20
 
 
 def embedded_servers(
-    folder: Path, given: Collection[str], *, runner_ids: Collection[str] = (), prefix: str = ""
+    folder: Path,
+    given: Collection[str],
+    *,
+    runner_ids: Collection[str] = (),
+    prefix: str = "",
+    nats_port: int | None = None,
+    tls: ServerTls | None = None,
 ) -> tuple[EmbeddedServer, ...]:
-    """The servers to start in `folder`: those that no setting names. `given` are the names of given settings."""
+    """The servers to start in `folder`: those that no setting names. `given` are the names of given settings.
+
+    nats_port, tls: for a NATS that other machines reach.
+    """
     nats: Callable[[Path], EmbeddedServer]
-    nats = partial(NatsServer, runner_ids=runner_ids, prefix=prefix, streams=True)
+    nats = partial(NatsServer, runner_ids=runner_ids, prefix=prefix, streams=True, port=nats_port, tls=tls)
     kinds: tuple[tuple[str, str, Callable[[Path], EmbeddedServer]], ...]
     kinds = (("nats_url", NatsServer.name, nats), *((setting, kind.name, kind) for setting, kind in OTHER_KINDS))
     return tuple(make(folder / name) for setting, name, make in kinds if setting not in given)

@@ -373,6 +373,29 @@ class WebhooksFull(LimitReached):
 
 
 @dataclass(eq=False)
+class RunnerRefused(ForgeError):
+    """A request to the listener for runners that no runner with a credential has signed."""
+
+    code = "runner_refused"
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@dataclass(eq=False)
+class ObjectRefused(InvalidInput):
+    """A runner of another machine wants to store what is not a picture under its own hash."""
+
+    code = "object_refused"
+    key: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.key} is not stored: {self.reason}"
+
+
+@dataclass(eq=False)
 class GatewayPortInUse(ForgeError):
     """Another process listens on the port of the gateway."""
 

@@ -22,6 +22,7 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (own.CrossOrigin, 403, "A page of another origin may not do that"),
     (own.NotAuthenticated, 401, "An API key is needed"),
     (own.TokenRefused, 401, "The token is not accepted"),
+    (own.RunnerRefused, 401, "The runner is not known here"),
     (own.SignInUnknown, 400, "There is no such sign-in"),
     (own.CsrfTokenNeeded, 403, "A header is missing"),
     (own.ScopeNeeded, 403, "The API key does not allow that"),
@@ -123,7 +124,7 @@ def problem_of(error: e.ForgeError) -> Problem:
     status, title = next((status, title) for kind, status, title in STATUS_OF if isinstance(error, kind))
     headers = {"Retry-After": str(_retry_after_seconds(error))} if status in (429, 503) else {}
     if status == 401:
-        headers = {"WWW-Authenticate": "Bearer"}
+        headers = {"WWW-Authenticate": "Nkey" if isinstance(error, own.RunnerRefused) else "Bearer"}
     if isinstance(error, own.StillRunning):
         headers = {"X-Should-Retry": "false"}  # what SDKs repeat by themselves would be painted twice
     match error:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import resource
 import socket
+import ssl
 from collections.abc import Iterator
 
 import uvicorn
@@ -38,9 +39,11 @@ class Server(uvicorn.Server):
         drain_seconds: float,
         keep_alive_seconds: int,
         trusted_proxies: tuple[str, ...] = (),
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """`drain_seconds` bounds how long open requests may take once the server stops, `keep_alive_seconds` how long
-        a connection may be idle. Only `trusted_proxies` may say who sent a request, and by which scheme."""
+        a connection may be idle. Only `trusted_proxies` may say who sent a request, and by which scheme. `tls`: what
+        it speaks TLS with; None: plain HTTP."""
         super().__init__(
             ForgeConfig(
                 app,
@@ -53,6 +56,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                ssl_context_factory=None if tls is None else (lambda _config, _default: tls),
                 forwarded_allow_ips=list(trusted_proxies),
                 timeout_keep_alive=keep_alive_seconds,
                 timeout_graceful_shutdown=round(drain_seconds),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from faststream import AckPolicy
 from faststream.nats import ConsumerConfig, JStream, NatsBroker, NatsMessage
+from faststream.security import BaseSecurity
 from loguru import logger
 
 from dreamforge.contracts.errors import MalformedEvent
@@ -22,6 +23,7 @@ from dreamforge.gpu_runner.supervisor.assignment import ReceivedAssignment
 from dreamforge.runtime.log.bus import ApiError, Bus, refusal
 from dreamforge.runtime.log.names import PLAIN_NAMES, Names
 from dreamforge.runtime.log.seeds import seed_in
+from dreamforge.runtime.tls.client_context import client_context
 
 #: Silence after which the server delivers again. Renewed while an attempt runs (see `attempt_manager`).
 ACK_WAIT_SECONDS = 10
@@ -63,17 +65,20 @@ def assignments_broker(
     names: Names = PLAIN_NAMES,
     *,
     seed_file: Path | None = None,
+    ca_file: Path | None = None,
 ) -> NatsBroker:
     """A broker whose one subscriber gives every assignment to `take`, which must acknowledge its message.
 
     It has a connection of its own, so that the names on the server are given here.
     No acknowledgement is FastStream's: by default it would terminate a message whose handler raised.
     """
+    context = client_context(ca_file, "FORGE_NATS_CA_FILE")
     broker = NatsBroker(
         nats_url.split(","),
         name=f"assignments of {runner_id}",
         inbox_prefix=inbox_of(runner_user(runner_id)),
         nkeys_seed_str=seed_in(seed_file),
+        security=None if context is None else BaseSecurity(ssl_context=context),
         logger=None,
         apply_types=False,  # `unseal` has validated already, and injection costs 200 us a message
         max_reconnect_attempts=-1,

@@ -45,6 +45,7 @@ from dreamforge.gpu_runner.supervisor.run_times import RunTimes
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.bus import NATS_ERRORS, Bus
 from dreamforge.runtime.log.event_store import EventStore
+from dreamforge.runtime.remote.objects import RemoteObjects
 from dreamforge.runtime.service import retry
 from dreamforge.runtime.service.lifetime import Lifetime
 from dreamforge.runtime.storage.bucket_owner import ClaimedBucket
@@ -57,7 +58,7 @@ class Supervisor:
 
     settings: RunnerSettings
     bus: Bus
-    objects: ObjectStore
+    objects: ObjectStore | RemoteObjects
     store: EventStore = field(init=False)
     bucket: ClaimedBucket = field(init=False)
     times: RunTimes = field(init=False)
@@ -126,6 +127,7 @@ class Supervisor:
             self.attempts.take,
             self.bus.names,
             seed_file=self.settings.nats_seed_file,
+            ca_file=self.settings.nats_ca_file,
         )
         lifetime.on_close(partial(self._close, broker))
         lifetime.spawn(self.child.run(), "child", cleanup_seconds=CLOSE_SECONDS)

@@ -3,10 +3,13 @@
 import asyncio
 import json
 import os
+import signal
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from dreamforge.contracts.hosts import bare
 from dreamforge.contracts.log.permissions import ADMIN
 from dreamforge.contracts.log.streams import PROBES
 from dreamforge.contracts.log.subjects import probe_of
@@ -16,15 +19,31 @@ from dreamforge.runtime.embedded.nats_users import password_of, seed_file, write
 from dreamforge.runtime.embedded.ports import LOOPBACK, free_port
 from dreamforge.runtime.embedded.server import EmbeddedServer, Launch
 from dreamforge.runtime.log.monitoring import PROBE_BYTES, problem_of
+from dreamforge.runtime.network import authority, reachable
 from dreamforge.runtime.private_folder import open_private
+from dreamforge.runtime.tls.client_context import client_context
 
 CONFIGURATION = Path(__file__).with_name("nats.conf")
 MEMORY_LIMIT_BYTES = 256 * 2**20  # heartbeats are kept in memory: a few kilobytes a runner
+TLS_SECONDS = 5
 FILE_LIMIT_BYTES = 64 * 2**30  # a limit, not a reservation; at about 10 kB a job, some six million jobs
 
 
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """What makes a server reachable from other machines: an address and a certificate. Every client then uses TLS."""
+
+    host: str
+    certificate: Path
+    key: Path
+    authority: Path
+
+
 class NatsServer(EmbeddedServer):
-    """The durable log on this machine. `url` is the administrator's; `http_url` is the monitoring endpoint."""
+    """The durable log on this machine. `url` is the administrator's; `http_url` is the monitoring endpoint.
+
+    On the loopback address only, and without TLS, unless it is given `tls`.
+    """
 
     name: ClassVar[str] = "nats"
     program: ClassVar[str] = "nats-server"
@@ -42,6 +61,7 @@ class NatsServer(EmbeddedServer):
         runner_ids: Collection[str] = (),
         prefix: str = "",
         streams: bool = False,
+        tls: ServerTls | None = None,
     ) -> None:
         """runner_ids: runners of this machine, each with a user. prefix: FORGE_NATS_PREFIX of the services.
 
@@ -54,22 +74,41 @@ class NatsServer(EmbeddedServer):
         self._http_port = 0
         self._password = ""
         self._runner_ids, self._prefix, self._streams = tuple(runner_ids), prefix, streams
+        self._tls = tls
 
     @property
     def url(self) -> str:
-        return f"nats://{ADMIN}:{self._password}@{self.address}"
+        return f"{self._scheme}://{ADMIN}:{self._password}@{self.address}"
+
+    @property
+    def _scheme(self) -> str:
+        return "tls" if self._tls else "nats"
+
+    @property
+    def _host(self) -> str:
+        return self._tls.host if self._tls else LOOPBACK
+
+    @property
+    def address(self) -> str:
+        return authority(reachable(self._host), self.port)
 
     @property
     def http_url(self) -> str:
         return f"http://{LOOPBACK}:{self._http_port}"
 
     def settings_env(self) -> dict[str, str]:
-        return {"FORGE_NATS_URL": self.url, "FORGE_NATS_MONITOR_URL": self.http_url}
+        trusted = {"FORGE_NATS_CA_FILE": str(self._tls.authority)} if self._tls else {}
+        return {"FORGE_NATS_URL": self.url, "FORGE_NATS_MONITOR_URL": self.http_url, **trusted}
 
     def service_env(self, user: str) -> dict[str, str]:
         """The variables with which a process is that user and no other."""
-        seed = seed_file(self.folder, user)
-        return self.settings_env() | {"FORGE_NATS_URL": f"nats://{self.address}", "FORGE_NATS_SEED_FILE": str(seed)}
+        seed, url = seed_file(self.folder, user), f"{self._scheme}://{self.address}"
+        return self.settings_env() | {"FORGE_NATS_URL": url, "FORGE_NATS_SEED_FILE": str(seed)}
+
+    def reload(self) -> None:
+        """Let a running server read its users and its certificate again."""
+        if self.is_running:
+            self._running().send_signal(signal.SIGHUP)
 
     async def start(self) -> None:
         """As every embedded server; then with our streams, where it was told to."""
@@ -85,11 +124,15 @@ class NatsServer(EmbeddedServer):
         from dreamforge.runtime.log.bus import connect
         from dreamforge.runtime.log.streams import ensure_streams
 
-        bus = await connect(self.url, "embedded", self._prefix)
+        bus = await connect(self.url, "embedded", self._prefix, ca_file=self._ca_file)
         try:
             await ensure_streams(bus)
         finally:
             await bus.close()
+
+    @property
+    def _ca_file(self) -> Path | None:
+        return self._tls.authority if self._tls else None
 
     async def _prepare(self) -> None:
         (self.folder / "jetstream").mkdir(mode=0o700, exist_ok=True)
@@ -97,8 +140,16 @@ class NatsServer(EmbeddedServer):
         write_users(self.folder, self._password, self._runner_ids, self._prefix)
         self._configuration.unlink(missing_ok=True)
         with os.fdopen(open_private(self._configuration, os.O_WRONLY | os.O_CREAT), "wb") as file:
-            file.write(CONFIGURATION.read_bytes())
+            file.write(CONFIGURATION.read_bytes() + self._tls_text().encode())
         self._http_port = self._http_port or free_port()
+
+    def _tls_text(self) -> str:
+        """The part of the configuration that asks every client for TLS."""
+        if self._tls is None:
+            return ""
+        names = {"cert_file": self._tls.certificate, "key_file": self._tls.key}
+        lines = (f"  {name}: {json.dumps(str(path), ensure_ascii=False)}\n" for name, path in names.items())
+        return f"\ntls {{\n{''.join(lines)}  timeout: {TLS_SECONDS}\n}}\n"
 
     @property
     def _configuration(self) -> Path:
@@ -115,6 +166,7 @@ class NatsServer(EmbeddedServer):
         """
         environment = {
             "FORGE_NATS_SERVER_NAME": json.dumps(f"forge-{self.port}"),
+            "FORGE_NATS_HOST": json.dumps(bare(self._host)),
             "FORGE_NATS_PORT": str(self.port),
             "FORGE_NATS_HTTP": json.dumps(f"{LOOPBACK}:{self._http_port}"),
             "FORGE_NATS_STORE_DIR": json.dumps(str(self.folder / "jetstream"), ensure_ascii=False),
@@ -146,7 +198,7 @@ class NatsServer(EmbeddedServer):
         The protocol is written out, 1 round trip: a client library waits between its attempts (2 s in nats-py).
         Errors: EmbeddedError, OSError.
         """
-        reader, writer = await asyncio.open_connection(LOOPBACK, self.port)
+        reader, writer = await self._connected()
         try:
             options = json.dumps(
                 {"user": ADMIN, "pass": self._password, "verbose": False, "lang": "python", "version": "0"}
@@ -160,3 +212,16 @@ class NatsServer(EmbeddedServer):
             return answer
         finally:
             writer.close()
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection on which the protocol can be spoken. Errors: OSError."""
+        host = reachable(self._host)
+        reader, writer = await asyncio.open_connection(host, self.port)
+        try:
+            if (context := client_context(self._ca_file, "FORGE_NATS_CA_FILE")) is not None:
+                await reader.readline()  # the server speaks first, in clear
+                await writer.start_tls(context, server_hostname=host)
+        except BaseException:
+            writer.close()
+            raise
+        return reader, writer

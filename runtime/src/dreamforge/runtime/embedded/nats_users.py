@@ -3,15 +3,17 @@
 Of runners elsewhere (`dreamforge runner add`) only the public key is kept. `users.conf` is made from both.
 """
 
-import os
 from collections.abc import Collection
+from datetime import datetime
 from pathlib import Path
 
 from dreamforge.contracts.log.permissions import RUNNER_USERS, SERVICES, runner_user
 from dreamforge.runtime.embedded.folder import kept_secrets, new_secret
+from dreamforge.runtime.private_folder import replace_private
+from dreamforge.runtime.remote.credentials import RunnerCredentials
 
 FOLDER, CONFIGURATION = "users", "users.conf"
-SEED, PUBLIC = ".seed", ".public"
+SEED = ".seed"
 
 
 def seed_file(folder: Path, user: str) -> Path:
@@ -26,13 +28,13 @@ def write_users(folder: Path, password: str, runner_ids: Collection[str], prefix
     from dreamforge.runtime.log.users_text import users_text
 
     (folder / FOLDER).mkdir(mode=0o700, exist_ok=True)
-    keys: dict[str, str] = {runner_user(name): key for name, key in added_runners(folder).items()}
+    keys: dict[str, str] = {runner_user(name): key for name, key in credentials_of(folder).all().items()}
     for user in (*SERVICES, *map(runner_user, runner_ids)):
         path = seed_file(folder, user)
         if not path.exists():
-            _replace(path, new_seed() + "\n")
+            replace_private(path, new_seed() + "\n")
         keys[user] = public_key_of(path.read_text(encoding="ascii"))
-    _replace(folder / CONFIGURATION, users_text(password, keys.items(), Names(prefix)))
+    replace_private(folder / CONFIGURATION, users_text(password, keys.items(), Names(prefix)))
 
 
 def rewrite_users(folder: Path, prefix: str) -> None:
@@ -51,34 +53,17 @@ def local_runners(folder: Path) -> tuple[str, ...]:
     return tuple(path.stem.removeprefix(RUNNER_USERS) for path in found)
 
 
-def added_runners(folder: Path) -> dict[str, str]:
-    """Runners that were added by hand, with their public keys."""
-    found = sorted((folder / FOLDER).glob(f"{RUNNER_USERS}*{PUBLIC}"))
-    return {path.stem.removeprefix(RUNNER_USERS): path.read_text(encoding="ascii").strip() for path in found}
+def credentials_of(folder: Path) -> RunnerCredentials:
+    """Those of runners that were added by hand."""
+    return RunnerCredentials(folder / FOLDER)
 
 
-def add_runner(folder: Path, runner_id: str, public_key: str) -> None:
-    """Keep the public key of a runner, in place of the one before."""
-    (folder / FOLDER).mkdir(mode=0o700, exist_ok=True)
-    _replace(_public_file(folder, runner_id), public_key + "\n")
-
-
-def remove_runner(folder: Path, runner_id: str) -> bool:
-    """Forget a runner that was added; whether there was one."""
-    path = _public_file(folder, runner_id)
-    found = path.exists()
-    path.unlink(missing_ok=True)
-    return found
-
-
-def _public_file(folder: Path, runner_id: str) -> Path:
-    return folder / FOLDER / f"{runner_user(runner_id)}{PUBLIC}"
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a private file so that a reader sees the whole old one or the whole new one."""
-    draft = path.with_name(path.name + ".draft")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    draft.replace(path)
+def remove_expired(folder: Path, prefix: str, now: datetime) -> tuple[str, ...]:
+    """Take away the credentials that were not used in time; whose they were. The server is then to be told."""
+    credentials = credentials_of(folder)
+    expired = credentials.expired(now)
+    for runner_id in expired:
+        credentials.remove(runner_id)
+    if expired:
+        rewrite_users(folder, prefix)
+    return expired

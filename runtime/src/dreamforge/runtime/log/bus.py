@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from dreamforge.runtime.log.names import PLAIN_NAMES, Names
 from dreamforge.runtime.log.prefixed_client import PrefixedClient
 from dreamforge.runtime.log.seeds import seed_in
 from dreamforge.runtime.service.tasks import cancel
+from dreamforge.runtime.tls.client_context import client_context
 
 # Atomic batches came with 2.12, schedules with 2.12, per-key TTL with 2.11; 2.14 is what we test against.
 MINIMUM_SERVER = (2, 14)
@@ -151,14 +153,25 @@ def ack(message: Msg) -> dict[str, Any]:  # Any: JSON
     return answer
 
 
-async def connect(url: str, name: str, prefix: str = "", *, user: str = "", seed_file: Path | None = None) -> Bus:
+async def connect(
+    url: str,
+    name: str,
+    prefix: str = "",
+    *,
+    user: str = "",
+    seed_file: Path | None = None,
+    ca_file: Path | None = None,
+) -> Bus:
     """Connect, waiting for as long as NATS is unavailable. Errors: BrokerUnfit when the server is too old or its
-    messages are too small, InvalidSettings when the seed cannot be read.
+    messages are too small, InvalidSettings when the seed or the authority of its certificate cannot be read.
 
     With a prefix all names on the server begin with it; this process uses the plain ones. `user` is the one whose
     permissions suffice (contracts.log.permissions): inbox and consumers have its names; "" for who may do everything.
     """
     names = Names(prefix)
+    context = client_context(ca_file, "FORGE_NATS_CA_FILE")
+    if context is not None:
+        logging.getLogger("asyncio").addFilter(_is_no_false_alarm)
     nc = PrefixedClient(names) if prefix else FastClient()
     connection_log = _ConnectionLog(nc)
     await nc.connect(
@@ -166,6 +179,7 @@ async def connect(url: str, name: str, prefix: str = "", *, user: str = "", seed
         name=name,
         inbox_prefix=inbox_of(user),
         nkeys_seed_str=seed_in(seed_file),
+        tls=context,
         connect_timeout=2,
         drain_timeout=DRAIN_SECONDS,
         ping_interval=PING_SECONDS,
@@ -188,6 +202,12 @@ async def connect(url: str, name: str, prefix: str = "", *, user: str = "", seed
             " set `max_payload: 1MB` in its configuration"
         )
     return Bus(nc, nc.jetstream(timeout=REQUEST_TIMEOUT_SECONDS), names, user, connection_log.on_reconnect)
+
+
+def _is_no_false_alarm(record: logging.LogRecord) -> bool:
+    """Whether a warning of asyncio means anything: nats-py does not tell its reader that a connection became TLS, so
+    each end of one is warned of (2.16.0, `TcpTransport.connect_tls`)."""
+    return "eof_received() has no effect when using ssl" not in record.getMessage()
 
 
 class _ConnectionLog:

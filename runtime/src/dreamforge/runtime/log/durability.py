@@ -8,6 +8,7 @@ import asyncio
 import json
 import urllib.request
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from dreamforge.contracts.errors import BrokerUnfit
 from dreamforge.contracts.hosts import is_loopback
 from dreamforge.runtime.service import retry
 from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.tls.client_context import client_context
 
 TIMEOUT_SECONDS = 2.0
 
@@ -37,12 +39,12 @@ async def require_durable(settings: CommonSettings) -> None:
             reason="whether it fsyncs cannot be checked: set FORGE_NATS_MONITOR_URL to its monitoring address"
             " (http://host:8222), or FORGE_NATS_ALLOW_UNSYNCED=true to accept the risk"
         )
-    await retry.until_it_works("NATS monitoring", partial(_require_most, urls), OSError, ValueError)
+    await retry.until_it_works("NATS monitoring", partial(_require_most, urls, settings.nats_ca_file), OSError, ValueError)
 
 
-async def _require_most(urls: tuple[str, ...]) -> None:
+async def _require_most(urls: tuple[str, ...], ca_file: Path | None) -> None:
     """Errors: BrokerUnfit; OSError or ValueError of a server while half of them or more do not answer."""
-    answers = await asyncio.gather(*map(_varz, urls), return_exceptions=True)
+    answers = await asyncio.gather(*(varz(url, ca_file) for url in urls), return_exceptions=True)
     silent: dict[str, Exception] = {}
     for url, answer in zip(urls, answers, strict=True):
         if isinstance(answer, OSError | ValueError):
@@ -69,11 +71,15 @@ def fsyncs(varz: dict[str, Any]) -> bool:  # Any: JSON
     return bool(varz.get("jetstream", {}).get("config", {}).get("sync_always", False))
 
 
-async def _varz(url: str) -> dict[str, Any]:
+async def varz(url: str, ca_file: Path | None = None) -> dict[str, Any]:  # Any: JSON
+    """The page of a server that says how it is configured. Errors: OSError, ValueError, InvalidSettings."""
+    context = client_context(ca_file, "FORGE_NATS_CA_FILE")
+
     def read() -> bytes:
+        handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=context)]
         # A proxy, on whatever machine, cannot reach our loopback addresses.
-        direct = [urllib.request.ProxyHandler({})] if is_loopback(urlsplit(url).hostname or "") else []
-        opener = urllib.request.build_opener(*direct)
+        handlers += [urllib.request.ProxyHandler({})] if is_loopback(urlsplit(url).hostname or "") else []
+        opener = urllib.request.build_opener(*handlers)
         with opener.open(f"{url}/varz", timeout=TIMEOUT_SECONDS) as response:
             body: bytes = response.read()
             return body

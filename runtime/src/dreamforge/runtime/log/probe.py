@@ -5,6 +5,7 @@ that could not be written, until it is restarted. Its own health page names such
 """
 
 import asyncio
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,11 +25,15 @@ SILENT_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class LogProbe:
-    """The readiness check of one service's log; `monitor_urls` of its servers (FORGE_NATS_MONITOR_URL), if known."""
+    """The readiness check of one service's log; `monitor_urls` of its servers (FORGE_NATS_MONITOR_URL), if known.
+
+    `context`: whom to trust where these pages are behind TLS.
+    """
 
     bus: Bus
     service: str
     monitor_urls: Sequence[str] = ()
+    context: ssl.SSLContext | None = None
 
     async def check(self) -> None:
         """Store a message as durably as a fact and read it. Errors: DependencyAway with what did not work."""
@@ -56,7 +61,7 @@ class LogProbe:
 
     async def _servers_own_word(self) -> None:
         """Of a cluster one healthy server is enough; servers that do not answer say nothing."""
-        answers = await asyncio.gather(*(asyncio.to_thread(problem_of, url) for url in self.monitor_urls))
+        answers = await asyncio.gather(*(asyncio.to_thread(problem_of, url, self.context) for url in self.monitor_urls))
         problems = [problem for problem in answers if problem is not None]
         if problems and all(problems):
             raise DependencyAway(dependency="nats", reason=f"connected, but it is unhealthy: {problems[0]}")

@@ -95,7 +95,7 @@ async def open_log(settings: CommonSettings, name: str, *, user: str = "") -> Bu
 
     Waits for as long as NATS is unavailable, or streams are missing. Errors: BrokerUnfit, NotOurs.
     """
-    bus = await connect(settings.nats_url, name, settings.nats_prefix, user=user, seed_file=settings.nats_seed_file)
+    bus = await connect_as(settings, name, user=user)
     try:
         await require_durable(settings)
         await retry.until_it_works("JetStream", lambda: require_streams(bus), DependencyAway)
@@ -105,6 +105,18 @@ async def open_log(settings: CommonSettings, name: str, *, user: str = "") -> Bu
         raise
     bus.run_beside(clock_skew.keep_measuring(bus), "clock skew")
     return bus
+
+
+async def connect_as(settings: CommonSettings, name: str, *, user: str = "") -> Bus:
+    """The connection that the settings describe. Errors: as `connect`."""
+    return await connect(
+        settings.nats_url,
+        name,
+        settings.nats_prefix,
+        user=user,
+        seed_file=settings.nats_seed_file,
+        ca_file=settings.nats_ca_file,
+    )
 
 
 async def ensure_streams(bus: Bus, *, replicas: int = 1, audit_days: float | None = None) -> dict[str, str]:

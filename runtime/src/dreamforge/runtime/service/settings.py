@@ -82,6 +82,10 @@ class CommonSettings(BaseSettings):
         default=None,
         description="file with the nkey seed of this service's NATS user, where FORGE_NATS_URL has no password",
     )
+    nats_ca_file: Path | None = Field(
+        default=None,
+        description="PEM file of the authority that certifies the NATS servers; default: those of the system",
+    )
     nats_prefix: str = Field(
         default="",
         pattern="^[A-Za-z0-9-]{0,32}$",

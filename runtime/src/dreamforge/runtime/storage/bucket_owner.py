@@ -1,5 +1,7 @@
 """Whose bucket it is: an object that names the log whose images it holds, written by the first process that uses it."""
 
+from typing import Protocol
+
 from dreamforge.contracts.errors import ArtifactNotFound, DependencyAway, NotOurs, OtherLog
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.runtime.log.bus import Bus
@@ -15,7 +17,6 @@ from dreamforge.runtime.storage.objects import (
     UPLOAD_HASHES,
     UPLOAD_OWNERS,
     UPLOADS,
-    ObjectStore,
 )
 
 MARKER = ".dreamforge-installation"
@@ -35,7 +36,33 @@ OURS = (
 SHOWN_NAMES = 3
 
 
-async def owner_of(objects: ObjectStore) -> str | None:
+class Bucket(Protocol):
+    """What a bucket must let its user do to be claimed."""
+
+    bucket: str
+
+    async def ensure_bucket(self) -> None:
+        """Make it if it is missing. Errors: DependencyAway."""
+        ...
+
+    async def top_names(self) -> list[str]:
+        """What is at its top. Errors: DependencyAway."""
+        ...
+
+    async def get(self, key: str) -> bytes:
+        """Read an object. Errors: ArtifactNotFound, DependencyAway."""
+        ...
+
+    async def put(self, key: str, data: bytes, content_type: str) -> None:
+        """Store an object. Errors: DependencyAway."""
+        ...
+
+    async def check(self) -> None:
+        """Whether it stores and reads. Errors: DependencyAway."""
+        ...
+
+
+async def owner_of(objects: Bucket) -> str | None:
     """The identity of the log that a bucket belongs to; None if it is not marked. Errors: DependencyAway."""
     try:
         return (await objects.get(MARKER)).decode("utf-8", "replace").strip()
@@ -43,7 +70,7 @@ async def owner_of(objects: ObjectStore) -> str | None:
         return None
 
 
-async def claim(objects: ObjectStore, log_id: str) -> None:
+async def claim(objects: Bucket, log_id: str) -> None:
     """Create the bucket if it is missing, and mark it as that of this log if it has no mark; an older release's, too.
 
     Errors: OtherLog when it is marked for another log, NotOurs when it holds objects of something else,
@@ -62,7 +89,7 @@ async def claim(objects: ObjectStore, log_id: str) -> None:
     await require_owner(objects, log_id)
 
 
-async def require_owner(objects: ObjectStore, log_id: str) -> None:
+async def require_owner(objects: Bucket, log_id: str) -> None:
     """Errors: OtherLog unless the bucket is marked for this log; DependencyAway."""
     owner = await owner_of(objects)
     if owner != log_id:
@@ -72,7 +99,7 @@ async def require_owner(objects: ObjectStore, log_id: str) -> None:
         )
 
 
-async def mark(objects: ObjectStore, log_id: str) -> None:
+async def mark(objects: Bucket, log_id: str) -> None:
     """Say that the bucket belongs to this log. Errors: DependencyAway."""
     await objects.put(MARKER, log_id.encode(), "text/plain")
 
@@ -80,7 +107,7 @@ async def mark(objects: ObjectStore, log_id: str) -> None:
 class ClaimedBucket:
     """The bucket as a service uses it: nothing, not even readiness, writes to it before it is known to be ours."""
 
-    def __init__(self, objects: ObjectStore) -> None:
+    def __init__(self, objects: Bucket) -> None:
         self._objects = objects
         self._problem: DependencyAway | OtherLog | None = DependencyAway(dependency="s3", reason="not asked yet")
 

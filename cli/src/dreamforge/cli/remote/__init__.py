@@ -1,0 +1,1 @@
+"""A runner on this machine for a stack on another one: `dreamforge runner join`."""

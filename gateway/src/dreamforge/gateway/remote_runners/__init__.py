@@ -1,0 +1,1 @@
+"""The listener for runners of other machines: TLS, one credential each, and no more than a runner needs."""
