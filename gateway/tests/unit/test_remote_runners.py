@@ -1,7 +1,7 @@
 """The listener for runners of other machines: who is refused, and what one that is let in may store and fetch."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -97,18 +97,18 @@ def signed(
 @pytest.mark.parametrize(
     ("headers", "why"),
     [
-        ({}, "not signed"),
-        ({"Authorization": "Bearer forge_x"}, "not signed"),
-        (signed(new_seed()), "removed or replaced"),
-        (signed(runner_id="gpu-3"), "removed or replaced"),
-        (signed(path="/v1/check"), "removed or replaced"),
-        (signed(late_seconds=SKEW_SECONDS + 60), "clock differs"),
+        (lambda: {}, "not signed"),
+        (lambda: {"Authorization": "Bearer forge_x"}, "not signed"),
+        (lambda: signed(new_seed()), "removed or replaced"),
+        (lambda: signed(runner_id="gpu-3"), "removed or replaced"),
+        (lambda: signed(path="/v1/check"), "removed or replaced"),
+        (lambda: signed(late_seconds=SKEW_SECONDS + 60), "clock differs"),
     ],
 )
 async def test_what_no_runner_with_a_credential_signed_is_refused(
-    client: httpx.AsyncClient, headers: dict[str, str], why: str
+    client: httpx.AsyncClient, headers: Callable[[], dict[str, str]], why: str
 ) -> None:
-    answer = await client.get("/v1/runner", headers=headers, auth=httpx.Auth())
+    answer = await client.get("/v1/runner", headers=headers(), auth=httpx.Auth())
     assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Nkey")
     assert why in answer.json()["detail"]
 

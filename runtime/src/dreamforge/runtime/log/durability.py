@@ -39,7 +39,9 @@ async def require_durable(settings: CommonSettings) -> None:
             reason="whether it fsyncs cannot be checked: set FORGE_NATS_MONITOR_URL to its monitoring address"
             " (http://host:8222), or FORGE_NATS_ALLOW_UNSYNCED=true to accept the risk"
         )
-    await retry.until_it_works("NATS monitoring", partial(_require_most, urls, settings.nats_ca_file), OSError, ValueError)
+    await retry.until_it_works(
+        "NATS monitoring", partial(_require_most, urls, settings.nats_ca_file), OSError, ValueError
+    )
 
 
 async def _require_most(urls: tuple[str, ...], ca_file: Path | None) -> None:
