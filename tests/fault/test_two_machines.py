@@ -171,10 +171,10 @@ async def test_a_token_that_expired_says_so(first: StackRecord, tmp_path: Path) 
     credential.with_suffix(".expires").write_text((clock.now() - timedelta(minutes=1)).isoformat())
 
     async def is_gone() -> bool:
-        return not credential.with_suffix(".public").exists()
+        return "runner-late" not in (first.folder / "nats" / "users.conf").read_text()
 
     await eventually(is_gone, 60)
-    assert "runner-late" not in (first.folder / "nats" / "users.conf").read_text()
+    assert not credential.with_suffix(".public").exists()
     status, _, errors = await command(tmp_path, "runner", "join", token.encoded())
     assert status == 2
     assert "not used in time" in errors

@@ -57,6 +57,7 @@ async def _join(
     """`wanted`: ids of models, () for all, None for none."""
     from dreamforge.cli.remote import first_machine
     from dreamforge.cli.remote.serve_runner import RunnerChoice, serve_runner
+    from dreamforge.cli.stack.plan import RUNNER_DRAIN_SECONDS
     from dreamforge.runtime.remote.token import parse_join_token
 
     membership = Membership(settings.state_dir.absolute())
@@ -68,7 +69,9 @@ async def _join(
         err.print(f"joined {machine.url} as runner {token.runner_id}", markup=False)
     if wanted is not None and (settings.runner_renderer != "synthetic" or renderer):
         await _bring_models(membership, wanted, models_dir, required=text is not None, quiet=quiet)
-    await serve_runner(membership, RunnerChoice(models_dir, renderer), quiet=quiet)
+    drain_seconds = settings.runner_drain_seconds
+    choice = RunnerChoice(models_dir, renderer, RUNNER_DRAIN_SECONDS if drain_seconds is None else drain_seconds)
+    await serve_runner(membership, choice, quiet=quiet)
 
 
 async def _bring_models(

@@ -13,7 +13,7 @@ from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.remote.membership import FirstMachine, Membership
 from dreamforge.cli.service_settings import kinds
 from dreamforge.cli.stack.log_lines import parse_line
-from dreamforge.cli.stack.plan import ServiceSpec, worker_spec
+from dreamforge.cli.stack.plan import RUNNER_DRAIN_SECONDS, ServiceSpec, worker_spec
 from dreamforge.cli.stack.ready import until_ready
 from dreamforge.cli.stack.service import SupervisedService
 from dreamforge.cli.stack.show import LivePrinter
@@ -33,10 +33,11 @@ CLEANUP_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class RunnerChoice:
-    """How the runner renders: where its models are, and with which renderer."""
+    """How the runner renders: where its models are, with which renderer, and how long it may finish what it has."""
 
     models_dir: Path
     renderer: str | None = None
+    drain_seconds: float = RUNNER_DRAIN_SECONDS
 
 
 def runner_environment(membership: Membership, machine: FirstMachine, choice: RunnerChoice) -> dict[str, str]:
@@ -47,6 +48,7 @@ def runner_environment(membership: Membership, machine: FirstMachine, choice: Ru
     rendered = {"FORGE_RUNNER_RENDERER": choice.renderer} if choice.renderer else {}
     return rendered | {
         "FORGE_RUNNER_ID": machine.access.runner_id,
+        "FORGE_RUNNER_DRAIN_SECONDS": f"{choice.drain_seconds:g}",
         "FORGE_RUNNER_MODELS_DIR": str(choice.models_dir),
         "FORGE_RUNNER_OBJECTS_URL": machine.url,
         "FORGE_NATS_URL": machine.nats_url,
