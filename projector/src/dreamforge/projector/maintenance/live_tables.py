@@ -8,9 +8,9 @@ from psycopg import sql
 
 from dreamforge.contracts.errors import DependencyAway
 from dreamforge.runtime import ids
-from dreamforge.runtime.log import bus as nats
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import last_sequence
+from dreamforge.runtime.log.streams import connect_as
 from dreamforge.runtime.storage.postgres import Connection, connect
 from dreamforge.runtime.storage.settings import StorageSettings
 
@@ -25,9 +25,7 @@ async def open_bus(settings: StorageSettings, purpose: str) -> AsyncIterator[Bus
     """A connection to the log for a command, which does not wait long. Errors: DependencyAway."""
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            bus = await nats.connect(
-                settings.nats_url, f"{purpose}-{ids.new_id()}", settings.nats_prefix, seed_file=settings.nats_seed_file
-            )
+            bus = await connect_as(settings, f"{purpose}-{ids.new_id()}")
     except TimeoutError:
         reason = f"no connection within {CONNECT_SECONDS:g} s"
         raise DependencyAway(dependency="nats", reason=reason) from None
