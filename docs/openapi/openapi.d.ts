@@ -1637,6 +1637,20 @@ export interface components {
             request: components["schemas"]["RenderRequest"];
         };
         /**
+         * EmbeddingUse
+         * @description A registered embedding, and the word of the prompts that stands for it.
+         */
+        EmbeddingUse: {
+            /** Embedding */
+            model_id: string;
+            /**
+             * Word
+             * @description What stands for it in a prompt; default: its id.
+             * @default
+             */
+            word?: string;
+        };
+        /**
          * ErasureAccepted
          * @description The request to erase a job is in the log, durably. `sequence` is also in the header Forge-Sequence.
          */
@@ -2307,8 +2321,8 @@ export interface components {
          * ModelDescriptor
          * @description A model as the registry knows it. The first preset is the default one.
          *
-         *     A LoRA, ControlNet or VAE is registered like a model: it has no presets, and fits pipelines of its `family`. An
-         *     upscaler fits all of them.
+         *     A LoRA, ControlNet, VAE or embedding is registered like a model: it has no presets, and fits pipelines of its
+         *     `family`. An upscaler fits all of them.
          */
         ModelDescriptor: {
             /** Digest */
@@ -2320,7 +2334,7 @@ export interface components {
              * @default pipeline
              * @enum {string}
              */
-            kind?: "pipeline" | "lora" | "controlnet" | "vae" | "upscaler";
+            kind?: "pipeline" | "lora" | "controlnet" | "vae" | "upscaler" | "embedding";
             /**
              * Licence
              * @default unknown
@@ -2539,6 +2553,12 @@ export interface components {
              * @default false
              */
             controlnet?: boolean;
+            /**
+             * Embeddings Max
+             * @description words of its prompts that can stand for embeddings
+             * @default 0
+             */
+            embeddings_max?: number;
             /**
              * Frames Max
              * @description of a video; 0: it renders images
@@ -2943,6 +2963,12 @@ export interface components {
              */
             duration_seconds?: number | null;
             /**
+             * Embeddings
+             * @description Words of the prompts that stand for registered embeddings; default: every word that is the name of one.
+             * @default []
+             */
+            embeddings?: components["schemas"]["EmbeddingUse"][];
+            /**
              * Frames
              * @description Of the video, in place of its duration: a multiple of what the model makes at once, and one.
              */
@@ -3286,6 +3312,12 @@ export interface components {
              * @default null
              */
             duration_seconds?: number | null;
+            /**
+             * Embeddings
+             * @description Words of the prompts that stand for registered embeddings; default: every word that is the name of one.
+             * @default []
+             */
+            embeddings?: components["schemas"]["EmbeddingUse"][];
             /**
              * Frames
              * @description Of the video, in place of its duration: a multiple of what the model makes at once, and one.

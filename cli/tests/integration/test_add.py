@@ -306,3 +306,12 @@ async def test_an_upscaler_needs_nothing_but_its_file(settings: CliSettings, tmp
     model = await registered(settings, "4x_tiny")
     assert (model.kind, model.family, model.scale, model.capabilities.modes) == ("upscaler", "esrgan", 4, ("image",))
     assert model.vram.resident_bytes > 100_000_000, "the features of a tile are counted"
+
+
+async def test_an_embedding_is_added_with_its_family_and_named_by_its_file(
+    settings: CliSettings, tmp_path: Path
+) -> None:
+    path = write_safetensors(tmp_path / "EasyNegative.safetensors", {"clip_l": (2, 768), "clip_g": (2, 1280)})
+    await add(settings, str(path), AddOptions(), quiet=True)
+    model = await registered(settings, "EasyNegative")
+    assert (model.kind, model.family) == ("embedding", "stable-diffusion-xl")

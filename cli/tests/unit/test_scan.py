@@ -45,7 +45,7 @@ def test_comfyui(tmp_path: Path) -> None:
     assert kinds(models) == {
         "checkpoints/SD/base.safetensors": ("checkpoint", True),
         "controlnet/canny.safetensors": ("controlnet", False),
-        "embeddings/bad.safetensors": ("embedding", False),
+        "embeddings/bad.safetensors": ("embedding", True),
         "loras/ink.safetensors": ("lora", True),
         "upscale_models/4x.pth": ("upscaler", False),
         "vae/fine.safetensors": ("vae", False),

@@ -133,7 +133,10 @@ def test_our_recipe_is_exact_and_the_text_beside_it_names_the_sampler():
     assert found.unmapped == ()
 
 
-TRANSLATED = {"model_id", "prompt", "negative_prompt", "sampler", "loras", "control", "vae", "upscale", "masked_area"}
+TRANSLATED = {
+    *("model_id", "prompt", "negative_prompt", "sampler", "loras", "embeddings", "control", "vae", "upscale"),
+    "masked_area",
+}
 #: Of a job and not of an image, or known by another parameter of the recipe.
 NOT_IN_RECIPES = {"preset", "images", "determinism", "geometry", "duration_seconds"}
 
@@ -141,7 +144,9 @@ NOT_IN_RECIPES = {"preset", "images", "determinism", "geometry", "duration_secon
 def test_every_parameter_of_a_recipe_is_read_back():
     assert {*PLAIN, *TRANSLATED} == RequestParameters.model_fields.keys() - NOT_IN_RECIPES
     used = {name: f"a {name}" for name in PLAIN}
-    found = read(dreamforge=RECIPE | used)
+    embedding = {"model_id": "easy", "word": "easy"}
+    found = read(dreamforge=RECIPE | used | {"embeddings": [embedding | {"digest": "e" * 64}]})
+    assert found.fields["embeddings"] == [embedding]
     assert {name: found.fields.get(name) for name in PLAIN} == used
 
 

@@ -159,6 +159,15 @@ def test_tags_are_read_in_a1111_and_text_elsewhere() -> None:
     )
 
 
+def test_an_embedding_that_is_not_here_is_named_and_its_word_stays() -> None:
+    easy = model("easy", kind="embedding", presets=())
+    prompts = {"prompt": "a fox, (embedding:gone:1.2)", "negative_prompt": "embedding:Easy.pt, embedding:lost.v2"}
+    reply = mapped(ImportedRequest("ComfyUI", fields=prompts), MODELS | {"easy": easy})
+    assert reply.request["prompt"] == "a fox, (gone:1.2)"
+    assert reply.request["negative_prompt"] == "embedding:Easy.pt, lost.v2"
+    assert [each.value for each in reply.unmapped] == ["gone", "lost.v2"]
+
+
 def test_an_image_that_is_not_here_is_not_named() -> None:
     image = "ef" * 32
     fields = {"prompt": "x", "init_image": image, "strength": 0.5, "resize_mode": "crop"}

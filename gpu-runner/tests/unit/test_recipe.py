@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from runner_testkit.tasks import LocalControl, LocalLora, render_task
+from runner_testkit.tasks import LocalControl, LocalEmbedding, LocalLora, render_task
 
 from dreamforge.contracts.models.descriptor import Tier, VramProfile
-from dreamforge.contracts.request.values import ControlUse, LoraUse, Upscale
+from dreamforge.contracts.request.values import ControlUse, EmbeddingUse, LoraUse, Upscale
 from dreamforge.gpu_runner.protocol.recipe import Engine, Recipe, recipe_for
 from dreamforge.gpu_runner.protocol.render_task import InputImage, ModelFiles
 
@@ -77,6 +77,13 @@ def test_what_waits_in_the_hosts_memory_is_told_of_a_gpu() -> None:
     task = render_task(**TASK, tier=tier(offload="model"))
     made = recipe_for(task, 1, ENGINE.model_copy(update={"device": "cuda"}), pipeline="P", sampler="S")
     assert made.model_dump()["tier"] == {"name": "lean", "offload": "model", "vae_tiling": False}
+
+
+def test_an_embedding_is_told_by_its_word_and_its_content() -> None:
+    easy = LocalEmbedding(EmbeddingUse(model_id="easy", word="bad hands"), ModelFiles(path="/e", digest=B))
+    told = {"model_id": "easy", "word": "bad hands", "digest": B}
+    assert recipe(embeddings=(easy,)).model_dump(mode="json")["embeddings"] == [told]
+    assert "embeddings" not in recipe().model_dump()
 
 
 def test_a_recipe_is_read_back_as_it_was_written() -> None:

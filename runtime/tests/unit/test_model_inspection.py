@@ -255,6 +255,7 @@ def renamed(start: str, other: str) -> dict[str, tuple[int, ...]]:
         ({"double_blocks.0.img_attn.norm.key_norm.scale": (1,)}, "is only the transformer of FLUX"),
         ({"control_model.time_embed.0.weight": (1,)}, "is a ControlNet without its configuration"),
         ({"emb_params": (1,)}, "is a textual inversion"),
+        ({"clip_l": (2, 768), "clip_g": (3, 1280)}, "is a textual inversion"),
         ({"w": (1,)}, "is none of the files that a pipeline is made of"),
     ],
 )
@@ -351,6 +352,19 @@ def test_loha_lokr_and_dora_are_loras_of_the_family_whose_texts_they_read(
     shapes = {f"lora_unet_mid_attn2_to_k.{end}": shape for end, shape in ends.items()}
     facts = inspect_model(write_safetensors(tmp_path / "l.safetensors", shapes))
     assert (facts.kind, facts.family) == ("lora", family)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "family"),
+    [
+        ({"emb_params": (8, 768)}, "stable-diffusion"),
+        ({"<cat>": (1024,)}, "stable-diffusion-2"),
+        ({"clip_l": (2, 768), "clip_g": (2, 1280)}, "stable-diffusion-xl"),
+    ],
+)
+def test_an_embedding_is_for_the_family_of_its_widths(tmp_path: Path, shapes: Shapes, family: str) -> None:
+    facts = inspect_model(write_safetensors(tmp_path / "e.safetensors", shapes))
+    assert (facts.kind, facts.family, facts.files) == ("embedding", family, ("e.safetensors",))
 
 
 def test_of_a_folder_with_several_loras_one_is_to_be_chosen(tmp_path: Path) -> None:

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from typing import Literal, TypedDict
 
 from dreamforge.contracts.request.guidance_schedule import GuidanceSchedule
-from dreamforge.contracts.request.values import ControlUse, Geometry, LoraUse, MaskedAreaInput, UpscaleInput
+from dreamforge.contracts.request.values import (
+    ControlUse,
+    EmbeddingUse,
+    Geometry,
+    LoraUse,
+    MaskedAreaInput,
+    UpscaleInput,
+)
 
 
 class OptionalParameters(TypedDict, total=False):
@@ -110,6 +117,8 @@ class OptionalParameters(TypedDict, total=False):
     """Registered ControlNets, each with the image that the render follows and the steps in which it does."""
     upscale: UpscaleInput | None
     """Enlarges the image so many times, and renders it again at that size, as the first time or in its own way."""
+    embeddings: Sequence[EmbeddingUse]
+    """Words of the prompts that stand for registered embeddings; default: every word that is the name of one."""
     output_format: Literal["png", "jpeg", "webp", "webp_lossless", "avif", "mp4"]
     """png and webp_lossless keep every pixel; jpeg, webp and avif are smaller. A video is mp4."""
     output_quality: int | None

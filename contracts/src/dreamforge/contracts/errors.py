@@ -182,7 +182,7 @@ class NamedTwice(InvalidInput):
 
 @dataclass(eq=False)
 class UnknownAsset(InvalidInput):
-    """No registered LoRA, ControlNet or VAE has this id."""
+    """No registered LoRA, ControlNet, VAE or embedding has this id."""
 
     code = "unknown_asset"
     field: str

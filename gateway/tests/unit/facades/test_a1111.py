@@ -39,6 +39,7 @@ MODELS = {
     "canny": model("canny", "2", kind="controlnet"),
     "ink": model("ink", "3", kind="lora"),
     "soft": model("soft", "4", kind="vae"),
+    "easy": model("easy", "6", kind="embedding"),
     "x4": model("x4", "5", "esrgan", kind="upscaler", scale=4, presets=(PRESET,)),
 }
 
@@ -357,6 +358,7 @@ def test_models_and_samplers_are_found_by_every_name_that_clients_have() -> None
             assert sampler_named(name, "automatic", (*MODELS["m"].capabilities.samplers, "flow_euler", "flow_heun"))
     assert [each["title"] for each in answers.sd_models(MODELS)] == ["m [0000000000]", "flux-dev [1111111111]"]
     assert [each["name"] for each in answers.loras(MODELS)] == ["ink"]
+    assert answers.embeddings(MODELS)["loaded"].keys() == {"easy"}
     assert [each["name"] for each in answers.upscalers(MODELS)] == ["None", "Lanczos", "Nearest", "x4"]
     assert [each["name"] for each in answers.latent_upscale_modes(MODELS)][:2] == ["Latent", "Latent (antialiased)"]
 

@@ -348,7 +348,7 @@ def test_families_count_layers_and_guide_in_their_own_way() -> None:
         (changed(("3", "sampler_name", "dpm_adaptive")), "3", "value_not_in_list", "dpm_adaptive"),
         (changed(("3", "scheduler", "beta")), "3", "value_not_in_list", "which are: normal, simple"),
         (changed(("4", "ckpt_name", "film")), "4", "value_not_in_list", "['sd', 'sdxl', 'flux']"),
-        (changed(("6", "text", "a embedding:bad-hands")), "6", "not_supported", "embedding 'bad-hands'"),
+        (changed(("4", "ckpt_name", "flux"), ("6", "text", "embedding:hands")), "6", "not_supported", "takes none"),
         (changed(("3", "denoise", 0.5)), "3", "not_supported", "must be 1"),
         (changed(("3", "latent_image", ["3", 0])), "3", "dependency_cycle", "3 -> 3"),
         (changed(("9", "images", ["10", 0]), n10=node("LoadImage", image="x")), "9", "not_supported", "VAEDecode"),

@@ -32,6 +32,7 @@ PANELS: dict[str, str | None] = {
 # Structured parameters with an option type and a parser of their own; any other one is given as JSON.
 STRUCTURED: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "loras": (list[str], request_options.loras),
+    "embeddings": (list[str], request_options.embeddings),
     "upscale": (str, request_options.upscale),
     "masked_area": (int, request_options.masked_area),
     "geometry": (str, request_options.geometry),

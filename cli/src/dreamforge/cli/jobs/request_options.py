@@ -41,6 +41,16 @@ def loras(texts: list[str]) -> list[Json]:
     return [_weighted(text, "--lora", "weight", "text_weight") for text in texts]
 
 
+def embeddings(texts: list[str]) -> list[Json]:
+    """Each `ID`, or `ID:WORD` where another word stands for it.
+
+    >>> embeddings(["bad-hands", "style-3:my style"])
+    [{'model_id': 'bad-hands'}, {'model_id': 'style-3', 'word': 'my style'}]
+    """
+    parted = (text.partition(":") for text in texts)
+    return [{"model_id": model_id} | ({"word": word} if word else {}) for model_id, _, word in parted]
+
+
 def upscale(text: str) -> Json:
     """A second pass by its factor alone, or by a JSON object with more of it. Errors: CommandError.
 

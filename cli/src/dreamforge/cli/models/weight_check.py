@@ -27,10 +27,13 @@ def check_weights(settings: CliSettings, folder: Path, kind: Kind) -> None:
     """Refuse a folder with missing or other weights; say which of its keys and settings nothing reads. Blocking.
 
     Nothing where the runner is not installed here, or `models_check` is `headers`: then the first load tells. A LoRA
-    cannot be judged without its model, nor a VAE without a configuration; of an upscaler the header says all.
+    cannot be judged without its model, nor a VAE without a configuration; of an upscaler or an embedding the header
+    says all.
     Errors: ModelUnusable.
     """
-    without_configuration = kind in ("lora", "upscaler") or (kind == "vae" and not (folder / "config.json").is_file())
+    without_configuration = kind in ("lora", "upscaler", "embedding") or (
+        kind == "vae" and not (folder / "config.json").is_file()
+    )
     if without_configuration or settings.models_check == "headers" or not _runner_is_here():
         return
     found = _found(folder)

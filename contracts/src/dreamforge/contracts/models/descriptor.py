@@ -18,9 +18,9 @@ class Value(BaseModel):
     )
 
 
-# What a model is: a pipeline renders, an upscaler enlarges, for itself or between the passes of a pipeline; the others
-# change how a pipeline renders.
-Kind = Literal["pipeline", "lora", "controlnet", "vae", "upscaler"]
+# What a model is: a pipeline renders, an upscaler enlarges, for itself or between the passes of a pipeline; an
+# embedding is what a word of a prompt means; the others change how a pipeline renders.
+Kind = Literal["pipeline", "lora", "controlnet", "vae", "upscaler", "embedding"]
 # What a job can name as its model.
 JOB_KINDS: tuple[Kind, ...] = ("pipeline", "upscaler")
 # What a job starts from: noise, a picture, or a picture with a hole in it.
@@ -140,6 +140,9 @@ class Parameters(Value):
     clip_skip_max: int = Field(
         default=0, ge=0, exclude_if=is_zero, description="most layers of the text encoders that can be left out"
     )
+    embeddings_max: int = Field(
+        default=0, ge=0, exclude_if=is_zero, description="words of its prompts that can stand for embeddings"
+    )
     vae: bool = Field(default=False, exclude_if=is_zero, description="whether another autoencoder can take its place")
     seamless: bool = Field(
         default=False, exclude_if=is_zero, description="whether the edges of an image can be made to meet"
@@ -166,6 +169,8 @@ FLOW_SAMPLERS: tuple[SamplerName, ...] = ("flow_euler", "flow_heun")
 EPSILON_SAMPLERS: tuple[SamplerName, ...] = tuple(n for n in get_args(SamplerName) if n not in FLOW_SAMPLERS)
 # More LoRAs at once are rarely meant, and each takes memory: our bound for the families that we know.
 FAMILY_LORAS_MAX = 8
+# The same of embeddings, of which people name many in a negative prompt.
+FAMILY_EMBEDDINGS_MAX = 16
 # A fourfold side is a sixteenfold picture; sizes beyond are what upscalers of their own are for.
 FAMILY_UPSCALE_MAX = 4.0
 
@@ -175,6 +180,7 @@ _UNET = Parameters(
     loras_max=FAMILY_LORAS_MAX,
     controlnet=True,
     upscale_max=FAMILY_UPSCALE_MAX,
+    embeddings_max=FAMILY_EMBEDDINGS_MAX,
     vae=True,
     seamless=True,
     guidance_schedule=True,
@@ -274,8 +280,8 @@ class ModelSource(Value):
 class ModelDescriptor(Value):
     """A model as the registry knows it. The first preset is the default one.
 
-    A LoRA, ControlNet or VAE is registered like a model: it has no presets, and fits pipelines of its `family`. An
-    upscaler fits all of them.
+    A LoRA, ControlNet, VAE or embedding is registered like a model: it has no presets, and fits pipelines of its
+    `family`. An upscaler fits all of them.
     """
 
     model_id: Token

@@ -6,7 +6,13 @@ from typing import Any
 from dreamforge.contracts.errors import FieldNeeded, NotAllowed, SizeNotSupported
 from dreamforge.contracts.models.descriptor import Parameters, Preset
 from dreamforge.contracts.pictures.formats import FORMATS, LOSSY, OutputFormat
-from dreamforge.contracts.request.assets import require_asset, require_loras, require_upscaler
+from dreamforge.contracts.request.assets import (
+    embeddings_named,
+    require_asset,
+    require_embeddings,
+    require_loras,
+    require_upscaler,
+)
 from dreamforge.contracts.request.bounds import quoted, within
 from dreamforge.contracts.request.declaration import Draft
 from dreamforge.contracts.request.guidance_schedule import GuidanceSchedule
@@ -18,6 +24,7 @@ from dreamforge.contracts.request.values import (
     STRENGTH_MIN,
     UPSCALE_STRENGTH,
     ControlUse,
+    EmbeddingUse,
     Geometry,
     LoraUse,
     MaskedArea,
@@ -132,10 +139,15 @@ def prompt_syntax(value: PromptSyntax | None, draft: Draft) -> PromptSyntax | No
 
 
 def _has_marks(request: Mapping[str, Any], second: Upscale | UpscaleInput | None) -> bool:  # Any: values of a draft
-    others = (second.prompt, second.negative_prompt) if second is not None else ()
-    return any(
-        mark in text for text in (request["prompt"], request["negative_prompt"], *others) if text for mark in "()[]"
-    )
+    return any(mark in text for text in _texts(request, second).values() for mark in "()[]")
+
+
+def _texts(request: Mapping[str, Any], second: Upscale | UpscaleInput | None) -> dict[str, str]:  # Any: as above
+    """All prompts of a request, by their fields."""
+    found = {name: request[name] for name in ("prompt", "negative_prompt")}
+    if second is not None:
+        found |= {f"upscale/{name}": getattr(second, name) for name in found}
+    return {name: text for name, text in found.items() if text}
 
 
 def geometry(value: Geometry | None, draft: Draft) -> Geometry | None:
@@ -214,6 +226,22 @@ def check_vae(model_id: str | None, draft: Draft) -> str | None:
     if model_id is not None:
         require_asset("vae", model_id, "vae", draft.model, draft.models)
     return model_id
+
+
+def embeddings(value: tuple[EmbeddingUse, ...], draft: Draft) -> tuple[EmbeddingUse, ...]:
+    """Those that were given, else those whose names the prompts have; each with the word that stands in a prompt.
+
+    Errors: UnknownAsset, AssetMismatch (also for `embedding:NAME`), NamedTwice, FieldNeeded for a word of no prompt,
+    OutOfBounds where there are too many.
+    """
+    most = draft.model.capabilities.embeddings_max
+    texts = _texts(draft.values, draft.values["upscale"])
+    uses = require_embeddings(value, draft.model, draft.models, texts.values()) if value else ()
+    if most and not uses:
+        uses = embeddings_named(texts, draft.model, draft.models)
+    if uses:
+        within("embeddings", len(uses), 0, most)
+    return uses
 
 
 def upscale(value: UpscaleInput | None, draft: Draft) -> Upscale | None:

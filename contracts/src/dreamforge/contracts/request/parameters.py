@@ -35,6 +35,7 @@ from dreamforge.contracts.request.values import (
     UPSCALE_STRENGTH,
     ControlUses,
     Determinism,
+    EmbeddingUse,
     Geometry,
     LoraUse,
     MaskedArea,
@@ -51,7 +52,7 @@ from dreamforge.contracts.request.values import (
 )
 
 # More than any model takes: keeps the list of a body short before anything is looked up.
-LORAS_MAX = 64
+LORAS_MAX = EMBEDDINGS_MAX = 64
 PICTURE = "FILE|ARTIFACT"
 # No model makes minutes, and no screen shows more.
 DURATION_SECONDS_MAX, FRAMES_PER_SECOND_MAX = 60.0, 60
@@ -535,6 +536,21 @@ class RequestParameters(Value):
             option_help="A second pass at so many times the size; JSON says more of it.",
         ),
     ] = Field(default=None, exclude_if=is_none)
+    embeddings: Annotated[
+        tuple[EmbeddingUse, ...],
+        Declared(
+            "Embeddings",
+            "Words of the prompts that stand for registered embeddings; default: every word that is the name of one.",
+            group="loras",
+            widget="groups",
+            maximum=EMBEDDINGS_MAX,
+            bounds=lambda model: Bounds(maximum=model.capabilities.embeddings_max),
+            complete=completion.embeddings,
+            options=("--embedding",),
+            metavar="ID[:WORD]",
+            option_help="An embedding and its word; may be repeated. Default: words that are names.",
+        ),
+    ] = Field(default=(), exclude_if=is_empty)
     output_format: Annotated[
         OutputFormat,
         Declared(

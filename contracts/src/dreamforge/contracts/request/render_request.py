@@ -26,11 +26,12 @@ class RenderRequest(RequestParameters):
 
     @property
     def assets(self) -> tuple[str, ...]:
-        """Ids of the LoRAs, the ControlNets, the VAE and the upscaler that it needs beside its model, each once."""
+        """Ids of what it needs beside its model, each once: LoRAs, ControlNets, VAE, upscaler, embeddings."""
         vae = (self.vae,) if self.vae is not None else ()
         upscaler = (self.upscale.model_id,) if self.upscale is not None and self.upscale.model_id else ()
-        named = (*(lora.model_id for lora in self.loras), *(use.model_id for use in self.control), *vae, *upscaler)
-        return tuple(dict.fromkeys(named))
+        nets = (*(lora.model_id for lora in self.loras), *(use.model_id for use in self.control))
+        embeddings = (use.model_id for use in self.embeddings)
+        return tuple(dict.fromkeys((*nets, *vae, *upscaler, *embeddings)))
 
     @property
     def uploads(self) -> tuple[str, ...]:

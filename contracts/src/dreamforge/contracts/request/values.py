@@ -50,11 +50,26 @@ UPSCALE_STRENGTH = 0.35
 # No model goes beyond this; what one model takes, its `upscale_max` says.
 UPSCALE_FACTOR_MAX = 16.0
 LORA_WEIGHT_MAX = 4.0
+# As long as a title can sensibly be.
+EMBEDDING_WORD_CHARACTERS_MAX = 200
 CONTROL_SCALE_MAX = 4.0
 # More blur than this is one grey, and only costs time.
 MASK_BLUR_PX_MAX = 1_000.0
 # Our bound on images that are rendered in one run: beyond it, memory is all that grows.
 GEOMETRY_SIZE_MAX = 64
+
+
+class EmbeddingUse(Value):
+    """A registered embedding, and the word of the prompts that stands for it."""
+
+    model_id: Token = Field(title="Embedding", json_schema_extra={"x-widget": "embedding"})
+    word: Text = Field(
+        default="",
+        max_length=EMBEDDING_WORD_CHARACTERS_MAX,
+        title="Word",
+        description="What stands for it in a prompt; default: its id.",
+        json_schema_extra={"x-widget": "text"},
+    )
 
 
 class LoraUse(Value):

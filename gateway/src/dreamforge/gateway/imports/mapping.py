@@ -26,7 +26,7 @@ from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.lora_tags import with_tags_escaped
 from dreamforge.contracts.request.resolve import resolve
 from dreamforge.gateway.http.errors import InvalidRequest
-from dreamforge.gateway.imports.matching import Match, match
+from dreamforge.gateway.imports.matching import Match, match, without_missing_embeddings
 from dreamforge.gateway.imports.replies import ImportedAsset, ImportReply, UnmappedValue
 from dreamforge.gateway.submit.accept import parse
 from dreamforge.gateway.submit.body import Submission
@@ -38,7 +38,7 @@ _BRACKET = re.compile(r"(?<!\\)[\[\]]")
 _NOT_HERE = "the image is not here, or not yours: upload it"
 #: What is left out where the field that it needs is missing.
 _WITHOUT = {"init_image": _OF_IMAGE, "output_format": ("output_quality",)}
-_LISTS = ("loras", "control")
+_LISTS = ("loras", "control", "embeddings")
 #: Stands for a prompt that is missing while the rest is checked.
 _ANY_PROMPT = "any"
 
@@ -84,6 +84,7 @@ def map_request(found: ImportedRequest, context: ImportContext) -> ImportReply:
         _put_sampler(draft, found, model)
         _put_clip_skip(draft, found, model)
         _put_brackets(draft, found, model)
+        _put_embeddings(draft, context, model)
     _require_images(draft, context)
     _make_valid(draft, context)
     asked = found.model
@@ -189,6 +190,15 @@ def _require_images(draft: _Draft, context: ImportContext) -> None:
     if "init_image" in body and body["init_image"] not in context.images:
         for name in ("init_image", *_OF_IMAGE):
             draft.drop(name, _NOT_HERE)
+
+
+def _put_embeddings(draft: _Draft, context: ImportContext, model: ModelDescriptor) -> None:
+    """Names of embeddings that are not here become words, so that the prompt can stay."""
+    for field in ("prompt", "negative_prompt"):
+        if isinstance(text := draft.body.get(field), str) and model.capabilities.embeddings_max:
+            draft.body[field], missing = without_missing_embeddings(text, model, context.models)
+            for name in missing:
+                draft.refuse("embeddings", name, f"no registered embedding of this name fits: it is a word of {field}")
 
 
 def _make_valid(draft: _Draft, context: ImportContext) -> None:

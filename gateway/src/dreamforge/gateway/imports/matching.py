@@ -7,12 +7,14 @@ bytes than a file has, so those are found by their names.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
 from dreamforge.contracts.models.descriptor import Kind, ModelDescriptor
+from dreamforge.contracts.request.assets import fits
+from dreamforge.contracts.request.embedding_words import embedding_names, with_words_replaced
 
 _SHA256 = re.compile(r"(?:sha256:)?([0-9a-f]{10,64})")
 _WEIGHTS = (".safetensors", ".ckpt", ".pt", ".bin", ".gguf", ".sft")
@@ -68,3 +70,13 @@ def _names(model: ModelDescriptor) -> set[str]:
         names.append(model.source.location)
         names += [file.path for file in model.source.files if "/" not in file.path and file.path.endswith(_WEIGHTS)]
     return {plain_name(name) for name in names}
+
+
+def without_missing_embeddings(
+    text: str, model: ModelDescriptor, models: Mapping[str, ModelDescriptor]
+) -> tuple[str, tuple[str, ...]]:
+    """A prompt in which `embedding:NAME` is a plain word where none of that name fits the model, and these names."""
+    fitting = [each for each in models.values() if each.kind == "embedding" and fits(each, model)]
+    known = {name.casefold() for each in fitting for name in (each.model_id, each.title)}
+    missing = tuple(name for name in embedding_names(text) if name.casefold() not in known)
+    return with_words_replaced(text, missing, lambda name: name), missing

@@ -191,6 +191,8 @@ def _request_fields(task: RenderTask, seed: int, maps: Sequence[str | None]) -> 
     fields["control"] = tuple(
         _with_digest(task, use) | {"map_sha256": made} for use, made in zip_longest(uses, maps[: len(uses)])
     )
+    if request.embeddings:
+        fields["embeddings"] = tuple(_with_digest(task, use) for use in fields["embeddings"])
     if request.vae is not None:
         fields["vae"] = _with_digest(task, {"model_id": request.vae})
     return fields

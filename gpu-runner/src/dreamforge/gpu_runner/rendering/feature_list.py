@@ -4,6 +4,7 @@ import torch
 
 from dreamforge.gpu_runner.rendering.features.clip_skip import ClipSkip
 from dreamforge.gpu_runner.rendering.features.controlnet import ControlNetCache
+from dreamforge.gpu_runner.rendering.features.embeddings import Embeddings
 from dreamforge.gpu_runner.rendering.features.fp32_fallback import Fp32Fallback
 from dreamforge.gpu_runner.rendering.features.guidance import Guidance
 from dreamforge.gpu_runner.rendering.features.guidance_schedule import ScheduledGuidance
@@ -33,8 +34,9 @@ def standard_features(device: torch.device) -> tuple[RenderFeature, ...]:
     The order matters in six places. Around a pass, memory placement is outside of the fallback, which is outside of
     the sampler's errors. What a mask protects is put back outside of the fallback, which judges what was rendered, and
     latents are filled inside of it, because it may render twice.
-    Upscaling adds its pass after the initial image has changed the first. Whatever offers prompts in a way of its own
-    stands before `Prompts`, which takes any. A schedule's first scale replaces that of `Guidance`.
+    Upscaling adds its pass after the initial image has changed the first, and embeddings change the prompts of both.
+    Whatever offers prompts in a way of its own stands before `Prompts`, which takes any. A schedule's first scale
+    replaces that of `Guidance`.
     """
     return (
         MemoryPlacement(device),
@@ -46,6 +48,7 @@ def standard_features(device: torch.device) -> tuple[RenderFeature, ...]:
         ControlNetCache(device),
         OtherVae(device),
         UpscalePass(device),
+        Embeddings(),
         ClipSkip(),
         PromptWeights(),
         Prompts(),

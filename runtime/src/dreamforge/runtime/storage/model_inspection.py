@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamforge.contracts.models.descriptor import Kind, Mode
-from dreamforge.runtime.storage import checkpoint_layout, lora_layout, vae_layout
+from dreamforge.runtime.storage import checkpoint_layout, embedding_layout, lora_layout, vae_layout
 from dreamforge.runtime.storage.model_facts import ModelFacts, ModelUnusable, read_json, read_whole_header, size_of
 from dreamforge.runtime.storage.pipeline_class import INDEX_NAME
 from dreamforge.runtime.storage.pipeline_folder import inspect_pipeline
@@ -131,13 +131,18 @@ def facts_of_header(header: SafetensorsHeader, path: Path) -> ModelFacts:
         return _lora(header, path)
     if checkpoint_layout.is_checkpoint(names):
         return _checkpoint(header, path)
+    shapes = {name: each.shape for name, each in header.tensors.items()}
+    if (family := embedding_layout.embedding_family(shapes)) is not None:
+        sizes = (size_of(header.tensors.values()),)
+        return ModelFacts(path.parent, "embedding", family, (path.name,), sizes, metadata=header.metadata)
     if vae_layout.is_vae(names):
         # Its weights do not say which latents it is for: those of Stable Diffusion and of SDXL have the same shapes.
         sizes = (size_of(header.tensors.values()),)
         return ModelFacts(path.parent, "vae", None, (path.name,), sizes, is_family_sure=False, metadata=header.metadata)
-    if (layout := upscaler_layout({name: each.shape for name, each in header.tensors.items()})) is not None:
+    if (layout := upscaler_layout(shapes)) is not None:
         return _upscaler(layout, header, path)
-    right = "take a folder with a model_index.json, a checkpoint, a LoRA, a VAE, an upscaler or a ControlNet's folder"
+    known = "a folder with a model_index.json, a checkpoint, a LoRA, a VAE, an embedding, an upscaler"
+    right = f"take {known} or a ControlNet's folder"
     raise ModelUnusable(str(path), "", f"is {checkpoint_layout.other_content(names)}", right)
 
 
@@ -232,7 +237,7 @@ def _family_of_part(configuration: dict[str, Any], kind: Kind) -> str | None:  #
 
 
 def _inspect_loose_files(folder: Path) -> ModelFacts:
-    """A safetensors file and no configuration: a LoRA, a VAE or an upscaler; of a checkpoint the file must be named."""
+    """A safetensors file and no configuration: what is one file; of a checkpoint the file itself must be named."""
     facts = inspect_file(path := lora_file(folder))
     if facts.kind == "pipeline":
         right = f"add the file itself, {path.name}: `models add` finds the configurations that go with it"

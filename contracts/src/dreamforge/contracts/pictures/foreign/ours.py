@@ -47,6 +47,8 @@ def read_ours(metadata: PictureMetadata) -> ImportedRequest | None:
         reading.fields["control"] = [_without_digest(use) for use in in_a_list(control)]
     if (vae := inside(reading.take("vae"), "model_id")) is not None:
         reading.fields["vae"] = vae
+    if (embeddings := reading.take("embeddings")) is not None:
+        reading.fields["embeddings"] = [_without_digest(use) for use in in_a_list(embeddings)]
     loras = _loras(reading)
     model = ImportedModel(reading.text("model_id"), reading.text("model_digest"))
     reading.ignore(("sampler", *_IGNORED))

@@ -149,6 +149,12 @@ def loras(models: Models) -> list[Reply]:
     ]
 
 
+def embeddings(models: Models) -> Reply:
+    """Registered embeddings by the words that stand for them, without what only their files say."""
+    unknown = dict.fromkeys(("step", "sd_checkpoint", "sd_checkpoint_name", "shape", "vectors"))
+    return {"loaded": {each.model_id: unknown for each in models.values() if each.kind == "embedding"}, "skipped": {}}
+
+
 def vaes(models: Models) -> list[Reply]:
     """Registered VAEs."""
     found = (model for model in models.values() if model.kind == "vae")

@@ -19,7 +19,6 @@ router = APIRouter(include_in_schema=False)
 ROOT = "/sdapi/v1"
 #: What is the same everywhere: there is none of it, but for the one extension that is served.
 CONSTANT: Mapping[str, Any] = {  # Any: JSON
-    "embeddings": {"loaded": {}, "skipped": {}},
     "hypernetworks": [],
     "face-restorers": [],
     "realesrgan-models": [],
@@ -50,6 +49,12 @@ async def list_checkpoints(request: Request) -> Response:
 async def list_samplers(request: Request) -> Response:
     """The samplers."""
     return JSONResponse(answers.samplers(dependencies_of(request).models()))
+
+
+@router.get(f"{ROOT}/embeddings")
+async def list_embeddings(request: Request) -> Response:
+    """The embeddings, which a prompt names by a word."""
+    return JSONResponse(answers.embeddings(dependencies_of(request).models()))
 
 
 @router.get(f"{ROOT}/schedulers")

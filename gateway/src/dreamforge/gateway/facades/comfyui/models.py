@@ -14,6 +14,7 @@ FOLDERS: Mapping[str, Kind] = {
     "vae": "vae",
     "loras": "lora",
     "controlnet": "controlnet",
+    "embeddings": "embedding",
 }
 """The folders of ComfyUI that have something here. A pipeline is whole: its parts are found under its name."""
 

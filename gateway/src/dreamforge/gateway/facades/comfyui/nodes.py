@@ -160,7 +160,7 @@ NODES: Mapping[str, NodeType] = {
         "conditioning",
         {"text": _TEXT, "clip": _CLIP},
         ("CONDITIONING",),
-        note="there are no embeddings",
+        note="`embedding:NAME` in the text is a registered embedding",
     ),
     "CLIPTextEncodeFlux": NodeType(
         "CLIPTextEncodeFlux",

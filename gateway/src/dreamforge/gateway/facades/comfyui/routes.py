@@ -184,9 +184,9 @@ async def object_info_of(request: Request, node_class: str) -> Response:
 
 
 @router.get("/embeddings")
-async def embeddings() -> Response:
-    """There are none."""
-    return JSONResponse([])
+async def embeddings(request: Request) -> Response:
+    """What a text can name as `embedding:NAME`."""
+    return JSONResponse(list(models.named("embedding", dependencies_of(request).models().values())))
 
 
 @router.get("/models")

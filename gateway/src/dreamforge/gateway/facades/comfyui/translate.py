@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dreamforge.contracts.models.descriptor import ModelDescriptor
+from dreamforge.contracts.request.embedding_words import embedding_names
 from dreamforge.gateway.facades.comfyui.conditioning import Conditioning, read_conditioning
 from dreamforge.gateway.facades.comfyui.graph import Graph, Node
 from dreamforge.gateway.facades.comfyui.loras import LoraInUse, read_loras
@@ -23,7 +24,6 @@ from dreamforge.gateway.http.errors import WorkflowRefused
 EMPTY = frozenset(("EmptyLatentImage", "EmptySD3LatentImage"))
 UPSCALERS = frozenset(("LatentUpscale", "LatentUpscaleBy"))
 COLOURS = frozenset(("red", "green", "blue"))
-_EMBEDDING = re.compile(r"\bembedding:(\S+)")
 _BRACKET = re.compile(r"(?<!\\)[\[\]]")
 
 
@@ -184,8 +184,8 @@ def _check_sizes(text: Node, size_px: Mapping[str, int]) -> None:
 def _text(node: Node, model: ModelDescriptor) -> str:
     """The text of a prompt. Only ( ) are weights in ComfyUI; here [ ] are too, so they are escaped."""
     text: str = node.inputs["text"]
-    if (found := _EMBEDDING.search(text)) is not None:
-        raise NodeRefused(node, "text", f"names the embedding {found[1][:80]!r}: there are no embeddings here")
+    if not model.capabilities.embeddings_max and (found := embedding_names(text)):
+        raise NodeRefused(node, "text", f"names the embedding {found[0][:80]!r}, and {model.model_id} takes none")
     return _BRACKET.sub(r"\\\g<0>", text) if model.capabilities.prompt_weights else text
 
 
