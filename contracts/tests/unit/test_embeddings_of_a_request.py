@@ -5,6 +5,7 @@ import pytest
 from dreamforge.contracts.errors import AssetMismatch, FieldNeeded, NamedTwice, NotAllowed, OutOfBounds, UnknownAsset
 from dreamforge.contracts.models.descriptor import Kind, ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.request.batch_key import batch_key
+from dreamforge.contracts.request.embedding_words import with_words_replaced
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.contracts.request.resolve import inputs_of, resolve
@@ -52,6 +53,8 @@ def test_words_that_are_names_are_recorded_with_what_they_stand_for() -> None:
     assert words(resolved("a", upscale=second)) == [("bad-hands", "bad-hands")]
     assert not resolved("bad-hands and embedding:any", "flux").embeddings, "a family that has none reads it as text"
     assert not resolved("bad-handshake, xl").embeddings
+    assert words(resolved("EASY_V2 many1")) == [("Easy_v2", "Easy_v2"), ("many1", "many1")]
+    assert with_words_replaced("ırıs IRIS iris", ["Iris"], lambda word: word) == "Iris Iris Iris"
 
 
 def test_a_request_can_say_which_word_stands_for_which_embedding() -> None:

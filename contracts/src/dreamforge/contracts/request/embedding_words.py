@@ -30,8 +30,10 @@ def words_in(texts: Iterable[str], words: Iterable[str]) -> tuple[str, ...]:
     """
     folded = [text.casefold() for text in texts]
     likely = [word for word in words if word and any(word.casefold() in text for text in folded)]
-    found = {match[1].casefold() for text in texts for match in _pattern(likely).finditer(text)} if likely else set()
-    return tuple(word for word in likely if word.casefold() in found)
+    found = (
+        {_meant(match[1], likely) for text in texts for match in _pattern(likely).finditer(text)} if likely else set()
+    )
+    return tuple(word for word in likely if word in found)
 
 
 def with_words_replaced(text: str, words: Collection[str], replacement: Callable[[str], str]) -> str:
@@ -42,8 +44,12 @@ def with_words_replaced(text: str, words: Collection[str], replacement: Callable
     """
     if not words:
         return text
-    by_folded = {word.casefold(): word for word in words}
-    return _pattern(words).sub(lambda match: replacement(by_folded[match[1].casefold()]), text)
+    return _pattern(words).sub(lambda match: replacement(_meant(match[1], words)), text)
+
+
+def _meant(said: str, words: Collection[str]) -> str:
+    """The first word that differs in case at most. What that is, only `re` knows: for it an i without a dot is one."""
+    return next(word for word in words if re.fullmatch(re.escape(word), said, re.IGNORECASE))
 
 
 def _pattern(words: Collection[str]) -> re.Pattern[str]:
