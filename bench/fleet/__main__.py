@@ -44,7 +44,8 @@ async def run(arguments: argparse.Namespace, folder: Path) -> bool:
         faults = chosen(arguments.fault, arguments.seed)
         began = time.monotonic()
         moves = any(fault.kind is Kind.MOVE_CLOCK for fault in faults)
-        async with Deployment(folder, network, arguments.step_delay_seconds, moves_clocks=moves) as deployment:
+        older = arguments.upgrade_from.resolve() if arguments.upgrade_from else None
+        async with Deployment(folder, network, arguments.step_delay_seconds, moves, older) as deployment:
             print(f"the fleet is whole after {time.monotonic() - began:.0f} s; {len(faults)} faults", flush=True)
             return await measure(deployment, faults, arguments)
 
@@ -141,6 +142,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--step-delay-seconds", type=float, default=0.1, help="of the synthetic renderer; 12 steps")
     parser.add_argument("--folder", type=Path, help="where everything lies; default: a temporary folder")
     parser.add_argument("--keep", action="store_true", help="keep the folder, for its logs")
+    parser.add_argument("--upgrade-from", type=Path, help="services run this checkout of an earlier release at first")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     return parser.parse_args(words)
 

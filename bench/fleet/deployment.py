@@ -39,16 +39,22 @@ NATS_LIMIT_BYTES = 10 * 2**30
 REPLICAS = 3
 READY_SECONDS = 120.0
 LOOK_SECONDS = 0.2
+# Its folders come before those of installed packages.
+PYTHON_PATH = "PYTHONPATH"
 
 
 @dataclass
 class Deployment:
-    """The whole fleet, while it is entered. `faulty` has the hosts that are not repaired yet."""
+    """The whole fleet, while it is entered. `faulty` has the hosts that are not repaired yet.
+
+    `older`: a checkout of an earlier release, which services run until they are upgraded.
+    """
 
     folder: Path
     network: Network
     step_delay_seconds: float
     moves_clocks: bool = False
+    older: Path | None = None
     programs: dict[str, Program] = field(default_factory=dict)
     faulty: set[str] = field(default_factory=set)
     nats: NatsCluster = field(init=False)
@@ -67,7 +73,8 @@ class Deployment:
             await self._start_servers()
             for number, (name, host) in enumerate(SERVICES):
                 self._start_service(name, host, FIRST_SERVICE_PORT + number)
-            await self.until_whole(READY_SECONDS)
+            if missing := await self.until_whole(READY_SECONDS):
+                raise RuntimeError(f"the fleet is not whole after {READY_SECONDS:g} s: {', '.join(missing)}")
         except BaseException:
             await self.close()
             raise
@@ -132,6 +139,7 @@ class Deployment:
         user = runner_user(name) if kind == "runner" else kind
         own = {"FORGE_RUNNER_ID": name, "FORGE_NATS_SEED_FILE": str(self.nats.seed_file(user))}
         own |= clock_environment(self.folder, host) if self.moves_clocks else {}
+        own |= {PYTHON_PATH: os.pathsep.join(map(str, sorted(self.older.glob("*/src"))))} if self.older else {}
         full_name = name if kind == "runner" else f"{name}-{host}"
         program = Program(
             name=full_name,
@@ -183,7 +191,8 @@ class Deployment:
         return StorageSettings(_env_file=None, **{k.removeprefix("FORGE_").lower(): v for k, v in given.items()})  # type: ignore[arg-type]
 
     def upgrade(self, program: Program) -> None:
-        """What the program runs from its next start on."""
+        """From its next start on, a service runs this release."""
+        program.environment = {name: value for name, value in program.environment.items() if name != PYTHON_PATH}
 
     def gateways(self) -> tuple[str, ...]:
         """Their addresses."""

@@ -5,9 +5,10 @@ over the characters of header names. A property test compares both, so that an u
 parser is noticed.
 """
 
+from typing import Any
 from urllib.parse import ParseResult, unquote
 
-from nats.aio.client import Client
+from nats.aio.client import Client, Srv
 
 from dreamforge.contracts.log.envelope import COPIED_FROM
 from dreamforge.runtime.log.message import NAMED_TWICE
@@ -26,6 +27,10 @@ class FastClient(Client):
         for server in self._server_pool:
             server.uri = DecodedUrl(*server.uri)
 
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:  # Any: JSON
+        await super()._process_info(info, initial_connection)
+        self._server_pool = one_each(self._server_pool)
+
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
         found = parse_header_lines(raw)
@@ -39,6 +44,22 @@ class FastClient(Client):
             if not answer.done():
                 answer.set_exception(reason)
                 answer.exception()  # marked as retrieved: the requester may have given up
+
+
+def one_each(servers: list[Srv]) -> list[Srv]:
+    """Each server once, under the credentials of the given URLs.
+
+    The library adds the servers that a cluster names at each connection: without credentials, and again where it knows
+    the same one with some.
+    """
+    known = next((server.uri.netloc for server in servers if "@" in server.uri.netloc), "")
+    credentials = known.rpartition("@")[0]
+    kept: dict[tuple[str | None, int | None], Srv] = {}
+    for server in servers:
+        if credentials and "@" not in server.uri.netloc:
+            server.uri = DecodedUrl(*server.uri._replace(netloc=f"{credentials}@{server.uri.netloc}"))
+        kept.setdefault((server.uri.hostname, server.uri.port), server)
+    return list(kept.values())
 
 
 class DecodedUrl(ParseResult):
