@@ -1,7 +1,6 @@
 """Does the faults to a deployment, and measures how long its clients felt each and how long it took to be whole."""
 
 import asyncio
-import os
 import signal
 import time
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from bench.fleet.clocks import clock_file
 from bench.fleet.deployment import Deployment
+from bench.fleet.disks import full_disk
 from bench.fleet.faults import CLOCK_SECONDS, Fault, Kind
 from bench.fleet.link_rules import OPEN
 from bench.fleet.programs import Program, signal_host
@@ -136,11 +136,8 @@ class Injector:
     async def _fill_disk(self, fault: Fault) -> None:
         program = self._program(fault.target)
         server, _, host = program.name.partition("-")
-        filler = self.deployment.store(server, host) / "filler"
-        filling = asyncio.create_task(_keep_full(filler))
-        await asyncio.sleep(fault.seconds)
-        filling.cancel()
-        filler.unlink(missing_ok=True)
+        async with full_disk(self.deployment.store(server, host)):
+            await asyncio.sleep(fault.seconds)
         if server == "nats" and await asyncio.to_thread(problem_of, program.ready_url.removesuffix("/healthz")) != "":
             await program.kill()  # as a supervisor does whose health check fails
 
@@ -165,17 +162,6 @@ class Injector:
         pair = self.deployment.postgres
         name = {"postgres-primary": f"postgres-{pair.primary}", "postgres-standby": f"postgres-{pair.standby}"}
         return self.deployment.programs[name.get(target, target)]
-
-
-async def _keep_full(filler: Path) -> None:
-    """Until cancelled: what the server frees meanwhile is taken as well."""
-    with filler.open("wb") as file:
-        while True:
-            disk = os.statvfs(filler.parent)
-            free = disk.f_bavail * disk.f_frsize
-            if free:
-                os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, free)
-            await asyncio.sleep(0.2)
 
 
 def _longest_pause(times: list[float], began: float, until: float) -> float:
