@@ -5,7 +5,6 @@ import signal
 import time
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 
 from bench.fleet.clocks import clock_file
 from bench.fleet.deployment import Deployment
