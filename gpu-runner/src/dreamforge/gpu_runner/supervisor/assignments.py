@@ -20,7 +20,7 @@ from dreamforge.contracts.log.envelope import unseal
 from dreamforge.contracts.log.permissions import inbox_of, runner_user
 from dreamforge.contracts.log.streams import JOBS, runner_consumer
 from dreamforge.gpu_runner.supervisor.assignment import ReceivedAssignment
-from dreamforge.runtime.log.bus import ApiError, Bus, refusal
+from dreamforge.runtime.log.bus import PING_SECONDS, PINGS_UNANSWERED, ApiError, Bus, refusal
 from dreamforge.runtime.log.names import PLAIN_NAMES, Names
 from dreamforge.runtime.log.seeds import seed_in
 from dreamforge.runtime.tls.client_context import client_context
@@ -83,6 +83,8 @@ def assignments_broker(
         apply_types=False,  # `unseal` has validated already, and injection costs 200 us a message
         max_reconnect_attempts=-1,
         reconnect_time_wait=1,
+        ping_interval=PING_SECONDS,
+        max_outstanding_pings=PINGS_UNANSWERED,
     )
     with warnings.catch_warnings():
         # FastStream advises against a durable push consumer because it does not scale out: ours must not.
