@@ -2,7 +2,13 @@
 
 from pathlib import Path
 
-LIBRARIES = tuple(Path(f"/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1") for machine in ("x86_64", "aarch64"))
+LIBRARIES = tuple(
+    Path(f"/usr/lib/{machine}-linux-gnu/faketime/libfaketimeMT.so.1") for machine in ("x86_64", "aarch64")
+)
+# A runner gives its child of the environment what it is told to.
+CHILDREN = {
+    "FORGE_RUNNER_CHILD_ENVIRONMENT": "FAKETIME_TIMESTAMP_FILE,FAKETIME_CACHE_DURATION,FAKETIME_DONT_FAKE_MONOTONIC"
+}
 
 
 def clock_file(folder: Path, host: str) -> Path:
@@ -18,7 +24,7 @@ def clock_environment(folder: Path, host: str) -> dict[str, str]:
     clock = clock_file(folder, host)
     clock.write_text("+0\n")
     clock.chmod(0o644)
-    return {
+    return CHILDREN | {
         "LD_PRELOAD": str(library),
         "FAKETIME_TIMESTAMP_FILE": str(clock),
         "FAKETIME_CACHE_DURATION": "1",
