@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dreamforge.cli.main import app
+from dreamforge.cli.remote.membership import Membership
 from dreamforge.cli.stack.plan import StackOptions, service_names, service_specs
 from dreamforge.cli.systemd import manager
 from dreamforge.cli.systemd.unit import SERVERS_STOP_SECONDS, Unit, UnitRole, unit_text
@@ -60,7 +61,7 @@ def test_systemd_waits_longer_than_an_orderly_stop_takes(tmp_path: Path) -> None
     specs = service_specs(options, dict.fromkeys(service_names(options), 1))
     slowest = {spec.kind: spec.stop_seconds for spec in specs}
     assert stack.stop_seconds >= max(slowest.values()) + SERVERS_STOP_SECONDS
-    assert unit(tmp_path, UnitRole.RUNNER).stop_seconds >= slowest["gpu-runner"]
+    assert unit(tmp_path, UnitRole.RUNNER).stop_seconds > slowest["gpu-runner"]
     assert f"TimeoutStopSec={stack.stop_seconds:g}" in unit_text(stack).splitlines()
 
 
@@ -72,6 +73,17 @@ def test_printing_a_unit_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
         f"\nEnvironment=FORGE_STATE_DIR={tmp_path}/.forge\nEnvironment=FORGE_RUNNER_DRAIN_SECONDS=7\n" in printed.output
     )
     assert not list(tmp_path.iterdir())
+
+
+def test_a_runner_is_the_one_that_has_joined_or_has_its_servers_from_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORGE_STATE_DIR", str(tmp_path))
+    for joined, command in ((False, "-m dreamforge.gpu_runner"), (True, "-m dreamforge.cli runner join")):
+        if joined:
+            Membership(tmp_path).folder.mkdir()
+        printed = CliRunner().invoke(app, ["service", "install", "runner", "--print"])
+        assert f"ExecStart={sys.executable} {command}" in printed.output.splitlines()
 
 
 @pytest.mark.parametrize("command", ["install", "status"])

@@ -11,6 +11,7 @@ import typer
 from dreamforge.cli.console import Json, emit, err, out
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.local_parts import require_local_parts
+from dreamforge.cli.remote.membership import Membership
 from dreamforge.cli.settings import from_environment
 from dreamforge.cli.systemd.manager import Manager
 from dreamforge.cli.systemd.unit import DEFAULT_DRAIN_SECONDS, SYSTEM_STATE_DIR, Unit, UnitRole, unit_text
@@ -24,8 +25,6 @@ app = typer.Typer(
 )
 RoleArgument = Annotated[UnitRole, typer.Argument(help="stack: everything; runner: a runner of a stack elsewhere.")]
 System = Annotated[bool, typer.Option("--system", help="The machine's service manager, not that of this user.")]
-# What each unit runs, behind the interpreter that runs this command.
-COMMANDS = {UnitRole.STACK: ("-m", "dreamforge.cli", "up"), UnitRole.RUNNER: ("-m", "dreamforge.gpu_runner")}
 ENVIRONMENT = """\
 # Settings of {unit}, FORGE_NAME=value as in .env.example; `systemctl restart` makes changes effective.
 # Only its owner reads this file. FORGE_RUNNER_DRAIN_SECONDS: `dreamforge service install --drain-seconds`.
@@ -46,7 +45,9 @@ def install(
     """Write a systemd unit, enable it and start it; again: replace the unit.
 
     A unit of this user has the data and the .env of this folder; one of the system has its data in /var/lib/dreamforge,
-    unless FORGE_STATE_DIR names another folder. Settings go into its environment file, which is never written over.
+    unless FORGE_STATE_DIR names another folder. A runner is that of `dreamforge runner join`, if this folder has
+    joined; else one with the NATS and the object store of its settings. Settings go into its environment file, which
+    is never written over.
 
     Examples:
 
@@ -117,13 +118,20 @@ def unit_of(role: UnitRole, manager: Manager, *, user: str, drain_seconds: float
         state_dir = SYSTEM_STATE_DIR
     return Unit(
         role=role,
-        command=(sys.executable, *COMMANDS[role]),
+        command=(sys.executable, "-m", *module_of(role, Membership(state_dir))),
         working_dir=state_dir if manager.system else Path.cwd(),
         state_dir=state_dir,
         environment_file=manager.environment_file(role),
         drain_seconds=drain_seconds,
         user=user if manager.system else "",
     )
+
+
+def module_of(role: UnitRole, membership: Membership) -> tuple[str, ...]:
+    """The module that a unit runs, and its arguments: a runner that has not joined has its NATS from its settings."""
+    if role is UnitRole.STACK:
+        return "dreamforge.cli", "up"
+    return ("dreamforge.cli", "runner", "join") if membership.folder.is_dir() else ("dreamforge.gpu_runner",)
 
 
 def require_user(user: str, python: Path) -> None:

@@ -84,7 +84,8 @@ class Unit:
     def stop_seconds(self) -> float:
         """How long an orderly stop may take before systemd kills what is left."""
         services = self.drain_seconds + STOP_SECONDS  # they stop together, a runner last
-        return services if self.role is UnitRole.RUNNER else services + SERVERS_STOP_SECONDS
+        # `runner join` waits so long itself before it kills the runner.
+        return services + (STOP_SECONDS if self.role is UnitRole.RUNNER else SERVERS_STOP_SECONDS)
 
 
 def unit_text(unit: Unit) -> str:

@@ -6,6 +6,7 @@ Read from nats-server's monitoring pages, so that no user of the bus needs a per
 import asyncio
 import json
 import shutil
+import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from prometheus_client import Gauge
 from dreamforge.runtime.log.monitoring import page_of
 from dreamforge.runtime.log.names import PLAIN_STREAMS, Names
 from dreamforge.runtime.service.settings import CommonSettings
+from dreamforge.runtime.tls.client_context import client_context
 
 STREAM_BYTES = Gauge("forge_stream_bytes", "What a stream holds, on one server", ["stream"])
 STREAM_LIMIT_BYTES = Gauge(
@@ -74,17 +76,18 @@ def observe_disk(folder: Path) -> None:
 async def keep_observing(settings: CommonSettings) -> None:
     """Look again and again until cancelled; a server that does not answer keeps its last values."""
     names, urls = Names(settings.nats_prefix), settings.nats_monitor_urls
+    context = client_context(settings.nats_ca_file, "FORGE_NATS_CA_FILE")
     observe_disk(settings.state_dir.absolute())
     while True:
-        await observe(urls, names)
+        await observe(urls, names, context)
         await asyncio.sleep(OBSERVE_SECONDS)
 
 
-async def observe(urls: Iterable[str], names: Names) -> None:
-    """Set the metrics of every server once."""
+async def observe(urls: Iterable[str], names: Names, context: ssl.SSLContext | None = None) -> None:
+    """Set the metrics of every server once; `context` as of `page_of`."""
     for url in urls:
         try:
-            page = json.loads(await asyncio.to_thread(page_of, url + PAGE))
+            page = json.loads(await asyncio.to_thread(page_of, url + PAGE, context))
         except (OSError, ValueError) as error:
             logger.debug("how full {} is was not read: {}", url, error)
             continue
