@@ -7,6 +7,7 @@ from prometheus_client import REGISTRY
 from dreamforge.runtime.embedded import NatsServer
 from dreamforge.runtime.log.fill import fill_of, observe, observe_disk
 from dreamforge.runtime.log.names import Names
+from dreamforge.runtime.testing import eventually
 from dreamforge.runtime.testing.streams import declare_streams
 
 
@@ -17,7 +18,12 @@ def value(metric: str, **labels: str) -> float | None:
 async def test_a_server_tells_what_it_has_stored_and_may_store(nats_server: NatsServer) -> None:
     await declare_streams(nats_server.url)
     server = nats_server.http_url.removeprefix("http://")
-    await observe(["http://127.0.0.1:9", nats_server.http_url], Names(""))  # the first one is away
+
+    async def is_seen() -> bool:
+        await observe(["http://127.0.0.1:9", nats_server.http_url], Names(""))  # the first one is away
+        return value("forge_nats_store_bytes", server=server) is not None
+
+    await eventually(is_seen)  # a busy server may take longer than one look waits
     stored, most = value("forge_nats_store_bytes", server=server), value("forge_nats_store_limit_bytes", server=server)
     assert stored is not None
     assert most is not None
