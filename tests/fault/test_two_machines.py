@@ -127,8 +127,10 @@ async def test_a_runner_joins_renders_comes_again_and_is_removed(first: StackRec
             await eventually(lambda: online(client, "far"), 120)
             assert (await rendered(client, 2))[0] == "far"
             await brings_a_model(kept, tmp_path / "brought")
+            assert "runner far is known at" in (await command(tmp_path, "doctor"))[1]
             assert (await command(first.folder, "runner", "remove", "far"))[0] == 0
             assert again.returncode is None
+    assert "refuses runner far" in (await command(tmp_path, "doctor"))[1]
     status, _, errors = await command(tmp_path, "runner", "join")
     assert status == 2
     assert "refuses runner far" in errors

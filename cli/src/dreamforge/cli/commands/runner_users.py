@@ -84,13 +84,14 @@ def _keep(settings: CliSettings, embedded: Path, name: str, key: str, token: Joi
 
 def _print_command(token: JoinToken, command: str) -> None:
     out.print(command, markup=False, soft_wrap=True)
-    err.print(
-        f"runner {token.runner_id}: run this on the other machine, until {token.expires_at:%Y-%m-%d %H:%M} UTC."
-        " It holds the runner's secret and is not shown again.",
-        markup=False,
+    until, where = f"{token.expires_at:%Y-%m-%d %H:%M} UTC", ", ".join(token.addresses)
+    lines = (
+        f"runner {token.runner_id}: run this on the other machine, until {until}.",
+        "It holds the runner's secret and is not shown again.",
+        f"It connects to {where} and the port of NATS: both must be reachable from there.",
     )
-    where = ", ".join(token.addresses)
-    err.print(f"It connects to {where} and the port of NATS: both must be reachable from there.", markup=False)
+    for line in lines:
+        err.print(line, markup=False, soft_wrap=True)
 
 
 def _print_seed(name: str, seed: str, block: str | None) -> None:

@@ -7,6 +7,7 @@ from dreamforge.cli.doctor.configuration import check_configuration
 from dreamforge.cli.doctor.disk import check_disk
 from dreamforge.cli.doctor.findings import Finding, fault, note
 from dreamforge.cli.doctor.gpu import check_gpu
+from dreamforge.cli.doctor.joined import check_joined, has_joined
 from dreamforge.cli.doctor.machine import check_machine
 from dreamforge.cli.doctor.nats import check_nats
 from dreamforge.cli.doctor.objects import check_objects
@@ -65,6 +66,8 @@ def _remote(
         yield "gateway", _one(check_port(given))
     if record is not None:
         yield "services", check_services(record, SERVERS)
+    if has_joined(given.state_dir):
+        yield "joined", check_joined(given.state_dir)
 
 
 async def _one(finding: Finding) -> AsyncIterator[Finding]:
