@@ -73,7 +73,8 @@ class RemoteRunners:
             nats.reload()
 
     def _names(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*reachable_names(self.remote), *LOCAL_NAMES, socket.gethostname())))
+        own = socket.gethostname()
+        return tuple(dict.fromkeys((*reachable_names(self.remote), *LOCAL_NAMES, *([own] if own.isascii() else []))))
 
 
 def require_own_nats(embedded: bool) -> None:
