@@ -21,7 +21,9 @@ STDIN = "-"
 def join(
     token: Annotated[
         str | None,
-        typer.Argument(help="What `dreamforge runner add` printed; - reads it from standard input. Once: it is kept."),
+        typer.Argument(
+            help="What `dreamforge runner add NAME` printed; - reads it from standard input. Kept for later calls."
+        ),
     ] = None,
     model: Annotated[
         list[str] | None, typer.Option(help="Bring only this model, repeated for several; default: all that are there.")
