@@ -34,7 +34,7 @@ def up(
         str | None,
         typer.Option(
             metavar="HOST",
-            help="Take runners of other machines here, by TLS (0.0.0.0: all addresses); see `dreamforge runner add NAME`.",
+            help="Take runners of other machines here, by TLS (0.0.0.0: all addresses): `dreamforge runner add NAME`.",
             envvar="FORGE_REMOTE_HOST",
         ),
     ] = None,
