@@ -2,6 +2,8 @@
 
 from prometheus_client import Counter, Histogram
 
+from dreamforge.contracts.events import FailureReason
+
 #: 10 ms is a tiny model's step, 10 minutes a large one's many images on a CPU.
 RENDER_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
 
@@ -22,3 +24,6 @@ REQUEST_TO_PICTURE_SECONDS = Histogram(
     "From the request of a job to the first image that an attempt stores",
     buckets=(*RENDER_BUCKETS, 1800.0, 7200.0),
 )
+
+for _reason in FailureReason:  # a rate of what begins with its first failure would not show that one
+    FAILED_ATTEMPTS.labels(str(_reason))

@@ -2,6 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from dreamforge.contracts.events import FailureReason
 from dreamforge.runtime.service.telemetry import LATENCY_BUCKETS
 
 QUEUED = Gauge("forge_scheduler_queued_jobs", "Jobs that could run now")
@@ -30,3 +31,6 @@ WAITING_SECONDS = Gauge(
     "How long the fastest runner would take for the jobs that wait for a model; a guess where none has measured it",
     ["model"],
 )
+
+for _reason in FailureReason:  # a rate of what begins with its first failure would not show that one
+    FAILED_ATTEMPTS.labels(str(_reason))
