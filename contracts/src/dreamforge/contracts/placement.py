@@ -4,7 +4,7 @@ The scheduler plans with it, and the gateway explains with it why a job waits.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from dreamforge.contracts.errors import SizeNotSupported
@@ -42,6 +42,15 @@ class Needs:
     assets: tuple[str, ...] = ()
     #: Of a video; an image is one.
     frames: int = 1
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """A plan looks up what it knows of a shape many thousand times, so it is hashed once."""
+        values = (self.model_id, self.height_px, self.width_px, self.assets, self.frames)
+        object.__setattr__(self, "_hash", hash(values))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def batch_shape(self) -> str:
@@ -187,14 +196,23 @@ def judge(needs: Needs, models: Models, runner: RunnerLoad) -> Candidate:
             runner_id=heartbeat.runner_id, refused=f"too small: needs {need} bytes, can offer {heartbeat.budget_bytes}"
         )
     need = required_on(heartbeat, needs, models, tier)
-    source = "estimated" if _observed_bytes(heartbeat, needs, models, tier) is None else "as observed"
-    named = tier.name if models[needs.model_id].tiers else None
     if refusal := _lacks_capacity(need, runner):
+        named = tier.name if models[needs.model_id].tiers else None
         return Candidate(runner_id=heartbeat.runner_id, refused=refusal, tier=named)
-    return _scored(needs, (need, source), runner, named, _together(needs, models, runner, tier, need))
+    return scored(needs, models, runner, tier, need)
 
 
-def _scored(needs: Needs, sized: tuple[int, str], runner: RunnerLoad, tier: str | None, together: int) -> Candidate:
+def scored(needs: Needs, models: Models, runner: RunnerLoad, tier: Tier | None, need_bytes: int) -> Candidate:
+    """The score of a runner that can take a request now, in this tier and with so many bytes, and its reasons."""
+    source = "estimated" if _observed_bytes(runner.heartbeat, needs, models, tier) is None else "as observed"
+    named = tier.name if tier is not None and models[needs.model_id].tiers else None
+    together = _together(needs, models, runner, tier, need_bytes)
+    return _with_reasons(needs, (need_bytes, source), runner, named, together)
+
+
+def _with_reasons(
+    needs: Needs, sized: tuple[int, str], runner: RunnerLoad, tier: str | None, together: int
+) -> Candidate:
     heartbeat, (need, source) = runner.heartbeat, sized
     exhausted = is_exhausted(heartbeat, needs)
     resident = needs.model_id in heartbeat.resident_model_ids

@@ -4,7 +4,7 @@ Beside the index of the fleet, which a plan only reads, this has what the plan h
 """
 
 from bisect import bisect_left, insort
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -24,10 +24,11 @@ from dreamforge.contracts.placement import (
     judge,
     required_on,
     score_of,
+    scored,
 )
 from dreamforge.scheduler.planning.fleet_index import FleetIndex
 from dreamforge.scheduler.planning.open_job import JobDemand
-from dreamforge.scheduler.planning.ranking import ROUNDING, Ranking
+from dreamforge.scheduler.planning.ranking import ROUNDING, Order, Ranking
 from dreamforge.scheduler.planning.shape_needs import ShapeNeeds
 from dreamforge.scheduler.planning.snapshot import Snapshot
 from dreamforge.scheduler.planning.timelines import Expected, Timelines
@@ -36,6 +37,8 @@ Kind = tuple[Needs, int, float, bool]
 """Jobs of one kind take the same time: shape, images, steps, and whether images are rendered together."""
 # Above the points for idle slots and a tight fit together (see `contracts.placement`).
 OTHER_SCORE = 16.0
+# So many jobs of a model in one plan might wait, until the busy runners are sorted for them.
+ASKED_OFTEN = 4
 
 
 class FleetCapacity:
@@ -50,11 +53,13 @@ class FleetCapacity:
         self._snapshot, self._now = snapshot, now
         self._judged: dict[Needs, dict[str, Candidate]] = defaultdict(dict)
         self._versions: dict[str, int] = {}
-        self._by_load: dict[str, list[tuple[float, str]]] = {}
-        self._by_loaded: dict[str, list[tuple[float, str]]] = {}
+        self._by_load: dict[str, tuple[Order, Order]] = {}
+        self._by_loaded: dict[str, Order] = {}
         self._roomiest: dict[str, list[tuple[int, str]]] = {}
         self._rankings: dict[Kind, Ranking] = {}
         self._scored: dict[Needs, Ranking] = {}
+        self._asked: Counter[str] = Counter()
+        self._busy: dict[str, list[tuple[float, str]]] = {}
         self._closed: list[tuple[float, str]] = []  # when their next slot is free: what the plan has filled or promised
         self._closed_at: dict[str, float] = {}
 
@@ -64,12 +69,20 @@ class FleetCapacity:
             return Candidate(runner_id=runner_id, refused="kept free for a larger job that has become urgent")
         judged = self._judged[shape]
         if runner_id not in judged:
-            judged[runner_id] = judge(shape, self.models, self.loads[runner_id])
+            judged[runner_id] = self._judge(shape, runner_id)
         return judged[runner_id]
+
+    def _judge(self, shape: Needs, runner_id: str) -> Candidate:
+        need_bytes, load = self._need_now(self.index.needs(shape), runner_id), self.loads[runner_id]
+        if need_bytes is None or self.models[shape.model_id].tiers:
+            return judge(shape, self.models, load)
+        return scored(shape, self.models, load, None, need_bytes)
 
     def best(self, shape: Needs, without: frozenset[str] = frozenset()) -> Candidate | None:
         """The open runner with the highest score, of equal ones the first by name; None if none can take it now."""
-        found = (name for _, _, name, _ in self.by_score(shape).first(len(without) + 1) if name not in without)
+        ranking = self.by_score(shape)
+        entries = ranking.best(len(without) + 1) if without else (ranking.first(),)
+        found = (entry[2] for entry in entries if entry is not None and entry[2] not in without)
         best = next(found, None)
         return None if best is None else self.candidate(shape, best)
 
@@ -109,15 +122,15 @@ class FleetCapacity:
                 return None if score is None else (-score, 0.0, True)
 
             order = self._loaded_first(shape.model_id)
-            ranking = self._scored[shape] = Ranking(order, 0.0, keys, self._versions)
+            ranking = self._scored[shape] = Ranking((order,), (0.0, 0.0), keys, self._versions)
         return ranking
 
-    def _loaded_first(self, model_id: str) -> list[tuple[float, str]]:
+    def _loaded_first(self, model_id: str) -> Order:
         """Open runners with the model, each with what its score cannot exceed, turned round."""
         if (order := self._by_loaded.get(model_id)) is None:
             loads, points = self.loads, (-OTHER_SCORE, -OTHER_SCORE - RESIDENT_SCORE)
             order = self._by_loaded[model_id] = sorted(
-                (points[model_id in loads[name].heartbeat.resident_model_ids], name)
+                (points[model_id in loads[name].heartbeat.resident_model_ids], 0.0, name)
                 for name in self._open_with(model_id)
             )
         return order
@@ -127,7 +140,7 @@ class FleetCapacity:
         kind = (demand.shape, demand.images, demand.steps, demand.batch_key is not None)
         if (ranking := self._rankings.get(kind)) is None:
             needs = self.index.needs(demand.shape)
-            end, least = self.timelines.ends(demand, needs.size), self.timelines.least_seconds(demand, needs.size)
+            end, bounds = self.timelines.ends(demand, needs.size), self.timelines.bounds(demand, needs.size)
 
             def keys(name: str) -> tuple[float, float, bool] | None:
                 score = self._score(needs, name)
@@ -135,37 +148,61 @@ class FleetCapacity:
                     return end(name), -score, True
                 return (end(name), inf, False) if name in self.open and self._ever(needs, name) else None
 
-            order = self._quickest_loads(demand.shape.model_id)
-            ranking = self._rankings[kind] = Ranking(order, least, keys, self._versions, self.timelines.sooner)
+            orders = self._quickest_first(demand.shape.model_id)
+            ranking = self._rankings[kind] = Ranking(orders, bounds, keys, self._versions, self.timelines.sooner)
         return ranking
 
-    def _quickest_loads(self, model_id: str) -> list[tuple[float, str]]:
-        """Open runners with the model, each with how long it has to load it."""
-        if (order := self._by_load.get(model_id)) is None:
-            load_seconds = self.timelines.load_seconds
-            order = sorted((load_seconds(model_id, name), name) for name in self._open_with(model_id))
-            self._by_load[model_id] = order
-        return order
+    def _quickest_first(self, model_id: str) -> tuple[Order, Order]:
+        """Open runners with the model: those that hold it by their least step, and the others by how long they load it.
+
+        Each with the load and the least step of a pixel.
+        """
+        if (orders := self._by_load.get(model_id)) is None:
+            load_seconds, least = self.timelines.load_seconds, self.timelines.times.least_of(model_id)
+            loads = [(load_seconds(model_id, name), name) for name in self._open_with(model_id)]
+            held = sorted((0.0, least.step_seconds_of(name), name) for load, name in loads if not load)
+            others = sorted((load, least.seconds_a_pixel[0], name) for load, name in loads if load)
+            orders = self._by_load[model_id] = (held, others)
+        return orders
 
     def soonest_now(self, demand: JobDemand) -> Expected | None:
         """What is expected of the runner that ends a job soonest of those that can take it now."""
-        found = self.ranking(demand).first(1)
-        return self.timelines.expected(demand, found[0][2]) if found else None
+        found = self.ranking(demand).first()
+        return None if found is None else self.timelines.expected(demand, found[2])
 
     def soonest_later(self, demand: JobDemand, below: float) -> Expected | None:
         """The same of those that would have to be waited for, if one of them ends it before that."""
         entry = self.ranking(demand).first_later(below)
         best = None if entry is None else (entry[0], entry[2])
-        needs = self.index.needs(demand.shape)
-        end, least = self.timelines.ends(demand, needs.size), self.timelines.least_seconds(demand, needs.size)
-        for free_seconds, name in merge(self._closed, self._closed_before()):
-            if (free_seconds + least) * ROUNDING > (below if best is None else best[0]):
+        needs, model_id = self.index.needs(demand.shape), demand.shape.model_id
+        end, (factor, beside) = self.timelines.ends(demand, needs.size), self.timelines.bounds(demand, needs.size)
+        step_seconds_of = self.timelines.times.least_of(model_id).step_seconds_of
+        least = self.timelines.least_seconds(demand, needs.size)
+        for bound, name in merge(self._closed, self._busy_for(model_id)):
+            limit = below if best is None else best[0]
+            if (bound + least) * ROUNDING > limit:
                 break
+            start = self.timelines.start_seconds(model_id, name)
+            if (start + factor * step_seconds_of(name) + beside) * ROUNDING > limit:
+                continue
             if self._ever(needs, name) and name not in self.reserved:
                 found = (end(name), name)
                 if found[0] < below and (best is None or found < best):
                     best = found
         return None if best is None else self.timelines.expected(demand, best[1])
+
+    def _busy_for(self, model_id: str) -> Iterator[tuple[float, str]]:
+        """Runners that were busy when the plan began and that it has not changed, the soonest first, by when they are
+        free: or, where it is asked often, by when they could start a job of the model.
+        """
+        self._asked[model_id] += 1
+        if self._asked[model_id] < ASKED_OFTEN:
+            return self._closed_before()
+        if (order := self._busy.get(model_id)) is None:
+            start, names = self.timelines.start_seconds, {name for _, name in self._closed_before()}
+            order = self._busy[model_id] = sorted((start(model_id, name), name) for name in names)
+        changed = self._closed_at
+        return (each for each in order if each[1] not in changed)
 
     def _closed_before(self) -> Iterator[tuple[float, str]]:
         """Runners that were busy when the plan began and that it has not changed, by the soonest end on them."""
@@ -182,14 +219,17 @@ class FleetCapacity:
     def _ever(self, needs: ShapeNeeds, name: str) -> bool:
         return self.index.bytes_on(needs, name) is not None
 
-    def _score(self, needs: ShapeNeeds, name: str) -> float | None:
-        """None: it cannot take the shape now."""
+    def _need_now(self, needs: ShapeNeeds, name: str) -> int | None:
+        """Memory that it needs on an open runner; None: it cannot take the shape now."""
         if name not in self.open:
             return None
         need_bytes, load = self.index.bytes_on(needs, name), self.loads[name]
-        if need_bytes is None or need_bytes > load.heartbeat.budget_bytes - load.committed_bytes:
-            return None
-        return score_of(needs.shape, need_bytes, load)
+        fits = need_bytes is not None and need_bytes <= load.heartbeat.budget_bytes - load.committed_bytes
+        return need_bytes if fits else None
+
+    def _score(self, needs: ShapeNeeds, name: str) -> float | None:
+        need_bytes = self._need_now(needs, name)
+        return None if need_bytes is None else score_of(needs.shape, need_bytes, self.loads[name])
 
     def need(self, shape: Needs, runner_id: str, tier: str | None) -> int:
         """Memory that a shape needs on a runner in a tier of its model, which must be registered."""
@@ -267,10 +307,10 @@ class FleetCapacity:
         """Open runners best first, then as many of the others, with their refusals, as the bound allows."""
         shape = demand.shape
         if self.timelines.knows(shape):
-            best = [self._with_times(shape, name, end) for end, _, name, _ in self.ranking(demand).first(bound)]
+            best = [self._with_times(shape, name, end) for end, _, name, _ in self.ranking(demand).best(bound)]
             listed = {candidate.runner_id for candidate in best}
         else:
-            best = [self.candidate(shape, name) for _, _, name, _ in self.by_score(shape).first(bound)]
+            best = [self.candidate(shape, name) for _, _, name, _ in self.by_score(shape).best(bound)]
             if len(best) < bound:
                 refuse = self.open.difference(candidate.runner_id for candidate in best)
                 best += (self.candidate(shape, name) for name in nsmallest(bound - len(best), refuse))

@@ -29,6 +29,7 @@ from dreamforge.scheduler.planning.measured_pace import (
 # A SATA disk, the slowest that weights usually lie on.
 GUESSED_BYTES_PER_SECOND = 5e8
 NO_TIMES = MeasuredTimes()
+NO_LEAST = LeastTimes()
 Found = tuple[int, Pace | None]
 """An answer that depends on many runners, and the version of the fold that it was found at."""
 
@@ -146,28 +147,26 @@ class FleetTimes:
         found = self._quickest.get(shape.batch_shape)
         return min((seconds, name) for name, seconds in found.items())[1] if found else None
 
-    def fastest(self, shape: Needs) -> Pace | None:
+    def fastest(self, size: SizeOfModel, shape: Needs) -> Pace | None:
         """The pace of the fastest runner that has measured a shape, or else one that it can be scaled from."""
-        name = shape.batch_shape
-        kept = self._fastest.get(name)
+        kept = self._fastest.get(size.name)
         if kept is None or kept[0] != self._version:
-            kept = self._fastest[name] = (self._version, self._find_fastest(shape))
+            kept = self._fastest[size.name] = (self._version, self._find_fastest(size, shape))
         return kept[1]
 
-    def _find_fastest(self, shape: Needs) -> Pace | None:
-        size, measured = SizeOfModel.of(shape), self.fastest_measured(shape)
+    def _find_fastest(self, size: SizeOfModel, shape: Needs) -> Pace | None:
+        measured = self.fastest_measured(shape)
         names = sorted(self._runners) if measured is None else (measured,)
         paces = (self.pace_of(size, shape, name) for name in names)
         known = (pace for pace in paces if pace.source is not GUESSED)
         return min(known, key=lambda pace: pace.run_seconds(1, 1.0), default=None)
 
-    def least_seconds(self, size: SizeOfModel, images: int, steps: float) -> float:
-        """No runner of which something is known takes less than this for so many images."""
-        least = self._least.get(size.model_id)
-        if least is None or any(not device.has_model(size.model_id) for device in self._devices.values()):
-            return 0.0  # one may be scaled from another device
-        step_seconds, beside_seconds = least.seconds_a_pixel
-        return images * size.pixels * (steps * step_seconds + beside_seconds)
+    def least_of(self, model_id: str) -> LeastTimes:
+        """What no runner takes less than for a pixel of a model; nothing, if one may be scaled from another device."""
+        least = self._least.get(model_id)
+        if least is None or any(not device.has_model(model_id) for device in self._devices.values()):
+            return NO_LEAST
+        return least
 
     def load_seconds(self, model_id: str, runner_id: str) -> float:
         """How long a runner takes to load a model, which must be registered."""

@@ -24,6 +24,11 @@ class LeastTimes:
         elif seconds_a_pixel is not None:
             self._least = tuple(map(min, self._least, seconds_a_pixel))
 
+    def step_seconds_of(self, runner_id: str) -> float:
+        """Of a step on one runner; that of all, if it has measured nothing of the model."""
+        own = self._by_runner.get(runner_id)
+        return self.seconds_a_pixel[0] if own is None else own[0]
+
     @property
     def seconds_a_pixel(self) -> tuple[float, float]:
         """Of a step, and beside the steps; nothing where nothing was measured."""

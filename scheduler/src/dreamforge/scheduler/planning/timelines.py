@@ -61,6 +61,8 @@ class Timelines:
         self._index, self._snapshot, self._now = index, snapshot, now
         self._lanes: dict[str, list[float]] = {}
         self._held: dict[str, frozenset[str]] = {}
+        self._fastest: dict[Needs, Pace | None] = {}
+        self._quickest: dict[Needs, tuple[float, float]] = {}
 
     @property
     def measured(self) -> bool:
@@ -81,7 +83,7 @@ class Timelines:
         """When each runner would end such a job, as things stand when that is asked."""
         shape, images, steps = demand.shape, demand.images, demand.steps
         model_id, alone = shape.model_id, demand.batch_key is None or images == 1
-        fastest, pace_of, lanes = self.times.fastest(shape), self.times.pace_of, self._lanes
+        fastest, pace_of, lanes = self.times.fastest(size, shape), self.times.pace_of, self._lanes
 
         def end(name: str) -> float:  # asked some thousand times a plan
             pace = pace_of(size, shape, name)
@@ -94,13 +96,25 @@ class Timelines:
 
         return end
 
+    def start_seconds(self, model_id: str, runner_id: str) -> float:
+        """When a runner could start the steps of a job of a model."""
+        return self._lanes_of(runner_id)[0] + self.load_seconds(model_id, runner_id)
+
     def free_in_seconds(self, runner_id: str) -> float:
         """When a runner has its next slot free."""
         return self._lanes_of(runner_id)[0]
 
+    def bounds(self, demand: JobDemand, size: SizeOfModel) -> tuple[float, float]:
+        """No runner takes less for the steps of such a job than its least step (`FleetTimes.least_of`) times the first
+        of these, and the second.
+        """
+        pixels = demand.images * size.pixels
+        return demand.steps * pixels, pixels * self.times.least_of(size.model_id).seconds_a_pixel[1]
+
     def least_seconds(self, demand: JobDemand, size: SizeOfModel) -> float:
         """No runner takes less for the steps of such a job."""
-        return self.times.least_seconds(size, demand.images, demand.steps)
+        factor, beside_seconds = self.bounds(demand, size)
+        return factor * self.times.least_of(size.model_id).seconds_a_pixel[0] + beside_seconds
 
     def source(self, size: SizeOfModel, shape: Needs, runner_id: str) -> EstimateSource:
         """What the times of a shape on a runner follow from."""
@@ -108,8 +122,11 @@ class Timelines:
 
     def quickest_seconds(self, demand: JobDemand) -> float:
         """How long a job takes on the fastest runner that has measured its kind; 0 if none has."""
-        pace = self.times.fastest(demand.shape) if self.measured else None
-        return pace.run_seconds(demand.images, demand.steps) if pace else 0.0
+        shape = demand.shape
+        if (parts := self._quickest.get(shape)) is None:
+            pace = self._fastest_of(shape) if self.measured else None
+            parts = self._quickest[shape] = (pace.step_seconds(), pace.beside_seconds) if pace else (0.0, 0.0)
+        return demand.images * (demand.steps * parts[0] + parts[1])
 
     def take(self, demand: JobDemand, expected: Expected) -> None:
         """A runner gets a job, now or later: its next slot is free when the last image is rendered."""
@@ -123,19 +140,24 @@ class Timelines:
 
     def knows(self, shape: Needs) -> bool:
         """Whether any runner has measured this shape, or one that it can be scaled from."""
-        return self.measured and self.times.fastest(shape) is not None
+        return self.measured and self._fastest_of(shape) is not None
 
     def load_seconds(self, model_id: str, runner_id: str) -> float:
         """How long a runner loads a model that it does not hold then."""
         held = self._held.get(runner_id) or self._held_of(runner_id)
         return 0.0 if model_id in held else self.times.load_seconds(model_id, runner_id)
 
+    def _fastest_of(self, shape: Needs) -> Pace | None:
+        if shape not in self._fastest:
+            self._fastest[shape] = self.times.fastest(self._index.needs(shape).size, shape)
+        return self._fastest[shape]
+
     def _pace(self, size: SizeOfModel, shape: Needs, name: str) -> tuple[Pace, EstimateSource]:
         """A runner that has measured nothing of the kind is expected to be as fast as the fastest that has: so it gets
         its first job, and is measured.
         """
         pace = self.times.pace_of(size, shape, name)
-        return ((self.times.fastest(shape) or pace) if pace.source is GUESSED else pace), pace.source
+        return ((self.times.fastest(size, shape) or pace) if pace.source is GUESSED else pace), pace.source
 
     def _together(self, demand: JobDemand, name: str, images: int) -> int:
         """How many images of such a job are in one run."""
