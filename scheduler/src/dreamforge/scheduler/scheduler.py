@@ -42,6 +42,8 @@ BEHIND_MESSAGES = 1_000
 RETRY_PAUSE_SECONDS = 0.5
 # Seconds between two looks at how much work waits, while some does: each takes a few milliseconds.
 WAITING_INTERVAL = 1.0
+# After a plan that took longer, what else this process does gets as much time before the next one.
+LONG_PLAN_SECONDS = 0.005
 # Part of the second within which another scheduler takes over.
 CLOSE_SECONDS = 0.4
 
@@ -195,7 +197,10 @@ class Scheduler:
                 self._arm(self.snapshot.new_waits())
                 self.rescuer.resume()
                 self.rescuer.alarm.at(self.snapshot.next_deadline)
+                began = clock.monotonic_seconds()
                 self._plan()
+                took = clock.monotonic_seconds() - began
+                await asyncio.sleep(took if took > LONG_PLAN_SECONDS else 0)
 
     def _arm(self, jobs: list[OpenJob]) -> None:
         for job in jobs:

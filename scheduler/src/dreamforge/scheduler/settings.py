@@ -18,7 +18,9 @@ class SchedulerSettings(CommonSettings):
         default=7.0, gt=0, description="effective priority at which a runner is kept free for a job too big to slip in"
     )
     scheduler_candidates_max: int = Field(default=16, ge=1, description="runners that one recorded decision lists")
-    scheduler_assignments_max: int = Field(default=256, ge=1, description="assignments of one plan")
+    scheduler_assignments_max: int = Field(
+        default=32, ge=1, description="assignments of one plan; where more fit, the next one follows at once"
+    )
     scheduler_start_deadline_seconds: float = Field(
         default=120.0, gt=0, description="from assigned to started; a runner may have to import torch first"
     )

@@ -39,6 +39,8 @@ Kind = tuple[Needs, int, float, bool]
 OTHER_SCORE = 16.0
 # So many jobs of a model in one plan might wait, until the busy runners are sorted for them.
 ASKED_OFTEN = 4
+# Runners that are asked about a shape before those with the most free memory are looked for.
+ASKED_FIRST = 8
 
 
 class FleetCapacity:
@@ -92,7 +94,8 @@ class FleetCapacity:
         if not needs.tiers_bytes:
             return False
         seen = self.open.intersection(self.index.observers.get(needs.size.name, ()))
-        return any(self._score(needs, name) is not None for name in chain(seen, self._roomy_for(needs)))
+        some = islice(self.open, ASKED_FIRST)  # most shapes fit most runners
+        return any(self._need_now(needs, name) is not None for name in chain(some, seen, self._roomy_for(needs)))
 
     def _roomy_for(self, needs: ShapeNeeds) -> Iterator[str]:
         """The runners that had enough memory for the most frugal tier when the plan began."""
