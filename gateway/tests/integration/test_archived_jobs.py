@@ -1,18 +1,21 @@
 """A client cannot tell whether the events of a job are in the log or in the archive."""
 
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 from simulated_system import SimulatedSystem, watch
 
+from dreamforge.contracts.events import ErasureRequested
 from dreamforge.contracts.jobs.archival import ArchiveJob
 from dreamforge.contracts.log.subjects import job_filter
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log import direct_get
+from dreamforge.runtime.log.audit_reader import AuditCursor, AuditReader
 from dreamforge.runtime.storage.archive_format import members, packed
-from dreamforge.runtime.storage.job_archive import CONTENT_TYPE
+from dreamforge.runtime.storage.job_archive import CONTENT_TYPE, JobArchive
 from dreamforge.runtime.storage.objects import ARCHIVE, ObjectStore
 
 pytestmark = pytest.mark.usefixtures("shared_gateway")
@@ -62,6 +65,11 @@ async def test_an_archived_job_is_deleted_and_undone_like_any_other(
     await archive(system, settings, job_id)
     assert (await client.delete(f"/v1/jobs/{job_id}")).status_code == 202
     assert (await client.get(f"/v1/jobs/{job_id}/events")).status_code == 404
+    archive_reader = JobArchive(ObjectStore(settings))
+    since = AuditCursor(clock.now() - timedelta(minutes=5))
+    page = await AuditReader(system.bus, archive_reader).page(since, limit=1_000, tenant="default")
+    deleted = [each.entity_id for each in page.entries if each.action == ErasureRequested.TYPE]
+    assert job_id in deleted
     undone = await client.post(f"/v1/jobs/{job_id}/undelete")
     assert undone.status_code == 202, undone.text
     assert await watch(client, job_id) == before

@@ -13,6 +13,7 @@ from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.contracts.audit import AuditEntry
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.audit_reader import AuditCursor, AuditReader
+from dreamforge.runtime.storage.job_archive import archive_reader
 
 PAGE_ENTRIES = 500
 LOOK_SECONDS = 1.0
@@ -46,8 +47,9 @@ async def _print(since: str, tenant: str | None, actor: str | None, *, follow: b
         hint = "write a time (2026-01-31T12:00Z) or how long ago (10m, 2h, 1d)"
         raise CommandError(f"--since is {since!r}", Exit.REFUSED, hint=hint)
     found: list[AuditEntry] = []
-    async with connect_bus(cli_settings.load()) as bus:
-        reader, cursor = AuditReader(bus), AuditCursor(start)
+    settings = cli_settings.load()
+    async with connect_bus(settings) as bus:
+        reader, cursor = AuditReader(bus, archive_reader(settings)), AuditCursor(start)
         while True:
             page = await reader.page(cursor, limit=PAGE_ENTRIES, tenant=tenant, actor=actor)
             cursor = page.cursor

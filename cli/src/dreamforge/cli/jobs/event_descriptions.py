@@ -12,6 +12,7 @@ from dreamforge.contracts.events import (
     CancelRequested,
     Decision,
     Event,
+    JobArchived,
     JobAssigned,
     JobCancelled,
     JobFailed,
@@ -122,6 +123,8 @@ def describe_event(event: Event) -> str:
             return f"by {event.requested_by}"
         case JobCancelled():
             return f"while {event.stage}"
+        case JobArchived():
+            return f"{_count(event.events, 'event')} in {event.object_key}"
     return _describe_fleet_event(event)
 
 

@@ -50,6 +50,7 @@ async def read_audit(request: Request, query: Annotated[AuditQuery, Query()]) ->
     except ValueError:
         wrong = Violation("must be the next_cursor of a page", parameter="cursor")
         raise InvalidRequest(violations=(wrong,)) from None
-    reader = AuditReader(dependencies_of(request).log.bus)
+    log = dependencies_of(request).log
+    reader = AuditReader(log.bus, log.hub.archive)
     page = await reader.page(cursor, limit=query.limit, tenant=query.tenant, actor=query.actor)
     return reply(AuditReply(entries=page.entries, next_cursor=page.cursor.encode(), more=page.more))

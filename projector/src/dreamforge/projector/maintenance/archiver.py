@@ -47,6 +47,8 @@ ARCHIVED_BYTES = Counter("forge_archived_bytes_total", "Size of the archive obje
 # One object, and the most that is lost by a crash is the work on it.
 JOBS_PER_OBJECT = 1_000
 OBJECT_MAX_BYTES = 32 * 2**20
+# So long fewer jobs than fill an object wait for others.
+GATHER_SECONDS = 3_600.0
 # A read that began before a job was archived has ended by then (REQUEST_TIMEOUT_SECONDS of the bus is 5 s).
 READERS_SECONDS = 10.0
 # Requests for so many jobs are made at the same time: the server answers them one after the other anyway.
@@ -67,6 +69,7 @@ class Archiver:
         self._objects, self._connection = objects, connection
         self._open: dict[str, float | None] | None = None
         self._passed_over: set[str] = set()
+        self._began_at: float | None = None
 
     async def run_pass(self) -> bool:
         """Go on with what was begun, else begin with the jobs that are due; False when there was nothing to do.
@@ -101,9 +104,11 @@ class Archiver:
         until = clock.now() - timedelta(days=self._settings.archive_jobs_days)
         rows = await self._connection.execute(DUE, (until, list(self._passed_over), JOBS_PER_OBJECT))
         job_ids = [str(row[0]) for row in await rows.fetchall()]
-        if not job_ids:
+        now, before = clock.monotonic_seconds(), self._began_at
+        if not job_ids or not is_worth_an_object(len(job_ids), None if before is None else now - before):
             return
         await self._require_ours()
+        self._began_at = now
         data = b""
         for job_id, messages in zip(job_ids, await _each(job_ids, self._messages), strict=True):
             if messages and len(data) < OBJECT_MAX_BYTES:
@@ -185,6 +190,15 @@ class Archiver:
             reason = f"object {key} has other bytes at {member.offset_bytes} than the log says"
             raise ArchiveBroken(reason=reason)
         await log_removal.remove_archived(self._bus, [each for each in stored if each in member.messages])
+
+
+def is_worth_an_object(jobs: int, since_last_seconds: float | None) -> bool:
+    """Whether so many jobs are stored now, or wait for others. Pure.
+
+    >>> is_worth_an_object(1, None), is_worth_an_object(1, 60.0), is_worth_an_object(1_000, 60.0)
+    (True, False, True)
+    """
+    return jobs >= JOBS_PER_OBJECT or since_last_seconds is None or since_last_seconds >= GATHER_SECONDS
 
 
 def is_usual(messages: Sequence[LogMessage], count: int) -> bool:

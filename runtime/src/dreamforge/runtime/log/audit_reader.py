@@ -12,7 +12,9 @@ from dreamforge.contracts.log.envelope import Recorded
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.contracts.log.subjects import job_filter
 from dreamforge.runtime.log import direct_get
+from dreamforge.runtime.log.archived import NO_ARCHIVE, ArchiveReader, whole
 from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.newest_readable import newest_readable
 from dreamforge.runtime.log.readable import readable
 
 BATCH_MESSAGES = 256
@@ -58,9 +60,10 @@ class AuditPage:
 
 @dataclass(slots=True)
 class AuditReader:
-    """Errors of each read: DependencyAway."""
+    """Errors of each read: DependencyAway, ArchiveBroken."""
 
     bus: Bus
+    archive: ArchiveReader = NO_ARCHIVE
     _tenants: dict[str, str | None] = field(default_factory=dict)
 
     async def page(
@@ -114,7 +117,13 @@ class AuditReader:
             if len(self._tenants) >= JOBS_REMEMBERED:
                 self._tenants.clear()
             stored = await direct_get.last(self.bus, JOBS.name, f"{job_filter(job_id)[:-1]}0.{JobRequested.TOKEN}")
-            first = readable(stored) if stored else None
+            first = readable(stored) if stored else await self._archived_request(job_id)
             found = first.event if first else None
             self._tenants[job_id] = found.tenant if isinstance(found, JobRequested) else None
         return self._tenants[job_id]
+
+    async def _archived_request(self, job_id: str) -> Recorded | None:
+        """The first event of a job that has left the log; None of one that was erased."""
+        stored, _ = await newest_readable(self.bus, JOBS.name, job_filter(job_id))
+        found = await whole(job_id, stored, self.archive)
+        return found[0][1] if found else None

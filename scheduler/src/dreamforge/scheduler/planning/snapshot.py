@@ -16,6 +16,7 @@ from dreamforge.contracts.events import (
     TERMINAL_EVENTS,
     ArtifactStored,
     CancelRequested,
+    JobArchived,
     JobAssigned,
     JobErased,
     JobEvent,
@@ -43,7 +44,7 @@ from dreamforge.scheduler.planning.placed_jobs import PlacedJobs
 from dreamforge.scheduler.planning.queue import Queue
 
 # These change nothing that planning reads, so their payload is not even parsed.
-VERSION_ONLY = frozenset({ArtifactStored.TOKEN, CancelRequested.TOKEN, JobWarned.TOKEN})
+VERSION_ONLY = frozenset({ArtifactStored.TOKEN, CancelRequested.TOKEN, JobArchived.TOKEN, JobWarned.TOKEN})
 NO_COURSE = JobCourse()
 # Ids of the last jobs that ended, about a megabyte. A forged second request of an older one is planned once more, and
 # every other fold refuses what comes of it.
