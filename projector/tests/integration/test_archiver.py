@@ -1,5 +1,6 @@
 """Jobs that ended long ago are in the archive and not in the log, and nothing else about them changes."""
 
+import asyncio
 import gzip
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -222,3 +223,25 @@ async def test_the_service_archives_by_itself(world: World, projecting: Any) -> 
     async with projecting(world.settings.model_copy(update=at_once)):
         await eventually(lambda: world.in_log(job_id), until=lambda found: found == ["archived"], timeout_seconds=30)
         await eventually(lambda: world.objects.listed(ARCHIVE_OPEN), until=lambda found: not found)
+
+
+@pytest.mark.fault  # not for what it kills: for its time
+async def test_two_archivers_at_once_overwrite_nothing_that_the_other_has_named(
+    world: World, projecting: Any, folded: Any
+) -> None:
+    jobs = [await world.finished(f"job {number}") for number in range(8)]
+    before = {job_id: (await world.store.load(job_id)).history for job_id in jobs}
+    async with projecting(world.settings):
+        await folded(before[jobs[-1]][-1].sequence)
+        settings = world.settings.model_copy(update={"archive_jobs_days": 1e-9})
+        url = settings.database_url.get_secret_value()
+        async with await connect(url, name="test") as one, await connect(url, name="test") as other:
+            first = Archiver(settings, world.bus, world.store, world.objects, one)
+            assert await first.run_pass()
+            second = Archiver(settings, world.bus, world.store, world.objects, other)
+            for _ in range(2):
+                await asyncio.gather(first.run_pass(), second.run_pass())
+        for job_id in jobs:
+            assert (await world.store.load(job_id)).history[:-1] == before[job_id]
+            assert await world.in_log(job_id) == ["archived"]
+        assert (await verify(world.settings)).equal

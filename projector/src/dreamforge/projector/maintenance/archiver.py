@@ -171,7 +171,10 @@ class Archiver:
             return False
         history = tuple(filter(None, map(readable, stored)))
         known = LoadedJob(fold(recorded.event for recorded in history), stored[-1].sequence, history)
-        return bool((await self._store.execute(job_id, ArchiveJob(clock.now(), place), known=known)).events)
+        if (await self._store.execute(job_id, ArchiveJob(clock.now(), place), known=known)).events:
+            return True
+        # A projector that was frozen here, and lost its lock, must not overwrite what its successor has named.
+        return _names(await self._stored(job_id), key, member) is not None
 
     async def _remove_events(self, key: str) -> None:
         """Remove from the log what an object holds, of the jobs that the log says to be there."""
