@@ -30,9 +30,10 @@ from dreamforge.runtime.tls.client_context import client_context
 # Atomic batches came with 2.12, schedules with 2.12, per-key TTL with 2.11; 2.14 is what we test against.
 MINIMUM_SERVER = (2, 14)
 REQUEST_TIMEOUT_SECONDS = 5.0
-# A server that is frozen or cut off closes no connection. It is left after six seconds without an answer to a ping (in
-# the client library's own time, after six minutes), for another one of FORGE_NATS_URL or the cluster.
-PING_SECONDS, PINGS_UNANSWERED = 2, 1
+# A server that is frozen or cut off closes no connection. It is left four to six seconds after its last answer to a ping
+# (in the client library's own time, after six minutes), for another one of FORGE_NATS_URL or the cluster. Not sooner: a
+# busy machine must not look lost.
+PING_SECONDS, PINGS_UNANSWERED = 2, 2
 BAD_REQUEST = 400
 # In the descriptions of errors of 500, which else are of the server: an existing consumer has another configuration.
 NOT_CHANGEABLE = "can not be updated"
