@@ -30,7 +30,7 @@ from dreamforge.runtime.tls.client_context import client_context
 # Atomic batches came with 2.12, schedules with 2.12, per-key TTL with 2.11; 2.14 is what we test against.
 MINIMUM_SERVER = (2, 14)
 REQUEST_TIMEOUT_SECONDS = 5.0
-# A server that is frozen or cut off closes no connection. It is left four to six seconds after its last answer to a ping
+# A server that is frozen or cut off closes no connection. It is left four to six seconds after its last answer to pings
 # (in the client library's own time, after six minutes), for another one of FORGE_NATS_URL or the cluster. Not sooner: a
 # busy machine must not look lost.
 PING_SECONDS, PINGS_UNANSWERED = 2, 2
