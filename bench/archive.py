@@ -73,7 +73,7 @@ async def archive_all(settings: ProjectorSettings, bus: Bus, objects: ObjectStor
     archiver_module.READERS_SECONDS = 0.0
     store = EventStore(bus, "/dreamforge/bench", archive=JobArchive(objects))
     stop = asyncio.Event()
-    idle = settings.model_copy(update={"archive_jobs_days": 0.0})
+    idle = settings.model_copy(update={"archive_jobs_days": 0.0, "projector_erase_seconds": 1e6})
     projector = asyncio.create_task(shell.serve(SERVICE, idle, stop))  # the tables say which jobs are archived
     began = time.perf_counter()
     async with await connect(settings.database_url.get_secret_value(), name="bench") as connection:
