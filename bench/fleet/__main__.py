@@ -142,7 +142,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--step-delay-seconds", type=float, default=0.1, help="of the synthetic renderer; 12 steps")
     parser.add_argument("--folder", type=Path, help="where everything lies; default: a temporary folder")
     parser.add_argument("--keep", action="store_true", help="keep the folder, for its logs")
-    parser.add_argument("--upgrade-from", type=Path, help="services run this checkout first; same migrations")
+    parser.add_argument("--upgrade-from", type=Path, help="services run this checkout of an earlier release first")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     return parser.parse_args(words)
 

@@ -41,6 +41,7 @@ READY_SECONDS = 120.0
 LOOK_SECONDS = 0.2
 # Its folders come before those of installed packages.
 PYTHON_PATH = "PYTHONPATH"
+MIGRATE = "import sys; from dreamforge.migrations import upgrade; upgrade(sys.argv[1])"
 
 
 @dataclass
@@ -92,7 +93,7 @@ class Deployment:
         for server in self.postgres.servers.values():
             self._add(server)
         await self.postgres.create()
-        await asyncio.gather(self._create_streams(), asyncio.to_thread(upgrade, self.postgres.url))
+        await asyncio.gather(self._create_streams(), self._create_tables())
         self.manager = FailoverManager(self.postgres, self.faulty.__contains__)
         self._managing = asyncio.create_task(self.manager.run(), name="failover manager")
 
@@ -130,6 +131,16 @@ class Deployment:
         finally:
             await bus.nc.close()
 
+    async def _create_tables(self) -> None:
+        """Those of the release that the services run first."""
+        environment = {**os.environ, **self._older_path()}
+        await asyncio.to_thread(
+            subprocess.run, (sys.executable, "-c", MIGRATE, self.postgres.url), env=environment, check=True
+        )
+
+    def _older_path(self) -> dict[str, str]:
+        return {PYTHON_PATH: os.pathsep.join(map(str, sorted(self.older.glob("*/src"))))} if self.older else {}
+
     def _start_service(self, name: str, host: str, port: int) -> None:
         kind = name.split("-")[0]
         module = "gpu_runner" if kind == "runner" else kind
@@ -139,7 +150,7 @@ class Deployment:
         user = runner_user(name) if kind == "runner" else kind
         own = {"FORGE_RUNNER_ID": name, "FORGE_NATS_SEED_FILE": str(self.nats.seed_file(user))}
         own |= clock_environment(self.folder, host) if self.moves_clocks else {}
-        own |= {PYTHON_PATH: os.pathsep.join(map(str, sorted(self.older.glob("*/src"))))} if self.older else {}
+        own |= self._older_path()
         full_name = name if kind == "runner" else f"{name}-{host}"
         program = Program(
             name=full_name,
@@ -189,6 +200,10 @@ class Deployment:
         """For the checks."""
         given = {"FORGE_DATABASE_URL": self.postgres.url, **self.s3_environment()}
         return StorageSettings(_env_file=None, **{k.removeprefix("FORGE_").lower(): v for k, v in given.items()})  # type: ignore[arg-type]
+
+    async def migrate(self) -> None:
+        """Bring the tables to this release, while services of the older one use them."""
+        await asyncio.to_thread(upgrade, self.postgres.url)
 
     def upgrade(self, program: Program) -> None:
         """From its next start on, a service runs this release."""

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -22,6 +23,7 @@ from dreamforge.runtime.log.monitoring import problem_of
 WHOLE_SECONDS = 120.0
 JOBS_SECONDS = 120.0
 UPGRADE_STOP_SECONDS = 120.0
+UPGRADE_ORDER = ("projector", "scheduler", "gateway", "runner")
 
 
 @dataclass
@@ -148,8 +150,18 @@ class Injector:
         clock.write_text("+0\n")
 
     async def _upgrade(self, _fault: Fault) -> None:
-        """Each server and each service in turn: end in order, start, wait until the fleet is whole."""
+        """Each server, the tables, each service in turn: end in order, start, wait until the fleet is whole.
+
+        Services that read events are upgraded before those that may write new ones.
+        """
         programs = [each for each in self.deployment.programs.values() if each.ready_url]
+        servers = [each for each in programs if each.is_server]
+        services = [each for each in programs if not each.is_server]
+        await self._restart_each(servers)
+        await self.deployment.migrate()
+        await self._restart_each(sorted(services, key=lambda each: UPGRADE_ORDER.index(each.kind)))
+
+    async def _restart_each(self, programs: Sequence[Program]) -> None:
         for each in programs:
             await each.stop(UPGRADE_STOP_SECONDS)
             self.deployment.upgrade(each)

@@ -65,7 +65,7 @@ def job_of(found: object) -> str:
 
 
 def make_jobs(release: Release) -> None:
-    """Jobs that succeeded, were cancelled, held, changed, deleted, and one of a batch; a key, a quota, an upload."""
+    """Jobs that succeeded, were deleted, deleted and brought back, held, cancelled; a held queue, and a key."""
     synthetic = ("--model", "synthetic")
     first = job_of(release.json("generate", "a red circle on a plain", *synthetic, "--images", "2", "--seed", "7"))
     release.json("generate", "ein blauer Würfel, 日本", *synthetic, "--format", "webp", "--seed", "8")
