@@ -31,7 +31,11 @@ def test_a_token_survives_a_terminal() -> None:
     assert parse_join_token(f"  {token().encoded()}\n") == token()
 
 
-@pytest.mark.parametrize("text", ["", "gpu-2", SEED, PREFIX, token().encoded()[:-8], token().encoded() + "=x"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "gpu-2", SEED, PREFIX, token().encoded()[:-8], token().encoded() + "=x"],
+    ids=["nothing", "a name", "a seed", "a prefix", "cut off", "more"],
+)
 def test_what_is_no_whole_token_is_refused(text: str) -> None:
     with pytest.raises(JoinTokenInvalid, match="runner add"):
         parse_join_token(text)
