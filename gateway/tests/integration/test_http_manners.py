@@ -36,13 +36,14 @@ async def test_head_answers_wherever_get_does(
     document = (await client.get("/openapi.json")).json()
     pages = ["/", "/docs", "/openapi.json", "/asyncapi", "/asyncapi.json", "/favicon.ico", "/nothing"]
     paths = [path for path, methods in document["paths"].items() if "get" in methods]
-    assert "/v1/jobs/{job_id}/events" in paths
+    streams = {"/v1/jobs/{job_id}/events", "/v1/events"}
+    assert streams <= {*paths}
     for template in [*paths, *pages]:
         path = re.sub(r"\{\w+\}", job_id, template)
         async with asyncio.timeout(10):
             head = await client.head(path)
         assert head.content == b""
-        if template == "/v1/jobs/{job_id}/events":
+        if template in streams:
             assert (head.status_code, head.headers["content-type"][:17]) == (200, "text/event-stream")
             continue
         whole = await client.get(path)
@@ -54,7 +55,8 @@ async def test_head_answers_wherever_get_does(
 async def test_a_stream_that_was_only_asked_for_its_head_is_closed(client: httpx.AsyncClient, submit: Submit) -> None:
     job_id = await submit()
     for _ in range(3):
-        assert (await client.head(f"/v1/jobs/{job_id}/events")).status_code == 200
+        for path in (f"/v1/jobs/{job_id}/events", "/v1/events"):
+            assert (await client.head(path)).status_code == 200
     await eventually(lambda: CLIENTS._value.get() == 0)
 
 

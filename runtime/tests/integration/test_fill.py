@@ -1,5 +1,6 @@
 """How full the log is comes from the servers' own pages, whatever else they store."""
 
+from math import isnan
 from pathlib import Path
 
 from prometheus_client import REGISTRY
@@ -44,10 +45,14 @@ def test_a_stream_that_drops_its_oldest_is_never_full_and_those_of_others_are_no
 
 
 def test_the_disk_of_a_folder_is_measured_when_it_is_asked_for(tmp_path: Path) -> None:
-    observe_disk(tmp_path)
-    free, size = (value(name, folder=str(tmp_path)) for name in ("forge_disk_free_bytes", "forge_disk_bytes"))
+    folder = tmp_path / "disk"
+    observe_disk(folder)
+    assert value("forge_disk_bytes", folder=str(folder)) is None, "a folder that is not there has no disk"
+    folder.mkdir()
+    observe_disk(folder)
+    free, size = (value(name, folder=str(folder)) for name in ("forge_disk_free_bytes", "forge_disk_bytes"))
     assert free is not None
     assert size is not None
     assert 0 < free < size
-    observe_disk(tmp_path / "missing")
-    assert value("forge_disk_bytes", folder=str(tmp_path / "missing")) is None
+    folder.rmdir()
+    assert isnan(value("forge_disk_bytes", folder=str(folder)) or 0), "and every other metric can still be read"

@@ -9,6 +9,7 @@ import shutil
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -69,8 +70,21 @@ def _refuses_at(config: Mapping[str, Any]) -> int:  # Any: JSON
 def observe_disk(folder: Path) -> None:
     """Measure the disk of a folder whenever the metrics are read; a folder that is not there has none."""
     if folder.is_dir():
-        DISK_FREE_BYTES.labels(str(folder)).set_function(lambda: shutil.disk_usage(folder).free)
-        DISK_BYTES.labels(str(folder)).set_function(lambda: shutil.disk_usage(folder).total)
+        DISK_FREE_BYTES.labels(str(folder)).set_function(lambda: disk_of(folder)[0])
+        DISK_BYTES.labels(str(folder)).set_function(lambda: disk_of(folder)[1])
+
+
+def disk_of(folder: Path) -> tuple[float, float]:
+    """Free bytes and size of its disk; not a number once the folder is gone, for an error here takes all metrics away.
+
+    >>> disk_of(Path("/nothing/there"))
+    (nan, nan)
+    """
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return nan, nan
+    return usage.free, usage.total
 
 
 async def keep_observing(settings: CommonSettings) -> None:
