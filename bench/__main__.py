@@ -1,7 +1,8 @@
 """Every benchmark of the system in one run: `task bench` or `python -m bench`.
 
 Others have a command of their own, each with --help: `python -m bench.runner`, `bench.overlap`, `bench.loading`,
-`bench.recovery`, `bench.chaos`, `bench.fleet`, `bench.authentication`, `bench.planning`, `bench.tracing`.
+`bench.recovery`, `bench.chaos`, `bench.fleet`, `bench.authentication`, `bench.planning`,
+`bench.tracing`, `bench.start`, `bench.archive`, `bench.scale`.
 """
 
 import argparse
