@@ -1,5 +1,6 @@
 """One stream tells what happens to all jobs of a tenant, and goes on after any of its events."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -7,8 +8,12 @@ import pytest
 from psycopg.types.json import Jsonb
 from simulated_system import BODY, Seen, SimulatedSystem, events
 
+from dreamforge.gateway.events import tenant_stream
+from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.runtime.testing import eventually
 
+# What wakes a stream that wrongly waits.
+HEARTBEAT_SECONDS = GatewaySettings.model_fields["gateway_heartbeat_seconds"].default
 pytestmark = pytest.mark.usefixtures("shared_gateway")
 
 
@@ -101,6 +106,22 @@ async def test_of_many_events_only_those_that_are_wanted(
         for each in (job_id, stopped):
             await projected(system, each)
         assert await take(events(response), 2) == [(job_id, "succeeded"), (stopped, "cancelled")]
+
+
+async def test_pages_of_events_that_are_not_wanted_are_passed_over_at_once(
+    client: httpx.AsyncClient, system: SimulatedSystem, submit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tenant_stream, "PAGE_EVENTS", 2)
+    async with client.stream("GET", "/v1/events") as response:
+        begin = (await anext(response.aiter_lines())).removeprefix("id: ")
+    jobs = [await submit() for _ in range(3)]
+    for job_id in jobs:
+        await system.start(job_id)  # an assignment is read for the sake of steps
+        await system.finish(job_id)
+        await projected(system, job_id)
+    query = {"only": "succeeded,step", "last_event_id": begin}
+    async with client.stream("GET", "/v1/events", params=query) as response, asyncio.timeout(HEARTBEAT_SECONDS / 2):
+        assert await take(events(response), 3) == [(job_id, "succeeded") for job_id in jobs]
 
 
 async def test_an_id_of_another_log_begins_now(client: httpx.AsyncClient, system: SimulatedSystem, submit: Any) -> None:

@@ -163,8 +163,7 @@ class TenantStream(Response):
         yield f"id: {self._position}\n\n".encode()  # where it begins, so that it can go on before its first event
         while not (subscription.gone or subscription.refused):
             subscription.wake.clear()
-            frames = await self._facts()
-            more = len(frames) == PAGE_EVENTS
+            frames, more = await self._facts()
             frames += self._steps()
             if subscription.heartbeat_due:
                 subscription.heartbeat_due = False
@@ -175,29 +174,30 @@ class TenantStream(Response):
                 await asyncio.sleep(READ_SECONDS)
                 await subscription.wake.wait()
 
-    async def _facts(self) -> list[bytes]:
-        """The next page of what the tables have; where they are away, nothing yet."""
+    async def _facts(self) -> tuple[list[bytes], bool]:
+        """The next page of what the tables have, and whether there may be another; nothing yet where they are away."""
         reached = self._checkpoints.reached
         if reached <= self._position.facts:
-            return []
+            return [], False
         try:
             statement = queries.events_after(self._wanted.tenant, self._position.facts, self._wanted.types, PAGE_EVENTS)
             rows = await self._database.rows(statement)
         except DependencyAway as error:
             logger.warning("the events of tenant {} wait: {}", self._wanted.tenant, error)
             asyncio.get_running_loop().call_later(AWAY_SECONDS, self._subscription.notify)
-            return []
+            return [], False
         frames = [frame for row in rows for frame in self._fact(row)]
-        if len(rows) < PAGE_EVENTS:
+        more = len(rows) == PAGE_EVENTS
+        if not more:
             self._position = replace(self._position, facts=max(reached, self._position.facts))
-        return frames
+        return frames, more
 
     def _fact(self, row: RowMapping) -> list[bytes]:
+        self._position = replace(self._position, facts=row["sequence"])
         recorded = BY_TYPE[row["type"]].model_validate(row["payload"])
         if not isinstance(recorded, JobEvent) or isinstance(recorded, UNTOLD):
             return []
         event = sse_event(row["job_id"], row["sequence"], recorded)
-        self._position = replace(self._position, facts=row["sequence"])
         if self._wanted.steps:
             self._running.observe(event.job_id, recorded)
         is_wanted = not self._wanted.names or recorded.TOKEN in self._wanted.names
