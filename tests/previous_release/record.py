@@ -89,6 +89,7 @@ def main(revision: str) -> None:
     root = Path(subprocess.check_output(["git", "rev-parse", "--show-toplevel"], cwd=HERE, text=True).strip())
     name = subprocess.check_output(["git", "rev-parse", "--short=7", revision], cwd=root, text=True).strip()
     with tempfile.TemporaryDirectory() as scratch:
+        Path(scratch).chmod(0o755)  # for root, Postgres runs as another user, from the packages of that tree
         tree, folder = Path(scratch) / "tree", Path(scratch) / "folder"
         folder.mkdir()
         subprocess.run(["git", "worktree", "add", "--detach", str(tree), name], cwd=root, check=True)
