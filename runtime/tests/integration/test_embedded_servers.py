@@ -31,6 +31,7 @@ from dreamforge.runtime.embedded import (
 )
 from dreamforge.runtime.embedded.ports import LOOPBACK, first_outgoing_port, is_taken
 from dreamforge.runtime.embedded.processes import identity
+from dreamforge.runtime.storage.key_locks import KeyLocks
 from dreamforge.runtime.storage.s3_client import connect_unix
 from dreamforge.runtime.testing import eventually
 from dreamforge.runtime.testing.buckets import S3Settings
@@ -312,6 +313,17 @@ async def test_s3_refuses_the_unsigned(s3_server: S3Server) -> None:
 async def test_s3_works_below_a_folder_with_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
     async with S3Server(tmp_path / ("long" * 40)) as server:
         await write_s3(server, "a fact")
+        assert await read_s3(server) == "a fact"
+
+
+async def test_s3_keeps_what_it_had_when_it_was_killed_while_it_replaced_it(tmp_path: Path) -> None:
+    async with S3Server(tmp_path) as server:
+        await write_s3(server, "a fact")
+        put = KeyLocks(server.address, server.bucket, timeout_seconds=1).writing("kept")
+        put.__enter__()
+        (server.objects_folder / server.bucket / "kept").unlink()  # as rclone does before it renames
+        await server.kill()
+        await server.restart()
         assert await read_s3(server) == "a fact"
 
 

@@ -1,5 +1,6 @@
 """Images are stored in and read from a real S3 endpoint; an unavailable store is reported."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -61,6 +62,17 @@ async def test_an_object_is_copied_inside_the_store(s3_settings: S3Settings) -> 
         await store.copy(rendered, kept)
     await store.remove(rendered)
     assert await store.get(kept) == b"x"
+
+
+async def test_writers_and_readers_of_one_key_do_not_disturb_each_other(s3_settings: S3Settings) -> None:
+    stores = [ObjectStore(settings(s3_settings)) for _ in range(4)]
+    await stores[0].ensure_bucket()
+    texts = [bytes([number]) * 3000 for number in range(4)]
+    for number in range(50):
+        key = upload_key(f"{number:064}")
+        await asyncio.gather(*(store.put(key, text, "image/png") for store, text in zip(stores, texts, strict=True)))
+        _, read = await asyncio.gather(stores[0].put(key, texts[0], "image/png"), stores[1].get(key))
+        assert read in texts
 
 
 async def test_objects_are_listed_and_removed(s3_settings: S3Settings) -> None:

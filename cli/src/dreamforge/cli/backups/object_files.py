@@ -10,7 +10,7 @@ from dreamforge.cli.backups.manifest import SavedObject, flush
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.contracts.errors import ArtifactNotFound
 from dreamforge.runtime.service.tasks import run_all
-from dreamforge.runtime.storage.objects import ASIDE, PROBES, ObjectStore, StoredObject
+from dreamforge.runtime.storage.objects import ASIDE, PROBE, ObjectStore, StoredObject
 
 FOLDER = "objects"
 # Requests at the same time; the store's client keeps 16 connections.
@@ -40,7 +40,7 @@ async def save_objects(
         copied += 1
         return await _copy(store, folder, found)
 
-    listed = [found for found in await store.listed("") if not found.key.startswith((ASIDE, PROBES))]
+    listed = [found for found in await store.listed("") if not found.key.startswith((ASIDE, PROBE))]
     saved = [each for each in await _several(one, listed) if each is not None]
     return sorted(saved, key=lambda each: each.key), copied
 

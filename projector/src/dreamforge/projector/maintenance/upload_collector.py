@@ -20,7 +20,7 @@ from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import last_sequence
 from dreamforge.runtime.storage.bucket_owner import require_owner
 from dreamforge.runtime.storage.objects import (
-    PROBES,
+    PROBE,
     UPLOAD_DELETIONS,
     UPLOAD_OWNERS,
     UPLOADS,
@@ -102,7 +102,7 @@ async def collect_uploads(connection: Connection, bus: Bus, store: ObjectStore, 
     Errors: OtherLog, NotOurs, DependencyAway, psycopg.OperationalError.
     """
     owners, deletions = await store.listed(UPLOAD_OWNERS), await store.listed(UPLOAD_DELETIONS)
-    uploads = [found for found in await store.listed(UPLOADS) if not found.key.startswith(PROBES)]
+    uploads = [found for found in await store.listed(UPLOADS) if not found.key.startswith(PROBE)]
     if not uploads and not owners and not deletions:
         return 0
     now, newest = await store.now(), await last_sequence(bus, JOBS.name)

@@ -13,6 +13,7 @@ from dreamforge.runtime.embedded.binaries import find_program
 from dreamforge.runtime.embedded.errors import EmbeddedError
 from dreamforge.runtime.embedded.folder import kept_secrets, new_secret
 from dreamforge.runtime.embedded.server import PROBE_SECONDS, EmbeddedServer, Launch
+from dreamforge.runtime.storage.key_locks import OBJECTS, restore_replaced
 from dreamforge.runtime.storage.s3_client import UNIX, s3_client
 
 BUCKET = "forge-artifacts"
@@ -68,7 +69,7 @@ class S3Server(EmbeddedServer):
 
     @property
     def objects_folder(self) -> Path:
-        return self.folder / "objects"
+        return self.folder / OBJECTS
 
     async def _prepare(self) -> None:
         self.objects_folder.mkdir(mode=0o700, exist_ok=True)
@@ -76,6 +77,7 @@ class S3Server(EmbeddedServer):
         self.access_key, self.secret_key = kept["access_key"], kept["secret_key"]
         for unfinished in self.objects_folder.rglob(".rclone_temp_*"):  # interrupted uploads, never acknowledged
             unfinished.unlink(missing_ok=True)
+        restore_replaced(self.folder)
         self.socket_path.unlink(missing_ok=True)  # of a server that was killed
 
     def _launch(self) -> Launch:

@@ -6,14 +6,11 @@ Content-addressed, so a put can be repeated at any time, and two equal images ar
 import asyncio
 import hashlib
 import io
-import os
 import re
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
-from zlib import crc32
 
 import urllib3
 from minio.commonconfig import CopySource
@@ -23,6 +20,7 @@ from dreamforge.contracts.errors import ArtifactNotFound, DependencyAway
 from dreamforge.contracts.stored_objects import IMAGES as IMAGES
 from dreamforge.contracts.stored_objects import object_key as object_key
 from dreamforge.runtime.service.settings import InvalidSettings
+from dreamforge.runtime.storage.key_locks import KeyLocks
 from dreamforge.runtime.storage.s3_client import s3_client
 from dreamforge.runtime.storage.settings import ObjectStoreSettings
 
@@ -35,10 +33,8 @@ UPLOAD_HASHES = "upload-hashes/"
 ASIDE = "removed/"
 # Events of finished jobs, and marks of the objects whose jobs have not all left the log yet.
 ARCHIVE, ARCHIVE_OPEN = "archive/", "archive-open/"
-# What readiness checks write and read. Not one object for all: rclone fails where two write the same one at once. Few,
-# because they stay. Processes of one machine have different numbers, containers different names.
-PROBES, PROBES_COUNT = f"{UPLOADS}.probe", 64
-PROBE = f"{PROBES}-{crc32(f'{socket.gethostname()} {os.getpid()}'.encode()) % PROBES_COUNT:02}"
+# What readiness checks write and read. Older releases had several, whose names begin so.
+PROBE = f"{UPLOADS}.probe"
 PROBE_DATA = b"written and read by the readiness check"
 TIMEOUT_SECONDS = 10.0
 UNAVAILABLE = (MinioException, urllib3.exceptions.HTTPError, OSError, ValueError)
@@ -117,6 +113,7 @@ class ObjectStore:
             region=settings.s3_region,
             timeout_seconds=TIMEOUT_SECONDS,
         )
+        self._locks = KeyLocks(settings.s3_endpoint, settings.s3_bucket, timeout_seconds=TIMEOUT_SECONDS)
 
     async def ensure_bucket(self) -> None:
         """Create the bucket if it does not exist. Errors: DependencyAway."""
@@ -166,20 +163,11 @@ class ObjectStore:
 
     async def copy(self, source: str, key: str) -> None:
         """Store an object under another key too, inside the store. Errors: ArtifactNotFound(source), DependencyAway."""
-        await asyncio.to_thread(
-            self._guard,
-            lambda: self._client.copy_object(
-                bucket_name=self._bucket,
-                object_name=key,
-                source=CopySource(bucket_name=self._bucket, object_name=source),
-            ),
-        )
+        await asyncio.to_thread(self._guard, lambda: self._copy(source, key))
 
     async def remove(self, key: str) -> None:
         """Delete one object; a missing one is no error. Errors: DependencyAway."""
-        await asyncio.to_thread(
-            self._guard, lambda: self._client.remove_object(bucket_name=self._bucket, object_name=key)
-        )
+        await asyncio.to_thread(self._guard, lambda: self._remove(key))
 
     async def now(self) -> datetime:
         """The store's own clock: when it says that an object was stored now. Errors: DependencyAway."""
@@ -223,31 +211,43 @@ class ObjectStore:
                     raise
 
     def _put(self, key: str, data: bytes, content_type: str, metadata: Mapping[str, str]) -> None:
-        self._client.put_object(
-            bucket_name=self._bucket,
-            object_name=key,
-            data=io.BytesIO(data),
-            length=len(data),
-            content_type=content_type,
-            metadata=dict(metadata),
-        )
+        with self._locks.writing(key):
+            self._client.put_object(
+                bucket_name=self._bucket,
+                object_name=key,
+                data=io.BytesIO(data),
+                length=len(data),
+                content_type=content_type,
+                metadata=dict(metadata),
+            )
+
+    def _copy(self, source: str, key: str) -> None:
+        with self._locks.writing(key, source):
+            found = CopySource(bucket_name=self._bucket, object_name=source)
+            self._client.copy_object(bucket_name=self._bucket, object_name=key, source=found)
+
+    def _remove(self, key: str) -> None:
+        with self._locks.removing(key):
+            self._client.remove_object(bucket_name=self._bucket, object_name=key)
 
     def _list(self, prefix: str) -> list[StoredObject]:
         found = self._client.list_objects(bucket_name=self._bucket, prefix=prefix, recursive=True)
         return [StoredObject(str(o.object_name), o.size or 0, o.last_modified) for o in found if o.last_modified]
 
     def _head(self, key: str) -> ObjectHead:
-        found = self._client.stat_object(bucket_name=self._bucket, object_name=key)
+        with self._locks.reading(key):
+            found = self._client.stat_object(bucket_name=self._bucket, object_name=key)
         return ObjectHead(found.size or 0, found.content_type or "", found.last_modified)
 
     def _get(self, key: str, offset: int, length: int) -> bytes:
-        response = self._client.get_object(bucket_name=self._bucket, object_name=key, offset=offset, length=length)
-        try:
-            data: bytes = response.read()
-            return data
-        finally:
-            response.close()
-            response.release_conn()
+        with self._locks.reading(key):
+            response = self._client.get_object(bucket_name=self._bucket, object_name=key, offset=offset, length=length)
+            try:
+                data: bytes = response.read()
+                return data
+            finally:
+                response.close()
+                response.release_conn()
 
 
 def _reason(error: InvalidResponseError) -> str:
