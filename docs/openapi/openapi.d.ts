@@ -2728,6 +2728,11 @@ export interface components {
             /** Name */
             name: string;
             /**
+             * Optimisations
+             * @description names with commas between them; none: none; None: the runner's
+             */
+            optimisations?: string | null;
+            /**
              * Step Cache
              * @description lossy: see the parameter of requests
              */
@@ -3051,6 +3056,11 @@ export interface components {
              * @default
              */
             negative_prompt?: string;
+            /**
+             * Optimisations
+             * @description Faster, with the same picture to within a level or two: channels_last, fused_projections, attention_cudnn, attention_efficient, attention_flash, with commas between them, or none. Default: the preset's, or the runner's; of a strict render: none.
+             */
+            optimisations?: string | null;
             /**
              * File format
              * @description png and webp_lossless keep every pixel; jpeg, webp and avif are smaller. A video is mp4.
@@ -3414,6 +3424,12 @@ export interface components {
              * @default
              */
             negative_prompt?: string;
+            /**
+             * Optimisations
+             * @description Faster, with the same picture to within a level or two: channels_last, fused_projections, attention_cudnn, attention_efficient, attention_flash, with commas between them, or none. Default: the preset's, or the runner's; of a strict render: none.
+             * @default null
+             */
+            optimisations?: string | null;
             /**
              * File format
              * @description png and webp_lossless keep every pixel; jpeg, webp and avif are smaller. A video is mp4.

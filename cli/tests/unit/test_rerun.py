@@ -58,14 +58,15 @@ def test_each_kind_of_change_is_named() -> None:
     before = {
         "prompt": "a", "device_name": "A", "dtype": "fp32", "threads": 1, "tier": {"vae_tiling": False},
         "model_digest": "0", "versions": {"torch": "1", "mkl_cbwr": "AUTO"}, "geometry": {"size": 1},
+        "optimisations": "channels_last",
     }  # fmt: skip
     after = {
         "prompt": "b", "device_name": "B", "dtype": "bf16", "threads": 2, "tier": {"vae_tiling": True},
         "model_digest": "1", "versions": {"torch": "2", "mkl_cbwr": "AVX2"}, "geometry": {"size": 8},
     }  # fmt: skip
     assert compare(png(ROWS), png(ROWS), before, after).causes == (
-        "hardware", "determinism setting", "library", "precision", "memory placement", "batch geometry", "weights",
-        "request",
+        "hardware", "determinism setting", "library", "precision", "memory placement", "batch geometry", "optimisation",
+        "weights", "request",
     )  # fmt: skip
 
 
@@ -96,3 +97,13 @@ def test_a_rerun_renders_in_the_geometry_of_the_recipe() -> None:
     body = submission(request, 11, RECIPE | {"geometry": {"size": 4, "place": 2}})
     assert body["geometry"] == {"size": 4, "place": 2}
     assert "determinism" not in body
+
+
+@pytest.mark.parametrize("used", [{}, {"optimisations": "channels_last"}])
+def test_a_rerun_has_the_optimisations_that_were_in_use_and_not_those_asked_for(used: dict[str, str]) -> None:
+    request = RenderRequest(
+        model_id="m", preset="p", prompt="x", width_px=64, height_px=32, steps=4, guidance_scale=0, seed=9,
+        optimisations="channels_last,fused_projections",
+    )  # fmt: skip
+    body = submission(request, 9, RECIPE | used)
+    assert (body.get("optimisations"), body["determinism"]) == (used.get("optimisations"), "strict")

@@ -79,6 +79,11 @@ class OptionalParameters(TypedDict, total=False):
     """Faster and lossy: where the first layers of a step change by less than this share, the rest is taken from the
     step before. 0.05 is hard to see, 0.15 is not. Default: the preset's, or exact.
     """
+    optimisations: str | None
+    """Faster, with the same picture to within a level or two: channels_last, fused_projections, attention_cudnn,
+    attention_efficient, attention_flash, with commas between them, or none. Default: the preset's, or the
+    runner's; of a strict render: none.
+    """
     determinism: Literal["strict", "batched"] | None
     """strict: rendered alone, so that the same request gives the same bytes; batched: together with others where
     that is faster, and single pixels may differ by one level. Default: the preset's, or batched.

@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from dreamforge.contracts.models.descriptor import Token
+from dreamforge.contracts.models.optimisations import NONE, Optimisations
 from dreamforge.contracts.request.values import GEOMETRY_SIZE_MAX
 from dreamforge.runtime.service.settings import http_url
 from dreamforge.runtime.storage.settings import ObjectStoreSettings
@@ -40,6 +41,11 @@ class RunnerSettings(ObjectStoreSettings):
         default=1, ge=1, le=8, description="runners that share this device; each uses its part of the memory"
     )
     runner_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    runner_optimisations: Optimisations = Field(
+        default=NONE,
+        description="of renders that name none, with commas between them: channels_last, fused_projections,"
+        " attention_cudnn, attention_efficient or attention_flash; recipes name those in use",
+    )
     runner_threads: int = Field(default=1, ge=1, le=256, description="CPU threads of torch; part of every recipe")
     runner_resident_models: int = Field(default=2, ge=1, description="models loaded before the first job comes")
     runner_resident_bytes: int = Field(

@@ -29,6 +29,7 @@ CAUSES = (
     ("dtype", "precision"),
     ("tier", "memory placement"),
     ("geometry", "batch geometry"),
+    ("optimisations", "optimisation"),
     ("model_digest", "weights"),
 )
 LEVELS = 255  # of a channel, from none to full
@@ -88,11 +89,14 @@ class Comparison:
 def submission(request: RenderRequest, seed: int, recipe: Json) -> Json:
     """The body that requests one image of a request again, with all values that a preset could change.
 
-    In the geometry of its recipe: an image that was rendered alone is rendered alone again.
+    In the geometry of its recipe, and with its optimisations: an image that was rendered alone is rendered alone again.
     """
     geometry = recipe.get("geometry")
     how = {"determinism": "strict"} if geometry is None else {"geometry": geometry}
-    body = inputs_of(request) | {"seed": seed, "images": 1} | how
+    if "optimisations" in recipe:
+        how |= {"optimisations": recipe["optimisations"]}
+    body = {name: value for name, value in inputs_of(request).items() if name != "optimisations"}
+    body |= {"seed": seed, "images": 1} | how
     if (second_seed := request.second_seed(seed)) is not None:
         body["upscale"]["seed"] = second_seed
     return body

@@ -5,6 +5,8 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from dreamforge.contracts.models.optimisations import Optimisations
+
 # One token of a NATS subject: no dots, blanks or wildcards. 64 characters is our bound, not NATS's.
 Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -97,6 +99,9 @@ class Preset(Value):
     frames_per_second: int | None = Field(default=None, ge=1, exclude_if=is_none, description="of a video")
     step_cache: float | None = Field(
         default=None, gt=0, le=1, exclude_if=is_none, description="lossy: see the parameter of requests"
+    )
+    optimisations: Optimisations | None = Field(
+        default=None, exclude_if=is_none, description="names with commas between them; none: none; None: the runner's"
     )
     determinism: Literal["strict", "batched"] | None = Field(
         default=None, exclude_if=is_none, description="strict: its images are rendered alone; None: batched"

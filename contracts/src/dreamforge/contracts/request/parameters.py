@@ -20,6 +20,7 @@ from dreamforge.contracts.models.descriptor import (
     is_empty,
     is_none,
 )
+from dreamforge.contracts.models.optimisations import OPTIMISATIONS, Optimisations
 from dreamforge.contracts.pictures.formats import IMAGE_FORMATS, VIDEO_FORMATS, OutputFormat
 from dreamforge.contracts.request import completion
 from dreamforge.contracts.request.bounds import Bounds
@@ -355,6 +356,18 @@ class RequestParameters(Value):
             bounds=lambda model: Bounds() if model.capabilities.step_cache else None,
         ),
     ] = Field(default=None, gt=0, le=1, exclude_if=is_none)
+    optimisations: Annotated[
+        Optimisations | None,
+        Declared(
+            "Optimisations",
+            f"Faster, with the same picture to within a level or two: {', '.join(OPTIMISATIONS)}, with commas between "
+            "them, or none. Default: the preset's, or the runner's; of a strict render: none.",
+            group="rendering",
+            source="preset",
+            bounds=lambda model: Bounds() if model.kind == "pipeline" else None,
+            metavar="NAMES",
+        ),
+    ] = Field(default=None, exclude_if=is_none)
     determinism: Annotated[
         Determinism | None,
         Declared(

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from dreamforge.contracts.models.descriptor import Dtype, Value
+from dreamforge.contracts.models.optimisations import NONE
 
 
 class ChildOptions(Value):
@@ -17,6 +18,7 @@ class ChildOptions(Value):
     resident_bytes: int = 0
     device_shares: int = 1
     sandbox: Literal["auto", "off", "required"] = "auto"
+    optimisations: str = NONE
     step_delay_seconds: float = 0.0
     log_level: str = "INFO"
     log_json: bool = True

@@ -12,14 +12,15 @@ from pydantic import BeforeValidator, ConfigDict, Field, field_serializer
 
 from dreamforge.contracts.lists import in_a_list
 from dreamforge.contracts.models.descriptor import SamplerName, Sha256, Value, is_empty, is_none, is_zero
+from dreamforge.contracts.models.optimisations import Optimisations
 from dreamforge.contracts.request.values import Geometry, Seed
 from dreamforge.gpu_runner.protocol.memory_rungs import Held
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 
 RendererName = Literal["diffusers", "synthetic"]
 #: Fields of a request that decide no pixel of a single image: a preset is resolved, a seed stands for its image, and
-#: the geometry in a recipe is the one that the image was rendered in, whether it was asked for or not.
-NOT_IN_RECIPES = frozenset({"preset", "images", "determinism", "geometry"})
+#: geometry and optimisations in a recipe are those that the image was rendered with, whether asked for or not.
+NOT_IN_RECIPES = frozenset({"preset", "images", "determinism", "geometry", "optimisations"})
 #: Which rules turn an uploaded image into pixels. 2: those of `rendering.input_images`, and what a mask protects is
 #: exact. Before there was a 2, Pillow's own conversions were used, and recipes say nothing.
 IMAGE_RULES = 2
@@ -140,6 +141,8 @@ class Recipe(Value):
     image_rules: int | None = Field(default=None, exclude_if=is_none)
     #: Size and place of the render batch; None: alone. What else was in the batch decides no byte of this image.
     geometry: Geometry | None = Field(default=None, exclude_if=is_none)
+    #: Those that were in use, which a request, a preset or the runner named and the model has.
+    optimisations: Optimisations | None = Field(default=None, exclude_if=is_none)
 
     @field_serializer("control")
     def _as_before(self, uses: tuple[ControlUsed, ...]) -> ControlUsed | tuple[ControlUsed, ...]:
@@ -156,6 +159,7 @@ def recipe_for(
     sampler: str,
     geometry: Geometry | None = None,
     maps: Sequence[str | None] = (),
+    optimisations: Sequence[str] = (),
 ) -> Recipe:
     """The recipe of the image that `seed` gives in `task` on `engine`, whose dtype is the one it was rendered in.
 
@@ -173,6 +177,7 @@ def recipe_for(
             "tier": _tier(task, engine),
             "image_rules": IMAGE_RULES if task.request.uploads else None,
             "geometry": geometry,
+            "optimisations": ",".join(optimisations) or None,
         }
     )
 

@@ -200,7 +200,14 @@ class DiffusersRenderer:
         engine = self._engine.model_copy(update={"dtype": finished.dtype or tier_dtype or self._engine.dtype})
         maps = map_hashes_of(task)
         recipe = recipe_for(
-            task, seed, engine, pipeline=result.pipeline, sampler=result.sampler, geometry=geometry, maps=maps
+            task,
+            seed,
+            engine,
+            pipeline=result.pipeline,
+            sampler=result.sampler,
+            geometry=geometry,
+            maps=maps,
+            optimisations=finished.optimisations,
         )
         pixels = _numbers(finished).numpy()
         rows = sub_filtered(pixels) if task.request.frames is None else pixels.tobytes()

@@ -14,6 +14,7 @@ from dreamforge.gpu_runner.rendering.features.latent_fill import LatentFill
 from dreamforge.gpu_runner.rendering.features.lora import LoraAdapters
 from dreamforge.gpu_runner.rendering.features.masked_area import AreaPutBack
 from dreamforge.gpu_runner.rendering.features.memory_placement import MemoryPlacement
+from dreamforge.gpu_runner.rendering.features.optimisations import Optimisations
 from dreamforge.gpu_runner.rendering.features.pipeline_defaults import PipelineDefaults
 from dreamforge.gpu_runner.rendering.features.previews import Previews
 from dreamforge.gpu_runner.rendering.features.prompt_weights import PromptWeights
@@ -28,15 +29,15 @@ from dreamforge.gpu_runner.rendering.features.video_frames import VideoFrames
 from dreamforge.gpu_runner.rendering.hooks import RenderFeature
 
 
-def standard_features(device: torch.device) -> tuple[RenderFeature, ...]:
-    """One of each, new, for one renderer on `device`.
+def standard_features(device: torch.device, *, optimisations: tuple[str, ...] = ()) -> tuple[RenderFeature, ...]:
+    """One of each, new, for one renderer on `device`; `optimisations`: those of requests that name none.
 
-    The order matters in six places. Around a pass, memory placement is outside of the fallback, which is outside of
+    The order matters in seven places. Around a pass, memory placement is outside of the fallback, which is outside of
     the sampler's errors. What a mask protects is put back outside of the fallback, which judges what was rendered, and
     latents are filled inside of it, because it may render twice.
     Upscaling adds its pass after the initial image has changed the first, and embeddings change the prompts of both.
     Whatever offers prompts in a way of its own stands before `Prompts`, which takes any. A schedule's first scale
-    replaces that of `Guidance`.
+    replaces that of `Guidance`. A LoRA is laid over the projections that optimisations have put back before.
     """
     return (
         MemoryPlacement(device),
@@ -44,6 +45,7 @@ def standard_features(device: torch.device) -> tuple[RenderFeature, ...]:
         Fp32Fallback(),
         LatentFill(),
         Samplers(),
+        Optimisations(optimisations),
         LoraAdapters(),
         ControlNetCache(device),
         OtherVae(device),

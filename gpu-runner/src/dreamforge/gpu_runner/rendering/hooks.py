@@ -5,7 +5,7 @@ order. The renderer knows features by these hooks only, and a feature knows no o
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -35,11 +35,13 @@ class RenderedPixels:
     warnings: tuple[RenderWarning, ...] = ()
     #: The precision it was rendered in, where that is not the one asked for.
     dtype: str | None = None
+    #: Names of the optimisations that it was rendered with.
+    optimisations: tuple[str, ...] = ()
 
     def then(self, later: "RenderedPixels") -> "RenderedPixels":
         """A later pass over this image: its pixels, and the warnings of both."""
         warnings = tuple(dict.fromkeys((*self.warnings, *later.warnings)))
-        return RenderedPixels(later.pixels, warnings, later.dtype or self.dtype)
+        return replace(later, warnings=warnings, dtype=later.dtype or self.dtype)
 
 
 RunPass = Callable[[], RenderedPixels]

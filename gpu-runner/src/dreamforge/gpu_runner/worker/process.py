@@ -12,11 +12,13 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import NoReturn
 
 from loguru import logger
 
 from dreamforge.contracts.events import FailureReason
+from dreamforge.contracts.models.optimisations import named_optimisations
 from dreamforge.gpu_runner.machine.libraries import ENVIRONMENT
 from dreamforge.gpu_runner.protocol.child_options import ChildOptions
 from dreamforge.gpu_runner.protocol.messages import Ready, Render, Starting, Stop
@@ -65,6 +67,7 @@ def _start_renderer(options: ChildOptions, outbox: Outbox) -> Renderer:
     _prepare_environment(options.gpu_index)
     # Seconds of import, and only for the renderer that needs it.
     from dreamforge.gpu_runner.rendering.diffusers_renderer import DiffusersRenderer
+    from dreamforge.gpu_runner.rendering.feature_list import standard_features
     from dreamforge.gpu_runner.rendering.renderer_by_model import RendererByModel
 
     outbox.send(Starting(stage="device", elapsed_seconds=clock.monotonic_seconds() - started))
@@ -74,6 +77,7 @@ def _start_renderer(options: ChildOptions, outbox: Outbox) -> Renderer:
         threads=options.threads,
         resident_bytes=options.resident_bytes,
         device_shares=options.device_shares,
+        features=partial(standard_features, optimisations=named_optimisations(options.optimisations)),
     )
     return RendererByModel(pipelines)
 

@@ -15,7 +15,7 @@ from dreamforge.contracts.pictures.metadata import PictureMetadata
 #: Where the picture was rendered, not what was asked for.
 _IGNORED = (
     *("format", "renderer", "pipeline", "device", "device_name", "dtype", "threads", "versions", "tier", "image_rules"),
-    *("priority", "geometry"),
+    *("priority", "geometry", "optimisations"),
 )
 #: Parameters that stand in a recipe as they do in a request.
 PLAIN = (
