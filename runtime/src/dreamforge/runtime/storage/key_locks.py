@@ -125,4 +125,4 @@ def _await(take: Callable[[], None], timeout_seconds: float, path: Path) -> None
             if clock.monotonic_seconds() > until:
                 message = f"another process has held the lock {path} for {timeout_seconds:g} s"
                 raise TimeoutError(message) from None
-            threading.Event().wait(RETRY_SECONDS)  # a lock of a file tells nobody that it is free
+            threading.Event().wait(RETRY_SECONDS)  # a lock of a file gives no notice when it is free
