@@ -11,7 +11,7 @@ from runner_testkit.tasks import changed, render_task
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.models.descriptor import FAMILY_PARAMETERS
-from dreamforge.gpu_runner.protocol.render_task import InputImage, RenderTask
+from dreamforge.gpu_runner.protocol.render_task import InputImage, RenderTask, TaskImage
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderFailed
 from dreamforge.runtime.storage.model_inspection import inspect_model
 
@@ -21,6 +21,8 @@ FAMILIES = (
 )
 #: Their processor needs torchvision: they are rendered with one that stands for it.
 EDITORS = ("qwen-image-edit", "qwen-image-edit-plus")
+#: Pad to the longest prompt of a run, so that images of one depend on each other.
+TO_THE_LONGEST = ("qwen-image", "z-image")
 ROW_BYTES = 1 + 3 * 64
 MEGABYTE = 10**6
 
@@ -161,6 +163,23 @@ def test_an_editing_model_reads_its_images_beside_the_prompt(
     assert rows_of(editor, other) != [rows]
     if most > 1:
         assert rows_of(editor, render_task(**values, references=images)) != [rows]
+
+
+def test_images_are_rendered_together_where_each_prompt_is_padded_to_one_length(
+    renderer: Any, task: RenderTask
+) -> None:
+    if not renderer.is_resident(key := ModelKey.of_task(task)):
+        renderer.load(key)
+    if task.request.model_id in TO_THE_LONGEST:
+        assert not renderer.renders_together(task)
+        return
+    assert renderer.renders_together(task)
+    other = changed(task, prompt="a very long story of a fox " * 9, seed=7)
+    first, copies = (
+        renderer.render_together([TaskImage(beside, 0), TaskImage(task, 0)], lambda *_: None)
+        for beside in (other, task)
+    )
+    assert first[1].scanlines == copies[1].scanlines != first[0].scanlines
 
 
 @pytest.mark.parametrize("mode", ["image", "inpaint"])

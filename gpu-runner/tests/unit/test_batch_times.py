@@ -54,6 +54,15 @@ def test_a_bound_is_tried_again_after_a_while() -> None:
     assert sizes[-1] == 16, "and are now"
 
 
+def test_what_an_earlier_process_learnt_is_where_this_one_goes_on() -> None:
+    times = BatchTimes()
+    times.recall("s", {2: 0.6, 4: 0.45, 8: 0.44})
+    assert times.bound("s", 16) == 4
+    assert times.bound("s", 2) == 2, "in less memory"
+    times.recall("s", {2: 0.1})
+    assert times.fastest("s") == {2: 0.6, 4: 0.45, 8: 0.44}, "what is seen now counts"
+
+
 def test_what_did_not_fit_is_not_tried_again() -> None:
     times = BatchTimes()
     times.did_not_fit("s", 8)

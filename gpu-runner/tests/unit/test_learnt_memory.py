@@ -44,6 +44,7 @@ def test_a_runner_that_starts_again_knows_rungs_and_bounds(tmp_path: Path) -> No
     opened(path).learn(BatchLearnt(shape=TILED.shape, bound=2, seconds={}))  # of a child that has not failed
     known = opened(path).of(TILED.shape)
     assert (known.rungs, known.peak_bytes, known.fits) == (TILED.rungs, 7, 3)
+    assert opened(path).batch_bounds(16) == {TILED.shape: 2}
     assert opened(path).of("m 128x128").rungs == ()
 
 
@@ -72,11 +73,27 @@ def test_the_shape_that_was_learnt_longest_ago_is_forgotten_first(tmp_path: Path
     assert memory.of("1").rungs == memory.of(str(SHAPES_MAX)).rungs == TILED.rungs
 
 
+def test_how_many_images_go_together_is_known_after_a_restart_and_told_once(tmp_path: Path) -> None:
+    memory, learnt = opened(path := tmp_path / "r.json"), BatchLearnt(shape="m 64x64", bound=4, seconds={2: 0.5})
+    assert memory.learn(learnt), "heartbeats say something else"
+    assert not memory.learn(learnt.model_copy(update={"seconds": {2: 0.4}})), "a faster run of the same size"
+    assert not memory.learn(learnt.model_copy(update={"seconds": {2: 0.4, 4: 0.3}})), (
+        "only the runner's next child asks"
+    )
+    assert memory.learn(learnt.model_copy(update={"work": "upscale", "bound": 8}))
+    again = opened(path)
+    assert again.batch_bounds(16) == {"m 64x64": 8}
+    assert again.batch_bounds(1) == {"m 64x64": 1}, "rendering together is turned off since then"
+    assert again.of("m 64x64").batch_seconds("") == {2: 0.4, 4: 0.3}
+    assert again.of("m 64x64").batch_seconds("image") == {}
+    assert opened(path, now=NOW + KEPT).batch_bounds(16) == {}
+
+
 async def test_a_task_begins_with_what_was_learnt_of_its_shape(tmp_path: Path) -> None:
     memory = opened(tmp_path / "r.json")
     request, other = render_task(model_id="m").request, render_task(model_id="m", width_px=128).request
     memory.learn(TILED)
-    memory.learn(BatchLearnt(shape=TILED.shape, bound=2, seconds={}, fits=3))
+    memory.learn(BatchLearnt(shape=TILED.shape, bound=2, seconds={2: 0.5}, fits=3))
     descriptor = ModelDescriptor(
         model_id="m",
         family="f",
@@ -87,8 +104,8 @@ async def test_a_task_begins_with_what_was_learnt_of_its_shape(tmp_path: Path) -
     models, inputs = {"m": LocalModel(descriptor, tmp_path)}, cast(InputCache, None)  # no image is fetched
     factory = RenderTaskFactory(models, inputs, batch_max=8, budget_bytes=lambda: 2**30, learnt=memory)
     task, fresh = [await factory.task_for("t", each, ASSIGNED, (0,)) for each in (request, other)]
-    assert (task.rungs, task.together_max) == (TILED.rungs, 3)
-    assert (fresh.rungs, fresh.together_max) == ((), 8)
+    assert (task.rungs, task.together_max, task.batch_seconds) == (TILED.rungs, 3, {2: 0.5})
+    assert (fresh.rungs, fresh.together_max, fresh.batch_seconds) == ((), 8, {})
 
 
 def peak(peak_bytes: int, tier: str = "") -> MemoryObserved:

@@ -9,7 +9,7 @@ from runner_testkit.tasks import render_task
 
 from dreamforge.contracts.request.batch_key import MAY_DIFFER, batch_key
 from dreamforge.contracts.request.render_request import RenderRequest
-from dreamforge.contracts.request.values import Geometry, LoraUse, Upscale
+from dreamforge.contracts.request.values import ControlUse, Geometry, LoraUse, Upscale
 from dreamforge.gpu_runner.protocol.render_task import RenderTask, TaskImage
 from dreamforge.gpu_runner.worker.render_batches import form_batches, halves, run_key
 
@@ -84,6 +84,11 @@ def test_only_what_may_differ_is_left_out_of_the_key() -> None:
         {"sampler": "euler"},
         {"clip_skip": 1},
         {"loras": [LoraUse(model_id="ink")]},
+        {"init_image": "0" * 64, "strength": 0.5},
+        {"init_image": "1" * 64, "strength": 0.5},
+        {"upscale": Upscale(width_px=128, height_px=128)},
+        {"upscale": Upscale(width_px=128, height_px=128, prompt="another")},
+        {"control": [ControlUse(model_id="canny", image="0" * 64)]},
     ):
         assert batch_key(request(**other)) not in (plain, None)
 
@@ -92,7 +97,6 @@ def test_what_is_rendered_alone_has_no_key() -> None:
     for alone in (
         {"determinism": "strict"},
         {"geometry": Geometry(size=4, place=1)},
-        {"init_image": "0" * 64, "strength": 0.5},
-        {"upscale": Upscale(width_px=128, height_px=128)},
+        {"references": ("0" * 64,)},
     ):
         assert batch_key(request(**alone)) is None

@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from runner_testkit.tasks import render_task
 
 from dreamforge.contracts.events import FailureReason
-from dreamforge.contracts.request.values import Geometry
+from dreamforge.contracts.request.values import Geometry, Upscale
 from dreamforge.gpu_runner.protocol.messages import BatchLearnt, Cancelled, Done, Failed, FromChild, Image, StepDone
-from dreamforge.gpu_runner.protocol.render_task import RenderTask, TaskImage
+from dreamforge.gpu_runner.protocol.render_task import InputImage, RenderTask, TaskImage
 from dreamforge.gpu_runner.rendering.renderer import OnRunStep, OnStep, RenderedImage, RenderFailed
 from dreamforge.gpu_runner.rendering.synthetic import SyntheticRenderer
 from dreamforge.gpu_runner.worker.task_runner import TaskRunner
@@ -68,13 +69,19 @@ def task(name: str, **changes: Any) -> RenderTask:
     return render_task(**{"task_id": name, "prompt": name, "together_max": 16, "steps": 2} | changes)
 
 
+#: An image that no synthetic renderer reads, and a second pass.
+OVER = {"init_image": InputImage(path="/nowhere", sha256="0" * 64), "strength": 0.5}
+UPSCALED = {"upscale": Upscale(width_px=128, height_px=128, strength=0.5)}
+
+
 def runner(renderer: Renderer, heard: Heard, *, bound: int = 16) -> TaskRunner:
     """One that has learnt to render so many images together."""
     made = TaskRunner(renderer, send=heard.send, clock=lambda: 0.0)
     size = 2
     while size <= bound:
         for _ in range(2):
-            made._bounds._times.ran("model 64x64", size, 1.0 / size)
+            for shape in ("model 64x64", "model 64x64 image", "model 128x128 upscale"):
+                made._bounds._times.ran(shape, size, 1.0 / size)
         size *= 2
     return made
 
@@ -105,11 +112,27 @@ def test_an_image_asked_for_in_its_geometry_is_the_same_again() -> None:
     assert again.images("z")[0].body == before.body
 
 
-def test_a_prompt_that_cannot_be_rendered_fails_alone() -> None:
+@pytest.mark.parametrize("way", [{}, OVER, UPSCALED], ids=["text", "image", "upscale"])
+def test_a_prompt_that_cannot_be_rendered_fails_alone(way: dict[str, Any]) -> None:
     renderer = Renderer()
-    heard = run(renderer, *(task(name) for name in ("a", "b", POISON, "c", "d")))
+    heard = run(renderer, *(task(name, **way) for name in ("a", "b", POISON, "c", "d")))
     assert heard.ends() == {"a": "done", "b": "done", POISON: "failed", "c": "done", "d": "done"}
     assert renderer.runs == [5, 2, 3, 1, 2]
+
+
+def test_what_the_steps_of_one_kind_take_says_nothing_of_another() -> None:
+    heard = run(Renderer(), task("a", images=2), task("b", images=2, **UPSCALED), task("c", images=2, **OVER))
+    learnt = [(each.shape, each.work) for each in heard.messages if isinstance(each, BatchLearnt)]
+    assert learnt == [("model 64x64", ""), ("model 128x128", "upscale"), ("model 64x64", "image")]
+
+
+def test_a_new_worker_goes_on_with_what_was_learnt() -> None:
+    renderer, heard = Renderer(), Heard()
+    known = {2: 0.5, 4: 0.25, 8: 0.24}
+    TaskRunner(renderer, send=heard.send, clock=lambda: 0.0).render(
+        [task("a", images=6, batch_seconds=known)], lambda _: False
+    )
+    assert renderer.runs == [4, 2]
 
 
 def test_the_end_of_the_device_is_the_end_of_all_that_is_left() -> None:

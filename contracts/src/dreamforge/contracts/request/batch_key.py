@@ -18,12 +18,22 @@ KEY_BYTES = 8
 def batch_key(request: RenderRequest) -> str | None:
     """A hash of all that images in one run must share; None: each image of the request is rendered alone.
 
-    Alone are those that ask for it (`determinism`, `geometry`), and those whose run starts from images of their own.
+    Alone are those that ask for it (`determinism`, `geometry`), and those about references: of several images, some
+    pipelines take a list of references for those of one image.
     """
-    own_images = request.uploads or request.upscale
-    if request.determinism == "strict" or request.geometry is not None or own_images:
+    if request.determinism == "strict" or request.geometry is not None or request.references:
         return None
     return _hash(request.model_dump_json(exclude=set(MAY_DIFFER)))
+
+
+def step_work(request: RenderRequest) -> str:
+    """What a step does beside the plain one of its shape: times of one kind are no measure of another. Empty: nothing.
+
+    Of an image that is rendered over, encoding it is spread over fewer steps; a ControlNet is half a denoiser more.
+    """
+    mode = "" if request.mode == "text" else request.mode
+    control = f"control {len(request.control)}" if request.control else ""
+    return ", ".join(filter(None, (mode, control, "upscale" if request.upscale else "")))
 
 
 @lru_cache(maxsize=1024)

@@ -180,6 +180,8 @@ class BatchLearnt(Value):
 
     kind: Literal["batch-learnt"] = "batch-learnt"
     shape: str
+    #: See `contracts.request.batch_key.step_work`.
+    work: str = ""
     bound: int = Field(ge=1)
     #: Seconds an image and step, by the size of the batch: the least that were seen.
     seconds: dict[int, float]

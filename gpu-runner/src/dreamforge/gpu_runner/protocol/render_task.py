@@ -44,7 +44,8 @@ class RenderTask(Value):
     preview_seconds: float | None = Field(default=None, gt=0)
     #: How many images may be rendered in one run, by the memory there is; 1: each alone.
     together_max: int = Field(default=1, ge=1)
-
+    #: The least seconds an image and step that this runner has seen, by the size of the run; empty: nothing is known.
+    batch_seconds: Mapping[int, float] = Field(default_factory=dict)
     #: Which images of the request to render, by index; None: all of them.
     images: tuple[int, ...] | None = None
 

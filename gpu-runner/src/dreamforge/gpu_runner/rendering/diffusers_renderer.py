@@ -48,6 +48,9 @@ from dreamforge.gpu_runner.rendering.variants import pipeline_for
 from dreamforge.gpu_runner.rendering.weights import inspected
 from dreamforge.runtime import clock
 
+#: Axes of the pixels of several images.
+BATCH_AXES = 4
+
 
 @dataclass(frozen=True, slots=True)
 class _PassResult:
@@ -58,6 +61,11 @@ class _PassResult:
     def of(self, row: torch.Tensor) -> "_PassResult":
         """The result for one image of several: its pixels are (height, width, 3)."""
         return replace(self, pixels=replace(self.pixels, pixels=row))
+
+    def rows(self) -> torch.Tensor:
+        """The pixels of each image: (batch, height, width, 3)."""
+        pixels = _numbers(self.pixels)
+        return pixels if pixels.ndim == BATCH_AXES else pixels[None]
 
 
 class DiffusersRenderer:
@@ -140,7 +148,7 @@ class DiffusersRenderer:
             on_step(step, steps, previews.get(0))
 
         with self._running(task) as base:
-            result = self._passes(base, task, seed, on_run_step)
+            result = self._passes(base, [task], [seed], on_run_step)
             return self._finished(task, seed, result, None)
 
     def renders_together(self, task: RenderTask) -> bool:
@@ -149,15 +157,14 @@ class DiffusersRenderer:
         return key in self._pipelines and can_run_together(self._pipelines.get(key))
 
     def render_together(self, images: Sequence[TaskImage], on_step: OnRunStep) -> Sequence[RenderedImage | None]:
-        """Several images in one run, each from its own generator; their requests have one pass, from noise."""
-        with self._running(*{image.task.task_id: image.task for image in images}.values()) as base:
-            contexts = [PassContext(base, image.task, self._features.plan(image.task)[0]) for image in images]
-            counter = StepCounter(on_step, images[0].task.request.steps)
-            result = self._run(contexts, [image.seed for image in images], counter)
+        """Several images in one run of each of their passes, each from its own generator."""
+        tasks, seeds = [image.task for image in images], [image.seed for image in images]
+        with self._running(*{task.task_id: task for task in tasks}.values()) as base:
+            result = self._passes(base, tasks, seeds, on_step)
         return [
-            self._finished(image.task, image.seed, result.of(row), Geometry(size=len(images), place=place))
-            if bool(row.any())
-            else None
+            None
+            if place in result.pixels.lost
+            else self._finished(image.task, image.seed, result.of(row), Geometry(size=len(images), place=place))
             for place, (image, row) in enumerate(zip(images, _numbers(result.pixels), strict=True))
         ]
 
@@ -213,17 +220,26 @@ class DiffusersRenderer:
         rows = sub_filtered(pixels) if task.request.frames is None else pixels.tobytes()
         return RenderedImage(rows, recipe, finished.warnings)
 
-    def _passes(self, base: Pipeline, task: RenderTask, seed: int, on_step: OnRunStep) -> _PassResult:
-        """What came of the last pass; the classes of the pipeline and the sampler are those of the first."""
-        first, *later = self._features.plan(task)
+    def _passes(
+        self, base: Pipeline, tasks: Sequence[RenderTask], seeds: Sequence[int], on_step: OnRunStep
+    ) -> _PassResult:
+        """What came of the last pass; the classes of the pipeline and the sampler are those of the first.
+
+        Each pass is one run for all of the images, whose plans are alike.
+        """
+        plans = [self._features.plan(task) for task in tasks]
+        first, *later = plans[0]
         counter = StepCounter(on_step, first.request.steps, sum(each.steps_made for each in later))
-        result = self._run([PassContext(base, task, first)], [seed], counter)
-        for each in later:
+        result = self._run(
+            [PassContext(base, task, plan[0]) for task, plan in zip(tasks, plans, strict=True)], seeds, counter
+        )
+        for number, each in enumerate(later, 1):
             counter.next_pass(each.request.steps, foreseen=each.steps_made)
-            previous = as_image(_numbers(result.pixels).numpy())
-            second_seed = task.request.second_seed(seed)
-            over_seed = seed if second_seed is None else second_seed
-            over = self._run([PassContext(base, task, each, previous, counter.latents)], [over_seed], counter)
+            contexts = [
+                PassContext(base, task, plan[number], as_image(row.numpy()), counter.latents_of(place))
+                for place, (task, plan, row) in enumerate(zip(tasks, plans, result.rows(), strict=True))
+            ]
+            over = self._run(contexts, [_later_seed(*each) for each in zip(tasks, seeds, strict=True)], counter)
             result = _PassResult(result.pixels.then(over.pixels), result.pipeline, result.sampler)
         return result
 
@@ -248,7 +264,7 @@ class DiffusersRenderer:
                 made = pipeline(**arguments)
                 if first.request.frames is not None:
                     return RenderedPixels(as_bytes_of_frames(made.frames[0]))
-                return RenderedPixels(as_bytes(made.images) if alone else as_bytes_of_each(made.images))
+                return RenderedPixels(as_bytes(made.images)) if alone else _pixels_of_each(made.images)
 
             pixels = self._features.run(first, pipeline, call)
             return _PassResult(pixels, type(pipeline).__name__, type(pipeline.scheduler).__name__)
@@ -284,6 +300,18 @@ def _size(context: PassContext, pipeline: Pipeline) -> dict[str, int]:
     if not inspect.signature(type(pipeline).__call__).parameters.keys() >= {"width", "height"}:
         return {}
     return {"width": context.current.width_px, "height": context.current.height_px}
+
+
+def _pixels_of_each(images: torch.Tensor) -> RenderedPixels:
+    """The images of one run, and which of them show nothing."""
+    pixels = as_bytes_of_each(images)
+    return RenderedPixels(pixels, lost=frozenset(place for place, row in enumerate(pixels) if not bool(row.any())))
+
+
+def _later_seed(task: RenderTask, seed: int) -> int:
+    """The seed of the second pass of an image."""
+    own = task.request.second_seed(seed)
+    return seed if own is None else own
 
 
 def _numbers(result: RenderedPixels) -> torch.Tensor:

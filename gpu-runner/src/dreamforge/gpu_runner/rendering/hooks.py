@@ -27,8 +27,7 @@ Keywords = Mapping[str, Any]
 class RenderedPixels:
     """What came of a pass: (height, width, 3) bytes, or None where the model gave values that are not numbers.
 
-    Of a run of several images: (batch, height, width, 3), black where an image is no numbers; of a video: (frames,
-    height, width, 3).
+    Of a run of several images: (batch, height, width, 3); of a video: (frames, height, width, 3).
     """
 
     pixels: torch.Tensor | None
@@ -37,11 +36,13 @@ class RenderedPixels:
     dtype: str | None = None
     #: Names of the optimisations that it was rendered with.
     optimisations: tuple[str, ...] = ()
+    #: Places of a run of several images whose pixels are no numbers, or all black: what is at them counts for nothing.
+    lost: frozenset[int] = frozenset()
 
     def then(self, later: "RenderedPixels") -> "RenderedPixels":
         """A later pass over this image: its pixels, and the warnings of both."""
         warnings = tuple(dict.fromkeys((*self.warnings, *later.warnings)))
-        return replace(later, warnings=warnings, dtype=later.dtype or self.dtype)
+        return replace(later, warnings=warnings, dtype=later.dtype or self.dtype, lost=self.lost | later.lost)
 
 
 RunPass = Callable[[], RenderedPixels]

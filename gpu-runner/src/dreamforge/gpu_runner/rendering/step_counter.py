@@ -49,6 +49,10 @@ class StepCounter:
         looks = {place: watch(pipeline, latents[place : place + 1]) for place, watch in self.watchers.items()}
         return {place: preview for place, preview in looks.items() if preview is not None}
 
+    def latents_of(self, place: int) -> torch.Tensor | None:
+        """Those of the image at a place of the run."""
+        return None if self.latents is None else self.latents[place : place + 1]
+
     def next_pass(self, steps: int, *, foreseen: int) -> None:
         """Another pass of so many steps begins, of which as many as were foreseen are made."""
         self.steps, self._before, self.later = steps, self._made, self.later - foreseen

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from PIL.Image import Image
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.gpu_runner.rendering.hooks import Keywords
@@ -11,13 +12,21 @@ from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 from dreamforge.gpu_runner.rendering.renderer import RenderFailed
 
 #: Pipelines that pad every prompt to one length, so that no image of a run depends on the prompt of another. Tested on
-#: tiny models of each family (tests/integration/test_together.py).
+#: tiny models of each family (tests/integration/test_together.py). Not among them: Qwen-Image and Z-Image, which pad
+#: to the longest prompt of the run, and what renders videos, of which one alone fills a device.
 TESTED = frozenset(
     {
         "StableDiffusionPipeline",
         "StableDiffusionXLPipeline",
         "StableDiffusion3Pipeline",
         "FluxPipeline",
+        "FluxKontextPipeline",
+        "Flux2Pipeline",
+        "Flux2KleinPipeline",
+        "ChromaPipeline",
+        "HiDreamImagePipeline",
+        "SanaPipeline",
+        "SanaSprintPipeline",
     }
 )
 
@@ -28,7 +37,9 @@ def can_run_together(pipeline: Pipeline) -> bool:
 
 
 def merged_keywords(each: Sequence[Keywords]) -> Keywords:
-    """The keywords of one call for several images: texts as a list, tensors as one, the rest as it is.
+    """The keywords of one call for several images: texts and images as a list, tensors as one, the rest as it is.
+
+    A list is as it is, since it has something for each ControlNet, and not for each image.
 
     Those of one image stay as they are. Errors: RenderFailed(invalid_request) where images cannot be in one run, for
     one because a longer prompt has more embeddings; smaller batches are tried then.
@@ -42,8 +53,8 @@ def merged_keywords(each: Sequence[Keywords]) -> Keywords:
 
 def _merged(name: str, values: list[Any]) -> Any:  # Any: see `hooks.Keywords`
     first = values[0]
-    if isinstance(first, str):
-        return values
+    if isinstance(first, str | Image):
+        return values  # of an image each too: its latents come from the generator of its place
     if isinstance(first, torch.Tensor):
         if any(value.shape != first.shape for value in values):
             raise _apart(f"{name} of another length")

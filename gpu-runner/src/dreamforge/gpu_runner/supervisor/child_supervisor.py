@@ -63,14 +63,12 @@ class ChildSupervisor:
     on_change: Callable[[], None] = lambda: None
     #: Called with the id of a model that was loaded, the seconds it took and its bytes.
     on_loaded: Callable[[str, float, int], None] = lambda _model_id, _seconds, _bytes: None
-    #: Called with what the child learns of the memory that a shape needs.
-    on_memory: Callable[[BatchLearnt | RungsLearnt | MemoryObserved], None] = lambda _message: None
+    #: Keeps what the child has learnt; whether heartbeats say something else now.
+    on_learnt: Callable[[BatchLearnt | RungsLearnt | MemoryObserved], bool] = lambda _message: False
     #: What the present child said of itself; None while there is none that is ready.
     ready: Ready | None = None
     #: Bytes by model id, of what is loaded now.
     resident: dict[str, int] = field(default_factory=dict)
-    #: How many images it renders in one run, as far as it has learnt (see `contracts.fleet.Heartbeat.batch_bounds`).
-    batch_bounds: dict[str, int] = field(default_factory=dict)
     #: How many children died without being asked to.
     crashes: int = 0
     #: When a child last said anything, by the monotonic clock.
@@ -168,7 +166,6 @@ class ChildSupervisor:
         metrics.CHILD_CRASHES.inc()
         self.activity.gone()
         self.resident.clear()
-        self.batch_bounds.clear()
         self._to_load.clear()
         self._is_ready.clear()
         logger.error("the child process ended (exit status {})", status)
@@ -185,11 +182,8 @@ class ChildSupervisor:
                 self._become_ready(message)
             case ModelLoaded() | Unloaded() | Loading() | LoadFailed():
                 self._note_model(message)
-            case BatchLearnt():
+            case BatchLearnt() | RungsLearnt() | MemoryObserved():
                 self._learn(message)
-                self.on_memory(message)
-            case RungsLearnt() | MemoryObserved():
-                self.on_memory(message)
             case StepDone() | Image() | Warned():
                 self._deliver(message.task_id, message)
             case Done() | Failed() | Cancelled():
@@ -199,12 +193,13 @@ class ChildSupervisor:
             case _:
                 logger.info("the child is starting: {}", STAGES[message.stage])
 
-    def _learn(self, message: BatchLearnt) -> None:
-        if self.batch_bounds.get(message.shape) != message.bound:
-            self.batch_bounds[message.shape] = message.bound
+    def _learn(self, message: BatchLearnt | RungsLearnt | MemoryObserved) -> None:
+        if not self.on_learnt(message):
+            return
+        if isinstance(message, BatchLearnt):
             seen = ", ".join(f"{size}: {seconds:.3g} s" for size, seconds in message.seconds.items())
             logger.info("{}: up to {} images in one run (an image and step by {})", message.shape, message.bound, seen)
-            self.on_change()
+        self.on_change()
 
     def _become_ready(self, message: Ready) -> None:
         self.ready = message

@@ -1,6 +1,8 @@
-"""What renders of each shape were seen to need of this device's memory, kept over restarts of child and runner."""
+"""What renders of each shape were seen to need of this device, kept over restarts of child and runner: memory, and how
+many images go together.
+"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,6 +22,13 @@ KEPT = timedelta(days=7)
 EXHAUSTED_KEPT = timedelta(hours=1)
 
 
+class BatchRuns(Value):
+    """How many images are rendered in one run, and the least seconds an image and step of each size that was tried."""
+
+    bound: int = Field(ge=1)
+    seconds: dict[int, float] = Field(default_factory=dict)
+
+
 class ShapeMemory(Value):
     """Of one shape (see `contracts.fleet.batch_shape`), and since when it is known."""
 
@@ -33,6 +42,17 @@ class ShapeMemory(Value):
     peaks: dict[str, int] = Field(default_factory=dict)
     #: When it last did not fit with every rung there is; None: since then it did.
     exhausted_at: AwareDatetime | None = None
+    #: By what the steps of the run do (see `contracts.request.batch_key.step_work`).
+    runs: dict[str, BatchRuns] = Field(default_factory=dict)
+
+    def batch_seconds(self, work: str) -> Mapping[int, float]:
+        """Of runs that do this."""
+        return self.runs[work].seconds if work in self.runs else {}
+
+    @property
+    def batch_bound(self) -> int | None:
+        """The largest of its runs; None: none has ended yet."""
+        return max((each.bound for each in self.runs.values()), default=None)
 
 
 class DeviceMemory(Value):
@@ -70,25 +90,31 @@ class LearntMemory:
             exhausted=tuple(shape for shape, each in known.items() if self._is_exhausted(each)),
         )
 
+    def batch_bounds(self, most: int) -> dict[str, int]:
+        """Likewise, of how many images go together; `most` at most, which may have been more when it was learnt."""
+        known = ((shape, self.of(shape).batch_bound) for shape in self._known.shapes)
+        return {shape: min(bound, most) for shape, bound in known if bound is not None}
+
     def _is_exhausted(self, known: ShapeMemory) -> bool:
         return known.exhausted_at is not None and self.now() - known.exhausted_at < EXHAUSTED_KEPT
 
-    def learn(self, message: BatchLearnt | RungsLearnt | MemoryObserved) -> None:
-        """Keep what a child has learnt."""
+    def learn(self, message: BatchLearnt | RungsLearnt | MemoryObserved) -> bool:
+        """Keep what a child has learnt; whether heartbeats now say something else."""
         before = self.of(message.shape)
         changed = before.model_copy(update=self._changes(before, message))
         if changed == before:
-            return
+            return False
         shapes = {shape: each for shape, each in self._known.shapes.items() if shape != message.shape}
         shapes[message.shape] = changed
         latest = dict(list(shapes.items())[-SHAPES_MAX:])
         self._known = DeviceMemory(device=self._known.device, shapes=latest)
         self._write()
+        return changed.batch_bound != before.batch_bound
 
     def _changes(self, before: ShapeMemory, message: BatchLearnt | RungsLearnt | MemoryObserved) -> dict[str, object]:
         match message:
-            case BatchLearnt(fits=fits):
-                return {} if fits is None else {"fits": fits}
+            case BatchLearnt():
+                return _runs_after(before, message) | ({} if message.fits is None else {"fits": message.fits})
             case RungsLearnt(rungs=rungs, peak_bytes=peak_bytes):
                 peaks = before.peaks if rungs == before.rungs else {}  # seen with other rungs
                 return {"rungs": rungs, "peak_bytes": peak_bytes, "peaks": peaks}
@@ -115,3 +141,12 @@ class LearntMemory:
             draft.replace(self.path)
         except OSError as error:
             logger.warning("what was learnt of memory is lost with this process: {}", error)
+
+
+def _runs_after(before: ShapeMemory, message: BatchLearnt) -> dict[str, object]:
+    """Kept where the bound is another, or a size was seen for the first time: not after each run that was faster."""
+    known = before.runs.get(message.work)
+    if known and (known.bound, known.seconds.keys()) == (message.bound, message.seconds.keys()):
+        return {}
+    learnt = BatchRuns(bound=message.bound, seconds=message.seconds)
+    return {"runs": before.runs | {message.work: learnt}}

@@ -10,6 +10,8 @@ from dreamforge.contracts.events import FailureReason, JobAssigned
 from dreamforge.contracts.fleet import batch_shape
 from dreamforge.contracts.models.descriptor import Tier
 from dreamforge.contracts.models.vram import images_that_fit
+from dreamforge.contracts.placement import needs_of
+from dreamforge.contracts.request.batch_key import step_work
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gpu_runner.protocol.render_task import ModelFiles, RenderTask
 from dreamforge.gpu_runner.supervisor.input_cache import InputCache
@@ -42,7 +44,8 @@ class RenderTaskFactory:
         tier = _tier(model, assigned.tier)
         shape = batch_shape(request.model_id, request.width_px, request.height_px, request.frames or 1)
         learnt = self.learnt.of(shape) if self.learnt else None
-        fits = (learnt.fits if learnt else None) or self.batch_max
+        runs = self.learnt.of(needs_of(request).batch_shape) if self.learnt else None
+        fits = (runs.fits if runs else None) or self.batch_max
         try:
             return RenderTask(
                 task_id=task_id,
@@ -53,6 +56,7 @@ class RenderTaskFactory:
                 tier=tier,
                 preview_seconds=self.preview_seconds,
                 together_max=min(fits, self._together_max(model, tier, request)),
+                batch_seconds=runs.batch_seconds(step_work(request)) if runs else {},
                 rungs=learnt.rungs if learnt else (),
                 images=images,
             )
@@ -63,7 +67,8 @@ class RenderTaskFactory:
         """As many images of a request as fit into memory with its model and assets."""
         profile = tier.vram if tier else model.descriptor.all_tiers[0].vram
         assets_bytes = sum(self._model(each).descriptor.vram.resident_bytes for each in request.assets)
-        size = {"height_px": request.height_px, "width_px": request.width_px, "frames": request.frames or 1}
+        needs = needs_of(request)
+        size = {"height_px": needs.height_px, "width_px": needs.width_px, "frames": needs.frames}
         try:
             return min(self.batch_max, images_that_fit(profile, self.budget_bytes() - assets_bytes, **size))
         except SizeNotSupported:

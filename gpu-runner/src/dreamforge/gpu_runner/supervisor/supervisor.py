@@ -97,7 +97,7 @@ class Supervisor:
             child_options(settings),
             on_change=self._child_changed,
             on_loaded=self.times.loaded,
-            on_memory=self.memory.learn,
+            on_learnt=self.memory.learn,
         )
         files = self.offer.models if settings.runner_renderer == "diffusers" else {}
         self.read_ahead = ModelReadAhead(files, resident=lambda: self.child.resident)
@@ -260,7 +260,7 @@ class Supervisor:
             ending=self.ending.members,
             memory=self.memory.observed,
             batch_max=self.settings.batch_max,
-            batch_bounds=self.child.batch_bounds,
+            batch_bounds=self.memory.batch_bounds(self.settings.batch_max),
         )
         return heartbeat_of(self.attempts.identity, self.device, activity, clock.now())
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from dreamforge.contracts.fleet import batch_shape
-from dreamforge.contracts.request.batch_key import batch_key
+from dreamforge.contracts.placement import needs_of
+from dreamforge.contracts.request.batch_key import batch_key, step_work
 from dreamforge.gpu_runner.protocol.messages import BatchLearnt
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.rendering.renderer import Renderer
@@ -22,30 +22,38 @@ class BatchBounds:
         """How many images may be in one run with those of this task."""
         if not _may_grow(task) or not self._renderer.renders_together(task):
             return 1
-        return self._times.bound(_shape(task), task.together_max)
+        self._times.recall(_learnt_for(task), task.batch_seconds)
+        return self._times.bound(_learnt_for(task), task.together_max)
 
     def ran(self, batch: RenderBatch, seconds: float) -> None:
         """A run took so many seconds of the device's work for each of its images."""
         task = batch[0].task
         if _may_grow(task):
-            self._times.ran(_shape(task), len(batch), seconds / task.request.steps)
+            self._times.ran(_learnt_for(task), len(batch), seconds / task.request.steps_at_full_size)
             self._tell(task)
 
     def did_not_fit(self, batch: RenderBatch) -> None:
         """A run of several images ran out of memory."""
-        self._times.did_not_fit(_shape(batch[0].task), len(batch))
+        self._times.did_not_fit(_learnt_for(batch[0].task), len(batch))
         self._tell(batch[0].task)
 
     def _tell(self, task: RenderTask) -> None:
-        shape = _shape(task)
-        fits = self._times.fits(shape)
-        self._send(BatchLearnt(shape=shape, bound=self.of(task), seconds=self._times.fastest(shape), fits=fits))
+        learnt_for, shape = _learnt_for(task), needs_of(task.request).batch_shape
+        self._send(
+            BatchLearnt(
+                shape=shape,
+                work=step_work(task.request),
+                bound=self.of(task),
+                seconds=self._times.fastest(learnt_for),
+                fits=self._times.fits(learnt_for),
+            )
+        )
 
 
 def _may_grow(task: RenderTask) -> bool:
     return task.together_max > 1 and batch_key(task.request) is not None
 
 
-def _shape(task: RenderTask) -> str:
-    request = task.request
-    return batch_shape(request.model_id, request.width_px, request.height_px, request.frames or 1)
+def _learnt_for(task: RenderTask) -> str:
+    """The shape of its largest pass, and what its steps do: what else one takes for them says nothing of the other."""
+    return f"{needs_of(task.request).batch_shape} {step_work(task.request)}".rstrip()

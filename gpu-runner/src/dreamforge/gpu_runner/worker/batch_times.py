@@ -51,6 +51,12 @@ class BatchTimes:
 
     _shapes: dict[str, _Seen] = field(default_factory=dict)
 
+    def recall(self, shape: str, seconds: Mapping[int, float]) -> None:
+        """What an earlier process has learnt of a shape, where this one has seen nothing of it yet."""
+        if seconds and shape not in self._shapes:
+            kept = {size: deque([each] * RUNS_MIN, maxlen=RUNS_KEPT) for size, each in seconds.items()}
+            self._shapes[shape] = _Seen(kept)
+
     def bound(self, shape: str, most: int) -> int:
         """How many images of a shape to render in one run, `most` at most."""
         seen = self._shapes.get(shape)

@@ -5,6 +5,7 @@ Import this only in the child.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 
@@ -39,24 +40,24 @@ def with_fp32_fallback(pipeline: Pipeline, proceed: RunPass) -> RenderedPixels:
     if _shows_something(first.pixels):
         return first
     if (lower := _raisable(pipeline)) is not None and (second := _in_float32(pipeline, proceed)) is not None:
-        if _shows_something(second):
+        if _shows_something(second.pixels):
             name = str(lower).removeprefix("torch.")
             raised = RenderWarning(RAISED.code, RAISED.message.format(dtype=name))
-            return RenderedPixels(second, (raised,), "float32")
-        if first.pixels is None:
-            return RenderedPixels(second, (BLACK,), "float32")
-    return first if first.pixels is None else RenderedPixels(first.pixels, (BLACK,))
+            return replace(second, warnings=(raised,), dtype="float32")
+        if first.pixels is None and second.pixels is not None:
+            return replace(second, warnings=(BLACK,), dtype="float32")
+    return first if first.pixels is None else replace(first, warnings=(BLACK,))
 
 
 def _shows_something(pixels: torch.Tensor | None) -> bool:
     return pixels is not None and bool(pixels.any())
 
 
-def _in_float32(pipeline: Pipeline, proceed: RunPass) -> torch.Tensor | None:
-    """The image in float32; None where it is none either, or takes more memory than there is."""
+def _in_float32(pipeline: Pipeline, proceed: RunPass) -> RenderedPixels | None:
+    """The image in float32; None where it takes more memory than there is."""
     try:
         with float32(pipeline):
-            return proceed().pixels
+            return proceed()
     except torch.OutOfMemoryError:
         return None
 

@@ -18,6 +18,8 @@ from dreamforge.gpu_runner.rendering.renderer import RenderFailed
 
 #: diffusers' own name in every inpainting pipeline: pixels in, latents out, scaled as the denoiser takes them.
 ENCODE = "_encode_vae_image"
+#: One, or one for each image of a run.
+Generators = torch.Generator | list[torch.Generator]
 
 
 class LatentFill(RenderFeature):
@@ -52,7 +54,7 @@ def _first_encoding_filled(pipeline: Any, mask: Image.Image, *, with_noise: bool
     """The first image that a pipeline encodes is what it starts from; the second is what the mask leaves of it."""
     encode = getattr(pipeline, ENCODE)
 
-    def encode_first(image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def encode_first(image: torch.Tensor, generator: Generators) -> torch.Tensor:
         setattr(pipeline, ENCODE, encode)
         latents: torch.Tensor = encode(image, generator=generator)
         return filled(latents, mask, generator if with_noise else None)
@@ -64,10 +66,11 @@ def _first_encoding_filled(pipeline: Any, mask: Image.Image, *, with_noise: bool
         delattr(pipeline, ENCODE)  # the pipeline's own method again
 
 
-def filled(latents: torch.Tensor, mask: Image.Image, generator: torch.Generator | None) -> torch.Tensor:
+def filled(latents: torch.Tensor, mask: Image.Image, generator: Generators | None) -> torch.Tensor:
     """Latents that are noise of variance 1, or 0 without a generator, where the model renders anew.
 
-    Shapes: latents (1, channels, height, width); the mask is brought to them as diffusers does: by the nearest pixel.
+    Shapes: latents (batch, channels, height, width); the mask is brought to them by the nearest pixel, as
+    diffusers does.
     """
     anew = interpolate(marked_anew(mask)[None, None].float(), size=latents.shape[-2:]).to(latents)
     if generator is None:
