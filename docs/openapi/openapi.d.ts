@@ -1938,6 +1938,39 @@ export interface components {
             times?: components["schemas"]["MeasuredTimes"];
         };
         /**
+         * ImagePromptUse
+         * @description A registered IP-Adapter, the image that it shows the model beside the prompt, and for how long.
+         *
+         *     It acts in every pass; `start` and `end` are shares of the steps that a pass makes, as those of a ControlNet.
+         */
+        ImagePromptUse: {
+            /**
+             * To
+             * @description Share of the steps after which it ends; 1: never.
+             * @default 1
+             */
+            end?: number;
+            /**
+             * Image
+             * @description SHA-256 of an upload or of an artifact. Its middle square is seen.
+             */
+            image: string;
+            /** IP-Adapter */
+            model_id: string;
+            /**
+             * Scale
+             * @description How much the image counts beside the prompt.
+             * @default 1
+             */
+            scale?: number;
+            /**
+             * From
+             * @description Share of the steps after which it begins; 0: at once.
+             * @default 0
+             */
+            start?: number;
+        };
+        /**
          * ImportReply
          * @description The request that a picture says.
          */
@@ -2321,7 +2354,7 @@ export interface components {
          * ModelDescriptor
          * @description A model as the registry knows it. The first preset is the default one.
          *
-         *     A LoRA, ControlNet, VAE or embedding is registered like a model: it has no presets, and fits pipelines of its
+         *     A LoRA, ControlNet, VAE, embedding or IP-Adapter is registered like a model: it has no presets, and fits pipelines of its
          *     `family`. An upscaler fits all of them.
          */
         ModelDescriptor: {
@@ -2334,7 +2367,7 @@ export interface components {
              * @default pipeline
              * @enum {string}
              */
-            kind?: "pipeline" | "lora" | "controlnet" | "vae" | "upscaler" | "embedding";
+            kind?: "pipeline" | "lora" | "controlnet" | "vae" | "upscaler" | "embedding" | "ip_adapter";
             /**
              * Licence
              * @default unknown
@@ -2587,6 +2620,12 @@ export interface components {
              * @default false
              */
             guidance_schedule?: boolean;
+            /**
+             * Image Prompts Max
+             * @description images that can stand beside a prompt, by IP-Adapters
+             * @default 0
+             */
+            image_prompts_max?: number;
             /**
              * Loras Max
              * @default 0
@@ -3004,6 +3043,12 @@ export interface components {
              */
             height_px: number;
             /**
+             * Image prompts
+             * @description Images that count beside the prompt, each by a registered IP-Adapter, and the steps in which it does.
+             * @default []
+             */
+            image_prompts?: components["schemas"]["ImagePromptUse"][];
+            /**
              * Pictures
              * @description How many, each with the next seed.
              * @default 1
@@ -3364,6 +3409,12 @@ export interface components {
              * @default null
              */
             height_px?: number | null;
+            /**
+             * Image prompts
+             * @description Images that count beside the prompt, each by a registered IP-Adapter, and the steps in which it does.
+             * @default []
+             */
+            image_prompts?: components["schemas"]["ImagePromptUse"][];
             /**
              * Pictures
              * @description How many, each with the next seed.

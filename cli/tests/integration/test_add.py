@@ -26,6 +26,7 @@ from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME
 from dreamforge.runtime.storage.upscaler_layout import CompactLayout
 from dreamforge.runtime.testing.model_files import (
     CHECKPOINT,
+    IP_ADAPTER,
     LORA,
     UNET,
     safetensors_bytes,
@@ -315,3 +316,14 @@ async def test_an_embedding_is_added_with_its_family_and_named_by_its_file(
     await add(settings, str(path), AddOptions(), quiet=True)
     model = await registered(settings, "EasyNegative")
     assert (model.kind, model.family) == ("embedding", "stable-diffusion-xl")
+
+
+async def test_an_ip_adapter_is_added_with_its_image_encoder(settings: CliSettings, tmp_path: Path) -> None:
+    folder = tmp_path / "plus"
+    write_safetensors(folder / "ip-adapter-plus_sd15.safetensors", IP_ADAPTER)
+    write_json(folder / "image_encoder" / "config.json", {"model_type": "clip_vision_model"})
+    write_safetensors(folder / "image_encoder" / "model.safetensors", {"visual_projection.weight": (24, 16)})
+    await add(settings, str(folder), AddOptions(), quiet=True)
+    model = await registered(settings, "plus")
+    assert (model.kind, model.family) == ("ip_adapter", "stable-diffusion")
+    assert (settings.models_dir / "plus" / "image_encoder" / "model.safetensors").is_file()

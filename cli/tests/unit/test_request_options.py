@@ -7,7 +7,7 @@ import pytest
 
 from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.failure import CommandError
-from dreamforge.cli.jobs.request_options import control, image, loras
+from dreamforge.cli.jobs.request_options import control, image, image_prompts, loras
 from dreamforge.cli.settings import CliSettings
 
 SETTINGS = CliSettings(_env_file=None, gateway_url="http://gateway")
@@ -32,6 +32,9 @@ async def test_an_image_is_uploaded_with_the_type_of_its_content(tmp_path: Path)
                 {"model_id": "depth", "end": 0.5, "image": "a" * 64},
             ]
         }
+        assert await image_prompts(client, [f"plus:0.6,end=0.5,image={fox}"]) == {
+            "image_prompts": [{"model_id": "plus", "scale": 0.6, "end": 0.5, "image": "a" * 64}]
+        }
     (first, *_) = asked
     assert (first.url.path, first.headers["content-type"], first.content) == (
         "/v1/uploads",
@@ -51,6 +54,8 @@ async def test_a_file_that_is_not_an_image_is_refused_before_a_request(tmp_path:
             await control(client, ["canny"], None)
         with pytest.raises(CommandError, match="canny,end"):
             await control(client, ["canny,end"], [tmp_path / "fox.txt"])
+        with pytest.raises(CommandError, match="--image-prompt is 'plus'"):
+            await image_prompts(client, ["plus"])
     assert not asked
 
 

@@ -134,7 +134,18 @@ def test_our_recipe_is_exact_and_the_text_beside_it_names_the_sampler():
 
 
 TRANSLATED = {
-    *("model_id", "prompt", "negative_prompt", "sampler", "loras", "embeddings", "control", "vae", "upscale"),
+    *(
+        "model_id",
+        "prompt",
+        "negative_prompt",
+        "sampler",
+        "loras",
+        "embeddings",
+        "image_prompts",
+        "control",
+        "vae",
+        "upscale",
+    ),
     "masked_area",
 }
 #: Of a job and not of an image, or known by another parameter of the recipe.

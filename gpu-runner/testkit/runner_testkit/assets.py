@@ -1,4 +1,4 @@
-"""Tiny LoRAs, ControlNets, VAEs and upscalers for the tiny pipelines, from fixed seeds: what lies over a model.
+"""Tiny LoRAs, ControlNets, VAEs, IP-Adapters and upscalers for the tiny pipelines, from fixed seeds.
 
     python -m runner_testkit.assets FOLDER
 
@@ -16,6 +16,7 @@ import torch
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.models.family_defaults import addition_vram_of
@@ -31,6 +32,9 @@ LORA_LAYERS = ("to_q", "to_k", "to_v")
 #: The same of CLIP.
 TEXT_LAYERS = ("q_proj", "k_proj", "v_proj")
 LORA_SEED, CONTROLNET_SEED, VAE_SEED, UPSCALER_SEED = 20_260_102, 20_260_103, 20_260_104, 20_260_105
+ADAPTER_SEED = 20_260_106
+#: Of a tiny image encoder: the side of its image, the width of its layers, and that of its answer.
+SEEN_PX, SEEN_WIDTH, SEEN_DIM = 28, 16, 24
 #: Large enough that a picture of 64 pixels shows it.
 NOISE = 0.2
 
@@ -58,6 +62,56 @@ def ensure_vae(cache_folder: Path, family: str) -> Path:
 def ensure_upscaler(cache_folder: Path, scale: int) -> Path:
     """The folder of an upscaler of the ESRGAN family (scale 2 or 4), built if it is not there yet."""
     return _ensured(cache_folder, f"tiny-upscaler-x{scale}-v1", lambda folder: _save_upscaler(folder, scale))
+
+
+def ensure_ip_adapter(cache_folder: Path, family: str, reads: str = "image") -> Path:
+    """The folder of an IP-Adapter for a family's tiny model (SD, SDXL) that reads the image or its patches."""
+    return _ensured(
+        cache_folder, f"tiny-ip-adapter-{reads}-{family}-v1", lambda folder: _save_ip_adapter(folder, family, reads)
+    )
+
+
+def _save_ip_adapter(folder: Path, family: str, reads: str) -> None:
+    """As their trainers write them: layers are numbered by two, because every other one reads no text."""
+    pipeline: Any = build_family(family)  # Any: as below
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(ADAPTER_SEED)
+        image_encoder().save_pretrained(str(folder / "image_encoder"), safe_serialization=True)
+        texts = pipeline.unet.config.cross_attention_dim
+        if reads == "image":
+            projection = {"proj.weight": (4 * texts, SEEN_DIM), "proj.bias": (4 * texts,)}
+        else:
+            projection = {
+                "proj.0.weight": (SEEN_WIDTH, SEEN_WIDTH), "proj.0.bias": (SEEN_WIDTH,),
+                "proj.2.weight": (texts, SEEN_WIDTH), "proj.2.bias": (texts,),
+            }  # fmt: skip
+        tensors = {f"image_proj.{name}": torch.randn(shape) for name, shape in projection.items()}
+        norm = "norm" if reads == "image" else "proj.3"
+        tensors |= {f"image_proj.{norm}.weight": torch.ones(texts), f"image_proj.{norm}.bias": torch.zeros(texts)}
+        readers = [each for name, each in pipeline.unet.named_modules() if name.endswith("attn2")]
+        order = [name for name in pipeline.unet.attn_processors if name.endswith("attn2.processor")]
+        modules = {f"{name}.processor": each for name, each in pipeline.unet.named_modules()}
+        assert len(readers) == len(order)
+        for number, name in enumerate(order):
+            shape = modules[name].to_k.weight.shape
+            for layer in ("to_k_ip", "to_v_ip"):
+                tensors[f"ip_adapter.{2 * number + 1}.{layer}.weight"] = torch.randn(shape) * NOISE
+    save_file(tensors, folder / "adapter.safetensors")
+
+
+def image_encoder() -> CLIPVisionModelWithProjection:
+    """CLIP's, of one layer."""
+    return CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=SEEN_WIDTH,
+            intermediate_size=2 * SEEN_WIDTH,
+            projection_dim=SEEN_DIM,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=SEEN_PX,
+            patch_size=SEEN_PX // 2,
+        )
+    )
 
 
 def _save_vae(folder: Path, family: str) -> None:

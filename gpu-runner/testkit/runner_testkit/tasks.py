@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dreamforge.contracts.request.render_request import RenderRequest
-from dreamforge.contracts.request.values import ControlUse, EmbeddingUse, LoraUse
+from dreamforge.contracts.request.values import ControlUse, EmbeddingUse, ImagePromptUse, LoraUse
 from dreamforge.gpu_runner.protocol.render_task import InputImage, ModelFiles, RenderTask
 
 DIGEST = "0" * 64
@@ -54,31 +54,41 @@ class LocalEmbedding:
     files: ModelFiles
 
 
+@dataclass(frozen=True)
+class LocalImagePrompt:
+    """An IP-Adapter with its image in a request, and the files of both."""
+
+    use: ImagePromptUse
+    files: ModelFiles
+    image: InputImage
+
+
 def render_task(**values: Any) -> RenderTask:  # Any: whatever a field takes
     """A task from fields of RenderRequest and of RenderTask.
 
     `model_path` and `model_digest` name the model's files; `init_image`, `mask_image` and `references` are InputImages,
-    `loras` are LocalLoras, `embeddings` LocalEmbeddings, `control` is a LocalControl or several, `vae` a LocalVae;
-    `seeds` are consecutive.
+    `loras` are LocalLoras, `embeddings` LocalEmbeddings, `control` is a LocalControl or several, `vae` a LocalVae,
+    `image_prompts` are LocalImagePrompts; `seeds` are consecutive.
     """
     fields = {"task_id": "t", "model_path": ".", "model_digest": DIGEST} | PLAIN | values
     if seeds := fields.pop("seeds", None):
         fields |= {"seed": seeds[0], "images": len(seeds)}
     loras, control, vae = fields.pop("loras", ()), fields.pop("control", ()), fields.pop("vae", None)
     control = (control,) if isinstance(control, LocalControl) else control
-    embeddings = fields.pop("embeddings", ())
+    embeddings, shown = fields.pop("embeddings", ()), fields.pop("image_prompts", ())
     images = {name: fields.pop(name) for name in ("init_image", "mask_image") if fields.get(name) is not None}
     references = fields.pop("references", ())
     request = {name: fields.pop(name) for name in RenderRequest.model_fields if name in fields}
     request |= {name: image.sha256 for name, image in images.items()} | {"loras": [lora.use for lora in loras]}
     request |= {"embeddings": [each.use for each in embeddings]}
     request |= {"vae": vae.model_id} if vae else {}
+    request |= {"image_prompts": [each.use for each in shown]}
     request |= {"references": tuple(image.sha256 for image in references)}
-    used = (*images.values(), *references, *(each.image for each in control))
+    used = (*images.values(), *references, *(each.image for each in (*control, *shown)))
     return RenderTask(
         request=RenderRequest.model_validate(request | {"control": [each.use for each in control]}),
         model=ModelFiles(path=fields.pop("model_path"), digest=fields.pop("model_digest")),
-        assets={each.use.model_id: each.files for each in (*loras, *control, *embeddings)}
+        assets={each.use.model_id: each.files for each in (*loras, *control, *embeddings, *shown)}
         | ({vae.model_id: vae.files} if vae else {}),
         inputs={image.sha256: image for image in used},
         **fields,

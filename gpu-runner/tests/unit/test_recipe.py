@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from runner_testkit.tasks import LocalControl, LocalEmbedding, LocalLora, render_task
+from runner_testkit.tasks import LocalControl, LocalEmbedding, LocalImagePrompt, LocalLora, render_task
 
 from dreamforge.contracts.models.descriptor import Tier, VramProfile
-from dreamforge.contracts.request.values import ControlUse, EmbeddingUse, LoraUse, Upscale
+from dreamforge.contracts.request.values import ControlUse, EmbeddingUse, ImagePromptUse, LoraUse, Upscale
 from dreamforge.gpu_runner.protocol.recipe import Engine, Recipe, recipe_for
 from dreamforge.gpu_runner.protocol.render_task import InputImage, ModelFiles
 
@@ -84,6 +84,14 @@ def test_an_embedding_is_told_by_its_word_and_its_content() -> None:
     told = {"model_id": "easy", "word": "bad hands", "digest": B}
     assert recipe(embeddings=(easy,)).model_dump(mode="json")["embeddings"] == [told]
     assert "embeddings" not in recipe().model_dump()
+
+
+def test_an_image_prompt_is_told_by_the_content_of_its_adapter_and_its_image() -> None:
+    use = ImagePromptUse(model_id="plus", image=A, scale=0.5)
+    red = LocalImagePrompt(use, ModelFiles(path="/p", digest=B), InputImage(path="/i", sha256=A))
+    told = {"model_id": "plus", "image": A, "scale": 0.5, "digest": B}
+    assert recipe(image_prompts=(red,)).model_dump(mode="json")["image_prompts"] == [told]
+    assert "image_prompts" not in recipe().model_dump()
 
 
 def test_a_recipe_is_read_back_as_it_was_written() -> None:

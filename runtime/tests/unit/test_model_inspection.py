@@ -13,6 +13,7 @@ from dreamforge.runtime.testing.model_files import (
     CHECKPOINT,
     CONFIGURATIONS,
     INDEX,
+    IP_ADAPTER,
     LORA,
     TEXT,
     UNET,
@@ -254,6 +255,7 @@ def renamed(start: str, other: str) -> dict[str, tuple[int, ...]]:
         ({**CHECKPOINT, "scaled_fp8": (1,)}, "is quantised with scales"),
         ({"double_blocks.0.img_attn.norm.key_norm.scale": (1,)}, "is only the transformer of FLUX"),
         ({"control_model.time_embed.0.weight": (1,)}, "is a ControlNet without its configuration"),
+        (IP_ADAPTER, "is an IP-Adapter without the image encoder that it was trained with; put it into a folder"),
         ({"emb_params": (1,)}, "is a textual inversion"),
         ({"clip_l": (2, 768), "clip_g": (3, 1280)}, "is a textual inversion"),
         ({"w": (1,)}, "is none of the files that a pipeline is made of"),
@@ -365,6 +367,36 @@ def test_loha_lokr_and_dora_are_loras_of_the_family_whose_texts_they_read(
 def test_an_embedding_is_for_the_family_of_its_widths(tmp_path: Path, shapes: Shapes, family: str) -> None:
     facts = inspect_model(write_safetensors(tmp_path / "e.safetensors", shapes))
     assert (facts.kind, facts.family, facts.files) == ("embedding", family, ("e.safetensors",))
+
+
+def write_ip_adapter(folder: Path, shapes: Shapes) -> Path:
+    write_json(folder / "image_encoder" / "config.json", {"model_type": "clip_vision_model"})
+    write_safetensors(folder / "image_encoder" / "model.safetensors", {"visual_projection.weight": (24, 16)})
+    write_safetensors(folder / "adapter.safetensors", shapes)
+    return folder
+
+
+@pytest.mark.parametrize(("width", "family"), [(768, "stable-diffusion"), (2048, "stable-diffusion-xl"), (64, None)])
+def test_an_ip_adapter_is_for_the_family_whose_texts_its_layers_read(
+    tmp_path: Path, width: int, family: str | None
+) -> None:
+    layers = {"ip_adapter.1.to_k_ip.weight": (320, width)}
+    facts = inspect_model(write_ip_adapter(tmp_path, IP_ADAPTER | layers))
+    assert (facts.kind, facts.family, facts.is_family_sure) == ("ip_adapter", family, family is not None)
+    assert facts.files == ("adapter.safetensors", "image_encoder/config.json", "image_encoder/model.safetensors")
+    assert len(facts.part_sizes) == 2, "the encoder takes memory too"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (LORA, "is none of the files that a pipeline is made of; an image_encoder belongs to an IP-Adapter"),
+        ({"image_proj.proj.0.weight": (4, 4), "ip_adapter.1.to_k_ip.weight": (4, 4)}, r"for faces \(FaceID\)"),
+    ],
+)
+def test_what_reads_no_image_beside_an_image_encoder_is_refused(tmp_path: Path, shapes: Shapes, message: str) -> None:
+    with pytest.raises(ModelUnusable, match=message):
+        inspect_model(write_ip_adapter(tmp_path, shapes))
 
 
 def test_of_a_folder_with_several_loras_one_is_to_be_chosen(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dreamforge.contracts.request.values import (
     ControlUse,
     EmbeddingUse,
     Geometry,
+    ImagePromptUse,
     LoraUse,
     MaskedAreaInput,
     UpscaleInput,
@@ -118,6 +119,8 @@ class OptionalParameters(TypedDict, total=False):
     """
     loras: Sequence[LoraUse]
     """Registered LoRAs, each with its weight, or with one for the text encoders and one for the rest."""
+    image_prompts: Sequence[ImagePromptUse]
+    """Images that count beside the prompt, each by a registered IP-Adapter, and the steps in which it does."""
     control: Sequence[ControlUse]
     """Registered ControlNets, each with the image that the render follows and the steps in which it does."""
     upscale: UpscaleInput | None

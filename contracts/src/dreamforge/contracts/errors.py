@@ -182,7 +182,7 @@ class NamedTwice(InvalidInput):
 
 @dataclass(eq=False)
 class UnknownAsset(InvalidInput):
-    """No registered LoRA, ControlNet, VAE or embedding has this id."""
+    """No registered LoRA, ControlNet, VAE, embedding or IP-Adapter has this id."""
 
     code = "unknown_asset"
     field: str
@@ -269,7 +269,7 @@ class BatchNotFound(NotFound):
 
 @dataclass(eq=False)
 class AssetMismatch(InvalidInput):
-    """A LoRA, ControlNet or VAE was made for models of another family."""
+    """A LoRA, ControlNet, VAE or the like was made for models of another family."""
 
     code = "asset_mismatch"
     field: str

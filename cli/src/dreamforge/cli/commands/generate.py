@@ -103,11 +103,12 @@ async def _generate(
     """Without a folder, do not wait. `batch` makes the body of a batch of that of a job; None: it is one job."""
     async with GatewayClient(settings) as gateway:
         images = await uploaded_fields(gateway, given)
-        control = await request_options.control(gateway, given["control"], control_image)
+        images |= await request_options.control(gateway, given["control"], control_image)
+        images |= await request_options.image_prompts(gateway, given["image_prompts"])
         if batch is not None:
-            await _generate_batch(gateway, batch(body | images | control), folder, json=json)
+            await _generate_batch(gateway, batch(body | images), folder, json=json)
             return
-        accepted = await gateway.submit(body | images | control)
+        accepted = await gateway.submit(body | images)
         job_id = accepted["job_id"]
         if folder is None:
             emit(accepted) if json else out.print(job_id)
@@ -123,8 +124,9 @@ async def _preview(
 ) -> None:
     async with GatewayClient(settings) as gateway:
         images = await uploaded_fields(gateway, given)
-        control = await request_options.control(gateway, given["control"], control_image)
-        found = await gateway.write("POST", "/v1/jobs?dry_run=true", body | images | control)
+        images |= await request_options.control(gateway, given["control"], control_image)
+        images |= await request_options.image_prompts(gateway, given["image_prompts"])
+        found = await gateway.write("POST", "/v1/jobs?dry_run=true", body | images)
     if json:
         emit(found)
         return

@@ -27,6 +27,7 @@ PANELS: dict[str, str | None] = {
     "loras": RENDERING,
     "upscale": RENDERING,
     "start": FROM_IMAGES,
+    "image_prompts": FROM_IMAGES,
     "control": FROM_IMAGES,
 }
 # Structured parameters with an option type and a parser of their own; any other one is given as JSON.
@@ -36,7 +37,9 @@ STRUCTURED: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "upscale": (str, request_options.upscale),
     "masked_area": (int, request_options.masked_area),
     "geometry": (str, request_options.geometry),
-    "control": (list[str], lambda texts: texts),  # completed by `request_options.control`, which needs the images
+    # Completed by `request_options.control` and `image_prompts`, which need the images.
+    "control": (list[str], lambda texts: texts),
+    "image_prompts": (list[str], lambda texts: texts),
 }
 #: Kinds of parameters whose options name files.
 UPLOADED = ("upload", "uploads")

@@ -99,20 +99,20 @@ def _weighted(text: str, option: str, *names: str) -> dict[str, Any]:
         ) from None
 
 
-def control_use(text: str) -> Json:
-    """A ControlNet but for its image. Errors: CommandError.
+def control_use(text: str, option: str = "--control") -> Json:
+    """A ControlNet, or an image prompt, but for its image. Errors: CommandError.
 
     >>> control_use("edges:0.7,end=0.5,preprocess=canny,low=80")
     {'model_id': 'edges', 'scale': 0.7, 'end': 0.5, 'preprocess': {'name': 'canny', 'low': 80.0}}
     """
     named, *settings = text.split(",")
-    use = _weighted(named, "--control", "scale")
+    use = _weighted(named, option, "scale")
     preprocess: Json = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
             hint = "write it as ID, ID:SCALE or ID:SCALE,NAME=VALUE, for example canny:0.7,end=0.5"
-            raise CommandError(f"--control is {text!r}", Exit.REFUSED, hint=hint)
+            raise CommandError(f"{option} is {text!r}", Exit.REFUSED, hint=hint)
         if name in PREPROCESSING:
             preprocess[PREPROCESSING[name]] = _number_or_text(value)
         else:
@@ -138,6 +138,18 @@ async def control(gateway: GatewayClient, texts: list[str] | None, files: list[P
         )
     uses = [control_use(text) | {"image": await image(gateway, file)} for text, file in zip(texts, files, strict=True)]
     return {"control": uses} if uses else {}
+
+
+async def image_prompts(gateway: GatewayClient, texts: list[str] | None) -> Json:
+    """Image prompts, each with its image. Errors: CommandError where that is missing."""
+    uses = []
+    for text in texts or ():
+        use, named, file = text.partition(",image=")
+        if not named:
+            hint = "write it as ID[:SCALE][,NAME=VALUE],image=FILE, for example plus:0.6,end=0.5,image=cat.png"
+            raise CommandError(f"--image-prompt is {text!r}", Exit.REFUSED, hint=hint)
+        uses.append(control_use(use, "--image-prompt") | {"image": await image(gateway, Path(file))})
+    return {"image_prompts": uses} if uses else {}
 
 
 async def image(gateway: GatewayClient, given: Path) -> str:

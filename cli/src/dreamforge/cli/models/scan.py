@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dreamforge.contracts.models.model_files import is_pickle
+from dreamforge.runtime.storage.ip_adapter_layout import ENCODER
 from dreamforge.runtime.storage.model_facts import ModelFacts, ModelUnusable
 from dreamforge.runtime.storage.model_inspection import inspect_model, snapshot_of
 from dreamforge.runtime.storage.pipeline_class import INDEX_NAME
@@ -29,7 +30,8 @@ KIND_OF_FOLDER = {
     "controlnet": "controlnet", "t2i_adapter": "controlnet",
     "embedding": "embedding", "embeddings": "embedding",
     "clip": "text encoder", "text_encoders": "text encoder", "text_encoder": "text encoder",
-    "clip_vision": "image encoder", "upscale_models": "upscaler", "esrgan": "upscaler", "realesrgan": "upscaler",
+    "ipadapter": "ip_adapter", "ip_adapter": "ip_adapter", "clip_vision": "image encoder",
+    "upscale_models": "upscaler", "esrgan": "upscaler", "realesrgan": "upscaler",
 }  # fmt: skip
 #: Folders that tell whose tree it is, below `models` or not.
 _MARKS = (
@@ -115,7 +117,12 @@ def _is_one_model(folder: Path, files: list[str]) -> bool:
     if folder.name.startswith(_HUB_FOLDER) and (folder / "snapshots").is_dir():
         return True
     has_weights = any(name.lower().endswith(_WEIGHTS) for name in files)
-    return INDEX_NAME in files or ("config.json" in files and has_weights)
+    return INDEX_NAME in files or ("config.json" in files and has_weights) or _is_ip_adapter(folder, files)
+
+
+def _is_ip_adapter(folder: Path, files: list[str]) -> bool:
+    """One file, and its image encoder."""
+    return sum(name.endswith(".safetensors") for name in files) == 1 and (folder / ENCODER).is_dir()
 
 
 def _found(path: Path, root: Path) -> FoundModel:

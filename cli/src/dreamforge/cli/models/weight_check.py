@@ -13,6 +13,7 @@ from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.models.descriptor import Kind
 from dreamforge.runtime.sandbox.environment import renderer_environment
 from dreamforge.runtime.storage.model_facts import ModelUnusable
+from dreamforge.runtime.storage.pipeline_class import INDEX_NAME
 
 #: The runner's own check, in a process of its own: this one stays without torch.
 CHECK = ("-m", "dreamforge.gpu_runner.rendering.weight_check")
@@ -27,13 +28,12 @@ def check_weights(settings: CliSettings, folder: Path, kind: Kind) -> None:
     """Refuse a folder with missing or other weights; say which of its keys and settings nothing reads. Blocking.
 
     Nothing where the runner is not installed here, or `models_check` is `headers`: then the first load tells. A LoRA
-    cannot be judged without its model, nor a VAE without a configuration; of an upscaler or an embedding the header
-    says all.
+    cannot be judged without its model, nor an IP-Adapter or a VAE without a configuration; of an upscaler or an
+    embedding the header says all.
     Errors: ModelUnusable.
     """
-    without_configuration = kind in ("lora", "upscaler", "embedding") or (
-        kind == "vae" and not (folder / "config.json").is_file()
-    )
+    described = any((folder / name).is_file() for name in ("config.json", INDEX_NAME))
+    without_configuration = kind in ("lora", "upscaler", "embedding") or not described
     if without_configuration or settings.models_check == "headers" or not _runner_is_here():
         return
     found = _found(folder)

@@ -21,8 +21,9 @@ class Value(BaseModel):
 
 
 # What a model is: a pipeline renders, an upscaler enlarges, for itself or between the passes of a pipeline; an
-# embedding is what a word of a prompt means; the others change how a pipeline renders.
-Kind = Literal["pipeline", "lora", "controlnet", "vae", "upscaler", "embedding"]
+# embedding is what a word of a prompt means; the others change how a pipeline renders. T2I-Adapters are used as
+# ControlNets are, and so of their kind; FLUX Redux is used as an IP-Adapter is.
+Kind = Literal["pipeline", "lora", "controlnet", "vae", "upscaler", "embedding", "ip_adapter"]
 # What a job can name as its model.
 JOB_KINDS: tuple[Kind, ...] = ("pipeline", "upscaler")
 # What a job starts from: noise, a picture, or a picture with a hole in it.
@@ -132,6 +133,9 @@ class Parameters(Value):
     samplers: tuple[SamplerName, ...] = Field(default=(), description="besides the model's own")
     loras_max: int = Field(default=0, ge=0)
     controlnet: bool = False
+    image_prompts_max: int = Field(
+        default=0, ge=0, exclude_if=is_zero, description="images that can stand beside a prompt, by IP-Adapters"
+    )
     upscale_max: float = Field(default=1.0, ge=1, description="largest factor of the second pass; 1: none")
     references_max: int = Field(
         default=0, ge=0, le=REFERENCES_MAX, exclude_if=is_zero, description="images that an instruction may be about"
@@ -176,6 +180,8 @@ EPSILON_SAMPLERS: tuple[SamplerName, ...] = tuple(n for n in get_args(SamplerNam
 FAMILY_LORAS_MAX = 8
 # The same of embeddings, of which people name many in a negative prompt.
 FAMILY_EMBEDDINGS_MAX = 16
+# The same of image prompts: one for the style and one for each of a few things to be seen.
+FAMILY_IMAGE_PROMPTS_MAX = 4
 # A fourfold side is a sixteenfold picture; sizes beyond are what upscalers of their own are for.
 FAMILY_UPSCALE_MAX = 4.0
 
@@ -184,6 +190,7 @@ _UNET = Parameters(
     samplers=EPSILON_SAMPLERS,
     loras_max=FAMILY_LORAS_MAX,
     controlnet=True,
+    image_prompts_max=FAMILY_IMAGE_PROMPTS_MAX,
     upscale_max=FAMILY_UPSCALE_MAX,
     embeddings_max=FAMILY_EMBEDDINGS_MAX,
     vae=True,
@@ -285,8 +292,8 @@ class ModelSource(Value):
 class ModelDescriptor(Value):
     """A model as the registry knows it. The first preset is the default one.
 
-    A LoRA, ControlNet, VAE or embedding is registered like a model: it has no presets, and fits pipelines of its
-    `family`. An upscaler fits all of them.
+    A LoRA, ControlNet, VAE, embedding or IP-Adapter is registered like a model: it has no presets, and fits pipelines
+    of its `family`. An upscaler fits all of them.
     """
 
     model_id: Token

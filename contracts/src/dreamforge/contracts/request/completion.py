@@ -26,6 +26,7 @@ from dreamforge.contracts.request.values import (
     ControlUse,
     EmbeddingUse,
     Geometry,
+    ImagePromptUse,
     LoraUse,
     MaskedArea,
     MaskedAreaInput,
@@ -174,8 +175,7 @@ def check_control(control: tuple[ControlUse, ...], draft: Draft) -> tuple[Contro
 
     Errors: UnknownAsset, AssetMismatch, and OutOfBounds(control/i/end) for one that would act in no step.
     """
-    share = draft.values["strength"]
-    made = draft.values["steps"] if share is None else int(draft.values["steps"] * share)
+    made = _steps_made(draft)
     for index, use in enumerate(control):
         field = f"control/{index}"
         require_asset(f"{field}/model_id", use.model_id, "controlnet", draft.model, draft.models)
@@ -186,7 +186,22 @@ def check_control(control: tuple[ControlUse, ...], draft: Draft) -> tuple[Contro
     )
 
 
-def _check_window(field: str, window: ControlUse | GuidanceSchedule, steps: int) -> None:
+def check_image_prompts(uses: tuple[ImagePromptUse, ...], draft: Draft) -> tuple[ImagePromptUse, ...]:
+    """Errors: UnknownAsset, AssetMismatch, and OutOfBounds(image_prompts/i/end) for one that would act in no step."""
+    for index, use in enumerate(uses):
+        field = f"image_prompts/{index}"
+        require_asset(f"{field}/model_id", use.model_id, "ip_adapter", draft.model, draft.models)
+        _check_window(field, use, _steps_made(draft))
+    return uses
+
+
+def _steps_made(draft: Draft) -> int:
+    """Of the first pass."""
+    share = draft.values["strength"]
+    return int(draft.values["steps"] * (1 if share is None else share))
+
+
+def _check_window(field: str, window: ControlUse | ImagePromptUse | GuidanceSchedule, steps: int) -> None:
     """Errors: OutOfBounds(field/start or field/end) where none of so many steps lies in it."""
     if window_steps(window.start, window.end, steps):
         return

@@ -21,7 +21,7 @@ from dreamforge.contracts.request.bounds import Bounds
 from dreamforge.contracts.request.image_size import ImageSizes
 from dreamforge.contracts.request.limits import Limits
 
-Group = Literal["basic", "more", "video", "rendering", "loras", "upscale", "start", "control", "file"]
+Group = Literal["basic", "more", "video", "rendering", "loras", "upscale", "start", "image_prompts", "control", "file"]
 # Titles of the groups, in the order of a form.
 GROUPS: dict[Group, str] = {
     "basic": "Request",
@@ -31,6 +31,7 @@ GROUPS: dict[Group, str] = {
     "loras": "LoRAs",
     "upscale": "Second pass",
     "start": "Start from an image",
+    "image_prompts": "Image prompts",
     "control": "ControlNets",
     "file": "File",
 }

@@ -38,6 +38,7 @@ from dreamforge.contracts.request.values import (
     Determinism,
     EmbeddingUse,
     Geometry,
+    ImagePromptUse,
     LoraUse,
     MaskedArea,
     MaskedAreaInput,
@@ -53,7 +54,7 @@ from dreamforge.contracts.request.values import (
 )
 
 # More than any model takes: keeps the list of a body short before anything is looked up.
-LORAS_MAX = EMBEDDINGS_MAX = 64
+LORAS_MAX = EMBEDDINGS_MAX = IMAGE_PROMPTS_MAX = 64
 PICTURE = "FILE|ARTIFACT"
 # No model makes minutes, and no screen shows more.
 DURATION_SECONDS_MAX, FRAMES_PER_SECOND_MAX = 60.0, 60
@@ -518,6 +519,21 @@ class RequestParameters(Value):
             options=("--lora",),
             metavar="ID[:WEIGHT[:TEXT_WEIGHT]]",
             option_help="A LoRA; may be repeated.",
+        ),
+    ] = Field(default=(), exclude_if=is_empty)
+    image_prompts: Annotated[
+        tuple[ImagePromptUse, ...],
+        Declared(
+            "Image prompts",
+            "Images that count beside the prompt, each by a registered IP-Adapter, and the steps in which it does.",
+            group="image_prompts",
+            widget="groups",
+            maximum=IMAGE_PROMPTS_MAX,
+            bounds=lambda model: Bounds(maximum=model.capabilities.image_prompts_max),
+            complete=completion.check_image_prompts,
+            options=("--image-prompt",),
+            metavar="ID[:SCALE][,NAME=VALUE],image=FILE|ARTIFACT",
+            option_help="An image beside the prompt, by an IP-Adapter, with start=, end=; may be repeated.",
         ),
     ] = Field(default=(), exclude_if=is_empty)
     control: Annotated[

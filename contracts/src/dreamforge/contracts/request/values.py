@@ -53,6 +53,7 @@ LORA_WEIGHT_MAX = 4.0
 # As long as a title can sensibly be.
 EMBEDDING_WORD_CHARACTERS_MAX = 200
 CONTROL_SCALE_MAX = 4.0
+IMAGE_PROMPT_SCALE_MAX = 4.0
 # More blur than this is one grey, and only costs time.
 MASK_BLUR_PX_MAX = 1_000.0
 # Our bound on images that are rendered in one run: beyond it, memory is all that grows.
@@ -153,6 +154,49 @@ class ControlUse(Value):
         exclude_if=is_none,
         title="Preprocessing",
         description="What is made of the image before it is followed; by default nothing: it is a map already.",
+    )
+
+
+class ImagePromptUse(Value):
+    """A registered IP-Adapter, the image that it shows the model beside the prompt, and for how long.
+
+    It acts in every pass; `start` and `end` are shares of the steps that a pass makes, as those of a ControlNet.
+    """
+
+    model_id: Token = Field(title="IP-Adapter", json_schema_extra={"x-widget": "ip_adapter"})
+    image: Sha256 = Field(
+        title="Image",
+        description="SHA-256 of an upload or of an artifact. Its middle square is seen.",
+        json_schema_extra={"x-widget": "upload"},
+    )
+    scale: float = Field(
+        default=1.0,
+        ge=0,
+        le=IMAGE_PROMPT_SCALE_MAX,
+        allow_inf_nan=False,
+        title="Scale",
+        description="How much the image counts beside the prompt.",
+        json_schema_extra={"x-widget": "number"},
+    )
+    start: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        exclude_if=is_first_step,
+        title="From",
+        description="Share of the steps after which it begins; 0: at once.",
+        json_schema_extra={"x-widget": "number"},
+    )
+    end: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        exclude_if=is_last_step,
+        title="To",
+        description="Share of the steps after which it ends; 1: never.",
+        json_schema_extra={"x-widget": "number"},
     )
 
 

@@ -38,7 +38,7 @@ _BRACKET = re.compile(r"(?<!\\)[\[\]]")
 _NOT_HERE = "the image is not here, or not yours: upload it"
 #: What is left out where the field that it needs is missing.
 _WITHOUT = {"init_image": _OF_IMAGE, "output_format": ("output_quality",)}
-_LISTS = ("loras", "control", "embeddings")
+_LISTS = ("loras", "control", "embeddings", "image_prompts")
 #: Stands for a prompt that is missing while the rest is checked.
 _ANY_PROMPT = "any"
 
@@ -99,8 +99,9 @@ def map_request(found: ImportedRequest, context: ImportContext) -> ImportReply:
 
 def images_in(fields: Mapping[str, Any]) -> set[str]:  # Any: JSON
     """The hashes of images that a request names."""
-    controls = (inside(use, "image") for use in in_a_list(fields.get("control")))
-    named = (fields.get("init_image"), fields.get("mask_image"), *controls, *_references(fields))
+    uses = (use for name in ("control", "image_prompts") for use in in_a_list(fields.get(name)))
+    images = (inside(use, "image") for use in uses)
+    named = (fields.get("init_image"), fields.get("mask_image"), *images, *_references(fields))
     return {each for each in named if isinstance(each, str) and re.fullmatch(r"[0-9a-f]{64}", each)}
 
 

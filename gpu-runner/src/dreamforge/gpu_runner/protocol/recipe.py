@@ -196,8 +196,8 @@ def _request_fields(task: RenderTask, seed: int, maps: Sequence[str | None]) -> 
     fields["control"] = tuple(
         _with_digest(task, use) | {"map_sha256": made} for use, made in zip_longest(uses, maps[: len(uses)])
     )
-    if request.embeddings:
-        fields["embeddings"] = tuple(_with_digest(task, use) for use in fields["embeddings"])
+    for name in {"embeddings", "image_prompts"} & fields.keys():
+        fields[name] = tuple(_with_digest(task, use) for use in fields[name])
     if request.vae is not None:
         fields["vae"] = _with_digest(task, {"model_id": request.vae})
     return fields

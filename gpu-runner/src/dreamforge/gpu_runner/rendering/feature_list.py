@@ -10,6 +10,7 @@ from dreamforge.gpu_runner.rendering.features.guidance import Guidance
 from dreamforge.gpu_runner.rendering.features.guidance_schedule import ScheduledGuidance
 from dreamforge.gpu_runner.rendering.features.initial_image import InitialImage
 from dreamforge.gpu_runner.rendering.features.input_notes import InputNotes
+from dreamforge.gpu_runner.rendering.features.ip_adapter import IpAdapters
 from dreamforge.gpu_runner.rendering.features.latent_fill import LatentFill
 from dreamforge.gpu_runner.rendering.features.lora import LoraAdapters
 from dreamforge.gpu_runner.rendering.features.masked_area import AreaPutBack
@@ -48,6 +49,7 @@ def standard_features(device: torch.device, *, optimisations: tuple[str, ...] = 
         Optimisations(optimisations),
         LoraAdapters(),
         ControlNetCache(device),
+        IpAdapters(device),
         OtherVae(device),
         UpscalePass(device),
         Embeddings(),

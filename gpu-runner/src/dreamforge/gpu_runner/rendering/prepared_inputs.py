@@ -131,9 +131,23 @@ def notes_of(task: RenderTask, size_px: Size) -> Iterator[str]:
     start, controls = start_of(task, size_px), controls_of(task, size_px)
     numbers = [f" {index}" for index, _ in enumerate(controls)] if len(controls) > 1 else [""]
     noted = [(f"control image{number}", each.notes) for number, each in zip(numbers, controls, strict=False)]
+    shown = ((f"image prompt {index}", task.inputs[use.image]) for index, use in enumerate(task.request.image_prompts))
+    noted += [(name, decoded(source, decode_image).notes) for name, source in shown]
     for name, notes in (*(start.notes if start else ()), *noted):
         if notes:
             yield f"{name}: {', '.join(notes)}"
+
+
+def square_of(task: RenderTask, sha256: str, side_px: int) -> Image.Image:
+    """The middle of an image that stands beside a prompt, for its encoder. Errors: RenderFailed(invalid_request)."""
+    return _square(task.inputs[sha256], side_px)
+
+
+@lru_cache(KEPT)
+def _square(source: InputImage, side_px: int) -> Image.Image:
+    """Bicubic, as the encoders' own processors take it."""
+    size_px = (side_px, side_px)
+    return resized(decoded(source, decode_image).image, Target(size_px, "crop", Image.Resampling.BICUBIC))[0]
 
 
 @lru_cache(KEPT)

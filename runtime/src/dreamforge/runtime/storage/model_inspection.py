@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from dreamforge.contracts.models.descriptor import Kind, Mode
-from dreamforge.runtime.storage import checkpoint_layout, embedding_layout, lora_layout, vae_layout
+from dreamforge.runtime.storage import checkpoint_layout, embedding_layout, ip_adapter_layout, lora_layout, vae_layout
 from dreamforge.runtime.storage.model_facts import ModelFacts, ModelUnusable, read_json, read_whole_header, size_of
 from dreamforge.runtime.storage.pipeline_class import INDEX_NAME
-from dreamforge.runtime.storage.pipeline_folder import inspect_pipeline
+from dreamforge.runtime.storage.pipeline_folder import Part, inspect_pipeline, read_weights
 from dreamforge.runtime.storage.safetensors_header import SafetensorsHeader
 from dreamforge.runtime.storage.shard_lists import check_shard_lists
 from dreamforge.runtime.storage.upscaler_layout import UpscalerLayout, upscaler_layout
@@ -21,7 +21,13 @@ SAFETENSORS = ".safetensors"
 #: What diffusers calls the file when it saves a LoRA.
 LORA_NAME = "pytorch_lora_weights.safetensors"
 #: Networks that are registered alone, by their classes.
-KIND_OF_CLASS: dict[str, Kind] = {"ControlNetModel": "controlnet", "AutoencoderKL": "vae"}
+KIND_OF_CLASS: dict[str, Kind] = {"ControlNetModel": "controlnet", "T2IAdapter": "controlnet", "AutoencoderKL": "vae"}
+#: The family of a T2I-Adapter, by its type: those of Stable Diffusion and SDXL are as wide.
+FAMILY_OF_ADAPTER_TYPE = {
+    "full_adapter": "stable-diffusion",
+    "light_adapter": "stable-diffusion",
+    "full_adapter_xl": "stable-diffusion-xl",
+}
 #: What other classes with such a word in their names could be taken for.
 ALIKE = {"ControlNet": "ControlNetModel", "Autoencoder": "AutoencoderKL"}
 ARTICLE = {"ControlNetModel": "a ControlNet", "AutoencoderKL": "a VAE"}
@@ -127,6 +133,8 @@ def facts_of_header(header: SafetensorsHeader, path: Path) -> ModelFacts:
     if (scaled := checkpoint_layout.scaled_tensor(names)) is not None:
         reason = f"is quantised with scales ({scaled}), which the renderer does not apply"
         raise ModelUnusable(str(path), "", reason, "take the same weights as float16, bfloat16 or plain float8")
+    if ip_adapter_layout.is_ip_adapter(names):
+        raise _without_encoder(path)
     if lora_layout.is_lora(names):
         return _lora(header, path)
     if checkpoint_layout.is_checkpoint(names):
@@ -227,26 +235,63 @@ def _inspect_part(folder: Path) -> ModelFacts:
 
 
 def _family_of_part(configuration: dict[str, Any], kind: Kind) -> str | None:  # Any: an open JSON object
-    """Of a ControlNet by the width of its texts, of a VAE by its latents; None where that is no known one."""
+    """Of a ControlNet by the width of its texts, of a T2I-Adapter by its type, of a VAE by its latents."""
     if kind == "vae":
         channels, scale = (configuration.get(name, usual) for name, usual in vae_layout.DEFAULT_LATENTS.items())
         known = isinstance(channels, int) and isinstance(scale, float)
         return vae_layout.FAMILY_OF_LATENTS.get((channels, scale)) if known else None
+    if (adapter_type := configuration.get("adapter_type")) is not None:
+        return FAMILY_OF_ADAPTER_TYPE.get(adapter_type)
     width = configuration.get("cross_attention_dim")
     return lora_layout.FAMILY_OF_TEXT_WIDTH.get(width) if isinstance(width, int) else None
 
 
 def _inspect_loose_files(folder: Path) -> ModelFacts:
     """A safetensors file and no configuration: what is one file; of a checkpoint the file itself must be named."""
-    facts = inspect_file(path := lora_file(folder))
+    path = lora_file(folder)
+    if (folder / ip_adapter_layout.ENCODER).is_dir():
+        return _ip_adapter(path)
+    facts = inspect_file(path)
     if facts.kind == "pipeline":
         right = f"add the file itself, {path.name}: `models add` finds the configurations that go with it"
         raise ModelUnusable(str(folder), path.name, "is a checkpoint without the configurations of its parts", right)
     return facts
 
 
+def _ip_adapter(path: Path) -> ModelFacts:
+    """An IP-Adapter with its image encoder beside it. Errors: ModelUnusable, OSError."""
+    refuse_other_formats(path)
+    header, encoder = read_whole_header(path), ip_adapter_layout.ENCODER
+    if not ip_adapter_layout.is_ip_adapter(header.tensors):
+        right = f"an {encoder} belongs to an IP-Adapter: take one, or leave the encoder out"
+        raise ModelUnusable(str(path), "", f"is {checkpoint_layout.other_content(header.tensors)}", right)
+    if ip_adapter_layout.reads_of(header.tensors) is None:
+        reason = "is an IP-Adapter for faces (FaceID), which reads what another network finds in an image"
+        raise ModelUnusable(str(path), "", reason, "take one that reads the image itself: plain, plus, or full-face")
+    if not (path.parent / encoder / "config.json").is_file():
+        raise ModelUnusable(str(path.parent), encoder, "has no config.json", "copy or download it again")
+    weights = read_weights(path.parent, {encoder: Part(path.parent / encoder, "transformers", "image encoder")})
+    family = ip_adapter_layout.ip_adapter_family({name: each.shape for name, each in header.tensors.items()})
+    return ModelFacts(
+        path.parent,
+        "ip_adapter",
+        family,
+        tuple(sorted((path.name, f"{encoder}/config.json", *weights.files))),
+        (size_of(header.tensors.values()), *weights.part_sizes),
+        is_family_sure=family is not None,
+        variant=weights.variant or None,
+        metadata=header.metadata,
+    )
+
+
+def _without_encoder(path: Path) -> ModelUnusable:
+    encoder = ip_adapter_layout.ENCODER
+    right = f"put it into a folder of its own with the folder {encoder} of its publisher, and name that folder"
+    return ModelUnusable(str(path), "", "is an IP-Adapter without the image encoder that it was trained with", right)
+
+
 def lone_file(folder: Path) -> Path | None:
     """The only safetensors file of a folder without any configuration; None where there is another number of them."""
     files = list(folder.glob(f"*{SAFETENSORS}"))
-    described = any((folder / name).exists() for name in (INDEX_NAME, "config.json"))
+    described = any((folder / name).exists() for name in (INDEX_NAME, "config.json", ip_adapter_layout.ENCODER))
     return files[0] if len(files) == 1 and not described else None

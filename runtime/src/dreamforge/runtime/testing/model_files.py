@@ -44,6 +44,14 @@ LORA: Shapes = {
     for end, shape in (("lora_down.weight", (4, width)), ("lora_up.weight", (320, 4)), ("alpha", ()))
 }
 
+#: An IP-Adapter for Stable Diffusion that reads patches, without the layers between.
+IP_ADAPTER: Shapes = {
+    "image_proj.latents": (1, 16, 768),
+    "image_proj.proj_in.weight": (768, 1280),
+    "ip_adapter.1.to_k_ip.weight": (320, 768),
+    "ip_adapter.1.to_v_ip.weight": (320, 768),
+}
+
 
 def safetensors_bytes(shapes: Shapes, dtype: str = "F16", metadata: Mapping[str, str] | None = None) -> bytes:
     """A complete safetensors file with tensors of these shapes, all zero."""

@@ -43,12 +43,11 @@ def read_ours(metadata: PictureMetadata) -> ImportedRequest | None:
     _upscale(reading)
     if (area := reading.take("masked_area")) is not None:
         reading.fields["masked_area"] = {"padding_px": inside(area, "padding_px")}
-    if (control := reading.take("control")) is not None:
-        reading.fields["control"] = [_without_digest(use) for use in in_a_list(control)]
+    for name in ("control", "embeddings", "image_prompts"):
+        if (uses := reading.take(name)) is not None:
+            reading.fields[name] = [_without_digest(use) for use in in_a_list(uses)]
     if (vae := inside(reading.take("vae"), "model_id")) is not None:
         reading.fields["vae"] = vae
-    if (embeddings := reading.take("embeddings")) is not None:
-        reading.fields["embeddings"] = [_without_digest(use) for use in in_a_list(embeddings)]
     loras = _loras(reading)
     model = ImportedModel(reading.text("model_id"), reading.text("model_digest"))
     reading.ignore(("sampler", *_IGNORED))

@@ -45,7 +45,8 @@ function controlOf(name, rule, { usual = rule.default, needs = [], assets = () =
     case "text": case "textarea":
       return { ...shared, limit: rule.maxLength, placeholder: String(usual ?? "") };
     case "choice": return choice(shared, rule.enum.map(each => [String(each), String(each)]), usual);
-    case "vae": case "controlnet": case "upscaler": case "embedding": return choice(shared, assets(kind));
+    case "vae": case "controlnet": case "upscaler": case "embedding": case "ip_adapter":
+      return choice(shared, assets(kind));
     case "uploads": return { ...shared, most: rule.maxItems };
     case "loras": return lorasControl(shared, rule, assets("lora"));
     case "group": return groupControl(shared, rule, assets, unset);
