@@ -71,6 +71,24 @@ def ensure_ip_adapter(cache_folder: Path, family: str, reads: str = "image") -> 
     )
 
 
+def ensure_t2i_adapter(cache_folder: Path) -> Path:
+    """The folder of a T2I-Adapter for the tiny model, which reads maps without colours."""
+    return _ensured(cache_folder, "tiny-t2i-adapter-v1", _save_t2i_adapter)
+
+
+def _save_t2i_adapter(folder: Path) -> None:
+    pipeline: Any = build_family("stable-diffusion")  # Any: as below
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(ADAPTER_SEED)
+        adapter: Any = diffusers.T2IAdapter(
+            in_channels=1,
+            channels=list(pipeline.unet.config.block_out_channels),
+            num_res_blocks=1,
+            downscale_factor=pipeline.vae_scale_factor,
+        )
+    adapter.save_pretrained(str(folder), safe_serialization=True)
+
+
 def _save_ip_adapter(folder: Path, family: str, reads: str) -> None:
     """As their trainers write them: layers are numbered by two, because every other one reads no text."""
     pipeline: Any = build_family(family)  # Any: as below

@@ -147,11 +147,13 @@ def test_a_vae_of_other_latents_is_refused_with_the_numbers(renderer: Any, cache
     assert refused.value.reason is FailureReason.INVALID_REQUEST
 
 
-def a_control(cache: Path, folder: Path, family: str, *, level: int = 255, **settings: float) -> LocalControl:
-    """A ControlNet made for a family's tiny model, and a picture with one bright half."""
+def a_control(
+    cache: Path, folder: Path, family: str, *, level: int = 255, net: Path | None = None, **settings: float
+) -> LocalControl:
+    """A ControlNet made for a family's tiny model, or another network, and a picture with one bright half."""
     from runner_testkit.assets import ensure_controlnet
 
-    net = ensure_controlnet(cache, family)
+    net = net or ensure_controlnet(cache, family)
     picture = Image.new("RGB", (96, 64))
     picture.paste((level,) * 3, (0, 0, 48, 64))
     picture.save(folder / f"{level}.png")
@@ -202,6 +204,34 @@ def test_controlnets_add_up_each_in_its_steps(renderer: Any, cache: Path, tmp_pa
     assert rendered(dim, bright) == both
     assert rendered(bright, dim | {"scale": 0.0}) == alone
     assert rendered(begins, ends) == alone
+
+
+def test_a_t2i_adapter_is_used_as_a_controlnet_and_beside_one(renderer: Any, cache: Path, tmp_path: Path) -> None:
+    from runner_testkit.assets import ensure_t2i_adapter
+
+    family, net = "stable-diffusion", ensure_t2i_adapter(cache)
+    assert inspect_model(net).kind == "controlnet"
+
+    def adapter(**settings: float) -> LocalControl:
+        return a_control(cache, tmp_path, family, net=net, **settings)  # type: ignore[arg-type]  # a level is whole
+
+    def rendered(*uses: LocalControl, **values: Any) -> bytes:
+        return render(renderer, cache, family, control=uses, **values)
+
+    before, whole = rendered(), rendered(adapter())
+    begins, ends, beside = adapter(end=0.5), adapter(start=0.5), a_control(cache, tmp_path, family)
+    both = rendered(adapter(), beside)
+    assert len({before, whole, rendered(adapter(level=60)), rendered(begins), rendered(ends), both}) == 6
+    assert rendered(begins, ends) == whole
+    assert rendered(beside, adapter()) == both
+    assert rendered(beside, adapter(scale=0.0)) == rendered(beside)
+    assert rendered() == before
+    image = {"init_image": beside.image, "mask_image": beside.image, "width_px": 72}
+    assert rendered(adapter(), **image) != rendered(**image), "in a hole, at a size that halves to odd numbers"
+    with pytest.raises(
+        RenderFailed, match=r"T2I-Adapter tiny-t2i-adapter-v1 does not fit tiny-.*: another kind of net"
+    ):
+        render(renderer, cache, "flux", control=adapter())
 
 
 def test_an_upscaled_picture_is_held_in_its_first_pass(renderer: Any, cache: Path, tmp_path: Path) -> None:

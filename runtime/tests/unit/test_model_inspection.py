@@ -418,6 +418,10 @@ def test_a_controlnet_has_its_configuration_and_its_family(tmp_path: Path) -> No
     write_safetensors(tmp_path / "diffusion_pytorch_model.fp16.safetensors", {"controlnet_cond_embedding.bias": (8,)})
     facts = inspect_model(tmp_path)
     assert (facts.kind, facts.family, facts.variant) == ("controlnet", "stable-diffusion-xl", "fp16")
+    for adapter_type, family in (("full_adapter_xl", "stable-diffusion-xl"), ("light_adapter", "stable-diffusion")):
+        write_json(tmp_path / "config.json", {"_class_name": "T2IAdapter", "adapter_type": adapter_type})
+        facts = inspect_model(tmp_path)
+        assert (facts.kind, facts.family) == ("controlnet", family)
     for name, message in (
         ("UNet2DConditionModel", "is one part of a pipeline"),
         ("FluxControlNetModel", "another kind"),

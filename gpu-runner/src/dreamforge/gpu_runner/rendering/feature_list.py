@@ -24,6 +24,7 @@ from dreamforge.gpu_runner.rendering.features.references import References
 from dreamforge.gpu_runner.rendering.features.samplers import Samplers
 from dreamforge.gpu_runner.rendering.features.seamless import SeamlessEdges
 from dreamforge.gpu_runner.rendering.features.step_cache import StepCache
+from dreamforge.gpu_runner.rendering.features.t2i_adapter import T2IAdapters
 from dreamforge.gpu_runner.rendering.features.upscale import UpscalePass
 from dreamforge.gpu_runner.rendering.features.vae import OtherVae
 from dreamforge.gpu_runner.rendering.features.video_frames import VideoFrames
@@ -49,6 +50,7 @@ def standard_features(device: torch.device, *, optimisations: tuple[str, ...] = 
         Optimisations(optimisations),
         LoraAdapters(),
         ControlNetCache(device),
+        T2IAdapters(device),
         IpAdapters(device),
         OtherVae(device),
         UpscalePass(device),
