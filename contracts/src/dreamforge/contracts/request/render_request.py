@@ -30,13 +30,13 @@ class RenderRequest(RequestParameters):
         vae = (self.vae,) if self.vae is not None else ()
         upscaler = (self.upscale.model_id,) if self.upscale is not None and self.upscale.model_id else ()
         nets = (*(lora.model_id for lora in self.loras), *(use.model_id for use in self.control))
-        words_and_images = (use.model_id for use in (*self.embeddings, *self.image_prompts))
-        return tuple(dict.fromkeys((*nets, *vae, *upscaler, *words_and_images)))
+        beside = (*(use.model_id for use in self.embeddings), *(use.model_id for use in self.image_prompts))
+        return tuple(dict.fromkeys((*nets, *vae, *upscaler, *beside)))
 
     @property
     def uploads(self) -> tuple[str, ...]:
         """Hashes of the uploads it needs, each once."""
-        used = (use.image for use in (*self.control, *self.image_prompts))
+        used = (*(use.image for use in self.control), *(use.image for use in self.image_prompts))
         named = (self.init_image, self.mask_image, *used, *self.references)
         return tuple(dict.fromkeys(sha256 for sha256 in named if sha256 is not None))
 

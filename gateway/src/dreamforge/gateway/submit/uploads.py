@@ -218,8 +218,8 @@ class Uploads:
 
 
 def _named(request: RenderRequest) -> Iterator[tuple[str, str]]:
-    uses = {"control": request.control, "image_prompts": request.image_prompts}
-    shown = ((f"{name}/{index}/image", use.image) for name, of_it in uses.items() for index, use in enumerate(of_it))
+    controls = ((f"control/{index}/image", use.image) for index, use in enumerate(request.control))
+    shown = ((f"image_prompts/{index}/image", use.image) for index, use in enumerate(request.image_prompts))
     references = ((f"references/{number}", sha256) for number, sha256 in enumerate(request.references))
-    named = (("init_image", request.init_image), ("mask_image", request.mask_image), *shown, *references)
+    named = (("init_image", request.init_image), ("mask_image", request.mask_image), *controls, *shown, *references)
     return ((field, sha256) for field, sha256 in named if sha256 is not None)
