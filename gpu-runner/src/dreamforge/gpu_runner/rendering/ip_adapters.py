@@ -78,7 +78,7 @@ class FittedAdapters:
 
     def fits(self, keys: Sequence[ModelKey], unet: Any) -> bool:  # Any: see Encoder
         """Whether these are the adapters of a run."""
-        return self.unet() is unet and self.keys == tuple(keys) and bool(self.dtype == unet.dtype)
+        return bool(self.dtype == unet.dtype) and self.keys == tuple(keys) and self.unet() is unet
 
     def set_scales(self, scales: Sequence[float]) -> None:
         """How much each counts from now on; 0: it is not computed."""
