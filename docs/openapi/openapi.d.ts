@@ -2354,8 +2354,8 @@ export interface components {
          * ModelDescriptor
          * @description A model as the registry knows it. The first preset is the default one.
          *
-         *     A LoRA, ControlNet, VAE, embedding or IP-Adapter is registered like a model: it has no presets, and fits pipelines of its
-         *     `family`. An upscaler fits all of them.
+         *     A LoRA, ControlNet, VAE, embedding or IP-Adapter is registered like a model: it has no presets, and fits pipelines
+         *     of its `family`. An upscaler fits all of them.
          */
         ModelDescriptor: {
             /** Digest */
