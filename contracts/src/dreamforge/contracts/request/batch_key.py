@@ -19,9 +19,11 @@ def batch_key(request: RenderRequest) -> str | None:
     """A hash of all that images in one run must share; None: each image of the request is rendered alone.
 
     Alone are those that ask for it (`determinism`, `geometry`), and those about references: of several images, some
-    pipelines take a list of references for those of one image.
+    pipelines take a list of references for those of one image. So are those with image prompts, of which pipelines take
+    a list for one image.
     """
-    if request.determinism == "strict" or request.geometry is not None or request.references:
+    asked_alone = request.determinism == "strict" or request.geometry is not None
+    if asked_alone or request.references or request.image_prompts:
         return None
     return _hash(request.model_dump_json(exclude=set(MAY_DIFFER)))
 
@@ -29,11 +31,13 @@ def batch_key(request: RenderRequest) -> str | None:
 def step_work(request: RenderRequest) -> str:
     """What a step does beside the plain one of its shape: times of one kind are no measure of another. Empty: nothing.
 
-    Of an image that is rendered over, encoding it is spread over fewer steps; a ControlNet is half a denoiser more.
+    Of an image that is rendered over, encoding it is spread over fewer steps; a ControlNet is half a denoiser more, an
+    image prompt a layer more beside each that reads the text.
     """
     mode = "" if request.mode == "text" else request.mode
     control = f"control {len(request.control)}" if request.control else ""
-    return ", ".join(filter(None, (mode, control, "upscale" if request.upscale else "")))
+    shown = f"image prompts {len(request.image_prompts)}" if request.image_prompts else ""
+    return ", ".join(filter(None, (mode, control, shown, "upscale" if request.upscale else "")))
 
 
 @lru_cache(maxsize=1024)
