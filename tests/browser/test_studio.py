@@ -5,6 +5,7 @@ Everything waits for what it wants to see, and for no time; the page's own pause
 """
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,8 +17,8 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, PngImagePlugin
-from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect, sync_playwright
-from system_testkit.studio_system import MODEL, StudioSystem, picture, studio_system
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, Route, expect, sync_playwright
+from system_testkit.studio_system import MODEL, SIDE_PX, StudioSystem, film, picture, studio_system
 from system_testkit.webhook_receiver import WebhookReceiver
 
 from dreamforge.runtime.testing import eventually
@@ -156,6 +157,39 @@ def test_images_come_from_the_address_of_the_page(studio: Studio, view: tuple[in
     pictures = [each.url for each in asked if each.resource_type == "image"]
     assert len([url for url in pictures if url.endswith("/thumbnail")]) >= 2
     assert {url.startswith(studio.url) for url in pictures if not url.startswith("data:")} == {True}
+
+
+def test_a_video_is_played_and_read_where_a_person_goes(studio: Studio) -> None:
+    data = film(frames=96, frames_per_second=24)
+    job_id = studio.do(studio.system.finished_job, data)
+    page = studio.open(WIDE_LIGHT)
+    if not page.evaluate("document.createElement('video').canPlayType('video/mp4; codecs=\"avc1.64000a\"')"):
+        pytest.skip("this browser has no H.264")
+    card = studio.card(page, job_id)
+    await_shown(page, card.locator("figure img"))
+    answers: list[Response] = []
+    page.on("response", lambda response: answers.append(response) if response.url.endswith("-0") else None)
+    press(page, card.locator(".open").first)
+    video = page.locator("#viewer > video")
+    expect(video).to_be_visible()
+    expect(page.locator("#viewer > img")).to_be_hidden()
+    video.evaluate(
+        "video => new Promise((done, failed) => { video.muted = true;"
+        " video.ontimeupdate = () => video.currentTime > 0 && done(); video.play().catch(failed); })"
+    )
+    assert video.evaluate("video => [video.videoWidth, video.videoHeight, video.duration, video.error]") == [
+        SIDE_PX, SIDE_PX, 4, None,
+    ]  # fmt: skip
+    video.evaluate(
+        "video => new Promise(done => { video.pause(); video.onseeked = () => done(); video.currentTime = 3.5; })"
+    )
+    assert video.evaluate("video => [video.currentTime, video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA]") == [
+        3.5, True,
+    ]  # fmt: skip
+    assert answers
+    assert {answer.status for answer in answers} == {206}, "a player asks for ranges"
+    page.keyboard.press("Escape")
+    expect(video).not_to_have_attribute("src", re.compile("."))
 
 
 @BOTH

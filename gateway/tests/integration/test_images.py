@@ -27,11 +27,13 @@ def noise(width_px: int, height_px: int) -> bytes:
     return out.getvalue()
 
 
-async def stored(system: SimulatedSystem, data: bytes, *, visible: bool = True, put: bool = True) -> str:
+async def stored(
+    system: SimulatedSystem, data: bytes, *, visible: bool = True, put: bool = True, content_type: str = "image/png"
+) -> str:
     """A job with one artifact of these bytes; the artifact's address."""
     sha256, job_id = sha256_of(data), ids.new_id()
     if put:
-        await ObjectStore(system.settings).put(object_key(sha256), data, "image/png")
+        await ObjectStore(system.settings).put(object_key(sha256), data, content_type)
     await system.insert_job(job_id, status="succeeded")
     await system.insert(
         "artifacts",
@@ -43,7 +45,7 @@ async def stored(system: SimulatedSystem, data: bytes, *, visible: bool = True, 
         sha256=sha256,
         object_key=object_key(sha256),
         size_bytes=len(data),
-        content_type="image/png",
+        content_type=content_type,
         width_px=64,
         height_px=64,
         seed=7,
@@ -85,9 +87,12 @@ async def test_a_range_is_of_a_get_only(client: httpx.AsyncClient, system: Simul
         assert (head.status_code, head.headers["content-length"]) == (200, str(len(data)))
 
 
-async def test_parts_of_an_image_can_be_read(client: httpx.AsyncClient, system: SimulatedSystem) -> None:
+@pytest.mark.parametrize("content_type", ["image/png", "video/mp4"])
+async def test_parts_of_an_image_or_a_video_can_be_read(
+    client: httpx.AsyncClient, system: SimulatedSystem, content_type: str
+) -> None:
     data = noise(400, 400)
-    address, size = await stored(system, data), len(data)
+    address, size = await stored(system, data, content_type=content_type), len(data)
     for asked, part in (
         ("bytes=0-9", slice(0, 10)),
         (f"bytes={PART_BYTES - 5}-{PART_BYTES + 5}", slice(PART_BYTES - 5, PART_BYTES + 6)),
@@ -98,6 +103,7 @@ async def test_parts_of_an_image_can_be_read(client: httpx.AsyncClient, system: 
         response = await client.get(address, headers={"Range": asked})
         assert (response.status_code, response.content) == (206, data[part]), asked
         assert response.headers["content-range"] == f"bytes {part.start}-{part.stop - 1}/{size}"
+        assert response.headers["content-type"] == content_type
     beyond = await client.get(address, headers={"Range": f"bytes={size}-"})
     assert (beyond.status_code, beyond.json()["code"]) == (416, "range_not_satisfiable")
     assert beyond.headers["content-range"] == f"bytes */{size}"

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -27,8 +28,10 @@ from dreamforge.contracts.events import (
 from dreamforge.contracts.installation_events import ModelRegistered, ModelRemoved
 from dreamforge.contracts.log.envelope import seal
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.pictures.mp4 import metadata_boxes
 from dreamforge.gateway import main as gateway
 from dreamforge.gateway.http.server import listen
+from dreamforge.gpu_runner.rendering.video import encode_h264, poster
 from dreamforge.projector import main as projector
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.embedded import EmbeddedStack
@@ -72,6 +75,13 @@ def picture(seed: int, width_px: int = SIDE_PX, height_px: int = SIDE_PX) -> byt
     out = io.BytesIO()
     Image.new("RGB", (width_px, height_px), (seed % 256, seed // 256 % 256, 128)).save(out, "PNG")
     return out.getvalue()
+
+
+def film(frames: int, frames_per_second: int) -> bytes:
+    """A video of noise, as a runner writes one: H.264 in MP4, with a poster behind it."""
+    pixels = random.Random(frames).randbytes(frames * SIDE_PX * SIDE_PX * 3)
+    data = encode_h264(pixels, (SIDE_PX, SIDE_PX), frames_per_second=frames_per_second, quality=90)
+    return data + metadata_boxes({}, comment="", xmp=b"", poster=poster(pixels, (SIDE_PX, SIDE_PX)))
 
 
 @dataclass
@@ -178,15 +188,15 @@ class StudioSystem(ApiClient):
         return key
 
     async def _stored(self, index: int, data: bytes) -> ArtifactStored:
-        sha256 = sha256_of(data)
-        await self.objects.put(object_key(sha256), data, "image/png")
+        sha256, content_type = sha256_of(data), "video/mp4" if data[4:8] == b"ftyp" else "image/png"
+        await self.objects.put(object_key(sha256), data, content_type)
         return ArtifactStored(
             at=clock.now(),
             attempt=1,
             index=index,
             sha256=sha256,
             size_bytes=len(data),
-            content_type="image/png",
+            content_type=content_type,
             width_px=SIDE_PX,
             height_px=SIDE_PX,
             seed=7 + index,
