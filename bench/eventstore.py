@@ -1,6 +1,6 @@
 """The event store against its upper bound: raw JetStream publishing on the same server, with the same fsync.
 
-Usage: python -m bench.eventstore [--events 4000]
+Usage: python -m bench.eventstore [--events 4000] [--json FILE]
 """
 
 import argparse
@@ -9,6 +9,8 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+
+from bench.results import Metric, add_json_option, report
 
 from dreamforge.contracts.events import JobRequested
 from dreamforge.contracts.request.render_request import RenderRequest
@@ -57,8 +59,9 @@ def stored(store: EventStore) -> One:
     return one
 
 
-async def main(events: int) -> None:
-    """Print the table."""
+async def main(events: int) -> list[Metric]:
+    """Print the table; the rates of the event store."""
+    metrics = []
     with tempfile.TemporaryDirectory() as folder:
         async with NatsServer(Path(folder)) as server:
             bus = await bus_module.connect(server.url, "bench")
@@ -70,10 +73,14 @@ async def main(events: int) -> None:
                 ceiling = await rate(raw(bus), events, writers)
                 ours = await rate(stored(store), events, writers)
                 print(f"{writers:>8} {ceiling:>14.0f} {ours:>14.0f} {ours / ceiling:>6.2f}")
+                metrics.append(Metric.rate(f"append_{writers}_writers", ours, "events/s"))
             await bus.close()
+    return metrics
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=4_000)
-    asyncio.run(main(parser.parse_args().events))
+    add_json_option(parser)
+    arguments = parser.parse_args()
+    report("eventstore", asyncio.run(main(arguments.events)), arguments.json)

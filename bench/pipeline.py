@@ -1,9 +1,9 @@
 """The whole system with the synthetic renderer: latency to the start of a job, jobs accepted and completed a second.
 
-Everything is real except the image: HTTP, fsynced log, scheduler, runner and its child, S3, Postgres. The numbers of
-Celery beside it are from docs/measurements (same class of machine, Celery 5.7 with Redis 7).
+Everything is real except the image: HTTP, fsynced log, scheduler, runner and its child, S3, Postgres. For the same
+workload on other queues, in turns with this one on the same disk: `python -m bench.peers`.
 
-Usage: python -m bench.pipeline [--jobs 2000] [--rate 20] [--seconds 15] [--distinct]
+Usage: python -m bench.pipeline [--jobs 2000] [--rate 20] [--seconds 15] [--distinct] [--json FILE]
 """
 
 import argparse
@@ -11,9 +11,12 @@ import asyncio
 import os
 import tempfile
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from bench.http_connection import HttpConnection
+from bench.results import Metric, add_json_option, report
 from bench.timing import percentile
 
 from dreamforge.cli.settings import CliSettings
@@ -24,13 +27,12 @@ from dreamforge.contracts.log.envelope import unseal
 from dreamforge.contracts.log.subjects import published_by
 from dreamforge.runtime.embedded.ports import free_port
 from dreamforge.runtime.log import bus as bus_module
+from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower
 
 CONNECTIONS = 32
 WARM_UP_JOBS = 50
-# Celery 5.7 with Redis 7: as installed (nothing is fsynced), and with Redis fsyncing every write as we do.
-CELERY_P50_MS, CELERY_P99_MS, CELERY_TASKS_PER_SECOND = 4.0, 7.4, 637
-DURABLE_P50_MS, DURABLE_P99_MS, DURABLE_TASKS_PER_SECOND = 9.0, 17.4, 153
+QUANTILES = {"p50": 0.5, "p99": 0.99}
 
 
 class JobTimes:
@@ -42,9 +44,20 @@ class JobTimes:
         self.ended: dict[str, float] = {}
         self.reached = asyncio.Condition()
 
-    async def run(self, url: str) -> None:
-        """Until cancelled."""
-        bus = await bus_module.connect(url, "bench")
+    @classmethod
+    @asynccontextmanager
+    async def watching(cls, url: str) -> AsyncIterator["JobTimes"]:
+        """Follow the log of a NATS server; ended before the server is stopped."""
+        times, bus = cls(), await bus_module.connect(url, "bench")
+        following = asyncio.create_task(times._follow(bus))
+        try:
+            yield times
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+            await bus.close()
+
+    async def _follow(self, bus: Bus) -> None:
         async for batch in Follower(
             bus, "JOBS", (published_by(JobStarted, "*"), published_by(JobSucceeded, "*"))
         ).batches():
@@ -116,42 +129,43 @@ async def at_full_speed(url: str, jobs: int, distinct: bool) -> tuple[float, flo
     return began, time.time()
 
 
-def print_latency(name: str, seconds: list[float]) -> None:
-    """One row in milliseconds, beside Celery's: with Redis fsyncing, and as installed."""
-    p50, p99 = percentile(seconds, 0.5) * 1e3, percentile(seconds, 0.99) * 1e3
-    print(
-        f"{name:<46} p50 {p50:5.1f} ms ({p50 / DURABLE_P50_MS:4.2f} of durable Celery, {p50 / CELERY_P50_MS:4.2f})"
-        f"   p99 {p99:5.1f} ms ({p99 / DURABLE_P99_MS:4.2f}, {p99 / CELERY_P99_MS:4.2f})"
-    )
+def latency(name: str, seconds: list[float]) -> list[Metric]:
+    """Median and 99th percentile."""
+    return [Metric.milliseconds(f"{name}_{at}", percentile(seconds, share)) for at, share in QUANTILES.items()]
 
 
-def print_rate(name: str, rate: float) -> None:
-    """One row in jobs a second, beside Celery's no-op tasks: with Redis fsyncing, and as installed."""
-    print(
-        f"{name:<46} {rate:5.0f} jobs/s ({rate / DURABLE_TASKS_PER_SECOND:4.2f} of durable Celery,"
-        f" {rate / CELERY_TASKS_PER_SECOND:4.2f})"
-    )
+def print_metrics(metrics: list[Metric]) -> None:
+    """One line each."""
+    for metric in metrics:
+        print(f"{metric.name:<24} {metric.value:>8.1f} {metric.unit}")
 
 
-async def measure(url: str, nats_url: str, arguments: argparse.Namespace) -> None:
-    """Warm up, then latency at a rate, then at full speed."""
-    watch = JobTimes()
-    following = asyncio.create_task(watch.run(nats_url))
+async def measure(url: str, nats_url: str, arguments: argparse.Namespace) -> list[Metric]:
+    """Warm up, then latency at a rate, then at full speed.
+
+    `start_decided` is the time that JobStarted states, `start` when it is durable and was read from the log, `stored`
+    when the picture is in S3 and JobSucceeded in the log.
+    """
+    async with JobTimes.watching(nats_url) as watch:
+        return await _measure(url, watch, arguments)
+
+
+async def _measure(url: str, watch: JobTimes, arguments: argparse.Namespace) -> list[Metric]:
     distinct: bool = arguments.distinct
     await at_full_speed(url, WARM_UP_JOBS, distinct)
     await watch.until_ended(WARM_UP_JOBS)
     sent = await at_rate(url, arguments.rate, arguments.seconds, distinct)
     done = WARM_UP_JOBS + len(sent)
     await watch.until_ended(done)
-    print(f"synthetic renderer, fsync on, {'a new object each' if distinct else 'one object'}")
-    print_latency(f"submit to start decided, at {arguments.rate:g}/s", [watch.decided[j] - t for j, t in sent.items()])
-    print_latency("submit to start durable and seen in the log", [watch.started[j] - t for j, t in sent.items()])
-    print_latency("submit to image stored and succeeded", [watch.ended[j] - t for j, t in sent.items()])
     began, accepted = await at_full_speed(url, arguments.jobs, distinct)
-    print_rate(f"accepted, {CONNECTIONS} connections, the rest working", arguments.jobs / (accepted - began))
     await watch.until_ended(done + arguments.jobs)
-    print_rate("completed end to end", arguments.jobs / (max(watch.ended.values()) - began))
-    following.cancel()
+    return [
+        *latency("start_decided", [watch.decided[job] - at for job, at in sent.items()]),
+        *latency("start", [watch.started[job] - at for job, at in sent.items()]),
+        *latency("stored", [watch.ended[job] - at for job, at in sent.items()]),
+        Metric.rate("enqueued", arguments.jobs / (accepted - began), "jobs/s"),
+        Metric.rate("completed", arguments.jobs / (max(watch.ended.values()) - began), "jobs/s"),
+    ]
 
 
 async def main(arguments: argparse.Namespace) -> None:
@@ -163,7 +177,13 @@ async def main(arguments: argparse.Namespace) -> None:
         options = StackOptions(gateway_port=free_port(), runners=arguments.runners, renderer="synthetic")
         async with LocalStack(settings, options) as stack:
             record = stack.record()
-            await measure(record.gateway_url, record.settings["FORGE_NATS_URL"], arguments)
+            metrics = await measure(record.gateway_url, record.settings["FORGE_NATS_URL"], arguments)
+    print(
+        f"synthetic renderer, fsync on, {'a new object each' if arguments.distinct else 'one object'}: latency at"
+        f" {arguments.rate:g} jobs/s, rates with {CONNECTIONS} connections"
+    )
+    print_metrics(metrics)
+    report("pipeline", metrics, arguments.json)
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
@@ -175,6 +195,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--runners", type=int, default=1)
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--distinct", action="store_true", help="every image a new object in S3")
+    add_json_option(parser)
     return parser.parse_args(words)
 
 

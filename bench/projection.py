@@ -1,6 +1,6 @@
 """The projection against its ceiling: a plain COPY of the rows it makes, into the same tables, in the same run.
 
-Usage: python -m bench.projection [--events 100000]
+Usage: python -m bench.projection [--events 100000] [--json FILE]
 
 Prints events folded per second by the live projector and by a rebuild, each with its ratio to the COPY, and the time
 from an append to the notice that its row is there. Servers sync to disk as in production, except that the log is
@@ -18,6 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import psycopg
+from bench.results import Metric, add_json_option, report
 from pydantic import SecretStr
 
 from dreamforge.contracts.events import (
@@ -88,15 +89,15 @@ def log(events: int) -> Iterator[Envelope]:
                 yield seal(events_of_job[place], entity_id=job_id, event_id=ids.new_id(), source="/dreamforge/bench")
 
 
-async def fill(bus: Bus, events: int) -> int:
-    """Write the log; give its length."""
+async def fill(bus: Bus, events: int, after: int = 0) -> int:
+    """Write so many events behind the first `after` of the log; give its length."""
     for number, envelope in enumerate(log(events)):
         await bus.nc.publish(envelope.subject, envelope.data, headers=envelope.headers)
         if number % 1_000 == 0:
             await bus.nc.flush()
-            await stored(bus, number - 5_000)
+            await stored(bus, after + number - 5_000)
     await bus.nc.flush()
-    total = -(-(events // EVENTS_A_JOB) // OPEN_JOBS) * OPEN_JOBS * EVENTS_A_JOB
+    total = after + -(-(events // EVENTS_A_JOB) // OPEN_JOBS) * OPEN_JOBS * EVENTS_A_JOB
     await stored(bus, total)
     return total
 
@@ -161,7 +162,7 @@ async def plain_copy(url: str) -> tuple[float, int]:
     return seconds, rows
 
 
-async def main(events: int) -> None:
+async def main(events: int) -> list[Metric]:
     """Print the table."""
     with tempfile.TemporaryDirectory() as folder:
         async with (
@@ -186,6 +187,11 @@ async def main(events: int) -> None:
                 await bus.close()
     print_report(total, rows, live_seconds, copy_seconds, rebuilt.seconds, latencies)
     print("of the rebuild           " + ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in stages.items()))
+    return [
+        Metric.rate("live", total / live_seconds, "events/s"),
+        Metric.rate("rebuild", total / rebuilt.seconds, "events/s"),
+        Metric.milliseconds("notice_p50", statistics.median(latencies)),
+    ]
 
 
 def print_report(
@@ -205,4 +211,6 @@ def print_report(
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=100_000)
-    asyncio.run(main(parser.parse_args().events))
+    add_json_option(parser)
+    arguments = parser.parse_args()
+    report("projection", asyncio.run(main(arguments.events)), arguments.json)

@@ -24,7 +24,7 @@ from dreamforge.runtime.log import bus as bus_module
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.streams import ensure_streams
 
-# What the design promises; dramatiq took 83 s, arq 309 s, Celery and taskiq more than 330 s for the first.
+# What the design promises.
 PROMISED_SECONDS = {"runner": 5.0, "scheduler": 2.0, "stack": 10.0}
 
 

@@ -74,14 +74,12 @@ def _processor_seconds(pid: int) -> float:
 
 async def measure(record: StackRecord, jobs: int) -> None:
     """Run the jobs and print what they cost."""
-    watch = JobTimes()
-    following = asyncio.create_task(watch.run(record.settings["FORGE_NATS_URL"]))
-    before = await asyncio.to_thread(usage_of, record)
-    await at_full_speed(record.gateway_url, jobs, distinct=False)
-    await watch.until_ended(jobs)
-    await eventually(lambda: _rows(record), 60, until=lambda rows: rows == jobs)
-    after = await asyncio.to_thread(usage_of, record)
-    following.cancel()
+    async with JobTimes.watching(record.settings["FORGE_NATS_URL"]) as watch:
+        before = await asyncio.to_thread(usage_of, record)
+        await at_full_speed(record.gateway_url, jobs, distinct=False)
+        await watch.until_ended(jobs)
+        await eventually(lambda: _rows(record), 60, until=lambda rows: rows == jobs)
+        after = await asyncio.to_thread(usage_of, record)
     report(before, after, jobs)
 
 
