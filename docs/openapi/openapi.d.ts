@@ -1160,6 +1160,70 @@ export interface components {
             sequence: number;
         };
         /**
+         * BatchDryRun
+         * @description What a batch would become; nothing of it was kept.
+         */
+        BatchDryRun: {
+            /**
+             * Chosen
+             * @description what each job is given by the templates and the grid, in their order
+             */
+            chosen: {
+                [key: string]: components["schemas"]["JsonValue"];
+            }[];
+            /** @description where and when it would run, if it were submitted now */
+            forecast: components["schemas"]["BatchForecast"] | null;
+            /**
+             * Jobs
+             * @description how many it would have
+             */
+            jobs: number;
+            /**
+             * Pixel Steps
+             * @description what it would count of the quota of pixel-steps
+             */
+            pixel_steps: number;
+            /**
+             * Reason
+             * @description why there is no forecast, or not of all of its jobs
+             */
+            reason?: string | null;
+            /** @description of the first job, with every default resolved */
+            request: components["schemas"]["RenderRequest"];
+            /**
+             * Template Seed
+             * @description send it with the batch to have the same random prompts; null: none
+             */
+            template_seed: number | null;
+        };
+        /**
+         * BatchForecast
+         * @description Where and when the jobs of a batch are expected to start and to end, as those of one job are.
+         */
+        BatchForecast: {
+            /**
+             * Ahead
+             * @description jobs of others that are expected to start before the first of them
+             */
+            ahead: number;
+            /** @description the last of them */
+            ends_in_seconds: components["schemas"]["SecondsRange"];
+            /** @description the least certain of them */
+            estimate: components["schemas"]["EstimateSource"];
+            /**
+             * Jobs
+             * @description how many of its jobs this is about; fewer than it has: `reason` says why
+             */
+            jobs: number;
+            /**
+             * Runners
+             * @description the runner of most of them first
+             */
+            runners: components["schemas"]["RunnerShare"][];
+            /** @description the first step of the first of them */
+            starts_in_seconds: components["schemas"]["SecondsRange"];
+        };
+        /**
          * BatchImage
          * @description A finished picture of a job of a batch.
          */
@@ -3250,6 +3314,18 @@ export interface components {
              * @description online, stopped or lost, from the log
              */
             status: string;
+        };
+        /**
+         * RunnerShare
+         * @description What one runner is expected to do of a batch.
+         */
+        RunnerShare: {
+            /** @description the last of them */
+            ends_in_seconds: components["schemas"]["SecondsRange"];
+            /** Jobs */
+            jobs: number;
+            /** Runner Id */
+            runner_id: string;
         };
         /**
          * Scope
@@ -5952,7 +6028,10 @@ export interface operations {
     };
     submit_jobs_v1_batches_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description check everything, make no job, and say when all would end */
+                dry_run?: boolean;
+            };
             header?: {
                 /** @description whose job it is; part of the identity of an Idempotency-Key */
                 "Forge-Tenant"?: string;
@@ -5971,6 +6050,15 @@ export interface operations {
             };
         };
         responses: {
+            /** @description With dry_run: what the jobs would be, and when they would end */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchDryRun"];
+                };
+            };
             /** @description The jobs of the batch are in the log, all of them, durably */
             202: {
                 headers: {

@@ -8,7 +8,14 @@ import pytest
 from simulated_system import BODY, SimulatedSystem
 
 from dreamforge.contracts.events import EstimateSource
-from dreamforge.contracts.forecasts import Forecast, ForecastAnswer, ForecastQuestion, SecondsRange
+from dreamforge.contracts.forecasts import (
+    BatchForecast,
+    Forecast,
+    ForecastAnswer,
+    ForecastQuestion,
+    RunnerShare,
+    SecondsRange,
+)
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.contracts.log.subjects import FORECASTS
 from dreamforge.runtime.log.follow import last_sequence
@@ -25,6 +32,19 @@ EXPECTED = Forecast(
     idle_runner_id="slow",
     idle_ends_in_seconds=40,
 )
+OF_BATCH = BatchForecast(
+    jobs=4,
+    starts_in_seconds=SecondsRange(p50=5, p90=8),
+    ends_in_seconds=SecondsRange(p50=65, p90=90),
+    ahead=1,
+    estimate=EstimateSource.SCALED,
+    runners=(RunnerShare(runner_id="fast", jobs=4, ends_in_seconds=SecondsRange(p50=65, p90=90)),),
+)
+BATCH = {
+    "request": {name: value for name, value in BODY.items() if name not in ("prompt", "steps")},
+    "template": {"prompt": "a {red|blue} circle"},
+    "grid": {"steps": [2, 3]},
+}
 
 
 @contextlib.asynccontextmanager
@@ -34,7 +54,8 @@ async def answering(system: SimulatedSystem) -> AsyncIterator[list[ForecastQuest
 
     async def answer(message) -> None:  # type: ignore[no-untyped-def]  # as the client's callbacks
         asked.append(ForecastQuestion.model_validate_json(message.data))
-        await message.respond(ForecastAnswer(forecast=EXPECTED).model_dump_json().encode())
+        answer = ForecastAnswer(forecast=EXPECTED) if asked[-1].batch is None else ForecastAnswer(batch=OF_BATCH)
+        await message.respond(answer.model_dump_json().encode())
 
     subscription = await system.bus.nc.subscribe(FORECASTS, cb=answer)
     await system.bus.nc.flush()
@@ -87,3 +108,33 @@ async def test_a_job_that_is_over_is_not_asked_about(client: httpx.AsyncClient, 
     async with answering(system) as asked:
         assert (await client.get(f"/v1/jobs/{job_id}")).json()["forecast"] is None
     assert asked == []
+
+
+async def test_a_dry_run_of_a_batch_says_what_its_jobs_are_and_when_they_end_and_keeps_nothing(
+    client: httpx.AsyncClient, system: SimulatedSystem
+) -> None:
+    before = await last_sequence(system.bus, JOBS.name)
+    async with answering(system) as asked:
+        response = await client.post("/v1/batches?dry_run=true", json=BATCH, headers={"Idempotency-Key": "tried batch"})
+    assert response.status_code == 200
+    found = response.json()
+    assert (found["jobs"], found["template_seed"], found["reason"]) == (4, None, None)
+    assert found["forecast"] == OF_BATCH.model_dump(mode="json")
+    assert found["chosen"] == [
+        {"prompt": f"a {colour} circle", "steps": steps} for colour in ("red", "blue") for steps in (2, 3)
+    ]
+    assert found["pixel_steps"] == 2 * (2 + 3) * found["request"]["width_px"] * found["request"]["height_px"]
+    assert asked[0].batch is not None
+    assert [asked[0].batch.requests[index].request.steps for index in asked[0].batch.jobs] == [2, 3, 2, 3]
+    assert len(asked[0].batch.requests) == 2, "jobs that differ in their prompts only take the same time"
+    assert "circle" not in asked[0].model_dump_json()
+    assert await last_sequence(system.bus, JOBS.name) == before
+    made = await client.post("/v1/batches", json=BATCH, headers={"Idempotency-Key": "tried batch"})
+    assert made.status_code == 202, "its key was not used"
+    wrong = BATCH | {"grid": {"steps": [2, 0]}}
+    tried, real = [(await client.post(f"/v1/batches{query}", json=wrong)).json() for query in ("?dry_run=true", "")]
+    assert (tried["code"], tried["errors"]) == (real["code"], real["errors"])
+    random = BATCH | {"samples": 2, "grid": {}}
+    tried = (await client.post("/v1/batches?dry_run=true", json=random)).json()
+    again = BATCH | {"samples": 2, "grid": {}, "template_seed": tried["template_seed"]}
+    assert (await client.post("/v1/batches?dry_run=true", json=again)).json()["chosen"] == tried["chosen"]

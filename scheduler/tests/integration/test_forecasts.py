@@ -1,7 +1,7 @@
 """The scheduler that leads says when jobs will run, of those that wait and of a request that was not made."""
 
 from dreamforge.contracts.events import JobRequested
-from dreamforge.contracts.forecasts import Forecast, ForecastAnswer, ForecastQuestion
+from dreamforge.contracts.forecasts import Forecast, ForecastAnswer, ForecastQuestion, RequestedBatch
 from dreamforge.contracts.log.subjects import FORECASTS
 from dreamforge.contracts.measured_times import MeasuredTimes
 from dreamforge.runtime.testing import eventually
@@ -43,8 +43,13 @@ async def test_the_course_of_a_queue_and_of_a_request_behind_it(forge):
     question = ForecastQuestion(requested=JobRequested(at=now(), tenant="new", request=request(steps=4)))
     third = (await asked(forge, question)).forecast
     assert 80 < third.ends_in_seconds.p50 <= 85
+    forge.schedulers[0][0]._forecasts._preview_from = 0.0
+    batch = RequestedBatch(requests=(question.requested,), jobs=(0, 0))
+    fourth = (await asked(forge, ForecastQuestion(batch=batch))).batch
+    assert (fourth.jobs, fourth.ahead, [each.runner_id for each in fourth.runners]) == (2, 1, ["gpu-1"])
+    assert 120 < fourth.ends_in_seconds.p50 <= 125, "two of 40 s"
     scheduler = forge.schedulers[0][0]
-    assert set(scheduler.snapshot.queue) == {second}, "nothing is left of it"
+    assert set(scheduler.snapshot.queue) == {second}, "nothing is left of them"
 
 
 async def test_what_is_not_known_is_said(forge):

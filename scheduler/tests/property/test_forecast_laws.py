@@ -97,8 +97,10 @@ def test_a_question_about_a_request_that_was_not_made_changes_nothing(events, ro
     snapshot = folded(*events)
     beats = fleet_of(rows, snapshot)
     before = snapshot.queue.turns(), sorted(snapshot.queue), planned(snapshot, *beats)
-    with snapshot.with_job(opened("preview", requested(tenant=tenant), 0)):
-        forecast(snapshot, *beats, until="preview").answer("preview")
+    with snapshot.with_jobs([opened(each, requested(tenant=tenant), 0) for each in ("preview", "preview-2")]):
+        found = forecast(snapshot, *beats, until={"preview", "preview-2"})
+        found.answer("preview")
+        found.answer_of_batch(("preview", "preview-2"))
     assert (snapshot.queue.turns(), sorted(snapshot.queue), planned(snapshot, *beats)) == before
 
 
@@ -154,3 +156,29 @@ def test_a_success_is_compared_with_its_promise_once():
         snapshot.observe("job-01", event, sequence)
     assert snapshot.kept_promises() == [KeptPromise("fast", 10.0, 12.0)]
     assert snapshot.kept_promises() == []
+
+
+def test_a_batch_starts_with_its_first_job_and_ends_with_its_last_wherever_they_run():
+    snapshot = folded(requested(steps=10))
+    jobs = [opened(f"preview-{number}", requested(steps=10), number) for number in range(4)]
+    with snapshot.with_jobs(jobs):
+        ids = tuple(job.job_id for job in jobs)
+        found = forecast(snapshot, runner("fast", FAST), runner("slow", SLOW), until=set(ids))
+        answer, single = found.answer_of_batch(ids), [found.answer(each).forecast for each in ids]
+    assert answer.reason is None
+    assert answer.batch.jobs == sum(each.jobs for each in answer.batch.runners) == 4
+    assert {each.runner_id for each in answer.batch.runners} == {"fast", "slow"}
+    assert answer.batch.starts_in_seconds.p50 == min(each.starts_in_seconds.p50 for each in single)
+    assert answer.batch.ends_in_seconds.p50 == max(each.ends_in_seconds.p50 for each in single)
+    assert answer.batch.ahead == 1
+
+
+def test_what_is_not_known_of_a_batch_is_said_and_the_rest_is_forecast():
+    snapshot = folded()
+    jobs = [opened("known", requested("a"), 1), opened("unknown", requested("c"), 2)]
+    with snapshot.with_jobs(jobs):
+        found = forecast(snapshot, runner("fast", FAST), until={"known", "unknown"})
+        answer, none = found.answer_of_batch(("known", "unknown")), found.answer_of_batch(("unknown",))
+    assert answer.batch.jobs == 1
+    assert answer.reason.startswith("of 1 of 2 jobs: no runner")
+    assert (none.batch, none.reason) == (None, "no runner that is alive can take it")

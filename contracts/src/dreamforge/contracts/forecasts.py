@@ -1,23 +1,40 @@
-"""When and where a job is expected to run: what the gateway asks the scheduler that leads, and its answer."""
+"""When and where jobs are expected to run: what the gateway asks the scheduler that leads, and its answer."""
 
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from dreamforge.contracts.events import EstimateSource, JobRequested
-from dreamforge.contracts.models.descriptor import Value
+from dreamforge.contracts.models.descriptor import Value, is_none
+from dreamforge.contracts.request.batch import BATCH_JOBS_MAX
+
+
+class RequestedBatch(Value):
+    """The jobs of a batch that was not made, without their prompts; those that are alike are written once."""
+
+    requests: tuple[JobRequested, ...] = Field(min_length=1, max_length=BATCH_JOBS_MAX)
+    jobs: tuple[int, ...] = Field(
+        min_length=1, max_length=BATCH_JOBS_MAX, description="of each job, in their order, the index of its request"
+    )
+
+    @model_validator(mode="after")
+    def _every_index_is_a_request(self) -> Self:
+        if not all(0 <= index < len(self.requests) for index in self.jobs):
+            raise ValueError(f"a job names a request that is not there: there are {len(self.requests)}")
+        return self
 
 
 class ForecastQuestion(Value):
-    """About an open job, by its id; or about a request that was not made, without its prompt."""
+    """About an open job, by its id; or about a request or a batch that was not made, without its prompts."""
 
     job_id: str | None = None
     requested: JobRequested | None = None
+    batch: RequestedBatch | None = Field(default=None, exclude_if=is_none)
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.job_id is None) == (self.requested is None):
-            raise ValueError("a question names a job or has a request, and not both")
+    def _one_of_them(self) -> Self:
+        if [self.job_id, self.requested, self.batch].count(None) != 2:
+            raise ValueError("a question names a job, or has a request, or a batch: one of them")
         return self
 
 
@@ -44,8 +61,28 @@ class Forecast(Value):
     idle_ends_in_seconds: float | None = Field(default=None, description="when that one would end it")
 
 
+class RunnerShare(Value):
+    """What one runner is expected to do of a batch."""
+
+    runner_id: str
+    jobs: int = Field(ge=1)
+    ends_in_seconds: SecondsRange = Field(description="the last of them")
+
+
+class BatchForecast(Value):
+    """Where and when the jobs of a batch are expected to start and to end, as those of one job are."""
+
+    jobs: int = Field(ge=1, description="how many of its jobs this is about; fewer than it has: `reason` says why")
+    starts_in_seconds: SecondsRange = Field(description="the first step of the first of them")
+    ends_in_seconds: SecondsRange = Field(description="the last of them")
+    ahead: int = Field(ge=0, description="jobs of others that are expected to start before the first of them")
+    estimate: EstimateSource = Field(description="the least certain of them")
+    runners: tuple[RunnerShare, ...] = Field(min_length=1, description="the runner of most of them first")
+
+
 class ForecastAnswer(Value):
     """A forecast, or why there is none."""
 
     forecast: Forecast | None = None
-    reason: str | None = Field(default=None, description="why there is no forecast")
+    reason: str | None = Field(default=None, description="why there is no forecast, or not of all jobs of a batch")
+    batch: BatchForecast | None = Field(default=None, exclude_if=is_none, description="of a batch that was asked about")

@@ -3,13 +3,13 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import AwareDatetime, ConfigDict, Field, JsonValue
 
 from dreamforge.contracts.access import Scope
 from dreamforge.contracts.audit import AuditEntry
 from dreamforge.contracts.events import Candidate, Decision
 from dreamforge.contracts.fleet import Device, Heartbeat
-from dreamforge.contracts.forecasts import Forecast
+from dreamforge.contracts.forecasts import BatchForecast, Forecast
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, Value
 from dreamforge.contracts.quotas import Quota
@@ -287,6 +287,20 @@ class DryRun(Value):
     pixel_steps: int = Field(ge=0, description="what it would count of the quota of pixel-steps")
     forecast: Forecast | None = Field(description="where and when it would run, if it were submitted now")
     reason: str | None = Field(default=None, description="why there is no forecast")
+
+
+class BatchDryRun(Value):
+    """What a batch would become; nothing of it was kept."""
+
+    jobs: int = Field(ge=1, description="how many it would have")
+    request: RenderRequest = Field(description="of the first job, with every default resolved")
+    chosen: tuple[dict[str, JsonValue], ...] = Field(
+        description="what each job is given by the templates and the grid, in their order"
+    )
+    template_seed: int | None = Field(description="send it with the batch to have the same random prompts; null: none")
+    pixel_steps: int = Field(ge=0, description="what it would count of the quota of pixel-steps")
+    forecast: BatchForecast | None = Field(description="where and when it would run, if it were submitted now")
+    reason: str | None = Field(default=None, description="why there is no forecast, or not of all of its jobs")
 
 
 class JobPage(Value):

@@ -1,7 +1,7 @@
 """Answers the gateway's questions when a job will start and end. Only the scheduler that leads answers."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 
 from loguru import logger
@@ -25,7 +25,7 @@ FRESH_SECONDS = 1.0
 # which nothing is assigned.
 PREVIEW_SHARE = 0.2
 BUSY = "many ask at once: ask again in a second"
-# What a request that was not made is called while it stands in the queue.
+# What requests that were not made are called while they stand in the queue, with their number behind it.
 PREVIEW_ID = "preview"
 
 
@@ -52,15 +52,29 @@ class Forecasts:
 
     def answer(self, question: ForecastQuestion) -> ForecastAnswer:
         """What is expected of the job that is asked about."""
-        if question.requested is None:
-            return self._of_queue().answer(question.job_id or "")
+        if question.job_id is not None:
+            return self._of_queue().answer(question.job_id)
         if (began := clock.monotonic_seconds()) < self._preview_from:
             return ForecastAnswer(reason=BUSY)
-        with self.snapshot.with_job(opened(PREVIEW_ID, question.requested, 0)):
-            answer = self._forecast(until=PREVIEW_ID).answer(PREVIEW_ID)
+        answer = self._preview(question)
         now = clock.monotonic_seconds()
         self._preview_from = now + (now - began) * (1 / PREVIEW_SHARE - 1)
         return answer
+
+    def _preview(self, question: ForecastQuestion) -> ForecastAnswer:
+        """Of a request or a batch that was not made."""
+        if (batch := question.batch) is None:
+            requests = (question.requested,) if question.requested is not None else ()
+        else:
+            requests = tuple(batch.requests[index] for index in batch.jobs)
+        jobs = {
+            job_id: opened(job_id, requested, number)
+            for number, requested in enumerate(requests)
+            for job_id in (f"{PREVIEW_ID}-{number:04}",)
+        }
+        with self.snapshot.with_jobs(jobs.values()):
+            found = self._forecast(until=jobs.keys())
+            return found.answer(*jobs) if batch is None else found.answer_of_batch(tuple(jobs))
 
     async def _answer(self, message: Msg) -> None:
         if not self.decides():
@@ -80,6 +94,6 @@ class Forecasts:
             self._latest, self._made_at = self._forecast(until=None), now
         return self._latest
 
-    def _forecast(self, until: str | None) -> QueueForecast:
+    def _forecast(self, until: Set[str] | None) -> QueueForecast:
         self.index.follow(self.snapshot)
         return QueueForecast.of(self.index, self.snapshot, clock.now(), self.calibration, until)

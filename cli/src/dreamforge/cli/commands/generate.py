@@ -15,7 +15,7 @@ from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.console import Json, emit, err, out, run
 from dreamforge.cli.jobs import request_options
 from dreamforge.cli.jobs.declared_options import FROM_IMAGES, Given, fields_of, uploaded_fields, with_request_options
-from dreamforge.cli.jobs.forecast_text import forecast_text
+from dreamforge.cli.jobs.forecast_text import batch_forecast_text, forecast_text
 from dreamforge.cli.jobs.result import raise_unless_succeeded, watch_and_save
 from dreamforge.contracts.request.parameters import PICTURE
 
@@ -74,6 +74,7 @@ def generate(
       dreamforge generate "a {red|blue} fox" --template --grid steps=10,20 --grid guidance=3,7
       dreamforge jobs watch $(dreamforge generate "a fox" --no-wait)
       dreamforge generate "a fox" --images 8 --dry-run
+      dreamforge generate "a fox" --grid steps=10,20,30 --dry-run
     """
     body = {"prompt": prompt, "priority": priority, **fields_of(given), **request_options.size(size)}
     settings = cli_settings.load()
@@ -83,9 +84,7 @@ def generate(
     if template or axes or samples:
         batch = partial(batch_of, grid=axes, template=template, samples=samples, seed=template_seed)
     if dry_run:
-        if batch is not None:
-            raise typer.BadParameter("a batch has no dry run: try one of its prompts", param_hint="--dry-run")
-        run(_preview(settings, body, given, control_image, json=json))
+        run(_preview(settings, body, given, control_image, batch, json=json))
         return
     run(_generate(settings, body, given, control_image, folder, batch, json=json))
 
@@ -120,13 +119,22 @@ async def _generate(
 
 
 async def _preview(
-    settings: cli_settings.CliSettings, body: JsonObject, given: Given, control_image: list[Path] | None, *, json: bool
+    settings: cli_settings.CliSettings,
+    body: JsonObject,
+    given: Given,
+    control_image: list[Path] | None,
+    batch: Callable[[JsonObject], JsonObject] | None,
+    *,
+    json: bool,
 ) -> None:
     async with GatewayClient(settings) as gateway:
         images = await uploaded_fields(gateway, given)
         images |= await request_options.control(gateway, given["control"], control_image)
         images |= await request_options.image_prompts(gateway, given["image_prompts"])
-        found = await gateway.write("POST", "/v1/jobs?dry_run=true", body | images)
+        if batch is not None:
+            found = await gateway.write("POST", "/v1/batches?dry_run=true", batch(body | images))
+        else:
+            found = await gateway.write("POST", "/v1/jobs?dry_run=true", body | images)
     if json:
         emit(found)
         return
@@ -134,7 +142,12 @@ async def _preview(
     size, images = f"{request['width_px']}x{request['height_px']}", request["images"]
     model = f"{request['model_id']}/{request['preset']}"
     out.print(f"{model}, {size}, {request['steps']} steps, {images} image{'s' if images > 1 else ''}")
-    out.print(forecast_text(found["forecast"]) if found["forecast"] else f"no forecast: {found['reason']}")
+    if batch is not None:
+        out.print(f"the first of {found['jobs']} jobs")
+    if not found["forecast"]:
+        out.print(f"no forecast: {found['reason']}")
+    else:
+        out.print(forecast_text(found["forecast"]) if batch is None else batch_forecast_text(found))
 
 
 async def _generate_batch(gateway: GatewayClient, body: JsonObject, folder: Path | None, *, json: bool) -> None:

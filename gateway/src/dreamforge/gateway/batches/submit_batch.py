@@ -22,6 +22,7 @@ from dreamforge.gateway.batches.template_process import Task, TemplateProcesses
 from dreamforge.gateway.batches.wildcards import read_wildcards
 from dreamforge.gateway.http.errors import InvalidRequest, Violation, pointer
 from dreamforge.gateway.http.problems import problem_of
+from dreamforge.gateway.quotas.tenant_quotas import Admission
 from dreamforge.gateway.submit.accept import SEED_BITS, SubmissionContext, accept, fingerprint, parse, seed_of
 from dreamforge.gateway.submit.capacity import require_fit
 from dreamforge.gateway.submit.submit import SubmissionServices
@@ -73,6 +74,45 @@ async def submit_batch(services: BatchServices, body: bytes, sender: Sender) -> 
     batch_id = ids.batch_id_for(sender.tenant, sender.key)
     if sender.key is not None and (repeat := await _repeat(services, batch_id, body, sender.tenant)) is not None:
         return repeat
+    made = await _expanded(services, body, sender, batch_id)
+    with services.quotas.submission() as admission:
+        commands = await made.admit(admission)
+        outcome = await services.store.request_together(commands, traceparent=sender.traceparent, actor=sender.actor)
+        if outcome.events:
+            admission.recorded(outcome.version)
+    return SubmittedBatch(batch_id, len(commands), outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewedBatch:
+    """The jobs that a batch would have, in their order. `template_seed` is that of its random prompts; None: none."""
+
+    commands: tuple[RequestJob, ...]
+    template_seed: int | None
+
+    @property
+    def pixel_steps(self) -> int:
+        return sum(command.request.pixel_steps for command in self.commands)
+
+    @property
+    def chosen(self) -> tuple[Values, ...]:
+        """What each job is given by the templates and the grid."""
+        return tuple(command.batch.chosen for command in self.commands if command.batch is not None)
+
+
+async def preview_batch(services: BatchServices, body: bytes, sender: Sender) -> PreviewedBatch:
+    """What `submit_batch` would make of a body: checked as that is, quotas too, and neither recorded nor counted.
+
+    Errors: as `submit_batch`, without those of a key.
+    """
+    sender = replace(sender, key=None)
+    made = await _expanded(services, body, sender, ids.batch_id_for(sender.tenant, None))
+    with services.quotas.submission() as admission:
+        return PreviewedBatch(tuple((await made.admit(admission)).values()), made.template_seed)
+
+
+async def _expanded(services: BatchServices, body: bytes, sender: Sender, batch_id: str) -> "_ExpandedBatch":
+    """Errors: InvalidRequest (where in the body), TemplateRefused, BatchTooLarge."""
     submission = parse(body, BatchSubmission)
     submission.check(services.limits)
     given_seed = submission.template_seed
@@ -89,15 +129,32 @@ async def submit_batch(services: BatchServices, body: bytes, sender: Sender) -> 
         )
         for index, each in enumerate(chosen)
     )
-    with services.quotas.submission() as admission:
-        await services.quotas.require_open_job(sender.tenant, admission, len(chosen))
-        commands = await _Maker(services, submission, sender, fingerprint(body)).commands(batch_id, places)
+    maker = _Maker(services, submission, sender, fingerprint(body))
+    return _ExpandedBatch(services, sender, batch_id, places, template_seed, maker)
+
+
+@dataclass(frozen=True, slots=True)
+class _ExpandedBatch:
+    """A batch of which the templates and the grid are expanded, and no job is checked yet."""
+
+    services: BatchServices
+    sender: Sender
+    batch_id: str
+    places: tuple[BatchPlace, ...]
+    template_seed: int | None
+    maker: "_Maker"
+
+    async def admit(self, admission: Admission) -> dict[str, RequestJob]:
+        """The command of each job by its id, if there is room for all.
+
+        Errors: InvalidRequest, QueueFull, QuotaExceeded, DependencyAway.
+        """
+        quotas, tenant = self.services.quotas, self.sender.tenant
+        await quotas.require_open_job(tenant, admission, len(self.places))
+        commands = await self.maker.commands(self.batch_id, self.places)
         work = sum(command.request.pixel_steps for command in commands.values())
-        await services.quotas.require_pixel_steps(sender.tenant, work, admission)
-        outcome = await services.store.request_together(commands, traceparent=sender.traceparent, actor=sender.actor)
-        if outcome.events:
-            admission.recorded(outcome.version)
-    return SubmittedBatch(batch_id, len(chosen), outcome)
+        await quotas.require_pixel_steps(tenant, work, admission)
+        return commands
 
 
 async def _repeat(services: BatchServices, batch_id: str, body: bytes, tenant: str) -> SubmittedBatch | None:

@@ -1,12 +1,13 @@
 """Asks the scheduler when a job will start and end. Whatever goes wrong is an answer: nothing depends on a forecast."""
 
 import asyncio
+from collections.abc import Iterable
 
 from pydantic import ValidationError
 
 from dreamforge.contracts.errors import DependencyAway, EventTooLarge
 from dreamforge.contracts.events import JobRequested
-from dreamforge.contracts.forecasts import ForecastAnswer, ForecastQuestion
+from dreamforge.contracts.forecasts import ForecastAnswer, ForecastQuestion, RequestedBatch
 from dreamforge.contracts.jobs.decisions import RequestJob
 from dreamforge.contracts.log.subjects import FORECASTS
 from dreamforge.runtime.log.bus import Bus
@@ -23,9 +24,25 @@ async def forecast_of_job(bus: Bus, job_id: str) -> ForecastAnswer:
 
 async def forecast_of_request(bus: Bus, command: RequestJob) -> ForecastAnswer:
     """What would be expected of a job, if it were requested now. Its prompt stays here: no time depends on it."""
-    request = command.request.model_copy(update={"prompt": "-", "negative_prompt": ""})
-    requested = JobRequested(at=command.now, tenant=command.tenant, priority=command.priority, request=request)
-    return await _ask(bus, ForecastQuestion(requested=requested))
+    return await _ask(bus, ForecastQuestion(requested=_without_texts(command)))
+
+
+async def forecast_of_batch(bus: Bus, commands: Iterable[RequestJob]) -> ForecastAnswer:
+    """What would be expected of jobs, if they were requested now, as one batch and in this order."""
+    requests: dict[str, JobRequested] = {}
+    jobs, index_of = [], dict[str, int]()
+    for command in commands:
+        requested = _without_texts(command)
+        alike = requested.model_dump_json(exclude={"at"})
+        requests.setdefault(alike, requested)
+        jobs.append(index_of.setdefault(alike, len(index_of)))
+    return await _ask(bus, ForecastQuestion(batch=RequestedBatch(requests=tuple(requests.values()), jobs=tuple(jobs))))
+
+
+def _without_texts(command: RequestJob) -> JobRequested:
+    """What the time of a job depends on."""
+    request = command.request.model_copy(update={"prompt": "-", "negative_prompt": "", "seed": 0})
+    return JobRequested(at=command.now, tenant=command.tenant, priority=command.priority, request=request)
 
 
 async def _ask(bus: Bus, question: ForecastQuestion) -> ForecastAnswer:

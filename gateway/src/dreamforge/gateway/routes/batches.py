@@ -17,6 +17,7 @@ from dreamforge.contracts.models.descriptor import Token
 from dreamforge.contracts.pictures.formats import extension_of
 from dreamforge.contracts.replies import (
     BatchAccepted,
+    BatchDryRun,
     BatchJob,
     BatchLinks,
     BatchPage,
@@ -26,7 +27,7 @@ from dreamforge.contracts.replies import (
     WildcardReply,
 )
 from dreamforge.contracts.stored_objects import object_key
-from dreamforge.gateway.batches.submit_batch import Sender, submit_batch
+from dreamforge.gateway.batches.submit_batch import Sender, preview_batch, submit_batch
 from dreamforge.gateway.batches.wildcards import read_wildcards
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents import route_descriptions as doc
@@ -36,6 +37,7 @@ from dreamforge.gateway.http.middleware import context_of
 from dreamforge.gateway.http.root_path import root_of
 from dreamforge.gateway.http.zip_stream import ZipEntry, ZipResponse
 from dreamforge.gateway.read import batches as read
+from dreamforge.gateway.read.forecasts import forecast_of_batch
 from dreamforge.gateway.routes.common import (
     ConsistentDependencies,
     LastEvent,
@@ -66,6 +68,10 @@ WILDCARD_VALUES_SHOWN = 5
     status_code=202,
     response_model=BatchAccepted,
     responses={
+        200: {
+            "model": BatchDryRun,
+            "description": "With dry_run: what the jobs would be, and when they would end",
+        },
         202: {
             "description": "The jobs of the batch are in the log, all of them, durably",
             "headers": doc.IDS
@@ -85,15 +91,35 @@ WILDCARD_VALUES_SHOWN = 5
         },
     },
 )
-async def submit_jobs(request: Request) -> Response:
+async def submit_jobs(
+    request: Request,
+    dry_run: Annotated[bool, Query(description="check everything, make no job, and say when all would end")] = False,
+) -> Response:
     """Request several jobs as one: prompt templates are expanded, and a grid of parameters is combined with them."""
     dependencies = dependencies_of(request)
     body = await json_body_of(request, dependencies.limits.body_bytes)
     sees, traceparent = identity_of(request).sees, context_of(request).traceparent
     sender = Sender(tenant_of(request), sees, key_of(request), traceparent, actor_of(request))
+    if dry_run:
+        return await _dry_run(dependencies, body, sender)
     made = await submit_batch(dependencies, body, sender)
     replayed = {} if made.outcome.events else {"Idempotent-Replayed": "true"}
     return _accepted(request, made.batch_id, made.jobs, made.outcome.version, replayed)
+
+
+async def _dry_run(dependencies: Dependencies, body: bytes, sender: Sender) -> Response:
+    found = await preview_batch(dependencies, body, sender)
+    answer = await forecast_of_batch(dependencies.log.bus, found.commands)
+    dry_run = BatchDryRun(
+        jobs=len(found.commands),
+        request=found.commands[0].request,
+        chosen=found.chosen,
+        template_seed=found.template_seed,
+        pixel_steps=found.pixel_steps,
+        forecast=answer.batch,
+        reason=answer.reason,
+    )
+    return reply(dry_run)
 
 
 def _accepted(request: Request, batch_id: str, jobs: int, sequence: int, headers: dict[str, str]) -> Response:

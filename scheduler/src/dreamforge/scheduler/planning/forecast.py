@@ -4,7 +4,7 @@ Each job takes the runner that ends it soonest, whether that is free now or not,
 still to come (new jobs, failures, priorities that change) is not foreseen.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import inf, isinf
@@ -14,6 +14,7 @@ from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.forecasts import Forecast, ForecastAnswer, SecondsRange
 from dreamforge.contracts.placement import Models, Needs, least_bytes, tier_on
 from dreamforge.contracts.queue_control import hold_of
+from dreamforge.scheduler.planning.batch_forecast import batch_forecast
 from dreamforge.scheduler.planning.calibration import Calibration
 from dreamforge.scheduler.planning.capacity import FleetCapacity
 from dreamforge.scheduler.planning.fairness import Ageing
@@ -47,13 +48,15 @@ class QueueForecast:
         snapshot: Snapshot,
         now: datetime,
         calibration: Calibration,
-        until: str | None = None,
+        until: Set[str] | None = None,
     ) -> "QueueForecast":
-        """Place jobs until that of this id is placed; None: as many as are looked at."""
+        """Place jobs until all of these are placed; None: as many as are looked at."""
         found = QueueForecast(FleetCapacity(index, snapshot, now), snapshot, now, calibration)
+        missing = len(until) if until is not None else JOBS_MAX
         for place, (job, expected) in zip(range(JOBS_MAX), found._course(), strict=False):
             found.placed[job.job_id] = (expected, place)
-            if job.job_id == until:
+            missing -= until is None or job.job_id in until
+            if not missing:
                 break
         return found
 
@@ -68,6 +71,16 @@ class QueueForecast:
             if not isinf(expected.end_seconds):
                 return ForecastAnswer(forecast=self._of_queued(job, expected, ahead))
         return ForecastAnswer(reason=self._why_none(job))
+
+    def answer_of_batch(self, job_ids: Sequence[str]) -> ForecastAnswer:
+        """What is expected of jobs that were asked about together; of a part of them, with the reason."""
+        answers = [self.answer(job_id) for job_id in job_ids]
+        found = [each.forecast for each in answers if each.forecast is not None]
+        reasons = {each.reason: None for each in answers if each.reason is not None}
+        reason = "; ".join(reasons) or None
+        if found and reason is not None:
+            reason = f"of {len(job_ids) - len(found)} of {len(job_ids)} jobs: {reason}"
+        return ForecastAnswer(batch=batch_forecast(found) if found else None, reason=reason)
 
     def _course(self) -> Iterator[tuple[OpenJob, Expected]]:
         queue, turns = self.snapshot.queue, Turns(self.snapshot.queue, self.snapshot.jobs)

@@ -6,7 +6,7 @@ fold refuses, change nothing but the version of their job, exactly as in EventSt
 
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from operator import itemgetter
@@ -173,13 +173,16 @@ class Snapshot:
         return found
 
     @contextmanager
-    def with_job(self, job: OpenJob) -> Iterator[None]:
-        """As long as this runs there is one more job: to see where it would be. Nothing may be folded meanwhile."""
-        self._put(None, job)
+    def with_jobs(self, jobs: Iterable[OpenJob]) -> Iterator[None]:
+        """As long as this runs there are more jobs: to see where they would be. Nothing may be folded meanwhile."""
+        added = tuple(jobs)
+        for job in added:
+            self._put(None, job)
         try:
             yield
         finally:
-            self.drop(job.job_id)
+            for job in added:
+                self.drop(job.job_id)
 
     def overdue(self, now: datetime) -> list[str]:
         """Jobs that have missed a deadline of their owner."""
