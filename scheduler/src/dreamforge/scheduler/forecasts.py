@@ -63,18 +63,14 @@ class Forecasts:
 
     def _preview(self, question: ForecastQuestion) -> ForecastAnswer:
         """Of a request or a batch that was not made."""
-        if (batch := question.batch) is None:
-            requests = (question.requested,) if question.requested is not None else ()
-        else:
-            requests = tuple(batch.requests[index] for index in batch.jobs)
-        jobs = {
-            job_id: opened(job_id, requested, number)
-            for number, requested in enumerate(requests)
-            for job_id in (f"{PREVIEW_ID}-{number:04}",)
-        }
-        with self.snapshot.with_jobs(jobs.values()):
-            found = self._forecast(until=jobs.keys())
-            return found.answer(*jobs) if batch is None else found.answer_of_batch(tuple(jobs))
+        requests = [question.requested] if question.requested is not None else []
+        if (batch := question.batch) is not None:
+            requests = [batch.requests[index] for index in batch.jobs]
+        jobs = [opened(f"{PREVIEW_ID}-{number:04}", each, 0) for number, each in enumerate(requests)]
+        job_ids = tuple(job.job_id for job in jobs)
+        with self.snapshot.with_jobs(jobs):
+            found = self._forecast(until=set(job_ids))
+            return found.answer(*job_ids) if batch is None else found.answer_of_batch(job_ids)
 
     async def _answer(self, message: Msg) -> None:
         if not self.decides():
