@@ -8,6 +8,8 @@ import pytest
 from psycopg.types.json import Jsonb
 from simulated_system import BODY, Seen, SimulatedSystem, events
 
+from dreamforge.contracts.log.streams import JOBS
+from dreamforge.contracts.tables import CHECKPOINT_CHANNEL
 from dreamforge.gateway.events import tenant_stream
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.runtime.testing import eventually
@@ -122,6 +124,19 @@ async def test_pages_of_events_that_are_not_wanted_are_passed_over_at_once(
     query = {"only": "succeeded,step", "last_event_id": begin}
     async with client.stream("GET", "/v1/events", params=query) as response, asyncio.timeout(HEARTBEAT_SECONDS / 2):
         assert await take(events(response), 3) == [(job_id, "succeeded") for job_id in jobs]
+
+
+async def test_what_was_notified_and_is_not_in_the_tables_yet_is_told_when_it_is(
+    client: httpx.AsyncClient, system: SimulatedSystem, submit: Any
+) -> None:
+    async with client.stream("GET", "/v1/events") as response:
+        first, second = await submit(), await submit()
+        ahead = (await system.store.load(second)).version  # by a database that failed, for one that was behind it
+        await system.sql("SELECT pg_notify(%s, %s)", CHECKPOINT_CHANNEL, f"{JOBS.name} {ahead}")
+        told = events(response)
+        for job_id in (first, second):
+            await projected(system, job_id)
+            assert await take(told, 1) == [(job_id, "requested")]
 
 
 async def test_an_id_of_another_log_begins_now(client: httpx.AsyncClient, system: SimulatedSystem, submit: Any) -> None:

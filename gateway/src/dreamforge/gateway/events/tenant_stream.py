@@ -176,8 +176,7 @@ class TenantStream(Response):
 
     async def _facts(self) -> tuple[list[bytes], bool]:
         """The next page of what the tables have, and whether there may be another; nothing yet where they are away."""
-        reached = self._checkpoints.reached
-        if reached <= self._position.facts:
+        if self._checkpoints.reached <= self._position.facts:
             return [], False
         try:
             statement = queries.events_after(self._wanted.tenant, self._position.facts, self._wanted.types, PAGE_EVENTS)
@@ -186,9 +185,10 @@ class TenantStream(Response):
             logger.warning("the events of tenant {} wait: {}", self._wanted.tenant, error)
             asyncio.get_running_loop().call_later(AWAY_SECONDS, self._subscription.notify)
             return [], False
-        frames = [frame for row in rows for frame in self._fact(row)]
+        frames = [frame for row in rows if row["sequence"] for frame in self._fact(row)]
         more = len(rows) == PAGE_EVENTS
-        if not more:
+        if not more:  # as the same read has it: after a failover the tables may be behind what was notified before
+            reached = max((row["reached"] for row in rows), default=0)
             self._position = replace(self._position, facts=max(reached, self._position.facts))
         return frames, more
 

@@ -106,13 +106,18 @@ def page(
 
 
 def events_after(tenant: str, sequence: int, types: frozenset[str], limit: int) -> Statement:
-    """The events of a tenant's jobs after a sequence, in the order of the log; of these types, where some are named."""
+    """The events of a tenant's jobs after a sequence, in the order of the log; of these types, where some are named.
+
+    Each row has `reached`, the sequence up to which the tables hold the log. Without an event there is one row, of it.
+    """
     shown = and_(jobs.c.tenant == tenant, SHOWN, events.c.sequence > sequence)
     columns = (events.c.sequence, events.c.job_id, events.c.type, events.c.payload)
     found = select(*columns).join(jobs, jobs.c.job_id == events.c.job_id).where(shown)
     if types:
         found = found.where(events.c.type.in_(types))
-    return found.order_by(events.c.sequence).limit(limit)
+    page = found.order_by(events.c.sequence).limit(limit).subquery("page")
+    reached = select(checkpoints.c.sequence.label("reached"), page).select_from(checkpoints)
+    return reached.outerjoin(page, true()).where(checkpoints.c.stream == JOBS.name).order_by(page.c.sequence)
 
 
 def placed_jobs(tenant: str) -> Statement:
