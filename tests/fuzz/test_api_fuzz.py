@@ -17,7 +17,7 @@ from system_testkit.live_stack import live_stack
 
 from dreamforge.runtime.testing.choice import chosen_servers
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
 UNKNOWN_HEADER = "x-schemathesis-unknown-property"
 schema = schema_with(int(os.environ.get("FORGE_TEST_FUZZ_EXAMPLES", "30")), coverage=True)
 

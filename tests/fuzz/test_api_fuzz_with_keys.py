@@ -25,6 +25,7 @@ from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.testing import eventually
 from dreamforge.runtime.testing.choice import chosen_servers
 
+pytestmark = pytest.mark.fault
 PROBLEM_FIELDS = frozenset(("type", "title", "status", "detail", "instance", "code", "request_id", "reason"))
 EXAMPLES = 10  # there are many more without keys (test_api_fuzz.py)
 CHECKS = [
