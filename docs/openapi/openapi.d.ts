@@ -3869,6 +3869,18 @@ export interface components {
              * @default 0.35
              */
             strength?: number;
+            /** Tile Overlap Px */
+            tile_overlap_px?: number | null;
+            /**
+             * Tile Px
+             * @description side of the tiles that are rendered; None: whole
+             */
+            tile_px?: number | null;
+            /**
+             * Tiled Px
+             * @description pixels of all tiles together: what a step costs
+             */
+            tiled_px?: number | null;
             /** Width Px */
             width_px: number;
         };
@@ -3936,6 +3948,18 @@ export interface components {
              * @default null
              */
             strength?: number | null;
+            /**
+             * Overlap of tiles
+             * @description How far tiles are blended, in pixels; default: an eighth of a tile.
+             * @default null
+             */
+            tile_overlap_px?: number | null;
+            /**
+             * Tile
+             * @description Side of the tiles in which a large image is rendered, in the memory of one; default: as a whole.
+             * @default null
+             */
+            tile_px?: number | null;
         };
         /**
          * VramProfile

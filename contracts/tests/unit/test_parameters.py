@@ -14,11 +14,13 @@ from dreamforge.contracts.errors import (
     NotAllowed,
     NotAPipeline,
     OutOfBounds,
+    SizeNotSupported,
     UnknownAsset,
 )
 from dreamforge.contracts.models.descriptor import Kind, ModelDescriptor, Parameters, Preset, VramProfile
 from dreamforge.contracts.models.family_defaults import UPSCALER_PRESET
 from dreamforge.contracts.placement import needs_of, required_bytes
+from dreamforge.contracts.request.batch_key import batch_key
 from dreamforge.contracts.request.completion import least_strength
 from dreamforge.contracts.request.image_size import ImageSizeNeeded
 from dreamforge.contracts.request.limits import Limits
@@ -173,6 +175,27 @@ def test_an_image_is_enlarged_by_the_scale_of_an_upscaler_or_to_the_sides_that_a
         resolve(given("x4", prompt=""), MODELS, Limits())
 
 
+def test_a_second_pass_in_tiles_needs_the_memory_of_one_and_costs_all_of_them() -> None:
+    def tiled(**how: Any) -> RenderRequest:
+        return resolve(given(width_px=256, height_px=192, upscale=UpscaleInput(factor=4, **how)), MODELS, Limits())
+
+    request, whole = tiled(tile_px=512), tiled()
+    assert request.upscale is not None
+    assert (request.upscale.tile_overlap_px, len(request.upscale.tiles)) == (64, 6)
+    assert request.upscale.tiled_px == 6 * 512 * 512
+    assert (needs_of(request).width_px, needs_of(request).height_px) == (512, 512)
+    assert (needs_of(whole).width_px, needs_of(whole).height_px) == (1024, 768)
+    second = 6 * 512 * 512 * request.steps
+    assert request.pixel_steps == 256 * 192 * request.steps + second
+    made = request.steps * 256 * 192 + request.upscale.strength * second
+    assert request.steps_at_full_size == pytest.approx(made / (512 * 512))
+    again = given(width_px=256, height_px=192) | {"upscale": UpscaleInput(**inputs_of(request)["upscale"])}
+    assert resolve(again, MODELS, Limits()) == request
+    assert tiled(tile_px=1024) == whole, "one tile has it all"
+    assert needs_of(tiled(tile_px=64)).width_px == 256, "the first pass is larger than a tile"
+    assert batch_key(request) is None
+
+
 def test_a_second_pass_names_an_upscaler_or_a_method() -> None:
     named = resolve(given(upscale=UpscaleInput(factor=2, model_id="x4")), MODELS, Limits())
     assert named.assets == ("x4",)
@@ -261,6 +284,27 @@ def test_every_default_strength_leaves_a_step_to_make(steps: int) -> None:
             OutOfBounds,
             "upscale/strength",
             "between 0.5 and 1",
+        ),
+        (given(upscale=UpscaleInput(factor=2, tile_px=68)), SizeNotSupported, None, "68x68"),
+        (given(upscale=UpscaleInput(factor=2, tile_px=16)), OutOfBounds, "upscale/tile_px", "between 32 and"),
+        (
+            given(upscale=UpscaleInput(factor=2, tile_px=64, tile_overlap_px=33)),
+            OutOfBounds,
+            "upscale/tile_overlap_px",
+            "between 0 and 32",
+        ),
+        (given(upscale=UpscaleInput(factor=2, tile_overlap_px=8)), FieldNeeded, "upscale/tile_px", "blended"),
+        (
+            given(upscale=UpscaleInput(factor=2, tile_px=64, method="latent")),
+            NotAllowed,
+            "upscale/method (with upscale/tile_px)",
+            "latent",
+        ),
+        (
+            given(upscale=UpscaleInput(factor=2, tile_px=64), seamless="x"),
+            NotAllowed,
+            "seamless (with upscale/tile_px)",
+            "x",
         ),
         (given(upscale=enlarge(4.5)), OutOfBounds, "upscale/factor", "between 1 and 4"),
         (given(upscale=UpscaleInput(factor=2, steps=2000)), OutOfBounds, "upscale/steps", "between 1 and"),

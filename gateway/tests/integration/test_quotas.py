@@ -162,6 +162,13 @@ async def test_the_tables_count_what_a_request_is_said_to_cost(
         RenderRequest(
             **common, width_px=64, height_px=64, steps=5, upscale=Upscale(width_px=96, height_px=96, steps=9)
         ),
+        RenderRequest(
+            **common,
+            width_px=64,
+            height_px=64,
+            steps=5,
+            upscale=Upscale(width_px=128, height_px=128, tile_px=64, tile_overlap_px=8, tiled_px=9 * 64 * 64),
+        ),
     )
     now = clock.now()
     for number, request in enumerate(shapes):

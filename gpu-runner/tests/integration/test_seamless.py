@@ -7,7 +7,8 @@ import pytest
 from runner_testkit.tasks import render_task
 
 from dreamforge.contracts.events import FailureReason
-from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.contracts.request.values import Upscale
+from dreamforge.gpu_runner.protocol.render_task import ModelFiles, RenderTask
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderedImage, RenderFailed
 
 pytestmark = pytest.mark.torch
@@ -65,19 +66,61 @@ def test_what_is_moved_around_comes_out_moved_around(
     import torch
     from diffusers import AutoencoderKL
 
-    from dreamforge.gpu_runner.rendering.features.seamless import _joined
+    from dreamforge.gpu_runner.rendering.features.seamless import joined
 
     vae: Any = AutoencoderKL.from_pretrained(str(folders["stable-diffusion"]), subfolder="vae")  # Any: no types
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
     latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    convolutions = [module for module in vae.modules() if isinstance(module, torch.nn.Conv2d)]
-    with torch.no_grad(), _joined(convolutions, axes):
+    image = torch.rand(1, 3, 8 * factor, 8 * factor, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad(), joined([vae], axes):
+        seen = vae.encode(image).latent_dist.mean
         whole = vae.decode(latents).sample
         for dimension, meets in ((3, along_x), (2, along_y)):
             moved = vae.decode(latents.roll(3, dimension)).sample
             assert torch.allclose(moved, whole.roll(3 * factor, dimension), atol=1e-4) is meets
+            moved = vae.encode(image.roll(3 * factor, dimension)).latent_dist.mean
+            assert torch.allclose(moved, seen.roll(3, dimension), atol=1e-4) is meets, "as an image to start from"
     with torch.no_grad():
         assert not torch.allclose(vae.decode(latents).sample, whole, atol=1e-4)
+
+
+@pytest.mark.parametrize("how", [{}, {"method": "latent_bicubic"}, {"model_id": "x4"}], ids=str)
+def test_an_image_whose_edges_meet_is_enlarged_as_one(
+    folders: dict[str, Path], tmp_path: Path, how: dict[str, Any]
+) -> None:
+    """What a second pass starts from, moved around, is what it starts from of the moved image."""
+    import numpy as np
+    import torch
+    from PIL import Image
+    from runner_testkit.assets import ensure_upscaler
+
+    from dreamforge.gpu_runner.rendering.features.upscale import UpscalePass
+    from dreamforge.gpu_runner.rendering.passes import PassContext
+
+    net = ModelFiles(path=str(ensure_upscaler(tmp_path, 4)), digest="4" * 64)
+    upscale = Upscale(width_px=96, height_px=96, **how)
+    pixels = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    feature, scaled = UpscalePass(torch.device("cpu")), _Scaled()
+
+    def start(axes: str | None, moved: int) -> Any:  # Any: an image, or latents
+        task = task_of(folders, seamless=axes, upscale=upscale).model_copy(update={"assets": {"x4": net}})
+        (second,) = feature.plan(task, ())
+        previous = Image.fromarray(np.roll(pixels, 8 * moved, axis=1))
+        context = PassContext(scaled, task, second, previous, latents.roll(moved, 3))  # type: ignore[arg-type]  # a part of one
+        found = feature.arguments(context, scaled)["image"]  # type: ignore[arg-type]  # as above
+        return found[0].movedim(0, 2).numpy() if "method" in how else np.array(found, dtype=np.float32)
+
+    two_latents, tolerance = (3, 1e-5) if "method" in how else (24, 1.01)  # enlarged, in latents or in pixels
+    for axes, meets in (("x", True), (None, False)):
+        whole = np.roll(start(axes, 0), two_latents, axis=1)
+        assert np.allclose(start(axes, 2), whole, atol=tolerance) is meets
+
+
+class _Scaled:
+    """What enlarging latents asks of a pipeline."""
+
+    vae_scale_factor = 8
 
 
 def test_a_model_without_such_convolutions_refuses(renderer: Any, folders: dict[str, Path]) -> None:

@@ -129,3 +129,73 @@ def test_a_file_that_is_no_upscaler_fails_with_its_reason(renderer: Any, cache: 
     with pytest.raises(RenderFailed, match="is no upscaler") as refused:
         rendered(renderer, enlarging(tmp_path, other, 80, 48))
     assert refused.value.reason is FailureReason.MODEL_BROKEN
+
+
+def in_tiles(renderer: Any, cache: Path, **changes: Any) -> tuple[RenderedImage, list[tuple[int, int]]]:
+    """A picture of 64 x 48 at twice its size in six tiles of 64 pixels, and the steps that were reported."""
+    from runner_testkit.families import ensure_family
+
+    folder, steps = ensure_family(cache, "stable-diffusion"), list[tuple[int, int]]()
+    upscale = Upscale(width_px=128, height_px=96, strength=0.5, tile_px=64, tile_overlap_px=16, tiled_px=6 * 64 * 64)
+    values = {"model_id": folder.name, "model_path": str(folder), "width_px": 64, "height_px": 48, "steps": 2}
+    task = render_task(**values | {"upscale": upscale} | changes)
+    key = ModelKey.of_task(task)
+    if not renderer.is_resident(key):
+        renderer.load(key)
+    image = renderer.render(task, 1, lambda step, of, preview: steps.append((step, of)))
+    return image, steps
+
+
+def pixels_of(image: RenderedImage, width: int) -> Any:
+    """(height, width, 3) of scanlines whose bytes are differences to the pixel before."""
+    rows = np.frombuffer(image.scanlines, dtype=np.uint8).reshape(-1, 1 + 3 * width)[:, 1:]
+    return rows.reshape(-1, width, 3).cumsum(axis=1, dtype=np.uint8)
+
+
+def test_a_second_pass_in_tiles_renders_each_of_them(renderer: Any, cache: Path) -> None:
+    image, steps = in_tiles(renderer, cache)
+    assert steps == [(made, 2 + 6) for made in range(1, 9)]
+    assert image.recipe.model_dump()["upscale"].items() >= {"tile_px": 64, "tile_overlap_px": 16}.items()
+    again, _ = in_tiles(renderer, cache)
+    assert again.scanlines == image.scanlines
+    whole, _ = in_tiles(renderer, cache, upscale=Upscale(width_px=128, height_px=96, strength=0.5))
+    first, _ = in_tiles(renderer, cache, upscale=None)
+    enlarged = np.array(Image.fromarray(pixels_of(first, 64)).resize((128, 96), Image.Resampling.LANCZOS))
+    tiled = pixels_of(image, 128)
+    assert (tiled != pixels_of(whole, 128)).any()
+    for left, upper in ((0, 0), (64, 0), (0, 48), (64, 48)):
+        quarter = (slice(upper, upper + 48), slice(left, left + 64))
+        assert (tiled[quarter] != enlarged[quarter]).mean() > 0.5, "no quarter is as it was enlarged"
+
+
+def test_what_a_mask_protects_is_kept_over_all_tiles(renderer: Any, cache: Path, tmp_path: Path) -> None:
+    mask = Image.new("L", SIZE)
+    mask.paste(255, (0, 0, SIZE[0] // 2, SIZE[1]))
+    mask.save(tmp_path / "mask.png")
+    hole = InputImage(path=str(tmp_path / "mask.png"), sha256="e" * 64)
+    image, _ = in_tiles(renderer, cache, init_image=start(tmp_path), mask_image=hole, resize_mode="stretch")
+    kept = Image.open(tmp_path / "start.png").resize((128, 96), Image.Resampling.LANCZOS)
+    tiled = pixels_of(image, 128)
+    assert (tiled[:, 72:] == np.array(kept)[:, 72:]).all()
+    assert (tiled[:, :56] != np.array(kept)[:, :56]).mean() > 0.5
+
+
+def test_tiles_of_one_image_lie_on_each_other_without_a_seam() -> None:
+    import torch
+
+    from dreamforge.contracts.request.tiles import boxes
+    from dreamforge.gpu_runner.rendering.features.upscale import laid
+    from dreamforge.gpu_runner.rendering.passes import Tile
+
+    image = np.random.default_rng(2).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    found = Image.new("RGB", (56, 40))
+    for number, box in enumerate(boxes(56, 40, 24, 8)):
+        left, upper, right, lower = box
+        part = torch.from_numpy(image[upper:lower, left:right].copy())
+        found = Image.fromarray(laid(part, found, Tile(number, box, (56, 40), 8)).numpy())
+    assert (np.array(found) == image).all()
+    white, grey = Image.new("RGB", (40, 16), "white"), torch.zeros(16, 24, 3, dtype=torch.uint8)
+    row = laid(grey, white, Tile(1, (16, 0, 40, 16), (40, 16), 8))[0, :, 0].tolist()
+    assert row[:16] == [255] * 16
+    assert row[24:] == [0] * 16
+    assert row[16:24] == sorted(row[16:24], reverse=True), "the overlap is a slope"

@@ -6,14 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dreamforge.contracts.request.tiles import spans
+
 SIDES = st.integers(1, 90)
 
 
-@pytest.mark.torch
 @given(st.integers(1, 5_000), st.integers(4, 300), st.integers(0, 3))
 def test_tiles_cover_a_side_and_overlap(length: int, tile: int, overlap: int) -> None:
-    from dreamforge.gpu_runner.rendering.tiling import spans
-
     found = spans(length, tile, overlap)
     assert found[0][0] == 0
     assert found[-1][1] == length

@@ -32,8 +32,9 @@ Models = Mapping[str, ModelDescriptor]
 class Needs:
     """All that placement needs of a request, so that a scheduler need not keep 100,000 prompts.
 
-    The size is the largest that is rendered, which is that of the second pass where there is one. `assets` are LoRAs
-    and ControlNets. Jobs of equal needs fit the same runners, so they are judged once for all.
+    The size is the largest that is rendered at once: that of the second pass where there is one, or of a tile of it.
+    `assets` are LoRAs, ControlNets and the like. Jobs of equal needs fit the same runners, so they are judged once for
+    all.
     """
 
     model_id: str
@@ -60,8 +61,8 @@ class Needs:
 
 def needs_of(request: RenderRequest) -> Needs:
     """What a request needs."""
-    size = request.upscale or request
-    return _needs(request.model_id, size.height_px, size.width_px, request.assets, request.frames or 1)
+    width_px, height_px = request.largest_px
+    return _needs(request.model_id, height_px, width_px, request.assets, request.frames or 1)
 
 
 @lru_cache(maxsize=4096)

@@ -20,10 +20,11 @@ def batch_key(request: RenderRequest) -> str | None:
 
     Alone are those that ask for it (`determinism`, `geometry`), and those about references: of several images, some
     pipelines take a list of references for those of one image. So are those with image prompts, of which pipelines take
-    a list for one image.
+    a list for one image, and those whose second pass is one of tiles.
     """
     asked_alone = request.determinism == "strict" or request.geometry is not None
-    if asked_alone or request.references or request.image_prompts:
+    in_tiles = request.upscale is not None and request.upscale.tile_px is not None
+    if asked_alone or in_tiles or request.references or request.image_prompts:
         return None
     return _hash(request.model_dump_json(exclude=set(MAY_DIFFER)))
 

@@ -19,6 +19,7 @@ from dreamforge.contracts.request.guidance_schedule import GuidanceSchedule
 from dreamforge.contracts.request.image_size import pixels_max, size_of
 from dreamforge.contracts.request.lora_tags import with_tags_escaped, without_lora_tags
 from dreamforge.contracts.request.step_window import window_steps
+from dreamforge.contracts.request.tiles import tiled_px
 from dreamforge.contracts.request.values import (
     OF_BOTH_PASSES,
     STRENGTH_MIN,
@@ -41,6 +42,8 @@ from dreamforge.contracts.request.values import (
 IMAGE_STRENGTH, INPAINT_STRENGTH = 0.8, 1.0
 # Nothing is distorted and nothing is made up; what was recorded before there was a choice is stretched.
 RESIZE_MODE: ResizeMode = "crop"
+# An eighth of a tile: our choice, 128 of 1024 pixels, in which a seam of another colour is a gradient.
+TILE_OVERLAP_PART = 8
 # What most models of video were trained with; presets say their own.
 FRAMES_PER_SECOND = 24
 
@@ -272,13 +275,38 @@ def upscale(value: UpscaleInput | None, draft: Draft) -> Upscale | None:
         require_upscaler("upscale/model_id", value.model_id, draft.models)
         if value.method is not None:
             raise NotAllowed("upscale/method", value.method, value.model_id)
-    how = {"model_id": value.model_id, "method": value.method}
+    how = {"model_id": value.model_id, "method": value.method, **_tiles(value, draft, width_px, height_px)}
     own = _of_second_pass(value, draft)
     steps = own.get("steps", values["steps"])
     share = _strength("upscale/strength", value.strength, UPSCALE_STRENGTH, steps)
     if values["guidance_schedule"] is not None:
         _check_window("guidance_schedule in the second pass", values["guidance_schedule"], int(steps * share))
     return Upscale(width_px=width_px, height_px=height_px, strength=share, factor=value.factor, **how, **own)
+
+
+def _tiles(value: UpscaleInput, draft: Draft, width_px: int, height_px: int) -> dict[str, int]:
+    """How the second pass is cut; nothing where one tile has it all.
+
+    Errors: FieldNeeded for an overlap of no tiles, SizeNotSupported, OutOfBounds, and NotAllowed where what is rendered
+    goes beyond the edge of a tile: enlarged latents, and edges that meet.
+    """
+    tile, multiple = value.tile_px, draft.model.size_multiple_px
+    if tile is None:
+        if value.tile_overlap_px is not None:
+            raise FieldNeeded("upscale/tile_px", because="upscale/tile_overlap_px is how far tiles are blended")
+        return {}
+    if tile % multiple:
+        raise SizeNotSupported(height_px=tile, width_px=tile, multiple_px=multiple)
+    if value.method is not None and value.method.startswith("latent"):
+        raise NotAllowed("upscale/method (with upscale/tile_px)", value.method, draft.model.model_id)
+    if draft.values["seamless"] is not None:
+        raise NotAllowed("seamless (with upscale/tile_px)", draft.values["seamless"], draft.model.model_id)
+    overlap = tile // TILE_OVERLAP_PART if value.tile_overlap_px is None else value.tile_overlap_px
+    within("upscale/tile_overlap_px", overlap, 0, tile // 2)
+    if max(width_px, height_px) <= tile:
+        return {}
+    pixels = tiled_px(width_px, height_px, tile, overlap)
+    return {"tile_px": tile, "tile_overlap_px": overlap, "tiled_px": pixels}
 
 
 def _of_second_pass(value: UpscaleInput, draft: Draft) -> dict[str, Any]:  # Any: values of several types
@@ -339,7 +367,8 @@ def restated_upscale(
     """What to request to get this second pass; requests before 2026-11-25 did not record the factor."""
     if value is None:
         return None
-    own = {name: getattr(value, name) for name in (*OF_BOTH_PASSES, "model_id", "method")}
+    stated = (*OF_BOTH_PASSES, "model_id", "method", "tile_px", "tile_overlap_px")
+    own = {name: getattr(value, name) for name in stated}
     if own["prompt"] is not None:
         own["prompt"] = with_tags_escaped(own["prompt"])
     return UpscaleInput(factor=value.factor or value.width_px / request.width_px, strength=value.strength, **own)

@@ -120,7 +120,8 @@ def _sampler(model: ModelDescriptor) -> Bounds | None:
 
 def _upscale(model: ModelDescriptor) -> Bounds | None:
     most = model.capabilities.upscale_max
-    inside = {"factor": Bounds(1, most), "strength": Bounds(default=UPSCALE_STRENGTH)}
+    tile = Bounds(model.side_px_min, model.side_px_max, multiple=model.size_multiple_px)
+    inside = {"factor": Bounds(1, most), "strength": Bounds(default=UPSCALE_STRENGTH), "tile_px": tile}
     return Bounds(inside=inside) if most > 1 else None
 
 

@@ -1,5 +1,7 @@
 """What a job asks for: the request with every default resolved, and how long its owner waits."""
 
+import math
+
 from pydantic import Field
 
 from dreamforge.contracts.models.descriptor import Mode, Value
@@ -46,9 +48,17 @@ class RenderRequest(RequestParameters):
 
         A geometry is rendered with copies at its other places, and they cost as much.
         """
-        passes = (self,) if self.upscale is None else (self, self.second_pass(self.upscale))
         rendered = self.images * (self.geometry.size if self.geometry else 1) * (self.frames or 1)
-        return rendered * sum(each.steps * each.width_px * each.height_px for each in passes)
+        first = self.steps * self.width_px * self.height_px
+        if self.upscale is None:
+            return rendered * first
+        return rendered * (first + self.second_pass(self.upscale).steps * self.upscale.rendered_px)
+
+    @property
+    def largest_px(self) -> tuple[int, int]:
+        """Width and height of the largest that is rendered at once."""
+        own = self.width_px, self.height_px
+        return own if self.upscale is None else max(self.upscale.run_px, own, key=math.prod)
 
     @property
     def steps_at_full_size(self) -> float:
@@ -56,9 +66,9 @@ class RenderRequest(RequestParameters):
         first = self.steps * self._strength
         if self.upscale is None:
             return first
-        second = self.second_pass(self.upscale)
-        share = self.width_px * self.height_px / (second.width_px * second.height_px)
-        return first * share + second.steps * self.upscale.strength
+        full_px, second = math.prod(self.largest_px), self.second_pass(self.upscale)
+        share, second_share = self.width_px * self.height_px / full_px, self.upscale.rendered_px / full_px
+        return first * share + second.steps * self.upscale.strength * second_share
 
     @property
     def _strength(self) -> float:

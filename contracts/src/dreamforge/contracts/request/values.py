@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from dreamforge.contracts.lists import in_a_list
 from dreamforge.contracts.models.descriptor import SamplerName, Sha256, Token, UpscaleMethod, Value, is_none
 from dreamforge.contracts.request.preprocessing import Preprocessing
+from dreamforge.contracts.request.tiles import Box, boxes
 
 # How brackets in a prompt are read.
 PromptSyntax = Literal["weighted", "plain"]
@@ -239,6 +240,13 @@ class Upscale(Value):
     method: UpscaleMethod | None = Field(
         default=None, exclude_if=is_none, description="how it is enlarged without one; None: lanczos"
     )
+    tile_px: int | None = Field(
+        default=None, ge=SIDE_PX_MIN, exclude_if=is_none, description="side of the tiles that are rendered; None: whole"
+    )
+    tile_overlap_px: int | None = Field(default=None, ge=0, exclude_if=is_none)
+    tiled_px: int | None = Field(
+        default=None, ge=1, exclude_if=is_none, description="pixels of all tiles together: what a step costs"
+    )
     # What follows is None where the second pass has what the first one has.
     seed: Seed | None = Field(
         default=None, exclude_if=is_none, description="of the first image, as that of the request"
@@ -248,6 +256,24 @@ class Upscale(Value):
     sampler: SamplerName | None = Field(default=None, exclude_if=is_none)
     prompt: str | None = Field(default=None, exclude_if=is_none)
     negative_prompt: str | None = Field(default=None, exclude_if=is_none)
+
+    @property
+    def tiles(self) -> tuple[Box, ...]:
+        """What is rendered, tile by tile; empty: the whole image at once."""
+        if self.tile_px is None:
+            return ()
+        return tuple(boxes(self.width_px, self.height_px, self.tile_px, self.tile_overlap_px or 0))
+
+    @property
+    def run_px(self) -> tuple[int, int]:
+        """Width and height of what is rendered at once."""
+        whole = self.width_px, self.height_px
+        return whole if self.tile_px is None else (min(self.tile_px, whole[0]), min(self.tile_px, whole[1]))
+
+    @property
+    def rendered_px(self) -> int:
+        """How many pixels each of its steps renders, over all tiles."""
+        return self.tiled_px or self.width_px * self.height_px
 
 
 # The fields of a second pass that are those of the request where they are left out, and bounded as those.
@@ -287,6 +313,24 @@ class UpscaleInput(Value):
         title="Enlarged by",
         description="How, without an upscaler: pixels (lanczos is the default) or latents.",
         json_schema_extra={"x-widget": "choice"},
+    )
+    tile_px: Annotated[int, Whole] | None = Field(
+        default=None,
+        ge=SIDE_PX_MIN,
+        le=SIDE_PX_MAX,
+        exclude_if=is_none,
+        title="Tile",
+        description="Side of the tiles in which a large image is rendered, in the memory of one; default: as a whole.",
+        json_schema_extra={"x-widget": "number"},
+    )
+    tile_overlap_px: Annotated[int, Whole] | None = Field(
+        default=None,
+        ge=0,
+        le=SIDE_PX_MAX,
+        exclude_if=is_none,
+        title="Overlap of tiles",
+        description="How far tiles are blended, in pixels; default: an eighth of a tile.",
+        json_schema_extra={"x-widget": "number"},
     )
     steps: Annotated[int, Whole] | None = Field(
         default=None,

@@ -145,7 +145,8 @@ def pixel_steps_by_minute(since: datetime, tenants: frozenset[str] | None) -> St
     upscale = jobs.c.request["upscale"]
     steps = _whole(jobs.c.request, "steps")
     first = steps * _whole(jobs.c.request, "width_px") * _whole(jobs.c.request, "height_px")
-    second = func.coalesce(_whole(upscale, "steps"), steps) * _whole(upscale, "width_px") * _whole(upscale, "height_px")
+    second_px = func.coalesce(_whole(upscale, "tiled_px"), _whole(upscale, "width_px") * _whole(upscale, "height_px"))
+    second = func.coalesce(_whole(upscale, "steps"), steps) * second_px
     work = func.coalesce(_whole(jobs.c.request, "images"), 1) * (first + func.coalesce(second, 0))
     minute = cast(func.floor(func.extract("epoch", jobs.c.requested_at) / 60), BigInteger).label("minute")
     counted = select(jobs.c.tenant, minute, func.sum(work).label("number")).where(jobs.c.requested_at > since)

@@ -73,6 +73,8 @@ class UpscaleUsed(Value):
     model_id: str | None = Field(default=None, exclude_if=is_none)
     digest: Sha256 | None = Field(default=None, exclude_if=is_none)
     method: str | None = Field(default=None, exclude_if=is_none)
+    tile_px: int | None = Field(default=None, exclude_if=is_none)
+    tile_overlap_px: int | None = Field(default=None, exclude_if=is_none)
     # What it has otherwise than the first pass.
     seed: Seed | None = Field(default=None, exclude_if=is_none)
     steps: int | None = Field(default=None, exclude_if=is_none)
@@ -188,6 +190,7 @@ def _request_fields(task: RenderTask, seed: int, maps: Sequence[str | None]) -> 
     fields = request.model_dump(exclude=set(NOT_IN_RECIPES))
     if request.upscale is not None:
         fields["upscale"].pop("factor", None)  # how the size was asked for
+        fields["upscale"].pop("tiled_px", None)  # follows from the rest
         fields["upscale"]["seed"] = request.second_seed(seed)
         if request.upscale.model_id is not None:
             fields["upscale"] = _with_digest(task, fields["upscale"])

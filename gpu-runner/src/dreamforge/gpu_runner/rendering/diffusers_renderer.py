@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from dreamforge.contracts.events import FailureReason
+from dreamforge.contracts.request.render_request import SEEDS
 from dreamforge.contracts.request.values import Geometry
 from dreamforge.gpu_runner.machine.memory import system_memory
 from dreamforge.gpu_runner.protocol.memory_rungs import Rung
@@ -24,7 +25,7 @@ from dreamforge.gpu_runner.rendering.feature_list import standard_features
 from dreamforge.gpu_runner.rendering.features.memory_placement import offload_refusals, rung_refusals
 from dreamforge.gpu_runner.rendering.hooks import RenderedPixels, RenderFeature, StepWatcher
 from dreamforge.gpu_runner.rendering.images import as_bytes, as_bytes_of_each, as_bytes_of_frames, as_image
-from dreamforge.gpu_runner.rendering.passes import PassContext
+from dreamforge.gpu_runner.rendering.passes import Pass, PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 from dreamforge.gpu_runner.rendering.pipeline_cache import PipelineCache
 from dreamforge.gpu_runner.rendering.prepared_inputs import map_hashes_of
@@ -239,7 +240,8 @@ class DiffusersRenderer:
                 PassContext(base, task, plan[number], as_image(row.numpy()), counter.latents_of(place))
                 for place, (task, plan, row) in enumerate(zip(tasks, plans, result.rows(), strict=True))
             ]
-            over = self._run(contexts, [_later_seed(*each) for each in zip(tasks, seeds, strict=True)], counter)
+            own = [_later_seed(task, seed, each) for task, seed in zip(tasks, seeds, strict=True)]
+            over = self._run(contexts, own, counter)
             result = _PassResult(result.pixels.then(over.pixels), result.pipeline, result.sampler)
         return result
 
@@ -308,10 +310,11 @@ def _pixels_of_each(images: torch.Tensor) -> RenderedPixels:
     return RenderedPixels(pixels, lost=frozenset(place for place, row in enumerate(pixels) if not bool(row.any())))
 
 
-def _later_seed(task: RenderTask, seed: int) -> int:
-    """The seed of the second pass of an image."""
+def _later_seed(task: RenderTask, seed: int, later: Pass) -> int:
+    """The seed of a later pass of an image; each tile has noise of its own, or a pattern would repeat in all."""
     own = task.request.second_seed(seed)
-    return seed if own is None else own
+    number = 0 if later.tile is None else later.tile.number
+    return ((seed if own is None else own) + number) % SEEDS
 
 
 def _numbers(result: RenderedPixels) -> torch.Tensor:

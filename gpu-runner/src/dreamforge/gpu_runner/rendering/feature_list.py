@@ -36,7 +36,7 @@ def standard_features(device: torch.device, *, optimisations: tuple[str, ...] = 
 
     The order matters in seven places. Around a pass, memory placement is outside of the fallback, which is outside of
     the sampler's errors. What a mask protects is put back outside of the fallback, which judges what was rendered, and
-    latents are filled inside of it, because it may render twice.
+    so is a tile; latents are filled inside of it, because it may render twice.
     Upscaling adds its pass after the initial image has changed the first, and embeddings change the prompts of both.
     Whatever offers prompts in a way of its own stands before `Prompts`, which takes any. A schedule's first scale
     replaces that of `Guidance`. A LoRA is laid over the projections that optimisations have put back before.
@@ -44,6 +44,7 @@ def standard_features(device: torch.device, *, optimisations: tuple[str, ...] = 
     return (
         MemoryPlacement(device),
         InitialImage(),
+        UpscalePass(device),
         Fp32Fallback(),
         LatentFill(),
         Samplers(),
@@ -53,7 +54,6 @@ def standard_features(device: torch.device, *, optimisations: tuple[str, ...] = 
         T2IAdapters(device),
         IpAdapters(device),
         OtherVae(device),
-        UpscalePass(device),
         Embeddings(),
         ClipSkip(),
         PromptWeights(),

@@ -1,6 +1,6 @@
 """One run of a pipeline: from noise, from an image, or into a hole in one. Import this only in the child.
 
-An image takes one pass, and one more where it is upscaled.
+An image takes one pass, and one more where it is upscaled, or one for each tile.
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,20 @@ from PIL.Image import Image
 
 from dreamforge.contracts.models.descriptor import Mode
 from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.contracts.request.tiles import Box
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A part of an image that a pass renders, and what it is a part of."""
+
+    #: Of the tiles of the image, from 0: its noise is another one than that of the others.
+    number: int
+    box: Box
+    image_px: tuple[int, int]
+    overlap_px: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +36,8 @@ class Pass:
     strength: float | None = None
     #: What error messages call it; empty: the first.
     name: str = ""
+    #: Where it renders a part of an image only.
+    tile: Tile | None = None
 
     @property
     def width_px(self) -> int:
@@ -39,6 +53,11 @@ class Pass:
     def size_px(self) -> tuple[int, int]:
         """Width and height."""
         return self.width_px, self.height_px
+
+    @property
+    def image_px(self) -> tuple[int, int]:
+        """Width and height of the image that comes of it."""
+        return self.size_px if self.tile is None else self.tile.image_px
 
     @property
     def steps_made(self) -> int:

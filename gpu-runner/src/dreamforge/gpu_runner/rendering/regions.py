@@ -6,8 +6,10 @@ A box is (left, upper, right, lower), the last two excluded, as Pillow has them;
 import numpy as np
 from numpy.typing import NDArray
 
+from dreamforge.contracts.request.tiles import Box
+
+__all__ = ["Box", "Size"]
 Size = tuple[int, int]
-Box = tuple[int, int, int, int]
 
 
 def region_around(mask: NDArray[np.uint8], padding_px: int, shape: Size) -> Box:

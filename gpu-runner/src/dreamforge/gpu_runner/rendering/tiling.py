@@ -3,37 +3,17 @@
 So an image of any size is enlarged in the memory of one tile. The same image in the same tiles gives the same bytes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 
 from dreamforge.contracts.models.family_defaults import UPSCALER_TILE_PX
-from dreamforge.gpu_runner.rendering.regions import Box
+from dreamforge.contracts.request.tiles import boxes
 
 #: The width in which two tiles are blended, in pixels of the small image: twice what A1111 takes.
 OVERLAP_PX = 16
 #: (1, 3, height, width) in, `scale` times both sides out.
 Enlarge = Callable[[torch.Tensor], torch.Tensor]
-
-
-def spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
-    """Where tiles begin and end along one side: all of one length where they fit, each `overlap` or more over the next.
-
-    >>> spans(10, 4, 1), spans(3, 4, 1)
-    ([(0, 4), (3, 7), (6, 10)], [(0, 3)])
-    """
-    if length <= tile:
-        return [(0, length)]
-    count = -(-(length - overlap) // (tile - overlap))
-    starts = [round(number * (length - tile) / (count - 1)) for number in range(count)]
-    return [(start, start + tile) for start in starts]
-
-
-def boxes(width: int, height: int, tile: int, overlap: int) -> Iterator[Box]:
-    """The tiles of an image, row by row."""
-    for upper, lower in spans(height, tile, overlap):
-        for left, right in spans(width, tile, overlap):
-            yield left, upper, right, lower
 
 
 def enlarged_in_tiles(

@@ -25,7 +25,7 @@ PLAIN = (
 )
 _OF_SECOND_PASS = (
     *("strength", "seed", "steps", "guidance_scale", "sampler", "prompt", "negative_prompt"),
-    *("model_id", "method"),
+    *("model_id", "method", "tile_px", "tile_overlap_px"),
 )
 
 

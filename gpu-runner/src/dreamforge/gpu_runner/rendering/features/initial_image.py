@@ -45,7 +45,7 @@ class InitialImage(RenderFeature):
         rendered = proceed()
         if context.task.request.masked_area is not None or rendered.pixels is None:
             return rendered
-        start = start_of(context.task, context.current.size_px)
+        start = start_of(context.task, context.current.image_px)
         if start is None or start.mask is None:
             return rendered
         return replace(rendered, pixels=pasted(rendered.pixels, start.image, start.mask))

@@ -57,10 +57,10 @@ class Previews(RenderFeature):
         self._side = ThreadPoolExecutor(max_workers=1, thread_name_prefix="preview")
 
     def watch(self, context: PassContext, pipeline: Pipeline) -> StepWatcher | None:
-        """For one pass; None where previews are not wanted or this model's latents cannot be looked at."""
+        """For one pass; None where previews are not wanted, of a tile, and where latents cannot be looked at."""
         every_seconds, current = context.task.preview_seconds, context.current
         vae = pipeline.components.get("vae")
-        if every_seconds is None or not isinstance(vae, torch.nn.Module):
+        if every_seconds is None or current.tile is not None or not isinstance(vae, torch.nn.Module):
             return None
         if vae not in self._projections:
             self._projections[vae] = _fit_or_none(vae, getattr(pipeline, "_execution_device", None))

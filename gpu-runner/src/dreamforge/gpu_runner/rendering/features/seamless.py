@@ -1,11 +1,12 @@
 """Textures whose edges meet: convolutions see the other side of the image. Import this only in the child."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
+from diffusers.models.downsampling import Downsample2D
 from torch.nn import Conv2d
 from torch.nn.functional import conv2d, pad
 
@@ -42,22 +43,38 @@ class SeamlessEdges(RenderFeature):
         if axes is None:
             return proceed()
         parts = [pipeline.components.get(name) for name in PARTS]
-        modules = [module for part in parts if isinstance(part, torch.nn.Module) for module in part.modules()]
-        with _joined([module for module in modules if isinstance(module, Conv2d)], axes):
+        with joined([part for part in parts if isinstance(part, torch.nn.Module)], axes):
             return proceed()
 
 
 @contextmanager
-def _joined(convolutions: list[Conv2d], axes: str) -> Iterator[None]:
+def joined(parts: list[torch.nn.Module], axes: str) -> Iterator[None]:
     """While inside, they pad with the other side along the axes, and with zeros along the others."""
-    changed = [each for each in convolutions if not isinstance(each.padding, str) and any(each.padding)]
-    for convolution in changed:
-        convolution.__dict__[METHOD] = partial(_wrapped, convolution, axes)
+    modules = [module for part in parts for module in part.modules()]
+    changed: dict[Any, Callable[..., torch.Tensor]] = {
+        each: _wrapped
+        for each in modules
+        if isinstance(each, Conv2d) and not isinstance(each.padding, str) and any(each.padding)
+    }
+    # An autoencoder that halves an image has padded it itself, with one line of zeros on the right and one below.
+    changed |= {each.conv: _rewrapped for each in modules if isinstance(each, Downsample2D) and each.padding == 0}
+    for convolution, method in changed.items():
+        convolution.__dict__[METHOD] = partial(method, convolution, axes)
     try:
         yield
     finally:
         for convolution in changed:
             del convolution.__dict__[METHOD]
+
+
+def _rewrapped(convolution: Any, axes: str, image: torch.Tensor, weight: torch.Tensor, bias: Any) -> torch.Tensor:
+    """The same of an image whose last line and column are padding."""
+    image = image.clone()
+    if axes in ("x", "both"):
+        image[..., -1] = image[..., 0]
+    if axes in ("y", "both"):
+        image[..., -1, :] = image[..., 0, :]
+    return conv2d(image, weight, bias, convolution.stride, 0, convolution.dilation, convolution.groups)
 
 
 def _wrapped(convolution: Any, axes: str, image: torch.Tensor, weight: torch.Tensor, bias: Any) -> torch.Tensor:
