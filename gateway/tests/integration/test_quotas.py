@@ -172,7 +172,7 @@ async def test_the_tables_count_what_a_request_is_said_to_cost(
     )
     now = clock.now()
     for number, request in enumerate(shapes):
-        at = now - timedelta(minutes=17 * number)
+        at = now - timedelta(minutes=13 * number)
         await system.insert_job(ids.new_id(), request=request.model_dump(mode="json"), requested_at=at)
     await system.insert_job(ids.new_id(), requested_at=now - timedelta(minutes=62))
     async with running(settings) as (url, _), httpx.AsyncClient(base_url=url, timeout=20) as client:
