@@ -25,6 +25,8 @@ MODELS = {
     each.model_id: each
     for each in (
         model("sd", "stable-diffusion", "pipeline"),
+        model("flux", "flux", "pipeline"),
+        model("redux", "flux", "ip_adapter"),
         model("sd3", "stable-diffusion-3", "pipeline"),
         model("plus", "stable-diffusion", "ip_adapter", 1_000),
         model("xl-plus", "stable-diffusion-xl", "ip_adapter"),
@@ -61,6 +63,7 @@ def test_a_request_with_image_prompts_needs_their_adapters_and_images_once() -> 
         ([{"end": 0.4}], {"init_image": IMAGE, "strength": 0.5}, OutOfBounds, r"image_prompts/0/end \(of 2 steps\)"),
         ([{}] * 5, {}, OutOfBounds, r"image_prompts \(number\)"),
         ([{}], {"model_id": "sd3"}, NotAllowed, "image_prompts"),
+        ([{"model_id": "redux", "end": 0.5}], {"model_id": "flux"}, NotAllowed, "image_prompts/0/end"),
     ],
 )
 def test_an_image_prompt_that_does_not_fit_is_refused_by_its_field(

@@ -5,6 +5,7 @@
 makes the tiny model and a ControlNet for it in FOLDER, with the descriptors by which a runner finds them.
 """
 
+import json
 import shutil
 import sys
 import tempfile
@@ -13,10 +14,11 @@ from typing import Any
 
 import diffusers
 import torch
+from diffusers.pipelines.flux.modeling_flux import ReduxImageEncoder
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, SiglipVisionConfig, SiglipVisionModel
 
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.models.family_defaults import addition_vram_of
@@ -69,6 +71,34 @@ def ensure_ip_adapter(cache_folder: Path, family: str, reads: str = "image") -> 
     return _ensured(
         cache_folder, f"tiny-ip-adapter-{reads}-{family}-v1", lambda folder: _save_ip_adapter(folder, family, reads)
     )
+
+
+def ensure_redux(cache_folder: Path) -> Path:
+    """The folder of a FLUX Redux for the tiny model."""
+    return _ensured(cache_folder, "tiny-redux-v1", _save_redux)
+
+
+def _save_redux(folder: Path) -> None:
+    pipeline: Any = build_family("flux")  # Any: as below
+    settings = {"hidden_size": SEEN_WIDTH, "intermediate_size": 2 * SEEN_WIDTH, "num_hidden_layers": 1}
+    shape = {"num_attention_heads": 2, "image_size": SEEN_PX, "patch_size": SEEN_PX // 2}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(ADAPTER_SEED)
+        encoder = SiglipVisionModel(SiglipVisionConfig(**settings, **shape))
+        words = pipeline.transformer.config.joint_attention_dim
+        embedder: Any = ReduxImageEncoder(redux_dim=SEEN_WIDTH, txt_in_features=words)
+        _disturb(embedder.parameters())
+    encoder.save_pretrained(str(folder / "image_encoder"), safe_serialization=True)
+    embedder.save_pretrained(str(folder / "image_embedder"), safe_serialization=True)
+    parts = {
+        "image_encoder": ["transformers", "SiglipVisionModel"],
+        "image_embedder": ["flux", "ReduxImageEncoder"],
+        "feature_extractor": ["transformers", "SiglipImageProcessor"],
+        "text_encoder": [None, None],
+    }
+    (folder / "feature_extractor").mkdir()
+    (folder / "feature_extractor" / "preprocessor_config.json").write_text("{}")
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "FluxPriorReduxPipeline", **parts}))
 
 
 def ensure_t2i_adapter(cache_folder: Path) -> Path:

@@ -12,6 +12,7 @@ from dreamforge.contracts.request.guidance_schedule import GuidanceSchedule
 from dreamforge.contracts.request.values import ImagePromptUse, Upscale
 from dreamforge.gpu_runner.protocol.render_task import InputImage, ModelFiles
 from dreamforge.gpu_runner.rendering.renderer import RenderFailed
+from dreamforge.runtime.storage.model_inspection import inspect_model
 
 from .test_assets import a_control, a_lora, render
 
@@ -30,9 +31,9 @@ def shown(
     cache: Path, folder: Path, family: str, *, colour: str = "red", reads: str = "image", **settings: float
 ) -> LocalImagePrompt:
     """An IP-Adapter made for a family's tiny model, and a picture of one colour with a corner of another."""
-    from runner_testkit.assets import ensure_ip_adapter
+    from runner_testkit.assets import ensure_ip_adapter, ensure_redux
 
-    adapter = ensure_ip_adapter(cache, family, reads)
+    adapter = ensure_redux(cache) if family == "flux" else ensure_ip_adapter(cache, family, reads)
     picture = Image.new("RGB", (96, 64), colour)
     picture.paste("white", (30, 10, 50, 30))
     picture.save(folder / f"{colour}.png")
@@ -41,7 +42,7 @@ def shown(
     return LocalImagePrompt(use, ModelFiles(path=str(adapter), digest="5" * 64), image)
 
 
-@pytest.mark.parametrize(("family", "reads"), [("stable-diffusion", "image"), ("sdxl", "patches")])
+@pytest.mark.parametrize(("family", "reads"), [("stable-diffusion", "image"), ("sdxl", "patches"), ("flux", "")])
 def test_an_image_prompt_changes_a_picture_and_leaves_the_model_as_it_was(
     renderer: Any, cache: Path, tmp_path: Path, family: str, reads: str
 ) -> None:
@@ -83,10 +84,28 @@ def test_an_image_prompt_works_in_every_mode_and_beside_the_others(renderer: Any
         assert render(renderer, cache, family, image_prompts=(red,), **case) != render(renderer, cache, family, **case)
 
 
+def test_redux_is_read_after_the_words_in_every_mode(renderer: Any, cache: Path, tmp_path: Path) -> None:
+    red, lime = shown(cache, tmp_path, "flux"), shown(cache, tmp_path, "flux", colour="lime")
+    facts = inspect_model(Path(red.files.path))
+    assert (facts.kind, facts.family, len(facts.part_sizes)) == ("ip_adapter", "flux", 2)
+
+    def rendered(*prompts: LocalImagePrompt, **values: Any) -> bytes:
+        return render(renderer, cache, "flux", image_prompts=prompts, **values)
+
+    nothing = shown(cache, tmp_path, "flux", scale=0)
+    assert rendered(nothing) == rendered()
+    assert len({rendered(), rendered(red), rendered(red, lime), rendered(red, prompt="a blue square")}) == 4
+    hole = {"init_image": red.image, "mask_image": lime.image, "strength": 0.5}
+    assert rendered(red, **hole) != rendered(**hole)
+    with pytest.raises(RenderFailed, match="FLUX Redux acts in all steps"):
+        rendered(shown(cache, tmp_path, "flux", end=0.5))
+
+
 def test_an_image_prompt_of_another_base_is_refused_by_name(renderer: Any, cache: Path, tmp_path: Path) -> None:
     for family, other, why in (
         ("sdxl", "stable-diffusion", "tiny-ip-adapter-image-stable-diffusion-v1 does not fit this model"),
-        ("sd3", "sdxl", "StableDiffusion3Pipeline takes no IP-Adapter"),
+        ("flux-kontext", "sdxl", "FluxKontextPipeline takes no IP-Adapter"),
+        ("sdxl", "flux", "StableDiffusionXLPipeline takes no FLUX Redux"),
     ):
         before = render(renderer, cache, family)
         with pytest.raises(RenderFailed, match=why) as refused:

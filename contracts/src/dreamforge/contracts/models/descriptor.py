@@ -215,7 +215,9 @@ FAMILY_PARAMETERS = {
     "stable-diffusion-xl": _UNET.model_copy(update={"clip_skip_max": 10, "prompt_weights": True}),
     "stable-diffusion-3": _FLOW.model_copy(update={"guidance_schedule": True}),
     # Its guidance is distilled into the weights: there is no second, negative pass.
-    "flux": _OWN_SCHEDULE.model_copy(update={"negative_prompt": False, "step_cache": True}),
+    "flux": _OWN_SCHEDULE.model_copy(
+        update={"negative_prompt": False, "step_cache": True, "image_prompts_max": FAMILY_IMAGE_PROMPTS_MAX}
+    ),
     "flux-kontext": _TEXT_ONLY.model_copy(update={"negative_prompt": False, "references_max": 1, "vae": True}),
     # How many images: what the pages of both name.
     "flux-2": _TEXT_ONLY.model_copy(update={"negative_prompt": False, "references_max": 10}),

@@ -190,11 +190,17 @@ def check_control(control: tuple[ControlUse, ...], draft: Draft) -> tuple[Contro
 
 
 def check_image_prompts(uses: tuple[ImagePromptUse, ...], draft: Draft) -> tuple[ImagePromptUse, ...]:
-    """Errors: UnknownAsset, AssetMismatch, and OutOfBounds(image_prompts/i/end) for one that would act in no step."""
+    """Errors: UnknownAsset, AssetMismatch, OutOfBounds(image_prompts/i/end) for one that would act in no step, and
+    NotAllowed where it acts in all of them.
+    """
     for index, use in enumerate(uses):
         field = f"image_prompts/{index}"
         require_asset(f"{field}/model_id", use.model_id, "ip_adapter", draft.model, draft.models)
         _check_window(field, use, _steps_made(draft))
+        if draft.model.family == "flux" and (use.start, use.end) != (0, 1):
+            # Redux is read with the words of the prompt, in every step.
+            name = f"{field}/start" if use.start else f"{field}/end"
+            raise NotAllowed(name, quoted(use.start or use.end), draft.model.model_id)
     return uses
 
 

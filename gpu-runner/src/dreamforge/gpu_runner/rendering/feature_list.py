@@ -20,6 +20,7 @@ from dreamforge.gpu_runner.rendering.features.pipeline_defaults import PipelineD
 from dreamforge.gpu_runner.rendering.features.previews import Previews
 from dreamforge.gpu_runner.rendering.features.prompt_weights import PromptWeights
 from dreamforge.gpu_runner.rendering.features.prompts import Prompts
+from dreamforge.gpu_runner.rendering.features.redux import Redux
 from dreamforge.gpu_runner.rendering.features.references import References
 from dreamforge.gpu_runner.rendering.features.samplers import Samplers
 from dreamforge.gpu_runner.rendering.features.seamless import SeamlessEdges
@@ -57,6 +58,7 @@ def standard_features(device: torch.device, *, optimisations: tuple[str, ...] = 
         Embeddings(),
         ClipSkip(),
         PromptWeights(),
+        Redux(device),
         Prompts(),
         Guidance(),
         ScheduledGuidance(),

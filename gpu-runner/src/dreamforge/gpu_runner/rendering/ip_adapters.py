@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import ref
 
-import numpy as np
 import torch
 from diffusers.models.embeddings import MultiIPAdapterImageProjection
 from PIL import Image
@@ -19,6 +18,7 @@ from safetensors.torch import load_file
 from transformers import CLIPVisionModelWithProjection
 
 from dreamforge.contracts.events import FailureReason
+from dreamforge.gpu_runner.rendering.image_prompts import normalised
 from dreamforge.gpu_runner.rendering.load_report import LoadReport, WeightsWrong, read_part
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderFailed, first_line
 from dreamforge.gpu_runner.rendering.weights import inspected
@@ -52,7 +52,7 @@ class Encoder:
 
         Shapes: the image is a square of `side_px`; (2, 1, width) or (2, 1, patches, width) comes out.
         """
-        pixels = _clip_pixels(image).to(self.model.device, self.model.dtype)
+        pixels = normalised(image, MEAN, STD).to(self.model.device, self.model.dtype)
         if self.reads == "image":
             found = self.model(pixels).image_embeds
             return torch.stack([torch.zeros_like(found), found])
@@ -176,10 +176,3 @@ def _layers(
         message = f"IP-Adapter {names} does not fit this model: {' '.join(str(error).split())[:200]}"
         raise RenderFailed(FailureReason.INVALID_REQUEST, message) from error
     return {name: each for name, each in made.items() if hasattr(each, "to_k_ip")}, projections
-
-
-def _clip_pixels(image: Image.Image) -> torch.Tensor:
-    """(1, 3, height, width) as CLIP reads colours."""
-    pixels = torch.from_numpy(np.array(image, dtype=np.float32) / 255)
-    scaled = (pixels - torch.tensor(MEAN)) / torch.tensor(STD)
-    return scaled.permute(2, 0, 1)[None]

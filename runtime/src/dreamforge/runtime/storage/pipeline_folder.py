@@ -42,8 +42,10 @@ FILES_OF_CLASS: dict[str, tuple[tuple[str, ...], ...]] = {
     "FeatureExtractor": (("preprocessor_config.json",),),
 }
 FILES_OF_TOKENIZER = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",), ("tokenizer.model",))
+#: A pipeline before the pipeline: what it makes of an image stands beside the prompt, as of an IP-Adapter.
+REDUX = "FluxPriorReduxPipeline"
 #: The name of a weight file, by the library of the part's class.
-STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
+STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model", "flux": "diffusion_pytorch_model"}
 #: The first layer of a U-Net: its second axis is the channels that it reads.
 FIRST_LAYER = "conv_in.weight"
 #: What parts of a pipeline and the libraries of their classes are called; diffusers imports the library by its name.
@@ -96,6 +98,9 @@ def inspect_pipeline(folder: Path) -> ModelFacts:
             raise networks[name].refuse(*problem)
     weights = read_weights(folder, networks)
     class_name = str(index.get("_class_name", ""))
+    if class_name == REDUX:
+        files = tuple(sorted((*_files(folder, parts), *weights.files)))
+        return ModelFacts(folder, "ip_adapter", "flux", files, weights.part_sizes, variant=weights.variant or None)
     family, sure = family_of(class_name, configurations)
     check_left_out(folder, family, index)
     modes = modes_of(folder, class_name, configurations, weights.first_layer_channels)

@@ -12,10 +12,11 @@ from dreamforge.contracts.request.step_window import window_steps
 from dreamforge.contracts.request.values import ImagePromptUse
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.rendering.hooks import Keywords, RenderedPixels, RenderFeature, RunPass, StepChange
+from dreamforge.gpu_runner.rendering.image_prompts import adapter_uses
 from dreamforge.gpu_runner.rendering.ip_adapters import FittedAdapters, fitted_adapters
 from dreamforge.gpu_runner.rendering.load_report import report_warnings
 from dreamforge.gpu_runner.rendering.passes import PassContext
-from dreamforge.gpu_runner.rendering.pipeline import INDEX_NAME, Pipeline
+from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 from dreamforge.gpu_runner.rendering.prepared_inputs import square_of
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderFailed, RenderWarning
 from dreamforge.gpu_runner.rendering.text_encoders import call_parameters
@@ -32,7 +33,7 @@ class IpAdapters(RenderFeature):
 
     def warnings(self, pipeline: Pipeline, task: RenderTask) -> tuple[RenderWarning, ...]:
         """What their files hold that no image will show. Errors: RenderFailed."""
-        if not _uses(task) or _unable(pipeline):
+        if not adapter_uses(task) or _unable(pipeline):
             return ()
         fitted = self._fitted_to(pipeline, task)
         said = zip(fitted.keys, fitted.encoders, strict=True)
@@ -40,13 +41,13 @@ class IpAdapters(RenderFeature):
 
     def check(self, pipeline: Pipeline, task: RenderTask) -> None:
         """Errors: RenderFailed(invalid_request) where this pipeline reads no image beside its prompt."""
-        if _uses(task) and _unable(pipeline):
+        if adapter_uses(task) and _unable(pipeline):
             message = f"{type(pipeline).__name__} takes no IP-Adapter"
             raise RenderFailed(FailureReason.INVALID_REQUEST, message)
 
     def run(self, context: PassContext, pipeline: Pipeline, proceed: RunPass) -> RenderedPixels:
         """Around a pass: the U-Net reads images inside."""
-        if not (uses := _uses(context.task)):
+        if not (uses := adapter_uses(context.task)):
             return proceed()
         fitted = self._fitted_to(pipeline, context.task)
         fitted.set_scales(_scales(uses, 0, context.current.steps_made))
@@ -55,7 +56,7 @@ class IpAdapters(RenderFeature):
 
     def arguments(self, context: PassContext, pipeline: Pipeline) -> Keywords:
         """What the adapters read of the images. Errors: RenderFailed(invalid_request) if a file is no image."""
-        if not (uses := _uses(context.task)):
+        if not (uses := adapter_uses(context.task)):
             return {}
         encoders = self._fitted_to(pipeline, context.task).encoders
         squares = (square_of(context.task, use.image, each.side_px) for use, each in zip(uses, encoders, strict=True))
@@ -64,7 +65,7 @@ class IpAdapters(RenderFeature):
 
     def before_step(self, context: PassContext, pipeline: Pipeline) -> StepChange | None:
         """Each acts in its own steps."""
-        if not (uses := _uses(context.task)):
+        if not (uses := adapter_uses(context.task)):
             return None
         fitted = self._fitted_to(pipeline, context.task)
         return lambda step, steps: fitted.set_scales(_scales(uses, step, steps))
@@ -77,18 +78,12 @@ class IpAdapters(RenderFeature):
 
     def _fitted_to(self, pipeline: Pipeline, task: RenderTask) -> FittedAdapters:
         unet = pipeline.components["unet"]
-        files = ((use.model_id, task.assets[use.model_id]) for use in _uses(task))
+        files = ((use.model_id, task.assets[use.model_id]) for use in adapter_uses(task))
         keys = [ModelKey(model_id, Path(each.path), each.digest) for model_id, each in files]
         if self._fitted is None or not self._fitted.fits(keys, unet):
             self.release()
             self._fitted = fitted_adapters(keys, unet, self._device)
         return self._fitted
-
-
-def _uses(task: RenderTask) -> tuple[ImagePromptUse, ...]:
-    """Those by adapters; FLUX Redux is the folder of a pipeline."""
-    uses = task.request.image_prompts
-    return tuple(use for use in uses if not (Path(task.assets[use.model_id].path) / INDEX_NAME).is_file())
 
 
 def _scales(uses: Sequence[ImagePromptUse], step: int, steps: int) -> list[float]:
