@@ -1,7 +1,8 @@
 """The whole system with the synthetic renderer: latency to the start of a job, jobs accepted and completed a second.
 
 Everything is real except the image: HTTP, fsynced log, scheduler, runner and its child, S3, Postgres. For the same
-workload on other queues, in turns with this one on the same disk: `python -m bench.peers`.
+workload on other queues, in turns with this one on the same disk: `python -m bench.peers`. Rates are those of the
+machine and of whatever else runs there; the processor time a job of each process hardly is, so it judges changes.
 
 Usage: python -m bench.pipeline [--jobs 2000] [--rate 20] [--seconds 15] [--distinct] [--json FILE]
 """
@@ -16,12 +17,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from bench.http_connection import HttpConnection
+from bench.processor_time import per_job, processor_times
 from bench.results import Metric, add_json_option, report
 from bench.timing import percentile
 
 from dreamforge.cli.settings import CliSettings
 from dreamforge.cli.stack.local import LocalStack
 from dreamforge.cli.stack.plan import StackOptions
+from dreamforge.cli.stack_record import StackRecord
 from dreamforge.contracts.events import JobStarted, JobSucceeded
 from dreamforge.contracts.log.envelope import unseal
 from dreamforge.contracts.log.subjects import published_by
@@ -137,34 +140,38 @@ def latency(name: str, seconds: list[float]) -> list[Metric]:
 def print_metrics(metrics: list[Metric]) -> None:
     """One line each."""
     for metric in metrics:
-        print(f"{metric.name:<24} {metric.value:>8.1f} {metric.unit}")
+        print(f"{metric.name:<30} {metric.value:>8.1f} {metric.unit}")
 
 
-async def measure(url: str, nats_url: str, arguments: argparse.Namespace) -> list[Metric]:
+async def measure(stack: StackRecord, arguments: argparse.Namespace) -> list[Metric]:
     """Warm up, then latency at a rate, then at full speed.
 
     `start_decided` is the time that JobStarted states, `start` when it is durable and was read from the log, `stored`
-    when the picture is in S3 and JobSucceeded in the log.
+    when the picture is in S3 and JobSucceeded in the log. `processor` is the time at full speed.
     """
-    async with JobTimes.watching(nats_url) as watch:
-        return await _measure(url, watch, arguments)
+    async with JobTimes.watching(stack.settings["FORGE_NATS_URL"]) as watch:
+        return await _measure(stack, watch, arguments)
 
 
-async def _measure(url: str, watch: JobTimes, arguments: argparse.Namespace) -> list[Metric]:
+async def _measure(stack: StackRecord, watch: JobTimes, arguments: argparse.Namespace) -> list[Metric]:
+    url = stack.gateway_url
     distinct: bool = arguments.distinct
     await at_full_speed(url, WARM_UP_JOBS, distinct)
     await watch.until_ended(WARM_UP_JOBS)
     sent = await at_rate(url, arguments.rate, arguments.seconds, distinct)
     done = WARM_UP_JOBS + len(sent)
     await watch.until_ended(done)
+    before = processor_times(stack.processes)
     began, accepted = await at_full_speed(url, arguments.jobs, distinct)
     await watch.until_ended(done + arguments.jobs)
+    spent = per_job(before, processor_times(stack.processes), arguments.jobs)
     return [
         *latency("start_decided", [watch.decided[job] - at for job, at in sent.items()]),
         *latency("start", [watch.started[job] - at for job, at in sent.items()]),
         *latency("stored", [watch.ended[job] - at for job, at in sent.items()]),
         Metric.rate("enqueued", arguments.jobs / (accepted - began), "jobs/s"),
         Metric.rate("completed", arguments.jobs / (max(watch.ended.values()) - began), "jobs/s"),
+        *spent,
     ]
 
 
@@ -176,8 +183,7 @@ async def main(arguments: argparse.Namespace) -> None:
         settings = CliSettings(_env_file=None, state_dir=Path(folder))
         options = StackOptions(gateway_port=free_port(), runners=arguments.runners, renderer="synthetic")
         async with LocalStack(settings, options) as stack:
-            record = stack.record()
-            metrics = await measure(record.gateway_url, record.settings["FORGE_NATS_URL"], arguments)
+            metrics = await measure(stack.record(), arguments)
     print(
         f"synthetic renderer, fsync on, {'a new object each' if arguments.distinct else 'one object'}: latency at"
         f" {arguments.rate:g} jobs/s, rates with {CONNECTIONS} connections"
