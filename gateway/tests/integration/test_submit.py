@@ -8,6 +8,7 @@ from simulated_system import BODY, MODEL, SimulatedSystem
 
 from dreamforge.contracts.events import JobRequested
 from dreamforge.contracts.models.descriptor import Preset
+from dreamforge.contracts.request.limits import Limits
 
 pytestmark = pytest.mark.usefixtures("shared_gateway")
 
@@ -200,3 +201,42 @@ async def test_a_tenant_with_a_full_queue_is_refused_and_others_are_not(client: 
     )
     assert int(refused.headers["retry-after"]) > 0
     assert (await client.post("/v1/jobs", json=BODY, headers={"Forge-Tenant": "modest"})).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("content", "headers"),
+    [
+        (b"", JSON),
+        (b"not JSON", JSON),
+        (b"[]", JSON),
+        (b'{"prompt": 3, "stps": 1}', JSON),
+        (b'{"prompt": "a", "model_id": "no-such-model"}', JSON),
+        (b'{"prompt": "a"}', {"Content-Type": "text/plain"}),
+        (b'{"prompt": "a"}', JSON | {"Forge-Tenant": "a b"}),
+        (b'{"prompt": "a"}', JSON | {"Idempotency-Key": "k" * 256}),
+        (b"x" * (Limits().body_bytes + 1), JSON),
+        (b'{"prompt": "a", "seed": 7}', JSON | {"Idempotency-Key": "answered twice alike"}),
+    ],
+    ids=("empty", "text", "array", "fields", "model", "media", "tenant", "key", "large", "accepted"),
+)
+async def test_with_and_without_the_framework_the_answers_are_alike(
+    client: httpx.AsyncClient, content: bytes, headers: dict[str, str]
+) -> None:
+    if content.endswith(b"7}"):
+        await client.post("/v1/jobs", content=content, headers=headers)  # both below are repeats
+    headers |= {"X-Request-Id": "r", "traceparent": f"00-{'a' * 32}-{'b' * 16}-00"}
+    direct, framework = [
+        await client.post("/v1/jobs", content=content, headers=headers, params=query)
+        for query in (None, {"dry_run": "false"})
+    ]
+    assert (direct.status_code, direct.content) == (framework.status_code, framework.content)
+    differ = ("date", "traceparent")
+    kept = [[pair for pair in each.headers.multi_items() if pair[0] not in differ] for each in (direct, framework)]
+    assert kept[0] == kept[1]
+
+
+async def test_a_submission_is_measured_under_its_route(client: httpx.AsyncClient) -> None:
+    await client.post("/v1/jobs", json=BODY)
+    assert (
+        'forge_http_seconds_count{method="POST",route="/v1/jobs",status="202"}' in (await client.get("/metrics")).text
+    )

@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
@@ -21,6 +22,7 @@ from dreamforge.gateway.facades.mcp import endpoint as mcp
 from dreamforge.gateway.facades.openai import routes as openai
 from dreamforge.gateway.http import exception_handlers
 from dreamforge.gateway.http.authentication import Authentication, NoAuthentication
+from dreamforge.gateway.http.direct_route import DirectRoute
 from dreamforge.gateway.http.middleware import RefusesAmbiguous, RequestMiddleware
 from dreamforge.gateway.http.origin import OriginCheck, OriginPolicy
 from dreamforge.gateway.routes import (
@@ -87,7 +89,7 @@ def application(dependencies: Dependencies) -> ASGIApp:
     origins = parts_of(dependencies.settings.gateway_origins)
     policy = OriginPolicy.of(parts_of(dependencies.settings.gateway_hosts), origins)
     open_to_all = dependencies.settings.gateway_auth == "none"
-    routes = RefusesAmbiguous(app)
+    routes = RefusesAmbiguous(_submissions_directly(app, root_path))
     authenticated = (
         NoAuthentication(routes)
         if open_to_all
@@ -96,6 +98,13 @@ def application(dependencies: Dependencies) -> ASGIApp:
     return RequestMiddleware(
         OriginCheck(_readable_from(authenticated, origins), policy), root_path=root_path, error_shapes=ERROR_SHAPES
     )
+
+
+def _submissions_directly(app: FastAPI, root_path: str) -> ASGIApp:
+    """The one route whose rate bounds that of the whole system: half of its time was the framework's dispatch."""
+    routes = (route for route in jobs.router.routes if isinstance(route, APIRoute))
+    route = next(route for route in routes if route.endpoint is jobs.submit_job)
+    return DirectRoute(app, route, jobs.submit_job_directly, root_path)
 
 
 def _readable_from(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:

@@ -25,6 +25,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _bug)
 
 
+async def answer(request: Request, error: ForgeError | HTTPException) -> Response:
+    """What the framework answers, once they are installed, where a route raises this."""
+    return await (_forge_error if isinstance(error, ForgeError) else _http_error)(request, error)
+
+
 def respond(request: Request, problem: Problem) -> Response:
     """A problem document as a response, or the error of the interface that was used."""
     body, media_type = encoded(problem, request.scope)
