@@ -31,7 +31,6 @@ from dreamforge.contracts.tables import CHECKPOINT_CHANNEL, jobs
 from dreamforge.gateway.read import queries
 from dreamforge.gateway.read.database import Database
 from dreamforge.migrations import upgrade
-from dreamforge.projector.gc_tuning import infrequent_gc
 from dreamforge.projector.main import SERVICE
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.runtime.embedded import NatsServer, PostgresServer
@@ -40,6 +39,7 @@ from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.streams import ensure_streams
 from dreamforge.runtime.service import shell
+from dreamforge.runtime.service.gc_tuning import infrequent_gc
 from dreamforge.runtime.service.telemetry import configure_logging
 
 MILLION = 1_000_000

@@ -35,7 +35,6 @@ from dreamforge.contracts.log.envelope import Envelope, seal
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.contracts.tables import CHECKPOINT_CHANNEL
 from dreamforge.migrations import upgrade
-from dreamforge.projector.gc_tuning import infrequent_gc
 from dreamforge.projector.main import SERVICE
 from dreamforge.projector.maintenance.rebuild import rebuild
 from dreamforge.projector.settings import ProjectorSettings
@@ -46,6 +45,7 @@ from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import last_sequence
 from dreamforge.runtime.log.streams import ensure_streams
 from dreamforge.runtime.service import shell
+from dreamforge.runtime.service.gc_tuning import infrequent_gc
 from dreamforge.runtime.testing import eventually
 
 TABLES = ("jobs", "attempts", "artifacts", "events")

@@ -9,7 +9,6 @@ from dreamforge import migrations
 from dreamforge.contracts.log.permissions import PROJECTOR
 from dreamforge.contracts.log.streams import ADVISORIES, PARKED, PARKING, REREADING
 from dreamforge.projector.consumers import consume, park_undeliverable, retry_parked
-from dreamforge.projector.gc_tuning import infrequent_gc
 from dreamforge.projector.maintenance.artifact_collector import collect_periodically
 from dreamforge.projector.maintenance.eraser import erase_periodically
 from dreamforge.projector.parking import park_on_bus
@@ -21,6 +20,7 @@ from dreamforge.runtime.log.fill import keep_observing
 from dreamforge.runtime.log.probe import LogProbe
 from dreamforge.runtime.log.streams import open_log
 from dreamforge.runtime.service import retry, shell
+from dreamforge.runtime.service.gc_tuning import BATCH_ALLOCATIONS
 from dreamforge.runtime.service.lifetime import Lifetime
 from dreamforge.runtime.storage.job_archive import archive_reader
 from dreamforge.runtime.storage.postgres import require_fit
@@ -59,11 +59,14 @@ async def start(settings: ProjectorSettings, lifetime: Lifetime) -> None:
 
 
 SERVICE = shell.Service(
-    "projector", ProjectorSettings, start, {"nats": "not connected", "postgres": "not connected yet"}
+    "projector",
+    ProjectorSettings,
+    start,
+    {"nats": "not connected", "postgres": "not connected yet"},
+    allocations=BATCH_ALLOCATIONS,
 )
 
 
 def main() -> None:
     """The body of `python -m dreamforge.projector`."""
-    with infrequent_gc():
-        shell.main(SERVICE)
+    shell.main(SERVICE)

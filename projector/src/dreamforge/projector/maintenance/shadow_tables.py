@@ -11,7 +11,6 @@ from psycopg import sql
 from dreamforge import migrations
 from dreamforge.contracts.errors import Conflict
 from dreamforge.contracts.log.streams import STEPS
-from dreamforge.projector.gc_tuning import infrequent_gc
 from dreamforge.projector.parking import park_nothing
 from dreamforge.projector.writing.ddl import create_indexes, create_tables
 from dreamforge.projector.writing.folds import Fold, all_folds
@@ -22,6 +21,7 @@ from dreamforge.runtime.log.archived import NO_ARCHIVE, ArchiveReader
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.log.identity import stream_place
+from dreamforge.runtime.service.gc_tuning import infrequent_gc
 from dreamforge.runtime.service.tasks import run_all, run_until_first
 from dreamforge.runtime.storage.job_archive import whole_objects
 from dreamforge.runtime.storage.settings import StorageSettings

@@ -14,6 +14,7 @@ from loguru import logger
 from dreamforge.contracts.errors import BrokerUnfit, ForgeError
 from dreamforge.runtime.sandbox.privileges import refuse_inspection
 from dreamforge.runtime.service import tracing
+from dreamforge.runtime.service.gc_tuning import SERVICE_ALLOCATIONS, gc_of_a_service
 from dreamforge.runtime.service.health import Check, HealthServer, not_ready
 from dreamforge.runtime.service.lifetime import Lifetime
 from dreamforge.runtime.service.settings import EXIT_SETTINGS, CommonSettings, InvalidSettings, load
@@ -34,13 +35,14 @@ class Service(Generic[S]):
 
     `start(settings, lifetime)` brings it up; it may wait for its dependencies as long as it takes. `not_ready` names
     the readiness checks, each with what is missing until `start` sets it; None: the service answers /healthz,
-    /readyz and /metrics on its own port.
+    /readyz and /metrics on its own port. `allocations`: of new containers, between two searches for cycles.
     """
 
     name: str
     settings: type[S]
     start: Callable[[S, Lifetime], Coroutine[Any, Any, None]]  # Any: as asyncio declares
     not_ready: Mapping[str, str] | None = None
+    allocations: int = SERVICE_ALLOCATIONS
 
 
 async def serve(service: Service[S], settings: S, stop: asyncio.Event) -> None:
@@ -67,6 +69,7 @@ def main(service: Service[S]) -> None:
     configure_logging(service.name, level=settings.log_level, as_json=settings.log_json)
     try:
         with (
+            gc_of_a_service(service.allocations),
             tracing.exporting(service.name, settings.traces_sampled),
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
