@@ -2810,6 +2810,11 @@ export interface components {
          */
         Preset: {
             /**
+             * Card Gb
+             * @description for cards of so many gigabytes (10**9 bytes) and more
+             */
+            card_gb?: number | null;
+            /**
              * Determinism
              * @description strict: its images are rendered alone; None: batched
              */

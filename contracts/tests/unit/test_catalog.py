@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from dreamforge.contracts.models.descriptor import VramProfile
+from dreamforge.contracts.card_presets import GIGABYTE, has_card_presets, preset_for
+from dreamforge.contracts.models.descriptor import FAMILY_PARAMETERS, VramProfile
 from dreamforge.contracts.models.descriptor_file import (
     FAMILIES,
     CatalogEntry,
@@ -16,8 +17,11 @@ from dreamforge.contracts.models.descriptor_file import (
 )
 from dreamforge.contracts.models.family_defaults import FAMILY_DEFAULTS, preset_of, vram_of
 from dreamforge.contracts.models.model_files import PickleRefused, is_pickle
+from dreamforge.contracts.placement import Needs, tier_for
 
 SHIPPED = sorted((Path(__file__).parents[3] / "models").glob("*.yaml"))
+#: Sizes that graphics cards are sold in, from the smallest that these models are of any use on.
+CARDS_GB = (8, 12, 16, 24, 48, 80)
 PROFILE = {"resident_bytes": 1, "denoise_bytes_per_latent": 1, "decode_bytes_per_px": 1}
 PRESET = {"name": "standard", "width_px": 64, "height_px": 64, "steps": 4, "guidance_scale": 1}
 FILE = {"path": "unet/model.safetensors", "size_bytes": 3, "sha256": "a" * 64}
@@ -53,6 +57,26 @@ def test_what_is_assumed_of_a_family_is_what_its_shipped_model_says(name: str) -
     assert known.side_px_max == entry.side_px_max
 
 
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_the_preset_of_a_card_fits_into_it(file: Path) -> None:
+    model = parse_entry(yaml.safe_load(file.read_text()), file.name).describe("0" * 64)
+    for card_gb in CARDS_GB if has_card_presets(model) else ():
+        preset = preset_for(model, card_gb * GIGABYTE)
+        needs = Needs(model.model_id, preset.height_px, preset.width_px, frames=preset.frames or 1)
+        tier = tier_for(needs, {model.model_id: model}, card_gb * GIGABYTE * 19 // 20)
+        assert tier is not None, f"{preset.name} does not fit into {card_gb} GB, of which a display takes some"
+        assert (preset.frames or 0) % FAMILY_PARAMETERS[model.family].frames_step == 1
+
+
+@pytest.mark.parametrize("family", ["wan", "wan-i2v", "wan-ti2v", "ltx"])
+def test_every_family_of_videos_has_a_descriptor_with_its_familys_memory(family: str) -> None:
+    entries = [parse_entry(yaml.safe_load(file.read_text()), file.name) for file in SHIPPED]
+    for entry in (of_family := [each for each in entries if each.family == family]):
+        assert entry.vram == vram_of(family, entry.vram.resident_bytes if entry.vram else 0)
+        assert {each.card_gb is not None for each in entry.presets} == {True}
+    assert of_family
+
+
 def test_a_file_that_leaves_its_files_open_is_not_pinned() -> None:
     assert not parse_entry(described(), "m.yaml").pinned
     assert parse_entry(described(source={"kind": "folder", "location": "m", "files": [FILE]}), "m.yaml").pinned
@@ -77,6 +101,8 @@ def test_a_description_has_every_field_of_the_descriptor() -> None:
         ({"colour": "red"}, "colour"),
         ({"vram": PROFILE | {"resident_bytes": -1}}, "vram.resident_bytes"),
         ({"presets": [PRESET | {"width_px": 60}]}, "presets.0.width_px"),
+        ({"presets": [PRESET | {"card_gb": 8}, PRESET]}, "presets.1.card_gb"),
+        ({"presets": [PRESET | {"card_gb": 24}, PRESET | {"card_gb": 8}]}, "presets"),
         ({"side_px_min": 256, "side_px_max": 128}, "side_px_max"),
         ({"source": {"kind": "torrent", "location": "m"}}, "source.kind"),
         ({"source": {"kind": "hub", "location": "m", "files": [FILE | {"path": "../x"}]}}, "source.files.0.path"),

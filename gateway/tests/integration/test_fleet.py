@@ -5,7 +5,8 @@ from typing import Any
 import httpx
 from simulated_system import DECISION, MODEL, SimulatedSystem, beat, heartbeat
 
-from dreamforge.contracts.events import Candidate, Decision
+from dreamforge.contracts.events import Candidate, Decision, JobRequested
+from dreamforge.contracts.fleet import Device, Heartbeat
 from dreamforge.contracts.models.descriptor import Tier, VramProfile
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.testing import eventually
@@ -111,6 +112,38 @@ async def test_presets_say_where_they_fit_in_which_tier_and_why_not(
     assert "does not have model 'tiered'" in found["without"]["refused"]
     plain = (await client.get("/v1/presets", params={"model_id": "m"})).json()["presets"][0]["runners"]
     assert next(each for each in plain if each["runner_id"] == "middle")["refused"].startswith("too small")
+
+
+async def test_the_default_preset_is_that_of_the_largest_card_that_has_the_model(
+    client: httpx.AsyncClient, system: SimulatedSystem
+) -> None:
+    small, large = (
+        preset.model_copy(update={"card_gb": gb}) for preset, gb in zip(MODEL.presets, (8, 24), strict=True)
+    )
+    await system.register(MODEL.model_copy(update={"model_id": "film", "presets": (small, large)}))
+
+    async def default(asked: str = "film") -> list[str]:
+        presets = (await client.get("/v1/presets", params={"model_id": asked})).json()["presets"]
+        return [each["preset"]["name"] for each in presets if each["default"]]
+
+    def on_card(runner_id: str, gib: int, kind: str = "cuda") -> Heartbeat:
+        device = Device(kind=kind, name="test", total_bytes=gib * 2**30)
+        beat_of = heartbeat(runner_id, models=("m", "film"))
+        return beat_of.model_copy(update={"device": device})
+
+    await eventually(default, until=lambda names: names == ["small"])
+    await beat(system, client, on_card("cpu", 256, "cpu"), on_card("desk", 12))
+    assert await default() == ["small"], "memory of a CPU is no card"
+    await beat(system, client, on_card("rack", 24))
+    assert await eventually(default, until=lambda names: names == ["wide"]) == ["wide"]
+    assert await default("m") == [MODEL.presets[0].name]
+    job = (await client.post("/v1/jobs", json={"prompt": "a", "model_id": "film"})).json()
+    requested = (await system.store.load(job["job_id"])).history[0].event
+    assert isinstance(requested, JobRequested)
+    assert requested.request.preset == "wide", "recorded, so that a card that leaves changes nothing"
+    models = (await client.get("/v1/models")).json()["models"]
+    schema = next(each for each in models if each["descriptor"]["model_id"] == "film")["parameters"]
+    assert schema["properties"]["preset"]["default"] == "wide"
 
 
 async def test_a_runner_that_fell_silent_stays_listed_without_a_heartbeat(

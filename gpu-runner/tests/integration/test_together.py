@@ -1,5 +1,6 @@
 """Images in one run: each as it is alone, but for the last bits, and the same bytes whatever is beside it."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,24 +81,31 @@ def an_upload(folder: Path, name: str, level: int) -> InputImage:
     return InputImage(path=str(folder / name), sha256=sha256_of((folder / name).read_bytes()))
 
 
+def follow(net: Path, image: InputImage) -> LocalControl:
+    use = ControlUse(model_id=net.name, image=image.sha256)
+    return LocalControl(use, ModelFiles(path=str(net), digest="3" * 64), image)
+
+
 def ways(cache: Path, folder: Path, family: str) -> dict[str, dict[str, Any]]:
     """Requests of more than a prompt, each with all that its family can do."""
-    from runner_testkit.assets import ensure_controlnet, ensure_lora
+    from runner_testkit.assets import ensure_controlnet, ensure_lora, ensure_t2i_adapter
 
     start, mask = an_upload(folder, "start.png", 90), an_upload(folder, "mask.png", 255)
     lora = ensure_lora(cache, family)
     over: dict[str, Any] = {"init_image": start, "strength": 0.6}
-    net = ensure_controlnet(cache, family) if family in ("stable-diffusion", "sdxl") else None
-    use = net and LocalControl(
-        ControlUse(model_id=net.name, image=mask.sha256), ModelFiles(path=str(net), digest="3" * 64), mask
+    has_nets = family in ("stable-diffusion", "sdxl")
+    net, adapter = (
+        follow(ensure(), mask) if has_nets else None
+        for ensure in (partial(ensure_controlnet, cache, family), partial(ensure_t2i_adapter, cache))
     )
     masked = over | {"mask_image": mask, "mask_fill": "noise"}
     return {
         "over": over,
         "masked": masked,
         "lora": {"loras": (LocalLora(LoraUse(model_id=lora.name), ModelFiles(path=str(lora), digest="1" * 64)),)},
-        "control": {"control": use},
-        "controls": masked | {"control": (use, use)},
+        "control": {"control": net},
+        "controls": masked | {"control": (net, net)},
+        "adapter": over | {"control": (net, adapter)},
         "upscale": over | {"upscale": Upscale(width_px=128, height_px=128, strength=0.5)},
         "latent": {"upscale": Upscale(width_px=128, height_px=128, strength=0.5, method="latent")},
     }
@@ -124,7 +132,7 @@ def test_an_image_is_its_own_whatever_is_rendered_with_it(renderer: Any, cache: 
 @pytest.mark.parametrize(
     ("family", "way"),
     [
-        *(("stable-diffusion", way) for way in ("masked", "controls", "latent")),
+        *(("stable-diffusion", way) for way in ("masked", "controls", "adapter", "latent")),
         *(("sdxl", way) for way in ("control", "lora", "upscale")),
         *(("sd3", "over"), ("flux", "masked"), ("flux", "upscale")),
     ],

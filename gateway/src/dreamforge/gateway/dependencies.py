@@ -33,6 +33,7 @@ from dreamforge.gateway.read.stripped_images import StrippedImages
 from dreamforge.gateway.read.thumbnails import Thumbnails
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.gateway.submit.body import submission_for
+from dreamforge.gateway.submit.card_presets import CardPresets
 from dreamforge.gateway.submit.uploads import Uploads
 from dreamforge.gateway.webhooks.deliverer import Deliverer
 from dreamforge.gateway.webhooks.sender import Sender
@@ -122,6 +123,7 @@ class Dependencies:
         self._tenants_of_jobs: dict[str, str] = {}
         self.audit = Audit(self._source)
         self._log: Log | None = None
+        self._card_presets = CardPresets()
         checks: dict[str, Check] = {
             "nats": self._check_nats,
             "postgres": self._check_postgres,
@@ -148,11 +150,14 @@ class Dependencies:
         return self.log.store
 
     def models(self) -> Mapping[str, ModelDescriptor]:
-        """The registered models. Errors: DependencyAway until the registry was read once."""
+        """The registered models, their default presets for the cards of live runners.
+
+        Errors: DependencyAway until the registry was read once, and the heartbeats where a preset is for a card.
+        """
         view = self.log.models
         if not view.ready.is_set():
             raise DependencyAway(dependency="nats", reason="the registry of models has not been read yet")
-        return view.models
+        return self._card_presets.of(view.models, self.heartbeats)
 
     def heartbeats(self) -> Mapping[str, Heartbeat]:
         """The heartbeats of live runners. Errors: DependencyAway until they were read once."""

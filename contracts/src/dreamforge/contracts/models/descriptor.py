@@ -107,6 +107,9 @@ class Preset(Value):
     determinism: Literal["strict", "batched"] | None = Field(
         default=None, exclude_if=is_none, description="strict: its images are rendered alone; None: batched"
     )
+    card_gb: int | None = Field(
+        default=None, ge=1, exclude_if=is_none, description="for cards of so many gigabytes (10**9 bytes) and more"
+    )
 
 
 class Tier(Value):

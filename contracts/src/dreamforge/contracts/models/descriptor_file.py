@@ -151,5 +151,21 @@ def _check_side(entry: CatalogEntry, file: str) -> None:
             if not low <= side <= high or side % entry.size_multiple_px:
                 right = f"a multiple of {entry.size_multiple_px} between {low} and {high}"
                 wrong.append((f"presets.{number}.{name}", f"is {side}, but must be {right}"))
+    wrong += _wrong_cards(entry)
     if wrong:
         raise DescriptorInvalid(file, tuple(wrong))
+
+
+def _wrong_cards(entry: CatalogEntry) -> list[tuple[str, str]]:
+    """Presets are for cards all or none, the smallest card first: the first is the default where no card is known."""
+    cards = [each.card_gb for each in entry.presets]
+    if cards == [None] * len(cards):
+        return []
+    if None in cards:
+        return [(f"presets.{cards.index(None)}.card_gb", "is missing: other presets are for cards of their sizes")]
+    named = [each for each in cards if each is not None]
+    if named != sorted(set(named)):
+        return [
+            ("presets", f"are for cards of {', '.join(map(str, named))} GB, but must be in rising order, each once")
+        ]
+    return []
