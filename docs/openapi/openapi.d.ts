@@ -3172,7 +3172,7 @@ export interface components {
             negative_prompt?: string;
             /**
              * Optimisations
-             * @description Faster, with the same picture to within a level or two: channels_last, fused_projections, attention_cudnn, attention_efficient, attention_flash, with commas between them, or none. Default: the preset's, or the runner's; of a strict render: none.
+             * @description Faster, with the same picture to within a level or two: channels_last, fused_projections, attention_cudnn, attention_efficient, attention_flash, compiled_blocks, with commas between them, or none. Default: the preset's, or the runner's; of a strict render: none.
              */
             optimisations?: string | null;
             /**
@@ -3558,7 +3558,7 @@ export interface components {
             negative_prompt?: string;
             /**
              * Optimisations
-             * @description Faster, with the same picture to within a level or two: channels_last, fused_projections, attention_cudnn, attention_efficient, attention_flash, with commas between them, or none. Default: the preset's, or the runner's; of a strict render: none.
+             * @description Faster, with the same picture to within a level or two: channels_last, fused_projections, attention_cudnn, attention_efficient, attention_flash, compiled_blocks, with commas between them, or none. Default: the preset's, or the runner's; of a strict render: none.
              * @default null
              */
             optimisations?: string | null;

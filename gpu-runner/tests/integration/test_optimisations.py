@@ -18,14 +18,22 @@ LEVELS_MAX = 2
 
 
 @pytest.fixture(scope="module")
-def renderer() -> Any:  # Any: see below
+def compiler() -> Any:  # Any: its module imports torch
+    """torch takes the code of blocks apart, as always, and then calls its own operators instead of compiling them."""
+    from dreamforge.gpu_runner.rendering.compiled_blocks import BlockCompiler
+
+    return BlockCompiler(backend="eager")
+
+
+@pytest.fixture(scope="module")
+def renderer(compiler: Any) -> Any:  # Any: see below
     from functools import partial
 
     # Not imported before a test needs it: it brings torch.
     from dreamforge.gpu_runner.rendering.diffusers_renderer import DiffusersRenderer
     from dreamforge.gpu_runner.rendering.feature_list import standard_features
 
-    features = partial(standard_features, optimisations=(USUAL,))
+    features = partial(standard_features, optimisations=(USUAL,), compiler=compiler)
     return DiffusersRenderer(device="cpu", dtype="auto", threads=1, features=features)
 
 
@@ -101,7 +109,7 @@ def test_a_lora_is_seen_beside_fused_projections(renderer: Any, cache: Path) -> 
     exact = rendered(renderer, changed(with_lora, optimisations=None))
     assert shown.scanlines == exact.scanlines != fused.scanlines
     assert shown.recipe.optimisations is None
-    assert "a LoRA changes the projections" in renderer.warnings(with_lora)[0].message
+    assert "change the projections" in renderer.warnings(with_lora)[0].message
     assert rendered(renderer, plain).scanlines == fused.scanlines
 
 
@@ -114,3 +122,63 @@ def test_a_kernel_that_is_not_there_is_replaced_and_told(renderer: Any, cache: P
     told = (*image.warnings, *renderer.warnings(task))
     assert told[-1].code is WarningCode.OPTIMISATION_LEFT_OUT
     assert told[-1].words == ("attention_cudnn",)
+
+
+def test_blocks_are_compiled_after_a_run_that_did_not_wait_for_it(renderer: Any, compiler: Any, cache: Path) -> None:
+    exact = task_of(cache, "flux")
+    task = changed(exact, determinism="batched", optimisations="compiled_blocks")
+    first = rendered(renderer, task)
+    compiler.wait()
+    second, third = rendered(renderer, task), rendered(renderer, task)
+    assert (first.recipe.optimisations, second.recipe.optimisations) == (None, "compiled_blocks")
+    assert second.scanlines == third.scanlines
+    assert levels_apart(first, second) <= 2 * LEVELS_MAX
+    # Shapes that are not compiled: as a whole without.
+    larger = changed(task, width_px=96)
+    assert rendered(renderer, larger).recipe.optimisations is None
+    # A request for certain bytes is made in one way, and waits for it.
+    waited = rendered(renderer, changed(larger, height_px=96, determinism="strict"))
+    assert waited.recipe.optimisations == "compiled_blocks"
+    assert rendered(renderer, exact).scanlines == first.scanlines
+
+
+def test_a_run_that_meets_new_shapes_half_way_begins_again_without(renderer: Any, compiler: Any, cache: Path) -> None:
+    """Of an SDXL U-Net the first blocks may be compiled when the next ones are not yet."""
+    task = changed(task_of(cache, "sdxl"), determinism="batched", optimisations="compiled_blocks")
+    first = rendered(renderer, task)
+    compiler.wait()
+    blocks = next(iter(compiler._of.values()))
+    whole = blocks.ready
+    blocks.ready = frozenset(each for each in whole if each is not max(whole, key=str))
+    second = rendered(renderer, task)
+    assert second.recipe.optimisations is None
+    assert second.scanlines == first.scanlines
+    blocks.ready = whole
+    assert rendered(renderer, task).recipe.optimisations == "compiled_blocks"
+
+
+@pytest.mark.parametrize("determinism", ["batched", "strict"])
+def test_a_compiler_that_fails_is_told_once_and_nothing_else_changes(cache: Path, determinism: str) -> None:
+    from functools import partial
+
+    from dreamforge.gpu_runner.rendering.compiled_blocks import BlockCompiler
+    from dreamforge.gpu_runner.rendering.diffusers_renderer import DiffusersRenderer
+    from dreamforge.gpu_runner.rendering.feature_list import standard_features
+
+    def without_compiler(graph: Any, inputs: Any) -> Any:  # Any: as torch calls it
+        raise RuntimeError("No working C++ compiler found")
+
+    compiler = BlockCompiler(without_compiler)
+    features = partial(standard_features, optimisations=("compiled_blocks",), compiler=compiler)
+    renderer = DiffusersRenderer(device="cpu", dtype="auto", threads=1, features=features)
+    task = changed(task_of(cache, "flux"), determinism=determinism)
+    if determinism == "strict":
+        task = changed(task, optimisations="compiled_blocks")
+    first = rendered(renderer, task)
+    compiler.wait()
+    second, third = rendered(renderer, task), rendered(renderer, task)
+    assert first.scanlines == second.scanlines == third.scanlines
+    assert third.recipe.optimisations is None
+    told = [warning for image in (first, second, third) for warning in image.warnings]
+    assert [(each.code, each.words) for each in told] == [(WarningCode.OPTIMISATION_LEFT_OUT, ("compiled_blocks",))]
+    assert "No working C++ compiler found" in told[0].message

@@ -82,8 +82,8 @@ class OptionalParameters(TypedDict, total=False):
     """
     optimisations: str | None
     """Faster, with the same picture to within a level or two: channels_last, fused_projections, attention_cudnn,
-    attention_efficient, attention_flash, with commas between them, or none. Default: the preset's, or the
-    runner's; of a strict render: none.
+    attention_efficient, attention_flash, compiled_blocks, with commas between them, or none. Default: the
+    preset's, or the runner's; of a strict render: none.
     """
     determinism: Literal["strict", "batched"] | None
     """strict: rendered alone, so that the same request gives the same bytes; batched: together with others where

@@ -44,7 +44,10 @@ class RunnerSettings(ObjectStoreSettings):
     runner_optimisations: Optimisations = Field(
         default=NONE,
         description="of renders that name none, with commas between them: channels_last, fused_projections,"
-        " attention_cudnn, attention_efficient or attention_flash; recipes name those in use",
+        " attention_cudnn, attention_efficient or attention_flash, compiled_blocks; recipes name those in use",
+    )
+    runner_compile_cache_bytes: int = Field(
+        default=2**31, ge=0, description="what compiled blocks may keep on disk; with more it is begun anew at a start"
     )
     runner_threads: int = Field(default=1, ge=1, le=256, description="CPU threads of torch; part of every recipe")
     runner_resident_models: int = Field(default=2, ge=1, description="models loaded before the first job comes")

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import AfterValidator
 
 OptimisationName = Literal[
-    "channels_last", "fused_projections", "attention_cudnn", "attention_efficient", "attention_flash"
+    "channels_last", "fused_projections", "attention_cudnn", "attention_efficient", "attention_flash", "compiled_blocks"
 ]
 OPTIMISATIONS: tuple[OptimisationName, ...] = get_args(OptimisationName)
 # Stands alone: the model as diffusers loads it, whatever the runner does otherwise.

@@ -19,6 +19,9 @@ class ChildOptions(Value):
     device_shares: int = 1
     sandbox: Literal["auto", "off", "required"] = "auto"
     optimisations: str = NONE
+    #: Where compilers keep what they made; empty: nowhere.
+    compile_cache: str = ""
+    compile_cache_bytes: int = 0
     step_delay_seconds: float = 0.0
     log_level: str = "INFO"
     log_json: bool = True

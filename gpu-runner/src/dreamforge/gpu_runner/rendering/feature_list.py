@@ -2,6 +2,7 @@
 
 import torch
 
+from dreamforge.gpu_runner.rendering.compiled_blocks import BlockCompiler
 from dreamforge.gpu_runner.rendering.features.clip_skip import ClipSkip
 from dreamforge.gpu_runner.rendering.features.controlnet import ControlNetCache
 from dreamforge.gpu_runner.rendering.features.embeddings import Embeddings
@@ -32,8 +33,12 @@ from dreamforge.gpu_runner.rendering.features.video_frames import VideoFrames
 from dreamforge.gpu_runner.rendering.hooks import RenderFeature
 
 
-def standard_features(device: torch.device, *, optimisations: tuple[str, ...] = ()) -> tuple[RenderFeature, ...]:
+def standard_features(
+    device: torch.device, *, optimisations: tuple[str, ...] = (), compiler: BlockCompiler | None = None
+) -> tuple[RenderFeature, ...]:
     """One of each, new, for one renderer on `device`; `optimisations`: those of requests that name none.
+
+    compiler: what compiles blocks, where it is not torch's own.
 
     The order matters in seven places. Around a pass, memory placement is outside of the fallback, which is outside of
     the sampler's errors. What a mask protects is put back outside of the fallback, which judges what was rendered, and
@@ -49,7 +54,7 @@ def standard_features(device: torch.device, *, optimisations: tuple[str, ...] = 
         Fp32Fallback(),
         LatentFill(),
         Samplers(),
-        Optimisations(optimisations),
+        Optimisations(optimisations, BlockCompiler() if compiler is None else compiler),
         LoraAdapters(),
         ControlNetCache(device),
         T2IAdapters(device),

@@ -39,6 +39,10 @@ class RenderedPixels:
     #: Places of a run of several images whose pixels are no numbers, or all black: what is at them counts for nothing.
     lost: frozenset[int] = frozenset()
 
+    def with_warning(self, warning: RenderWarning, *, dtype: str | None = None) -> "RenderedPixels":
+        """The same with one more warning, and what it was rendered in."""
+        return replace(self, warnings=(*self.warnings, warning), dtype=dtype or self.dtype)
+
     def then(self, later: "RenderedPixels") -> "RenderedPixels":
         """A later pass over this image: its pixels, and the warnings of both."""
         warnings = tuple(dict.fromkeys((*self.warnings, *later.warnings)))

@@ -13,6 +13,7 @@ from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 
 from dreamforge.contracts.models.optimisations import OptimisationName
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.rendering.compiled_blocks import BlockCompiler, repeated_blocks
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 
 #: Parts that denoise, in the names of diffusers' pipelines, and the one that decodes.
@@ -69,17 +70,15 @@ def _in_layout(layout: torch.memory_format, pipeline: Pipeline) -> None:
 def _not_fusible(pipeline: Pipeline, task: RenderTask) -> str:
     if _holds_layers_apart(task):
         return APART
-    if task.request.loras:
-        return "a LoRA changes the projections one by one"
+    if task.request.loras or task.request.image_prompts:
+        return "LoRAs and image prompts change the projections one by one"
     parts = denoisers_of(pipeline)
     added = any(
         "Added" in type(each).__name__ for part in parts for each in getattr(part, "attn_processors", {}).values()
     )
     if not parts or added or not all(hasattr(part, "fuse_qkv_projections") for part in parts):
         return "its denoiser cannot"
-    if any(not weight.is_floating_point() for part in parts for weight in part.parameters()):
-        return "its weights are quantised"
-    return ""
+    return "its weights are quantised" if _is_quantised(parts) else ""
 
 
 def _fuse(pipeline: Pipeline) -> None:
@@ -125,7 +124,34 @@ def _without_backend(pipeline: Pipeline) -> None:
         processor._attention_backend = None
 
 
-KNOWN: Mapping[OptimisationName, Optimisation] = {
+def _not_compilable(pipeline: Pipeline, task: RenderTask) -> str:
+    if _holds_layers_apart(task):
+        return APART
+    if task.held.offload != "none":
+        return "parts of the model wait in the host's memory"
+    if task.request.loras or task.request.image_prompts:
+        return "LoRAs and image prompts change the blocks"
+    if task.request.upscale is not None:
+        return "a second pass has blocks of other shapes"
+    parts = denoisers_of(pipeline)
+    if not parts or not all(repeated_blocks(part) for part in parts):
+        return "its denoiser has no blocks that repeat"
+    return "its weights are quantised" if _is_quantised(parts) else ""
+
+
+def compiling(compiler: BlockCompiler) -> Optimisation:
+    """The one that has a thread of its own."""
+    return Optimisation(
+        _not_compilable, lambda pipeline: compiler.put_on(pipeline, denoisers_of(pipeline)), compiler.take_off
+    )
+
+
+def _is_quantised(parts: list[Any]) -> bool:
+    return any(not weight.is_floating_point() for part in parts for weight in part.parameters())
+
+
+#: All but "compiled_blocks".
+KNOWN: Mapping[str, Optimisation] = {
     # The layout that convolutions of tensor cores and of oneDNN read.
     "channels_last": Optimisation(
         _no_convolutions,

@@ -28,7 +28,9 @@ def child_options(settings: RunnerSettings) -> ChildOptions:
     """The options that a runner's settings give: `runner_X` where there is one, else the common setting X."""
     names = {name for field in ChildOptions.model_fields for name in (field, f"runner_{field}")}
     values = settings.model_dump(include=names)
-    return ChildOptions(**{name.removeprefix("runner_"): value for name, value in values.items()})
+    options = ChildOptions(**{name.removeprefix("runner_"): value for name, value in values.items()})
+    folder = settings.state_dir.absolute() / "compiled" / settings.runner_id
+    return options.model_copy(update={"compile_cache": str(folder)})
 
 
 class _MessageReader(asyncio.Protocol):

@@ -13,12 +13,14 @@ import sys
 import threading
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import NoReturn
 
 from loguru import logger
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.models.optimisations import named_optimisations
+from dreamforge.gpu_runner.machine.compile_cache import compile_cache
 from dreamforge.gpu_runner.machine.libraries import ENVIRONMENT
 from dreamforge.gpu_runner.protocol.child_options import ChildOptions
 from dreamforge.gpu_runner.protocol.messages import Ready, Render, Starting, Stop
@@ -40,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options: ChildOptions = arguments.options
     configure_logging("gpu-runner-child", level=options.log_level, as_json=options.log_json)
     _ignore_signals_of_the_terminal()
-    line = sandbox.enter(options.sandbox)
+    writable = _prepare_environment(options)
+    line = sandbox.enter(options.sandbox, writable)
     logger.log("INFO" if line.startswith("sandbox") else "WARNING", line)
     sock = socket.socket(fileno=arguments.fd)
     inbox, outbox = Inbox(), Outbox(sock)
@@ -64,7 +67,6 @@ def _start_renderer(options: ChildOptions, outbox: Outbox) -> Renderer:
         return SyntheticRenderer(step_delay_seconds=options.step_delay_seconds)
     started = clock.monotonic_seconds()
     outbox.send(Starting(stage="import", elapsed_seconds=0.0))
-    _prepare_environment(options.gpu_index)
     # Seconds of import, and only for the renderer that needs it.
     from dreamforge.gpu_runner.rendering.diffusers_renderer import DiffusersRenderer
     from dreamforge.gpu_runner.rendering.feature_list import standard_features
@@ -122,10 +124,16 @@ def _ignore_signals_of_the_terminal() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def _prepare_environment(gpu_index: int) -> None:
-    for name, value in ENVIRONMENT.items():
+def _prepare_environment(options: ChildOptions) -> tuple[Path, ...]:
+    """What torch reads when it is imported; folders to write to."""
+    if options.renderer == "synthetic":
+        return ()
+    folder = Path(options.compile_cache) if options.compile_cache else None
+    kept = {} if folder is None else compile_cache(folder, options.compile_cache_bytes)
+    os.environ.update(kept)  # no other folder can be written to
+    for name, value in {**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": str(options.gpu_index)}.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", str(gpu_index))
+    return () if folder is None else (folder,)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -25,9 +25,10 @@ class SandboxMissing(OSError):
     """The system cannot restrict everything, and the setting requires it."""
 
 
-def enter(mode: Sandbox) -> str:
+def enter(mode: Sandbox, writable: tuple[Path, ...] = ()) -> str:
     """Restrict this process and all that it starts; a line that says what is restricted, and what is not.
 
+    writable: further folders that it writes to.
     To be called before any thread is started. Errors: SandboxMissing.
     """
     if mode == "off":
@@ -39,7 +40,7 @@ def enter(mode: Sandbox) -> str:
     os.environ["TMPDIR"] = tempfile.tempdir = folder
     mps = _mps_folder()
     sockets = Sockets(unix=True, connect=mps.exists())
-    restrict_process(Allowed(_writable(folder, mps), None, sockets, CAP_DAC_READ_SEARCH))
+    restrict_process(Allowed((*_writable(folder, mps), *writable), None, sockets, CAP_DAC_READ_SEARCH))
     if lacking:
         return f"no complete sandbox: {lacking}"
     return f"sandbox: files are written only below {folder} and caches of the GPU's compilers; no network"

@@ -5,7 +5,6 @@ Import this only in the child.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 
@@ -43,10 +42,10 @@ def with_fp32_fallback(pipeline: Pipeline, proceed: RunPass) -> RenderedPixels:
         if _shows_something(second.pixels):
             name = str(lower).removeprefix("torch.")
             raised = RenderWarning(RAISED.code, RAISED.message.format(dtype=name))
-            return replace(second, warnings=(raised,), dtype="float32")
-        if first.pixels is None and second.pixels is not None:
-            return replace(second, warnings=(BLACK,), dtype="float32")
-    return first if first.pixels is None else replace(first, warnings=(BLACK,))
+            return second.with_warning(raised, dtype="float32")
+        if first.pixels is None:
+            return second.with_warning(BLACK, dtype="float32")
+    return first if first.pixels is None else first.with_warning(BLACK)
 
 
 def _shows_something(pixels: torch.Tensor | None) -> bool:
@@ -54,10 +53,11 @@ def _shows_something(pixels: torch.Tensor | None) -> bool:
 
 
 def _in_float32(pipeline: Pipeline, proceed: RunPass) -> RenderedPixels | None:
-    """The image in float32; None where it takes more memory than there is."""
+    """The image in float32; None where it is none either, or takes more memory than there is."""
     try:
         with float32(pipeline):
-            return proceed()
+            found = proceed()
+            return None if found.pixels is None else found
     except torch.OutOfMemoryError:
         return None
 
