@@ -1,28 +1,36 @@
 """What each way of going faster gives, against stock diffusers in the same run, and what it costs in pixels.
 
 Each option has a pipeline of its own, fresh from its folder, one run to warm up (where a compiler works, which is said
-apart) and several that count; stock diffusers is measured anew right before each, so that both see the same machine. Of
-the image the peak signal-to-noise ratio to the stock one is printed: "equal" is number for number.
+apart) and several that count; stock diffusers is measured anew right before each, so that both see the same machine.
+Optimisations are put on by the code that a runner puts them on with. Of the image the peak signal-to-noise ratio to the
+stock one is printed: "equal" is number for number.
 
 Usage: python -m bench.acceleration [--model models/forge-shapes] [--rounds 5] [--steps 20] [--side 0] [--dtype auto]
+                                    [--vae FOLDER]
 """
 
 import argparse
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from bench.timing import clock
 
+from dreamforge.contracts.request.render_request import RenderRequest
+from dreamforge.gpu_runner.protocol.render_task import ModelFiles, RenderTask
+
 PROMPT = "a large red circle on a blue background"
 SEED = 7
 #: Thresholds of the step cache: diffusers' own default, and one that is faster.
 THRESHOLDS = (0.05, 0.12)
-NETWORKS = ("transformer", "unet")
+
+Apply = Callable[[Any], None]  # Any: diffusers' pipelines have no types
 
 
 @dataclass(frozen=True)
@@ -34,57 +42,81 @@ class Measured:
     image: Any  # Any: torch is imported late
 
 
-def network_of(pipeline: Any) -> Any:  # Any: diffusers has no types
+def network_of(pipeline: Any) -> Any:  # Any: see `Apply`
     """The part that takes the time."""
-    return next(found for name in NETWORKS if (found := getattr(pipeline, name, None)) is not None)
+    from dreamforge.gpu_runner.rendering.optimisations import denoisers_of
+
+    return denoisers_of(pipeline)[0]
 
 
-def channels_last(pipeline: Any) -> None:
-    """Convolutions in the layout that tensor cores read."""
-    import torch
+def optimisation(name: str, pipeline: Any) -> None:
+    """As the runner does it. Errors: ValueError where this pipeline cannot have it."""
+    from dreamforge.gpu_runner.rendering.optimisations import KNOWN
 
-    for part in (network_of(pipeline), pipeline.vae):
-        part.to(memory_format=torch.channels_last)
+    if why := KNOWN[name].refusal(pipeline, plain_task()):
+        raise ValueError(why)
+    KNOWN[name].apply(pipeline)
 
 
-def fused_projections(pipeline: Any) -> None:
-    """Query, key and value in one product."""
-    network_of(pipeline).fuse_qkv_projections()
+def plain_task() -> RenderTask:
+    """A render of text alone, which refuses nothing by itself."""
+    request = RenderRequest(
+        model_id="m", preset="p", prompt=PROMPT, width_px=64, height_px=64, steps=1, guidance_scale=0, seed=SEED
+    )
+    return RenderTask(task_id="bench", request=request, model=ModelFiles(path=".", digest="0" * 64))
 
 
 def compiled(pipeline: Any) -> None:
-    """The blocks that repeat, each compiled once."""
-    network_of(pipeline).compile_repeated_blocks(fullgraph=True)
+    """The blocks that repeat, as `compiled_blocks` compiles them, before the run instead of after it."""
+    network_of(pipeline).compile_repeated_blocks(fullgraph=True, dynamic=False)
 
 
-def step_cache(threshold: float) -> Callable[[Any], None]:
+def step_cache(threshold: float, pipeline: Any) -> None:
     """Lossy: see `step_cache` of requests."""
+    import diffusers
 
-    def apply(pipeline: Any) -> None:
-        import diffusers
-
-        made: Any = diffusers.FirstBlockCacheConfig
-        network_of(pipeline).enable_cache(made(threshold=threshold))
-
-    return apply
+    made: Any = diffusers.FirstBlockCacheConfig
+    network_of(pipeline).enable_cache(made(threshold=threshold))
 
 
-def int8_weights(pipeline: Any) -> None:
+def torchao_weights(configuration: str, pipeline: Any) -> None:
     """Lossy: weights of eight bits by torchao, where it is installed."""
     torchao = import_module("torchao.quantization")
-    torchao.quantize_(network_of(pipeline), torchao.Int8WeightOnlyConfig())
+    torchao.quantize_(network_of(pipeline), getattr(torchao, configuration)())
 
 
-OPTIONS: dict[str, Callable[[Any], None]] = {
-    "channels last": channels_last,
-    "fused projections": fused_projections,
-    "compiled blocks": compiled,
-    **{f"step cache {threshold:g} (lossy)": step_cache(threshold) for threshold in THRESHOLDS},
-    "int8 weights (lossy)": int8_weights,
-}
+def float8_storage(pipeline: Any) -> None:
+    """Lossy: weights wait as eight bits, and are widened layer by layer; saves memory, not time."""
+    import torch
+
+    network = network_of(pipeline)
+    network.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=network.dtype)
 
 
-def measure(options: argparse.Namespace, apply: Callable[[Any], None] | None) -> Measured:
+def other_vae(folder: Path, pipeline: Any) -> None:
+    """Lossy: a distilled autoencoder decodes."""
+    import diffusers
+
+    read: Any = diffusers.AutoencoderTiny.from_pretrained
+    pipeline.vae = read(str(folder), dtype=pipeline.vae.dtype).to(pipeline.device)
+
+
+def options_for(vae: Path | None = None) -> Mapping[str, Apply]:
+    """What is measured, by name."""
+    from dreamforge.gpu_runner.rendering.optimisations import KNOWN
+
+    return {
+        **{name: partial(optimisation, name) for name in KNOWN},
+        "compiled_blocks": compiled,
+        **{f"step cache {threshold:g} (lossy)": partial(step_cache, threshold) for threshold in THRESHOLDS},
+        "float8 storage (lossy)": float8_storage,
+        "int8 weights (lossy)": partial(torchao_weights, "Int8WeightOnlyConfig"),
+        "float8 weights (lossy)": partial(torchao_weights, "Float8WeightOnlyConfig"),
+        **({"distilled decoder (lossy)": partial(other_vae, vae)} if vae is not None else {}),
+    }
+
+
+def measure(options: argparse.Namespace, apply: Apply | None) -> Measured:
     """A fresh pipeline with one option. Errors: whatever the option raises."""
     import diffusers
     import torch
@@ -120,8 +152,8 @@ def psnr_db(image: Any, exact: Any) -> float:
     return math.inf if error == 0 else -10 * math.log10(error)
 
 
-def line(name: str, found: Measured, stock: Measured) -> str:
-    """One option as a row."""
+def row(name: str, found: Measured, stock: Measured) -> str:
+    """One option: seconds of both, share, first run, likeness."""
     noise = psnr_db(found.image, stock.image)
     likeness = "equal" if math.isinf(noise) else f"{noise:.1f} dB"
     share = found.seconds / stock.seconds
@@ -129,25 +161,37 @@ def line(name: str, found: Measured, stock: Measured) -> str:
     return f"{name:26} {seconds} {share:6.2f} x {found.first_seconds:9.1f} s   {likeness}"
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--model", default="models/forge-shapes")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--side", type=int, default=0, help="of the image in pixels; 0: the model's own")
-    parser.add_argument("--dtype", default="auto")
-    options = parser.parse_args()
-    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # before torch, as in the runner
+def table(options: argparse.Namespace, ways: Mapping[str, Apply]) -> Iterator[str]:
+    """A row for each way, as soon as it is measured."""
     measure(options, None)  # what the libraries do once
-    print(f"{'':26} {'stock':>10} {'with it':>10} {'share':>8} {'first run':>11}   image against stock")
-    for name, apply in OPTIONS.items():
+    yield f"{'':26} {'stock':>10} {'with it':>10} {'share':>8} {'first run':>11}   image against stock"
+    for name, apply in ways.items():
         try:
             stock = measure(options, None)
-            print(line(name, measure(options, apply), stock), flush=True)
+            yield row(name, measure(options, apply), stock)
         except Exception as error:  # whatever a library says: the others are measured all the same
             said = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
-            print(f"{name:26} does not apply: {said[:90]}", flush=True)
+            yield f"{name:26} does not apply: {said[:90]}"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
+    made = argparse.ArgumentParser()
+    made.add_argument("--model", default="models/forge-shapes")
+    made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("--steps", type=int, default=20)
+    made.add_argument("--side", type=int, default=0, help="of the image in pixels; 0: the model's own")
+    made.add_argument("--dtype", default="auto")
+    made.add_argument("--vae", type=Path, help="folder of an AutoencoderTiny that fits the model")
+    return made
+
+
+def main() -> None:
+    """Print the table."""
+    options = parser().parse_args()
+    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # before torch, as in the runner
+    for line in table(options, options_for(options.vae)):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -2852,6 +2852,11 @@ export interface components {
              * @default
              */
             title?: string;
+            /**
+             * Vae
+             * @description a registered VAE in place of the model's own; lossy if distilled
+             */
+            vae?: string | null;
             /** Width Px */
             width_px: number;
         };
@@ -3251,7 +3256,7 @@ export interface components {
             upscale?: components["schemas"]["Upscale"] | null;
             /**
              * VAE
-             * @description A registered autoencoder that encodes and decodes images in place of the model's own.
+             * @description A registered autoencoder that encodes and decodes images in place of the model's own. Default: the preset's, or the model's own.
              */
             vae?: string | null;
             /**
@@ -3655,7 +3660,7 @@ export interface components {
             upscale?: components["schemas"]["UpscaleInput"] | null;
             /**
              * VAE
-             * @description A registered autoencoder that encodes and decodes images in place of the model's own.
+             * @description A registered autoencoder that encodes and decodes images in place of the model's own. Default: the preset's, or the model's own.
              * @default null
              */
             vae?: string | null;

@@ -61,6 +61,11 @@ def ensure_vae(cache_folder: Path, family: str) -> Path:
     return _ensured(cache_folder, f"tiny-vae-{family}-v1", lambda folder: _save_vae(folder, family))
 
 
+def ensure_tiny_autoencoder(cache_folder: Path, family: str) -> Path:
+    """The folder of a distilled VAE for a family's tiny model, built if it is not there yet."""
+    return _ensured(cache_folder, f"tiny-taesd-{family}-v1", lambda folder: _save_tiny_autoencoder(folder, family))
+
+
 def ensure_upscaler(cache_folder: Path, scale: int) -> Path:
     """The folder of an upscaler of the ESRGAN family (scale 2 or 4), built if it is not there yet."""
     return _ensured(cache_folder, f"tiny-upscaler-x{scale}-v1", lambda folder: _save_upscaler(folder, scale))
@@ -168,6 +173,17 @@ def _save_vae(folder: Path, family: str) -> None:
         torch.manual_seed(VAE_SEED)
         _disturb(pipeline.vae.decoder.conv_out.parameters())
     pipeline.vae.save_pretrained(str(folder), safe_serialization=True)
+
+
+def _save_tiny_autoencoder(folder: Path, family: str) -> None:
+    own: Any = build_family(family).components["vae"]  # Any: as below
+    stages = len(own.config.block_out_channels)
+    sizes = {"encoder_block_out_channels": (8,) * stages, "decoder_block_out_channels": (8,) * stages}
+    blocks = {"num_encoder_blocks": (1,) * stages, "num_decoder_blocks": (1,) * stages}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(VAE_SEED)
+        made: Any = diffusers.AutoencoderTiny(latent_channels=own.config.latent_channels, **sizes, **blocks)
+    made.save_pretrained(str(folder), safe_serialization=True)
 
 
 def _save_upscaler(folder: Path, scale: int) -> None:

@@ -122,6 +122,27 @@ def test_another_vae_decodes_and_leaves_no_trace_in_the_next(renderer: Any, cach
     assert render(renderer, cache, family, vae=a_vae(other), **upscaled) != render(renderer, cache, family, **upscaled)
 
 
+@pytest.mark.parametrize("family", ["sdxl", "flux"])
+def test_a_distilled_autoencoder_decodes_where_a_request_names_it(renderer: Any, cache: Path, family: str) -> None:
+    from runner_testkit.assets import ensure_tiny_autoencoder
+
+    folder = ensure_tiny_autoencoder(cache, family)
+    facts = inspect_model(folder)
+    assert (facts.kind, facts.family) == ("vae", None), "its family is asked for"
+    before = render(renderer, cache, family)
+    first, again = (render(renderer, cache, family, vae=a_vae(folder)) for _ in range(2))
+    assert first == again != before
+    assert render(renderer, cache, family) == before
+
+
+def test_an_autoencoder_of_other_latents_is_refused(renderer: Any, cache: Path) -> None:
+    from runner_testkit.assets import ensure_tiny_autoencoder
+
+    why = "latent_channels 16 where an AutoencoderTiny needs 4"
+    with pytest.raises(RenderFailed, match=why):
+        render(renderer, cache, "sdxl", vae=a_vae(ensure_tiny_autoencoder(cache, "flux")))
+
+
 @pytest.mark.parametrize("family", ["stable-diffusion", "flux"])
 def test_a_vae_in_one_file_is_read_with_the_configuration_of_the_model(
     renderer: Any, cache: Path, tmp_path: Path, family: str

@@ -67,7 +67,9 @@ class OptionalParameters(TypedDict, total=False):
     where the model can.
     """
     vae: str | None
-    """A registered autoencoder that encodes and decodes images in place of the model's own."""
+    """A registered autoencoder that encodes and decodes images in place of the model's own. Default: the preset's,
+    or the model's own.
+    """
     clip_skip: int | None
     """How many of the last layers of the text encoder are left out; default: none. 1 is what A1111 calls 2."""
     guidance_schedule: GuidanceSchedule | None

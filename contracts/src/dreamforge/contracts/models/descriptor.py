@@ -101,6 +101,9 @@ class Preset(Value):
     step_cache: float | None = Field(
         default=None, gt=0, le=1, exclude_if=is_none, description="lossy: see the parameter of requests"
     )
+    vae: Token | None = Field(
+        default=None, exclude_if=is_none, description="a registered VAE in place of the model's own; lossy if distilled"
+    )
     optimisations: Optimisations | None = Field(
         default=None, exclude_if=is_none, description="names with commas between them; none: none; None: the runner's"
     )

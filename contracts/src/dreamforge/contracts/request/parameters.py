@@ -307,9 +307,11 @@ class RequestParameters(Value):
         Token | None,
         Declared(
             "VAE",
-            "A registered autoencoder that encodes and decodes images in place of the model's own.",
+            "A registered autoencoder that encodes and decodes images in place of the model's own. Default: the "
+            "preset's, or the model's own.",
             group="rendering",
             widget="vae",
+            source="preset",
             bounds=lambda model: Bounds() if model.capabilities.vae else None,
             complete=completion.check_vae,
             metavar="ID",

@@ -152,13 +152,14 @@ class BlockCompiler:
 
     def put_on(self, pipeline: Any, denoisers: list[Any]) -> None:  # Any: see `optimisations.denoisers_of`
         """Compile this pipeline's blocks from now on."""
-        found = {block: block.forward for part in denoisers for block in repeated_blocks(part)}
-        self._of[pipeline] = blocks = CompiledBlocks(found, self._backend)
-        blocks.put_on()
+        if pipeline not in self._of:
+            found = {block: block.forward for part in denoisers for block in repeated_blocks(part)}
+            self._of[pipeline] = CompiledBlocks(found, self._backend)
+        self._of[pipeline].put_on()
 
     def take_off(self, pipeline: Any) -> None:  # Any: as above
-        """Its blocks as they were; what is on disk stays."""
-        if (blocks := self._of.pop(pipeline, None)) is not None:
+        """Its blocks as they were; what was compiled is kept for the next time."""
+        if (blocks := self._of.get(pipeline)) is not None:
             blocks.take_off()
 
     def failure(self, pipeline: Any) -> str:  # Any: as above

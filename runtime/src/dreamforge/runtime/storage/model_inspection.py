@@ -21,7 +21,12 @@ SAFETENSORS = ".safetensors"
 #: What diffusers calls the file when it saves a LoRA.
 LORA_NAME = "pytorch_lora_weights.safetensors"
 #: Networks that are registered alone, by their classes.
-KIND_OF_CLASS: dict[str, Kind] = {"ControlNetModel": "controlnet", "T2IAdapter": "controlnet", "AutoencoderKL": "vae"}
+KIND_OF_CLASS: dict[str, Kind] = {
+    "ControlNetModel": "controlnet",
+    "T2IAdapter": "controlnet",
+    "AutoencoderKL": "vae",
+    "AutoencoderTiny": "vae",
+}
 #: The family of a T2I-Adapter, by its type: those of Stable Diffusion and SDXL are as wide.
 FAMILY_OF_ADAPTER_TYPE = {
     "full_adapter": "stable-diffusion",
@@ -221,7 +226,8 @@ def _inspect_part(folder: Path) -> ModelFacts:
         raise ModelUnusable(str(folder), "weights", reason, "copy or download it again")
     names = weights.complete[variant]
     tensors = [tensor for each in names for tensor in read_whole_header(folder / each).tensors.values()]
-    family = _family_of_part(configuration, KIND_OF_CLASS[name])
+    # An AutoencoderTiny reads latents as the denoiser has them, which looks the same in every family.
+    family = None if name == "AutoencoderTiny" else _family_of_part(configuration, KIND_OF_CLASS[name])
     files = ("config.json", *names, *(each.name for each in folder.glob(f"*{SAFETENSORS}*.index*.json")))
     return ModelFacts(
         folder,

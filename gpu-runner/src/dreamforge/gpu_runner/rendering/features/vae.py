@@ -4,6 +4,7 @@ It takes its place in the pipeline of each pass; the pipeline in memory keeps it
 """
 
 import gc
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from dreamforge.runtime.storage.model_inspection import lora_file
 
 #: What a VAE must share with the one that the denoiser was trained beside: the channels of latents, and their scale.
 SHARED = ("latent_channels", "scaling_factor", "shift_factor")
+#: That of an AutoencoderTiny, which was trained on latents as the denoiser has them.
+UNSCALED = {"scaling_factor": 1.0, "shift_factor": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +99,19 @@ def _read(key: ModelKey, base_folder: Path, dtype: torch.dtype) -> tuple[Any, Lo
     report = LoadReport()
     try:
         if (key.path / "config.json").is_file():
-            return read_part(diffusers.AutoencoderKL, key.path, "VAE", dtype, report), report
+            return read_part(_class_of(key.path), key.path, "VAE", dtype, report), report
         return _read_file(key.path, base_folder, dtype), report
     except (torch.OutOfMemoryError, torch.AcceleratorError):
         raise
     except (WeightsWrong, SingleFileComponentError, *UNREADABLE) as error:
         message = f"VAE {key.model_id} does not load: {first_line(error)}"
         raise RenderFailed(FailureReason.MODEL_BROKEN, message) from error
+
+
+def _class_of(folder: Path) -> Any:  # Any: see _Loaded
+    """AutoencoderKL, or a distilled one: smaller and faster, and of other pixels. The registry has no other kinds."""
+    name = json.loads((folder / "config.json").read_text()).get("_class_name")
+    return diffusers.AutoencoderTiny if name == "AutoencoderTiny" else diffusers.AutoencoderKL
 
 
 def _read_file(folder: Path, base_folder: Path, dtype: torch.dtype) -> Any:  # Any: see _Loaded
@@ -115,11 +124,14 @@ def _read_file(folder: Path, base_folder: Path, dtype: torch.dtype) -> Any:  # A
 
 
 def _check_fit(vae: Any, base: Pipeline, task: RenderTask) -> None:  # Any: see _Loaded
-    own = _own_vae(base, task)
+    needed = {name: _own_vae(base, task).config.get(name) for name in SHARED}
+    words = "where the model has"
+    if isinstance(vae, diffusers.AutoencoderTiny):
+        needed, words = needed | UNSCALED, "where an AutoencoderTiny needs"
     differences = [
-        f"{name} {vae.config.get(name)} where the model has {own.config.get(name)}"
-        for name in SHARED
-        if vae.config.get(name) != own.config.get(name)
+        f"{name} {vae.config.get(name)} {words} {value}"
+        for name, value in needed.items()
+        if vae.config.get(name) != value
     ]
     if differences:
         message = f"VAE {task.request.vae} does not fit {task.request.model_id}: {', '.join(differences)}"
