@@ -329,6 +329,7 @@ def test_the_family_of_a_lora_is_read_from_shapes_then_from_what_its_trainer_wro
         (("lora_down.weight", "dora_scale"), r"dora_scale, lora_down.weight\) has no partner"),
         (("lora_down.weight", "lora_mid.weight"), "has no partner"),
         (("oft_blocks", "alpha"), "OFT"),
+        (("weight", "on_input"), "IA3"),
         (("lora_down.weight", "diff"), "full differences"),
         (("lora_down.weight", "alpha"), "has no partner in the file"),
     ],

@@ -34,10 +34,10 @@ class LoadedNet:
 
 
 class NetCache:
-    """Networks of one class of diffusers: those of the last request."""
+    """Networks of one class of diffusers, which errors call by `name`: those of the last request."""
 
-    def __init__(self, net_class: Any) -> None:  # Any: see LoadedNet
-        self._class = net_class
+    def __init__(self, net_class: Any, name: str) -> None:  # Any: see LoadedNet
+        self._class, self._name = net_class, name
         self._loaded: tuple[LoadedNet, ...] = ()
 
     def uses_of(self, task: RenderTask) -> Iterator[tuple[int, ControlUse]]:
@@ -73,7 +73,7 @@ class NetCache:
         report = LoadReport()
         try:
             # Safetensors only, as for pipelines: a pickle runs code when it is read.
-            net = read_part(self._class, key.path, self._class.__name__, dtype, report)
+            net = read_part(self._class, key.path, self._name, dtype, report)
         except WeightsWrong as error:
             raise RenderFailed(FailureReason.MODEL_BROKEN, f"{key.model_id} does not load: {error}") from error
         return LoadedNet(key, dtype, net, report)

@@ -24,7 +24,7 @@ class ControlNetCache(RenderFeature):
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._nets = NetCache(diffusers.ControlNetModel)
+        self._nets = NetCache(diffusers.ControlNetModel, "ControlNet")
 
     def warnings(self, pipeline: Pipeline, task: RenderTask) -> tuple[RenderWarning, ...]:
         """What the networks' files hold that no image will show.

@@ -64,7 +64,7 @@ class T2IAdapters(RenderFeature):
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._nets = NetCache(diffusers.T2IAdapter)
+        self._nets = NetCache(diffusers.T2IAdapter, "T2I-Adapter")
         #: Of the pass that runs.
         self._seen: _Seen | None = None
 
