@@ -9,10 +9,20 @@ from runner_testkit.tasks import render_task
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.request.values import Geometry, Upscale
-from dreamforge.gpu_runner.protocol.messages import BatchLearnt, Cancelled, Done, Failed, FromChild, Image, StepDone
+from dreamforge.gpu_runner.protocol.messages import (
+    BatchLearnt,
+    Cancelled,
+    Done,
+    Failed,
+    FromChild,
+    Image,
+    Render,
+    StepDone,
+)
 from dreamforge.gpu_runner.protocol.render_task import InputImage, RenderTask, TaskImage
 from dreamforge.gpu_runner.rendering.renderer import OnRunStep, OnStep, RenderedImage, RenderFailed
 from dreamforge.gpu_runner.rendering.synthetic import SyntheticRenderer
+from dreamforge.gpu_runner.worker.connection import Inbox
 from dreamforge.gpu_runner.worker.task_runner import TaskRunner
 
 POISON, LOST = "poison", "lost"
@@ -23,7 +33,7 @@ class Renderer(SyntheticRenderer):
 
     def __init__(self, reason: FailureReason = FailureReason.INTERNAL) -> None:
         super().__init__(step_delay_seconds=0.0001)
-        self.reason, self.runs = reason, list[int]()
+        self.reason, self.runs, self.told = reason, list[int](), list[str]()
 
     def render(self, task: RenderTask, seed: int, on_step: OnStep) -> RenderedImage:
         self.runs.append(1)
@@ -38,6 +48,9 @@ class Renderer(SyntheticRenderer):
             None if image.task.request.prompt == LOST else result
             for image, result in zip(images, rendered, strict=True)
         ]
+
+    def encode_ahead(self, task: RenderTask) -> None:
+        self.told.append(task.task_id)
 
     def _refuse(self, tasks: Sequence[RenderTask]) -> None:
         if any(task.request.prompt == POISON for task in tasks):
@@ -182,3 +195,14 @@ def test_a_task_without_a_bound_is_rendered_image_by_image() -> None:
     heard = run(renderer, task("a", images=3, together_max=1))
     assert renderer.runs == [1, 1, 1]
     assert not [each for each in heard.messages if isinstance(each, BatchLearnt)]
+
+
+def test_the_renderer_is_told_once_of_the_next_task_of_this_message_or_of_the_next() -> None:
+    renderer, inbox = Renderer(), Inbox()
+    inbox.deliver(Render(tasks=(task("c"),)))
+    made = TaskRunner(renderer, send=lambda _: None, clock=lambda: 0.0, upcoming=inbox.upcoming)
+    made.render([task("a", determinism="strict", images=2), task("b", determinism="strict")], lambda _: False)
+    assert renderer.told == ["a", "b", "c"]
+    assert inbox.next() == Render(tasks=(task("c"),)), "it is still to be done"
+    made.render([task("c")], lambda _: False)
+    assert renderer.told == ["a", "b", "c"], "nothing is known to come"

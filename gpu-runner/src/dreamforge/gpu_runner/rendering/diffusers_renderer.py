@@ -169,6 +169,12 @@ class DiffusersRenderer:
             for place, (image, row) in enumerate(zip(images, _numbers(result.pixels), strict=True))
         ]
 
+    def encode_ahead(self, task: RenderTask) -> None:
+        """Have its text encoded beside the steps of the run, if its model is in memory."""
+        key = ModelKey.of_task(task)
+        if key in self._pipelines:
+            self._features.encode_ahead(self._pipelines.get(key), task)
+
     def work_seconds(self) -> float:
         """Of a CPU the processor time; a GPU works for us alone, and images are on their way back when a run ends."""
         return clock.process_seconds() if self._device.kind == "cpu" else clock.monotonic_seconds()

@@ -91,6 +91,11 @@ class FeatureChain:
         watchers = (feature.watch(context, pipeline) for feature in self._features)
         return next((watcher for watcher in watchers if watcher is not None), None)
 
+    def encode_ahead(self, pipeline: Pipeline, task: RenderTask) -> None:
+        """Tell all what comes next."""
+        for feature in self._features:
+            feature.encode_ahead(pipeline, task)
+
     def finish(self, task: RenderTask, rendered: RenderedPixels) -> RenderedPixels:
         """The finished image, each feature changing what the one before gave."""
         for feature in self._features:

@@ -6,6 +6,7 @@ from dreamforge.gpu_runner.rendering.compiled_blocks import BlockCompiler
 from dreamforge.gpu_runner.rendering.features.clip_skip import ClipSkip
 from dreamforge.gpu_runner.rendering.features.controlnet import ControlNetCache
 from dreamforge.gpu_runner.rendering.features.embeddings import Embeddings
+from dreamforge.gpu_runner.rendering.features.encoded_texts import EncodedTexts
 from dreamforge.gpu_runner.rendering.features.fp32_fallback import Fp32Fallback
 from dreamforge.gpu_runner.rendering.features.guidance import Guidance
 from dreamforge.gpu_runner.rendering.features.guidance_schedule import ScheduledGuidance
@@ -40,12 +41,13 @@ def standard_features(
 
     compiler: what compiles blocks, where it is not torch's own.
 
-    The order matters in seven places. Around a pass, memory placement is outside of the fallback, which is outside of
+    The order matters in eight places. Around a pass, memory placement is outside of the fallback, which is outside of
     the sampler's errors. What a mask protects is put back outside of the fallback, which judges what was rendered, and
     so is a tile; latents are filled inside of it, because it may render twice.
     Upscaling adds its pass after the initial image has changed the first, and embeddings change the prompts of both.
     Whatever offers prompts in a way of its own stands before `Prompts`, which takes any. A schedule's first scale
     replaces that of `Guidance`. A LoRA is laid over the projections that optimisations have put back before.
+    Encoded texts are innermost: they hold for the encoders as all others have left them.
     """
     return (
         MemoryPlacement(device),
@@ -75,4 +77,5 @@ def standard_features(
         SeamlessEdges(),
         InputNotes(),
         AreaPutBack(),
+        EncodedTexts(device),
     )

@@ -116,6 +116,9 @@ class RenderFeature:
         """What looks at the latents after each step of this pass; the first feature that gives one is taken."""
         return None
 
+    def encode_ahead(self, pipeline: Pipeline, task: RenderTask) -> None:
+        """Between two steps of a pass: a task that comes next on this pipeline, told once. Must not wait."""
+
     def finish(self, task: RenderTask, rendered: RenderedPixels) -> RenderedPixels:  # noqa: ARG002
         """After the last pass: the finished image. Errors: RenderFailed."""
         return rendered

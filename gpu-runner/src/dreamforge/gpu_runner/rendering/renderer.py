@@ -191,6 +191,10 @@ class Renderer(Protocol):
         """
         ...
 
+    def encode_ahead(self, task: RenderTask) -> None:
+        """Between two steps of a run: a task that comes next, of which the text may be encoded beside the steps."""
+        ...
+
     def work_seconds(self) -> float:
         """A clock of what the device has worked, to compare runs by; on a CPU that of other programs does not count."""
         ...

@@ -68,6 +68,11 @@ class RendererByModel:
         """Several images of a pipeline in one run. Errors: RenderFailed."""
         return self._pipelines.render_together(images, on_step)
 
+    def encode_ahead(self, task: RenderTask) -> None:
+        """A task that comes next: upscalers read no text."""
+        if self._renderer_of(ModelKey.of_task(task)) is self._pipelines:
+            self._pipelines.encode_ahead(task)
+
     def work_seconds(self) -> float:
         """A clock of what the device has worked."""
         return self._pipelines.work_seconds()

@@ -117,6 +117,9 @@ class SyntheticRenderer:
             return RenderedImage(rows, recipe)
         return RenderedImage(_unfiltered(rows, width_px) * task.request.frames, recipe)
 
+    def encode_ahead(self, task: RenderTask) -> None:
+        """Nothing: it reads no text."""
+
     def work_seconds(self) -> float:
         """The time: a delay is no work of any device."""
         return clock.monotonic_seconds()

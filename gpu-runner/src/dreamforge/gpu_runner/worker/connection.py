@@ -23,6 +23,7 @@ from dreamforge.gpu_runner.protocol.messages import (
     to_child_from_frame,
     to_frame,
 )
+from dreamforge.gpu_runner.protocol.render_task import RenderTask
 
 READ_BYTES = 1 << 16
 #: Exit statuses, from sysexits.h: the peer broke the protocol; nothing else ends a child but Stop.
@@ -50,7 +51,7 @@ class Inbox:
     """What is still to be done, in order, and which of it has been cancelled meanwhile."""
 
     def __init__(self) -> None:
-        self._work: queue.SimpleQueue[Load | Render | Stop] = queue.SimpleQueue()
+        self._work: queue.Queue[Load | Render | Stop] = queue.Queue()
         self._cancelled: dict[str, threading.Event] = {}
         self._lock = threading.Lock()
 
@@ -74,6 +75,12 @@ class Inbox:
         if isinstance(message, Stop):
             self._work.put(message)
         return message
+
+    def upcoming(self) -> RenderTask | None:
+        """The task that `next` gives next, if it is there already."""
+        with self._work.mutex:
+            first = self._work.queue[0] if self._work.queue else None
+        return first.tasks[0] if isinstance(first, Render) else None
 
     def is_cancelled(self, task_id: str) -> bool:
         """Whether a Cancel came for this task."""

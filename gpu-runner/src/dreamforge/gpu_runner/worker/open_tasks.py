@@ -32,6 +32,8 @@ class OpenTasks:
     elapsed: Callable[[], float]
     peak_bytes: Callable[[], int]
     finishing: Finishing
+    #: The images that come after those that are rendered now.
+    waiting: tuple[TaskImage, ...] = ()
     #: Images that are still to be rendered. Only the thread that renders changes it.
     _to_render: dict[str, int] = field(init=False)
     #: Tasks whose end was sent. Only what `finishing` runs changes it.

@@ -52,7 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         renderer = _start_renderer(options, outbox)
         _report_ready(renderer, outbox)
         finishing: Finishing = AtOnce() if renderer.instant else FinishingThread()
-        runner = TaskRunner(renderer, send=outbox.send, clock=clock.monotonic_seconds, finishing=finishing)
+        runner = TaskRunner(
+            renderer,
+            send=outbox.send,
+            clock=clock.monotonic_seconds,
+            finishing=finishing,
+            upcoming=inbox.upcoming,
+        )
         _serve(runner, inbox, slots=options.slots)
         finishing.flush()
     except (BrokenPipeError, ConnectionResetError):

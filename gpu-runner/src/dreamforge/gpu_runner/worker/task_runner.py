@@ -41,14 +41,22 @@ from dreamforge.gpu_runner.worker.render_batches import RenderBatch, halves, nex
 class TaskRunner:
     """Drives a renderer through tasks and reports what happens through `send`.
 
-    clock: seconds from a monotonic clock. finishing: where finished images are encoded and sent.
+    clock: seconds from a monotonic clock. finishing: where finished images are encoded and sent. upcoming: a task that
+    will be asked for next, if that is known.
     """
 
     def __init__(
-        self, renderer: Renderer, *, send: Send, clock: Callable[[], float], finishing: Finishing | None = None
+        self,
+        renderer: Renderer,
+        *,
+        send: Send,
+        clock: Callable[[], float],
+        finishing: Finishing | None = None,
+        upcoming: Callable[[], RenderTask | None] = lambda: None,
     ) -> None:
         self._renderer, self._send, self._clock = renderer, send, clock
-        self._finishing = finishing or AtOnce()
+        self._finishing, self._upcoming = finishing or AtOnce(), upcoming
+        self._told = ""  # the task that the renderer was told of last
         self._bounds = BatchBounds(renderer, send)
         self._rungs = MemoryRungsTaken(renderer, send)
 
@@ -81,6 +89,7 @@ class TaskRunner:
             waiting = tuple(TaskImage(task, index) for task in tasks for index in task.to_render)
             while waiting := tuple(self._rungs.of(image) for image in work.open(waiting)):
                 batch, waiting = next_batch(waiting, self._bounds.of)
+                work.waiting = waiting
                 self._render_batch(batch, work)
         except RenderFailed as failure:  # of the device, and so of every task
             for task in tasks:
@@ -276,8 +285,17 @@ class TaskRunner:
             work.drop_cancelled()
             if not work.open(batch):
                 raise RenderCancelled
+            self._tell_following(work)
 
         return on_step
+
+    def _tell_following(self, work: OpenTasks) -> None:
+        """Tell the renderer of the task of the next image, once."""
+        waiting = work.open(work.waiting)
+        following = waiting[0].task if waiting else self._upcoming()
+        if following is not None and following.task_id != self._told:
+            self._told = following.task_id
+            self._renderer.encode_ahead(following)
 
     def _fail(self, task: RenderTask, error: Exception, work: OpenTasks) -> None:
         failure = as_failure(error)
