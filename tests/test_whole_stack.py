@@ -390,16 +390,33 @@ async def test_a_backup_is_put_back_into_an_empty_folder_and_runs_there(stack: S
     try:
         restored = other.json("restore", str(tmp_path / "copy"))
         assert (restored["events"], restored["stored"]) == (saved["events"], saved["objects"])
-        await other.up(FORGE_RUNNER_RENDERER="synthetic")
+        await other.up(FORGE_RUNNER_RENDERER="synthetic", FORGE_RUNNERS="2", FORGE_RUNNER_STEP_DELAY_SECONDS="0.05")
         assert other.json("jobs", "list")["jobs"] == jobs
         assert other.json("jobs", "show", jobs[0]["job_id"]) == newest
         for artifact in newest["artifacts"]:
             assert hashlib.sha256(other.fetch(artifact["url"])).hexdigest() == artifact["sha256"]
         assert other.json("projection", "verify")["equal"]
         assert other.json("generate", "and it goes on", "--model", "synthetic")["job"]["status"] == "succeeded"
+        await two_runners_share_a_batch(other)
         assert other.run("down").returncode == 0
     finally:
         other.end()
+
+
+async def two_runners_share_a_batch(stack: Stack) -> None:
+    """One `up` has started both, each with a child of its own; jobs that come at once are rendered at the same time."""
+
+    def online() -> set[str]:
+        runners = stack.json("runners", "list")["runners"]
+        return {runner["runner_id"] for runner in runners if runner["status"] == "online"}
+
+    names = await eventually(online, 30, until=lambda found: len(found) == 2)
+    assert len({pid for name in ("gpu-runner-1", "gpu-runner-2") for pid in children_of(stack.pid_of(name))}) == 2
+    done = stack.json("generate", "two at once", "--model", "synthetic", "--grid", "steps=20,21,22,23")
+    members = {member["job_id"] for member in done["batch"]["members"]}
+    jobs = [job for job in stack.json("jobs", "list")["jobs"] if job["job_id"] in members]
+    assert [job["status"] for job in jobs] == ["succeeded"] * 4
+    assert {job["runner_id"] for job in jobs} == names
 
 
 @pytest.mark.fault

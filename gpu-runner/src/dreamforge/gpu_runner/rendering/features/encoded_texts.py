@@ -92,8 +92,7 @@ class EncodedTexts(RenderFeature):
     def run(self, context: PassContext, pipeline: Pipeline, proceed: RunPass) -> RenderedPixels:
         """Inside of all that changes encoders: their precision, their layers, what lies over them."""
         encode = getattr(pipeline, "encode_prompt", None)
-        # The vectors of embeddings are put into an encoder for one pass, under names that are the same for others.
-        if encode is None or not _takes_named_only(encode) or context.task.request.embeddings:
+        if encode is None or not _takes_named_only(encode) or not _keeps_its_encoders(context.task):
             return proceed()
         self._asked = _Asked(context.base, context.request, _encoders(pipeline, context.task), encode)
         pipeline.__dict__["encode_prompt"] = self._answer
@@ -123,7 +122,7 @@ class EncodedTexts(RenderFeature):
 
     def _can_be_beside(self, task: RenderTask) -> bool:
         """Whether its encoders stay where they are, and there is room for what they take."""
-        if task.request.embeddings or task.held.offload != "none":
+        if not _keeps_its_encoders(task):
             return False
         return self._device.type != "cuda" or torch.cuda.mem_get_info(self._device)[0] > AHEAD_FREE_BYTES
 
@@ -144,7 +143,8 @@ class EncodedTexts(RenderFeature):
             return answers.take(question)
         answer = asked.encode(*args, **keywords)
         answers.keep(question, answer)
-        return answer
+        # A copy now as later, so that a run takes the same memory whether its texts were known or not.
+        return answers.take(question) if question in answers else answer
 
     def _take_ahead(self, asked: _Asked) -> None:
         """Wait for what was begun: the encoders may change after this pass."""
@@ -153,12 +153,21 @@ class EncodedTexts(RenderFeature):
         self._ahead = None
         try:
             found = ahead.result()
-        except Exception as error:  # of a question that nobody has asked yet; who asks it will see
+        except Exception as error:  # of a question that was not asked yet: the pipeline that asks it will raise it
             logger.debug("the next text could not be encoded ahead: {}", error)
             return
         answers = self._answers.setdefault(asked.base, _Answers())
         for question, answer in found:
             answers.keep(question, answer)
+
+
+def _keeps_its_encoders(task: RenderTask) -> bool:
+    """Whether encoders are on the device all the time, and the same for tasks with the same words.
+
+    Where they come and go, a run without them would be measured to take less memory than the next one. The vectors of
+    embeddings are put into an encoder for one pass, under names that are the same for others.
+    """
+    return task.held.offload == "none" and not task.request.embeddings
 
 
 def _takes_named_only(encode: Encode) -> bool:
