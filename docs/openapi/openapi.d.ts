@@ -1822,6 +1822,12 @@ export interface components {
              * @description of which loading the model before the first step; 0: it is loaded
              */
             load_seconds: number;
+            /**
+             * Rungs
+             * @description what is done there from the start, because a render of this size ran out of memory without it: rungs of the memory ladder (offload_model, tiled_decode, ...)
+             * @default []
+             */
+            rungs?: string[];
             /** Runner Id */
             runner_id: string;
             /** @description its first step; null: it runs already */
@@ -2592,6 +2598,16 @@ export interface components {
              */
             exhausted?: string[];
             /**
+             * Further
+             * @description bytes that each further image of a run takes, by model and size, and by tier
+             * @default {}
+             */
+            further?: {
+                [key: string]: {
+                    [key: string]: number;
+                };
+            };
+            /**
              * Peaks
              * @description bytes by model and size, and by tier; the tier of a model without any is empty
              * @default {}
@@ -2809,6 +2825,11 @@ export interface components {
          * @description A named way to use a model: what a request gets when it does not say.
          */
         Preset: {
+            /**
+             * Allow Quantised
+             * @description lossy: see the parameter of requests
+             */
+            allow_quantised?: ("none" | "uint4") | null;
             /**
              * Card Gb
              * @description for cards of so many gigabytes (10**9 bytes) and more
@@ -3059,6 +3080,11 @@ export interface components {
          *     Uploaded images are named by the SHA-256 of their bytes.
          */
         RenderRequest: {
+            /**
+             * Allow quantised weights
+             * @description Lossy: if the memory suffices in no other way, the weights of the denoiser are quantised to this, and the picture is another one. Not of a strict render. Default: the preset's, or none.
+             */
+            allow_quantised?: ("none" | "uint4") | null;
             /**
              * CLIP skip
              * @description How many of the last layers of the text encoder are left out; default: none. 1 is what A1111 calls 2.
@@ -3427,6 +3453,12 @@ export interface components {
          * @description What to render. What is left out (or null) is decided by the preset; a seed is chosen for you.
          */
         Submission: {
+            /**
+             * Allow quantised weights
+             * @description Lossy: if the memory suffices in no other way, the weights of the denoiser are quantised to this, and the picture is another one. Not of a strict render. Default: the preset's, or none.
+             * @default null
+             */
+            allow_quantised?: ("none" | "uint4") | null;
             /**
              * CLIP skip
              * @description How many of the last layers of the text encoder are left out; default: none. 1 is what A1111 calls 2.

@@ -26,6 +26,10 @@ END = "ends in about 40 s (at most 1 min 1 s, nine times of ten)"
             f"starts on gpu-1 in tier offload in about 12 s, 8.0 s of them to load the model, {END}; 1 job before it",
         ),
         (
+            {"rungs": ["offload_model"]},
+            f"starts on gpu-1 now, {END}; with offload model from the start, since this size ran out of memory without",
+        ),
+        (
             {"idle_runner_id": "cpu", "idle_ends_in_seconds": 600.0},
             f"starts on gpu-1 now, {END}; cpu could start now and would end in 10 min",
         ),

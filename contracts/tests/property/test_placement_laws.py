@@ -1,5 +1,6 @@
 """The rule that the scheduler plans with and the gateway explains with."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from hypothesis import given
@@ -11,6 +12,7 @@ from dreamforge.contracts.observed_memory import ObservedMemory
 from dreamforge.contracts.placement import (
     Needs,
     RunnerLoad,
+    bytes_an_image,
     images_together,
     judge,
     needs_of,
@@ -235,6 +237,25 @@ def test_what_was_estimated_too_high_or_too_low_is_corrected_and_said():
     assert images_together(NEEDS, too_low, seen(idle(), 320)) == 8
     # What fitted into all there is, fits again.
     assert judge(NEEDS, too_low, seen(idle(), 990)).score is not None
+
+
+def test_what_further_images_take_is_corrected_by_what_was_observed():
+    models, load = {"m": model_of(100, 0)}, seen(idle(), 320)
+    further = load.heartbeat.memory.model_copy(update={"further": {NEEDS.batch_shape: {"": 160}}})
+    load = replace(load, heartbeat=load.heartbeat.model_copy(update={"memory": further}))
+    assert bytes_an_image(NEEDS, models, None, load.heartbeat) == 170
+    # 340 for the first, 170 for each other one; the estimate is that they take nothing.
+    assert images_together(NEEDS, models, load) == 4
+    assert images_together(Needs("m", 128, 64), models, load) == 2
+
+
+def test_the_rungs_that_a_shape_begins_with_are_among_the_reasons():
+    models, beat = {"m": model_of(100, 0)}, idle().heartbeat
+    memory = ObservedMemory(rungs={NEEDS.batch_shape: ("offload_model", "tiled_decode")})
+    load = RunnerLoad(beat.model_copy(update={"memory": memory}))
+    why = "begins with offload model, tiled decode: without, this size ran out of memory there"
+    assert why in judge(NEEDS, models, load).reasons
+    assert why not in judge(Needs("m", 128, 64), models, load).reasons
 
 
 def test_a_runner_that_ran_out_of_memory_for_a_shape_is_the_worst_for_it_and_not_refused():

@@ -149,7 +149,9 @@ TRANSLATED = {
     "masked_area",
 }
 #: Of a job and not of an image, or known by another parameter of the recipe.
-NOT_IN_RECIPES = {"preset", "images", "determinism", "geometry", "optimisations", "duration_seconds"}
+NOT_IN_RECIPES = {
+    *("preset", "images", "determinism", "geometry", "optimisations", "allow_quantised", "duration_seconds"),
+}
 
 
 def test_every_parameter_of_a_recipe_is_read_back():

@@ -5,7 +5,9 @@ from typing import Any
 import httpx
 from simulated_system import BODY, MODEL, SimulatedSystem, beat, heartbeat, models
 
+from dreamforge.contracts.fleet import Heartbeat, batch_shape
 from dreamforge.contracts.models.descriptor import ModelDescriptor
+from dreamforge.contracts.observed_memory import ObservedMemory
 from dreamforge.runtime.testing import eventually
 
 LORA = ModelDescriptor(
@@ -26,6 +28,27 @@ async def test_a_model_larger_than_every_runner_that_has_it_is_refused(
     assert problem["errors"][0]["pointer"] == "/model_id"
     assert str(problem["needed_bytes"]) in problem["detail"]
     await beat(system, client, heartbeat("large"))
+    assert (await client.post("/v1/jobs", json=BODY)).status_code == 202
+
+
+async def test_what_was_observed_decides_in_the_tier_that_needs_least(
+    client: httpx.AsyncClient, system: SimulatedSystem
+) -> None:
+    shape = batch_shape(MODEL.model_id, 64, 64)
+    weights_bytes = MODEL.vram.resident_bytes
+
+    def having_seen(name: str, peak_bytes: int, budget_bytes: int) -> Heartbeat:
+        memory = ObservedMemory(peaks={shape: {"": peak_bytes}})
+        return heartbeat(name, budget_bytes=budget_bytes).model_copy(update={"memory": memory})
+
+    # By the estimate, 4096 bytes more than the weights, it fits into this one.
+    await beat(system, client, having_seen("needs-more", 2 * weights_bytes, weights_bytes + 2**20))
+    refused = await client.post("/v1/jobs", json=BODY)
+    problem = refused.json()
+    assert (refused.status_code, problem["code"], problem["tier"]) == (422, "model_too_large", "full")
+    assert problem["needed_bytes"] >= 2 * weights_bytes > problem["largest_bytes"]
+    # And not into this one, which has rendered it.
+    await beat(system, client, having_seen("needs-less", weights_bytes // 2, weights_bytes + 2**10))
     assert (await client.post("/v1/jobs", json=BODY)).status_code == 202
 
 

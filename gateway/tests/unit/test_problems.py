@@ -60,7 +60,9 @@ EXAMPLES: tuple[tuple[e.ForgeError, int], ...] = (
     (e.AssetMismatch(field="loras/0/model_id", value="x", asset_family="a", model_id="m", model_family="b"), 422),
     (e.NamedTwice(field="loras/1/model_id", value="x"), 422),
     (
-        e.ModelTooLarge(model_id="m", width_px=8, height_px=8, needed_bytes=2, largest_bytes=1, runner_id="r"),
+        e.ModelTooLarge(
+            model_id="m", width_px=8, height_px=8, needed_bytes=2, largest_bytes=1, runner_id="r", tier="full"
+        ),
         422,
     ),
     (e.OutOfBounds(field="width_px", value=1, minimum=8, maximum=9), 422),

@@ -38,6 +38,13 @@ def test_a_job_that_no_runner_can_take_now_says_when_one_can() -> None:
     assert told((FAST,)).endswith("It is expected to start on fast in 5.0 s and to end in 15 s.")
 
 
+def test_the_rungs_that_a_job_will_begin_with_are_named_with_the_reason() -> None:
+    text = told((FAST,), rungs=("offload_model", "tiled_decode"))
+    assert text.endswith(
+        "It begins there with offload model, tiled decode, since a render of this size ran out of memory without."
+    )
+
+
 def test_a_decision_says_what_was_expected_of_each_runner() -> None:
     slow = SLOW.model_copy(update={"ends_in_seconds": 40.0})
     decision = Decision(

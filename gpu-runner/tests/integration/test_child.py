@@ -14,6 +14,7 @@ from runner_testkit.child import Talk
 from runner_testkit.png import read_recipe
 
 from dreamforge.contracts.events import FailureReason
+from dreamforge.contracts.fleet import batch_shape
 from dreamforge.gpu_runner.protocol.messages import (
     Cancel,
     Cancelled,
@@ -21,6 +22,7 @@ from dreamforge.gpu_runner.protocol.messages import (
     Failed,
     Load,
     LoadFailed,
+    MemoryObserved,
     ModelLoaded,
     Ready,
     Render,
@@ -46,6 +48,21 @@ async def test_a_model_is_loaded_before_its_first_job(
     (loaded,) = (said for said in talk.said(ModelLoaded) if said.model_id == "new")
     assert loaded.bytes > 1_000_000
     assert talk.heard.index(loaded) < talk.heard.index(talk.steps(task)[0])
+
+
+async def test_a_run_on_the_processor_tells_its_peak_once_the_weights_were_read(
+    talk: Talk, tiny_task: MakeTask, tiny_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_folder, tmp_path / "measured")
+    tasks = [tiny_task(model_id="measured", model_path=str(folder)) for _ in range(2)]
+    await talk.images(tasks[0])  # its weights are mapped, and read meanwhile: nothing is told of this run
+    shape = batch_shape("measured", tasks[0].request.width_px, tasks[0].request.height_px)
+    assert not [each for each in talk.said(MemoryObserved) if each.shape == shape]
+    await talk.images(tasks[1])
+    (observed,) = [each for each in talk.said(MemoryObserved) if each.shape == shape]
+    (loaded,) = [each for each in talk.said(ModelLoaded) if each.model_id == "measured"]
+    assert loaded.bytes <= (observed.peak_bytes or 0) < loaded.bytes + 2**30
+    assert observed.images == 1
 
 
 async def test_an_image_is_the_same_alone_and_in_a_job_of_many(talk: Talk, tiny_task: MakeTask) -> None:

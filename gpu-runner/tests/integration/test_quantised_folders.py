@@ -10,14 +10,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from runner_testkit.tasks import render_task
 
-from dreamforge.gpu_runner.rendering.renderer import ModelKey
+from dreamforge.gpu_runner.protocol.memory_rungs import Rung
+from dreamforge.gpu_runner.rendering.renderer import ModelKey, ModelPlacement
 from dreamforge.runtime.storage.model_inspection import inspect_model
+from dreamforge.runtime.storage.quantised import is_installed
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(240)]
 
@@ -68,6 +71,45 @@ def test_a_quantised_transformer_stays_small_and_renders(cache: Path, tmp_path: 
     first, again = (renderer.render(task, 1, lambda step, of, preview: None).scanlines for _ in range(2))
     assert first == again
     assert len(set(first)) > 10
+
+
+def test_a_plain_model_is_quantised_where_its_request_allows_it_and_the_recipe_says_so(cache: Path) -> None:
+    pytest.importorskip("sdnq")
+    from runner_testkit.families import ensure_family
+
+    from dreamforge.gpu_runner.rendering.diffusers_renderer import DiffusersRenderer
+
+    renderer = DiffusersRenderer(device="cpu", dtype="float32", threads=1)
+    plain = render_task(model_id="flux", model_path=str(ensure_family(cache, "flux")), steps=2)
+    tasks = (plain, plain.model_copy(update={"rungs": (Rung.FLOAT8_STORAGE, Rung.QUANTISED_WEIGHTS)}))
+    sizes = [renderer.load(ModelKey.of_task(task))[0] for task in tasks]
+    assert sizes[1] < sizes[0]
+    first, again = (renderer.render(tasks[1], 1, lambda step, of, preview: None) for _ in range(2))
+    assert first.scanlines == again.scanlines
+    tier = first.recipe.tier
+    assert tier is not None
+    assert (tier.quantised, tier.float8_storage) == ("uint4", False)
+    assert first.recipe.versions["sdnq"] == version("sdnq")
+    assert Rung.QUANTISED_WEIGHTS not in renderer.rung_refusals(tasks[1])
+
+
+def test_a_plain_model_is_not_quantised_without_the_quantiser(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from runner_testkit.families import ensure_family
+
+    from dreamforge.gpu_runner.rendering import quantiser
+    from dreamforge.gpu_runner.rendering.features.memory_placement import rung_refusals
+    from dreamforge.gpu_runner.rendering.pipeline import read_pipeline
+
+    monkeypatch.setattr(quantiser, "is_installed", lambda method: is_installed(method, lambda module: None))
+    pipeline = read_pipeline(ensure_family(cache, "stable-diffusion"), dtype=torch_float32()).pipeline
+    why = rung_refusals(pipeline, ModelPlacement())[Rung.QUANTISED_WEIGHTS]
+    assert why == 'sdnq is not installed: install "dreamforge-gpu-runner[sdnq]" where the runner is'
+
+
+def torch_float32() -> Any:  # Any: importing torch costs seconds
+    import torch
+
+    return torch.float32
 
 
 def test_a_quantiser_that_registers_itself_is_imported_with_the_folder(cache: Path, tmp_path: Path) -> None:

@@ -89,19 +89,21 @@ def test_how_many_images_go_together_is_known_after_a_restart_and_told_once(tmp_
     assert opened(path, now=NOW + KEPT).batch_bounds(16) == {}
 
 
+DESCRIPTOR = ModelDescriptor(
+    model_id="m",
+    family="f",
+    digest="0" * 64,
+    vram=VramProfile(resident_bytes=1, denoise_bytes_per_latent=0, decode_bytes_per_px=0),
+    presets=(Preset(name="p", width_px=64, height_px=64, steps=1, guidance_scale=0),),
+)
+
+
 async def test_a_task_begins_with_what_was_learnt_of_its_shape(tmp_path: Path) -> None:
     memory = opened(tmp_path / "r.json")
     request, other = render_task(model_id="m").request, render_task(model_id="m", width_px=128).request
     memory.learn(TILED)
     memory.learn(BatchLearnt(shape=TILED.shape, bound=2, seconds={2: 0.5}, fits=3))
-    descriptor = ModelDescriptor(
-        model_id="m",
-        family="f",
-        digest="0" * 64,
-        vram=VramProfile(resident_bytes=1, denoise_bytes_per_latent=0, decode_bytes_per_px=0),
-        presets=(Preset(name="p", width_px=64, height_px=64, steps=1, guidance_scale=0),),
-    )
-    models, inputs = {"m": LocalModel(descriptor, tmp_path)}, cast(InputCache, None)  # no image is fetched
+    models, inputs = {"m": LocalModel(DESCRIPTOR, tmp_path)}, cast(InputCache, None)  # no image is fetched
     factory = RenderTaskFactory(models, inputs, batch_max=8, budget_bytes=lambda: 2**30, learnt=memory)
     task, fresh = [await factory.task_for("t", each, ASSIGNED, (0,)) for each in (request, other)]
     assert (task.rungs, task.together_max, task.batch_seconds) == (TILED.rungs, 3, {2: 0.5})
@@ -119,6 +121,35 @@ def test_the_highest_peak_of_a_tier_is_kept_over_a_restart_and_told(tmp_path: Pa
         memory.learn(message)
     assert opened(path).observed.peaks == {TILED.shape: {"": 30, "small": 5}}
     assert opened(path).observed.peak_bytes(TILED.shape, "small") == 5
+
+
+def test_what_each_further_image_takes_is_the_steepest_rise_between_two_sizes(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    memory = opened(path)
+
+    def run(images: int, peak_bytes: int) -> dict[str, dict[str, int]]:
+        memory.learn(MemoryObserved(shape=TILED.shape, peak_bytes=peak_bytes, images=images))
+        return memory.observed.further
+
+    assert run(4, 160) == {}
+    assert memory.observed.peaks == {}, "one of four alone was never seen"
+    assert run(1, 100) == {TILED.shape: {"": 20}}
+    assert run(2, 131) == {TILED.shape: {"": 31}}
+    assert run(1, 90) == opened(path).observed.further == {TILED.shape: {"": 31}}
+    memory.learn(TILED)  # held in another way from now on
+    assert memory.observed.further == {}
+
+
+async def test_as_many_images_go_together_as_were_seen_to_fit(tmp_path: Path) -> None:
+    memory = opened(tmp_path / "r.json")
+    request = render_task(model_id="m").request
+    models, inputs = {"m": LocalModel(DESCRIPTOR, tmp_path)}, cast(InputCache, None)  # no image is fetched
+    factory = RenderTaskFactory(models, inputs, batch_max=8, budget_bytes=lambda: 1000, learnt=memory)
+    assert (await factory.task_for("t", request, ASSIGNED, (0,))).together_max == 8, "as estimated"
+    for images, peak_bytes in ((1, 400), (2, 560)):
+        memory.learn(MemoryObserved(shape=TILED.shape, peak_bytes=peak_bytes, images=images))
+    # 400 bytes, and a sixteenth more than 160 for each further one.
+    assert (await factory.task_for("t", request, ASSIGNED, (0,))).together_max == 4
 
 
 def test_a_peak_counts_for_the_rungs_that_it_was_seen_with(tmp_path: Path) -> None:

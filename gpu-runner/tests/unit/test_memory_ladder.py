@@ -1,7 +1,9 @@
 """What is tried when a render runs out of memory, in which order, and what is kept of it."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import pytest
 from runner_testkit.tasks import render_task
 
 from dreamforge.contracts.events import FailureReason
@@ -24,6 +26,8 @@ from dreamforge.gpu_runner.worker.task_runner import TaskRunner
 
 FULL = RenderFailed(FailureReason.OUT_OF_MEMORY, "Tried to allocate 2 GiB. 1 GiB is free.")
 
+NOT_INSTALLED = 'sdnq is not installed: install "dreamforge-gpu-runner[sdnq]" where the runner is'
+
 
 def climbed(state: LadderState) -> list[Rung]:
     """Every rung, each after a failure with the ones before."""
@@ -31,12 +35,14 @@ def climbed(state: LadderState) -> list[Rung]:
     while (rung := next_rung(state).rung) is not None:
         taken.append(rung)
         batch = state.batch // 2 if rung is Rung.SMALLER_BATCH else state.batch
-        state = LadderState(batch, state.held.after([rung]), False, state.strict, state.refusals)
+        held = state.held.after([rung])
+        state = LadderState(batch, held, False, state.strict, state.quantised_allowed, state.refusals)
     return taken
 
 
 def test_each_rung_is_taken_in_its_order_and_then_there_is_none() -> None:
-    assert climbed(LadderState(batch=2, held=Held(), others_left=True)) == list(Rung)
+    state = LadderState(batch=2, held=Held(), others_left=True, quantised_allowed=True)
+    assert climbed(state) == list(Rung)
 
 
 def test_a_rung_that_cannot_help_is_left_out_with_the_reason() -> None:
@@ -59,7 +65,8 @@ class Tight(SyntheticRenderer):
         self.runs: list[tuple[int, tuple[Rung, ...]]] = []
 
     def rung_refusals(self, task: RenderTask) -> Mapping[Rung, str]:
-        return dict.fromkeys(self.refused, "refused")
+        found = dict.fromkeys(self.refused, "refused")
+        return found | ({Rung.QUANTISED_WEIGHTS: NOT_INSTALLED} if Rung.QUANTISED_WEIGHTS in found else {})
 
     def render(self, task: RenderTask, seed: int, on_step: OnStep) -> RenderedImage:
         self._run([task])
@@ -131,6 +138,37 @@ def test_a_seamless_image_is_decoded_whole_although_others_of_its_shape_need_til
     assert renderer.runs == [(1, ()), (1, (Rung.TILED_DECODE,))]
 
 
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, "neither the request nor its preset allows it"),
+        ({"allow_quantised": "none"}, "neither the request nor its preset allows it"),
+        ({"allow_quantised": "uint4", "determinism": "strict"}, "it changes pixels, and determinism is strict"),
+        ({"allow_quantised": "uint4"}, NOT_INSTALLED),
+    ],
+)
+def test_weights_are_quantised_only_where_that_is_allowed_and_can_be_done(changes: dict[str, Any], why: str) -> None:
+    renderer = Tight(refused=tuple(HELD_RUNGS))
+    learnt = () if why == NOT_INSTALLED else (Rung.QUANTISED_WEIGHTS,)
+    heard = run(renderer, render_task(prompt="huge", rungs=learnt, **changes))
+    assert renderer.runs == [(1, ())]
+    (failed,) = [each for each in heard if isinstance(each, Failed)]
+    assert f"quantised_weights: {why}" in failed.message
+    # That it was allowed and could not be done is a warning of its own; another runner may be able to.
+    told = [each.message for each in heard if isinstance(each, Warned) and each.code == "memory_not_quantised"]
+    assert [why in each for each in told] == ([True] if why == NOT_INSTALLED else [])
+
+
+def test_quantised_weights_are_the_last_rung_and_replace_8_bit_floats() -> None:
+    refused = (Rung.OFFLOAD_MODEL, Rung.OFFLOAD_GROUP, Rung.TILED_DECODE)
+    renderer = Tight(Rung.QUANTISED_WEIGHTS, refused=refused)
+    heard = run(renderer, render_task(allow_quantised="uint4"))
+    taken = (Rung.FLOAT8_STORAGE, Rung.QUANTISED_WEIGHTS)
+    assert [rungs for _, rungs in renderer.runs] == [(), taken[:1], taken]
+    assert warned(heard) == ["memory_float8_storage", "memory_quantised_weights"]
+    assert Held().after(taken) == Held(quantised="uint4")
+
+
 def test_at_the_end_of_the_ladder_one_failure_with_the_numbers_and_the_neighbours_are_unharmed() -> None:
     renderer = Tight(refused=tuple(HELD_RUNGS))
     huge = render_task(task_id="huge", prompt="huge")
@@ -173,12 +211,12 @@ def observed(heard: list[FromChild]) -> list[MemoryObserved]:
     return [each for each in heard if isinstance(each, MemoryObserved)]
 
 
-def test_the_peak_of_one_image_alone_is_told() -> None:
+def test_the_peak_of_each_run_is_told_with_how_many_images_it_had() -> None:
     told = observed(run(Measured(), render_task(model_id="m")))
     assert told == [MemoryObserved(shape="m 64x64", peak_bytes=7)]
-    pair = [render_task(task_id=name, together_max=2) for name in "ab"]
+    pair = [render_task(task_id=name, model_id="m", together_max=2) for name in "ab"]
     renderer = Measured()
-    assert observed(run(renderer, *pair)) == []
+    assert observed(run(renderer, *pair)) == [MemoryObserved(shape="m 64x64", peak_bytes=14, images=2)]
     assert renderer.runs == [(2, ())]
 
 

@@ -87,6 +87,10 @@ class OptionalParameters(TypedDict, total=False):
     attention_efficient, attention_flash, compiled_blocks, with commas between them, or none. Default: the
     preset's, or the runner's; of a strict render: none.
     """
+    allow_quantised: Literal["none", "uint4"] | None
+    """Lossy: if the memory suffices in no other way, the weights of the denoiser are quantised to this, and the
+    picture is another one. Not of a strict render. Default: the preset's, or none.
+    """
     determinism: Literal["strict", "batched"] | None
     """strict: rendered alone, so that the same request gives the same bytes; batched: together with others where
     that is faster, and single pixels may differ by one level. Default: the preset's, or batched.

@@ -296,11 +296,14 @@ class ModelTooLarge(InvalidInput):
     needed_bytes: int
     largest_bytes: int
     runner_id: str
+    #: The tier that needs least.
+    tier: str
 
     def __str__(self) -> str:
         return (
             f"model {self.model_id!r} at {self.width_px}x{self.height_px} px needs {self.needed_bytes} bytes at the"
-            f" least, and the largest runner that has it, {self.runner_id!r}, can offer {self.largest_bytes}"
+            f" least (in tier {self.tier!r}), and the largest runner that has it, {self.runner_id!r}, can offer"
+            f" {self.largest_bytes}"
         )
 
 

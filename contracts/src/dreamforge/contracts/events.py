@@ -230,6 +230,9 @@ class WarningCode(StrEnum):
     MEMORY_OFFLOAD_GROUP = "memory_offload_group"
     MEMORY_TILED_DECODE = "memory_tiled_decode"
     MEMORY_FLOAT8_STORAGE = "memory_float8_storage"
+    MEMORY_QUANTISED_WEIGHTS = "memory_quantised_weights"
+    # The same was allowed and needed, and could not be done.
+    MEMORY_NOT_QUANTISED = "memory_not_quantised"
     # It is rendered without one, because the model or the machine cannot have it.
     OPTIMISATION_LEFT_OUT = "optimisation_left_out"
 

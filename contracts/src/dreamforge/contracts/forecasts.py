@@ -50,6 +50,11 @@ class Forecast(Value):
 
     runner_id: str
     tier: str | None = Field(default=None, description="how the model is held in memory there; null: whole")
+    rungs: tuple[str, ...] = Field(
+        default=(),
+        description="what is done there from the start, because a render of this size ran out of memory without it: "
+        "rungs of the memory ladder (offload_model, tiled_decode, ...)",
+    )
     load_seconds: float = Field(ge=0, description="of which loading the model before the first step; 0: it is loaded")
     starts_in_seconds: SecondsRange | None = Field(description="its first step; null: it runs already")
     ends_in_seconds: SecondsRange

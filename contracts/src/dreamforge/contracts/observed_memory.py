@@ -5,6 +5,11 @@ from pydantic import Field, NonNegativeInt
 from dreamforge.contracts.models.descriptor import Value
 
 
+def is_nothing(value: object) -> bool:
+    """Leaves out of a heartbeat what it has none of."""
+    return value == {}
+
+
 class ObservedMemory(Value):
     """By shape (see `contracts.fleet.batch_shape`), those that were learnt last. Empty: nothing was seen yet.
 
@@ -15,12 +20,21 @@ class ObservedMemory(Value):
     peaks: dict[str, dict[str, NonNegativeInt]] = Field(
         default={}, description="bytes by model and size, and by tier; the tier of a model without any is empty"
     )
+    further: dict[str, dict[str, NonNegativeInt]] = Field(
+        default={},
+        exclude_if=is_nothing,
+        description="bytes that each further image of a run takes, by model and size, and by tier",
+    )
     rungs: dict[str, tuple[str, ...]] = Field(
         default={}, description="what is done so that a render fits, by model and size"
     )
     exhausted: tuple[str, ...] = Field(
         default=(), description="models and sizes that did not fit, whatever was done; not for long"
     )
+
+    def further_bytes(self, shape: str, tier: str | None) -> int | None:
+        """Of each further image in a tier; None: not seen."""
+        return self.further.get(shape, {}).get(tier or "")
 
     def peak_bytes(self, shape: str, tier: str | None) -> int | None:
         """Of one image in a tier; None: not seen."""

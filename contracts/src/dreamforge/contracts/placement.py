@@ -3,9 +3,10 @@
 The scheduler plans with it, and the gateway explains with it why a job waits.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import itemgetter
 
 from dreamforge.contracts.errors import SizeNotSupported
 from dreamforge.contracts.events import Candidate
@@ -118,9 +119,13 @@ def required_on(heartbeat: Heartbeat, needs: Needs, models: Models, tier: Tier |
 def _observed_bytes(heartbeat: Heartbeat, needs: Needs, models: Models, tier: Tier | None) -> int | None:
     if not heartbeat.memory.peaks:
         return None
+    return heartbeat.memory.peak_bytes(needs.batch_shape, _tier_name(needs, models, tier))
+
+
+def _tier_name(needs: Needs, models: Models, tier: Tier | None) -> str | None:
+    """As what is observed names it."""
     model = models[needs.model_id]
-    named = (tier or model.all_tiers[0]).name if model.tiers else None
-    return heartbeat.memory.peak_bytes(needs.batch_shape, named)
+    return (tier or model.all_tiers[0]).name if model.tiers else None
 
 
 def is_exhausted(heartbeat: Heartbeat, needs: Needs) -> bool:
@@ -129,14 +134,31 @@ def is_exhausted(heartbeat: Heartbeat, needs: Needs) -> bool:
     return bool(exhausted) and needs.batch_shape in exhausted
 
 
+def rungs_for(heartbeat: Heartbeat, needs: Needs) -> tuple[str, ...]:
+    """What a runner does from the start, because a render of this shape ran out of memory without it."""
+    return heartbeat.memory.rungs.get(needs.batch_shape, ()) if heartbeat.memory.rungs else ()
+
+
+def _named(rungs: Iterable[str]) -> str:
+    return ", ".join(rung.replace("_", " ") for rung in rungs)
+
+
 def _vram_bytes(profile: VramProfile, needs: Needs, *, batch: int) -> int:
     return estimate_vram_bytes(
         profile, batch=batch, height_px=needs.height_px, width_px=needs.width_px, frames=needs.frames
     )
 
 
-def bytes_an_image(needs: Needs, models: Models, tier: Tier | None = None) -> int:
-    """What each further image of a run needs beyond the first. Errors: as `required_bytes`."""
+def bytes_an_image(needs: Needs, models: Models, tier: Tier | None = None, heartbeat: Heartbeat | None = None) -> int:
+    """What each further image of a run needs beyond the first.
+
+    By what a runner has observed, with the same margin as for the first, else by the estimate.
+    Errors: as `required_bytes`.
+    """
+    if heartbeat is not None and heartbeat.memory.further:
+        seen = heartbeat.memory.further_bytes(needs.batch_shape, _tier_name(needs, models, tier))
+        if seen is not None:
+            return seen + seen // OBSERVED_MARGIN_PART
     profile = (tier or models[needs.model_id].all_tiers[0]).vram
     return _vram_bytes(profile, needs, batch=2) - _vram_bytes(profile, needs, batch=1)
 
@@ -155,7 +177,7 @@ def _together(needs: Needs, models: Models, runner: RunnerLoad, tier: Tier | Non
         return 1
     bound = heartbeat.batch_bound(needs.batch_shape)
     left = heartbeat.budget_bytes - runner.committed_bytes - need_bytes
-    more = max(1, bytes_an_image(needs, models, tier))
+    more = max(1, bytes_an_image(needs, models, tier, heartbeat))
     return max(1, min(bound, 1 + left // more))
 
 
@@ -178,6 +200,12 @@ def tier_on(heartbeat: Heartbeat, needs: Needs, models: Models) -> Tier | None:
 def least_bytes(needs: Needs, models: Models) -> int:
     """What the most frugal tier takes. Errors: as `required_bytes`."""
     return min(required_bytes(needs, models, tier) for tier in models[needs.model_id].all_tiers)
+
+
+def least_on(heartbeat: Heartbeat, needs: Needs, models: Models) -> tuple[int, Tier]:
+    """The same on a runner, by what it has observed, and the tier. Errors: as `required_bytes`."""
+    tiers = models[needs.model_id].all_tiers
+    return min(((required_on(heartbeat, needs, models, tier), tier) for tier in tiers), key=itemgetter(0))
 
 
 def can_ever_take(needs: Needs, models: Models, heartbeat: Heartbeat) -> bool:
@@ -215,13 +243,14 @@ def _with_reasons(
     needs: Needs, sized: tuple[int, str], runner: RunnerLoad, tier: str | None, together: int
 ) -> Candidate:
     heartbeat, (need, source) = runner.heartbeat, sized
-    exhausted = is_exhausted(heartbeat, needs)
+    exhausted, rungs = is_exhausted(heartbeat, needs), rungs_for(heartbeat, needs)
     resident = needs.model_id in heartbeat.resident_model_ids
     left = heartbeat.budget_bytes - runner.committed_bytes
     reasons = (
         "model is loaded" if resident else "model must be loaded",
         f"{runner.free_slots} of {heartbeat.slots} slots free",
         f"needs {need} of {left} bytes" + (f" in tier {tier!r}" if tier else "") + f", {source}",
+        *((f"begins with {_named(rungs)}: without, this size ran out of memory there",) if rungs else ()),
         *(("ran out of memory at this size, so others are asked first",) if exhausted else ()),
         *((f"renders up to {together} images of this size together",) if together > 1 else ()),
     )

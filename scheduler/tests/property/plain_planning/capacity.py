@@ -102,9 +102,10 @@ class PlainCapacity:
     def _exhausted_for(self, shape: Needs) -> frozenset[str]:
         return frozenset(name for name, load in self.loads.items() if is_exhausted(load.heartbeat, shape))
 
-    def need_beside(self, shape: Needs, tier: str | None, images: int) -> int:
+    def need_beside(self, shape: Needs, runner_id: str, tier: str | None, images: int) -> int:
         """Memory that so many images need in the run of another job of their kind."""
-        return images * bytes_an_image(shape, self.models, self._tier(shape, tier))
+        heartbeat = self.loads[runner_id].heartbeat
+        return images * bytes_an_image(shape, self.models, self._tier(shape, tier), heartbeat)
 
     def together(self, shape: Needs, runner_id: str, tier: str | None) -> int:
         """How many images of a shape a runner renders in one run, once what it has now is over if it is busy."""

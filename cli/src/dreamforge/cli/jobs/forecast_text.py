@@ -22,6 +22,9 @@ def forecast_text(forecast: Json) -> str:
     tier = f" in tier {forecast['tier']}" if forecast["tier"] else ""
     when = _when(starts)
     text = f"starts on {forecast['runner_id']}{tier} {when}{load}, ends {about}"
+    if forecast.get("rungs"):
+        rungs = ", ".join(rung.replace("_", " ") for rung in forecast["rungs"])
+        text += f"; with {rungs} from the start, since this size ran out of memory without"
     text += _before(forecast["ahead"])
     if forecast["idle_runner_id"]:
         idle = f"{forecast['idle_runner_id']} could start now and would end in"

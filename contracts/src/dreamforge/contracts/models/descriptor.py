@@ -40,6 +40,9 @@ UpscaleMethod = Literal[
     "latent_nearest_exact",
 ]  # fmt: skip
 Dtype = Literal["float32", "bfloat16", "float16"]
+# What the weights of a denoiser may become where nothing else makes a render fit: unsigned 4-bit integers.
+QuantisedWeights = Literal["uint4"]
+QuantisedAllowed = Literal["none", "uint4"]
 
 
 def is_one(value: object) -> bool:
@@ -106,6 +109,9 @@ class Preset(Value):
     )
     optimisations: Optimisations | None = Field(
         default=None, exclude_if=is_none, description="names with commas between them; none: none; None: the runner's"
+    )
+    allow_quantised: QuantisedAllowed | None = Field(
+        default=None, exclude_if=is_none, description="lossy: see the parameter of requests"
     )
     determinism: Literal["strict", "batched"] | None = Field(
         default=None, exclude_if=is_none, description="strict: its images are rendered alone; None: batched"

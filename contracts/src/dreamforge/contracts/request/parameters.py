@@ -13,6 +13,7 @@ from dreamforge.contracts.models.descriptor import (
     REFERENCES_MAX,
     ModelDescriptor,
     Parameters,
+    QuantisedAllowed,
     SamplerName,
     Sha256,
     Token,
@@ -370,6 +371,17 @@ class RequestParameters(Value):
             source="preset",
             bounds=lambda model: Bounds() if model.kind == "pipeline" else None,
             metavar="NAMES",
+        ),
+    ] = Field(default=None, exclude_if=is_none)
+    allow_quantised: Annotated[
+        QuantisedAllowed | None,
+        Declared(
+            "Allow quantised weights",
+            "Lossy: if the memory suffices in no other way, the weights of the denoiser are quantised to this, and the "
+            "picture is another one. Not of a strict render. Default: the preset's, or none.",
+            group="rendering",
+            source="preset",
+            bounds=lambda model: Bounds() if model.kind == "pipeline" else None,
         ),
     ] = Field(default=None, exclude_if=is_none)
     determinism: Annotated[

@@ -132,7 +132,11 @@ def _expected(forecast: Forecast | None) -> str:
         return ""
     times = forecast.starts_in_seconds, forecast.ends_in_seconds
     starts, ends = (_seconds(each.p50) for each in times if each is not None)
-    return f" It is expected to start on {forecast.runner_id} in {starts} and to end in {ends}."
+    when = f" It is expected to start on {forecast.runner_id} in {starts} and to end in {ends}."
+    if not forecast.rungs:
+        return when
+    rungs = _listed(rung.replace("_", " ") for rung in forecast.rungs)
+    return f"{when} It begins there with {rungs}, since a render of this size ran out of memory without."
 
 
 def _seconds(seconds: float | None) -> str:

@@ -5,33 +5,34 @@ from operator import attrgetter
 
 from dreamforge.contracts.errors import ModelTooLarge
 from dreamforge.contracts.fleet import Heartbeat
-from dreamforge.contracts.placement import Models, Needs, RunnerLoad, judge, least_bytes, tier_on
+from dreamforge.contracts.placement import Models, Needs, RunnerLoad, judge, least_on, tier_on
 from dreamforge.contracts.replies import Fit
 
 
 def require_fit(needs: Needs, models: Models, fleet: Iterable[Heartbeat]) -> None:
     """Refuse what no live runner that has the model (and the assets) could ever hold.
 
-    If no runner has it, nothing is refused: one that has it may be starting.
-    Errors: ModelTooLarge(model_id, needed_bytes, largest_bytes, runner_id), SizeNotSupported.
+    By what a runner has observed, else by the estimate, in the tier that needs least. If no runner has it, nothing is
+    refused: one that has it may be starting.
+    Errors: ModelTooLarge(model_id, needed_bytes, tier, largest_bytes, runner_id), SizeNotSupported.
     """
     required = {needs.model_id, *needs.assets}
     able = [heartbeat for heartbeat in fleet if required.issubset(heartbeat.model_ids)]
     if not able:
         return
-    needed, largest = (
-        least_bytes(needs, models),
-        max(able, key=lambda each: (each.budget_bytes, each.runner_id)),
+    if any(tier_on(heartbeat, needs, models) is not None for heartbeat in able):
+        return
+    largest = max(able, key=lambda each: (each.budget_bytes, each.runner_id))
+    needed_bytes, tier = least_on(largest, needs, models)
+    raise ModelTooLarge(
+        model_id=needs.model_id,
+        width_px=needs.width_px,
+        height_px=needs.height_px,
+        needed_bytes=needed_bytes,
+        largest_bytes=largest.budget_bytes,
+        runner_id=largest.runner_id,
+        tier=tier.name,
     )
-    if needed > largest.budget_bytes:
-        raise ModelTooLarge(
-            model_id=needs.model_id,
-            width_px=needs.width_px,
-            height_px=needs.height_px,
-            needed_bytes=needed,
-            largest_bytes=largest.budget_bytes,
-            runner_id=largest.runner_id,
-        )
 
 
 def fits(needs: Needs, models: Models, fleet: Iterable[Heartbeat]) -> tuple[Fit, ...]:

@@ -199,7 +199,7 @@ class RungsLearnt(Value):
 
 
 class MemoryObserved(Value):
-    """What one image of a shape, rendered alone and without assets, was seen to need in a tier.
+    """What a run of images of a shape, without assets, was seen to need in a tier.
 
     `peak_bytes` is with weights (see `Renderer.run_peak_bytes`), None: not measured. `exhausted`: it did not fit, and
     no rung was left.
@@ -210,6 +210,8 @@ class MemoryObserved(Value):
     #: Empty: of a model without any.
     tier: str = ""
     peak_bytes: int | None = Field(default=None, ge=0)
+    #: How many images were in the run.
+    images: int = Field(default=1, ge=1)
     exhausted: bool = False
 
 

@@ -20,7 +20,7 @@ from dreamforge.gpu_runner.protocol.render_task import RenderTask
 RendererName = Literal["diffusers", "synthetic"]
 #: Fields of a request that decide no pixel of a single image: a preset is resolved, a seed stands for its image, and
 #: geometry and optimisations in a recipe are those that the image was rendered with, whether asked for or not.
-NOT_IN_RECIPES = frozenset({"preset", "images", "determinism", "geometry", "optimisations"})
+NOT_IN_RECIPES = frozenset({"preset", "images", "determinism", "geometry", "optimisations", "allow_quantised"})
 #: Which rules turn an uploaded image into pixels. 2: those of `rendering.input_images`, and what a mask protects is
 #: exact. Before there was a 2, Pillow's own conversions were used, and recipes say nothing.
 IMAGE_RULES = 2
@@ -98,6 +98,7 @@ class TierUsed(Value):
     offload: str
     vae_tiling: bool
     float8_storage: bool = Field(default=False, exclude_if=is_zero)
+    quantised: str | None = Field(default=None, exclude_if=is_none)
 
 
 class Recipe(Value):

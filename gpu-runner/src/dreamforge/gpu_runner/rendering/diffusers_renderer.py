@@ -29,6 +29,7 @@ from dreamforge.gpu_runner.rendering.passes import Pass, PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 from dreamforge.gpu_runner.rendering.pipeline_cache import PipelineCache
 from dreamforge.gpu_runner.rendering.prepared_inputs import map_hashes_of
+from dreamforge.gpu_runner.rendering.quantiser import quantiser_versions
 from dreamforge.gpu_runner.rendering.renderer import (
     DeviceReport,
     ModelKey,
@@ -72,7 +73,7 @@ class _PassResult:
 class DiffusersRenderer:
     """Renders with diffusers; keeps pipelines of `resident_bytes` in memory, 0: of a part of the device's.
 
-    `features` makes what a render can do besides text to image, for one device.
+    `features` makes what a render can do besides text to image, for one device; `settle` finds the device.
     """
 
     def __init__(
@@ -84,13 +85,16 @@ class DiffusersRenderer:
         resident_bytes: int = 0,
         device_shares: int = 1,
         features: Callable[[torch.device], Sequence[RenderFeature]] = standard_features,
+        settle: Callable[[str, str, int], TorchDevice] = TorchDevice.settle,
     ) -> None:
-        self._device = TorchDevice.settle(device, dtype, threads)
+        self._device = settle(device, dtype, threads)
         self._peak = RunPeak(self._device)
         self._engine = self._device.engine()
         self._features = FeatureChain(features(self._device.device))
         self._device.limit_to_part(device_shares)
         budget_bytes = resident_bytes or self._device.resident_bytes() // device_shares
+        #: Models that nothing was rendered with since they were loaded.
+        self._unread: set[ModelKey] = set()
         self._refusals: dict[Path, Mapping[Rung, str]] = {}
         self._pipelines = PipelineCache(self._device, budget_bytes=budget_bytes, place=self._features.place)
 
@@ -122,8 +126,8 @@ class DiffusersRenderer:
         with self._device_errors():
             self._pipelines.sweep()
             loaded = self._pipelines.load(model)
-            free_bytes = system_memory().free_bytes
-            self._refusals[model.path] = rung_refusals(self._pipelines.get(model), self.device, free_bytes)
+            self._unread.add(model)
+            self._refusals[model.path] = rung_refusals(self._pipelines.get(model), model.placement)
             return loaded
 
     def warnings(self, task: RenderTask) -> tuple[RenderWarning, ...]:
@@ -134,13 +138,17 @@ class DiffusersRenderer:
             return merged((*self._pipelines.warnings(key), *self._features.warnings(base, task)))
 
     def rung_refusals(self, task: RenderTask) -> Mapping[Rung, str]:
-        """What cannot be done to this model, as of when it was last loaded; before that as of its files' bytes."""
+        """What cannot be done to this model: by its parts, known once it was loaded, and by the host's memory now."""
         path = ModelKey.of_task(task).path
-        tiles = {Rung.TILED_DECODE: "a seamless image is decoded as a whole"} if task.request.seamless else {}
-        if path not in self._refusals:
-            needed_bytes = inspected(task.request.model_id, path).size.loaded_bytes(self._device.dtype.itemsize)
-            return {**offload_refusals(self.device, needed_bytes, system_memory().free_bytes), **tiles}
-        return {**self._refusals[path], **tiles}
+        of_request: dict[Rung, str] = {}
+        if task.request.seamless:
+            of_request[Rung.TILED_DECODE] = "a seamless image is decoded as a whole"
+        if task.request.loras:
+            of_request[Rung.QUANTISED_WEIGHTS] = "LoRAs are not laid over weights that are quantised here"
+        self._pipelines.sweep()  # what the failed run held is free for the next way
+        needed_bytes = inspected(task.request.model_id, path).size.loaded_bytes(self._device.dtype.itemsize)
+        offloads = offload_refusals(self._device, needed_bytes, system_memory().free_bytes)
+        return {**self._refusals.get(path, {}), **offloads, **of_request}
 
     def render(self, task: RenderTask, seed: int, on_step: OnStep) -> RenderedImage:
         """One image, alone, from its own generator, so that its bytes depend on its recipe only."""
@@ -184,11 +192,15 @@ class DiffusersRenderer:
         self._peak.start()
 
     def run_peak_bytes(self, task: RenderTask) -> int | None:
-        """Peak of the last run; of a model that waits in the host's memory, its parts on the device are in that."""
-        run_bytes = self._peak.run_bytes()
-        if run_bytes is None:
+        """Peak of the last run; of a model that waits in the host's memory, its parts on the device are in that.
+
+        On a CPU not of the first run after a load, which also reads weights from the file that they are mapped to.
+        """
+        run_bytes, key = self._peak.run_bytes(), ModelKey.of_task(task)
+        is_first, self._unread = key in self._unread, self._unread - {key}
+        if run_bytes is None or (is_first and not self._device.own_memory):
             return None
-        return run_bytes + (0 if task.held.offload != "none" else self._pipelines.size_bytes(ModelKey.of_task(task)))
+        return run_bytes + (0 if task.held.offload != "none" else self._pipelines.size_bytes(key))
 
     def peak_bytes(self) -> int:
         """Peak memory of the device."""
@@ -211,7 +223,9 @@ class DiffusersRenderer:
         """An image after its last pass."""
         finished = self._features.finish(task, result.pixels)
         tier_dtype = task.tier.dtype if task.tier else None
-        engine = self._engine.model_copy(update={"dtype": finished.dtype or tier_dtype or self._engine.dtype})
+        versions = self._engine.versions | (quantiser_versions() if task.held.quantised else {})
+        dtype = finished.dtype or tier_dtype or self._engine.dtype
+        engine = self._engine.model_copy(update={"dtype": dtype, "versions": versions})
         maps = map_hashes_of(task)
         recipe = recipe_for(
             task,

@@ -98,7 +98,7 @@ class PipelineCache:
 
     def _settled(self, model: ModelKey) -> ModelKey:
         """The same, with what its placement leaves open as this device has it: two names of one way are one model."""
-        offload = model.placement.offload if self._device.kind == "cuda" else "none"
+        offload = model.placement.offload if self._device.own_memory else "none"
         dtype = model.placement.dtype or self._device.dtype_name
         return replace(model, placement=replace(model.placement, dtype=dtype, offload=offload))
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.events import FailureReason, WarningCode
-from dreamforge.contracts.models.descriptor import Dtype, Tier
+from dreamforge.contracts.models.descriptor import Dtype, QuantisedWeights, Tier
 from dreamforge.gpu_runner.protocol.memory_rungs import Held, Offload, Rung
 from dreamforge.gpu_runner.protocol.recipe import Engine, Recipe
 from dreamforge.gpu_runner.protocol.render_task import RenderTask, TaskImage
@@ -104,11 +104,12 @@ class ModelPlacement:
     offload: Offload = "none"
     vae_tiling: bool = False
     float8_storage: bool = False
+    quantised: QuantisedWeights | None = None
 
     @classmethod
     def of(cls, dtype: Dtype | None, held: Held) -> "ModelPlacement":
         """A model held that way."""
-        return cls(dtype, held.offload, held.vae_tiling, held.float8_storage)
+        return cls(dtype, held.offload, held.vae_tiling, held.float8_storage, held.quantised)
 
 
 @dataclass(frozen=True, slots=True)

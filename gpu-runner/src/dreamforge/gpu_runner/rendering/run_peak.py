@@ -2,13 +2,14 @@
 
 import torch
 
+from dreamforge.gpu_runner.machine.resident_set import resident_set
 from dreamforge.gpu_runner.rendering.torch_device import TorchDevice
 
 
 class RunPeak:
-    """Measures runs on a GPU, one after the other.
+    """Measures runs, one after the other: on a GPU what torch allocates, else the resident set of this process.
 
-    On a CPU nothing is measured: the process's peak cannot be set back, and other tensors of the process are in it.
+    In the resident set is all that the process holds, and so what is encoded or read beside a run as well.
     """
 
     def __init__(self, device: TorchDevice) -> None:
@@ -22,10 +23,15 @@ class RunPeak:
         if self._device.kind == "cuda":
             torch.cuda.reset_peak_memory_stats()
             self._held_bytes = torch.cuda.memory_allocated()
+        else:
+            self._held_bytes = resident_set().reset()
 
     def run_bytes(self) -> int | None:
         """What the last run held at most beside what was held when it began; None: not measured."""
-        return None if self._held_bytes is None else torch.cuda.max_memory_allocated() - self._held_bytes
+        if self._held_bytes is None:
+            return None
+        peak_bytes = torch.cuda.max_memory_allocated() if self._device.kind == "cuda" else resident_set().peak_bytes()
+        return max(0, peak_bytes - self._held_bytes)
 
     def highest_bytes(self) -> int:
         """The most that was reserved so far, over all runs."""

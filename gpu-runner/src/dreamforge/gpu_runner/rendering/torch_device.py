@@ -43,6 +43,8 @@ class TorchDevice:
     dtype: torch.dtype
     threads: int
     note: str
+    #: Whether it has memory of its own, beside which models can wait in the host's.
+    own_memory: bool = False
 
     @classmethod
     def settle(cls, choice: str, dtype: str, threads: int) -> "TorchDevice":
@@ -53,7 +55,7 @@ class TorchDevice:
             # Same recipe, same bytes: refuse kernels that add in a different order from run to run.
             torch.use_deterministic_algorithms(True, warn_only=True)
             torch.backends.cudnn.benchmark = False
-        return cls(torch.device(kind), _dtype(dtype, kind), threads, note)
+        return cls(torch.device(kind), _dtype(dtype, kind), threads, note, own_memory=kind == "cuda")
 
     @property
     def kind(self) -> Literal["cpu", "cuda"]:

@@ -5,6 +5,7 @@ many images go together.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 from loguru import logger
@@ -40,10 +41,20 @@ class ShapeMemory(Value):
     fits: int | None = Field(default=None, ge=1)
     #: The highest peak of one image alone with these rungs, by tier.
     peaks: dict[str, int] = Field(default_factory=dict)
+    #: The same of runs of several images, by tier and by how many they were.
+    batch_peaks: dict[str, dict[int, int]] = Field(default_factory=dict)
     #: When it last did not fit with every rung there is; None: since then it did.
     exhausted_at: AwareDatetime | None = None
     #: By what the steps of the run do (see `contracts.request.batch_key.step_work`).
     runs: dict[str, BatchRuns] = Field(default_factory=dict)
+
+    def further_bytes(self, tier: str) -> int | None:
+        """What each further image of a run takes: the steepest rise between two sizes; None: no two were seen."""
+        alone = {1: self.peaks[tier]} if tier in self.peaks else {}
+        seen = self.batch_peaks.get(tier, {}) | alone
+        rises = (-((seen[fewer] - seen[more]) // (more - fewer)) for fewer, more in pairwise(sorted(seen)))
+        steepest = max(rises, default=0)
+        return steepest if steepest > 0 else None
 
     def batch_seconds(self, work: str) -> Mapping[int, float]:
         """Of runs that do this."""
@@ -86,6 +97,7 @@ class LearntMemory:
         known = {shape: self.of(shape) for shape in self._known.shapes}
         return ObservedMemory(
             peaks={shape: each.peaks for shape, each in known.items() if each.peaks},
+            further={shape: found for shape, each in known.items() if (found := _further(each))},
             rungs={shape: tuple(each.rungs) for shape, each in known.items() if each.rungs},
             exhausted=tuple(shape for shape, each in known.items() if self._is_exhausted(each)),
         )
@@ -116,13 +128,12 @@ class LearntMemory:
             case BatchLearnt():
                 return _runs_after(before, message) | ({} if message.fits is None else {"fits": message.fits})
             case RungsLearnt(rungs=rungs, peak_bytes=peak_bytes):
-                peaks = before.peaks if rungs == before.rungs else {}  # seen with other rungs
-                return {"rungs": rungs, "peak_bytes": peak_bytes, "peaks": peaks}
+                seen_so: dict[str, object] = {} if rungs == before.rungs else {"peaks": {}, "batch_peaks": {}}
+                return {"rungs": rungs, "peak_bytes": peak_bytes} | seen_so
             case MemoryObserved(exhausted=True):
                 return {"exhausted_at": self.now()}
-            case MemoryObserved(tier=tier, peak_bytes=peak_bytes):
-                highest = max(before.peaks.get(tier, 0), peak_bytes or 0)
-                return {"exhausted_at": None, "peaks": before.peaks | ({tier: highest} if highest else {})}
+            case MemoryObserved():
+                return {"exhausted_at": None} | _peaks_after(before, message)
 
     def _read(self) -> DeviceMemory:
         try:
@@ -141,6 +152,23 @@ class LearntMemory:
             draft.replace(self.path)
         except OSError as error:
             logger.warning("what was learnt of memory is lost with this process: {}", error)
+
+
+def _further(known: ShapeMemory) -> dict[str, int]:
+    """By tier."""
+    found = {tier: known.further_bytes(tier) for tier in {**known.peaks, **known.batch_peaks}}
+    return {tier: further_bytes for tier, further_bytes in found.items() if further_bytes is not None}
+
+
+def _peaks_after(before: ShapeMemory, message: MemoryObserved) -> dict[str, object]:
+    """The highest count."""
+    tier, images, peak_bytes = message.tier, message.images, message.peak_bytes or 0
+    if images == 1:
+        highest = max(before.peaks.get(tier, 0), peak_bytes)
+        return {"peaks": before.peaks | ({tier: highest} if highest else {})}
+    seen = before.batch_peaks.get(tier, {})
+    highest = max(seen.get(images, 0), peak_bytes)
+    return {"batch_peaks": before.batch_peaks | ({tier: seen | {images: highest}} if highest else {})}
 
 
 def _runs_after(before: ShapeMemory, message: BatchLearnt) -> dict[str, object]:

@@ -10,12 +10,12 @@ from dreamforge.contracts.events import FailureReason, JobAssigned
 from dreamforge.contracts.fleet import batch_shape
 from dreamforge.contracts.models.descriptor import Tier
 from dreamforge.contracts.models.vram import images_that_fit
-from dreamforge.contracts.placement import needs_of
+from dreamforge.contracts.placement import OBSERVED_MARGIN_PART, needs_of
 from dreamforge.contracts.request.batch_key import step_work
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gpu_runner.protocol.render_task import ModelFiles, RenderTask
 from dreamforge.gpu_runner.supervisor.input_cache import InputCache
-from dreamforge.gpu_runner.supervisor.learnt_memory import LearntMemory
+from dreamforge.gpu_runner.supervisor.learnt_memory import LearntMemory, ShapeMemory
 from dreamforge.gpu_runner.supervisor.local_models import LocalModel
 from dreamforge.gpu_runner.supervisor.task_monitor import AttemptLost
 
@@ -55,7 +55,7 @@ class RenderTaskFactory:
                 inputs=inputs,
                 tier=tier,
                 preview_seconds=self.preview_seconds,
-                together_max=min(fits, self._together_max(model, tier, request)),
+                together_max=min(fits, self._together_max(model, tier, request, runs)),
                 batch_seconds=runs.batch_seconds(step_work(request)) if runs else {},
                 rungs=learnt.rungs if learnt else (),
                 images=images,
@@ -63,10 +63,19 @@ class RenderTaskFactory:
         except ValidationError as error:
             raise AttemptLost(FailureReason.INVALID_REQUEST, str(error), retryable=False) from None
 
-    def _together_max(self, model: LocalModel, tier: Tier | None, request: RenderRequest) -> int:
-        """As many images of a request as fit into memory with its model and assets."""
+    def _together_max(
+        self, model: LocalModel, tier: Tier | None, request: RenderRequest, learnt: ShapeMemory | None
+    ) -> int:
+        """As many images of a request as fit into memory with its model and assets: as observed, else as estimated."""
         profile = tier.vram if tier else model.descriptor.all_tiers[0].vram
         assets_bytes = sum(self._model(each).descriptor.vram.resident_bytes for each in request.assets)
+        named = tier.name if tier else ""
+        further_bytes = learnt.further_bytes(named) if learnt else None
+        if learnt and further_bytes and named in learnt.peaks:
+            left_bytes = self.budget_bytes() - assets_bytes - profile.overhead_bytes - learnt.peaks[named]
+            return min(
+                self.batch_max, 1 + max(0, left_bytes) // (further_bytes + further_bytes // OBSERVED_MARGIN_PART)
+            )
         needs = needs_of(request)
         size = {"height_px": needs.height_px, "width_px": needs.width_px, "frames": needs.frames}
         try:

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 from dreamforge.gpu_runner.protocol.memory_rungs import Held, Rung
 
+#: Those that give another picture, and not only faint seams.
+LOSSY = frozenset({Rung.FLOAT8_STORAGE, Rung.QUANTISED_WEIGHTS})
+
 
 @dataclass(frozen=True, slots=True)
 class LadderState:
@@ -17,6 +20,8 @@ class LadderState:
     others_left: bool = False
     #: Whether its owner asked for the bytes that every runner gives.
     strict: bool = False
+    #: Whether its owner allowed weights of fewer bits.
+    quantised_allowed: bool = False
     #: Why this renderer cannot take a rung.
     refusals: Mapping[Rung, str] = field(default_factory=dict)
 
@@ -57,6 +62,8 @@ def _why_not(rung: Rung, state: LadderState) -> str | None:
         return None if state.batch > 1 else "it is one image"
     if state.held.after([rung]) == state.held:
         return "in use"
-    if rung is Rung.FLOAT8_STORAGE and state.strict:
+    if rung in LOSSY and state.strict:
         return "it changes pixels, and determinism is strict"
+    if rung is Rung.QUANTISED_WEIGHTS and not state.quantised_allowed:
+        return "neither the request nor its preset allows it (allow_quantised)"
     return state.refusals.get(rung)

@@ -7,11 +7,11 @@ from dreamforge.contracts.events import WarningCode
 from dreamforge.contracts.fleet import batch_shape
 from dreamforge.contracts.placement import needs_of
 from dreamforge.contracts.readable_sizes import readable_size
-from dreamforge.gpu_runner.protocol.memory_rungs import HELD_RUNGS, Rung
+from dreamforge.gpu_runner.protocol.memory_rungs import HELD_RUNGS, QUANTISED_TO, Rung
 from dreamforge.gpu_runner.protocol.messages import MemoryObserved, RungsLearnt, Warned
 from dreamforge.gpu_runner.protocol.render_task import RenderTask, TaskImage
 from dreamforge.gpu_runner.rendering.renderer import Renderer, RenderFailed
-from dreamforge.gpu_runner.worker.memory_ladder import LadderState, NextRung, next_rung
+from dreamforge.gpu_runner.worker.memory_ladder import LOSSY, LadderState, NextRung, next_rung
 from dreamforge.gpu_runner.worker.open_tasks import short
 
 CODES = {
@@ -21,6 +21,7 @@ CODES = {
     Rung.OFFLOAD_GROUP: WarningCode.MEMORY_OFFLOAD_GROUP,
     Rung.TILED_DECODE: WarningCode.MEMORY_TILED_DECODE,
     Rung.FLOAT8_STORAGE: WarningCode.MEMORY_FLOAT8_STORAGE,
+    Rung.QUANTISED_WEIGHTS: WarningCode.MEMORY_QUANTISED_WEIGHTS,
 }
 WORDS = {
     Rung.RELEASE: "other models left the memory",
@@ -29,6 +30,7 @@ WORDS = {
     Rung.OFFLOAD_GROUP: "layers of the model wait in the host's memory",
     Rung.TILED_DECODE: "the image is decoded tile by tile, which may leave faint seams",
     Rung.FLOAT8_STORAGE: "the denoiser's weights are kept as 8-bit floats, which changes pixels",
+    Rung.QUANTISED_WEIGHTS: f"the denoiser's weights are quantised to {QUANTISED_TO}, which changes the picture",
 }
 
 
@@ -56,6 +58,7 @@ class MemoryRungsTaken:
             held=task.held,
             others_left=any(model_id != task.request.model_id for model_id in failure.released),
             strict=_strict(task),
+            quantised_allowed=_allows_quantised(task),
             refusals=self._renderer.rung_refusals(task),
         )
         taken = next_rung(state)
@@ -64,7 +67,9 @@ class MemoryRungsTaken:
                 self._rungs[_shape(task)] = (*self._rungs.get(_shape(task), ()), *task.rungs, taken.rung)
             for each in {image.task.task_id: image.task for image in batch}.values():
                 self._warn(each, taken.rung, failure, taken.reasons)
-        elif not task.assets:
+            return taken
+        self._warn_not_quantised(batch, state)
+        if not task.assets:
             self._exhausted.add(_shape(task))
             self._send(MemoryObserved(shape=_shape(task), tier=_tier(task), exhausted=True))
         return taken
@@ -80,12 +85,31 @@ class MemoryRungsTaken:
         observed = self._renderer.run_peak_bytes(task)
         if observed is not None or _shape(task) in self._exhausted:
             self._exhausted.discard(_shape(task))
-            self._send(MemoryObserved(shape=_shape(task), tier=_tier(task), peak_bytes=observed))
+            self._send(self._observed(batch, observed))
+
+    def _observed(self, batch: Sequence[TaskImage], peak_bytes: int | None) -> MemoryObserved:
+        task = batch[0].task
+        return MemoryObserved(shape=_shape(task), tier=_tier(task), peak_bytes=peak_bytes, images=len(batch))
 
     def ended(self, tasks: Sequence[RenderTask]) -> None:
         """No further warnings come of these tasks."""
         gone = {task.task_id for task in tasks}
         self._warned = {(task_id, rung) for task_id, rung in self._warned if task_id not in gone}
+
+    def _warn_not_quantised(self, batch: Sequence[TaskImage], state: LadderState) -> None:
+        """Its owner allowed the last rung, and this runner cannot take it: another one may."""
+        why = state.refusals.get(Rung.QUANTISED_WEIGHTS)
+        if why is None or not state.quantised_allowed or state.strict:
+            return
+        message = f"out of memory, and the denoiser's weights could not be quantised to {QUANTISED_TO}: {why}"
+        for task in {image.task.task_id: image.task for image in batch}.values():
+            warning = Warned(
+                task_id=task.task_id,
+                code=WarningCode.MEMORY_NOT_QUANTISED,
+                message=short(message),
+                words=(Rung.QUANTISED_WEIGHTS,),
+            )
+            self._send(warning)
 
     def _warn(self, task: RenderTask, rung: Rung, failure: RenderFailed, reasons: str) -> None:
         """Once for each task and rung: the log has one warning of a code."""
@@ -108,16 +132,21 @@ def _tier(task: RenderTask) -> str:
 
 
 def _is_plain(batch: Sequence[TaskImage]) -> bool:
-    """Whether a run was one image of a shape as placement knows it: no copies, no assets, no second pass."""
+    """Whether a run was of a shape as placement knows it: no copies, no assets, no second pass."""
     task = batch[0].task
-    alone = len(batch) == 1 and task.request.geometry is None and not task.assets
-    return alone and needs_of(task.request).batch_shape == _shape(task)
+    return task.request.geometry is None and not task.assets and needs_of(task.request).batch_shape == _shape(task)
 
 
 def _unfit(task: RenderTask) -> set[Rung]:
     """Rungs that other tasks of its shape may need, and that this one cannot be rendered with."""
-    unfit = {Rung.FLOAT8_STORAGE} if _strict(task) else set()
+    unfit = set(LOSSY) if _strict(task) else set()
+    if not _allows_quantised(task) or task.request.loras:
+        unfit.add(Rung.QUANTISED_WEIGHTS)
     return unfit | {Rung.TILED_DECODE} if task.request.seamless else unfit
+
+
+def _allows_quantised(task: RenderTask) -> bool:
+    return task.request.allow_quantised == QUANTISED_TO
 
 
 def _strict(task: RenderTask) -> bool:

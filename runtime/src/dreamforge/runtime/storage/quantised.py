@@ -108,9 +108,23 @@ def library_problem(
     module, package = library
     if _exists(module, is_there):
         return None
-    named = f'"dreamforge-gpu-runner[{package}]"' if package in EXTRAS else package
-    right = f"install {named} where the runner is, or {otherwise}"
+    right = f"{how_to_install(package)}, or {otherwise}"
     return f"is quantised for {package}, a quantiser that is not installed", right
+
+
+def is_installed(method: str, is_there: Callable[[str], object] = find_spec) -> bool:
+    """Whether the library of a method is on this machine."""
+    return _exists(LIBRARIES[method][0], is_there)
+
+
+def how_to_install(package: str) -> str:
+    """For people.
+
+    >>> how_to_install("sdnq")
+    'install "dreamforge-gpu-runner[sdnq]" where the runner is'
+    """
+    named = f'"dreamforge-gpu-runner[{package}]"' if package in EXTRAS else package
+    return f"install {named} where the runner is"
 
 
 #: What classes of parts need that the runner does not bring: those of transformers that also read images.

@@ -12,7 +12,7 @@ from math import inf, isinf
 from dreamforge.contracts.events import EstimateSource
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.forecasts import Forecast, ForecastAnswer, SecondsRange
-from dreamforge.contracts.placement import Models, Needs, least_bytes, tier_on
+from dreamforge.contracts.placement import Models, Needs, least_bytes, rungs_for, tier_on
 from dreamforge.contracts.queue_control import hold_of
 from dreamforge.scheduler.planning.batch_forecast import batch_forecast
 from dreamforge.scheduler.planning.calibration import Calibration
@@ -128,6 +128,7 @@ class QueueForecast:
         return Forecast(
             runner_id=expected.runner_id,
             tier=tier.name if tier is not None and named else None,
+            rungs=rungs_for(self._heartbeat(expected.runner_id), job.demand.shape),
             load_seconds=round(expected.load_seconds, 3),
             starts_in_seconds=self._range(expected.start_seconds, expected),
             ends_in_seconds=self._range(expected.end_seconds, expected),

@@ -260,7 +260,8 @@ class _Planner:
         runner_id = chosen.runner_id
         expected = self._of_all(jobs, place) if place.expected is not None else None
         first = self._capacity.need(shape, runner_id, chosen.tier)
-        beside = [self._capacity.need_beside(shape, chosen.tier, job.demand.images) for job in jobs[1:]]
+        counts = [job.demand.images for job in jobs[1:]]
+        beside = [self._capacity.need_beside(shape, runner_id, chosen.tier, images) for images in counts]
         decisions = [
             with_others(self._decision(job, need, expected), runner_id, len(beside))
             for job, need in zip(jobs, (first, *beside), strict=True)

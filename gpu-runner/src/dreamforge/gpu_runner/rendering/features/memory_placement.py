@@ -11,8 +11,10 @@ from dreamforge.contracts.readable_sizes import readable_size
 from dreamforge.gpu_runner.protocol.memory_rungs import Rung
 from dreamforge.gpu_runner.rendering.hooks import RenderedPixels, RenderFeature, RunPass
 from dreamforge.gpu_runner.rendering.passes import PassContext
-from dreamforge.gpu_runner.rendering.pipeline import Pipeline, pipeline_bytes
+from dreamforge.gpu_runner.rendering.pipeline import Pipeline
+from dreamforge.gpu_runner.rendering.quantiser import quantise, quantiser_refusal
 from dreamforge.gpu_runner.rendering.renderer import ModelPlacement
+from dreamforge.gpu_runner.rendering.torch_device import TorchDevice
 
 
 class MemoryPlacement(RenderFeature):
@@ -25,7 +27,9 @@ class MemoryPlacement(RenderFeature):
         """Move a pipeline to the device, or have its parts wait in the host's memory."""
         whole: Any = pipeline  # Any: what only some pipelines can do is in no type
         vae = whole.components.get("vae")
-        if placement.float8_storage:  # before it is moved: the wide weights may not fit
+        if placement.quantised is not None:
+            quantise(denoiser_of(pipeline), placement.quantised)
+        elif placement.float8_storage:  # before it is moved: the wide weights may not fit
             denoiser = denoiser_of(pipeline)
             denoiser.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=denoiser.dtype)
         if placement.vae_tiling and hasattr(vae, "enable_tiling"):
@@ -62,19 +66,21 @@ def denoiser_of(pipeline: Pipeline) -> Any:  # Any: a class of each family
     return pipeline.components.get("transformer") or pipeline.components.get("unet")
 
 
-def rung_refusals(pipeline: Pipeline, device: torch.device, host_free_bytes: int) -> dict[Rung, str]:
-    """What `place` cannot do to this pipeline on this device, and why. Sizes in bytes."""
-    refused = offload_refusals(device, pipeline_bytes(pipeline), host_free_bytes)
+def rung_refusals(pipeline: Pipeline, placement: ModelPlacement) -> dict[Rung, str]:
+    """What `place` cannot do to this pipeline, which is held so, on any device, and why."""
+    refused: dict[Rung, str] = {}
     if not hasattr(pipeline.components.get("vae"), "enable_tiling"):
         refused[Rung.TILED_DECODE] = "its autoencoder decodes no tiles"
     if not hasattr(denoiser_of(pipeline), "enable_layerwise_casting"):
         refused[Rung.FLOAT8_STORAGE] = "its denoiser takes no other storage"
+    if placement.quantised is None and (why := quantiser_refusal(denoiser_of(pipeline))) is not None:
+        refused[Rung.QUANTISED_WEIGHTS] = why
     return refused
 
 
-def offload_refusals(device: torch.device, model_bytes: int, host_free_bytes: int) -> dict[Rung, str]:
+def offload_refusals(device: TorchDevice, model_bytes: int, host_free_bytes: int) -> dict[Rung, str]:
     """Why a model of so many bytes cannot wait in the host's memory; empty: it can."""
-    if device.type != "cuda":
+    if not device.own_memory:
         why = "the model is in the host's memory anyway"
     elif model_bytes > host_free_bytes:
         needed, free = readable_size(model_bytes), readable_size(host_free_bytes)
