@@ -17,9 +17,9 @@ from dreamforge.cli.models.errors import DownloadFailed, FileListMissing, Folder
 from dreamforge.cli.models.library import DescriptorNotFound, ModelNotDownloaded
 from dreamforge.cli.models.registry import ModelRegistryClient, registry_client
 from dreamforge.cli.settings import CliSettings
-from dreamforge.contracts.errors import UnknownModel
 from dreamforge.contracts.models.descriptor_file import DescriptorInvalid, UnknownFamily
 from dreamforge.contracts.models.model_files import PickleRefused
+from dreamforge.contracts.request.errors import UnknownModel
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, ModelFilesWrong, model_digest
 from dreamforge.runtime.testing.model_files import CHECKPOINT, safetensors_bytes
 from dreamforge.runtime.testing.streams import declare_streams

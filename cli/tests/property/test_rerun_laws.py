@@ -5,8 +5,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dreamforge.cli.jobs.rerun import submission
-from dreamforge.contracts.errors import OutOfBounds
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.request.errors import OutOfBounds
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.contracts.request.resolve import Given, resolve

@@ -8,7 +8,8 @@ from rich.console import Console
 
 from dreamforge.cli.failure import CommandError, Exit, exit_code_of, report
 from dreamforge.client.errors import ProblemError
-from dreamforge.contracts.errors import DependencyAway, ForgeError, JobNotFound, OutOfBounds
+from dreamforge.contracts.errors import DependencyAway, ForgeError, JobNotFound
+from dreamforge.contracts.request.errors import OutOfBounds
 from dreamforge.runtime.embedded import FolderInUse, PortInUse
 
 OUT_OF_BOUNDS = {

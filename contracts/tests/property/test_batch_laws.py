@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamforge.contracts.errors import BatchTooLarge
 from dreamforge.contracts.request.batch import GridAxis, expand
+from dreamforge.contracts.request.errors import BatchTooLarge
 
 NAMES = ("steps", "guidance_scale", "sampler", "seed")
 AXES = st.lists(

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamforge.contracts.errors import Conflict, UnknownModel
+from dreamforge.contracts.errors import Conflict
 from dreamforge.contracts.installation_events import ModelRemoved
 from dreamforge.contracts.model_registry import (
     ModelCommand,
@@ -17,6 +17,7 @@ from dreamforge.contracts.model_registry import (
     evolve_model,
 )
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.request.errors import UnknownModel
 
 DIGESTS = st.sampled_from(["a" * 64, "b" * 64])
 TIMES = st.integers(0, 100).map(lambda s: datetime(2026, 11, 24, tzinfo=UTC) + timedelta(seconds=s))

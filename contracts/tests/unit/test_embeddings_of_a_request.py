@@ -2,10 +2,17 @@
 
 import pytest
 
-from dreamforge.contracts.errors import AssetMismatch, FieldNeeded, NamedTwice, NotAllowed, OutOfBounds, UnknownAsset
 from dreamforge.contracts.models.descriptor import Kind, ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.request.batch_key import batch_key
 from dreamforge.contracts.request.embedding_words import with_words_replaced
+from dreamforge.contracts.request.errors import (
+    AssetMismatch,
+    FieldNeeded,
+    NamedTwice,
+    NotAllowed,
+    OutOfBounds,
+    UnknownAsset,
+)
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.contracts.request.resolve import inputs_of, resolve

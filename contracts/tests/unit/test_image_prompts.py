@@ -2,10 +2,10 @@
 
 import pytest
 
-from dreamforge.contracts.errors import AssetMismatch, NotAllowed, OutOfBounds, UnknownAsset
 from dreamforge.contracts.models.descriptor import Kind, ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.placement import needs_of, required_bytes
 from dreamforge.contracts.request.batch_key import batch_key
+from dreamforge.contracts.request.errors import AssetMismatch, NotAllowed, OutOfBounds, UnknownAsset
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.contracts.request.resolve import inputs_of, resolve

@@ -2,8 +2,9 @@
 
 import pytest
 
-from dreamforge.contracts.errors import OutOfBounds, SizeNotSupported, UnknownModel, UnknownPreset
+from dreamforge.contracts.errors import SizeNotSupported
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.request.errors import OutOfBounds, UnknownModel, UnknownPreset
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.resolve import Given, resolve
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamforge.contracts.errors import FieldNeeded, InvalidInput, LoraTagUnsupported, NamedTwice, OutOfBounds
+from dreamforge.contracts.errors import InvalidInput
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.request.errors import FieldNeeded, LoraTagUnsupported, NamedTwice, OutOfBounds
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.lora_tags import with_tags_escaped, without_lora_tags
 from dreamforge.contracts.request.resolve import inputs_of, resolve

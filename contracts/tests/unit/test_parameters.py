@@ -6,22 +6,21 @@ from typing import Any
 import pytest
 from pydantic import ConfigDict, create_model
 
-from dreamforge.contracts.errors import (
-    AssetMismatch,
-    FieldNeeded,
-    InvalidInput,
-    NamedTwice,
-    NotAllowed,
-    NotAPipeline,
-    OutOfBounds,
-    SizeNotSupported,
-    UnknownAsset,
-)
+from dreamforge.contracts.errors import InvalidInput, SizeNotSupported
 from dreamforge.contracts.models.descriptor import Kind, ModelDescriptor, Parameters, Preset, VramProfile
 from dreamforge.contracts.models.family_defaults import UPSCALER_PRESET
 from dreamforge.contracts.placement import needs_of, required_bytes
 from dreamforge.contracts.request.batch_key import batch_key
 from dreamforge.contracts.request.completion import least_strength
+from dreamforge.contracts.request.errors import (
+    AssetMismatch,
+    FieldNeeded,
+    NamedTwice,
+    NotAllowed,
+    NotAPipeline,
+    OutOfBounds,
+    UnknownAsset,
+)
 from dreamforge.contracts.request.image_size import ImageSizeNeeded
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.render_request import RenderRequest

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from dreamforge.contracts.errors import FieldNeeded, NotAllowed, OutOfBounds
 from dreamforge.contracts.models.descriptor import ModelDescriptor, VramProfile
 from dreamforge.contracts.models.family_defaults import FAMILY_DEFAULTS, preset_of, vram_of
 from dreamforge.contracts.models.vram import estimate_vram_bytes
 from dreamforge.contracts.placement import needs_of, required_bytes
+from dreamforge.contracts.request.errors import FieldNeeded, NotAllowed, OutOfBounds
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.contracts.request.resolve import inputs_of, resolve

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dreamforge.contracts.errors import OutOfBounds
+from dreamforge.contracts.request.errors import OutOfBounds
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.errors import BadPicture
 from dreamforge.gateway.submit.image_process import ImageProcesses, header_of

@@ -8,8 +8,9 @@ import jsonschema
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dreamforge.contracts.errors import AssetMismatch, InvalidInput, NamedTwice, OutOfBounds, UnknownAsset
+from dreamforge.contracts.errors import InvalidInput
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Parameters, Preset, SamplerName, VramProfile
+from dreamforge.contracts.request.errors import AssetMismatch, NamedTwice, OutOfBounds, UnknownAsset
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.schema import request_schema
 from dreamforge.contracts.request.values import STRENGTH_MIN

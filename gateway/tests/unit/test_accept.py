@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dreamforge.contracts.errors import OutOfBounds
 from dreamforge.contracts.jobs.decisions import RequestJob
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.request.errors import OutOfBounds
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.values import Determinism
 from dreamforge.gateway.http.errors import InvalidRequest

@@ -7,6 +7,7 @@ import pytest
 
 from dreamforge.contracts import errors as e
 from dreamforge.contracts.quotas import Quota
+from dreamforge.contracts.request import errors as r
 from dreamforge.gateway.http import errors as own
 from dreamforge.gateway.http.errors import Violation
 from dreamforge.gateway.http.problems import http_problem, problem_of
@@ -46,26 +47,26 @@ EXAMPLES: tuple[tuple[e.ForgeError, int], ...] = (
     (own.CrossOrigin(origin="https://other.example"), 403),
     (own.GatewayPortInUse(host="h", port=1, reason="x"), 500),
     (e.SizeNotSupported(height_px=1, width_px=1, multiple_px=8), 422),
-    (e.UnknownModel(model_id="x", known=("m",)), 422),
-    (e.UnknownPreset(preset="x", model_id="m", known=("p",)), 422),
-    (e.NotAPipeline(model_id="x", kind="lora", known=("m",)), 422),
-    (e.NotAllowed(field="sampler", value="x", model_id="m", allowed=("y",)), 422),
-    (e.FieldNeeded(field="init_image", because="x"), 422),
-    (e.BatchTooLarge(jobs=200, maximum=100), 422),
-    (e.TemplateRefused(field="template/prompt", reason="x"), 422),
+    (r.UnknownModel(model_id="x", known=("m",)), 422),
+    (r.UnknownPreset(preset="x", model_id="m", known=("p",)), 422),
+    (r.NotAPipeline(model_id="x", kind="lora", known=("m",)), 422),
+    (r.NotAllowed(field="sampler", value="x", model_id="m", allowed=("y",)), 422),
+    (r.FieldNeeded(field="init_image", because="x"), 422),
+    (r.BatchTooLarge(jobs=200, maximum=100), 422),
+    (r.TemplateRefused(field="template/prompt", reason="x"), 422),
     (e.BatchNotFound(batch_id="x"), 404),
-    (e.UnknownLora(field="prompt", value="inc", alike=("ink",), registered=3), 422),
-    (e.LoraTagUnsupported(field="prompt", value="<lora:a:1:2>"), 422),
-    (e.UnknownAsset(field="loras/0/model_id", value="x", kind="lora", known=()), 422),
-    (e.AssetMismatch(field="loras/0/model_id", value="x", asset_family="a", model_id="m", model_family="b"), 422),
-    (e.NamedTwice(field="loras/1/model_id", value="x"), 422),
+    (r.UnknownLora(field="prompt", value="inc", alike=("ink",), registered=3), 422),
+    (r.LoraTagUnsupported(field="prompt", value="<lora:a:1:2>"), 422),
+    (r.UnknownAsset(field="loras/0/model_id", value="x", kind="lora", known=()), 422),
+    (r.AssetMismatch(field="loras/0/model_id", value="x", asset_family="a", model_id="m", model_family="b"), 422),
+    (r.NamedTwice(field="loras/1/model_id", value="x"), 422),
     (
-        e.ModelTooLarge(
+        r.ModelTooLarge(
             model_id="m", width_px=8, height_px=8, needed_bytes=2, largest_bytes=1, runner_id="r", tier="full"
         ),
         422,
     ),
-    (e.OutOfBounds(field="width_px", value=1, minimum=8, maximum=9), 422),
+    (r.OutOfBounds(field="width_px", value=1, minimum=8, maximum=9), 422),
     (e.JobNotFound(job_id="x"), 404),
     (e.ArtifactNotFound(artifact_id="x"), 404),
     (e.IdempotencyConflict(job_id="x"), 409),
@@ -99,7 +100,7 @@ def leaves(kind: type[e.ForgeError]) -> Iterator[type[e.ForgeError]]:
 
 
 def test_the_examples_cover_the_tree() -> None:
-    known = {kind for kind in leaves(e.ForgeError) if kind.__module__ in (e.__name__, own.__name__)}
+    known = {kind for kind in leaves(e.ForgeError) if kind.__module__ in (e.__name__, r.__name__, own.__name__)}
     assert known == {type(error) for error, _ in EXAMPLES}
 
 
@@ -122,7 +123,7 @@ def test_the_words_of_a_dependency_stay_inside() -> None:
 
 
 def test_fields_of_the_error_are_members_and_point_into_the_body() -> None:
-    document = json.loads(problem_of(e.OutOfBounds(field="pixels", value=9, minimum=1, maximum=8)).body())
+    document = json.loads(problem_of(r.OutOfBounds(field="pixels", value=9, minimum=1, maximum=8)).body())
     assert (document["field"], document["maximum"]) == ("pixels", 8)
     assert [each["pointer"] for each in document["errors"]] == ["/width_px", "/height_px"]
 

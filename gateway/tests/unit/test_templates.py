@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dreamforge.contracts.errors import BatchTooLarge, TemplateRefused
+from dreamforge.contracts.request.errors import BatchTooLarge, TemplateRefused
 from dreamforge.gateway.batches.template_process import Task, TemplateProcesses
 from dreamforge.gateway.batches.templates import expand_templates
 from dreamforge.gateway.batches.wildcards import read_wildcards

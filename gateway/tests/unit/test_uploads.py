@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dreamforge.contracts.errors import InvalidInput, OutOfBounds
+from dreamforge.contracts.errors import InvalidInput
+from dreamforge.contracts.request.errors import OutOfBounds
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.errors import BadPicture, UnsupportedMedia
 from dreamforge.gateway.submit.image_headers import read_header

@@ -14,7 +14,7 @@ from dreamforge.client.reading import read_as
 from dreamforge.client.retries import Retries
 from dreamforge.client.session import GatewaySession, Json
 from dreamforge.client.transport import AsyncTransport
-from dreamforge.contracts.replies import MeReply
+from dreamforge.contracts.tenant_replies import MeReply
 
 
 class AsyncApi:

@@ -13,7 +13,7 @@ from dreamforge.client.machine import Deadline
 from dreamforge.client.parameters import BatchParameters
 from dreamforge.client.reading import PAGE_ITEMS, body_of, pages_of, path_of, read_as, within
 from dreamforge.client.session import GatewaySession
-from dreamforge.contracts.replies import BatchAccepted, BatchReply, BatchSummary
+from dreamforge.contracts.batch_replies import BatchAccepted, BatchReply, BatchSummary
 
 
 class AsyncBatches:

@@ -16,8 +16,9 @@ from dreamforge.client.reading import PAGE_ITEMS, body_of, pages_of, path_of, re
 from dreamforge.client.session import GatewaySession
 from dreamforge.contracts.file_names import image_file_name
 from dreamforge.contracts.jobs.course import Status
-from dreamforge.contracts.replies import Accepted, ErasureAccepted, JobReply, JobSummary, WhyReply
+from dreamforge.contracts.replies import Accepted, JobReply, JobSummary, WhyReply
 from dreamforge.contracts.request.render_request import Deadlines
+from dreamforge.contracts.tenant_replies import ErasureAccepted
 
 Reply = TypeVar("Reply", bound=BaseModel)
 

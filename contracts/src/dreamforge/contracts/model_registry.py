@@ -7,9 +7,10 @@ not replace the files that an operator registered under the same id.
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from dreamforge.contracts.errors import Conflict, UnknownModel
+from dreamforge.contracts.errors import Conflict
 from dreamforge.contracts.installation_events import ModelEvent, ModelRegistered, ModelRemoved, ModelVerified
 from dreamforge.contracts.models.descriptor import ModelDescriptor
+from dreamforge.contracts.request.errors import UnknownModel
 
 
 @dataclass(frozen=True, slots=True)

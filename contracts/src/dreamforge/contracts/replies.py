@@ -3,20 +3,14 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field, JsonValue
+from pydantic import ConfigDict, Field
 
-from dreamforge.contracts.access import Scope
-from dreamforge.contracts.audit import AuditEntry
 from dreamforge.contracts.events import Candidate, Decision
 from dreamforge.contracts.fleet import Device, Heartbeat
-from dreamforge.contracts.forecasts import BatchForecast, Forecast
+from dreamforge.contracts.forecasts import Forecast
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, Value
-from dreamforge.contracts.quotas import Quota
-from dreamforge.contracts.request.batch import BatchTemplate
 from dreamforge.contracts.request.render_request import RenderRequest
-from dreamforge.contracts.request.values import Determinism
-from dreamforge.contracts.tenants import Metadata
 
 
 class Links(Value):
@@ -41,42 +35,6 @@ class Accepted(Value):
     status: Status
     sequence: int = Field(description="send it as Forge-Min-Sequence with a read that must see this write")
     links: Links
-
-
-class ErasureReply(Value):
-    """A job that is hidden, and erased for good at `erase_at` unless that is undone before."""
-
-    job_id: str
-    erase_at: datetime
-    undelete: str = Field(description="POST here to undo it")
-
-
-class ErasureAccepted(ErasureReply):
-    """The request to erase a job is in the log, durably. `sequence` is also in the header Forge-Sequence."""
-
-    sequence: int = Field(description="send it as Forge-Min-Sequence with a read that must see this write")
-
-
-class ErasureItem(ErasureReply):
-    """One of the jobs that are hidden."""
-
-    tenant: str
-    requested_at: datetime = Field(description="when the job was requested")
-
-
-class TenantDeletion(Value):
-    """What one request has deleted of a tenant."""
-
-    tenant: str
-    jobs: int
-    uploads: int
-    more: bool = Field(description="whether there are more jobs: repeat the request")
-
-
-class ErasuresReply(Value):
-    """Hidden jobs, the soonest to be erased first, up to a bound."""
-
-    erasures: tuple[ErasureItem, ...]
 
 
 class Step(Value):
@@ -165,110 +123,6 @@ class WarningReply(Value):
     at: datetime
 
 
-class BatchLinks(Value):
-    """The routes of a batch."""
-
-    self: str
-    events: str
-    cancel: str
-    images: str = Field(description="its finished pictures, as one zip file")
-
-    @classmethod
-    def of(cls, batch_id: str, root: str = "") -> "BatchLinks":
-        """The links of one batch; `root` is the prefix of every path."""
-        here = f"{root}/v1/batches/{batch_id}"
-        return cls(self=here, events=f"{here}/events", cancel=f"{here}/cancel", images=f"{here}/images.zip")
-
-
-class BatchAccepted(Value):
-    """All jobs of the batch are in the log, durably. `sequence` is also in the header Forge-Sequence."""
-
-    batch_id: str
-    jobs: int = Field(description="how many it has")
-    sequence: int = Field(description="send it as Forge-Min-Sequence with a read that must see this write")
-    links: BatchLinks
-
-
-class BatchSummary(Value):
-    """A batch, as its jobs are."""
-
-    batch_id: str
-    tenant: str
-    status: Status = Field(
-        description="queued until a job is assigned, running until all have ended; then failed if one has failed, else "
-        "cancelled if one was cancelled, else succeeded"
-    )
-    jobs: int = Field(description="how many it has")
-    counts: dict[Status, int] = Field(description="how many of them have each status")
-    template: BatchTemplate = Field(description="what was asked for")
-    requested_at: datetime
-    links: BatchLinks
-
-
-class BatchImage(Value):
-    """A finished picture of a job of a batch."""
-
-    artifact_id: str
-    url: str
-    thumbnail_url: str
-    index: int
-    seed: int
-    width_px: int
-    height_px: int
-    size_bytes: int
-    content_type: str
-
-
-class BatchJob(Value):
-    """One job of a batch."""
-
-    index: int
-    job_id: str
-    status: Status
-    values: dict[str, Any] = Field(description="what it was given by templates and grid")  # Any: JSON
-    prompt: str
-    seed: int
-    failure_reason: str | None
-    failure_message: str | None
-    images: tuple[BatchImage, ...]
-    links: Links
-
-
-class BatchReply(BatchSummary):
-    """A batch with its jobs, in their order, and their finished pictures."""
-
-    members: tuple[BatchJob, ...]
-
-
-class BatchPage(Value):
-    """Some batches, newest first."""
-
-    batches: tuple[BatchSummary, ...]
-    next_cursor: str | None = Field(description="send it as `cursor` for the next page; null on the last one")
-
-
-class WildcardReply(Value):
-    """A list of values for templates."""
-
-    name: str = Field(description="as a template names it, between two underscores on each side")
-    values: int = Field(description="how many it has")
-    first: tuple[str, ...] = Field(description="the first of them")
-
-
-class RefusedWildcard(Value):
-    """A file of the folder that is not taken."""
-
-    name: str
-    reason: str
-
-
-class WildcardList(Value):
-    """The lists of values that templates may name."""
-
-    wildcards: tuple[WildcardReply, ...]
-    refused: tuple[RefusedWildcard, ...]
-
-
 class JobReply(JobSummary):
     """A job with its attempts, the pictures that are finished, and the warnings of these and of the current attempt."""
 
@@ -287,20 +141,6 @@ class DryRun(Value):
     pixel_steps: int = Field(ge=0, description="what it would count of the quota of pixel-steps")
     forecast: Forecast | None = Field(description="where and when it would run, if it were submitted now")
     reason: str | None = Field(default=None, description="why there is no forecast")
-
-
-class BatchDryRun(Value):
-    """What a batch would become; nothing of it was kept."""
-
-    jobs: int = Field(ge=1, description="how many it would have")
-    request: RenderRequest = Field(description="of the first job, with every default resolved")
-    chosen: tuple[dict[str, JsonValue], ...] = Field(
-        description="what each job is given by the templates and the grid, in their order"
-    )
-    template_seed: int | None = Field(description="send it with the batch to have the same random prompts; null: none")
-    pixel_steps: int = Field(ge=0, description="what it would count of the quota of pixel-steps")
-    forecast: BatchForecast | None = Field(description="where and when it would run, if it were submitted now")
-    reason: str | None = Field(default=None, description="why there is no forecast, or not of all of its jobs")
 
 
 class JobPage(Value):
@@ -345,62 +185,6 @@ class WhyReply(Value):
     summary: str = Field(description="one or two sentences for people")
     attempts: tuple[AttemptDecision, ...]
     waiting: Waiting | None = Field(default=None, description="only while the job waits for a runner")
-
-
-class QuotaReply(Value):
-    """One quota of a tenant."""
-
-    quota: Quota
-    limit: int | float | None = Field(description="null: no limit")
-    own: bool = Field(description="false: the limit is that of the installation")
-    used: int | None = Field(description="null: not counted, since there is no limit or it is a rate")
-    frees_at: AwareDatetime | None = Field(description="of a quota that is used up: when it has room, if that is known")
-
-
-class TenantReply(Value):
-    """What a tenant may use, and its share."""
-
-    tenant: str
-    weight: int = Field(description="its share of the fleet, beside those of other tenants")
-    metadata: Metadata = Field(description="none: downloads are without recipes where a request does not ask for them")
-    determinism: Determinism | None = Field(description="of its requests that do not say; null: as their presets do")
-    quotas: tuple[QuotaReply, ...]
-
-
-class TenantsReply(Value):
-    """The tenants that were configured."""
-
-    tenants: tuple[TenantReply, ...]
-
-
-class MeReply(Value):
-    """Who a request comes from."""
-
-    authentication: Literal["none", "keys", "oidc", "keys,oidc"] = Field(description="none: it asks for no credentials")
-    key_id: str | None = Field(description="the key of the request")
-    subject: str | None = Field(default=None, description="who signed in, as the OpenID Connect provider names them")
-    tenant: str | None = Field(description="whose jobs it submits and sees; null: any")
-    scopes: tuple[Scope, ...]
-    quotas: tuple[QuotaReply, ...] = Field(description="of the tenant that the request acts for")
-    metadata: Metadata = Field(description="what a download of its images has where `?metadata=` is left out")
-    csrf_token: str | None = Field(
-        default=None, description="of a session in a cookie: every write needs it in the header Forge-CSRF-Token"
-    )
-
-
-class AuditReply(Value):
-    """Part of the audit, in the order of time."""
-
-    entries: tuple[AuditEntry, ...]
-    next_cursor: str = Field(description="goes on after these entries, now or later")
-    more: bool = Field(description="whether there are more entries now")
-
-
-class SessionReply(Value):
-    """How a browser can sign in here."""
-
-    keys: bool = Field(description="POST an API key to /v1/session")
-    oidc: str | None = Field(description="where the sign-in at the OpenID Connect provider begins")
 
 
 class UploadReply(Value):

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from dreamforge.cli.client.event_log import connect_bus
 from dreamforge.cli.client.operator import operator
 from dreamforge.cli.settings import CliSettings
-from dreamforge.contracts.errors import UnknownModel
 from dreamforge.contracts.installation_events import ModelEvent
 from dreamforge.contracts.log.streams import MODELS
 from dreamforge.contracts.log.subjects import MODELS_ALL, entity_of
 from dreamforge.contracts.model_registry import ModelCommand, ModelState
+from dreamforge.contracts.request.errors import UnknownModel
 from dreamforge.runtime.log import direct_get
 from dreamforge.runtime.log.aggregate import MODEL
 from dreamforge.runtime.log.bus import Bus

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Mapping
 
-from dreamforge.contracts.errors import AssetMismatch, FieldNeeded, NamedTwice, UnknownAsset
 from dreamforge.contracts.models.descriptor import Kind, ModelDescriptor
 from dreamforge.contracts.request.embedding_words import embedding_names, words_in
+from dreamforge.contracts.request.errors import AssetMismatch, FieldNeeded, NamedTwice, UnknownAsset
 from dreamforge.contracts.request.values import EmbeddingUse, LoraUse
 
 Models = Mapping[str, ModelDescriptor]

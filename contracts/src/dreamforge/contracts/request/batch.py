@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import Field, JsonValue
 
-from dreamforge.contracts.errors import BatchTooLarge
 from dreamforge.contracts.models.descriptor import Value, is_none
+from dreamforge.contracts.request.errors import BatchTooLarge
 
 Values = dict[str, Any]  # Any: JSON, checked as the body of each job
 # One atomic append takes up to 1,000 messages, and another group of appends may share it (`runtime.log.group_commit`).

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dreamforge.contracts.errors import NotAllowed, OutOfBounds
+from dreamforge.contracts.request.errors import NotAllowed, OutOfBounds
 
 Json = dict[str, Any]  # Any: parts of a JSON document
 # An error quotes this much of a value: a whole hash, the beginning of a prompt.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dreamforge.contracts.errors import FieldNeeded, NotAllowed, SizeNotSupported
+from dreamforge.contracts.errors import SizeNotSupported
 from dreamforge.contracts.models.descriptor import Parameters, Preset
 from dreamforge.contracts.pictures.formats import FORMATS, LOSSY, OutputFormat
 from dreamforge.contracts.request.assets import (
@@ -15,6 +15,7 @@ from dreamforge.contracts.request.assets import (
 )
 from dreamforge.contracts.request.bounds import quoted, within
 from dreamforge.contracts.request.declaration import Draft
+from dreamforge.contracts.request.errors import FieldNeeded, NotAllowed
 from dreamforge.contracts.request.guidance_schedule import GuidanceSchedule
 from dreamforge.contracts.request.image_size import pixels_max, size_of
 from dreamforge.contracts.request.lora_tags import with_tags_escaped, without_lora_tags

@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 
-from dreamforge.contracts.errors import LoraTagUnsupported, NamedTwice, OutOfBounds, UnknownLora
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.pictures.lora_weights import weights_in
+from dreamforge.contracts.request.errors import LoraTagUnsupported, NamedTwice, OutOfBounds, UnknownLora
 from dreamforge.contracts.request.values import LORA_WEIGHT_MAX, LoraUse
 
 FIELD = "prompt"

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dreamforge.contracts.errors import FieldNeeded, NamedTwice, NotAPipeline, UnknownModel, UnknownPreset
 from dreamforge.contracts.models.descriptor import JOB_KINDS, ModelDescriptor, Preset, Value
 from dreamforge.contracts.request.bounds import refusing
 from dreamforge.contracts.request.declaration import Draft, RequestParameter
+from dreamforge.contracts.request.errors import FieldNeeded, NamedTwice, NotAPipeline, UnknownModel, UnknownPreset
 from dreamforge.contracts.request.image_size import ImageSizes, image_sides
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.lora_tags import FIELD, without_lora_tags

@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 
 from pydantic import TypeAdapter, ValidationError
 
-from dreamforge.contracts.errors import BatchTooLarge, DependencyAway, TemplateRefused
+from dreamforge.contracts.errors import DependencyAway
+from dreamforge.contracts.request.errors import BatchTooLarge, TemplateRefused
 
 # Importing the libraries takes half a second, and several times that where the processors are busy.
 START_SECONDS = 30.0

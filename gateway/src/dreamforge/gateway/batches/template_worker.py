@@ -8,7 +8,7 @@ import os
 import resource
 import sys
 
-from dreamforge.contracts.errors import BatchTooLarge, TemplateRefused
+from dreamforge.contracts.request.errors import BatchTooLarge, TemplateRefused
 from dreamforge.gateway.batches.templates import expand_templates
 from dreamforge.runtime.sandbox.restrict import Allowed, of_the_interpreter, restrict_process
 

@@ -12,7 +12,7 @@ from dynamicprompts.wildcards import WildcardManager
 from dynamicprompts.wildcards.values import WildcardValues
 from pyparsing import ParseBaseException
 
-from dreamforge.contracts.errors import BatchTooLarge, TemplateRefused
+from dreamforge.contracts.request.errors import BatchTooLarge, TemplateRefused
 
 Prompts = list[dict[str, str]]
 SHOWN_CHARS = 20

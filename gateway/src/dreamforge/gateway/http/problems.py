@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dreamforge.contracts import errors as e
+from dreamforge.contracts.request import errors as r
 from dreamforge.gateway.http import errors as own
 from dreamforge.gateway.http.errors import InvalidRequest, Violation, pointer
 
@@ -31,21 +32,21 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (own.BadPicture, 422, "The upload is not a valid image of its type"),
     (own.UnknownUpload, 422, "There is no such upload"),
     (own.InvalidRequest, 422, "The request has wrong fields"),
-    (e.UnknownModel, 422, "There is no such model"),
-    (e.UnknownPreset, 422, "The model has no such preset"),
-    (e.NotAPipeline, 422, "This is not a pipeline"),
-    (e.NotAllowed, 422, "The model does not accept that"),
-    (e.FieldNeeded, 422, "A field is missing"),
-    (e.UnknownAsset, 422, "There is no such LoRA or ControlNet"),
-    (e.BatchTooLarge, 422, "The batch would have too many jobs"),
-    (e.TemplateRefused, 422, "A prompt template cannot be expanded"),
-    (e.UnknownLora, 422, "The prompt names a LoRA that is not registered"),
-    (e.LoraTagUnsupported, 422, "The prompt has a LoRA tag that is not taken"),
-    (e.AssetMismatch, 422, "The LoRA or ControlNet is for other models"),
-    (e.NamedTwice, 422, "The same asset is named twice in the request"),
-    (e.OutOfBounds, 422, "A value is out of bounds"),
+    (r.UnknownModel, 422, "There is no such model"),
+    (r.UnknownPreset, 422, "The model has no such preset"),
+    (r.NotAPipeline, 422, "This is not a pipeline"),
+    (r.NotAllowed, 422, "The model does not accept that"),
+    (r.FieldNeeded, 422, "A field is missing"),
+    (r.UnknownAsset, 422, "There is no such LoRA or ControlNet"),
+    (r.BatchTooLarge, 422, "The batch would have too many jobs"),
+    (r.TemplateRefused, 422, "A prompt template cannot be expanded"),
+    (r.UnknownLora, 422, "The prompt names a LoRA that is not registered"),
+    (r.LoraTagUnsupported, 422, "The prompt has a LoRA tag that is not taken"),
+    (r.AssetMismatch, 422, "The LoRA or ControlNet is for other models"),
+    (r.NamedTwice, 422, "The same asset is named twice in the request"),
+    (r.OutOfBounds, 422, "A value is out of bounds"),
     (e.SizeNotSupported, 422, "The size is not supported"),
-    (e.ModelTooLarge, 422, "No runner is large enough"),
+    (r.ModelTooLarge, 422, "No runner is large enough"),
     (e.InvalidInput, 422, "The request is not valid"),
     (e.JobNotFound, 404, "There is no such job"),
     (e.BatchNotFound, 404, "There is no such batch"),
@@ -77,15 +78,15 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
 )
 # Those that name the field they are about.
 FIELD_ERRORS = (
-    e.OutOfBounds,
-    e.NotAllowed,
-    e.FieldNeeded,
-    e.UnknownAsset,
-    e.UnknownLora,
-    e.LoraTagUnsupported,
-    e.TemplateRefused,
-    e.AssetMismatch,
-    e.NamedTwice,
+    r.OutOfBounds,
+    r.NotAllowed,
+    r.FieldNeeded,
+    r.UnknownAsset,
+    r.UnknownLora,
+    r.LoraTagUnsupported,
+    r.TemplateRefused,
+    r.AssetMismatch,
+    r.NamedTwice,
     own.UnknownUpload,
 )
 NO_SUCH_ROUTE = "There is nothing here; /docs lists every route"
@@ -151,10 +152,10 @@ def http_problem(status: int, detail: str, headers: Mapping[str, str] | None = N
 def _places(error: e.ForgeError) -> tuple[Violation, ...]:
     """The fields of the body that an error is about, for errors found after parsing."""
     names: tuple[str, ...] = {
-        e.UnknownModel: ("model_id",),
-        e.NotAPipeline: ("model_id",),
-        e.ModelTooLarge: ("model_id",),
-        e.UnknownPreset: ("preset",),
+        r.UnknownModel: ("model_id",),
+        r.NotAPipeline: ("model_id",),
+        r.ModelTooLarge: ("model_id",),
+        r.UnknownPreset: ("preset",),
         e.SizeNotSupported: ("width_px", "height_px"),
     }.get(type(error), ())
     if isinstance(error, FIELD_ERRORS):  # "loras/1/model_id", or "prompt (characters)"

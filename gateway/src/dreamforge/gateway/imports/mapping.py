@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
-from dreamforge.contracts.errors import FieldNeeded, InvalidInput, SizeNotSupported
+from dreamforge.contracts.errors import InvalidInput, SizeNotSupported
 from dreamforge.contracts.lists import in_a_list
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.pictures.foreign.imported import (
@@ -22,6 +22,7 @@ from dreamforge.contracts.pictures.foreign.imported import (
     inside,
 )
 from dreamforge.contracts.pictures.samplers import A1111_SAMPLERS, sampler_named
+from dreamforge.contracts.request.errors import FieldNeeded
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.lora_tags import with_tags_escaped
 from dreamforge.contracts.request.resolve import resolve

@@ -6,8 +6,9 @@ from typing import Any
 from sqlalchemy import RowMapping, exists, func, literal, literal_column, select, tuple_
 from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 
+from dreamforge.contracts.batch_replies import BatchImage, BatchJob, BatchLinks, BatchReply, BatchSummary
 from dreamforge.contracts.jobs.course import TERMINAL, Status
-from dreamforge.contracts.replies import BatchImage, BatchJob, BatchLinks, BatchReply, BatchSummary, Links
+from dreamforge.contracts.replies import Links
 from dreamforge.contracts.tables import artifacts, batches, jobs
 from dreamforge.gateway.http.cursor import PageCursor
 from dreamforge.gateway.read.queries import SHOWN, Statement

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dreamforge.contracts.access import Identity, Scope
-from dreamforge.contracts.replies import MeReply, SessionReply
+from dreamforge.contracts.tenant_replies import MeReply, SessionReply
 from dreamforge.contracts.tenants import UNCONFIGURED
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.authentication import (

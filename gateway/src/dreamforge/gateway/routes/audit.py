@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dreamforge.contracts.models.descriptor import Token
-from dreamforge.contracts.replies import AuditReply
+from dreamforge.contracts.tenant_replies import AuditReply
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.errors import InvalidRequest, Violation
 from dreamforge.gateway.routes.common import dependencies_of, reply

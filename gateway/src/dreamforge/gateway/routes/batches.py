@@ -10,12 +10,7 @@ from sqlalchemy import RowMapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dreamforge.contracts.errors import BatchNotFound, JobNotFound
-from dreamforge.contracts.events import JobRequested
-from dreamforge.contracts.jobs import owner
-from dreamforge.contracts.models.descriptor import Token
-from dreamforge.contracts.pictures.formats import extension_of
-from dreamforge.contracts.replies import (
+from dreamforge.contracts.batch_replies import (
     BatchAccepted,
     BatchDryRun,
     BatchJob,
@@ -26,6 +21,11 @@ from dreamforge.contracts.replies import (
     WildcardList,
     WildcardReply,
 )
+from dreamforge.contracts.errors import BatchNotFound, JobNotFound
+from dreamforge.contracts.events import JobRequested
+from dreamforge.contracts.jobs import owner
+from dreamforge.contracts.models.descriptor import Token
+from dreamforge.contracts.pictures.formats import extension_of
 from dreamforge.contracts.stored_objects import object_key
 from dreamforge.gateway.batches.submit_batch import Sender, preview_batch, submit_batch
 from dreamforge.gateway.batches.wildcards import read_wildcards

@@ -20,8 +20,9 @@ from dreamforge.contracts.access import Identity
 from dreamforge.contracts.errors import DependencyAway, JobNotFound
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.contracts.quotas import Quota
-from dreamforge.contracts.replies import Accepted, Links, QuotaReply, UploadReply
+from dreamforge.contracts.replies import Accepted, Links, UploadReply
 from dreamforge.contracts.request.workflow import Workflow
+from dreamforge.contracts.tenant_replies import QuotaReply
 from dreamforge.contracts.tenants import TenantState
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.events.stream import open_stream

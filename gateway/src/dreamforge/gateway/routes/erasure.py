@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from dreamforge.contracts.errors import ArtifactNotFound, JobNotFound
 from dreamforge.contracts.jobs.erasure import EraseArtifact, RequestErasure, UndoErasure
-from dreamforge.contracts.replies import Accepted, ErasureAccepted, ErasureItem, ErasuresReply, TenantDeletion
+from dreamforge.contracts.replies import Accepted
+from dreamforge.contracts.tenant_replies import ErasureAccepted, ErasureItem, ErasuresReply, TenantDeletion
 from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.authentication import actor_of, identity_of
 from dreamforge.gateway.http.errors import Malformed

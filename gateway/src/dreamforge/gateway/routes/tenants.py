@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dreamforge.contracts.quotas import WEIGHT_MAX, Quotas
-from dreamforge.contracts.replies import TenantReply, TenantsReply
 from dreamforge.contracts.request.values import Determinism
+from dreamforge.contracts.tenant_replies import TenantReply, TenantsReply
 from dreamforge.contracts.tenants import UNCONFIGURED, ConfigureTenant, Metadata, TenantState
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.documents import route_descriptions as doc

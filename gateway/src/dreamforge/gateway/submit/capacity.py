@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from operator import attrgetter
 
-from dreamforge.contracts.errors import ModelTooLarge
 from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.placement import Models, Needs, RunnerLoad, judge, least_on, tier_on
 from dreamforge.contracts.replies import Fit
+from dreamforge.contracts.request.errors import ModelTooLarge
 
 
 def require_fit(needs: Needs, models: Models, fleet: Iterable[Heartbeat]) -> None:

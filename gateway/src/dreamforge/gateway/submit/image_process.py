@@ -20,8 +20,9 @@ from typing import BinaryIO
 from loguru import logger
 from pydantic import TypeAdapter, ValidationError
 
-from dreamforge.contracts.errors import DependencyAway, OutOfBounds
+from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.pictures.foreign.imported import ImportedRequest
+from dreamforge.contracts.request.errors import OutOfBounds
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.errors import BadPicture
 from dreamforge.gateway.submit.image_headers import Header

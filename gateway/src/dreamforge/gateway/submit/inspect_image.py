@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from PIL import ExifTags, Image, ImageChops, ImageFilter, ImageOps
 
-from dreamforge.contracts.errors import OutOfBounds
+from dreamforge.contracts.request.errors import OutOfBounds
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.values import SIDE_PX_MIN
 from dreamforge.gateway.http.errors import BadPicture, UnsupportedMedia

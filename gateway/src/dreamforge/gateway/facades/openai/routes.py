@@ -10,8 +10,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from dreamforge.contracts.errors import ForgeError, UnknownModel
+from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.models.descriptor import ModelDescriptor
+from dreamforge.contracts.request.errors import UnknownModel
 from dreamforge.gateway.events.watch import JobEventData
 from dreamforge.gateway.facades import runs
 from dreamforge.gateway.facades.openai.errors import openai_error
