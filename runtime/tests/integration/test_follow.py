@@ -1,7 +1,10 @@
 """A follower sees every message once and in order, whatever happens to the server."""
 
 import asyncio
+from contextlib import aclosing
+from dataclasses import replace
 
+from dreamforge.contracts.log.streams import JOBS
 from dreamforge.runtime.embedded import NatsServer
 from dreamforge.runtime.log import bus as bus_module
 from dreamforge.runtime.log.bus import Bus
@@ -100,3 +103,17 @@ async def test_direct_get_reads_one_subject_past_a_sequence(bus: Bus) -> None:
     assert [int(stored.data) for stored in await after(bus, "STEPS", "forge.steps.B", 0)] == [5, 6, 7, 8, 9]
     assert await after(bus, "STEPS", "forge.steps.C", 0) == []
     assert [int(stored.data) for stored in await last_of_each(bus, "STEPS", "forge.steps.*")] == [4, 9]
+
+
+async def test_a_name_that_was_given_back_is_taken_from_no_other_follower(bus: Bus) -> None:
+    bus = replace(bus, user="gateway")  # its followers share a few names
+    first, second = Follower(bus, JOBS.name), Follower(bus, JOBS.name)
+    async with aclosing(first.batches()) as one, aclosing(second.batches()) as other:
+        await anext(one)
+        name = first._consumer_name
+        await first._give_back_consumer()
+        await anext(other)
+        assert second._consumer_name == name
+        await first._create_consumer()
+        assert first._consumer_name != name
+        await bus.request(f"$JS.API.CONSUMER.INFO.{JOBS.name}.{name}", None)

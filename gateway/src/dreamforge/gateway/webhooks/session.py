@@ -6,7 +6,7 @@ next leader, needs is in the log: see `contracts.deliveries`.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -129,10 +129,11 @@ class DeliverySession:
         await self._read_again.wait()
 
     async def _follow_from(self, sequence: int) -> None:
-        async for batch in Follower(self._bus, JOBS.name, after_sequence=sequence).batches():
-            for message in batch.messages:
-                await self._offer(message)
-            LAG.labels("webhooks", JOBS.name).set(batch.pending)
+        async with aclosing(Follower(self._bus, JOBS.name, after_sequence=sequence).batches()) as batches:
+            async for batch in batches:
+                for message in batch.messages:
+                    await self._offer(message)
+                LAG.labels("webhooks", JOBS.name).set(batch.pending)
 
     async def _offer(self, message: LogMessage) -> None:
         _, _, job_id, _, token, *_ = f"{message.subject}....".split(".")

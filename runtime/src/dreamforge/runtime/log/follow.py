@@ -7,7 +7,7 @@ as one list. At most 1.5 pulls of messages are in memory.
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +66,7 @@ class Follower:
     _inbox: "asyncio.Queue[Msg | None]" = field(default_factory=asyncio.Queue, init=False)  # None: reconnected
     _log_id: str | None = field(default=None, init=False)
     _consumer_name: str = field(default="", init=False)
+    _name_before: str = field(default="", init=False)  # of the session before
     _newest: LogMessage | None = field(default=None, init=False)
     _short_since: float | None = field(default=None, init=False)
     _waiting_since: float | None = field(default=None, init=False)  # None: who reads has not come back for more
@@ -120,19 +121,24 @@ class Follower:
             self.bus.on_reconnect.discard(self._reconnected)
             if not self.bus.nc.is_closed and not self.bus.nc.is_draining:
                 await subscription.unsubscribe()
-                if self._consumer_name:  # another process of this user may need it before it is removed by itself
-                    await self.bus.nc.publish(f"$JS.API.CONSUMER.DELETE.{self.stream}.{self._consumer_name}")
+                await self._give_back_consumer()
+
+    async def _give_back_consumer(self) -> None:
+        """Remove it, once: another follower of this user may take its name from here on.
+
+        Removed later it could be that of the other one, whose next pull would reach whoever has the name then.
+        """
+        if self._consumer_name:
+            self._name_before, self._consumer_name = self._consumer_name, ""
+            await self.bus.nc.publish(f"$JS.API.CONSUMER.DELETE.{self.stream}.{self._name_before}")
 
     async def _create_consumer(self) -> dict[str, Any]:  # Any: JSON
         """Where consumers of others are, under a name of our user, else under one that the server makes up."""
         if self.stream not in CONSUMED:
             return await self.bus.request(f"$JS.API.CONSUMER.CREATE.{self.stream}", self._consumer())
-        if self._consumer_name:  # of the session before
-            with suppress(ApiError):
-                await self.bus.request(f"$JS.API.CONSUMER.DELETE.{self.stream}.{self._consumer_name}", None)
         mark = ids.new_id()
         names = followers_of(self.bus.user) if self.bus.user else (f"follow-{mark}",)
-        for name in dict.fromkeys((self._consumer_name or names[0], *names)):
+        for name in dict.fromkeys((self._name_before or names[0], *names)):
             request = self._consumer()
             # With a mark of its own a consumer is never taken for the same one of another process.
             request["config"] |= {"name": name, "metadata": {"follower": mark}}
