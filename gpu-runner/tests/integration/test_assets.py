@@ -1,5 +1,6 @@
 """LoRAs and ControlNets over tiny models of each family: laid, lifted, and refused where they do not fit."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -273,9 +274,12 @@ def test_a_controlnet_of_another_base_is_refused_by_name(
     assert refused.value.reason is FailureReason.INVALID_REQUEST
 
 
-def test_a_controlnet_that_is_not_there_is_missing(renderer: Any, cache: Path, tmp_path: Path) -> None:
+def test_a_controlnet_that_is_not_there_is_missing_until_it_is(renderer: Any, cache: Path, tmp_path: Path) -> None:
     files = ModelFiles(path=str(tmp_path / "gone"), digest="3" * 64)
-    gone = replace(a_control(cache, tmp_path, "sdxl"), files=files)
+    there = a_control(cache, tmp_path, "sdxl")
+    gone = replace(there, files=files)
     with pytest.raises(RenderFailed, match=r"no config\.json") as missing:
         render(renderer, cache, "sdxl", control=gone)
     assert missing.value.reason is FailureReason.MODEL_MISSING
+    shutil.copytree(there.files.path, files.path)
+    assert render(renderer, cache, "sdxl", control=gone) == render(renderer, cache, "sdxl", control=there)

@@ -2,12 +2,7 @@
 
 from pydantic import Field, NonNegativeInt
 
-from dreamforge.contracts.models.descriptor import Value
-
-
-def is_nothing(value: object) -> bool:
-    """Leaves out of a heartbeat what it has none of."""
-    return value == {}
+from dreamforge.contracts.models.descriptor import Value, is_empty
 
 
 class ObservedMemory(Value):
@@ -22,7 +17,7 @@ class ObservedMemory(Value):
     )
     further: dict[str, dict[str, NonNegativeInt]] = Field(
         default={},
-        exclude_if=is_nothing,
+        exclude_if=is_empty,
         description="bytes that each further image of a run takes, by model and size, and by tier",
     )
     rungs: dict[str, tuple[str, ...]] = Field(

@@ -101,13 +101,11 @@ async def _generate(
 ) -> None:
     """Without a folder, do not wait. `batch` makes the body of a batch of that of a job; None: it is one job."""
     async with GatewayClient(settings) as gateway:
-        images = await uploaded_fields(gateway, given)
-        images |= await request_options.control(gateway, given["control"], control_image)
-        images |= await request_options.image_prompts(gateway, given["image_prompts"])
+        body |= await _with_images(gateway, given, control_image)
         if batch is not None:
-            await _generate_batch(gateway, batch(body | images), folder, json=json)
+            await _generate_batch(gateway, batch(body), folder, json=json)
             return
-        accepted = await gateway.submit(body | images)
+        accepted = await gateway.submit(body)
         job_id = accepted["job_id"]
         if folder is None:
             emit(accepted) if json else out.print(job_id)
@@ -116,6 +114,13 @@ async def _generate(
         if json:
             emit({"job": await gateway.job(job_id), "files": [str(path) for path in paths]})
         raise_unless_succeeded(job_id, view)
+
+
+async def _with_images(gateway: GatewayClient, given: Given, control_image: list[Path] | None) -> JsonObject:
+    """The parameters that name images, which are uploaded."""
+    images = await uploaded_fields(gateway, given)
+    images |= await request_options.control(gateway, given["control"], control_image)
+    return images | await request_options.image_prompts(gateway, given["image_prompts"])
 
 
 async def _preview(
@@ -128,13 +133,11 @@ async def _preview(
     json: bool,
 ) -> None:
     async with GatewayClient(settings) as gateway:
-        images = await uploaded_fields(gateway, given)
-        images |= await request_options.control(gateway, given["control"], control_image)
-        images |= await request_options.image_prompts(gateway, given["image_prompts"])
+        body |= await _with_images(gateway, given, control_image)
         if batch is not None:
-            found = await gateway.write("POST", "/v1/batches?dry_run=true", batch(body | images))
+            found = await gateway.write("POST", "/v1/batches?dry_run=true", batch(body))
         else:
-            found = await gateway.write("POST", "/v1/jobs?dry_run=true", body | images)
+            found = await gateway.write("POST", "/v1/jobs?dry_run=true", body)
     if json:
         emit(found)
         return

@@ -61,8 +61,8 @@ def is_zero(value: object) -> bool:
 
 
 def is_empty(value: object) -> bool:
-    """The same for tuples."""
-    return value == ()
+    """The same for tuples and mappings."""
+    return value in ((), {})
 
 
 def is_blank(value: object) -> bool:

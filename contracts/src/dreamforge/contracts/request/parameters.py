@@ -11,8 +11,6 @@ from pydantic import Field
 
 from dreamforge.contracts.models.descriptor import (
     REFERENCES_MAX,
-    ModelDescriptor,
-    Parameters,
     QuantisedAllowed,
     SamplerName,
     Sha256,
@@ -22,8 +20,8 @@ from dreamforge.contracts.models.descriptor import (
     is_none,
 )
 from dreamforge.contracts.models.optimisations import OPTIMISATIONS, Optimisations
-from dreamforge.contracts.pictures.formats import IMAGE_FORMATS, VIDEO_FORMATS, OutputFormat
-from dreamforge.contracts.request import completion
+from dreamforge.contracts.pictures.formats import OutputFormat
+from dreamforge.contracts.request import completion, model_bounds
 from dreamforge.contracts.request.bounds import Bounds
 from dreamforge.contracts.request.declaration import Declared, declared_in
 from dreamforge.contracts.request.guidance_schedule import GuidanceSchedule
@@ -34,7 +32,6 @@ from dreamforge.contracts.request.values import (
     SIDE_PX_MAX,
     SIDE_PX_MIN,
     STRENGTH_MIN,
-    UPSCALE_STRENGTH,
     ControlUses,
     Determinism,
     EmbeddingUse,
@@ -64,78 +61,6 @@ DURATION_SECONDS_MAX, FRAMES_PER_SECOND_MAX = 60.0, 60
 def is_png(value: object) -> bool:
     """PNG was the only format before there was a choice: requests for it are recorded as they were."""
     return value == "png"
-
-
-def _side(model: ModelDescriptor) -> Bounds:
-    return Bounds(model.side_px_min, model.side_px_max, multiple=model.size_multiple_px)
-
-
-def _guidance(model: ModelDescriptor) -> Bounds:
-    return Bounds(model.capabilities.guidance_scale_min, model.capabilities.guidance_scale_max)
-
-
-def _prompt(model: ModelDescriptor) -> Bounds:
-    return Bounds(maximum=0) if model.kind == "upscaler" else Bounds(minimum=1)
-
-
-def _if_rendered_again(model: ModelDescriptor) -> Bounds | None:
-    # Of a video the image is the first frame, and stays as it is.
-    return None if model.kind == "upscaler" or model.capabilities.is_video else _if_from_image(model)
-
-
-def _if_video(model: ModelDescriptor) -> Bounds | None:
-    return Bounds() if model.capabilities.is_video else None
-
-
-def _frames(model: ModelDescriptor) -> Bounds | None:
-    can = model.capabilities
-    return Bounds(1, can.frames_max) if can.is_video else None
-
-
-def _formats(can: Parameters) -> tuple[OutputFormat, ...]:
-    return VIDEO_FORMATS if can.is_video else IMAGE_FORMATS
-
-
-def _if_from_image(model: ModelDescriptor) -> Bounds | None:
-    return Bounds() if set(model.capabilities.modes) & {"image", "inpaint"} else None
-
-
-def _if_with_mask(model: ModelDescriptor) -> Bounds | None:
-    return Bounds() if "inpaint" in model.capabilities.modes else None
-
-
-def _if_with_images(model: ModelDescriptor) -> Bounds | None:
-    can = model.capabilities
-    return Bounds(default=completion.RESIZE_MODE) if set(can.modes) & {"image", "inpaint"} or can.controlnet else None
-
-
-def _references(model: ModelDescriptor) -> Bounds | None:
-    can = model.capabilities
-    return Bounds(1 if can.references_needed else 0, can.references_max) if can.references_max else None
-
-
-def _sampler(model: ModelDescriptor) -> Bounds | None:
-    samplers = model.capabilities.samplers
-    return Bounds(choices=samplers) if samplers else None
-
-
-def _upscale(model: ModelDescriptor) -> Bounds | None:
-    most = model.capabilities.upscale_max
-    tile = Bounds(model.side_px_min, model.side_px_max, multiple=model.size_multiple_px)
-    inside = {"factor": Bounds(1, most), "strength": Bounds(default=UPSCALE_STRENGTH), "tile_px": tile}
-    return Bounds(inside=inside) if most > 1 else None
-
-
-def _prompt_syntax(model: ModelDescriptor) -> Bounds:
-    return Bounds(choices=("weighted", "plain") if model.capabilities.prompt_weights else ("plain",))
-
-
-def _clip_skip(model: ModelDescriptor) -> Bounds | None:
-    most = model.capabilities.clip_skip_max
-    if model.text_encoder_layers is not None:
-        # One layer stays, and SDXL never uses the last one.
-        most = min(most, model.text_encoder_layers - (2 if model.family == "stable-diffusion-xl" else 1))
-    return Bounds(maximum=most) if most > 0 else None
 
 
 class RequestParameters(Value):
@@ -174,7 +99,7 @@ class RequestParameters(Value):
             group="basic",
             widget="textarea",
             limit="prompt_chars",
-            bounds=_prompt,
+            bounds=model_bounds.prompt,
             restate=lambda text, _: with_tags_escaped(text),
             example="a red circle on a blue background",
             options=(),
@@ -194,7 +119,12 @@ class RequestParameters(Value):
         int,
         Field(ge=SIDE_PX_MIN),
         Declared(
-            "Width", "In pixels; default: the preset's.", source="preset", maximum=SIDE_PX_MAX, bounds=_side, options=()
+            "Width",
+            "In pixels; default: the preset's.",
+            source="preset",
+            maximum=SIDE_PX_MAX,
+            bounds=model_bounds.side,
+            options=(),
         ),
     ]
     height_px: Annotated[
@@ -205,7 +135,7 @@ class RequestParameters(Value):
             "In pixels; default: the preset's.",
             source="preset",
             maximum=SIDE_PX_MAX,
-            bounds=_side,
+            bounds=model_bounds.side,
             complete=completion.check_size,
             options=(),
         ),
@@ -229,7 +159,7 @@ class RequestParameters(Value):
             "How closely to follow the prompt; default: the preset's.",
             source="preset",
             limit="guidance_scale",
-            bounds=_guidance,
+            bounds=model_bounds.guidance,
             options=("--guidance",),
         ),
     ]
@@ -254,7 +184,7 @@ class RequestParameters(Value):
             "At which the video is played; some models render for it. Default: the preset's.",
             group="video",
             maximum=FRAMES_PER_SECOND_MAX,
-            bounds=_if_video,
+            bounds=model_bounds.if_video,
             complete=completion.frames_per_second,
             options=("--fps",),
         ),
@@ -266,7 +196,7 @@ class RequestParameters(Value):
             "Of the video, in place of its duration: a multiple of what the model makes at once, and one.",
             group="video",
             limit="frames",
-            bounds=_frames,
+            bounds=model_bounds.frames,
             complete=completion.frames,
         ),
     ] = Field(default=None, ge=1, exclude_if=is_none)
@@ -277,7 +207,7 @@ class RequestParameters(Value):
             "Of the video, in seconds; it becomes the number of frames that comes nearest. Default: the preset's.",
             group="video",
             maximum=DURATION_SECONDS_MAX,
-            bounds=_if_video,
+            bounds=model_bounds.if_video,
             complete=completion.duration_seconds,
             options=("--duration",),
         ),
@@ -288,7 +218,7 @@ class RequestParameters(Value):
             "Sampler",
             "Default: the model's own.",
             group="rendering",
-            bounds=_sampler,
+            bounds=model_bounds.sampler,
             option_help="How noise is removed; default: the model's own way.",
         ),
     ] = Field(default=None, exclude_if=is_none)
@@ -299,7 +229,7 @@ class RequestParameters(Value):
             r"weighted: (word:1.2), (word) and [word] set weights, \( is a bracket; plain: as written. "
             "Default: weighted, where the model can.",
             group="rendering",
-            bounds=_prompt_syntax,
+            bounds=model_bounds.prompt_syntax,
             complete=completion.prompt_syntax,
             restate=completion.restated_syntax,
         ),
@@ -324,7 +254,7 @@ class RequestParameters(Value):
             "CLIP skip",
             "How many of the last layers of the text encoder are left out; default: none. 1 is what A1111 calls 2.",
             group="rendering",
-            bounds=_clip_skip,
+            bounds=model_bounds.clip_skip,
         ),
     ] = Field(default=None, ge=1, exclude_if=is_none)
     guidance_schedule: Annotated[
@@ -335,7 +265,7 @@ class RequestParameters(Value):
             "default: one scale in all steps. In a second pass the same, over its own steps.",
             group="rendering",
             bounds=lambda model: (
-                Bounds(inside={"to": _guidance(model)}) if model.capabilities.guidance_schedule else None
+                Bounds(inside={"to": model_bounds.guidance(model)}) if model.capabilities.guidance_schedule else None
             ),
             complete=completion.guidance_schedule,
             metavar="JSON",
@@ -411,7 +341,7 @@ class RequestParameters(Value):
             "SHA-256 of an upload or of an artifact.",
             group="start",
             widget="upload",
-            bounds=_if_from_image,
+            bounds=model_bounds.if_from_image,
             required=lambda can: "text" not in can.modes,
             needs=lambda can: None if "image" in can.modes else "mask_image",
             metavar=PICTURE,
@@ -425,7 +355,7 @@ class RequestParameters(Value):
             "SHA-256 of an upload or of an artifact; what is white is rendered again.",
             group="start",
             widget="upload",
-            bounds=_if_with_mask,
+            bounds=model_bounds.if_with_mask,
             needs=lambda _: "init_image",
             options=("--mask",),
             metavar=PICTURE,
@@ -438,7 +368,7 @@ class RequestParameters(Value):
             "Rendered again",
             "What the mask marks: its white parts, or its black ones; default: white.",
             group="start",
-            bounds=_if_with_mask,
+            bounds=model_bounds.if_with_mask,
             needs=lambda _: "mask_image",
         ),
     ] = Field(default=None, exclude_if=is_none)
@@ -449,7 +379,7 @@ class RequestParameters(Value):
             "How soft its edge is: the standard deviation in pixels of the image; default: as it was drawn.",
             group="start",
             maximum=MASK_BLUR_PX_MAX,
-            bounds=_if_with_mask,
+            bounds=model_bounds.if_with_mask,
             needs=lambda _: "mask_image",
         ),
     ] = Field(default=None, ge=0, exclude_if=is_none)
@@ -460,7 +390,7 @@ class RequestParameters(Value):
             "What the render starts from there: the image (original, the default), the colours around (fill), noise or "
             "nothing. At strength 1 it is noise anyway.",
             group="start",
-            bounds=_if_with_mask,
+            bounds=model_bounds.if_with_mask,
             needs=lambda _: "mask_image",
         ),
     ] = Field(default=None, exclude_if=is_none)
@@ -471,7 +401,7 @@ class RequestParameters(Value):
             "Renders what lies around the mask at the size of the render, and puts it back: the finished image has the "
             "size of the image to start from.",
             group="start",
-            bounds=_if_with_mask,
+            bounds=model_bounds.if_with_mask,
             needs=lambda _: "mask_image",
             requested_as=MaskedAreaInput,
             complete=completion.masked_area,
@@ -487,7 +417,7 @@ class RequestParameters(Value):
             "How much of the start image is rendered again, 0 to 1.",
             group="start",
             minimum=STRENGTH_MIN,
-            bounds=_if_rendered_again,
+            bounds=model_bounds.if_rendered_again,
             needs=lambda _: "init_image",
             complete=completion.strength,
         ),
@@ -499,7 +429,7 @@ class RequestParameters(Value):
             "crop: its middle; fit: all of it, with margins; image_size: the render takes its size, in the sides that "
             "are not set; stretch: squeezed.",
             group="start",
-            bounds=_if_with_images,
+            bounds=model_bounds.if_with_images,
             requested_as=RequestedResizeMode,
             complete=completion.resize_mode,
             restate=completion.restated_resize_mode,
@@ -514,7 +444,7 @@ class RequestParameters(Value):
             group="start",
             widget="uploads",
             maximum=REFERENCES_MAX,
-            bounds=_references,
+            bounds=model_bounds.references,
             required=lambda can: can.references_needed,
             options=("--reference",),
             metavar=PICTURE,
@@ -571,7 +501,7 @@ class RequestParameters(Value):
             "Second pass",
             "Enlarges the image so many times, and renders it again at that size, as the first time or in its own way.",
             group="upscale",
-            bounds=_upscale,
+            bounds=model_bounds.upscale,
             inside_as=OF_BOTH_PASSES,
             requested_as=UpscaleInput,
             complete=completion.upscale,
@@ -601,8 +531,8 @@ class RequestParameters(Value):
             "File format",
             "png and webp_lossless keep every pixel; jpeg, webp and avif are smaller. A video is mp4.",
             group="file",
-            bounds=lambda model: Bounds(choices=_formats(model.capabilities), default=_formats(model.capabilities)[0]),
-            usual=lambda can: _formats(can)[0],
+            bounds=model_bounds.output_format,
+            usual=lambda can: model_bounds.formats(can)[0],
             complete=completion.output_format,
             options=("--format",),
         ),

@@ -109,6 +109,33 @@ def is_last_step(value: object) -> bool:
     return value == 1
 
 
+# The steps in which something acts, as shares of those that a pass makes (`step_window.window_steps`).
+WindowStart = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        exclude_if=is_first_step,
+        title="From",
+        description="Share of the steps after which it begins; 0: at once.",
+        json_schema_extra={"x-widget": "number"},
+    ),
+]
+WindowEnd = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        exclude_if=is_last_step,
+        title="To",
+        description="Share of the steps after which it ends; 1: never.",
+        json_schema_extra={"x-widget": "number"},
+    ),
+]
+
+
 class ControlUse(Value):
     """A registered ControlNet, the image whose lines, depth or pose the render has to follow, and for how long.
 
@@ -130,26 +157,8 @@ class ControlUse(Value):
         description="How strictly the render follows it.",
         json_schema_extra={"x-widget": "number"},
     )
-    start: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        allow_inf_nan=False,
-        exclude_if=is_first_step,
-        title="From",
-        description="Share of the steps after which it begins; 0: at once.",
-        json_schema_extra={"x-widget": "number"},
-    )
-    end: float = Field(
-        default=1.0,
-        ge=0,
-        le=1,
-        allow_inf_nan=False,
-        exclude_if=is_last_step,
-        title="To",
-        description="Share of the steps after which it ends; 1: never.",
-        json_schema_extra={"x-widget": "number"},
-    )
+    start: WindowStart = 0.0
+    end: WindowEnd = 1.0
     preprocess: Preprocessing | None = Field(
         default=None,
         exclude_if=is_none,
@@ -179,26 +188,8 @@ class ImagePromptUse(Value):
         description="How much the image counts beside the prompt.",
         json_schema_extra={"x-widget": "number"},
     )
-    start: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        allow_inf_nan=False,
-        exclude_if=is_first_step,
-        title="From",
-        description="Share of the steps after which it begins; 0: at once.",
-        json_schema_extra={"x-widget": "number"},
-    )
-    end: float = Field(
-        default=1.0,
-        ge=0,
-        le=1,
-        allow_inf_nan=False,
-        exclude_if=is_last_step,
-        title="To",
-        description="Share of the steps after which it ends; 1: never.",
-        json_schema_extra={"x-widget": "number"},
-    )
+    start: WindowStart = 0.0
+    end: WindowEnd = 1.0
 
 
 #: Before there could be several, a request had one: it stood alone, or there was a null.

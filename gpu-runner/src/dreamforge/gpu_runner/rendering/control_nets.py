@@ -4,7 +4,6 @@ ControlNets and T2I-Adapters are used alike, and are one kind of model: their co
 has.
 """
 
-import gc
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.request.values import ControlUse
 from dreamforge.gpu_runner.protocol.render_task import ModelFiles, RenderTask
 from dreamforge.gpu_runner.rendering.load_report import LoadReport, WeightsWrong, read_part
+from dreamforge.gpu_runner.rendering.network_cache import NetworkCache
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderFailed
 from dreamforge.gpu_runner.rendering.weights import inspected
@@ -38,7 +38,7 @@ class NetCache:
 
     def __init__(self, net_class: Any, name: str) -> None:  # Any: see LoadedNet
         self._class, self._name = net_class, name
-        self._loaded: tuple[LoadedNet, ...] = ()
+        self._cache = NetworkCache(self._read)
 
     def uses_of(self, task: RenderTask) -> Iterator[tuple[int, ControlUse]]:
         """The uses of such networks, with their places in the request."""
@@ -47,26 +47,12 @@ class NetCache:
         return ((place, use) for place, use in uses if _class_name(task.assets[use.model_id]) == name)
 
     def nets(self, task: RenderTask, base: Pipeline) -> tuple[LoadedNet, ...]:
-        """The network of each use; those of the last request that are not among them are let go first.
-
-        Errors: RenderFailed(model_broken).
-        """
-        dtype = _dtype(base)
-        keys = [_key(task, use.model_id) for _, use in self.uses_of(task)]
-        kept = {each.key: each for each in self._loaded if each.key in keys and each.dtype == dtype}
-        if keys and len(kept) < len(self._loaded):
-            self.release()
-        for key in keys:
-            if key not in kept:
-                kept[key] = self._read(key, dtype)
-                self._loaded = tuple(kept.values())
-        return tuple(kept[key] for key in keys)
+        """The network of each use. Errors: RenderFailed(model_broken)."""
+        return self._cache.take([ModelKey.of_asset(use.model_id, task) for _, use in self.uses_of(task)], _dtype(base))
 
     def release(self) -> None:
         """Let them go."""
-        if self._loaded:
-            self._loaded = ()
-            gc.collect()
+        self._cache.release()
 
     def _read(self, key: ModelKey, dtype: torch.dtype) -> LoadedNet:
         inspected(key.model_id, key.path)
@@ -102,17 +88,17 @@ def plain_setting(model: Any, name: str) -> object:  # Any: see LoadedNet
     return tuple(value) if isinstance(value, list) else value
 
 
-@lru_cache(maxsize=64)
 def _class_name(files: ModelFiles) -> str | None:
     try:
-        return str(json.loads((Path(files.path) / "config.json").read_text()).get("_class_name"))
+        return _read_class_name(files)
     except (OSError, ValueError):
         return None
 
 
-def _key(task: RenderTask, model_id: str) -> ModelKey:
-    files = task.assets[model_id]
-    return ModelKey(model_id, Path(files.path), files.digest)
+@lru_cache(maxsize=64)
+def _read_class_name(files: ModelFiles) -> str:
+    """Errors: OSError, ValueError, which are not kept: the file may be there the next time."""
+    return str(json.loads((Path(files.path) / "config.json").read_text()).get("_class_name"))
 
 
 def _dtype(base: Pipeline) -> torch.dtype:

@@ -122,6 +122,12 @@ class ModelKey:
     placement: ModelPlacement = ModelPlacement()
 
     @classmethod
+    def of_asset(cls, model_id: str, task: RenderTask) -> "ModelKey":
+        """Of what a task needs beside its model."""
+        files = task.assets[model_id]
+        return cls(model_id, Path(files.path), files.digest)
+
+    @classmethod
     def of(cls, model_id: str, path: str, digest: str, tier: Tier | None) -> "ModelKey":
         """A model as a message names it."""
         held = Held(offload=tier.offload, vae_tiling=tier.vae_tiling) if tier else Held()

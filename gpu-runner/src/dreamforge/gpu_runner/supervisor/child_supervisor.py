@@ -63,7 +63,7 @@ class ChildSupervisor:
     on_change: Callable[[], None] = lambda: None
     #: Called with the id of a model that was loaded, the seconds it took and its bytes.
     on_loaded: Callable[[str, float, int], None] = lambda _model_id, _seconds, _bytes: None
-    #: Keeps what the child has learnt; whether heartbeats say something else now.
+    #: Keeps what the child has learnt; whether a heartbeat is to tell it at once.
     on_learnt: Callable[[BatchLearnt | RungsLearnt | MemoryObserved], bool] = lambda _message: False
     #: What the present child said of itself; None while there is none that is ready.
     ready: Ready | None = None

@@ -111,7 +111,7 @@ class LearntMemory:
         return known.exhausted_at is not None and self.now() - known.exhausted_at < EXHAUSTED_KEPT
 
     def learn(self, message: BatchLearnt | RungsLearnt | MemoryObserved) -> bool:
-        """Keep what a child has learnt; whether heartbeats now say something else."""
+        """Keep what a child has learnt; whether another number of images goes together, which is told at once."""
         before = self.of(message.shape)
         changed = before.model_copy(update=self._changes(before, message))
         if changed == before:

@@ -2,7 +2,6 @@
 
 import gc
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -78,8 +77,7 @@ class IpAdapters(RenderFeature):
 
     def _fitted_to(self, pipeline: Pipeline, task: RenderTask) -> FittedAdapters:
         unet = pipeline.components["unet"]
-        files = ((use.model_id, task.assets[use.model_id]) for use in adapter_uses(task))
-        keys = [ModelKey(model_id, Path(each.path), each.digest) for model_id, each in files]
+        keys = [ModelKey.of_asset(use.model_id, task) for use in adapter_uses(task)]
         if self._fitted is None or not self._fitted.fits(keys, unet):
             self.release()
             self._fitted = fitted_adapters(keys, unet, self._device)

@@ -1,8 +1,7 @@
 """Images beside the prompt of FLUX: what Redux makes of them is read after the words. Import this only in the child."""
 
-import gc
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.rendering.hooks import Keywords, RenderFeature
 from dreamforge.gpu_runner.rendering.image_prompts import normalised, redux_uses
 from dreamforge.gpu_runner.rendering.load_report import LoadReport, WeightsWrong, read_part, report_warnings
+from dreamforge.gpu_runner.rendering.network_cache import NetworkCache
 from dreamforge.gpu_runner.rendering.passes import PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 from dreamforge.gpu_runner.rendering.prepared_inputs import square_of
@@ -46,8 +46,7 @@ class Redux(RenderFeature):
     """`image_prompts` of a request, in every pass; the network of the last request stays beside the pipelines."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._loaded: tuple[_Redux, ...] = ()
+        self._cache = NetworkCache(partial(_read, device=device))
 
     def warnings(self, pipeline: Pipeline, task: RenderTask) -> tuple[RenderWarning, ...]:
         """What their files hold that no image will show. Errors: RenderFailed(model_broken)."""
@@ -88,23 +87,12 @@ class Redux(RenderFeature):
 
     def release(self) -> None:
         """Let them go."""
-        if self._loaded:
-            self._loaded = ()
-            gc.collect()
+        self._cache.release()
 
     def _networks(self, task: RenderTask, pipeline: Pipeline) -> tuple[_Redux, ...]:
         """That of each use."""
         transformer: Any = pipeline.components["transformer"]
-        files = ((use.model_id, task.assets[use.model_id]) for use in redux_uses(task))
-        keys = [ModelKey(model_id, Path(each.path), each.digest) for model_id, each in files]
-        kept = {each.key: each for each in self._loaded if each.key in keys and each.dtype == transformer.dtype}
-        if len(kept) < len(self._loaded):
-            self.release()
-        for key in keys:
-            if key not in kept:
-                kept[key] = _read(key, transformer.dtype, self._device)
-        self._loaded = tuple(kept.values())
-        return tuple(kept[key] for key in keys)
+        return self._cache.take([ModelKey.of_asset(use.model_id, task) for use in redux_uses(task)], transformer.dtype)
 
 
 def _read(key: ModelKey, dtype: torch.dtype, device: torch.device) -> _Redux:

@@ -78,8 +78,8 @@ class OtherVae(RenderFeature):
             gc.collect()
 
     def _loaded_vae(self, task: RenderTask, vae_id: str, base: Pipeline) -> _Loaded:
-        files, own = task.assets[vae_id], _own_vae(base, task)
-        key = (ModelKey(vae_id, Path(files.path), files.digest), Path(task.model.path), own.dtype)
+        own = _own_vae(base, task)
+        key = (ModelKey.of_asset(vae_id, task), Path(task.model.path), own.dtype)
         if self._loaded is None or self._loaded.key != key:
             self.release()
             self._loaded = _Loaded(key, *_read(*key))
