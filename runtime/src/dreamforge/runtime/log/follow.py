@@ -126,7 +126,8 @@ class Follower:
     async def _give_back_consumer(self) -> None:
         """Remove it, once: another follower of this user may take its name from here on.
 
-        Removed later it could be that of the other one, whose next pull would reach whoever has the name then.
+        Removed later it could be that of the other one, whose next pull would reach the follower that has the name
+        then.
         """
         if self._consumer_name:
             self._name_before, self._consumer_name = self._consumer_name, ""
