@@ -42,7 +42,7 @@ def by_reading_into_place(files: Sequence[Path]) -> list[torch.Tensor]:
     for file in files:
         whole = torch.empty(file.stat().st_size, dtype=torch.uint8)
         with file.open("rb", buffering=0) as opened:
-            view, done = memoryview(whole.numpy()), 0
+            view, done = memoryview(whole.numpy().data), 0
             while count := opened.readinto(view[done:]):
                 done += count
         found.append(whole)

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import torch
@@ -18,7 +19,8 @@ SIDE_PX, STEPS, GUIDANCE = 64, 20, 3.0
 def main() -> None:
     """Serve standard input until it ends."""
     torch.set_num_threads(1)
-    pipeline = diffusers.DiffusionPipeline.from_pretrained(sys.argv[1], dtype=torch.float32, local_files_only=True)
+    load: Any = diffusers.DiffusionPipeline.from_pretrained
+    pipeline = load(sys.argv[1], dtype=torch.float32, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
     print("ready", flush=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -69,7 +69,7 @@ def _processor_seconds(pid: int) -> float:
     process = psutil.Process(pid)
     living = [process.cpu_times(), *(child.cpu_times() for child in process.children(recursive=True))]
     own = process.cpu_times()
-    return sum(each.user + each.system for each in living) + own.children_user + own.children_system
+    return float(sum(each.user + each.system for each in living) + own.children_user + own.children_system)
 
 
 async def measure(record: StackRecord, jobs: int) -> None:

@@ -14,11 +14,13 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -91,7 +93,7 @@ class Measured:
     client_bytes: float
 
 
-Publish = Callable[[float], Awaitable[None]]
+Publish = Callable[[float], Coroutine[Any, Any, None]]
 
 
 async def round_of(url: str, pid: int, targets: list[str], publish: Publish, arguments: argparse.Namespace) -> Measured:
@@ -103,7 +105,7 @@ async def round_of(url: str, pid: int, targets: list[str], publish: Publish, arg
     for first in range(0, len(targets), OPENED_AT_ONCE):
         opened = await asyncio.gather(
             *(
-                loop.create_connection(lambda target=target: StreamClient(target, received), where.hostname, where.port)  # type: ignore[misc]
+                loop.create_connection(partial(StreamClient, target, received), where.hostname or "", where.port or 80)
                 for target in targets[first : first + OPENED_AT_ONCE]
             )
         )

@@ -85,8 +85,8 @@ def ensure_redux(cache_folder: Path) -> Path:
 
 def _save_redux(folder: Path) -> None:
     pipeline: Any = build_family("flux")  # Any: as below
-    settings = {"hidden_size": SEEN_WIDTH, "intermediate_size": 2 * SEEN_WIDTH, "num_hidden_layers": 1}
-    shape = {"num_attention_heads": 2, "image_size": SEEN_PX, "patch_size": SEEN_PX // 2}
+    settings: dict[str, Any] = {"hidden_size": SEEN_WIDTH, "intermediate_size": 2 * SEEN_WIDTH, "num_hidden_layers": 1}
+    shape: dict[str, Any] = {"num_attention_heads": 2, "image_size": SEEN_PX, "patch_size": SEEN_PX // 2}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(ADAPTER_SEED)
         encoder = SiglipVisionModel(SiglipVisionConfig(**settings, **shape))
@@ -115,7 +115,7 @@ def _save_t2i_adapter(folder: Path) -> None:
     pipeline: Any = build_family("stable-diffusion")  # Any: as below
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(ADAPTER_SEED)
-        adapter: Any = diffusers.T2IAdapter(
+        adapter: Any = diffusers.T2IAdapter(  # type: ignore[no-untyped-call]
             in_channels=1,
             channels=list(pipeline.unet.config.block_out_channels),
             num_res_blocks=1,
@@ -182,7 +182,8 @@ def _save_tiny_autoencoder(folder: Path, family: str) -> None:
     blocks = {"num_encoder_blocks": (1,) * stages, "num_decoder_blocks": (1,) * stages}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(VAE_SEED)
-        made: Any = diffusers.AutoencoderTiny(latent_channels=own.config.latent_channels, **sizes, **blocks)
+        of_tiny: Any = diffusers.AutoencoderTiny
+        made = of_tiny(latent_channels=own.config.latent_channels, **sizes, **blocks)
     made.save_pretrained(str(folder), safe_serialization=True)
 
 

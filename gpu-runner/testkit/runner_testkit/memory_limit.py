@@ -14,11 +14,11 @@ from dreamforge.gpu_runner.rendering.pipeline import Pipeline, pipeline_bytes
 from dreamforge.gpu_runner.rendering.renderer import ModelPlacement
 
 
-class AllocationLimit(TorchDispatchMode):
+class AllocationLimit(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the storages that are made inside and still live; raises torch.OutOfMemoryError beyond `limit_bytes`."""
 
     def __init__(self, limit_bytes: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.limit_bytes, self.live_bytes, self.peak_bytes = limit_bytes, 0, 0
         self._known: set[int] = set()
 
@@ -49,7 +49,7 @@ class AllocationLimit(TorchDispatchMode):
 
 def id_of(tensor: torch.Tensor) -> int:
     """Of its storage: views are no memory of their own."""
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)
 
 
 class LimitedMemory(RenderFeature):

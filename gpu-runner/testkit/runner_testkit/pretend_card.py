@@ -43,7 +43,7 @@ class PretendCard(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func == torch.Tensor.device.__get__:  # type: ignore[attr-defined]
+        if func == torch.Tensor.device.__get__:
             found = func(*args, **kwargs)
             return CARD if found == HOST and id_of(args[0]) in self._origins else found
         if func == torch.Tensor.cpu:

@@ -70,7 +70,7 @@ def render_task(**values: Any) -> RenderTask:  # Any: whatever a field takes
     `loras` are LocalLoras, `embeddings` LocalEmbeddings, `control` is a LocalControl or several, `vae` a LocalVae,
     `image_prompts` are LocalImagePrompts; `seeds` are consecutive.
     """
-    fields = {"task_id": "t", "model_path": ".", "model_digest": DIGEST} | PLAIN | values
+    fields: dict[str, Any] = {"task_id": "t", "model_path": ".", "model_digest": DIGEST} | PLAIN | values
     if seeds := fields.pop("seeds", None):
         fields |= {"seed": seeds[0], "images": len(seeds)}
     loras, control, vae = fields.pop("loras", ()), fields.pop("control", ()), fields.pop("vae", None)

@@ -9,6 +9,7 @@ from typing import Any
 
 import schemathesis
 from schemathesis import Case, GenerationMode
+from schemathesis.core.result import Err
 from schemathesis.schemas import BaseSchema
 
 from dreamforge.contracts.request.limits import Limits
@@ -46,6 +47,8 @@ def named_tests(schema: BaseSchema, test_of: Callable[[str], Callable[..., None]
     pytest 9.2 gives the tests of one `parametrize` one id, and of tests with one id pytest-xdist runs only the first.
     """
     for operation in schema.get_all_operations():
+        if isinstance(operation, Err):
+            raise operation.err()
         label = operation.ok().label
         yield "test_" + re.sub(r"\W+", "_", label.lower()).strip("_"), test_of(label)
 
@@ -56,7 +59,7 @@ class KnownIds:
 
     ids: dict[str, tuple[str, ...]]
 
-    def use(self, case: Case) -> None:
+    def use(self, case: Case[Any]) -> None:
         """Half of the allowed requests use an id that exists: random ids always give 404."""
         if case.meta is None or case.meta.generation.mode is not GenerationMode.POSITIVE:
             return

@@ -172,7 +172,7 @@ class StudioSystem(ApiClient):
         job_id = await self.finished_job(picture(14))
 
         async def parked() -> bool:
-            return (await self.request("GET", f"/v1/webhooks/{webhook_id}")).json()["parked"] == 1
+            return bool((await self.request("GET", f"/v1/webhooks/{webhook_id}")).json()["parked"] == 1)
 
         await eventually(parked, JOB_SECONDS)
         return webhook_id, job_id
