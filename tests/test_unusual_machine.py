@@ -1,55 +1,18 @@
 """A stack in surroundings that are not the usual ones: a folder of any name, a proxy, IPv6, settings in .env."""
 
-import json
 import os
 import signal
 import subprocess
-import sys
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from system_testkit.command_stack import CommandStack
 
-from dreamforge.cli.stack_record import StackRecord, read_record
 from dreamforge.runtime.embedded.ports import free_port
-from dreamforge.runtime.testing import eventually
 
-UP_SECONDS = 120.0
 # Nothing listens there: whatever is sent to the proxy fails.
 PROXY = "http://127.0.0.1:1"
-
-
-class Stack:
-    """`dreamforge up` in a folder whose name no file system minds."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("FORGE_", "UV"))}
-        proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"), PROXY)
-        self.environment = {**kept, **proxies, "NO_COLOR": "1", "COLUMNS": "200", "FORGE_S3_BUCKET": ""}
-        self.output = folder / "up.txt"
-
-    async def up(self) -> StackRecord:
-        command = [sys.executable, "-m", "dreamforge.cli", "up"]
-        with self.output.open("wb") as output:
-            self.process = subprocess.Popen(  # noqa: ASYNC220 - awaited through its record
-                command, cwd=self.folder, env=self.environment, stdout=output, stderr=output, start_new_session=True
-            )
-
-        def record() -> StackRecord | None:
-            assert self.process.poll() is None, self.output.read_text()
-            found = read_record(self.folder / ".forge")
-            return found if found and found.ready else None
-
-        return await eventually(record, UP_SECONDS)
-
-    def run(self, *arguments: str) -> str:
-        command = [sys.executable, "-m", "dreamforge.cli", *arguments]
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=90, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
 
 def evaluated(script: str, name: str) -> str:
@@ -59,7 +22,7 @@ def evaluated(script: str, name: str) -> str:
 
 
 @pytest.fixture
-async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
+def stack(tmp_path: Path) -> Iterator[CommandStack]:
     folder = tmp_path / "\u00dcber [x] 'q' \U0001f525"
     folder.mkdir()
     (folder / ".env").write_text(
@@ -67,20 +30,22 @@ async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
         "FORGE_RUNNER_ID=by-env-file\nFORGE_HEALTH_PORT=1\nFORGE_GATEWAY_PROT=1\n",
         encoding="utf-8",
     )
-    stack = Stack(folder)
+    proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"), PROXY)
+    stack = CommandStack(folder, {**proxies, "FORGE_S3_BUCKET": ""})
     yield stack
-    stack.process.send_signal(signal.SIGTERM)
-    assert stack.process.wait(60) == 0
+    stack.end()
 
 
 @pytest.mark.timeout(240)
-async def test_a_stack_comes_up_and_renders(stack: Stack) -> None:
+async def test_a_stack_comes_up_renders_and_stops(stack: CommandStack) -> None:
     record = await stack.up()
     assert record.gateway_url.startswith("http://[::1]:")
-    done = json.loads(stack.run("generate", "a fox [/b]", "--json", "--output", "pictures [1]"))
+    done = stack.json("generate", "a fox [/b]", "--output", "pictures [1]")
     assert done["job"]["attempts"][0]["runner_id"] == "by-env-file"
     assert (stack.folder / done["files"][0]).read_bytes().startswith(b"\x89PNG")
-    said = stack.output.read_text(encoding="utf-8")
+    said = stack.output_text()
     assert "FORGE_HEALTH_PORT (.env) is not used: `up` gives each service its own" in said
     assert "FORGE_GATEWAY_PROT is not a setting" in said
-    assert evaluated(stack.run("env"), "FORGE_GATEWAY_URL") == record.gateway_url
+    assert evaluated(stack.run("env").stdout, "FORGE_GATEWAY_URL") == record.gateway_url
+    os.kill(record.pid, signal.SIGTERM)
+    assert stack.wait(60) == 0

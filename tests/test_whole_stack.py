@@ -4,138 +4,20 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
-from urllib.request import Request, urlopen
 
 import pytest
 from runner_testkit.png import read_recipe
+from system_testkit.command_stack import CommandStack
 
-from dreamforge.cli.stack_record import StackRecord, read_record
+from dreamforge.cli.stack_record import read_record
 from dreamforge.runtime.embedded.ports import free_port
 from dreamforge.runtime.embedded.processes import identity
 from dreamforge.runtime.testing import eventually
 from dreamforge.runtime.testing.otlp_collector import CollectedSpan, OtlpCollector, otlp_collector
-
-# Torch is imported and the first model built, on two cores that others may use too.
-UP_SECONDS = 120.0
-
-
-class Stack:
-    """`dreamforge up` in a folder, and every other command beside it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port = free_port()
-        self.output = folder / "up.txt"
-        #: Where its services send spans; "": nothing is traced.
-        self.spans_to = ""
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Ours without any FORGE_ setting, and with the port and folder of this stack."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("FORGE_")}
-        secrets = dict.fromkeys(("FORGE_GATEWAY_SESSION_SECRET", "FORGE_HUB_TOKEN", "STRIPE_SECRET_KEY"), "s" * 32)
-        tracing = {"FORGE_TRACES_SAMPLED": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": self.spans_to} if self.spans_to else {}
-        own = {"FORGE_GATEWAY_PORT": str(self.port), "NO_COLOR": "1", "COLUMNS": "200"}
-        return {**kept, **secrets, **tracing, "OTEL_BSP_SCHEDULE_DELAY": "200", **own}
-
-    async def up(self, **environment: str) -> StackRecord:
-        with self.output.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: ASYNC220 - awaited through its record
-                [sys.executable, "-m", "dreamforge.cli", "up"],
-                cwd=self.folder,
-                env=self.environment | environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        return await eventually(self._record_or_end, UP_SECONDS)
-
-    def _record_or_end(self) -> StackRecord | None:
-        assert self._process is not None
-        if self._process.poll() is not None:
-            raise RuntimeError(f"up ended with {self._process.returncode}:\n{self.output_text()}")
-        record = read_record(self.folder / ".forge")
-        return record if record and record.ready else None
-
-    def output_text(self) -> str:
-        """Everything that `up` printed so far."""
-        return self.output.read_text(errors="replace")
-
-    @property
-    def record(self) -> StackRecord:
-        found = read_record(self.folder / ".forge")
-        assert found is not None, "no stack runs"
-        return found
-
-    def pid_of(self, name: str) -> int:
-        return next(process.pid for process in self.record.processes if process.name == name)
-
-    def run(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        """One `dreamforge` command in the stack's folder."""
-        return subprocess.run(
-            [sys.executable, "-m", "dreamforge.cli", *arguments],
-            cwd=self.folder,
-            env={**self.environment, **environment},
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
-
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        """One `dreamforge` command that a test talks to while it runs."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "dreamforge.cli", *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            # Where the tests are a shell's background job, SIGINT is ignored, and a child would inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def json(self, *arguments: str) -> Any:  # Any: JSON
-        done = self.run(*arguments, "--json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    def when_ready(self) -> dict[str, Any] | None:
-        """The readiness of every service, once all are ready."""
-        readiness: dict[str, Any] = self.json("status")["readiness"]
-        return readiness if all(answer["ready"] for answer in readiness.values()) else None
-
-    def fetch(self, path: str) -> bytes:
-        """Bytes of the gateway."""
-        with urlopen(self.record.gateway_url + path) as answer:
-            found: bytes = answer.read()
-            return found
-
-    def post(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> Any:  # Any: JSON
-        """What the gateway answers to a JSON body."""
-        request = Request(self.record.gateway_url + path, json.dumps(body).encode(), headers)
-        with urlopen(request) as answer:
-            return json.load(answer)
-
-    def wait(self, seconds: float = 30) -> int:
-        """The exit code of `up`, once it has ended."""
-        assert self._process is not None
-        return self._process.wait(seconds)
-
-    def end(self) -> None:
-        """Kill what still runs."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait()
-
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(240)]
 
@@ -152,22 +34,29 @@ def collector() -> Iterator[OtlpCollector]:
 
 
 @pytest.fixture(scope="module")
-def stopped_stack(folder: Path, collector: OtlpCollector) -> Iterator[Stack]:
-    stack = Stack(folder)
-    stack.spans_to = collector.url
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def stopped_stack(folder: Path, port: int, collector: OtlpCollector) -> Iterator[CommandStack]:
+    secrets = dict.fromkeys(("FORGE_GATEWAY_SESSION_SECRET", "FORGE_HUB_TOKEN", "STRIPE_SECRET_KEY"), "s" * 32)
+    tracing = {"FORGE_TRACES_SAMPLED": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+    own = {"FORGE_GATEWAY_PORT": str(port), "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    stack = CommandStack(folder, {**secrets, **tracing, **own})
     yield stack
     stack.end()
 
 
 @pytest.fixture
-async def stack(stopped_stack: Stack) -> Stack:
+async def stack(stopped_stack: CommandStack) -> CommandStack:
     """The stack of these tests, up."""
     if read_record(stopped_stack.folder / ".forge") is None:
         await stopped_stack.up()
     return stopped_stack
 
 
-def test_a_prompt_becomes_an_image_with_its_recipe(stack: Stack) -> None:
+def test_a_prompt_becomes_an_image_with_its_recipe(stack: CommandStack) -> None:
     prompt = "a red circle on a blue ground"
     done = stack.json("generate", prompt, "--seed", "7", "--steps", "5", "--images", "2", "--output", "pictures")
     job, files = done["job"], [stack.folder / name for name in done["files"]]
@@ -184,7 +73,7 @@ def test_a_prompt_becomes_an_image_with_its_recipe(stack: Stack) -> None:
 
 
 async def test_one_trace_has_a_job_from_the_clients_request_to_the_upload(
-    stack: Stack, collector: OtlpCollector
+    stack: CommandStack, collector: OtlpCollector
 ) -> None:
     """As a backend of OpenTelemetry sees it: the spans that arrived by OTLP, with the client's own at the top."""
     trace_id, client_span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -223,7 +112,7 @@ async def test_one_trace_has_a_job_from_the_clients_request_to_the_upload(
     assert not [span for span in spans if "secret" in str(span)]
 
 
-def test_an_image_is_rendered_again_to_the_byte(stack: Stack) -> None:
+def test_an_image_is_rendered_again_to_the_byte(stack: CommandStack) -> None:
     job = stack.json("generate", "a lighthouse", "--seed", "3", "--steps", "4", "--images", "2")["job"]
     first, second = (artifact["artifact_id"] for artifact in job["artifacts"])
     found = stack.json("rerun", second)
@@ -234,7 +123,7 @@ def test_an_image_is_rendered_again_to_the_byte(stack: Stack) -> None:
     assert first in nowhere.stderr
 
 
-def test_the_log_has_every_event_in_order(stack: Stack) -> None:
+def test_the_log_has_every_event_in_order(stack: CommandStack) -> None:
     job_id = stack.json("generate", "a green square", "--steps", "4")["job"]["job_id"]
     events = stack.json("events", "replay", "--job", job_id)
     kinds = [event["type"].split(".", 1)[1].rsplit(".", 1)[0] for event in events]
@@ -248,7 +137,7 @@ def test_the_log_has_every_event_in_order(stack: Stack) -> None:
     assert '"a green square"' in text
 
 
-def test_a_job_submitted_without_waiting_is_watched_to_its_end(stack: Stack) -> None:
+def test_a_job_submitted_without_waiting_is_watched_to_its_end(stack: CommandStack) -> None:
     job_id = stack.run("generate", "a fox", "--no-wait").stdout.strip()
     watched = stack.run("jobs", "watch", job_id)
     assert watched.returncode == 0, watched.stderr
@@ -260,7 +149,7 @@ def test_a_job_submitted_without_waiting_is_watched_to_its_end(stack: Stack) -> 
     assert stack.run("jobs", "why", job_id).returncode == 0
 
 
-async def test_an_interrupted_watch_leaves_the_job_which_can_be_cancelled(stack: Stack) -> None:
+async def test_an_interrupted_watch_leaves_the_job_which_can_be_cancelled(stack: CommandStack) -> None:
     watching = stack.start("generate", "a long events", "--size", "256x256", "--steps", "150", "--images", "16")
     assert watching.stderr is not None
     lines = iter(watching.stderr.readline, "")
@@ -276,7 +165,7 @@ async def test_an_interrupted_watch_leaves_the_job_which_can_be_cancelled(stack:
     assert "cancelled" in ended.stderr
 
 
-async def test_models_and_runners_are_listed(stack: Stack) -> None:
+async def test_models_and_runners_are_listed(stack: CommandStack) -> None:
     assert stack.json("models", "list")["models"][0]["descriptor"]["model_id"] == "tiny"
     (runner,) = stack.json("runners", "list")["runners"]
     assert (runner["runner_id"], runner["status"], runner["renderer"]) == ("local", "online", "diffusers")
@@ -285,7 +174,7 @@ async def test_models_and_runners_are_listed(stack: Stack) -> None:
     assert set(readiness) == {"gateway", "scheduler", "gpu-runner", "projector"}
 
 
-def test_an_unsupported_size_is_refused_with_the_bounds(stack: Stack) -> None:
+def test_an_unsupported_size_is_refused_with_the_bounds(stack: CommandStack) -> None:
     refused = stack.run("generate", "a fox", "--size", "9000x64")
     assert refused.returncode == 2
     assert "width_px is 9000, but must lie between 32 and 256" in refused.stderr
@@ -295,7 +184,7 @@ def test_an_unsupported_size_is_refused_with_the_bounds(stack: Stack) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the environment of a service is for root alone")
-def test_each_process_has_its_own_settings_and_secrets_only(stack: Stack) -> None:
+def test_each_process_has_its_own_settings_and_secrets_only(stack: CommandStack) -> None:
     secrets = {"FORGE_DATABASE_URL", "FORGE_S3_SECRET_KEY", "FORGE_GATEWAY_SESSION_SECRET", "FORGE_HUB_TOKEN"}
     expected = {
         "gateway": {"FORGE_DATABASE_URL", "FORGE_S3_SECRET_KEY", "FORGE_GATEWAY_SESSION_SECRET"},
@@ -323,28 +212,28 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()]
 
 
-def test_what_a_stack_keeps_is_for_its_user_alone(stack: Stack) -> None:
+def test_what_a_stack_keeps_is_for_its_user_alone(stack: CommandStack) -> None:
     kept = [stack.folder / ".forge", *(stack.folder / ".forge").rglob("*")]
     open_to_others = [path for path in kept if path.lstat().st_mode & 0o077]
     assert not open_to_others
 
 
-def test_a_second_stack_in_the_folder_is_refused_by_the_pid_of_the_first(stack: Stack) -> None:
+def test_a_second_stack_in_the_folder_is_refused_by_the_pid_of_the_first(stack: CommandStack) -> None:
     second = stack.run("up", FORGE_GATEWAY_PORT=str(free_port()))
     assert second.returncode == 5
     assert f"as process {stack.record.pid}" in second.stderr
     assert stack.record.is_running
 
 
-def test_a_port_in_use_is_named_with_its_setting(stack: Stack, tmp_path: Path) -> None:
+def test_a_port_in_use_is_named_with_its_setting(stack: CommandStack, port: int, tmp_path: Path) -> None:
     other = stack.run("up", FORGE_STATE_DIR=str(tmp_path))
     assert other.returncode == 5
-    assert f"port {stack.port} is in use" in other.stderr
+    assert f"port {port} is in use" in other.stderr
     assert "FORGE_GATEWAY_PORT" in other.stderr
 
 
 @pytest.mark.parametrize("victim", ["gateway", "scheduler", "nats"])
-async def test_a_killed_process_is_restarted_and_logged(stack: Stack, victim: str) -> None:
+async def test_a_killed_process_is_restarted_and_logged(stack: CommandStack, victim: str) -> None:
     killed = stack.pid_of(victim)
     os.kill(killed, signal.SIGKILL)
     await eventually(lambda: victim in {p.name for p in stack.record.processes if p.pid != killed}, 30)
@@ -353,7 +242,7 @@ async def test_a_killed_process_is_restarted_and_logged(stack: Stack, victim: st
     assert done["job"]["status"] == "succeeded"
 
 
-def test_a_tenant_is_erased_with_its_keys_in_one_command(stack: Stack) -> None:
+def test_a_tenant_is_erased_with_its_keys_in_one_command(stack: CommandStack) -> None:
     job_id = stack.json("generate", "to be forgotten", "--steps", "2")["job"]["job_id"]
     key_id = stack.json("keys", "create", "robot", "--tenant", "default")["key_id"]
     erased = stack.json("tenants", "erase", "default", "--yes")
@@ -365,7 +254,7 @@ def test_a_tenant_is_erased_with_its_keys_in_one_command(stack: Stack) -> None:
     assert status.startswith("revoked")
 
 
-async def test_data_survives_a_restart(stack: Stack) -> None:
+async def test_data_survives_a_restart(stack: CommandStack) -> None:
     job_id = stack.json("generate", "something to remember", "--steps", "2")["job"]["job_id"]
     pids = [process.pid for process in stack.record.processes]
     assert stack.run("down").returncode == 0
@@ -380,13 +269,13 @@ async def test_data_survives_a_restart(stack: Stack) -> None:
     assert hashlib.sha256(stack.fetch(artifact["url"])).hexdigest() == artifact["sha256"]
 
 
-async def test_a_backup_is_put_back_into_an_empty_folder_and_runs_there(stack: Stack, tmp_path: Path) -> None:
+async def test_a_backup_is_put_back_into_an_empty_folder_and_runs_there(stack: CommandStack, tmp_path: Path) -> None:
     saved = stack.json("backup", str(tmp_path / "copy"))
     jobs = stack.json("jobs", "list")["jobs"]
     newest = stack.json("jobs", "show", jobs[0]["job_id"])
     assert newest["artifacts"]
-    other = Stack(tmp_path / "other")
-    other.folder.mkdir()
+    (folder := tmp_path / "other").mkdir()
+    other = CommandStack(folder, {"FORGE_GATEWAY_PORT": str(free_port())})
     try:
         restored = other.json("restore", str(tmp_path / "copy"))
         assert (restored["events"], restored["stored"]) == (saved["events"], saved["objects"])
@@ -403,7 +292,7 @@ async def test_a_backup_is_put_back_into_an_empty_folder_and_runs_there(stack: S
         other.end()
 
 
-async def two_runners_share_a_batch(stack: Stack) -> None:
+async def two_runners_share_a_batch(stack: CommandStack) -> None:
     """One `up` has started both, each with a child of its own; jobs that come at once are rendered at the same time."""
 
     def online() -> set[str]:
@@ -420,7 +309,7 @@ async def two_runners_share_a_batch(stack: Stack) -> None:
 
 
 @pytest.mark.fault
-async def test_no_process_outlives_a_killed_stack(stack: Stack) -> None:
+async def test_no_process_outlives_a_killed_stack(stack: CommandStack) -> None:
     pids = [process.pid for process in stack.record.processes]
     os.kill(stack.record.pid, signal.SIGKILL)
     stack.wait()

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from dreamforge.runtime import clock
 
@@ -14,7 +14,7 @@ PAUSE_SECONDS_MAX = 0.1
 
 @overload
 async def eventually(
-    observe: Callable[[], Awaitable[T]],
+    observe: Callable[[], Awaitable[T | None]],
     timeout_seconds: float = ...,
     *,
     until: Callable[[T], bool] = ...,
@@ -24,7 +24,7 @@ async def eventually(
 
 @overload
 async def eventually(
-    observe: Callable[[], T],
+    observe: Callable[[], T | None],
     timeout_seconds: float = ...,
     *,
     until: Callable[[T], bool] = ...,
@@ -33,15 +33,16 @@ async def eventually(
 
 
 async def eventually(
-    observe: Callable[[], T | Awaitable[T]],
+    observe: Callable[[], Any],  # Any: the two forms above say what
     timeout_seconds: float = 10.0,
     *,
-    until: Callable[[T], bool] = bool,
+    until: Callable[[Any], bool] = bool,
     interval_seconds: float = 0.01,
-) -> T:
+) -> Any:
     """The first observation that satisfies `until`, so that a test waits exactly as long as it must.
 
-    `observe` may be plain or async; an AssertionError it raises counts as "not yet".
+    `observe` may be plain or async; an AssertionError it raises counts as "not yet", and so does None unless `until`
+    takes it.
     Errors: AssertionError naming what was observed last, after `timeout_seconds`. Any other exception of
             `observe` passes through at once: it is a fault of the test, not a matter of time.
 
