@@ -21,8 +21,13 @@ from dreamforge.runtime.storage.objects import ObjectStore
 from dreamforge.runtime.storage.settings import ObjectStoreSettings
 from dreamforge.runtime.testing import eventually
 from dreamforge.runtime.testing.disks import small_disk
+from dreamforge.runtime.testing.small_memory import small_memory
 
 from .stage import DECISION, Stage, child_of
+
+
+def oom_score(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
 
 
 async def test_a_dead_child_costs_one_attempt_and_not_the_runner(stage: Stage) -> None:
@@ -36,6 +41,21 @@ async def test_a_dead_child_costs_one_attempt_and_not_the_runner(stage: Stage) -
     another = await stage.submit()
     await stage.reaches(another, Status.SUCCEEDED)
     assert process.returncode is None
+
+
+async def test_a_child_that_the_kernel_ends_for_want_of_memory_says_so_in_its_attempt(stage: Stage) -> None:
+    process = await stage.start_process(renderer="synthetic", step_delay_seconds=0.05)
+    child = child_of(process.pid)
+    assert oom_score(child) >= max(500, oom_score(process.pid)), "it has to leave before NATS and Postgres"
+    job_id = await stage.submit(width_px=4096, height_px=4096, steps=20)
+    await stage.reaches(job_id, Status.RUNNING)
+    async with small_memory(child, limit_bytes=8 * 2**20):
+        state = await stage.reaches(job_id, Status.QUEUED)
+    assert state.failure is FailureReason.OUT_OF_MEMORY
+    (failed,) = (event for event in await stage.events(job_id) if isinstance(event, AttemptFailed))
+    assert "the kernel ended the renderer" in failed.message
+    await eventually(lambda: (beat := stage.beat()) is not None and not beat.draining)
+    await stage.reaches(await stage.submit(), Status.SUCCEEDED)
 
 
 async def test_the_attempt_after_a_dead_child_renders_only_what_is_missing(stage: Stage) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from typing import cast
 
 from loguru import logger
 
+from dreamforge.gpu_runner.machine.memory import kernel_kills
 from dreamforge.gpu_runner.protocol.child_options import ChildOptions
 from dreamforge.gpu_runner.protocol.frames import FrameDecoder, FrameError, encode_frame
 from dreamforge.gpu_runner.protocol.messages import FromChild, Stop, ToChild, from_child_from_frame, to_frame
@@ -65,6 +67,7 @@ class Child:
         self, process: asyncio.subprocess.Process, transport: asyncio.Transport, reader: _MessageReader
     ) -> None:
         self._process, self._transport, self._reader = process, transport, reader
+        self._kernel_kills, self._was_killed = kernel_kills(), False
 
     @classmethod
     async def start(cls, options: ChildOptions, on_message: OnMessage) -> "Child":
@@ -111,8 +114,15 @@ class Child:
         self._transport.close()
         return await self._process.wait()
 
+    @property
+    def ran_out_of_memory(self) -> bool:
+        """Whether the kernel ended it because memory was full: by a SIGKILL that was not ours, and it counted one."""
+        was_killed = self._process.returncode == -signal.SIGKILL and not self._was_killed
+        return was_killed and kernel_kills() > self._kernel_kills
+
     def kill(self) -> None:
         """End it now, whatever it does."""
+        self._was_killed = True
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 

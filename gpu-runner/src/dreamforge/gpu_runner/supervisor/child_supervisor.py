@@ -45,6 +45,8 @@ class ChildGone:
     """In a mailbox: the process died, and with it the task."""
 
     status: int | None
+    #: Whether the kernel ended it because memory was full.
+    out_of_memory: bool = False
 
 
 #: What a child does before it is ready.
@@ -168,9 +170,11 @@ class ChildSupervisor:
         self.resident.clear()
         self._to_load.clear()
         self._is_ready.clear()
-        logger.error("the child process ended (exit status {})", status)
+        gone = ChildGone(status, child.ran_out_of_memory)
+        why = ": the kernel ended it, because memory was full" if gone.out_of_memory else ""
+        logger.error("the child process ended (exit status {}){}", status, why)
         for mailbox in self._mailboxes.values():
-            mailbox.put_nowait(ChildGone(status))
+            mailbox.put_nowait(gone)
         self._mailboxes.clear()
         self.on_change()
         return was_ready

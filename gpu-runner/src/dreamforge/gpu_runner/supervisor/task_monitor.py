@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.events import FailureReason
+from dreamforge.contracts.readable_sizes import readable_size
+from dreamforge.gpu_runner.machine.memory import system_memory
 from dreamforge.gpu_runner.protocol.messages import (
     Cancelled,
     Done,
@@ -145,6 +147,10 @@ class TaskMonitor:
                 return message.seconds
             case Failed():
                 raise AttemptLost(message.reason, message.message, message.retryable)
+            case ChildGone(out_of_memory=True):
+                total = readable_size(system_memory().total_bytes)
+                why = f"the kernel ended the renderer: the memory of the machine or its container ({total}) was full"
+                raise AttemptLost(FailureReason.OUT_OF_MEMORY, why)
             case ChildGone():
                 raise AttemptLost(FailureReason.CHILD_CRASHED, f"the child died (exit status {message.status})")
             case Cancelled():

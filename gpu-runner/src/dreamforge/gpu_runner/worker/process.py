@@ -22,6 +22,7 @@ from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.models.optimisations import named_optimisations
 from dreamforge.gpu_runner.machine.compile_cache import compile_cache
 from dreamforge.gpu_runner.machine.libraries import ENVIRONMENT
+from dreamforge.gpu_runner.machine.memory import leave_first_when_memory_is_full
 from dreamforge.gpu_runner.machine.resident_set import resident_set
 from dreamforge.gpu_runner.protocol.child_options import ChildOptions
 from dreamforge.gpu_runner.protocol.messages import Ready, Render, Starting, Stop
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options: ChildOptions = arguments.options
     configure_logging("gpu-runner-child", level=options.log_level, as_json=options.log_json)
     _ignore_signals_of_the_terminal()
+    leave_first_when_memory_is_full()
     writable = _prepare_environment(options)
     resident_set()  # it opens what the sandbox does not let it open later
     line = sandbox.enter(options.sandbox, writable)
