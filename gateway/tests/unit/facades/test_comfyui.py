@@ -136,7 +136,7 @@ def test_an_image_to_start_from_has_a_schedule_of_which_its_part_is_made() -> No
     sized = {"width_px", "height_px", "images"}
     expected = {name: value for name, value in TEXT.items() if name not in sized}
     assert found.fields == expected | {"steps": 40, "strength": 0.5, "resize_mode": "image_size"}
-    assert (found.init_image, found.mask) == (f"{IMAGE}.png", None)
+    assert (found.images, found.mask) == ({"init_image": f"{IMAGE}.png"}, None)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_mask(latent: dict[str, Any], more: Graph, mask: MaskSource) -> None:
     graph = image_to_image(n14=latent, **more)
     graph["3"]["inputs"]["latent_image"] = ["14", 0]
     found = translated(graph)
-    assert (found.init_image, found.mask) == (f"{IMAGE}.png", mask)
+    assert (found.images, found.mask) == ({"init_image": f"{IMAGE}.png"}, mask)
     assert found.places["mask_image"] == ("14", "mask")
 
 
@@ -211,7 +211,7 @@ def test_a_controlnet_on_the_prompt_or_on_both() -> None:
     for graph in (control("ControlNetApply", conditioning=["6", 0]), both):
         found = translated(graph)
         assert found.fields["control"] == [{"model_id": "canny", "scale": 0.7}]
-        assert found.control_images == (f"{IMAGE}.png",)
+        assert found.images == {"control/0/image": f"{IMAGE}.png"}
         assert found.fields["prompt"] == TEXT["prompt"]
 
 
@@ -235,7 +235,7 @@ def test_chained_controlnets_act_in_their_order_steps_and_with_their_preprocesso
     assert second == {"model_id": "canny", "scale": 1.0, "start": 0.25, "end": 0.5} | {
         "preprocess": {"name": "canny", "sigma_px": 1.0, "low": 51.0, "high": 153.0}
     }
-    assert found.control_images == (f"{IMAGE}.png", f"{OTHER}.png")
+    assert found.images == {"control/0/image": f"{IMAGE}.png", "control/1/image": f"{OTHER}.png"}
     assert found.places["control/1/end"] == ("35", "end_percent")
     graph = read_graph(chained())
     for name, place in (("control/1/preprocess/low", "34"), ("control", "35"), ("control/0/image", "31")):

@@ -17,10 +17,15 @@ from dreamforge.gateway.http.problems import problem_of
 Graph = dict[str, Any]
 VRAM = VramProfile(resident_bytes=2**30, denoise_bytes_per_latent=1, decode_bytes_per_px=1)
 PRESET = Preset(name="p", width_px=512, height_px=512, steps=20, guidance_scale=2.0)
-FAMILIES = {"sd15": "stable-diffusion", "sdxl": "stable-diffusion-xl", "sd35": "stable-diffusion-3", "flux": "flux"}
+FAMILIES = {"sd15": "stable-diffusion", "sdxl": "stable-diffusion-xl", "sd35": "stable-diffusion-3", "flux": "flux",
+            "kontext": "flux-kontext"}  # fmt: skip
 MODELS = {
     model_id: ModelDescriptor(model_id=model_id, family=family, digest="0" * 64, vram=VRAM, presets=(PRESET,))
     for model_id, family in FAMILIES.items()
+}
+ADAPTERS = {
+    model_id: ModelDescriptor(model_id=model_id, family=family, digest="0" * 64, vram=VRAM, kind="ip_adapter")
+    for model_id, family in {"redux": "flux", "face": "stable-diffusion-xl", "style": "stable-diffusion-xl"}.items()
 }
 
 
@@ -29,7 +34,7 @@ def node(class_type: str, **inputs: Any) -> dict[str, Any]:
 
 
 def translated(graph: Graph) -> Translation:
-    return translate(read_graph(graph), MODELS)
+    return translate(read_graph(graph), MODELS | ADAPTERS)
 
 
 def wrong_with(graph: Graph) -> dict[str, list[str]]:
@@ -145,7 +150,7 @@ def changed(graph: Graph, node_id: str, **inputs: Any) -> Graph:
         (flux(in_parts()) | {"5": node("CLIPTextEncodeFlux", clip=["2", 0], clip_l="a", t5xxl="b", guidance=3)}, "5",
          "clip_l: must be the text of t5xxl"),
         (flux(in_parts()) | {"21": node("SamplerEulerAncestral", eta=1, s_noise=1)}, "21", "SamplerEulerAncestral"),
-        (flux(in_parts()) | {"30": node("CLIPVisionLoader", clip_name="x")}, "30", "CLIPVisionLoader"),
+        (flux(in_parts()) | {"30": node("unCLIPConditioning")}, "30", "unCLIPConditioning"),
     ],
 )  # fmt: skip
 def test_what_flux_does_otherwise_is_refused_by_node(graph: Graph, node_id: str, says: str) -> None:
@@ -182,3 +187,83 @@ def test_sdxl_simple_has_a_refiner_and_is_refused_at_the_half_finished_latent() 
                 add_noise="enable", start_at_step=0, end_at_step=20, return_with_leftover_noise="enable",
                 **settings)  # fmt: skip
     assert "return_with_leftover_noise: 'enable' not in ['disable']" in wrong_with(sdxl() | {"3": base})["3"][0]
+
+
+PICTURE, OTHER = f"{'a' * 64}.png", f"{'b' * 64}.png"
+
+
+def redux(strength: float = 1.0, vision: str = "redux.safetensors") -> Graph:
+    """The example of the Redux model: a picture beside the prompt, and another one on top of it."""
+    graph = flux(in_parts())
+    for first, picture, below in (("40", PICTURE, "5"), ("45", OTHER, "43")):
+        load, encode, _, apply = (str(int(first) + place) for place in range(4))
+        graph |= {
+            load: node("LoadImage", image=picture),
+            encode: node("CLIPVisionEncode", clip_vision=["50", 0], image=[load, 0], crop="center"),
+            apply: node("StyleModelApply", conditioning=[below, 0], style_model=["51", 0], strength=strength,
+                        clip_vision_output=[encode, 0], strength_type="multiply"),
+        }  # fmt: skip
+    graph |= {
+        "50": node("CLIPVisionLoader", clip_name=vision),
+        "51": node("StyleModelLoader", style_model_name="redux.safetensors"),
+    }
+    return changed(graph, "23", conditioning=["48", 0])
+
+
+def test_flux_redux_shows_pictures_beside_the_prompt() -> None:
+    found = translated(redux(strength=0.6))
+    prompts = [{"model_id": "redux", "scale": 0.6}] * 2
+    assert found.fields == FLUX | {"image_prompts": prompts}
+    assert found.images == {"image_prompts/0/image": PICTURE, "image_prompts/1/image": OTHER}
+    assert found.places["image_prompts/1/scale"] == ("48", "strength")
+    assert wrong_with(redux(vision="face")) == {"50": ["clip_name: must be 'redux', which has an encoder of its own"]}
+    assert "'flux' not in ['redux', 'face', 'style']" in wrong_with(redux(vision="flux"))["50"][0]
+
+
+def test_ip_adapters_are_on_the_model_and_may_be_chained() -> None:
+    graph = sdxl() | {
+        "40": node("LoadImage", image=PICTURE),
+        "41": node("IPAdapterModelLoader", ipadapter_file="face"),
+        "42": node("IPAdapterModelLoader", ipadapter_file="style"),
+    }
+    common = {"image": ["40", 0], "weight_type": "linear", "combine_embeds": "concat", "embeds_scaling": "V only"}
+    graph["43"] = node("IPAdapterAdvanced", model=["4", 0], ipadapter=["41", 0], weight=0.8, start_at=0, end_at=1,
+                       **common)  # fmt: skip
+    graph["44"] = node("IPAdapterAdvanced", model=["43", 0], ipadapter=["42", 0], weight=0.5, start_at=0.2, end_at=0.9,
+                       **common)  # fmt: skip
+    found = translated(changed(graph, "3", model=["44", 0]))
+    assert found.fields["image_prompts"] == [
+        {"model_id": "face", "scale": 0.8},
+        {"model_id": "style", "scale": 0.5, "start": 0.2, "end": 0.9},
+    ]
+    assert found.places["image_prompts/1/start"] == ("44", "start_at")
+    several = changed(graph, "44", weight_type="style transfer")
+    assert "'style transfer' not in ['linear']" in wrong_with(several)["44"][0]
+
+
+def kontext(encoder: str = "VAEEncode") -> Graph:
+    """An instruction about two pictures."""
+    graph = flux(in_parts()) | {
+        "1": node("UNETLoader", unet_name="kontext", weight_dtype="default"),
+        "2": node("DualCLIPLoader", clip_name1="kontext", clip_name2="kontext", type="flux", device="default"),
+        "3": node("VAELoader", vae_name="kontext"),
+        "40": node("LoadImage", image=PICTURE),
+        "41": node("FluxKontextImageScale", image=["40", 0]),
+        "42": node(encoder, pixels=["41", 0], vae=["3", 0], mask=["40", 1], grow_mask_by=0),
+        "43": node("ReferenceLatent", conditioning=["4", 0], latent=["42", 0]),
+        "44": node("LoadImage", image=OTHER),
+        "45": node("VAEEncode", pixels=["44", 0], vae=["3", 0]),
+        "46": node("ReferenceLatent", conditioning=["43", 0], latent=["45", 0]),
+    }
+    for name in ("22", "23"):
+        graph[name]["inputs"]["model"] = ["1", 0]
+    return changed(graph, "5", conditioning=["46", 0])
+
+
+def test_kontext_reads_references_in_the_order_of_the_chain() -> None:
+    found = translated(kontext())
+    assert found.fields == FLUX | {"model_id": "kontext", "references": ["", ""]}
+    assert found.images == {"references/0": PICTURE, "references/1": OTHER}
+    assert found.places["references/1"] == ("44", "image")
+    said = "latent: is VAEEncodeForInpaint, but must be VAEEncode"
+    assert wrong_with(kontext("VAEEncodeForInpaint")) == {"43": [said]}

@@ -1,4 +1,4 @@
-"""The ControlNets of a workflow: a chain between a prompt and its sampler, and what makes their images. Pure."""
+"""The ControlNets of a workflow, and what makes their images. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from dreamforge.gateway.facades.comfyui.parts import NodeRefused, Parts, find, r
 
 OLD, ADVANCED = "ControlNetApply", "ControlNetApplyAdvanced"
 APPLY = frozenset((OLD, ADVANCED))
-PROMPTS = ("positive", "negative")
 # Of 8 bits a value, where ComfyUI's thresholds are of values up to 1; kornia, which it uses, smooths with sigma 1.
 BITS_MAX = 255
 CANNY_SIGMA_PX = 1.0
@@ -51,21 +50,6 @@ class Control:
         }
 
 
-def text_and_controls(graph: Graph, sampler: Node, name: str, parts: Parts) -> tuple[Node, tuple[Control, ...]]:
-    """The node of a prompt, and the ControlNets from it to the sampler. Errors: NodeRefused."""
-    found: list[Control] = []
-    after, through = sampler, name
-    while (node := graph.source(after, through)).class_type in APPLY:
-        if node.class_type == ADVANCED and PROMPTS[graph.slot(after, through)] != name:
-            said = f"must be output {PROMPTS.index(name)} of node {node.node_id}"
-            raise NodeRefused(after, through, said)
-        found.append(_control(graph, node, parts))
-        after, through = node, "conditioning" if node.class_type == OLD else name
-    if node.class_type != "CLIPTextEncode":
-        raise NodeRefused(after, through, f"is {node.class_type}, but must be CLIPTextEncode or a ControlNet on it")
-    return node, tuple(reversed(found))
-
-
 def require_on_both(sampler: Node, positive: tuple[Control, ...], negative: tuple[Control, ...]) -> None:
     """A ControlNet acts on the positive prompt (the old node) or on both. Errors: NodeRefused."""
     wanted = [each.node.node_id for each in positive if each.node.class_type == ADVANCED]
@@ -77,7 +61,8 @@ def require_on_both(sampler: Node, positive: tuple[Control, ...], negative: tupl
         raise NodeRefused(sampler, "negative", said)
 
 
-def _control(graph: Graph, node: Node, parts: Parts) -> Control:
+def read_control(graph: Graph, node: Node, parts: Parts) -> Control:
+    """Of a node that applies one. Errors: NodeRefused."""
     if node.inputs.get("vae") is not None:
         require_same(graph.source(node, "vae"), parts)
     loader = graph.source(node, "control_net")

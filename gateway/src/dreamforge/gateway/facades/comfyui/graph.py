@@ -11,7 +11,8 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dreamforge.gateway.facades.comfyui.nodes import NODES, Input, NodeType
+from dreamforge.gateway.facades.comfyui.node_types import Input, NodeType
+from dreamforge.gateway.facades.comfyui.nodes import NODES
 from dreamforge.gateway.facades.comfyui.refusals import Refusals, refused
 from dreamforge.gateway.http.errors import SHOWN_CHARS
 

@@ -15,6 +15,9 @@ FOLDERS: Mapping[str, Kind] = {
     "loras": "lora",
     "controlnet": "controlnet",
     "embeddings": "embedding",
+    "style_models": "ip_adapter",
+    "clip_vision": "ip_adapter",
+    "ipadapter": "ip_adapter",
 }
 """The folders of ComfyUI that have something here. A pipeline is whole: its parts are found under its name."""
 

@@ -5,85 +5,24 @@ bounds are those of ComfyUI's own nodes (nodes.py and comfy_extras of ComfyUI 0.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
 
-Source = Literal["models", "vaes", "loras", "controlnets", "samplers", "schedulers", "images"]
-LINK_KINDS = frozenset(
-    (
-        *("MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "IMAGE", "MASK", "CONTROL_NET"),
-        *("NOISE", "GUIDER", "SAMPLER", "SIGMAS"),
-    )
-)
+from dreamforge.gateway.facades.comfyui.node_types import Input, NodeType, chosen_from, link, number, one_of, whole
+
 # ComfyUI's own bounds: seeds have 64 bits, sides go to MAX_RESOLUTION.
 SEED_MAX, SIDE_MAX = 2**64 - 1, 16_384
 STEPS_MAX = 10_000
 UPSCALE_METHODS = ("nearest-exact", "bilinear", "area", "bicubic", "bislerp")
 
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """What a node takes: a link of a kind, or a value: INT, FLOAT, STRING or COMBO (one of some choices)."""
-
-    kind: str
-    default: object = None
-    minimum: float | None = None
-    maximum: float | None = None
-    choices: tuple[str, ...] = ()
-    source: Source | None = None
-    """Choices that this installation has."""
-    optional: bool = False
-
-    @property
-    def is_link(self) -> bool:
-        """Whether another node must give it."""
-        return self.kind in LINK_KINDS
-
-
-@dataclass(frozen=True, slots=True)
-class NodeType:
-    """A kind of node. `note` says what of it is honoured, where that is not all."""
-
-    title: str
-    category: str
-    inputs: Mapping[str, Input]
-    outputs: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
-    """Of the outputs, where they are not those of their kinds."""
-    shows_images: bool = False
-    note: str = field(default="", compare=False)
-
-
-def _link(kind: str) -> Input:
-    return Input(kind)
-
-
-def _number(default: float, minimum: float, maximum: float) -> Input:
-    return Input("FLOAT", default, minimum, maximum)
-
-
-def _whole(default: int, minimum: int, maximum: int) -> Input:
-    return Input("INT", default, minimum, maximum)
-
-
-def _one_of(*choices: str) -> Input:
-    return Input("COMBO", choices[0], choices=choices)
-
-
-def _from(source: Source) -> Input:
-    return Input("COMBO", source=source)
-
-
-_MODEL, _CLIP, _VAE, _LATENT, _IMAGE = map(_link, ("MODEL", "CLIP", "VAE", "LATENT", "IMAGE"))
-_MASK, _CONDITIONING = map(_link, ("MASK", "CONDITIONING"))
+_MODEL, _CLIP, _VAE, _LATENT, _IMAGE = map(link, ("MODEL", "CLIP", "VAE", "LATENT", "IMAGE"))
+_MASK, _CONDITIONING, _CLIP_VISION = map(link, ("MASK", "CONDITIONING", "CLIP_VISION"))
 _TEXT = Input("STRING", "")
-_SIDE = _whole(512, 16, SIDE_MAX)
-_EMPTY = {"width": _SIDE, "height": _SIDE, "batch_size": _whole(1, 1, 4096)}
+_SIDE = whole(512, 16, SIDE_MAX)
+_EMPTY = {"width": _SIDE, "height": _SIDE, "batch_size": whole(1, 1, 4096)}
 _SAMPLING = {
-    "steps": _whole(20, 1, STEPS_MAX),
-    "cfg": _number(8.0, 0.0, 100.0),
-    "sampler_name": _from("samplers"),
-    "scheduler": _from("schedulers"),
+    "steps": whole(20, 1, STEPS_MAX),
+    "cfg": number(8.0, 0.0, 100.0),
+    "sampler_name": chosen_from("samplers"),
+    "scheduler": chosen_from("schedulers"),
     "positive": _CONDITIONING,
     "negative": _CONDITIONING,
     "latent_image": _LATENT,
@@ -92,25 +31,25 @@ _SAME_MODEL = "must name the same model: its parts are not exchanged"
 
 NODES: Mapping[str, NodeType] = {
     "CheckpointLoaderSimple": NodeType(
-        "Load Checkpoint", "loaders", {"ckpt_name": _from("models")}, ("MODEL", "CLIP", "VAE")
+        "Load Checkpoint", "loaders", {"ckpt_name": chosen_from("models")}, ("MODEL", "CLIP", "VAE")
     ),
     "UNETLoader": NodeType(
         "Load Diffusion Model",
         "advanced/loaders",
-        {"unet_name": _from("models"), "weight_dtype": _one_of("default")},
+        {"unet_name": chosen_from("models"), "weight_dtype": one_of("default")},
         ("MODEL",),
     ),
     "VAELoader": NodeType(
         "Load VAE",
         "loaders",
-        {"vae_name": _from("vaes")},
+        {"vae_name": chosen_from("vaes")},
         ("VAE",),
         note="a VAE, or the model itself for its own; one for the whole workflow",
     ),
     "CLIPLoader": NodeType(
         "Load CLIP",
         "advanced/loaders",
-        {"clip_name": _from("models"), "type": Input("STRING", "stable_diffusion", optional=True)},
+        {"clip_name": chosen_from("models"), "type": Input("STRING", "stable_diffusion", optional=True)},
         ("CLIP",),
         note=_SAME_MODEL,
     ),
@@ -118,8 +57,8 @@ NODES: Mapping[str, NodeType] = {
         "DualCLIPLoader",
         "advanced/loaders",
         {
-            "clip_name1": _from("models"),
-            "clip_name2": _from("models"),
+            "clip_name1": chosen_from("models"),
+            "clip_name2": chosen_from("models"),
             "type": Input("STRING", "sdxl", optional=True),
         },
         ("CLIP",),
@@ -128,7 +67,7 @@ NODES: Mapping[str, NodeType] = {
     "TripleCLIPLoader": NodeType(
         "TripleCLIPLoader",
         "advanced/loaders",
-        {"clip_name1": _from("models"), "clip_name2": _from("models"), "clip_name3": _from("models")},
+        {"clip_name1": chosen_from("models"), "clip_name2": chosen_from("models"), "clip_name3": chosen_from("models")},
         ("CLIP",),
         note=_SAME_MODEL,
     ),
@@ -138,9 +77,9 @@ NODES: Mapping[str, NodeType] = {
         {
             "model": _MODEL,
             "clip": _CLIP,
-            "lora_name": _from("loras"),
-            "strength_model": _number(1.0, -100.0, 100.0),
-            "strength_clip": _number(1.0, -100.0, 100.0),
+            "lora_name": chosen_from("loras"),
+            "strength_model": number(1.0, -100.0, 100.0),
+            "strength_clip": number(1.0, -100.0, 100.0),
         },
         ("MODEL", "CLIP"),
         note="the strengths of nodes with the same LoRA add up",
@@ -148,12 +87,12 @@ NODES: Mapping[str, NodeType] = {
     "LoraLoaderModelOnly": NodeType(
         "LoraLoaderModelOnly",
         "loaders",
-        {"model": _MODEL, "lora_name": _from("loras"), "strength_model": _number(1.0, -100.0, 100.0)},
+        {"model": _MODEL, "lora_name": chosen_from("loras"), "strength_model": number(1.0, -100.0, 100.0)},
         ("MODEL",),
         note="the text encoders stay as they are",
     ),
     "CLIPSetLastLayer": NodeType(
-        "CLIP Set Last Layer", "conditioning", {"clip": _CLIP, "stop_at_clip_layer": _whole(-1, -24, -1)}, ("CLIP",)
+        "CLIP Set Last Layer", "conditioning", {"clip": _CLIP, "stop_at_clip_layer": whole(-1, -24, -1)}, ("CLIP",)
     ),
     "CLIPTextEncode": NodeType(
         "CLIP Text Encode (Prompt)",
@@ -165,7 +104,7 @@ NODES: Mapping[str, NodeType] = {
     "CLIPTextEncodeFlux": NodeType(
         "CLIPTextEncodeFlux",
         "advanced/conditioning/flux",
-        {"clip": _CLIP, "clip_l": _TEXT, "t5xxl": _TEXT, "guidance": _number(3.5, 0.0, 100.0)},
+        {"clip": _CLIP, "clip_l": _TEXT, "t5xxl": _TEXT, "guidance": number(3.5, 0.0, 100.0)},
         ("CONDITIONING",),
         note="both texts must be the same",
     ),
@@ -173,12 +112,12 @@ NODES: Mapping[str, NodeType] = {
         "CLIPTextEncodeSDXL",
         "advanced/conditioning",
         {
-            "width": _whole(1024, 0, SIDE_MAX),
-            "height": _whole(1024, 0, SIDE_MAX),
-            "crop_w": _whole(0, 0, SIDE_MAX),
-            "crop_h": _whole(0, 0, SIDE_MAX),
-            "target_width": _whole(1024, 0, SIDE_MAX),
-            "target_height": _whole(1024, 0, SIDE_MAX),
+            "width": whole(1024, 0, SIDE_MAX),
+            "height": whole(1024, 0, SIDE_MAX),
+            "crop_w": whole(0, 0, SIDE_MAX),
+            "crop_h": whole(0, 0, SIDE_MAX),
+            "target_width": whole(1024, 0, SIDE_MAX),
+            "target_height": whole(1024, 0, SIDE_MAX),
             "text_g": _TEXT,
             "clip": _CLIP,
             "text_l": _TEXT,
@@ -191,7 +130,7 @@ NODES: Mapping[str, NodeType] = {
         "advanced/conditioning",
         {
             **{"clip": _CLIP, "clip_l": _TEXT, "clip_g": _TEXT, "t5xxl": _TEXT},
-            "empty_padding": _one_of("none", "empty_prompt"),
+            "empty_padding": one_of("none", "empty_prompt"),
         },
         ("CONDITIONING",),
         note="all texts must be the same",
@@ -199,7 +138,7 @@ NODES: Mapping[str, NodeType] = {
     "FluxGuidance": NodeType(
         "FluxGuidance",
         "advanced/conditioning/flux",
-        {"conditioning": _CONDITIONING, "guidance": _number(3.5, 0.0, 100.0)},
+        {"conditioning": _CONDITIONING, "guidance": number(3.5, 0.0, 100.0)},
         ("CONDITIONING",),
         note="of models whose guidance is distilled; they take a cfg of 1",
     ),
@@ -215,10 +154,10 @@ NODES: Mapping[str, NodeType] = {
         "advanced/model",
         {
             "model": _MODEL,
-            "max_shift": _number(1.15, 0.0, 100.0),
-            "base_shift": _number(0.5, 0.0, 100.0),
-            "width": _whole(1024, 16, SIDE_MAX),
-            "height": _whole(1024, 16, SIDE_MAX),
+            "max_shift": number(1.15, 0.0, 100.0),
+            "base_shift": number(0.5, 0.0, 100.0),
+            "width": whole(1024, 16, SIDE_MAX),
+            "height": whole(1024, 16, SIDE_MAX),
         },
         ("MODEL",),
         note="of FLUX, as the model has it: max_shift 1.15, base_shift 0.5, and the size of the empty latent",
@@ -226,21 +165,21 @@ NODES: Mapping[str, NodeType] = {
     "ModelSamplingSD3": NodeType(
         "ModelSamplingSD3",
         "advanced/model",
-        {"model": _MODEL, "shift": _number(3.0, 0.0, 100.0)},
+        {"model": _MODEL, "shift": number(3.0, 0.0, 100.0)},
         ("MODEL",),
         note="of Stable Diffusion 3, as the model has it: shift 3",
     ),
     "ControlNetLoader": NodeType(
-        "Load ControlNet Model", "loaders", {"control_net_name": _from("controlnets")}, ("CONTROL_NET",)
+        "Load ControlNet Model", "loaders", {"control_net_name": chosen_from("controlnets")}, ("CONTROL_NET",)
     ),
     "ControlNetApply": NodeType(
         "Apply ControlNet (OLD)",
         "conditioning/controlnet",
         {
             "conditioning": _CONDITIONING,
-            "control_net": _link("CONTROL_NET"),
+            "control_net": link("CONTROL_NET"),
             "image": _IMAGE,
-            "strength": _number(1.0, 0.0, 10.0),
+            "strength": number(1.0, 0.0, 10.0),
         },
         ("CONDITIONING",),
         note="on the positive prompt; may be chained",
@@ -251,23 +190,87 @@ NODES: Mapping[str, NodeType] = {
         {
             "positive": _CONDITIONING,
             "negative": _CONDITIONING,
-            "control_net": _link("CONTROL_NET"),
+            "control_net": link("CONTROL_NET"),
             "image": _IMAGE,
-            "strength": _number(1.0, 0.0, 10.0),
-            "start_percent": _number(0.0, 0.0, 1.0),
-            "end_percent": _number(1.0, 0.0, 1.0),
+            "strength": number(1.0, 0.0, 10.0),
+            "start_percent": number(0.0, 0.0, 1.0),
+            "end_percent": number(1.0, 0.0, 1.0),
             "vae": Input("VAE", optional=True),
         },
         ("CONDITIONING", "CONDITIONING"),
         ("positive", "negative"),
         note="may be chained; start_percent and end_percent are shares of the steps",
     ),
+    "StyleModelLoader": NodeType(
+        "Load Style Model", "loaders", {"style_model_name": chosen_from("ip_adapters")}, ("STYLE_MODEL",)
+    ),
+    "CLIPVisionLoader": NodeType(
+        "Load CLIP Vision",
+        "loaders",
+        {"clip_name": chosen_from("ip_adapters")},
+        ("CLIP_VISION",),
+        note="must name the same style model or IP-Adapter: it has its own",
+    ),
+    "CLIPVisionEncode": NodeType(
+        "CLIP Vision Encode",
+        "conditioning",
+        {"clip_vision": _CLIP_VISION, "image": _IMAGE, "crop": one_of("center")},
+        ("CLIP_VISION_OUTPUT",),
+    ),
+    "StyleModelApply": NodeType(
+        "Apply Style Model",
+        "conditioning/style_model",
+        {
+            "conditioning": _CONDITIONING,
+            "style_model": link("STYLE_MODEL"),
+            "clip_vision_output": link("CLIP_VISION_OUTPUT"),
+            "strength": number(1.0, 0.0, 10.0),
+            "strength_type": one_of("multiply"),
+        },
+        ("CONDITIONING",),
+        note="an image prompt, as FLUX Redux; on the positive prompt; may be chained",
+    ),
+    "IPAdapterModelLoader": NodeType(
+        "IPAdapter Model Loader", "ipadapter/loaders", {"ipadapter_file": chosen_from("ip_adapters")}, ("IPADAPTER",)
+    ),
+    "IPAdapterAdvanced": NodeType(
+        "IPAdapter Advanced",
+        "ipadapter",
+        {
+            "model": _MODEL,
+            "ipadapter": link("IPADAPTER"),
+            "image": _IMAGE,
+            "weight": number(1.0, -1.0, 5.0),
+            "weight_type": one_of("linear"),
+            "combine_embeds": one_of("concat", "add", "subtract", "average", "norm average"),
+            "start_at": number(0.0, 0.0, 1.0),
+            "end_at": number(1.0, 0.0, 1.0),
+            "embeds_scaling": one_of("V only"),
+            "clip_vision": Input("CLIP_VISION", optional=True),
+        },
+        ("MODEL",),
+        note="of the IPAdapter plus nodes; one image, so how several are combined does not matter; may be chained",
+    ),
+    "FluxKontextImageScale": NodeType(
+        "FluxKontextImageScale",
+        "advanced/conditioning/flux",
+        {"image": _IMAGE},
+        ("IMAGE",),
+        note="before a reference, which the model scales by itself",
+    ),
+    "ReferenceLatent": NodeType(
+        "ReferenceLatent",
+        "advanced/conditioning/edit_models",
+        {"conditioning": _CONDITIONING, "latent": Input("LATENT", optional=True)},
+        ("CONDITIONING",),
+        note="of an encoded image: a reference image, in the order of the chain; on the positive prompt, or on both",
+    ),
     "EmptyLatentImage": NodeType("Empty Latent Image", "latent", _EMPTY, ("LATENT",)),
     "EmptySD3LatentImage": NodeType("EmptySD3LatentImage", "latent/sd3", _EMPTY, ("LATENT",)),
     "LoadImage": NodeType(
         "Load Image",
         "image",
-        {"image": _from("images")},
+        {"image": chosen_from("images")},
         ("IMAGE", "MASK"),
         note="by the name that /upload/image has answered, or a finished image's",
     ),
@@ -275,14 +278,14 @@ NODES: Mapping[str, NodeType] = {
     "Canny": NodeType(
         "Canny",
         "image/preprocessors",
-        {"image": _IMAGE, "low_threshold": _number(0.4, 0.01, 0.99), "high_threshold": _number(0.8, 0.01, 0.99)},
+        {"image": _IMAGE, "low_threshold": number(0.4, 0.01, 0.99), "high_threshold": number(0.8, 0.01, 0.99)},
         ("IMAGE",),
         note="before a ControlNet; at the size of the render",
     ),
     "LoadImageMask": NodeType(
         "Load Image (as Mask)",
         "mask",
-        {"image": _from("images"), "channel": _one_of("alpha", "red", "green", "blue")},
+        {"image": chosen_from("images"), "channel": one_of("alpha", "red", "green", "blue")},
         ("MASK",),
         note="of a colour, the mask is expected to be grey",
     ),
@@ -290,7 +293,7 @@ NODES: Mapping[str, NodeType] = {
     "VAEEncodeForInpaint": NodeType(
         "VAE Encode (for Inpainting)",
         "latent/inpaint",
-        {"pixels": _IMAGE, "vae": _VAE, "mask": _MASK, "grow_mask_by": _whole(6, 0, 64)},
+        {"pixels": _IMAGE, "vae": _VAE, "mask": _MASK, "grow_mask_by": whole(6, 0, 64)},
         ("LATENT",),
     ),
     "SetLatentNoiseMask": NodeType(
@@ -299,7 +302,7 @@ NODES: Mapping[str, NodeType] = {
     "KSampler": NodeType(
         "KSampler",
         "sampling",
-        {"model": _MODEL, "seed": _whole(0, 0, SEED_MAX), **_SAMPLING, "denoise": _number(1.0, 0.0, 1.0)},
+        {"model": _MODEL, "seed": whole(0, 0, SEED_MAX), **_SAMPLING, "denoise": number(1.0, 0.0, 1.0)},
         ("LATENT",),
     ),
     "KSamplerAdvanced": NodeType(
@@ -307,30 +310,30 @@ NODES: Mapping[str, NodeType] = {
         "sampling",
         {
             "model": _MODEL,
-            "add_noise": _one_of("enable"),
-            "noise_seed": _whole(0, 0, SEED_MAX),
+            "add_noise": one_of("enable"),
+            "noise_seed": whole(0, 0, SEED_MAX),
             **_SAMPLING,
-            "start_at_step": _whole(0, 0, STEPS_MAX),
-            "end_at_step": _whole(STEPS_MAX, 0, STEPS_MAX),
-            "return_with_leftover_noise": _one_of("disable"),
+            "start_at_step": whole(0, 0, STEPS_MAX),
+            "end_at_step": whole(STEPS_MAX, 0, STEPS_MAX),
+            "return_with_leftover_noise": one_of("disable"),
         },
         ("LATENT",),
         note="to the last step",
     ),
     "RandomNoise": NodeType(
-        "RandomNoise", "sampling/custom_sampling/noise", {"noise_seed": _whole(0, 0, SEED_MAX)}, ("NOISE",)
+        "RandomNoise", "sampling/custom_sampling/noise", {"noise_seed": whole(0, 0, SEED_MAX)}, ("NOISE",)
     ),
     "KSamplerSelect": NodeType(
-        "KSamplerSelect", "sampling/custom_sampling/samplers", {"sampler_name": _from("samplers")}, ("SAMPLER",)
+        "KSamplerSelect", "sampling/custom_sampling/samplers", {"sampler_name": chosen_from("samplers")}, ("SAMPLER",)
     ),
     "BasicScheduler": NodeType(
         "BasicScheduler",
         "sampling/custom_sampling/schedulers",
         {
             "model": _MODEL,
-            "scheduler": _from("schedulers"),
-            "steps": _whole(20, 1, STEPS_MAX),
-            "denoise": _number(1.0, 0.0, 1.0),
+            "scheduler": chosen_from("schedulers"),
+            "steps": whole(20, 1, STEPS_MAX),
+            "denoise": number(1.0, 0.0, 1.0),
         },
         ("SIGMAS",),
     ),
@@ -344,17 +347,17 @@ NODES: Mapping[str, NodeType] = {
     "CFGGuider": NodeType(
         "CFGGuider",
         "sampling/custom_sampling/guiders",
-        {"model": _MODEL, "positive": _CONDITIONING, "negative": _CONDITIONING, "cfg": _number(8.0, 0.0, 100.0)},
+        {"model": _MODEL, "positive": _CONDITIONING, "negative": _CONDITIONING, "cfg": number(8.0, 0.0, 100.0)},
         ("GUIDER",),
     ),
     "SamplerCustomAdvanced": NodeType(
         "SamplerCustomAdvanced",
         "sampling/custom_sampling",
         {
-            "noise": _link("NOISE"),
-            "guider": _link("GUIDER"),
-            "sampler": _link("SAMPLER"),
-            "sigmas": _link("SIGMAS"),
+            "noise": link("NOISE"),
+            "guider": link("GUIDER"),
+            "sampler": link("SAMPLER"),
+            "sigmas": link("SIGMAS"),
             "latent_image": _LATENT,
         },
         ("LATENT", "LATENT"),
@@ -366,10 +369,10 @@ NODES: Mapping[str, NodeType] = {
         "latent",
         {
             "samples": _LATENT,
-            "upscale_method": _one_of(*UPSCALE_METHODS),
-            "width": _whole(512, 0, SIDE_MAX),
-            "height": _whole(512, 0, SIDE_MAX),
-            "crop": _one_of("disabled"),
+            "upscale_method": one_of(*UPSCALE_METHODS),
+            "width": whole(512, 0, SIDE_MAX),
+            "height": whole(512, 0, SIDE_MAX),
+            "crop": one_of("disabled"),
         },
         ("LATENT",),
         note="before a second sampler, both sides by one factor; the decoded image is enlarged, whatever the method",
@@ -377,7 +380,7 @@ NODES: Mapping[str, NodeType] = {
     "LatentUpscaleBy": NodeType(
         "Upscale Latent By",
         "latent",
-        {"samples": _LATENT, "upscale_method": _one_of(*UPSCALE_METHODS), "scale_by": _number(1.5, 0.01, 8.0)},
+        {"samples": _LATENT, "upscale_method": one_of(*UPSCALE_METHODS), "scale_by": number(1.5, 0.01, 8.0)},
         ("LATENT",),
         note="before a second sampler; the decoded image is enlarged, whatever the method",
     ),

@@ -6,7 +6,8 @@
 import sys
 from pathlib import Path
 
-from dreamforge.gateway.facades.comfyui.nodes import NODES, Input, NodeType
+from dreamforge.gateway.facades.comfyui.node_types import Input, NodeType
+from dreamforge.gateway.facades.comfyui.nodes import NODES
 
 HEAD = "| class | inputs | what else |\n|---|---|---|\n"
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.gateway.facades.comfyui.models import named
-from dreamforge.gateway.facades.comfyui.nodes import NODES, Input, NodeType, Source
+from dreamforge.gateway.facades.comfyui.node_types import Input, NodeType, Source
+from dreamforge.gateway.facades.comfyui.nodes import NODES
 from dreamforge.gateway.facades.comfyui.samplers import SAMPLER_NAMES, SCHEDULERS
 
 Json = dict[str, Any]  # Any: JSON
@@ -27,6 +28,7 @@ def _choices(models: Mapping[str, ModelDescriptor]) -> dict[Source, list[str]]:
         "samplers": list(SAMPLER_NAMES),
         "schedulers": list(SCHEDULERS),
         "images": [],
+        "ip_adapters": list(named("ip_adapter", values)),
     }
 
 

@@ -9,6 +9,7 @@ from dreamforge.gateway.facades.comfyui.models import model_named, named
 
 Models = Mapping[str, ModelDescriptor]
 LORA_LOADERS = frozenset(("LoraLoader", "LoraLoaderModelOnly"))
+IP_ADAPTERS = frozenset(("IPAdapterAdvanced",))
 MODEL_SAMPLINGS = frozenset(("ModelSamplingFlux", "ModelSamplingSD3"))
 # The inputs that name the model, by loader.
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -39,16 +40,18 @@ class Parts:
     loras: tuple[Node, ...]
     samplings: tuple[Node, ...]
     """Nodes that change its noise schedule."""
+    ip_adapters: tuple[Node, ...]
     models: Models
 
 
 def read_parts(graph: Graph, sampler: Node, models: Models) -> Parts:
     """The model of a sampler, through its LoRAs. Errors: NodeRefused."""
-    loader, *between = graph.chain(sampler, "model", LORA_LOADERS | MODEL_SAMPLINGS)
+    loader, *between = graph.chain(sampler, "model", LORA_LOADERS | MODEL_SAMPLINGS | IP_ADAPTERS)
     named_by = NAMES[loader.class_type][0]
     loras = tuple(node for node in between if node.class_type in LORA_LOADERS)
     samplings = tuple(node for node in between if node.class_type in MODEL_SAMPLINGS)
-    return Parts(_model(loader, named_by, models), loader, named_by, loras, samplings, models)
+    adapters = tuple(node for node in between if node.class_type in IP_ADAPTERS)
+    return Parts(_model(loader, named_by, models), loader, named_by, loras, samplings, adapters, models)
 
 
 def find(node: Node, name: str, kind: Kind, models: Models) -> ModelDescriptor:

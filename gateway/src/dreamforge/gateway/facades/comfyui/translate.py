@@ -18,6 +18,7 @@ from dreamforge.gateway.facades.comfyui.nodes import SAMPLERS
 from dreamforge.gateway.facades.comfyui.parts import NodeRefused, Parts, read_parts, vae_of
 from dreamforge.gateway.facades.comfyui.passes import SamplerPass, read_pass, second_pass
 from dreamforge.gateway.facades.comfyui.refusals import Refusals
+from dreamforge.gateway.facades.comfyui.shown_images import ImagePrompt, image_prompts, references
 from dreamforge.gateway.facades.comfyui.simplify import Place, Simplified, simplify
 from dreamforge.gateway.http.errors import WorkflowRefused
 
@@ -43,9 +44,8 @@ class Translation:
     fields: Mapping[str, Any]  # Any: JSON, validated where jobs are submitted
     places: Mapping[str, Place]
     """Where each field is from, so that an error names what the client has sent."""
-    init_image: str | None = None
-    control_images: tuple[str, ...] = ()
-    """In the order of `control`."""
+    images: Mapping[str, str] = field(default_factory=dict)
+    """The names of images by where their hashes belong: init_image, control/0/image, references/0."""
     mask: MaskSource | None = None
 
 
@@ -55,7 +55,7 @@ class _Draft:
 
     fields: dict[str, Any] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
-    init_image: str | None = None
+    images: dict[str, str] = field(default_factory=dict)
     mask: MaskSource | None = None
 
     def put(self, name: str, value: object, node: Node, of: str) -> None:
@@ -106,14 +106,16 @@ def _translated(simple: Simplified, models: Mapping[str, ModelDescriptor]) -> Tr
     check_model_sampling(parts, size_px)
     for text in (conditioning.positive, conditioning.negative):
         _check_sizes(simple.sent[text.node_id], size_px)
-    if one.strength is not None and draft.init_image is not None:
+    if one.strength is not None and "init_image" in draft.images:
         draft.put("strength", one.strength, first, one.strength_input)
     if upscaler is not None:
         _put_upscale(draft, upscaler)
         _put_second_pass(draft, second_pass(one, last), parts.model)
         _put_second_texts(draft, conditioning, read_conditioning(graph, last, parts), last, parts.model)
-    control_images = _put_controls(draft, conditioning)
-    return Translation(draft.fields, draft.places, draft.init_image, control_images, draft.mask)
+    _put_controls(draft, conditioning)
+    _put_image_prompts(draft, image_prompts(graph, (*parts.ip_adapters, *conditioning.shown), parts))
+    _put_references(draft, references(graph, conditioning.shown))
+    return Translation(draft.fields, draft.places, draft.images, draft.mask)
 
 
 def _only_decoder(graph: Graph) -> Node:
@@ -232,7 +234,7 @@ def _put_latent(draft: _Draft, graph: Graph, sampler: Node, latent: Node, parts:
     if vae_of(graph, encoder, parts) != draft.fields.get("vae"):
         raise NodeRefused(encoder, "vae", "must be the VAE that decodes: a job has one")
     shown = graph.source(encoder, "pixels")
-    draft.init_image = _image_name(encoder, "pixels", shown)
+    draft.images["init_image"] = _image_name(encoder, "pixels", shown)
     draft.put("resize_mode", "image_size", shown, "image")
     draft.places["init_image"] = (shown.node_id, "image")
     if draft.mask is not None:
@@ -276,7 +278,7 @@ def _put_second_pass(draft: _Draft, two: SamplerPass, model: ModelDescriptor) ->
 
 
 def _put_second_texts(draft: _Draft, one: Conditioning, two: Conditioning, last: Node, model: ModelDescriptor) -> None:
-    alike = (two.clip_skip, two.loras) == (one.clip_skip, one.loras)
+    alike = (two.clip_skip, two.loras, two.shown) == (one.clip_skip, one.loras, one.shown)
     if not alike or two.controls not in ((), one.controls):
         said = "must come through the nodes that that of the first sampler comes through: only its text may be another"
         raise NodeRefused(last, "positive", said)
@@ -300,13 +302,29 @@ def _factor(draft: _Draft, upscaler: Node) -> float:
     return factor
 
 
-def _put_controls(draft: _Draft, conditioning: Conditioning) -> tuple[str, ...]:
+def _put_controls(draft: _Draft, conditioning: Conditioning) -> None:
     controls = conditioning.controls
     if controls:
         draft.put("control", [each.fields for each in controls], controls[-1].node, "strength")
     for index, each in enumerate(controls):
         draft.places |= each.places(index)
-    return tuple(each.image.inputs["image"] for each in controls)
+        draft.images[f"control/{index}/image"] = each.image.inputs["image"]
+
+
+def _put_image_prompts(draft: _Draft, prompts: tuple[ImagePrompt, ...]) -> None:
+    if prompts:
+        draft.put("image_prompts", [each.fields for each in prompts], prompts[-1].loader, "model_id")
+    for index, each in enumerate(prompts):
+        draft.places |= each.places(index)
+        draft.images[f"image_prompts/{index}/image"] = each.image.inputs["image"]
+
+
+def _put_references(draft: _Draft, shown: tuple[Node, ...]) -> None:
+    if shown:
+        draft.put("references", [""] * len(shown), shown[-1], "image")
+    for index, node in enumerate(shown):
+        draft.places[f"references/{index}"] = (node.node_id, "image")
+        draft.images[f"references/{index}"] = node.inputs["image"]
 
 
 def located(translation: Translation, graph: Graph, problems: Mapping[str, str]) -> WorkflowRefused | None:

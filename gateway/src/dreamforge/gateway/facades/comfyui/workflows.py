@@ -1,5 +1,6 @@
 """A workflow of a client becomes a job, and jobs are found by the ids of their clients."""
 
+import copy
 import re
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -46,7 +47,7 @@ async def submit_workflow(
     translation = translate(graph, dict(dependencies_of(request).models()))
     workflow = Workflow(graph=kept, outputs=graph.outputs, client_id=client_id, prompt_id=prompt_id)
     try:
-        fields = dict(translation.fields) | await _images(request, translation)
+        fields = await _with_images(request, translation)
         fields["priority"] = URGENT if urgent else USUAL
         named = key or (key_of_prompt(prompt_id) if prompt_id else None)
         return await runs.start(request, fields, named, workflow=workflow, followed=False)
@@ -61,21 +62,26 @@ async def submit_workflow(
         raise told from error
 
 
-async def _images(request: Request, translation: Translation) -> dict[str, Any]:  # Any: JSON
-    """The fields with the images that a workflow names. Errors: InvalidRequest, WorkflowRefused, those of an upload."""
-    found: dict[str, Any] = {}  # Any: JSON
-    if translation.init_image is not None:
-        found["init_image"] = (await _hash_of(request, translation.init_image, translation, "init_image")).sha256
-    if translation.control_images:
-        found["control"] = [
-            use | {"image": (await _hash_of(request, name, translation, f"control/{index}/image")).sha256}
-            for index, (use, name) in enumerate(
-                zip(translation.fields["control"], translation.control_images, strict=True)
-            )
-        ]
+async def _with_images(request: Request, translation: Translation) -> dict[str, Any]:  # Any: JSON
+    """All fields of a job, with the images that its workflow names.
+
+    Errors: InvalidRequest, WorkflowRefused, those of an upload.
+    """
+    found = copy.deepcopy(dict(translation.fields))
+    for place, name in translation.images.items():
+        _set(found, place, (await _hash_of(request, name, translation, place)).sha256)
     if translation.mask is not None:
         found["mask_image"] = await _mask(request, translation.mask, translation)
     return found
+
+
+def _set(fields: dict[str, Any], place: str, value: str) -> None:
+    """Put a value where a path of names and places in lists leads."""
+    *inner, last = place.split("/")
+    at: Any = fields  # Any: JSON
+    for step in inner:
+        at = at[int(step)] if isinstance(at, list) else at[step]
+    at[int(last) if isinstance(at, list) else last] = value
 
 
 async def _hash_of(request: Request, text: str, translation: Translation, place: str) -> UploadName:
