@@ -39,6 +39,7 @@ MODELS = {
     "canny": model("canny", "2", kind="controlnet"),
     "ink": model("ink", "3", kind="lora"),
     "soft": model("soft", "4", kind="vae"),
+    "face": model("face", "7", kind="ip_adapter"),
     "easy": model("easy", "6", kind="embedding"),
     "x4": model("x4", "5", "esrgan", kind="upscaler", scale=4, presets=(PRESET,)),
 }
@@ -203,9 +204,9 @@ UNIT = {"image": PNG, "model": "canny [22222222]", "module": "none", "weight": 0
 def test_a_unit_of_controlnet_is_followed() -> None:
     made = text(alwayson_scripts={"ControlNet": {"args": [{**UNIT, "resize_mode": "Crop and Resize"}]}})
     assert made.fields["control"] == [{"model_id": "canny", "scale": 0.7, "end": 1.0}]
-    assert (made.fields["resize_mode"], made.control_images) == ("crop", (base64.b64decode(PNG),))
+    assert (made.fields["resize_mode"], made.unit_images) == ("crop", (("control", base64.b64decode(PNG)),))
     over = picture(alwayson_scripts={"controlnet": {"args": [{"model": "canny"}]}})
-    assert over.control_images == (over.images["init_image"],)
+    assert over.unit_images == (("control", over.images["init_image"]),)
     off = {"ADetailer": {"args": [False]}, "ControlNet": {"args": [{**UNIT, "enabled": False}]}, "roop": {"args": []}}
     assert "control" not in text(alwayson_scripts=off).fields
 
@@ -237,11 +238,26 @@ def test_several_units_are_followed_in_their_order_and_each_in_its_steps() -> No
         {"model_id": "canny", "scale": 0.7, "start": 0.25, "end": 1.0},
         {"model_id": "canny", "scale": 1.0, "end": 0.5},
     ]
-    assert len(made.control_images) == 2
+    assert [into for into, _ in made.unit_images] == ["control"] * 2
     differ = [UNIT | {"resize_mode": 1}, UNIT | {"resize_mode": 2}]
     with pytest.raises(InvalidRequest) as refused:
         text(alwayson_scripts={"ControlNet": {"args": differ}})
     assert [each.pointer for each in refused.value.violations] == ["/alwayson_scripts/ControlNet/args/1/resize_mode"]
+
+
+def test_a_unit_with_an_ip_adapter_is_an_image_prompt() -> None:
+    adapter = {**UNIT, "model": "face [77777777]", "module": "ip-adapter_clip_h", "resize_mode": "Just Resize"}
+    made = text(alwayson_scripts={"ControlNet": {"args": [adapter, {**UNIT, "resize_mode": 1}]}})
+    assert made.fields["image_prompts"] == [{"model_id": "face", "scale": 0.7, "end": 1.0}]
+    assert made.fields["control"] == [{"model_id": "canny", "scale": 0.7, "end": 1.0}]
+    assert [into for into, _ in made.unit_images] == ["image_prompts", "control"]
+    assert made.fields["resize_mode"] == "crop"  # that of the adapter has no effect
+    for module in ("canny", "ip-adapter_face_id"):
+        with pytest.raises(InvalidRequest) as refused:
+            text(alwayson_scripts={"ControlNet": {"args": [adapter | {"module": module}]}})
+        (wrong,) = refused.value.violations
+        assert wrong.pointer == f"/{AT_UNIT}/module".replace(".", "/")
+        assert "must be ip-adapter-auto or none" in wrong.detail
 
 
 def test_the_listed_modules_are_those_that_are_taken() -> None:

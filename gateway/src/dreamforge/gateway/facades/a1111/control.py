@@ -1,12 +1,13 @@
-"""Units of the ControlNet extension in `alwayson_scripts`, and the other scripts there. Pure."""
+"""Units of the ControlNet extension in `alwayson_scripts`, with IP-Adapters, and the other scripts there. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.gateway.facades.a1111.bodies import ControlUnit, Json, not_neutral, read
 from dreamforge.gateway.facades.a1111.images import image_in
-from dreamforge.gateway.facades.a1111.modules import preprocessing_of
+from dreamforge.gateway.facades.a1111.modules import check_module_of_adapter, preprocessing_of
 from dreamforge.gateway.facades.a1111.names import Models, control_title_of, named
 from dreamforge.gateway.http.errors import InvalidRequest, Violation, pointer
 
@@ -41,9 +42,13 @@ _NEUTRAL: Mapping[str, tuple[object, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A unit: an item of the `control` of a job but for its image, the image, and the resize mode."""
+    """A unit: an item of a list of the job but for its image, the image, and the resize mode.
+
+    `into`: the list, `control` or, of an IP-Adapter, `image_prompts`.
+    """
 
     where: Place
+    into: str
     fields: dict[str, Any]  # Any: JSON
     image: bytes
     resize_mode: str | None
@@ -88,9 +93,14 @@ def _asks(arguments: Any) -> bool:
 def _unit(where: Place, unit: ControlUnit, models: Models, default_image: bytes | None) -> Control:
     more = {name: value for name, value in (unit.model_extra or {}).items() if name not in _WITHOUT_EFFECT}
     wrong = list(not_neutral(more, _NEUTRAL, *where))
-    preprocess = preprocessing_of(unit, wrong, where)
-    nets = [model for model in models.values() if model.kind == "controlnet"]
+    nets = unit_models(models)
     net = named(unit.model or "", nets)
+    is_adapter = net is not None and net.kind == "ip_adapter"
+    preprocess = None
+    if is_adapter:
+        check_module_of_adapter(unit, wrong, where)
+    else:
+        preprocess = preprocessing_of(unit, wrong, where)
     if net is None:
         known = ", ".join(map(control_title_of, nets)) or "none is registered"
         wrong.append(Violation(f"is {unit.model!r:.60}, but must be one of: {known}", pointer((*where, "model"))))
@@ -110,7 +120,14 @@ def _unit(where: Place, unit: ControlUnit, models: Models, default_image: bytes 
         "preprocess": preprocess,
     }
     fields = {"model_id": net.model_id} | {name: value for name, value in said.items() if value is not None}
-    return Control(where, fields, image, None if mode is None else RESIZE_MODES[mode])
+    if is_adapter:
+        return Control(where, "image_prompts", fields, image, None)
+    return Control(where, "control", fields, image, None if mode is None else RESIZE_MODES[mode])
+
+
+def unit_models(models: Models) -> list[ModelDescriptor]:
+    """What a unit may name: ControlNets, and adapters that show the model an image."""
+    return [model for model in models.values() if model.kind in ("controlnet", "ip_adapter")]
 
 
 def _image(where: Place, unit: ControlUnit) -> bytes | None:

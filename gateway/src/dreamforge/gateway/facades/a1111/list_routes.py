@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from dreamforge.gateway.facades.a1111 import answers
-from dreamforge.gateway.facades.a1111.control import CONTROLNET
+from dreamforge.gateway.facades.a1111.control import CONTROLNET, unit_models
 from dreamforge.gateway.facades.a1111.modules import module_list
 from dreamforge.gateway.facades.a1111.names import control_title_of
 from dreamforge.gateway.http.errors import InvalidRequest, Violation
@@ -101,9 +101,9 @@ async def read_control_version() -> Response:
 
 @router.get("/controlnet/model_list")
 async def list_controlnets(request: Request) -> Response:
-    """The ControlNets."""
-    models = dependencies_of(request).models().values()
-    return JSONResponse({"model_list": [control_title_of(model) for model in models if model.kind == "controlnet"]})
+    """The ControlNets and IP-Adapters."""
+    models = dependencies_of(request).models()
+    return JSONResponse({"model_list": [*map(control_title_of, unit_models(models))]})
 
 
 @router.get("/controlnet/module_list")

@@ -14,6 +14,8 @@ from dreamforge.gateway.http.errors import Violation, pointer
 
 Json = dict[str, Any]  # Any: JSON
 NONE = "none"
+# What an IP-Adapter sees an image with belongs to it; the extension names it, and this name leaves the choice to it.
+ADAPTER, ADAPTER_AUTO = "ip-adapter", "ip-adapter-auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,21 @@ def preprocessing_of(unit: ControlUnit, wrong: list[Violation], where: tuple[str
     return {"name": module.name, **(module.always or {}), **settings}
 
 
+def check_module_of_adapter(unit: ControlUnit, wrong: list[Violation], where: tuple[str | int, ...]) -> None:
+    """Of a unit whose model is an IP-Adapter: it has an encoder of its own, and none that finds faces."""
+    name = (unit.module or NONE).casefold()
+    if name != NONE and (not name.startswith(ADAPTER) or "face" in name):
+        says = f"is {unit.module!r:.60}, but must be {ADAPTER_AUTO} or {NONE}: an IP-Adapter has an encoder of its own"
+        wrong.append(Violation(says, pointer((*where, "module"))))
+
+
 def module_list() -> Json:
     """Names, and the sliders of each behind that of the resolution, which is none: it is the render's."""
-    return {"module_list": [NONE, *MODULES], "module_detail": {name: _detail(each) for name, each in MODULES.items()}}
+    details = {name: _detail(each) for name, each in MODULES.items()} | {ADAPTER_AUTO: _NO_SLIDERS}
+    return {"module_list": [NONE, *details], "module_detail": details}
+
+
+_NO_SLIDERS: Json = {"model_free": False, "sliders": []}
 
 
 def _detail(module: Module) -> Json:

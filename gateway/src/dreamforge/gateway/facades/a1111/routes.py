@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from dreamforge.contracts.models.descriptor import FAMILY_IMAGE_PROMPTS_MAX
 from dreamforge.contracts.pictures.segments import DamagedPicture
 from dreamforge.gateway.facades import runs
 from dreamforge.gateway.facades.a1111 import answers
@@ -32,7 +33,7 @@ from dreamforge.runtime import clock, ids
 
 router = APIRouter(prefix="/sdapi/v1", include_in_schema=False)
 CHECKPOINT = "sd_model_checkpoint"
-#: Images of one request beside those that ControlNets follow: to start from, mask.
+#: Images of one request beside those of ControlNet's units: to start from, mask.
 IMAGES_MAX = 2
 CLIENT_CHARS = 16
 Translate = Callable[[Json, Models, str | None], A1111Request]
@@ -113,7 +114,7 @@ async def read_png_info(request: Request) -> Response:
 
 
 async def _generate(request: Request, translate: Translate) -> Response:
-    images_max = IMAGES_MAX + dependencies_of(request).limits.control
+    images_max = IMAGES_MAX + dependencies_of(request).limits.control + FAMILY_IMAGE_PROMPTS_MAX
     body = await json_object(request, body_bytes(request, images_max))
     models, selected = dict(dependencies_of(request).models()), await runs.selected_model(request)
     asked = await asyncio.to_thread(translate, body, models, selected)  # which decodes images
@@ -140,8 +141,9 @@ async def _keep_images(request: Request, asked: A1111Request) -> None:
             asked.fields[field] = await runs.keep_mask(request, data, asked.mask_change)
         else:
             asked.fields[field] = await runs.keep_image(request, data)
-    for use, data in zip(asked.fields.get("control", ()), asked.control_images, strict=True):
-        use["image"] = await runs.keep_image(request, data)
+    uses = {name: iter(asked.fields.get(name, ())) for name in ("control", "image_prompts")}
+    for name, data in asked.unit_images:
+        next(uses[name])["image"] = await runs.keep_image(request, data)
 
 
 def job_key(request: Request) -> str:

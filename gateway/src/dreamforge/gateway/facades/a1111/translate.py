@@ -62,6 +62,7 @@ A1111_NAMES = {
     "upscale/method": "hr_upscaler",
     "upscale": "enable_hr",
     "control": "alwayson_scripts/controlnet/args",
+    "image_prompts": "alwayson_scripts/controlnet/args",
     "output_format": f"{SETTINGS}/samples_format",
     "output_quality": f"{SETTINGS}/jpeg_quality",
 }
@@ -83,8 +84,8 @@ class A1111Request:
     fields: dict[str, Any]
     images: dict[str, bytes] = field(default_factory=dict)
     """By the field of the job that names it."""
-    control_images: tuple[bytes, ...] = ()
-    """In the order of `control`."""
+    unit_images: tuple[tuple[str, bytes], ...] = ()
+    """Those of ControlNet's units, in their order, each with the list that its unit is in: control or image_prompts."""
     mask_change: MaskChange | None = None
     keeps_model: bool = False
     """Whether the model of `fields` is that of later requests, too."""
@@ -326,10 +327,9 @@ def _of_mask(asked: ImageGeneration, wrong: list[Violation]) -> dict[str, Any]:
 
 def _take_control(asked: A1111Generation, made: A1111Request, models: Models, wrong: list[Violation]) -> None:
     units = controls_of(asked.alwayson_scripts or {}, models, default_image=made.images.get("init_image"))
-    if units:
-        made.fields["control"] = [unit.fields for unit in units]
-        made.control_images = tuple(unit.image for unit in units)
+    made.unit_images = tuple((unit.into, unit.image) for unit in units)
     for unit in units:
+        made.fields.setdefault(unit.into, []).append(unit.fields)
         mode = unit.resize_mode
         if mode is not None and made.fields.setdefault("resize_mode", mode) != mode:
             says = "must be that of the request: one way holds for all its images"
