@@ -4,7 +4,7 @@ from urllib.parse import urlparse
 
 from nats.aio.client import Srv
 
-from dreamforge.runtime.log.headers import DecodedUrl, one_each
+from dreamforge.runtime.log.fast_client import DecodedUrl, one_each
 
 
 def server(url: str) -> Srv:

@@ -24,7 +24,7 @@ import urllib3
 from urllib3.exceptions import ReadTimeoutError
 
 from dreamforge.runtime.log import bus
-from dreamforge.runtime.log.headers import FastClient
+from dreamforge.runtime.log.fast_client import FastClient
 
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate</Message></Error>"
 ANSWER_SECONDS = 10.0

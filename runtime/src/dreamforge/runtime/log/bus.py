@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from loguru import logger
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, MaxPayloadError
 from nats.errors import Error as NatsError
@@ -20,7 +19,7 @@ from nats.js.errors import APIError as JetStreamApiError
 from dreamforge.contracts.errors import BrokerUnfit, DependencyAway, EventTooLarge
 from dreamforge.contracts.log.permissions import inbox_of
 from dreamforge.runtime import clock
-from dreamforge.runtime.log.headers import FastClient
+from dreamforge.runtime.log.fast_client import FastClient
 from dreamforge.runtime.log.names import PLAIN_NAMES, Names
 from dreamforge.runtime.log.prefixed_client import PrefixedClient
 from dreamforge.runtime.log.seeds import seed_in
@@ -82,7 +81,7 @@ class Bus:
     Requests on a connection that is lost fail at once; hooks in `on_reconnect` are called when there is a new one.
     """
 
-    nc: Client
+    nc: FastClient
     js: JetStreamContext = field(repr=False)
     names: Names = PLAIN_NAMES
     user: str = ""

@@ -97,7 +97,7 @@ async def _get(bus: Bus, stream: str, request: dict[str, object]) -> tuple[list[
     done: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
     found: list[LogMessage] = []
 
-    async def receive(message: Msg) -> None:
+    def receive(message: Msg) -> None:
         headers = message.headers or {}
         if "Nats-Sequence" in headers:
             found.append(_stored(message, headers))
@@ -105,7 +105,7 @@ async def _get(bus: Bus, stream: str, request: dict[str, object]) -> tuple[list[
             _finish(done, headers)
 
     try:
-        subscription = await bus.nc.subscribe(inbox, cb=receive)
+        subscription = await bus.nc.subscribe_directly(inbox, receive)
         try:
             await bus.nc.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), reply=inbox)
             async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):

@@ -104,7 +104,7 @@ class Follower:
     async def _session(self) -> AsyncGenerator[Batch]:
         self._inbox = asyncio.Queue()
         inbox = self.bus.nc.new_inbox()
-        subscription = await self.bus.nc.subscribe(inbox, cb=self._inbox.put)
+        subscription = await self.bus.nc.subscribe_directly(inbox, self._inbox.put_nowait)
         self.bus.on_reconnect.add(self._reconnected)
         try:
             await self._not_past_the_end()

@@ -64,6 +64,7 @@ class GroupCommit:
         self._queue: deque[_Waiting] = deque()
         self._singles: set[asyncio.Task[None]] = set()
         self._batches: set[asyncio.Task[None]] = set()
+        self._pumping: asyncio.Handle | None = None
 
     async def append(self, *appends: Append) -> int:
         """Write all or none, and return the sequence of the last event.
@@ -73,16 +74,26 @@ class GroupCommit:
         """
         waiting = _Waiting(appends)
         self._queue.append(waiting)
-        self._pump()
+        self._pump_soon()
         return await waiting.done
 
     async def close(self) -> None:
         """Wait until everything that was queued has been answered."""
-        while tasks := self._singles | self._batches:
-            await asyncio.wait(tasks)
+        while self._queue or self._singles or self._batches:
+            self._pump()
+            await asyncio.wait(self._singles | self._batches)
+
+    def _pump_soon(self) -> None:
+        """Once for all that is queued in this turn of the event loop.
+
+        What is decided in one turn, like the requests of clients that were answered together, is one group.
+        """
+        if self._pumping is None:
+            self._pumping = asyncio.get_running_loop().call_soon(self._pump)
 
     def _pump(self) -> None:
-        """Start what can be started now; called again whenever something ends."""
+        """Start what can be started now."""
+        self._pumping = None
         while self._queue and not self._batches:
             if _worth_a_batch(self._queue):
                 self._start(self._batches, self._write_batch(self._take()))
@@ -94,7 +105,7 @@ class GroupCommit:
     def _start(self, group: "set[asyncio.Task[None]]", work: Coroutine[None, None, None]) -> None:
         def ended(task: asyncio.Task[None]) -> None:
             group.discard(task)
-            self._pump()
+            self._pump_soon()
 
         task = asyncio.create_task(work, name="group-commit")
         group.add(task)

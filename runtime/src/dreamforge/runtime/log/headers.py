@@ -1,85 +1,45 @@
-"""Parses a message's headers seven times as fast as the client library, with the same result.
+"""The headers of a message, read and written several times as fast as the client library does, with the same result.
 
-Every follower parses the headers of every message: half of the time of folding a log was spent in the library's loop
-over the characters of header names. A property test compares both, so that an upgrade that changes the library's
-parser is noticed.
+Every follower reads the headers of every message, every append writes a dozen: half of the time of folding a log was
+spent in the library's loop over the characters of header names. A property test compares both with the library, so
+that an upgrade that changes it is noticed.
 """
 
-from typing import Any
-from urllib.parse import ParseResult, unquote
+from collections.abc import Mapping
+from functools import lru_cache
 
-from nats.aio.client import Client, Srv
+from nats.aio.client import _HEADER_KEY_RE
+from nats.errors import BadHeaderError
 
-from dreamforge.contracts.log.envelope import COPIED_FROM
-from dreamforge.runtime.log.message import NAMED_TWICE
-
-STREAM_HEADER = COPIED_FROM.encode() + b":"
 # What bytes.strip() strips; str.strip() alone would strip more.
 BLANKS = " \t\n\r\x0b\x0c"
+VERSION = "NATS/1.0"
+# Those of ours and of the server are some thirty.
+NAMES_KEPT = 256
 
 
-class FastClient(Client):
-    """The client library's connection with our header parser, requests that fail when the connection is lost, and
-    percent-encoded credentials in URLs, as every other program reads them."""
-
-    def _setup_server_pool(self, connect_url: list[str]) -> None:
-        super()._setup_server_pool(connect_url)
-        for server in self._server_pool:
-            server.uri = DecodedUrl(*server.uri)
-
-    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:  # Any: JSON
-        await super()._process_info(info, initial_connection)
-        self._server_pool = one_each(self._server_pool)
-
-    @staticmethod
-    def _parse_header_lines(raw: bytes) -> dict[str, str]:
-        found = parse_header_lines(raw)
-        if raw.count(STREAM_HEADER) > 1:
-            found[NAMED_TWICE] = "1"
-        return found
-
-    def give_up_requests(self, reason: Exception) -> None:
-        """Fail every request that waits for an answer: it was sent on a connection that is lost."""
-        for answer in tuple(self._resp_map.values()):
-            if not answer.done():
-                answer.set_exception(reason)
-                answer.exception()  # marked as retrieved: the requester may have given up
+@lru_cache(NAMES_KEPT)
+def _start_of_line(name: str) -> str:
+    """A header's name as it is written, "" for none. Errors: BadHeaderError for what is no name."""
+    name = name.strip()
+    if name and _HEADER_KEY_RE.fullmatch(name) is None:
+        raise BadHeaderError(name)
+    return f"{name}: " if name else ""
 
 
-def one_each(servers: list[Srv]) -> list[Srv]:
-    """Each server once, under the credentials of the given URLs.
+def header_block(headers: Mapping[str, str]) -> bytes:
+    r"""The headers as they are sent. Values are trimmed, and line ends in them become blanks: they inject nothing.
 
-    The library adds the servers that a cluster names at each connection: without credentials, and again where it knows
-    the same one with some.
+    >>> header_block({"ce-id": " 1 ", "x": "a\r\nb: c"})
+    b'NATS/1.0\r\nce-id: 1\r\nx: a  b: c\r\n\r\n'
+
+    Errors: BadHeaderError(name).
     """
-    known = next((server.uri.netloc for server in servers if "@" in server.uri.netloc), "")
-    credentials = known.rpartition("@")[0]
-    kept: dict[tuple[str | None, int | None], Srv] = {}
-    for server in servers:
-        if credentials and "@" not in server.uri.netloc:
-            server.uri = DecodedUrl(*server.uri._replace(netloc=f"{credentials}@{server.uri.netloc}"))
-        kept.setdefault((server.uri.hostname, server.uri.port), server)
-    return list(kept.values())
-
-
-class DecodedUrl(ParseResult):
-    """A parsed URL whose user and password are percent-decoded.
-
-    >>> DecodedUrl("nats", "forge:p%40ss@127.0.0.1:4222", "", "", "", "").password
-    'p@ss'
-    """
-
-    @property
-    def username(self) -> str | None:
-        return _decoded(super().username)
-
-    @property
-    def password(self) -> str | None:
-        return _decoded(super().password)
-
-
-def _decoded(text: str | None) -> str | None:
-    return None if text is None else unquote(text)
+    lines = [f"{start}{value.strip()}" for name, value in headers.items() if (start := _start_of_line(name))]
+    text = "\n".join(lines)
+    if text.count("\n") >= len(lines) or "\r" in text:
+        lines = [line.replace("\r", " ").replace("\n", " ") for line in lines]
+    return "\r\n".join((VERSION, *lines, "", "")).encode()
 
 
 def parse_header_lines(raw: bytes) -> dict[str, str]:

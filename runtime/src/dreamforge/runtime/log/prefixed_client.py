@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from dreamforge.runtime.log.headers import FastClient
+from dreamforge.runtime.log.fast_client import FastClient
 from dreamforge.runtime.log.names import API, Names
 
 

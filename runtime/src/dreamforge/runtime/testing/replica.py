@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from dreamforge.runtime.log import bus
-from dreamforge.runtime.log.headers import FastClient
+from dreamforge.runtime.log.fast_client import FastClient
 
 GET = "$JS.API.DIRECT.GET.JOBS"
 BEYOND = 2**62  # no message has this sequence
