@@ -17,6 +17,7 @@ from dreamforge.runtime.log import bus as bus_module
 from dreamforge.runtime.log import direct_get
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.event_store import NEW_JOB, EventStore
+from dreamforge.runtime.log.group_commit import BATCH_FROM_MESSAGES, SINGLES_IN_FLIGHT
 from dreamforge.runtime.log.streams import ensure_streams
 
 
@@ -108,6 +109,23 @@ async def test_a_group_gives_each_append_its_own_sequence(store: EventStore) -> 
     outcomes = await asyncio.gather(*(store.execute(job, request(job), known=NEW_JOB) for job in jobs))
     for job_id, outcome in zip(jobs, outcomes, strict=True):
         assert (await store.load(job_id)).version == outcome.version
+
+
+async def test_what_is_appended_in_one_turn_of_the_event_loop_is_one_group(bus: Bus, store: EventStore) -> None:
+    jobs = [ids.new_id() for _ in range(BATCH_FROM_MESSAGES)]
+    outcomes = await asyncio.gather(*(store.execute(job, request(job), known=NEW_JOB) for job in jobs))
+    stored = [await bus.ask("$JS.API.DIRECT.GET.JOBS", b'{"seq":%d}' % outcome.version) for outcome in outcomes]
+    batches = {(message.headers or {}).get("Nats-Batch-Id") for message in stored}
+    assert len(batches) == 1
+    assert None not in batches
+
+
+async def test_closing_waits_for_what_was_queued_in_the_same_turn(store: EventStore) -> None:
+    jobs = [ids.new_id() for _ in range(SINGLES_IN_FLIGHT + 2)]
+    appends = [asyncio.create_task(store.execute(job, request(job), known=NEW_JOB)) for job in jobs]
+    await asyncio.sleep(0)
+    await store.close()
+    assert [task.result().state.status for task in appends if task.done()] == [Status.QUEUED] * len(jobs)
 
 
 async def test_the_same_request_twice_is_one_job(store: EventStore) -> None:

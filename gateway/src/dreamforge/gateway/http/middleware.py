@@ -53,7 +53,7 @@ class RequestContext:
     error_shape: ErrorShape | None = None
 
 
-def context_from(headers: list[tuple[bytes, bytes]]) -> RequestContext:
+def context_from(headers: list[tuple[bytes, bytes]], error_shape: ErrorShape | None = None) -> RequestContext:
     """The ids of the client where they are well-formed, parts of one fresh id where not; the span is always new."""
     sent = dict(headers)
     request_id = sent.get(b"x-request-id", b"")
@@ -66,6 +66,7 @@ def context_from(headers: list[tuple[bytes, bytes]]) -> RequestContext:
         request_id.decode() if _REQUEST_ID.fullmatch(request_id) else fresh,
         f"00-{trace_id}-{digits[16:]}-{flags}",  # the second half of a UUIDv7 has 62 random bits
         caller.decode() if trace else "",
+        error_shape,
     )
 
 
@@ -94,6 +95,7 @@ class RequestMiddleware:
         self._app = app
         self._root = root_path
         self._error_shapes = tuple(error_shapes.items())
+        self._shaped = tuple(error_shapes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -104,7 +106,7 @@ class RequestMiddleware:
             await self._handle(scope, receive, send)
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        context = replace(context_from(scope["headers"]), error_shape=self._shape_for(scope["path"]))
+        context = context_from(scope["headers"], self._shape_for(scope["path"]))
         if scope["type"] == "websocket":
             scope[CONTEXT] = context
             await self._connect(scope, receive, send)
@@ -151,6 +153,8 @@ class RequestMiddleware:
 
     def _shape_for(self, path: str) -> ErrorShape | None:
         below = path.removeprefix(self._root)
+        if not below.startswith(self._shaped):
+            return None
         return next((shape for start, shape in self._error_shapes if below.startswith(start)), None)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:

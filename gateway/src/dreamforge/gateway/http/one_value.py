@@ -16,7 +16,10 @@ def repeated(query: bytes, headers: Iterable[tuple[bytes, bytes]]) -> InvalidReq
     >>> str(repeated(b"limit=1&limit=2", ()))
     'limit is given 2 times, and must be given once'
     """
-    found = Counter(name.decode() for name, _ in headers if name in SINGLE_HEADERS)
+    single = [name for name, _ in headers if name in SINGLE_HEADERS]
+    if len(single) < 2 and b"&" not in query:
+        return None
+    found = Counter(name.decode() for name in single)
     if b"&" in query:
         found += Counter(name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
     violations = tuple(

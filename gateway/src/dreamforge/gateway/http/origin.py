@@ -9,6 +9,7 @@ import ipaddress
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -22,6 +23,8 @@ ANY_HOST = "*"
 # What stands for the method of a websocket: none that only reads.
 WEBSOCKET = "WEBSOCKET"
 _LOCAL = frozenset(("localhost",))
+# The longest is IPv6 with an IPv4 address at its end (45) and a zone, the name of an interface (15 on Linux).
+ADDRESS_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,10 @@ class OriginPolicy:
         >>> str(policy.refusal("GET", [(b"host", b"rebound.example")]))[:46]
         "the request names the host 'rebound.example', "
         """
-        sent = {name: [value.decode("latin-1") for key, value in headers if key == name] for name in _HEADERS}
+        sent: dict[bytes, list[str]] = {name: [] for name in _HEADERS}
+        for name, value in headers:
+            if name in sent:
+                sent[name].append(value.decode("latin-1"))
         hosts = sent[b"host"]
         if len(hosts) > 1 or not all(self._knows(host) for host in hosts):
             return HostNotAllowed(host=", ".join(hosts)[:200])
@@ -91,6 +97,11 @@ def _name_of(host: str) -> str:
 
 def _is_address(name: str) -> bool:
     """Whether it is an IP address: no name was resolved, so none can have been rebound."""
+    return len(name) <= ADDRESS_CHARS and _is_short_address(name)
+
+
+@lru_cache(256)
+def _is_short_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
     except ValueError:

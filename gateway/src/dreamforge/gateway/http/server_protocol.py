@@ -5,6 +5,7 @@ A connection is in one of three phases: the head of a request is to come, its bo
 The first two have a deadline, which counts only while it is the client that is waited for.
 """
 
+import asyncio
 import enum
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ DETACH = "dreamforge.detach"
 # Requests that may wait behind the one that is answered. Browsers and proxies send none before they have the reply;
 # each costs some kilobytes, and one read of the socket has thousands.
 WAITING_MAX = 16
+# A longer part is written alone: to join it with the head would copy it.
+JOINED_BYTES = 64 * 1024
 
 
 class Phase(enum.Enum):
@@ -81,6 +84,49 @@ class DetachedResponse:
         if self._cycle.chunked_encoding and not self._protocol.transport.is_closing():
             self._cycle.transport.write(b"0\r\n\r\n")
         self._protocol.detached_ended(self._cycle)
+
+
+class JoinedHead:
+    """The transport of one response. Its head waits for the first part of the body, to be one write with it.
+
+    It waits no longer than this turn of the event loop: the head of a stream goes out although no event is there yet.
+    Two writes are two system calls here, and two at the client.
+    """
+
+    __slots__ = ("_head", "_passed", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport, self._head, self._passed = transport, b"", False
+
+    def write(self, data: bytes) -> None:
+        """The head is first; what comes after it and the first part is written as it comes."""
+        if self._passed:
+            self._transport.write(data)
+        elif not self._head:
+            self._head = data
+            asyncio.get_running_loop().call_soon(self.flush)
+        elif len(data) > JOINED_BYTES:
+            self.flush()
+            self._transport.write(data)
+        else:
+            self._passed = True
+            self._transport.write(b"".join((self._head, data)))
+
+    def flush(self) -> None:
+        """Write the head, if it still waits."""
+        if not self._passed and self._head:
+            self._passed = True
+            if not self._transport.is_closing():
+                self._transport.write(self._head)
+
+    def is_closing(self) -> bool:
+        """As that of the connection."""
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        """End the connection after what was written."""
+        self.flush()
+        self._transport.close()
 
 
 class ForgeConfig(uvicorn.Config):
@@ -165,6 +211,7 @@ class ForgeProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # Any: as the base class narrows it
         self.answered = cycle
+        cycle.transport = JoinedHead(cycle.transport)  # type: ignore[assignment]  # of a transport it uses these three
         super()._start_asgi_task(cycle, partial(self._until_detached, app, cycle))
 
     async def _until_detached(self, app: Any, cycle: RequestResponseCycle, *asgi: Any) -> None:  # Any: see above
@@ -191,6 +238,8 @@ class ForgeProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Answer what waits, or wait for the next head."""
+        if self.answered is not None:
+            cast(JoinedHead, self.answered.transport).flush()  # of a response without a body
         super().on_response_complete()
         if self.cycle.response_complete and not self.transport.is_closing():
             self.limits.waiting[self] = None

@@ -105,12 +105,14 @@ async def submit(
         determinism = services.tenants().get(tenant, UNCONFIGURED).determinism
         context = SubmissionContext(job_id, clock.now(), tenant, key, ids.new_seed(), determinism)
         try:
-            command = replace(await _admit(services, body, context, sees, admission), workflow=workflow)
+            command = await _admit(services, body, context, sees, admission)
         except (InvalidInput, LimitReached):
             # What was accepted once stays accepted, even if its model is gone or the limits are lower by now.
             if key is not None and (repeat := await _repeat(services.store, job_id, body)) is not None:
                 return job_id, repeat
             raise
+        if workflow is not None:
+            command = replace(command, workflow=workflow)
         outcome = await services.store.execute(job_id, command, known=NEW_JOB, traceparent=traceparent, actor=actor)
         if outcome.events:
             admission.recorded(outcome.version)
