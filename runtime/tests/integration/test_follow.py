@@ -10,6 +10,7 @@ from dreamforge.runtime.log import bus as bus_module
 from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.direct_get import after, last_of_each
 from dreamforge.runtime.log.follow import Follower, last_sequence
+from dreamforge.runtime.testing import eventually
 
 
 async def publish(bus: Bus, first: int, count: int, job: str = "J") -> None:
@@ -112,8 +113,15 @@ async def test_a_name_that_was_given_back_is_taken_from_no_other_follower(bus: B
         await anext(one)
         name = first._consumer_name
         await first._give_back_consumer()
+        await eventually(lambda: _names_of_consumers(bus), until=lambda names: name not in names)
         await anext(other)
         assert second._consumer_name == name
         await first._create_consumer()
         assert first._consumer_name != name
         await bus.request(f"$JS.API.CONSUMER.INFO.{JOBS.name}.{name}", None)
+
+
+async def _names_of_consumers(bus: Bus) -> list[str]:
+    """The server removes a consumer some time after it was asked to, beside later requests."""
+    found: list[str] = (await bus.request(f"$JS.API.CONSUMER.NAMES.{JOBS.name}", None))["consumers"]
+    return found
