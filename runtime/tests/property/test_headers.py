@@ -30,7 +30,7 @@ VALUES = st.lists(st.sampled_from(["a", " ", "\r", "\n", "\r\n", "\t", "é", "\x
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(st.dictionaries(NAMES | st.text(max_size=3), VALUES | st.text(max_size=6), max_size=5), st.binary(max_size=9))
 @example({}, b"")
 @example({"a b": "1"}, b"")

@@ -10,11 +10,16 @@ from urllib.parse import ParseResult, unquote
 from nats.aio.client import Client, Srv
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from dreamforge.contracts.log.envelope import COPIED_FROM
 from dreamforge.runtime.log.headers import header_block, parse_header_lines
 from dreamforge.runtime.log.message import NAMED_TWICE
 
+NO_STATUS = b"NATS/1.0\r\n"
+MESSAGES = (b"MSG ", b"HMSG ")
+# Of a message that is not whole yet, what is kept as it came. More is for the library, which copies it once.
+WAITING_BYTES = 64 * 1024
 STREAM_HEADER = COPIED_FROM.encode() + b":"
 
 
@@ -24,6 +29,7 @@ class FastClient(Client):
 
     def __init__(self) -> None:
         super().__init__()
+        self._ps = FastParser(self)
         self._receivers: dict[int, Callable[[Msg], None]] = {}
 
     async def subscribe_directly(self, subject: str, receive: Callable[[Msg], None]) -> Subscription:
@@ -51,14 +57,25 @@ class FastClient(Client):
         if answer is not None and not answer.done():
             answer.set_result(message)
 
+    def hand_on(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> bool:
+        """Give a message to the function that takes it, if there is one and the message has no status."""
+        receive = self._receivers.get(sid)
+        if receive is None or not (headers.startswith(NO_STATUS) or not headers):
+            return False
+        self.stats["in_msgs"] += 1
+        self.stats["in_bytes"] += len(data)
+        found = self._parse_header_lines(headers[len(NO_STATUS) :]) if headers else None
+        receive(self._build_message(sid, subject, reply, data, found or None))
+        return True
+
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         receive = self._receivers.get(sid)
         if receive is None:
             await super()._process_msg(sid, subject, reply, data, headers)
-            return
-        self.stats["in_msgs"] += 1
-        self.stats["in_bytes"] += len(data)
-        receive(self._build_message(sid, subject, reply, data, await self._process_headers(headers)))
+        elif not self.hand_on(sid, subject, reply, data, headers or b""):
+            self.stats["in_msgs"] += 1
+            self.stats["in_bytes"] += len(data)
+            receive(self._build_message(sid, subject, reply, data, await self._process_headers(headers)))
 
     async def _send_publish(
         self, subject: str, reply: str, payload: bytes, payload_size: int, headers: dict[str, str] | None
@@ -97,6 +114,50 @@ class FastClient(Client):
             if not answer.done():
                 answer.set_exception(reason)
                 answer.exception()  # marked as retrieved: the requester may have given up
+
+
+class FastParser(Parser):
+    """The library's parser, which is left out for messages that came whole."""
+
+    nc: FastClient
+
+    async def parse(self, data: bytes = b"") -> None:
+        """Take out whole messages, as long as one is next; what is left is for the library, or waits for more."""
+        if self.state != AWAITING_CONTROL_LINE:
+            await super().parse(data)
+            return
+        if self.buf:
+            data, self.buf = bytes(self.buf) + data, bytearray()
+        at = 0
+        while (message := _message(data, at)) is not None and message[-1] <= len(data):
+            sid, subject, reply, headers, payload, at = message
+            if not self.nc.hand_on(sid, subject, reply, payload, headers):
+                await self.nc._process_msg(sid, subject, reply, payload, headers)
+        rest = data[at:]
+        if message is not None and len(rest) < WAITING_BYTES:
+            self.buf.extend(rest)
+        else:
+            await super().parse(rest)
+
+
+def _message(data: bytes, at: int) -> tuple[int, bytes, bytes, bytes, bytes, int] | None:
+    """The message that begins there, and where it ends, perhaps beyond what has come; None: it is none.
+
+    Subscription, subject, reply, header block, payload. A line is `MSG subject sid [reply] bytes` or
+    `HMSG subject sid [reply] header-bytes bytes`.
+    """
+    if not data.startswith(MESSAGES, at) or (line_end := data.find(b"\r\n", at)) < 0:
+        return None
+    kind, *words = data[at:line_end].split()
+    sizes = 2 if kind == b"HMSG" else 1
+    if len(words) - sizes not in (2, 3) or not all(map(bytes.isdigit, (words[1], *words[-sizes:]))):
+        return None
+    begin, size = line_end + 2, int(words[-1])
+    head_end, end = begin + (int(words[-2]) if sizes == 2 else 0), begin + size
+    if head_end > end:
+        return None
+    reply = words[2] if len(words) - sizes == 3 else b""
+    return int(words[1]), words[0], reply, data[begin:head_end], data[head_end:end], end + 2
 
 
 def one_each(servers: list[Srv]) -> list[Srv]:

@@ -15,7 +15,7 @@ from nats.errors import BadHeaderError
 BLANKS = " \t\n\r\x0b\x0c"
 VERSION = "NATS/1.0"
 # Those of ours and of the server are some thirty.
-NAMES_KEPT = 256
+NAMES_KEPT, NAME_CHARS = 256, 64
 
 
 @lru_cache(NAMES_KEPT)
@@ -51,7 +51,17 @@ def parse_header_lines(raw: bytes) -> dict[str, str]:
     found = {}
     for line in raw.decode("utf-8", "replace").split("\r\n"):
         name, colon, value = line.partition(":")
-        name = name.strip(BLANKS)
-        if colon and name.isascii() and (not name or name.split() == [name]):
-            found[name] = value.strip(BLANKS)
+        if colon:
+            known = _name(name) if len(name) <= NAME_CHARS else _checked(name)
+            if known is not None:
+                found[known] = value.strip(BLANKS)
     return found
+
+
+def _checked(name: str) -> str | None:
+    """A name without blanks around it; None for what is no name."""
+    name = name.strip(BLANKS)
+    return name if name.isascii() and (not name or name.split() == [name]) else None
+
+
+_name = lru_cache(NAMES_KEPT)(_checked)
