@@ -42,7 +42,7 @@ def new_id() -> str:
 
 
 def _chance() -> int:
-    """80 bits that nothing else has been given, of the operating system."""
+    """80 bits of the operating system's that nothing else was given. Not for secrets: they wait in memory."""
     while True:
         try:
             return int.from_bytes(_chances.pop())  # one call, so that no two threads get the same
@@ -101,7 +101,7 @@ def adopted_log_id(stream: str, created: str) -> str:
 
 def new_seed() -> int:
     """A seed for a request that did not bring one."""
-    return secrets.randbits(SEED_BITS)
+    return _chance() & (1 << SEED_BITS) - 1
 
 
 def new_secret() -> str:
