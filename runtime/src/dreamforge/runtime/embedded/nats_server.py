@@ -11,14 +11,16 @@ from typing import Any, ClassVar
 
 from dreamforge.contracts.hosts import bare
 from dreamforge.contracts.log.permissions import ADMIN
-from dreamforge.contracts.log.streams import PROBES
+from dreamforge.contracts.log.streams import PROBES, STREAMS
 from dreamforge.contracts.log.subjects import probe_of
+from dreamforge.runtime.embedded.batch_folders import spread_batches
 from dreamforge.runtime.embedded.binaries import find_program
 from dreamforge.runtime.embedded.errors import EmbeddedError
 from dreamforge.runtime.embedded.nats_users import password_of, seed_file, write_users
 from dreamforge.runtime.embedded.ports import LOOPBACK, free_port
 from dreamforge.runtime.embedded.server import EmbeddedServer, Launch
 from dreamforge.runtime.log.monitoring import PROBE_BYTES, problem_of
+from dreamforge.runtime.log.names import Names
 from dreamforge.runtime.network import authority, reachable
 from dreamforge.runtime.private_folder import open_private
 from dreamforge.runtime.tls.client_context import client_context
@@ -129,6 +131,8 @@ class NatsServer(EmbeddedServer):
             await ensure_streams(bus)
         finally:
             await bus.close()
+        facts = (Names(self._prefix).stream(spec.name) for spec in STREAMS if spec.facts)
+        await asyncio.to_thread(spread_batches, self.folder / "jetstream", facts)
 
     @property
     def _ca_file(self) -> Path | None:
