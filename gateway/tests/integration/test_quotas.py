@@ -134,6 +134,7 @@ async def test_each_quota_is_set_shown_and_enforced(system: SimulatedSystem, url
     await configure(admin, user, streams=None, stored_bytes=100)
     await system.insert_job(first.json()["job_id"], tenant="a")
     await system.insert_artifact(first.json()["job_id"], size_bytes=90)
+    await system.insert("tenant_usage", tenant="a", stored_bytes=90)
     await eventually(lambda: quotas_of(user), until=lambda found: found["stored_bytes"]["used"] == 90)
     upload = {"content": b"x" * 11, "headers": {"Content-Type": "image/png"}}
     assert refusal(await user.post("/v1/uploads", **upload)) == (429, "quota_exceeded", "stored_bytes")

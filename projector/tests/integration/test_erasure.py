@@ -221,3 +221,40 @@ async def test_jobs_that_finished_before_the_retention_period_are_erased(
         await folded(last)
         await world.erased(finished)
         assert (await world.store.load(open_job)).state.status is Status.QUEUED
+
+
+async def test_the_usage_of_a_tenant_is_what_its_jobs_show(world: World, projecting: Any, folded: Any) -> None:
+    """Stored, erased alone and with their job; counted anew after the writer of a release that did not count."""
+
+    async def usage() -> int:
+        found = {row["tenant"]: row["stored_bytes"] for row in await world.rows("SELECT * FROM tenant_usage")}
+        assert found.pop("") == 0, "it is not said that all was counted"
+        shown = await world.rows("SELECT sum(size_bytes) AS bytes FROM artifacts WHERE visible")
+        assert sum(found.values()) == (shown[0]["bytes"] or 0)
+        return sum(found.values())
+
+    first, second = await world.job(PROMPT, (b"one", b"two")), await world.job("a cube", (b"three",))
+    async with projecting(world.settings):
+        await folded((await world.store.load(second)).version)
+        assert await usage() == 3
+        await world.store.execute(first, EraseArtifact(clock.now(), 1, 0))
+        await folded((await world.store.load(first)).version)
+        assert await usage() == 2
+        await world.erase(second)
+        await world.erased(second)
+        await folded((await world.store.load(second)).version)
+        assert await usage() == 1
+    async with await connect(world.settings.database_url.get_secret_value(), name="older") as older:
+        await older.execute("UPDATE tenant_usage SET stored_bytes = 7 WHERE tenant <> ''")
+        await older.execute("DELETE FROM tenant_usage WHERE tenant = ''")
+    async with projecting(world.settings):
+        third = await world.job("a ball", (b"four", b"five"))
+        await folded((await world.store.load(third)).version)
+        assert await usage() == 3
+        await world.erase(first)
+        await world.erase(third)
+        for job_id in (first, third):
+            await world.erased(job_id)
+            await folded((await world.store.load(job_id)).version)
+        assert await usage() == 0
+        assert await world.equal()

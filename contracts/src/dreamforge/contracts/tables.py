@@ -64,6 +64,7 @@ jobs = Table(
 )
 Index(None, jobs.c.requested_at, jobs.c.job_id)
 Index(None, jobs.c.tenant, jobs.c.requested_at, jobs.c.job_id)
+Index(None, jobs.c.tenant, jobs.c.model_id, jobs.c.requested_at, jobs.c.job_id)
 Index(None, jobs.c.status, jobs.c.requested_at, jobs.c.job_id)
 Index(None, jobs.c.batch_id, jobs.c.batch_index, postgresql_where=jobs.c.batch_id.is_not(None))
 Index(
@@ -168,6 +169,15 @@ artifacts = Table(
 )
 Index(None, artifacts.c.job_id)
 Index(None, artifacts.c.sha256)
+
+tenant_usage = Table(
+    "tenant_usage",
+    metadata,
+    Column("tenant", Text, primary_key=True, comment="the empty one says that all others were counted"),
+    Column("stored_bytes", BigInteger, nullable=False, comment="of the images that its jobs show"),
+)
+# A tenant's name is never empty.
+USAGE_COUNTED = ""
 
 models = Table(
     "models",

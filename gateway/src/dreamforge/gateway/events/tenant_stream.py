@@ -186,11 +186,12 @@ class TenantStream(Response):
             asyncio.get_running_loop().call_later(AWAY_SECONDS, self._subscription.notify)
             return [], False
         frames = [frame for row in rows if row["sequence"] for frame in self._fact(row)]
-        more = len(rows) == PAGE_EVENTS
-        if not more:  # as the same read has it: after a failover the tables may be behind what was notified before
-            reached = max((row["reached"] for row in rows), default=0)
-            self._position = replace(self._position, facts=max(reached, self._position.facts))
-        return frames, more
+        if len(rows) == PAGE_EVENTS:
+            return frames, True
+        # As the same read has it: after a failover the tables may be behind what was notified before.
+        looked, reached = (rows[0]["looked"], rows[0]["reached"]) if rows else (0, 0)
+        self._position = replace(self._position, facts=max(looked, self._position.facts))
+        return frames, looked < reached
 
     def _fact(self, row: RowMapping) -> list[bytes]:
         self._position = replace(self._position, facts=row["sequence"])

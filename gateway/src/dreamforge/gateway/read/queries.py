@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Column,
     ColumnElement,
     Select,
     and_,
@@ -23,7 +24,17 @@ from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 from dreamforge.contracts.events import JobWarned
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.contracts.log.streams import JOBS
-from dreamforge.contracts.tables import artifacts, attempts, checkpoints, events, jobs, runners, steps
+from dreamforge.contracts.tables import (
+    USAGE_COUNTED,
+    artifacts,
+    attempts,
+    checkpoints,
+    events,
+    jobs,
+    runners,
+    steps,
+    tenant_usage,
+)
 from dreamforge.gateway.http.cursor import PageCursor
 
 Statement = Select[*tuple[Any, ...]]  # Any: rows are validated by the replies they become
@@ -31,6 +42,8 @@ WAITING = (Status.QUEUED,)
 PLACED = (Status.ASSIGNED, Status.RUNNING)
 OPEN = (*WAITING, *PLACED)
 SHOWN = jobs.c.erase_at.is_(None)
+# Of the log, by one read of a tenant's events: each is compared with the tenant of its job.
+EVENTS_LOOKED_AT = 20_000
 
 
 def latest_step() -> Any:  # Any: SQLAlchemy's expression types do not survive to_jsonb
@@ -108,15 +121,19 @@ def page(
 def events_after(tenant: str, sequence: int, types: frozenset[str], limit: int) -> Statement:
     """The events of a tenant's jobs after a sequence, in the order of the log; of these types, where some are named.
 
-    Each row has `reached`, the sequence up to which the tables hold the log. Without an event there is one row, of it.
+    It looks at so many events of all tenants (EVENTS_LOOKED_AT), so that a tenant with few waits no longer than others.
+    Each row has `reached`, the sequence up to which the tables hold the log, and `looked`, up to which that was looked
+    at. Without an event there is one row, of these.
     """
-    shown = and_(jobs.c.tenant == tenant, SHOWN, events.c.sequence > sequence)
+    last = sequence + EVENTS_LOOKED_AT
+    shown = and_(jobs.c.tenant == tenant, SHOWN, events.c.sequence > sequence, events.c.sequence <= last)
     columns = (events.c.sequence, events.c.job_id, events.c.type, events.c.payload)
     found = select(*columns).join(jobs, jobs.c.job_id == events.c.job_id).where(shown)
     if types:
         found = found.where(events.c.type.in_(types))
     page = found.order_by(events.c.sequence).limit(limit).subquery("page")
-    reached = select(checkpoints.c.sequence.label("reached"), page).select_from(checkpoints)
+    looked = func.least(checkpoints.c.sequence, last).label("looked")
+    reached = select(checkpoints.c.sequence.label("reached"), looked, page).select_from(checkpoints)
     return reached.outerjoin(page, true()).where(checkpoints.c.stream == JOBS.name).order_by(page.c.sequence)
 
 
@@ -150,21 +167,18 @@ def pixel_steps_by_minute(since: datetime, tenants: frozenset[str] | None) -> St
     work = func.coalesce(_whole(jobs.c.request, "images"), 1) * (first + func.coalesce(second, 0))
     minute = cast(func.floor(func.extract("epoch", jobs.c.requested_at) / 60), BigInteger).label("minute")
     counted = select(jobs.c.tenant, minute, func.sum(work).label("number")).where(jobs.c.requested_at > since)
-    return _with_sequence(_of_tenants(counted, tenants).group_by(jobs.c.tenant, minute))
+    return _with_sequence(_of_tenants(counted, jobs.c.tenant, tenants).group_by(jobs.c.tenant, minute))
 
 
 def stored_bytes(tenants: frozenset[str] | None) -> Statement:
     """How many bytes the images have that each tenant's jobs show; of all tenants: None."""
-    counted = (
-        select(jobs.c.tenant, func.sum(artifacts.c.size_bytes).label("number"))
-        .join(artifacts, artifacts.c.job_id == jobs.c.job_id)
-        .where(artifacts.c.visible)
-    )
-    return _with_sequence(_of_tenants(counted, tenants).group_by(jobs.c.tenant))
+    tenant = tenant_usage.c.tenant
+    counted = select(tenant, tenant_usage.c.stored_bytes.label("number")).where(tenant != USAGE_COUNTED)
+    return _with_sequence(_of_tenants(counted, tenant, tenants))
 
 
-def _of_tenants(statement: Statement, tenants: frozenset[str] | None) -> Statement:
-    return statement if tenants is None else statement.where(jobs.c.tenant.in_(sorted(tenants)))
+def _of_tenants(statement: Statement, tenant: Column[str], tenants: frozenset[str] | None) -> Statement:
+    return statement if tenants is None else statement.where(tenant.in_(sorted(tenants)))
 
 
 def _whole(document: Any, name: str) -> Any:  # Any: SQLAlchemy's expressions of JSON

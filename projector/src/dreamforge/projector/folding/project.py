@@ -62,6 +62,14 @@ class JobChanges:
         self.events = [row for row in self.events if row[1] != job_id]
         self.erased[job_id] = sequence
 
+    def stored_bytes(self) -> dict[str, int]:
+        """Bytes of the images that the batch adds, by tenant; what it hides or removes is not taken off."""
+        found: dict[str, int] = {}
+        for (job_id, _, _), event in self.artifacts.items():
+            tenant = self.jobs[job_id].state.tenant
+            found[tenant] = found.get(tenant, 0) + event.size_bytes
+        return found
+
     def job_rows(self) -> list[Row]:
         return [job_row(job) for job in self.jobs.values()]
 

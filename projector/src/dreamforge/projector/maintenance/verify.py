@@ -21,7 +21,7 @@ from dreamforge.runtime.storage.postgres import Connection, connect
 from dreamforge.runtime.storage.settings import StorageSettings
 
 SCHEMA = "forge_verify"
-TABLES = ("jobs", "batches", "attempts", "artifacts", "job_inputs", "events", "models", "runners")
+TABLES = ("jobs", "batches", "attempts", "artifacts", "job_inputs", "events", "models", "runners", "tenant_usage")
 LOCK_SECONDS = 5.0
 
 

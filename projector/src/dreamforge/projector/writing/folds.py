@@ -1,5 +1,6 @@
 """How each stream becomes rows: which rows to read first, what to fold, which rows to write."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Any, Protocol
@@ -64,7 +65,8 @@ class JobsFold:
         changes = project_jobs({}, entries)
 
         async def write(cursor: Cursor) -> None:
-            await _delete_jobs(cursor, [job_id])
+            gone = await _delete_jobs(cursor, [job_id])
+            await _add_usage(cursor, Counter({tenant: -size_bytes for tenant, size_bytes in gone.items()}))
             await write_jobs(cursor, changes)
 
         return Folded(write, changes.refused, lambda: self._cache.keep(changes.jobs, changes.erased))
@@ -84,8 +86,9 @@ async def write_jobs(cursor: Cursor, changes: JobChanges) -> None:
     """Write every row that a batch of job events changed."""
     if not changes.events:
         return
+    usage = Counter(changes.stored_bytes())
     if changes.deleted:
-        await _delete_jobs(cursor, changes.deleted)
+        usage.subtract(await _delete_jobs(cursor, changes.deleted))
     if len(changes.events) < COPY_FROM_ROWS:
         await cursor.executemany(statements.INSERT_EVENT, changes.events)
     else:
@@ -96,17 +99,36 @@ async def write_jobs(cursor: Cursor, changes: JobChanges) -> None:
     await upsert_rows(cursor, statements.BATCHES, list(changes.batches.values()))
     await upsert_rows(cursor, statements.INPUTS, changes.inputs)
     if changes.stored_by_retries:
-        await cursor.execute(statements.HIDE_REPLACED_ARTIFACTS, (list(changes.stored_by_retries),))
+        usage.subtract(await _gone(cursor, statements.HIDE_REPLACED_ARTIFACTS, list(changes.stored_by_retries)))
     if changes.erased_artifacts:
         job_ids, indexes = zip(*changes.erased_artifacts, strict=True)
-        await cursor.execute(statements.DELETE_ARTIFACTS, (list(job_ids), list(indexes)))
+        usage.subtract(await _gone(cursor, statements.DELETE_ARTIFACTS, list(job_ids), list(indexes)))
+    await _add_usage(cursor, usage)
     if changes.ended:
         await cursor.execute(statements.DELETE_STEPS, (changes.ended,))
 
 
-async def _delete_jobs(cursor: Cursor, job_ids: list[str]) -> None:
+async def _delete_jobs(cursor: Cursor, job_ids: list[str]) -> dict[str, int]:
+    """Delete their rows; the bytes of their images, by tenant."""
+    gone = await _gone(cursor, statements.DELETE_ALL_ARTIFACTS, job_ids)
     for statement in statements.DELETE_JOBS:
         await cursor.execute(statement, (job_ids,))
+    return gone
+
+
+async def _gone(cursor: Cursor, statement: bytes, *values: object) -> dict[str, int]:
+    """What a statement has hidden or deleted, in bytes by tenant."""
+    await cursor.execute(statement, values)
+    return {str(tenant): int(str(size_bytes)) for tenant, size_bytes in await cursor.fetchall()}
+
+
+async def _add_usage(cursor: Cursor, usage: Counter[str]) -> None:
+    """Add what is stored more, or less, to the usage of each tenant."""
+    changed = {tenant: size_bytes for tenant, size_bytes in usage.items() if size_bytes}
+    if changed:
+        await cursor.execute(statements.ADD_USAGE, (list(changed), list(changed.values())))
+    if any(size_bytes < 0 for size_bytes in changed.values()):
+        await cursor.execute(statements.FORGET_UNUSED, (list(changed),))
 
 
 JOB_FIELDS = tuple(each.name for each in fields(JobRow) if each.name not in ("state", "current"))

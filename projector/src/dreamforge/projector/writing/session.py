@@ -104,14 +104,23 @@ class Session:
         await self.connection.execute("SELECT pg_advisory_lock(%s)", (writer_lock(self.schema),))
 
     async def prepare(self) -> None:
-        """Staging tables and the lease of this session; call it as the writer."""
+        """Staging tables, usage that was not counted yet, and the lease of this session; call it as the writer."""
         for staged in statements.STAGED:
             await self.connection.execute(staged.make_staging)
+        await self._count_usage()
         lease = f"{LEASE_SECONDS}s"
         await self.connection.execute(
             "SELECT set_config(name, %s, false) FROM pg_settings WHERE name = ANY(%s)",
             (lease, ["idle_session_timeout", "idle_in_transaction_session_timeout"]),
         )
+
+    async def _count_usage(self) -> None:
+        """Count once, after the writer of a release that did not: what follows is added batch by batch."""
+        async with self.connection.transaction(), self.connection.cursor() as cursor:
+            await cursor.execute(statements.IS_USAGE_COUNTED)
+            if await cursor.fetchone() is None:
+                for statement in statements.COUNT_USAGE:
+                    await cursor.execute(statement)
 
     async def keep_lease(self) -> None:
         """Keep the session from being idle.

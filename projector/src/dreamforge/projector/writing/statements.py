@@ -16,9 +16,12 @@ NEWEST_EVENT = b"SELECT sequence, event_id FROM events WHERE sequence <= %s ORDE
 IDENTIFY_CHECKPOINT = b"UPDATE checkpoints SET log_id = %s WHERE stream = %s AND log_id IS NULL"
 REWIND_CHECKPOINT = b"UPDATE checkpoints SET sequence = %s, at = %s, log_id = %s WHERE stream = %s AND sequence = %s"
 NOTIFY = b"SELECT pg_notify(%s, %s)"
-HIDE_REPLACED_ARTIFACTS = b"""UPDATE artifacts SET visible = false FROM artifacts AS later
+# What leaves the usage of tenants with artifacts that are hidden or removed; their jobs' rows are still there.
+BYTES_OF_GONE = " SELECT tenant, sum(size_bytes)::bigint FROM gone JOIN jobs USING (job_id) WHERE shown GROUP BY tenant"
+HIDE_REPLACED_ARTIFACTS = f"""WITH gone AS (UPDATE artifacts SET visible = false FROM artifacts AS later
 WHERE artifacts.job_id = ANY(%s) AND later.job_id = artifacts.job_id AND later."index" = artifacts."index"
-  AND later.attempt > artifacts.attempt AND artifacts.visible"""
+  AND later.attempt > artifacts.attempt AND artifacts.visible
+RETURNING artifacts.job_id, artifacts.size_bytes, true AS shown){BYTES_OF_GONE}""".encode()
 DELETE_STEPS = b"DELETE FROM steps WHERE job_id = ANY(%s)"
 
 
@@ -131,10 +134,28 @@ LOAD_RUNNERS = b"""SELECT runner_id, sequence, instance_id, status, renderer, de
 LOAD_MODELS = b"""SELECT model_id, sequence, first_sequence, family, digest, descriptor::text, status, registered_at
 FROM models WHERE model_id = ANY(%s)"""
 
-# Every row that the fold of a job's events writes, and its latest step, for many jobs.
+# Every row that the fold of a job's events writes, and its latest step, for many jobs; the artifacts are first.
+DELETE_ALL_ARTIFACTS = (
+    "WITH gone AS (DELETE FROM artifacts WHERE job_id = ANY(%s) RETURNING job_id, size_bytes, visible AS shown)"
+    f"{BYTES_OF_GONE}"
+).encode()
 DELETE_JOBS = tuple(
     f"DELETE FROM {table} WHERE job_id = ANY(%s)".encode()
-    for table in ("events", "artifacts", "attempts", "batches", "job_inputs", "jobs", "steps")
+    for table in ("events", "attempts", "batches", "job_inputs", "jobs", "steps")
 )
-DELETE_ARTIFACTS = b"""DELETE FROM artifacts USING unnest(%s::text[], %s::int[]) AS erased (job_id, "index")
-WHERE artifacts.job_id = erased.job_id AND artifacts."index" = erased."index" """
+DELETE_ARTIFACTS = f"""WITH gone AS (
+DELETE FROM artifacts USING unnest(%s::text[], %s::int[]) AS erased (job_id, "index")
+WHERE artifacts.job_id = erased.job_id AND artifacts."index" = erased."index"
+RETURNING artifacts.job_id, artifacts.size_bytes, artifacts.visible AS shown){BYTES_OF_GONE}""".encode()
+
+ADD_USAGE = b"""INSERT INTO tenant_usage (tenant, stored_bytes) SELECT * FROM unnest(%s::text[], %s::bigint[])
+ON CONFLICT (tenant) DO UPDATE SET stored_bytes = tenant_usage.stored_bytes + EXCLUDED.stored_bytes"""
+# A tenant without images has no row, as if it had never had any.
+FORGET_UNUSED = b"DELETE FROM tenant_usage WHERE tenant = ANY(%s) AND stored_bytes = 0"
+IS_USAGE_COUNTED = f"SELECT 1 FROM tenant_usage WHERE tenant = '{tables.USAGE_COUNTED}'".encode()
+COUNT_USAGE = (
+    b"DELETE FROM tenant_usage",
+    b"INSERT INTO tenant_usage SELECT tenant, sum(size_bytes) FROM artifacts JOIN jobs USING (job_id) WHERE visible"
+    b" GROUP BY tenant",
+    f"INSERT INTO tenant_usage VALUES ('{tables.USAGE_COUNTED}', 0)".encode(),
+)
