@@ -9,30 +9,13 @@ from typing import Any, ClassVar, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
+from dreamforge.contracts.failure_reason import FailureReason as FailureReason
 from dreamforge.contracts.models.descriptor import Sha256, Token, Value, is_none, is_one
 from dreamforge.contracts.request.batch import BatchPlace
 from dreamforge.contracts.request.render_request import Deadlines, RenderRequest
 from dreamforge.contracts.request.values import Seed
 from dreamforge.contracts.request.workflow import Workflow
 from dreamforge.contracts.stored_objects import object_key
-
-
-class FailureReason(StrEnum):
-    """Why an attempt, or a whole job, ended without its images."""
-
-    OUT_OF_MEMORY = "out_of_memory"
-    INVALID_REQUEST = "invalid_request"
-    MODEL_BROKEN = "model_broken"
-    MODEL_MISSING = "model_missing"
-    CHILD_CRASHED = "child_crashed"
-    STALLED = "stalled"
-    RUNNER_LOST = "runner_lost"
-    RUNNER_RESTARTED = "runner_restarted"
-    RUNNER_DRAINED = "runner_drained"
-    UPLOAD_FAILED = "upload_failed"
-    START_DEADLINE = "start_deadline"
-    RUN_DEADLINE = "run_deadline"
-    INTERNAL = "internal"
 
 
 class EstimateSource(StrEnum):
