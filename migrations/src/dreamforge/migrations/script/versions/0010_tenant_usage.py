@@ -1,7 +1,7 @@
 """Usage of each tenant as a row, and an index for pages of one model.
 
-A projector of the release before may write until it stops: the next writer counts once more, as no row says that all was
-counted.
+A projector of the release before may write until it stops: the next writer counts once more, as no row says that all
+was counted.
 """
 
 import sqlalchemy as sa
