@@ -211,6 +211,36 @@ def test_an_image_is_shown_as_soon_as_it_is_finished(studio: Studio, view: tuple
     await_shown(page, figures.last.locator("img"))
 
 
+def test_every_window_shows_the_progress_of_every_job_over_one_stream(studio: Studio) -> None:
+    first, second, waiting = (studio.do(studio.system.submit) for _ in range(3))
+    for job_id in (first, second):
+        studio.do(studio.system.start, job_id)
+    page = studio.window(WIDE_LIGHT)
+    streams: list[str] = []
+    page.context.on("request", lambda request: streams.append(request.url) if "/events" in request.url else None)
+    pages = [page, *(studio.window(WIDE_LIGHT, page.context) for _ in range(2))]
+    for each in pages:  # a browser has six connections to a host: three windows with two streams would have none left
+        each.goto(studio.url)
+        for job_id in (first, second):
+            expect(studio.card(each, job_id).locator(".state")).to_contain_text("rendering")
+    for step, job_id in enumerate((first, second, first, second), 1):
+        studio.do(studio.system.step, job_id, step, 8)
+        for each in pages:
+            expect(studio.card(each, job_id).locator("progress")).to_have_attribute("value", str(step / 8))
+    history = studio.card(pages[1], first).locator(".history")
+    history.locator("summary").click()
+    expect(history.locator("li")).to_have_count(3)
+    studio.do(studio.system.cancel, first)
+    studio.do(studio.system.start, waiting)
+    for each in pages:
+        expect(studio.card(each, first).locator(".state")).to_contain_text("cancelled")
+        expect(studio.card(each, waiting).locator(".state")).to_contain_text("rendering")
+    expect(history.locator("li")).to_have_count(5)
+    assert sorted(url.partition("/v1/")[2] for url in streams) == [*["events"] * 3, f"jobs/{first}/events"]
+    for job_id in (second, waiting):
+        studio.do(studio.system.cancel, job_id)
+
+
 @BOTH
 def test_settings_that_cannot_be_taken_over_are_named(studio: Studio, view: tuple[int, str]) -> None:
     model = MODEL.model_copy(update={"model_id": "leaving", "title": "The leaving model"})

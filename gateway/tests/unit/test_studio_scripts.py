@@ -48,7 +48,10 @@ const received = [];
 let lost = 0, over = false;
 async function follow() {
   const place = { last: "" }, signal = { aborted: false };
-  for await (const event of events("J", place, signal, () => lost++)) received.push(event);
+  for await (const event of events("v1/jobs/J/events", place, signal, () => lost++)) {
+    received.push(event);
+    if (TERMINAL.includes(event.name)) break;
+  }
   over = true;
 }
 """
@@ -331,6 +334,23 @@ def test_a_finished_or_unknown_stream_is_not_requested_again(status: int) -> Non
 
     context = followed(answer)
     assert (context.eval("over"), context.eval("lost"), len(asked)) == (True, 0, 1)
+
+
+def test_a_stream_that_goes_on_where_it_was_left_has_not_begun_anew() -> None:
+    asked: list[str] = []
+    begins = iter(["5-1-log", "6-2-log", "9-0-new"])
+
+    def answer(path: str, headers: str) -> str:
+        asked.append(json.loads(headers).get("Last-Event-ID", ""))
+        if (begin := next(begins, None)) is None:
+            return json.dumps({"status": 401, "pieces": []})
+        told = 'id: 6-2-log\nevent: held\ndata: {"n": 1}\n\n' if len(asked) == 1 else ""
+        return json.dumps({"status": 200, "pieces": [f"id: {begin}\n\n: still here\n\n{told}retry: 5\n\n"]})
+
+    context = followed(answer)
+    received = json.loads(context.eval("JSON.stringify(received.map(each => [each.name, each.id]))"))
+    assert received == [["begin", "5-1-log"], ["held", "6-2-log"], ["begin", "9-0-new"]]
+    assert asked == ["", "6-2-log", "6-2-log", "9-0-new"]
 
 
 def test_what_a_form_cannot_show_of_a_request_is_named() -> None:

@@ -1,5 +1,5 @@
 "use strict";
-// Calls to the gateway: problem documents, uploads, and the events of a job.
+// Calls to the gateway: problem documents, uploads, and event streams.
 const pause = milliseconds => new Promise(wake => setTimeout(wake, milliseconds));
 
 // A response that is not a success: a problem document, with `errors` by field where it knows them.
@@ -80,7 +80,7 @@ const importPicture = blob => call("v1/imports", { method: "POST", headers: { "C
 
 function parseFrame(frame) {
   const field = name => (frame.match(new RegExp(`^${name}: (.*)$`, "m")) || [])[1];
-  return field("data") && { id: field("id"), name: field("event"), data: JSON.parse(field("data")) };
+  return field("id") && { id: field("id"), name: field("event") ?? "begin", data: JSON.parse(field("data") ?? "null") };
 }
 
 // A read that waits for a gateway that is unavailable.
@@ -91,14 +91,15 @@ async function read(path) {
   }
 }
 
-// History, then live, without gap or repeat across lost connections. By fetch: an EventSource cannot tell a 204 from
+// The events of a stream, without gap or repeat across lost connections. By fetch: an EventSource cannot tell a 204 from
 // a failure. `position.last` is the last id that was read, `signal` ends it, each lost connection calls `lost()`.
-async function* events(id, position, signal, lost = () => {}) {
+// A block that has only an id is "begin": where a stream begins, unless that is where it was left.
+async function* events(path, position, signal, lost = () => {}) {
   let tries = 0;
   while (!signal.aborted) {
     try {
       const headers = position.last ? { "Last-Event-ID": position.last } : {};
-      const response = await fetch(`v1/jobs/${id}/events`, { headers, signal });
+      const response = await fetch(path, { headers, signal });
       if (response.status === 204) return;
       if (!response.ok) throw new Problem(response.status, await response.json().catch(() => ({})));
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -110,10 +111,10 @@ async function* events(id, position, signal, lost = () => {}) {
         rest = frames.pop();
         for (const event of frames.map(parseFrame)) {
           if (!event) continue;
+          const resumed = event.name === "begin" && event.id === position.last;
           position.last = event.id;
           tries = 0;
-          yield event;
-          if (TERMINAL.includes(event.name)) return;
+          if (!resumed) yield event;
         }
       }
     } catch (error) {

@@ -1,14 +1,14 @@
 "use strict";
-// One job on the page: a fold of its events while they are followed, else its summary.
+// One job on the page: a fold of its events on top of what was read of it.
 const PREVIEW = /^data:image\/(jpeg|png|webp);base64,/; // only what a runner sends, never an address
 
 class JobCard {
-  // `job` is a summary; `studio` has reuse(request), repeat(card) and viewer.
-  constructor(job, studio) {
+  // `job` is a summary that was read in an `epoch` of the stream; `studio` has reuse(request), repeat(card) and viewer.
+  constructor(job, epoch, studio) {
     this.studio = studio;
     this.job = job;
     this.version = job.version || 0;
-    this.position = { last: "" };
+    this.epoch = epoch;
     this.deleted = false;
     this.root = $("card").content.firstElementChild.cloneNode(true);
     this.root.id = job.job_id;
@@ -32,7 +32,6 @@ class JobCard {
   on(name, action) { this.part(name).addEventListener("click", action); }
   get id() { return this.job.job_id; }
   get open() { return !TERMINAL_STATUSES.includes(this.job.status); }
-  get followed() { return Boolean(this.following); }
 
   say(text) { show(this.part(".message"), text); }
 
@@ -71,33 +70,36 @@ class JobCard {
     return step ? (step.image_index + (step.together ?? 1) * step.step / step.steps) / step.images : 0;
   }
 
-  // A newer summary; a card that follows its events is newer still.
-  update(job) {
-    if (this.followed || job.version < this.version || !this.open) return;
+  // A summary that was read in an epoch, if it is newer than what the events have told.
+  update(job, epoch) {
+    if (job.version < this.version || !this.open || this.deleted) return;
+    this.epoch = epoch;
+    const told = job.version === this.version, before = job.attempt === this.job.attempt ? this.job.step : null;
+    const step = job.step?.at > (before?.at ?? "") ? job.step : before; // lists are without steps
+    if (told && step === this.job.step) return;
     this.version = job.version;
-    const step = job.step ?? (job.attempt === this.job.attempt ? this.job.step : null); // lists are without steps
     this.job = { ...job, step, artifacts: this.job.artifacts };
     if (job.status !== "queued" || job.failure_message) this.say(describeJob(job));
     this.draw();
-    if (!this.open) this.load(job.version);
+    if (!told && job.status !== "queued") this.load(job.version);
   }
 
-  // Follows the events until the end, or until `pause` is called: then the position is kept.
-  async follow() {
-    this.following = new AbortController();
-    const { signal } = this.following;
-    const lost = () => this.say("Connection lost; reconnecting.");
-    for await (const { name, data } of events(this.id, this.position, signal, lost)) this.apply(name, data);
-    if (!signal.aborted) this.following = null;
-  }
-
-  pause() {
-    this.following?.abort();
-    this.following = null;
+  // An event of the stream. What was read before the stream began anew may have missed some: then it is read again.
+  tell(name, data, epoch) {
+    if (!this.open || this.deleted) return;
+    if (name === "step") {
+      if (data.attempt === this.job.attempt) this.apply(name, data);
+    } else if (data.sequence > this.version) {
+      if (this.epoch === epoch) this.apply(name, data);
+      else this.load(data.sequence);
+    }
   }
 
   apply(name, data) {
-    if (name !== "step") { this.version = data.sequence; this.record(name, data); }
+    if (name !== "step") {
+      this.version = data.sequence;
+      if (this.part(".history").open && !this.reading) this.record(name, data);
+    }
     const ended = TERMINAL.includes(name), text = describeEvent(name, data);
     const own = {
       requested: () => ({ request: data.request, requested_at: data.at, priority: data.priority,
@@ -167,14 +169,21 @@ class JobCard {
     place.firstElementChild.src = preview;
   }
 
-  // The end: images and warnings, from the tables once they have them.
+  // All of it, images and warnings too, from the tables once they have them.
   async load(sequence = 0) {
+    const epoch = this.studio.epoch;
+    let job;
     try {
-      this.job = await read(`v1/jobs/${this.id}?min_sequence=${sequence}`);
+      job = await read(`v1/jobs/${this.id}?min_sequence=${sequence}`);
     } catch (error) { this.say(error.message); return; }
+    if (job.version < this.version) return; // a newer event was told meanwhile: it is applied, or read by another call
+    const { step, status } = this.job;
+    if (step?.attempt === job.attempt && step.at > (job.step?.at ?? "")) job.step = step;
+    [this.job, this.version, this.epoch] = [job, job.version, epoch];
     this.clear();
     this.job.warnings.forEach(each => this.addWarning(each));
-    this.showImages();
+    this.showImages(job.status === "running" ? job.request.images ?? 1 : 0);
+    if (runs(this) || job.status !== status) this.say(describeJob(job));
     const { original, job: { artifacts } } = this;
     if (original?.length && artifacts.length) show(this.part(".comparison"), describeComparison(original, artifacts));
     this.draw();
@@ -216,7 +225,6 @@ class JobCard {
     const answer = undo ? await call(`v1/jobs/${this.id}/undelete`, { method: "POST" })
       : await call(`v1/jobs/${this.id}`, { method: "DELETE" });
     this.deleted = !undo;
-    this.pause();
     this.say(undo ? describeEvent("erasure-undone", answer) : describeEvent("erasure-requested", answer));
     this.draw();
     if (undo) this.load(answer.sequence);
@@ -233,17 +241,26 @@ class JobCard {
     this.part(".history ol").append(make("li", { textContent }));
   }
 
-  // From the log, when it is opened.
+  // From the log, when it is opened. What comes after what is known now is recorded as it is told.
   async showHistory() {
+    this.reading?.abort();
     if (!this.part(".history").open) return;
+    const reading = this.reading = new AbortController();
+    this.part(".history ol").replaceChildren();
+    this.explainWhole();
+    for await (const { name, data } of events(`v1/jobs/${this.id}/events`, { last: "" }, reading.signal)) {
+      if (name === "step") continue;
+      this.record(name, data);
+      if (data.sequence >= this.version) break;
+    }
+    reading.abort();
+    if (this.reading === reading) this.reading = null;
+  }
+
+  async explainWhole() {
     try {
       const { summary, attempts } = await call(`v1/jobs/${this.id}/why`);
       this.part(".why").textContent = [...attempts.map(each => each.summary), summary].join(" ");
     } catch (error) { this.part(".why").textContent = error.message; }
-    if (this.open || this.reading) return;
-    this.reading = new AbortController();
-    for await (const { name, data } of events(this.id, this.position, this.reading.signal))
-      if (name !== "step") this.record(name, data);
-    this.reading = null;
   }
 }

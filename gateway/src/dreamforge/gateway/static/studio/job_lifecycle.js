@@ -3,4 +3,5 @@
 // fold of dreamforge.contracts.jobs.course in here.
 const STATUS_TABLE = "STATUS_TABLE";
 const TERMINAL = Object.keys(STATUS_TABLE).filter(name => STATUS_TABLE[name].terminal);
+const runs = ({ job }) => ["assigned", "running"].includes(job.status);
 const TERMINAL_STATUSES = TERMINAL.map(name => STATUS_TABLE[name].status);

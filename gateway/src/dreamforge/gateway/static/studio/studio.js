@@ -1,7 +1,8 @@
 "use strict";
 // The page: the form, the jobs of the log and the runners, refreshed while the page is visible.
 const PAGE = 50;    // jobs of one response, as the gateway gives by default
-const STREAMS = 2;  // a browser opens six connections to a host at most: the rest is for images, calls, another window
+const EXPLAINED = 2; // jobs of which it is asked at once why they wait
+const AGAIN = 1000; // milliseconds until a stream that was refused, or given up, is asked for again
 const STAYS_SECONDS = 60; // that a job which has ended keeps its place among the running ones
 const form = new RequestForm($("request"));
 const cards = new Map();
@@ -11,6 +12,7 @@ const queue = new QueueControl($("queue"), error => show($("unavailable"), error
 let next = null, registry = "", registered = 0;
 
 const studio = {
+  epoch: 0, // how often the stream has begun anew
   reuse(request) { form.fill(request); form.form.scrollIntoView({ block: "nearest" }); },
   canStartFrom(request) { return form.canStartFrom(request); },
   startFrom(request, image) { form.startFrom(request, image); form.form.scrollIntoView({ block: "nearest" }); },
@@ -34,7 +36,6 @@ const near = new IntersectionObserver(entries => {
 }, { rootMargin: "600px" });
 
 const age = card => Date.parse(card.job.requested_at);
-const runs = ({ job }) => ["assigned", "running"].includes(job.status);
 
 // Running jobs come first, however many wait; one that has just ended stays where it was seen. Then the newest.
 function isFirst(card) {
@@ -56,37 +57,56 @@ function placeAgain() {
     if (card.first !== isFirst(card) && !card.root.contains(document.activeElement)) place(card);
 }
 
-function add(job) {
-  const card = new JobCard(job, studio);
+function add(job, epoch) {
+  const card = new JobCard(job, epoch, studio);
   cards.set(job.job_id, card);
   place(card);
   if (!card.open) near.observe(card.root);
+  else if (runs(card)) card.load(job.version);
   $("empty").hidden = true;
   return card;
 }
 
 async function submitJob(body, delayed) {
+  const { epoch } = studio;
   const { job_id, status } = await submit(body, delayed);
   const requested_at = new Date().toISOString(), { priority } = body;
-  const card = cards.get(job_id) || add({ job_id, status, request: body, priority, requested_at });
-  follow();
+  const card = cards.get(job_id) || add({ job_id, status, request: body, priority, requested_at }, epoch);
+  showProgress();
   card.root.scrollIntoView({ block: matchMedia("(max-width:52rem)").matches ? "start" : "nearest" });
   return card;
 }
 
-// The events of the oldest open jobs are followed, for they are the next to be rendered.
-function follow() {
-  const open = [...cards.values()].filter(card => card.open).sort((a, b) => age(a) - age(b));
+// One connection tells of all jobs, for a browser opens six to a host at most, and every window needs one. A page that
+// is hidden gives it up: what it misses then, it reads.
+async function listen() {
+  const lost = () => [...cards.values()].filter(runs).forEach(card => card.say("Connection lost; reconnecting."));
+  for (;;) {
+    const stop = new AbortController(), hide = () => document.hidden && stop.abort();
+    document.addEventListener("visibilitychange", hide);
+    if (!document.hidden && !session.needed) {
+      for await (const { name, data } of events("v1/events", { last: "" }, stop.signal, lost)) {
+        if (name === "begin") studio.epoch++;
+        else cards.get(data.job_id)?.tell(name, data, studio.epoch);
+      }
+    }
+    document.removeEventListener("visibilitychange", hide);
+    await pause(AGAIN);
+  }
+}
+
+// In the title, that of the job that is or will be next; all open jobs.
+function showProgress() {
   const rank = card => ({ running: 0, assigned: 1 })[card.job.status] ?? 2;
-  const chosen = document.hidden ? [] : open.sort((a, b) => rank(a) - rank(b)).slice(0, STREAMS);
-  for (const card of open) if (card.followed && !chosen.includes(card)) card.pause();
-  for (const card of chosen) if (!card.followed) card.follow();
+  const open = [...cards.values()].filter(card => card.open)
+    .sort((a, b) => rank(a) - rank(b) || age(a) - age(b));
   const first = open[0];
   document.title = first ? `${Math.round(first.progress * 100)} % · Dream Forge` : "Dream Forge";
   return open;
 }
 
 async function refresh() {
+  const { epoch } = studio;
   const [page, running, fleet, { held }] = await Promise.all([call(`v1/jobs?limit=${PAGE}&steps=false`),
     call(`v1/jobs?limit=${PAGE}&status=running`), call("v1/runners"), call("v1/queue")]);
   const first = !registered;
@@ -96,14 +116,22 @@ async function refresh() {
   if (first) showOlder(page.next_cursor);
   const listed = new Map([...page.jobs, ...running.jobs].map(job => [job.job_id, job]));
   for (const job of listed.values()) {
-    if (cards.has(job.job_id)) cards.get(job.job_id).update(job); else add(job);
+    if (cards.has(job.job_id)) cards.get(job.job_id).update(job, epoch); else add(job, epoch);
   }
-  await Promise.all([...cards.values()].filter(card => runs(card) && !card.followed && !listed.has(card.id))
-    .slice(0, PAGE).map(async card => card.update(await call(`v1/jobs/${card.id}`))));
+  const missed = card => card.open && !card.deleted && (runs(card) || card.epoch !== epoch) && !listed.has(card.id);
+  await Promise.all([...cards.values()].filter(missed).slice(0, PAGE).map(card => renew(card, epoch)));
   placeAgain();
   show($("empty"), cards.size ? "" : "No jobs yet. Describe an image and press Generate.");
-  const waiting = follow().filter(card => card.job.status === "queued" && Date.now() - age(card) > 1500);
-  await Promise.all(waiting.slice(0, STREAMS).map(card => card.explain()));
+  const waiting = showProgress().filter(card => card.job.status === "queued" && Date.now() - age(card) > 1500);
+  await Promise.all(waiting.slice(0, EXPLAINED).map(card => card.explain()));
+}
+
+// One that is not in the lists; another window may have deleted it.
+async function renew(card, epoch) {
+  try { card.update(await call(`v1/jobs/${card.id}`), epoch); } catch (error) {
+    if (error.status !== 404) throw error;
+    card.epoch = epoch;
+  }
 }
 
 // Models come and go with their runners, and seldom otherwise.
@@ -181,11 +209,13 @@ addEventListener("drop", event => {
 });
 $("older").addEventListener("click", async () => {
   $("older").disabled = true;
+  const { epoch } = studio;
   try {
     const page = await call(`v1/jobs?limit=${PAGE}&steps=false&cursor=${encodeURIComponent(next)}`);
-    page.jobs.filter(job => !cards.has(job.job_id)).forEach(add);
+    page.jobs.filter(job => !cards.has(job.job_id)).forEach(job => add(job, epoch));
     showOlder(page.next_cursor);
   } catch (error) { show($("unavailable"), error.message); }
   $("older").disabled = false;
 });
 refreshForever();
+listen();
