@@ -93,3 +93,24 @@ async def test_a_cancellation_that_comes_together_with_an_answer_is_not_lost(nat
     with pytest.raises(asyncio.CancelledError):
         await asking
     await bus.close()
+
+
+async def test_an_error_of_one_receiver_ends_nothing_but_its_message(nats_url: str) -> None:
+    bus = await bus_module.connect(nats_url, "test")
+    taken: list[bytes] = []
+
+    def take(message: Msg) -> None:
+        if message.data == b"bad":
+            raise ValueError(message.data)
+        taken.append(message.data)
+
+    subscription = await bus.nc.subscribe_directly("words", take)
+    for word in (b"bad", b"good"):
+        await bus.publish("words", word)
+    await eventually(lambda: taken, until=lambda found: found == [b"good"])
+    assert "streams" in await bus.request("$JS.API.INFO", None)
+    await subscription.unsubscribe()
+    await bus.publish("words", b"late")
+    await bus.nc.flush()
+    assert taken == [b"good"]
+    await bus.close()
