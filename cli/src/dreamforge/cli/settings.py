@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 
 from dreamforge.cli.stack_record import StackRecord, read_record
-from dreamforge.contracts.models.descriptor import Token
+from dreamforge.contracts.token import Token
 from dreamforge.runtime.network import authority, networks_of, reachable
 from dreamforge.runtime.remote.settings import RemoteSettings
 from dreamforge.runtime.service.settings import http_url, read

@@ -8,11 +8,12 @@ from httpx_sse import EventSource, ServerSentEvent
 
 from dreamforge.client.machine import Deadline
 from dreamforge.client.transport import Request, Transport
-from dreamforge.contracts.events import TERMINAL_EVENTS
+from dreamforge.contracts.jobs.status import TERMINAL
 
 # Heartbeats arrive every 15 s: after three times as long without one the connection is dead.
 SILENCE_SECONDS = 45.0
-TERMINAL_TOKENS = frozenset(event.TOKEN for event in TERMINAL_EVENTS)
+# The last event of a job has the name of the status that it leads to.
+TERMINAL_TOKENS = frozenset(map(str, TERMINAL))
 
 
 class StreamInterrupted(Exception):

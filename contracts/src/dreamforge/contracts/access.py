@@ -16,9 +16,6 @@ from enum import StrEnum
 from dreamforge.contracts.errors import Conflict, UnknownKey
 from dreamforge.contracts.installation_events import KeyCreated, KeyEvent, KeyRevoked
 
-KEY_PREFIX = "forge_"
-SECRET_BYTES = 32
-KEY_ID_CHARS = 10
 _KEY = re.compile(r"forge_([0-9a-z]{10})_([A-Za-z0-9_-]{43})", re.ASCII)
 
 

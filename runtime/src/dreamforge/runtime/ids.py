@@ -5,7 +5,7 @@ import random
 import secrets
 import uuid
 
-from dreamforge.contracts.access import KEY_ID_CHARS, SECRET_BYTES
+from dreamforge.contracts.key_format import KEY_ID_CHARS, SECRET_BYTES
 from dreamforge.runtime import clock
 
 # Namespace of idempotent job ids. Any fixed UUID does; changing it would fork every retried POST.

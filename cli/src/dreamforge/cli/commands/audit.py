@@ -13,7 +13,6 @@ from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.contracts.audit import AuditEntry
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.audit_reader import AuditCursor, AuditReader
-from dreamforge.runtime.storage.job_archive import archive_reader
 
 PAGE_ENTRIES = 500
 LOOK_SECONDS = 1.0
@@ -42,6 +41,8 @@ def audit(
 
 
 async def _print(since: str, tenant: str | None, actor: str | None, *, follow: bool, json: bool) -> None:
+    from dreamforge.runtime.storage.job_archive import archive_reader
+
     start = parse_start(since, clock.now(), option="--since")
     if isinstance(start, int):
         hint = "write a time (2026-01-31T12:00Z) or how long ago (10m, 2h, 1d)"

@@ -4,21 +4,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dreamforge.cli.backups.check import check_backup
-from dreamforge.cli.backups.create import BackupDone, create_backup
 from dreamforge.cli.backups.progress import OnProgress
-from dreamforge.cli.backups.restore import RestoreDone, restore_backup
-from dreamforge.cli.backups.servers import servers_of
 from dreamforge.cli.console import Json, emit, err, out, run
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.next_command import next_command
 from dreamforge.cli.settings import from_environment
 from dreamforge.cli.stack_record import read_record
 from dreamforge.contracts.readable_sizes import readable_size
+
+if TYPE_CHECKING:
+    from dreamforge.cli.backups.create import BackupDone
+    from dreamforge.cli.backups.restore import RestoreDone
 
 Folder = Annotated[Path, typer.Argument(help="Folder of the backup.")]
 
@@ -40,6 +40,8 @@ def backup(
       dreamforge backup /mnt/backup/forge --check
     """
     if check:
+        from dreamforge.cli.backups.check import check_backup
+
         with _progress(quiet=json) as say:
             manifest = check_backup(folder, say)
         found = {"created_at": manifest.created_at, "events": manifest.events, "objects": manifest.objects}
@@ -76,13 +78,19 @@ def restore(folder: Folder, json: Json = False) -> None:
     out.print(f"  {next_command('up')}", style="green")
 
 
-async def _backup(folder: Path, say: OnProgress) -> BackupDone:
+async def _backup(folder: Path, say: OnProgress) -> "BackupDone":
+    from dreamforge.cli.backups.create import create_backup
+    from dreamforge.cli.backups.servers import servers_of
+
     given = from_environment()
     async with servers_of(given, "the backup") as settings:
         return await create_backup(settings, given.state_dir, folder, say)
 
 
-async def _restore(folder: Path, say: OnProgress) -> RestoreDone:
+async def _restore(folder: Path, say: OnProgress) -> "RestoreDone":
+    from dreamforge.cli.backups.restore import restore_backup
+    from dreamforge.cli.backups.servers import servers_of
+
     given = from_environment()
     if (record := read_record(given.state_dir)) is not None:
         facts = {"process": str(record.pid), "folder": str(record.folder)}

@@ -10,7 +10,6 @@ from rich.text import Text
 
 from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.batches.reference import HELP, batch_id_of
-from dreamforge.cli.batches.watch import chosen_text, watch_batch
 from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.command_group import GatewayGroup
@@ -83,6 +82,8 @@ async def _show(settings: CliSettings, text: str, *, json: bool) -> None:
         return
     counts = ", ".join(f"{number} {status}" for status, number in batch["counts"].items())
     out.print(Text.assemble(batch["batch_id"], "  ", coloured(batch["status"]), f"  {counts}"), soft_wrap=True)
+    from dreamforge.cli.batches.watch import chosen_text
+
     out.print(asked(batch["template"]), style="dim", soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("#", "status", "job", "images"):
@@ -106,6 +107,8 @@ def watch(batch_id: BatchId, json: Json = False) -> None:
 
 
 async def _watch(settings: CliSettings, text: str, *, json: bool) -> None:
+    from dreamforge.cli.batches.watch import watch_batch
+
     async with GatewayClient(settings) as gateway:
         folder = None if json else settings.output_dir
         await watch_batch(gateway, await batch_id_of(gateway, text), folder, as_json=json)

@@ -9,7 +9,6 @@ from rich.text import Text
 from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.console import Json, emit, out, printable, run
 from dreamforge.cli.doctor.findings import Finding, Severity, has_fault
-from dreamforge.cli.doctor.run import examine
 from dreamforge.cli.failure import Exit
 from dreamforge.cli.stack_record import read_record
 
@@ -41,6 +40,8 @@ def doctor(
 
 
 async def _examine(*, quiet: bool, shown: bool) -> list[Finding]:
+    from dreamforge.cli.doctor.run import examine
+
     given = cli_settings.from_environment()
     record = read_record(given.state_dir)
     found: list[Finding] = []

@@ -21,7 +21,6 @@ from dreamforge.contracts.errors import JobNotFound, MalformedEvent
 from dreamforge.contracts.log.envelope import Recorded
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.follow import Follower
-from dreamforge.runtime.storage.job_archive import archive_reader, whole_objects
 
 app = GatewayGroup("Read the event log.")
 app.add_typer(parked.app, name="parked")
@@ -105,6 +104,8 @@ def parse_start(text: str, now: datetime, option: str = "--from") -> int | datet
 
 
 async def _print_job(settings: CliSettings, job_id: str, *, json: bool) -> None:
+    from dreamforge.runtime.storage.job_archive import archive_reader
+
     if JOB_ID.fullmatch(job_id) is None:  # only the gateway knows which one is meant
         async with GatewayClient(settings) as gateway:
             job_id = await job_id_of(gateway, job_id)
@@ -121,6 +122,8 @@ async def _print_job(settings: CliSettings, job_id: str, *, json: bool) -> None:
 async def _print_stream(
     settings: CliSettings, stream: Stream, *, start: int | datetime | None, until_end: bool, json: bool
 ) -> None:
+    from dreamforge.runtime.storage.job_archive import whole_objects
+
     async with connect_bus(settings) as bus:
         sequence = await first_sequence_at(bus, stream, start) if isinstance(start, datetime) else start
         follower = Follower(bus, stream, after_sequence=(sequence or 1) - 1, new_only=sequence is None)

@@ -9,14 +9,12 @@ import typer
 
 from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.batches.options import batch_of, grid_of
-from dreamforge.cli.batches.watch import watch_batch
 from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.console import Json, emit, err, out, run
 from dreamforge.cli.jobs import request_options
 from dreamforge.cli.jobs.declared_options import FROM_IMAGES, Given, fields_of, uploaded_fields, with_request_options
 from dreamforge.cli.jobs.forecast_text import batch_forecast_text, forecast_text
-from dreamforge.cli.jobs.result import raise_unless_succeeded, watch_and_save
 from dreamforge.contracts.request.parameters import PICTURE
 
 BATCH = "Several jobs as one batch"
@@ -110,6 +108,8 @@ async def _generate(
         if folder is None:
             emit(accepted) if json else out.print(job_id)
             return
+        from dreamforge.cli.jobs.result import raise_unless_succeeded, watch_and_save
+
         view, paths = await watch_and_save(gateway, job_id, folder, quiet=json)
         if json:
             emit({"job": await gateway.job(job_id), "files": [str(path) for path in paths]})
@@ -161,6 +161,8 @@ async def _generate_batch(gateway: GatewayClient, body: JsonObject, folder: Path
         return
     if not json:
         err.print(f"batch {batch_id} of {accepted['jobs']} jobs", style="dim")
+    from dreamforge.cli.batches.watch import watch_batch
+
     paths = await watch_batch(gateway, batch_id, folder, as_json=json)
     if json:
         emit({"batch": await gateway.read(f"/v1/batches/{batch_id}"), "files": [str(path) for path in paths]})

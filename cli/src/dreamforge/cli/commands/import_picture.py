@@ -14,7 +14,6 @@ from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.console import Json, emit, err, out, run
 from dreamforge.cli.failure import CommandError, Exit
-from dreamforge.cli.jobs.result import raise_unless_succeeded, watch_and_save
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.pictures.formats import content_type_of
 
@@ -52,6 +51,8 @@ async def _import(settings: CliSettings, picture: Path, folder: Path | None, *, 
         if "prompt" not in found["request"]:
             raise CommandError("the picture has no prompt, so there is nothing to submit", Exit.REFUSED)
         job_id = (await gateway.submit(found["request"]))["job_id"]
+        from dreamforge.cli.jobs.result import raise_unless_succeeded, watch_and_save
+
         view, paths = await watch_and_save(gateway, job_id, folder, quiet=json)
         if json:
             emit({"import": found, "job": await gateway.job(job_id), "files": [str(path) for path in paths]})

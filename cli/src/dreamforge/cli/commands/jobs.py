@@ -16,12 +16,9 @@ from dreamforge.cli.commands import deletion
 from dreamforge.cli.console import Json, emit, one_line, out, run
 from dreamforge.cli.jobs.forecast_text import forecast_text
 from dreamforge.cli.jobs.job_reference import HELP, job_id_of
-from dreamforge.cli.jobs.result import raise_unless_succeeded, watch_and_save
-from dreamforge.cli.jobs.retry import submission_again
-from dreamforge.cli.jobs.watch import JsonDisplay, watch
 from dreamforge.cli.next_command import next_command
 from dreamforge.cli.settings import CliSettings
-from dreamforge.contracts.jobs.course import TERMINAL
+from dreamforge.contracts.jobs.status import TERMINAL
 from dreamforge.contracts.readable_sizes import readable_sizes
 from dreamforge.runtime import clock
 
@@ -145,6 +142,9 @@ def watch_job(job_id: JobId, json: Json = False) -> None:
 
 
 async def _watch(settings: CliSettings, job_id: str, *, json: bool) -> None:
+    from dreamforge.cli.jobs.result import raise_unless_succeeded, watch_and_save
+    from dreamforge.cli.jobs.watch import JsonDisplay, watch
+
     async with GatewayClient(settings) as gateway:
         job_id = await job_id_of(gateway, job_id)
         if json:
@@ -170,6 +170,8 @@ def retry(job_id: JobId, json: Json = False) -> None:
 
 
 async def _retry(settings: CliSettings, job_id: str, *, json: bool) -> None:
+    from dreamforge.cli.jobs.retry import submission_again
+
     async with GatewayClient(settings) as gateway:
         accepted = await gateway.submit(await submission_again(gateway, await job_id_of(gateway, job_id)))
     emit(accepted) if json else out.print(accepted["job_id"])

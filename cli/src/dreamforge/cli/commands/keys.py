@@ -12,8 +12,8 @@ from rich.text import Text
 from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.client.event_log import connect_bus
 from dreamforge.cli.client.operator import operator
-from dreamforge.cli.commands.runners import table_of
 from dreamforge.cli.console import Json, emit, err, out, run
+from dreamforge.cli.tables import table_of
 from dreamforge.contracts.access import CreateKey, KeyState, RevokeKey, Scope, written_key
 from dreamforge.contracts.log.streams import KEYS
 from dreamforge.contracts.log.subjects import KEYS_ALL, entity_of

@@ -1,8 +1,6 @@
 """`dreamforge mcp`: agents that start their servers as commands reach the gateway."""
 
 from dreamforge.cli import settings as cli_settings
-from dreamforge.cli.client.gateway import connection_of
-from dreamforge.cli.client.mcp_bridge import bridge
 from dreamforge.cli.console import run
 
 
@@ -17,6 +15,9 @@ def mcp() -> None:
 
       {"mcpServers": {"dreamforge": {"command": "dreamforge", "args": ["mcp"]}}}
     """
+    from dreamforge.cli.client.gateway import connection_of
+    from dreamforge.cli.client.mcp_bridge import bridge
+
     settings = cli_settings.load()
     connection = connection_of(settings)
     run(bridge(f"{connection.base_url}/mcp", connection.headers))

@@ -12,14 +12,12 @@ from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.command_group import GatewayGroup
-from dreamforge.cli.commands.runners import table_of
 from dreamforge.cli.commands.scan_models import scan_models
 from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.cli.failure import CommandError, Exit
-from dreamforge.cli.models import add as adding
-from dreamforge.cli.models import operations
 from dreamforge.cli.models.description import AddOptions
-from dreamforge.contracts.models.descriptor import Token
+from dreamforge.cli.tables import table_of
+from dreamforge.contracts.token import Token
 
 app = GatewayGroup("List, show, add, scan for, download, verify and remove models.")
 app.command("scan")(scan_models)
@@ -73,6 +71,8 @@ def show(model_id: ModelId, json: Json = False) -> None:
       dreamforge models show forge-shapes
       dreamforge models show sdxl-turbo --json
     """
+    from dreamforge.cli.models import operations
+
     found = run(operations.show(cli_settings.load(), model_id))
     if json:
         emit(found)
@@ -119,6 +119,8 @@ def add(
       dreamforge models add https://example.org/my-checkpoint.safetensors --id my-checkpoint
       dreamforge models add models/sdxl-turbo.yaml
     """
+    from dreamforge.cli.models import add as adding
+
     options = AddOptions(model_id, title, family, licence, configuration, variant, link=link, replace=replace)
     _finish(adding.add(cli_settings.load(), what, options, quiet=json), json)
 
@@ -147,6 +149,8 @@ def download(
       dreamforge models download sdxl-turbo --from https://mirror.example/sdxl-turbo
       dreamforge models download sdxl-turbo --from /media/usb/sdxl-turbo
     """
+    from dreamforge.cli.models import operations
+
     _finish(operations.download(cli_settings.load(), model_id, mirror, quiet=json), json)
 
 
@@ -158,6 +162,8 @@ def verify(model_id: ModelId, json: Json = False) -> None:
 
       dreamforge models verify forge-shapes
     """
+    from dreamforge.cli.models import operations
+
     _finish(operations.verify(cli_settings.load(), model_id, quiet=json), json)
 
 
@@ -176,6 +182,8 @@ def remove(
       dreamforge models remove sdxl-turbo
       dreamforge models remove sdxl-turbo --keep-files
     """
+    from dreamforge.cli.models import operations
+
     _finish(operations.remove(cli_settings.load(), model_id, keep_files=keep_files), json)
 
 

@@ -13,7 +13,6 @@ from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.jobs.artifacts import find_artifact
 from dreamforge.cli.jobs.rerun import Comparison, PixelDifference, compare, submission
-from dreamforge.cli.jobs.result import raise_unless_succeeded, watch_and_save
 from dreamforge.cli.settings import CliSettings
 from dreamforge.contracts.request.render_request import RenderRequest
 
@@ -49,6 +48,8 @@ async def _rerun(settings: CliSettings, artifact_id: str, folder: Path, *, as_js
         artifact_id = before["artifact_id"]
         body = submission(RenderRequest.model_validate(job["request"]), before["seed"], before["recipe"])
         accepted = await gateway.submit(body)
+        from dreamforge.cli.jobs.result import raise_unless_succeeded, watch_and_save
+
         view, paths = await watch_and_save(gateway, accepted["job_id"], folder, quiet=as_json)
         raise_unless_succeeded(accepted["job_id"], view)
         after = (await gateway.job(accepted["job_id"]))["artifacts"][0]

@@ -14,12 +14,8 @@ from dreamforge.cli.console import Json, emit, err, out
 from dreamforge.cli.failure import CommandError
 from dreamforge.cli.settings import CliSettings, from_environment
 from dreamforge.cli.stack_record import RemoteListener, read_record
-from dreamforge.contracts.log.permissions import runner_user
-from dreamforge.contracts.models.descriptor import Token
+from dreamforge.contracts.token import Token
 from dreamforge.runtime import clock
-from dreamforge.runtime.log.names import Names
-from dreamforge.runtime.log.seeds import new_seed, public_key_of
-from dreamforge.runtime.log.users_text import user_block
 from dreamforge.runtime.remote.token import JoinToken
 
 NameArgument = Annotated[str, typer.Argument(help="The runner's id, its FORGE_RUNNER_ID.")]
@@ -42,6 +38,11 @@ def add(
       dreamforge runner add gpu-2
       (umask 077; dreamforge runner add gpu-2 > gpu-2.seed)
     """
+    from dreamforge.contracts.log.permissions import runner_user
+    from dreamforge.runtime.log.names import Names
+    from dreamforge.runtime.log.seeds import new_seed, public_key_of
+    from dreamforge.runtime.log.users_text import user_block
+
     require_runner_id(name)
     settings, seed = from_environment(), new_seed()
     key, embedded, record = public_key_of(seed), _embedded(settings), read_record(settings.state_dir)

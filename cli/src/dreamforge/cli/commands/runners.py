@@ -1,7 +1,6 @@
 """`dreamforge runners` (or `runner`): lists them; `add` and `remove` are in `runner_users`, `join` in `runner_join`."""
 
 import typer
-from rich.table import Table
 
 from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.client.gateway import GatewayClient
@@ -9,6 +8,7 @@ from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.command_group import GatewayGroup
 from dreamforge.cli.commands import runner_join, runner_users
 from dreamforge.cli.console import Json, emit, out, run
+from dreamforge.cli.tables import table_of
 
 app = GatewayGroup("List runners, add and remove them, and join a stack on another machine.")
 typer.Typer.command(app)(runner_users.add)  # these ask no gateway
@@ -89,11 +89,3 @@ def memory_of(heartbeat: JsonObject | None) -> str:
 
 def _peak_in(tier: str, peak_bytes: int) -> str:
     return f"{peak_bytes / 2**30:.1f} GiB" + (f" in tier {tier}" if tier else "")
-
-
-def table_of(*columns: str) -> Table:
-    """A table without a frame; columns with names do not wrap."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in ("model", "runner", "status", "setting"))
-    return table

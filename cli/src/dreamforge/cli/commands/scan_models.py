@@ -11,13 +11,12 @@ from rich.text import Text
 
 from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.client.gateway import Json as JsonObject
-from dreamforge.cli.commands.runners import table_of
 from dreamforge.cli.console import Json, emit, out, run
 from dreamforge.cli.failure import CommandError, Exit
-from dreamforge.cli.models import add as adding
 from dreamforge.cli.models.description import AddOptions
 from dreamforge.cli.models.scan import FoundModel, TooManyEntries, layout_of, scan, sha256_of
 from dreamforge.cli.settings import CliSettings
+from dreamforge.cli.tables import table_of
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.readable_sizes import readable_size
 
@@ -68,6 +67,8 @@ def scan_models(
 
 async def add_all(settings: CliSettings, models: Iterable[FoundModel], options: AddOptions) -> dict[Path, str]:
     """Register each model that can be registered, one after the other; what came of it. One that fails stops none."""
+    from dreamforge.cli.models import add as adding
+
     results: dict[Path, str] = {}
     for each in models:
         if each.problem:

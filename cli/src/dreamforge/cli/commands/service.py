@@ -15,7 +15,6 @@ from dreamforge.cli.remote.membership import Membership
 from dreamforge.cli.settings import from_environment
 from dreamforge.cli.systemd.manager import Manager
 from dreamforge.cli.systemd.unit import DEFAULT_DRAIN_SECONDS, SYSTEM_STATE_DIR, Unit, UnitRole, unit_text
-from dreamforge.runtime.embedded.unprivileged import open_to_others
 from dreamforge.runtime.private_folder import PRIVATE_FILE
 
 app = typer.Typer(
@@ -141,6 +140,8 @@ def require_user(user: str, python: Path) -> None:
     except KeyError:
         hint = f"useradd --system --home-dir {SYSTEM_STATE_DIR} --shell /usr/sbin/nologin {user}"
         raise CommandError(f"there is no user {user}", Exit.REFUSED, hint=hint) from None
+    from dreamforge.runtime.embedded.unprivileged import open_to_others
+
     for folder in (python.parent, python.resolve().parent):  # of the environment, and of the interpreter it was made of
         if not open_to_others(folder):
             hint = "install Dream Forge and its Python where every user may read them, for example in /opt/dreamforge"

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from dreamforge.cli.commands.runners import table_of
 from dreamforge.cli.console import Json, emit, err, one_line, out, printable, run
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.service_settings import RUNNING_STACK, effective_settings, require_valid, unknown_settings
@@ -14,6 +13,7 @@ from dreamforge.cli.settings import from_environment
 from dreamforge.cli.stack.ready import readiness_of
 from dreamforge.cli.stack.show import stack_table
 from dreamforge.cli.stack_record import SERVERS, StackRecord, read_record
+from dreamforge.cli.tables import table_of
 
 
 def status(json: Json = False) -> None:

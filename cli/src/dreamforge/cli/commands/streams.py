@@ -4,9 +4,9 @@ import typer
 
 from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.client.event_log import connect_bus
-from dreamforge.cli.commands.runners import table_of
 from dreamforge.cli.console import Json, emit, err, out, run
 from dreamforge.cli.settings import CliSettings
+from dreamforge.cli.tables import table_of
 from dreamforge.runtime.log.bus import ApiError, refusal
 from dreamforge.runtime.log.names import Names
 from dreamforge.runtime.log.seeds import new_seed, public_key_of

@@ -11,8 +11,8 @@ from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.command_group import GatewayGroup
 from dreamforge.cli.commands.keys import revoke_keys_of
-from dreamforge.cli.commands.runners import table_of
 from dreamforge.cli.console import Json, emit, out, run
+from dreamforge.cli.tables import table_of
 from dreamforge.contracts.quotas import WEIGHT_MAX, Quota
 from dreamforge.contracts.readable_sizes import readable_size
 from dreamforge.contracts.request.values import Determinism

@@ -1,7 +1,7 @@
 """`dreamforge up`: runs the whole stack in the foreground until it is stopped."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,8 +9,9 @@ from dreamforge.cli.console import run
 from dreamforge.cli.local_parts import require_local_parts
 from dreamforge.cli.service_settings import require_valid
 from dreamforge.cli.settings import from_environment
-from dreamforge.cli.stack.plan import StackOptions
-from dreamforge.cli.stack.runners import gpus_of, runner_count
+
+if TYPE_CHECKING:
+    from dreamforge.cli.stack.plan import StackOptions
 
 
 class RendererChoice(StrEnum):
@@ -68,11 +69,14 @@ def stack_options(
     runners: int | None = None,
     renderer: RendererChoice | None = None,
     listen: str | None = None,
-) -> StackOptions:
+) -> "StackOptions":
     """The options of a stack: arguments, else the environment and .env, else what suits a local stack.
 
     Errors: CommandError for more runners than the GPUs take.
     """
+    from dreamforge.cli.stack.plan import StackOptions
+    from dreamforge.cli.stack.runners import gpus_of, runner_count
+
     settings, chosen = from_environment(), StackOptions(gateway_port=0)
     renders = str(renderer or settings.runner_renderer or chosen.renderer)
     gpus, shares = gpus_of(settings, renders), settings.runner_device_shares

@@ -8,8 +8,8 @@ from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.client.gateway import GatewayClient
 from dreamforge.cli.client.gateway import Json as JsonObject
 from dreamforge.cli.command_group import GatewayGroup
-from dreamforge.cli.commands.runners import table_of
 from dreamforge.cli.console import Json, emit, err, out, run
+from dreamforge.cli.tables import table_of
 from dreamforge.runtime import ids
 
 app = GatewayGroup("Send events of jobs to other servers, signed as Standard Webhooks says.")

@@ -7,7 +7,6 @@ new job event needs a line in `STATUS_AFTER` or `CHANGES`, or none where it chan
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime
-from enum import StrEnum
 from functools import cache
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -30,23 +29,9 @@ from dreamforge.contracts.events import (
     JobStarted,
     JobSucceeded,
 )
-
-
-class Status(StrEnum):
-    """Where a job stands."""
-
-    NONE = "none"
-    QUEUED = "queued"
-    ASSIGNED = "assigned"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    ERASED = "erased"
-
-
-TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.ERASED})
-ON_RUNNER = frozenset({Status.ASSIGNED, Status.RUNNING})
+from dreamforge.contracts.jobs.status import ON_RUNNER as ON_RUNNER
+from dreamforge.contracts.jobs.status import TERMINAL as TERMINAL
+from dreamforge.contracts.jobs.status import Status as Status
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,8 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from dreamforge.contracts.models.optimisations import Optimisations
+from dreamforge.contracts.token import Token as Token
 
-# One token of a NATS subject: no dots, blanks or wildcards. 64 characters is our bound, not NATS's.
-Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 

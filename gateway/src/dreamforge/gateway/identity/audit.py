@@ -11,7 +11,7 @@ from loguru import logger
 from prometheus_client import Counter
 from starlette.types import Scope
 
-from dreamforge.contracts.access import KEY_PREFIX, Identity
+from dreamforge.contracts.access import Identity
 from dreamforge.contracts.errors import DependencyAway, ForgeError
 from dreamforge.contracts.installation_events import (
     AddressFirstUsed,
@@ -20,6 +20,7 @@ from dreamforge.contracts.installation_events import (
     SignedIn,
     TenantRead,
 )
+from dreamforge.contracts.key_format import KEY_PREFIX
 from dreamforge.contracts.log.actor import Actor
 from dreamforge.contracts.log.envelope import Envelope, seal
 from dreamforge.gateway.http.authentication import actor_in

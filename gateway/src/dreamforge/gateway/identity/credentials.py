@@ -3,7 +3,8 @@
 import hashlib
 from collections.abc import Callable, Mapping
 
-from dreamforge.contracts.access import KEY_PREFIX, Identity, KeyState, identity_of_key
+from dreamforge.contracts.access import Identity, KeyState, identity_of_key
+from dreamforge.contracts.key_format import KEY_PREFIX
 from dreamforge.gateway.http.errors import NotAuthenticated, TokenRefused
 from dreamforge.gateway.identity.oidc import Oidc
 from dreamforge.runtime import clock
