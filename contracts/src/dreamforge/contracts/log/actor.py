@@ -41,10 +41,11 @@ class Actor:
         >>> Actor.of(Actor("app_user", "jörg", user_agent="x\\n").headers())
         Actor(kind='app_user', id='jörg', tenant='', address='', user_agent='x\\n')
         """
-        if headers.get(_NAMES[0]) not in get_args(ActorKind):
+        if headers.get(_NAMES[0]) not in _KINDS:
             return None
         kind, *rest = (unquote(headers.get(name, "")) for name in _NAMES)
         return cls(kind, *rest)  # type: ignore[arg-type]  # checked above
 
 
+_KINDS = frozenset(get_args(ActorKind))
 _NAMES = ("ce-authtype", "ce-authid", "ce-authtenant", "ce-clientaddress", "ce-clientagent")

@@ -51,7 +51,8 @@ class Subscription:
     limit_bytes: int
     on_overflow: Callable[[], None] = nothing
     on_close: Callable[[], None] = nothing
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    notified: bool = False
+    """There is something to do, and no `wake` yet that says so."""
     reading_history: bool = True
     missed: bool = False
     heartbeat_due: bool = False
@@ -69,6 +70,16 @@ class Subscription:
     _events: list[SseEvent] = field(default_factory=list)
     _bytes: int = 0
     _steps_end: int | None = None
+    _wake: asyncio.Event | None = None
+
+    @property
+    def wake(self) -> asyncio.Event:
+        """Set when there is something to do; made when a task waits for it, for most streams have none."""
+        if self._wake is None:
+            self._wake = asyncio.Event()
+            if self.notified:
+                self._wake.set()
+        return self._wake
 
     def push(self, event: SseEvent) -> None:
         """Keep an event until it is taken; past the limit, discard everything and end."""
@@ -83,10 +94,12 @@ class Subscription:
 
     def notify(self) -> None:
         """Tell who writes to the client that there is something to do."""
-        if self.on_wake is None:
-            self.wake.set()
-        else:
+        if self.on_wake is not None:
             self.on_wake()
+        elif self._wake is not None:
+            self._wake.set()
+        else:
+            self.notified = True
 
     def _overflow(self) -> None:
         self.take()
@@ -291,14 +304,16 @@ class Hub:
         self.sequences[stream] = sequence
 
     def _distribute(self, messages: list[LogMessage]) -> None:
+        handed = 0
         for message in messages:
             if self._clients and message.subject.endswith(REQUESTED):
                 self._add_to_clients(message)
             subscriptions = self._subscriptions.get(message.subject.split(".", 3)[2])
             if subscriptions and (event := sse_event_of(message)) is not None:
-                EVENTS.inc(len(subscriptions))
+                handed += len(subscriptions)
                 for subscription in subscriptions:
                     subscription.push(event)
+        EVENTS.inc(handed)
 
     def _add_to_clients(self, message: LogMessage) -> None:
         """A job was requested: its client hears of it from this event on."""

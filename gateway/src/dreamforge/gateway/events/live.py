@@ -25,13 +25,13 @@ ReadSteps = Callable[[int, str], Awaitable[list[SseEvent]]]
 
 def access_of(scope: Scope) -> Callable[[], Awaitable[bytes]] | None:
     """Asks whether the credential of a request is still good: see `Subscription.access`. None where it has none."""
-    refusal_now = scope.get(REFUSAL_NOW)
+    refusal_now, path = scope.get(REFUSAL_NOW), scope["path"]
     if refusal_now is None:
         return None
 
     async def ask() -> bytes:
         error = await refusal_now()
-        return b"" if error is None else problem_of(error).body(instance=scope["path"])
+        return b"" if error is None else problem_of(error).body(instance=path)
 
     return ask
 

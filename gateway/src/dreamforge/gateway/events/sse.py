@@ -1,9 +1,9 @@
 """Events as the client of a stream gets them: encoded once, numbered for each client. Pure."""
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from json.encoder import encode_basestring_ascii as encoded
 from typing import Protocol
 
 from dreamforge.contracts.events import (
@@ -40,18 +40,24 @@ class Message(Protocol):
     def sequence(self) -> int: ...
 
 
+NOWHERE = EventCursor()
+
+
 @dataclass(slots=True)
 class LastFrame:
     """The frame of an event as it was made last: all clients that are up to date have the same place before it."""
 
     before: EventCursor | None = None
-    after: EventCursor = field(default_factory=EventCursor)
+    after: EventCursor = NOWHERE
     frame: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SseEvent:
-    """An event of a job: a fact (from JOBS) or a step (from STEPS). `tail` is its frame without the id line."""
+    """An event of a job: a fact (from JOBS) or a step (from STEPS). `tail` is its frame without the id line.
+
+    A value that nothing changes; not frozen, as one is made for each step of all jobs, and that takes twice as long.
+    """
 
     sequence: int
     is_step: bool
@@ -86,15 +92,17 @@ def sse_event_of(message: Message) -> SseEvent | None:
 
 def sse_event(job_id: str, sequence: int, event: JobEvent) -> SseEvent:
     """Encode an event of a job that was appended with this sequence."""
-    head = {"job_id": job_id, "sequence": sequence, "type": event.TYPE}
     # Two JSON objects become one; the payload is compact JSON, so it has no line break.
-    data = json.dumps(head)[:-1] + ", " + event.model_dump_json()[1:]
+    head = (
+        f'event: {event.TOKEN}\ndata: {{"job_id": {encoded(job_id)}, "sequence": {sequence}, "type": "{event.TYPE}", '
+    )
+    payload = event.__pydantic_serializer__.to_json(event)
     return SseEvent(
         sequence=sequence,
         is_step=isinstance(event, StepProgressed),
         terminal=isinstance(event, LAST_EVENTS),
         at=event.at,
-        tail=f"event: {event.TOKEN}\ndata: {data}\n\n".encode(),
+        tail=b"%b%b\n\n" % (head.encode(), payload[1:]),
         event=event,
         job_id=job_id,
     )
@@ -167,7 +175,9 @@ class Acceptance:
     def passed(self, events: Iterable[SseEvent]) -> Iterator[SseEvent]:
         """Those that are not refused, each fact once; a step of an attempt that is not known yet comes after it."""
         for event in events:
-            yield from self._jobs.setdefault(event.job_id, JobAcceptance()).accept(event)
+            if (job := self._jobs.get(event.job_id)) is None:
+                job = self._jobs[event.job_id] = JobAcceptance()
+            yield from job.accept(event)
 
     def forget(self, job_id: str) -> None:
         """No more events of a job will be given."""
@@ -181,7 +191,7 @@ class StreamCursor:
     cursor: EventCursor
     ended: bool = False
     jobs: int = 1
-    _ended_jobs: set[str] = field(default_factory=set)
+    _ended_jobs: frozenset[str] = frozenset()
 
     def lose(self, steps_after: int) -> None:
         """STEPS has lost its steps past a sequence: what gets these numbers from now on has not been sent."""
@@ -195,7 +205,7 @@ class StreamCursor:
         if self.ended or (event.is_step and event.job_id in self._ended_jobs):
             return None
         if event.terminal:
-            self._ended_jobs.add(event.job_id)
+            self._ended_jobs |= {event.job_id}
             self.ended = len(self._ended_jobs) >= self.jobs
         facts, steps = self.cursor.facts, self.cursor.steps
         if event.sequence <= (steps if event.is_step else facts):

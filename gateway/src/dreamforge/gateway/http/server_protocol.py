@@ -10,7 +10,7 @@ import enum
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -18,10 +18,16 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from dreamforge.gateway.http.problems import MEDIA_TYPE, Problem
 from dreamforge.runtime import clock
 
+if TYPE_CHECKING:
+    from uvicorn._types import HTTPScope
+
 # ASGI extension: a function that closes the connection at once, dropping what the peer has not read.
 ABORT = "dreamforge.abort"
 # ASGI extension: a function that makes a response that has begun a `DetachedResponse`.
 DETACH = "dreamforge.detach"
+# Of a request that was forgotten, shared by all: nobody reads the one and nobody waits for the other.
+NO_SCOPE = cast("HTTPScope", {})
+UNAWAITED = asyncio.Event()
 # Requests that may wait behind the one that is answered. Browsers and proxies send none before they have the reply;
 # each costs some kilobytes, and one read of the socket has thousands.
 WAITING_MAX = 16
@@ -140,13 +146,16 @@ class ForgeConfig(uvicorn.Config):
 class ForgeProtocol(HttpToolsProtocol):
     """One connection."""
 
-    phase = Phase.HEAD
-    since_seconds = 0.0
-    head_bytes = 0
-    answered: RequestResponseCycle | None = None
-    """The request that is being answered, or was last; `cycle` is the one that came last and may wait for its turn."""
-    detached: DetachedResponse | None = None
-    """Its response, where no task writes it."""
+    # Beside the attributes of uvicorn: more of them would make each connection's dictionary one of its own, 1 KiB.
+    __slots__ = ("answered", "detached", "head_bytes", "phase", "since_seconds")
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # Any: as uvicorn declares them
+        super().__init__(*arguments, **options)
+        self.phase, self.since_seconds, self.head_bytes = Phase.HEAD, 0.0, 0
+        self.answered: RequestResponseCycle | None = None
+        """The request that is being answered, or was last; `cycle` is the one that came last and may wait its turn."""
+        self.detached: DetachedResponse | None = None
+        """Its response, where no task writes it."""
 
     @property
     def limits(self) -> ConnectionLimits:
@@ -218,6 +227,13 @@ class ForgeProtocol(HttpToolsProtocol):
         await app(*asgi)
         if self.detached is not None:
             cycle.disconnected = True  # uvicorn takes a response that has not ended for a fault of the application
+            self._forget_request(cycle)
+
+    def _forget_request(self, cycle: RequestResponseCycle) -> None:
+        """Let go of what no detached response needs: what the layers put in the scope is half of an open stream."""
+        if self.scope is cycle.scope:
+            self.scope, self.headers = NO_SCOPE, []
+        cycle.scope, cycle.message_event = NO_SCOPE, UNAWAITED
 
     def _detach(self, on_lost: Callable[[], None], on_room: Callable[[], None]) -> DetachedResponse | None:
         """The rest of the response that has begun; None where its client has left."""
