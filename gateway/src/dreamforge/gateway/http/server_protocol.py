@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ABORT = "dreamforge.abort"
 # ASGI extension: a function that makes a response that has begun a `DetachedResponse`.
 DETACH = "dreamforge.detach"
-# Of a request that was forgotten, shared by all: nobody reads the one and nobody waits for the other.
+# Of a request that was forgotten, shared by all, for neither is used any more.
 NO_SCOPE = cast("HTTPScope", {})
 UNAWAITED = asyncio.Event()
 # Requests that may wait behind the one that is answered. Browsers and proxies send none before they have the reply;
