@@ -10,16 +10,19 @@ import argparse
 import gc
 import resource
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import product
 from statistics import median
-from time import process_time
+from time import perf_counter, process_time
 
 from bench.planning_work import MODELS, NOON, Work, WorkSizes, folded_log
 
+from dreamforge.runtime.service.gc_tuning import SERVICE_ALLOCATIONS, gc_of_a_service, leave_out_what_is_there
 from dreamforge.scheduler.planning.fleet_index import FleetIndex
 from dreamforge.scheduler.planning.plan import PlannedAssignment, plan, plan_from
+from dreamforge.scheduler.planning.snapshot import Snapshot
 
 MS = 1000.0
 #: Runs before the index has seen every model.
@@ -93,13 +96,47 @@ def rows(sizes: WorkSizes, runs: int) -> Iterator[tuple[str, Timed]]:
         yield f"incremental, {state}", incremental(work, 20 * runs)
 
 
+@contextmanager
+def longest_pauses() -> Iterator[dict[int, float]]:
+    """The longest search for cycles inside, in seconds, by generation."""
+    longest: dict[int, float] = {}
+    began = 0.0
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        nonlocal began
+        if phase == "start":
+            began = perf_counter()
+        else:
+            longest[info["generation"]] = max(longest.get(info["generation"], 0.0), perf_counter() - began)
+
+    gc.callbacks.append(note)
+    try:
+        yield longest
+    finally:
+        gc.callbacks.remove(note)
+
+
 def fold(jobs: int) -> None:
-    """Time and memory of a fold of so many requests, as a scheduler reads them from the log."""
+    """Time and memory of a fold of so many requests, and how long a search for cycles stops who has them."""
+    with gc_of_a_service(SERVICE_ALLOCATIONS):
+        snapshot = _folded(jobs)
+        print("half as many jobs again, longest search for cycles:", end=" ")
+        for frozen in (False, True):
+            if frozen:
+                leave_out_what_is_there()
+            with longest_pauses() as longest:
+                folded_log(WorkSizes(0, jobs // 4, 1_000, 1_000), snapshot, after=(5 + frozen) * jobs // 4)
+            what = "what was folded left out" if frozen else "as it is"
+            print(f"{what}: {1000 * max(longest.values(), default=0.0):.1f} ms", end="\n" if frozen else ", ")
+
+
+def _folded(jobs: int) -> Snapshot:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds, snapshot = folded_log(WorkSizes(0, jobs, 1_000, 1_000))
     held = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     print(f"{jobs} open jobs: {seconds:.1f} s, {jobs / seconds:.0f} events/s, {held / 2**20:.0f} MiB,", end=" ")
     print(f"{held / jobs:.0f} bytes a job, {len(snapshot.queue)} queued")
+    return snapshot
 
 
 def main() -> None:

@@ -166,12 +166,15 @@ def requested(
     return JobRequested(at=at, tenant=f"t{number % sizes.tenants:04}", priority=5, request=request)
 
 
-def folded_log(sizes: WorkSizes) -> tuple[float, Snapshot]:
-    """Fold requests from sealed messages, as they come from the log; processor seconds, and the fold."""
-    chance, snapshot, seconds = random.Random(15), Snapshot(), 0.0
+def folded_log(sizes: WorkSizes, snapshot: Snapshot | None = None, *, after: int = 0) -> tuple[float, Snapshot]:
+    """Fold requests from sealed messages, as they come from the log; processor seconds, and the fold.
+
+    Into an empty fold, or one that has `after` jobs.
+    """
+    chance, snapshot, seconds = random.Random(15), snapshot or Snapshot(), 0.0
     shapes = [_shape(number) for number in range(sizes.shapes)]
-    for start in range(1, sizes.jobs + 1, 1000):
-        numbers = range(start, min(start + 1000, sizes.jobs + 1))
+    for start in range(after + 1, after + sizes.jobs + 1, 1000):
+        numbers = range(start, min(start + 1000, after + sizes.jobs + 1))
         messages = [
             seal(requested(number, shapes, sizes, NOON, chance), entity_id=f"job-{number:08}", event_id=f"{number}",
                  source="/dreamforge/bench")
