@@ -17,6 +17,7 @@ from dreamforge.contracts.log.envelope import unseal
 from dreamforge.contracts.log.subjects import assignments_to
 from dreamforge.contracts.measured_times import MeasuredTimes
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
+from dreamforge.contracts.observed_memory import ObservedMemory
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.runtime import ids
 from dreamforge.runtime.log import direct_get
@@ -65,6 +66,7 @@ class FakeRunner:
     slots: int = 1
     behaviour: str = "finish"
     times: MeasuredTimes = field(default_factory=MeasuredTimes)
+    memory: ObservedMemory = field(default_factory=ObservedMemory)
     instance_id: str = field(default_factory=ids.new_id)
     taken: list[JobAssigned] = field(default_factory=list)
     job_ids: set[str] = field(default_factory=set)
@@ -111,6 +113,7 @@ class FakeRunner:
             slots=self.slots,
             model_ids=("tiny",),
             times=self.times,
+            memory=self.memory,
             active=tuple(ActiveAttempt(job_id=job, attempt=attempt) for job, attempt in self.active.items()),
         )
         await self.bus.js.publish(f"$KV.runners.{self.runner_id}", sent.model_dump_json().encode(), msg_ttl=seconds)

@@ -4,12 +4,14 @@ from dreamforge.contracts.events import JobRequested
 from dreamforge.contracts.forecasts import Forecast, ForecastAnswer, ForecastQuestion, RequestedBatch
 from dreamforge.contracts.log.subjects import FORECASTS
 from dreamforge.contracts.measured_times import MeasuredTimes
+from dreamforge.contracts.observed_memory import ObservedMemory
 from dreamforge.runtime.testing import eventually
 from dreamforge.scheduler import metrics
 from dreamforge.scheduler.forecasts import BUSY
 
 from .conftest import now, request
 
+OFFLOADED = ObservedMemory(rungs={"tiny 64x64": ("offload_model",)})
 TEN_SECONDS_A_STEP = MeasuredTimes(steps={"tiny 64x64": {1: 10.0}}, loads={"tiny": 5.0})
 
 
@@ -26,7 +28,7 @@ async def asked(forge, question: ForecastQuestion) -> ForecastAnswer:
 
 async def test_the_course_of_a_queue_and_of_a_request_behind_it(forge):
     await leading(forge)
-    await forge.runner("gpu-1", behaviour="hold", times=TEN_SECONDS_A_STEP)
+    await forge.runner("gpu-1", behaviour="hold", times=TEN_SECONDS_A_STEP, memory=OFFLOADED)
     first, second = [await forge.submit() for _ in range(2)]
     await eventually(lambda: forge.status(first), until=lambda status: status == "running")
 
@@ -38,6 +40,7 @@ async def test_the_course_of_a_queue_and_of_a_request_behind_it(forge):
     assert 20 < running.ends_in_seconds.p50 <= 25, "5 s to load, 2 steps"
     assert (queued.runner_id, queued.ahead, queued.load_seconds) == ("gpu-1", 0, 0)
     assert 40 < queued.ends_in_seconds.p50 <= 45
+    assert queued.rungs == ("offload_model",), "what its runner has learnt that a render of this size begins with"
     assert queued.ends_in_seconds.p90 > queued.ends_in_seconds.p50
 
     question = ForecastQuestion(requested=JobRequested(at=now(), tenant="new", request=request(steps=4)))

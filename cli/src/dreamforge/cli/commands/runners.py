@@ -71,15 +71,16 @@ def memory_of(heartbeat: JsonObject | None) -> str:
     """What a runner has seen renders need, a line for each model and size.
 
     >>> print(memory_of({"memory": {"peaks": {"m 64x64": {"": 2**30, "small": 2**29}}, "exhausted": ["m 128x128"],
-    ...     "rungs": {"m 64x64": ["offload_model"]}}}))
+    ...     "further": {"m 64x64": {"": 2**28}}, "rungs": {"m 64x64": ["offload_model"]}}}))
     m 128x128: ran out of memory, nothing left to try
-    m 64x64: needs 1.0 GiB, 0.5 GiB in tier small; offload_model
+    m 64x64: needs 1.0 GiB and 0.2 GiB for each further image, 0.5 GiB in tier small; offload_model
     """
     memory = (heartbeat or {}).get("memory") or {}
     peaks, rungs, exhausted = memory.get("peaks", {}), memory.get("rungs", {}), memory.get("exhausted", [])
     lines = []
     for shape in sorted({*peaks, *rungs, *exhausted}):
-        needs = ", ".join(_peak_in(tier, peak_bytes) for tier, peak_bytes in peaks.get(shape, {}).items())
+        further = memory.get("further", {}).get(shape, {})
+        needs = ", ".join(_needed(tier, peak, further.get(tier)) for tier, peak in peaks.get(shape, {}).items())
         words = [f"needs {needs}"] if needs else []
         words += [", ".join(rungs[shape])] if shape in rungs else []
         words += ["ran out of memory, nothing left to try"] if shape in exhausted else []
@@ -87,5 +88,6 @@ def memory_of(heartbeat: JsonObject | None) -> str:
     return "\n".join(lines)
 
 
-def _peak_in(tier: str, peak_bytes: int) -> str:
-    return f"{peak_bytes / 2**30:.1f} GiB" + (f" in tier {tier}" if tier else "")
+def _needed(tier: str, peak_bytes: int, further_bytes: int | None) -> str:
+    further = "" if further_bytes is None else f" and {further_bytes / 2**30:.1f} GiB for each further image"
+    return f"{peak_bytes / 2**30:.1f} GiB{further}" + (f" in tier {tier}" if tier else "")
