@@ -17,8 +17,16 @@ MAX_MESSAGE_CHARS = 500
 
 
 def short(message: str) -> str:
-    """A message within its bound."""
-    return message if len(message) <= MAX_MESSAGE_CHARS else message[: MAX_MESSAGE_CHARS - 1] + "…"
+    """A message within its bound, cut in its middle: what failed stands first, and what was not tried, and why, last.
+
+    >>> text = short("out of memory: " + 300 * "0123456789" + " (not used: tiled decode)")
+    >>> len(text), text[:13], text[-13:]
+    (500, 'out of memory', 'tiled decode)')
+    """
+    if len(message) <= MAX_MESSAGE_CHARS:
+        return message
+    end = (MAX_MESSAGE_CHARS - 1) // 2
+    return message[: MAX_MESSAGE_CHARS - 1 - end] + "…" + message[-end:]
 
 
 @dataclass(slots=True)
