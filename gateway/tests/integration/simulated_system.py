@@ -150,6 +150,30 @@ class SimulatedSystem:
             CHECKPOINT_CHANNEL,
         )
 
+    async def project(self, job_id: str) -> None:
+        """The projector has read a job as it is now."""
+        loaded = await self.store.load(job_id)
+        state = loaded.state
+        await self.sql("DELETE FROM events WHERE job_id = %s", job_id)
+        await self.sql("DELETE FROM jobs WHERE job_id = %s", job_id)
+        await self.insert_job(
+            job_id, tenant=state.tenant, status=state.status, attempt=state.attempt, runner_id=state.runner_id
+        )
+        for recorded in loaded.history:
+            event = recorded.event
+            await self.insert(
+                "events",
+                sequence=recorded.sequence,
+                job_id=job_id,
+                attempt=event.attempt,
+                type=event.TYPE,
+                event_id=recorded.event_id,
+                source=recorded.source,
+                at=event.at,
+                payload=Jsonb(event.model_dump(mode="json")),
+            )
+        await self.project_to(loaded.version)
+
     async def insert_job(self, job_id: str, **changes: object) -> None:
         """A row of the table jobs, as the projector would have it right after the request."""
         request = {

@@ -5,7 +5,6 @@ from typing import Any
 
 import httpx
 import pytest
-from psycopg.types.json import Jsonb
 from simulated_system import BODY, Seen, SimulatedSystem, events
 
 from dreamforge.contracts.log.streams import JOBS
@@ -19,31 +18,6 @@ HEARTBEAT_SECONDS = GatewaySettings.model_fields["gateway_heartbeat_seconds"].de
 pytestmark = pytest.mark.usefixtures("shared_gateway")
 
 
-async def projected(system: SimulatedSystem, job_id: str) -> None:
-    """The projector has read a job as it is now."""
-    loaded = await system.store.load(job_id)
-    state = loaded.state
-    await system.sql("DELETE FROM events WHERE job_id = %s", job_id)
-    await system.sql("DELETE FROM jobs WHERE job_id = %s", job_id)
-    await system.insert_job(
-        job_id, tenant=state.tenant, status=state.status, attempt=state.attempt, runner_id=state.runner_id
-    )
-    for recorded in loaded.history:
-        event = recorded.event
-        await system.insert(
-            "events",
-            sequence=recorded.sequence,
-            job_id=job_id,
-            attempt=event.attempt,
-            type=event.TYPE,
-            event_id=recorded.event_id,
-            source=recorded.source,
-            at=event.at,
-            payload=Jsonb(event.model_dump(mode="json")),
-        )
-    await system.project_to(loaded.version)
-
-
 async def take(told: Any, count: int) -> list[tuple[str, str]]:
     """Job and name of the next events."""
     return [(each.data["job_id"], each.event) for each in [await anext(told) for _ in range(count)]]
@@ -54,7 +28,7 @@ async def test_every_job_of_a_tenant_is_told_with_the_steps_of_those_that_run(
 ) -> None:
     before = await submit()
     await system.start(before)
-    await projected(system, before)
+    await system.project(before)
     async with client.stream("GET", "/v1/events") as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         told = events(response)
@@ -63,17 +37,17 @@ async def test_every_job_of_a_tenant_is_told_with_the_steps_of_those_that_run(
         answer = await client.post("/v1/jobs", json=BODY, headers={"Forge-Tenant": "other"})
         other, mine = answer.json()["job_id"], await submit()
         for job_id in (other, mine):
-            await projected(system, job_id)
+            await system.project(job_id)
         assert await take(told, 1) == [(mine, "requested")]
         await system.start(mine)
-        await projected(system, mine)
+        await system.project(mine)
         assert await take(told, 2) == [(mine, "assigned"), (mine, "started")]
         await system.step(mine, 1, attempt=2)  # of no attempt that there is
         await system.step(mine, 2)
         step: Seen = await anext(told)
         assert (step.event, step.data["attempt"], step.data["step"]) == ("step", 1, 2)
         await system.finish(mine)
-        await projected(system, mine)
+        await system.project(mine)
         assert await take(told, 2) == [(mine, "artifact"), (mine, "succeeded")]
 
 
@@ -83,7 +57,7 @@ async def test_a_client_goes_on_where_it_was(client: httpx.AsyncClient, system: 
     first, second = await submit(), await submit()
     for job_id in (first, second):
         await system.cancel(job_id)
-        await projected(system, job_id)
+        await system.project(job_id)
     whole = [(job_id, name) for job_id in (first, second) for name in ("requested", "cancel-requested", "cancelled")]
     whole = [whole[0], whole[3], *whole[1:3], *whole[4:]]  # both were requested first
     async with client.stream("GET", "/v1/events", headers={"Last-Event-ID": begin}) as response:
@@ -106,7 +80,7 @@ async def test_of_many_events_only_those_that_are_wanted(
         await system.finish(job_id)
         await system.cancel(stopped)
         for each in (job_id, stopped):
-            await projected(system, each)
+            await system.project(each)
         assert await take(events(response), 2) == [(job_id, "succeeded"), (stopped, "cancelled")]
 
 
@@ -120,7 +94,7 @@ async def test_pages_of_events_that_are_not_wanted_are_passed_over_at_once(
     for job_id in jobs:
         await system.start(job_id)  # an assignment is read for the sake of steps
         await system.finish(job_id)
-        await projected(system, job_id)
+        await system.project(job_id)
     query = {"only": "succeeded,step", "last_event_id": begin}
     async with client.stream("GET", "/v1/events", params=query) as response, asyncio.timeout(HEARTBEAT_SECONDS / 2):
         assert await take(events(response), 3) == [(job_id, "succeeded") for job_id in jobs]
@@ -135,13 +109,13 @@ async def test_what_was_notified_and_is_not_in_the_tables_yet_is_told_when_it_is
         await system.sql("SELECT pg_notify(%s, %s)", CHECKPOINT_CHANNEL, f"{JOBS.name} {ahead}")
         told = events(response)
         for job_id in (first, second):
-            await projected(system, job_id)
+            await system.project(job_id)
             assert await take(told, 1) == [(job_id, "requested")]
 
 
 async def test_an_id_of_another_log_begins_now(client: httpx.AsyncClient, system: SimulatedSystem, submit: Any) -> None:
     job_id = await submit()
-    await projected(system, job_id)
+    await system.project(job_id)
     async with client.stream("GET", "/v1/events", headers={"Last-Event-ID": "1-0-00000000"}) as response:
         lines = response.aiter_lines()
         assert int((await anext(lines)).removeprefix("id: ").split("-")[0]) >= (await system.store.load(job_id)).version

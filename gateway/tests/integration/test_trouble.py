@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import httpx
-from simulated_system import BODY, MODEL, SimulatedSystem, models, ready, running, settings_of
+from simulated_system import BODY, MODEL, SimulatedSystem, events, models, ready, running, settings_of
 
 from dreamforge.gateway.http.server import listen
 from dreamforge.runtime.embedded import NatsServer, PostgresServer, S3Server
@@ -59,6 +59,11 @@ async def s3_check(client: httpx.AsyncClient) -> str:
     return str((await client.get("/readyz")).json()["checks"]["s3"])
 
 
+async def requested(client: httpx.AsyncClient) -> str:
+    """A job; its id."""
+    return str((await client.post("/v1/jobs", json=BODY)).json()["job_id"])
+
+
 async def test_it_becomes_ready_by_itself_and_survives_each_loss(tmp_path: Path, database_url: str) -> None:
     """Servers of its own, started after the gateway, then killed and restarted one by one."""
     from dreamforge import migrations
@@ -88,6 +93,28 @@ async def test_it_becomes_ready_by_itself_and_survives_each_loss(tmp_path: Path,
             await eventually(lambda: models(client))
             job_id = (await client.post("/v1/jobs", json=BODY)).json()["job_id"]
             await system.insert_job(job_id)
+
+            async with client.stream("GET", "/v1/events") as response:
+                told = events(response)
+                first = await requested(client)
+                await system.project(first)
+                assert (await anext(told)).data["job_id"] == first
+                await postgres.kill()
+                away = [await requested(client) for _ in range(2)]
+                await postgres.restart()
+                await ready(client)
+                for each in away:
+                    await system.project(each)
+                after = [await anext(told) for _ in away]
+                assert [each.data["job_id"] for each in after] == away, "on the same connection, each once"
+            for place, seen in enumerate(after):  # and for one that comes back with what it saw last
+                async with client.stream("GET", "/v1/events", headers={"Last-Event-ID": seen.id}) as response:
+                    last = await requested(client)
+                    await system.project(last)
+                    rest = [*away[place + 1 :], last]
+                    resumed = events(response)
+                    assert [(await anext(resumed)).data["job_id"] for _ in rest] == rest
+                    away.append(last)
 
             await postgres.kill()
             lost = await client.get(f"/v1/jobs/{job_id}")
