@@ -104,6 +104,6 @@ def test_a_host_without_memory_takes_no_weights_and_what_it_lacks_is_told(
     card.memory.limit_bytes = 2**20
     heard = Worker(renderer, card, cache).run(rungs=(Rung.TILED_DECODE, Rung.FLOAT8_STORAGE))
     (failed,) = [each for each in heard if isinstance(each, Failed)]
-    assert "offload_model: the host's memory is full" in failed.message
+    assert "offload_model, offload_group: the host's memory is full" in failed.message
     assert "1.0 MiB are free" in failed.message
     assert not warned(heard)

@@ -22,6 +22,8 @@ from dreamforge.gpu_runner.protocol.render_task import RenderTask, TaskImage
 from dreamforge.gpu_runner.rendering.renderer import OnRunStep, OnStep, RenderedImage, RenderFailed
 from dreamforge.gpu_runner.rendering.synthetic import SyntheticRenderer
 from dreamforge.gpu_runner.worker.memory_ladder import LadderState, next_rung
+from dreamforge.gpu_runner.worker.memory_rungs_taken import WORDS
+from dreamforge.gpu_runner.worker.open_tasks import MAX_MESSAGE_CHARS
 from dreamforge.gpu_runner.worker.task_runner import TaskRunner
 
 FULL = RenderFailed(FailureReason.OUT_OF_MEMORY, "Tried to allocate 2 GiB. 1 GiB is free.")
@@ -51,7 +53,7 @@ def test_a_rung_that_cannot_help_is_left_out_with_the_reason() -> None:
     found = next_rung(state)
     assert found.rung is None
     assert [rung for rung, _ in found.skipped] == list(Rung)
-    assert "offload_model: the host's memory is full" in found.reasons
+    assert "offload_model, offload_group: the host's memory is full" in found.reasons
     assert "determinism is strict" in found.reasons
     assert climbed(LadderState(batch=1, held=Held(offload="sequential"))) == [Rung.TILED_DECODE, Rung.FLOAT8_STORAGE]
 
@@ -106,6 +108,31 @@ def test_a_render_that_does_not_fit_goes_on_with_each_rung_and_says_so_with_numb
     assert "Tried to allocate 2 GiB. 1 GiB is free." in message
     assert "peak so far" in message
     assert isinstance(heard[-1], Done)
+
+
+def test_a_rung_and_every_reason_are_told_beside_a_failure_of_any_length() -> None:
+    class Wordy(Tight):
+        def rung_refusals(self, task: RenderTask) -> Mapping[Rung, str]:
+            return dict.fromkeys((Rung.OFFLOAD_MODEL, Rung.OFFLOAD_GROUP, Rung.TILED_DECODE), "the host is full")
+
+        def _run(self, tasks: Sequence[RenderTask]) -> None:
+            if Rung.FLOAT8_STORAGE not in tasks[0].rungs:
+                raise RenderFailed(FULL.reason, FULL.message + " word" * 1000 + " the end")
+
+    (message,) = [each.message for each in run(Wordy(), render_task()) if isinstance(each, Warned)]
+    assert len(message) <= MAX_MESSAGE_CHARS
+    assert "Tried to allocate 2 GiB" in message
+    assert "the end; peak so far" in message
+    assert WORDS[Rung.FLOAT8_STORAGE] in message
+    reasons = "offload_model, offload_group, tiled_decode: the host is full"
+    assert message.endswith(f"{reasons})")
+    (failed,) = [each for each in run(Wordy(), render_task(determinism="strict")) if isinstance(each, Failed)]
+    assert "Tried to allocate 2 GiB" in failed.message
+    assert (
+        f"nothing is left to try (release: no other model was in memory; smaller_batch: it is one image; {reasons}; "
+        in (failed.message)
+    )
+    assert failed.message.endswith("it changes pixels, and determinism is strict)")
 
 
 def test_the_next_task_of_the_shape_begins_on_the_rung_that_worked() -> None:
@@ -178,7 +205,7 @@ def test_at_the_end_of_the_ladder_one_failure_with_the_numbers_and_the_neighbour
     assert failed.reason is FailureReason.OUT_OF_MEMORY
     assert failed.retryable
     assert "Tried to allocate 2 GiB" in failed.message
-    assert "offload_model: refused" in failed.message
+    assert "offload_model, offload_group, tiled_decode, float8_storage: refused" in failed.message
     assert [each.task_id for each in heard if isinstance(each, Done)] == ["beside"]
 
 

@@ -35,8 +35,13 @@ class NextRung:
 
     @property
     def reasons(self) -> str:
-        """Why rungs were left out, for people."""
-        return "; ".join(f"{rung}: {why}" for rung, why in self.skipped)
+        """Why rungs were left out, for people; those with one reason are named together.
+
+        >>> NextRung(None, ((Rung.OFFLOAD_MODEL, "in use"), (Rung.OFFLOAD_GROUP, "in use"))).reasons
+        'offload_model, offload_group: in use'
+        """
+        whys = dict.fromkeys(why for _, why in self.skipped)
+        return "; ".join(f"{', '.join(rung for rung, of in self.skipped if of == why)}: {why}" for why in whys)
 
 
 def next_rung(state: LadderState) -> NextRung:

@@ -12,7 +12,7 @@ from dreamforge.gpu_runner.protocol.messages import MemoryObserved, RungsLearnt,
 from dreamforge.gpu_runner.protocol.render_task import RenderTask, TaskImage
 from dreamforge.gpu_runner.rendering.renderer import Renderer, RenderFailed
 from dreamforge.gpu_runner.worker.memory_ladder import LOSSY, LadderState, NextRung, next_rung
-from dreamforge.gpu_runner.worker.open_tasks import short
+from dreamforge.gpu_runner.worker.open_tasks import FAILURE_CHARS_MAX, short
 
 CODES = {
     Rung.RELEASE: WarningCode.MEMORY_RELEASED,
@@ -118,7 +118,8 @@ class MemoryRungsTaken:
         self._warned.add((task.task_id, rung))
         peak = readable_size(self._renderer.peak_bytes())
         left_out = f" (not used: {reasons})" if reasons else ""
-        message = f"out of memory ({failure.message}; peak so far {peak}), so {WORDS[rung]}{left_out}"
+        failed = short(failure.message, FAILURE_CHARS_MAX)
+        message = f"out of memory ({failed}; peak so far {peak}), so {WORDS[rung]}{left_out}"
         self._send(Warned(task_id=task.task_id, code=CODES[rung], message=short(message), words=(rung,)))
 
 

@@ -14,19 +14,22 @@ IsCancelled = Callable[[str], bool]
 End = Done | Failed | Cancelled
 #: An error message is for a person and for an event in the log, never a place for a whole traceback.
 MAX_MESSAGE_CHARS = 500
+# Of a failure's own message where more is said of it: torch's has several hundred, the rungs of the memory ladder and
+# why they were left out need the others.
+FAILURE_CHARS_MAX = 160
 
 
-def short(message: str) -> str:
+def short(message: str, max_chars: int = MAX_MESSAGE_CHARS) -> str:
     """A message within its bound, cut in its middle: what failed stands first, and what was not tried, and why, last.
 
     >>> text = short("out of memory: " + 300 * "0123456789" + " (not used: tiled decode)")
     >>> len(text), text[:13], text[-13:]
     (500, 'out of memory', 'tiled decode)')
     """
-    if len(message) <= MAX_MESSAGE_CHARS:
+    if len(message) <= max_chars:
         return message
-    end = (MAX_MESSAGE_CHARS - 1) // 2
-    return message[: MAX_MESSAGE_CHARS - 1 - end] + "…" + message[-end:]
+    end = (max_chars - 1) // 2
+    return message[: max_chars - 1 - end] + "…" + message[-end:]
 
 
 @dataclass(slots=True)

@@ -34,7 +34,7 @@ from dreamforge.gpu_runner.rendering.renderer import (
 from dreamforge.gpu_runner.worker.batch_bounds import BatchBounds
 from dreamforge.gpu_runner.worker.finishing import AtOnce, Finishing
 from dreamforge.gpu_runner.worker.memory_rungs_taken import MemoryRungsTaken
-from dreamforge.gpu_runner.worker.open_tasks import IsCancelled, OpenTasks, Send, short
+from dreamforge.gpu_runner.worker.open_tasks import FAILURE_CHARS_MAX, IsCancelled, OpenTasks, Send, short
 from dreamforge.gpu_runner.worker.render_batches import RenderBatch, halves, next_batch
 
 
@@ -135,7 +135,7 @@ class TaskRunner:
             raise failure
         taken = self._rungs.take(batch, failure)
         if taken.rung is None:
-            message = f"{failure.message}; nothing is left to try ({taken.reasons})"
+            message = f"{short(failure.message, FAILURE_CHARS_MAX)}; nothing is left to try ({taken.reasons})"
             raise RenderFailed(failure.reason, message) from failure
         logger.warning("{} images of {} ran out of memory: {}", len(batch), batch[0].task.request.model_id, taken.rung)
         return taken.rung
