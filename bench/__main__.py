@@ -3,7 +3,7 @@
 Others have a command of their own, each with --help: `python -m bench.runner`, `bench.overlap`, `bench.loading`,
 `bench.recovery`, `bench.chaos`, `bench.fleet`, `bench.authentication`, `bench.planning`, `bench.peers`,
 `bench.queue_cases`, `bench.tracing`, `bench.start`, `bench.archive`, `bench.scale`, `bench.growth`,
-`bench.accepting`.
+`bench.accepting`, `bench.hops`.
 `python -m bench.compare BASE` runs those of this command in turns with another commit.
 """
 
