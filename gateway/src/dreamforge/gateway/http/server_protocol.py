@@ -228,6 +228,8 @@ class ForgeProtocol(HttpToolsProtocol):
         if self.detached is not None:
             cycle.disconnected = True  # uvicorn takes a response that has not ended for a fault of the application
             self._forget_request(cycle)
+        elif self.transport.is_closing():
+            cycle.disconnected = True  # a client that was cut off before its stream went on without a task
 
     def _forget_request(self, cycle: RequestResponseCycle) -> None:
         """Let go of what no detached response needs: what the layers put in the scope is half of an open stream."""
