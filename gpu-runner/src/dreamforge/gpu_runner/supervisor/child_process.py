@@ -115,8 +115,8 @@ class Child:
         return await self._process.wait()
 
     @property
-    def ran_out_of_memory(self) -> bool:
-        """Whether the kernel ended it because memory was full: by a SIGKILL that was not ours, and it counted one."""
+    def memory_was_full(self) -> bool:
+        """Whether it was killed, not by us, and the kernel has ended processes for want of memory since its start."""
         was_killed = self._process.returncode == -signal.SIGKILL and not self._was_killed
         return was_killed and kernel_kills() > self._kernel_kills
 

@@ -45,8 +45,8 @@ class ChildGone:
     """In a mailbox: the process died, and with it the task."""
 
     status: int | None
-    #: Whether the kernel ended it because memory was full.
-    out_of_memory: bool = False
+    #: Whether it was killed, not by us, while the kernel ended processes because memory was full.
+    memory_was_full: bool = False
 
 
 #: What a child does before it is ready.
@@ -170,8 +170,8 @@ class ChildSupervisor:
         self.resident.clear()
         self._to_load.clear()
         self._is_ready.clear()
-        gone = ChildGone(status, child.ran_out_of_memory)
-        why = ": the kernel ended it, because memory was full" if gone.out_of_memory else ""
+        gone = ChildGone(status, child.memory_was_full)
+        why = ": memory was full, for which the kernel ended processes" if gone.memory_was_full else ""
         logger.error("the child process ended (exit status {}){}", status, why)
         for mailbox in self._mailboxes.values():
             mailbox.put_nowait(gone)

@@ -147,12 +147,17 @@ class TaskMonitor:
                 return message.seconds
             case Failed():
                 raise AttemptLost(message.reason, message.message, message.retryable)
-            case ChildGone(out_of_memory=True):
-                total = readable_size(system_memory().total_bytes)
-                why = f"the kernel ended the renderer: the memory of the machine or its container ({total}) was full"
-                raise AttemptLost(FailureReason.OUT_OF_MEMORY, why)
             case ChildGone():
-                raise AttemptLost(FailureReason.CHILD_CRASHED, f"the child died (exit status {message.status})")
+                why = f"the child died (exit status {message.status}){_why(message)}"
+                raise AttemptLost(FailureReason.CHILD_CRASHED, why)
             case Cancelled():
                 raise AttemptLost(FailureReason.INTERNAL, "the child stopped this task")
         return None
+
+
+def _why(gone: ChildGone) -> str:
+    """The kernel does not say whom it ended, so this is said of the machine."""
+    if not gone.memory_was_full:
+        return ""
+    total = readable_size(system_memory().total_bytes)
+    return f"; the kernel ended processes of this machine ({total}) meanwhile, because memory was full"
