@@ -120,7 +120,7 @@ def fold(jobs: int) -> None:
     """Time and memory of a fold of so many requests, and how long a search for cycles stops who has them."""
     with gc_of_a_service(SERVICE_ALLOCATIONS):
         snapshot = _folded(jobs)
-        print("half as many jobs again, longest search for cycles:", end=" ")
+        print("twice a quarter as many jobs again, longest search for cycles:", end=" ")
         for frozen in (False, True):
             if frozen:
                 leave_out_what_is_there()

@@ -68,7 +68,7 @@ def _image_prompt(graph: Graph, node: Node, parts: Parts) -> ImagePrompt:
         if find(vision, "clip_name", "ip_adapter", parts.models) != adapter:
             said = f"must be {adapter.model_id!r}, which has an encoder of its own"
             raise NodeRefused(vision, "clip_name", said)
-    return ImagePrompt(node, loader, _shown(graph, encoder, "image"), adapter.model_id)
+    return ImagePrompt(node, loader, shown_image(graph, encoder, "image"), adapter.model_id)
 
 
 def _reference(graph: Graph, node: Node) -> Node:
@@ -78,10 +78,11 @@ def _reference(graph: Graph, node: Node) -> Node:
     after, name = encoder, "pixels"
     if (scaled := graph.source(after, name)).class_type == "FluxKontextImageScale":
         after, name = scaled, "image"
-    return _shown(graph, after, name)
+    return shown_image(graph, after, name)
 
 
-def _shown(graph: Graph, node: Node, name: str) -> Node:
+def shown_image(graph: Graph, node: Node, name: str) -> Node:
+    """The node that loads the image of an input. Errors: NodeRefused where another node makes it."""
     shown = graph.source(node, name)
     if shown.class_type != "LoadImage":
         raise NodeRefused(node, name, f"is {shown.class_type}, but must be LoadImage")

@@ -4,13 +4,14 @@ One chain is one job: a source of latents, one sampler or two with a latent upsc
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.request.embedding_words import embedding_names
 from dreamforge.gateway.facades.comfyui.conditioning import Conditioning, read_conditioning
+from dreamforge.gateway.facades.comfyui.controls import Control
 from dreamforge.gateway.facades.comfyui.graph import Graph, Node
 from dreamforge.gateway.facades.comfyui.loras import LoraInUse, read_loras
 from dreamforge.gateway.facades.comfyui.model_sampling import check_model_sampling
@@ -18,7 +19,7 @@ from dreamforge.gateway.facades.comfyui.nodes import SAMPLERS
 from dreamforge.gateway.facades.comfyui.parts import NodeRefused, Parts, read_parts, vae_of
 from dreamforge.gateway.facades.comfyui.passes import SamplerPass, read_pass, second_pass
 from dreamforge.gateway.facades.comfyui.refusals import Refusals
-from dreamforge.gateway.facades.comfyui.shown_images import ImagePrompt, image_prompts, references
+from dreamforge.gateway.facades.comfyui.shown_images import ImagePrompt, image_prompts, references, shown_image
 from dreamforge.gateway.facades.comfyui.simplify import Place, Simplified, simplify
 from dreamforge.gateway.http.errors import WorkflowRefused
 
@@ -112,8 +113,8 @@ def _translated(simple: Simplified, models: Mapping[str, ModelDescriptor]) -> Tr
         _put_upscale(draft, upscaler)
         _put_second_pass(draft, second_pass(one, last), parts.model)
         _put_second_texts(draft, conditioning, read_conditioning(graph, last, parts), last, parts.model)
-    _put_controls(draft, conditioning)
-    _put_image_prompts(draft, image_prompts(graph, (*parts.ip_adapters, *conditioning.shown), parts))
+    _put_uses(draft, "control", conditioning.controls)
+    _put_uses(draft, "image_prompts", image_prompts(graph, (*parts.ip_adapters, *conditioning.shown), parts))
     _put_references(draft, references(graph, conditioning.shown))
     return Translation(draft.fields, draft.places, draft.images, draft.mask)
 
@@ -233,19 +234,12 @@ def _put_latent(draft: _Draft, graph: Graph, sampler: Node, latent: Node, parts:
         raise NodeRefused(sampler, "latent_image", said)
     if vae_of(graph, encoder, parts) != draft.fields.get("vae"):
         raise NodeRefused(encoder, "vae", "must be the VAE that decodes: a job has one")
-    shown = graph.source(encoder, "pixels")
-    draft.images["init_image"] = _image_name(encoder, "pixels", shown)
+    shown = shown_image(graph, encoder, "pixels")
+    draft.images["init_image"] = shown.inputs["image"]
     draft.put("resize_mode", "image_size", shown, "image")
     draft.places["init_image"] = (shown.node_id, "image")
     if draft.mask is not None:
         draft.places["mask_image"] = (latent.node_id, "mask")
-
-
-def _image_name(node: Node, name: str, shown: Node) -> str:
-    if shown.class_type != "LoadImage":
-        raise NodeRefused(node, name, f"is {shown.class_type}, but must be LoadImage")
-    found: str = shown.inputs["image"]
-    return found
 
 
 def _mask(graph: Graph, node: Node, grow_px: int | None) -> MaskSource:
@@ -302,21 +296,14 @@ def _factor(draft: _Draft, upscaler: Node) -> float:
     return factor
 
 
-def _put_controls(draft: _Draft, conditioning: Conditioning) -> None:
-    controls = conditioning.controls
-    if controls:
-        draft.put("control", [each.fields for each in controls], controls[-1].node, "strength")
-    for index, each in enumerate(controls):
+def _put_uses(draft: _Draft, name: str, uses: Sequence[Control | ImagePrompt]) -> None:
+    """What acts beside the text by an image of its own, as the list of the job with this name."""
+    if uses:
+        draft.fields[name] = [each.fields for each in uses]
+    for index, each in enumerate(uses):
         draft.places |= each.places(index)
-        draft.images[f"control/{index}/image"] = each.image.inputs["image"]
-
-
-def _put_image_prompts(draft: _Draft, prompts: tuple[ImagePrompt, ...]) -> None:
-    if prompts:
-        draft.put("image_prompts", [each.fields for each in prompts], prompts[-1].loader, "model_id")
-    for index, each in enumerate(prompts):
-        draft.places |= each.places(index)
-        draft.images[f"image_prompts/{index}/image"] = each.image.inputs["image"]
+        draft.places[name] = draft.places[f"{name}/{index}/scale"]  # too many of them are told of the last one
+        draft.images[f"{name}/{index}/image"] = each.image.inputs["image"]
 
 
 def _put_references(draft: _Draft, shown: tuple[Node, ...]) -> None:
