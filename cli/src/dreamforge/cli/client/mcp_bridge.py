@@ -1,7 +1,10 @@
 """An MCP server on standard input and output whose answers are the gateway's: messages pass through unchanged."""
 
-from collections.abc import AsyncIterable, Awaitable, Callable
-from typing import Any
+import asyncio
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import Any, cast
 
 import anyio
 from httpx2 import TransportError
@@ -23,7 +26,8 @@ async def bridge(url: str, headers: dict[str, str]) -> None:
         async with (
             create_mcp_http_client(headers) as http,
             streamable_http_client(url, http_client=http) as (of_gateway, to_gateway),
-            stdio_server() as (of_agent, to_agent),
+            stdio_server(stdin=cast("anyio.AsyncFile[str]", _lines())) as (of_agent, to_agent),
+            to_agent,  # closed at the end: the server waits for that
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(_pass_on, of_gateway, to_agent.send)
@@ -31,6 +35,24 @@ async def bridge(url: str, headers: dict[str, str]) -> None:
             tasks.cancel_scope.cancel()
     except* TransportError as errors:
         raise _unavailable(url, errors) from None
+
+
+async def _lines() -> AsyncIterator[str]:
+    """Standard input, read by a thread that is left behind when this command ends before its input does.
+
+    The SDK's own reader waits for the next line then, and an agent that waits for an answer sends none.
+    """
+    loop, lines = asyncio.get_running_loop(), asyncio.Queue[str]()
+
+    def read() -> None:
+        with open(0, encoding="utf-8", errors="replace", closefd=False) as file, suppress(RuntimeError):  # loop closed
+            for line in file:
+                loop.call_soon_threadsafe(lines.put_nowait, line)
+            loop.call_soon_threadsafe(lines.put_nowait, "")
+
+    threading.Thread(target=read, name="standard input", daemon=True).start()
+    while line := await lines.get():
+        yield line
 
 
 def _unavailable(url: str, errors: BaseExceptionGroup[TransportError]) -> CommandError:
