@@ -22,6 +22,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, Siglip
 
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.models.family_defaults import addition_vram_of
+from dreamforge.gpu_runner.rendering.features.t2i_adapter import XL_TYPE
 from dreamforge.gpu_runner.rendering.tiny_model import ensure_tiny
 from dreamforge.gpu_runner.rendering.upscaler_nets import network_of
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, model_digest
@@ -106,21 +107,23 @@ def _save_redux(folder: Path) -> None:
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "FluxPriorReduxPipeline", **parts}))
 
 
-def ensure_t2i_adapter(cache_folder: Path) -> Path:
-    """The folder of a T2I-Adapter for the tiny model, which reads maps without colours."""
-    return _ensured(cache_folder, "tiny-t2i-adapter-v1", _save_t2i_adapter)
+def ensure_t2i_adapter(cache_folder: Path, family: str = "stable-diffusion") -> Path:
+    """The folder of a T2I-Adapter for a family's tiny model, which reads maps without colours."""
+    return _ensured(cache_folder, f"tiny-t2i-adapter-{family}-v1", lambda folder: _save_t2i_adapter(folder, family))
 
 
-def _save_t2i_adapter(folder: Path) -> None:
-    pipeline: Any = build_family("stable-diffusion")  # Any: as below
+def _save_t2i_adapter(folder: Path, family: str) -> None:
+    """For SDXL as their trainers make them: a level more, for the middle, and half as large from the start."""
+    pipeline: Any = build_family(family)  # Any: as below
+    channels, factor = list(pipeline.unet.config.block_out_channels), pipeline.vae_scale_factor
+    if family.startswith("sdxl"):
+        shape = {"channels": [*channels, channels[-1]], "downscale_factor": 2 * factor, "adapter_type": XL_TYPE}
+    else:
+        shape = {"channels": channels, "downscale_factor": factor}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(ADAPTER_SEED)
-        adapter: Any = diffusers.T2IAdapter(  # type: ignore[no-untyped-call]
-            in_channels=1,
-            channels=list(pipeline.unet.config.block_out_channels),
-            num_res_blocks=1,
-            downscale_factor=pipeline.vae_scale_factor,
-        )
+        of_t2i: Any = diffusers.T2IAdapter
+        adapter = of_t2i(in_channels=1, num_res_blocks=1, **shape)
     adapter.save_pretrained(str(folder), safe_serialization=True)
 
 

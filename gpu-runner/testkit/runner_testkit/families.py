@@ -57,8 +57,8 @@ def stable_diffusion_2() -> Pipeline:
     )
 
 
-def sdxl() -> Pipeline:
-    """SDXL: two text encoders and a size condition."""
+def sdxl(**levels: Any) -> Pipeline:  # Any: see `part`
+    """SDXL: two text encoders and a size condition; `levels` are laid over the configuration of its U-Net."""
     return _stable_diffusion_like(
         "StableDiffusionXLPipeline",
         text_encoder_2=projecting_encoder(),
@@ -68,11 +68,21 @@ def sdxl() -> Pipeline:
             addition_embed_type="text_time",
             addition_time_embed_dim=SIZE_EMBEDDING,
             projection_class_embeddings_input_dim=TEXT_WIDTH + SIZE_NUMBERS * SIZE_EMBEDDING,
+            **levels,
         ),
         scheduler=part(
             "EulerDiscreteScheduler", beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
         ),
         add_watermarker=False,
+    )
+
+
+def sdxl_of_three_levels() -> Pipeline:
+    """SDXL with the levels that its own U-Net has, of which the first reads no text (its unet/config.json)."""
+    return sdxl(
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(32, 64, 64),
     )
 
 
@@ -145,6 +155,7 @@ FAMILIES: Mapping[str, Callable[[], Pipeline]] = {
     "stable-diffusion": build_pipeline,
     "stable-diffusion-2": stable_diffusion_2,
     "sdxl": sdxl,
+    "sdxl-three-levels": sdxl_of_three_levels,
     "sd3": sd3,
     "flux": flux,
     "flux-2": flow_families.flux_2,
@@ -164,7 +175,11 @@ FAMILIES: Mapping[str, Callable[[], Pipeline]] = {
     "ltx": video_families.ltx,
 }
 #: What descriptors call a family, where that is longer; see `contracts.catalog.FAMILIES`.
-DESCRIPTOR_FAMILIES = {"sdxl": "stable-diffusion-xl", "sd3": "stable-diffusion-3"}
+DESCRIPTOR_FAMILIES = {
+    "sdxl": "stable-diffusion-xl",
+    "sdxl-three-levels": "stable-diffusion-xl",
+    "sd3": "stable-diffusion-3",
+}
 
 
 def build_family(family: str) -> Pipeline:

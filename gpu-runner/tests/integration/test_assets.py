@@ -228,10 +228,13 @@ def test_controlnets_add_up_each_in_its_steps(renderer: Any, cache: Path, tmp_pa
     assert rendered(begins, ends) == alone
 
 
-def test_a_t2i_adapter_is_used_as_a_controlnet_and_beside_one(renderer: Any, cache: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", ["stable-diffusion", "sdxl-three-levels"])
+def test_a_t2i_adapter_is_used_as_a_controlnet_and_beside_one(
+    renderer: Any, cache: Path, tmp_path: Path, family: str
+) -> None:
     from runner_testkit.assets import ensure_t2i_adapter
 
-    family, net = "stable-diffusion", ensure_t2i_adapter(cache)
+    net = ensure_t2i_adapter(cache, family)
     assert inspect_model(net).kind == "controlnet"
 
     def adapter(**settings: float) -> LocalControl:
@@ -250,10 +253,25 @@ def test_a_t2i_adapter_is_used_as_a_controlnet_and_beside_one(renderer: Any, cac
     assert rendered() == before
     image = {"init_image": beside.image, "mask_image": beside.image, "width_px": 72}
     assert rendered(adapter(), **image) != rendered(**image), "in a hole, at a size that halves to odd numbers"
-    with pytest.raises(
-        RenderFailed, match=r"T2I-Adapter tiny-t2i-adapter-v1 does not fit tiny-.*: another kind of net"
-    ):
-        render(renderer, cache, "flux", control=adapter())
+
+
+@pytest.mark.parametrize(
+    ("family", "other", "why"),
+    [
+        ("flux", "stable-diffusion", "another kind of net"),
+        ("sdxl-three-levels", "stable-diffusion", "adapter_type"),
+        ("stable-diffusion", "sdxl-three-levels", "adapter_type"),
+    ],
+)
+def test_a_t2i_adapter_of_another_base_is_refused_by_name(
+    renderer: Any, cache: Path, tmp_path: Path, family: str, other: str, why: str
+) -> None:
+    from runner_testkit.assets import ensure_t2i_adapter
+
+    net = ensure_t2i_adapter(cache, other)
+    with pytest.raises(RenderFailed, match=rf"T2I-Adapter {net.name} does not fit tiny-.*: .*{why}") as refused:
+        render(renderer, cache, family, control=a_control(cache, tmp_path, other, net=net))
+    assert refused.value.reason is FailureReason.INVALID_REQUEST
 
 
 def test_an_upscaled_picture_is_held_in_its_first_pass(renderer: Any, cache: Path, tmp_path: Path) -> None:
