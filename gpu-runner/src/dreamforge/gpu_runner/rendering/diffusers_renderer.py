@@ -4,7 +4,7 @@ Import this only in the child: it costs seconds and hundreds of megabytes.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -164,6 +164,10 @@ class DiffusersRenderer:
         """Whether this family was tested for it; no while the model is not loaded."""
         key = ModelKey.of_task(task)
         return key in self._pipelines and can_run_together(self._pipelines.get(key))
+
+    def prompt_form(self, task: RenderTask) -> Hashable:
+        """What the features say of its prompts."""
+        return self._features.form(self._pipelines.get(ModelKey.of_task(task)), task)
 
     def render_together(self, images: Sequence[TaskImage], on_step: OnRunStep) -> Sequence[RenderedImage | None]:
         """Several images in one run of each of their passes, each from its own generator."""

@@ -1,6 +1,6 @@
 """All features of a renderer as one: each hook over all of them, in their order. Import this only in the child."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any
 
@@ -55,6 +55,10 @@ class FeatureChain:
         """Errors: RenderFailed(invalid_request) of the first that refuses."""
         for feature in self._features:
             feature.check(pipeline, task)
+
+    def form(self, pipeline: Pipeline, task: RenderTask) -> Hashable:
+        """The forms of all."""
+        return tuple(feature.form(pipeline, task) for feature in self._features)
 
     def prepare(self, pipeline: Pipeline, task: RenderTask) -> None:
         """Prepare for an image. Errors: RenderFailed."""

@@ -26,6 +26,7 @@ from dreamforge.gpu_runner.rendering.features.redux import Redux
 from dreamforge.gpu_runner.rendering.features.references import References
 from dreamforge.gpu_runner.rendering.features.samplers import Samplers
 from dreamforge.gpu_runner.rendering.features.seamless import SeamlessEdges
+from dreamforge.gpu_runner.rendering.features.separate_texts import SeparateTexts
 from dreamforge.gpu_runner.rendering.features.step_cache import StepCache
 from dreamforge.gpu_runner.rendering.features.t2i_adapter import T2IAdapters
 from dreamforge.gpu_runner.rendering.features.upscale import UpscalePass
@@ -41,13 +42,13 @@ def standard_features(
 
     compiler: what compiles blocks, where it is not torch's own.
 
-    The order matters in eight places. Around a pass, memory placement is outside of the fallback, which is outside of
+    The order matters in nine places. Around a pass, memory placement is outside of the fallback, which is outside of
     the sampler's errors. What a mask protects is put back outside of the fallback, which judges what was rendered, and
     so is a tile; latents are filled inside of it, because it may render twice.
     Upscaling adds its pass after the initial image has changed the first, and embeddings change the prompts of both.
     Whatever offers prompts in a way of its own stands before `Prompts`, which takes any. A schedule's first scale
     replaces that of `Guidance`. A LoRA is laid over the projections that optimisations have put back before.
-    Encoded texts are innermost: they hold for the encoders as all others have left them.
+    Encoded texts hold for the encoders as all others before them have left them, and are those of single prompts.
     """
     return (
         MemoryPlacement(device),
@@ -78,4 +79,5 @@ def standard_features(
         InputNotes(),
         AreaPutBack(),
         EncodedTexts(device),
+        SeparateTexts(),
     )

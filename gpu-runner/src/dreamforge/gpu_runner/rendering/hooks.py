@@ -4,7 +4,7 @@ A feature is one file in `features/` with one subclass of `RenderFeature`; `feat
 order. The renderer knows features by these hooks only, and a feature knows no other feature.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,13 @@ StepWatcher = Callable[[Any, torch.Tensor], str | None]  # Any: each pipeline ha
 StepChange = Callable[[int, int], None]
 #: Keywords of a pipeline's call, or parts that it is made of. Any: each pipeline has its own types.
 Keywords = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ForAll:
+    """The value of a keyword that a pipeline takes once, for all images of a run; made when it is called."""
+
+    make: Callable[[], Any]  # Any: see `Keywords`
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,13 @@ class RenderFeature:
 
     def check(self, pipeline: Pipeline, task: RenderTask) -> None:
         """Refuse what diffusers would take badly, or ignore. Errors: RenderFailed(invalid_request)."""
+
+    def form(self, pipeline: Pipeline, task: RenderTask) -> Hashable:  # noqa: ARG002
+        """What its prompts must have in common with those of other images to be in one run, beside the batch key.
+
+        It is known without encoding them. What it misses is refused in the run, and that costs one.
+        """
+        return None
 
     def prepare(self, pipeline: Pipeline, task: RenderTask) -> None:
         """Change the pipeline for an image. What lies on it for the next image must be found, or removed, here.

@@ -3,7 +3,7 @@
 A renderer makes one image, or one batch, at a time and knows nothing of frames, sockets or jobs.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -191,8 +191,14 @@ class Renderer(Protocol):
         """Whether images of this task can be in one run with others; no while its model is not resident."""
         ...
 
+    def prompt_form(self, task: RenderTask) -> Hashable:
+        """What the prompts of one run have in common beside `run_key`, for a task of a resident model."""
+        ...
+
     def render_together(self, images: Sequence[TaskImage], on_step: OnRunStep) -> Sequence[RenderedImage | None]:
-        """Two or more images of equal `run_key` in one run; what is beside an image decides none of its bytes.
+        """Two or more images of equal `run_key` and `prompt_form` in one run.
+
+        What is beside an image decides none of its bytes.
 
         None for an image that came out black or not at all. Errors: as `render`.
         """

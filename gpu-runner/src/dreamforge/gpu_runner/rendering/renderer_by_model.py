@@ -1,6 +1,6 @@
 """One renderer for all models that a job can name: pipelines, and upscalers. Import this only in the child."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from dreamforge.gpu_runner.protocol.memory_rungs import Rung
 from dreamforge.gpu_runner.protocol.recipe import Engine
@@ -63,6 +63,10 @@ class RendererByModel:
         """Whether images of this task can be in one run with others: never those of an upscaler."""
         renderer = self._renderer_of(ModelKey.of_task(task))
         return renderer is self._pipelines and self._pipelines.renders_together(task)
+
+    def prompt_form(self, task: RenderTask) -> Hashable:
+        """What the prompts of one run of a pipeline have in common."""
+        return self._pipelines.prompt_form(task)
 
     def render_together(self, images: Sequence[TaskImage], on_step: OnRunStep) -> Sequence[RenderedImage | None]:
         """Several images of a pipeline in one run. Errors: RenderFailed."""

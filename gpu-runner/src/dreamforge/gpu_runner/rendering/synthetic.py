@@ -9,7 +9,7 @@ import hashlib
 import platform
 import resource
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 
 from dreamforge.contracts.request.values import Geometry
@@ -91,6 +91,10 @@ class SyntheticRenderer:
     def renders_together(self, task: RenderTask) -> bool:  # noqa: ARG002 - any task will do
         """Always, in the time of one."""
         return True
+
+    def prompt_form(self, task: RenderTask) -> Hashable:  # noqa: ARG002 - any task will do
+        """Nothing: any prompts go together."""
+        return None
 
     def render_together(self, images: Sequence[TaskImage], on_step: OnRunStep) -> Sequence[RenderedImage | None]:
         """The mosaics of several, after as many steps as one takes."""

@@ -52,6 +52,22 @@ def text_encoders_of(pipeline: Pipeline) -> tuple[TextEncoder, ...]:
     return tuple(found)
 
 
+def tokens_as_read(pipeline: Any, text: str) -> int:  # Any: a pipeline's own tokenizer and template
+    """How many tokens the only language model of a pipeline reads of a prompt, with the conversation that it is put in.
+
+    What is cut off at the end is counted, too.
+    """
+    template = getattr(pipeline, "prompt_template_encode", None)
+    if template is not None:
+        return len(pipeline.tokenizer(template.format(text)).input_ids)
+    messages = [{"role": "user", "content": text}]
+    # As `ZImagePipeline` asks for it (diffusers 0.42.1).
+    said = pipeline.tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=True, enable_thinking=True
+    )
+    return len(pipeline.tokenizer(said).input_ids)
+
+
 def call_parameters(pipeline: Pipeline) -> dict[str, inspect.Parameter]:
     """The keywords that a pipeline can be called with."""
     return dict(inspect.signature(type(pipeline).__call__).parameters)

@@ -1,14 +1,14 @@
-"""How many images go into the next run, and what the last one teaches of that."""
+"""Which images go into the next run and how many, and what the last one teaches of that."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from dreamforge.contracts.placement import needs_of
 from dreamforge.contracts.request.batch_key import batch_key, step_work
 from dreamforge.gpu_runner.protocol.messages import BatchLearnt
-from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.protocol.render_task import RenderTask, TaskImage
 from dreamforge.gpu_runner.rendering.renderer import Renderer
 from dreamforge.gpu_runner.worker.batch_times import BatchTimes
-from dreamforge.gpu_runner.worker.render_batches import RenderBatch
+from dreamforge.gpu_runner.worker.render_batches import RenderBatch, run_key
 
 
 class BatchBounds:
@@ -17,6 +17,19 @@ class BatchBounds:
     def __init__(self, renderer: Renderer, send: Callable[[BatchLearnt], None]) -> None:
         self._renderer, self._send = renderer, send
         self._times = BatchTimes()
+        #: Of the tasks that are being rendered: they wait for several runs, and to count tokens takes time.
+        self._forms: dict[str, Hashable] = {}
+
+    def begin(self) -> None:
+        """Other tasks are rendered from now on."""
+        self._forms.clear()
+
+    def key(self, image: TaskImage) -> Hashable:
+        """What images of one run share, of one that may be with others."""
+        task = image.task
+        if task.task_id not in self._forms:
+            self._forms[task.task_id] = self._renderer.prompt_form(task)
+        return run_key(image), self._forms[task.task_id]
 
     def of(self, task: RenderTask) -> int:
         """How many images may be in one run with those of this task."""

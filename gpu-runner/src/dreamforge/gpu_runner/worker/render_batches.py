@@ -7,6 +7,7 @@ from dreamforge.gpu_runner.protocol.render_task import RenderTask, TaskImage
 
 RenderBatch = tuple[TaskImage, ...]
 Bound = Callable[[RenderTask], int]
+Key = Callable[[TaskImage], Hashable]
 
 
 def run_key(image: TaskImage) -> Hashable:
@@ -17,17 +18,22 @@ def run_key(image: TaskImage) -> Hashable:
     return key, task.model_dump_json(include={"model", "assets", "tier", "rungs"})
 
 
-def next_batch(waiting: Sequence[TaskImage], bound: Bound) -> tuple[RenderBatch, tuple[TaskImage, ...]]:
+def next_batch(
+    waiting: Sequence[TaskImage], bound: Bound, key_of: Key = run_key
+) -> tuple[RenderBatch, tuple[TaskImage, ...]]:
     """The first image with those that go with it, in order, and the rest. `waiting` has at least one.
 
-    The bound is the least that a task in the batch states.
+    The bound is the least that a task in the batch states. The key of an image is asked for only if it may have
+    company.
     """
-    key, most = run_key(waiting[0]), bound(waiting[0].task)
+    if (most := bound(waiting[0].task)) == 1:
+        return (waiting[0],), tuple(waiting[1:])
+    key = key_of(waiting[0])
     batch: list[TaskImage] = []
     rest: list[TaskImage] = []
     for image in waiting:
         allowed = min(most, bound(image.task))
-        if len(batch) < allowed and run_key(image) == key:
+        if len(batch) < allowed and key_of(image) == key:
             batch.append(image)
             most = allowed
         else:

@@ -75,6 +75,7 @@ class TaskRunner:
         has to leave: CHILD_CRASHED (the GPU context is gone).
         """
         started = self._clock()
+        self._bounds.begin()
         work = OpenTasks(
             tasks,
             self._send,
@@ -88,7 +89,7 @@ class TaskRunner:
                 self._begin(task, work)
             waiting = tuple(TaskImage(task, index) for task in tasks for index in task.to_render)
             while waiting := tuple(self._rungs.of(image) for image in work.open(waiting)):
-                batch, waiting = next_batch(waiting, self._bounds.of)
+                batch, waiting = next_batch(waiting, self._bounds.of, self._bounds.key)
                 work.waiting = waiting
                 self._render_batch(batch, work)
         except RenderFailed as failure:  # of the device, and so of every task

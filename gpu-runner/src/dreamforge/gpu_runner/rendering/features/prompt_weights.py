@@ -6,7 +6,7 @@ it outright, and pairs nest. A bracket without its partner is a character like a
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ import torch
 from compel import EmbeddingsProvider
 
 from dreamforge.contracts.events import WarningCode
+from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.rendering.hooks import Keywords, RenderFeature
 from dreamforge.gpu_runner.rendering.passes import PassContext
@@ -46,15 +47,14 @@ class PromptWeights(RenderFeature):
         message = f"{type(pipeline).__name__} cannot weight words; read as written: {', '.join(words)}"
         return (RenderWarning(WarningCode.WEIGHTS_IGNORED, message, words),) if words else ()
 
+    def form(self, pipeline: Pipeline, task: RenderTask) -> Hashable:
+        """Which of its passes have embeddings of this feature."""
+        return tuple(_weighted(pipeline, each) is not None for each in task.passes)
+
     def prompts(self, context: PassContext, pipeline: Pipeline, encoding: Keywords) -> Keywords | None:
         """Embeddings with the weights in them; None where there is nothing to weight and no mark to remove."""
-        request = context.request
-        if request.prompt_syntax != "weighted" or not can_weight(pipeline):
-            return None
-        prompt, negative = weighted_fragments(request.prompt), weighted_fragments(request.negative_prompt)
-        if (prompt, negative) == (_unmarked(request.prompt), _unmarked(request.negative_prompt)):
-            return None
-        return _Encoder(pipeline, encoding).keywords(prompt, negative)
+        found = _weighted(pipeline, context.request)
+        return None if found is None else _Encoder(pipeline, encoding).keywords(*found)
 
 
 class Fragment(NamedTuple):
@@ -122,6 +122,15 @@ def _merged(pieces: list[_Piece]) -> Iterator[Fragment]:
         text += piece.text
     if text:
         yield Fragment(text, weight)
+
+
+def _weighted(pipeline: Pipeline, request: RenderRequest) -> tuple[tuple[Fragment, ...], tuple[Fragment, ...]] | None:
+    """The prompt and the negative prompt, if there is something to weight in them, or a mark to remove."""
+    if request.prompt_syntax != "weighted" or not can_weight(pipeline):
+        return None
+    prompt, negative = weighted_fragments(request.prompt), weighted_fragments(request.negative_prompt)
+    plain = (prompt, negative) == (_unmarked(request.prompt), _unmarked(request.negative_prompt))
+    return None if plain else (prompt, negative)
 
 
 def _unmarked(text: str) -> tuple[Fragment, ...]:

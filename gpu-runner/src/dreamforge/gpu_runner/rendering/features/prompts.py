@@ -6,7 +6,7 @@ takes as well. Import this only in the child.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from itertools import zip_longest
 from typing import Any
 
@@ -19,7 +19,13 @@ from dreamforge.gpu_runner.rendering.hooks import Keywords, RenderFeature
 from dreamforge.gpu_runner.rendering.passes import PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 from dreamforge.gpu_runner.rendering.renderer import RenderFailed, RenderWarning
-from dreamforge.gpu_runner.rendering.text_encoders import TextEncoder, call_parameters, text_encoders_of
+from dreamforge.gpu_runner.rendering.text_encoders import (
+    TextEncoder,
+    call_parameters,
+    text_encoders_of,
+    tokens_as_read,
+)
+from dreamforge.gpu_runner.rendering.together import tokens_a_block
 
 #: Words, with an apostrophe inside, and every other sign alone: an emoji can be unknown too.
 PIECES = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
@@ -53,6 +59,10 @@ class Prompts(RenderFeature):
             message = f"{type(pipeline).__name__} takes no negative prompt"
             raise RenderFailed(FailureReason.INVALID_REQUEST, message)
 
+    def form(self, pipeline: Pipeline, task: RenderTask) -> Hashable:
+        """How long its prompts are, where that counts, and whether there is one to be guided away from."""
+        return tuple(_form(pipeline, each.prompt, each.negative_prompt) for each in task.passes)
+
     def prompts(self, context: PassContext, pipeline: Pipeline, encoding: Keywords) -> Keywords:
         """As text where both fit, so that diffusers encodes them itself; else as embeddings."""
         encoders = text_encoders_of(pipeline)
@@ -62,6 +72,19 @@ class Prompts(RenderFeature):
             return _embeddings(pipeline, pieces, negative_pieces, encoding)
         negative = {"negative_prompt": negative_prompt} if negative_prompt else {}
         return {"prompt": prompt} | negative | dict(encoding)
+
+
+def _form(pipeline: Pipeline, prompt: str, negative_prompt: str) -> Hashable:
+    """Of the prompts of one pass."""
+    if (block := tokens_a_block(pipeline)) is not None:
+        counts = (tokens_as_read(pipeline, text) for text in (prompt, negative_prompt))
+        return tuple(-(-count // block) for count in counts)
+    encoders = text_encoders_of(pipeline)
+    if reads_all(pipeline, encoders):
+        pieces = max(len(list(split(text, encoders))) for text in (prompt, negative_prompt))
+        if pieces > 1:
+            return pieces
+    return bool(negative_prompt)
 
 
 def reads_all(pipeline: Pipeline, encoders: tuple[TextEncoder, ...]) -> bool:
