@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from runner_testkit.tasks import render_task
 
 from dreamforge.contracts.request.batch_key import MAY_DIFFER, batch_key
 from dreamforge.contracts.request.render_request import RenderRequest
-from dreamforge.contracts.request.values import ControlUse, Geometry, LoraUse, Upscale
+from dreamforge.contracts.request.values import ControlUse, Geometry, ImagePromptUse, LoraUse, Upscale
 from dreamforge.gpu_runner.protocol.render_task import RenderTask, TaskImage
 from dreamforge.gpu_runner.worker.render_batches import form_batches, halves, run_key
 
@@ -63,6 +64,20 @@ def request(**changes: Any) -> RenderRequest:
     return RenderRequest.model_validate(render_task().request.model_dump() | changes)
 
 
+@pytest.mark.parametrize("name", ["references", "image_prompts", "control"])
+def test_images_about_one_picture_go_together_and_those_about_another_do_not(name: str) -> None:
+    uses: dict[str, Any] = {
+        "references": lambda image: (image,),
+        "image_prompts": lambda image: [ImagePromptUse(model_id="plus", image=image)],
+        "control": lambda image: [ControlUse(model_id="canny", image=image)],
+    }
+    first, same, other = (
+        batch_key(request(prompt=prompt, **{name: uses[name](image * 64)}))
+        for prompt, image in (("a fox", "0"), ("a star", "0"), ("a fox", "1"))
+    )
+    assert first == same != other
+
+
 def test_only_what_may_differ_is_left_out_of_the_key() -> None:
     plain = batch_key(request())
     for same in (
@@ -89,14 +104,13 @@ def test_only_what_may_differ_is_left_out_of_the_key() -> None:
         {"upscale": Upscale(width_px=128, height_px=128)},
         {"upscale": Upscale(width_px=128, height_px=128, prompt="another")},
         {"control": [ControlUse(model_id="canny", image="0" * 64)]},
+        {"references": ("0" * 64,)},
+        {"image_prompts": [ImagePromptUse(model_id="plus", image="0" * 64)]},
     ):
         assert batch_key(request(**other)) not in (plain, None)
 
 
 def test_what_is_rendered_alone_has_no_key() -> None:
-    for alone in (
-        {"determinism": "strict"},
-        {"geometry": Geometry(size=4, place=1)},
-        {"references": ("0" * 64,)},
-    ):
+    tiled = Upscale(width_px=128, height_px=128, tile_px=64)
+    for alone in ({"determinism": "strict"}, {"geometry": Geometry(size=4, place=1)}, {"upscale": tiled}):
         assert batch_key(request(**alone)) is None

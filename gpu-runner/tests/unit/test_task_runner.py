@@ -1,6 +1,6 @@
 """Tasks that are rendered together end each for itself: done, failed or cancelled."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +49,9 @@ class Renderer(SyntheticRenderer):
             for image, result in zip(images, rendered, strict=True)
         ]
 
+    def prompt_form(self, task: RenderTask) -> Hashable:
+        return task.request.negative_prompt
+
     def encode_ahead(self, task: RenderTask) -> None:
         self.told.append(task.task_id)
 
@@ -84,6 +87,7 @@ def task(name: str, **changes: Any) -> RenderTask:
 
 #: An image that no synthetic renderer reads, and a second pass.
 OVER = {"init_image": InputImage(path="/nowhere", sha256="0" * 64), "strength": 0.5}
+EDITED = {"references": (OVER["init_image"],)}
 UPSCALED = {"upscale": Upscale(width_px=128, height_px=128, strength=0.5)}
 
 
@@ -116,6 +120,13 @@ def test_images_of_several_tasks_are_one_run_and_each_has_its_place() -> None:
     assert steps == [("a", 2, 3), ("b", 1, 3)] * 2 + [("c", 1, 1)] * 2
 
 
+def test_images_of_one_form_of_prompts_are_one_run_whatever_stands_between_them() -> None:
+    renderer = Renderer()
+    heard = run(renderer, task("a"), task("b", negative_prompt="red"), task("c"), task("d", negative_prompt="red"))
+    assert renderer.runs == [2, 2]
+    assert set(heard.ends().values()) == {"done"}
+
+
 def test_an_image_asked_for_in_its_geometry_is_the_same_again() -> None:
     heard = run(Renderer(), task("a", prompt="x", seed=1), task("b", prompt="x", seed=2), task("c", prompt="x", seed=3))
     (before,) = heard.images("b")
@@ -134,9 +145,11 @@ def test_a_prompt_that_cannot_be_rendered_fails_alone(way: dict[str, Any]) -> No
 
 
 def test_what_the_steps_of_one_kind_take_says_nothing_of_another() -> None:
-    heard = run(Renderer(), task("a", images=2), task("b", images=2, **UPSCALED), task("c", images=2, **OVER))
+    ways: list[dict[str, Any]] = [{}, UPSCALED, OVER, EDITED]
+    heard = run(Renderer(), *(task(f"t{number}", images=2, **way) for number, way in enumerate(ways)))
     learnt = [(each.shape, each.work) for each in heard.messages if isinstance(each, BatchLearnt)]
-    assert learnt == [("model 64x64", ""), ("model 128x128", "upscale"), ("model 64x64", "image")]
+    kinds = [("64x64", ""), ("128x128", "upscale"), ("64x64", "image"), ("64x64", "references 1")]
+    assert learnt == [(f"model {size}", work) for size, work in kinds]
 
 
 def test_a_new_worker_goes_on_with_what_was_learnt() -> None:

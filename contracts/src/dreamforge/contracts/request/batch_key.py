@@ -18,13 +18,13 @@ KEY_BYTES = 8
 def batch_key(request: RenderRequest) -> str | None:
     """A hash of all that images in one run must share; None: each image of the request is rendered alone.
 
-    Alone are those that ask for it (`determinism`, `geometry`), and those about references: of several images, some
-    pipelines take a list of references for those of one image. So are those with image prompts, of which pipelines take
-    a list for one image, and those whose second pass is one of tiles.
+    Alone are those that ask for it (`determinism`, `geometry`), and those whose second pass is one of tiles. What
+    a run is about beside its prompts is the same for all of its images: the image to start from, those of ControlNets,
+    references, image prompts.
     """
     asked_alone = request.determinism == "strict" or request.geometry is not None
     in_tiles = request.upscale is not None and request.upscale.tile_px is not None
-    if asked_alone or in_tiles or request.references or request.image_prompts:
+    if asked_alone or in_tiles:
         return None
     return _hash(request.model_dump_json(exclude=set(MAY_DIFFER)))
 
@@ -33,12 +33,13 @@ def step_work(request: RenderRequest) -> str:
     """What a step does beside the plain one of its shape: times of one kind are no measure of another. Empty: nothing.
 
     Of an image that is rendered over, encoding it is spread over fewer steps; a ControlNet is half a denoiser more, an
-    image prompt a layer more beside each that reads the text.
+    image prompt a layer more beside each that reads the text; a reference is denoised beside the image, as large as it.
     """
     mode = "" if request.mode == "text" else request.mode
     control = f"control {len(request.control)}" if request.control else ""
     shown = f"image prompts {len(request.image_prompts)}" if request.image_prompts else ""
-    return ", ".join(filter(None, (mode, control, shown, "upscale" if request.upscale else "")))
+    references = f"references {len(request.references)}" if request.references else ""
+    return ", ".join(filter(None, (mode, control, shown, references, "upscale" if request.upscale else "")))
 
 
 @lru_cache(maxsize=1024)

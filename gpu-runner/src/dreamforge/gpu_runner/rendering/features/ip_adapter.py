@@ -10,7 +10,14 @@ from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.request.step_window import window_steps
 from dreamforge.contracts.request.values import ImagePromptUse
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
-from dreamforge.gpu_runner.rendering.hooks import Keywords, RenderedPixels, RenderFeature, RunPass, StepChange
+from dreamforge.gpu_runner.rendering.hooks import (
+    ForAll,
+    Keywords,
+    RenderedPixels,
+    RenderFeature,
+    RunPass,
+    StepChange,
+)
 from dreamforge.gpu_runner.rendering.image_prompts import adapter_uses
 from dreamforge.gpu_runner.rendering.ip_adapters import FittedAdapters, fitted_adapters
 from dreamforge.gpu_runner.rendering.load_report import report_warnings
@@ -54,13 +61,16 @@ class IpAdapters(RenderFeature):
             return proceed()
 
     def arguments(self, context: PassContext, pipeline: Pipeline) -> Keywords:
-        """What the adapters read of the images. Errors: RenderFailed(invalid_request) if a file is no image."""
-        if not (uses := adapter_uses(context.task)):
-            return {}
+        """What the adapters read of the images, which pipelines repeat for each image of a run."""
+        return {KEYWORD: ForAll(lambda: self._seen(context, pipeline))} if adapter_uses(context.task) else {}
+
+    def _seen(self, context: PassContext, pipeline: Pipeline) -> list[torch.Tensor]:
+        """A tensor for each use. Errors: RenderFailed(invalid_request) if a file is no image."""
+        uses = adapter_uses(context.task)
         encoders = self._fitted_to(pipeline, context.task).encoders
         squares = (square_of(context.task, use.image, each.side_px) for use, each in zip(uses, encoders, strict=True))
         seen = [each.seen(square) for each, square in zip(encoders, squares, strict=True)]
-        return {KEYWORD: seen if _is_guided(context, pipeline) else [each[1:] for each in seen]}
+        return seen if _is_guided(context, pipeline) else [each[1:] for each in seen]
 
     def before_step(self, context: PassContext, pipeline: Pipeline) -> StepChange | None:
         """Each acts in its own steps."""

@@ -2,7 +2,7 @@
 
 from dreamforge.contracts.events import FailureReason, WarningCode
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
-from dreamforge.gpu_runner.rendering.hooks import Keywords, RenderFeature
+from dreamforge.gpu_runner.rendering.hooks import ForAll, Keywords, RenderFeature
 from dreamforge.gpu_runner.rendering.passes import PassContext, first_pass
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 from dreamforge.gpu_runner.rendering.reference_images import references_of
@@ -27,8 +27,11 @@ class References(RenderFeature):
             raise RenderFailed(FailureReason.INVALID_REQUEST, message)
 
     def arguments(self, context: PassContext, pipeline: Pipeline) -> Keywords:  # noqa: ARG002
-        """One image as it is, several as a list: a pipeline that takes one alone takes a list for a batch."""
+        """One image as it is, several as a list: a pipeline that takes one alone takes a list for a batch.
+
+        Each image of a run has all of them, encoded once: what one is encoded to is the mean, without noise.
+        """
         images = [each.image for each in references_of(context.task, context.current.size_px)]
         if not images:
             return {}
-        return {"image": images[0] if len(images) == 1 else images}
+        return {"image": ForAll(lambda: images[0] if len(images) == 1 else images)}
