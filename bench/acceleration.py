@@ -79,6 +79,19 @@ def step_cache(threshold: float, pipeline: Any) -> None:
     network_of(pipeline).enable_cache(made(threshold=threshold))
 
 
+def eight_bits(way: Any, pipeline: Any) -> None:  # Any: `Way`, which is imported late
+    """Lossy: as `quantisation` of requests computes. Errors: RenderFailed where this machine cannot."""
+    from dreamforge.gpu_runner.rendering.eight_bit_layers import compute_in_eight_bits
+
+    compute_in_eight_bits(network_of(pipeline), way, pipeline.device, stays=True)
+
+
+def eight_bits_compiled(way: Any, pipeline: Any) -> None:  # Any: as above
+    """The same with `compiled_blocks`, which join the rounding with what is around it."""
+    eight_bits(way, pipeline)
+    compiled(pipeline)
+
+
 def torchao_weights(configuration: str, pipeline: Any) -> None:
     """Lossy: weights of eight bits by torchao, where it is installed."""
     torchao = import_module("torchao.quantization")
@@ -103,12 +116,15 @@ def other_vae(folder: Path, pipeline: Any) -> None:
 
 def options_for(vae: Path | None = None) -> Mapping[str, Apply]:
     """What is measured, by name."""
+    from dreamforge.gpu_runner.rendering.eight_bit_layers import CAPABILITIES
     from dreamforge.gpu_runner.rendering.optimisations import KNOWN
 
     return {
         **{name: partial(optimisation, name) for name in KNOWN},
         "compiled_blocks": compiled,
         **{f"step cache {threshold:g} (lossy)": partial(step_cache, threshold) for threshold in THRESHOLDS},
+        **{f"{way} (lossy)": partial(eight_bits, way) for way in CAPABILITIES},
+        **{f"{way}, compiled (lossy)": partial(eight_bits_compiled, way) for way in CAPABILITIES},
         "float8 storage (lossy)": float8_storage,
         "int8 weights (lossy)": partial(torchao_weights, "Int8WeightOnlyConfig"),
         "float8 weights (lossy)": partial(torchao_weights, "Float8WeightOnlyConfig"),

@@ -1978,6 +1978,14 @@ export interface components {
              * @default []
              */
             model_ids?: string[];
+            /**
+             * Quantisations
+             * @description each `quantisation` of requests that it knows, with why it cannot compute so; empty: it can
+             * @default {}
+             */
+            quantisations?: {
+                [key: string]: string;
+            };
             /** Renderer */
             renderer: string;
             /**
@@ -2862,6 +2870,11 @@ export interface components {
              */
             optimisations?: string | null;
             /**
+             * Quantisation
+             * @description lossy: see the parameter of requests
+             */
+            quantisation?: ("none" | "int8" | "float8") | null;
+            /**
              * Step Cache
              * @description lossy: see the parameter of requests
              */
@@ -3234,6 +3247,11 @@ export interface components {
              * @description weighted: (word:1.2), (word) and [word] set weights, \( is a bracket; plain: as written. Default: weighted, where the model can.
              */
             prompt_syntax?: ("weighted" | "plain") | null;
+            /**
+             * Quantisation
+             * @description Lossy: the linear layers of the denoiser are computed in 8-bit integers (int8) or floats (float8), faster on cards that can, with compiled_blocks; by torchao, on a runner that has it. Default: the preset's, or none.
+             */
+            quantisation?: ("none" | "int8" | "float8") | null;
             /**
              * Reference images
              * @description SHA-256 of uploads or of artifacts that the prompt is an instruction about, in the order that it names them in.
@@ -3636,6 +3654,12 @@ export interface components {
              * @default null
              */
             prompt_syntax?: ("weighted" | "plain") | null;
+            /**
+             * Quantisation
+             * @description Lossy: the linear layers of the denoiser are computed in 8-bit integers (int8) or floats (float8), faster on cards that can, with compiled_blocks; by torchao, on a runner that has it. Default: the preset's, or none.
+             * @default null
+             */
+            quantisation?: ("none" | "int8" | "float8") | null;
             /**
              * Reference images
              * @description SHA-256 of uploads or of artifacts that the prompt is an instruction about, in the order that it names them in.

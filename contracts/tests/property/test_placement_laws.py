@@ -172,6 +172,19 @@ def test_an_asset_counts_and_must_be_there(model, load):
         assert judge(Needs("m", 64, 64), models, has_both).score is not None
 
 
+@given(MODELS, LOADS)
+def test_a_request_that_computes_in_eight_bits_goes_to_runners_that_say_that_they_can(model, load):
+    quantised, models = Needs("m", 64, 64, quantisation="int8"), {"m": model}
+    for ways, why in (({}, "it does not say"), ({"int8": "torchao is not installed"}, "torchao is not installed")):
+        cannot = replace(load, heartbeat=load.heartbeat.model_copy(update={"quantisations": ways}))
+        candidate = judge(quantised, models, cannot)
+        assert candidate.score is None
+        if judge(Needs("m", 64, 64), models, cannot).score is not None:
+            assert why in candidate.refused
+    can = replace(load, heartbeat=load.heartbeat.model_copy(update={"quantisations": {"int8": ""}}))
+    assert judge(quantised, models, can) == judge(Needs("m", 64, 64), models, can)
+
+
 def seen(load, peak_bytes, *, exhausted=(), tier=""):
     """The same runner, after it rendered the shape of `NEEDS`."""
     memory = ObservedMemory(peaks={NEEDS.batch_shape: {tier: peak_bytes}}, exhausted=exhausted)

@@ -52,6 +52,33 @@ async def test_what_was_observed_decides_in_the_tier_that_needs_least(
     assert (await client.post("/v1/jobs", json=BODY)).status_code == 202
 
 
+async def test_what_no_runner_computes_in_is_refused_with_what_to_install(
+    client: httpx.AsyncClient, system: SimulatedSystem
+) -> None:
+    def computing(name: str, ways: dict[str, str], *, starting: bool = False, **values: Any) -> Heartbeat:
+        return heartbeat(name, **values).model_copy(update={"quantisations": ways, "starting": starting})
+
+    async def submitted(**values: Any) -> httpx.Response:
+        return await client.post("/v1/jobs", json=BODY | values)
+
+    why = 'torchao is not installed: install "dreamforge-gpu-runner[torchao]" where the runner is'
+    await beat(system, client, computing("without", {"int8": why, "float8": why}))
+    refused = await submitted(quantisation="int8")
+    problem = refused.json()
+    assert (refused.status_code, problem["code"]) == (422, "quantisation_unavailable")
+    assert why in problem["detail"]
+    assert problem["errors"][0]["pointer"] == "/quantisation"
+    assert (await submitted(quantisation="none")).status_code == 202
+    # Of those that compute so, none is large enough.
+    await beat(system, client, computing("small", {"int8": ""}, budget_bytes=2**20))
+    assert (await submitted(quantisation="int8")).json()["code"] == "model_too_large"
+    await beat(system, client, computing("large", {"int8": "", "float8": why}))
+    assert (await submitted(quantisation="int8")).status_code == 202
+    assert (await submitted(quantisation="float8")).status_code == 422
+    await beat(system, client, computing("new", {}, starting=True))
+    assert (await submitted(quantisation="float8")).status_code == 202  # it may turn out that it can
+
+
 async def test_assets_are_listed_and_refused_where_they_do_not_fit(
     client: httpx.AsyncClient, system: SimulatedSystem
 ) -> None:

@@ -66,6 +66,7 @@ EXAMPLES: tuple[tuple[e.ForgeError, int], ...] = (
         ),
         422,
     ),
+    (r.QuantisationUnavailable(model_id="m", quantisation="int8", runner_id="r", because="x"), 422),
     (r.OutOfBounds(field="width_px", value=1, minimum=8, maximum=9), 422),
     (e.JobNotFound(job_id="x"), 404),
     (e.ArtifactNotFound(artifact_id="x"), 404),

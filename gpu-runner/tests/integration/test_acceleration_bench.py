@@ -26,7 +26,7 @@ def test_each_way_has_a_row_with_its_share_and_likeness_or_why_it_does_not_apply
     assert "does not apply: RuntimeError: No viable backend" in found["attention_cudnn"]
     assert " x " in found["distilled decoder (lossy)"]
     assert found["distilled decoder (lossy)"].endswith(" dB")
-    assert set(ways) >= {"channels_last", "compiled_blocks", "int8 weights (lossy)"}
+    assert set(ways) >= {"channels_last", "compiled_blocks", "int8 (lossy)", "float8, compiled (lossy)"}
 
 
 def test_likeness_is_in_decibels_and_equal_images_are_infinitely_alike() -> None:

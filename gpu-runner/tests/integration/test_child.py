@@ -88,6 +88,7 @@ async def test_a_picture_is_what_was_asked_for_and_says_how_it_was_made(talk: Ta
     made_by = (recipe.renderer, recipe.pipeline, recipe.sampler)
     assert made_by == ("diffusers", "StableDiffusionPipeline", "DDIMScheduler")
     assert recipe.versions == ready.engine.versions
+    assert ready.quantisations.keys() == {"int8", "float8"}
     assert recipe.versions.keys() >= {"torch", "diffusers", "transformers", "python", "dreamforge"}
     assert task.task_id not in recipe.model_dump_json()
 

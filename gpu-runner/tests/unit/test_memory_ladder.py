@@ -196,6 +196,16 @@ def test_quantised_weights_are_the_last_rung_and_replace_8_bit_floats() -> None:
     assert Held().after(taken) == Held(quantised="uint4")
 
 
+def test_weights_that_a_request_computes_with_are_not_quantised_otherwise_and_are_no_measure_of_plain_ones() -> None:
+    learnt, wanted = (Rung.TILED_DECODE, Rung.FLOAT8_STORAGE, Rung.QUANTISED_WEIGHTS), {"quantisation": "int8"}
+    renderer = Measured()
+    heard = run(renderer, render_task(rungs=learnt, allow_quantised="uint4", **wanted))
+    assert Held(quantised="int8").after([Rung.FLOAT8_STORAGE]) == Held(quantised="int8")
+    assert renderer.runs == [(1, (Rung.TILED_DECODE, Rung.FLOAT8_STORAGE))]
+    assert observed(heard) == []
+    assert render_task(**wanted).held == Held(quantised="int8")
+
+
 def test_at_the_end_of_the_ladder_one_failure_with_the_numbers_and_the_neighbours_are_unharmed() -> None:
     renderer = Tight(refused=tuple(HELD_RUNGS))
     huge = render_task(task_id="huge", prompt="huge")

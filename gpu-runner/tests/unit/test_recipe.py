@@ -73,6 +73,14 @@ def test_a_tier_shows_where_it_can_change_pixels(settings: Any, told: Any) -> No
     assert recipe(tier=tier(**settings)).model_dump().get("tier") == told
 
 
+def test_what_an_image_was_computed_in_is_told_with_the_settings_of_the_quantiser() -> None:
+    task = render_task(**TASK, quantisation="int8")
+    made = recipe_for(task, 1, ENGINE, pipeline="P", sampler="S", quantiser="torchao: int8").model_dump()
+    held = {"name": "full", "offload": "none", "vae_tiling": False, "quantised": "int8", "quantiser": "torchao: int8"}
+    assert (made["quantisation"], made["tier"]) == ("int8", held)
+    assert recipe(quantisation="none") == recipe()
+
+
 def test_what_waits_in_the_hosts_memory_is_told_of_a_gpu() -> None:
     task = render_task(**TASK, tier=tier(offload="model"))
     made = recipe_for(task, 1, ENGINE.model_copy(update={"device": "cuda"}), pipeline="P", sampler="S")

@@ -57,6 +57,7 @@ def _request(chance):
         steps=chance.choice((1, 5, 40)), images=chance.choice((1, 1, 3)),
         determinism=chance.choice((None, None, "strict")),
         loras=chance.choice(((), (), (), (LoraUse(model_id="lora"),))),
+        quantisation=chance.choice((None, None, None, None, "none", "int8")),
     )  # fmt: skip
     at = NOON - timedelta(seconds=chance.choice((0.0, 1.0, 20.0, 90.0, 3000.0)))
     return JobRequested(at=at, tenant=chance.choice("xyz"), priority=chance.choice((2, 5, 6)), request=request)
@@ -106,6 +107,7 @@ def _heartbeat(chance):
         resident_model_ids=chance.choice(((), ("a",), ("b",), ("a", "c"))),
         ending=(ActiveAttempt(job_id=f"job-{chance.randrange(20):02}", attempt=0),) if chance.random() < 0.2 else (),
         times=_times(chance, device),
+        quantisations=chance.choice(({}, {"int8": "r"}, {"int8": ""}, {"int8": ""})),
         memory=_memory(chance),
         batch_max=chance.choice((1, 1, 8)),
         batch_bounds=chance.choice(({}, {"a 64x64": 4})),

@@ -87,6 +87,10 @@ class OptionalParameters(TypedDict, total=False):
     attention_efficient, attention_flash, compiled_blocks, with commas between them, or none. Default: the
     preset's, or the runner's; of a strict render: none.
     """
+    quantisation: Literal["none", "int8", "float8"] | None
+    """Lossy: the linear layers of the denoiser are computed in 8-bit integers (int8) or floats (float8), faster on
+    cards that can, with compiled_blocks; by torchao, on a runner that has it. Default: the preset's, or none.
+    """
     allow_quantised: Literal["none", "uint4"] | None
     """Lossy: if the memory suffices in no other way, the weights of the denoiser are quantised to this, and the
     picture is another one. Not of a strict render. Default: the preset's, or none.

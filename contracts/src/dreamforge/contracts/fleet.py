@@ -76,6 +76,10 @@ class Heartbeat(Value):
     )
     times: MeasuredTimes = Field(default=MeasuredTimes(), description="how fast it is, as far as it has measured")
     memory: ObservedMemory = Field(default=ObservedMemory(), description="what it has seen renders need")
+    quantisations: dict[str, str] = Field(
+        default={},
+        description="each `quantisation` of requests that it knows, with why it cannot compute so; empty: it can",
+    )
     batch_max: int = Field(default=1, ge=1, description="most images it renders in one run; 1: each alone")
     batch_bounds: dict[str, int] = Field(
         default={}, description="images it renders in one run, as far as it has learnt, by model and size"

@@ -44,11 +44,13 @@ class Needs:
     assets: tuple[str, ...] = ()
     #: Of a video; an image is one.
     frames: int = 1
+    #: What its products are computed in; empty: in the model's precision.
+    quantisation: str = ""
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """A plan looks up what it knows of a shape many thousand times, so it is hashed once."""
-        values = (self.model_id, self.height_px, self.width_px, self.assets, self.frames)
+        values = (self.model_id, self.height_px, self.width_px, self.assets, self.frames, self.quantisation)
         object.__setattr__(self, "_hash", hash(values))
 
     def __hash__(self) -> int:
@@ -63,13 +65,24 @@ class Needs:
 def needs_of(request: RenderRequest) -> Needs:
     """What a request needs."""
     width_px, height_px = request.largest_px
-    return _needs(request.model_id, height_px, width_px, request.assets, request.frames or 1)
+    return _needs(
+        request.model_id, height_px, width_px, request.assets, request.frames or 1, request.quantised_to or ""
+    )
 
 
 @lru_cache(maxsize=4096)
-def _needs(model_id: str, height_px: int, width_px: int, assets: tuple[str, ...], frames: int) -> Needs:
+def _needs(
+    model_id: str, height_px: int, width_px: int, assets: tuple[str, ...], frames: int, quantisation: str
+) -> Needs:
     """Equal needs are one object: there are few of them and many jobs."""
-    return Needs(model_id, height_px, width_px, assets, frames)
+    return Needs(model_id, height_px, width_px, assets, frames, quantisation)
+
+
+def quantisation_refusal(needs: Needs, heartbeat: Heartbeat) -> str:
+    """Why a runner cannot compute as a request wants it; empty: it can."""
+    if not needs.quantisation:
+        return ""
+    return heartbeat.quantisations.get(needs.quantisation, "it does not say that it can")
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +292,8 @@ def _cannot(needs: Needs, models: Models, heartbeat: Heartbeat) -> str | None:
     for wanted in (needs.model_id, *needs.assets):
         if wanted not in models or wanted not in heartbeat.model_ids:
             return f"does not have model {wanted!r}"
+    if why := quantisation_refusal(needs, heartbeat):
+        return f"cannot compute in {needs.quantisation}: {why}"
     try:
         required_bytes(needs, models)
     except SizeNotSupported as error:

@@ -39,9 +39,12 @@ UpscaleMethod = Literal[
     "latent_nearest_exact",
 ]  # fmt: skip
 Dtype = Literal["float32", "bfloat16", "float16"]
-# What the weights of a denoiser may become where nothing else makes a render fit: unsigned 4-bit integers.
-QuantisedWeights = Literal["uint4"]
+# What the weights of a denoiser can become: unsigned 4-bit integers, where nothing else makes a render fit, or what its
+# products are computed in.
+QuantisedWeights = Literal["uint4", "int8", "float8"]
 QuantisedAllowed = Literal["none", "uint4"]
+# What the products of a denoiser's linear layers are computed in, weights and activations: see the parameter.
+Quantisation = Literal["none", "int8", "float8"]
 
 
 def is_one(value: object) -> bool:
@@ -110,6 +113,9 @@ class Preset(Value):
         default=None, exclude_if=is_none, description="names with commas between them; none: none; None: the runner's"
     )
     allow_quantised: QuantisedAllowed | None = Field(
+        default=None, exclude_if=is_none, description="lossy: see the parameter of requests"
+    )
+    quantisation: Quantisation | None = Field(
         default=None, exclude_if=is_none, description="lossy: see the parameter of requests"
     )
     determinism: Literal["strict", "batched"] | None = Field(

@@ -34,12 +34,14 @@ def step_work(request: RenderRequest) -> str:
 
     Of an image that is rendered over, encoding it is spread over fewer steps; a ControlNet is half a denoiser more, an
     image prompt a layer more beside each that reads the text; a reference is denoised beside the image, as large as it.
+    Eight bits are computed faster, or slower, than the rest.
     """
     mode = "" if request.mode == "text" else request.mode
     control = f"control {len(request.control)}" if request.control else ""
     shown = f"image prompts {len(request.image_prompts)}" if request.image_prompts else ""
     references = f"references {len(request.references)}" if request.references else ""
-    return ", ".join(filter(None, (mode, control, shown, references, "upscale" if request.upscale else "")))
+    upscale, quantised = "upscale" if request.upscale else "", request.quantised_to or ""
+    return ", ".join(filter(None, (mode, control, shown, references, upscale, quantised)))
 
 
 @lru_cache(maxsize=1024)

@@ -195,6 +195,24 @@ class AssetMismatch(InvalidInput):
 
 
 @dataclass(eq=False)
+class QuantisationUnavailable(InvalidInput):
+    """No live runner that has the model computes in the way that a request names."""
+
+    code = "quantisation_unavailable"
+    model_id: str
+    quantisation: str
+    #: One of them, and why it cannot.
+    runner_id: str
+    because: str
+
+    def __str__(self) -> str:
+        return (
+            f"no runner that has model {self.model_id!r} can compute in {self.quantisation}; of {self.runner_id!r}: "
+            f"{self.because}"
+        )
+
+
+@dataclass(eq=False)
 class ModelTooLarge(InvalidInput):
     """No live runner that has the model could ever hold this render. Sizes in bytes."""
 

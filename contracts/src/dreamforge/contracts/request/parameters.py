@@ -11,6 +11,7 @@ from pydantic import Field
 
 from dreamforge.contracts.models.descriptor import (
     REFERENCES_MAX,
+    Quantisation,
     QuantisedAllowed,
     SamplerName,
     Sha256,
@@ -301,6 +302,18 @@ class RequestParameters(Value):
             source="preset",
             bounds=lambda model: Bounds() if model.kind == "pipeline" else None,
             metavar="NAMES",
+        ),
+    ] = Field(default=None, exclude_if=is_none)
+    quantisation: Annotated[
+        Quantisation | None,
+        Declared(
+            "Quantisation",
+            "Lossy: the linear layers of the denoiser are computed in 8-bit integers (int8) or floats (float8), faster "
+            "on cards that can, with compiled_blocks; by torchao, on a runner that has it. Default: the preset's, or "
+            "none.",
+            group="rendering",
+            source="preset",
+            bounds=lambda model: Bounds() if model.kind == "pipeline" else None,
         ),
     ] = Field(default=None, exclude_if=is_none)
     allow_quantised: Annotated[

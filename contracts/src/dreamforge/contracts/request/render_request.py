@@ -1,6 +1,7 @@
 """What a job asks for: the request with every default resolved, and how long its owner waits."""
 
 import math
+from typing import Literal
 
 from pydantic import Field
 
@@ -34,6 +35,11 @@ class RenderRequest(RequestParameters):
         nets = (*(lora.model_id for lora in self.loras), *(use.model_id for use in self.control))
         beside = (*(use.model_id for use in self.embeddings), *(use.model_id for use in self.image_prompts))
         return tuple(dict.fromkeys((*nets, *vae, *upscaler, *beside)))
+
+    @property
+    def quantised_to(self) -> Literal["int8", "float8"] | None:
+        """What the products of its denoiser are computed in; None: in the model's precision."""
+        return None if self.quantisation == "none" else self.quantisation
 
     @property
     def uploads(self) -> tuple[str, ...]:

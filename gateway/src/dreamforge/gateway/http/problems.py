@@ -47,6 +47,7 @@ STATUS_OF: tuple[tuple[type[e.ForgeError], int, str], ...] = (
     (r.OutOfBounds, 422, "A value is out of bounds"),
     (e.SizeNotSupported, 422, "The size is not supported"),
     (r.ModelTooLarge, 422, "No runner is large enough"),
+    (r.QuantisationUnavailable, 422, "No runner computes so"),
     (e.InvalidInput, 422, "The request is not valid"),
     (e.JobNotFound, 404, "There is no such job"),
     (e.BatchNotFound, 404, "There is no such batch"),
@@ -155,6 +156,7 @@ def _places(error: e.ForgeError) -> tuple[Violation, ...]:
         r.UnknownModel: ("model_id",),
         r.NotAPipeline: ("model_id",),
         r.ModelTooLarge: ("model_id",),
+        r.QuantisationUnavailable: ("quantisation",),
         r.UnknownPreset: ("preset",),
         e.SizeNotSupported: ("width_px", "height_px"),
     }.get(type(error), ())

@@ -97,7 +97,7 @@ async def submit(
     Without a key the id is new, so there is nothing to load. With one, the append itself finds out: a repeat
     conflicts with version 0 and only then is the job read. `sees`: whose images it may name, None for all.
     `workflow`: what the body was translated from, to be recorded with the job.
-    Errors: InvalidInput of `accept`, ModelTooLarge, UnknownUpload, QueueFull, QuotaExceeded, IdempotencyConflict,
+    Errors: InvalidInput of `accept` and `require_fit`, UnknownUpload, QueueFull, QuotaExceeded, IdempotencyConflict,
     JobWasErased, DependencyAway.
     """
     with services.quotas.submission() as admission:

@@ -25,7 +25,7 @@ class Rung(StrEnum):
 
 #: Those that hold the model in another way, and so go with a task; the others are done once.
 HELD_RUNGS = frozenset(Rung) - {Rung.RELEASE, Rung.SMALLER_BATCH}
-#: The only width that there is a rung for: 8 bits are 8-bit floats already.
+#: The only width that there is a rung for: 8 bits are 8-bit floats already, or what a request computes in.
 QUANTISED_TO: QuantisedWeights = "uint4"
 #: Least memory last.
 OFFLOADS: tuple[Offload, ...] = ("none", "model", "group", "sequential")
@@ -38,7 +38,8 @@ class Held(Value):
     vae_tiling: bool = False
     #: The denoiser's weights wait as 8-bit floats, and are widened layer by layer: other pixels.
     float8_storage: bool = False
-    #: The denoiser's weights are quantised to this, in place of 8-bit floats; None: they are as in its files.
+    #: The denoiser's weights are quantised to this, because a request says so or in place of 8-bit floats; None: they
+    #: are as in its files.
     quantised: QuantisedWeights | None = Field(default=None, exclude_if=is_none)
 
     def after(self, rungs: Sequence[Rung]) -> "Held":

@@ -87,6 +87,8 @@ class Ready(Value):
     driver: str
     #: Why this device and not the one asked for; empty if it is that one.
     note: str = ""
+    #: As in its heartbeats.
+    quantisations: dict[str, str] = Field(default={})
 
 
 class Loading(Value):

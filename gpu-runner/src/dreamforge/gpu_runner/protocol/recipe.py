@@ -99,6 +99,8 @@ class TierUsed(Value):
     vae_tiling: bool
     float8_storage: bool = Field(default=False, exclude_if=is_zero)
     quantised: str | None = Field(default=None, exclude_if=is_none)
+    #: The settings of the quantiser, where a request has chosen it.
+    quantiser: str | None = Field(default=None, exclude_if=is_none)
 
 
 class Recipe(Value):
@@ -163,10 +165,11 @@ def recipe_for(
     geometry: Geometry | None = None,
     maps: Sequence[str | None] = (),
     optimisations: Sequence[str] = (),
+    quantiser: str | None = None,
 ) -> Recipe:
     """The recipe of the image that `seed` gives in `task` on `engine`, whose dtype is the one it was rendered in.
 
-    `maps` has a hash for each ControlNet whose image was preprocessed.
+    `maps` has a hash for each ControlNet whose image was preprocessed; `quantiser` says what `quantisation` came to.
     """
     return Recipe.model_validate(
         _request_fields(task, seed, maps)
@@ -177,7 +180,7 @@ def recipe_for(
             "model_digest": task.model.digest,
             "pipeline": pipeline,
             "strength": task.strength,
-            "tier": _tier(task, engine),
+            "tier": _tier(task, engine, quantiser),
             "image_rules": IMAGE_RULES if task.request.uploads else None,
             "geometry": geometry,
             "optimisations": ",".join(optimisations) or None,
@@ -189,6 +192,8 @@ def _request_fields(task: RenderTask, seed: int, maps: Sequence[str | None]) -> 
     """Every parameter of the request, with the digests of what it names by id."""
     request = task.request
     fields = request.model_dump(exclude=set(NOT_IN_RECIPES))
+    if request.quantised_to is None:
+        fields.pop("quantisation", None)  # "none" is what every image was before there was a choice
     if request.upscale is not None:
         fields["upscale"].pop("factor", None)  # how the size was asked for
         fields["upscale"].pop("tiled_px", None)  # follows from the rest
@@ -211,9 +216,11 @@ def _with_digest(task: RenderTask, use: dict[str, Any]) -> dict[str, Any]:  # An
     return use | {"digest": task.assets[use["model_id"]].digest}
 
 
-def _tier(task: RenderTask, engine: Engine) -> TierUsed | None:
+def _tier(task: RenderTask, engine: Engine, quantiser: str | None) -> TierUsed | None:
     held = task.held
     # On a CPU nothing waits elsewhere: there is one memory.
     held = held if engine.device == "cuda" else held.model_copy(update={"offload": "none"})
     # A model that is whole in memory renders as it would without tiers; that is most of them.
-    return None if held == Held() else TierUsed(name=task.tier.name if task.tier else "full", **held.model_dump())
+    if held == Held():
+        return None
+    return TierUsed(name=task.tier.name if task.tier else "full", **held.model_dump(), quantiser=quantiser)

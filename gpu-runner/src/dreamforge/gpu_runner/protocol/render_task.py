@@ -62,8 +62,9 @@ class RenderTask(Value):
     @property
     def held(self) -> Held:
         """How its model is held in memory."""
-        tier = self.tier
-        return (Held(offload=tier.offload, vae_tiling=tier.vae_tiling) if tier else Held()).after(self.rungs)
+        tier, quantised = self.tier, self.request.quantised_to
+        held = Held(offload=tier.offload, vae_tiling=tier.vae_tiling) if tier else Held()
+        return held.model_copy(update={"quantised": quantised}).after(self.rungs)
 
     @property
     def strength(self) -> float | None:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.nn import Module
 
+from dreamforge.gpu_runner.rendering.eight_bit_layers import is_quantised
 from dreamforge.gpu_runner.rendering.layer_names import layers_by_name
 from dreamforge.gpu_runner.rendering.load_report import shown
 from dreamforge.gpu_runner.rendering.tensor_origins import Tensors
@@ -78,6 +79,6 @@ def _change(name: str, layer: Any, parts: Tensors, weight: float) -> LayerChange
 def _plain_weight(layer: Any) -> torch.Tensor:  # Any: as above
     """The weight itself, whose length DoRA is relative to. Errors: RuntimeError where only parts or codes are there."""
     weight: torch.Tensor = layer.weight.detach()
-    if weight.is_meta or tuple(weight.shape) != shape_of(layer) or not weight.is_floating_point():
+    if weight.is_meta or tuple(weight.shape) != shape_of(layer) or is_quantised(layer):
         raise RuntimeError("DoRA needs plain weights, and this model is held quantised or layer by layer")
     return weight

@@ -20,6 +20,7 @@ from dreamforge.gpu_runner.protocol.memory_rungs import Rung
 from dreamforge.gpu_runner.protocol.recipe import Engine, recipe_for
 from dreamforge.gpu_runner.protocol.render_task import RenderTask, TaskImage
 from dreamforge.gpu_runner.rendering.checks import check_passes
+from dreamforge.gpu_runner.rendering.eight_bit_layers import eight_bit_settings
 from dreamforge.gpu_runner.rendering.feature_chain import FeatureChain
 from dreamforge.gpu_runner.rendering.feature_list import standard_features
 from dreamforge.gpu_runner.rendering.features.memory_placement import offload_refusals, rung_refusals
@@ -143,7 +144,9 @@ class DiffusersRenderer:
         of_request: dict[Rung, str] = {}
         if task.request.seamless:
             of_request[Rung.TILED_DECODE] = "a seamless image is decoded as a whole"
-        if task.request.loras:
+        if task.request.quantised_to:
+            of_request[Rung.QUANTISED_WEIGHTS] = f"the request computes in {task.request.quantised_to}"
+        elif task.request.loras:
             of_request[Rung.QUANTISED_WEIGHTS] = "LoRAs are not laid over weights that are quantised here"
         self._pipelines.sweep()  # what the failed run held is free for the next way
         needed_bytes = inspected(task.request.model_id, path).size.loaded_bytes(self._device.dtype.itemsize)
@@ -227,7 +230,7 @@ class DiffusersRenderer:
         """An image after its last pass."""
         finished = self._features.finish(task, result.pixels)
         tier_dtype = task.tier.dtype if task.tier else None
-        versions = self._engine.versions | (quantiser_versions() if task.held.quantised else {})
+        versions = self._engine.versions | quantiser_versions(task.held.quantised)
         dtype = finished.dtype or tier_dtype or self._engine.dtype
         engine = self._engine.model_copy(update={"dtype": dtype, "versions": versions})
         maps = map_hashes_of(task)
@@ -240,6 +243,7 @@ class DiffusersRenderer:
             geometry=geometry,
             maps=maps,
             optimisations=finished.optimisations,
+            quantiser=eight_bit_settings(way, self.device) if (way := task.request.quantised_to) else None,
         )
         pixels = _numbers(finished).numpy()
         rows = sub_filtered(pixels) if task.request.frames is None else pixels.tobytes()

@@ -14,6 +14,7 @@ from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 from dreamforge.contracts.models.optimisations import OptimisationName
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.rendering.compiled_blocks import BlockCompiler, repeated_blocks
+from dreamforge.gpu_runner.rendering.eight_bit_layers import is_quantised
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 
 #: Parts that denoise, in the names of diffusers' pipelines, and the one that decodes.
@@ -78,7 +79,7 @@ def _not_fusible(pipeline: Pipeline, task: RenderTask) -> str:
     )
     if not parts or added or not all(hasattr(part, "fuse_qkv_projections") for part in parts):
         return "its denoiser cannot"
-    return "its weights are quantised" if _is_quantised(parts) else ""
+    return "its weights are quantised" if any(is_quantised(part) for part in parts) else ""
 
 
 def _fuse(pipeline: Pipeline) -> None:
@@ -136,7 +137,7 @@ def _not_compilable(pipeline: Pipeline, task: RenderTask) -> str:
     parts = denoisers_of(pipeline)
     if not parts or not all(repeated_blocks(part) for part in parts):
         return "its denoiser has no blocks that repeat"
-    return "its weights are quantised" if _is_quantised(parts) else ""
+    return "its weights are quantised" if any(_holds_integers(part) for part in parts) else ""
 
 
 def compiling(compiler: BlockCompiler) -> Optimisation:
@@ -146,8 +147,9 @@ def compiling(compiler: BlockCompiler) -> Optimisation:
     )
 
 
-def _is_quantised(parts: list[Any]) -> bool:
-    return any(not weight.is_floating_point() for part in parts for weight in part.parameters())
+def _holds_integers(part: torch.nn.Module) -> bool:
+    """As most quantisers hold weights; what torchao has put in the place of a weight can be compiled."""
+    return any(not weight.is_floating_point() for weight in part.parameters())
 
 
 #: All but "compiled_blocks".

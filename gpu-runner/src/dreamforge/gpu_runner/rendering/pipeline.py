@@ -15,6 +15,7 @@ from loguru import logger
 from transformers import PreTrainedModel
 
 from dreamforge.gpu_runner.rendering.checkpoint import check_checkpoint
+from dreamforge.gpu_runner.rendering.eight_bit_layers import held_bytes
 from dreamforge.gpu_runner.rendering.load_report import (
     LoadReport,
     WeightsWrong,
@@ -198,4 +199,4 @@ def pipeline_bytes(pipeline: Pipeline) -> int:
     """What the parameters and buffers of a pipeline take, wherever they are."""
     modules = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
     tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return sum(held_bytes(tensor) for tensor in tensors)

@@ -2,15 +2,16 @@
 
 import importlib
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 from dreamforge.contracts.models.descriptor import QuantisedWeights
+from dreamforge.gpu_runner.rendering import eight_bit_layers
 from dreamforge.runtime.storage.quantised import how_to_install, is_installed
 
 QUANTISER = "sdnq"
 
 
-def quantise(denoiser: Any, weights: QuantisedWeights) -> None:  # Any: a class of each family
+def quantise(denoiser: Any, weights: Literal["uint4"]) -> None:  # Any: a class of each family
     """Quantise the linear layers of a denoiser where it is, which should be the host's memory, one after the other.
 
     Convolutions, embeddings and what SDNQ knows to be sensitive in this class stay as they are. Groups of weights
@@ -29,6 +30,9 @@ def quantiser_refusal(denoiser: Any) -> str | None:  # Any: as above
     return None if is_installed(QUANTISER) else f"{QUANTISER} is not installed: {how_to_install(QUANTISER)}"
 
 
-def quantiser_versions() -> dict[str, str]:
-    """What a recipe of an image says of the quantiser, whose code decides pixels."""
-    return {QUANTISER: version(QUANTISER)}
+def quantiser_versions(weights: QuantisedWeights | None) -> dict[str, str]:
+    """What a recipe of an image says of the quantiser of its model, whose code decides pixels; None: it has none."""
+    if weights is None:
+        return {}
+    package = QUANTISER if weights == "uint4" else eight_bit_layers.QUANTISER
+    return {package: version(package)}

@@ -4,7 +4,7 @@ A renderer makes one image, or one batch, at a time and knows nothing of frames,
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -148,6 +148,8 @@ class DeviceReport:
     free_bytes: int
     driver: str
     note: str
+    #: Each way to compute quantised, with why it cannot be done here; empty: it can.
+    quantisations: Mapping[str, str] = field(default_factory=dict)
 
 
 class Renderer(Protocol):

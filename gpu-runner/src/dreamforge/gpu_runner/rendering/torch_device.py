@@ -14,6 +14,7 @@ from dreamforge.gpu_runner.machine.device import cpu_name
 from dreamforge.gpu_runner.machine.libraries import MKL_MODE
 from dreamforge.gpu_runner.machine.memory import system_memory
 from dreamforge.gpu_runner.protocol.recipe import Engine
+from dreamforge.gpu_runner.rendering.eight_bit_layers import eight_bit_refusals
 from dreamforge.gpu_runner.rendering.renderer import DeviceReport
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
@@ -94,12 +95,13 @@ class TorchDevice:
         )
 
     def report(self) -> DeviceReport:
-        """Memory and driver, now."""
+        """Memory and driver, now, and what it computes in."""
+        ways = eight_bit_refusals(self.device)
         if self.kind == "cpu":
             memory = system_memory()
-            return DeviceReport(memory.total_bytes, memory.free_bytes, "", self.note)
+            return DeviceReport(memory.total_bytes, memory.free_bytes, "", self.note, ways)
         free_bytes, total_bytes = torch.cuda.mem_get_info()
-        return DeviceReport(total_bytes, free_bytes, f"CUDA {torch.version.cuda}", self.note)
+        return DeviceReport(total_bytes, free_bytes, f"CUDA {torch.version.cuda}", self.note, ways)
 
     def peak_bytes(self) -> int:
         """Peak of memory reserved on the GPU; on a CPU the process's peak (ru_maxrss is in KiB on Linux)."""

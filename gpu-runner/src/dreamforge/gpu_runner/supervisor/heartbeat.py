@@ -39,6 +39,7 @@ class RunnerActivity:
     memory: ObservedMemory
     batch_max: int
     batch_bounds: dict[str, int]
+    quantisations: dict[str, str]
 
 
 def budget_bytes(device: LocalDevice, resident: Mapping[str, int], shares: int = 1) -> int:
@@ -73,6 +74,7 @@ def heartbeat_of(
         memory=activity.memory,
         batch_max=activity.batch_max,
         batch_bounds=dict(activity.batch_bounds),
+        quantisations=activity.quantisations,
     )
 
 

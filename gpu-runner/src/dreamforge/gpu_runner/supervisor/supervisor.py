@@ -261,6 +261,7 @@ class Supervisor:
             memory=self.memory.observed,
             batch_max=self.settings.batch_max,
             batch_bounds=self.memory.batch_bounds(self.settings.batch_max),
+            quantisations=self.child.ready.quantisations if self.child.ready else {},
         )
         return heartbeat_of(self.attempts.identity, self.device, activity, clock.now())
 

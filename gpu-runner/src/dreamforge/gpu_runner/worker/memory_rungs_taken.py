@@ -133,15 +133,17 @@ def _tier(task: RenderTask) -> str:
 
 
 def _is_plain(batch: Sequence[TaskImage]) -> bool:
-    """Whether a run was of a shape as placement knows it: no copies, no assets, no second pass."""
-    task = batch[0].task
-    return task.request.geometry is None and not task.assets and needs_of(task.request).batch_shape == _shape(task)
+    """Whether a run was of a shape as placement knows it: no copies, no assets, no second pass, no other weights."""
+    request, assets = batch[0].task.request, batch[0].task.assets
+    if request.geometry is not None or request.quantised_to is not None or assets:
+        return False
+    return needs_of(request).batch_shape == _shape(batch[0].task)
 
 
 def _unfit(task: RenderTask) -> set[Rung]:
     """Rungs that other tasks of its shape may need, and that this one cannot be rendered with."""
     unfit = set(LOSSY) if _strict(task) else set()
-    if not _allows_quantised(task) or task.request.loras:
+    if not _allows_quantised(task) or task.request.loras or task.request.quantised_to:
         unfit.add(Rung.QUANTISED_WEIGHTS)
     return unfit | {Rung.TILED_DECODE} if task.request.seamless else unfit
 

@@ -103,6 +103,7 @@ def _report_ready(renderer: Renderer, outbox: Outbox) -> None:
             free_bytes=report.free_bytes,
             driver=report.driver,
             note=report.note,
+            quantisations=dict(report.quantisations),
         )
     )
 

@@ -4,7 +4,15 @@ from dataclasses import dataclass
 
 from dreamforge.contracts.errors import SizeNotSupported
 from dreamforge.contracts.fleet import Heartbeat
-from dreamforge.contracts.placement import Models, Needs, can_ever_take, required_bytes, required_on, tier_on
+from dreamforge.contracts.placement import (
+    Models,
+    Needs,
+    can_ever_take,
+    quantisation_refusal,
+    required_bytes,
+    required_on,
+    tier_on,
+)
 from dreamforge.scheduler.planning.measured_pace import SizeOfModel
 
 
@@ -38,7 +46,7 @@ class ShapeNeeds:
 
         As `placement.judge` finds it, which a property test compares.
         """
-        if not self.tiers_bytes or not self.model_ids <= model_ids:
+        if not self.tiers_bytes or not self.model_ids <= model_ids or quantisation_refusal(self.shape, heartbeat):
             return None
         if self.size.name in heartbeat.memory.peaks:
             return self._observed_bytes(heartbeat, models)

@@ -20,7 +20,16 @@ _IGNORED = (
 #: Parameters that stand in a recipe as they do in a request.
 PLAIN = (
     *("width_px", "height_px", "steps", "guidance_scale", "guidance_schedule", "seed", "clip_skip", "prompt_syntax"),
-    *("frames", "frames_per_second", "seamless", "step_cache", "output_format", "output_quality", "resize_mode"),
+    *(
+        "frames",
+        "frames_per_second",
+        "seamless",
+        "step_cache",
+        "quantisation",
+        "output_format",
+        "output_quality",
+        "resize_mode",
+    ),
     *("init_image", "mask_image", "mask_selects", "mask_blur_px", "mask_fill", "strength", "references"),
 )
 _OF_SECOND_PASS = (

@@ -7,13 +7,16 @@ from typing import Any
 
 import torch
 
+from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.readable_sizes import readable_size
 from dreamforge.gpu_runner.protocol.memory_rungs import Rung
+from dreamforge.gpu_runner.rendering.eight_bit_layers import compute_in_eight_bits
 from dreamforge.gpu_runner.rendering.hooks import RenderedPixels, RenderFeature, RunPass
+from dreamforge.gpu_runner.rendering.optimisations import denoisers_of
 from dreamforge.gpu_runner.rendering.passes import PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
 from dreamforge.gpu_runner.rendering.quantiser import quantise, quantiser_refusal
-from dreamforge.gpu_runner.rendering.renderer import ModelPlacement
+from dreamforge.gpu_runner.rendering.renderer import ModelPlacement, RenderFailed
 from dreamforge.gpu_runner.rendering.torch_device import TorchDevice
 
 
@@ -28,7 +31,7 @@ class MemoryPlacement(RenderFeature):
         whole: Any = pipeline  # Any: what only some pipelines can do is in no type
         vae = whole.components.get("vae")
         if placement.quantised is not None:
-            quantise(denoiser_of(pipeline), placement.quantised)
+            self._quantise(pipeline, placement)
         elif placement.float8_storage:  # before it is moved: the wide weights may not fit
             denoiser = denoiser_of(pipeline)
             denoiser.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=denoiser.dtype)
@@ -44,6 +47,17 @@ class MemoryPlacement(RenderFeature):
             whole.enable_sequential_cpu_offload(device=self._device)
         else:
             pipeline.to(self._device)
+
+    def _quantise(self, pipeline: Pipeline, placement: ModelPlacement) -> None:
+        way = placement.quantised
+        if way == "uint4":
+            quantise(denoiser_of(pipeline), way)
+        elif placement.offload == "sequential":
+            why = f"layers that come to the device one by one are not computed in {way}"
+            raise RenderFailed(FailureReason.OUT_OF_MEMORY, why)
+        elif way is not None:
+            for denoiser in denoisers_of(pipeline):
+                compute_in_eight_bits(denoiser, way, self._device, stays=placement.offload == "none")
 
     def run(self, context: PassContext, pipeline: Pipeline, proceed: RunPass) -> RenderedPixels:
         """Have the hooks belong to the pipeline that runs, and to the one in memory afterwards."""

@@ -1,0 +1,145 @@
+"""A request that computes in eight bits: nearly the same image, told by its recipe, and refused where nothing does it.
+
+torchao is an extra: `uv sync --inexact --package dreamforge-gpu-runner --extra torchao`.
+"""
+
+import math
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runner_testkit.tasks import LocalLora, changed, render_task
+
+from dreamforge.contracts.events import FailureReason
+from dreamforge.contracts.request.values import LoraUse
+from dreamforge.gpu_runner.protocol.memory_rungs import Rung
+from dreamforge.gpu_runner.protocol.render_task import ModelFiles, RenderTask
+from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderedImage, RenderFailed
+from dreamforge.runtime.storage.quantised import is_installed
+
+pytestmark = [pytest.mark.torch, pytest.mark.timeout(240)]
+#: Our bound for a tiny model of random weights, whose image is noise; 0.4 % of an activation is a step of 8 bits.
+PSNR_DB_MIN = 30.0
+
+
+@pytest.fixture(scope="module")
+def renderer() -> Any:  # Any: its module imports torch
+    from functools import partial
+
+    from dreamforge.gpu_runner.rendering.compiled_blocks import BlockCompiler
+    from dreamforge.gpu_runner.rendering.diffusers_renderer import DiffusersRenderer
+    from dreamforge.gpu_runner.rendering.feature_list import standard_features
+
+    # torch takes the code of blocks apart, and then calls its own operators instead of compiling them.
+    features = partial(standard_features, compiler=BlockCompiler(backend="eager"))
+    return DiffusersRenderer(device="cpu", dtype="auto", threads=1, features=features)
+
+
+def task_of(cache: Path, family: str, **values: Any) -> RenderTask:  # Any: whatever a field takes
+    from runner_testkit.families import ensure_family
+
+    folder = str(ensure_family(cache, family))
+    return render_task(model_id=family, model_path=folder, steps=2, determinism="strict", **values)
+
+
+def rendered(renderer: Any, task: RenderTask) -> RenderedImage:
+    key = ModelKey.of_task(task)
+    if not renderer.is_resident(key):
+        renderer.load(key)
+    image: RenderedImage = renderer.render(task, task.request.seed, lambda step, of, preview: None)
+    return image
+
+
+def psnr_db(one: RenderedImage, other: RenderedImage) -> float:
+    """Peak signal-to-noise ratio of two images; infinite where they are equal."""
+    first, second = pixels_of(one), pixels_of(other)
+    error = sum((a - b) ** 2 for a, b in zip(first, second, strict=True)) / len(first)
+    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
+
+
+def pixels_of(image: RenderedImage) -> list[int]:
+    """Rows without their filter: each byte of a row is the difference to the pixel before it."""
+    width_bytes, found = 1 + 3 * 64, []
+    for start in range(0, len(image.scanlines), width_bytes):
+        row, before = image.scanlines[start + 1 : start + width_bytes], [0, 0, 0]
+        for place, value in enumerate(row):
+            before[place % 3] = (before[place % 3] + value) % 256
+            found.append(before[place % 3])
+    return found
+
+
+@pytest.mark.parametrize("family", ["flux", "sdxl", "sd3"])
+def test_an_image_in_int8_is_like_the_exact_one_and_its_recipe_says_so(renderer: Any, cache: Path, family: str) -> None:
+    pytest.importorskip("torchao")
+    exact = task_of(cache, family)
+    quantised = changed(exact, quantisation="int8")
+    sizes = [renderer.load(ModelKey.of_task(task))[0] for task in (exact, quantised)]
+    assert sizes[1] < sizes[0]
+    first, second = rendered(renderer, quantised), rendered(renderer, quantised)
+    assert first.scanlines == second.scanlines
+    before, tier = rendered(renderer, exact), first.recipe.tier
+    assert before.scanlines == rendered(renderer, changed(exact, quantisation="none")).scanlines
+    assert PSNR_DB_MIN < psnr_db(first, before) < math.inf
+    assert tier is not None
+    assert tier.quantised == first.recipe.model_dump()["quantisation"] == "int8"
+    assert tier.quantiser is not None
+    assert tier.quantiser.startswith("torchao: int8, a scale a row")
+    assert first.recipe.versions["torchao"] == version("torchao")
+    assert "quantis" not in before.recipe.model_dump_json()
+    assert "computes in int8" in renderer.rung_refusals(quantised)[Rung.QUANTISED_WEIGHTS]
+
+
+def test_quantised_blocks_are_compiled(renderer: Any, cache: Path) -> None:
+    pytest.importorskip("torchao")
+    quantised = task_of(cache, "flux", quantisation="int8")
+    plain, both = (rendered(renderer, changed(quantised, optimisations=names)) for names in (None, "compiled_blocks"))
+    assert (both.recipe.optimisations, plain.recipe.optimisations) == ("compiled_blocks", None)
+    assert psnr_db(plain, both) > PSNR_DB_MIN
+    fused = changed(quantised, optimisations="fused_projections")
+    assert "its weights are quantised" in renderer.warnings(fused)[0].message
+
+
+def test_a_lora_is_seen_beside_quantised_weights_and_leaves_them_as_they_were(renderer: Any, cache: Path) -> None:
+    pytest.importorskip("torchao")
+    from runner_testkit.assets import ensure_lora
+
+    lora = LocalLora(LoraUse(model_id="lora"), ModelFiles(path=str(ensure_lora(cache, "flux")), digest="1" * 64))
+    plain, with_lora = (task_of(cache, "flux", quantisation="int8", loras=loras) for loras in ((), (lora,)))
+    before, shown, after = (rendered(renderer, task) for task in (plain, with_lora, plain))
+    assert before.scanlines == after.scanlines != shown.scanlines
+    exact = rendered(renderer, changed(with_lora, quantisation="none"))
+    assert psnr_db(shown, exact) > PSNR_DB_MIN
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("way", ["int8", "float8"])
+def test_a_card_computes_in_the_ways_that_it_says(cache: Path, torch_gpu: None, way: str) -> None:
+    from dreamforge.gpu_runner.rendering.diffusers_renderer import DiffusersRenderer
+
+    card = DiffusersRenderer(device="cuda", dtype="bfloat16", threads=1)
+    if why := card.device_report().quantisations[way]:
+        pytest.skip(why)
+    exact = task_of(cache, "flux")
+    assert psnr_db(rendered(card, exact), rendered(card, changed(exact, quantisation=way))) > PSNR_DB_MIN
+
+
+def test_a_processor_has_no_float8_and_says_what_is_needed(renderer: Any, cache: Path) -> None:
+    pytest.importorskip("torchao")
+    ways = renderer.device_report().quantisations
+    assert (ways["int8"], "8.9 is needed" in ways["float8"]) == ("", True)
+    with pytest.raises(RenderFailed, match="cannot compute in float8: a GPU") as raised:
+        renderer.load(ModelKey.of_task(task_of(cache, "flux", quantisation="float8")))
+    assert raised.value.reason is FailureReason.MODEL_MISSING
+
+
+def test_a_quantiser_that_is_not_installed_is_told_before_and_when_a_model_is_loaded(
+    renderer: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dreamforge.gpu_runner.rendering import eight_bit_layers
+
+    monkeypatch.setattr(eight_bit_layers, "is_installed", lambda method: is_installed(method, lambda module: None))
+    said = 'torchao is not installed: install "dreamforge-gpu-runner[torchao]" where the runner is'
+    assert renderer.device_report().quantisations == {"int8": said, "float8": said}
+    with pytest.raises(RenderFailed, match="torchao is not installed"):
+        renderer.load(ModelKey.of_task(task_of(cache, "flux", quantisation="int8")))
