@@ -47,6 +47,12 @@ def ensure_lora(cache_folder: Path, family: str) -> Path:
     return _ensured(cache_folder, f"tiny-lora-{family}-v1", lambda folder: _save_lora(folder, family))
 
 
+def ensure_other_lora(cache_folder: Path, family: str, rank: int, layers: tuple[str, ...] = ("to_q", "to_v")) -> Path:
+    """The same of another rank, in layers whose names end so."""
+    name = f"tiny-lora-{family}-{rank}-{'-'.join(layers)}-v1"
+    return _ensured(cache_folder, name, lambda folder: _save_lora(folder, family, rank=rank, names=layers))
+
+
 def ensure_whole_lora(cache_folder: Path, family: str) -> Path:
     """The same with layers in the first text encoder too."""
     return _ensured(cache_folder, f"tiny-whole-lora-{family}-v1", lambda folder: _save_lora(folder, family, text=True))
@@ -197,19 +203,23 @@ def _save_upscaler(folder: Path, scale: int) -> None:
         save_file(network_of(layout).state_dict(), folder / f"x{scale}.safetensors")
 
 
-def _save_lora(folder: Path, family: str, *, text: bool = False) -> None:
+def _save_lora(
+    folder: Path, family: str, *, text: bool = False, rank: int = RANK, names: tuple[str, ...] = LORA_LAYERS
+) -> None:
     pipeline: Any = build_family(family)  # Any: U-Net or transformer, by family
     name = "unet" if "unet" in pipeline.components else "transformer"
-    layers = {f"{name}_lora_layers": _lora_layers(pipeline.components[name], LORA_LAYERS)}
+    layers = {f"{name}_lora_layers": _lora_layers(pipeline.components[name], names, rank)}
     if text:
         layers["text_encoder_lora_layers"] = _lora_layers(pipeline.text_encoder, TEXT_LAYERS)
     type(pipeline).save_lora_weights(str(folder), **layers, safe_serialization=True)
 
 
-def _lora_layers(model: Any, names: tuple[str, ...]) -> Any:  # Any: diffusers' and transformers' classes and tensors
+def _lora_layers(
+    model: Any, names: tuple[str, ...], rank: int = RANK
+) -> Any:  # Any: diffusers' and transformers' classes and tensors
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(LORA_SEED)
-        model.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(names)))
+        model.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(names)))
         _disturb(parameter for name, parameter in model.named_parameters() if "lora_" in name)
     utils: Any = diffusers.utils  # Any: it has no types
     return utils.convert_state_dict_to_diffusers(get_peft_model_state_dict(model))

@@ -3,13 +3,16 @@
 A run is made with compiled blocks as a whole, or without: where it meets shapes that are not compiled, it begins again
 without, and they are compiled after it, by a thread beside the renders, with zeros for inputs. torch keeps what it made
 with the code of a block, so all blocks of one class share it, and on disk, so that the next process need not compile.
+What is compiled for one LoRA serves every other one of the same layers (see `block_copies`).
 """
 
 import threading
 from collections.abc import Callable, Hashable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
+from types import MethodType
 from typing import Any, TypeVar
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
@@ -17,14 +20,15 @@ import torch
 from loguru import logger
 from torch.utils import _pytree
 
+from dreamforge.gpu_runner.rendering.block_copies import copy_of, has_loras, padded, weights_of
 from dreamforge.gpu_runner.rendering.renderer import first_line
 
 Result = TypeVar("Result")
 Module = torch.nn.Module
 #: Of torch.compile: a name, or a function of a graph and inputs like its own. Any: they have no common type.
 Backend = str | Callable[..., Any]
-#: A block, and the inputs that it was called with, without their numbers. Any: a tree of the block's own inputs.
-Met = tuple["ReferenceType[Module]", Any]
+#: A copy of a block, and the inputs that it was called with, without their numbers. Any: a tree of the block's inputs.
+Met = tuple[Module, Any]
 #: Shapes of one model that are compiled: our choice, for the sizes and batches that people use. torch compiles one
 #: piece of code for as many only if it is told so; its own limit is 8.
 SIGNATURES_MAX = 64
@@ -44,13 +48,15 @@ class CompiledBlocks:
     failure: str = ""
     #: What can be called compiled. Replaced as a whole, so that it may be read beside the thread that compiles.
     ready: frozenset[Hashable] = frozenset()
-    #: What was handed to the thread that compiles.
-    asked: set[Hashable] = field(default_factory=set)
+    #: What was handed to the thread that compiles, until it is compiled; None: it is, or has failed.
+    asked: dict[Hashable, Met | None] = field(default_factory=dict)
     # Of the run that goes on: what it may call compiled (None: nothing), what it has called, what it has met.
     _using: frozenset[Hashable] | None = None
     _variant: Hashable = None
     _at_once: bool = False
     _calls: int = 0
+    #: Whether what is computed without has to be computed with other layers than what is compiled.
+    _begins_again: bool = False
     _met: dict[Hashable, Met] = field(default_factory=dict)
     _compiled: dict[Module, Callable[..., Any]] = field(default_factory=dict)
 
@@ -71,22 +77,36 @@ class CompiledBlocks:
         """
         self._variant, self._at_once, self._met = variant, at_once, {}
         self._using, self._calls = self.ready, 0
+        self._begins_again = has_loras(self.blocks)
         try:
-            return proceed(), self._calls > 0
+            with padded(self.blocks) if self._begins_again else nullcontext():
+                return proceed(), self._calls > 0
         except _NotCompiled:
             self._using = None
             return proceed(), False
         finally:
             self._using, self._at_once = None, False
 
-    def to_ask(self) -> dict[Hashable, Met]:
+    def to_ask(self) -> tuple[Hashable, ...]:
         """What the last run has met that is not compiled and was not asked for yet. It counts as asked for now."""
-        new = [signature for signature in self._met if signature not in self.asked | self.ready]
+        new = [signature for signature in self._met if signature not in {*self.asked, *self.ready}]
         new = [] if self.failure else new[: max(0, SIGNATURES_MAX - len(self.asked))]
-        self.asked.update(new)
-        return {signature: self._met[signature] for signature in new}
+        self.asked |= {signature: self._met[signature] for signature in new}
+        self._met = {}
+        return tuple(new)
 
-    def compile(self, signature: Hashable, block: Module, shapes: Any) -> None:  # Any: see `Met`
+    def compile_asked(self, signature: Hashable) -> None:
+        """Compile what was asked for. Errors: as `compile`, and then it may be asked for again."""
+        met, self.asked[signature] = self.asked[signature], None
+        if met is None or signature in self.ready:
+            return
+        try:
+            self.compile(signature, *met)
+        except (torch.OutOfMemoryError, torch.AcceleratorError):
+            del self.asked[signature]
+            raise
+
+    def compile(self, signature: Hashable, copy: Module, shapes: Any) -> None:  # Any: see `Met`
         """Compile for one signature, or keep why it cannot be done. Errors: out of memory, or the device is lost."""
         if self.failure:
             return
@@ -94,9 +114,8 @@ class CompiledBlocks:
             torch._dynamo.config.recompile_limit = SIGNATURES_MAX
             arguments, named = _zeros(shapes)
             with torch.no_grad():
-                self._to_compile(block)(*arguments, **named)
+                self._to_compile(MethodType(type(copy).forward, copy))(*arguments, **named)
         except (torch.OutOfMemoryError, torch.AcceleratorError):
-            self.asked.discard(signature)
             raise
         except Exception as error:  # whatever a compiler says: images are rendered without it
             # torch wraps what a compiler raises into words about its own internals.
@@ -113,27 +132,26 @@ class CompiledBlocks:
             return self.blocks[block](*arguments, **named)
         self._calls += 1
         if block not in self._compiled:
-            self._compiled[block] = self._to_compile(block)
+            self._compiled[block] = self._to_compile(self.blocks[block])
         return self._compiled[block](*arguments, **named)
 
     def _meet(self, signature: Hashable, block: Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         """Shapes that are not compiled: they are now, or this run goes on, or begins again, without."""
-        if signature not in self._met:
-            self._met[signature] = (ref(block), _shapes(arguments, named))
+        known = signature in self.ready or (self._using is None and signature in self.asked)
+        if not known and signature not in self._met:
+            self._met[signature] = (copy_of(block), _shapes(arguments, named))
         if self._using is None:
             return
         if self._at_once:
-            self.compile(signature, block, self._met[signature][1])
+            self.compile(signature, *self._met[signature])
             self._using = self.ready
         if signature not in self._using:
-            if self._calls:
+            if self._calls or self._begins_again:
                 raise _NotCompiled
             self._using = None
 
-    def _to_compile(self, block: Module) -> Callable[..., Any]:  # Any: see `blocks`
-        made: Callable[..., Any] = torch.compile(
-            self.blocks[block], fullgraph=True, dynamic=False, backend=self.backend
-        )
+    def _to_compile(self, forward: Callable[..., Any]) -> Callable[..., Any]:  # Any: see `blocks`
+        made: Callable[..., Any] = torch.compile(forward, fullgraph=True, dynamic=False, backend=self.backend)
         return made
 
 
@@ -162,6 +180,12 @@ class BlockCompiler:
         if (blocks := self._of.get(pipeline)) is not None:
             blocks.take_off()
 
+    def hindrance(self, pipeline: Any) -> str:  # Any: as above
+        """Why what lies on this pipeline's blocks now is not compiled; empty: it is."""
+        blocks = self._of[pipeline].blocks
+        hooked = any(part._forward_hooks for block in blocks for part in block.modules())
+        return "a LoHa, LoKr or DoRA is computed beside the layers" if hooked else ""
+
     def failure(self, pipeline: Any) -> str:  # Any: as above
         """Why this pipeline's blocks cannot be compiled; empty: nothing failed."""
         return blocks.failure if (blocks := self._of.get(pipeline)) is not None else ""
@@ -174,8 +198,8 @@ class BlockCompiler:
         try:
             return blocks.run(variant, proceed, at_once=at_once)
         finally:
-            for signature, met in blocks.to_ask().items():
-                self._put(partial(_compile, ref(blocks), signature, *met))
+            for signature in blocks.to_ask():
+                self._put(partial(_compile, ref(blocks), signature))
 
     def wait(self) -> None:
         """Until all that was met so far is compiled, or has failed."""
@@ -200,15 +224,12 @@ def repeated_blocks(part: Module) -> list[Module]:
     return [module for module in part.modules() if type(module).__name__ in names]
 
 
-def _compile(
-    of: "ReferenceType[CompiledBlocks]", signature: Hashable, block: "ReferenceType[Module]", shapes: Any
-) -> None:
-    """Compile if the model is still in memory. Any: see `Met`."""
-    blocks, module = of(), block()
-    if blocks is None or module is None:
+def _compile(of: "ReferenceType[CompiledBlocks]", signature: Hashable) -> None:
+    """Compile if the model is still in memory."""
+    if (blocks := of()) is None:
         return
     try:
-        blocks.compile(signature, module, shapes)
+        blocks.compile_asked(signature)
     except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
         logger.warning("blocks are not compiled now: {}", first_line(error))
 
@@ -216,8 +237,7 @@ def _compile(
 def _signature(block: Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> Hashable:  # Any: of each block
     """What torch compiles a block anew for: shapes, layouts and types of its weights and inputs, and other values."""
     leaves, tree = _pytree.tree_flatten((arguments, named))
-    weights = tuple((weight.shape, weight.dtype) for weight in block.parameters())
-    return type(block), weights, str(tree), tuple(_of_leaf(leaf) for leaf in leaves)
+    return type(block), weights_of(block), str(tree), tuple(_of_leaf(leaf) for leaf in leaves)
 
 
 def _of_leaf(leaf: Any) -> Hashable:  # Any: an input, or a part of one

@@ -130,8 +130,8 @@ def _not_compilable(pipeline: Pipeline, task: RenderTask) -> str:
         return APART
     if task.held.offload != "none":
         return "parts of the model wait in the host's memory"
-    if task.request.loras or task.request.image_prompts:
-        return "LoRAs and image prompts change the blocks"
+    if task.request.image_prompts:
+        return "image prompts change the blocks"
     if task.request.upscale is not None:
         return "a second pass has blocks of other shapes"
     parts = denoisers_of(pipeline)

@@ -8,7 +8,7 @@ import torch
 from loguru import logger
 
 from dreamforge.contracts.events import WarningCode
-from dreamforge.contracts.models.optimisations import OPTIMISATIONS, named_optimisations
+from dreamforge.contracts.models.optimisations import NONE, OPTIMISATIONS, named_optimisations
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.rendering.compiled_blocks import BlockCompiler
 from dreamforge.gpu_runner.rendering.hooks import RenderedPixels, RenderFeature, RunPass
@@ -80,6 +80,14 @@ class Optimisations(RenderFeature):
         others = tuple(name for name in self._laid[base].names if name != COMPILED)
         if others == self._laid[base].names:
             return replace(proceed(), optimisations=others)
+        if why := self._compiler.hindrance(base):
+            told = (
+                (_left_out(COMPILED, why),)
+                if COMPILED in named_optimisations(task.request.optimisations or NONE)
+                else ()
+            )
+            result = proceed()
+            return replace(result, optimisations=others, warnings=(*result.warnings, *told))
         result, compiled = self._compiler.run(base, others, proceed, at_once=_is_exact(task))
         if why := self._compiler.failure(base):
             self._failed(base, COMPILED, why)
