@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from dreamforge.contracts.request.guidance_schedule import GuidanceSchedule
-from dreamforge.contracts.request.values import Upscale
+from dreamforge.contracts.request.values import Geometry, Upscale
+from dreamforge.gpu_runner.protocol.messages import FromChild
+from dreamforge.gpu_runner.protocol.messages import Image as ChildImage
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.worker.task_runner import TaskRunner
 
 from .test_flow_families import an_image, of_area
 from .test_image_prompts import shown
@@ -54,6 +57,25 @@ def test_images_of_the_same_references_go_together(
     made = tasks(cache, family, PROMPTS, references=references)
     assert_each_is_its_own(renderer, made)
     assert together(renderer, tasks(cache, family, PROMPTS))[0].scanlines != together(renderer, made)[0].scanlines
+
+
+@pytest.mark.parametrize(("family", "references"), [("flux-kontext", True), ("z-image", False)])
+def test_an_image_of_a_job_is_rendered_again_in_its_geometry(
+    renderer: Any, cache: Path, family: str, references: bool
+) -> None:
+    values: dict[str, Any] = {"references": (an_image(cache, RED),) if references else (), "together_max": 2}
+
+    def images(**changes: Any) -> list[ChildImage]:
+        heard: list[FromChild] = []
+        TaskRunner(renderer, send=heard.append, clock=lambda: 0.0).render(
+            tasks(cache, family, PROMPTS[:1], **values | changes), lambda _: False
+        )
+        return [each for each in heard if isinstance(each, ChildImage)]
+
+    before = images(images=2)
+    assert [each.recipe.geometry for each in before] == [Geometry(size=2, place=place) for place in range(2)]
+    again = images(seed=before[1].recipe.seed, geometry=before[1].recipe.geometry)
+    assert [each.body for each in again] == [before[1].body]
 
 
 @pytest.fixture
