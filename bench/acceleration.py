@@ -29,6 +29,10 @@ PROMPT = "a large red circle on a blue background"
 SEED = 7
 #: Thresholds of the step cache: diffusers' own default, and one that is faster.
 THRESHOLDS = (0.05, 0.12)
+#: Of two LoRAs that are swapped, and how large the random numbers in them are.
+LORA_RANKS, LORA_NOISE = (16, 8), 0.02
+#: Measured against stock diffusers with the same LoRA; its first run is the one after the swap.
+SWAPPED = "compiled, LoRA swapped"
 
 Apply = Callable[[Any], None]  # Any: diffusers' pipelines have no types
 
@@ -132,8 +136,8 @@ def options_for(vae: Path | None = None) -> Mapping[str, Apply]:
     }
 
 
-def measure(options: argparse.Namespace, apply: Apply | None) -> Measured:
-    """A fresh pipeline with one option. Errors: whatever the option raises."""
+def opened(options: argparse.Namespace) -> Any:  # Any: see `Apply`
+    """A fresh pipeline on the device."""
     import diffusers
     import torch
 
@@ -145,21 +149,78 @@ def measure(options: argparse.Namespace, apply: Apply | None) -> Measured:
     pipeline = read(options.model, dtype=dtype, local_files_only=True)
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def run(options: argparse.Namespace, pipeline: Any) -> tuple[float, Any]:  # Any: see `Apply`
+    """Seconds of one run, and its image."""
+    import torch
+
+    size = {"width": options.side, "height": options.side} if options.side else {}
+    began = clock()
+    with torch.no_grad():
+        generator = torch.Generator("cpu").manual_seed(SEED)
+        made = pipeline(PROMPT, num_inference_steps=options.steps, generator=generator, output_type="pt", **size)
+    images = made.images if hasattr(made, "images") else made.frames[0]
+    return clock() - began, images[0].float().cpu()
+
+
+def measured(options: argparse.Namespace, one_run: Callable[[], tuple[float, Any]]) -> Measured:
+    """The first run and those that count."""
+    first_seconds, _ = one_run()
+    runs = [one_run() for _ in range(options.rounds)]
+    return Measured(first_seconds, median(seconds for seconds, _ in runs), runs[-1][1])
+
+
+def measure(options: argparse.Namespace, apply: Apply | None) -> Measured:
+    """A fresh pipeline with one option. Errors: whatever the option raises."""
+    pipeline = opened(options)
     if apply is not None:
         apply(pipeline)
-    size = {"width": options.side, "height": options.side} if options.side else {}
+    return measured(options, partial(run, options, pipeline))
 
-    def run() -> tuple[float, Any]:
-        began = clock()
-        with torch.no_grad():
-            generator = torch.Generator("cpu").manual_seed(SEED)
-            made = pipeline(PROMPT, num_inference_steps=options.steps, generator=generator, output_type="pt", **size)
-        images = made.images if hasattr(made, "images") else made.frames[0]
-        return clock() - began, images[0].float().cpu()
 
-    first_seconds, _ = run()
-    runs = [run() for _ in range(options.rounds)]
-    return Measured(first_seconds, median(seconds for seconds, _ in runs), runs[-1][1])
+def lay_lora(pipeline: Any, rank: int) -> None:  # Any: see `Apply`
+    """Random numbers of this rank in the place of the LoRA that is there, in attention's projections."""
+    import torch
+    from peft import LoraConfig
+
+    network = network_of(pipeline)
+    if getattr(network, "peft_config", None):
+        network.unload_lora()
+    network.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=["to_q", "to_k", "to_v"]))
+    numbers = torch.Generator("cpu").manual_seed(rank)
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if ".lora_" in name:
+                weight.copy_(torch.randn(weight.shape, generator=numbers) * LORA_NOISE)
+
+
+def with_lora(options: argparse.Namespace) -> Measured:
+    """Stock diffusers with the second LoRA."""
+    pipeline = opened(options)
+    lay_lora(pipeline, LORA_RANKS[1])
+    return measured(options, partial(run, options, pipeline))
+
+
+def swapped_lora(options: argparse.Namespace) -> Measured:
+    """Blocks that were compiled with the first LoRA, as a runner does it, and rendered with the second."""
+    from dreamforge.gpu_runner.rendering.compiled_blocks import BlockCompiler
+    from dreamforge.gpu_runner.rendering.optimisations import denoisers_of
+
+    pipeline, compiler = opened(options), BlockCompiler()
+    compiler.put_on(pipeline, denoisers_of(pipeline))
+
+    def one_run() -> tuple[float, Any]:  # Any: see `run`
+        result, is_compiled = compiler.run(pipeline, (), partial(run, options, pipeline), at_once=True)
+        if not is_compiled:
+            raise ValueError(compiler.failure(pipeline) or "its denoiser has no blocks that repeat")
+        return result
+
+    lay_lora(pipeline, LORA_RANKS[0])
+    one_run()
+    lay_lora(pipeline, LORA_RANKS[1])
+    return measured(options, one_run)
 
 
 def psnr_db(image: Any, exact: Any) -> float:
@@ -182,12 +243,17 @@ def table(options: argparse.Namespace, ways: Mapping[str, Apply]) -> Iterator[st
     measure(options, None)  # what the libraries do once
     yield f"{'':26} {'stock':>10} {'with it':>10} {'share':>8} {'first run':>11}   image against stock"
     for name, apply in ways.items():
-        try:
-            stock = measure(options, None)
-            yield row(name, measure(options, apply), stock)
-        except Exception as error:  # whatever a library says: the others are measured all the same
-            said = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
-            yield f"{name:26} does not apply: {said[:90]}"
+        yield measured_row(name, partial(measure, options, None), partial(measure, options, apply))
+
+
+def measured_row(name: str, stock: Callable[[], Measured], way: Callable[[], Measured]) -> str:
+    """One row, or why there is none: the others are measured all the same."""
+    try:
+        plain = stock()
+        return row(name, way(), plain)
+    except Exception as error:  # whatever a library says
+        said = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
+        return f"{name:26} does not apply: {said[:90]}"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -208,6 +274,7 @@ def main() -> None:
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # before torch, as in the runner
     for line in table(options, options_for(options.vae)):
         print(line, flush=True)
+    print(measured_row(SWAPPED, partial(with_lora, options), partial(swapped_lora, options)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """`bench.acceleration` measures each way on a fresh pipeline, and compares its image with the stock one."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,20 @@ def test_likeness_is_in_decibels_and_equal_images_are_infinitely_alike() -> None
     white = torch.ones(2, 2, 3)
     assert psnr_db(white, white) == float("inf")
     assert psnr_db(white, white - 0.1) == pytest.approx(20.0, abs=1e-4)
+
+
+def test_a_swapped_lora_is_compared_with_the_same_one_on_stock_diffusers(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch takes the code of blocks apart, and calls its own operators instead of compiling them."""
+    from bench.acceleration import SWAPPED, measured_row, parser, swapped_lora, with_lora
+    from runner_testkit.families import ensure_family
+
+    from dreamforge.gpu_runner.rendering import compiled_blocks
+
+    eager = partial(compiled_blocks.BlockCompiler, "eager")
+    monkeypatch.setattr(compiled_blocks, "BlockCompiler", eager)
+    options = parser().parse_args(["--model", str(ensure_family(cache, "flux")), "--rounds", "1", "--steps", "2"])
+    options.side = 32
+    found = measured_row(SWAPPED, partial(with_lora, options), partial(swapped_lora, options))
+    assert found.endswith((" dB", "equal")), found
