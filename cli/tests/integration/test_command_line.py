@@ -12,6 +12,11 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from typer.testing import CliRunner
+
+from dreamforge.cli.main import app
+from dreamforge.contracts.errors import DependencyAway
+from dreamforge.runtime.embedded.ports import free_port
 
 PROMPT = r"a cat \(style\), [/b] :fox_face: " + "\x1b[2J\N{FOX FACE}"
 SHOWN = r"a cat \(style\), [/b] :fox_face: \x1b[2J"
@@ -141,6 +146,41 @@ def test_an_argument_that_is_no_text_is_one_line(gateway: RecordedGateway, tmp_p
     assert done.returncode == 2
     assert b"is not UTF-8 text" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_without_a_stack_it_is_said_how_to_start_one_and_nothing_is_waited_for(tmp_path: Path) -> None:
+    done = run(tmp_path, "keys", "list", FORGE_NATS_URL=f"nats://secret@127.0.0.1:{free_port()}")
+    said = done.stderr.decode()
+    assert done.returncode == 3
+    assert "nothing listens at 127.0.0.1:" in said
+    assert "start the stack with `dreamforge up`" in said
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(["audit"], ["events", "replay"], ["events", "tail"], ["streams", "create"], ["keys", "revoke", "k"]),
+        *(["models", "remove", "tiny"], ["projection", "status"], ["projection", "verify"]),
+    ],
+    ids=" ".join,
+)
+def test_no_command_waits_for_servers_that_refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FORGE_NATS_URL", f"nats://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("FORGE_DATABASE_URL", f"postgresql://127.0.0.1:{free_port()}/forge")
+    failed = CliRunner().invoke(app, command).exception
+    assert isinstance(failed, DependencyAway)
+    assert "nothing listens" in failed.reason or "Connection refused" in failed.reason
+
+
+def test_a_folder_without_an_installation_is_not_backed_up(tmp_path: Path) -> None:
+    done = run(tmp_path, "backup", "copy")
+    assert done.returncode == 2
+    assert "there is no installation in this folder" in done.stderr.decode()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_wrong_setting_is_one_line(tmp_path: Path) -> None:

@@ -114,3 +114,21 @@ async def test_an_error_of_one_receiver_ends_nothing_but_its_message(nats_url: s
     await bus.nc.flush()
     assert taken == [b"good"]
     await bus.close()
+
+
+async def test_who_does_not_wait_is_told_that_nothing_listens_once_every_server_has_refused() -> None:
+    nobody = ",".join(f"nats://{host}:{free_port()}" for host in ("127.0.0.1", "localhost"))
+    async with asyncio.timeout(30):
+        with pytest.raises(OSError, match=r"\[Errno \d+\]") as refused:
+            await bus_module.connect(nobody, "test", wait=False)
+    assert bus_module.is_refused(refused.value)
+
+
+async def test_who_does_not_wait_is_connected_by_any_server_and_keeps_the_connection(nats_server: NatsServer) -> None:
+    lost: list[str] = []
+    bus = await bus_module.connect(f"nats://127.0.0.1:{free_port()},{nats_server.url}", "test", wait=False)
+    bus.on_reconnect.add(lambda: lost.append("and connected again"))
+    await nats_server.restart()
+    await eventually(lambda: lost, 30)
+    await bus.check()
+    await bus.close()

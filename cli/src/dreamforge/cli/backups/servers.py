@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.local_parts import require_local_parts
 from dreamforge.cli.settings import CliSettings, with_running_stack, with_servers
 from dreamforge.cli.stack_record import read_record
@@ -11,10 +12,11 @@ SERVER_SETTINGS = frozenset({"nats_url", "s3_endpoint"})
 
 
 @asynccontextmanager
-async def servers_of(given: CliSettings, purpose: str) -> AsyncIterator[CliSettings]:
+async def servers_of(given: CliSettings, purpose: str, *, may_be_new: bool) -> AsyncIterator[CliSettings]:
     """Settings with their addresses. Without a running stack the embedded ones are started, and stopped at the end.
 
-    Errors: CommandError when the command is installed without servers, EmbeddedError, FolderInUse.
+    Errors: CommandError when the command is installed without servers, or where there is no installation and it may not
+    be a new one, EmbeddedError, FolderInUse.
     """
     if (record := read_record(given.state_dir)) is not None:
         yield with_running_stack(given, record)
@@ -28,6 +30,9 @@ async def servers_of(given: CliSettings, purpose: str) -> AsyncIterator[CliSetti
     from dreamforge.runtime.private_folder import make_private
 
     state_dir = given.state_dir.absolute()
+    if not (may_be_new or state_dir.is_dir()):
+        hint = "go to the folder of `dreamforge up`, or name its servers with FORGE_NATS_URL and FORGE_S3_ENDPOINT"
+        raise CommandError("there is no installation in this folder", Exit.REFUSED, {"missing": str(state_dir)}, hint)
     make_private(state_dir)
     lock = FolderLock(state_dir, purpose)
     await lock.acquire()

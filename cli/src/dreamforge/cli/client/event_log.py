@@ -1,45 +1,28 @@
 """Reads the event log from NATS: the events of one job, or all events from a position on."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from nats.errors import Error as NatsError
-
 from dreamforge.cli.settings import CliSettings
-from dreamforge.contracts.errors import DependencyAway, MalformedEvent
+from dreamforge.contracts.errors import MalformedEvent
 from dreamforge.contracts.log.envelope import Recorded, unseal
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.contracts.log.subjects import entity_of, job_filter
 from dreamforge.runtime.log import direct_get
 from dreamforge.runtime.log.archived import NO_ARCHIVE, ArchiveReader, archived_in, with_archived
 from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.command_bus import command_bus
 from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.log.job_steps import steps_after
 from dreamforge.runtime.log.message import LogMessage
 from dreamforge.runtime.log.readable import readable
-from dreamforge.runtime.log.streams import connect_as
-
-# `connect` itself waits without a limit; a person at a terminal does not.
-CONNECT_SECONDS = 3.0
 
 
-@asynccontextmanager
-async def connect_bus(settings: CliSettings) -> AsyncIterator[Bus]:
-    """A connection for one command. Errors: DependencyAway when NATS does not answer."""
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            bus = await connect_as(settings, "cli")
-    except (NatsError, OSError, TimeoutError) as error:
-        where = settings.nats_url.rpartition("@")[2].removeprefix("nats://")  # without its token
-        reason = f"no answer at {where} within {CONNECT_SECONDS:g} s"
-        raise DependencyAway(dependency="nats", reason=reason) from error
-    try:
-        yield bus
-    finally:
-        await bus.close()
+def connect_bus(settings: CliSettings, *, wait: bool = False) -> AbstractAsyncContextManager[Bus]:
+    """A connection as the command's user of the bus. Errors: see `command_bus`."""
+    return command_bus(settings, "cli", wait=wait)
 
 
 async def events_of_job(bus: Bus, job_id: str, archive: ArchiveReader = NO_ARCHIVE) -> list[Recorded]:

@@ -83,7 +83,7 @@ async def _backup(folder: Path, say: OnProgress) -> "BackupDone":
     from dreamforge.cli.backups.servers import servers_of
 
     given = from_environment()
-    async with servers_of(given, "the backup") as settings:
+    async with servers_of(given, "the backup", may_be_new=False) as settings:
         return await create_backup(settings, given.state_dir, folder, say)
 
 
@@ -95,7 +95,7 @@ async def _restore(folder: Path, say: OnProgress) -> "RestoreDone":
     if (record := read_record(given.state_dir)) is not None:
         facts = {"process": str(record.pid), "folder": str(record.folder)}
         raise CommandError("a stack runs in this folder", Exit.IN_USE, facts, "stop it with `dreamforge down`")
-    async with servers_of(given, "the restore") as settings:
+    async with servers_of(given, "the restore", may_be_new=True) as settings:
         return await restore_backup(settings, given.state_dir, folder, say)
 
 

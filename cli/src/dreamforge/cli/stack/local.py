@@ -184,7 +184,7 @@ class LocalStack:
         """As the settings say; on a NATS of others, as far as they allow it: its administrator may have done it."""
         settings = with_servers(self._settings, self._addresses())
         try:
-            async with connect_bus(settings) as bus:
+            async with connect_bus(settings, wait=True) as bus:
                 await ensure_streams(bus, replicas=settings.stream_replicas, audit_days=settings.audit_retention_days)
         except (ForgeError, ApiError) as error:
             self._on_event("stack", f"could not create the streams: {error}")

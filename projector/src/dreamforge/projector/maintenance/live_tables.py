@@ -1,38 +1,25 @@
 """What maintenance needs of the live side: a short connection to the log, the checkpoints, a pause of all writes."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from psycopg import sql
 
-from dreamforge.contracts.errors import DependencyAway
 from dreamforge.runtime import ids
 from dreamforge.runtime.log.bus import Bus
+from dreamforge.runtime.log.command_bus import command_bus
 from dreamforge.runtime.log.follow import last_sequence
-from dreamforge.runtime.log.streams import connect_as
 from dreamforge.runtime.storage.postgres import Connection, connect
 from dreamforge.runtime.storage.settings import StorageSettings
 
-CONNECT_SECONDS = 5.0
 # Postgres makes autovacuum release a table that another session has waited deadlock_timeout (1 s) for. The lock asked
 # for here blocks no reader and no writer; while it is held, no new vacuum of the table starts.
 VACUUM_YIELDS_SECONDS = 3.0
 
 
-@asynccontextmanager
-async def open_bus(settings: StorageSettings, purpose: str) -> AsyncIterator[Bus]:
-    """A connection to the log for a command, which does not wait long. Errors: DependencyAway."""
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            bus = await connect_as(settings, f"{purpose}-{ids.new_id()}")
-    except TimeoutError:
-        reason = f"no connection within {CONNECT_SECONDS:g} s"
-        raise DependencyAway(dependency="nats", reason=reason) from None
-    try:
-        yield bus
-    finally:
-        await bus.close()
+def open_bus(settings: StorageSettings, purpose: str) -> AbstractAsyncContextManager[Bus]:
+    """A connection to the log for a command. Errors: see `command_bus`."""
+    return command_bus(settings, f"{purpose}-{ids.new_id()}")
 
 
 async def live_checkpoints(connection: Connection, bus: Bus) -> dict[str, int]:

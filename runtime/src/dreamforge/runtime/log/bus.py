@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
+import re
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,9 +163,11 @@ async def connect(
     user: str = "",
     seed_file: Path | None = None,
     ca_file: Path | None = None,
+    wait: bool = True,
 ) -> Bus:
     """Connect, waiting for as long as NATS is unavailable. Errors: BrokerUnfit when the server is too old or its
-    messages are too small, InvalidSettings when the seed or the authority of its certificate cannot be read.
+    messages are too small, InvalidSettings when the seed or the authority of its certificate cannot be read; without
+    `wait`, OSError once nothing listens at any address of the URL.
 
     With a prefix all names on the server begin with it; this process uses the plain ones. `user` is the one whose
     permissions suffice (contracts.log.permissions): inbox and consumers have its names; "" for who may do everything.
@@ -173,9 +177,10 @@ async def connect(
     if context is not None:
         logging.getLogger("asyncio").addFilter(_is_no_false_alarm)
     nc = PrefixedClient(names) if prefix else FastClient()
-    connection_log = _ConnectionLog(nc)
+    servers = url.split(",")
+    connection_log = _ConnectionLog(nc, None if wait else len(servers))
     await nc.connect(
-        url.split(","),
+        servers,
         name=name,
         inbox_prefix=inbox_of(user),
         nkeys_seed_str=seed_in(seed_file),
@@ -190,6 +195,7 @@ async def connect(
         disconnected_cb=connection_log.disconnected,
         reconnected_cb=connection_log.reconnected,
     )
+    connection_log.refusals_left = None
     version = nc.connected_server_version
     if (version.major, version.minor) < MINIMUM_SERVER:
         await nc.close()
@@ -210,17 +216,36 @@ def _is_no_false_alarm(record: logging.LogRecord) -> bool:
     return "eof_received() has no effect when using ssl" not in record.getMessage()
 
 
+def is_refused(error: Exception) -> bool:
+    """Whether nothing listens there. A name with several addresses has one error of them all (asyncio, as of 3.13).
+
+    >>> several = "Multiple exceptions: [Errno {0}] Connect call failed ('::1', 1), [Errno {0}] Connect call failed"
+    >>> is_refused(OSError(several.format(errno.ECONNREFUSED))), is_refused(OSError(several.format(errno.ENETDOWN)))
+    (True, False)
+    """
+    numbers = {int(number) for number in re.findall(r"\[Errno (\d+)\]", str(error))}
+    return isinstance(error, OSError) and numbers == {errno.ECONNREFUSED}
+
+
 class _ConnectionLog:
-    """Logs what happens to the connection, but the same error only every few seconds."""
+    """Logs what happens to the connection, but the same error only every few seconds.
+
+    `refusals_left`: after so many the error is raised, which ends `connect` of the client; None: none ends it.
+    """
 
     REPEAT_SECONDS = 5.0
 
-    def __init__(self, nc: FastClient) -> None:
+    def __init__(self, nc: FastClient, refusals_left: int | None) -> None:
         self.on_reconnect: set[Callable[[], None]] = set()
+        self.refusals_left = refusals_left
         self._nc = nc
         self._last: tuple[str, float] = ("", 0.0)
 
     async def error(self, error: Exception) -> None:
+        if self.refusals_left is not None and is_refused(error):
+            self.refusals_left -= 1
+            if self.refusals_left <= 0:  # the client calls this twice for an error that is raised here
+                raise error
         text = str(error) or type(error).__name__
         last_text, at = self._last
         if text != last_text or clock.monotonic_seconds() - at > self.REPEAT_SECONDS:

@@ -107,7 +107,7 @@ async def open_log(settings: CommonSettings, name: str, *, user: str = "") -> Bu
     return bus
 
 
-async def connect_as(settings: CommonSettings, name: str, *, user: str = "") -> Bus:
+async def connect_as(settings: CommonSettings, name: str, *, user: str = "", wait: bool = True) -> Bus:
     """The connection that the settings describe. Errors: as `connect`."""
     return await connect(
         settings.nats_url,
@@ -116,6 +116,7 @@ async def connect_as(settings: CommonSettings, name: str, *, user: str = "") -> 
         user=user,
         seed_file=settings.nats_seed_file,
         ca_file=settings.nats_ca_file,
+        wait=wait,
     )
 
 
