@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LiveStack]:
-    """The system with a tiny diffusers model, which renders in a moment, and a ControlNet for it."""
+    """The system with tiny diffusers models, which render in a moment, and with assets for one of them."""
     folder = tmp_path_factory.mktemp("clients")
     make = [sys.executable, "-m", "runner_testkit.assets", str(folder / "models")]  # this process stays without torch
     await asyncio.to_thread(subprocess.run, make, check=True, env=os.environ | {"PYTHONPATH": str(TESTKIT)})

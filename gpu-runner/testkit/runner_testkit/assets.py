@@ -2,7 +2,8 @@
 
     python -m runner_testkit.assets FOLDER
 
-makes the tiny model and a ControlNet for it in FOLDER, with the descriptors by which a runner finds them.
+makes in FOLDER the tiny model, a ControlNet and an IP-Adapter for it, and a tiny FLUX Kontext, with the descriptors by
+which a runner finds them.
 """
 
 import json
@@ -20,14 +21,13 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, SiglipVisionConfig, SiglipVisionModel
 
-from dreamforge.contracts.models.descriptor import ModelDescriptor
+from dreamforge.contracts.models.descriptor import Kind, ModelDescriptor
 from dreamforge.contracts.models.family_defaults import addition_vram_of
 from dreamforge.gpu_runner.rendering.features.t2i_adapter import XL_TYPE
-from dreamforge.gpu_runner.rendering.tiny_model import ensure_tiny
 from dreamforge.gpu_runner.rendering.upscaler_nets import network_of
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, model_digest
 from dreamforge.runtime.storage.upscaler_layout import RrdbLayout
-from runner_testkit.families import build_family
+from runner_testkit.families import build_family, ensure_family
 
 RANK = 4
 #: Attention's own projections, by the name that all families share.
@@ -257,21 +257,23 @@ def _ensured(cache_folder: Path, name: str, save: Any) -> Path:  # Any: a functi
     return final
 
 
-def described_controlnet(models_dir: Path) -> Path:
-    """The folder of the ControlNet for the tiny model, as `models_dir` has it for a runner."""
-    folder = ensure_controlnet(models_dir, "stable-diffusion")
-    digest = model_digest(folder)
-    net = ModelDescriptor(
-        model_id="tiny-controlnet",
+def describe(folder: Path, model_id: str, kind: Kind) -> None:
+    """Write what a runner needs to find an asset for the tiny model."""
+    weights_bytes = sum(each.stat().st_size for each in folder.rglob("*.safetensors"))
+    descriptor = ModelDescriptor(
+        model_id=model_id,
         family="stable-diffusion",
-        kind="controlnet",
-        digest=digest,
-        vram=addition_vram_of(sum(each.stat().st_size for each in folder.glob("*.safetensors"))),
+        kind=kind,
+        digest=model_digest(folder),
+        vram=addition_vram_of(weights_bytes),
     )
-    (folder / DESCRIPTOR_NAME).write_text(net.model_dump_json())
-    return folder
+    (folder / DESCRIPTOR_NAME).write_text(descriptor.model_dump_json())
 
 
 if __name__ == "__main__":
-    ensure_tiny(Path(sys.argv[1]))
-    described_controlnet(Path(sys.argv[1]))
+    models_dir = Path(sys.argv[1])
+    first = ensure_family(models_dir, "stable-diffusion")
+    # Folders are registered by their names, and what is registered first is the model of requests that name none.
+    ensure_family(models_dir, "flux-kontext").rename(first.with_name(f"{first.name}-and-an-editor"))
+    describe(ensure_controlnet(models_dir, "stable-diffusion"), "tiny-controlnet", "controlnet")
+    describe(ensure_ip_adapter(models_dir, "stable-diffusion"), "tiny-ip-adapter", "ip_adapter")
