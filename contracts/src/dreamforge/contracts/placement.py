@@ -13,6 +13,7 @@ from dreamforge.contracts.events import Candidate
 from dreamforge.contracts.fleet import Heartbeat, batch_shape
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Tier, VramProfile
 from dreamforge.contracts.models.vram import estimate_vram_bytes
+from dreamforge.contracts.observed_memory import ObservedMemory
 from dreamforge.contracts.request.render_request import RenderRequest
 
 # A resident model need not be loaded, which outweighs any other difference between two idle runners.
@@ -87,18 +88,38 @@ def quantisation_refusal(needs: Needs, heartbeat: Heartbeat) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunnerLoad:
-    """A live runner with what is assigned to it or runs there already."""
+    """A live runner with what is assigned to it or runs there already.
+
+    `free_slots`: attempts it can still take; `left_bytes`: memory that is not taken. The other values are the
+    heartbeat's. A plan asks for all of these some ten thousand times, so they are found once.
+    """
 
     heartbeat: Heartbeat
     committed_bytes: int = 0
     committed_slots: int = 0
     #: Attempts whose slots are free already, although they may still render for a moment.
     ending: int = 0
+    free_slots: int = field(init=False, repr=False, compare=False)
+    left_bytes: int = field(init=False, repr=False, compare=False)
+    budget_bytes: int = field(init=False, repr=False, compare=False)
+    resident_model_ids: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    memory: ObservedMemory | None = field(init=False, repr=False, compare=False)
+    """None: it has observed nothing."""
+    idle_score: float = field(init=False, repr=False, compare=False)
 
-    @property
-    def free_slots(self) -> int:
-        """Attempts it can still take."""
-        return max(0, self.heartbeat.slots - self.committed_slots)
+    def __post_init__(self) -> None:
+        """Find what follows from the heartbeat and what was taken."""
+        beat = self.heartbeat
+        free_slots = max(0, beat.slots - self.committed_slots)
+        for name, value in (
+            ("free_slots", free_slots),
+            ("left_bytes", beat.budget_bytes - self.committed_bytes),
+            ("budget_bytes", beat.budget_bytes),
+            ("resident_model_ids", beat.resident_model_ids),
+            ("memory", beat.memory if beat.memory.peaks or beat.memory.exhausted else None),
+            ("idle_score", IDLE_SCORE * free_slots / (beat.slots + self.ending)),
+        ):
+            object.__setattr__(self, name, value)
 
 
 def required_bytes(needs: Needs, models: Models, tier: Tier | None = None) -> int:
@@ -189,7 +210,7 @@ def _together(needs: Needs, models: Models, runner: RunnerLoad, tier: Tier | Non
     if heartbeat.batch_max == 1 and not heartbeat.batch_bounds:
         return 1
     bound = heartbeat.batch_bound(needs.batch_shape)
-    left = heartbeat.budget_bytes - runner.committed_bytes - need_bytes
+    left = runner.left_bytes - need_bytes
     more = max(1, bytes_an_image(needs, models, tier, heartbeat))
     return max(1, min(bound, 1 + left // more))
 
@@ -257,12 +278,11 @@ def _with_reasons(
 ) -> Candidate:
     heartbeat, (need, source) = runner.heartbeat, sized
     exhausted, rungs = is_exhausted(heartbeat, needs), rungs_for(heartbeat, needs)
-    resident = needs.model_id in heartbeat.resident_model_ids
-    left = heartbeat.budget_bytes - runner.committed_bytes
+    resident = needs.model_id in runner.resident_model_ids
     reasons = (
         "model is loaded" if resident else "model must be loaded",
         f"{runner.free_slots} of {heartbeat.slots} slots free",
-        f"needs {need} of {left} bytes" + (f" in tier {tier!r}" if tier else "") + f", {source}",
+        f"needs {need} of {runner.left_bytes} bytes" + (f" in tier {tier!r}" if tier else "") + f", {source}",
         *((f"begins with {_named(rungs)}: without, this size ran out of memory there",) if rungs else ()),
         *(("ran out of memory at this size, so others are asked first",) if exhausted else ()),
         *((f"renders up to {together} images of this size together",) if together > 1 else ()),
@@ -272,13 +292,13 @@ def _with_reasons(
 
 def score_of(needs: Needs, need_bytes: int, runner: RunnerLoad) -> float:
     """The score of a runner that can take a request now, of which it needs so many bytes."""
-    heartbeat = runner.heartbeat
     score = (
-        RESIDENT_SCORE * (needs.model_id in heartbeat.resident_model_ids)
-        + IDLE_SCORE * runner.free_slots / (heartbeat.slots + runner.ending)
-        + TIGHT_FIT_SCORE * need_bytes / max(1, heartbeat.budget_bytes - runner.committed_bytes)
-        + EXHAUSTED_SCORE * is_exhausted(heartbeat, needs)
+        RESIDENT_SCORE * (needs.model_id in runner.resident_model_ids)
+        + runner.idle_score
+        + TIGHT_FIT_SCORE * need_bytes / max(1, runner.left_bytes)
     )
+    if runner.memory is not None and is_exhausted(runner.heartbeat, needs):
+        score += EXHAUSTED_SCORE
     return round(score, 3)
 
 
@@ -302,9 +322,8 @@ def _cannot(needs: Needs, models: Models, heartbeat: Heartbeat) -> str | None:
 
 
 def _lacks_capacity(need: int, runner: RunnerLoad) -> str | None:
-    heartbeat, left = runner.heartbeat, runner.heartbeat.budget_bytes - runner.committed_bytes
     if runner.free_slots < 1:
-        return f"busy: all {heartbeat.slots} slots taken"
-    if need > left:
-        return f"no headroom: needs {need} bytes, {left} left"
+        return f"busy: all {runner.heartbeat.slots} slots taken"
+    if need > runner.left_bytes:
+        return f"no headroom: needs {need} bytes, {runner.left_bytes} left"
     return None

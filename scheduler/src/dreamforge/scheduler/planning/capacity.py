@@ -5,7 +5,7 @@ Beside the index of the fleet, which a plan only reads, this has what the plan h
 
 from bisect import bisect_left, insort
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from heapq import merge, nsmallest
@@ -27,6 +27,7 @@ from dreamforge.contracts.placement import (
     scored,
 )
 from dreamforge.scheduler.planning.fleet_index import FleetIndex
+from dreamforge.scheduler.planning.load_orders import LoadOrders
 from dreamforge.scheduler.planning.open_job import JobDemand
 from dreamforge.scheduler.planning.ranking import ROUNDING, Order, Ranking
 from dreamforge.scheduler.planning.shape_needs import ShapeNeeds
@@ -53,9 +54,9 @@ class FleetCapacity:
         self.open = index.open.copy()
         self.reserved: set[str] = set()
         self._snapshot, self._now = snapshot, now
-        self._judged: dict[Needs, dict[str, Candidate]] = defaultdict(dict)
+        self._judged: dict[Needs, dict[str, tuple[int, Candidate]]] = defaultdict(dict)
         self._versions: dict[str, int] = {}
-        self._by_load: dict[str, tuple[Order, Order]] = {}
+        self._load_orders = LoadOrders(index, self.timelines.held_of)
         self._by_loaded: dict[str, Order] = {}
         self._roomiest: dict[str, list[tuple[int, str]]] = {}
         self._rankings: dict[Kind, Ranking] = {}
@@ -69,10 +70,10 @@ class FleetCapacity:
         """How well a runner suits a shape now."""
         if runner_id in self.reserved:
             return Candidate(runner_id=runner_id, refused="kept free for a larger job that has become urgent")
-        judged = self._judged[shape]
-        if runner_id not in judged:
-            judged[runner_id] = self._judge(shape, runner_id)
-        return judged[runner_id]
+        judged, version = self._judged[shape], self._versions.get(runner_id, 0)
+        if (found := judged.get(runner_id)) is None or found[0] != version:
+            found = judged[runner_id] = (version, self._judge(shape, runner_id))
+        return found[1]
 
     def _judge(self, shape: Needs, runner_id: str) -> Candidate:
         need_bytes, load = self._need_now(self.index.needs(shape), runner_id), self.loads[runner_id]
@@ -102,7 +103,7 @@ class FleetCapacity:
         model_id = needs.shape.model_id
         if (order := self._roomiest.get(model_id)) is None:
             loads = ((self.loads[name], name) for name in self._open_with(model_id))
-            left = ((load.committed_bytes - load.heartbeat.budget_bytes, name) for load, name in loads)
+            left = ((-load.left_bytes, name) for load, name in loads)
             order = self._roomiest[model_id] = sorted(left)
         most = -needs.least_bytes
         for missing_bytes, name in order:
@@ -133,8 +134,7 @@ class FleetCapacity:
         if (order := self._by_loaded.get(model_id)) is None:
             loads, points = self.loads, (-OTHER_SCORE, -OTHER_SCORE - RESIDENT_SCORE)
             order = self._by_loaded[model_id] = sorted(
-                (points[model_id in loads[name].heartbeat.resident_model_ids], 0.0, name)
-                for name in self._open_with(model_id)
+                (points[model_id in loads[name].resident_model_ids], 0.0, name) for name in self._open_with(model_id)
             )
         return order
 
@@ -143,30 +143,25 @@ class FleetCapacity:
         kind = (demand.shape, demand.images, demand.steps, demand.batch_key is not None)
         if (ranking := self._rankings.get(kind)) is None:
             needs = self.index.needs(demand.shape)
-            end, bounds = self.timelines.ends(demand, needs.size), self.timelines.bounds(demand, needs.size)
-
-            def keys(name: str) -> tuple[float, float, bool] | None:
-                score = self._score(needs, name)
-                if score is not None:
-                    return end(name), -score, True
-                return (end(name), inf, False) if name in self.open and self._ever(needs, name) else None
-
-            orders = self._quickest_first(demand.shape.model_id)
+            bounds = self.timelines.bounds(demand, needs.size)
+            orders, keys = self._load_orders.of(demand.shape.model_id), self._keys(demand, needs)
             ranking = self._rankings[kind] = Ranking(orders, bounds, keys, self._versions, self.timelines.sooner)
         return ranking
 
-    def _quickest_first(self, model_id: str) -> tuple[Order, Order]:
-        """Open runners with the model: those that hold it by their least step, and the others by how long they load it.
+    def _keys(self, demand: JobDemand, needs: ShapeNeeds) -> Callable[[str], tuple[float, float, bool] | None]:
+        """What the open runners are ranked by for a job: see `Ranking`."""
+        end, shape = self.timelines.ends(demand, needs.size), demand.shape
+        is_open, loads, bytes_on = self.open, self.loads, self.index.bytes_on
 
-        Each with the load and the least step of a pixel.
-        """
-        if (orders := self._by_load.get(model_id)) is None:
-            load_seconds, least = self.timelines.load_seconds, self.timelines.times.least_of(model_id)
-            loads = [(load_seconds(model_id, name), name) for name in self._open_with(model_id)]
-            held = sorted((0.0, least.step_seconds_of(name), name) for load, name in loads if not load)
-            others = sorted((load, least.seconds_a_pixel[0], name) for load, name in loads if load)
-            orders = self._by_load[model_id] = (held, others)
-        return orders
+        def keys(name: str) -> tuple[float, float, bool] | None:  # asked some ten thousand times a plan
+            if name not in is_open or (need_bytes := bytes_on(needs, name)) is None:
+                return None
+            load = loads[name]
+            if need_bytes > load.left_bytes:
+                return end(name), inf, False
+            return end(name), -score_of(shape, need_bytes, load), True
+
+        return keys
 
     def soonest_now(self, demand: JobDemand) -> Expected | None:
         """What is expected of the runner that ends a job soonest of those that can take it now."""
@@ -226,9 +221,8 @@ class FleetCapacity:
         """Memory that it needs on an open runner; None: it cannot take the shape now."""
         if name not in self.open:
             return None
-        need_bytes, load = self.index.bytes_on(needs, name), self.loads[name]
-        fits = need_bytes is not None and need_bytes <= load.heartbeat.budget_bytes - load.committed_bytes
-        return need_bytes if fits else None
+        need_bytes = self.index.bytes_on(needs, name)
+        return need_bytes if need_bytes is not None and need_bytes <= self.loads[name].left_bytes else None
 
     def _score(self, needs: ShapeNeeds, name: str) -> float | None:
         need_bytes = self._need_now(needs, name)
@@ -269,8 +263,6 @@ class FleetCapacity:
         )
         self.loads[runner_id] = load
         self._versions[runner_id] = self._versions.get(runner_id, 0) + 1
-        for judged in self._judged.values():
-            judged.pop(runner_id, None)
         if not load.free_slots:
             self.open.discard(runner_id)
             self._close(runner_id)
@@ -336,4 +328,4 @@ class FleetCapacity:
 
 
 def _most_free_memory(load: RunnerLoad) -> tuple[int, str]:
-    return (load.committed_bytes - load.heartbeat.budget_bytes, load.heartbeat.runner_id)
+    return (-load.left_bytes, load.heartbeat.runner_id)

@@ -56,7 +56,7 @@ class FleetIndex:
 
     def bytes_on(self, needs: ShapeNeeds, runner_id: str) -> int | None:
         """What it needs on a runner; None if that can never take it."""
-        return needs.bytes_on(self.loads[runner_id].heartbeat, self.model_ids[runner_id], self.models)
+        return needs.bytes_on(self.loads[runner_id], self.model_ids[runner_id], self.models)
 
     def put(self, load: RunnerLoad) -> None:
         """A runner is as its heartbeat says, with this on it."""

@@ -8,7 +8,7 @@ A fold of heartbeats: one heartbeat changes what follows from it and nothing els
 not read the whole fleet again. What a fold of the same heartbeats in any order answers is the same.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from dreamforge.contracts.fleet import Heartbeat
@@ -39,7 +39,10 @@ class _Runner:
     """What one runner has measured, by model and size, and what was found from that."""
 
     heartbeat: Heartbeat
+    device_name: str
     device: DeviceTimes
+    loads: Mapping[str, float] = field(default_factory=dict)
+    bytes_per_second: float = GUESSED_BYTES_PER_SECOND
     of_model: dict[str, dict[str, Pace]] = field(default_factory=dict)
     nearest: dict[str, Pace | None] = field(default_factory=dict)
 
@@ -69,15 +72,18 @@ class FleetTimes:
     def observe(self, heartbeat: Heartbeat) -> None:
         """Fold a heartbeat."""
         name, runner = heartbeat.runner_id, self._runners.get(heartbeat.runner_id)
-        if runner is not None and _device(runner.heartbeat) != _device(heartbeat):
+        if runner is not None and runner.device_name != _device(heartbeat):
             self.forget(name)
             runner = None
         if runner is None:
             self._version += 1  # what is found over all runners is found again
             device = self._devices.setdefault(_device(heartbeat), DeviceTimes())
-            runner = self._runners[name] = _Runner(heartbeat.model_copy(update={"times": NO_TIMES}), device)
+            nothing = heartbeat.model_copy(update={"times": NO_TIMES})
+            runner = self._runners[name] = _Runner(nothing, _device(heartbeat), device)
         before, runner.heartbeat = runner.heartbeat.times, heartbeat
         if before != heartbeat.times:
+            runner.loads = heartbeat.times.loads
+            runner.bytes_per_second = heartbeat.times.load_bytes_per_second or GUESSED_BYTES_PER_SECOND
             self._learn(runner, before)
 
     def forget(self, runner_id: str) -> None:
@@ -89,7 +95,7 @@ class FleetTimes:
             del self._runners[runner_id]
             self._version += 1
             if all(other.device is not runner.device for other in self._runners.values()):
-                del self._devices[_device(runner.heartbeat)]
+                del self._devices[runner.device_name]
 
     def _learn(self, runner: _Runner, before: MeasuredTimes) -> None:
         """Change what follows from the shapes whose times have changed."""
@@ -170,14 +176,19 @@ class FleetTimes:
 
     def load_seconds(self, model_id: str, runner_id: str) -> float:
         """How long a runner takes to load a model, which must be registered."""
-        times = self._runners[runner_id].heartbeat.times
-        if (seconds := times.loads.get(model_id)) is not None:
+        runner = self._runners[runner_id]
+        if (seconds := runner.loads.get(model_id)) is not None:
             return seconds
-        return self._models[model_id].vram.resident_bytes / (times.load_bytes_per_second or GUESSED_BYTES_PER_SECOND)
+        return self._models[model_id].vram.resident_bytes / runner.bytes_per_second
+
+    def loading(self, runner_id: str) -> tuple[Mapping[str, float], float]:
+        """The seconds of the loads that a runner has measured, by model, and what it takes a byte of any other."""
+        runner = self._runners[runner_id]
+        return runner.loads, 1 / runner.bytes_per_second
 
     def _of_device(self, size: SizeOfModel, runner: _Runner) -> Pace | None:
         """From the same device elsewhere, or from others by the ratio of the two; of several the median."""
-        name = _device(runner.heartbeat)
+        name = runner.device_name
         kept = self._of_devices.get((name, size.name))
         if kept is None or kept[0] != self._version:
             same = runner.device.nearest(size)

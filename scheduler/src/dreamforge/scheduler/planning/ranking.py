@@ -85,8 +85,8 @@ class Ranking:
         order, place = self._orders[number], self._next[number]
         if place == len(order):
             return inf
-        entry = order[place]
-        return (entry[0] + self._factor * entry[1] + self._least) * ROUNDING
+        first, second, _ = order[place]
+        return (first + self._factor * second + self._least) * ROUNDING
 
     def _see(self) -> None:
         """Look at the next runner."""

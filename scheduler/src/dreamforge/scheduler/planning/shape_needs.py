@@ -7,6 +7,7 @@ from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.placement import (
     Models,
     Needs,
+    RunnerLoad,
     can_ever_take,
     quantisation_refusal,
     required_bytes,
@@ -41,16 +42,18 @@ class ShapeNeeds:
         """What the most frugal tier needs where nothing was observed."""
         return min(self.tiers_bytes)
 
-    def bytes_on(self, heartbeat: Heartbeat, model_ids: frozenset[str], models: Models) -> int | None:
+    def bytes_on(self, load: RunnerLoad, model_ids: frozenset[str], models: Models) -> int | None:
         """What it needs on a runner that can load these models; None if that can never take it.
 
         As `placement.judge` finds it, which a property test compares.
         """
-        if not self.tiers_bytes or not self.model_ids <= model_ids or quantisation_refusal(self.shape, heartbeat):
+        if not self.tiers_bytes or not self.model_ids <= model_ids:
             return None
-        if self.size.name in heartbeat.memory.peaks:
-            return self._observed_bytes(heartbeat, models)
-        budget_bytes = heartbeat.budget_bytes
+        if self.shape.quantisation and quantisation_refusal(self.shape, load.heartbeat):
+            return None
+        if load.memory is not None and self.size.name in load.memory.peaks:
+            return self._observed_bytes(load.heartbeat, models)
+        budget_bytes = load.budget_bytes
         for need_bytes in self.tiers_bytes:
             if need_bytes <= budget_bytes:
                 return need_bytes

@@ -133,7 +133,7 @@ class Timelines:
         name, model_id = expected.runner_id, demand.shape.model_id
         lanes = self._lanes_of(name)
         heapreplace(lanes, expected.end_seconds - expected.after_seconds)
-        if model_id not in self._held_of(name):
+        if model_id not in self.held_of(name):
             self._held[name] = self._with(name, model_id)
             if len(lanes) > 1:
                 self.sooner.append(name)
@@ -144,7 +144,7 @@ class Timelines:
 
     def load_seconds(self, model_id: str, runner_id: str) -> float:
         """How long a runner loads a model that it does not hold then."""
-        held = self._held.get(runner_id) or self._held_of(runner_id)
+        held = self._held.get(runner_id) or self.held_of(runner_id)
         return 0.0 if model_id in held else self.times.load_seconds(model_id, runner_id)
 
     def _fastest_of(self, shape: Needs) -> Pace | None:
@@ -171,7 +171,8 @@ class Timelines:
             lanes = self._lanes[name] = lanes_of(self._index.loads[name], placed, self._now)
         return lanes
 
-    def _held_of(self, name: str) -> frozenset[str]:
+    def held_of(self, name: str) -> frozenset[str]:
+        """The models that a runner holds when it has done what it has."""
         if (held := self._held.get(name)) is None:
             coming = {job.demand.shape.model_id for job in self._snapshot.placed_on(name).values()}
             resident = self._index.loads[name].heartbeat.resident_model_ids
@@ -180,7 +181,7 @@ class Timelines:
 
     def _with(self, name: str, model_id: str) -> frozenset[str]:
         """The models that a runner holds after it has loaded one more: all, if they fit its budget, or that one."""
-        held, models = self._held_of(name) | {model_id}, self._index.models
+        held, models = self.held_of(name) | {model_id}, self._index.models
         size_bytes = sum(models[each].vram.resident_bytes for each in held if each in models)
         return held if size_bytes <= self._index.loads[name].heartbeat.budget_bytes else frozenset((model_id,))
 
