@@ -12,6 +12,7 @@ import asyncio
 import os
 import tempfile
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from dreamforge.cli.settings import CliSettings
 from dreamforge.cli.stack.local import LocalStack
 from dreamforge.cli.stack.plan import StackOptions
 from dreamforge.cli.stack_record import StackRecord
+from dreamforge.contracts.events import JobEvent
 from dreamforge.contracts.log.envelope import unseal
 from dreamforge.runtime.embedded.ports import free_port
 from dreamforge.runtime.log import bus as bus_module
@@ -54,15 +56,25 @@ class Moments:
             now = time.time()
             for message in batch.messages:
                 event = unseal(message.subject, message.headers, message.data, sequence=1).event
-                at = self.of.setdefault(message.subject.split(".")[2], {})
-                at[event.TOKEN], at[f"{event.TOKEN} seen"] = event.at.timestamp(), now
+                self.note(message.subject.split(".")[2], event, now)
             async with self.moved:
                 self.moved.notify_all()
+
+    def note(self, job_id: str, event: JobEvent, now: float) -> None:
+        """An event of a job, read `now`."""
+        at = self.of.setdefault(job_id, {})
+        at[event.TOKEN], at[f"{event.TOKEN} seen"] = event.at.timestamp(), now
 
     async def until_started(self, jobs: int) -> None:
         """Wait until so many jobs have started."""
         async with self.moved:
             await self.moved.wait_for(lambda: sum("started" in at for at in self.of.values()) >= jobs)
+
+
+def hop_seconds(jobs: Iterable[Mapping[str, float]]) -> dict[str, list[float]]:
+    """Each hop of each job."""
+    moments = tuple(jobs)
+    return {name: [at[end] - at[begin] for at in moments] for name, begin, end in HOPS}
 
 
 async def measure(stack: StackRecord, rate: float, seconds: float) -> list[Metric]:
@@ -74,8 +86,7 @@ async def measure(stack: StackRecord, rate: float, seconds: float) -> list[Metri
     await moments.until_started(WARM_UP_JOBS)
     sent = await at_rate(stack.gateway_url, rate, seconds, False)
     await moments.until_started(WARM_UP_JOBS + len(sent))
-    jobs = [{"sent": at, **moments.of[job_id]} for job_id, at in sent.items()]
-    times = {name: [job[end] - job[begin] for job in jobs] for name, begin, end in HOPS}
+    times = hop_seconds({"sent": at, **moments.of[job_id]} for job_id, at in sent.items())
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
     await bus.close()
