@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from runner_testkit.png import read_recipe
@@ -240,6 +241,28 @@ async def test_a_killed_process_is_restarted_and_logged(stack: CommandStack, vic
     assert "was killed by signal 9; restarting in 0.5 s" in stack.output_text()
     done = stack.json("generate", f"after {victim}", "--steps", "2")
     assert done["job"]["status"] == "succeeded"
+
+
+async def test_a_killed_runner_keeps_what_it_has_learnt_and_why_names_it(stack: CommandStack) -> None:
+    """How many images of a size go together, of which a runner that knows nothing names none."""
+    many = ("--size", "64x64", "--steps", "2")
+    stack.json("generate", "what there is to learn", "--images", "12", *many)
+
+    def learnt() -> Any:  # JSON
+        (runner,) = stack.json("runners", "list")["runners"]
+        return (runner.get("heartbeat") or runner)["batch_bounds"] if runner["status"] == "online" else None
+
+    before = await eventually(learnt, 30)
+    killed = stack.pid_of("gpu-runner")
+    os.kill(killed, signal.SIGKILL)
+    await eventually(lambda: "gpu-runner" in {p.name for p in stack.record.processes if p.pid != killed}, 30)
+    await eventually(stack.when_ready, 60)
+    assert await eventually(learnt, 30) == before
+    job = stack.json("generate", "after it", *many)["job"]
+    said = stack.run("jobs", "why", job["job_id"]).stdout
+    (bound,) = (bound for shape, bound in before.items() if "64" in shape)
+    expected = f"renders up to {bound} images of this size together"
+    assert (expected in " ".join(said.split())) == (bound > 1), said
 
 
 def test_a_tenant_is_erased_with_its_keys_in_one_command(stack: CommandStack) -> None:
