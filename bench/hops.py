@@ -24,7 +24,7 @@ from dreamforge.cli.settings import CliSettings
 from dreamforge.cli.stack.local import LocalStack
 from dreamforge.cli.stack.plan import StackOptions
 from dreamforge.cli.stack_record import StackRecord
-from dreamforge.contracts.events import JobEvent
+from dreamforge.contracts.events import Event
 from dreamforge.contracts.log.envelope import unseal
 from dreamforge.runtime.embedded.ports import free_port
 from dreamforge.runtime.log import bus as bus_module
@@ -60,7 +60,7 @@ class Moments:
             async with self.moved:
                 self.moved.notify_all()
 
-    def note(self, job_id: str, event: JobEvent, now: float) -> None:
+    def note(self, job_id: str, event: Event, now: float) -> None:
         """An event of a job, read `now`."""
         at = self.of.setdefault(job_id, {})
         at[event.TOKEN], at[f"{event.TOKEN} seen"] = event.at.timestamp(), now
