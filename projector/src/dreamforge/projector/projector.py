@@ -11,19 +11,18 @@ from prometheus_client import Gauge
 from dreamforge.contracts.errors import ArchiveBroken, DependencyAway, LogReplaced, NotOurs, OtherLog
 from dreamforge.contracts.log import streams
 from dreamforge.contracts.log.identity import difference
-from dreamforge.contracts.log.subjects import job_filter
-from dreamforge.projector.folding.decode import Decoded, decode
+from dreamforge.projector.folding.decode import Decoded
 from dreamforge.projector.parking import Park
 from dreamforge.projector.settings import ProjectorSettings
 from dreamforge.projector.writing import statements
-from dreamforge.projector.writing.folds import Fold, JobsFold, all_folds
+from dreamforge.projector.writing.folds import Fold, all_folds
+from dreamforge.projector.writing.refold import refold
 from dreamforge.projector.writing.same_log import log_place, refuse_other_log, require_same
 from dreamforge.projector.writing.session import Fenced, Session
 from dreamforge.projector.writing.stream_projection import StreamProjection
 from dreamforge.runtime import clock
-from dreamforge.runtime.log.archived import NO_ARCHIVE, ArchiveReader, with_archived
+from dreamforge.runtime.log.archived import NO_ARCHIVE, ArchiveReader
 from dreamforge.runtime.log.bus import ApiError, Bus
-from dreamforge.runtime.log.direct_get import last_of_each
 from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.log.identity import stream_place
 from dreamforge.runtime.service import retry
@@ -105,30 +104,13 @@ class Projector:
 
         Errors: DependencyAway when this process is not the writer, or NATS is unavailable; psycopg.Error.
         """
-        session, projection = self._session, self._jobs
-        if session is None or projection is None:
+        if self._jobs is None:
             raise DependencyAway(dependency="postgres", reason="another projector writes")
-        fold = projection.fold
-        assert isinstance(fold, JobsFold)
-        async with session.busy:  # held before reading, so that no event is folded between the read and the write
-            covering = projection.sequence
-            stored = await last_of_each(self._bus, streams.JOBS.name, job_filter(job_id), covering=covering)
-            found = await with_archived(job_id, [m for m in stored if m.sequence <= covering], self._archive)
-            decoded = decode(found)
-            folded = fold.refold(job_id, [item.entry for item in decoded if item.entry])
-            async with session.connection.transaction(), session.connection.cursor() as cursor:
-                await folded.write(cursor)
-            folded.committed()
-        refused = {each.sequence: each.reason for each in folded.refused}
-        return [
-            Decoded(item.message, None, refused.get(item.message.sequence, item.problem))
-            for item in decoded
-            if item.entry is None or item.message.sequence in refused
-        ]
+        return await refold(self._bus, self._jobs, job_id)
 
     def _lost(self, error: Exception, attempt: int) -> None:
         self.problem = " ".join(str(error).split()) or type(error).__name__
-        self.role, self._session, self._jobs = Role.DISCONNECTED, None, None
+        self.role, self._jobs = Role.DISCONNECTED, None
         self.other_log = error if isinstance(error, OtherLog) else None
         WRITING.set(0)
         logger.warning("not projecting: {} (try {})", self.problem, attempt)
@@ -146,7 +128,7 @@ class Projector:
     async def _write(self, session: Session) -> None:
         await session.prepare()
         projections = [await self._projection(session, fold) for fold in all_folds()]
-        self._session, self._jobs = session, projections[0]
+        self._jobs = projections[0]
         WRITING.set(1)
         checkpoints = ", ".join(f"{p.fold.stream} {p.sequence}" for p in projections)
         logger.info("writing the read tables from {}", checkpoints)

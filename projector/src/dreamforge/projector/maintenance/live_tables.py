@@ -10,14 +10,14 @@ from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.command_bus import command_bus
 from dreamforge.runtime.log.follow import last_sequence
 from dreamforge.runtime.storage.postgres import Connection, connect
-from dreamforge.runtime.storage.settings import StorageSettings
+from dreamforge.runtime.storage.settings import DatabaseSettings, StorageSettings
 
 # Postgres makes autovacuum release a table that another session has waited deadlock_timeout (1 s) for. The lock asked
 # for here blocks no reader and no writer; while it is held, no new vacuum of the table starts.
 VACUUM_YIELDS_SECONDS = 3.0
 
 
-def open_bus(settings: StorageSettings, purpose: str) -> AbstractAsyncContextManager[Bus]:
+def open_bus(settings: DatabaseSettings, purpose: str) -> AbstractAsyncContextManager[Bus]:
     """A connection to the log for a command. Errors: see `command_bus`."""
     return command_bus(settings, f"{purpose}-{ids.new_id()}")
 

@@ -124,7 +124,8 @@ async def _gone(cursor: Cursor, statement: bytes, *values: object) -> dict[str, 
 
 async def _add_usage(cursor: Cursor, usage: Counter[str]) -> None:
     """Add what is stored more, or less, to the usage of each tenant."""
-    changed = {tenant: size_bytes for tenant, size_bytes in usage.items() if size_bytes}
+    # In order, so that of processes that fold ranges beside each other none waits for another in a circle.
+    changed = {tenant: size_bytes for tenant, size_bytes in sorted(usage.items()) if size_bytes}
     if changed:
         await cursor.execute(statements.ADD_USAGE, (list(changed), list(changed.values())))
     if any(size_bytes < 0 for size_bytes in changed.values()):

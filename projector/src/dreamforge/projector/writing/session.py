@@ -133,10 +133,10 @@ class Session:
                 if await backend_pid(self.connection) != self.pid:
                     raise shared_session()
 
-    async def checkpoint(self, stream: str, log_id: str) -> TablesPlace:
-        """What is in the tables of a stream; the row of its checkpoint is made if it is missing."""
+    async def checkpoint(self, stream: str, log_id: str, at_first: int = 0) -> TablesPlace:
+        """What is in the tables of a stream; the row of its checkpoint is made, with `at_first`, if it is missing."""
         async with self.busy:
-            await self.connection.execute(statements.NEW_CHECKPOINT, (stream, clock.now(), log_id))
+            await self.connection.execute(statements.NEW_CHECKPOINT, (stream, at_first, clock.now(), log_id))
             return await tables_place(self.connection, stream)
 
     async def identify(self, stream: str, log_id: str) -> None:

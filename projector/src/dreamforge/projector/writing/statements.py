@@ -7,15 +7,22 @@ from sqlalchemy import Dialect, Table
 from sqlalchemy.dialects import postgresql
 
 from dreamforge.contracts import tables
-from dreamforge.contracts.events import JobErased
+from dreamforge.contracts.events import JobErased, JobRequested
 
 MOVE_CHECKPOINT = b"UPDATE checkpoints SET sequence = %s, at = %s WHERE stream = %s AND sequence = %s"
-NEW_CHECKPOINT = b"INSERT INTO checkpoints (stream, sequence, at, log_id) VALUES (%s, 0, %s, %s) ON CONFLICT DO NOTHING"
+NEW_CHECKPOINT = (
+    b"INSERT INTO checkpoints (stream, sequence, at, log_id) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING"
+)
+DROP_CHECKPOINTS = b"DELETE FROM checkpoints WHERE stream = ANY(%s)"
 CHECKPOINT = b"SELECT sequence, log_id FROM checkpoints WHERE stream = %s"
 NEWEST_EVENT = b"SELECT sequence, event_id FROM events WHERE sequence <= %s ORDER BY sequence DESC LIMIT 1"
 IDENTIFY_CHECKPOINT = b"UPDATE checkpoints SET log_id = %s WHERE stream = %s AND log_id IS NULL"
 REWIND_CHECKPOINT = b"UPDATE checkpoints SET sequence = %s, at = %s, log_id = %s WHERE stream = %s AND sequence = %s"
 NOTIFY = b"SELECT pg_notify(%s, %s)"
+# The log refuses it. Each of several processes that fold ranges takes such a request for the first one.
+REQUESTED_TWICE = (
+    f"SELECT job_id FROM events WHERE type = '{JobRequested.TYPE}' GROUP BY 1 HAVING count(*) > 1".encode()
+)
 # What leaves the usage of tenants with artifacts that are hidden or removed; their jobs' rows are still there.
 BYTES_OF_GONE = " SELECT tenant, sum(size_bytes)::bigint FROM gone JOIN jobs USING (job_id) WHERE shown GROUP BY tenant"
 HIDE_REPLACED_ARTIFACTS = f"""WITH gone AS (UPDATE artifacts SET visible = false FROM artifacts AS later

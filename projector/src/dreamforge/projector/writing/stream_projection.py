@@ -60,12 +60,17 @@ class StreamProjection:
 
     async def run(self) -> None:
         """Run forever; with `until`, up to that sequence. Errors: Fenced, psycopg.Error (needs a new session)."""
+        self.caught_up.clear()
         buffer = BatchBuffer(self.batch_messages)
         await run_until_first(self._read(buffer), self._write(buffer))
 
     async def _read(self, buffer: BatchBuffer) -> None:
         async for batch in self.follower.batches():
-            await buffer.put(decode(batch.messages), batch.pending)
+            wanted = [message for message in batch.messages if self.until is None or message.sequence <= self.until]
+            at_end = batch.messages[len(wanted) :] or (wanted and wanted[-1].sequence == self.until)
+            await buffer.put(decode(wanted), 0 if at_end else batch.pending)
+            if at_end:
+                await asyncio.Event().wait()  # for `_write`, which ends both
 
     async def _write(self, buffer: BatchBuffer) -> None:
         while not self._done():
@@ -95,6 +100,11 @@ class StreamProjection:
         new = [item for item in items if self._is_new(item)]
         for first in range(0, len(new), ARCHIVED_TOGETHER):
             await self._apply(await self._with_archived(new[first : first + ARCHIVED_TOGETHER]))
+
+    async def pass_to(self, sequence: int) -> None:
+        """Move the checkpoint on, if it is not there yet: what is before it is in the tables, or nowhere."""
+        if sequence > self.sequence:
+            await self._commit([], sequence)
 
     async def _with_archived(self, items: Sequence[Decoded]) -> list[Decoded]:
         """The items, with what the tables lack of archived jobs before the events that say where that is."""

@@ -15,6 +15,13 @@ class DatabaseSettings(CommonSettings):
     database_url: SecretStr = Field(
         default=SecretStr("postgresql://forge@127.0.0.1:5432/forge"), description="Postgres read database"
     )
+    rebuild_processes: int = Field(
+        default=0,
+        ge=0,
+        le=16,
+        description="processes that fold the log in `projection rebuild` and `projection verify`, some 300 MB each;"
+        " 0: one for each processor, 4 at the most",
+    )
 
     @field_validator("database_url")
     @classmethod
