@@ -44,6 +44,21 @@ ASKED_OFTEN = 4
 ASKED_FIRST = 8
 
 
+class BusyOrder:
+    """Busy runners by when they can start a job of one model."""
+
+    def __init__(self, starts: dict[str, float]) -> None:
+        self._starts = starts
+        self.soonest = sorted((seconds, name) for name, seconds in starts.items())
+
+    def put(self, name: str, seconds: float) -> None:
+        """A runner has become busy, or will be for longer."""
+        if (before := self._starts.get(name)) is not None:
+            del self.soonest[bisect_left(self.soonest, (before, name))]
+        self._starts[name] = seconds
+        insort(self.soonest, (seconds, name))
+
+
 class FleetCapacity:
     """The runners of one plan. Judgements are kept until their runner changes."""
 
@@ -62,7 +77,8 @@ class FleetCapacity:
         self._rankings: dict[Kind, Ranking] = {}
         self._scored: dict[Needs, Ranking] = {}
         self._asked: Counter[str] = Counter()
-        self._busy: dict[str, list[tuple[float, str]]] = {}
+        self._busy: dict[str, BusyOrder] = {}
+        self._closed_first: tuple[str, ...] = ()
         self._closed: list[tuple[float, str]] = []  # when their next slot is free: what the plan has filled or promised
         self._closed_at: dict[str, float] = {}
 
@@ -176,7 +192,7 @@ class FleetCapacity:
         end, (factor, beside) = self.timelines.ends(demand, needs.size), self.timelines.bounds(demand, needs.size)
         step_seconds_of = self.timelines.times.least_of(model_id).step_seconds_of
         least = self.timelines.least_seconds(demand, needs.size)
-        for bound, name in merge(self._closed, self._busy_for(model_id)):
+        for bound, name in self._busy_for(model_id):
             limit = below if best is None else best[0]
             if (bound + least) * ROUNDING > limit:
                 break
@@ -189,18 +205,26 @@ class FleetCapacity:
                     best = found
         return None if best is None else self.timelines.expected(demand, best[1])
 
-    def _busy_for(self, model_id: str) -> Iterator[tuple[float, str]]:
-        """Runners that were busy when the plan began and that it has not changed, the soonest first, by when they are
-        free: or, where it is asked often, by when they could start a job of the model.
+    def _busy_for(self, model_id: str) -> Iterable[tuple[float, str]]:
+        """The busy runners, each with what it cannot start a job of the model before, the soonest first: when it is
+        free, or, where that is asked often, when it has loaded the model.
         """
         self._asked[model_id] += 1
         if self._asked[model_id] < ASKED_OFTEN:
-            return self._closed_before()
+            return merge(self._closed, self._closed_before())
         if (order := self._busy.get(model_id)) is None:
-            start, names = self.timelines.start_seconds, {name for _, name in self._closed_before()}
-            order = self._busy[model_id] = sorted((start(model_id, name), name) for name in names)
-        changed = self._closed_at
-        return (each for each in order if each[1] not in changed)
+            start, names = (
+                self.timelines.start_seconds,
+                {name for _, name in self._closed_before()} | {*self._closed_at},
+            )
+            order = self._busy[model_id] = BusyOrder({name: start(model_id, name) for name in names})
+        return order.soonest
+
+    def _ever_closed(self) -> Iterable[str]:
+        """The busy runners: those that were it when they were asked for first, and those that the plan has changed."""
+        if not self._busy:
+            self._closed_first = tuple(name for _, name in self._closed_before())
+        return chain(self._closed_first, self._closed_at)
 
     def _closed_before(self) -> Iterator[tuple[float, str]]:
         """Runners that were busy when the plan began and that it has not changed, by the soonest end on them."""
@@ -282,6 +306,8 @@ class FleetCapacity:
             del self._closed[bisect_left(self._closed, (before, runner_id))]
         self._closed_at[runner_id] = self.timelines.free_in_seconds(runner_id)
         insort(self._closed, (self._closed_at[runner_id], runner_id))
+        for model_id, order in self._busy.items():
+            order.put(runner_id, self.timelines.start_seconds(model_id, runner_id))
 
     def partly_used(self) -> list[str]:
         """Open runners of which memory is taken: only they can take more once they are free than they can now."""

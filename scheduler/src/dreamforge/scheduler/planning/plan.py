@@ -139,6 +139,7 @@ class _Planner:
         self._reserve()
         self._placeable = PlaceableShapes(capacity)
         self._waiting: Counter[Needs] = Counter()
+        self._places: dict[str, Place] = {}
 
     def _reserve(self) -> None:
         """Reserve runners for shapes that no runner can take now and whose best job has become urgent."""
@@ -181,15 +182,21 @@ class _Planner:
 
     def _best(self, tenant: str) -> OpenJob | None:
         """Of the heads of its lines that with the best rank, behind smaller ones."""
-        quickest, ageing = self._capacity.timelines.quickest_seconds, self._queue.ageing
+        places = self._places
         best: Place | None = None
         for (rank, job_id), _ in self._turns.heads(tenant, self._placeable):
             if best is not None and rank > best[0]:
                 break  # no time makes it better than its rank
-            seconds = quickest(self._snapshot.jobs[job_id].demand)
-            place = (rank_behind_smaller(rank, seconds, ageing), job_id)
-            best = place if best is None else min(best, place)
+            if (place := places.get(job_id)) is None:
+                place = places[job_id] = self._behind_smaller(rank, job_id)
+            if best is None or place < best:
+                best = place
         return None if best is None else self._snapshot.jobs[best[1]]
+
+    def _behind_smaller(self, rank: float, job_id: str) -> Place:
+        """Asked once for each job of a plan, whose times do not change, and looked up at every turn of its tenant."""
+        seconds = self._capacity.timelines.quickest_seconds(self._snapshot.jobs[job_id].demand)
+        return rank_behind_smaller(rank, seconds, self._queue.ageing), job_id
 
     def _place(self, job: OpenJob) -> ChosenRunner | None:
         """The runner that ends a job soonest, if any can take it now: that one, or one that is worth waiting for."""
