@@ -22,6 +22,8 @@ from dreamforge.runtime.embedded import NatsServer
 from dreamforge.runtime.testing import eventually
 
 pytestmark = pytest.mark.usefixtures("shared_gateway")
+# All that is published fits: a reader on a busy machine is not cut off as a slow one, of which another test tells.
+not_cut_off = pytest.mark.parametrize("change_settings", [{"gateway_stream_buffer_bytes": 2**24}])
 
 
 def names(seen: list[Seen]) -> list[str]:
@@ -103,8 +105,7 @@ async def test_a_quiet_stream_is_kept_alive(client: httpx.AsyncClient, submit: A
                 return
 
 
-# All that is published fits: a reader on a busy machine is not cut off as a slow one, of which another test tells.
-@pytest.mark.parametrize("change_settings", [{"gateway_stream_buffer_bytes": 2**24}])
+@not_cut_off
 async def test_readers_that_break_and_resume_see_every_step_once(
     client: httpx.AsyncClient, system: SimulatedSystem, submit: Any
 ) -> None:
@@ -254,6 +255,7 @@ async def restart(client: httpx.AsyncClient, system: SimulatedSystem, nats_serve
     await ready(client)
 
 
+@not_cut_off
 async def test_progress_goes_on_when_the_log_of_steps_has_lost_its_end(
     client: httpx.AsyncClient, system: SimulatedSystem, submit: Any, nats_server: NatsServer
 ) -> None:
