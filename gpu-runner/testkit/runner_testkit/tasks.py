@@ -6,6 +6,7 @@ from typing import Any
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.contracts.request.values import ControlUse, EmbeddingUse, ImagePromptUse, LoraUse
 from dreamforge.gpu_runner.protocol.render_task import InputImage, ModelFiles, RenderTask
+from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderedImage
 
 DIGEST = "0" * 64
 #: Four steps of 64 x 64 pixels: what a tiny model does in a blink.
@@ -98,3 +99,12 @@ def render_task(**values: Any) -> RenderTask:  # Any: whatever a field takes
 def changed(task: RenderTask, **values: Any) -> RenderTask:  # Any: see `render_task`
     """The same task with another request."""
     return task.model_copy(update={"request": RenderRequest.model_validate(task.request.model_dump() | values)})
+
+
+def rendered(renderer: Any, task: RenderTask) -> RenderedImage:
+    """The image of a task, whose model is loaded first if it is not. Any: the renderer's module imports torch."""
+    key = ModelKey.of_task(task)
+    if not renderer.is_resident(key):
+        renderer.load(key)
+    image: RenderedImage = renderer.render(task, task.request.seed, lambda *_: None)
+    return image

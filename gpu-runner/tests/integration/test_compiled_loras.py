@@ -5,12 +5,12 @@ from threading import Event
 from typing import Any
 
 import pytest
-from runner_testkit.tasks import LocalLora, changed, render_task
+from runner_testkit.tasks import LocalLora, changed, render_task, rendered
 
 from dreamforge.contracts.events import WarningCode
 from dreamforge.contracts.request.values import LoraUse
 from dreamforge.gpu_runner.protocol.render_task import ModelFiles, RenderTask
-from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderedImage
+from dreamforge.gpu_runner.rendering.renderer import RenderedImage
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(240)]
 #: Of 255, in bytes that are differences of neighbours, so two levels of a pixel: sums in another order.
@@ -63,14 +63,6 @@ def lora(cache: Path, rank: int, weight: float = 1.0, **values: Any) -> LocalLor
 
     folder = ensure_other_lora(cache, "flux", rank, **values)
     return LocalLora(LoraUse(model_id="lora", weight=weight), ModelFiles(path=str(folder), digest=f"{rank:064}"))
-
-
-def rendered(renderer: Any, task: RenderTask) -> RenderedImage:
-    key = ModelKey.of_task(task)
-    if not renderer.is_resident(key):
-        renderer.load(key)
-    image: RenderedImage = renderer.render(task, task.request.seed, lambda step, of, preview: None)
-    return image
 
 
 def compiled(task: RenderTask) -> RenderTask:

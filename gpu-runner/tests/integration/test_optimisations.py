@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runner_testkit.tasks import LocalLora, changed, render_task
+from runner_testkit.tasks import LocalLora, changed, render_task, rendered
 
 from dreamforge.contracts.events import WarningCode
 from dreamforge.contracts.request.values import LoraUse
 from dreamforge.gpu_runner.protocol.render_task import ModelFiles, RenderTask
-from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderedImage, RenderWarning
+from dreamforge.gpu_runner.rendering.renderer import RenderedImage, RenderWarning
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(240)]
 USUAL = "channels_last"
@@ -43,14 +43,6 @@ def task_of(cache: Path, family: str, **values: Any) -> RenderTask:  # Any: what
 
     folder = str(ensure_family(cache, family))
     return render_task(model_id=family, model_path=folder, steps=2, determinism="strict", **values)
-
-
-def rendered(renderer: Any, task: RenderTask) -> RenderedImage:
-    key = ModelKey.of_task(task)
-    if not renderer.is_resident(key):
-        renderer.load(key)
-    image: RenderedImage = renderer.render(task, task.request.seed, lambda step, of, preview: None)
-    return image
 
 
 def levels_apart(one: RenderedImage, other: RenderedImage) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runner_testkit.tasks import LocalLora, changed, render_task
+from runner_testkit.tasks import LocalLora, changed, render_task, rendered
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.request.values import LoraUse
@@ -41,14 +41,6 @@ def task_of(cache: Path, family: str, **values: Any) -> RenderTask:  # Any: what
 
     folder = str(ensure_family(cache, family))
     return render_task(model_id=family, model_path=folder, steps=2, determinism="strict", **values)
-
-
-def rendered(renderer: Any, task: RenderTask) -> RenderedImage:
-    key = ModelKey.of_task(task)
-    if not renderer.is_resident(key):
-        renderer.load(key)
-    image: RenderedImage = renderer.render(task, task.request.seed, lambda step, of, preview: None)
-    return image
 
 
 def psnr_db(one: RenderedImage, other: RenderedImage) -> float:

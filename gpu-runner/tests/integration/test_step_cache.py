@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runner_testkit.tasks import changed, render_task
+from runner_testkit.tasks import changed, render_task, rendered
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.models.descriptor import FAMILY_PARAMETERS
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
-from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderedImage, RenderFailed
+from dreamforge.gpu_runner.rendering.renderer import RenderFailed
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(240)]
 VIDEO = {"frames": 5, "frames_per_second": 8, "output_format": "mp4", "output_quality": 65}
@@ -34,14 +34,6 @@ def task_of(cache: Path, family: str) -> RenderTask:
     if family == "ltx":
         more = more | {"frames": 9}
     return render_task(model_id=family, model_path=str(ensure_family(cache, family)), steps=6, **more)
-
-
-def rendered(renderer: Any, task: RenderTask) -> RenderedImage:
-    key = ModelKey.of_task(task)
-    if not renderer.is_resident(key):
-        renderer.load(key)
-    image: RenderedImage = renderer.render(task, task.request.seed, lambda step, of, preview: None)
-    return image
 
 
 @pytest.mark.parametrize("family", ["flux", "qwen-image", "wan", "wan-ti2v", "ltx"])

@@ -213,11 +213,8 @@ class FleetCapacity:
         if self._asked[model_id] < ASKED_OFTEN:
             return merge(self._closed, self._closed_before())
         if (order := self._busy.get(model_id)) is None:
-            start, names = (
-                self.timelines.start_seconds,
-                {name for _, name in self._closed_before()} | {*self._closed_at},
-            )
-            order = self._busy[model_id] = BusyOrder({name: start(model_id, name) for name in names})
+            start = self.timelines.start_seconds
+            order = self._busy[model_id] = BusyOrder({name: start(model_id, name) for name in self._ever_closed()})
         return order.soonest
 
     def _ever_closed(self) -> Iterable[str]:

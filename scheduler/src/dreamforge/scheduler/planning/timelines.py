@@ -98,9 +98,7 @@ class Timelines:
 
     def start_seconds(self, model_id: str, runner_id: str) -> float:
         """When a runner could start the steps of a job of a model."""
-        lanes = self._lanes.get(runner_id) or self._lanes_of(runner_id)
-        held = self._held.get(runner_id) or self.held_of(runner_id)
-        return lanes[0] + (0.0 if model_id in held else self.times.load_seconds(model_id, runner_id))
+        return self._lanes_of(runner_id)[0] + self.load_seconds(model_id, runner_id)
 
     def free_in_seconds(self, runner_id: str) -> float:
         """When a runner has its next slot free."""
