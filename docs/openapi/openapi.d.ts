@@ -2465,6 +2465,12 @@ export interface components {
              */
             scale?: number | null;
             /**
+             * Second Transformer
+             * @description whether another transformer makes the steps with little noise, read from its files
+             * @default false
+             */
+            second_transformer?: boolean;
+            /**
              * Side Px Max
              * @default 1024
              */
@@ -2860,6 +2866,11 @@ export interface components {
             frames_per_second?: number | null;
             /** Guidance Scale */
             guidance_scale: number;
+            /**
+             * Guidance Scale 2
+             * @description of a second transformer; None: as the first
+             */
+            guidance_scale_2?: number | null;
             /** Height Px */
             height_px: number;
             /** Name */
@@ -3145,6 +3156,11 @@ export interface components {
              * @description How closely to follow the prompt; default: the preset's.
              */
             guidance_scale: number;
+            /**
+             * Guidance scale of the later steps
+             * @description Of models with two transformers (Wan 2.2 A14B): that of the second one, which makes the steps with little noise. Default: the preset's, or as in the first.
+             */
+            guidance_scale_2?: number | null;
             /**
              * Guidance schedule
              * @description Guides only from one share of the steps to another, or changes the guidance scale from step to step; default: one scale in all steps. In a second pass the same, over its own steps.
@@ -3533,6 +3549,12 @@ export interface components {
              * @default null
              */
             guidance_scale?: number | null;
+            /**
+             * Guidance scale of the later steps
+             * @description Of models with two transformers (Wan 2.2 A14B): that of the second one, which makes the steps with little noise. Default: the preset's, or as in the first.
+             * @default null
+             */
+            guidance_scale_2?: number | null;
             /**
              * Guidance schedule
              * @description Guides only from one share of the steps to another, or changes the guidance scale from step to step; default: one scale in all steps. In a second pass the same, over its own steps.

@@ -133,3 +133,22 @@ def test_frames_count_by_latent_frame_while_denoising_and_one_by_one_when_decode
     assert estimate_vram_bytes(decoding, **size, frames=9) == (1 + 2 * 9) * 256
     plain = VramProfile(resident_bytes=5, denoise_bytes_per_latent=7, decode_bytes_per_px=3)
     assert plain.model_dump(mode="json").keys().isdisjoint({"frames_per_latent", "frame_bytes_per_px"})
+
+
+def test_the_second_guidance_scale_is_the_presets_of_a_model_with_two_transformers() -> None:
+    usual = MODELS["wan"].presets[0].model_copy(update={"guidance_scale": 4.0, "guidance_scale_2": 3.0})
+    two = MODELS["wan"].model_copy(update={"presets": (usual,)})
+
+    def asked(**given: Any) -> RenderRequest:  # Any: of each parameter
+        return resolve({"prompt": "a fox", "seed": 1, **given}, {"wan": two}, Limits())
+
+    assert asked().guidance_scale_2 == 3.0
+    assert asked(guidance_scale_2=5.5).guidance_scale_2 == 5.5
+    assert asked(guidance_scale=1.0).guidance_scale_2 is None
+    with pytest.raises(FieldNeeded, match="guidance_scale is needed"):
+        asked(guidance_scale=1.0, guidance_scale_2=5.5)
+    with pytest.raises(NotAllowed):
+        resolved("wan", guidance_scale_2=3.0)
+    by_its_files = MODELS["wan"].model_copy(update={"second_transformer": True})
+    again = resolve({"prompt": "a fox", "seed": 1, "guidance_scale_2": 3.0}, {"wan": by_its_files}, Limits())
+    assert again.guidance_scale_2 == 3.0

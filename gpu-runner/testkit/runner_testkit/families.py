@@ -170,6 +170,7 @@ FAMILIES: Mapping[str, Callable[[], Pipeline]] = {
     "sana": flow_families.sana,
     "sana-sprint": flow_families.sana_sprint,
     "wan": video_families.wan,
+    "wan-2-2": video_families.wan_2_2,
     "wan-i2v": video_families.wan_i2v,
     "wan-ti2v": video_families.wan_ti2v,
     "ltx": video_families.ltx,
@@ -179,6 +180,7 @@ DESCRIPTOR_FAMILIES = {
     "sdxl": "stable-diffusion-xl",
     "sdxl-three-levels": "stable-diffusion-xl",
     "sd3": "stable-diffusion-3",
+    "wan-2-2": "wan",
 }
 
 

@@ -19,6 +19,17 @@ def wan() -> Pipeline:
     return _wan("WanPipeline", in_channels=LATENT_CHANNELS, vae=_wan_autoencoder())
 
 
+def wan_2_2() -> Pipeline:
+    """Wan 2.2 from a prompt: two transformers, as from an image."""
+    return _wan(
+        "WanPipeline",
+        in_channels=LATENT_CHANNELS,
+        vae=_wan_autoencoder(),
+        transformer_2=_wan_transformer(LATENT_CHANNELS, LATENT_CHANNELS),
+        boundary_ratio=0.875,
+    )
+
+
 def wan_i2v() -> Pipeline:
     """Wan 2.2 from an image: two transformers, one for the noisy steps and one for the others."""
     channels = 2 * LATENT_CHANNELS + MASK_CHANNELS

@@ -13,8 +13,11 @@ from runner_testkit.tasks import changed, render_task
 from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.models.descriptor import FAMILY_PARAMETERS
 from dreamforge.contracts.pictures.metadata import read_metadata
+from dreamforge.contracts.request.limits import Limits
+from dreamforge.contracts.request.schema import request_schema
 from dreamforge.gpu_runner.protocol.render_task import InputImage, RenderTask
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderFailed
+from dreamforge.gpu_runner.supervisor.local_models import read_model
 from dreamforge.runtime.storage.model_inspection import inspect_model
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(240), pytest.mark.xdist_group("child")]
@@ -41,7 +44,7 @@ def video_task(cache: Path, family: str, **values: Any) -> RenderTask:  # Any: s
     """Two steps; from an image where the family needs one."""
     from runner_testkit.families import ensure_family
 
-    if "text" not in FAMILY_PARAMETERS[family].modes:
+    if family == "wan-i2v":
         values.setdefault("init_image", an_image(cache))
     usual = {"steps": 2, "frames": FRAMES, "frames_per_second": 8, "output_format": "mp4", "output_quality": 65}
     return render_task(**usual | {"model_id": family, "model_path": str(ensure_family(cache, family))} | values)
@@ -83,6 +86,32 @@ def test_an_image_begins_the_video(renderer: Any, cache: Path, family: str) -> N
     assert {len(frames) for frames in made} == {FRAMES * FRAME_BYTES}
 
 
+@pytest.mark.parametrize("family", ["wan-2-2", "wan-i2v"])
+def test_a_second_transformer_has_a_guidance_scale_of_its_own(renderer: Any, cache: Path, family: str) -> None:
+    task = video_task(cache, family, guidance_scale=4.0)
+    as_the_first = frames_of(renderer, task)
+    assert frames_of(renderer, changed(task, guidance_scale_2=4.0)) == as_the_first
+    weaker = frames_of(renderer, changed(task, guidance_scale_2=3.0))
+    assert weaker not in (as_the_first, frames_of(renderer, changed(task, guidance_scale=3.0)))
+
+
+def test_the_decoder_of_ltx_gets_the_last_noise_that_it_was_trained_with(renderer: Any, cache: Path) -> None:
+    task = video_task(cache, "ltx")
+    frames_of(renderer, task)
+    decoder, seen = renderer._pipelines.get(ModelKey.of_task(task)).vae.decoder, []
+    hook = decoder.register_forward_pre_hook(lambda _, given: seen.append(given[1].tolist()))
+    frames_of(renderer, task)
+    hook.remove()
+    assert seen == [pytest.approx([0.05])]
+
+
+@pytest.mark.parametrize(("family", "has_two"), [("wan", False), ("wan-2-2", True), ("wan-i2v", True)])
+def test_the_files_say_whether_there_is_a_second_transformer(cache: Path, family: str, has_two: bool) -> None:
+    model = read_model(Path(video_task(cache, family).model.path)).descriptor
+    assert model.second_transformer is has_two
+    assert ("guidance_scale_2" in request_schema(model, Limits())["properties"]) is has_two
+
+
 @pytest.mark.parametrize(
     ("family", "change", "said"),
     [
@@ -92,6 +121,7 @@ def test_an_image_begins_the_video(renderer: Any, cache: Path, family: str) -> N
         ("ltx", {"output_format": "png"}, "png is a format of images"),
         ("wan-i2v", {"init_image": None}, "init_image is needed"),
         ("wan", {"width_px": 72}, "width 72 is not a multiple of 16"),
+        ("wan", {"guidance_scale_2": 3.0}, "guidance_scale_2 is of a second transformer"),
         ("ltx", {"width_px": 80}, "width 80 is not a multiple of 32"),
     ],
 )

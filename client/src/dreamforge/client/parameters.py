@@ -32,6 +32,10 @@ class OptionalParameters(TypedDict, total=False):
     """Denoising steps; default: the preset's."""
     guidance_scale: float | None
     """How closely to follow the prompt; default: the preset's."""
+    guidance_scale_2: float | None
+    """Of models with two transformers (Wan 2.2 A14B): that of the second one, which makes the steps with little
+    noise. Default: the preset's, or as in the first.
+    """
     seed: int | None
     """The same seed gives the same picture; picture i has seed + i. Chosen for you by default."""
     images: int

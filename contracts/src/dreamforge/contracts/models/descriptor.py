@@ -101,6 +101,9 @@ class Preset(Value):
     height_px: int = Field(ge=8)
     steps: int = Field(ge=1)
     guidance_scale: float = Field(ge=0)
+    guidance_scale_2: float | None = Field(
+        default=None, ge=0, exclude_if=is_none, description="of a second transformer; None: as the first"
+    )
     frames: int | None = Field(default=None, ge=1, exclude_if=is_none, description="of a video")
     frames_per_second: int | None = Field(default=None, ge=1, exclude_if=is_none, description="of a video")
     step_cache: float | None = Field(
@@ -331,6 +334,11 @@ class ModelDescriptor(Value):
     source: ModelSource | None = Field(default=None, exclude_if=is_none)
     text_encoder_layers: int | None = Field(
         default=None, ge=1, exclude_if=is_none, description="of its smallest CLIP text encoder, read from its files"
+    )
+    second_transformer: bool = Field(
+        default=False,
+        exclude_if=is_zero,
+        description="whether another transformer makes the steps with little noise, read from its files",
     )
 
     scale: int | None = Field(

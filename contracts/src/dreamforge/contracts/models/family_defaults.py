@@ -62,8 +62,8 @@ FAMILY_DEFAULTS = {
     "qwen-image": FamilyDefaults(131072, 5120, 16, 256, 2048, 1328, 50, 4.0),
     "qwen-image-edit": FamilyDefaults(262144, 5120, 16, 256, 2048, 1024, 50, 4.0),
     "qwen-image-edit-plus": FamilyDefaults(393216, 5120, 16, 256, 2048, 1024, 40, 4.0),
-    # Nine steps of Z-Image-Turbo are eight evaluations: the last one is at the end of the schedule.
-    "z-image": FamilyDefaults(98304, 4096, 16, 256, 2048, 1024, 50, 4.0, distilled_steps=9),
+    # Z-Image-Turbo was distilled to eight evaluations, which are eight steps since diffusers 0.42.
+    "z-image": FamilyDefaults(98304, 4096, 16, 256, 2048, 1024, 50, 4.0, distilled_steps=8),
     "chroma": FamilyDefaults(98304, 4096, 16, 256, 1536, 1024, 40, 3.0),
     # Its transformer has places for the tokens of one megapixel.
     "hidream": FamilyDefaults(131072, 4096, 16, 256, 1024, 1024, 50, 5.0),

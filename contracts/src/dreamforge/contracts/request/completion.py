@@ -16,7 +16,7 @@ from dreamforge.contracts.request.assets import (
 from dreamforge.contracts.request.bounds import quoted, within
 from dreamforge.contracts.request.declaration import Draft
 from dreamforge.contracts.request.errors import FieldNeeded, NotAllowed
-from dreamforge.contracts.request.guidance_schedule import GuidanceSchedule
+from dreamforge.contracts.request.guidance_schedule import UNGUIDED, GuidanceSchedule
 from dreamforge.contracts.request.image_size import pixels_max, size_of
 from dreamforge.contracts.request.lora_tags import with_tags_escaped, without_lora_tags
 from dreamforge.contracts.request.step_window import window_steps
@@ -220,6 +220,18 @@ def _check_window(field: str, window: ControlUse | ImagePromptUse | GuidanceSche
         within(f"{field}/start (of {steps} steps)", window.start, 0, (steps - 1) / steps)
     else:
         within(f"{field}/end (of {steps} steps)", window.end, (first + 1) / steps, 1)
+
+
+def guidance_scale_2(value: float | None, draft: Draft) -> float | None:
+    """None where nothing is guided: whether both prompts are denoised follows from the first scale (diffusers 0.42.1).
+
+    Errors: FieldNeeded where another one than the preset's was asked for, which would change nothing.
+    """
+    if value is None or draft.values["guidance_scale"] > UNGUIDED:
+        return value
+    if value not in (_preset(draft).guidance_scale_2, UNGUIDED):
+        raise FieldNeeded("guidance_scale", because=f"guidance_scale_2 guides only where it is above {UNGUIDED:g} too")
+    return None
 
 
 def guidance_schedule(value: GuidanceSchedule | None, draft: Draft) -> GuidanceSchedule | None:

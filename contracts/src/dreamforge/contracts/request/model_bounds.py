@@ -15,6 +15,12 @@ def guidance(model: ModelDescriptor) -> Bounds:
     return Bounds(model.capabilities.guidance_scale_min, model.capabilities.guidance_scale_max)
 
 
+def second_guidance(model: ModelDescriptor) -> Bounds | None:
+    # The files say it once a runner has them, and before that the presets of its descriptor.
+    has_two = model.second_transformer or any(preset.guidance_scale_2 is not None for preset in model.presets)
+    return guidance(model) if has_two else None
+
+
 def prompt(model: ModelDescriptor) -> Bounds:
     return Bounds(maximum=0) if model.kind == "upscaler" else Bounds(minimum=1)
 

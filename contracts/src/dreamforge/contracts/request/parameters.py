@@ -164,6 +164,20 @@ class RequestParameters(Value):
             options=("--guidance",),
         ),
     ]
+    guidance_scale_2: Annotated[
+        float | None,
+        Declared(
+            "Guidance scale of the later steps",
+            "Of models with two transformers (Wan 2.2 A14B): that of the second one, which makes the steps with little "
+            "noise. Default: the preset's, or as in the first.",
+            group="rendering",
+            source="preset",
+            limit="guidance_scale",
+            bounds=model_bounds.second_guidance,
+            complete=completion.guidance_scale_2,
+            options=("--guidance-2",),
+        ),
+    ] = Field(default=None, ge=0, exclude_if=is_none)
     seed: Annotated[
         Seed,
         Declared(

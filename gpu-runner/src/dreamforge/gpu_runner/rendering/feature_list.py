@@ -26,6 +26,7 @@ from dreamforge.gpu_runner.rendering.features.redux import Redux
 from dreamforge.gpu_runner.rendering.features.references import References
 from dreamforge.gpu_runner.rendering.features.samplers import Samplers
 from dreamforge.gpu_runner.rendering.features.seamless import SeamlessEdges
+from dreamforge.gpu_runner.rendering.features.second_guidance import SecondGuidance
 from dreamforge.gpu_runner.rendering.features.separate_texts import SeparateTexts
 from dreamforge.gpu_runner.rendering.features.step_cache import StepCache
 from dreamforge.gpu_runner.rendering.features.t2i_adapter import T2IAdapters
@@ -69,6 +70,7 @@ def standard_features(
         Redux(device),
         Prompts(),
         Guidance(),
+        SecondGuidance(),
         ScheduledGuidance(),
         References(),
         PipelineDefaults(),

@@ -159,17 +159,18 @@ def read_model(folder: Path) -> LocalModel:
     refuse_foreign_files(folder)
     if (found := model_digest(folder)) != descriptor.digest:
         raise ModelFilesWrong(str(folder), _faults(descriptor, folder, found))
-    return LocalModel(_with_text_encoder(fitted(descriptor, inspect_model(folder)), folder), folder)
+    return LocalModel(_with_networks(fitted(descriptor, inspect_model(folder)), folder), folder)
 
 
-def _with_text_encoder(descriptor: ModelDescriptor, folder: Path) -> ModelDescriptor:
-    """The descriptor with what only the files say: how many layers its CLIP text encoders have."""
+def _with_networks(descriptor: ModelDescriptor, folder: Path) -> ModelDescriptor:
+    """The descriptor with what only the files say: layers of its CLIP text encoders, and its transformers."""
     layers = []
     for path in sorted(folder.glob("text_encoder*/config.json")):
         configuration = json.loads(path.read_bytes())
         if str(configuration.get("model_type", "")).startswith("clip"):
             layers.append(int(configuration["num_hidden_layers"]))
-    return descriptor.model_copy(update={"text_encoder_layers": min(layers)}) if layers else descriptor
+    found = {"second_transformer": (folder / "transformer_2" / "config.json").is_file()}
+    return descriptor.model_copy(update=found | ({"text_encoder_layers": min(layers)} if layers else {}))
 
 
 def _faults(descriptor: ModelDescriptor, folder: Path, found: str) -> tuple[Fault, ...]:

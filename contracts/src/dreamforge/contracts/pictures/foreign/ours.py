@@ -21,6 +21,7 @@ _IGNORED = (
 PLAIN = (
     *("width_px", "height_px", "steps", "guidance_scale", "guidance_schedule", "seed", "clip_skip", "prompt_syntax"),
     *(
+        "guidance_scale_2",
         "frames",
         "frames_per_second",
         "seamless",

@@ -19,6 +19,9 @@ STEPS_WITH_A_MIDDLE = 2
 SCALED_BY_CLASS = "HiDreamImagePipeline"
 #: Above 1 by more than a float rounds, below it by less than a pixel: a quotient of 1 must not fall under it.
 ROUNDING = 1 + 1e-9
+#: The decoder of LTX makes the last step of denoising, for which the latents get a little noise again (configs/ of
+#: Lightricks/LTX-Video, the same in all versions from 0.9.1 on). diffusers' defaults, 0 and none, are those of 0.9.
+LAST_NOISE_TIME, LAST_NOISE_SCALE = 0.05, 0.025
 
 
 class PipelineDefaults(RenderFeature):
@@ -45,6 +48,8 @@ class PipelineDefaults(RenderFeature):
         }
         if context.request.steps != STEPS_WITH_A_MIDDLE:
             own["intermediate_timesteps"] = None
+        if _denoises_last(pipeline):
+            own |= {"decode_timestep": LAST_NOISE_TIME, "decode_noise_scale": LAST_NOISE_SCALE}
         return {name: value for name, value in own.items() if name in takes}
 
     def run(self, context: PassContext, pipeline: Pipeline, proceed: RunPass) -> RenderedPixels:
@@ -53,6 +58,11 @@ class PipelineDefaults(RenderFeature):
             return proceed()
         with _at_area(pipeline, context.current.width_px * context.current.height_px):
             return proceed()
+
+
+def _denoises_last(pipeline: Any) -> bool:  # Any: as below
+    vae = pipeline.components.get("vae")
+    return vae is not None and bool(vae.config.get("timestep_conditioning"))
 
 
 def _area_limit_px(pipeline: Any) -> int | None:  # Any: what only some pipelines have is in no type
