@@ -2,19 +2,29 @@
 
 import copy
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from comfyui_graphs import (
+    IMAGE,
+    MODELS,
+    OTHER,
+    TEXT,
+    Graph,
+    changed,
+    control,
+    fields_of,
+    node,
+    refusal_of,
+    text_to_image,
+    translated,
+)
 
 from dreamforge.contracts.models.descriptor import (
     EPSILON_SAMPLERS,
     FLOW_SAMPLERS,
-    ModelDescriptor,
-    Preset,
-    VramProfile,
 )
 from dreamforge.gateway.facades.comfyui.graph import NODES_MAX, graph_to_keep, read_graph
 from dreamforge.gateway.facades.comfyui.nodes import NODES
@@ -22,64 +32,9 @@ from dreamforge.gateway.facades.comfyui.nodes_page import with_table
 from dreamforge.gateway.facades.comfyui.object_info import object_info
 from dreamforge.gateway.facades.comfyui.refusals import comfy_error
 from dreamforge.gateway.facades.comfyui.samplers import COMFY_SAMPLERS, SAMPLER_NAMES, SCHEDULERS
-from dreamforge.gateway.facades.comfyui.translate import MaskSource, Translation, located, translate
+from dreamforge.gateway.facades.comfyui.translate import MaskSource, located, translate
 from dreamforge.gateway.http.errors import WorkflowRefused
 from dreamforge.gateway.http.problems import problem_of
-
-Graph = dict[str, Any]
-
-
-def model(model_id: str, family: str = "stable-diffusion", **changes: Any) -> ModelDescriptor:
-    return ModelDescriptor(
-        model_id=model_id,
-        family=family,
-        digest="0" * 64,
-        vram=VramProfile(resident_bytes=2**30, denoise_bytes_per_latent=1, decode_bytes_per_px=1),
-        presets=(Preset(name="p", width_px=512, height_px=512, steps=20, guidance_scale=2.0),),
-        **changes,
-    )
-
-
-MODELS = {
-    each.model_id: each
-    for each in (
-        model("sd", title="Stable Diffusion"),
-        model("sdxl", "stable-diffusion-xl"),
-        model("flux", "flux"),
-        model("film", kind="lora"),
-        model("ink", kind="lora"),
-        model("canny", kind="controlnet"),
-        model("soft", kind="vae"),
-    )
-}
-IMAGE, OTHER = "a" * 64, "b" * 64
-ADVANCED = "ControlNetApplyAdvanced"
-
-
-def node(class_type: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs}
-
-
-def text_to_image() -> Graph:
-    """The workflow that ComfyUI opens with."""
-    sampler = {"model": ["4", 0], "positive": ["6", 0], "negative": ["7", 0], "latent_image": ["5", 0]}
-    settings = {"seed": 7, "steps": 20, "cfg": 8, "sampler_name": "euler", "scheduler": "normal", "denoise": 1}
-    return {
-        "3": node("KSampler", **sampler, **settings),
-        "4": node("CheckpointLoaderSimple", ckpt_name="sd.safetensors"),
-        "5": node("EmptyLatentImage", width=512, height=768, batch_size=2),
-        "6": node("CLIPTextEncode", text="a fox [in snow]", clip=["4", 1]),
-        "7": node("CLIPTextEncode", text="text, watermark", clip=["4", 1]),
-        "8": node("VAEDecode", samples=["3", 0], vae=["4", 2]),
-        "9": node("SaveImage", images=["8", 0], filename_prefix="ComfyUI"),
-    }
-
-
-def changed(*changes: tuple[str, str, Any], **added: dict[str, Any]) -> Graph:
-    graph = text_to_image() | {name.removeprefix("n"): each for name, each in added.items()}
-    for node_id, name, value in changes:
-        graph[node_id]["inputs"][name] = value
-    return graph
 
 
 def image_to_image(**more: dict[str, Any]) -> Graph:
@@ -94,34 +49,6 @@ def two_passes(**changes: Any) -> Graph:
     second["inputs"] |= {"latent_image": ["12", 0], "denoise": 0.5, "steps": 10, **changes}
     enlarged = node("LatentUpscaleBy", samples=["3", 0], upscale_method="nearest-exact", scale_by=2)
     return changed(("8", "samples", ["13", 0]), n12=enlarged, n13=second, **added)
-
-
-def translated(graph: Graph) -> Translation:
-    return translate(read_graph(graph), MODELS)
-
-
-def fields_of(graph: Graph) -> dict[str, Any]:
-    return dict(translated(graph).fields)
-
-
-def refusal_of(graph: Any) -> dict[str, Any]:
-    with pytest.raises(WorkflowRefused) as refused:
-        translated(graph)
-    return dict(comfy_error(problem_of(refused.value)))
-
-
-TEXT = {
-    "model_id": "sd",
-    "prompt": "a fox \\[in snow\\]",
-    "negative_prompt": "text, watermark",
-    "seed": 7,
-    "steps": 20,
-    "sampler": "euler",
-    "guidance_scale": 8.0,
-    "width_px": 512,
-    "height_px": 768,
-    "images": 2,
-}
 
 
 def test_the_workflow_that_comfyui_opens_with() -> None:
@@ -193,76 +120,6 @@ def test_a_lora_acts_on_what_comes_through_it() -> None:
     assert [each["text_weight"] for each in fields_of(graph)["loras"]] == [0.0, 0.0]
     graph["3"]["inputs"]["model"] = ["4", 0]
     assert "loras" not in fields_of(graph)
-
-
-def control(class_type: str, **inputs: Any) -> Graph:
-    more = {"control_net": ["30", 0], "image": ["31", 0], "strength": 0.7, **inputs}
-    return changed(
-        ("3", "positive", ["32", 0]),
-        n30=node("ControlNetLoader", control_net_name="canny"),
-        n31=node("LoadImage", image=f"{IMAGE}.png"),
-        n32=node(class_type, **more),
-    )
-
-
-def test_a_controlnet_on_the_prompt_or_on_both() -> None:
-    both = control("ControlNetApplyAdvanced", positive=["6", 0], negative=["7", 0], start_percent=0, end_percent=1)
-    both["3"]["inputs"]["negative"] = ["32", 1]
-    for graph in (control("ControlNetApply", conditioning=["6", 0]), both):
-        found = translated(graph)
-        assert found.fields["control"] == [{"model_id": "canny", "scale": 0.7}]
-        assert found.images == {"control/0/image": f"{IMAGE}.png"}
-        assert found.fields["prompt"] == TEXT["prompt"]
-
-
-def chained() -> Graph:
-    """Two ControlNets on both prompts, the second for half of the steps and with edges that are found here."""
-    links = {"positive": ["6", 0], "negative": ["7", 0], "start_percent": 0, "end_percent": 1}
-    graph = control(ADVANCED, **links)
-    second = {"positive": ["32", 0], "negative": ["32", 1], "start_percent": 0.25, "end_percent": 0.5}
-    return graph | {
-        "33": node("LoadImage", image=f"{OTHER}.png"),
-        "34": node("Canny", image=["33", 0], low_threshold=0.2, high_threshold=0.6),
-        "35": node(ADVANCED, control_net=["30", 0], image=["34", 0], strength=1.0, **second),
-        "3": node("KSampler", **graph["3"]["inputs"] | {"positive": ["35", 0], "negative": ["35", 1]}),
-    }
-
-
-def test_chained_controlnets_act_in_their_order_steps_and_with_their_preprocessors() -> None:
-    found = translated(chained())
-    (first, second) = found.fields["control"]
-    assert first == {"model_id": "canny", "scale": 0.7}
-    assert second == {"model_id": "canny", "scale": 1.0, "start": 0.25, "end": 0.5} | {
-        "preprocess": {"name": "canny", "sigma_px": 1.0, "low": 51.0, "high": 153.0}
-    }
-    assert found.images == {"control/0/image": f"{IMAGE}.png", "control/1/image": f"{OTHER}.png"}
-    assert found.places["control/1/end"] == ("35", "end_percent")
-    graph = read_graph(chained())
-    for name, place in (("control/1/preprocess/low", "34"), ("control", "35"), ("control/0/image", "31")):
-        told = located(found, graph, {name: "is wrong"})
-        assert told is not None
-        assert f"node {place} (" in comfy_error(problem_of(told))["error"]["details"]  # type: ignore[index]
-    inverted = chained()
-    inverted["34"] = node("ImageInvert", image=["33", 0])
-    assert translated(inverted).fields["control"][1]["preprocess"] == {"name": "invert"}
-
-
-@pytest.mark.parametrize(
-    ("node_id", "name", "value", "says"),
-    [
-        ("3", "negative", ["7", 0], "node 3 (KSampler).*must come through ControlNet nodes 32, 35"),
-        ("35", "negative", ["7", 0], "node 3 (KSampler).*must come through ControlNet nodes 32, 35"),
-        ("3", "positive", ["35", 1], "node 3 (KSampler).*must be output 0 of node 35"),
-        ("35", "image", ["36", 0], "node 36 .Canny.*is ImageInvert, but must be LoadImage"),
-    ],
-)
-def test_what_a_chain_of_controlnets_cannot_be_is_refused_by_node(
-    node_id: str, name: str, value: list[object], says: str
-) -> None:
-    graph = chained() | {"36": node("Canny", image=["37", 0], low_threshold=0.2, high_threshold=0.6)}
-    graph["37"] = node("ImageInvert", image=["33", 0])
-    graph[node_id]["inputs"][name] = value
-    assert re.search(says.replace("(KSampler)", ".KSampler."), refusal_of(graph)["error"]["details"])
 
 
 def test_a_second_pass_at_twice_the_size() -> None:

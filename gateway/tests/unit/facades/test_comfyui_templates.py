@@ -267,3 +267,40 @@ def test_kontext_reads_references_in_the_order_of_the_chain() -> None:
     assert found.places["references/1"] == ("44", "image")
     said = "latent: is VAEEncodeForInpaint, but must be VAEEncode"
     assert wrong_with(kontext("VAEEncodeForInpaint")) == {"43": [said]}
+
+
+def kontext_template(**stitch: Any) -> Graph:
+    """The template of FLUX.1 Kontext dev: what the sampler starts from is the reference, of which the size is left."""
+    graph = kontext() | {
+        "20": node("LoadImageOutput", image=f"{PICTURE} [output]"),
+        "21": node("ImageStitch", image1=["20", 0], **stitch),
+        **{"41": node("FluxKontextImageScale", image=["21", 0]), "12": node("PreviewImage", images=["41", 0])},
+        **{"8": node("ConditioningZeroOut", conditioning=["4", 0])},
+        "9": node("KSampler", model=["1", 0], seed=7, steps=20, cfg=1, sampler_name="euler", scheduler="simple",
+                  positive=["5", 0], negative=["8", 0], latent_image=["42", 0], denoise=1.0),
+    }  # fmt: skip
+    for left_out in ("22", "23", "24", "40", "44", "45", "46"):
+        graph.pop(left_out)
+    return changed(graph, "5", conditioning=["43", 0], guidance=2.5)
+
+
+def test_kontext_of_the_template_has_the_size_that_its_reference_is_scaled_to() -> None:
+    found = translated(kontext_template())
+    expected = {name: value for name, value in FLUX.items() if name not in ("width_px", "height_px", "images")}
+    assert found.fields == expected | {"model_id": "kontext", "guidance_scale": 2.5, "references": [""]}
+    assert found.images == {"references/0": f"{PICTURE} [output]"}
+    assert found.outputs == ("11",)  # the preview shows what was sent
+    assert found.size is not None
+    assert (found.size.name, found.size.size_px((1000, 1400))) == (f"{PICTURE} [output]", (880, 1184))
+    assert found.places["width_px"] == ("20", "image")
+    of_its_own = changed(kontext_template(), "42", pixels=["21", 0])
+    assert (size := translated(of_its_own).size) is not None
+    assert size.size_px((1000, 1400)) == (1000, 1400)
+
+
+def test_kontext_does_not_join_images_nor_start_from_a_part_of_one() -> None:
+    joined = kontext_template(image2=["44", 0]) | {"44": node("LoadImage", image=OTHER)}
+    assert "image2: is a second image, and they are not joined here" in wrong_with(joined)["21"][0]
+    part = changed(kontext_template(), "9", denoise=0.5)
+    assert "must be LoadImage" in wrong_with(part)["42"][0]
+    assert translated(changed(part, "42", pixels=["20", 0])).fields["strength"] == 0.5  # which the model then refuses

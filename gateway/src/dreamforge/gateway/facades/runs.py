@@ -241,6 +241,11 @@ async def mask_from(request: Request, sha256: str, *, by_alpha: bool, grow_px: i
         return (await keep_upload_for(request, mask)).sha256
 
 
+async def image_size(request: Request, field: str, sha256: str) -> tuple[int, int]:
+    """Width and height in pixels of a stored image that a field is about. Errors: those of `Uploads.size_of`."""
+    return await dependencies_of(request).uploads.size_of(field, sha256, identity_of(request).sees)
+
+
 async def finish_or_cancel(request: Request, job_id: str) -> EndedJob:
     """As `finish_while_connected`, for interfaces whose request is the job: one that is given up cancels it."""
     try:

@@ -8,7 +8,7 @@ from sqlalchemy import RowMapping
 
 from dreamforge.contracts.jobs.course import Status
 from dreamforge.gateway.facades.comfyui.names import outputs_of
-from dreamforge.gateway.facades.comfyui.nodes import SAMPLERS
+from dreamforge.gateway.facades.comfyui.sampling_nodes import SAMPLERS
 
 Row = RowMapping | Mapping[str, Any]  # Any: columns of `jobs`, and artifacts
 HISTORY = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)

@@ -11,7 +11,7 @@ from dreamforge.gateway.events.watch import JobEventData
 from dreamforge.gateway.facades.comfyui.graph import Graph, Node, read_graph
 from dreamforge.gateway.facades.comfyui.history import failure, interruption, milliseconds
 from dreamforge.gateway.facades.comfyui.names import outputs_of
-from dreamforge.gateway.facades.comfyui.nodes import SAMPLERS
+from dreamforge.gateway.facades.comfyui.sampling_nodes import SAMPLERS
 
 Message = dict[str, Any] | bytes  # Any: JSON
 # protocol.py of ComfyUI 0.3: PREVIEW_IMAGE; server.py: a JPEG.

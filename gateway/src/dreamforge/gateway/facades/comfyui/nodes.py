@@ -7,10 +7,10 @@ bounds are those of ComfyUI's own nodes (nodes.py and comfy_extras of ComfyUI 0.
 from collections.abc import Mapping
 
 from dreamforge.gateway.facades.comfyui.node_types import Input, NodeType, chosen_from, link, number, one_of, whole
+from dreamforge.gateway.facades.comfyui.sampling_nodes import SAMPLING_NODES
 
-# ComfyUI's own bounds: seeds have 64 bits, sides go to MAX_RESOLUTION.
-SEED_MAX, SIDE_MAX = 2**64 - 1, 16_384
-STEPS_MAX = 10_000
+# ComfyUI's own bound: MAX_RESOLUTION.
+SIDE_MAX = 16_384
 UPSCALE_METHODS = ("nearest-exact", "bilinear", "area", "bicubic", "bislerp")
 
 _MODEL, _CLIP, _VAE, _LATENT, _IMAGE = map(link, ("MODEL", "CLIP", "VAE", "LATENT", "IMAGE"))
@@ -18,15 +18,6 @@ _MASK, _CONDITIONING, _CLIP_VISION = map(link, ("MASK", "CONDITIONING", "CLIP_VI
 _TEXT = Input("STRING", "")
 _SIDE = whole(512, 16, SIDE_MAX)
 _EMPTY = {"width": _SIDE, "height": _SIDE, "batch_size": whole(1, 1, 4096)}
-_SAMPLING = {
-    "steps": whole(20, 1, STEPS_MAX),
-    "cfg": number(8.0, 0.0, 100.0),
-    "sampler_name": chosen_from("samplers"),
-    "scheduler": chosen_from("schedulers"),
-    "positive": _CONDITIONING,
-    "negative": _CONDITIONING,
-    "latent_image": _LATENT,
-}
 _SAME_MODEL = "must name the same model: its parts are not exchanged"
 
 NODES: Mapping[str, NodeType] = {
@@ -256,7 +247,7 @@ NODES: Mapping[str, NodeType] = {
         "advanced/conditioning/flux",
         {"image": _IMAGE},
         ("IMAGE",),
-        note="before a reference, which the model scales by itself",
+        note="before a reference, which the model scales by itself; a latent of it is of the size that it chooses",
     ),
     "ReferenceLatent": NodeType(
         "ReferenceLatent",
@@ -274,6 +265,20 @@ NODES: Mapping[str, NodeType] = {
         ("IMAGE", "MASK"),
         note="by the name that /upload/image has answered, or a finished image's",
     ),
+    "LoadImageOutput": NodeType(
+        "Load Image (from Outputs)",
+        "image",
+        {"image": chosen_from("images")},
+        ("IMAGE", "MASK"),
+        note="as LoadImage",
+    ),
+    "ImageStitch": NodeType(
+        "Image Stitch",
+        "image/transform",
+        {"image1": _IMAGE, "image2": Input("IMAGE", optional=True)},
+        ("IMAGE",),
+        note="of one image, which it shows as it is; several are references of their own",
+    ),
     "ImageInvert": NodeType("Invert Image", "image/color", {"image": _IMAGE}, ("IMAGE",), note="before a ControlNet"),
     "Canny": NodeType(
         "Canny",
@@ -289,7 +294,13 @@ NODES: Mapping[str, NodeType] = {
         ("MASK",),
         note="of a colour, the mask is expected to be grey",
     ),
-    "VAEEncode": NodeType("VAE Encode", "latent", {"pixels": _IMAGE, "vae": _VAE}, ("LATENT",)),
+    "VAEEncode": NodeType(
+        "VAE Encode",
+        "latent",
+        {"pixels": _IMAGE, "vae": _VAE},
+        ("LATENT",),
+        note="of a model that only edits, with a denoise of 1: the size of the render",
+    ),
     "VAEEncodeForInpaint": NodeType(
         "VAE Encode (for Inpainting)",
         "latent/inpaint",
@@ -299,71 +310,7 @@ NODES: Mapping[str, NodeType] = {
     "SetLatentNoiseMask": NodeType(
         "Set Latent Noise Mask", "latent/inpaint", {"samples": _LATENT, "mask": _MASK}, ("LATENT",)
     ),
-    "KSampler": NodeType(
-        "KSampler",
-        "sampling",
-        {"model": _MODEL, "seed": whole(0, 0, SEED_MAX), **_SAMPLING, "denoise": number(1.0, 0.0, 1.0)},
-        ("LATENT",),
-    ),
-    "KSamplerAdvanced": NodeType(
-        "KSampler (Advanced)",
-        "sampling",
-        {
-            "model": _MODEL,
-            "add_noise": one_of("enable"),
-            "noise_seed": whole(0, 0, SEED_MAX),
-            **_SAMPLING,
-            "start_at_step": whole(0, 0, STEPS_MAX),
-            "end_at_step": whole(STEPS_MAX, 0, STEPS_MAX),
-            "return_with_leftover_noise": one_of("disable"),
-        },
-        ("LATENT",),
-        note="to the last step",
-    ),
-    "RandomNoise": NodeType(
-        "RandomNoise", "sampling/custom_sampling/noise", {"noise_seed": whole(0, 0, SEED_MAX)}, ("NOISE",)
-    ),
-    "KSamplerSelect": NodeType(
-        "KSamplerSelect", "sampling/custom_sampling/samplers", {"sampler_name": chosen_from("samplers")}, ("SAMPLER",)
-    ),
-    "BasicScheduler": NodeType(
-        "BasicScheduler",
-        "sampling/custom_sampling/schedulers",
-        {
-            "model": _MODEL,
-            "scheduler": chosen_from("schedulers"),
-            "steps": whole(20, 1, STEPS_MAX),
-            "denoise": number(1.0, 0.0, 1.0),
-        },
-        ("SIGMAS",),
-    ),
-    "BasicGuider": NodeType(
-        "BasicGuider",
-        "sampling/custom_sampling/guiders",
-        {"model": _MODEL, "conditioning": _CONDITIONING},
-        ("GUIDER",),
-        note="as a cfg of 1",
-    ),
-    "CFGGuider": NodeType(
-        "CFGGuider",
-        "sampling/custom_sampling/guiders",
-        {"model": _MODEL, "positive": _CONDITIONING, "negative": _CONDITIONING, "cfg": number(8.0, 0.0, 100.0)},
-        ("GUIDER",),
-    ),
-    "SamplerCustomAdvanced": NodeType(
-        "SamplerCustomAdvanced",
-        "sampling/custom_sampling",
-        {
-            "noise": link("NOISE"),
-            "guider": link("GUIDER"),
-            "sampler": link("SAMPLER"),
-            "sigmas": link("SIGMAS"),
-            "latent_image": _LATENT,
-        },
-        ("LATENT", "LATENT"),
-        ("output", "denoised_output"),
-        note="both outputs are the finished latent",
-    ),
+    **SAMPLING_NODES,
     "LatentUpscale": NodeType(
         "Upscale Latent",
         "latent",
@@ -385,7 +332,13 @@ NODES: Mapping[str, NodeType] = {
         note="before a second sampler; the decoded image is enlarged, whatever the method",
     ),
     "VAEDecode": NodeType("VAE Decode", "latent", {"samples": _LATENT, "vae": _VAE}, ("IMAGE",)),
-    "PreviewImage": NodeType("Preview Image", "image", {"images": _IMAGE}, shows_images=True),
+    "PreviewImage": NodeType(
+        "Preview Image",
+        "image",
+        {"images": _IMAGE},
+        shows_images=True,
+        note="of an image that was loaded: shows nothing, beside an output that does",
+    ),
     "SaveImage": NodeType(
         "Save Image",
         "image",
@@ -394,4 +347,3 @@ NODES: Mapping[str, NodeType] = {
         note="the folders of the prefix are shown, and the names end in the id of the image",
     ),
 }
-SAMPLERS = frozenset(("KSampler", "KSamplerAdvanced"))

@@ -8,6 +8,7 @@ from dreamforge.gateway.facades.comfyui.graph import Graph, Node
 from dreamforge.gateway.facades.comfyui.parts import NodeRefused, Parts, find
 
 STYLE, IP_ADAPTER, REFERENCE = "StyleModelApply", "IPAdapterAdvanced", "ReferenceLatent"
+SCALE = "FluxKontextImageScale"
 #: Those that a prompt comes through.
 ON_PROMPT = frozenset((STYLE, REFERENCE))
 # Where each has its adapter, and where that is named.
@@ -75,10 +76,18 @@ def _reference(graph: Graph, node: Node) -> Node:
     encoder = graph.source(node, "latent")
     if encoder.class_type != "VAEEncode":
         raise NodeRefused(node, "latent", f"is {encoder.class_type}, but must be VAEEncode")
-    after, name = encoder, "pixels"
-    if (scaled := graph.source(after, name)).class_type == "FluxKontextImageScale":
-        after, name = scaled, "image"
-    return shown_image(graph, after, name)
+    return encoded_image(graph, encoder)[0]
+
+
+def encoded_image(graph: Graph, encoder: Node) -> tuple[Node, bool]:
+    """The node that loads what is encoded, and whether it is scaled before to a size that Kontext was trained with.
+
+    Errors: NodeRefused.
+    """
+    scaled = graph.source(encoder, "pixels")
+    if scaled.class_type == SCALE:
+        return shown_image(graph, scaled, "image"), True
+    return shown_image(graph, encoder, "pixels"), False
 
 
 def shown_image(graph: Graph, node: Node, name: str) -> Node:

@@ -1,7 +1,8 @@
 """Nodes that say the same in another way become those that `translate` reads. Pure.
 
 A sampler in parts becomes a KSampler, encoders of several equal texts become CLIPTextEncode, a zeroed conditioning an
-empty text. What such a node was, and which node has said an input, is kept, so that errors name what was sent.
+empty text; what shows one loaded image as it is becomes that image. What such a node was, and which node has said an
+input, is kept, so that errors name what was sent.
 """
 
 from collections.abc import Mapping
@@ -57,6 +58,10 @@ def simplify(graph: Graph) -> Simplified:
         now = Graph(nodes, ())
         if node.class_type == "FluxGuidance":
             passed[node_id] = node.inputs["conditioning"]
+        elif node.class_type == "ImageStitch":
+            passed[node_id] = _only_image(node)
+        elif node.class_type == "LoadImageOutput":
+            node = replace(node, class_type="LoadImage")
         elif node.class_type == "SamplerCustomAdvanced":
             node = _joined(now, node, places)
         elif node.class_type == "ConditioningZeroOut":
@@ -73,6 +78,14 @@ def simplify(graph: Graph) -> Simplified:
 def _past(value: object, passed: Mapping[str, Link]) -> object:
     """A link without the nodes that only pass it on."""
     return passed[value.node_id] if isinstance(value, Link) and value.node_id in passed else value
+
+
+def _only_image(node: Node) -> Link:
+    if node.inputs["image2"] is not None:
+        said = "is a second image, and they are not joined here: show each by a ReferenceLatent of its own"
+        raise NodeRefused(node, "image2", said)
+    image: Link = node.inputs["image1"]
+    return image
 
 
 def _joined(graph: Graph, node: Node, places: dict[Place, Place]) -> Node:

@@ -13,13 +13,21 @@ from dreamforge.contracts.request.embedding_words import embedding_names
 from dreamforge.gateway.facades.comfyui.conditioning import Conditioning, read_conditioning
 from dreamforge.gateway.facades.comfyui.controls import Control
 from dreamforge.gateway.facades.comfyui.graph import Graph, Node
+from dreamforge.gateway.facades.comfyui.latent_size import SizeSource, is_size_alone
 from dreamforge.gateway.facades.comfyui.loras import LoraInUse, read_loras
 from dreamforge.gateway.facades.comfyui.model_sampling import check_model_sampling
-from dreamforge.gateway.facades.comfyui.nodes import SAMPLERS
 from dreamforge.gateway.facades.comfyui.parts import NodeRefused, Parts, read_parts, vae_of
 from dreamforge.gateway.facades.comfyui.passes import SamplerPass, read_pass, second_pass
 from dreamforge.gateway.facades.comfyui.refusals import Refusals
-from dreamforge.gateway.facades.comfyui.shown_images import ImagePrompt, image_prompts, references, shown_image
+from dreamforge.gateway.facades.comfyui.sampling_nodes import SAMPLERS
+from dreamforge.gateway.facades.comfyui.shown_images import (
+    SCALE,
+    ImagePrompt,
+    encoded_image,
+    image_prompts,
+    references,
+    shown_image,
+)
 from dreamforge.gateway.facades.comfyui.simplify import Place, Simplified, simplify
 from dreamforge.gateway.http.errors import WorkflowRefused
 
@@ -48,6 +56,10 @@ class Translation:
     images: Mapping[str, str] = field(default_factory=dict)
     """The names of images by where their hashes belong: init_image, control/0/image, references/0."""
     mask: MaskSource | None = None
+    size: SizeSource | None = None
+    """What says the size of the render, where the fields do not."""
+    outputs: tuple[str, ...] = ()
+    """The nodes that show what is rendered."""
 
 
 @dataclass(slots=True)
@@ -58,6 +70,7 @@ class _Draft:
     places: dict[str, Place] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)
     mask: MaskSource | None = None
+    size: SizeSource | None = None
 
     def put(self, name: str, value: object, node: Node, of: str) -> None:
         self.fields[name], self.places[name] = value, (node.node_id, of)
@@ -84,7 +97,8 @@ def translate(graph: Graph, models: Mapping[str, ModelDescriptor]) -> Translatio
 
 def _translated(simple: Simplified, models: Mapping[str, ModelDescriptor]) -> Translation:
     graph = simple.graph
-    decoder = _only_decoder(graph)
+    outputs = _outputs(graph)
+    decoder = _only_decoder(graph, outputs)
     last = graph.source(decoder, "samples")
     if last.class_type not in SAMPLERS:
         raise NodeRefused(decoder, "samples", f"is {last.class_type}, but must be a sampler")
@@ -102,7 +116,7 @@ def _translated(simple: Simplified, models: Mapping[str, ModelDescriptor]) -> Tr
     _put_texts(draft, conditioning, one, parts.model)
     _put_pass(draft, one, parts.model)
     _require_known_zeros(simple, conditioning, one, parts.model)
-    _put_latent(draft, graph, first, latent, parts)
+    _put_latent(draft, graph, one, latent, parts)
     size_px = {name: draft.fields[f"{name}_px"] for name in ("width", "height") if f"{name}_px" in draft.fields}
     check_model_sampling(parts, size_px)
     for text in (conditioning.positive, conditioning.negative):
@@ -116,13 +130,26 @@ def _translated(simple: Simplified, models: Mapping[str, ModelDescriptor]) -> Tr
     _put_uses(draft, "control", conditioning.controls)
     _put_uses(draft, "image_prompts", image_prompts(graph, (*parts.ip_adapters, *conditioning.shown), parts))
     _put_references(draft, references(graph, conditioning.shown))
-    return Translation(draft.fields, draft.places, draft.images, draft.mask)
+    return Translation(draft.fields, draft.places, draft.images, draft.mask, draft.size, outputs)
 
 
-def _only_decoder(graph: Graph) -> Node:
+def _outputs(graph: Graph) -> tuple[str, ...]:
+    """Those but previews of images that the workflow was given, unless there are no others."""
+    found = [each for each in graph.outputs if not _shows_a_loaded_image(graph, graph.nodes[each])]
+    return tuple(found) or graph.outputs
+
+
+def _shows_a_loaded_image(graph: Graph, output: Node) -> bool:
+    shown = graph.source(output, "images")
+    if shown.class_type == SCALE:
+        shown = graph.source(shown, "image")
+    return output.class_type == "PreviewImage" and shown.class_type == "LoadImage"
+
+
+def _only_decoder(graph: Graph, outputs: tuple[str, ...]) -> Node:
     """The decoder whose images all outputs show."""
     found: dict[str, Node] = {}
-    for output in graph.outputs:
+    for output in outputs:
         shown = graph.source(graph.nodes[output], "images")
         if shown.class_type != "VAEDecode":
             raise NodeRefused(graph.nodes[output], "images", f"is {shown.class_type}, but must be VAEDecode")
@@ -216,8 +243,8 @@ def guidance_of(one: SamplerPass, model: ModelDescriptor) -> tuple[float | None,
     return distilled, "guidance"
 
 
-def _put_latent(draft: _Draft, graph: Graph, sampler: Node, latent: Node, parts: Parts) -> None:
-    """Where the first pass starts: at noise, at an image, or at an image with a mask."""
+def _put_latent(draft: _Draft, graph: Graph, one: SamplerPass, latent: Node, parts: Parts) -> None:
+    """Where the first pass starts: at noise, at noise of the size of an image, at an image, or at one with a mask."""
     if latent.class_type in EMPTY:
         draft.put("width_px", latent.inputs["width"], latent, "width")
         draft.put("height_px", latent.inputs["height"], latent, "height")
@@ -231,9 +258,14 @@ def _put_latent(draft: _Draft, graph: Graph, sampler: Node, latent: Node, parts:
         draft.mask = _mask(graph, latent, latent.inputs["grow_mask_by"])
     if encoder.class_type not in ("VAEEncode", "VAEEncodeForInpaint"):
         said = f"is {encoder.class_type}: a sampler starts from an empty latent, an encoded image or a latent upscale"
-        raise NodeRefused(sampler, "latent_image", said)
+        raise NodeRefused(one.node, "latent_image", said)
     if vae_of(graph, encoder, parts) != draft.fields.get("vae"):
         raise NodeRefused(encoder, "vae", "must be the VAE that decodes: a job has one")
+    if latent.class_type == "VAEEncode" and is_size_alone(parts.model, one):
+        shown, scaled = encoded_image(graph, encoder)
+        draft.size = SizeSource(shown.inputs["image"], scaled, parts.model.size_multiple_px)
+        draft.places["width_px"] = draft.places["height_px"] = (shown.node_id, "image")
+        return
     shown = shown_image(graph, encoder, "pixels")
     draft.images["init_image"] = shown.inputs["image"]
     draft.put("resize_mode", "image_size", shown, "image")

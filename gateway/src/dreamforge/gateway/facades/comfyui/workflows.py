@@ -45,7 +45,7 @@ async def submit_workflow(
     assert isinstance(prompt, dict)
     kept = graph_to_keep(prompt, dependencies_of(request).limits.body_bytes)
     translation = translate(graph, dict(dependencies_of(request).models()))
-    workflow = Workflow(graph=kept, outputs=graph.outputs, client_id=client_id, prompt_id=prompt_id)
+    workflow = Workflow(graph=kept, outputs=translation.outputs, client_id=client_id, prompt_id=prompt_id)
     try:
         fields = await _with_images(request, translation)
         fields["priority"] = URGENT if urgent else USUAL
@@ -70,6 +70,10 @@ async def _with_images(request: Request, translation: Translation) -> dict[str, 
     found = copy.deepcopy(dict(translation.fields))
     for place, name in translation.images.items():
         _set(found, place, (await _hash_of(request, name, translation, place)).sha256)
+    if translation.size is not None:
+        sha256 = (await _hash_of(request, translation.size.name, translation, "width_px")).sha256
+        size_px = translation.size.size_px(await runs.image_size(request, "width_px", sha256))
+        found["width_px"], found["height_px"] = size_px
     if translation.mask is not None:
         found["mask_image"] = await _mask(request, translation.mask, translation)
     return found
