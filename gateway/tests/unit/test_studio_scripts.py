@@ -195,7 +195,8 @@ def controls(sections: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 def test_every_parameter_of_a_request_has_a_control(form: quickjs.Context) -> None:
     # No family has all of them.
-    models = (model(), model(references_max=2), model(frames_max=81, frames_step=4, step_cache=True))
+    video = model(frames_max=81, frames_step=4, step_cache=True).model_copy(update={"second_transformer": True})
+    models = (model(), model(references_max=2), video)
     found: dict[str, dict[str, Any]] = {}
     for each in models:
         found |= controls(call(form, "sections", request_schema(each, Limits())))
