@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=_late)
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
+def pytest_collection_finish() -> None:
     """What is there before the first test stays until the last: a full collection of garbage need not look at it.
 
     It took half of the time of some tests: renderers collect when they drop a model, and thousands of tests and all
