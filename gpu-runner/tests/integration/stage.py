@@ -1,11 +1,14 @@
 """A stage for a runner: a real log and a real object store; the test speaks as the scheduler does."""
 
 import asyncio
+import hashlib
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+
+from runner_testkit.png import read_recipe
 
 from dreamforge.contracts.events import Decision, RenderGroup, StepProgressed
 from dreamforge.contracts.fleet import Heartbeat
@@ -15,6 +18,7 @@ from dreamforge.contracts.jobs.state import JobState
 from dreamforge.contracts.log.envelope import unseal
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gpu_runner.main import SERVICE
+from dreamforge.gpu_runner.protocol.recipe import Recipe
 from dreamforge.gpu_runner.settings import RunnerSettings
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.bus import Bus
@@ -22,7 +26,7 @@ from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.job_steps import steps_after
 from dreamforge.runtime.log.views import FleetView
 from dreamforge.runtime.service import shell
-from dreamforge.runtime.storage.objects import ObjectStore
+from dreamforge.runtime.storage.objects import ObjectStore, object_key
 from dreamforge.runtime.testing import eventually
 
 DECISION = Decision(waited_seconds=0, effective_priority=5, queue_length=0, required_bytes=0, candidates=())
@@ -117,6 +121,11 @@ class Stage:
         await self.store.execute(job_id, command)
         return attempt
 
+    async def assign_together(self, *job_ids: str) -> None:
+        """Assign the jobs of one group."""
+        group = RenderGroup(group_id=job_ids[0], jobs=len(job_ids))
+        await asyncio.gather(*(self.assign(job_id, group=group) for job_id in job_ids))
+
     async def submit(self, **changes: object) -> str:
         job_id = await self.request(**changes)
         await self.assign(job_id)
@@ -127,6 +136,13 @@ class Stage:
 
     async def reaches(self, job_id: str, *statuses: Status, seconds: float = 30.0) -> JobState:
         return await eventually(lambda: self.state(job_id), seconds, until=lambda state: state.status in statuses)
+
+    async def recipe_of(self, job_id: str) -> Recipe:
+        """The recipe in the one image of a job."""
+        (artifact,) = (await self.state(job_id)).artifacts
+        png = await self.objects.get(object_key(artifact.sha256))
+        assert hashlib.sha256(png).hexdigest() == artifact.sha256
+        return read_recipe(png)
 
     async def events(self, job_id: str) -> list[object]:
         return [recorded.event for recorded in (await self.store.load(job_id)).history]

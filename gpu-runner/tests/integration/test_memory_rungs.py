@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from runner_testkit.tasks import render_task
+from runner_testkit.worker import Worker
 
 from dreamforge.gpu_runner.protocol.memory_rungs import Rung
 from dreamforge.gpu_runner.protocol.messages import Failed, FromChild, Image, Warned
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, ModelPlacement
-from dreamforge.gpu_runner.worker.task_runner import TaskRunner
 
 pytestmark = pytest.mark.torch
 FAMILY = "stable-diffusion"
@@ -49,19 +49,6 @@ def a_task(cache: Path, name: str, **changes: Any) -> RenderTask:
     folder = str(ensure_family(cache, FAMILY))
     fields = {"task_id": name, "model_id": FAMILY, "model_path": folder, "steps": 2, "together_max": 2}
     return render_task(**fields | {"width_px": SIDE_PX, "height_px": SIDE_PX} | changes)
-
-
-class Worker:
-    """One child's worker, and what it says."""
-
-    def __init__(self, renderer: Any) -> None:
-        self._heard: list[FromChild] = []
-        self._runner = TaskRunner(renderer, send=self._heard.append, clock=lambda: 0.0)
-
-    def run(self, *tasks: RenderTask) -> list[FromChild]:
-        self._heard.clear()
-        self._runner.render(tasks, lambda _: False)
-        return list(self._heard)
 
 
 def run(renderer: Any, *tasks: RenderTask) -> list[FromChild]:

@@ -170,3 +170,17 @@ async def test_a_prompt_becomes_a_real_picture_and_a_model_that_has_to_be_read_f
     assert all(steps[1] > 0 for steps in beat.times.steps.values())
     assert beat.times.loads.keys() == {"a", "b"}
     assert beat.times.load_bytes_per_second is not None
+    await a_geometry_gives_the_bytes_of_a_group_again(stage)
+
+
+async def a_geometry_gives_the_bytes_of_a_group_again(stage: Stage) -> None:
+    """In the runner of the test before: another one would start torch once more."""
+    shared: dict[str, object] = {"model_id": "b", "steps": 4, "guidance_scale": 5.0}
+    jobs = [await stage.request(prompt=prompt, seed=7, **shared) for prompt in ("a red fox", "a blue cat")]
+    await stage.assign_together(*jobs)
+    states = [await stage.reaches(job_id, Status.SUCCEEDED, seconds=60) for job_id in jobs]
+    recipe = await stage.recipe_of(jobs[1])
+    assert recipe.geometry is not None
+    again = await stage.submit(prompt="a blue cat", seed=7, geometry=recipe.geometry, **shared)
+    state = await stage.reaches(again, Status.SUCCEEDED, seconds=60)
+    assert state.artifacts[0].sha256 == states[1].artifacts[0].sha256
