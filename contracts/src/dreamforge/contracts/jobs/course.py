@@ -152,14 +152,33 @@ def changed(course: Course, **fields_: Any) -> Course:  # Any: fields of the cal
     Every fold of jobs does this for each event, and it is half of what a scheduler's fold costs beside parsing:
     6 us against 20 us for 19 fields (2 busy cores, CPython 3.11). Errors: KeyError for a name that is no field.
     """
-    kind: Any = type(course)  # Any: mypy takes no generic class for hashable
-    values_of, setters, setter_of = _slots_of(kind)
-    made = object.__new__(type(course))
-    for put, value in zip(setters, values_of(course), strict=True):
-        put(made, value)
-    for name, value in fields_.items():
-        setter_of[name](made, value)
+    made = copied(course)
+    overwrite(made, fields_)
     return made
+
+
+Slotted = TypeVar("Slotted")
+
+
+def copied(value: Slotted) -> Slotted:
+    """A copy of a dataclass with slots, frozen or not, that has the same values: a tenth of what `copy.copy` takes."""
+    kind: Any = type(value)  # Any: mypy takes no generic class for hashable
+    values_of, setters, _ = _slots_of(kind)
+    made: Slotted = object.__new__(kind)
+    for put, found in zip(setters, values_of(value), strict=True):
+        put(made, found)
+    return made
+
+
+def overwrite(course: JobCourse, fields_: Fields) -> None:
+    """Set some fields of a course that nobody else has: of a copy that a fold has made for a batch of events.
+
+    Errors: KeyError for a name that is no field.
+    """
+    kind: Any = type(course)  # Any: mypy takes no generic class for hashable
+    setter_of = _slots_of(kind)[2]
+    for name, value in fields_.items():
+        setter_of[name](course, value)
 
 
 Setter = Callable[[Any, Any], None]  # Any: a slot takes any value
@@ -167,7 +186,7 @@ Setter = Callable[[Any, Any], None]  # Any: a slot takes any value
 
 @cache
 def _slots_of(kind: Any) -> tuple[Callable[[Any], tuple[Any, ...]], tuple[Setter, ...], dict[str, Setter]]:
-    """All values of a course at once, and how to set each; slots are set past the guard of a frozen class."""
+    """All values of a dataclass at once, and how to set each; slots are set past the guard of a frozen class."""
     names = tuple(field.name for field in fields(kind))
     setter_of: dict[str, Setter] = {name: getattr(kind, name).__set__ for name in names}
     return attrgetter(*names), tuple(setter_of.values()), setter_of

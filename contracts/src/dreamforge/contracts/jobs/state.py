@@ -1,7 +1,7 @@
 """The job aggregate as it is folded: `evolve(state, event) -> state`. Pure: no clock, no chance, no I/O."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import reduce
 from typing import Any
@@ -20,7 +20,7 @@ from dreamforge.contracts.events import (
     JobRequested,
     JobWarned,
 )
-from dreamforge.contracts.jobs.course import Fields, JobCourse, Status, advance, changed
+from dreamforge.contracts.jobs.course import Fields, JobCourse, Status, changed, fields_after
 from dreamforge.contracts.jobs.refusal import refusal
 from dreamforge.contracts.request.render_request import Deadlines, RenderRequest
 
@@ -80,12 +80,8 @@ def evolve(state: JobState, event: Event) -> JobState:
     """
     if not isinstance(event, JobEvent) or type(event) not in _FACTS:
         raise UnknownEvent(type(event).__name__)
-    if refusal(state, event) is not None:
-        return state
-    if type(event) in _ERASURES:
-        return _erasure(state, event)
-    own = _OWN.get(type(event))
-    return advance(state, event, **own(state, event)) if own is not None else advance(state, event)
+    found = changes_of(state, event) if refusal(state, event) is None else {}
+    return changed(state, **found) if found else state
 
 
 def fold(events: Iterable[Event]) -> JobState:
@@ -93,19 +89,27 @@ def fold(events: Iterable[Event]) -> JobState:
     return reduce(evolve, events, INITIAL)
 
 
-def _erasure(state: JobState, event: JobEvent) -> JobState:
+def changes_of(state: JobState, event: JobEvent) -> Fields:
+    """What an event of the aggregate that is not refused changes of the state: which fields, and to what."""
+    if type(event) in _ERASURES:
+        return _erasure(state, event)
+    found = fields_after(event)
+    if (own := _OWN.get(type(event))) is not None:
+        found.update(own(state, event))
+    return found
+
+
+def _erasure(state: JobState, event: JobEvent) -> Fields:
     """Nothing is known of an erased job, so that its last event alone gives the same state as its whole history."""
-    if state.status is Status.ERASED:
-        return state
     match event:
         case ErasureRequested():
-            return changed(state, erase_at=event.erase_at, erasures=event.number)
+            return {"erase_at": event.erase_at, "erasures": event.number}
         case ErasureUndone():
-            return changed(state, erase_at=None)
+            return {"erase_at": None}
         case ArtifactErased():
             kept = (replace(each, erased=True) if each.index == event.index else each for each in state.artifacts)
-            return changed(state, artifacts=tuple(kept))
-    return JobState(status=Status.ERASED)
+            return {"artifacts": tuple(kept)}
+    return dict(_FORGOTTEN)
 
 
 def _requested(_: JobState, event: JobRequested) -> Fields:
@@ -131,6 +135,7 @@ def _stored(state: JobState, event: ArtifactStored) -> Fields:
     return {"artifacts": tuple(by_index[index] for index in sorted(by_index))}
 
 
+_FORGOTTEN: Fields = {each.name: getattr(INITIAL, each.name) for each in fields(JobState)} | {"status": Status.ERASED}
 _FACTS = frozenset(JOB_EVENTS)
 _ERASURES = frozenset(ERASURE_EVENTS)
 # Any: each function takes the event class it stands under.

@@ -1,8 +1,7 @@
-"""One job as its rows hold it, folded event by event with the shared `evolve`."""
+"""One job as its rows hold it, folded event by event with what the shared fold says of each."""
 
 from collections.abc import Callable
-from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
@@ -19,7 +18,8 @@ from dreamforge.contracts.events import (
     JobStarted,
     JobSucceeded,
 )
-from dreamforge.contracts.jobs.state import INITIAL, JobState, evolve
+from dreamforge.contracts.jobs.course import copied, overwrite
+from dreamforge.contracts.jobs.state import INITIAL, JobState, changes_of
 
 OPEN_ATTEMPT = ("assigned", "running")
 
@@ -46,12 +46,13 @@ class AttemptRow:
 class JobRow:
     """A row of `jobs` with the row of its current attempt: all that the next event can change.
 
-    What `state` has is not repeated here, except the request, which is kept as JSON: `evolve` does not read it.
+    What `state` has is not repeated here, except the request, which is kept as JSON: the fold does not read it. The
+    state is this row's own: its fields are overwritten by each event.
     """
 
     job_id: str
     version: int = 0
-    state: JobState = INITIAL
+    state: JobState = field(default_factory=lambda: copied(INITIAL))
     model_id: str = ""
     preset: str = ""
     request_json: str = ""
@@ -69,22 +70,23 @@ class JobRow:
 
     def working_copy(self) -> Self:
         """A copy that can be folded further without changing this one."""
-        made = copy(self)
-        made.current = copy(self.current)
+        made = copied(self)
+        made.state = copied(self.state)
+        made.current = copied(self.current) if self.current is not None else None
         return made
 
     def apply(self, event: JobEvent, sequence: int) -> None:
         """Fold one more event, which is not refused (see `contracts.jobs.refusal`)."""
-        self.version, was_over = sequence, self.state.terminal
+        state = self.state
+        self.version, was_over = sequence, state.terminal
+        overwrite(state, changes_of(state, event))
         if was_over:
-            self.state = evolve(self.state, event)
             if isinstance(event, JobArchived):
                 self.archived_at = event.at
             return
-        self.state = evolve(self.state, event)
         if (change := _CHANGES.get(type(event))) is not None:
             change(self, event)
-        if self.state.terminal:
+        if state.terminal:
             self.finished_at = event.at
 
     def end_attempt(self, status: str, event: JobEvent, reason: str | None = None, message: str | None = None) -> None:
