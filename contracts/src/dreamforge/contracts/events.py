@@ -5,9 +5,9 @@ upcaster in `envelope`. `TOKEN` is the word it has in its subject. `at` is when 
 """
 
 from enum import StrEnum
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, Field, ValidationInfo, field_validator
 
 from dreamforge.contracts.failure_reason import FailureReason as FailureReason
 from dreamforge.contracts.models.descriptor import Sha256, Token, Value, is_none, is_one
@@ -170,7 +170,9 @@ class ArtifactStored(AttemptEvent):
     attempt: int = Field(ge=1)
     index: int = Field(ge=0)
     sha256: Sha256
-    object_key: str = Field(default="", description="follows from sha256; an event that says another is malformed")
+    object_key: str = Field(
+        default="", validate_default=True, description="follows from sha256; an event that says another is malformed"
+    )
     size_bytes: int = Field(ge=1)
     content_type: str
     width_px: int
@@ -181,18 +183,13 @@ class ArtifactStored(AttemptEvent):
     def detail(self) -> str:
         return str(self.index)
 
-    @model_validator(mode="before")
+    @field_validator("object_key")
     @classmethod
-    def _key_of_the_hash(cls, values: Any) -> Any:  # Any: what pydantic was given, JSON or arguments
-        if isinstance(values, dict) and not values.get("object_key"):
-            return {**values, "object_key": object_key(str(values.get("sha256", "")))}
-        return values
-
-    @model_validator(mode="after")
-    def _no_other_key(self) -> Self:
-        if self.object_key != object_key(self.sha256):
-            raise ValueError(f"object_key is not {object_key(self.sha256)}, which follows from sha256")
-        return self
+    def _key_of_the_hash(cls, value: str, info: ValidationInfo) -> str:
+        key = object_key(info.data.get("sha256", ""))
+        if value not in ("", key):
+            raise ValueError(f"object_key is not {key}, which follows from sha256")
+        return key
 
 
 class WarningCode(StrEnum):

@@ -23,7 +23,8 @@ from dreamforge.contracts.events import (
 from dreamforge.contracts.jobs.course import ON_RUNNER, JobCourse, Status
 
 NO_REQUEST = "no request of the job comes before it"
-WHILE_RUNNING = (ArtifactStored, JobWarned, JobSucceeded)
+WHILE_RUNNING = frozenset((ArtifactStored, JobWarned, JobSucceeded))
+AFTER_THE_END = frozenset((*ERASURE_EVENTS, JobArchived))
 
 
 def refusal(course: JobCourse, event: JobEvent) -> str | None:
@@ -32,17 +33,20 @@ def refusal(course: JobCourse, event: JobEvent) -> str | None:
     >>> refusal(JobCourse(), JobStarted.model_construct(attempt=1)) == NO_REQUEST
     True
     """
-    if isinstance(event, JobErased):  # whatever the log still has of the job before it
+    kind = type(event)  # no event class has subclasses, and every fold asks this of every event
+    if kind is JobErased:  # whatever the log still has of the job before it
         return "the job was erased before" if course.status is Status.ERASED else None
     if course.status is Status.NONE:
-        return None if isinstance(event, JobRequested) and not event.attempt else NO_REQUEST
-    if isinstance(event, JobRequested):
+        return None if kind is JobRequested and not event.attempt else NO_REQUEST
+    if kind is JobRequested:
         return "the job was requested before"
-    if isinstance(event, JobArchived) and not course.terminal:
-        return f"it archives a job that is {course.status}"
-    if isinstance(event, (*ERASURE_EVENTS, JobArchived)) and course.status is not Status.ERASED:
-        return None
-    if course.terminal:
+    over = course.terminal
+    if kind in AFTER_THE_END:
+        if kind is JobArchived and not over:
+            return f"it archives a job that is {course.status}"
+        if course.status is not Status.ERASED:
+            return None
+    if over:
         return f"the job is over: it has {course.status}"
     if isinstance(event, JobAssigned):
         return _of_assignment(course, event)
@@ -71,10 +75,10 @@ def _of_assignment(course: JobCourse, event: JobAssigned) -> str | None:
 def _of_attempt(course: JobCourse, event: AttemptEvent) -> str | None:
     if event.written_by is not None and event.written_by != course.assigned_to:
         return f"{event.written_by} wrote it, and attempt {course.attempt} is {course.assigned_to or 'no runner'}'s"
+    if type(event) in WHILE_RUNNING:
+        return None if course.status is Status.RUNNING else _out_of_turn(course, event)
     if isinstance(event, JobStarted):
         return _of_start(course, event)
-    if isinstance(event, WHILE_RUNNING):
-        return None if course.status is Status.RUNNING else _out_of_turn(course, event)
     if isinstance(event, AttemptFailed):
         if course.status not in ON_RUNNER:
             return _out_of_turn(course, event)

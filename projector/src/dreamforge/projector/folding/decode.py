@@ -1,7 +1,7 @@
 """Decodes messages into entries; a message that cannot be read carries the reason. Pure."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dreamforge.contracts.errors import MalformedEvent
 from dreamforge.contracts.log.envelope import unseal
@@ -9,8 +9,7 @@ from dreamforge.projector.folding.project import Entry
 from dreamforge.runtime.log.message import LogMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """A message with its decoded entry, or with why it cannot be read.
 
     `archived_by`: of a message from the archive, the place in the log of the event that says where it is.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pydantic_core import to_json
 
@@ -14,8 +15,7 @@ from dreamforge.projector.folding.job import AttemptRow, JobRow
 Row = tuple[object, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """An event with its payload as JSON text, as the log holds it."""
 
     recorded: Recorded

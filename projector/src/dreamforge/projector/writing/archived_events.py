@@ -5,7 +5,6 @@ the archive once.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from dreamforge.contracts.events import JobArchived
 from dreamforge.projector.folding.decode import Decoded, decode
@@ -32,7 +31,7 @@ async def with_archived_events(
             job_id = item.entry.recorded.entity_id
             if versions.get(job_id, 0) < event.last_sequence:
                 messages = decode(await archive.messages(job_id, event))
-                found += [replace(each, archived_by=item.message.sequence) for each in messages]
+                found += [each._replace(archived_by=item.message.sequence) for each in messages]
         found.append(item)
     return found
 

@@ -1,6 +1,6 @@
 """A message as its stream holds it, whether it was followed or requested."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dreamforge.contracts.log.envelope import COPIED_FROM
 
@@ -10,8 +10,7 @@ SERVERS_OWN = "Nats-"
 NAMED_TWICE = "Nats-Stream-Twice"
 
 
-@dataclass(frozen=True, slots=True)
-class LogMessage:
+class LogMessage(NamedTuple):
     """A message of a stream. `headers` are the writer's own, {} when it had none."""
 
     subject: str
