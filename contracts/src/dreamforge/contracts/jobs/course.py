@@ -171,7 +171,7 @@ def copied(value: Slotted) -> Slotted:
 
 
 def overwrite(course: JobCourse, fields_: Fields) -> None:
-    """Set some fields of a course that nobody else has: of a copy that a fold has made for a batch of events.
+    """Set some fields of a course in place: of a copy that a fold has made for a batch of events.
 
     Errors: KeyError for a name that is no field.
     """
