@@ -3,10 +3,13 @@
 from datetime import UTC, datetime, timedelta
 
 from dreamforge.contracts.events import (
+    ArtifactErased,
     ArtifactStored,
     AttemptFailed,
     CancelRequested,
     Decision,
+    ErasureRequested,
+    ErasureUndone,
     FailureReason,
     JobAssigned,
     JobCancelled,
@@ -16,6 +19,8 @@ from dreamforge.contracts.events import (
     JobSucceeded,
 )
 from dreamforge.contracts.jobs.course import Status
+from dreamforge.contracts.jobs.state import INITIAL, JobState
+from dreamforge.contracts.jobs.state import fold as fold_state
 from dreamforge.contracts.log.envelope import Recorded
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.projector.folding.job import JobRow
@@ -71,6 +76,15 @@ def test_folding_does_not_change_the_given_jobs() -> None:
     assert after.state.status is Status.CANCELLED
     assert after.current is not None
     assert after.current.status == "cancelled"
+
+
+def test_events_that_overwrite_one_state_give_what_the_pure_fold_gives() -> None:
+    undone = ErasureRequested(at=T0, erase_at=T0, number=1), ErasureUndone(at=T0, number=1)
+    erased = ArtifactErased(at=T0, attempt=1, index=0)
+    events = (REQUESTED, assigned(), STARTED, ARTIFACT, SUCCEEDED, *undone, erased)
+
+    assert fold({}, entries(*events)).jobs["J"].state == fold_state(events)
+    assert JobState() == INITIAL, "the state that every job begins with is never overwritten"
 
 
 def test_an_event_of_a_job_that_was_never_requested_is_refused_and_the_rest_is_folded() -> None:
