@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from runner_testkit.likeness import psnr_db
 from runner_testkit.tasks import LocalLora, changed, render_task, rendered
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.contracts.request.values import LoraUse
 from dreamforge.gpu_runner.protocol.memory_rungs import Rung
 from dreamforge.gpu_runner.protocol.render_task import ModelFiles, RenderTask
-from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderedImage, RenderFailed
+from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderFailed
 from dreamforge.runtime.storage.quantised import is_installed
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(240)]
@@ -41,24 +42,6 @@ def task_of(cache: Path, family: str, **values: Any) -> RenderTask:  # Any: what
 
     folder = str(ensure_family(cache, family))
     return render_task(model_id=family, model_path=folder, steps=2, determinism="strict", **values)
-
-
-def psnr_db(one: RenderedImage, other: RenderedImage) -> float:
-    """Peak signal-to-noise ratio of two images; infinite where they are equal."""
-    first, second = pixels_of(one), pixels_of(other)
-    error = sum((a - b) ** 2 for a, b in zip(first, second, strict=True)) / len(first)
-    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
-
-
-def pixels_of(image: RenderedImage) -> list[int]:
-    """Rows without their filter: each byte of a row is the difference to the pixel before it."""
-    width_bytes, found = 1 + 3 * 64, []
-    for start in range(0, len(image.scanlines), width_bytes):
-        row, before = image.scanlines[start + 1 : start + width_bytes], [0, 0, 0]
-        for place, value in enumerate(row):
-            before[place % 3] = (before[place % 3] + value) % 256
-            found.append(before[place % 3])
-    return found
 
 
 @pytest.mark.parametrize("family", ["flux", "sdxl", "sd3"])
