@@ -13,7 +13,7 @@ from dreamforge.contracts.fleet import Device, Heartbeat
 from dreamforge.contracts.jobs.attempts import decide_course
 from dreamforge.contracts.measured_times import MeasuredTimes
 from dreamforge.contracts.models.descriptor import ModelDescriptor
-from dreamforge.contracts.placement import needs_of
+from dreamforge.contracts.placement import Needs, needs_of
 from dreamforge.gpu_runner.supervisor.run_times import RunTimes
 from dreamforge.scheduler.planning.plan import PlannedAssignment, plan
 from dreamforge.scheduler.planning.planning_input import loads_of
@@ -35,7 +35,11 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class RunnerModel:
-    """How a runner really behaves; the plan only knows what it has measured."""
+    """How a runner really behaves; the plan only knows what it has measured.
+
+    What `recorded` has of a shape or of a model counts for it; `seconds_a_pixel`, `load_bytes_per_second` and
+    `beside_seconds` are for the others. `resident_bytes`: what models that stay loaded may take.
+    """
 
     runner_id: str
     device: str
@@ -45,6 +49,22 @@ class RunnerModel:
     load_bytes_per_second: float
     beside_seconds: float
     models: dict[str, ModelDescriptor]
+    resident_bytes: int
+    recorded: MeasuredTimes = NOTHING
+
+    def step_seconds(self, needs: Needs) -> float:
+        """Of one image alone."""
+        measured = self.recorded.steps.get(needs.batch_shape, {}).get(1)
+        return measured or self.seconds_a_pixel[needs.model_id] * needs.width_px * needs.height_px
+
+    def beside(self, needs: Needs) -> float:
+        """What an image takes beside its steps."""
+        return self.recorded.beside.get(needs.batch_shape, self.beside_seconds)
+
+    def load_seconds(self, model_id: str) -> float:
+        """To read a model that is not loaded."""
+        measured = self.recorded.loads.get(model_id)
+        return measured or self.models[model_id].vram.resident_bytes / self.load_bytes_per_second
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +106,8 @@ class _Runner:
         request, needs = event.request, needs_of(event.request)
         seconds = self._load(request.model_id, chance)
         for _ in range(request.images):
-            pixels = needs.width_px * needs.height_px
-            step = self.of.seconds_a_pixel[request.model_id] * pixels * chance.lognormvariate(0, NOISE)
-            beside = self.of.beside_seconds * chance.lognormvariate(0, NOISE)
+            step = self.of.step_seconds(needs) * chance.lognormvariate(0, NOISE)
+            beside = self.of.beside(needs) * chance.lognormvariate(0, NOISE)
             self.times.stepped(needs.batch_shape, 1, step)
             self.times.finished(needs.batch_shape, beside, 0.0)
             seconds += step * request.steps_at_full_size + beside
@@ -100,10 +119,10 @@ class _Runner:
             self.resident.append(self.resident.pop(self.resident.index(model_id)))
             return 0.0
         self.resident.append(model_id)
-        while len(self.resident) > 1 and self._resident_bytes() > 0.8 * self.of.budget_bytes:
+        while len(self.resident) > 1 and self._resident_bytes() > self.of.resident_bytes:
             self.resident.pop(0)
         size_bytes = self.of.models[model_id].vram.resident_bytes
-        seconds = size_bytes / self.of.load_bytes_per_second * chance.lognormvariate(0, NOISE)
+        seconds = self.of.load_seconds(model_id) * chance.lognormvariate(0, NOISE)
         self.times.loaded(model_id, seconds, size_bytes)
         return seconds
 

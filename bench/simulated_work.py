@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.simulated_fleet import START, Arrival, RunnerModel
 
 from dreamforge.contracts.events import JobRequested
+from dreamforge.contracts.fleet import Heartbeat
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.placement import needs_of
 from dreamforge.contracts.request.render_request import RenderRequest
@@ -20,6 +21,8 @@ SLOW = 4.0
 #: Bytes and seconds a megapixel and step on a fast card: about SD 1.5, SDXL and a 12-billion transformer.
 MODELS = {"small": (2 * GB, 0.025), "medium": (7 * GB, 0.1), "large": (13 * GB, 0.4)}
 SIDES = (512, 768, 1024)
+#: Of a card's memory, for models that stay loaded.
+RESIDENT_PART = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +48,11 @@ def synthetic(scenario: Scenario, jobs: int, seed: int) -> tuple[list[RunnerMode
 
 
 def recorded(path: Path, jobs: int, seed: int) -> tuple[list[RunnerModel], list[Arrival]]:
-    """The runners of a captured planning input at the pace that they had measured, and jobs drawn from its queue."""
+    """The runners of a captured planning input, each with its models and at its pace, and jobs drawn from the queue."""
     chance = random.Random(seed)
     captured = PlanningInput.model_validate_json(path.read_text())
     models = {model.model_id: model for model in captured.models}
-    runners = [
-        RunnerModel(
-            beat.runner_id,
-            beat.device.name,
-            beat.budget_bytes,
-            {name: _measured_pixel(name, beat.times.steps) for name in models},
-            beat.times.load_bytes_per_second or GB,
-            max(beat.times.beside.values(), default=0.0),
-            models,
-        )
-        for beat in captured.fleet
-    ]
+    runners = [_recorded_runner(beat, captured.fleet, models) for beat in captured.fleet]
     demands = [job.demand for job in captured.jobs]
     events = []
     for demand in (chance.choice(demands) for _ in range(jobs)):
@@ -70,26 +62,53 @@ def recorded(path: Path, jobs: int, seed: int) -> tuple[list[RunnerModel], list[
     return runners, _arrivals(runners, events, 0.7, 1, chance)
 
 
+def _recorded_runner(beat: Heartbeat, fleet: tuple[Heartbeat, ...], models: dict[str, ModelDescriptor]) -> RunnerModel:
+    has = {name: models[name] for name in beat.model_ids}
+    return RunnerModel(
+        beat.runner_id,
+        beat.device.name,
+        beat.budget_bytes,
+        {name: _measured_pixel(name, beat, fleet) for name in has},
+        beat.times.load_bytes_per_second or GB,
+        max(beat.times.beside.values(), default=0.0),
+        has,
+        _recorded_room(beat, has),
+        beat.times,
+    )
+
+
+def _recorded_room(beat: Heartbeat, has: dict[str, ModelDescriptor]) -> int:
+    """What loaded models may take, which no heartbeat says: no more than now, where one of them had to leave."""
+    if set(beat.times.loads) <= set(beat.resident_model_ids):
+        return int(RESIDENT_PART * beat.budget_bytes)
+    return sum(has[name].vram.resident_bytes for name in beat.resident_model_ids)
+
+
 def _arrivals(
     runners: list[RunnerModel], events: list[JobRequested], load: float, burst: int, chance: random.Random
 ) -> list[Arrival]:
-    """A Poisson process of bursts at such a rate that the fleet is busy for `load` of the time."""
-    rate = load * sum(len(events) / sum(_seconds(runner, each) for each in events) for runner in runners)
+    """A Poisson process of bursts at such a rate that the fleet is busy for `load` of the time, without loads.
+
+    A runner counts for what it could do of the jobs whose model it has.
+    """
+    able = [[_seconds(runner, each) for each in events if each.request.model_id in runner.models] for runner in runners]
+    rate = load * sum(len(seconds) / sum(seconds) for seconds in able if seconds)
     gaps = [chance.expovariate(rate / burst) if not number % burst else 0.0 for number in range(len(events))]
     return [Arrival(at, event) for at, event in zip(accumulate(gaps), events, strict=True)]
 
 
 def _seconds(runner: RunnerModel, event: JobRequested) -> float:
     needs, request = needs_of(event.request), event.request
-    step = runner.seconds_a_pixel[request.model_id] * needs.width_px * needs.height_px
-    return request.images * (step * request.steps_at_full_size + runner.beside_seconds)
+    return request.images * (runner.step_seconds(needs) * request.steps_at_full_size + runner.beside(needs))
 
 
 def _runner(name: str, times: float, scenario: Scenario, models: dict[str, ModelDescriptor]) -> RunnerModel:
     pixel = {model: times * seconds / 2**20 for model, (_, seconds) in MODELS.items()}
     budget = 24 * GB if times == 1.0 else 16 * GB
     disk = scenario.disk_bytes_per_second
-    return RunnerModel(name, "fast" if times == 1.0 else "slow", budget, pixel, disk, 0.3 * times, models)
+    return RunnerModel(
+        name, "fast" if times == 1.0 else "slow", budget, pixel, disk, 0.3 * times, models, int(RESIDENT_PART * budget)
+    )
 
 
 def _requested(chance: random.Random) -> JobRequested:
@@ -117,15 +136,15 @@ def _model(name: str, resident_bytes: int) -> ModelDescriptor:
     )
 
 
-def _measured_pixel(model_id: str, steps: dict[str, dict[int, float]]) -> float:
-    """The mean seconds a step of one pixel that a runner has measured for a model; for another, of any."""
-    every = list(_pixels(steps))
-    of_model = [seconds for name, seconds in every if name == model_id] or [seconds for _, seconds in every]
+def _measured_pixel(model_id: str, beat: Heartbeat, fleet: tuple[Heartbeat, ...]) -> float:
+    """The mean seconds a step of one pixel that a runner has measured for a model, or else the whole fleet has."""
+    of_model = list(_pixels(model_id, beat)) or [seconds for other in fleet for seconds in _pixels(model_id, other)]
     return sum(of_model) / len(of_model)
 
 
-def _pixels(steps: dict[str, dict[int, float]]) -> Iterator[tuple[str, float]]:
-    for shape, by_size in steps.items():
+def _pixels(model_id: str, beat: Heartbeat) -> Iterator[float]:
+    for shape, by_size in beat.times.steps.items():
         name, _, size = shape.rpartition(" ")
-        width_px, height_px = (int(side) for side in size.split("x"))
-        yield name, min(by_size.values()) / (width_px * height_px)
+        if name == model_id:
+            width_px, height_px = (int(side) for side in size.split("x"))
+            yield min(by_size.values()) / (width_px * height_px)
