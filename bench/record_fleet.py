@@ -1,10 +1,10 @@
 """Records the fleet and the queue of a real run for `python -m bench.placement`: bench/recorded_fleet.json.
 
-`python -m bench.record_fleet [FILE]` starts a whole system of separate processes with three runners that really load and render
-models of three sizes on the CPU. They differ in pace (where a CPU computes in bfloat16 step by step, it takes several
-times as long), in the models that they have and in how many stay loaded. They measure themselves, and what the
-scheduler has while a queue waits is captured. It also prints how long those jobs took by the clock, and how far the
-scheduler's promises were from that.
+`python -m bench.record_fleet [FILE]` starts a whole system of separate processes with three runners that really load
+and render models of three sizes on the CPU. They differ in pace (a CPU without instructions for bfloat16 takes several
+times as long with it), in the models that they have and in how many of these stay loaded. They measure themselves, and
+what the scheduler has while a queue waits is captured. It also prints how long those jobs took by the clock, and how
+far the scheduler's promises were from that.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ from dreamforge.gpu_runner.rendering.pipeline import Pipeline, pipeline_bytes
 from dreamforge.gpu_runner.rendering.tiny_model import build_pipeline, ensure_folder, tiny_descriptor, unet
 from dreamforge.runtime.embedded import EmbeddedStack
 from dreamforge.runtime.log.bus import connect
+from dreamforge.runtime.testing.eventually import eventually
 from dreamforge.scheduler.replay import capture
 from dreamforge.scheduler.settings import SchedulerSettings
 
@@ -34,6 +35,7 @@ PATH = Path(__file__).parent / "recorded_fleet.json"
 #: Channels of the first level of each model's network: what a step costs, and what its weights take.
 WIDTHS = {"small": 32, "medium": 64, "large": 128}
 SMALL_AND_MEDIUM_BYTES, ALL_BYTES = 20 * 10**6, 10**9
+START_SECONDS = 600.0
 WARM_UP_JOBS, JOBS = 40, 40
 SIDES, STEPS, IMAGES = (32, 64), (2, 4, 8), (1, 1, 1, 4)
 #: Small models are asked for more often, as in `simulated_work`.
@@ -69,9 +71,11 @@ async def main(path: Path = PATH) -> None:
                 for name, runner in RUNNERS.items():
                     system.add(name, "gpu-runner", **environment(runner, models_dir(folder / name, runner, built)))
                 url = f"http://{gateway.spec.address}"
+                await started(url)
                 await ended(url, [await submitted(url, chance) for _ in range(WARM_UP_JOBS)])
                 waiting = [await submitted(url, chance) for _ in range(JOBS)]
-                path.write_text(await recorded(stack.nats.url))
+                found = await recorded(stack.nats.url)
+                await asyncio.to_thread(path.write_text, found)
                 print_results(await ended(url, waiting), f"http://{scheduler.spec.address}")
             finally:
                 await system.stop()
@@ -108,6 +112,22 @@ def environment(runner: Runner, models: Path) -> dict[str, str]:
         "FORGE_RUNNER_DTYPE": runner.dtype,
         "FORGE_RUNNER_RESIDENT_BYTES": str(runner.resident_bytes),
     }
+
+
+async def started(url: str) -> None:
+    """Wait until each runner can render: none is measured while others still start."""
+    async with httpx.AsyncClient(base_url=url) as client:
+        await eventually(lambda: can_render(client), START_SECONDS)
+
+
+async def can_render(client: httpx.AsyncClient) -> bool:
+    """Whether each runner can; False also while no gateway listens."""
+    try:
+        runners = (await client.get("/v1/runners")).raise_for_status().json()["runners"]
+    except httpx.HTTPError:
+        return False
+    beats = [runner["heartbeat"] for runner in runners]
+    return len(beats) == len(RUNNERS) and not any(beat is None or beat["starting"] for beat in beats)
 
 
 async def submitted(url: str, chance: random.Random) -> str:

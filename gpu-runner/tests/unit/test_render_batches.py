@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from runner_testkit.tasks import render_task
 
-from dreamforge.contracts.request.batch_key import MAY_DIFFER, batch_key
+from dreamforge.contracts.request.batch_key import BYTES_A_BLOCK, MAY_DIFFER, batch_key
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.contracts.request.values import ControlUse, Geometry, ImagePromptUse, LoraUse, Upscale
 from dreamforge.gpu_runner.protocol.render_task import RenderTask, TaskImage
+from dreamforge.gpu_runner.rendering.together import TOKENS_A_BLOCK
 from dreamforge.gpu_runner.worker.render_batches import form_batches, halves, run_key
+from dreamforge.runtime.storage.pipeline_class import family_of
 
 values = st.fixed_dictionaries(
     {
@@ -114,3 +116,10 @@ def test_what_is_rendered_alone_has_no_key() -> None:
     tiled = Upscale(width_px=128, height_px=128, tile_px=64)
     for alone in ({"determinism": "strict"}, {"geometry": Geometry(size=4, place=1)}, {"upscale": tiled}):
         assert batch_key(request(**alone)) is None
+
+
+def test_the_scheduler_groups_by_length_the_families_whose_pipelines_need_it() -> None:
+    pipelines = {family_of(name, {})[0]: tokens for name, tokens in TOKENS_A_BLOCK.items()}
+    assert set(BYTES_A_BLOCK) == set(pipelines)
+    for family, tokens in pipelines.items():
+        assert BYTES_A_BLOCK[family] == (1 if tokens == 1 else 4 * tokens), "a token has about four bytes"

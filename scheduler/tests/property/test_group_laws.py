@@ -1,14 +1,17 @@
 """The laws of jobs that go to a runner together, on random fleets and queues."""
 
 from datetime import UTC, datetime, timedelta
+from math import ceil
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreamforge.contracts.events import JobRequested
 from dreamforge.contracts.fleet import Device, Heartbeat, batch_shape
+from dreamforge.contracts.measured_times import MeasuredTimes
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.contracts.placement import RunnerLoad
+from dreamforge.contracts.request.batch_key import BYTES_A_BLOCK
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.scheduler.planning.plan import PlanPolicy, plan
 from dreamforge.scheduler.planning.snapshot import Snapshot
@@ -24,15 +27,15 @@ MODEL = ModelDescriptor(
 )
 
 
-def requested(*, steps=1, images=1, tenant="t", determinism=None, age=0.0, priority=5):
+def requested(*, steps=1, images=1, tenant="t", determinism=None, age=0.0, priority=5, prompt="x", negative_prompt=""):
     request = RenderRequest(
-        model_id="a", preset="p", prompt="x", width_px=64, height_px=64, guidance_scale=0, seed=0, steps=steps,
-        images=images, determinism=determinism,
+        model_id="a", preset="p", prompt=prompt, negative_prompt=negative_prompt, width_px=64, height_px=64,
+        guidance_scale=0, seed=0, steps=steps, images=images, determinism=determinism,
     )  # fmt: skip
     return JobRequested(at=NOON - timedelta(seconds=age), tenant=tenant, priority=priority, request=request)
 
 
-def runner(name="r", *, bound=8, images_of_memory=100):
+def runner(name="r", *, bound=8, images_of_memory=100, times=MeasuredTimes()):
     return RunnerLoad(
         Heartbeat(
             runner_id=name,
@@ -46,6 +49,7 @@ def runner(name="r", *, bound=8, images_of_memory=100):
             model_ids=("a",),
             batch_max=64,
             batch_bounds={batch_shape("a", 64, 64): bound},
+            times=times,
         )
     )
 
@@ -57,9 +61,9 @@ def folded(events):
     return snapshot
 
 
-def planned(events, *runners, **policy):
-    snapshot = folded(events)
-    return snapshot, plan(runners, snapshot, {"a": MODEL}, NOON, PlanPolicy(**policy))
+def planned(events, *runners, family="f", **policy):
+    snapshot, models = folded(events), {"a": MODEL.model_copy(update={"family": family})}
+    return snapshot, plan(runners, snapshot, models, NOON, PlanPolicy(**policy))
 
 
 def names(assignments):
@@ -102,6 +106,42 @@ def test_a_group_is_of_one_kind_within_its_bound_and_its_memory(events, runners,
             assert images <= load.heartbeat.batch_bounds[batch_shape("a", 64, 64)]
         else:
             assert all(each.group is None for each in given_here)
+
+
+TEXTS = st.sampled_from(["", "a fox", "an owl", "a cat", "f\N{LATIN SMALL LETTER U WITH DIAERESIS}r", "a fox " * 30])
+TIMES = MeasuredTimes(steps={batch_shape("a", 64, 64): {1: 2.0, 2: 1.5, 4: 1.0}})
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=12), st.sampled_from(sorted(BYTES_A_BLOCK)))
+def test_where_lengths_must_be_equal_a_group_has_texts_of_one_length_and_is_promised_as_one_run(texts, family):
+    events = [requested(steps=10, prompt=prompt, negative_prompt=negative) for prompt, negative in texts]
+    runners = [runner(f"r{number}", bound=4, times=TIMES) for number in range(3)]
+    _, found = planned(events, *runners, family=family)
+    for load in runners:
+        given_here = [each for each in found if each.runner_id == load.heartbeat.runner_id]
+        lengths = {blocks(text, BYTES_A_BLOCK[family]) for text in (texts_of(each, texts) for each in given_here)}
+        assert len(lengths) <= 1
+        pace = {1: 2.0, 2: 1.5, 3: 1.5, 4: 1.0}
+        for each in given_here:
+            ends_in = each.decision.promised_seconds
+            assert ends_in == len(given_here) * 10 * pace[len(given_here)], "what one run of all of them takes"
+
+
+def texts_of(assignment, texts):
+    return texts[int(assignment.job.job_id.removeprefix("job-")) - 1]
+
+
+def blocks(texts, block):
+    return tuple(ceil(len(text.encode()) / block) for text in texts)
+
+
+def test_prompts_of_any_length_go_together_where_the_family_pads_them_to_one():
+    events = [requested(prompt="x" * number) for number in range(1, 5)]
+    assert {each.group.jobs for each in planned(events, runner(bound=4))[1]} == {4}
+    alone = planned(events, runner(bound=4), family="qwen-image")[1]
+    assert [each.group for each in alone] == [None], "one job, and the others wait in the queue"
+    assert {each.group.jobs for each in planned(events, runner(bound=4), family="z-image")[1]} == {4}
 
 
 @settings(max_examples=200)

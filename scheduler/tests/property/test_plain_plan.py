@@ -30,16 +30,22 @@ def _vram(size_bytes):
     return VramProfile(resident_bytes=size_bytes, denoise_bytes_per_latent=0, decode_bytes_per_px=1)
 
 
-def _model(name, size_bytes, *frugal_bytes):
+def _model(name, size_bytes, *frugal_bytes, family="f"):
     tiers = tuple(Tier(name=f"t{each}", vram=_vram(each)) for each in (size_bytes, *frugal_bytes))
     return ModelDescriptor(
-        model_id=name, family="f", digest="0" * 64, vram=_vram(size_bytes), presets=(PRESET,),
+        model_id=name, family=family, digest="0" * 64, vram=_vram(size_bytes), presets=(PRESET,),
         tiers=tiers if frugal_bytes else (),
     )  # fmt: skip
 
 
 MODELS = {
-    each.model_id: each for each in (_model("a", 100), _model("b", 9000, 2000), _model("c", 4000), _model("lora", 50))
+    each.model_id: each
+    for each in (
+        _model("a", 100, family="qwen-image"),
+        _model("b", 9000, 2000),
+        _model("c", 4000),
+        _model("lora", 50),
+    )
 }
 SIZES = ((64, 64), (64, 128), (128, 64), (256, 64))
 POLICIES = (
@@ -53,8 +59,8 @@ def _request(chance):
     width_px, height_px = chance.choice(SIZES)
     model_id = chance.choice(("a", "a", "b", "c", "unknown"))
     request = RenderRequest(
-        model_id=model_id, preset="p", prompt="x", width_px=width_px, height_px=height_px, guidance_scale=0, seed=0,
-        steps=chance.choice((1, 5, 40)), images=chance.choice((1, 1, 3)),
+        model_id=model_id, preset="p", prompt=chance.choice(("x", "x", "xy")), width_px=width_px, height_px=height_px,
+        guidance_scale=0, seed=0, steps=chance.choice((1, 5, 40)), images=chance.choice((1, 1, 3)),
         determinism=chance.choice((None, None, "strict")),
         loras=chance.choice(((), (), (), (LoraUse(model_id="lora"),))),
         quantisation=chance.choice((None, None, None, None, "none", "int8")),

@@ -149,7 +149,7 @@ class _Planner:
         if images > demand.images:
             images = self._share(demand, place, images)
         beside = images - demand.images
-        return self._turns.take_companions(demand, beside, most) if beside > 0 else []
+        return self._turns.take_companions(demand, self._family(demand), beside, most) if beside > 0 else []
 
     def _share(self, demand: JobDemand, place: ChosenRunner, images: int) -> int:
         """How many of the images that wait, of this kind, are rendered in this run: of other runners, each gets some.
@@ -157,7 +157,7 @@ class _Planner:
         One run of all would leave the others idle. Where times are known a runner counts by its speed, and only if it
         would end one such job before this run of all of them.
         """
-        waiting = demand.images + self._turns.images_of_kin(demand)
+        waiting = demand.images + self._turns.images_of_kin(demand, self._family(demand))
         if place.expected is None:
             return min(images, -(-waiting // max(1, self._capacity.count_able_now(demand.shape))))
         timelines, name = self._capacity.timelines, place.candidate.runner_id
@@ -167,6 +167,9 @@ class _Planner:
         rates = {runner: 1 / max(seconds, TINY_SECONDS) for runner, seconds in runs.items()}
         own = rates[name]
         return min(images, ceil(waiting * own / fsum(rates.values())))
+
+    def _family(self, demand: JobDemand) -> str:
+        return self._capacity.models[demand.shape.model_id].family
 
     def _assign(self, jobs: Sequence[OpenJob], place: ChosenRunner) -> Iterable[PlannedAssignment]:
         """All jobs of one slot."""

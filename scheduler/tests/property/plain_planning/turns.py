@@ -52,19 +52,19 @@ class PlainTurns:
         self._taken.add(job.job_id)
         self._tags[demand.tenant] += self._queue.cost(demand.tenant, demand.work)
 
-    def images_of_kin(self, demand: JobDemand) -> int:
+    def images_of_kin(self, demand: JobDemand, family: str) -> int:
         """How many images wait that can be rendered with those of this demand, as far as is looked."""
         looked = iter(range(LOOKED_AT))
-        kin = (place for tenant in self._tags for place in self._kin(tenant, demand, looked))
+        kin = (place for tenant in self._tags for place in self._kin(tenant, demand, family, looked))
         return sum(self._jobs[job_id].demand.images for _, job_id in kin)
 
-    def take_companions(self, demand: JobDemand, images: int, most: int) -> list[OpenJob]:
+    def take_companions(self, demand: JobDemand, family: str, images: int, most: int) -> list[OpenJob]:
         """Take the next jobs that can be rendered with one of this demand: so many images, and `most` jobs, at most.
 
         A job that is larger than what is left does not hold up smaller ones.
         """
         looked = iter(range(LOOKED_AT))
-        lines = {tenant: self._kin(tenant, demand, looked) for tenant in self._tags}
+        lines = {tenant: self._kin(tenant, demand, family, looked) for tenant in self._tags}
         heap: list[Turn] = []
         for tenant in lines:
             self._push(heap, tenant, lines[tenant])
@@ -83,13 +83,13 @@ class PlainTurns:
         if (place := next(kin, None)) is not None:
             heappush(heap, (self._tags[tenant], place, tenant))
 
-    def _kin(self, tenant: str, demand: JobDemand, looked: Iterator[int]) -> Iterator[Place]:
+    def _kin(self, tenant: str, demand: JobDemand, family: str, looked: Iterator[int]) -> Iterator[Place]:
         """A tenant's jobs that can be rendered with one of this demand, the best first; not those that are retried."""
         of_shape = [(name, line) for name, line in self._queue.lines(tenant).items() if name[0] == demand.shape]
         left = (islice(line, self._first_of(tenant, name, line), None) for name, line in of_shape)
         for place, _ in zip(merge(*left), looked, strict=False):
             job = self._jobs[place[1]]
-            if job.job_id not in self._taken and job.demand.batch_key == demand.batch_key and not job.attempt:
+            if job.job_id not in self._taken and not job.attempt and job.demand.goes_with(demand, family):
                 yield place
 
     def _first_of(self, tenant: str, name: Line, line: list[Place]) -> int:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from dreamforge.contracts.events import AttemptFailed, Decision, FailureReason, JobAssigned, JobEvent, JobRequested
 from dreamforge.contracts.jobs.course import JobCourse, Status, advance, changed, fields_after
 from dreamforge.contracts.placement import Needs, needs_of
-from dreamforge.contracts.request.batch_key import batch_key
+from dreamforge.contracts.request.batch_key import batch_key, go_together, text_bytes
 from dreamforge.contracts.request.render_request import Deadlines
 
 
@@ -35,7 +35,8 @@ ON_RUNNER = frozenset({Stage.PROMISED, Stage.ASSIGNED, Stage.RUNNING})
 class JobDemand:
     """What was asked for; never changes. `shape` is what placement needs to know, `work` what the tenant is charged.
 
-    Jobs of one `batch_key` can be rendered together; None: alone.
+    Jobs of one `batch_key` can be rendered together; None: alone. Of some families their texts must be as long, too:
+    `text_bytes` (see `contracts.request.batch_key`).
     """
 
     tenant: str
@@ -49,6 +50,13 @@ class JobDemand:
     batch_key: str | None = None
     steps: float = 0.0
     """Of one image, at the size of `shape` (see `RenderRequest.steps_at_full_size`)."""
+    text_bytes: tuple[int, int] = (0, 0)
+
+    def goes_with(self, other: "JobDemand", family: str) -> bool:
+        """Whether the images of both are rendered in one run of their model, which is of this family."""
+        if self.batch_key is None or self.batch_key != other.batch_key:
+            return False
+        return go_together(family, self.text_bytes, other.text_bytes)
 
     @property
     def line(self) -> Line:
@@ -119,6 +127,7 @@ def demand_of(event: JobRequested, traceparent: str = "") -> JobDemand:
         event.request.images,
         batch_key(event.request),
         event.request.steps_at_full_size,
+        text_bytes(event.request),
     )
 
 

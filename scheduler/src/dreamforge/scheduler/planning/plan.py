@@ -238,7 +238,7 @@ class _Planner:
         if images > demand.images:
             images = self._share(demand, place, images)
         beside = images - demand.images
-        return self._turns.take_companions(demand, beside, most) if beside > 0 else []
+        return self._turns.take_companions(demand, self._family(demand), beside, most) if beside > 0 else []
 
     def _share(self, demand: JobDemand, place: ChosenRunner, images: int) -> int:
         """How many of the images that wait, of this kind, are rendered in this run: of other runners, each gets some.
@@ -246,7 +246,7 @@ class _Planner:
         One run of all would leave the others idle. Where times are known a runner counts by its speed, and only if it
         would end one such job before this run of all of them.
         """
-        waiting = demand.images + self._turns.images_of_kin(demand)
+        waiting = demand.images + self._turns.images_of_kin(demand, self._family(demand))
         if waiting == demand.images:
             return waiting
         if place.expected is None:
@@ -260,6 +260,9 @@ class _Planner:
             if runner == name or expected.end_seconds <= whole.end_seconds
         }
         return min(images, ceil(waiting * rates[name] / fsum(rates.values())))
+
+    def _family(self, demand: JobDemand) -> str:
+        return self._capacity.models[demand.shape.model_id].family
 
     def _assign(self, jobs: Sequence[OpenJob], place: ChosenRunner) -> Iterable[PlannedAssignment]:
         """All jobs of one slot."""

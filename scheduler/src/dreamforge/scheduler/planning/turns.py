@@ -65,19 +65,19 @@ class Turns:
         self._tags[demand.tenant] = self._tag(demand.tenant) + self._queue.cost(demand.tenant, demand.work)
         self._advance(demand.tenant, demand.line)
 
-    def images_of_kin(self, demand: JobDemand) -> int:
+    def images_of_kin(self, demand: JobDemand, family: str) -> int:
         """How many images wait that can be rendered with those of this demand, as far as is looked."""
-        looked = iter(range(LOOKED_AT))
-        kin = (place for tenant in self._tenants_of(demand.shape) for place in self._kin(tenant, demand, looked))
+        looked, tenants = iter(range(LOOKED_AT)), self._tenants_of(demand.shape)
+        kin = (place for tenant in tenants for place in self._kin(tenant, demand, family, looked))
         return sum(self._jobs[job_id].demand.images for _, job_id in kin)
 
-    def take_companions(self, demand: JobDemand, images: int, most: int) -> list[OpenJob]:
+    def take_companions(self, demand: JobDemand, family: str, images: int, most: int) -> list[OpenJob]:
         """Take the next jobs that can be rendered with one of this demand: so many images, and `most` jobs, at most.
 
-        A job that is larger than what is left does not hold up smaller ones.
+        `family`: of their model. A job that is larger than what is left does not hold up smaller ones.
         """
         looked = iter(range(LOOKED_AT))
-        lines = {tenant: self._kin(tenant, demand, looked) for tenant in self._tenants_of(demand.shape)}
+        lines = {tenant: self._kin(tenant, demand, family, looked) for tenant in self._tenants_of(demand.shape)}
         heap: list[Turn] = []
         for tenant in lines:
             self._push(heap, tenant, lines[tenant])
@@ -114,13 +114,13 @@ class Turns:
         if (place := next(kin, None)) is not None:
             heappush(heap, (self._tag(tenant), place, tenant))
 
-    def _kin(self, tenant: str, demand: JobDemand, looked: Iterator[int]) -> Iterator[Place]:
+    def _kin(self, tenant: str, demand: JobDemand, family: str, looked: Iterator[int]) -> Iterator[Place]:
         """A tenant's jobs that can be rendered with one of this demand, the best first; not those that are retried."""
         of_shape = [(name, line) for name, line in self._queue.lines(tenant).items() if name[0] == demand.shape]
         left = (islice(line, self._first.get((tenant, name), 0), None) for name, line in of_shape)
         for place, _ in zip(merge(*left), looked, strict=False):
             job = self._jobs[place[1]]
-            if job.job_id not in self._taken and job.demand.batch_key == demand.batch_key and not job.attempt:
+            if job.job_id not in self._taken and not job.attempt and job.demand.goes_with(demand, family):
                 yield place
 
     def _advance(self, tenant: str, name: Line) -> None:
