@@ -47,7 +47,7 @@ def synthetic(scenario: Scenario, jobs: int, seed: int) -> tuple[list[RunnerMode
     return runners, _arrivals(runners, events, scenario.load, scenario.burst, chance)
 
 
-def recorded(path: Path, jobs: int, seed: int) -> tuple[list[RunnerModel], list[Arrival]]:
+def recorded(path: Path, jobs: int, seed: int, load: float = 0.7) -> tuple[list[RunnerModel], list[Arrival]]:
     """The runners of a captured planning input, each with its models and at its pace, and jobs drawn from the queue."""
     chance = random.Random(seed)
     captured = PlanningInput.model_validate_json(path.read_text())
@@ -59,7 +59,7 @@ def recorded(path: Path, jobs: int, seed: int) -> tuple[list[RunnerModel], list[
         shape = demand.shape
         event = _request(shape.model_id, shape.width_px, shape.height_px, max(1, round(demand.steps)), demand.images)
         events.append(event.model_copy(update={"tenant": demand.tenant}))
-    return runners, _arrivals(runners, events, 0.7, 1, chance)
+    return runners, _arrivals(runners, events, load, 1, chance)
 
 
 def _recorded_runner(beat: Heartbeat, fleet: tuple[Heartbeat, ...], models: dict[str, ModelDescriptor]) -> RunnerModel:
