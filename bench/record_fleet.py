@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from statistics import mean, quantiles
+from typing import Any
 
 import httpx
 import torch
@@ -84,7 +85,7 @@ async def main(path: Path = PATH) -> None:
 def build(folder: Path, name: str) -> Path:
     """The folder of one model: the tiny Stable Diffusion with a network of another width, and random weights."""
     width = WIDTHS[name]
-    pipeline = build_pipeline()
+    pipeline: Any = build_pipeline()  # Any: what its class can do beside rendering is in no type
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(width)
         pipeline.register_modules(unet=unet(block_out_channels=(width, 2 * width)))
