@@ -2,7 +2,10 @@
 
 import asyncio
 import hashlib
+import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -168,6 +171,46 @@ async def test_a_wait_outlives_a_gateway_that_is_killed(stack: LiveStack, url: s
         await stack.kill_and_start_again("gateway")
         assert (await waiting).status is Status.SUCCEEDED
         assert [event.name async for event in events][-1] == "succeeded"
+
+
+async def test_the_command_watches_all_jobs_over_a_restart_of_the_gateway_until_ctrl_c(
+    stack: LiveStack, url: str, tmp_path: Path
+) -> None:
+    async with AsyncClient(url, retries=Retries(tries=100, last_pause_seconds=0.5)) as client:
+        before = await client.jobs.create(prompt="before", **SMALL)
+        first_id = (await anext(before.events())).id
+        only = ("--only", "requested,succeeded", "--json")
+        watching = await command(url, tmp_path, "jobs", "watch-all", *only, "--after", first_id)
+        assert await line_of(watching) == (before.id, "succeeded")
+        await stack.kill_and_start_again("gateway")
+        after = await client.jobs.create(prompt="after", **SMALL)
+        assert [await line_of(watching) for _ in range(2)] == [(after.id, "requested"), (after.id, "succeeded")]
+        last_id = [event.id async for event in after.events()][-1]
+    watching.send_signal(signal.SIGINT)
+    rest, said = await asyncio.wait_for(watching.communicate(), SECONDS)
+    assert (watching.returncode, rest) == (130, b"")
+    facts = last_id.partition("-")[0]
+    assert re.search(rf"jobs watch-all --after {facts}-[0-9a-f-]+ {' '.join(only)}", said.decode()), said
+
+
+async def command(url: str, folder: Path, *words: str) -> asyncio.subprocess.Process:
+    """`dreamforge` as a process beside the running system."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "dreamforge.cli", *words),
+        cwd=folder,
+        env={**os.environ, "FORGE_GATEWAY_URL": url, "NO_COLOR": "1"},
+        # Where the tests are a shell's background job, SIGINT is ignored, and a child would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+async def line_of(watching: asyncio.subprocess.Process) -> tuple[str, str]:
+    """Job and name of the next event that it shows."""
+    assert watching.stdout is not None
+    shown = json.loads(await asyncio.wait_for(watching.stdout.readline(), SECONDS))
+    return shown["data"]["job_id"], shown["event"]
 
 
 async def test_a_wait_ends_at_its_time_and_the_job_goes_on(client: AsyncClient) -> None:

@@ -1,6 +1,8 @@
 """The gateway as the command asks it: documents as they are sent, over the session of `dreamforge.client`."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +20,9 @@ from dreamforge.client.retries import Retries
 from dreamforge.client.session import GatewaySession
 from dreamforge.client.session import Json as Json
 from dreamforge.client.transport import AsyncTransport
+
+# 5 s apart at most: ten minutes.
+OUTAGE_TRIES = 120
 
 
 class GatewayClient:
@@ -123,6 +128,18 @@ class GatewayClient:
     def batch_events(self, batch_id: str, jobs: int) -> AsyncGenerator[ServerSentEvent, None]:
         """As `events`, of all jobs of a batch, until the last of so many has ended."""
         return self._session.events(f"/v1/batches/{batch_id}/events", jobs)
+
+    async def tenant_events(self, names: Sequence[str], last_id: str) -> AsyncGenerator[ServerSentEvent, None]:
+        """As `events`, of these names and of all jobs of the tenant, without end: from now on, or after an id.
+
+        A gateway that has answered once is waited for: who watches does not want to begin again after each restart.
+        """
+        await self.read("/v1/me")
+        self._session.retries = replace(self._session.retries, tries=OUTAGE_TRIES)
+        messages = self._session.events(f"/v1/events?only={','.join(names)}", None, last_id=last_id)
+        async with aclosing(messages):
+            async for message in messages:
+                yield message
 
 
 def connection_of(settings: CliSettings) -> Connection:

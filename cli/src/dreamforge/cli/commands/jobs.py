@@ -26,6 +26,11 @@ app = GatewayGroup("List, show, watch, cancel, retry, hold, release, explain and
 JobId = Annotated[str, typer.Argument(metavar="JOB", help=HELP)]
 # Widths in `jobs list` of id, status and age, and of the space between the five columns. The prompt gets the rest.
 OTHER_COLUMNS = 36 + 9 + 6 + 4 * 2
+# As `dreamforge.cli.jobs.watch_all.NAMES`, whose import the help does not wait for.
+EVENTS = (
+    "requested, assigned, started, artifact, attempt-failed, succeeded, failed, cancel-requested, cancelled, warned, "
+    "held, released, priority-changed; or step"
+)
 STATUS_COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
 
 
@@ -136,7 +141,7 @@ def watch_job(job_id: JobId, json: Json = False) -> None:
 
     A job that failed or was cancelled keeps the images that it had finished: this saves them, too.
 
-    With --json, print its events instead, one a line, and save nothing.
+    With --json, print its events instead, one a line, and save nothing. `dreamforge jobs watch-all` shows those of all.
     """
     run(_watch(cli_settings.load(), job_id, json=json))
 
@@ -152,6 +157,39 @@ async def _watch(settings: CliSettings, job_id: str, *, json: bool) -> None:
         else:
             view, _ = await watch_and_save(gateway, job_id, settings.output_dir, quiet=False)
     raise_unless_succeeded(job_id, view)
+
+
+@app.command("watch-all")
+def watch_all_jobs(
+    only: Annotated[
+        str | None, typer.Option(metavar="NAMES", help=f"Only these events, with commas: {EVENTS}.")
+    ] = None,
+    steps: Annotated[bool, typer.Option("--steps", help="Also each step of jobs that run.")] = False,
+    after: Annotated[str, typer.Option(metavar="ID", help="Go on after this event, instead of from now on.")] = "",
+    json: Json = False,
+) -> None:
+    """Watch all jobs of your tenant live: a line for each event, in the order of the log, until Ctrl-C.
+
+    It waits for a gateway that restarts, and goes on without gap or repeat.
+
+    When it ends, it says with which --after the next call goes on. With --json, each event has its id.
+
+    Examples:
+
+      dreamforge jobs watch-all
+      dreamforge jobs watch-all --only succeeded,failed,cancelled
+      dreamforge jobs watch-all --only succeeded --json | jq --unbuffered -r .data.job_id
+    """
+    run(_watch_all(cli_settings.load(), only, after, steps=steps, json=json))
+
+
+async def _watch_all(settings: CliSettings, only: str | None, after: str, *, steps: bool, json: bool) -> None:
+    from dreamforge.cli.jobs.watch_all import wanted_names, watch_all
+
+    names = wanted_names(only, steps=steps)
+    options = (f" --only {','.join(names)}" if only is not None else " --steps" * steps) + " --json" * json
+    async with GatewayClient(settings) as gateway:
+        await watch_all(gateway, names, after, options, as_json=json)
 
 
 @app.command()
