@@ -152,6 +152,10 @@ class SimulatedSystem:
 
     async def project(self, job_id: str) -> None:
         """The projector has read a job as it is now."""
+        await self.project_to(await self.project_rows(job_id))
+
+    async def project_rows(self, job_id: str) -> int:
+        """Its rows alone, as a part of what the projector writes in one transaction; its version."""
         loaded = await self.store.load(job_id)
         state = loaded.state
         await self.sql("DELETE FROM events WHERE job_id = %s", job_id)
@@ -172,7 +176,7 @@ class SimulatedSystem:
                 at=event.at,
                 payload=Jsonb(event.model_dump(mode="json")),
             )
-        await self.project_to(loaded.version)
+        return loaded.version
 
     async def insert_job(self, job_id: str, **changes: object) -> None:
         """A row of the table jobs, as the projector would have it right after the request."""

@@ -110,4 +110,4 @@ def test_a_read_of_a_tenants_events_looks_at_a_part_of_the_log(
     filled: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queries, "EVENTS_LOOKED_AT", 100)
-    assert explained(filled, queries.events_after("small", 1_000, frozenset(), 500)) < 500
+    assert explained(filled, queries.events_after(("small",), 1_000, frozenset(), 500)) < 500

@@ -1,6 +1,7 @@
 """One stream tells what happens to all jobs of a tenant, and goes on after any of its events."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
@@ -9,7 +10,7 @@ from simulated_system import BODY, Seen, SimulatedSystem, events
 
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.contracts.tables import CHECKPOINT_CHANNEL
-from dreamforge.gateway.events import tenant_stream
+from dreamforge.gateway.events import tenant_page
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.runtime.testing import eventually
 
@@ -87,7 +88,7 @@ async def test_of_many_events_only_those_that_are_wanted(
 async def test_pages_of_events_that_are_not_wanted_are_passed_over_at_once(
     client: httpx.AsyncClient, system: SimulatedSystem, submit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tenant_stream, "PAGE_EVENTS", 2)
+    monkeypatch.setattr(tenant_page, "PAGE_EVENTS", 2)
     async with client.stream("GET", "/v1/events") as response:
         begin = (await anext(response.aiter_lines())).removeprefix("id: ")
     jobs = [await submit() for _ in range(3)]
@@ -130,3 +131,43 @@ async def test_a_stream_that_is_left_is_closed(client: httpx.AsyncClient) -> Non
     async with client.stream("GET", "/v1/events"):
         assert await open_streams() == before + 1
     await eventually(open_streams, until=lambda number: number == before)
+
+
+async def reads_of_the_tables(client: httpx.AsyncClient) -> float:
+    lines = (await client.get("/metrics")).text.splitlines()
+    return next(float(line.split()[-1]) for line in lines if line.startswith("forge_tenant_stream_reads_total"))
+
+
+async def test_many_clients_that_are_up_to_date_are_as_many_reads_as_one(
+    client: httpx.AsyncClient, system: SimulatedSystem, submit: Any
+) -> None:
+    async with AsyncExitStack() as opened:
+        queries: list[dict[str, str]] = [{}, {"only": "requested"}] * 5
+        streams = [client.stream("GET", "/v1/events", params=query) for query in queries]
+        told = [events(await opened.enter_async_context(stream)) for stream in streams]
+        first, *jobs = [await submit() for _ in range(5)]
+        await system.project(first)
+        for each in told:
+            assert await take(each, 1) == [(first, "requested")]
+        before = await reads_of_the_tables(client)
+        for job_id in jobs:
+            await system.project(job_id)
+            for each in told:
+                assert await take(each, 1) == [(job_id, "requested")]
+        assert await reads_of_the_tables(client) - before <= 2 * len(jobs)
+
+
+@pytest.mark.parametrize("change_settings", [{"gateway_stream_buffer_bytes": 2_048}])
+async def test_who_does_not_take_what_it_is_told_reads_it_for_itself(
+    client: httpx.AsyncClient, system: SimulatedSystem, submit: Any
+) -> None:
+    jobs = [await submit() for _ in range(12)]
+    async with client.stream("GET", "/v1/events") as response:
+        told = events(response)
+        await system.project(jobs[0])
+        assert await take(told, 1) == [(jobs[0], "requested")]
+        last = jobs[-1]
+        for job_id in jobs[1:-1]:  # more than fits, in one move of the checkpoint
+            await system.project_rows(job_id)
+        await system.project(last)
+        assert await take(told, len(jobs) - 1) == [(job_id, "requested") for job_id in jobs[1:]]

@@ -18,6 +18,7 @@ from dreamforge.contracts.tenants import UNCONFIGURED, Metadata, TenantState
 from dreamforge.contracts.webhooks import WebhookState
 from dreamforge.gateway.batches.template_process import TemplateProcesses
 from dreamforge.gateway.events.hub import Hub
+from dreamforge.gateway.events.tenant_feed import TenantFeed
 from dreamforge.gateway.http.direct_links import DirectLinks
 from dreamforge.gateway.http.errors import ProjectionBehind
 from dreamforge.gateway.identity.audit import Audit
@@ -94,6 +95,7 @@ class Dependencies:
         self.settings = settings
         self.database = Database(url, pool_size=settings.gateway_database_pool, timeout_seconds=seconds)
         self.checkpoints = Checkpoints(url)
+        self.tenant_feed = TenantFeed(self.database, self.checkpoints)
         self.same_log = SameLog(self.database)
         self.objects = ObjectStore(settings)
         self.bucket = ClaimedBucket(self.objects)
@@ -228,6 +230,7 @@ class Dependencies:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.checkpoints.run(), name="checkpoints")
+                tasks.create_task(self.tenant_feed.run(), name="tenant-feed")
                 tasks.create_task(self._follow_log(), name="log")
                 tasks.create_task(self._announce(), name="announce")
                 if self.credentials.oidc is not None:

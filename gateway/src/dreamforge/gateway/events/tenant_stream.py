@@ -1,50 +1,34 @@
 """`GET /v1/events`: the events of all jobs of a tenant on one connection, as the read tables have them, and live steps.
 
 The tables hold the accepted events of every job in the order of the log, with the tenant of each, so a client goes on
-after any event, however long it was away. Steps are not kept there: those of the jobs that run come from the hub.
+after any event, however long it was away. It reads what it has missed for itself; once it has caught up, one reader of
+the process tells all clients what is new (`tenant_feed`). Steps are not kept in the tables: those of the jobs that run
+come from the hub.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from loguru import logger
-from sqlalchemy import RowMapping
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from dreamforge.contracts.errors import DependencyAway
-from dreamforge.contracts.events import (
-    ERASURE_EVENTS,
-    JOB_EVENTS,
-    TERMINAL_EVENTS,
-    JobArchived,
-    JobAssigned,
-    JobEvent,
-    StepProgressed,
-)
+from dreamforge.contracts.events import JOB_EVENTS, TERMINAL_EVENTS, JobAssigned, JobEvent, StepProgressed
 from dreamforge.contracts.jobs.refusal import step_refusal
-from dreamforge.contracts.log.envelope import BY_TYPE
 from dreamforge.gateway.events.hub import Hub, Subscription, nothing
 from dreamforge.gateway.events.live import access_of, refused_frame, retry_frame, until_gone
-from dreamforge.gateway.events.sse import HEARTBEAT, SseEvent, sse_event
+from dreamforge.gateway.events.sse import HEARTBEAT, SseEvent
 from dreamforge.gateway.events.stream import HEADERS, cursor_in_log
+from dreamforge.gateway.events.tenant_feed import AWAY_SECONDS, READ_SECONDS, FeedMember, TenantFeed
+from dreamforge.gateway.events.tenant_page import read_page
 from dreamforge.gateway.http.cursor import EventCursor
 from dreamforge.gateway.read import queries
-from dreamforge.gateway.read.checkpoints import Checkpoints
 from dreamforge.gateway.read.database import Database
 
-# Events of one read of the tables.
-PAGE_EVENTS = 500
-# Between two reads of the tables for one client: what a busy fleet does meanwhile comes in one page.
-READ_SECONDS = 0.05
-# After a read that failed.
-AWAY_SECONDS = 1.0
 # With these a job begins and ends to have steps.
 FOLLOWED = frozenset((JobAssigned.TYPE, *(event.TYPE for event in TERMINAL_EVENTS)))
-
-# Of the store of a job, not of its course.
-UNTOLD: tuple[type[JobEvent], ...] = (*ERASURE_EVENTS, JobArchived)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +83,7 @@ class RunningJobs:
 async def open_tenant_stream(
     hub: Hub,
     database: Database,
-    checkpoints: Checkpoints,
+    feed: TenantFeed,
     wanted: TenantEvents,
     cursor: EventCursor,
     on_close: Callable[[], None] = nothing,
@@ -120,26 +104,25 @@ async def open_tenant_stream(
         hub.close(subscription)
         raise
     position = cursor if cursor.facts else replace(cursor, facts=reached)
-    return TenantStream(database, checkpoints, wanted, position, running)
+    return TenantStream(database, feed, wanted, position, running)
 
 
 class TenantStream(Response):
-    """Owns its subscription: closed when the response ends. A client that is slow delays its own reads only."""
+    """Owns its subscription: closed when the response ends. A client that is slow delays its own reads only: of what
+    does not fit in its subscription, it reads the facts for itself, and the steps are left out.
+    """
 
     media_type = "text/event-stream"
 
     def __init__(
-        self,
-        database: Database,
-        checkpoints: Checkpoints,
-        wanted: TenantEvents,
-        position: EventCursor,
-        running: RunningJobs,
+        self, database: Database, feed: TenantFeed, wanted: TenantEvents, position: EventCursor, running: RunningJobs
     ) -> None:
         self.status_code = 200
         self.background = None
         self.init_headers(HEADERS)
-        self._database, self._checkpoints = database, checkpoints
+        self._database, self._feed = database, feed
+        self._member: FeedMember | None = None
+        """As which it is told what is new; None while it reads for itself."""
         self._wanted, self._position, self._running = wanted, position, running
         self._subscription = running.subscription
 
@@ -150,12 +133,12 @@ class TenantStream(Response):
         watcher = asyncio.create_task(until_gone(receive, subscription), name="sse-disconnect")
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            with self._checkpoints.told(subscription.notify):
-                async for body in self._bodies():
-                    await send({"type": "http.response.body", "body": body, "more_body": True})
+            async for body in self._bodies():
+                await send({"type": "http.response.body", "body": body, "more_body": True})
             await send({"type": "http.response.body", "body": self._last(), "more_body": False})
         finally:
             watcher.cancel()
+            self._leave()
             self._running.hub.close(subscription)
 
     async def _bodies(self) -> AsyncIterator[bytes]:
@@ -163,8 +146,7 @@ class TenantStream(Response):
         yield f"id: {self._position}\n\n".encode()  # where it begins, so that it can go on before its first event
         while not (subscription.gone or subscription.refused):
             subscription.wake.clear()
-            frames, more = await self._facts()
-            frames += self._steps()
+            frames, more = await self._next()
             if subscription.heartbeat_due:
                 subscription.heartbeat_due = False
                 frames.append(HEARTBEAT)
@@ -174,48 +156,68 @@ class TenantStream(Response):
                 await asyncio.sleep(READ_SECONDS)
                 await subscription.wake.wait()
 
-    async def _facts(self) -> tuple[list[bytes], bool]:
-        """The next page of what the tables have, and whether there may be another; nothing yet where they are away."""
-        if self._checkpoints.reached <= self._position.facts:
-            return [], False
-        try:
-            statement = queries.events_after(self._wanted.tenant, self._position.facts, self._wanted.types, PAGE_EVENTS)
-            rows = await self._database.rows(statement)
-        except DependencyAway as error:
-            logger.warning("the events of tenant {} wait: {}", self._wanted.tenant, error)
-            asyncio.get_running_loop().call_later(AWAY_SECONDS, self._subscription.notify)
-            return [], False
-        frames = [frame for row in rows if row["sequence"] for frame in self._fact(row)]
-        if len(rows) == PAGE_EVENTS:
-            return frames, True
-        # As the same read has it: after a failover the tables may be behind what was notified before.
-        looked, reached = (rows[0]["looked"], rows[0]["reached"]) if rows else (0, 0)
-        self._position = replace(self._position, facts=max(looked, self._position.facts))
-        return frames, looked < reached
-
-    def _fact(self, row: RowMapping) -> list[bytes]:
-        self._position = replace(self._position, facts=row["sequence"])
-        recorded = BY_TYPE[row["type"]].model_validate(row["payload"])
-        if not isinstance(recorded, JobEvent) or isinstance(recorded, UNTOLD):
-            return []
-        event = sse_event(row["job_id"], row["sequence"], recorded)
-        if self._wanted.steps:
-            self._running.observe(event.job_id, recorded)
-        is_wanted = not self._wanted.names or recorded.TOKEN in self._wanted.names
-        return [self._frame(event)] if is_wanted else []
-
-    def _steps(self) -> list[bytes]:
+    async def _next(self) -> tuple[list[bytes], bool]:
+        """What is to be written now, and whether there may be more without being told."""
         if (end := self._subscription.lost()) is not None:
             self._position = replace(self._position, steps=min(end, self._position.steps))
-        frames = []
-        for event in self._subscription.take():
-            if event.is_step and self._running.accepts(event):
-                self._position = replace(self._position, steps=event.sequence)
-                frames.append(self._frame(event))
-        return frames
+        if self._member is None:
+            return await self._catch_up()
+        if (events := self._member.take(self._position.facts)) is None:
+            if self._subscription.missed:
+                self._leave()
+                return await self._catch_up()
+            return await self._read_up_to(self._member.since)
+        frames = self._frames(events)
+        self._position = replace(self._position, facts=max(self._member.reached, self._position.facts))
+        return frames, False
+
+    async def _catch_up(self) -> tuple[list[bytes], bool]:
+        """A page that it reads for itself; after the last one it is told what is new."""
+        frames, more = await self._read()
+        frames += self._frames(event for event in self._subscription.take() if event.is_step)
+        if more:
+            return frames, True
+        wanted, position = self._wanted, self._position.facts
+        self._member = self._feed.join(wanted.tenant, wanted.types, self._subscription, position)
+        return frames, True
+
+    async def _read_up_to(self, since: int) -> tuple[list[bytes], bool]:
+        """A page on the way to where it is told what is new; the tables may not have that at the moment."""
+        frames, more = await self._read()
+        if more or self._position.facts >= since:
+            return frames, True
+        asyncio.get_running_loop().call_later(AWAY_SECONDS, self._subscription.notify)
+        return frames, False
+
+    async def _read(self) -> tuple[list[bytes], bool]:
+        try:
+            page = await read_page(self._database, (self._wanted.tenant,), self._position.facts, self._wanted.types)
+        except DependencyAway as error:
+            logger.warning("the events of tenant {} wait: {}", self._wanted.tenant, error)
+            return [], False
+        frames = self._frames(event for _, event in page.events)
+        self._position = replace(self._position, facts=page.position)
+        return frames, page.more
+
+    def _leave(self) -> None:
+        """From now on it reads for itself."""
+        if self._member is not None:
+            self._feed.leave(self._member)
+        self._member, self._subscription.missed = None, False
+
+    def _frames(self, events: Iterable[SseEvent]) -> list[bytes]:
+        return [frame for event in events if (frame := self._frame(event))]
 
     def _frame(self, event: SseEvent) -> bytes:
-        return f"id: {self._position}\n".encode() + event.tail
+        """Empty for a step of an attempt that does not run, and for an event that is not wanted."""
+        if event.is_step:
+            if not self._running.accepts(event):
+                return b""
+        elif self._wanted.steps:
+            self._running.observe(event.job_id, event.event)
+        told = event.frame_after(self._position)
+        self._position = told.after
+        return told.frame if not self._wanted.names or event.event.TOKEN in self._wanted.names else b""
 
     def _last(self) -> bytes:
         refused = self._subscription.refused

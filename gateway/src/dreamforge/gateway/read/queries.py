@@ -1,5 +1,6 @@
 """The reads, as statements: pure SQL values, each consistent by being one statement."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -118,16 +119,16 @@ def page(
     return select(*columns).where(*conditions).order_by(*newest).limit(limit + 1)
 
 
-def events_after(tenant: str, sequence: int, types: frozenset[str], limit: int) -> Statement:
-    """The events of a tenant's jobs after a sequence, in the order of the log; of these types, where some are named.
+def events_after(tenants: Iterable[str], sequence: int, types: frozenset[str], limit: int) -> Statement:
+    """The events of jobs of tenants after a sequence, in the order of the log; of these types, where some are named.
 
     It looks at so many events of all tenants (EVENTS_LOOKED_AT), so that a tenant with few waits no longer than others.
     Each row has `reached`, the sequence up to which the tables hold the log, and `looked`, up to which that was looked
     at. Without an event there is one row, of these.
     """
     last = sequence + EVENTS_LOOKED_AT
-    shown = and_(jobs.c.tenant == tenant, SHOWN, events.c.sequence > sequence, events.c.sequence <= last)
-    columns = (events.c.sequence, events.c.job_id, events.c.type, events.c.payload)
+    shown = and_(jobs.c.tenant.in_(tenants), SHOWN, events.c.sequence > sequence, events.c.sequence <= last)
+    columns = (events.c.sequence, jobs.c.tenant, events.c.job_id, events.c.type, events.c.payload)
     found = select(*columns).join(jobs, jobs.c.job_id == events.c.job_id).where(shown)
     if types:
         found = found.where(events.c.type.in_(types))

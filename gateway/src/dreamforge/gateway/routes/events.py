@@ -50,7 +50,7 @@ async def watch_tenant(
     return await open_tenant_stream(
         dependencies.log.hub,
         dependencies.database,
-        dependencies.checkpoints,
+        dependencies.tenant_feed,
         TenantEvents(tenant, frozenset(only.split(",")) if only else frozenset()),
         cursor,
         partial(dependencies.quotas.release, tenant, Quota.STREAMS),
