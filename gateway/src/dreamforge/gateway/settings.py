@@ -63,7 +63,7 @@ class GatewaySettings(OidcSettings, StorageSettings, WebhookSettings):
     gateway_heartbeat_seconds: float = Field(default=15.0, gt=0, description="between SSE comments")
     gateway_streams: int = Field(default=4096, ge=1, description="event streams that may be open at once")
     gateway_stream_buffer_bytes: int = Field(
-        default=256 * 1024, ge=1024, description="what one SSE client may be behind before it is dropped"
+        default=1024 * 1024, ge=1024, description="what one SSE client may be behind before it is dropped"
     )
     gateway_database_pool: int = Field(default=8, ge=1, description="connections to Postgres")
     gateway_database_timeout_seconds: float = Field(default=3.0, gt=0, description="per statement and per wait")
