@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from math import ceil
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dreamforge.contracts.events import JobRequested
@@ -18,6 +18,8 @@ from dreamforge.scheduler.planning.snapshot import Snapshot
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 AN_IMAGE = 64 * 64
+#: Beside other work a request may take long to make; no example is slow by itself.
+ON_BUSY_MACHINES = (HealthCheck.too_slow,)
 MODEL = ModelDescriptor(
     model_id="a",
     family="f",
@@ -89,7 +91,7 @@ RUNNERS = st.lists(st.tuples(st.sampled_from([1, 2, 5, 16]), st.sampled_from([1,
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, suppress_health_check=ON_BUSY_MACHINES)
 @given(REQUESTS, RUNNERS, st.integers(1, 6))
 def test_a_group_is_of_one_kind_within_its_bound_and_its_memory(events, runners, most):
     _, found = planned(events, *runners, assignments_max=most)
@@ -112,7 +114,7 @@ TEXTS = st.sampled_from(["", "a fox", "an owl", "a cat", "f\N{LATIN SMALL LETTER
 TIMES = MeasuredTimes(steps={batch_shape("a", 64, 64): {1: 2.0, 2: 1.5, 4: 1.0}})
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, suppress_health_check=ON_BUSY_MACHINES)
 @given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=12), st.sampled_from(sorted(BYTES_A_BLOCK)))
 def test_where_lengths_must_be_equal_a_group_has_texts_of_one_length_and_is_promised_as_one_run(texts, family):
     events = [requested(steps=10, prompt=prompt, negative_prompt=negative) for prompt, negative in texts]
@@ -144,7 +146,7 @@ def test_prompts_of_any_length_go_together_where_the_family_pads_them_to_one():
     assert {each.group.jobs for each in planned(events, runner(bound=4), family="z-image")[1]} == {4}
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, suppress_health_check=ON_BUSY_MACHINES)
 @given(REQUESTS, st.sampled_from([2, 5, 16]))
 def test_the_first_of_a_group_is_the_one_that_would_have_gone_alone(events, bound):
     _, together = planned(events, runner(bound=bound))
@@ -152,7 +154,7 @@ def test_the_first_of_a_group_is_the_one_that_would_have_gone_alone(events, boun
     assert names(together)[:1] == names(alone)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, suppress_health_check=ON_BUSY_MACHINES)
 @given(REQUESTS)
 def test_of_one_tenant_no_job_overtakes_one_of_its_kind_and_size(events):
     snapshot, found = planned(events, runner(bound=5))
