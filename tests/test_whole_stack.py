@@ -170,9 +170,35 @@ async def test_models_and_runners_are_listed(stack: CommandStack) -> None:
     assert stack.json("models", "list")["models"][0]["descriptor"]["model_id"] == "tiny"
     (runner,) = stack.json("runners", "list")["runners"]
     assert (runner["runner_id"], runner["status"], runner["renderer"]) == ("local", "online", "diffusers")
+    assert set((await heartbeat_of(stack))["quantisations"]) == {"int8", "float8"}
     # On a busy machine one answer may come late once; that is said, and is over with the next.
     readiness = await eventually(stack.when_ready, 30)
     assert set(readiness) == {"gateway", "scheduler", "gpu-runner", "projector"}
+
+
+async def heartbeat_of(stack: CommandStack) -> dict[str, Any]:  # JSON
+    """The latest of the one runner, once it has one that is no older than its lease."""
+
+    def latest() -> Any:
+        (runner,) = stack.json("runners", "list")["runners"]
+        return runner["heartbeat"] if runner["status"] == "online" else None
+
+    found: dict[str, Any] = await eventually(latest, 30)
+    return found
+
+
+async def test_a_job_in_eight_bits_is_rendered_by_a_runner_that_can_and_refused_with_the_reason_of_one_that_cannot(
+    stack: CommandStack,
+) -> None:
+    ways = (await heartbeat_of(stack))["quantisations"]
+    for way, why in ways.items():
+        found = stack.run("generate", f"a fox in {way}", "--steps", "2", "--quantisation", way, "--output", "eight-bit")
+        assert found.returncode == (2 if why else 0), found.stderr
+        if why:
+            assert why in " ".join(found.stderr.split())
+        else:
+            (image,) = (stack.folder / "eight-bit").iterdir()
+            assert read_recipe(image.read_bytes()).model_dump()["quantisation"] == way
 
 
 def test_an_unsupported_size_is_refused_with_the_bounds(stack: CommandStack) -> None:
@@ -244,25 +270,36 @@ async def test_a_killed_process_is_restarted_and_logged(stack: CommandStack, vic
 
 
 async def test_a_killed_runner_keeps_what_it_has_learnt_and_why_names_it(stack: CommandStack) -> None:
-    """How many images of a size go together, of which a runner that knows nothing names none."""
+    """How many images of a size go together, of which a runner that knows nothing names none; what they needed, and how
+    long their steps took.
+    """
     many = ("--size", "64x64", "--steps", "2")
-    stack.json("generate", "what there is to learn", "--images", "12", *many)
+    for images in ("12", "1"):
+        stack.json("generate", "what there is to learn", "--images", images, *many)
+    kept = stack.folder / ".forge" / "learnt-memory" / "local.json"
 
-    def learnt() -> Any:  # JSON
-        (runner,) = stack.json("runners", "list")["runners"]
-        return (runner.get("heartbeat") or runner)["batch_bounds"] if runner["status"] == "online" else None
+    async def learnt() -> Any:  # JSON
+        beat = await heartbeat_of(stack)
+        return beat["batch_bounds"], beat["memory"]
 
-    before = await eventually(learnt, 30)
+    def step_seconds() -> dict[str, Any]:  # JSON
+        return {shape: known["runs"] for shape, known in json.loads(kept.read_bytes())["shapes"].items()}
+
+    bounds, memory = before = await learnt()
+    (shape,) = (shape for shape in bounds if "64" in shape)
+    assert memory["peaks"][shape], "an image alone was measured"
+    seconds = step_seconds()
+    assert seconds[shape]
     killed = stack.pid_of("gpu-runner")
     os.kill(killed, signal.SIGKILL)
     await eventually(lambda: "gpu-runner" in {p.name for p in stack.record.processes if p.pid != killed}, 30)
     await eventually(stack.when_ready, 60)
-    assert await eventually(learnt, 30) == before
+    assert await learnt() == before
+    assert step_seconds() == seconds
     job = stack.json("generate", "after it", *many)["job"]
     said = stack.run("jobs", "why", job["job_id"]).stdout
-    (bound,) = (bound for shape, bound in before.items() if "64" in shape)
-    expected = f"renders up to {bound} images of this size together"
-    assert (expected in " ".join(said.split())) == (bound > 1), said
+    expected = f"renders up to {bounds[shape]} images of this size together"
+    assert (expected in " ".join(said.split())) == (bounds[shape] > 1), said
 
 
 def test_a_tenant_is_erased_with_its_keys_in_one_command(stack: CommandStack) -> None:
