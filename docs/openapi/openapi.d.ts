@@ -2438,6 +2438,12 @@ export interface components {
         ModelDescriptor: {
             /** Digest */
             digest: string;
+            /**
+             * Eight Bit Saved Bytes
+             * @description what its weights take less than in 16 bits where its products are computed in 8; from its files
+             * @default 0
+             */
+            eight_bit_saved_bytes?: number;
             /** Family */
             family: string;
             /**

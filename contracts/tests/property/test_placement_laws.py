@@ -185,6 +185,32 @@ def test_a_request_that_computes_in_eight_bits_goes_to_runners_that_say_that_the
     assert judge(quantised, models, can) == judge(Needs("m", 64, 64), models, can)
 
 
+@given(TIERED, st.integers(1, 3000), st.sampled_from(["none", "model", "sequential"]))
+def test_eight_bits_need_less_of_a_card_that_holds_the_whole_model_and_as_much_as_plain_weights_elsewhere(
+    model, saved_bytes, offload
+):
+    tier = model.tiers[0].model_copy(update={"offload": offload})
+    models = {"m": model.model_copy(update={"eight_bit_saved_bytes": saved_bytes})}
+    plain, quantised = (required_bytes(Needs("m", 64, 64, quantisation=way), models, tier) for way in ("", "int8"))
+    assert required_bytes(Needs("m", 64, 64, quantisation="int8"), models, tier, on_card=False) == plain
+    if offload != "none":
+        assert quantised == plain
+        return
+    more = tier.vram.denoise_bytes_per_latent // 2 * 8 * 8  # activations, at most, and only where a step is the peak
+    weights = plain - min(saved_bytes, tier.vram.resident_bytes // 2)
+    assert weights <= quantised <= weights + more
+
+
+def test_a_card_takes_a_job_in_eight_bits_that_is_too_large_for_it_in_plain_weights_and_a_processor_does_not():
+    models = {"m": model_of(1000, 0).model_copy(update={"eight_bit_saved_bytes": 400})}
+    can = idle(700).heartbeat.model_copy(update={"quantisations": {"int8": ""}})
+    card = can.model_copy(update={"device": Device(kind="cuda", name="x", total_bytes=0)})
+    quantised, plain = (Needs("m", 64, 64, quantisation=way) for way in ("int8", ""))
+    assert "needs 600 of 700 bytes, estimated" in judge(quantised, models, RunnerLoad(card)).reasons
+    assert judge(plain, models, RunnerLoad(card)).refused == "too small: needs 1000 bytes, can offer 700"
+    assert judge(quantised, models, RunnerLoad(can)).refused == "too small: needs 1000 bytes, can offer 700"
+
+
 def seen(load, peak_bytes, *, exhausted=(), tier=""):
     """The same runner, after it rendered the shape of `NEEDS`."""
     memory = ObservedMemory(peaks={NEEDS.batch_shape: {tier: peak_bytes}}, exhausted=exhausted)

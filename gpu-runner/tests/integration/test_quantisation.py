@@ -4,7 +4,9 @@ torchao is an extra: `uv sync --inexact --package dreamforge-gpu-runner --extra 
 """
 
 import math
+import weakref
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from dreamforge.contracts.request.values import LoraUse
 from dreamforge.gpu_runner.protocol.memory_rungs import Rung
 from dreamforge.gpu_runner.protocol.render_task import ModelFiles, RenderTask
 from dreamforge.gpu_runner.rendering.renderer import ModelKey, RenderFailed
+from dreamforge.runtime.storage.model_inspection import inspect_model
 from dreamforge.runtime.storage.quantised import is_installed
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(240)]
@@ -85,6 +88,41 @@ def test_a_lora_is_seen_beside_quantised_weights_and_leaves_them_as_they_were(re
     assert before.scanlines == after.scanlines != shown.scanlines
     exact = rendered(renderer, changed(with_lora, quantisation="none"))
     assert psnr_db(shown, exact) > PSNR_DB_MIN
+
+
+@pytest.mark.parametrize("family", ["flux", "sdxl", "sd3"])
+def test_weights_come_to_a_device_one_layer_at_a_time_and_take_less_there_as_their_files_say(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    """What placement relies on: at no time a device holds a second layer that is not yet rounded."""
+    pytest.importorskip("torchao")
+    import torch
+    from runner_testkit.families import build_family, ensure_family
+
+    from dreamforge.gpu_runner.rendering import eight_bit_layers
+    from dreamforge.gpu_runner.rendering.optimisations import denoisers_of
+
+    (denoiser,) = denoisers_of(build_family(family))
+    denoiser.to(torch.bfloat16)
+    plain = {name: weakref.ref(weight) for name, weight in denoiser.named_parameters()}
+    plain_bytes, alive, to = bytes_of(denoiser), [len(plain)], torch.nn.Module.to
+
+    def counted(module: Any, *arguments: Any, **named: Any) -> Any:
+        alive.append(sum(weight() is not None for weight in plain.values()))
+        return to(module, *arguments, **named)
+
+    monkeypatch.setattr(torch.nn.Module, "to", counted)
+    eight_bit_layers.compute_in_eight_bits(denoiser, "int8", torch.device("cpu", 0), stays=True)
+    assert all(before - after in (0, 1) for before, after in pairwise(alive)), "each is given up before the next comes"
+    rounded = sum(eight_bit_layers.is_eight_bit(weight) for weight in denoiser.parameters())
+    assert alive[0] - alive[-1] == rounded > 10
+    assert plain_bytes - bytes_of(denoiser) == inspect_model(ensure_family(cache, family)).eight_bit_saved_bytes
+
+
+def bytes_of(network: Any) -> int:
+    from dreamforge.gpu_runner.rendering.eight_bit_layers import held_bytes
+
+    return sum(held_bytes(tensor) for tensor in (*network.parameters(), *network.buffers()))
 
 
 @pytest.mark.gpu

@@ -30,11 +30,11 @@ def _vram(size_bytes):
     return VramProfile(resident_bytes=size_bytes, denoise_bytes_per_latent=0, decode_bytes_per_px=1)
 
 
-def _model(name, size_bytes, *frugal_bytes, family="f"):
+def _model(name, size_bytes, *frugal_bytes, family="f", saved_bytes=0):
     tiers = tuple(Tier(name=f"t{each}", vram=_vram(each)) for each in (size_bytes, *frugal_bytes))
     return ModelDescriptor(
         model_id=name, family=family, digest="0" * 64, vram=_vram(size_bytes), presets=(PRESET,),
-        tiers=tiers if frugal_bytes else (),
+        tiers=tiers if frugal_bytes else (), eight_bit_saved_bytes=saved_bytes,
     )  # fmt: skip
 
 
@@ -42,8 +42,8 @@ MODELS = {
     each.model_id: each
     for each in (
         _model("a", 100, family="qwen-image"),
-        _model("b", 9000, 2000),
-        _model("c", 4000),
+        _model("b", 9000, 2000, saved_bytes=3000),
+        _model("c", 4000, saved_bytes=1500),
         _model("lora", 50),
     )
 }

@@ -23,6 +23,10 @@ IDLE_SCORE = 10.0
 TIGHT_FIT_SCORE = 5.0
 # Below every other score: a runner that ran out of memory at this size is asked when no other one can take the job.
 EXHAUSTED_SCORE = -1000.0
+# What a step takes more where products are computed in eight bits: torchao rounds activations into copies, and has
+# products as 32-bit numbers for a moment. Counted from its code: 0.47 GB of FLUX at a megapixel, of which all of a step
+# is estimated at 1.6 GB; a half is more. Not measured on a card.
+EIGHT_BIT_STEP_MORE = 2  # one part in so many
 # A sixteenth more than was observed: a choice, for blocks of the allocator that are split and do not join again.
 OBSERVED_MARGIN_PART = 16
 
@@ -122,16 +126,45 @@ class RunnerLoad:
             object.__setattr__(self, name, value)
 
 
-def required_bytes(needs: Needs, models: Models, tier: Tier | None = None) -> int:
+def required_bytes(needs: Needs, models: Models, tier: Tier | None = None, *, on_card: bool = True) -> int:
     """Peak memory of one image in a tier of its model (None: the most comfortable one), assets included.
 
+    `on_card`: on a device with a memory of its own, to which weights that become smaller come layer by layer.
     A runner renders several together only in memory that is left (see `images_together`).
     Errors: KeyError for a model or an asset that is not registered; SizeNotSupported.
     """
-    model = models[needs.model_id]
-    profile = (tier or model.all_tiers[0]).vram
+    profile = profile_of(needs, models, tier, on_card=on_card)
     assets_bytes = sum(models[asset].vram.resident_bytes for asset in needs.assets)
     return assets_bytes + _vram_bytes(profile, needs, batch=1)
+
+
+def profile_of(needs: Needs, models: Models, tier: Tier | None = None, *, on_card: bool = True) -> VramProfile:
+    """What a tier of a model (None: the most comfortable one) takes as a request computes in it (decision 0104).
+
+    Plain, unless all of the model is on a card and it is known what becomes smaller there. Errors: KeyError.
+    """
+    model = models[needs.model_id]
+    tier = tier or model.all_tiers[0]
+    if not (needs.quantisation and on_card and model.eight_bit_saved_bytes and tier.offload == "none"):
+        return tier.vram
+    return _in_eight_bits(tier.vram, model.eight_bit_saved_bytes)
+
+
+@lru_cache(maxsize=256)
+def _in_eight_bits(profile: VramProfile, saved_bytes: int) -> VramProfile:
+    """No more than half of the weights is believed to be saved, whatever a descriptor that was written by hand says."""
+    step_bytes = profile.denoise_bytes_per_latent
+    return profile.model_copy(
+        update={
+            "resident_bytes": profile.resident_bytes - min(saved_bytes, profile.resident_bytes // 2),
+            "denoise_bytes_per_latent": step_bytes + step_bytes // EIGHT_BIT_STEP_MORE,
+        }
+    )
+
+
+def has_own_memory(heartbeat: Heartbeat) -> bool:
+    """Whether a runner's device has a memory of its own. On others all weights are plain before they become smaller."""
+    return heartbeat.device.kind == "cuda"
 
 
 def required_on(heartbeat: Heartbeat, needs: Needs, models: Models, tier: Tier | None = None) -> int:
@@ -140,7 +173,7 @@ def required_on(heartbeat: Heartbeat, needs: Needs, models: Models, tier: Tier |
     Never below the weights. The margin alone does not make a render too large for the runner that has rendered it.
     Errors: as `required_bytes`.
     """
-    estimate = required_bytes(needs, models, tier)
+    estimate = required_bytes(needs, models, tier, on_card=has_own_memory(heartbeat))
     observed = _observed_bytes(heartbeat, needs, models, tier)
     if observed is None:
         return estimate
@@ -193,7 +226,7 @@ def bytes_an_image(needs: Needs, models: Models, tier: Tier | None = None, heart
         seen = heartbeat.memory.further_bytes(needs.batch_shape, _tier_name(needs, models, tier))
         if seen is not None:
             return seen + seen // OBSERVED_MARGIN_PART
-    profile = (tier or models[needs.model_id].all_tiers[0]).vram
+    profile = profile_of(needs, models, tier, on_card=heartbeat is None or has_own_memory(heartbeat))
     return _vram_bytes(profile, needs, batch=2) - _vram_bytes(profile, needs, batch=1)
 
 

@@ -340,6 +340,12 @@ class ModelDescriptor(Value):
         exclude_if=is_zero,
         description="whether another transformer makes the steps with little noise, read from its files",
     )
+    eight_bit_saved_bytes: int = Field(
+        default=0,
+        ge=0,
+        exclude_if=is_zero,
+        description="what its weights take less than in 16 bits where its products are computed in 8; from its files",
+    )
 
     scale: int | None = Field(
         default=None, ge=1, exclude_if=is_none, description="of an upscaler: how many times it enlarges a side"

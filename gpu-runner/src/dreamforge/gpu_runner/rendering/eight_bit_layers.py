@@ -5,7 +5,6 @@ faster than 16-bit floats; the rounding itself costs time, which `compiled_block
 """
 
 import importlib
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -14,18 +13,12 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from dreamforge.contracts.events import FailureReason
 from dreamforge.gpu_runner.rendering.renderer import RenderFailed
-from dreamforge.runtime.storage.quantised import how_to_install, is_installed
+from dreamforge.runtime.storage.quantised import how_to_install, is_installed, takes_eight_bits
 
 QUANTISER = "torchao"
 Way = Literal["int8", "float8"]
 #: The oldest CUDA device that multiplies so: int8 by cuBLASLt since Ampere, float8 since Ada (torchao's own check).
 CAPABILITIES: Mapping[Way, tuple[int, int]] = {"int8": (8, 0), "float8": (8, 9)}
-#: Sides of a matrix are multiples of it, or kernels do not take them: 16 of float8, 8 of int8.
-SIDE_MULTIPLE = 16
-#: Layers that read one vector an image, or change all of it: they take no time, and kernels want 17 rows and more.
-APART = re.compile(r"(^|\.)\w*(norm|mod|emb)\w*(\.|$)", re.IGNORECASE)
-#: Layers of blocks, of which there are many: `transformer_blocks.3.attn.to_q`. What is around them stays as it is.
-IN_BLOCK = re.compile(r"(^|\.)\d+\.")
 
 
 def compute_in_eight_bits(denoiser: Any, way: Way, device: torch.device, *, stays: bool) -> None:
@@ -85,13 +78,7 @@ def held_bytes(tensor: torch.Tensor) -> int:
 
 
 def _takes(name: str, layer: object) -> bool:
-    if (
-        not isinstance(layer, torch.nn.Linear)
-        or layer.in_features % SIDE_MULTIPLE
-        or layer.out_features % SIDE_MULTIPLE
-    ):
-        return False
-    return IN_BLOCK.search(name) is not None and APART.search(name) is None
+    return isinstance(layer, torch.nn.Linear) and takes_eight_bits(name, tuple(layer.weight.shape))
 
 
 def _configuration(library: Any, way: Way, device: torch.device) -> Any:  # Any: as above

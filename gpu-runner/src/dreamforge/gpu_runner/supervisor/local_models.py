@@ -159,7 +159,9 @@ def read_model(folder: Path) -> LocalModel:
     refuse_foreign_files(folder)
     if (found := model_digest(folder)) != descriptor.digest:
         raise ModelFilesWrong(str(folder), _faults(descriptor, folder, found))
-    return LocalModel(_with_networks(fitted(descriptor, inspect_model(folder)), folder), folder)
+    facts = inspect_model(folder)
+    saved = {"eight_bit_saved_bytes": facts.eight_bit_saved_bytes}
+    return LocalModel(_with_networks(fitted(descriptor, facts).model_copy(update=saved), folder), folder)
 
 
 def _with_networks(descriptor: ModelDescriptor, folder: Path) -> ModelDescriptor:

@@ -68,6 +68,8 @@ class ModelFacts:
     #: One file with all weights and no configurations: the repository that has them.
     configuration: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
+    #: What its denoiser's weights take less in 8 bits than in 16, where they are named as diffusers names them.
+    eight_bit_saved_bytes: int = 0
     #: Of an upscaler: how many times it enlarges a side.
     scale: int | None = None
 

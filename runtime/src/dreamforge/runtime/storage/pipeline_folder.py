@@ -28,10 +28,24 @@ from dreamforge.runtime.storage.pipeline_class import (
     modes_of,
     side_px_of,
 )
-from dreamforge.runtime.storage.quantised import GGUF, class_problem, gguf_tensors, network_file, quantiser_problem
+from dreamforge.runtime.storage.quantised import (
+    GGUF,
+    class_problem,
+    eight_bit_saved_bytes,
+    gguf_tensors,
+    network_file,
+    quantiser_problem,
+)
 from dreamforge.runtime.storage.safetensors_header import SafetensorsHeader, TensorInfo
 from dreamforge.runtime.storage.shard_lists import check_shard_lists
-from dreamforge.runtime.storage.weight_variants import PLAIN, PartWeights, choose_variant, part_weights, shard_index_of
+from dreamforge.runtime.storage.weight_variants import (
+    PLAIN,
+    WEIGHTS,
+    PartWeights,
+    choose_variant,
+    part_weights,
+    shard_index_of,
+)
 
 SAFETENSORS = ".safetensors"
 SCHEDULER_NAME = "scheduler_config.json"
@@ -115,6 +129,7 @@ def inspect_pipeline(folder: Path) -> ModelFacts:
         variant=weights.variant or None,
         side_px=side_px_of(configurations),
         is_guidance_distilled=is_distilled(family, index, configurations, _scheduler_of(parts)),
+        eight_bit_saved_bytes=weights.eight_bit_saved_bytes,
     )
 
 
@@ -147,6 +162,7 @@ class PipelineWeights:
     variant: str
     part_sizes: tuple[WeightSize, ...]
     first_layer_channels: int | None
+    eight_bit_saved_bytes: int = 0
 
 
 def read_weights(folder: Path, networks: dict[str, Part]) -> PipelineWeights:
@@ -155,12 +171,16 @@ def read_weights(folder: Path, networks: dict[str, Part]) -> PipelineWeights:
         return _read_checkpoint(checkpoint)
     read = [_read_part(part) for part in networks.values()]
     variants = sorted({variant for _, variant, _ in read} - {PLAIN})
+    named = [
+        (files[0].partition("/")[0], tensors) for files, _, tensors in read if WEIGHTS.fullmatch(Path(files[0]).name)
+    ]
     first = next((tensors.get(FIRST_LAYER) for (files, _, tensors) in read if files[0].startswith("unet/")), None)
     return PipelineWeights(
         tuple(name for files, _, _ in read for name in files),
         " and ".join(variants),
         tuple(size_of(tensors.values()) for _, _, tensors in read),
         first.shape[1] if first is not None and len(first.shape) > 1 else None,
+        sum(eight_bit_saved_bytes(network, tensors) for network, tensors in named),
     )
 
 

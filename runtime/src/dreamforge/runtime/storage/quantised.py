@@ -3,8 +3,10 @@
 Also what single parts need to be installed.
 """
 
+import math
+import re
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,16 @@ GGUF = ".gguf"
 SAFETENSORS = ".safetensors"
 #: The parts that are passed around as one file, in the layout of their original release.
 NETWORKS = frozenset({"transformer", "unet"})
+#: Networks whose products can be computed in eight bits: those that run in each step.
+DENOISERS = frozenset({"transformer", "transformer_2", "unet"})
+#: Sides of a matrix are multiples of it, or kernels do not take them: 16 of float8, 8 of int8.
+SIDE_MULTIPLE = 16
+#: Layers that read one vector an image, or change all of it: they take no time, and kernels want 17 rows and more.
+APART = re.compile(r"(^|\.)\w*(norm|mod|emb)\w*(\.|$)", re.IGNORECASE)
+#: Layers of blocks, of which there are many: `transformer_blocks.3.attn.to_q`. What is around them stays as it is.
+IN_BLOCK = re.compile(r"(^|\.)\d+\.")
+#: What torchao 0.18 keeps of each row of such a matrix beside its weights: a scale, and a zero of 8 bits.
+ROW_BYTES = 5
 #: The start of a GGUF file (its specification, version 3): magic, version, number of tensors, number of other entries.
 _GGUF_HEAD = struct.Struct("<4sIQQ")
 _GGUF_MAGIC, _GGUF_VERSIONS = b"GGUF", (2, 3)
@@ -47,6 +59,24 @@ def network_file(part: str, names: Iterable[str]) -> str | None:
     if part not in NETWORKS or len(found) != 1 or WEIGHTS.fullmatch(found[0]):
         return None
     return found[0]
+
+
+def takes_eight_bits(layer: str, shape: tuple[int, ...]) -> bool:
+    """Whether a linear layer of this name, with weights of this shape, is one whose products are computed in 8 bits.
+
+    >>> takes_eight_bits("blocks.3.attn.to_q", (64, 64)), takes_eight_bits("blocks.3.norm.linear", (64, 64))
+    (True, False)
+    """
+    if len(shape) != 2 or any(side % SIDE_MULTIPLE for side in shape):
+        return False
+    return IN_BLOCK.search(layer) is not None and APART.search(layer) is None
+
+
+def eight_bit_saved_bytes(network: str, tensors: Mapping[str, TensorInfo]) -> int:
+    """What the weights of a network, by their names in diffusers, take less in 8 bits than in 16, with their scales."""
+    weights = ((name.removesuffix(".weight"), each.shape) for name, each in tensors.items() if name.endswith(".weight"))
+    shapes = [shape for layer, shape in weights if network in DENOISERS and takes_eight_bits(layer, shape)]
+    return sum(math.prod(shape) - ROW_BYTES * shape[0] for shape in shapes)
 
 
 def gguf_tensors(path: Path) -> dict[str, TensorInfo]:

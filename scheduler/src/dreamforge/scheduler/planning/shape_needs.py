@@ -9,6 +9,7 @@ from dreamforge.contracts.placement import (
     Needs,
     RunnerLoad,
     can_ever_take,
+    has_own_memory,
     quantisation_refusal,
     required_bytes,
     required_on,
@@ -19,12 +20,16 @@ from dreamforge.scheduler.planning.measured_pace import SizeOfModel
 
 @dataclass(frozen=True, slots=True)
 class ShapeNeeds:
-    """`tiers_bytes`: peak memory by tier, the most comfortable first; empty where no runner can ever take the shape."""
+    """`tiers_bytes`: peak memory by tier, the most comfortable first; empty where no runner can ever take the shape.
+
+    `tiers_bytes_on_card`: the same on a device with a memory of its own.
+    """
 
     shape: Needs
     size: SizeOfModel
     model_ids: frozenset[str]
     tiers_bytes: tuple[int, ...]
+    tiers_bytes_on_card: tuple[int, ...]
 
     @staticmethod
     def of(shape: Needs, models: Models) -> "ShapeNeeds":
@@ -32,15 +37,17 @@ class ShapeNeeds:
         wanted = frozenset((shape.model_id, *shape.assets))
         try:
             tiers = models[shape.model_id].all_tiers if wanted <= models.keys() else ()
-            need = tuple(required_bytes(shape, models, tier) for tier in tiers)
+            need, on_card = (
+                tuple(required_bytes(shape, models, tier, on_card=own) for tier in tiers) for own in (False, True)
+            )
         except SizeNotSupported:
-            need = ()
-        return ShapeNeeds(shape, SizeOfModel.of(shape), wanted, need)
+            need = on_card = ()
+        return ShapeNeeds(shape, SizeOfModel.of(shape), wanted, need, on_card)
 
     @property
     def least_bytes(self) -> int:
         """What the most frugal tier needs where nothing was observed."""
-        return min(self.tiers_bytes)
+        return min(*self.tiers_bytes, *self.tiers_bytes_on_card)
 
     def bytes_on(self, load: RunnerLoad, model_ids: frozenset[str], models: Models) -> int | None:
         """What it needs on a runner that can load these models; None if that can never take it.
@@ -53,8 +60,10 @@ class ShapeNeeds:
             return None
         if load.memory is not None and self.size.name in load.memory.peaks:
             return self._observed_bytes(load.heartbeat, models)
-        budget_bytes = load.budget_bytes
-        for need_bytes in self.tiers_bytes:
+        budget_bytes, tiers_bytes = load.budget_bytes, self.tiers_bytes
+        if self.shape.quantisation and has_own_memory(load.heartbeat):
+            tiers_bytes = self.tiers_bytes_on_card
+        for need_bytes in tiers_bytes:
             if need_bytes <= budget_bytes:
                 return need_bytes
         return None
