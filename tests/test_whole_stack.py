@@ -288,6 +288,8 @@ async def test_a_killed_runner_keeps_what_it_has_learnt_and_why_names_it(stack: 
     bounds, memory = before = await learnt()
     (shape,) = (shape for shape in bounds if "64" in shape)
     assert memory["peaks"][shape], "an image alone was measured"
+    timed = (await heartbeat_of(stack))["times"]["steps"].keys()
+    assert timed
     seconds = step_seconds()
     assert seconds[shape]
     killed = stack.pid_of("gpu-runner")
@@ -296,6 +298,7 @@ async def test_a_killed_runner_keeps_what_it_has_learnt_and_why_names_it(stack: 
     await eventually(stack.when_ready, 60)
     assert await learnt() == before
     assert step_seconds() == seconds
+    assert (await heartbeat_of(stack))["times"]["steps"].keys() >= timed, "the next job is planned by what was measured"
     job = stack.json("generate", "after it", *many)["job"]
     said = stack.run("jobs", "why", job["job_id"]).stdout
     expected = f"renders up to {bounds[shape]} images of this size together"

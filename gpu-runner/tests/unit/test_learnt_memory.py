@@ -7,7 +7,7 @@ from typing import cast
 from runner_testkit.tasks import render_task
 
 from dreamforge.contracts.events import Decision, JobAssigned
-from dreamforge.contracts.measured_times import SHAPES_MAX
+from dreamforge.contracts.measured_times import SHAPES_MAX, MeasuredTimes
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Preset, VramProfile
 from dreamforge.gpu_runner.protocol.memory_rungs import Rung
 from dreamforge.gpu_runner.protocol.messages import BatchLearnt, MemoryObserved, RungsLearnt
@@ -54,6 +54,18 @@ def test_another_device_and_a_later_week_begin_anew(tmp_path: Path) -> None:
     assert opened(path, "another GPU").of(TILED.shape).rungs == ()
     assert opened(path, now=NOW + KEPT - timedelta(seconds=1)).of(TILED.shape).rungs == TILED.rungs
     assert opened(path, now=NOW + KEPT).of(TILED.shape).rungs == ()
+
+
+def test_times_are_kept_where_they_have_moved_by_more_than_noise(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    first, noise, slower = (MeasuredTimes(steps={TILED.shape: {1: each}}) for each in (1.0, 1.1, 1.3))
+    memory = opened(path)
+    for measured, kept in ((first, first), (noise, first), (slower, slower)):
+        memory.keep_times(measured)
+        assert opened(path).times == kept
+    memory.learn(TILED)
+    assert opened(path).times == slower, "what is learnt of memory leaves them"
+    assert opened(path, "another GPU").times == opened(path, now=NOW + KEPT).times == MeasuredTimes()
 
 
 def test_a_file_that_is_broken_is_an_empty_one(tmp_path: Path) -> None:

@@ -52,6 +52,25 @@ def test_what_was_used_longest_ago_is_forgotten_first() -> None:
     assert len(measured.model_dump_json()) < 4096
 
 
+def test_what_was_measured_before_a_restart_counts_as_one_run_of_each() -> None:
+    before, times = RunTimes(), RunTimes()
+    for seconds in (1.0, 1.0, 1.0, 9.0):
+        before.stepped("s", 2, seconds)
+        before.finished("s", seconds, seconds)
+        before.loaded("m", seconds, 1000)
+    times.resume(before.measured)
+    assert times.measured == before.measured
+    for _ in range(2):
+        times.stepped("s", 2, 3.0)
+        times.finished("s", 3.0, 3.0)
+        times.loaded("m", 3.0, 1000)
+    assert (times.measured.steps, times.measured.beside, times.measured.loads) == (
+        {"s": {2: 3.0}},
+        {"s": 3.0},
+        {"m": 3.0},
+    )
+
+
 def test_large_models_decide_how_fast_weights_are_read() -> None:
     times = RunTimes()
     assert times.measured.load_bytes_per_second is None

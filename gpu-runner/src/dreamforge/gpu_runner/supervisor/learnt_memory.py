@@ -1,5 +1,5 @@
-"""What renders of each shape were seen to need of this device, kept over restarts of child and runner: memory, and how
-many images go together.
+"""What renders of each shape were seen to need of this device, kept over restarts of child and runner: memory, how many
+images go together, and how long they take.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from pathlib import Path
 from loguru import logger
 from pydantic import AwareDatetime, Field, ValidationError
 
-from dreamforge.contracts.measured_times import SHAPES_MAX
+from dreamforge.contracts.measured_times import SHAPES_MAX, MeasuredTimes
 from dreamforge.contracts.models.descriptor import Value
 from dreamforge.contracts.observed_memory import ObservedMemory
 from dreamforge.gpu_runner.protocol.memory_rungs import Rung
@@ -21,6 +21,8 @@ from dreamforge.gpu_runner.protocol.messages import BatchLearnt, MemoryObserved,
 KEPT = timedelta(days=7)
 #: A choice: for so long other runners are preferred for a shape that did not fit whatever was done.
 EXHAUSTED_KEPT = timedelta(hours=1)
+#: A choice: medians of seven runs differ by less from one moment to the next, and each change writes the file.
+MOVED_PART = 0.2
 
 
 class BatchRuns(Value):
@@ -67,10 +69,12 @@ class ShapeMemory(Value):
 
 
 class DeviceMemory(Value):
-    """The file: shapes of one device, the one that was learnt last at the end."""
+    """The file: shapes of one device, the one that was learnt last at the end, and the times that it has measured."""
 
     device: str = ""
     shapes: dict[str, ShapeMemory] = Field(default_factory=dict)
+    times: MeasuredTimes = MeasuredTimes()
+    times_at: AwareDatetime | None = None
 
 
 @dataclass(slots=True)
@@ -102,6 +106,18 @@ class LearntMemory:
             exhausted=tuple(shape for shape, each in known.items() if self._is_exhausted(each)),
         )
 
+    @property
+    def times(self) -> MeasuredTimes:
+        """What was measured before this process, if that is not too old."""
+        at = self._known.times_at
+        return self._known.times if at is not None and self.now() - at < KEPT else MeasuredTimes()
+
+    def keep_times(self, times: MeasuredTimes) -> None:
+        """Keep what is measured now, where that is more than noise: not after each run."""
+        if has_moved(self._known.times, times):
+            self._known = self._known.model_copy(update={"times": times, "times_at": self.now()})
+            self._write()
+
     def batch_bounds(self, most: int) -> dict[str, int]:
         """Likewise, of how many images go together; `most` at most, which may have been more when it was learnt."""
         known = ((shape, self.of(shape).batch_bound) for shape in self._known.shapes)
@@ -119,7 +135,7 @@ class LearntMemory:
         shapes = {shape: each for shape, each in self._known.shapes.items() if shape != message.shape}
         shapes[message.shape] = changed
         latest = dict(list(shapes.items())[-SHAPES_MAX:])
-        self._known = DeviceMemory(device=self._known.device, shapes=latest)
+        self._known = self._known.model_copy(update={"shapes": latest})
         self._write()
         return changed.batch_bound != before.batch_bound
 
@@ -152,6 +168,28 @@ class LearntMemory:
             draft.replace(self.path)
         except OSError as error:
             logger.warning("what was learnt of memory is lost with this process: {}", error)
+
+
+def has_moved(before: MeasuredTimes, now: MeasuredTimes) -> bool:
+    """Whether something was measured for the first time, or has become longer or shorter by more than MOVED_PART.
+
+    >>> once = MeasuredTimes(beside={"m 64x64": 1.0})
+    >>> has_moved(MeasuredTimes(), once), has_moved(once, MeasuredTimes(beside={"m 64x64": 1.1}))
+    (True, False)
+    """
+    old, new = _numbers(before), _numbers(now)
+    return old.keys() != new.keys() or any(abs(new[name] - old[name]) > MOVED_PART * old[name] for name in new)
+
+
+def _numbers(times: MeasuredTimes) -> dict[tuple[str, ...], float]:
+    """Every number by where it stands."""
+    single = {"beside": times.beside, "after": times.after, "loads": times.loads}
+    rate = {} if times.load_bytes_per_second is None else {("rate",): times.load_bytes_per_second}
+    return (
+        {("steps", shape, str(size)): each for shape, sizes in times.steps.items() for size, each in sizes.items()}
+        | {(kind, name): each for kind, found in single.items() for name, each in found.items()}
+        | rate
+    )
 
 
 def _further(known: ShapeMemory) -> dict[str, int]:

@@ -29,24 +29,33 @@ class RunTimes:
     _beside: dict[str, Runs] = field(default_factory=dict)
     _after: dict[str, Runs] = field(default_factory=dict)
     _loads: dict[str, Runs] = field(default_factory=dict)
-    _rates: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=RUNS_KEPT))
+    _rates: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=RUNS_KEPT))
+
+    def resume(self, before: MeasuredTimes) -> None:
+        """What was measured by an earlier process on this device: it counts as one run of each."""
+        for shape, by_size in before.steps.items():
+            self._steps[shape] = {size: _run(seconds) for size, seconds in by_size.items()}
+        for kept, medians in ((self._beside, before.beside), (self._after, before.after), (self._loads, before.loads)):
+            kept.update({name: _run(seconds) for name, seconds in medians.items()})
+        if before.load_bytes_per_second is not None:
+            self._rates.append((before.load_bytes_per_second, 1.0))
 
     def stepped(self, shape: str, together: int, seconds: float) -> None:
         """A run of so many images took `seconds` an image and step."""
         if not self.counts:
             return
         by_size = _latest(self._steps, shape, {})
-        by_size.setdefault(together, deque(maxlen=RUNS_KEPT)).append(seconds)
+        by_size.setdefault(together, _run()).append(seconds)
 
     def finished(self, shape: str, beside_seconds: float, after_seconds: float) -> None:
         """An image took the device so long beside its steps, and so long once that was done with it."""
         if self.counts:
-            _latest(self._beside, shape, deque(maxlen=RUNS_KEPT)).append(max(0.0, beside_seconds))
-            _latest(self._after, shape, deque(maxlen=RUNS_KEPT)).append(after_seconds)
+            _latest(self._beside, shape, _run()).append(max(0.0, beside_seconds))
+            _latest(self._after, shape, _run()).append(after_seconds)
 
     def loaded(self, model_id: str, seconds: float, size_bytes: int) -> None:
         """A model was loaded."""
-        _latest(self._loads, model_id, deque(maxlen=RUNS_KEPT)).append(seconds)
+        _latest(self._loads, model_id, _run()).append(seconds)
         self._rates.append((size_bytes, seconds))
 
     def beside_seconds(self, shape: str) -> float:
@@ -68,6 +77,10 @@ class RunTimes:
         """Over all of the last loads, so that the large ones count by their size; None before the first."""
         total_bytes, seconds = sum(size for size, _ in self._rates), sum(each for _, each in self._rates)
         return _rounded(total_bytes / seconds) if total_bytes and seconds else None
+
+
+def _run(*seconds: float) -> Runs:
+    return deque(seconds, maxlen=RUNS_KEPT)
 
 
 def _latest(kept: dict[str, V], name: str, new: V) -> V:

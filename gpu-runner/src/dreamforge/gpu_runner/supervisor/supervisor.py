@@ -115,6 +115,7 @@ class Supervisor:
         self.device = await asyncio.to_thread(self._probe)
         logger.info("found {}", self.device)
         self.memory.open(f"{self.device.name}, {self.device.total_bytes} bytes")
+        self.times.resume(self.memory.times)
         if self.device.kind == "cuda":
             await self._lock_device(lifetime)
             self.watch = DeviceWatch(self.settings.runner_gpu_index)
@@ -248,6 +249,8 @@ class Supervisor:
 
     def _heartbeat(self) -> Heartbeat:
         self.child.activity.tell()
+        times = self.times.measured
+        self.memory.keep_times(times)
         activity = RunnerActivity(
             renderer=self.settings.runner_renderer,
             slots=self.settings.runner_slots,
@@ -256,7 +259,7 @@ class Supervisor:
             accepting=self.ready.is_set() and self.child.accepting,
             resident=self.child.resident,
             active=self.attempts.active,
-            times=self.times.measured,
+            times=times,
             ending=self.ending.members,
             memory=self.memory.observed,
             batch_max=self.settings.batch_max,
