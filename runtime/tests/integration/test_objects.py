@@ -51,6 +51,20 @@ async def test_what_is_put_can_be_read_as_a_whole_and_in_parts(s3_settings: S3Se
         await store.get(object_key("0" * 64), length=3)
 
 
+async def test_objects_stay_whose_folder_is_made_or_emptied_meanwhile(s3_settings: S3Settings) -> None:
+    """Both failed now and then, and an object that was acknowledged was lost (decision 0114)."""
+    store = ObjectStore(settings(s3_settings))
+    await store.ensure_bucket()
+    for number in range(25):
+        folder = f"images/{number:02}"
+        first = [f"{folder}/{name}" for name in "abc"]
+        await asyncio.gather(*(store.put(key, b"x", "image/png") for key in first))
+        kept = f"{folder}/kept"
+        await asyncio.gather(*map(store.remove, first), store.put(kept, b"y", "image/png"))
+        assert await store.get(kept) == b"y"
+        assert [found.key for found in await store.listed(f"{folder}/")] == [kept]
+
+
 async def test_an_object_is_copied_inside_the_store(s3_settings: S3Settings) -> None:
     store = ObjectStore(settings(s3_settings))
     await store.ensure_bucket()

@@ -64,3 +64,25 @@ def test_an_object_that_a_killed_put_took_away_is_there_after_the_next_start(tmp
     assert stored.read_text() == "old"
     restore_replaced(tmp_path)
     assert stored.read_text() == "old"
+
+
+def test_who_makes_or_removes_a_folder_is_alone_in_it_and_nobody_else_waits(tmp_path: Path, stored: Path) -> None:
+    one, other = locks(tmp_path), locks(tmp_path)
+    with one.writing("uploads/cd/first"):
+        for refused in (other.writing("uploads/cd/second"), other.removing("uploads/cd/third")):
+            with pytest.raises(TimeoutError, match=r"/locks/\d-\d\d"):
+                refused.__enter__()
+        with other.writing("uploads/ab/beside"):
+            pass
+    with one.writing("uploads/ab/one"), other.writing("uploads/ab/two"):
+        pass
+    with one.removing("uploads/ab/one"), pytest.raises(TimeoutError, match=r"/locks/\d-\d\d"):
+        other.writing("uploads/ab/two").__enter__()
+
+
+def test_a_folder_that_came_while_its_lock_was_waited_for_is_not_taken_alone(tmp_path: Path, stored: Path) -> None:
+    one, folder = locks(tmp_path), stored.parents[1] / "cd"
+    with one.writing("uploads/cd/first"):
+        folder.mkdir()
+    with one.writing("uploads/cd/second"), locks(tmp_path).writing("uploads/cd/third"):
+        pass

@@ -3,6 +3,9 @@
 In between, readers find nothing, another put of the key fails, and a server that is killed has lost an object that was
 acknowledged (decision 0097). So all processes of this machine take turns by key, by locks in the store's private
 folder, and what is replaced has a second name there for as long as that takes.
+
+Folders have locks as well: rclone makes one with the first object in it and removes it with the last one. A put beside
+either fails, or is acknowledged and lost (decision 0114). Whoever may make or remove a folder is alone there.
 """
 
 import contextlib
@@ -11,7 +14,8 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from itertools import islice
+from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote
 from zlib import crc32
 
@@ -21,6 +25,8 @@ from dreamforge.runtime.storage.s3_client import UNIX
 # Files with one lock each, in a folder beside the objects. Two keys that share one wait for each other, no more.
 LOCKS, LOCKS_COUNT = "locks", 64
 OBJECTS, REPLACED = "objects", "replaced"
+# Names of locks, each with LOCK_SH or LOCK_EX.
+Locks = dict[str, int]
 # How often a lock that another has is tried again: about the time of a small put.
 RETRY_SECONDS = 0.002
 
@@ -36,14 +42,14 @@ class KeyLocks:
     @contextlib.contextmanager
     def reading(self, key: str) -> Iterator[None]:
         """Nobody writes this key meanwhile. Errors: TimeoutError, OSError."""
-        with self._locked(fcntl.LOCK_SH, key):
+        with self._locked(lambda: self._keys(fcntl.LOCK_SH, key)):
             yield
 
     @contextlib.contextmanager
     def writing(self, key: str, *read: str) -> Iterator[None]:
         """Nobody reads or writes this key or those that are `read` for it meanwhile; what it had stays until it is
         replaced. Errors: TimeoutError, OSError."""
-        with self._locked(fcntl.LOCK_EX, key, *read) as folder:
+        with self._locked(lambda: self._keys(fcntl.LOCK_EX, key, *read) | self._made(key)) as folder:
             if folder is None:
                 yield
             else:
@@ -53,23 +59,75 @@ class KeyLocks:
     @contextlib.contextmanager
     def removing(self, key: str) -> Iterator[None]:
         """Nobody reads or writes this key meanwhile. Errors: TimeoutError, OSError."""
-        with self._locked(fcntl.LOCK_EX, key):
+        with self._locked(lambda: self._keys(fcntl.LOCK_EX, key) | self._removed(key)):
             yield
 
     @contextlib.contextmanager
-    def _locked(self, kind: int, *keys: str) -> Iterator[Path | None]:
+    def _locked(self, needed: Callable[[], Locks]) -> Iterator[Path | None]:
+        """Hold what is needed, which is asked again once it is held: a folder may have come or gone meanwhile."""
         with contextlib.ExitStack() as held:
             if self._folder is not None:
-                locks = _private(self._folder / LOCKS)
-                for number in sorted({crc32(key.encode()) % LOCKS_COUNT for key in keys}):  # in one order: no deadlock
-                    held.enter_context(_lock(locks / f"{number:02}", kind, self._timeout_seconds))
+                wanted = needed()
+                while not _cover(wanted, found := self._taken(wanted, held, needed)):
+                    held.close()
+                    wanted = found
             yield self._folder
+
+    def _taken(self, wanted: Locks, held: contextlib.ExitStack, needed: Callable[[], Locks]) -> Locks:
+        """Take locks; what is needed now that they are held."""
+        assert self._folder is not None
+        folder = _private(self._folder / LOCKS)
+        for name in sorted(wanted):  # in one order: no deadlock
+            held.enter_context(_lock(folder / name, wanted[name], self._timeout_seconds))
+        return needed()
+
+    def _keys(self, kind: int, *keys: str) -> Locks:
+        return {f"{_number(key):02}": kind for key in keys}
+
+    def _made(self, key: str) -> Locks:
+        """The folders of a key: alone in those that are not there yet."""
+        return self._folders(key, lambda folder: not folder.is_dir())
+
+    def _removed(self, key: str) -> Locks:
+        """Likewise, alone in those that may become empty: its own, and those above it that have nothing else."""
+        own = self._path(key).parent
+        return self._folders(key, lambda folder: folder == own or _entries(folder) < 2)
+
+    def _folders(self, key: str, alone: Callable[[Path], bool]) -> Locks:
+        """By depth: what waits for a folder must not wait for all puts below another one that shares its number."""
+        locks: Locks = {}
+        for depth, name in enumerate(reversed(PurePosixPath(key).parents[:-1]), start=1):
+            kind = fcntl.LOCK_EX if alone(self._path(str(name))) else fcntl.LOCK_SH
+            locks[f"{depth}-{_number(str(name)):02}"] = kind
+        return locks
+
+    def _path(self, key: str) -> Path:
+        assert self._folder is not None
+        return self._folder / OBJECTS / self._bucket / key
 
 
 def restore_replaced(folder: Path) -> None:
     """Put back what a store in `folder` had deleted and not replaced when it was killed. Before it starts."""
     for kept in _private(folder / REPLACED).iterdir():
         _put_back(kept, folder / OBJECTS / unquote(kept.name))
+
+
+def _number(name: str) -> int:
+    return crc32(name.encode()) % LOCKS_COUNT
+
+
+def _cover(held: Locks, needed: Locks) -> bool:
+    """Whether each lock that is needed is held in that kind or alone."""
+    return all(held.get(name) in (kind, fcntl.LOCK_EX) for name, kind in needed.items())
+
+
+def _entries(folder: Path) -> int:
+    """At most 2: whether there are more is not asked."""
+    try:
+        with os.scandir(folder) as found:
+            return len(list(islice(found, 2)))
+    except FileNotFoundError:
+        return 0
 
 
 @contextlib.contextmanager
