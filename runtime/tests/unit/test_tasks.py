@@ -2,24 +2,61 @@
 
 import asyncio
 
+import pytest
+
 from dreamforge.runtime.service import tasks
 
 
 async def test_a_task_that_swallows_a_cancellation_is_cancelled_again() -> None:
     swallowed = asyncio.Event()
-
-    async def deaf() -> None:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            swallowed.set()
-        await asyncio.Event().wait()
-
-    task = asyncio.create_task(deaf())
+    task = asyncio.create_task(deaf(swallowed))
     await asyncio.sleep(0)
     await asyncio.wait_for(tasks.cancel(task, cleanup_seconds=0.01), 5)
     assert swallowed.is_set()
     assert task.cancelled()
+
+
+async def deaf(swallowed: asyncio.Event) -> None:
+    """Goes on after its first cancellation."""
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        swallowed.set()
+    await asyncio.Event().wait()
+
+
+async def test_a_group_that_is_cancelled_cancels_its_tasks_until_they_have_ended() -> None:
+    swallowed = asyncio.Event()
+
+    async def grouped() -> None:
+        async with tasks.TaskGroup(cleanup_seconds=0.01) as group:
+            group.create_task(deaf(swallowed))
+
+    task = asyncio.create_task(grouped())
+    await asyncio.sleep(0.01)
+    await asyncio.wait_for(tasks.cancel(task, cleanup_seconds=60), 5)
+    assert swallowed.is_set()
+    assert task.cancelled()
+
+
+@pytest.mark.parametrize("outside", [True, False])
+async def test_a_group_that_fails_does_the_same_and_raises_the_error(outside: bool) -> None:
+    swallowed = asyncio.Event()
+
+    async def breaks() -> None:
+        await asyncio.sleep(0)
+        raise ValueError("broken")
+
+    async def grouped() -> None:
+        async with tasks.TaskGroup(cleanup_seconds=0.01) as group:
+            group.create_task(deaf(swallowed))
+            await asyncio.sleep(0)
+            await (breaks() if outside else asyncio.wait({group.create_task(breaks())}))
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await asyncio.wait_for(grouped(), 5)
+    assert [type(each) for each in raised.value.exceptions] == [ValueError]
+    assert swallowed.is_set()
 
 
 async def test_errors_of_cancelled_tasks_are_not_raised() -> None:

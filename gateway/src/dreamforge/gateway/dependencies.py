@@ -1,6 +1,5 @@
 """What the routes depend on. It can be built with nothing running, and connects in the background."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -58,6 +57,7 @@ from dreamforge.runtime.log.views import (
 from dreamforge.runtime.network import networks_of
 from dreamforge.runtime.service import retry
 from dreamforge.runtime.service.health import Check, ReadinessChecks
+from dreamforge.runtime.service.tasks import TaskGroup
 from dreamforge.runtime.storage.bucket_owner import ClaimedBucket
 from dreamforge.runtime.storage.job_archive import JobArchive
 from dreamforge.runtime.storage.objects import ObjectStore
@@ -228,7 +228,7 @@ class Dependencies:
     async def run(self) -> None:
         """Connect to everything and follow it until cancelled. Errors: BrokerUnfit, DatabaseUnfit."""
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with TaskGroup() as tasks:
                 tasks.create_task(self.checkpoints.run(), name="checkpoints")
                 tasks.create_task(self.tenant_feed.run(), name="tenant-feed")
                 tasks.create_task(self._follow_log(), name="log")
@@ -282,7 +282,7 @@ class Dependencies:
             DeliveriesView(bus, sends=webhooks.sends),
             hub,
         )
-        async with asyncio.TaskGroup() as tasks:
+        async with TaskGroup() as tasks:
             tasks.create_task(log.fleet.run(), name="fleet")
             tasks.create_task(log.models.run(), name="models")
             tasks.create_task(log.queues.run(), name="queues")

@@ -20,6 +20,7 @@ from dreamforge.cli.models.partial_file import ExpectedFile, PartialFile, free_b
 from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.models.descriptor import ModelFile
 from dreamforge.contracts.models.model_files import refuse_files
+from dreamforge.runtime.service.tasks import TaskGroup
 
 #: Concurrent files: enough to use the bandwidth where one connection does not, few enough for any server.
 PARALLEL_FILES = 4
@@ -73,7 +74,7 @@ class Downloader:
 
     async def _all(self, downloads: list[FileDownload], folder: Path) -> list[ModelFile]:
         try:
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 tasks = [group.create_task(self._one(each, folder)) for each in downloads]
         except BaseExceptionGroup as group_error:
             raise _own_error(group_error) from group_error

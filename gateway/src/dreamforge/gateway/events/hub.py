@@ -18,6 +18,7 @@ from dreamforge.runtime.log.bus import Bus
 from dreamforge.runtime.log.follow import Follower, last_sequence
 from dreamforge.runtime.log.identity import stream_place
 from dreamforge.runtime.log.message import LogMessage
+from dreamforge.runtime.service.tasks import TaskGroup
 from dreamforge.runtime.service.telemetry import LAG
 
 READY_SECONDS = 2.0
@@ -182,7 +183,7 @@ class Hub:
         self.log = (await stream_place(self.bus, JOBS.name)).log_id[-LOG_CHARS:]
         self.sequences = {stream: await last_sequence(self.bus, stream) for stream in self.sequences}
         self._started.set()  # everything stored from here on is delivered, whenever the consumers are made
-        async with asyncio.TaskGroup() as tasks:
+        async with TaskGroup() as tasks:
             for stream, sequence in self.sequences.items():
                 tasks.create_task(
                     self._follow(Follower(self.bus, stream, after_sequence=sequence)), name=f"sse-{stream}"

@@ -11,7 +11,7 @@ from dreamforge.gateway.webhooks.session import DeliverySession
 from dreamforge.runtime.log.bus import NATS_ERRORS, ApiError, Bus
 from dreamforge.runtime.log.leadership import Leadership
 from dreamforge.runtime.service import retry
-from dreamforge.runtime.service.tasks import run_until_first
+from dreamforge.runtime.service.tasks import TaskGroup, run_until_first
 
 
 class Deliverer:
@@ -24,7 +24,7 @@ class Deliverer:
 
     async def run(self) -> None:
         """Run until cancelled; then another gateway takes over at once."""
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             group.create_task(self._leadership.run())
             group.create_task(self._deliver())
 

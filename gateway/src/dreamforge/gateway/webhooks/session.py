@@ -38,7 +38,7 @@ from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.follow import Follower
 from dreamforge.runtime.log.message import LogMessage
 from dreamforge.runtime.log.views import DeliveriesView, WebhooksView
-from dreamforge.runtime.service.tasks import run_until_first
+from dreamforge.runtime.service.tasks import TaskGroup, run_until_first
 from dreamforge.runtime.service.telemetry import LAG
 
 DELIVERED = Counter("forge_webhook_deliveries_total", "Attempts to deliver to webhooks", ["outcome"])
@@ -71,7 +71,7 @@ class DeliverySession:
 
     async def run(self) -> None:
         """Deliver until cancelled. Errors: DependencyAway, ApiError, LogReplaced, maybe in a group."""
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             group.create_task(self._view.run())
             await self._view.ready.wait()
             await self._webhooks.ready.wait()
@@ -169,7 +169,7 @@ class DeliverySession:
     async def _send_all(self, endpoint: Endpoint) -> None:
         """Until all is sent, where there is an end."""
         connections = self._settings.gateway_webhook_connections
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             while not endpoint.is_finished:
                 endpoint.wake.clear()
                 for job_id in endpoint.begin(clock.now(), connections):
