@@ -183,13 +183,14 @@ def has_moved(before: MeasuredTimes, now: MeasuredTimes) -> bool:
 
 def _numbers(times: MeasuredTimes) -> dict[tuple[str, ...], float]:
     """Every number by where it stands."""
-    single = {"beside": times.beside, "after": times.after, "loads": times.loads}
-    rate = {} if times.load_bytes_per_second is None else {("rate",): times.load_bytes_per_second}
-    return (
-        {("steps", shape, str(size)): each for shape, sizes in times.steps.items() for size, each in sizes.items()}
-        | {(kind, name): each for kind, found in single.items() for name, each in found.items()}
-        | rate
-    )
+    found: dict[tuple[str, ...], float] = {
+        ("steps", shape, str(size)): each for shape, sizes in times.steps.items() for size, each in sizes.items()
+    }
+    for kind, by_name in (("beside", times.beside), ("after", times.after), ("loads", times.loads)):
+        found.update({(kind, name): each for name, each in by_name.items()})
+    if times.load_bytes_per_second is not None:
+        found["rate",] = times.load_bytes_per_second
+    return found
 
 
 def _further(known: ShapeMemory) -> dict[str, int]:

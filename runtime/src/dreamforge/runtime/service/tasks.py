@@ -1,7 +1,7 @@
 """Running and cancelling several asyncio tasks as one."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Generator
 from contextvars import Context
 from types import TracebackType
 from typing import Any, TypeVar
@@ -47,7 +47,11 @@ class TaskGroup(asyncio.TaskGroup):
         self._failed, self._cleanup_seconds = False, cleanup_seconds
 
     def create_task(
-        self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
+        self,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
+        context: Context | None = None,
     ) -> "asyncio.Task[T]":
         """As asyncio's."""
         task = super().create_task(coro, name=name, context=context)
