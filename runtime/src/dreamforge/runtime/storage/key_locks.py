@@ -5,7 +5,7 @@ acknowledged (decision 0097). So all processes of this machine take turns by key
 folder, and what is replaced has a second name there for as long as that takes.
 
 Folders have locks as well: rclone makes one with the first object in it and removes it with the last one. A put beside
-either fails, or is acknowledged and lost (decision 0114). Whoever may make or remove a folder is alone there.
+either fails, or is acknowledged and lost (decision 0114). Who may make or remove a folder is alone there.
 """
 
 import contextlib
