@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from dreamforge.gpu_runner.rendering.diffusers_renderer import DiffusersRenderer
+from dreamforge.gpu_runner.rendering.feature_list import standard_features
 from dreamforge.gpu_runner.rendering.hooks import RenderedPixels, RenderFeature, RunPass
 from dreamforge.gpu_runner.rendering.passes import PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
@@ -27,6 +29,17 @@ UNLIMITED = 2**60
 def settle_card(_choice: str, dtype: str, threads: int) -> TorchDevice:
     """The card as a device to render on."""
     return replace(TorchDevice.settle("cpu", dtype, threads), device=CARD, own_memory=True)
+
+
+def card_renderer(memory: RenderFeature) -> DiffusersRenderer:
+    """A renderer on the card; `memory` is the innermost of its features: see `CardMemory`."""
+    return DiffusersRenderer(
+        device="",
+        dtype="float32",
+        threads=1,
+        features=lambda device: (*standard_features(device), memory),
+        settle=settle_card,
+    )
 
 
 class PretendCard(TorchFunctionMode):

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 from runner_testkit.tasks import render_task
+from runner_testkit.worker import Worker
 
 from dreamforge.gpu_runner.machine.memory import Memory
 from dreamforge.gpu_runner.protocol.memory_rungs import Rung
 from dreamforge.gpu_runner.protocol.messages import Failed, FromChild, Image, RungsLearnt, Warned
-from dreamforge.gpu_runner.worker.task_runner import TaskRunner
 
 pytestmark = pytest.mark.torch
 FAMILY = "stable-diffusion"
@@ -33,36 +33,24 @@ def memory(card: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def renderer(memory: Any) -> Any:
-    from runner_testkit.pretend_card import settle_card
+    from runner_testkit.pretend_card import card_renderer
 
-    from dreamforge.gpu_runner.rendering.diffusers_renderer import DiffusersRenderer
-    from dreamforge.gpu_runner.rendering.feature_list import standard_features
-
-    return DiffusersRenderer(
-        device="",
-        dtype="float32",
-        threads=1,
-        features=lambda device: (*standard_features(device), memory),
-        settle=settle_card,
-    )
+    return card_renderer(memory)
 
 
-class Worker:
-    """One child's worker on the card, and what it says."""
+class CardWorker(Worker):
+    """One child's worker on the card."""
 
     def __init__(self, renderer: Any, card: Any, cache: Path) -> None:
         from runner_testkit.families import ensure_family
 
-        self._heard: list[FromChild] = []
-        self._runner, self._card = TaskRunner(renderer, send=self._heard.append, clock=lambda: 0.0), card
-        self._folder = str(ensure_family(cache, FAMILY))
+        super().__init__(renderer)
+        self._card, self._folder = card, str(ensure_family(cache, FAMILY))
 
-    def run(self, **changes: Any) -> list[FromChild]:
-        self._heard.clear()
+    def render(self, **changes: Any) -> list[FromChild]:
         fields = {"task_id": "a", "model_id": FAMILY, "model_path": self._folder, "steps": 2}
         with self._card:
-            self._runner.render([render_task(**fields | changes)], lambda _: False)
-        return list(self._heard)
+            return self.run(render_task(**fields | changes))
 
 
 def images(heard: list[FromChild]) -> list[bytes]:
@@ -76,12 +64,12 @@ def warned(heard: list[FromChild]) -> list[Warned]:
 def test_each_offload_is_taken_where_the_way_before_does_not_fit_and_changes_no_byte(
     renderer: Any, card: Any, memory: Any, cache: Path
 ) -> None:
-    worker = Worker(renderer, card, cache)
-    whole = images(worker.run())
+    worker = CardWorker(renderer, card, cache)
+    whole = images(worker.render())
     assert len(whole) == 1
     for rung, taken in ((Rung.OFFLOAD_MODEL, OFFLOADS[:1]), (Rung.OFFLOAD_GROUP, OFFLOADS)):
         card.memory.limit_bytes = memory.peaks[-1] * 9 // 10  # of the last way that fitted
-        heard = worker.run()
+        heard = worker.render()
         (warning,) = warned(heard)
         assert warning.words == (rung,)
         assert "Tried to allocate" in warning.message
@@ -91,7 +79,7 @@ def test_each_offload_is_taken_where_the_way_before_does_not_fit_and_changes_no_
         assert memory.peaks[-1] <= card.memory.limit_bytes
         assert card.memory.live_bytes == 0  # all of it is back in the host's memory
     runs = len(memory.peaks)
-    assert not warned(worker.run(seed=2))
+    assert not warned(worker.render(seed=2))
     assert len(memory.peaks) == runs + 1  # begun on the rung that worked: none fails before it
 
 
@@ -102,7 +90,7 @@ def test_a_host_without_memory_takes_no_weights_and_what_it_lacks_is_told(
 
     monkeypatch.setattr(diffusers_renderer, "system_memory", lambda: Memory(2**30, 2**20))
     card.memory.limit_bytes = 2**20
-    heard = Worker(renderer, card, cache).run(rungs=(Rung.TILED_DECODE, Rung.FLOAT8_STORAGE))
+    heard = CardWorker(renderer, card, cache).render(rungs=(Rung.TILED_DECODE, Rung.FLOAT8_STORAGE))
     (failed,) = [each for each in heard if isinstance(each, Failed)]
     assert "offload_model, offload_group: the host's memory is full" in failed.message
     assert "1.0 MiB are free" in failed.message

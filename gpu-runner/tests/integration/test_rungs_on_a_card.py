@@ -50,20 +50,11 @@ Shown = Callable[[RenderTask], tuple[RenderedImage, int]]
 
 
 def on_a_pretended_card(task: RenderTask) -> tuple[RenderedImage, int]:
-    from runner_testkit.pretend_card import CardMemory, PretendCard, settle_card
-
-    from dreamforge.gpu_runner.rendering.diffusers_renderer import DiffusersRenderer
-    from dreamforge.gpu_runner.rendering.feature_list import standard_features
+    from runner_testkit.pretend_card import CardMemory, PretendCard, card_renderer
 
     card = PretendCard()
     memory = CardMemory(card)
-    renderer = DiffusersRenderer(
-        device="",
-        dtype="float32",
-        threads=1,
-        features=lambda device: (*standard_features(device), memory),
-        settle=settle_card,
-    )
+    renderer = card_renderer(memory)
     with card:
         image = rendered(renderer, task)
     return image, memory.peaks[-1]
