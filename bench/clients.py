@@ -20,7 +20,7 @@ TRANSIENT_ERRORS = (httpx.HTTPError, OSError, json.JSONDecodeError)
 
 @dataclass
 class StreamRecord:
-    """What one SSE reader received: (event name, id), in order, over all its connections."""
+    """What one SSE reader received: (id, data), in order, over all its connections."""
 
     job_id: str
     events: list[tuple[str, str]] = field(default_factory=list)
@@ -97,7 +97,7 @@ class LoadClients:
             await asyncio.sleep(self.rng.uniform(0.0, 0.2))
 
     async def _read_some(self, record: StreamRecord) -> None:
-        headers = {"Last-Event-ID": record.events[-1][1]} if record.events else {}
+        headers = {"Last-Event-ID": record.events[-1][0]} if record.events else {}
         url = self._url(f"/v1/jobs/{record.job_id}/events")
         async with self.client.stream("GET", url, headers=headers) as response:
             if response.status_code != 200:
@@ -106,7 +106,7 @@ class LoadClients:
             async for event in EventSource(response).aiter_sse():
                 if not event.data:  # a heartbeat, or a frame with nothing but `retry`
                     continue
-                record.events.append((event.event, event.id))
+                record.events.append((event.id, event.data))
                 record.ended = record.ended or event.event in TERMINAL
 
     def _url(self, path: str) -> str:

@@ -1,13 +1,15 @@
 """What must be true after fault injection, checked against log, tables, object store and streams."""
 
 import asyncio
+import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import psycopg
 from bench.clients import ClientRecord, StreamRecord
 from bench.log_observer import LogObserver
 
+from dreamforge.contracts.events import StepProgressed
 from dreamforge.projector.maintenance.artifact_collector import collect
 from dreamforge.runtime.log.follow import last_sequence
 from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_of
@@ -42,7 +44,7 @@ async def check_invariants(
     ends = [observer.terminal(job) for job in accepted]
     outcomes = Counter(end[0].TOKEN for end in ends if end)
     store = ObjectStore(settings)
-    facts, steps, repeats = streams(observer, clients.readers)
+    faults = streams(observer, clients.readers)
     orphans_before, orphans_after = await orphans(observer, settings, store)
     attempts = Counter(observer.attempts())
     return [
@@ -62,9 +64,10 @@ async def check_invariants(
         CheckResult("orphan objects after collection", orphans_after, 0),
         CheckResult("SSE readers that saw the end", sum(r.ended for r in clients.readers), len(clients.readers)),
         CheckResult("SSE connections", sum(r.connections for r in clients.readers)),
-        CheckResult("SSE gaps", facts, 0),
-        CheckResult("SSE gaps in steps", steps, 0 if steps_survive else None),
-        CheckResult("SSE repeats", repeats, 0),
+        CheckResult("SSE gaps", faults.fact_gaps, 0),
+        CheckResult("SSE gaps in steps", faults.step_gaps, 0 if steps_survive else None),
+        CheckResult("SSE repeats", faults.repeats, 0),
+        CheckResult("SSE steps with a number used again", faults.step_numbers_used_again, 0 if steps_survive else None),
         CheckResult("client retries", clients.retries),
         CheckResult("unreadable events in the log", observer.unreadable, 0),
         CheckResult("attempts per job", ", ".join(f"{n}: {count}" for n, count in sorted(attempts.items()))),
@@ -136,28 +139,39 @@ async def orphans(observer: LogObserver, settings: StorageSettings, store: Objec
     return before, sum(found.key not in shown for found in await store.listed())
 
 
-def streams(observer: LogObserver, readers: list[StreamRecord]) -> tuple[int, int, int]:
-    """Gaps in facts, gaps in steps, and repeats, over all readers: everything once and in order.
+@dataclass(frozen=True, slots=True)
+class StreamFaults:
+    """What readers of event streams did not get exactly once and in order."""
 
-    An event's id is "<jobs sequence>-<steps sequence>-<log>": exactly one of the two moves with each event.
-    """
-    fact_gaps = step_gaps = repeats = 0
-    for reader in readers:
-        facts, steps, last = [], [], (0, 0)
-        for _, event_id in reader.events:
-            jobs, steps_place = event_id.split("-")[:2]
-            place = (int(jobs), int(steps_place))
-            facts += [place[0]] if place[0] != last[0] else []
-            steps += [place[1]] if place[1] != last[1] else []
-            repeats += place == last
-            last = place
-        expected = {sequence for sequence, _ in observer.facts[reader.job_id]}
-        seen = set(steps)
-        repeats += len(facts) - len(set(facts)) + len(steps) - len(seen)
-        fact_gaps += len(expected - set(facts)) + (facts != sorted(facts))
-        missing = [step for step in observer.steps[reader.job_id] if step <= max(seen, default=0) and step not in seen]
-        step_gaps += len(missing) + (steps != sorted(steps))
-    return fact_gaps, step_gaps, repeats
+    fact_gaps: int = 0
+    step_gaps: int = 0
+    repeats: int = 0
+    step_numbers_used_again: int = 0
+
+
+def streams(observer: LogObserver, readers: list[StreamRecord]) -> StreamFaults:
+    """Over all readers. An event is what its data says: steps that were lost give their numbers to later ones."""
+    found = [stream_faults(observer, reader) for reader in readers]
+    names = [each.name for each in fields(StreamFaults)]
+    return StreamFaults(**{name: sum(getattr(each, name) for each in found) for name in names})
+
+
+def stream_faults(observer: LogObserver, reader: StreamRecord) -> StreamFaults:
+    """Those of one reader, over all of its connections."""
+    facts, steps = [], []
+    for _, data in reader.events:
+        event = json.loads(data)
+        (steps if event["type"] == StepProgressed.TYPE else facts).append(event["sequence"])
+    seen = set(steps)
+    expected = {sequence for sequence, _ in observer.facts[reader.job_id]}
+    missing = [step for step in observer.steps[reader.job_id] if step <= max(seen, default=0) and step not in seen]
+    contents = [data for _, data in reader.events]
+    return StreamFaults(
+        fact_gaps=len(expected - set(facts)) + (facts != sorted(facts)),
+        step_gaps=len(missing) + (steps != sorted(steps)),
+        repeats=len(contents) - len(set(contents)) + len(facts) - len(set(facts)),
+        step_numbers_used_again=len(steps) - len(seen),
+    )
 
 
 def print_table(lines: list[CheckResult], seconds: float) -> bool:

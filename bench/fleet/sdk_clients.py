@@ -100,5 +100,5 @@ class SdkClients:
         self.record.readers.append(record)
         async with aclosing(self.reader.session.events(f"/v1/jobs/{job_id}/events")) as messages:
             async for message in messages:
-                record.events.append((message.event, message.id))
+                record.events.append((message.id, message.data))
         record.ended = True

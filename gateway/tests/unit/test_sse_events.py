@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
@@ -118,6 +119,36 @@ def test_a_step_that_comes_before_its_assignment_waits_for_it() -> None:
     first = acceptance.passed([REQUESTED, step(5), step(6, of="r2"), step(7, attempt=9)])
     assert ids_of(position.frames(first)) == ["1-0"]
     assert ids_of(position.frames(acceptance.passed([ASSIGNED, STARTED, step(8)]))) == ["2-0", "2-5", "3-5", "3-8"]
+
+
+@pytest.mark.parametrize(
+    ("resumed", "read"),
+    [
+        pytest.param(EventCursor(), [step(8, 8), step(9, 9)], id="history was read before the loss was heard of"),
+        pytest.param(EventCursor(3, 9), [step(9, 9)], id="resumed after another gateway had sent them"),
+    ],
+)
+def test_steps_that_come_again_after_a_loss_are_sent_once(resumed: EventCursor, read: list[SseEvent]) -> None:
+    subscription = Subscription(("J",), limit_bytes=10**6, reading_history=False)
+    hub = Hub(cast(Bus, None), limit_streams=1, limit_bytes=1, heartbeat_seconds=1)
+    live = LiveStream(hub, subscription, StreamCursor(resumed), steps_of_none)
+    sent = ids_of(live.frames([*BEGUN, *read]))
+    subscription.lose(7)
+    for each in (step(8, 8), step(9, 9), step(10, 10)):
+        subscription.push(each)
+    again = live.pull().decode()
+    assert (sent[-2:], re.findall("id: (.*)", again)) == (["3-8", "3-9"] if len(read) == 2 else [], ["3-10"])
+
+
+def test_a_later_step_with_the_number_of_one_that_was_lost_is_sent() -> None:
+    position, acceptance = StreamCursor(EventCursor()), Acceptance()
+    position.frames(acceptance.passed([*BEGUN, step(8, 8), step(9, 9)]))
+    position.lose(8)
+    assert ids_of(position.frames(acceptance.passed([step(9, 10)]))) == ["3-9"]
+
+
+async def steps_of_none(_after: int, _job_id: str) -> list[SseEvent]:
+    return []
 
 
 def test_what_is_malformed_is_skipped() -> None:

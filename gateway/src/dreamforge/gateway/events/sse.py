@@ -136,6 +136,19 @@ def merge(facts: list[SseEvent], steps: list[SseEvent]) -> list[SseEvent]:
     return merged
 
 
+Progress = tuple[datetime, float, tuple[int, int]]
+
+
+def progress_of(step: StepProgressed) -> Progress:
+    """How far an attempt has come with a step. One that is no further in any part was passed before.
+
+    A sequence number does not say so: steps that a killed server has lost give their numbers to later ones, which a
+    stream may read before it hears of the loss, and then once more. The clock of a runner may go back, its elapsed
+    seconds do not.
+    """
+    return step.at, step.elapsed_seconds, (step.image_index, step.step)
+
+
 @dataclass(slots=True)
 class JobAcceptance:
     """Folds one job: see `Acceptance`."""
@@ -144,6 +157,7 @@ class JobAcceptance:
     folded: int = 0
     runners: dict[int, str] = field(default_factory=dict)
     early: list[SseEvent] = field(default_factory=list)
+    progress: dict[int, Progress] = field(default_factory=dict)  # by attempt
 
     def accept(self, event: SseEvent) -> tuple[SseEvent, ...]:
         """The event, unless it is refused or has to wait; an assignment is followed by the steps that waited for it."""
@@ -160,6 +174,10 @@ class JobAcceptance:
 
     def _accept_step(self, event: SseEvent, step: StepProgressed) -> tuple[SseEvent, ...]:
         if step_refusal(self.runners.get(step.attempt), step) is None:
+            now, before = progress_of(step), self.progress.get(step.attempt)
+            if before is not None and now[0] <= before[0] and now[1] <= before[1] and now[2] <= before[2]:
+                return ()
+            self.progress[step.attempt] = now
             return (event,)
         if step.attempt == self.course.attempt + 1 and len(self.early) < EARLY_STEPS:
             self.early.append(event)
@@ -173,7 +191,7 @@ class Acceptance:
     _jobs: dict[str, JobAcceptance] = field(default_factory=dict)
 
     def passed(self, events: Iterable[SseEvent]) -> Iterator[SseEvent]:
-        """Those that are not refused, each fact once; a step of an attempt that is not known yet comes after it."""
+        """Those that are not refused, each once; a step of an attempt that is not known yet comes after it."""
         for event in events:
             if (job := self._jobs.get(event.job_id)) is None:
                 job = self._jobs[event.job_id] = JobAcceptance()

@@ -81,8 +81,9 @@ async def cursor_in_log(hub: Hub, cursor: EventCursor) -> EventCursor:
 
 
 async def history(hub: Hub, subscription: Subscription, cursor: EventCursor) -> tuple[list[SseEvent], list[SseEvent]]:
-    """All facts, and the steps after a cursor, without a gap before what the subscription holds.
+    """All facts, and the steps from a cursor's on, without a gap before what the subscription holds.
 
+    The step of the cursor itself says what the client has, should its number be given again: see `progress_of`.
     Of several jobs, the steps of those that have not ended.
     """
     job_ids = subscription.job_ids
@@ -92,7 +93,7 @@ async def history(hub: Hub, subscription: Subscription, cursor: EventCursor) -> 
         covering = hub.sequences[JOBS.name]
         facts = await _of_each(job_ids, partial(_facts, hub, covering))
         ended = _ended(facts) if len(job_ids) > 1 else set()
-        after = steps[-1].sequence if steps else cursor.steps
+        after = steps[-1].sequence if steps else max(0, cursor.steps - 1)
         going_on = [each for each in job_ids if each in {fact.job_id for fact in facts} - ended]
         steps += await _of_each(going_on, partial(_steps, hub.bus, after))
         if not subscription.missed:
