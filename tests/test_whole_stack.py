@@ -371,7 +371,6 @@ async def two_runners_share_a_batch(stack: CommandStack) -> None:
     assert {job["runner_id"] for job in jobs} == names
 
 
-@pytest.mark.fault
 async def test_no_process_outlives_a_killed_stack(stack: CommandStack) -> None:
     pids = [process.pid for process in stack.record.processes]
     os.kill(stack.record.pid, signal.SIGKILL)

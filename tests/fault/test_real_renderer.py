@@ -22,7 +22,7 @@ pytestmark = [
 # A step of the tiny model takes some 10 ms. One that takes longer than this on a busy machine would fail the tests.
 STALL_SECONDS = 4.0
 SLOW_JOB_SECONDS = 120.0
-LONG = {"model_id": "tiny", "steps": 150, "images": 8}
+LONG = {"model_id": "tiny", "steps": 150, "images": 2}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -161,7 +161,6 @@ async def test_an_archived_job_can_be_erased_and_is_then_in_no_object(
         assert (await verify(world.settings)).equal
 
 
-@pytest.mark.fault  # not for what it kills: for its time
 async def test_a_job_that_is_deleted_while_it_is_archived_stays_in_the_log_alone(
     world: World, projecting: Any, folded: Any
 ) -> None:
@@ -181,7 +180,6 @@ async def test_a_job_that_is_deleted_while_it_is_archived_stays_in_the_log_alone
         assert await world.in_log(other) == ["archived"]
 
 
-@pytest.mark.fault  # not for what it kills: for its time
 async def test_an_object_with_other_bytes_than_the_log_says_is_not_taken_for_a_job(
     world: World, projecting: Any, folded: Any
 ) -> None:
@@ -201,7 +199,6 @@ async def test_an_object_with_other_bytes_than_the_log_says_is_not_taken_for_a_j
         assert (await verify(world.settings)).equal
 
 
-@pytest.mark.fault  # not for what it kills: for its time
 async def test_a_job_with_anything_unreadable_and_one_that_ended_recently_stay_in_the_log(
     world: World, projecting: Any, folded: Any
 ) -> None:
@@ -216,7 +213,6 @@ async def test_a_job_with_anything_unreadable_and_one_that_ended_recently_stay_i
         assert await world.in_log(recent) == ["archived"]
 
 
-@pytest.mark.fault  # not for what it kills: for its time
 async def test_the_service_archives_by_itself(world: World, projecting: Any) -> None:
     job_id = await world.finished()
     at_once = {"archive_jobs_days": 1e-9, "projector_erase_seconds": 0.05}
@@ -225,7 +221,6 @@ async def test_the_service_archives_by_itself(world: World, projecting: Any) -> 
         await eventually(lambda: world.objects.listed(ARCHIVE_OPEN), until=lambda found: not found)
 
 
-@pytest.mark.fault  # not for what it kills: for its time
 async def test_two_archivers_at_once_overwrite_nothing_that_the_other_has_named(
     world: World, projecting: Any, folded: Any
 ) -> None:

@@ -14,14 +14,24 @@ import pytest
 if TYPE_CHECKING:
     from xdist.scheduler import LoadGroupScheduling
 
+# What `task test:fault` collects.
+FAULT_FOLDERS = frozenset(("fault", "fault_matrix", "fuzz"))
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     # There is a process for each processor already: with threads of their own beside it, torch and numpy wait for
     # each other more than they compute.
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Each process of xdist collects all tests, and they agree on their order."""
+    """Each process of xdist collects all tests, and they agree on their order.
+
+    Errors: UsageError for a test of faults outside the folders of these, where `task test:fault` would not find it.
+    """
+    for item in items:
+        if item.get_closest_marker("fault") and not FAULT_FOLDERS.intersection(item.path.parts):
+            raise pytest.UsageError(f"{item.nodeid} is marked `fault`: move it to a folder {sorted(FAULT_FOLDERS)}")
     if hasattr(config, "workerinput"):
         items.sort(key=_late)
 
