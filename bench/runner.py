@@ -209,7 +209,8 @@ async def main(arguments: argparse.Namespace) -> int:
         tiny = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "dreamforge.gpu_runner.rendering.tiny_model",
+            "dreamforge.gpu_runner.rendering",
+            "tiny_model",
             str(models),
             stdout=asyncio.subprocess.DEVNULL,
         )

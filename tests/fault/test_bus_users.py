@@ -39,7 +39,7 @@ async def test_an_attempt_that_fails_is_retried(stack: LiveStack) -> None:
     job_id = await stack.submit(steps=60)
     await eventually(lambda: status_of(stack, job_id), 30, until=lambda status: status == "running")
     runner = psutil.Process(stack.processes["gpu-runner"].pid)
-    (worker,) = (each for each in runner.children() if "dreamforge.gpu_runner.worker.process" in each.cmdline())
+    (worker,) = (each for each in runner.children() if "dreamforge.gpu_runner.worker" in each.cmdline())
     worker.kill()
     assert (await stack.finished(job_id, 60))["status"] == "succeeded"
     facts = [event.event for event in await stack.read_events(job_id) if event.event != "step"]

@@ -65,7 +65,7 @@ async def test_an_instant_render_tells_only_its_last_step() -> None:
 
 def _bare_child() -> tuple["subprocess.Popen[bytes]", socket.socket]:
     ours, theirs = socket.socketpair()
-    command = [sys.executable, "-m", "dreamforge.gpu_runner.worker.process", "--fd", str(theirs.fileno())]
+    command = [sys.executable, "-m", "dreamforge.gpu_runner.worker", "--fd", str(theirs.fileno())]
     process = subprocess.Popen([*command, "--options", '{"renderer": "synthetic"}'], pass_fds=(theirs.fileno(),))
     theirs.close()
     return process, ours

@@ -28,3 +28,16 @@ def test_a_process_that_had_left_nothing_out_goes_through_everything_again() -> 
     inside, after = subprocess.check_output([sys.executable, "-c", ALONE], text=True).split()
     assert int(inside) > 1_000
     assert int(after) == 0
+
+
+def test_imports_are_left_out_of_every_search() -> None:
+    program = """
+import gc
+from dreamforge.runtime.service.gc_tuning import leave_out_imports
+before = gc.get_stats()[2]["collections"]
+with leave_out_imports():
+    import asyncio, email.message, http.client, sqlalchemy
+print(gc.get_stats()[2]["collections"] - before, gc.get_freeze_count(), gc.isenabled())
+"""
+    searches, left_out, on = subprocess.check_output([sys.executable, "-c", program], text=True).split()
+    assert (searches, int(left_out) > 50_000, on) == ("0", True, "True")

@@ -1,5 +1,9 @@
-"""`python -m dreamforge.cli`: the command, where its script is not on PATH."""
+"""The script `dreamforge`; `python -m dreamforge.cli` where that is not on PATH."""
 
-from dreamforge.cli.main import app
+from dreamforge.runtime.service.gc_tuning import leave_out_imports
 
-app()
+with leave_out_imports():
+    from dreamforge.cli.main import app
+
+if __name__ == "__main__":
+    app()

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from dreamforge.cli.command_group import with_gateway
+from dreamforge.runtime.service.gc_tuning import leave_out_imports
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class CommandEntry:
 
     def load(self, name: str) -> Any:  # Any: typer's own copy of click
         """The command itself."""
-        found = getattr(import_module(f"dreamforge.cli.commands.{self.module}"), self.attribute)
+        with leave_out_imports():
+            found = getattr(import_module(f"dreamforge.cli.commands.{self.module}"), self.attribute)
         alone = typer.Typer(rich_markup_mode="rich")
         if isinstance(found, typer.Typer):
             alone.add_typer(found, name=name, hidden=self.hidden)

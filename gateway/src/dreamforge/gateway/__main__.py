@@ -2,11 +2,14 @@
 
 import sys
 
+from dreamforge.runtime.service.gc_tuning import leave_out_imports
+
 if sys.argv[1:2] == ["openapi"]:
     from dreamforge.gateway.openapi_file import main as openapi
 
     sys.exit(openapi(sys.argv[2:]))
 else:
-    from dreamforge.gateway.main import main
+    with leave_out_imports():
+        from dreamforge.gateway.main import main
 
     main()

@@ -1,5 +1,8 @@
 """`python -m dreamforge.projector`."""
 
-from dreamforge.projector.main import main
+from dreamforge.runtime.service.gc_tuning import leave_out_imports
+
+with leave_out_imports():
+    from dreamforge.projector.main import main
 
 main()

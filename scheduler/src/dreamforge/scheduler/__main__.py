@@ -1,5 +1,8 @@
 """`python -m dreamforge.scheduler`."""
 
-from dreamforge.scheduler.main import main
+from dreamforge.runtime.service.gc_tuning import leave_out_imports
+
+with leave_out_imports():
+    from dreamforge.scheduler.main import main
 
 main()

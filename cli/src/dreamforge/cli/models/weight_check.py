@@ -16,7 +16,7 @@ from dreamforge.runtime.storage.model_facts import ModelUnusable
 from dreamforge.runtime.storage.pipeline_class import INDEX_NAME
 
 #: The runner's own check, in a process of its own: this one stays without torch.
-CHECK = ("-m", "dreamforge.gpu_runner.rendering.weight_check")
+CHECK = ("-m", "dreamforge.gpu_runner.rendering", "weight_check")
 NEEDED = ("dreamforge.gpu_runner", "torch", "diffusers")
 #: Importing torch and diffusers takes up to 20 s on a slow machine, the headers of the largest models less.
 TIMEOUT_SECONDS = 180.0

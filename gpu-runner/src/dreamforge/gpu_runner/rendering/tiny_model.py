@@ -1,6 +1,6 @@
 """A complete Stable Diffusion pipeline of a few megabytes, built here from configuration alone.
 
-    python -m dreamforge.gpu_runner.rendering.tiny_model FOLDER
+    python -m dreamforge.gpu_runner.rendering tiny_model FOLDER
 
 Every part is the real one (text encoder, tokenizer, U-Net, autoencoder, scheduler), with random weights from
 a fixed seed: it runs the same code as a large model, in milliseconds, without a download. What it renders is
@@ -10,7 +10,6 @@ noise that follows its prompt. Nothing that loads the folder can tell the differ
 import argparse
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -219,13 +218,9 @@ def _rename(building: Path, final: Path) -> None:
 def main() -> int:
     """Build the model into a folder and print where it is."""
     parser = argparse.ArgumentParser(
-        prog="dreamforge.gpu_runner.rendering.tiny_model", description="Build the tiny model."
+        prog="dreamforge.gpu_runner.rendering tiny_model", description="Build the tiny model."
     )
     parser.add_argument("folder", type=Path, help="cache folder; the model becomes a folder inside it")
     options = parser.parse_args()
     print(ensure_tiny(options.folder))  # noqa: T201 - the answer of this command
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

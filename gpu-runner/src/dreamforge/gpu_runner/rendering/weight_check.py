@@ -1,6 +1,6 @@
 """Whether a model has every weight that its configurations ask for, without loading one. Seconds, of import mostly.
 
-    python -m dreamforge.gpu_runner.rendering.weight_check FOLDER
+    python -m dreamforge.gpu_runner.rendering weight_check FOLDER
 
 For the command line, which has no torch itself. Prints one JSON object: `part` and `problem` of what would not load,
 or what would load and not be read (`ignored_keys`, `ignored_settings`). It writes no file and has no network.
@@ -61,7 +61,3 @@ def main() -> int:
         found = {"ignored_keys": report.ignored_keys, "ignored_settings": report.ignored_settings}
     print(json.dumps(found))  # noqa: T201 - the answer of this command
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

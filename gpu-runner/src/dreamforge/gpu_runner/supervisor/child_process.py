@@ -77,7 +77,7 @@ class Child:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-Pm",
-                "dreamforge.gpu_runner.worker.process",
+                "dreamforge.gpu_runner.worker",
                 f"--fd={theirs.fileno()}",
                 f"--options={options.model_dump_json()}",
                 pass_fds=(theirs.fileno(),),

@@ -83,7 +83,7 @@ async def build_tiny(models_dir: Path) -> None:
     Errors: none; a runner without models says so and goes on, since models may be put there.
     """
     logger.info("no model in {}: building the tiny one (once, a few seconds)", models_dir)
-    command = ("-m", "dreamforge.gpu_runner.rendering.tiny_model", str(models_dir))
+    command = ("-m", "dreamforge.gpu_runner.rendering", "tiny_model", str(models_dir))
     process = await asyncio.create_subprocess_exec(
         sys.executable, *command, stdout=asyncio.subprocess.DEVNULL, env=ENVIRONMENT | renderer_environment(os.environ)
     )

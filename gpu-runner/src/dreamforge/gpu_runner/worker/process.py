@@ -1,6 +1,6 @@
 """The child process: owns torch and the GPU, gets its tasks over a socket, and can be killed at any time.
 
-    python -m dreamforge.gpu_runner.worker.process --fd 7 --options '{"renderer": "diffusers"}'
+    python -m dreamforge.gpu_runner.worker --fd 7 --options '{"renderer": "diffusers"}'
 
 It knows nothing of the bus. Standard output is free for logs: libraries print what they like there.
 """
@@ -32,7 +32,7 @@ from dreamforge.gpu_runner.worker.connection import EXIT_OK, Inbox, Outbox, star
 from dreamforge.gpu_runner.worker.finishing import AtOnce, Finishing, FinishingThread
 from dreamforge.gpu_runner.worker.task_runner import TaskRunner
 from dreamforge.runtime import clock
-from dreamforge.runtime.service.gc_tuning import leave_out_what_is_there
+from dreamforge.runtime.service.gc_tuning import leave_out_imports
 from dreamforge.runtime.service.telemetry import configure_logging
 
 #: EX_OSERR of sysexits.h: the operating system failed, here its GPU. The supervisor starts a new child.
@@ -54,9 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     inbox, outbox = Inbox(), Outbox(sock)
     start_reader(sock, inbox)
     try:
-        renderer = _start_renderer(options, outbox)
-        # Cycles are searched for when a model leaves: through all of torch that took 0.5 s of a slow processor.
-        leave_out_what_is_there()
+        # Cycles are searched for when a model leaves, too: through all of torch that took 0.5 s of a slow processor.
+        with leave_out_imports():
+            renderer = _start_renderer(options, outbox)
         _report_ready(renderer, outbox)
         finishing: Finishing = AtOnce() if renderer.instant else FinishingThread()
         runner = TaskRunner(
@@ -151,7 +151,7 @@ def _prepare_environment(options: ChildOptions) -> tuple[Path, ...]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="dreamforge.gpu_runner.worker.process")
+    parser = argparse.ArgumentParser(prog="dreamforge.gpu_runner.worker")
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--options", type=ChildOptions.model_validate_json, default=ChildOptions())
     return parser
@@ -162,7 +162,3 @@ def leave(status: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
-
-
-if __name__ == "__main__":
-    leave(main())

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 # What `task test:fault` collects.
 FAULT_FOLDERS = frozenset(("fault", "fault_matrix", "fuzz"))
 
+# Until all tests are collected, torch among what they import: see `leave_out_imports` of the services.
+gc.disable()
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     # There is a process for each processor already: with threads of their own beside it, torch and numpy wait for
     # each other more than they compute.
@@ -43,6 +46,12 @@ def pytest_collection_finish() -> None:
     of torch are millions of objects.
     """
     gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """The exit need not look at what is there either."""
     gc.freeze()
 
 
