@@ -249,7 +249,8 @@ async def _until_open(port: int) -> None:
                 return
 
 
-async def _until_ready(url: str) -> None:
+async def until_ready(url: str) -> None:
+    """Until a gateway serves event streams. Errors: TimeoutError."""
     async with asyncio.timeout(READY_SECONDS):
         while True:
             try:
@@ -275,7 +276,7 @@ async def main(arguments: argparse.Namespace) -> None:
                 system.add("projector", "projector")
                 gateway = system.add("gateway", "gateway")
                 url = f"http://{gateway.spec.address}"
-                await _until_ready(url)
+                await until_ready(url)
                 async with bare_server(arguments) as (bare_url, bare_pid):
                     watched = [job_ids[n % arguments.jobs] for n in range(arguments.clients)]
                     bare_targets = [f"/{n % arguments.jobs}" for n in range(arguments.clients)]

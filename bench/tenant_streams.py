@@ -20,7 +20,7 @@ import psycopg
 import uvloop
 from bench.bench_stack import BenchStack
 from bench.projection import job_events
-from bench.streams import Received, StreamClient, _until_ready
+from bench.streams import Received, StreamClient, until_ready
 from bench.timing import clock
 
 from dreamforge.runtime import ids
@@ -84,7 +84,7 @@ async def main(arguments: argparse.Namespace) -> None:
                 system.add("projector", "projector")
                 gateway = system.add("gateway", "gateway", FORGE_TENANT="t")
                 where = gateway.spec
-                await _until_ready(f"http://{where.address}")
+                await until_ready(f"http://{where.address}")
                 assert gateway.process is not None
                 url, received = stack.settings_env()["FORGE_DATABASE_URL"], Received(counting=True)
                 measure = partial(cost_of, pid=gateway.process.pid, database_url=url, received=received)

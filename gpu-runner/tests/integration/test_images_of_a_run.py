@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from runner_testkit.worker import Worker
 
 from dreamforge.contracts.request.guidance_schedule import GuidanceSchedule
 from dreamforge.contracts.request.values import Geometry, Upscale
-from dreamforge.gpu_runner.protocol.messages import FromChild
 from dreamforge.gpu_runner.protocol.messages import Image as ChildImage
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
-from dreamforge.gpu_runner.worker.task_runner import TaskRunner
 
 from .test_flow_families import an_image, of_area
 from .test_image_prompts import shown
@@ -66,11 +65,9 @@ def test_an_image_of_a_job_is_rendered_again_in_its_geometry(
     values: dict[str, Any] = {"references": (an_image(cache, RED),) if references else (), "together_max": 2}
 
     def images(**changes: Any) -> list[ChildImage]:
-        heard: list[FromChild] = []
-        TaskRunner(renderer, send=heard.append, clock=lambda: 0.0).render(
-            tasks(cache, family, PROMPTS[:1], **values | changes), lambda _: False
-        )
-        return [each for each in heard if isinstance(each, ChildImage)]
+        worker = Worker(renderer)
+        worker.run(*tasks(cache, family, PROMPTS[:1], **values | changes))
+        return worker.said(ChildImage)
 
     before = images(images=2)
     assert [each.recipe.geometry for each in before] == [Geometry(size=2, place=place) for place in range(2)]

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 from runner_testkit.tasks import changed
+from runner_testkit.worker import Worker
 
-from dreamforge.gpu_runner.protocol.messages import Done, FromChild
+from dreamforge.gpu_runner.protocol.messages import Done
 from dreamforge.gpu_runner.rendering.renderer import RenderFailed
-from dreamforge.gpu_runner.worker.task_runner import TaskRunner
 
 from .test_together import LEVELS_MAX, alone, levels_apart, tasks, together, ways
 
@@ -95,7 +95,7 @@ def test_no_run_is_begun_of_prompts_that_do_not_go_together(
     monkeypatch.setattr(
         renderer, "render_together", lambda images, on_step: begun.append(len(images)) or run(images, on_step)
     )
-    heard: list[FromChild] = []
-    assert TaskRunner(renderer, send=heard.append, clock=lambda: 0.0).render(made, lambda _: False) is None
-    assert {each.task_id for each in heard if isinstance(each, Done)} == {task.task_id for task in made}
+    worker = Worker(renderer)
+    worker.run(*made)
+    assert {each.task_id for each in worker.said(Done)} == {task.task_id for task in made}
     assert begun == [2, 2]
