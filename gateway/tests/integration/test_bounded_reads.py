@@ -13,13 +13,15 @@ from dreamforge.gateway.http.cursor import PageCursor
 from dreamforge.gateway.read import batches, queries, workflows
 from dreamforge.gateway.read.queries import Statement
 
-# A tenant with many jobs, of one model but for three; another tenant with three; one event of each job is the newest.
-JOBS, RARE = 30_000, 3
+# A tenant with many jobs, of one model but for three; one with three; and a thousand, so many that a search over
+# all of them cannot ask one by one. One event of each job is the newest.
+JOBS, RARE, OTHERS = 30_000, 3, 1_000
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 FILL = f"""
 INSERT INTO jobs (job_id, version, tenant, status, priority, model_id, preset, request, idempotency_key, attempt,
                   cancel_requested, requested_at, finished_at, batch_id, batch_index)
-SELECT 'job-' || n, n, CASE WHEN n <= {RARE} THEN 'small' ELSE 'large' END, 'succeeded', 5,
+SELECT 'job-' || n, n, CASE WHEN n <= {RARE} THEN 'small' WHEN n % 2 > 0 THEN 'large' ELSE 't' || n / 2 % {OTHERS} END,
+       'succeeded', 5,
        CASE WHEN n % ({JOBS} / {RARE}) = 7 THEN 'rare' ELSE 'common' END, 'p', '{{"prompt": "x", "steps": 1}}',
        'key-' || n, 1, false, timestamptz '{NOW.isoformat()}' - interval '10 days' + n * interval '1 second',
        timestamptz '{NOW.isoformat()}', CASE WHEN n % 10 = 0 THEN 'batch-' || n END, 0
@@ -55,6 +57,11 @@ STATEMENTS: dict[str, Statement] = {
     "of a small tenant": page(tenant="small"),
     "of a rare model": page(tenant="large", model_id="rare"),
     "of a model without jobs": page(tenant="large", model_id="none"),
+    "of a rare model, all tenants": page(model_id="rare"),
+    "of a model without jobs, all tenants": page(model_id="none"),
+    "of a rare model in a status, all tenants": page(model_id="rare", status=Status.SUCCEEDED),
+    "of a common model, all tenants": page(model_id="common"),
+    "of a common model, in the middle": page(model_id="common", after=PageCursor(NOW - timedelta(days=9), "job-3")),
     "of a rare status": page(tenant="large", status=Status.FAILED),
     "a job": queries.job("job-77"),
     "its decisions": queries.job_decisions("job-77"),
@@ -70,6 +77,7 @@ STATEMENTS: dict[str, Statement] = {
     "erasures": queries.erasures(None, 50),
     "jobs to delete": queries.shown_jobs("small", 50),
     "batches": batches.page(tenant="large", after=None, limit=20),
+    "batches, all tenants": batches.page(tenant=None, after=None, limit=20),
     "a batch": batches.batch("batch-100"),
     "its images": batches.stored_images("batch-100"),
     "workflows": workflows.workflow_jobs("large", statuses=[Status.SUCCEEDED], limit=20),

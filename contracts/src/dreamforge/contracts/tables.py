@@ -64,6 +64,7 @@ jobs = Table(
 )
 Index(None, jobs.c.requested_at, jobs.c.job_id)
 Index(None, jobs.c.tenant, jobs.c.requested_at, jobs.c.job_id)
+Index(None, jobs.c.model_id, jobs.c.requested_at, jobs.c.job_id)
 Index(None, jobs.c.tenant, jobs.c.model_id, jobs.c.requested_at, jobs.c.job_id)
 Index(None, jobs.c.status, jobs.c.requested_at, jobs.c.job_id)
 Index(None, jobs.c.batch_id, jobs.c.batch_index, postgresql_where=jobs.c.batch_id.is_not(None))
