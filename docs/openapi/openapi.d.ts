@@ -2693,6 +2693,12 @@ export interface components {
              */
             embeddings_max?: number;
             /**
+             * Flow Shift
+             * @description whether its steps follow a flow that can be shifted
+             * @default false
+             */
+            flow_shift?: boolean;
+            /**
              * Frames Max
              * @description of a video; 0: it renders images
              * @default 0
@@ -2860,6 +2866,11 @@ export interface components {
              * @description strict: its images are rendered alone; None: batched
              */
             determinism?: ("strict" | "batched") | null;
+            /**
+             * Flow Shift
+             * @description see the parameter of requests
+             */
+            flow_shift?: number | null;
             /**
              * Frames
              * @description of a video
@@ -3142,6 +3153,11 @@ export interface components {
              * @default []
              */
             embeddings?: components["schemas"]["EmbeddingUse"][];
+            /**
+             * Flow shift
+             * @description Of models that follow a flow (SD 3, FLUX, Qwen-Image, Wan): above 1, more of the steps are made where there is most noise, which decides what goes where. Default: the preset's, or the model's own, which may follow the size.
+             */
+            flow_shift?: number | null;
             /**
              * Frames
              * @description Of the video, in place of its duration: a multiple of what the model makes at once, and one.
@@ -3531,6 +3547,12 @@ export interface components {
              * @default []
              */
             embeddings?: components["schemas"]["EmbeddingUse"][];
+            /**
+             * Flow shift
+             * @description Of models that follow a flow (SD 3, FLUX, Qwen-Image, Wan): above 1, more of the steps are made where there is most noise, which decides what goes where. Default: the preset's, or the model's own, which may follow the size.
+             * @default null
+             */
+            flow_shift?: number | null;
             /**
              * Frames
              * @description Of the video, in place of its duration: a multiple of what the model makes at once, and one.

@@ -152,3 +152,15 @@ def test_the_second_guidance_scale_is_the_presets_of_a_model_with_two_transforme
     by_its_files = MODELS["wan"].model_copy(update={"second_transformer": True})
     again = resolve({"prompt": "a fox", "seed": 1, "guidance_scale_2": 3.0}, {"wan": by_its_files}, Limits())
     assert again.guidance_scale_2 == 3.0
+
+
+def test_the_shift_of_a_flow_is_the_presets_where_the_model_follows_one() -> None:
+    usual = MODELS["wan"].presets[0].model_copy(update={"flow_shift": 8.0})
+    shifting = {"wan": MODELS["wan"].model_copy(update={"presets": (usual,)})}
+    asked = {"prompt": "a fox", "seed": 1}
+    assert resolve(asked, shifting, Limits()).flow_shift == 8.0
+    assert resolve(asked | {"flow_shift": 3.0}, shifting, Limits()).flow_shift == 3.0
+    assert resolved("wan").flow_shift is None
+    still = {"wan": shifting["wan"].model_copy(update={"family": "stable-diffusion-xl"})}
+    with pytest.raises(NotAllowed, match="flow_shift"):
+        resolve(asked | {"flow_shift": 3.0}, still, Limits())

@@ -95,6 +95,13 @@ def test_a_second_transformer_has_a_guidance_scale_of_its_own(renderer: Any, cac
     assert weaker not in (as_the_first, frames_of(renderer, changed(task, guidance_scale=3.0)))
 
 
+def test_the_shift_of_the_model_is_that_of_a_request_which_names_it(renderer: Any, cache: Path) -> None:
+    task = video_task(cache, "wan", steps=3)
+    own = frames_of(renderer, task)  # its files say 3
+    assert frames_of(renderer, changed(task, flow_shift=3.0)) == own
+    assert frames_of(renderer, changed(task, flow_shift=8.0)) != own
+
+
 def test_the_decoder_of_ltx_gets_the_last_noise_that_it_was_trained_with(renderer: Any, cache: Path) -> None:
     task = video_task(cache, "ltx")
     frames_of(renderer, task)

@@ -82,3 +82,51 @@ def test_samplers_of_one_class_differ_by_their_settings() -> None:
     names: tuple[SamplerName, ...] = ("dpmpp_2m", "dpmpp_2m_karras", "dpmpp_2m_sde")
     settings = [(s.config.algorithm_type, s.config.use_karras_sigmas) for s in (sampler_for(own, n) for n in names)]
     assert settings == [("dpmsolver++", False), ("dpmsolver++", True), ("sde-dpmsolver++", False)]
+
+
+UNIPC = ("UniPCMultistepScheduler", {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 3.0})
+DPM = ("DPMSolverMultistepScheduler", {"use_flow_sigmas": True, "prediction_type": "flow_prediction"})
+EULER = ("FlowMatchEulerDiscreteScheduler", {"shift": 3.0})
+BY_SIZE = ("FlowMatchEulerDiscreteScheduler", {"use_dynamic_shifting": True})
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [UNIPC, DPM, EULER, BY_SIZE, ("FlowMatchHeunDiscreteScheduler", {"shift": 3.0})]
+)
+def test_a_flow_is_shifted_towards_noise(name: str, settings: dict[str, Any]) -> None:
+    from dreamforge.gpu_runner.rendering.flow_shift import shifted
+
+    own = scheduler(name, **settings)
+    plain, more = (shifted(own, factor) for factor in (1.0, 6.0))
+    for each in (plain, more):
+        each.set_timesteps(6)
+    assert type(more) is type(own)
+    inner = slice(1, len(plain.sigmas) - 2)
+    assert bool((more.sigmas[inner] > plain.sigmas[inner]).all())
+    assert shifted(own, None) is own
+
+
+def test_a_factor_is_the_one_that_a_shift_by_size_would_have() -> None:
+    """With those noise levels that pipelines of FLUX and Qwen-Image give, and 1.15, theirs for 1024 x 1024 px."""
+    import numpy as np
+    import torch
+
+    from dreamforge.gpu_runner.rendering.flow_shift import shifted
+
+    own = scheduler(BY_SIZE[0], **BY_SIZE[1])
+    levels = np.linspace(1.0, 1 / 8, 8)
+    fixed = shifted(own, float(np.exp(1.15)))
+    for each in (own, fixed):
+        each.set_timesteps(sigmas=levels, mu=1.15)
+    assert torch.allclose(own.sigmas, fixed.sigmas, atol=1e-6)
+    assert torch.allclose(fixed.sigmas[:-1], torch.tensor(3.158 * levels / (1 + 2.158 * levels)).float(), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["EulerDiscreteScheduler", "UniPCMultistepScheduler", "SCMScheduler"])
+def test_what_follows_no_flow_is_not_shifted(name: str) -> None:
+    from dreamforge.gpu_runner.rendering.flow_shift import shifted
+    from dreamforge.gpu_runner.rendering.renderer import RenderFailed
+
+    with pytest.raises(RenderFailed, match="flow_shift is of a flow") as refused:
+        shifted(scheduler(name), 3.0)
+    assert refused.value.reason is FailureReason.INVALID_REQUEST

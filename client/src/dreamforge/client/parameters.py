@@ -82,6 +82,11 @@ class OptionalParameters(TypedDict, total=False):
     """
     seamless: Literal["x", "y", "both"] | None
     """For textures: the left edge continues the right one (x), the upper one the lower one (y), or both."""
+    flow_shift: float | None
+    """Of models that follow a flow (SD 3, FLUX, Qwen-Image, Wan): above 1, more of the steps are made where there is
+    most noise, which decides what goes where. Default: the preset's, or the model's own, which may follow the
+    size.
+    """
     step_cache: float | None
     """Faster and lossy: where the first layers of a step change by less than this share, the rest is taken from the
     step before. 0.05 is hard to see, 0.15 is not. Default: the preset's, or exact.

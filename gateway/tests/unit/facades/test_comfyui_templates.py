@@ -123,15 +123,18 @@ def test_a_guider_with_a_cfg_has_both_prompts() -> None:
     for loader in ("2", "3"):
         graph.pop(loader)
     graph["4"]["inputs"]["clip"], graph["10"]["inputs"]["vae"] = ["1", 1], ["1", 2]
-    graph["24"] = node("ModelSamplingSD3", model=["1", 0], shift=3.0)
+    graph["24"] = node("ModelSamplingSD3", model=["1", 0], shift=2.5)
     graph["25"] = node("CLIPTextEncodeSD3", clip=["1", 1], clip_l="blur", clip_g="blur", t5xxl="blur",
                        empty_padding="none")  # fmt: skip
     graph["23"] = node("CFGGuider", model=["24", 0], positive=["4", 0], negative=["25", 0], cfg=4.5)
     found = translated(graph)
     assert (found.fields["guidance_scale"], found.fields["negative_prompt"]) == (4.5, "blur")
+    assert (found.fields["flow_shift"], found.places["flow_shift"]) == (2.5, ("24", "shift"))
     assert (found.places["guidance_scale"], found.places["negative_prompt"]) == (("23", "cfg"), ("25", "clip_g"))
-    graph["24"]["inputs"]["shift"] = 5
-    assert wrong_with(graph) == {"24": ["shift: is 5, but must be 3: what the model was made with"]}
+    graph["24"] = node("ModelSamplingAuraFlow", model=["1", 0], shift=3.1)
+    assert translated(graph).fields["flow_shift"] == 3.1
+    graph["24"]["inputs"]["shift"] = 101
+    assert "shift" in wrong_with(graph)["24"][0]
 
 
 def changed(graph: Graph, node_id: str, **inputs: Any) -> Graph:

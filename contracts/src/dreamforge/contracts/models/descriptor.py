@@ -74,6 +74,8 @@ def is_blank(value: object) -> bool:
 
 # More images than any model reads at once: keeps the list of a request short before anything is looked up.
 REFERENCES_MAX = 16
+#: Beyond it all steps but the last are noise; publishers name 3 to 12. The bound of the node of ComfyUI.
+FLOW_SHIFT_MAX = 100.0
 
 
 class VramProfile(Value):
@@ -106,6 +108,9 @@ class Preset(Value):
     )
     frames: int | None = Field(default=None, ge=1, exclude_if=is_none, description="of a video")
     frames_per_second: int | None = Field(default=None, ge=1, exclude_if=is_none, description="of a video")
+    flow_shift: float | None = Field(
+        default=None, gt=0, le=FLOW_SHIFT_MAX, exclude_if=is_none, description="see the parameter of requests"
+    )
     step_cache: float | None = Field(
         default=None, gt=0, le=1, exclude_if=is_none, description="lossy: see the parameter of requests"
     )
@@ -179,6 +184,11 @@ class Parameters(Value):
     guidance_schedule: bool = Field(
         default=False, exclude_if=is_zero, description="whether the guidance scale can change from step to step"
     )
+    flow_shift: bool = Field(
+        default=False,
+        exclude_if=is_zero,
+        description="whether its steps follow a flow that can be shifted",
+    )
     step_cache: bool = Field(
         default=False, exclude_if=is_zero, description="whether steps that change little can be skipped in part"
     )
@@ -217,7 +227,9 @@ _UNET = Parameters(
     seamless=True,
     guidance_schedule=True,
 )
-_FLOW = Parameters(modes=("text", "image", "inpaint"), samplers=FLOW_SAMPLERS, loras_max=FAMILY_LORAS_MAX, vae=True)
+_FLOW = Parameters(
+    modes=("text", "image", "inpaint"), samplers=FLOW_SAMPLERS, loras_max=FAMILY_LORAS_MAX, vae=True, flow_shift=True
+)
 # Their pipelines give the sampler a schedule of their own, which only the sampler that they were made with takes.
 _OWN_SCHEDULE = _FLOW.model_copy(update={"samplers": ("flow_euler",)})
 # Autoencoders of classes of their own.
@@ -226,7 +238,9 @@ _TEXT_ONLY = _NEWER.model_copy(update={"modes": ("text",)})
 _TWO_STEPS = {"steps_min": 2}
 # More frames than they were trained with give loops and noise; diffusers' pages name these numbers. Wan's autoencoder
 # makes four frames of a latent one, that of LTX eight. Their samplers are those that they come with.
-_WAN = Parameters(negative_prompt=True, loras_max=FAMILY_LORAS_MAX, frames_max=121, frames_step=4, step_cache=True)
+_WAN = Parameters(
+    negative_prompt=True, loras_max=FAMILY_LORAS_MAX, frames_max=121, frames_step=4, step_cache=True, flow_shift=True
+)
 #: What is known of a family, for models whose descriptor does not say.
 FAMILY_PARAMETERS = {
     # At least one layer of the text encoder stays: of 12, of 23, and of 12 whose last one SDXL never uses.
@@ -256,7 +270,9 @@ FAMILY_PARAMETERS = {
     "hidream": _TEXT_ONLY.model_copy(update={"samplers": ()}),
     "sana": _TEXT_ONLY.model_copy(update={"samplers": ()}),
     # A consistency model: its steps are no steps of another sampler.
-    "sana-sprint": _TEXT_ONLY.model_copy(update={"samplers": (), "modes": ("text", "image"), "negative_prompt": False}),
+    "sana-sprint": _TEXT_ONLY.model_copy(
+        update={"samplers": (), "modes": ("text", "image"), "negative_prompt": False, "flow_shift": False}
+    ),
     "wan": _WAN,
     # Its transformer reads the latents of the first frame beside the noise.
     "wan-i2v": _WAN.model_copy(update={"modes": ("image",)}),

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from dreamforge.contracts.models.descriptor import (
+    FLOW_SHIFT_MAX,
     REFERENCES_MAX,
     Quantisation,
     QuantisedAllowed,
@@ -295,6 +296,18 @@ class RequestParameters(Value):
             bounds=lambda model: Bounds() if model.capabilities.seamless else None,
         ),
     ] = Field(default=None, exclude_if=is_none)
+    flow_shift: Annotated[
+        float | None,
+        Declared(
+            "Flow shift",
+            "Of models that follow a flow (SD 3, FLUX, Qwen-Image, Wan): above 1, more of the steps are made where "
+            "there is most noise, which decides what goes where. Default: the preset's, or the model's own, which may "
+            "follow the size.",
+            group="rendering",
+            source="preset",
+            bounds=lambda model: Bounds(maximum=FLOW_SHIFT_MAX) if model.capabilities.flow_shift else None,
+        ),
+    ] = Field(default=None, gt=0, le=FLOW_SHIFT_MAX, exclude_if=is_none)
     step_cache: Annotated[
         float | None,
         Declared(

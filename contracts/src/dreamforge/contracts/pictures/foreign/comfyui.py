@@ -42,6 +42,8 @@ _SILENT = frozenset(
         *("TripleCLIPLoader", "Note", "MarkdownNote", "Reroute", "ConditioningZeroOut", "ModelSamplingFlux"),
     )
 )
+#: Nodes that shift the noise of a flow. Source: comfy_extras/nodes_model_advanced.py of ComfyUI.
+_SHIFTS = ("ModelSamplingSD3", "ModelSamplingAuraFlow")
 Graph = dict[str, dict[str, Any]]  # Any: JSON
 
 
@@ -174,6 +176,9 @@ def _pass(walk: _Walk, reading: Reading, sampler: str) -> None:
     guidance = next((each for each in walk.before(sampler) if walk.graph[each]["class_type"] == "FluxGuidance"), None)
     if guidance is not None and (number := number_of(walk.value(guidance, "guidance"))) is not None:
         reading.fields["guidance_scale"] = number  # cfg is 1 then
+    shift = next((each for each in walk.before(sampler) if walk.graph[each]["class_type"] in _SHIFTS), None)
+    if shift is not None and (number := number_of(walk.value(shift, "shift"))) is not None:
+        reading.fields["flow_shift"] = number
     denoise = next((number for each in nodes if (number := number_of(walk.value(each, "denoise"))) is not None), None)
     if denoise is not None and denoise < 1:
         reading.fields["strength"] = denoise

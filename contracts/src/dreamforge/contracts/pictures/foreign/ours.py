@@ -25,6 +25,7 @@ PLAIN = (
         "frames",
         "frames_per_second",
         "seamless",
+        "flow_shift",
         "step_cache",
         "quantisation",
         "output_format",

@@ -156,9 +156,16 @@ NODES: Mapping[str, NodeType] = {
     "ModelSamplingSD3": NodeType(
         "ModelSamplingSD3",
         "advanced/model",
-        {"model": _MODEL, "shift": number(3.0, 0.0, 100.0)},
+        {"model": _MODEL, "shift": number(3.0, 0.01, 100.0)},
         ("MODEL",),
-        note="of Stable Diffusion 3, as the model has it: shift 3",
+        note=(_SHIFT := "`flow_shift`, of a model that follows a flow"),
+    ),
+    "ModelSamplingAuraFlow": NodeType(
+        "ModelSamplingAuraFlow",
+        "advanced/model",
+        {"model": _MODEL, "shift": number(1.73, 0.01, 100.0)},
+        ("MODEL",),
+        note=_SHIFT,
     ),
     "ControlNetLoader": NodeType(
         "Load ControlNet Model", "loaders", {"control_net_name": chosen_from("controlnets")}, ("CONTROL_NET",)

@@ -10,7 +10,8 @@ from dreamforge.gateway.facades.comfyui.models import model_named, named
 Models = Mapping[str, ModelDescriptor]
 LORA_LOADERS = frozenset(("LoraLoader", "LoraLoaderModelOnly"))
 IP_ADAPTERS = frozenset(("IPAdapterAdvanced",))
-MODEL_SAMPLINGS = frozenset(("ModelSamplingFlux", "ModelSamplingSD3"))
+SHIFTS = frozenset(("ModelSamplingSD3", "ModelSamplingAuraFlow"))
+MODEL_SAMPLINGS = frozenset(("ModelSamplingFlux", *SHIFTS))
 # The inputs that name the model, by loader.
 NAMES: Mapping[str, tuple[str, ...]] = {
     "CheckpointLoaderSimple": ("ckpt_name",),

@@ -15,7 +15,7 @@ from dreamforge.gateway.facades.comfyui.controls import Control
 from dreamforge.gateway.facades.comfyui.graph import Graph, Node
 from dreamforge.gateway.facades.comfyui.latent_size import SizeSource, is_size_alone
 from dreamforge.gateway.facades.comfyui.loras import LoraInUse, read_loras
-from dreamforge.gateway.facades.comfyui.model_sampling import check_model_sampling
+from dreamforge.gateway.facades.comfyui.model_sampling import read_model_sampling
 from dreamforge.gateway.facades.comfyui.parts import NodeRefused, Parts, read_parts, vae_of
 from dreamforge.gateway.facades.comfyui.passes import SamplerPass, read_pass, second_pass
 from dreamforge.gateway.facades.comfyui.refusals import Refusals
@@ -118,7 +118,8 @@ def _translated(simple: Simplified, models: Mapping[str, ModelDescriptor]) -> Tr
     _require_known_zeros(simple, conditioning, one, parts.model)
     _put_latent(draft, graph, one, latent, parts)
     size_px = {name: draft.fields[f"{name}_px"] for name in ("width", "height") if f"{name}_px" in draft.fields}
-    check_model_sampling(parts, size_px)
+    if (sampling := read_model_sampling(parts, size_px)) is not None:
+        draft.put("flow_shift", sampling.inputs["shift"], sampling, "shift")
     for text in (conditioning.positive, conditioning.negative):
         _check_sizes(simple.sent[text.node_id], size_px)
     if one.strength is not None and "init_image" in draft.images:

@@ -11,6 +11,7 @@ import diffusers
 from dreamforge.contracts.events import FailureReason, WarningCode
 from dreamforge.contracts.models.descriptor import SamplerName
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
+from dreamforge.gpu_runner.rendering.flow_shift import shifted
 from dreamforge.gpu_runner.rendering.hooks import Keywords, RenderedPixels, RenderFeature, RunPass
 from dreamforge.gpu_runner.rendering.passes import PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
@@ -70,7 +71,7 @@ OF_SAMPLERS = frozenset(
 
 
 class Samplers(RenderFeature):
-    """`sampler` of a request: every pass has a scheduler of its own."""
+    """`sampler` and `flow_shift` of a request: every pass has a scheduler of its own."""
 
     def warnings(self, pipeline: Pipeline, task: RenderTask) -> tuple[RenderWarning, ...]:
         """The settings of the model's noise schedule that the sampler does not know."""
@@ -78,16 +79,17 @@ class Samplers(RenderFeature):
         return tuple(warning for name in names if (warning := _ignoring(pipeline, name, task.request.model_id)))
 
     def check(self, pipeline: Pipeline, task: RenderTask) -> None:
-        """Errors: RenderFailed(invalid_request) where this model has no such sampler, or not so many steps."""
+        """Errors: RenderFailed(invalid_request) where this model has no such sampler, shift, or not so many steps."""
         for each in task.passes:
-            limit = steps_limit(sampler_for(pipeline.scheduler, each.sampler))
+            limit = steps_limit(shifted(sampler_for(pipeline.scheduler, each.sampler), task.request.flow_shift))
             if each.steps > limit:
                 message = f"{each.steps} steps, and this model and sampler have {limit}"
                 raise RenderFailed(FailureReason.INVALID_REQUEST, message)
 
     def parts(self, context: PassContext) -> Keywords:
         """The scheduler."""
-        return {"scheduler": sampler_for(context.base.scheduler, context.request.sampler)}
+        request = context.request
+        return {"scheduler": shifted(sampler_for(context.base.scheduler, request.sampler), request.flow_shift)}
 
     def run(self, context: PassContext, pipeline: Pipeline, proceed: RunPass) -> RenderedPixels:  # noqa: ARG002
         """A pipeline that drives its scheduler in a way that the sampler does not know says so in these words."""
