@@ -195,7 +195,9 @@ def controls(sections: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 def test_every_parameter_of_a_request_has_a_control(form: quickjs.Context) -> None:
     # No family has all of them.
-    video = model(frames_max=81, frames_step=4, step_cache=True).model_copy(update={"second_transformer": True})
+    video = model(frames_max=81, frames_step=4, step_cache=True, flow_shift=True).model_copy(
+        update={"second_transformer": True}
+    )
     models = (model(), model(references_max=2), video)
     found: dict[str, dict[str, Any]] = {}
     for each in models:
