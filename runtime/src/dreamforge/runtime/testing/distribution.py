@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from xdist.scheduler import LoadGroupScheduling
@@ -24,6 +25,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # There is a process for each processor already: with threads of their own beside it, torch and numpy wait for
     # each other more than they compute.
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
+
+def pytest_configure() -> None:
+    """How long an example takes depends on what else runs on the machine: hypothesis judges it only if a test asks."""
+    if settings.get_current_profile_name() == "default":
+        settings.register_profile("without a deadline", deadline=None)
+        settings.load_profile("without a deadline")
 
 
 @pytest.hookimpl(tryfirst=True)
