@@ -2429,6 +2429,60 @@ export interface components {
             };
         };
         /**
+         * ModelComponent
+         * @description A part of a pipeline that another repository, or another folder, has: laid into the model's folder by `name`.
+         *
+         *     It takes the place of the part that the model's own files have under this name, if they have one.
+         */
+        ModelComponent: {
+            /**
+             * Class Name
+             * @description as model_index.json would name it
+             */
+            class_name: string;
+            /**
+             * Gated
+             * @description whether its licence must be accepted there
+             * @default false
+             */
+            gated?: boolean;
+            /**
+             * Library
+             * @description of the class
+             * @enum {string}
+             */
+            library: "diffusers" | "transformers";
+            /** Licence */
+            licence: string;
+            /**
+             * Licence Url
+             * @default
+             */
+            licence_url?: string;
+            /**
+             * Location
+             * @description a repository `owner/name`, or a folder
+             */
+            location: string;
+            /**
+             * Name
+             * @description as in model_index.json, such as text_encoder_4
+             */
+            name: string;
+            /**
+             * Revision
+             * @description of a repository: a commit, never a branch
+             * @default
+             */
+            revision?: string;
+            /**
+             * Subfolder
+             * @description where in it the files lie; empty: at its top
+             * @default
+             */
+            subfolder?: string;
+        };
+        /**
          * ModelDescriptor
          * @description A model as the registry knows it. The first preset is the default one.
          *
@@ -2575,6 +2629,12 @@ export interface components {
          * @description Where a model's files come from, and what they must be.
          */
         ModelSource: {
+            /**
+             * Components
+             * @description parts of the pipeline that come from elsewhere
+             * @default []
+             */
+            components?: components["schemas"]["ModelComponent"][];
             /**
              * Configuration
              * @description for a single file of weights: the repository whose configurations and vocabularies go with it

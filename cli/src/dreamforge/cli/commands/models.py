@@ -52,13 +52,15 @@ def list_models(json: Json = False) -> None:
     if json:
         emit(answer)
         return
-    table = table_of("model", "presets", "runners", "loaded on", "title")
+    table = table_of("model", "presets", "runners", "loaded on", "licence", "title")
     for model in answer["models"]:
         found = model["descriptor"]
         name = found["model_id"] + (" (default)" if model["default"] else "")
         presets = ", ".join(preset["name"] for preset in found["presets"])
         on = ", ".join(model["runners"]) or "none"
-        table.add_row(name, presets, on, ", ".join(model["resident_on"]), found["title"])
+        parts = (found.get("source") or {}).get("components") or ()
+        licences = "; ".join(dict.fromkeys((found["licence"], *(each["licence"] for each in parts))))
+        table.add_row(name, presets, on, ", ".join(model["resident_on"]), licences, found["title"])
     out.print(table)
 
 
@@ -206,6 +208,13 @@ def _finish(work: Coroutine[None, None, JsonObject], json: bool) -> None:
         out.print(f"next  {result['next']}", soft_wrap=True)
 
 
+def _component(component: JsonObject) -> str:
+    """Where a part comes from that the model's own repository does not have."""
+    where = "/".join(filter(None, (component["location"], component.get("subfolder"))))
+    licence = f"{component['licence']} {component.get('licence_url', '')}".rstrip()
+    return f"from {where} {component['revision']}".rstrip() + f", licence {licence}"
+
+
 def _facts(found: JsonObject) -> Table:
     model, table = found["model"], Table(box=None, show_header=False, pad_edge=False)
     source = model.get("source") or {}
@@ -215,6 +224,7 @@ def _facts(found: JsonObject) -> Table:
         **({"not offered": found["problem"]} if found.get("problem") else {}),
         "family": model["family"],
         "licence": f"{model['licence']} {model.get('licence_url', '')}".rstrip(),
+        **{each["name"]: _component(each) for each in source.get("components") or ()},
         "digest": model.get("digest") or "unknown before a download",
         "from": f"{source['kind']} {source['location']} {source['revision']}".rstrip() if source else "unknown",
         "files": f"{len(source['files'])} pinned" if source.get("files") else "not pinned",

@@ -29,10 +29,10 @@ LOCK_NAME = ".download.lock"
 
 @dataclass(frozen=True, slots=True)
 class FileDownload:
-    """A file and its location: a URL, or a path on this machine."""
+    """A file and its location: a URL, a path on this machine, or what it has, where that is known already."""
 
     expected: ExpectedFile
-    location: str | Path
+    location: str | Path | bytes
 
 
 @dataclass(slots=True)
@@ -84,7 +84,7 @@ class Downloader:
         partial = PartialFile(folder, each.expected)
         async with self._slots:
             self.on_start(each.expected)
-            if isinstance(each.location, Path):
+            if not isinstance(each.location, str):
                 found = await asyncio.to_thread(_copy, each.location, partial, link=self.link)
             else:
                 found = await self.fetcher.fetch(each.location, partial)
@@ -98,12 +98,14 @@ def _complete_files(downloads: Sequence[FileDownload], folder: Path) -> dict[str
     return {file.path: file for file in found if file is not None}
 
 
-def _copy(source: Path, partial: PartialFile, *, link: bool) -> ModelFile:
+def _copy(source: Path | bytes, partial: PartialFile, *, link: bool) -> ModelFile:
     """Errors: DownloadFailed, DiskFull."""
     partial.discard()
     partial.target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        if link:
+        if isinstance(source, bytes):
+            partial.path.write_bytes(source)
+        elif link:
             partial.path.symlink_to(source.resolve(strict=True))
         else:
             shutil.copyfile(source, partial.path)
@@ -114,7 +116,8 @@ def _copy(source: Path, partial: PartialFile, *, link: bool) -> ModelFile:
     found = partial.measure()
     if fault := partial.fault(found):
         partial.discard()
-        raise DownloadFailed(partial.expected.path, str(source), fault)
+        said = source if isinstance(source, Path) else "what its descriptor makes of it"
+        raise DownloadFailed(partial.expected.path, str(said), fault)
     return found
 
 

@@ -146,7 +146,7 @@ class Installer:
         except DownloadRunning:
             raise  # the folder is the other one's
         except ForgeError as error:
-            if is_new and all(isinstance(each.location, Path) for each in plan.downloads):
+            if is_new and not any(isinstance(each.location, str) for each in plan.downloads):
                 shutil.rmtree(folder)  # copies: only a download is worth being resumed
                 if isinstance(error, ModelUnusable):
                     raise _of_source(error, plan) from None

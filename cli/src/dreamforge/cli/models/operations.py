@@ -62,6 +62,9 @@ async def download(settings: CliSettings, model_id: str, mirror: str, *, quiet: 
     entry, base_folder = ModelLibrary(settings.models_dir).find_entry(model_id) or await _registered(settings, model_id)
     if not quiet:
         out.print(f"{model_id}: licence {entry.licence} {entry.licence_url}".rstrip())
+        for each in entry.source.components:
+            accepted = f"; to be accepted on the page of {each.location}" if each.gated else ""
+            out.print(f"{model_id}: {each.name}: licence {each.licence} {each.licence_url}".rstrip() + accepted)
     descriptor, folder = await download_model(settings, entry, mirror=mirror, base_folder=base_folder, quiet=quiet)
     return await register(settings, descriptor, folder)
 

@@ -14,6 +14,7 @@ from dreamforge.contracts.errors import DependencyAway
 from dreamforge.contracts.model_registry import RegisterModel
 from dreamforge.contracts.models.descriptor import ModelDescriptor
 from dreamforge.contracts.models.descriptor_file import CatalogEntry
+from dreamforge.contracts.models.source import licences_of
 from dreamforge.runtime import clock
 
 Result = dict[str, Any]  # Any: JSON, as --json prints it
@@ -51,4 +52,5 @@ async def register(settings: CliSettings, descriptor: ModelDescriptor, folder: P
 
 def result(model: ModelDescriptor | CatalogEntry, message: str, hint: str = "") -> Result:
     """What a command prints."""
-    return {"model": model.model_dump(mode="json"), "licence": model.licence, "said": message, "next": hint}
+    licences = "; ".join(licences_of(model.licence, model.source))
+    return {"model": model.model_dump(mode="json"), "licence": licences, "said": message, "next": hint}

@@ -40,6 +40,9 @@ async def _copy(client: httpx.AsyncClient, download: FileDownload, target: Path)
     if isinstance(download.location, Path):
         _link(target, download.location)
         return
+    if isinstance(download.location, bytes):
+        _write(target, download.location)
+        return
     is_weights = target.suffix == ".safetensors"
     try:
         content, size = await _first_bytes(client, download, FIRST_BYTES if is_weights else WHOLE_BYTES_MAX)
@@ -56,6 +59,10 @@ async def _copy(client: httpx.AsyncClient, download: FileDownload, target: Path)
 
 def _link(target: Path, source: Path) -> None:
     target.symlink_to(source.absolute())
+
+
+def _write(target: Path, content: bytes) -> None:
+    target.write_bytes(content)
 
 
 async def _first_bytes(client: httpx.AsyncClient, download: FileDownload, count: int) -> tuple[bytes, int]:

@@ -9,8 +9,9 @@ from dreamforge.runtime.storage.weight_variants import choose_variant, part_weig
 
 INDEX = "model_index.json"
 SAFETENSORS = ".safetensors"
-#: What a pipeline reads besides its weights: configurations, vocabularies, SentencePiece models.
-CONFIGURATION_SUFFIXES = frozenset({".json", ".txt", ".model"})
+#: What a pipeline reads besides its weights: configurations, vocabularies, SentencePiece models, and how a
+#: conversation with a language model is written.
+CONFIGURATION_SUFFIXES = frozenset({".json", ".txt", ".model", ".jinja"})
 
 
 def pipeline_files(

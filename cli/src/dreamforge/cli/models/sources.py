@@ -11,6 +11,12 @@ from urllib.parse import quote
 import httpx
 from pydantic import ValidationError
 
+from dreamforge.cli.models.components import (
+    completed_index,
+    component_files,
+    pinned_component_files,
+    without_components,
+)
 from dreamforge.cli.models.download import FileDownload
 from dreamforge.cli.models.errors import FileListMissing
 from dreamforge.cli.models.hub import HubRepository, ModelHub, fetch_json
@@ -19,6 +25,7 @@ from dreamforge.cli.models.repository_files import INDEX, SAFETENSORS, configura
 from dreamforge.contracts.models.descriptor import ModelDescriptor, ModelSource
 from dreamforge.contracts.models.descriptor_file import CatalogEntry, problems_of
 from dreamforge.contracts.models.model_files import PickleRefused, is_pickle, refuse_files
+from dreamforge.contracts.models.source import ModelComponent
 from dreamforge.runtime.storage.model_facts import read_json
 from dreamforge.runtime.storage.model_folder import DESCRIPTOR_NAME, files_of
 from dreamforge.runtime.storage.model_inspection import inspect_model
@@ -42,7 +49,9 @@ class DownloadPlan:
 
 
 def _sha256_of(download: FileDownload) -> str | None:
-    if not isinstance(download.location, Path):
+    if isinstance(download.location, bytes):
+        return hashlib.sha256(download.location).hexdigest()
+    if isinstance(download.location, str):
         return download.expected.sha256
     with download.location.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -62,6 +71,8 @@ class SourceResolver:
         """
         if mirror:
             return await self._from_mirror(entry, mirror)
+        if entry.source.components:
+            return await self._with_components(entry, base_folder)
         match entry.source.kind:
             case "folder":
                 return _from_folder(entry, base_folder / entry.source.location)
@@ -69,6 +80,58 @@ class SourceResolver:
                 return await self._from_single_file(entry)
             case "hub":
                 return await self._from_hub(entry)
+
+    async def _with_components(self, entry: CatalogEntry, base_folder: Path) -> DownloadPlan:
+        """What the model's own repository or folder has, and beside it the parts that come from elsewhere."""
+        components = entry.source.components
+        replaced = frozenset(each.name for each in components)
+        own = entry.model_copy(update={"source": without_components(entry.source)})
+        if entry.source.kind == "folder":
+            plan = _from_folder(own, base_folder / entry.source.location, replaced)
+        else:
+            plan = await self._from_hub(own, replaced)
+        index = next((each for each in plan.downloads if each.expected.path == INDEX), None)
+        if index is None:
+            raise FileListMissing(entry.model_id, entry.source.location, f"it has no {INDEX}, so it is not a pipeline")
+        content = completed_index(await self._read_json(index), components)
+        pinned = next((each for each in _pinned_files(own.source) if each.path == INDEX), None)
+        whole = FileDownload(pinned or ExpectedFile(INDEX, len(content)), content)
+        found = [await self._component(each, entry, base_folder) for each in components]
+        downloads = (*(each for each in plan.downloads if each is not index), whole)
+        located = {"components": tuple(each for each, _ in found), "files": entry.source.files}
+        return DownloadPlan(
+            tuple(sorted((*downloads, *(file for _, files in found for file in files)), key=_path_of)),
+            plan.source.model_copy(update=located),
+            plan.licence,
+        )
+
+    async def _component(
+        self, component: ModelComponent, entry: CatalogEntry, base_folder: Path
+    ) -> tuple[ModelComponent, tuple[FileDownload, ...]]:
+        """A part that comes from elsewhere, at a commit or an absolute place, and its files."""
+        pinned = pinned_component_files(component, entry.source.files)
+        folder = base_folder / component.location
+        if await asyncio.to_thread(folder.is_dir):
+            files = pinned or component_files(component, _files_in(folder), entry.variant)
+            placed = component.model_copy(update={"location": str(folder.absolute())})
+            downloads = tuple(FileDownload(each.expected, folder / each.source_path) for each in files)
+        else:
+            if pinned and component.revision:
+                repository = HubRepository(component.location, self.hub.url, component.revision)
+            else:
+                repository = await self.hub.repository(component.location, component.revision)
+            files = pinned or component_files(component, repository.listed, entry.variant)
+            placed = component.model_copy(update={"revision": repository.revision})
+            downloads = tuple(FileDownload(each.expected, repository.url_of(each.source_path)) for each in files)
+        if not files:
+            where = "/".join(filter(None, (component.location, component.subfolder)))
+            raise FileListMissing(entry.model_id, where, f"it has no file that {component.class_name} reads")
+        return placed, downloads
+
+    async def _read_json(self, download: FileDownload) -> dict[str, Any]:  # Any: an open JSON object
+        if isinstance(download.location, Path):
+            return await asyncio.to_thread(read_json, download.location, download.expected.path)
+        return await self._json(str(download.location), download.expected.path)
 
     async def _from_mirror(self, entry: CatalogEntry, mirror: str) -> DownloadPlan:
         if "://" not in mirror:
@@ -92,12 +155,14 @@ class SourceResolver:
             raise FileListMissing(entry.model_id, base, reason)
         return source
 
-    async def _from_hub(self, entry: CatalogEntry) -> DownloadPlan:
+    async def _from_hub(self, entry: CatalogEntry, replaced: frozenset[str] = frozenset()) -> DownloadPlan:
+        """`replaced`: parts that come from elsewhere."""
         repository = await self._repository(entry.source.location, entry)
         source = entry.source.model_copy(update={"revision": repository.revision})
         files = _pinned_files(source)
         if not entry.pinned:
-            files = pipeline_files(repository.listed, await self._parts(repository), entry.variant)
+            parts = await self._parts(repository)
+            files = pipeline_files(repository.listed, parts and parts - replaced, entry.variant)
         if not files:
             raise FileListMissing(entry.model_id, source.location, "it has no file that a pipeline reads")
         return DownloadPlan(tuple(map(repository.download, files)), source, repository.licence)
@@ -146,13 +211,23 @@ def _pinned_files(source: ModelSource) -> tuple[ExpectedFile, ...]:
     return tuple(ExpectedFile(file.path, file.size_bytes, file.sha256) for file in source.files)
 
 
-def _from_folder(entry: CatalogEntry, folder: Path) -> DownloadPlan:
-    """The pinned files, else those of the folder that loading reads. Errors: FileListMissing, ModelUnusable."""
+def _path_of(download: FileDownload) -> str:
+    return download.expected.path
+
+
+def _from_folder(entry: CatalogEntry, folder: Path, replaced: frozenset[str] = frozenset()) -> DownloadPlan:
+    """The pinned files, else those of the folder that loading reads. `replaced`: parts that come from elsewhere.
+
+    Errors: FileListMissing, ModelUnusable, PickleRefused.
+    """
     if not folder.is_dir():
         raise FileListMissing(entry.model_id, str(folder), "the folder does not exist")
     source = entry.source
     if entry.pinned:
         files = _pinned_files(source)
+    elif replaced:
+        parts = _part_names(read_json(folder / INDEX, INDEX)) - replaced
+        files = pipeline_files(_files_in(folder), parts, entry.variant)
     else:
         facts = inspect_model(folder)
         folder = facts.folder

@@ -1,23 +1,20 @@
 """What can be rendered: model descriptors, their presets and what they need of a GPU, as values."""
 
-from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from dreamforge.contracts.models.optimisations import Optimisations
+from dreamforge.contracts.models.source import ModelFile as ModelFile
+from dreamforge.contracts.models.source import ModelSource as ModelSource
+from dreamforge.contracts.models.source import Sha256 as Sha256
+from dreamforge.contracts.models.value import Value as Value
+from dreamforge.contracts.models.value import is_blank as is_blank
+from dreamforge.contracts.models.value import is_empty as is_empty
+from dreamforge.contracts.models.value import is_none as is_none
+from dreamforge.contracts.models.value import is_one as is_one
+from dreamforge.contracts.models.value import is_zero as is_zero
 from dreamforge.contracts.token import Token as Token
-
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-
-
-class Value(BaseModel):
-    """Base of every frozen value that crosses a border."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64", protected_namespaces=()
-    )
-
 
 # What a model is: a pipeline renders, an upscaler enlarges, for itself or between the passes of a pipeline; an
 # embedding is what a word of a prompt means; the others change how a pipeline renders. T2I-Adapters are used as
@@ -45,31 +42,6 @@ QuantisedWeights = Literal["uint4", "int8", "float8"]
 QuantisedAllowed = Literal["none", "uint4"]
 # What the products of a denoiser's linear layers are computed in, weights and activations: see the parameter.
 Quantisation = Literal["none", "int8", "float8"]
-
-
-def is_one(value: object) -> bool:
-    """Leaves a number out of a payload where it is what it always was."""
-    return value == 1
-
-
-def is_none(value: object) -> bool:
-    """Fields that came after the first golden file stay out of the payload until they are used."""
-    return value is None
-
-
-def is_zero(value: object) -> bool:
-    """The same for numbers."""
-    return value == 0
-
-
-def is_empty(value: object) -> bool:
-    """The same for tuples and mappings."""
-    return value in ((), {})
-
-
-def is_blank(value: object) -> bool:
-    """The same for texts."""
-    return value == ""
 
 
 # More images than any model reads at once: keeps the list of a request short before anything is looked up.
@@ -289,42 +261,6 @@ BASE_FAMILIES = {
     "qwen-image-edit-plus": "qwen-image",
     "sana-sprint": "sana",
 }
-
-
-def _relative(path: str) -> str:
-    """A file's place in a model folder: never outside of it, on no system."""
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or "\\" in path or ":" in path or {"..", "."} & set(path.split("/")):
-        raise ValueError("must be a relative path without '.', '..', ':' or '\\'")
-    return path
-
-
-class ModelFile(Value):
-    """One file of a model, pinned by content."""
-
-    path: Annotated[str, StringConstraints(min_length=1, max_length=512), AfterValidator(_relative)]
-    size_bytes: int = Field(ge=0)
-    sha256: Sha256
-
-
-class ModelSource(Value):
-    """Where a model's files come from, and what they must be."""
-
-    kind: Literal["folder", "hub", "single_file"]
-    location: str = Field(min_length=1, max_length=1024, description="a folder, a repository `owner/name`, or an URL")
-    revision: str = Field(default="", max_length=128, description="of a repository: a commit, never a branch")
-    configuration: str = Field(
-        default="",
-        max_length=256,
-        exclude_if=is_blank,
-        description="for a single file of weights: the repository whose configurations and vocabularies go with it",
-    )
-    files: tuple[ModelFile, ...] = ()
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes on disk."""
-        return sum(file.size_bytes for file in self.files)
 
 
 class ModelDescriptor(Value):

@@ -114,6 +114,7 @@ def parse_entry(data: object, file: str) -> CatalogEntry:
     refuse_files(each.path for each in entry.source.files)
     _check_once(entry.source.files, file)
     _check_configuration(entry, file)
+    _check_components(entry, file)
     _check_side(entry, file)
     return entry
 
@@ -141,6 +142,12 @@ def _check_configuration(entry: CatalogEntry, file: str) -> None:
     if entry.kind == "pipeline" and entry.source.kind == "single_file" and not entry.source.configuration:
         right = "one file holds weights only; name the repository whose configurations go with it, as owner/name"
         raise DescriptorInvalid(file, (("source.configuration", f"is missing: {right}"),))
+
+
+def _check_components(entry: CatalogEntry, file: str) -> None:
+    if entry.source.components and (entry.kind != "pipeline" or entry.source.kind == "single_file"):
+        right = "only the pipeline of a repository or folder has parts from elsewhere; remove them"
+        raise DescriptorInvalid(file, (("source.components", right),))
 
 
 def _check_side(entry: CatalogEntry, file: str) -> None:

@@ -51,7 +51,10 @@ PACKED = ("Flux", "Chroma", "QwenImage")
 Z_IMAGE_TURBO_SHIFT = 3.0
 #: Parts that a repository leaves out, and where they are from.
 LEFT_OUT = {"hidream": ("text_encoder_4", "tokenizer_4")}
-LEFT_OUT_FROM = "save the pipeline with Llama 3.1 8B Instruct as text_encoder_4 and tokenizer_4, as its page describes"
+LEFT_OUT_FROM = (
+    "take a descriptor whose source names Llama 3.1 8B Instruct among its components, as hidream-i1-full.yaml does,"
+    " or save the pipeline with it as text_encoder_4 and tokenizer_4"
+)
 #: A JSON object of any keys. Any: as in the file.
 Json = Mapping[str, Any]
 #: The config.json of each network, by its name.
