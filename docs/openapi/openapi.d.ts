@@ -2668,7 +2668,8 @@ export interface components {
          * @description By shape (see `contracts.fleet.batch_shape`), those that were learnt last. Empty: nothing was seen yet.
          *
          *     A peak is that of one image rendered alone, weights included and assets not. It counts for the tier that it was seen
-         *     in, and for the rungs of the memory ladder that the shape needs there.
+         *     in, and for the rungs of the memory ladder that the shape needs there. Peaks and what further images take are by
+         *     `contracts.fleet.memory_shape`: those of runs in eight bits stand apart.
          */
         ObservedMemory: {
             /**

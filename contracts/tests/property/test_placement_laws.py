@@ -211,6 +211,24 @@ def test_a_card_takes_a_job_in_eight_bits_that_is_too_large_for_it_in_plain_weig
     assert judge(quantised, models, RunnerLoad(can)).refused == "too small: needs 1000 bytes, can offer 700"
 
 
+@given(st.integers(0, 3000), st.integers(0, 1500), st.integers(0, 1500))
+def test_the_second_job_in_eight_bits_is_placed_by_what_the_first_took(plain_bytes, own_bytes, saved_bytes):
+    models = {"m": model_of(1000, 0).model_copy(update={"eight_bit_saved_bytes": saved_bytes})}
+    quantised, plain = (Needs("m", 64, 64, quantisation=way) for way in ("int8", ""))
+    memory = ObservedMemory(peaks={plain.memory_shape: {"": plain_bytes}})
+    update = {"quantisations": {"int8": ""}, "device": Device(kind="cuda", name="x", total_bytes=0)}
+    card = idle(10_000).heartbeat.model_copy(update=update | {"memory": memory})
+    assert required_on(card, quantised, models) == required_on(card, plain, models), "none of its own was seen"
+    both = ObservedMemory(peaks=memory.peaks | {quantised.memory_shape: {"": own_bytes}})
+    card = card.model_copy(update={"memory": both})
+    least = max(own_bytes, 500)
+    assert required_on(card, quantised, models) == least + least // 16, "half of the weights at least"
+    assert "as observed" in judge(quantised, models, RunnerLoad(card)).reasons[2]
+    processor = card.model_copy(update={"device": Device(kind="cpu", name="x", total_bytes=0)})
+    least = max(own_bytes, 1000)
+    assert required_on(processor, quantised, models) == least + least // 16, "all weights are plain there at first"
+
+
 def seen(load, peak_bytes, *, exhausted=(), tier=""):
     """The same runner, after it rendered the shape of `NEEDS`."""
     memory = ObservedMemory(peaks={NEEDS.batch_shape: {tier: peak_bytes}}, exhausted=exhausted)

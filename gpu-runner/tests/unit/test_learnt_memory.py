@@ -164,6 +164,20 @@ async def test_as_many_images_go_together_as_were_seen_to_fit(tmp_path: Path) ->
     assert (await factory.task_for("t", request, ASSIGNED, (0,))).together_max == 4
 
 
+async def test_as_many_images_in_eight_bits_go_together_as_were_seen_to_fit_so_and_else_as_plain_ones(
+    tmp_path: Path,
+) -> None:
+    memory = opened(tmp_path / "r.json")
+    request = render_task(model_id="m", quantisation="int8").request
+    models, inputs = {"m": LocalModel(DESCRIPTOR, tmp_path)}, cast(InputCache, None)  # no image is fetched
+    factory = RenderTaskFactory(models, inputs, batch_max=8, budget_bytes=lambda: 1000, learnt=memory)
+    for shape, further_bytes, together in ((TILED.shape, 160, 4), (f"{TILED.shape} int8", 80, 8)):
+        for images in (1, 2):
+            peak_bytes = 400 + (images - 1) * further_bytes
+            memory.learn(MemoryObserved(shape=shape, peak_bytes=peak_bytes, images=images))
+        assert (await factory.task_for("t", request, ASSIGNED, (0,))).together_max == together
+
+
 def test_a_peak_counts_for_the_rungs_that_it_was_seen_with(tmp_path: Path) -> None:
     memory = opened(tmp_path / "r.json")
     for message in (peak(30), TILED, peak(10), TILED):

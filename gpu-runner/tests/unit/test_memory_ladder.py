@@ -202,7 +202,7 @@ def test_weights_that_a_request_computes_with_are_not_quantised_otherwise_and_ar
     heard = run(renderer, render_task(rungs=learnt, allow_quantised="uint4", **wanted))
     assert Held(quantised="int8").after([Rung.FLOAT8_STORAGE]) == Held(quantised="int8")
     assert renderer.runs == [(1, (Rung.TILED_DECODE, Rung.FLOAT8_STORAGE))]
-    assert observed(heard) == []
+    assert {each.shape for each in observed(heard)} == {"model 64x64 int8"}
     assert render_task(**wanted).held == Held(quantised="int8")
 
 
@@ -255,6 +255,11 @@ def test_the_peak_of_each_run_is_told_with_how_many_images_it_had() -> None:
     renderer = Measured()
     assert observed(run(renderer, *pair)) == [MemoryObserved(shape="m 64x64", peak_bytes=14, images=2)]
     assert renderer.runs == [(2, ())]
+
+
+def test_the_peak_of_a_run_in_eight_bits_is_told_apart() -> None:
+    told = observed(run(Measured(), render_task(model_id="m", quantisation="int8")))
+    assert told == [MemoryObserved(shape="m 64x64 int8", peak_bytes=7)]
 
 
 def test_the_end_of_the_ladder_is_told_and_that_it_is_over_once_an_image_fits() -> None:

@@ -88,7 +88,7 @@ def _times(chance, device):
 def _memory(chance):
     if chance.random() < 0.7:
         return ObservedMemory()
-    peaks = {"b 64x64": {"t9000": 7000}, "c 64x64": {"": 3000}, "a 128x64": {"": 12_000}}
+    peaks = {"b 64x64": {"t9000": 7000}, "c 64x64": {"": 3000}, "a 128x64": {"": 12_000}, "c 64x64 int8": {"": 2000}}
     further = chance.choice(({}, {"a 64x64": {"": 900}, "b 64x64": {"t9000": 2500}}))
     return ObservedMemory(peaks=peaks, further=further, exhausted=chance.choice(((), ("a 64x64", "c 64x64"))))
 

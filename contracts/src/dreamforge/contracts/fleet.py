@@ -97,3 +97,12 @@ def batch_shape(model_id: str, width_px: int, height_px: int, frames: int = 1) -
     ('tiny 64x32', 'wan 64x32x81')
     """
     return f"{model_id} {width_px}x{height_px}" + (f"x{frames}" if frames > 1 else "")
+
+
+def memory_shape(shape: str, quantisation: str | None) -> str:
+    """What peaks are observed for: a shape, and what its products are computed in.
+
+    >>> memory_shape("tiny 64x32", None), memory_shape("tiny 64x32", "int8")
+    ('tiny 64x32', 'tiny 64x32 int8')
+    """
+    return f"{shape} {quantisation}" if quantisation else shape

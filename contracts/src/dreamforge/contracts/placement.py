@@ -10,7 +10,7 @@ from operator import itemgetter
 
 from dreamforge.contracts.errors import SizeNotSupported
 from dreamforge.contracts.events import Candidate
-from dreamforge.contracts.fleet import Heartbeat, batch_shape
+from dreamforge.contracts.fleet import Heartbeat, batch_shape, memory_shape
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Tier, VramProfile
 from dreamforge.contracts.models.vram import estimate_vram_bytes
 from dreamforge.contracts.observed_memory import ObservedMemory
@@ -65,6 +65,11 @@ class Needs:
     def batch_shape(self) -> str:
         """What times are measured for (see `contracts.fleet.batch_shape`)."""
         return batch_shape(self.model_id, self.width_px, self.height_px, self.frames)
+
+    @property
+    def memory_shape(self) -> str:
+        """What peaks are observed for: weights and activations in eight bits take other ones."""
+        return memory_shape(self.batch_shape, self.quantisation)
 
 
 def needs_of(request: RenderRequest) -> Needs:
@@ -170,7 +175,8 @@ def has_own_memory(heartbeat: Heartbeat) -> bool:
 def required_on(heartbeat: Heartbeat, needs: Needs, models: Models, tier: Tier | None = None) -> int:
     """The same on a runner: what it has observed of this shape and tier with a margin, else the estimate.
 
-    Never below the weights. The margin alone does not make a render too large for the runner that has rendered it.
+    Never below the weights, or half of them where a run in eight bits was observed on a card. The margin alone does not
+    make a render too large for the runner that has rendered it.
     Errors: as `required_bytes`.
     """
     estimate = required_bytes(needs, models, tier, on_card=has_own_memory(heartbeat))
@@ -178,15 +184,29 @@ def required_on(heartbeat: Heartbeat, needs: Needs, models: Models, tier: Tier |
     if observed is None:
         return estimate
     profile = (tier or models[needs.model_id].all_tiers[0]).vram
+    weights_bytes = _least_weights_bytes(heartbeat, needs, models, tier)
     assets_bytes = sum(models[asset].vram.resident_bytes for asset in needs.assets)
-    least = assets_bytes + profile.overhead_bytes + max(profile.resident_bytes, observed)
+    least = assets_bytes + profile.overhead_bytes + max(weights_bytes, observed)
     return min(least + least // OBSERVED_MARGIN_PART, max(least, heartbeat.budget_bytes))
 
 
+def _least_weights_bytes(heartbeat: Heartbeat, needs: Needs, models: Models, tier: Tier | None) -> int:
+    """What is not believed to take less, whatever was observed."""
+    tier = tier or models[needs.model_id].all_tiers[0]
+    plain_bytes = tier.vram.resident_bytes
+    if not needs.quantisation or tier.offload != "none" or not has_own_memory(heartbeat):
+        return plain_bytes
+    own = heartbeat.memory.peak_bytes(needs.memory_shape, _tier_name(needs, models, tier))
+    return plain_bytes if own is None else plain_bytes - plain_bytes // 2
+
+
 def _observed_bytes(heartbeat: Heartbeat, needs: Needs, models: Models, tier: Tier | None) -> int | None:
+    """Of its own kind of run, else of plain ones: for eight bits that is too much, and never too little."""
     if not heartbeat.memory.peaks:
         return None
-    return heartbeat.memory.peak_bytes(needs.batch_shape, _tier_name(needs, models, tier))
+    named = _tier_name(needs, models, tier)
+    own = heartbeat.memory.peak_bytes(needs.memory_shape, named)
+    return own if own is not None or not needs.quantisation else heartbeat.memory.peak_bytes(needs.batch_shape, named)
 
 
 def _tier_name(needs: Needs, models: Models, tier: Tier | None) -> str | None:
@@ -223,7 +243,9 @@ def bytes_an_image(needs: Needs, models: Models, tier: Tier | None = None, heart
     Errors: as `required_bytes`.
     """
     if heartbeat is not None and heartbeat.memory.further:
-        seen = heartbeat.memory.further_bytes(needs.batch_shape, _tier_name(needs, models, tier))
+        named = _tier_name(needs, models, tier)
+        own = heartbeat.memory.further_bytes(needs.memory_shape, named)
+        seen = own if own is not None else heartbeat.memory.further_bytes(needs.batch_shape, named)
         if seen is not None:
             return seen + seen // OBSERVED_MARGIN_PART
     profile = profile_of(needs, models, tier, on_card=heartbeat is None or has_own_memory(heartbeat))

@@ -10,7 +10,7 @@ from dreamforge.contracts.events import FailureReason, JobAssigned
 from dreamforge.contracts.fleet import batch_shape
 from dreamforge.contracts.models.descriptor import Tier
 from dreamforge.contracts.models.vram import images_that_fit
-from dreamforge.contracts.placement import OBSERVED_MARGIN_PART, needs_of
+from dreamforge.contracts.placement import OBSERVED_MARGIN_PART, Needs, needs_of
 from dreamforge.contracts.request.batch_key import step_work
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gpu_runner.protocol.render_task import ModelFiles, RenderTask
@@ -55,7 +55,7 @@ class RenderTaskFactory:
                 inputs=inputs,
                 tier=tier,
                 preview_seconds=self.preview_seconds,
-                together_max=min(fits, self._together_max(model, tier, request, runs)),
+                together_max=min(fits, self._together_max(model, tier, request)),
                 batch_seconds=runs.batch_seconds(step_work(request)) if runs else {},
                 rungs=learnt.rungs if learnt else (),
                 images=images,
@@ -63,13 +63,19 @@ class RenderTaskFactory:
         except ValidationError as error:
             raise AttemptLost(FailureReason.INVALID_REQUEST, str(error), retryable=False) from None
 
-    def _together_max(
-        self, model: LocalModel, tier: Tier | None, request: RenderRequest, learnt: ShapeMemory | None
-    ) -> int:
+    def _peaks_of(self, needs: Needs, tier: str) -> ShapeMemory | None:
+        """What was seen of its kind of run in a tier, else of plain ones."""
+        if self.learnt is None:
+            return None
+        own = self.learnt.of(needs.memory_shape)
+        return own if tier in own.peaks else self.learnt.of(needs.batch_shape)
+
+    def _together_max(self, model: LocalModel, tier: Tier | None, request: RenderRequest) -> int:
         """As many images of a request as fit into memory with its model and assets: as observed, else as estimated."""
         profile = tier.vram if tier else model.descriptor.all_tiers[0].vram
         assets_bytes = sum(self._model(each).descriptor.vram.resident_bytes for each in request.assets)
         named = tier.name if tier else ""
+        learnt = self._peaks_of(needs_of(request), named)
         further_bytes = learnt.further_bytes(named) if learnt else None
         if learnt and further_bytes and named in learnt.peaks:
             left_bytes = self.budget_bytes() - assets_bytes - profile.overhead_bytes - learnt.peaks[named]

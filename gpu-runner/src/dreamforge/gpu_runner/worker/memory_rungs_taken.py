@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from dreamforge.contracts.events import WarningCode
-from dreamforge.contracts.fleet import batch_shape
+from dreamforge.contracts.fleet import batch_shape, memory_shape
 from dreamforge.contracts.placement import needs_of
 from dreamforge.contracts.readable_sizes import readable_size
 from dreamforge.gpu_runner.protocol.memory_rungs import HELD_RUNGS, QUANTISED_TO, Rung
@@ -83,13 +83,16 @@ class MemoryRungsTaken:
         if not _is_plain(batch):
             return
         observed = self._renderer.run_peak_bytes(task)
-        if observed is not None or _shape(task) in self._exhausted:
+        fits_again = not task.request.quantised_to and _shape(task) in self._exhausted
+        if fits_again:
             self._exhausted.discard(_shape(task))
+        if observed is not None or fits_again:
             self._send(self._observed(batch, observed))
 
     def _observed(self, batch: Sequence[TaskImage], peak_bytes: int | None) -> MemoryObserved:
         task = batch[0].task
-        return MemoryObserved(shape=_shape(task), tier=_tier(task), peak_bytes=peak_bytes, images=len(batch))
+        shape = memory_shape(_shape(task), task.request.quantised_to)
+        return MemoryObserved(shape=shape, tier=_tier(task), peak_bytes=peak_bytes, images=len(batch))
 
     def ended(self, tasks: Sequence[RenderTask]) -> None:
         """No further warnings come of these tasks."""
@@ -133,9 +136,9 @@ def _tier(task: RenderTask) -> str:
 
 
 def _is_plain(batch: Sequence[TaskImage]) -> bool:
-    """Whether a run was of a shape as placement knows it: no copies, no assets, no second pass, no other weights."""
+    """Whether a run was of a shape as placement knows it: no copies, no assets, no second pass."""
     request, assets = batch[0].task.request, batch[0].task.assets
-    if request.geometry is not None or request.quantised_to is not None or assets:
+    if request.geometry is not None or assets:
         return False
     return needs_of(request).batch_shape == _shape(batch[0].task)
 

@@ -110,7 +110,8 @@ class FleetCapacity:
         needs = self.index.needs(shape)
         if not needs.tiers_bytes:
             return False
-        seen = self.open.intersection(self.index.observers.get(needs.size.name, ()))
+        observers = chain.from_iterable(self.index.observers.get(name, ()) for name in needs.observed_names)
+        seen = self.open.intersection(observers)
         some = islice(self.open, ASKED_FIRST)  # most shapes fit most runners
         return any(self._need_now(needs, name) is not None for name in chain(some, seen, self._roomy_for(needs)))
 

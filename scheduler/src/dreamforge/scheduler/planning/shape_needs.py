@@ -45,6 +45,11 @@ class ShapeNeeds:
         return ShapeNeeds(shape, SizeOfModel.of(shape), wanted, need, on_card)
 
     @property
+    def observed_names(self) -> tuple[str, ...]:
+        """What peaks that count for it are observed for."""
+        return (self.size.name, self.shape.memory_shape) if self.shape.quantisation else (self.size.name,)
+
+    @property
     def least_bytes(self) -> int:
         """What the most frugal tier needs where nothing was observed."""
         return min(*self.tiers_bytes, *self.tiers_bytes_on_card)
@@ -58,7 +63,7 @@ class ShapeNeeds:
             return None
         if self.shape.quantisation and quantisation_refusal(self.shape, load.heartbeat):
             return None
-        if load.memory is not None and self.size.name in load.memory.peaks:
+        if load.memory is not None and any(name in load.memory.peaks for name in self.observed_names):
             return self._observed_bytes(load.heartbeat, models)
         budget_bytes, tiers_bytes = load.budget_bytes, self.tiers_bytes
         if self.shape.quantisation and has_own_memory(load.heartbeat):
