@@ -356,6 +356,17 @@ def test_a_stream_that_goes_on_where_it_was_left_has_not_begun_anew() -> None:
     assert asked == ["", "6-2-log", "6-2-log", "9-0-new"]
 
 
+def test_the_licences_of_a_model_and_its_parts_are_named_once() -> None:
+    form = scripts("request_form.js")
+    llama = {"licence": "Llama 3.1 Community License"}
+    for descriptor, said in (
+        ({"licence": "MIT", "source": {"components": [llama, llama]}}, "MIT; Llama 3.1 Community License"),
+        ({"licence": "MIT", "source": {}}, "MIT"),
+        ({"licence": "unknown", "source": None}, ""),
+    ):
+        assert form.eval(f"licencesOf({json.dumps(descriptor)})") == said
+
+
 def test_what_a_form_cannot_show_of_a_request_is_named() -> None:
     form = scripts("request_form.js")
     loras = [{"model_id": "a", "weight": 0.5}, {"model_id": "b", "weight": 1}]

@@ -4,6 +4,12 @@
 const isText = input => input.tagName === "TEXTAREA" || input.type === "text";
 const isTyped = input => input.value !== "" && input.dataset.typed === "true";
 
+// A model's own licence, then those of its parts that come from elsewhere, each once.
+function licencesOf({ licence, source }) {
+  const all = [licence, ...(source?.components ?? []).map(each => each.licence)];
+  return [...new Set(all.filter(each => each && each !== "unknown"))].join("; ");
+}
+
 // Where a value of a request is not what is shown, in words; what is not set in the request is not looked at.
 function differences(asked, shown, name) {
   if (asked === undefined || asked === null || asked === "" || asked === false) return [];
@@ -68,6 +74,8 @@ class RequestForm {
     setOptions($("field-preset"), own.map(({ preset }) =>
       [preset.name, `${preset.title || preset.name}, ${preset.width_px}×${preset.height_px}`]));
     if (this.model) this.build(this.model.parameters);
+    const licences = this.model ? licencesOf(this.model.descriptor) : "";
+    show($("licence"), licences && `Licence: ${licences}`);
     this.update();
   }
 
