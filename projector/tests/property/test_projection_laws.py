@@ -1,10 +1,9 @@
 """The laws of the projection, on real Postgres: whatever the history and however it is cut, the rows equal evolve."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import chain, pairwise
-from types import SimpleNamespace
+from itertools import pairwise
 from typing import Any
 
 import psycopg
@@ -24,6 +23,7 @@ from dreamforge.contracts.events import (
     JobErased,
     JobRequested,
     JobSucceeded,
+    StepProgressed,
 )
 from dreamforge.contracts.jobs.decisions import (
     AssignJob,
@@ -45,14 +45,15 @@ from dreamforge.contracts.request.batch import BatchPlace, BatchTemplate
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.projector.folding.decode import Decoded, decode
 from dreamforge.projector.parking import park_nothing
-from dreamforge.projector.writing.folds import JobsFold
+from dreamforge.projector.writing.folds import JobsFold, StepsFold
 from dreamforge.projector.writing.session import Session
 from dreamforge.projector.writing.stream_projection import StreamProjection
-from dreamforge.runtime.log.follow import Batch
 from dreamforge.runtime.log.message import LogMessage
 from dreamforge.runtime.testing.forgeries import forgeries
 
 T0 = datetime(2026, 11, 23, tzinfo=UTC)
+ASSIGNMENT = """INSERT INTO attempts (job_id, attempt, runner_id, instance_id, status, estimated_vram_bytes, decision,
+assigned_at) VALUES (%s, 1, 'r1', 'i1', 'running', 1, '{}', now())"""
 DECISION = Decision(waited_seconds=0, effective_priority=5, queue_length=1, required_bytes=1, candidates=())
 JOBS = ("a", "b", "c")
 TABLES = {
@@ -214,39 +215,22 @@ async def empty(connection: "psycopg.AsyncConnection[Any]") -> None:
     await connection.execute("; ".join(f"DELETE FROM {table}" for table in (*TABLES, "steps", "checkpoints")).encode())
 
 
-async def replayed(messages: list[LogMessage]) -> AsyncGenerator[Batch]:
-    """What a follower of a log with these messages gives."""
-    yield Batch(messages, 0)
-
-
-async def fold_all(
-    url: str, batches: Sequence[Sequence[Decoded]], *, restart_every: int = 1000, ahead: int = 0
-) -> dict[str, list[Any]]:
-    """The tables after these batches, with a new session (a restart of the projector) every few of them.
-
-    `ahead`: in batches of this size instead, each folded while the one before is written.
-    """
+async def fold_all(url: str, batches: list[Sequence[Decoded]], *, restart_every: int = 1000) -> dict[str, list[Any]]:
+    """The tables after these batches, with a new session (a restart of the projector) every few of them."""
     async with await psycopg.AsyncConnection.connect(url, autocommit=True, row_factory=dict_row) as reader:
         await empty(reader)
         for start in range(0, len(batches), restart_every):
             async with Session.open(url, name="test") as session:
                 await session.prepare()
-                part = batches[start : start + restart_every]
-                messages = [item.message for item in chain(*part)]
                 projection = StreamProjection(
                     session,
                     JobsFold(),
-                    SimpleNamespace(batches=lambda messages=messages: replayed(messages)),  # type: ignore[arg-type]
+                    None,  # type: ignore[arg-type]
                     park_nothing,
-                    ahead or 1000,
-                    until=messages[-1].sequence if ahead else None,
+                    1000,
                     sequence=(await session.checkpoint("JOBS", "log")).sequence,
-                    ahead=bool(ahead),
                 )
-                if ahead:
-                    await projection.run()
-                    continue
-                for batch in part:
+                for batch in batches[start : start + restart_every]:
                     await projection.apply(batch)
         return {
             table: await (await reader.execute(f"SELECT * FROM {table} ORDER BY {key}".encode())).fetchall()
@@ -362,17 +346,6 @@ def test_the_rows_are_the_same_whatever_was_removed_of_an_erased_job(
     assert [row["sequence"] for row in live["events"] if row["job_id"] in erased] == sorted(erased.values())
 
 
-@given(logs(erasures), st.integers(1, 9), st.integers(1, 3))
-@ON_POSTGRES
-def test_batches_that_are_folded_while_the_one_before_is_written_give_the_same_rows(
-    database_url: str, log: Log, size: int, sessions: int
-) -> None:
-    messages = messages_of(log)
-    whole = asyncio.run(fold_all(database_url, [messages]))
-    parts = cut(messages, [len(messages) * part // sessions for part in range(sessions)])
-    assert asyncio.run(fold_all(database_url, parts, restart_every=1, ahead=size)) == whole
-
-
 @given(logs_with_forgeries(), st.lists(st.integers(0, 200), max_size=12), st.integers(1, 3))
 @ON_POSTGRES
 def test_forged_events_leave_no_row_wherever_they_are_and_however_the_log_is_cut(
@@ -383,3 +356,32 @@ def test_forged_events_leave_no_row_wherever_they_are_and_however_the_log_is_cut
 
     cuts = cut(messages_at(log), places)
     assert asyncio.run(fold_all(database_url, cuts, restart_every=restart_every)) == without
+
+
+@given(st.lists(st.tuples(st.sampled_from(JOBS), st.integers(1, 50)), min_size=1, max_size=40), st.data())
+@ON_POSTGRES
+def test_the_newest_step_of_the_runner_that_has_the_attempt_wins_whatever_the_batches(
+    database_url: str, steps: list[tuple[str, int]], data: st.DataObject
+) -> None:
+    log: Log = [
+        (job_id, StepProgressed(at=T0, attempt=1, image_index=0, images=1, step=step, steps=50, elapsed_seconds=0.5,
+                                eta_seconds=1, written_by=runner_id))
+        for job_id, step in steps
+        for runner_id in ("intruder", "r1", "intruder")
+    ]  # fmt: skip
+    messages = messages_of(log)
+
+    async def fold() -> dict[str, int]:
+        async with Session.open(database_url, name="test") as session:
+            await empty(session.connection)
+            await session.prepare()
+            await session.checkpoint("STEPS", "log")
+            for job_id in JOBS:
+                await session.connection.execute(ASSIGNMENT, (job_id,))
+            projection = StreamProjection(session, StepsFold(), None, park_nothing, 1000)  # type: ignore[arg-type]
+            for batch in cut(messages, data.draw(st.lists(st.integers(0, 100), max_size=5))):
+                await projection.apply(batch)
+            found = await (await session.connection.execute("SELECT job_id, step FROM steps")).fetchall()
+            return {str(row[0]): int(str(row[1])) for row in found}
+
+    assert asyncio.run(fold()) == dict(steps)

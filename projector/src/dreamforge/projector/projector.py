@@ -156,7 +156,6 @@ class Projector:
             pause_seconds=self._settings.projector_step_seconds if fold.stream == streams.STEPS.name else 0.0,
             sequence=checkpoint,
             archive=self._archive,
-            ahead=fold.stream == streams.JOBS.name,
         )
 
     async def _checkpoint(self, session: Session, stream: str) -> int:

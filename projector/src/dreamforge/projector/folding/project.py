@@ -89,12 +89,6 @@ def project_jobs(jobs: Mapping[str, JobRow], entries: Iterable[Entry]) -> JobCha
     of an erased job only that event has a row.
     """
     changes = JobChanges()
-    project_more(changes, jobs, entries)
-    return changes
-
-
-def project_more(changes: JobChanges, jobs: Mapping[str, JobRow], entries: Iterable[Entry]) -> None:
-    """Add the entries that follow those in `changes`, which this function alone changes: `jobs` are as before both."""
     for entry in entries:
         recorded, event = entry.recorded, entry.recorded.event
         assert isinstance(event, JobEvent)
@@ -118,6 +112,7 @@ def project_more(changes: JobChanges, jobs: Mapping[str, JobRow], entries: Itera
             _collect(changes, job, event)
             if isinstance(event, JobRequested) and event.batch is not None and event.batch.batch is not None:
                 changes.batches[event.batch.batch_id] = batch_row(job.job_id, recorded.sequence, event, event.batch)
+    return changes
 
 
 def _working_copy(jobs: Mapping[str, JobRow], job_id: str) -> JobRow:

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -21,6 +21,7 @@ from dreamforge.contracts.errors import LogReplaced
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.projector.folding.decode import Decoded
 from dreamforge.projector.folding.job import JobRow
+from dreamforge.projector.folding.project import Entry
 from dreamforge.projector.maintenance.live_tables import open_bus
 from dreamforge.projector.maintenance.log_range import LogRange, Ownership
 from dreamforge.projector.parking import park_nothing
@@ -83,8 +84,8 @@ class RangeFold(JobsFold):
         """Jobs of these items that the range knows."""
         return self._cache.known({item.entry.recorded.entity_id for item in items if item.entry is not None})
 
-    async def _jobs(self, connection: Connection, job_ids: Set[str]) -> dict[str, JobRow]:  # noqa: ARG002
-        return self._cache.known(job_ids)
+    async def _jobs(self, connection: Connection, entries: Sequence[Entry]) -> dict[str, JobRow]:  # noqa: ARG002
+        return self._cache.known({entry.recorded.entity_id for entry in entries})
 
 
 @dataclass(slots=True)

@@ -1,8 +1,7 @@
 """How each stream becomes rows: which rows to read first, what to fold, which rows to write."""
 
-import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Any, Protocol
 
@@ -15,14 +14,11 @@ from dreamforge.contracts.jobs.state import JobState
 from dreamforge.contracts.log import streams
 from dreamforge.projector.folding.fleet import ModelRow, RunnerRow, project_models, project_runners
 from dreamforge.projector.folding.job import AttemptRow, JobRow
-from dreamforge.projector.folding.project import Entry, JobChanges, Refused, Row, project_jobs, project_more
+from dreamforge.projector.folding.project import Entry, JobChanges, Refused, Row, project_jobs
 from dreamforge.projector.writing import statements
 from dreamforge.projector.writing.jobs_cache import JobsCache
 from dreamforge.projector.writing.session import COPY_FROM_ROWS, Cursor, copy_rows, upsert_rows
 from dreamforge.runtime.storage.postgres import Connection
-
-# 5 to 10 ms of a processor: a fold that runs while Postgres writes lets the writing go on this often.
-SLICE_ENTRIES = 250
 
 
 def _nothing() -> None:
@@ -37,14 +33,13 @@ def _always() -> bool:
 class Folded:
     """A batch, folded and not yet written. `committed` must be called once it is.
 
-    `fits`: whether the tables still are what it was folded over; if not, it must be folded again. `changes`: of JOBS.
+    `fits`: whether the tables still are what it was folded over; if not, it must be folded again.
     """
 
     write: Callable[[Cursor], Awaitable[None]]
     refused: Sequence[Refused] = ()
     committed: Callable[[], None] = _nothing
     fits: Callable[[], bool] = _always
-    changes: JobChanges | None = None
 
 
 class Fold(Protocol):
@@ -68,29 +63,12 @@ class JobsFold:
 
     async def fold(self, connection: Connection, entries: Sequence[Entry]) -> Folded:
         over = self._newest
-        return self._folded(project_jobs(await self._jobs(connection, ids_of(entries)), entries), over)
+        changes = project_jobs(await self._jobs(connection, entries), entries)
 
-    async def jobs_after(
-        self, changes: JobChanges, connection: Connection, entries: Sequence[Entry]
-    ) -> dict[str, JobRow]:
-        """The jobs of the entries as they will be once `changes`, over which no other one is committed, is."""
-        concerned = ids_of(entries)
-        changed = {job_id: changes.jobs[job_id] for job_id in concerned & changes.jobs.keys()}
-        return changed | await self._jobs(connection, concerned - changed.keys() - changes.erased.keys())
-
-    async def fold_after(self, changes: JobChanges, jobs: Mapping[str, JobRow], entries: Sequence[Entry]) -> Folded:
-        """Fold in slices, so that other tasks run, over changes that are not committed yet and `jobs_after` them."""
-        following = JobChanges()
-        for first in range(0, len(entries), SLICE_ENTRIES):
-            project_more(following, jobs, entries[first : first + SLICE_ENTRIES])
-            await asyncio.sleep(0)
-        return self._folded(following, changes)
-
-    def _folded(self, changes: JobChanges, over: JobChanges) -> Folded:
         async def write(cursor: Cursor) -> None:
             await write_jobs(cursor, changes)
 
-        return Folded(write, changes.refused, lambda: self._committed(changes), lambda: self._newest is over, changes)
+        return Folded(write, changes.refused, lambda: self._committed(changes), lambda: self._newest is over)
 
     def _committed(self, changes: JobChanges) -> None:
         self._newest = changes
@@ -107,9 +85,10 @@ class JobsFold:
 
         return Folded(write, changes.refused, lambda: self._committed(changes))
 
-    async def _jobs(self, connection: Connection, job_ids: Set[str]) -> dict[str, JobRow]:
-        jobs = self._cache.known(job_ids)
-        missing = list(job_ids - jobs.keys())
+    async def _jobs(self, connection: Connection, entries: Sequence[Entry]) -> dict[str, JobRow]:
+        concerned = {entry.recorded.entity_id for entry in entries}
+        jobs = self._cache.known(concerned)
+        missing = list(concerned - jobs.keys())
         if missing:
             cursor = connection.cursor(row_factory=dict_row)
             await cursor.execute(statements.LOAD_JOBS, (missing,))
@@ -281,12 +260,8 @@ class ModelsFold:
 
 
 async def _load(connection: Connection, query: bytes, entries: Sequence[Entry]) -> list[Any]:  # Any: database rows
-    return await (await connection.execute(query, (list(ids_of(entries)),))).fetchall()
-
-
-def ids_of(entries: Sequence[Entry]) -> set[str]:
-    """What the entries are of."""
-    return {entry.recorded.entity_id for entry in entries}
+    ids = list({entry.recorded.entity_id for entry in entries})
+    return await (await connection.execute(query, (ids,))).fetchall()
 
 
 def all_folds() -> tuple[Fold, ...]:

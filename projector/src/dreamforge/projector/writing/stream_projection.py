@@ -8,12 +8,10 @@ import psycopg
 from prometheus_client import Counter, Gauge, Histogram
 
 from dreamforge.projector.folding.decode import Decoded, decode
-from dreamforge.projector.folding.project import Entry
 from dreamforge.projector.parking import Park
 from dreamforge.projector.writing.archived_events import with_archived_events
 from dreamforge.projector.writing.buffer import BatchBuffer
-from dreamforge.projector.writing.fold_ahead import FoldAhead
-from dreamforge.projector.writing.folds import Fold, Folded, JobsFold
+from dreamforge.projector.writing.folds import Fold, Folded
 from dreamforge.projector.writing.session import Session
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.archived import NO_ARCHIVE, ArchiveReader
@@ -46,11 +44,7 @@ def is_permanent(error: Exception) -> bool:
 
 @dataclass(slots=True)
 class StreamProjection:
-    """Folds one stream from its checkpoint on. `sequence` is the last one that is in the tables.
-
-    `ahead`: whether a full batch is folded while the one before is written. For a process that has a processor of its
-    own to do it, and only for JOBS.
-    """
+    """Folds one stream from its checkpoint on. `sequence` is the last one that is in the tables."""
 
     session: Session
     fold: Fold
@@ -61,18 +55,13 @@ class StreamProjection:
     until: int | None = None
     sequence: int = 0
     archive: ArchiveReader = NO_ARCHIVE
-    ahead: bool = False
     caught_up: asyncio.Event = field(default_factory=asyncio.Event)
     _moved: asyncio.Condition = field(default_factory=asyncio.Condition)
-    _next: FoldAhead | None = None
 
     async def run(self) -> None:
         """Run forever; with `until`, up to that sequence. Errors: Fenced, psycopg.Error (needs a new session)."""
         self.caught_up.clear()
-        buffer = BatchBuffer(self.batch_messages, batches=2 if self.ahead else 1)
-        if self.ahead:
-            assert isinstance(self.fold, JobsFold)
-            self._next = FoldAhead(self.fold, buffer)
+        buffer = BatchBuffer(self.batch_messages)
         await run_until_first(self._read(buffer), self._write(buffer))
 
     async def _read(self, buffer: BatchBuffer) -> None:
@@ -150,28 +139,12 @@ class StreamProjection:
             await self._commit(items[half:], upto)
 
     async def _transact(self, items: Sequence[Decoded], upto: int) -> None:
-        folded = await self._fold([item.entry for item in items if item.entry is not None])
-        await self._park_refused(folded, items)
-        if not await self._write_and_fold_next(folded, upto):
-            await self._transact(items, upto)
-
-    async def _fold(self, entries: Sequence[Entry]) -> Folded:
-        if self._next is not None and (folded := self._next.take(entries)) is not None:
-            return folded
-        async with self.session.busy:
-            return await self.fold.fold(self.session.connection, entries)
-
-    async def _write_and_fold_next(self, folded: Folded, upto: int) -> bool:
-        if self._next is None:
-            return await self._write_folded(folded, upto)
-        async with self.session.busy:
-            await self._next.read(folded, upto, self.session.connection)
-        written, _ = await asyncio.gather(
-            self._write_folded(folded, upto), self._next.fold(folded), return_exceptions=True
-        )
-        if isinstance(written, BaseException):
-            raise written
-        return written
+        entries, written = [item.entry for item in items if item.entry is not None], False
+        while not written:
+            async with self.session.busy:
+                folded = await self.fold.fold(self.session.connection, entries)
+            await self._park_refused(folded, items)
+            written = await self._write_folded(folded, upto)
 
     async def _write_folded(self, folded: Folded, upto: int) -> bool:
         """False, and nothing is written, when a job was folded again (`refold`) since the batch was folded."""
