@@ -29,7 +29,7 @@ from dreamforge.contracts.placement import (
 from dreamforge.scheduler.planning.fleet_index import FleetIndex
 from dreamforge.scheduler.planning.load_orders import LoadOrders
 from dreamforge.scheduler.planning.open_job import JobDemand
-from dreamforge.scheduler.planning.ranking import ROUNDING, Order, Ranking
+from dreamforge.scheduler.planning.ranking import ROUNDING, Bounds, Order, Ranking, in_order, nearer
 from dreamforge.scheduler.planning.shape_needs import ShapeNeeds
 from dreamforge.scheduler.planning.snapshot import Snapshot
 from dreamforge.scheduler.planning.timelines import Expected, Timelines
@@ -143,7 +143,7 @@ class FleetCapacity:
                 return None if score is None else (-score, 0.0, True)
 
             order = self._loaded_first(shape.model_id)
-            ranking = self._scored[shape] = Ranking((order,), (0.0, 0.0), keys, self._versions)
+            ranking = self._scored[shape] = Ranking(in_order(order), keys, self._versions)
         return ranking
 
     def _loaded_first(self, model_id: str) -> Order:
@@ -160,10 +160,22 @@ class FleetCapacity:
         kind = (demand.shape, demand.images, demand.steps, demand.batch_key is not None)
         if (ranking := self._rankings.get(kind)) is None:
             needs = self.index.needs(demand.shape)
-            bounds = self.timelines.bounds(demand, needs.size)
-            orders, keys = self._load_orders.of(demand.shape.model_id), self._keys(demand, needs)
-            ranking = self._rankings[kind] = Ranking(orders, bounds, keys, self._versions, self.timelines.sooner)
+            bounds, keys = self._bounds(demand, needs), self._keys(demand, needs)
+            ranking = self._rankings[kind] = Ranking(bounds, keys, self._versions, self.timelines.sooner)
         return ranking
+
+    def _bounds(self, demand: JobDemand, needs: ShapeNeeds) -> Bounds:
+        """What the open runners cannot do better than: those that hold the model by their own times of the shape."""
+        model_id = demand.shape.model_id
+        held, measured = self._load_orders.of(model_id)
+        bound, runs = self.timelines.bounds(demand, needs.size), self.timelines.runs(demand, needs.size)
+        is_open = self.open
+
+        def find(names: list[str]) -> list[tuple[float, str]]:
+            return [(seconds * ROUNDING, name) for seconds, name in runs([name for name in names if name in is_open])]
+
+        loading = (measured, self._load_orders.others(model_id))
+        return merge(nearer(held, bound, find), *(in_order(order, *bound) for order in loading))
 
     def _keys(self, demand: JobDemand, needs: ShapeNeeds) -> Callable[[str], tuple[float, float, bool] | None]:
         """What the open runners are ranked by for a job: see `Ranking`."""
@@ -339,16 +351,10 @@ class FleetCapacity:
         return (*best, *(self.candidate(shape, name) for name in islice(others, bound - len(best))))
 
     def _with_times(self, shape: Needs, runner_id: str, end_seconds: float) -> Candidate:
-        """A candidate that says when it would have ended the job."""
-        judged = self.candidate(shape, runner_id)
-        return Candidate(
-            runner_id=runner_id,
-            score=judged.score,
-            tier=judged.tier,
-            reasons=judged.reasons,
-            ends_in_seconds=round(end_seconds, 3),
-            estimate=self.timelines.source(self.index.needs(shape).size, shape, runner_id),
-        )
+        """A candidate that says when it would have ended the job. It is asked for once, so it is not kept."""
+        source = self.timelines.source(self.index.needs(shape).size, shape, runner_id)
+        times = {"ends_in_seconds": round(end_seconds, 3), "estimate": source}
+        return self._judge(shape, runner_id).model_copy(update=times)
 
 
 def _most_free_memory(load: RunnerLoad) -> tuple[int, str]:

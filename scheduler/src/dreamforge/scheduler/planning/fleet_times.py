@@ -148,6 +148,11 @@ class FleetTimes:
             runner.nearest[size.name] = own
         return own or self._of_device(size, runner) or guessed(shape, runner.heartbeat.device.kind)
 
+    def paces(self, size: SizeOfModel, shape: Needs, runner_ids: Iterable[str]) -> list[Pace]:
+        """The same of several runners."""
+        runners, name, pace_of = self._runners, size.name, self.pace_of
+        return [runners[each].nearest.get(name) or pace_of(size, shape, each) for each in runner_ids]
+
     def fastest_measured(self, shape: Needs) -> str | None:
         """The runner whose steps of a shape are the fastest that were measured; None if none has measured it."""
         found = self._quickest.get(shape.batch_shape)

@@ -1,13 +1,13 @@
 """The open runners by how well they would do one kind of job, as deep as a plan asks. Pure.
 
-Runners come in orders, each by a bound that none of its runners can do better than. They are looked at one by one, the
-least bound first, until no other can be better than those that were found. What a plan gives to a runner only makes it
-worse, so an entry is looked at again when it is the first, and not before. The exception, a runner of several slots
-that is about to hold one more model, is told by `sooner`.
+Runners come by a bound that they cannot do better than. They are looked at one by one, the least bound first, until no
+other can be better than those that were found. What a plan gives to a runner only makes it worse, so an entry is looked
+at again when it is the first, and not before. The exception, a runner of several slots that is about to hold one more
+model, is told by `sooner`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from heapq import heappop, heappush, nsmallest
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from heapq import heapify, heappop, heappush, nsmallest
 from math import inf
 
 Entry = tuple[float, float, str, int]
@@ -17,32 +17,51 @@ Order = Sequence[tuple[float, float, str]]
 # Bounds and ends are sums of the same numbers in another order.
 ROUNDING = 1.0 - 1e-9
 # Runners that are looked at before the best are found again.
-LOOK_AT_ONCE = 32
+LOOK_AT_ONCE = 8
+# Of an order, for which a nearer bound is found at first; then for twice as many each time.
+NEARER_AT_ONCE = 64
+Bounds = Iterator[tuple[float, str]]
+"""Runners with their bounds, the least first."""
+NO_MORE = (inf, "")
+
+
+def in_order(order: Iterable[tuple[float, float, str]], factor: float = 0.0, least: float = 0.0) -> Bounds:
+    """The bound of a runner is its first part, `factor` times its second, and `least`."""
+    return (((first + factor * second + least) * ROUNDING, name) for first, second, name in order)
+
+
+def nearer(order: Order, bound: tuple[float, float], find: Callable[[list[str]], list[tuple[float, str]]]) -> Bounds:
+    """The runners of an order by what `find` says of each, which is no less than its bound of `in_order`.
+
+    It is asked about several at once, and only about those whose bound is not above what was found.
+    """
+    factor, least = bound
+    place, count, heap = 0, NEARER_AT_ONCE, list[tuple[float, str]]()
+    while place < len(order):
+        heap += find([name for _, _, name in order[place : place + count]])
+        heapify(heap)
+        place, count = place + count, 2 * count
+        limit = next(in_order(order[place : place + 1], factor, least), NO_MORE)[0]
+        while heap and heap[0][0] <= limit:
+            yield heappop(heap)
 
 
 class Ranking:
-    """`judge` gives the two keys of a runner and whether it can take the job now; None: never, or it is not open.
-
-    The bound of a runner is its first part, `factor` times its second, and `least`.
-    """
+    """`judge` gives the two keys of a runner and whether it can take the job now; None: never, or it is not open."""
 
     def __init__(
         self,
-        orders: Sequence[Order],
-        bound: tuple[float, float],
+        bounds: Bounds,
         judge: Callable[[str], tuple[float, float, bool] | None],
         versions: Mapping[str, int],
         sooner: Sequence[str] = (),
     ) -> None:
-        self._orders, (self._factor, self._least) = orders, bound
-        self._judge, self._versions, self._sooner = judge, versions, sooner
+        self._bounds, self._judge, self._versions, self._sooner = bounds, judge, versions, sooner
         self._told = 0
-        self._next = [0] * len(orders)
         self._now: list[Entry] = []
         self._later: list[Entry] = []
-        self._bounds = [self._bound_of(number) for number in range(len(orders))]
-        self._bound = min(self._bounds)
-        """Of the runners that were not looked at."""
+        self._bound, self._coming = next(bounds, NO_MORE)
+        """Of the runners that were not looked at, and the first of them."""
 
     def first(self) -> Entry | None:
         """The best that can take the job now."""
@@ -61,7 +80,7 @@ class Ranking:
             limit = found[-1][0] if len(found) == count else inf
             if self._bound > limit or self._bound == inf:
                 return found
-            for _ in range(LOOK_AT_ONCE):  # then those that were found are a better limit
+            for _ in range(max(LOOK_AT_ONCE, count - len(found))):  # then those that were found are a better limit
                 if self._bound <= limit and self._bound < inf:
                     self._see()
 
@@ -80,21 +99,10 @@ class Ranking:
         found = min(self._current_later(), default=None)
         return found if found is not None and found[0] < below else None
 
-    def _bound_of(self, number: int) -> float:
-        """Of the next runner of an order."""
-        order, place = self._orders[number], self._next[number]
-        if place == len(order):
-            return inf
-        first, second, _ = order[place]
-        return (first + self._factor * second + self._least) * ROUNDING
-
     def _see(self) -> None:
         """Look at the next runner."""
-        number = self._bounds.index(self._bound)
-        name = self._orders[number][self._next[number]][2]
-        self._next[number] += 1
-        self._bounds[number] = self._bound_of(number)
-        self._bound = min(self._bounds)
+        name = self._coming
+        self._bound, self._coming = next(self._bounds, NO_MORE)
         self._put(name)
 
     def _read_sooner(self) -> None:

@@ -96,6 +96,27 @@ class Timelines:
 
         return end
 
+    def runs(self, demand: JobDemand, size: SizeOfModel) -> Callable[[list[str]], list[tuple[float, str]]]:
+        """What such a job takes on each of some runners at the least, as if it were in the run of most images."""
+        shape, images, steps = demand.shape, demand.images, demand.steps
+        alone = demand.batch_key is None or images == 1
+        fastest = self.times.fastest(size, shape)
+
+        def runs(names: list[str]) -> list[tuple[float, str]]:
+            paces = self.times.paces(size, shape, names)
+            known = ((fastest or pace) if pace.source is GUESSED else pace for pace in paces)
+            return [
+                (
+                    images
+                    * (steps * (pace.step_seconds() if alone else min(pace.steps.values())) + pace.beside_seconds)
+                    + pace.after_seconds,
+                    name,
+                )
+                for pace, name in zip(known, names, strict=True)
+            ]
+
+        return runs
+
     def start_seconds(self, model_id: str, runner_id: str) -> float:
         """When a runner could start the steps of a job of a model."""
         return self._lanes_of(runner_id)[0] + self.load_seconds(model_id, runner_id)
