@@ -97,7 +97,7 @@ class Timelines:
         return end
 
     def runs(self, demand: JobDemand, size: SizeOfModel) -> Callable[[list[str]], list[tuple[float, str]]]:
-        """What such a job takes on each of some runners at the least, as if it were in the run of most images."""
+        """What such a job takes on each of some runners at the least: its fastest steps, nothing before it."""
         shape, images, steps = demand.shape, demand.images, demand.steps
         alone = demand.batch_key is None or images == 1
         fastest = self.times.fastest(size, shape)
