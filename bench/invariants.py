@@ -158,7 +158,8 @@ def streams(observer: LogObserver, readers: list[StreamRecord]) -> StreamFaults:
 
 def stream_faults(observer: LogObserver, reader: StreamRecord) -> StreamFaults:
     """Those of one reader, over all of its connections."""
-    facts, steps = [], []
+    facts: list[int] = []
+    steps: list[int] = []
     for _, data in reader.events:
         event = json.loads(data)
         (steps if event["type"] == StepProgressed.TYPE else facts).append(event["sequence"])
