@@ -94,16 +94,16 @@ BY_SIZE = ("FlowMatchEulerDiscreteScheduler", {"use_dynamic_shifting": True})
     ("name", "settings"), [UNIPC, DPM, EULER, BY_SIZE, ("FlowMatchHeunDiscreteScheduler", {"shift": 3.0})]
 )
 def test_a_flow_is_shifted_towards_noise(name: str, settings: dict[str, Any]) -> None:
-    from dreamforge.gpu_runner.rendering.flow_shift import shifted
+    from dreamforge.gpu_runner.rendering.features.samplers import sampler_for
 
     own = scheduler(name, **settings)
-    plain, more = (shifted(own, factor) for factor in (1.0, 6.0))
+    plain, more = (sampler_for(own, None, factor) for factor in (1.0, 6.0))
     for each in (plain, more):
         each.set_timesteps(6)
     assert type(more) is type(own)
     inner = slice(1, len(plain.sigmas) - 2)
     assert bool((more.sigmas[inner] > plain.sigmas[inner]).all())
-    assert shifted(own, None) is own
+    assert sampler_for(own, None).config == own.config
 
 
 def test_a_factor_is_the_one_that_a_shift_by_size_would_have() -> None:
@@ -111,11 +111,11 @@ def test_a_factor_is_the_one_that_a_shift_by_size_would_have() -> None:
     import numpy as np
     import torch
 
-    from dreamforge.gpu_runner.rendering.flow_shift import shifted
+    from dreamforge.gpu_runner.rendering.features.samplers import sampler_for
 
     own = scheduler(BY_SIZE[0], **BY_SIZE[1])
     levels = np.linspace(1.0, 1 / 8, 8)
-    fixed = shifted(own, float(np.exp(1.15)))
+    fixed = sampler_for(own, None, float(np.exp(1.15)))
     for each in (own, fixed):
         each.set_timesteps(sigmas=levels, mu=1.15)
     assert torch.allclose(own.sigmas, fixed.sigmas, atol=1e-6)
@@ -124,9 +124,9 @@ def test_a_factor_is_the_one_that_a_shift_by_size_would_have() -> None:
 
 @pytest.mark.parametrize("name", ["EulerDiscreteScheduler", "UniPCMultistepScheduler", "SCMScheduler"])
 def test_what_follows_no_flow_is_not_shifted(name: str) -> None:
-    from dreamforge.gpu_runner.rendering.flow_shift import shifted
+    from dreamforge.gpu_runner.rendering.features.samplers import sampler_for
     from dreamforge.gpu_runner.rendering.renderer import RenderFailed
 
     with pytest.raises(RenderFailed, match="flow_shift is of a flow") as refused:
-        shifted(scheduler(name), 3.0)
+        sampler_for(scheduler(name), None, 3.0)
     assert refused.value.reason is FailureReason.INVALID_REQUEST

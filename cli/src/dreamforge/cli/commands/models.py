@@ -211,8 +211,11 @@ def _finish(work: Coroutine[None, None, JsonObject], json: bool) -> None:
 def _component(component: JsonObject) -> str:
     """Where a part comes from that the model's own repository does not have."""
     where = "/".join(filter(None, (component["location"], component.get("subfolder"))))
-    licence = f"{component['licence']} {component.get('licence_url', '')}".rstrip()
-    return f"from {where} {component['revision']}".rstrip() + f", licence {licence}"
+    return f"from {where} {component['revision']}".rstrip() + f", licence {_licence(component)}"
+
+
+def _licence(of: JsonObject) -> str:
+    return f"{of['licence']} {of.get('licence_url', '')}".rstrip()
 
 
 def _facts(found: JsonObject) -> Table:
@@ -223,7 +226,7 @@ def _facts(found: JsonObject) -> Table:
         "status": found["status"] + (f" at {found['verified_at']}" if found["verified_at"] else ""),
         **({"not offered": found["problem"]} if found.get("problem") else {}),
         "family": model["family"],
-        "licence": f"{model['licence']} {model.get('licence_url', '')}".rstrip(),
+        "licence": _licence(model),
         **{each["name"]: _component(each) for each in source.get("components") or ()},
         "digest": model.get("digest") or "unknown before a download",
         "from": f"{source['kind']} {source['location']} {source['revision']}".rstrip() if source else "unknown",

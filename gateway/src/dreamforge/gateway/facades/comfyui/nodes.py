@@ -18,6 +18,7 @@ _MASK, _CONDITIONING, _CLIP_VISION = map(link, ("MASK", "CONDITIONING", "CLIP_VI
 _TEXT = Input("STRING", "")
 _SIDE = whole(512, 16, SIDE_MAX)
 _EMPTY = {"width": _SIDE, "height": _SIDE, "batch_size": whole(1, 1, 4096)}
+_SHIFT = "`flow_shift`, of a model that follows a flow"
 _SAME_MODEL = "must name the same model: its parts are not exchanged"
 
 NODES: Mapping[str, NodeType] = {
@@ -158,7 +159,7 @@ NODES: Mapping[str, NodeType] = {
         "advanced/model",
         {"model": _MODEL, "shift": number(3.0, 0.01, 100.0)},
         ("MODEL",),
-        note=(_SHIFT := "`flow_shift`, of a model that follows a flow"),
+        note=_SHIFT,
     ),
     "ModelSamplingAuraFlow": NodeType(
         "ModelSamplingAuraFlow",

@@ -11,7 +11,6 @@ import diffusers
 from dreamforge.contracts.events import FailureReason, WarningCode
 from dreamforge.contracts.models.descriptor import SamplerName
 from dreamforge.gpu_runner.protocol.render_task import RenderTask
-from dreamforge.gpu_runner.rendering.flow_shift import shifted
 from dreamforge.gpu_runner.rendering.hooks import Keywords, RenderedPixels, RenderFeature, RunPass
 from dreamforge.gpu_runner.rendering.passes import PassContext
 from dreamforge.gpu_runner.rendering.pipeline import Pipeline
@@ -81,7 +80,7 @@ class Samplers(RenderFeature):
     def check(self, pipeline: Pipeline, task: RenderTask) -> None:
         """Errors: RenderFailed(invalid_request) where this model has no such sampler, shift, or not so many steps."""
         for each in task.passes:
-            limit = steps_limit(shifted(sampler_for(pipeline.scheduler, each.sampler), task.request.flow_shift))
+            limit = steps_limit(sampler_for(pipeline.scheduler, each.sampler, task.request.flow_shift))
             if each.steps > limit:
                 message = f"{each.steps} steps, and this model and sampler have {limit}"
                 raise RenderFailed(FailureReason.INVALID_REQUEST, message)
@@ -89,7 +88,7 @@ class Samplers(RenderFeature):
     def parts(self, context: PassContext) -> Keywords:
         """The scheduler."""
         request = context.request
-        return {"scheduler": shifted(sampler_for(context.base.scheduler, request.sampler), request.flow_shift)}
+        return {"scheduler": sampler_for(context.base.scheduler, request.sampler, request.flow_shift)}
 
     def run(self, context: PassContext, pipeline: Pipeline, proceed: RunPass) -> RenderedPixels:  # noqa: ARG002
         """A pipeline that drives its scheduler in a way that the sampler does not know says so in these words."""
@@ -114,12 +113,34 @@ def _ignoring(pipeline: Pipeline, name: SamplerName | None, model_id: str) -> Re
 
 
 # Any: diffusers' schedulers share a mixin that has neither `timesteps` nor `step` in its type.
-def sampler_for(native: Any, name: SamplerName | None) -> Any:
+def sampler_for(native: Any, name: SamplerName | None, flow_shift: float | None = None) -> Any:
     """A new scheduler for one render: the model's own (None) or another with the model's configuration.
 
     New each time, because a scheduler keeps the state of its last run and pipelines share theirs.
+    `flow_shift`: see `_shifted`; None: as the model has it.
     Errors: RenderFailed(invalid_request) where this model cannot be sampled that way.
     """
+    unshifted = _sampler_for(native, name)
+    return unshifted if flow_shift is None else _shifted(unshifted, flow_shift)
+
+
+def _shifted(scheduler: Any, factor: float) -> Any:
+    """The scheduler with noise levels s f / (1 + (f - 1) s) in place of s.
+
+    The factor takes the place of one that follows the size of the image (FLUX: 3.16 for 1024 x 1024 px).
+    """
+    if noise_of(scheduler) != "flow":
+        message = f"flow_shift is of a flow, and a {type(scheduler).__name__} follows none that can be shifted"
+        raise RenderFailed(FailureReason.INVALID_REQUEST, message)
+    takes = inspect.signature(type(scheduler).__init__).parameters
+    # What does nothing but flows calls it `shift`, what can do them `flow_shift` (diffusers 0.42.1).
+    settings: dict[str, object] = {"flow_shift" if "flow_shift" in takes else "shift": factor}
+    if "use_dynamic_shifting" in takes:
+        settings["use_dynamic_shifting"] = False
+    return type(scheduler).from_config(scheduler.config, **settings)
+
+
+def _sampler_for(native: Any, name: SamplerName | None) -> Any:
     if name is None:
         return type(native).from_config(native.config)
     sampler = SAMPLERS[name]
