@@ -20,7 +20,8 @@ from dreamforge.runtime.log.seeds import new_seed, public_key_of
 from dreamforge.runtime.remote.credentials import RunnerCredentials
 from dreamforge.runtime.remote.replies import RemoteAccess, RemoteModels
 from dreamforge.runtime.remote.settings import RemoteSettings
-from dreamforge.runtime.remote.signatures import SKEW_SECONDS, SignsRequests, authorization
+from dreamforge.runtime.remote.signatures import SKEW_SECONDS, authorization
+from dreamforge.runtime.remote.signed_client import SignsRequests
 from dreamforge.runtime.storage.bucket_owner import MARKER
 from dreamforge.runtime.storage.model_folder import model_digest
 from dreamforge.runtime.storage.objects import upload_key

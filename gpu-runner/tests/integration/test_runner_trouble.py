@@ -168,7 +168,7 @@ async def test_a_killed_runners_job_is_handed_back_by_its_next_life(stage: Stage
     process.kill()
     await process.wait()
     await stage.start_runner(renderer="synthetic")
-    # Delivered again once the server has waited for an ack: see assignments.ACK_WAIT_SECONDS.
+    # Delivered again once the server has waited for an ack: see assignment_consumer.ACK_WAIT_SECONDS.
     state = await stage.reaches(job_id, Status.QUEUED, seconds=20)
     assert state.failure is FailureReason.RUNNER_RESTARTED
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from dreamforge.contracts.errors import NotOurs
 from dreamforge.contracts.tables import metadata
@@ -28,6 +30,17 @@ def test_the_migrated_schema_equals_the_declared_one(empty_database_url: str) ->
 
     assert drift(empty_database_url) == []
     assert tables_of(empty_database_url) == {*metadata.tables, "alembic_version"}
+
+
+def test_versions_are_named_by_their_files(empty_database_url: str) -> None:
+    """Whoever only looks for a newer one does not import Alembic."""
+    scripts = ScriptDirectory(str(schema.SCRIPTS))
+    for script in scripts.walk_revisions():
+        assert Path(script.path).name.startswith(f"{script.revision}_")
+    assert head() == scripts.get_current_head()
+    upgrade(empty_database_url)
+    with schema.connection(empty_database_url) as connection:
+        assert current(empty_database_url) == MigrationContext.configure(connection).get_current_revision()
 
 
 def test_drift_names_what_differs(empty_database_url: str) -> None:

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from dreamforge.runtime.http.outgoing import OutgoingRule, OutgoingTransport
+from dreamforge.runtime.http.outgoing import OutgoingTransport
+from dreamforge.runtime.http.outgoing_rule import OutgoingRule
 from dreamforge.runtime.network import AddressRefused, internal_kind, networks_of
 
 PUBLIC = "93.184.216.34"

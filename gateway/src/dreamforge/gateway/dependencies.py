@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from loguru import logger
 
@@ -22,7 +23,6 @@ from dreamforge.gateway.http.direct_links import DirectLinks
 from dreamforge.gateway.http.errors import ProjectionBehind
 from dreamforge.gateway.identity.audit import Audit
 from dreamforge.gateway.identity.credentials import Credentials
-from dreamforge.gateway.identity.oidc import Oidc
 from dreamforge.gateway.quotas.tenant_quotas import TenantQuotas
 from dreamforge.gateway.quotas.usage_tables import UsageTables
 from dreamforge.gateway.read import queries
@@ -39,7 +39,7 @@ from dreamforge.gateway.webhooks.deliverer import Deliverer
 from dreamforge.gateway.webhooks.sender import Sender
 from dreamforge.gateway.webhooks.session import DeliverySession
 from dreamforge.runtime import ids
-from dreamforge.runtime.http.outgoing import OutgoingRule
+from dreamforge.runtime.http.outgoing_rule import OutgoingRule
 from dreamforge.runtime.log.bus import ApiError, Bus
 from dreamforge.runtime.log.event_store import EventStore
 from dreamforge.runtime.log.probe import LogProbe
@@ -61,6 +61,9 @@ from dreamforge.runtime.service.tasks import TaskGroup
 from dreamforge.runtime.storage.bucket_owner import ClaimedBucket
 from dreamforge.runtime.storage.job_archive import JobArchive
 from dreamforge.runtime.storage.objects import ObjectStore
+
+if TYPE_CHECKING:
+    from dreamforge.gateway.identity.oidc import Oidc
 
 ANNOUNCE_SECONDS = 1.0
 # Every start takes a moment to connect: it is worth a warning after half a second, by the pauses of `backoff`.
@@ -113,8 +116,7 @@ class Dependencies:
         self.wildcards_dir = settings.gateway_wildcards_dir
         self.wildcards_bytes = settings.gateway_wildcards_bytes
         self.schema = submission_for(settings.limit)
-        oidc = Oidc(settings) if "oidc" in settings.gateway_auth else None
-        self.credentials = Credentials(self.keys if "keys" in settings.gateway_auth else None, oidc)
+        self.credentials = Credentials(self.keys if "keys" in settings.gateway_auth else None, _oidc(settings))
         self.quotas = TenantQuotas(
             UsageTables(self.database, self.uploads.bytes_of),
             self.tenants,
@@ -358,6 +360,15 @@ def _first(group: BaseExceptionGroup[Exception]) -> Exception:
     """The first error of a group, however deep."""
     error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _oidc(settings: GatewaySettings) -> "Oidc | None":
+    """Imported where it is used: an HTTP client and the cryptography of its tokens are 0.2 s of a start."""
+    if "oidc" not in settings.gateway_auth:
+        return None
+    from dreamforge.gateway.identity.oidc import Oidc
+
+    return Oidc(settings)
 
 
 def _direct_links(settings: GatewaySettings) -> DirectLinks | None:

@@ -5,7 +5,8 @@ from typing import Any
 import httpx
 
 from dreamforge.client.connection import UNUSABLE, unusable
-from dreamforge.runtime.http.outgoing import OutgoingRule, OutgoingTransport
+from dreamforge.runtime.http.outgoing import OutgoingTransport
+from dreamforge.runtime.http.outgoing_rule import OutgoingRule
 
 
 def http_client(rule: OutgoingRule, **options: Any) -> httpx.AsyncClient:  # Any: httpx's own options

@@ -32,7 +32,7 @@ from dreamforge.contracts.errors import ForgeError
 from dreamforge.contracts.hosts import bare, is_loopback
 from dreamforge.contracts.models.descriptor import ModelDescriptor, ModelFile
 from dreamforge.contracts.models.descriptor_file import CatalogEntry
-from dreamforge.runtime.http.outgoing import OutgoingRule
+from dreamforge.runtime.http.outgoing_rule import OutgoingRule
 from dreamforge.runtime.network import internal_kind, networks_of
 from dreamforge.runtime.storage.descriptor_fit import vram_of_files
 from dreamforge.runtime.storage.model_facts import ModelFacts, ModelUnusable

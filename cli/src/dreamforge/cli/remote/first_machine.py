@@ -11,9 +11,8 @@ from dreamforge.cli.failure import CommandError
 from dreamforge.cli.remote.errors import not_reachable, refused, token_expired, wrong_fingerprint
 from dreamforge.cli.remote.membership import FirstMachine
 from dreamforge.runtime import clock
-from dreamforge.runtime.remote.objects import said
 from dreamforge.runtime.remote.replies import ACCESS, AUTHORITY, RemoteAccess
-from dreamforge.runtime.remote.signatures import SignsRequests
+from dreamforge.runtime.remote.signed_client import SignsRequests, said
 from dreamforge.runtime.remote.token import JoinToken
 from dreamforge.runtime.tls.certificates import fingerprint_of
 

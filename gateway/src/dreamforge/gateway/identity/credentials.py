@@ -2,12 +2,15 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from dreamforge.contracts.access import Identity, KeyState, identity_of_key
 from dreamforge.contracts.key_format import KEY_PREFIX
 from dreamforge.gateway.http.errors import NotAuthenticated, TokenRefused
-from dreamforge.gateway.identity.oidc import Oidc
 from dreamforge.runtime import clock
+
+if TYPE_CHECKING:
+    from dreamforge.gateway.identity.oidc import Oidc
 
 # What was verified is remembered, so that a signature costs once a minute and not once a request.
 REMEMBERED_MAX = 4096
@@ -17,7 +20,7 @@ REMEMBERED_SECONDS = 60.0
 class Credentials:
     """`keys` may raise DependencyAway; None where keys are not accepted. `oidc` None: no tokens."""
 
-    def __init__(self, keys: Callable[[], Mapping[str, KeyState]] | None, oidc: Oidc | None) -> None:
+    def __init__(self, keys: Callable[[], Mapping[str, KeyState]] | None, oidc: "Oidc | None") -> None:
         self._keys, self.oidc = keys, oidc
         self._remembered: dict[tuple[bool, bytes], tuple[Identity, float]] = {}
 

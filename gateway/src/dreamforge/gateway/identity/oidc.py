@@ -41,6 +41,11 @@ class Oidc:
         return bool(self._settings.oidc_client_id)
 
     @property
+    def sign_in_seconds(self) -> int:
+        """How long a sign-in may take."""
+        return SIGN_IN_SECONDS
+
+    @property
     def session_seconds(self) -> float:
         """How long a session lasts."""
         return self._settings.oidc_session_seconds

@@ -5,7 +5,6 @@ import io
 from collections import OrderedDict
 
 from loguru import logger
-from PIL import Image
 
 from dreamforge.contracts.pictures.formats import content_type_of
 from dreamforge.contracts.pictures.mp4 import poster_of
@@ -69,6 +68,8 @@ def thumbnail(original: bytes, pixels_max: int) -> bytes:
 
     Takes up to a second: run it in a thread.
     """
+    from PIL import Image  # 20 ms of a start
+
     try:
         if content_type_of(original) == "video/mp4":
             original = poster_of(original) or b""

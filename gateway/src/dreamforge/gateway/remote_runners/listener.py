@@ -7,7 +7,6 @@ from loguru import logger
 from dreamforge.gateway.dependencies import Dependencies
 from dreamforge.gateway.http.server import Server, listen
 from dreamforge.gateway.http.server_protocol import ConnectionLimits
-from dreamforge.gateway.remote_runners.app import remote_application
 from dreamforge.gateway.remote_runners.certificates import certificates_of
 from dreamforge.gateway.settings import GatewaySettings
 from dreamforge.runtime.network import authority
@@ -21,6 +20,8 @@ CONNECTIONS = 256
 
 def serve_remote_runners(settings: GatewaySettings, lifetime: Lifetime, dependencies: Dependencies) -> None:
     """Answer them until the gateway stops. Errors: GatewayPortInUse, InvalidSettings."""
+    from dreamforge.gateway.remote_runners.app import remote_application  # 25 ms of a start without such runners
+
     certificates = certificates_of(settings.remote)
     context = certificates.context()
     listener = listen(settings.remote.host, settings.remote.port)

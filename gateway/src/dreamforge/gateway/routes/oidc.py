@@ -1,6 +1,6 @@
 """The studio's sign-in at the OpenID Connect provider: there, and back to the studio, whatever happens."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query
 from loguru import logger
@@ -13,10 +13,12 @@ from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.authentication import OIDC_CALLBACK_PATH, OIDC_START_PATH
 from dreamforge.gateway.http.errors import PageNotFound, SignInUnknown, TokenRefused
 from dreamforge.gateway.http.root_path import root_of
-from dreamforge.gateway.identity.oidc import SIGN_IN_SECONDS, Oidc
 from dreamforge.gateway.routes.common import dependencies_of
 from dreamforge.gateway.routes.session_cookie import PENDING, SESSION
 from dreamforge.runtime import clock
+
+if TYPE_CHECKING:
+    from dreamforge.gateway.identity.oidc import Oidc
 
 router = APIRouter(tags=["access"])
 SHOWN_CHARS = 200
@@ -29,7 +31,7 @@ REDIRECT: dict[int | str, doc.Json] = {
 }
 
 
-def _oidc_of(request: Request) -> Oidc:
+def _oidc_of(request: Request) -> "Oidc":
     oidc = dependencies_of(request).credentials.oidc
     if oidc is None or not oidc.offers_sign_in:
         raise PageNotFound(hint="this gateway offers no sign-in by OpenID Connect (FORGE_OIDC_CLIENT_ID)")
@@ -45,7 +47,7 @@ async def begin_sign_in(request: Request) -> Response:
     except DependencyAway as error:
         return _back(request, error)
     answer = Response(status_code=303, headers={"Location": url})
-    PENDING.set(request, answer, pending, SIGN_IN_SECONDS)
+    PENDING.set(request, answer, pending, oidc.sign_in_seconds)
     return answer
 
 

@@ -1,6 +1,6 @@
 """Webhooks of a tenant: created, listed, rotated, deleted, replayed, and what became of deliveries."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Query
 from starlette.requests import Request
@@ -17,7 +17,6 @@ from dreamforge.gateway.documents import route_descriptions as doc
 from dreamforge.gateway.http.authentication import actor_of, identity_of
 from dreamforge.gateway.http.errors import InvalidRequest, Violation, WebhooksFull, WebhooksOff
 from dreamforge.gateway.http.middleware import context_of
-from dreamforge.gateway.identity.seals import Seal
 from dreamforge.gateway.routes.common import BoundedBodyRoute, dependencies_of, key_of, reply, tenant_of, visible_job
 from dreamforge.gateway.webhooks.address import checked_url
 from dreamforge.gateway.webhooks.replies import (
@@ -37,6 +36,9 @@ from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.aggregate import WEBHOOK
 from dreamforge.runtime.log.bus import ack
 from dreamforge.runtime.log.follow import last_sequence
+
+if TYPE_CHECKING:
+    from dreamforge.gateway.identity.seals import Seal
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=BoundedBodyRoute)
 WebhookId = Annotated[str, Path(json_schema_extra={"pattern": "^[0-9a-z]{10}$"})]
@@ -75,7 +77,7 @@ async def create_webhook(request: Request, asked: Annotated[WebhookRequest, Body
     return reply(_with_secret(dependencies, webhook_id, outcome.state, seal), 201, headers)
 
 
-async def _creation(request: Request, asked: WebhookRequest, seal: Seal, *, is_new: bool) -> CreateWebhook:
+async def _creation(request: Request, asked: WebhookRequest, seal: "Seal", *, is_new: bool) -> CreateWebhook:
     """The command, after every check. A repeat needs no room of its own. Errors: JobNotFound, WebhooksFull."""
     dependencies, tenant = dependencies_of(request), tenant_of(request)
     url = checked_url(asked.url, dependencies.outgoing_rule, allow_http=dependencies.settings.gateway_webhook_http)
@@ -239,7 +241,7 @@ def _shown(dependencies: Dependencies, webhook_id: str, state: WebhookState) -> 
     return WebhookReply.of(webhook_id, state, dependencies.deliveries_to(webhook_id), clock.now())
 
 
-def _with_secret(dependencies: Dependencies, webhook_id: str, state: WebhookState, seal: Seal) -> WebhookSecretReply:
+def _with_secret(dependencies: Dependencies, webhook_id: str, state: WebhookState, seal: "Seal") -> WebhookSecretReply:
     """With its newest secret. Errors: WebhookKeyUsed where a repeat cannot be told it any more."""
     found = opened_secrets(seal, state.secrets[:1], clock.now())
     if not found:

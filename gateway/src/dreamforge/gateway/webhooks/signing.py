@@ -6,12 +6,15 @@ import hmac
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from dreamforge.contracts.events import JobEvent
 from dreamforge.contracts.log.envelope import Recorded
 from dreamforge.contracts.webhook_events import SealedSecret
 from dreamforge.contracts.webhooks import kind_of
-from dreamforge.gateway.identity.seals import Seal
+
+if TYPE_CHECKING:
+    from dreamforge.gateway.identity.seals import Seal
 
 SECRET_PREFIX = "whsec_"
 
@@ -21,17 +24,19 @@ def written_secret(secret: bytes) -> str:
     return SECRET_PREFIX + base64.b64encode(secret).decode()
 
 
-def seal_of(key: str, webhook_id: str) -> Seal:
+def seal_of(key: str, webhook_id: str) -> "Seal":
     """What seals the secrets of one webhook: those of another cannot be put in their place."""
+    from dreamforge.gateway.identity.seals import Seal  # its cryptography is 90 ms of a start, and few have webhooks
+
     return Seal(key.encode(), f"webhook {webhook_id}")
 
 
-def sealed_secret(seal: Seal, secret: bytes) -> str:
+def sealed_secret(seal: "Seal", secret: bytes) -> str:
     """A secret as the log keeps it."""
     return seal.close({"secret": base64.b64encode(secret).decode()})
 
 
-def opened_secrets(seal: Seal, secrets: Sequence[SealedSecret], now: datetime) -> tuple[bytes, ...]:
+def opened_secrets(seal: "Seal", secrets: Sequence[SealedSecret], now: datetime) -> tuple[bytes, ...]:
     """Those that can be opened with the key of today."""
     found = (seal.open(each.sealed, now) for each in secrets)
     return tuple(base64.b64decode(claims["secret"]) for claims in found if claims is not None)

@@ -11,7 +11,6 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
@@ -20,31 +19,11 @@ import httpcore
 import httpx
 
 from dreamforge.contracts.hosts import bare, is_loopback
-from dreamforge.runtime.network import AddressRefused, Network, internal_kind
+from dreamforge.runtime.http.outgoing_rule import OutgoingRule
+from dreamforge.runtime.network import AddressRefused
 
 #: Of one name: more are never needed, and each may take the whole time of a connect.
 ADDRESSES_MAX = 8
-
-
-@dataclass(frozen=True, slots=True)
-class OutgoingRule:
-    """What may be connected to: public addresses, those in `networks`, and each of `servers` (host, port) by name."""
-
-    networks: tuple[Network, ...] = ()
-    servers: frozenset[tuple[str, int]] = frozenset()
-
-    def refusal(self, host: str, port: int, address: str) -> AddressRefused | None:
-        """Why this address of a host is not connected to; None if it may be. Pure.
-
-        >>> OutgoingRule().refusal("a.example", 80, "10.0.0.1").kind
-        'private'
-        """
-        if (host, port) in self.servers or not (kind := internal_kind(address)):
-            return None
-        parsed = ip_address(address)
-        if any(parsed.version == network.version and parsed in network for network in self.networks):
-            return None
-        return AddressRefused(host, port, address, kind)
 
 
 class OutgoingTransport(httpx.AsyncHTTPTransport):

@@ -7,15 +7,11 @@ the connection is TLS, and what is stored is named by its hash, so the body need
 import base64
 import binascii
 import re
-from collections.abc import Generator
 from dataclasses import dataclass
 
-import httpx
 import nkeys  # type: ignore[import-untyped]
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
-
-from dreamforge.runtime import clock
 
 SCHEME = "Nkey"
 #: How far the clocks of two machines may differ: more than any that is set by itself.
@@ -64,17 +60,3 @@ def is_signed_by(request: SignedRequest, public_key: str, method: str, path: str
 
 def _text(runner_id: str, method: str, path: str, seconds: int) -> bytes:
     return f"dreamforge {runner_id} {seconds} {method} {path}".encode()
-
-
-class SignsRequests(httpx.Auth):
-    """Signs each request of an httpx client as a runner."""
-
-    def __init__(self, seed: str, runner_id: str) -> None:
-        self._seed, self._runner_id = seed, runner_id
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """The path is signed as it is sent."""
-        path = request.url.raw_path.decode("ascii")
-        seconds = int(clock.now().timestamp())
-        request.headers["Authorization"] = authorization(self._seed, self._runner_id, request.method, path, seconds)
-        yield request

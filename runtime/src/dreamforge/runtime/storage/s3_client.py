@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import urllib3
-from minio import Minio
 from urllib3.connection import HTTPConnection
+
+from dreamforge.runtime.storage.minio_sdk import Minio
 
 UNIX = "unix:"
 # `sun_path` of a socket's address has 104 bytes on macOS and 108 on Linux, its end included.
