@@ -6,7 +6,7 @@ It has the part of `ObjectStore` that a runner uses. What it may do there is in 
 from pathlib import Path
 from urllib.parse import quote
 
-OBJECTS, CHECK = "/v1/objects/", "/v1/check"
+from dreamforge.runtime.remote.replies import CHECK, OBJECTS
 
 
 class RemoteObjects:

@@ -5,6 +5,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from dreamforge.contracts.models.descriptor import ModelDescriptor, Sha256
 
 ACCESS, MODELS, AUTHORITY = "/v1/runner", "/v1/models", "/authority.pem"
+OBJECTS, CHECK = "/v1/objects/", "/v1/check"
 
 
 class RemoteAccess(BaseModel):

@@ -8,7 +8,7 @@ import httpx
 from dreamforge.contracts.errors import ArtifactNotFound, DependencyAway
 from dreamforge.runtime import clock
 from dreamforge.runtime.log.seeds import seed_in
-from dreamforge.runtime.remote.objects import OBJECTS
+from dreamforge.runtime.remote.replies import OBJECTS
 from dreamforge.runtime.remote.signatures import authorization
 from dreamforge.runtime.tls.client_context import client_context
 
