@@ -18,7 +18,7 @@ OF_NONE = (
 OF_THE_DATABASE = ("sqlalchemy", "psycopg")
 OF_HTTP = ("fastapi", "starlette", "uvicorn")
 LEFT_OUT = {
-    "dreamforge.gateway.main": (*OF_NONE, "faststream", "alembic"),
+    "dreamforge.gateway.main": (*OF_NONE, "faststream", "alembic", "PIL", "sqlalchemy.orm"),
     "dreamforge.projector.main": (*OF_NONE, *OF_HTTP, "faststream", "alembic", "PIL"),
     "dreamforge.scheduler.main": (*OF_NONE, *OF_HTTP, *OF_THE_DATABASE, "faststream", "PIL", "minio"),
     "dreamforge.gpu_runner.main": (*OF_NONE, *OF_HTTP, *OF_THE_DATABASE, "faststream", "PIL"),

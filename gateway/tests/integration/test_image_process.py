@@ -16,7 +16,7 @@ from dreamforge.contracts.request.errors import OutOfBounds
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.errors import BadPicture
 from dreamforge.gateway.submit.image_process import ImageProcesses, header_of
-from dreamforge.gateway.submit.inspect_image import MaskChange
+from dreamforge.gateway.submit.image_tasks import MaskChange
 from dreamforge.runtime.sandbox.restrict import missing
 from dreamforge.runtime.testing import eventually
 
@@ -48,7 +48,7 @@ def children() -> set[int]:
         int(pid)
         for file in found
         for pid in file.read_text().split()
-        if b"image_process" in process_file(int(pid), "cmdline")
+        if b"image_worker" in process_file(int(pid), "cmdline")
     }
 
 
@@ -123,7 +123,7 @@ for attack in (lambda: socket.socket(), lambda: socket.socket(socket.AF_UNIX), l
 
 @pytest.mark.skipif(bool(missing()), reason=f"not here: {'; '.join(missing())}")
 @pytest.mark.parametrize(
-    ("module", "argument"), [("submit.image_process", "Limits()"), ("batches.template_worker", "3")]
+    ("module", "argument"), [("submit.image_worker", "Limits()"), ("batches.template_worker", "3")]
 )
 def test_one_that_was_taken_over_has_no_network_and_no_files(module: str, argument: str, tmp_path: Path) -> None:
     (tmp_path / "seed").write_text("a secret")

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from dreamforge.contracts.request.limits import Limits
-from dreamforge.gateway.submit.inspect_image import MaskChange, changed_mask, grown
+from dreamforge.gateway.submit.image_tasks import MaskChange
+from dreamforge.gateway.submit.inspect_image import changed_mask, grown
 
 
 def png(image: Image.Image) -> bytes:

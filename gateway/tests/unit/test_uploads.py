@@ -14,8 +14,8 @@ from dreamforge.contracts.errors import InvalidInput
 from dreamforge.contracts.request.errors import OutOfBounds
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.errors import BadPicture, UnsupportedMedia
-from dreamforge.gateway.submit.image_headers import read_header
-from dreamforge.gateway.submit.inspect_image import FORMATS, inspect, require_image_type
+from dreamforge.gateway.submit.image_headers import FORMATS, read_header, require_image_type
+from dreamforge.gateway.submit.inspect_image import inspect
 
 LIMITS = Limits(upload_pixels=64 * 64)
 PICTURE = Image.effect_mandelbrot((24, 16), (-2, -1.5, 1, 1.5), 20).convert("RGB")

@@ -23,7 +23,8 @@ from dreamforge.gateway.facades.a1111.upscalers import extras_of, finished_size,
 from dreamforge.gateway.facades.runs import UnfinishedJob
 from dreamforge.gateway.http.errors import InvalidRequest, Violation
 from dreamforge.gateway.http.problems import Problem, problem_of
-from dreamforge.gateway.submit.inspect_image import MaskChange, changed_mask
+from dreamforge.gateway.submit.image_tasks import MaskChange
+from dreamforge.gateway.submit.inspect_image import changed_mask
 
 VRAM = VramProfile(resident_bytes=2**30, denoise_bytes_per_latent=1, decode_bytes_per_px=1)
 PRESET = Preset(name="p", width_px=64, height_px=64, steps=4, guidance_scale=2.0)

@@ -38,7 +38,7 @@ from dreamforge.gateway.routes.common import (
     tenant_of,
     visible_job,
 )
-from dreamforge.gateway.submit.inspect_image import MaskChange
+from dreamforge.gateway.submit.image_tasks import MaskChange
 from dreamforge.runtime import clock, ids
 from dreamforge.runtime.log.aggregate import TENANT
 from dreamforge.runtime.log.bus import ApiError

@@ -13,7 +13,7 @@ from dreamforge.gateway.http.errors import NothingToImport
 from dreamforge.gateway.imports.mapping import ImportContext, images_in, map_request
 from dreamforge.gateway.imports.replies import ImportReply
 from dreamforge.gateway.routes.common import dependencies_of, reply, room_for_upload
-from dreamforge.gateway.submit.inspect_image import ANY_BYTES, FORMATS, require_image_type
+from dreamforge.gateway.submit.image_headers import ANY_BYTES, FORMATS, require_image_type
 from dreamforge.gateway.submit.submit import body_of
 
 router = APIRouter(prefix="/v1/imports", tags=["imports"])

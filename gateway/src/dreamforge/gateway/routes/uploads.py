@@ -14,7 +14,7 @@ from dreamforge.gateway.http.authentication import identity_of
 from dreamforge.gateway.http.errors import UploadNotFound
 from dreamforge.gateway.http.stored_bytes import StoredImage, respond_with
 from dreamforge.gateway.routes.common import dependencies_of, keep_upload_for, reply, room_for_upload, tenant_of
-from dreamforge.gateway.submit.inspect_image import ANY_BYTES, FORMATS, require_image_type
+from dreamforge.gateway.submit.image_headers import ANY_BYTES, FORMATS, require_image_type
 from dreamforge.gateway.submit.submit import body_of
 from dreamforge.runtime.storage.objects import upload_key
 

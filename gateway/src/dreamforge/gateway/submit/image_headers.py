@@ -14,8 +14,12 @@ from dataclasses import dataclass
 
 from dreamforge.contracts.pictures.avif import boxes
 from dreamforge.contracts.pictures.formats import content_type_of
-from dreamforge.gateway.http.errors import BadPicture
+from dreamforge.gateway.http.errors import BadPicture, UnsupportedMedia
 
+# What is decoded, and how Pillow calls it.
+FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/avif": "AVIF"}
+# What clients send that do not look into a file.
+ANY_BYTES = "application/octet-stream"
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 JPEG_MAGIC = b"\xff\xd8\xff"
 # Start of frame: the markers that carry the size, whatever the coding (C4, C8 and CC are others).
@@ -32,6 +36,16 @@ _CLASSES = bytes(
     _FF if byte == 0xFF else _CODED if byte == 0 or 0xD0 <= byte <= 0xD7 else _MARKER for byte in range(256)
 )
 _NEXT_MARKER = bytes((_FF, _MARKER))
+
+
+def require_image_type(header: str | None) -> None:
+    """Check that a body may be an image by its Content-Type; which image it is, its content says.
+
+    Errors: UnsupportedMedia for forms, text and whatever else a client cannot mean as the bytes of an image.
+    """
+    given = (header or "").partition(";")[0].strip().lower()
+    if given and given != ANY_BYTES and not given.startswith("image/"):
+        raise UnsupportedMedia(given=given[:80], allowed=(*FORMATS, ANY_BYTES))
 
 
 @dataclass(frozen=True, slots=True)

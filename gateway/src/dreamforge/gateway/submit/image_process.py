@@ -11,11 +11,8 @@ import base64
 import contextlib
 import json
 import os
-import resource
-import struct
 import sys
-from dataclasses import asdict, astuple
-from typing import BinaryIO
+from dataclasses import astuple
 
 from loguru import logger
 from pydantic import TypeAdapter, ValidationError
@@ -25,24 +22,13 @@ from dreamforge.contracts.pictures.foreign.imported import ImportedRequest
 from dreamforge.contracts.request.errors import OutOfBounds
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.errors import BadPicture
-from dreamforge.gateway.submit.image_headers import Header
-from dreamforge.gateway.submit.inspect_image import FORMATS, MaskChange, changed_mask, inspect, mask_of_alpha
-from dreamforge.gateway.submit.read_picture import read_picture
-from dreamforge.runtime.sandbox.restrict import Allowed, of_the_interpreter, restrict_process
+from dreamforge.gateway.submit.image_headers import FORMATS, Header
+from dreamforge.gateway.submit.image_tasks import CHANGE, CHANGE_MASK, HEAD, INSPECT, MASK, READ, MaskChange
 
-# The interpreter with Pillow maps some 200 MiB; a decoder may hold up to 16 bytes a pixel (CMYK with a copy, or WebP).
-BASE_BYTES = 512 * 1024**2
-BYTES_PER_PIXEL = 16
 # Importing Pillow takes half a second, and several times that where the processors are busy.
 START_SECONDS = 30.0
 _HEADERS, _BOUNDS = TypeAdapter(Header), TypeAdapter(OutOfBounds)
 _REQUESTS = TypeAdapter(ImportedRequest)
-_HEAD = struct.Struct(">BI")
-"""Of a task: what to do, and the length of what it is done with, which follows."""
-INSPECT, MASK, CHANGE_MASK = 0, 1, 2
-READ = 16
-_CHANGE = struct.Struct(">??ddH")
-"""A `MaskChange`, before the image."""
 
 
 class ImageProcesses:
@@ -64,7 +50,7 @@ class ImageProcesses:
 
     async def changed_mask(self, data: bytes, change: MaskChange) -> bytes:
         """As `inspect_image.changed_mask`; the bytes are as foreign as `data`. Errors: as `inspect`."""
-        return mask_of(await self._ask(CHANGE_MASK, _CHANGE.pack(*astuple(change)) + data))
+        return mask_of(await self._ask(CHANGE_MASK, CHANGE.pack(*astuple(change)) + data))
 
     async def read(self, data: bytes) -> ImportedRequest | None:
         """As `read_picture.read_picture`. Errors: as `inspect`."""
@@ -113,7 +99,7 @@ class ImageProcesses:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-Pm",
-                "dreamforge.gateway.submit.image_process",
+                "dreamforge.gateway.submit.image_worker",
                 self._limits.model_dump_json(),
                 str(round(self._timeout_seconds) + 1),
                 stdin=asyncio.subprocess.PIPE,
@@ -138,7 +124,7 @@ class ImageProcesses:
 async def _ask(process: asyncio.subprocess.Process, task: int, data: bytes) -> object:
     """Errors: OSError or EOFError (it ended), ValueError (its answer cannot be read)."""
     assert process.stdin is not None
-    process.stdin.write(_HEAD.pack(task, len(data)))
+    process.stdin.write(HEAD.pack(task, len(data)))
     process.stdin.write(data)
     await process.stdin.drain()
     line = await _line_of(process)
@@ -200,59 +186,6 @@ def _refusal_in(answer: object) -> BadPicture | OutOfBounds:
     return BadPicture("its decoder did not say what it found")
 
 
-def _limit_this_process(limits: Limits) -> None:
-    memory_bytes = BASE_BYTES + BYTES_PER_PIXEL * limits.upload_pixels + 2 * limits.upload_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.nice(10)  # the gateway answers first
-    restrict_process(Allowed(readable=of_the_interpreter()))
-
-
-def _allow_seconds(cpu_seconds: int) -> None:
-    """Let this process use so much processor time from now on; then the kernel ends it, even without a gateway."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    allowed = int(used.ru_utime + used.ru_stime) + cpu_seconds + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (allowed, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-
-
-def _work(limits: Limits, cpu_seconds: int, tasks: BinaryIO, answers: BinaryIO) -> None:
-    _limit_this_process(limits)
-    _write(answers, {"ready": True})
-    while head := tasks.read(_HEAD.size):
-        task, size_bytes = _HEAD.unpack(head)
-        data = tasks.read(size_bytes)
-        _allow_seconds(cpu_seconds)
-        try:
-            _write(answers, _done(task, data, limits))
-        except OutOfBounds as error:
-            _write(answers, {"out_of_bounds": asdict(error)})
-        except BadPicture as error:
-            _write(answers, {"refused": error.reason})
-
-
-def _done(task: int, data: bytes, limits: Limits) -> dict[str, object]:
-    """Errors: OutOfBounds, BadPicture."""
-    if task == MASK:
-        return {"mask": base64.b64encode(mask_of_alpha(data, limits)).decode()}
-    if task == CHANGE_MASK:
-        change = MaskChange(*_CHANGE.unpack_from(data))
-        return {"mask": base64.b64encode(changed_mask(data[_CHANGE.size :], change, limits)).decode()}
-    if task == READ:
-        found = read_picture(data, limits)
-        return {"request": found and asdict(found)}
-    return {"header": asdict(inspect(data, limits))}
-
-
 def _answer_bytes(limits: Limits) -> int:
     """The longest answer: a mask in base64."""
     return 64 * 1024 + 2 * limits.upload_bytes
-
-
-def _write(answers: BinaryIO, answer: dict[str, object]) -> None:
-    answers.write(json.dumps(answer).encode() + b"\n")
-    answers.flush()
-
-
-if __name__ == "__main__":
-    _work(Limits.model_validate_json(sys.argv[1]), int(sys.argv[2]), sys.stdin.buffer, sys.stdout.buffer)

@@ -4,19 +4,17 @@ What a client sends is judged by its content; nothing here touches a file, the n
 """
 
 import io
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from PIL import ExifTags, Image, ImageChops, ImageFilter, ImageOps
 
 from dreamforge.contracts.request.errors import OutOfBounds
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.values import SIDE_PX_MIN
-from dreamforge.gateway.http.errors import BadPicture, UnsupportedMedia
-from dreamforge.gateway.submit.image_headers import Header, read_header
+from dreamforge.gateway.http.errors import BadPicture
+from dreamforge.gateway.submit.image_headers import FORMATS, Header, read_header
+from dreamforge.gateway.submit.image_tasks import MaskChange
 
-FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/avif": "AVIF"}
-# What clients send that do not look into a file.
-ANY_BYTES = "application/octet-stream"
 # EXIF orientations (EXIF 2.32, tag 274) that exchange the sides.
 _LYING = range(5, 9)
 # Our own bound on pixels is checked before Pillow sees a byte.
@@ -27,30 +25,6 @@ Image.MAX_IMAGE_PIXELS = None
 ROUNDED_ABOVE = 128
 # Beyond it a blur only costs time: no side of an upload is much longer.
 BLUR_PX_MAX = 1_000.0
-
-
-@dataclass(frozen=True, slots=True)
-class MaskChange:
-    """What is made of a mask before a job gets it: rounded to black and white, inverted, grown, blurred, in this order.
-
-    `blur_x_px`, `blur_y_px`: standard deviations of the blur, in pixels of the mask; `grown_px`: as of `grown`.
-    """
-
-    rounded: bool = False
-    inverted: bool = False
-    blur_x_px: float = 0.0
-    blur_y_px: float = 0.0
-    grown_px: int = 0
-
-
-def require_image_type(header: str | None) -> None:
-    """Check that a body may be an image by its Content-Type; which image it is, its content says.
-
-    Errors: UnsupportedMedia for forms, text and whatever else a client cannot mean as the bytes of an image.
-    """
-    given = (header or "").partition(";")[0].strip().lower()
-    if given and given != ANY_BYTES and not given.startswith("image/"):
-        raise UnsupportedMedia(given=given[:80], allowed=(*FORMATS, ANY_BYTES))
 
 
 def inspect(data: bytes, limits: Limits) -> Header:

@@ -13,8 +13,8 @@ from dreamforge.contracts.pictures.metadata import PARAMETERS_KEY, TEXT_BYTES_MA
 from dreamforge.contracts.pictures.segments import DamagedPicture
 from dreamforge.contracts.request.limits import Limits
 from dreamforge.gateway.http.errors import BadPicture
-from dreamforge.gateway.submit.image_headers import read_header
-from dreamforge.gateway.submit.inspect_image import FORMATS, inspect
+from dreamforge.gateway.submit.image_headers import FORMATS, read_header
+from dreamforge.gateway.submit.inspect_image import inspect
 
 #: What the alpha channel of a picture begins with that hides a text there: plain, and packed by gzip. NovelAI and the
 #: extension sd-webui-stealth-pnginfo of A1111 write the lowest bits, column by column.

@@ -17,7 +17,7 @@ from dreamforge.contracts.request.limits import Limits
 from dreamforge.contracts.request.render_request import RenderRequest
 from dreamforge.gateway.http.errors import UnknownUpload, UploadNotFound, UploadsFull
 from dreamforge.gateway.submit.image_process import ImageProcesses
-from dreamforge.gateway.submit.inspect_image import MaskChange
+from dreamforge.gateway.submit.image_tasks import MaskChange
 from dreamforge.runtime.storage.objects import (
     UPLOAD_OWNERS,
     UPLOADS,

@@ -1,16 +1,12 @@
-"""What we use of the MinIO SDK, imported without its client for administrators.
+"""What we use of the MinIO SDK, without its client for administrators.
 
-The package imports that too, and with it ciphers and a parser of C: 60 to 90 ms of the start of each service, for what
-none of them calls. A program that wants it imports `minio` before this.
+The package imports that too, and with it ciphers and a parser of C: 60 to 90 ms of the start of each service.
 """
 
-import sys
-from types import ModuleType
+# ruff: noqa: E402
+from dreamforge.runtime.left_out import leave_out
 
-if "minio" not in sys.modules:
-    _left_out = ModuleType("minio.minioadmin", "Left out: see dreamforge.runtime.storage.minio_sdk.")
-    _left_out.MinioAdmin = None  # type: ignore[attr-defined]
-    sys.modules[_left_out.__name__] = _left_out
+leave_out("minio.minioadmin", "MinioAdmin")
 
 from minio import Minio as Minio
 from minio.commonconfig import CopySource as CopySource

@@ -32,7 +32,7 @@ from dreamforge.gateway.facades.a1111.names import (
 )
 from dreamforge.gateway.facades.a1111.upscalers import upscaler_fields, upscaler_names
 from dreamforge.gateway.http.errors import InvalidRequest, Violation, pointer
-from dreamforge.gateway.submit.inspect_image import MaskChange
+from dreamforge.gateway.submit.image_tasks import MaskChange
 
 SETTINGS = "override_settings"
 #: Our names of what A1111 calls otherwise, so that an error names what the client has sent.
