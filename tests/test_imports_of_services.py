@@ -9,19 +9,20 @@ import sys
 
 import pytest
 
-# Of no service: what renders, what administrates, HTTP clients, cryptography of tokens and certificates, and what is
-# only for terminals.
+# Of no service: what renders and reads pictures, what migrates, HTTP clients, cryptography of tokens and certificates,
+# what is only for terminals or tests, and FastStream, which a runner imports while its worker starts.
 OF_NONE = (
-    *("torch", "numpy", "Crypto", "cffi", "httpx", "httpcore", "joserfc", "cryptography"),
-    *("rich", "pygments", "typer", "dreamforge.runtime.embedded", "dreamforge.runtime.testing"),
+    *("torch", "numpy", "PIL", "alembic", "sqlalchemy.orm", "Crypto", "cffi", "httpx", "httpcore", "joserfc"),
+    *("cryptography", "rich", "pygments", "typer", "faststream"),
+    *("dreamforge.runtime.embedded", "dreamforge.runtime.testing"),
 )
 OF_THE_DATABASE = ("sqlalchemy", "psycopg")
 OF_HTTP = ("fastapi", "starlette", "uvicorn")
 LEFT_OUT = {
-    "dreamforge.gateway.main": (*OF_NONE, "faststream", "alembic", "PIL", "sqlalchemy.orm"),
-    "dreamforge.projector.main": (*OF_NONE, *OF_HTTP, "faststream", "alembic", "PIL"),
-    "dreamforge.scheduler.main": (*OF_NONE, *OF_HTTP, *OF_THE_DATABASE, "faststream", "PIL", "minio"),
-    "dreamforge.gpu_runner.main": (*OF_NONE, *OF_HTTP, *OF_THE_DATABASE, "faststream", "PIL"),
+    "dreamforge.gateway.main": OF_NONE,
+    "dreamforge.projector.main": (*OF_NONE, *OF_HTTP),
+    "dreamforge.scheduler.main": (*OF_NONE, *OF_HTTP, *OF_THE_DATABASE, "minio"),
+    "dreamforge.gpu_runner.main": (*OF_NONE, *OF_HTTP, *OF_THE_DATABASE),
 }
 # In children of one process, which has what they share.
 FOUND = f"""

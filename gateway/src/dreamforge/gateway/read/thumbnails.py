@@ -70,6 +70,7 @@ def thumbnail(original: bytes, pixels_max: int) -> bytes:
     """
     from PIL import Image  # 20 ms of a start
 
+    Image.MAX_IMAGE_PIXELS = None  # our own bound is checked before Pillow decodes a pixel
     try:
         if content_type_of(original) == "video/mp4":
             original = poster_of(original) or b""

@@ -3,7 +3,7 @@
 Each process decodes one image at a time, then the next; a process that overruns its limits is killed and replaced.
 It has none of the gateway's settings or secrets in its environment, reads no files but those of its interpreter, writes
 none, and opens no connection. What it answers is JSON and is checked: a decoder that was taken over could only lie
-about one image.
+about one image. What runs in them is `image_worker`.
 """
 
 import asyncio
