@@ -1,13 +1,16 @@
 """What lets a runner of another machine in: its token, its signature, its credential, and the authority it trusts."""
 
+import asyncio
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from dreamforge.contracts.errors import ArtifactNotFound, DependencyAway
 from dreamforge.runtime.log.seeds import new_seed, public_key_of
 from dreamforge.runtime.remote.credentials import RunnerCredentials
+from dreamforge.runtime.remote.objects import RemoteObjects
 from dreamforge.runtime.remote.signatures import authorization, is_signed_by, parse_authorization
 from dreamforge.runtime.remote.token import PREFIX, JoinToken, JoinTokenInvalid, parse_join_token
 from dreamforge.runtime.tls.certificate_folder import CertificateFolder
@@ -101,3 +104,34 @@ def test_the_authority_stays_and_the_certificate_follows_names_and_time(tmp_path
     assert kept.fingerprint() == fingerprint == fingerprint_of(kept.authority.read_text())
     assert {path.stat().st_mode & 0o777 for path in kept.folder.iterdir()} == {0o600}
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(kept.server, kept.server_key)
+
+
+async def test_objects_of_another_machine_are_asked_for_with_a_signature_and_errors_are_those_of_a_store(
+    tmp_path: Path,
+) -> None:
+    """What a gateway says by HTTP is what the runner knows of an object store."""
+    asked: list[bytes] = []
+    answers = {b"GET /v1/objects/a": b"200 OK", b"GET /v1/objects/b": b"404 Not Found"}
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        asked.append(head)
+        status = answers.get(head.partition(b" HTTP")[0], b"503 Away")
+        writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+
+    (seed_file := tmp_path / "seed").write_text(SEED)
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        objects = RemoteObjects(url, "gpu-2", seed_file, None)
+        assert await objects.get("a") == b"{}"
+        with pytest.raises(ArtifactNotFound) as missing:
+            await objects.get("b")
+        assert missing.value.artifact_id == "b"
+        with pytest.raises(DependencyAway, match="says 503 Away"):
+            await objects.check()
+    with pytest.raises(DependencyAway, match="s3"):
+        await objects.check()
+    await objects.close()
+    assert all(b"Authorization: Nkey gpu-2 " in head for head in asked)
