@@ -78,6 +78,7 @@ class LocalStack:
         self._servers: tuple[EmbeddedServer, ...] = ()
         self._services: list[SupervisedService] = []
         self._supervisors: list[asyncio.Task[None]] = []
+        self._servers_run = asyncio.Event()
         self._started_at = clock.now()
         self._ready = False
 
@@ -92,13 +93,14 @@ class LocalStack:
         try:
             self._check_port()
             self._servers = self._make_servers()
+            self._start_services()
             self._on_event("stack", f"starting {', '.join(server.name for server in self._servers) or 'no servers'}")
             await start_all(self._servers)
             await self._create_streams()
             for note in without_effect(given(), self._addresses()):
                 self._on_event("stack", note)
             self._supervise_servers()
-            self._start_services()
+            self._servers_run.set()
             self._write()
             await self._until_ready()
             self._ready = True
@@ -178,7 +180,7 @@ class LocalStack:
         own = {"FORGE_STATE_DIR": str(self._state_dir), "FORGE_LOG_JSON": "true"}
         chosen = shipped_models(self._state_dir) if self._settings.runner_models_dir is None else {}
         key = {} if given()[WEBHOOK_KEY] else kept_secrets(self._state_dir / "secrets.json", _new_secrets)
-        return {**key, **chosen, **os.environ, **self._addresses(), **own}
+        return {**key, **chosen, **os.environ, **own}
 
     async def _create_streams(self) -> None:
         """As the settings say; on a NATS of others, as far as they allow it: its administrator may have done it."""
@@ -196,6 +198,7 @@ class LocalStack:
                 self._supervisors.append(asyncio.create_task(self._remote.watch(server)))
 
     def _start_services(self) -> None:
+        """All at once, beside the servers: they import their modules, and wait then for the addresses."""
         ports = {name: free_port() for name in service_names(self.options)}
         ports["gateway"] = self.options.gateway_port
         logs = self._state_dir / "logs"
@@ -205,14 +208,21 @@ class LocalStack:
         self._supervisors += [asyncio.create_task(service.supervise()) for service in self._services]
 
     def _supervised(self, spec: ServiceSpec, environment: dict[str, str], logs: Path) -> SupervisedService:
-        own = {name: value for server in self._servers for name, value in server.service_env(spec.bus_user).items()}
+        read = declared(dict(kinds())[spec.kind])
+
+        async def addresses() -> dict[str, str]:
+            await self._servers_run.wait()
+            own = (server.settings_env() | server.service_env(spec.bus_user) for server in self._servers)
+            return without_secrets({name: value for each in own for name, value in each.items()}, read)
+
         return SupervisedService(
             spec,
-            without_secrets(environment | own, declared(dict(kinds())[spec.kind])),
+            without_secrets(environment, read),
             logs / f"{spec.name}.log",
             on_event=lambda text: self._on_event(spec.name, text),
             on_output=lambda line: self._on_output(spec.name, line),
             on_start=self._changed,
+            settings=addresses,
             held_fds=(self._lock.fileno(),),
         )
 
@@ -236,8 +246,9 @@ class LocalStack:
                 wait.cancel()
 
     def _changed(self) -> None:
-        """Write the record again, with a new pid."""
-        self._write()
+        """Write the record again, with a new pid; from when the addresses are known."""
+        if self._servers_run.is_set():
+            self._write()
 
     def _write(self) -> StackRecord:
         record = self.record()

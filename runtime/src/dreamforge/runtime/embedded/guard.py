@@ -86,15 +86,17 @@ async def spawn(
     *,
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
+    stdin: int = subprocess.DEVNULL,
     output: int | IO[bytes] | None = None,
     run_as: RunAs | None = None,
     held_fds: Sequence[int] = (),
 ) -> GuardedProcess:
     """Start `command` under a guardian of its own; returns once it really runs.
 
-    environment: None passes ours on. folder: its working folder, None for ours. output: where stdout and
+    environment: None passes ours on. folder: its working folder, None for ours. stdin: a descriptor, empty if not
+    given. output: where stdout and
     stderr go, a descriptor or file (to read lines: `os.pipe()`, pass the writing end, close your copy); None
-    for ours. stdin is empty. held_fds: descriptors that stay open, in the guardian only, until the command
+    for ours. held_fds: descriptors that stay open, in the guardian only, until the command
     and all its descendants have ended: a lock on one is released when the last of them is gone.
     Errors: EmbeddedError when the command cannot be executed.
     """
@@ -106,7 +108,7 @@ async def spawn(
             [sys.executable, "-I", "-S", str(GUARDIAN_SCRIPT), *arguments, *command],
             env=environment,
             cwd=folder,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=output,
             stderr=subprocess.STDOUT if output is not None else None,
             pass_fds=descriptors,

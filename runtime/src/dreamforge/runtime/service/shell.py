@@ -18,6 +18,7 @@ from dreamforge.runtime.service.gc_tuning import SERVICE_ALLOCATIONS, gc_of_a_se
 from dreamforge.runtime.service.health import Check, HealthServer, not_ready
 from dreamforge.runtime.service.lifetime import Lifetime
 from dreamforge.runtime.service.settings import EXIT_SETTINGS, CommonSettings, InvalidSettings, load
+from dreamforge.runtime.service.settings_on_stdin import take_settings
 from dreamforge.runtime.service.signals import STOP_SIGNALS, stop_on_signals
 from dreamforge.runtime.service.telemetry import configure_logging
 
@@ -65,6 +66,7 @@ def main(service: Service[S]) -> None:
     """
     refuse_inspection()
     os.umask(PRIVATE_UMASK)
+    take_settings()
     settings = load(service.settings)
     configure_logging(service.name, level=settings.log_level, as_json=settings.log_json)
     try:

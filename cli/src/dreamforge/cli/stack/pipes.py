@@ -1,8 +1,9 @@
-"""Copies the output of a child process, line by line, to its log file and to a listener."""
+"""The pipes of a child process: its output goes, line by line, to its log file and a listener; its input is given once."""
 
 import asyncio
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from dreamforge.runtime.embedded.folder import open_log
@@ -39,6 +40,30 @@ class OutputPipe:
                     self._listener(line.decode(errors="replace").rstrip("\n"))
         finally:
             transport.close()
+
+
+class InputPipe:
+    """A pipe for a child's stdin. Give `reader` to the child, then call `close_reader`."""
+
+    def __init__(self) -> None:
+        self.reader, self._writer = os.pipe()
+        self._is_open = True
+
+    def close_reader(self) -> None:
+        """Close the parent's copy of the reading end."""
+        os.close(self.reader)
+
+    def write_all(self, data: bytes) -> None:
+        """Write all that the child is to read; without waiting for it, up to the 64 KiB of a pipe's buffer."""
+        with suppress(BrokenPipeError):  # it ended before
+            os.write(self._writer, data)
+        self.close()
+
+    def close(self) -> None:
+        """The child reads end of file."""
+        if self._is_open:
+            self._is_open = False
+            os.close(self._writer)
 
 
 async def _next_line(stream: asyncio.StreamReader) -> bytes:
