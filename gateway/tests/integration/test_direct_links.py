@@ -12,8 +12,8 @@ from dreamforge.gateway.http.direct_links import DirectLinks
 from dreamforge.gateway.http.stored_bytes import StoredImage
 from dreamforge.runtime.service.settings import read
 from dreamforge.runtime.storage.objects import ObjectStore, object_key, sha256_of
-from dreamforge.runtime.storage.s3_client import UNIX
 from dreamforge.runtime.storage.settings import ObjectStoreSettings
+from dreamforge.runtime.storage.unix_sockets import UNIX
 from dreamforge.runtime.testing.buckets import S3Settings
 
 VALID_SECONDS = 60

@@ -32,7 +32,7 @@ from dreamforge.runtime.embedded import (
 from dreamforge.runtime.embedded.ports import LOOPBACK, first_outgoing_port, is_taken
 from dreamforge.runtime.embedded.processes import identity
 from dreamforge.runtime.storage.key_locks import KeyLocks
-from dreamforge.runtime.storage.s3_client import connect_unix
+from dreamforge.runtime.storage.unix_sockets import connect_unix
 from dreamforge.runtime.testing import eventually
 from dreamforge.runtime.testing.buckets import S3Settings
 

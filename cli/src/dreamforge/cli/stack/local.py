@@ -8,13 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dreamforge.cli.client.event_log import connect_bus
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.service_settings import kinds, without_effect
 from dreamforge.cli.settings import DESCRIPTORS, SHIPPED_MODELS, CliSettings, with_servers
 from dreamforge.cli.stack.log_lines import parse_line
 from dreamforge.cli.stack.plan import ServiceSpec, StackOptions, runner_ids, service_names, service_specs
-from dreamforge.cli.stack.ready import until_ready
 from dreamforge.cli.stack.remote import RemoteRunners, require_own_nats
 from dreamforge.cli.stack.servers import embedded_servers, running_servers, start_all, stop_all, supervise_server
 from dreamforge.cli.stack.service import SupervisedService
@@ -26,8 +24,6 @@ from dreamforge.runtime.embedded import EmbeddedServer, FolderInUse, NatsServer
 from dreamforge.runtime.embedded.folder import FolderLock, kept_secrets, new_secret
 from dreamforge.runtime.embedded.ports import free_port, is_taken
 from dreamforge.runtime.embedded.processes import identity
-from dreamforge.runtime.log.bus import ApiError
-from dreamforge.runtime.log.streams import ensure_streams
 from dreamforge.runtime.network import authority, reachable
 from dreamforge.runtime.private_folder import make_private
 from dreamforge.runtime.sandbox.environment import without_secrets
@@ -184,6 +180,10 @@ class LocalStack:
 
     async def _create_streams(self) -> None:
         """As the settings say; on a NATS of others, as far as they allow it: its administrator may have done it."""
+        from dreamforge.cli.client.event_log import connect_bus
+        from dreamforge.runtime.log.bus import ApiError
+        from dreamforge.runtime.log.streams import ensure_streams
+
         settings = with_servers(self._settings, self._addresses())
         try:
             async with connect_bus(settings, wait=True) as bus:
@@ -270,6 +270,8 @@ async def _until_service_ready(service: SupervisedService) -> str:
 
     def failed() -> bool:
         return service.settings_refused or service.ends_in_a_row >= ENDS_BEFORE_GIVING_UP
+
+    from dreamforge.cli.stack.ready import until_ready
 
     reason = await until_ready(service.spec.ready_url, failed)
     if reason is None:

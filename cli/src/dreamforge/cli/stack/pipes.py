@@ -1,4 +1,4 @@
-"""The pipes of a child process: its output goes, line by line, to its log file and a listener; its input is given once."""
+"""The pipes of a child: its output goes, line by line, to its log file and a listener; its input is given once."""
 
 import asyncio
 import os

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -18,7 +19,9 @@ from dreamforge.runtime.embedded.nats_server import ServerTls
 from dreamforge.runtime.embedded.nats_users import FOLDER, remove_expired
 from dreamforge.runtime.network import WILDCARDS, authority, internal_kind
 from dreamforge.runtime.remote.settings import RemoteSettings
-from dreamforge.runtime.tls.certificate_folder import CertificateFolder
+
+if TYPE_CHECKING:
+    from dreamforge.runtime.tls.certificate_folder import CertificateFolder
 
 #: Between two looks at credentials that were not used in time, and at the certificate.
 LOOK_SECONDS = 10.0
@@ -35,8 +38,10 @@ class RemoteRunners:
     on_event: Callable[[str, str], None]
 
     @property
-    def certificates(self) -> CertificateFolder:
+    def certificates(self) -> "CertificateFolder":
         """The authority of this installation, and the certificate of this machine."""
+        from dreamforge.runtime.tls.certificate_folder import CertificateFolder
+
         return CertificateFolder(self.state_dir / "tls")
 
     def prepare(self) -> ServerTls:

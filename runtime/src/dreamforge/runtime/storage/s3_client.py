@@ -1,19 +1,16 @@
 """A client of an S3-compatible store, over TCP, or over a Unix socket to the store that a local stack starts."""
 
-import os
 import socket
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import urllib3
+from minio import Minio
 from urllib3.connection import HTTPConnection
 
-from dreamforge.runtime.storage.minio_sdk import Minio
+from dreamforge.runtime.storage.unix_sockets import UNIX, connect_unix
 
-UNIX = "unix:"
-# `sun_path` of a socket's address has 104 bytes on macOS and 108 on Linux, its end included.
-LONGEST_SOCKET_PATH_BYTES = 103
 # Requests at the same time that keep their connection afterwards.
 KEPT_CONNECTIONS = 16
 
@@ -54,22 +51,3 @@ class _UnixConnectionPool(urllib3.HTTPConnectionPool):
     def __init__(self, path: Path, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
         self.ConnectionCls = partial(_UnixConnection, path)  # type: ignore[assignment]
-
-
-def connect_unix(path: Path, timeout_seconds: float | None) -> socket.socket:
-    """A connected socket; a path too long for an address is reached through its folder (Linux). Errors: OSError."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(timeout_seconds)
-    try:
-        if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH_BYTES:
-            connection.connect(str(path))
-        else:
-            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                connection.connect(f"/proc/self/fd/{folder}/{path.name}")
-            finally:
-                os.close(folder)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
