@@ -12,7 +12,14 @@ from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.service_settings import kinds, without_effect
 from dreamforge.cli.settings import DESCRIPTORS, SHIPPED_MODELS, CliSettings, with_servers
 from dreamforge.cli.stack.log_lines import parse_line
-from dreamforge.cli.stack.plan import ServiceSpec, StackOptions, runner_ids, service_names, service_specs
+from dreamforge.cli.stack.plan import (
+    ServiceSpec,
+    StackOptions,
+    is_waited_for,
+    runner_ids,
+    service_names,
+    service_specs,
+)
 from dreamforge.cli.stack.remote import RemoteRunners, require_own_nats
 from dreamforge.cli.stack.servers import embedded_servers, running_servers, start_all, stop_all, supervise_server
 from dreamforge.cli.stack.service import SupervisedService
@@ -198,14 +205,15 @@ class LocalStack:
                 self._supervisors.append(asyncio.create_task(self._remote.watch(server)))
 
     def _start_services(self) -> None:
-        """All at once, beside the servers: they import their modules, and wait then for the addresses."""
+        """Beside the servers: they import their modules meanwhile, and wait then for the addresses."""
         ports = {name: free_port() for name in service_names(self.options)}
         ports["gateway"] = self.options.gateway_port
         logs = self._state_dir / "logs"
         make_private(logs)
         environment = self._environment()
         self._services = [self._supervised(spec, environment, logs) for spec in service_specs(self.options, ports)]
-        self._supervisors += [asyncio.create_task(service.supervise()) for service in self._services]
+        gateway, *_ = self._services
+        self._supervisors += [asyncio.create_task(_supervise(service, gateway)) for service in self._services]
 
     def _supervised(self, spec: ServiceSpec, environment: dict[str, str], logs: Path) -> SupervisedService:
         read = declared(dict(kinds())[spec.kind])
@@ -265,20 +273,31 @@ class LocalStack:
         await self.stop()
 
 
+async def _supervise(service: SupervisedService, gateway: SupervisedService) -> None:
+    """Services import modules for longer than there are processors: those that nobody waits for come afterwards."""
+    if not is_waited_for(service.spec.kind):
+        await _until_answered(gateway, gateway.spec.alive_url)
+    await service.supervise()
+
+
 async def _until_service_ready(service: SupervisedService) -> str:
     """Why it is up and not ready, where only a person can decide how it goes on; "" when it is ready."""
-
-    def failed() -> bool:
-        return service.settings_refused or service.ends_in_a_row >= ENDS_BEFORE_GIVING_UP
-
-    from dreamforge.cli.stack.ready import until_ready
-
-    reason = await until_ready(service.spec.ready_url, failed)
+    reason = await _until_answered(service, service.spec.ready_url)
     if reason is None:
         if service.settings_refused:
             raise _settings_refused(service)
         raise _not_ready(service, f"ended {service.ends_in_a_row} times before it was ready")
     return reason
+
+
+async def _until_answered(service: SupervisedService, url: str) -> str | None:
+    """As `until_ready`: None for a service that does not start."""
+    from dreamforge.cli.stack.ready import until_ready
+
+    def failed() -> bool:
+        return service.settings_refused or service.ends_in_a_row >= ENDS_BEFORE_GIVING_UP
+
+    return await until_ready(url, failed)
 
 
 def _settings_refused(service: SupervisedService) -> CommandError:

@@ -63,6 +63,11 @@ class ServiceSpec:
         return authority(reachable(self.host), self.port)
 
     @property
+    def alive_url(self) -> str:
+        """Answers 200 from when the service has imported its modules and has its settings."""
+        return f"http://{self.address}/healthz"
+
+    @property
     def ready_url(self) -> str:
         """Answers 200 when the service is ready."""
         return f"http://{self.address}/readyz"
@@ -137,6 +142,15 @@ def service_specs(options: StackOptions, ports: Mapping[str, int]) -> tuple[Serv
         *(runner_spec(name, options, ports[name], place) for place, name in enumerate(runner_names(options.runners))),
         worker_spec("projector", "projector", ports["projector"]),
     )
+
+
+def is_waited_for(kind: str) -> bool:
+    """Whether a user waits for it first: for the gateway's answer, and for a runner, which imports for longest.
+
+    >>> [kind for kind in ("gateway", "scheduler", "gpu-runner", "projector") if is_waited_for(kind)]
+    ['gateway', 'gpu-runner']
+    """
+    return kind in ("gateway", "gpu-runner")
 
 
 def restart_delay_seconds(ends_in_a_row: int) -> float:
