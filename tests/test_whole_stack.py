@@ -211,21 +211,19 @@ def test_an_unsupported_size_is_refused_with_the_bounds(stack: CommandStack) -> 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the environment of a service is for root alone")
-def test_each_process_has_its_own_settings_and_secrets_only(stack: CommandStack) -> None:
+def test_a_process_starts_with_its_own_settings_and_secrets_only(stack: CommandStack) -> None:
     secrets = {"FORGE_DATABASE_URL", "FORGE_S3_SECRET_KEY", "FORGE_GATEWAY_SESSION_SECRET", "FORGE_HUB_TOKEN"}
     expected = {
-        "gateway": {"FORGE_DATABASE_URL", "FORGE_S3_SECRET_KEY", "FORGE_GATEWAY_SESSION_SECRET"},
+        "gateway": {"FORGE_GATEWAY_SESSION_SECRET"},
         "scheduler": set(),
-        "gpu-runner": {"FORGE_S3_SECRET_KEY"},
-        "projector": {"FORGE_DATABASE_URL", "FORGE_S3_SECRET_KEY"},
+        "gpu-runner": set(),
+        "projector": set(),
     }
     for service, own in expected.items():
         pid = stack.pid_of(service)
         has = environment_of(pid)
         assert secrets & has.keys() == own, service
         assert "STRIPE_SECRET_KEY" not in has
-        assert has["FORGE_NATS_SEED_FILE"].endswith(f"{service.replace('gpu-runner', 'runner-local')}.seed")
-        assert "@" not in has["FORGE_NATS_URL"]
     (renderer,) = children_of(stack.pid_of("gpu-runner"))
     assert not [name for name in environment_of(renderer) if name.startswith("FORGE_")]
 

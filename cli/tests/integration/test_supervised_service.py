@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import signal
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from dreamforge.cli.stack.plan import ServiceSpec
-from dreamforge.cli.stack.service import SupervisedService
+from dreamforge.cli.stack.service import SupervisedService, no_more
 from dreamforge.runtime.service.settings import EXIT_SETTINGS
 from dreamforge.runtime.testing import eventually
 
@@ -25,6 +27,17 @@ print("bye", flush=True)
 """
 
 
+# As a service does: begins, and goes on with the settings that it is given.
+WAITS = """
+import os, signal
+from dreamforge.runtime.service.settings_on_stdin import take_settings
+print("begun", flush=True)
+take_settings()
+print(os.environ["FORGE_NATS_URL"], flush=True)
+signal.pause()
+"""
+
+
 class Calls:
     """The calls of a supervised service."""
 
@@ -37,14 +50,22 @@ class Calls:
         self.starts += 1
 
 
-def supervised(folder: Path, calls: Calls, code: str = SERVICE) -> SupervisedService:
+def supervised(
+    folder: Path, calls: Calls, code: str = SERVICE, settings: Callable[[], Awaitable[dict[str, str]]] = no_more
+) -> SupervisedService:
     (folder / "dreamforge").mkdir()
     (folder / "dreamforge" / "flaky_test_service.py").write_text(code)
     environment = {**os.environ, "PYTHONPATH": str(folder), "MARK": str(folder / "mark")}
     spec = ServiceSpec("flaky", "flaky-test-service", "127.0.0.1", 1, {})
     log = folder / "flaky.log"
     return SupervisedService(
-        spec, environment, log, on_event=calls.events.append, on_output=calls.output.append, on_start=calls.on_start
+        spec,
+        environment,
+        log,
+        on_event=calls.events.append,
+        on_output=calls.output.append,
+        on_start=calls.on_start,
+        settings=settings,
     )
 
 
@@ -67,6 +88,47 @@ async def test_a_crash_is_reported_and_followed_by_a_restart(tmp_path: Path) -> 
     assert service.running is None
     assert calls.output == ["life 0", "life 1", "bye"]
     assert service.log_path.read_text() == "life 0\nlife 1\nbye\n"
+
+
+async def test_a_service_begins_before_its_settings_are_known_and_gets_those_of_now_at_a_restart(
+    tmp_path: Path,
+) -> None:
+    calls = Calls()
+    known: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def settings() -> dict[str, str]:
+        return {"FORGE_NATS_URL": await asyncio.shield(known)}
+
+    service = supervised(tmp_path, calls, WAITS, settings)
+    supervision = asyncio.create_task(service.supervise())
+    try:
+        await eventually(lambda: calls.output == ["begun"])
+        known.set_result("nats://here")
+        await eventually(lambda: calls.output == ["begun", "nats://here"])
+        running = service.running
+        assert running is not None
+        os.kill(running.pid, signal.SIGKILL)
+        await eventually(lambda: calls.output == ["begun", "nats://here"] * 2)
+    finally:
+        await service.stop()
+        await supervision
+
+
+async def test_a_service_that_waits_for_its_settings_is_stopped(tmp_path: Path) -> None:
+    calls = Calls()
+    forever = asyncio.Event()
+
+    async def settings() -> dict[str, str]:
+        await forever.wait()
+        return {}
+
+    service = supervised(tmp_path, calls, WAITS, settings)
+    supervision = asyncio.create_task(service.supervise())
+    await eventually(lambda: calls.output == ["begun"])
+    await service.stop()
+    await supervision
+    assert service.running is None
+    assert not calls.events
 
 
 async def test_a_service_that_refuses_its_settings_is_known_at_once(tmp_path: Path) -> None:

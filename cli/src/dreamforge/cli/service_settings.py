@@ -10,11 +10,13 @@ from typing import Any
 from dreamforge.cli import settings as cli_settings
 from dreamforge.cli.settings import CliSettings
 from dreamforge.cli.stack_record import read_record
+from dreamforge.runtime.sandbox.environment import without_secrets
 from dreamforge.runtime.service.settings import (
     CommonSettings,
     Given,
     InvalidSettings,
     Variable,
+    declared,
     given,
     read,
     variables,
@@ -55,6 +57,11 @@ def require_valid(**arguments: Any) -> None:  # Any: values of any field
             lines |= dict.fromkeys(error.lines)
     if lines:
         raise InvalidSettings(tuple(lines))
+
+
+def read_by(service: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """What a service is given of an environment: no secret, and of our settings those that it reads."""
+    return without_secrets(environment, declared(dict(kinds())[service]))
 
 
 def without_effect(found: Given, own: Mapping[str, str]) -> Iterator[str]:

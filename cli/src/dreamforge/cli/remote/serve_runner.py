@@ -11,7 +11,7 @@ from rich.text import Text
 from dreamforge.cli.console import out
 from dreamforge.cli.failure import CommandError, Exit
 from dreamforge.cli.remote.membership import FirstMachine, Membership
-from dreamforge.cli.service_settings import kinds
+from dreamforge.cli.service_settings import read_by
 from dreamforge.cli.stack.log_lines import parse_line
 from dreamforge.cli.stack.plan import RUNNER_DRAIN_SECONDS, ServiceSpec, worker_spec
 from dreamforge.cli.stack.ready import until_ready
@@ -21,9 +21,7 @@ from dreamforge.runtime.embedded import FolderInUse
 from dreamforge.runtime.embedded.folder import FolderLock
 from dreamforge.runtime.embedded.ports import free_port
 from dreamforge.runtime.private_folder import make_private
-from dreamforge.runtime.sandbox.environment import without_secrets
 from dreamforge.runtime.service.lifetime import Lifetime
-from dreamforge.runtime.service.settings import declared
 from dreamforge.runtime.service.signals import stop_on_signals
 
 NAME = "gpu-runner"
@@ -73,7 +71,7 @@ async def serve_runner(membership: Membership, choice: RunnerChoice, *, quiet: b
         raise _in_use(membership.state_dir, error) from error
     service = SupervisedService(
         _spec(runner_environment(membership, machine, choice)),
-        _inherited(os.environ),
+        read_by(NAME, os.environ),
         membership.state_dir / "logs" / f"{NAME}.log",
         on_event=lambda text: printer.print_event(NAME, text),
         on_output=(lambda _line: None) if quiet else (lambda line: printer.print_output(NAME, line)),
@@ -98,11 +96,6 @@ async def serve_runner(membership: Membership, choice: RunnerChoice, *, quiet: b
 def _spec(environment: Mapping[str, str]) -> ServiceSpec:
     spec = worker_spec(NAME, NAME, free_port())
     return ServiceSpec(spec.name, spec.kind, spec.host, spec.port, {**spec.environment, **environment})
-
-
-def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
-    """What the runner gets of ours: as from `dreamforge up`."""
-    return without_secrets(environment, declared(dict(kinds())[NAME]))
 
 
 async def _until_ready(service: SupervisedService) -> None:

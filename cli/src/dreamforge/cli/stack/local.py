@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from dreamforge.cli.failure import CommandError, Exit
-from dreamforge.cli.service_settings import kinds, without_effect
+from dreamforge.cli.service_settings import read_by, without_effect
 from dreamforge.cli.settings import DESCRIPTORS, SHIPPED_MODELS, CliSettings, with_servers
 from dreamforge.cli.stack.log_lines import parse_line
 from dreamforge.cli.stack.plan import (
@@ -33,9 +33,8 @@ from dreamforge.runtime.embedded.ports import free_port, is_taken
 from dreamforge.runtime.embedded.processes import identity
 from dreamforge.runtime.network import authority, reachable
 from dreamforge.runtime.private_folder import make_private
-from dreamforge.runtime.sandbox.environment import without_secrets
 from dreamforge.runtime.sandbox.privileges import refuse_inspection
-from dreamforge.runtime.service.settings import declared, given
+from dreamforge.runtime.service.settings import given
 
 # On two busy cores the slowest service, a runner that builds its first model, is ready in about 25 s.
 READY_SECONDS = 180.0
@@ -216,16 +215,14 @@ class LocalStack:
         self._supervisors += [asyncio.create_task(_supervise(service, gateway)) for service in self._services]
 
     def _supervised(self, spec: ServiceSpec, environment: dict[str, str], logs: Path) -> SupervisedService:
-        read = declared(dict(kinds())[spec.kind])
-
         async def addresses() -> dict[str, str]:
             await self._servers_run.wait()
-            own = (server.settings_env() | server.service_env(spec.bus_user) for server in self._servers)
-            return without_secrets({name: value for each in own for name, value in each.items()}, read)
+            found = (server.service_env(spec.bus_user) for server in self._servers)
+            return read_by(spec.kind, {name: value for each in found for name, value in each.items()})
 
         return SupervisedService(
             spec,
-            without_secrets(environment, read),
+            read_by(spec.kind, environment),
             logs / f"{spec.name}.log",
             on_event=lambda text: self._on_event(spec.name, text),
             on_output=lambda line: self._on_output(spec.name, line),
