@@ -90,7 +90,7 @@ async def test_a_crash_is_reported_and_followed_by_a_restart(tmp_path: Path) -> 
     assert service.log_path.read_text() == "life 0\nlife 1\nbye\n"
 
 
-async def test_a_service_begins_before_its_settings_are_known_and_gets_those_of_now_at_a_restart(
+async def test_a_service_begins_before_its_settings_are_known_and_gets_them_at_each_start(
     tmp_path: Path,
 ) -> None:
     calls = Calls()
