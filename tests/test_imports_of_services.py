@@ -12,7 +12,7 @@ import pytest
 # Of no service: what renders and reads pictures, what migrates, HTTP clients, cryptography of tokens and certificates,
 # what is only for terminals or tests, and FastStream, which a runner imports while its worker starts.
 OF_NONE = (
-    *("torch", "numpy", "PIL", "alembic", "sqlalchemy.orm", "Crypto", "cffi", "httpx", "httpcore", "joserfc"),
+    *("torch", "numpy", "PIL", "alembic", "httpx", "httpcore", "joserfc"),
     *("cryptography", "rich", "pygments", "typer", "faststream"),
     *("dreamforge.runtime.embedded", "dreamforge.runtime.testing"),
 )

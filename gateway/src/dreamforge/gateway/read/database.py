@@ -5,11 +5,11 @@ from functools import partial
 
 import psycopg
 from sqlalchemy import RowMapping, Select, exc, select
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from dreamforge.contracts.errors import DatabaseUnfit, DependencyAway
 from dreamforge.contracts.log.streams import JOBS
 from dreamforge.contracts.tables import checkpoints
-from dreamforge.gateway.read.async_engine import AsyncEngine, create_async_engine
 from dreamforge.runtime.storage.postgres import connect
 
 CONNECT_SECONDS = 2  # whole seconds, and 2 is the least libpq takes

@@ -13,13 +13,14 @@ from datetime import datetime
 from typing import TypeVar
 
 import urllib3
+from minio.commonconfig import CopySource
+from minio.error import InvalidResponseError, MinioException, S3Error
 
 from dreamforge.contracts.errors import ArtifactNotFound, DependencyAway
 from dreamforge.contracts.stored_objects import IMAGES as IMAGES
 from dreamforge.contracts.stored_objects import object_key as object_key
 from dreamforge.runtime.service.settings import InvalidSettings
 from dreamforge.runtime.storage.key_locks import KeyLocks
-from dreamforge.runtime.storage.minio_sdk import CopySource, InvalidResponseError, MinioException, S3Error
 from dreamforge.runtime.storage.s3_client import s3_client
 from dreamforge.runtime.storage.settings import ObjectStoreSettings
 
