@@ -271,7 +271,7 @@ class LocalStack:
 
 
 async def _supervise(service: SupervisedService, gateway: SupervisedService) -> None:
-    """Services import modules for longer than there are processors: those that nobody waits for come afterwards."""
+    """Run it; one that no user waits for starts once the gateway answers, so that both have a processor each."""
     if not is_waited_for(service.spec.kind):
         await _until_answered(gateway, gateway.spec.alive_url)
     await service.supervise()
