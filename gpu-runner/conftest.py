@@ -17,6 +17,7 @@ RENDERING = (
     "tiny_model",
     "torch_device",
     "variants",
+    "weighted_embeddings",
 )
 collect_ignore = [f"src/dreamforge/gpu_runner/rendering/{name}.py" for name in RENDERING]
 collect_ignore_glob = ["src/dreamforge/gpu_runner/rendering/features/*.py"]
