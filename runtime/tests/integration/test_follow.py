@@ -56,6 +56,23 @@ async def test_the_last_batch_of_a_history_says_that_nothing_is_pending(bus: Bus
     assert seen == 2_500
 
 
+async def test_it_learns_that_it_has_caught_up_while_messages_are_removed(bus: Bus) -> None:
+    """The server counts a message that is removed while it is about to be delivered: 1 of 12 followers met one here."""
+
+    async def caught_up(number: int) -> None:
+        subject = f"forge.steps.J{number}"
+        published = [(await bus.js.publish(subject, b"")).seq for _ in range(7)]
+        removed = asyncio.create_task(bus.js.delete_msg("STEPS", published[number % 7]))
+        async for batch in Follower(bus, "STEPS", (subject,)).batches():
+            if not batch.pending:
+                break
+        await removed
+
+    async with asyncio.timeout(20):
+        for _ in range(3):
+            await asyncio.gather(*(caught_up(number) for number in range(60)))
+
+
 async def test_new_only_knows_its_sequence_before_the_first_message(bus: Bus) -> None:
     await publish(bus, 0, 10)
     follower = Follower(bus, "STEPS", new_only=True)

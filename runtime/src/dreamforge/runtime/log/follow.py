@@ -198,16 +198,20 @@ class Follower:
         self._inbox.put_nowait(None)
 
     async def _pulls(self, pull: str, inbox: str) -> AsyncGenerator[Batch]:
-        asked, delivered = 0, 0
+        asked, delivered, pending = 0, 0, 0
         while True:
             if asked < PULL_MESSAGES // 2:
                 await self._ask(pull, inbox)
                 asked += PULL_MESSAGES
             messages, ended = await self._arrived()
             asked = 0 if ended else asked - len(messages)
-            if not messages:
+            if not messages:  # a pull that waits, or ends so, has delivered all there is
+                if pending:  # the server counts messages that were removed while they were about to be delivered
+                    pending = 0
+                    yield Batch([], 0)
                 continue
             batch, delivered = self._batch(messages, delivered)
+            pending = batch.pending
             if batch.messages:
                 yield batch
                 self._newest = batch.messages[-1]
