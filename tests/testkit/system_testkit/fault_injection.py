@@ -7,6 +7,7 @@ The servers are real, and so is every response that is not lost. A call is ident
     S3        "<method> <path>"                     PUT /forge-artifacts/images/ab/ab....png
 """
 
+import asyncio
 import re
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -45,11 +46,12 @@ class FaultCase(StrEnum):
 
 @dataclass(slots=True)
 class Fault:
-    """Affects the first `times` calls that match. `hits` counts them."""
+    """Affects `times` of the calls that match, after the first `skip`. `hits` counts them."""
 
     case: FaultCase
     call: re.Pattern[str]
     times: int = 1
+    skip: int = 0
     hits: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -57,6 +59,9 @@ class Fault:
         """The fault of a call; None for none."""
         with self._lock:  # S3 is called from threads
             if self.hits >= self.times or self.call.search(call) is None:
+                return None
+            if self.skip:
+                self.skip -= 1
                 return None
             self.hits += 1
         return self.case
@@ -67,14 +72,14 @@ class FaultInjector:
     """The active fault, and all NATS connections."""
 
     fault: Fault | None = None
-    #: Publishes that timed out: a test can deliver them long after the caller gave up.
-    delayed: "list[Callable[[], Awaitable[None]]]" = field(default_factory=list)
+    #: Publishes and writes of objects that timed out: a test can deliver them long after the caller gave up.
+    delayed: "list[Callable[[], Awaitable[object]]]" = field(default_factory=list)
     connections: "list[FastClient]" = field(default_factory=list)
 
     @contextmanager
-    def inject(self, case: FaultCase, call: str, times: int = 1) -> Iterator[Fault]:
+    def inject(self, case: FaultCase, call: str, times: int = 1, skip: int = 0) -> Iterator[Fault]:
         """Inject a fault while the block runs."""
-        self.fault = Fault(case, re.compile(call, re.DOTALL), times)
+        self.fault = Fault(case, re.compile(call, re.DOTALL), times, skip)
         self.delayed.clear()
         try:
             yield self.fault
@@ -199,6 +204,8 @@ def _patch_s3(patch: pytest.MonkeyPatch, faults: FaultInjector) -> None:
                 return urllib3.HTTPResponse(BytesIO(body), headers, status=503, preload_content=False)
             if case is FaultCase.DONE:
                 super().urlopen(method, url, redirect, **options).drain_conn()
+            else:
+                faults.delayed.append(partial(asyncio.to_thread, super().urlopen, method, url, redirect, **options))
             pool = self.connection_from_url(url)
             raise ReadTimeoutError(pool, url, "Read timed out.")
 

@@ -2,8 +2,9 @@
 
 What is done with one object, and how it goes on after a crash at any point:
 
-1. A mark of the object is stored, then the object with the events of up to a thousand jobs. Without the object the
-   mark is removed again; nothing has happened.
+1. A mark of the object is stored, then the object with the events of up to a thousand jobs. If it is still not there
+   `READERS_SECONDS` later the mark is removed again; nothing has happened. Not sooner: a store may carry out a put
+   after its client gave up, and no pass and no erasure finds an object without a mark.
 2. The object is read back. `JobArchived`, which names the job's place in it, is appended for each job whose events in
    the log are those in the object, by the version rule: one that was deleted meanwhile is overwritten in the object.
 3. After `READERS_SECONDS` the object is read again. The events that it holds, and that the log says to be there, are
@@ -14,6 +15,7 @@ So each event is in the log, or in an object that the log names, at any moment.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
@@ -59,6 +61,14 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """When the jobs of an object were named in the log (monotonic), and whether there were any."""
+
+    at_seconds: float
+    any_jobs: bool
+
+
 class Archiver:
     """One pass after the other. It is the only writer of archives: the projector that writes the tables has one."""
 
@@ -67,7 +77,7 @@ class Archiver:
     ) -> None:
         self._settings, self._bus, self._store = settings, bus, store
         self._objects, self._connection = objects, connection
-        self._open: dict[str, float | None] | None = None
+        self._open: dict[str, _Named | None] | None = None
         self._passed_over: set[str] = set()
         self._began_at: float | None = None
 
@@ -85,13 +95,17 @@ class Archiver:
             await self._begin(self._open)
         return bool(self._open)
 
-    async def _go_on(self, opened: dict[str, float | None]) -> None:
+    async def _go_on(self, opened: dict[str, _Named | None]) -> None:
         await self._require_ours()
         now = clock.monotonic_seconds()
-        for key, named_at in list(opened.items()):
-            if named_at is None:
-                opened[key] = now if await self._name_jobs(key) else now - READERS_SECONDS
-            elif now - named_at >= READERS_SECONDS:
+        for key, named in list(opened.items()):
+            if named is None:
+                opened[key] = _Named(now, await self._name_jobs(key))
+            elif now - named.at_seconds < READERS_SECONDS:
+                continue
+            elif not named.any_jobs and await self._name_jobs(key):
+                opened[key] = _Named(now, any_jobs=True)
+            else:
                 await self._remove_events(key)
                 await self._objects.remove(_mark(key))
                 del opened[key]
@@ -99,7 +113,7 @@ class Archiver:
     async def _require_ours(self) -> None:
         await require_owner(self._objects, await require_proved(self._bus, self._connection))
 
-    async def _begin(self, opened: dict[str, float | None]) -> None:
+    async def _begin(self, opened: dict[str, _Named | None]) -> None:
         """Store the events of the jobs that are due in a new object."""
         until = clock.now() - timedelta(days=self._settings.archive_jobs_days)
         rows = await self._connection.execute(DUE, (until, list(self._passed_over), JOBS_PER_OBJECT))
@@ -108,7 +122,6 @@ class Archiver:
         if not job_ids or not is_worth_an_object(len(job_ids), None if before is None else now - before):
             return
         await self._require_ours()
-        self._began_at = now
         data = b""
         for job_id, messages in zip(job_ids, await _each(job_ids, self._messages), strict=True):
             if messages and len(data) < OBJECT_MAX_BYTES:
@@ -119,7 +132,7 @@ class Archiver:
             key = f"{ARCHIVE}{ids.new_id()}.jsonl.gz"
             await self._objects.put(_mark(key), b"", "text/plain")
             await self._objects.put(key, data, CONTENT_TYPE)
-            opened[key] = None
+            opened[key], self._began_at = None, now
 
     async def _messages(self, job_id: str) -> tuple[LogMessage, ...] | None:
         """All that the log has of a job; () of one that was archived, None of one with anything unusual in it."""
