@@ -1,10 +1,11 @@
 """Our sessions are the same whatever a database or a pooler sets; what cannot serve is refused with the reason."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
+from psycopg import AsyncConnection, sql
 
 from dreamforge.contracts.errors import DatabaseUnfit
 from dreamforge.runtime.storage.postgres import connect, require_fit, require_own_session
@@ -79,6 +80,28 @@ async def test_a_pooler_that_shares_sessions_is_refused(empty_database_url: str)
     async with pooler(empty_database_url, by_transaction=True) as url:
         with pytest.raises(DatabaseUnfit, match="pool_mode = session"):
             await require_fit(url)
+
+
+async def test_a_pooler_that_shares_sessions_is_refused_although_each_got_another_server_process(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect_now = AsyncConnection.connect
+    async with (
+        pooler(empty_database_url, by_transaction=True) as url,
+        await connect(url, name="stranger") as stranger,
+        await connect(url, name="ours") as ours,
+    ):
+        await stranger.execute("BEGIN")
+        await ours.execute("SELECT 1")
+
+        async def after_a_return(*positional: Any, **named: Any) -> Any:
+            """The server process that the stranger returns now is lent next, and not ours."""
+            await stranger.execute("COMMIT")
+            return await connect_now(*positional, **named)
+
+        monkeypatch.setattr(AsyncConnection, "connect", after_a_return)
+        with pytest.raises(DatabaseUnfit, match="pool_mode = session"):
+            await require_own_session(ours, url)
 
 
 async def test_a_pooler_in_session_mode_serves_and_keeps_the_search_path(empty_database_url: str) -> None:

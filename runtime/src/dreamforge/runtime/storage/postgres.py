@@ -90,7 +90,10 @@ async def require_own_session(connection: Connection, database_url: str) -> int:
         return mine
     try:
         async with await AsyncConnection.connect(with_timeouts(database_url), autocommit=True) as other:
-            for _ in range(SHARING_TRIES):
+            for attempt in range(SHARING_TRIES):
+                # A pooler lends what was returned last, or first: the two must not keep to one server process each.
+                if attempt % 2 and await backend_pid(connection) != mine:
+                    raise shared_session()
                 async with other.transaction():
                     theirs = await backend_pid(other)
                     again = await backend_pid(connection)
