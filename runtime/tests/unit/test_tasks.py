@@ -89,3 +89,21 @@ async def test_a_canceller_that_is_cancelled_still_waits_for_its_tasks() -> None
     await asyncio.wait({canceller}, timeout=5)
     assert canceller.cancelled()
     assert task.done()
+
+
+async def test_a_group_with_a_failed_task_says_that_it_takes_no_other_one() -> None:
+    async def fail() -> None:
+        raise ValueError
+
+    seen: list[bool] = []
+
+    async def run() -> None:
+        async with tasks.TaskGroup() as group:
+            seen.append(group.is_ending)
+            # Called by others, in the moment in which the block does not know of the failure yet.
+            group.create_task(fail()).add_done_callback(lambda _: seen.append(group.is_ending))
+            await asyncio.Event().wait()
+
+    with pytest.raises(ExceptionGroup):
+        await run()
+    assert seen == [False, True]

@@ -78,7 +78,8 @@ class DeliverySession:
             unchanged = self._webhooks.changed
 
             def changed(webhook_id: str) -> None:
-                self._changed(group, webhook_id)
+                if not group.is_ending:  # the view that calls this goes on, and the next session reads all webhooks
+                    self._changed(group, webhook_id)
 
             self._webhooks.changed = changed
             for webhook_id in tuple(self._webhooks.webhooks):

@@ -46,6 +46,11 @@ class TaskGroup(asyncio.TaskGroup):
         self._made: set[asyncio.Task[Any]] = set()  # Any: not looked at
         self._failed, self._cleanup_seconds = False, cleanup_seconds
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether a task has failed: it takes no other task from then on, also before the block is told so."""
+        return self._failed
+
     def create_task(
         self,
         coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
